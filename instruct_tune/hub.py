@@ -1,0 +1,61 @@
+"""Whether the Hugging Face Hub can be reached, found out in seconds instead of half a minute.
+
+The Hub's own client retries for 20 to 30 seconds before it gives up. Everything that is about to
+ask the Hub asks here first, once a minute at most.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .errors import HubError
+
+# These are read when huggingface_hub is first imported, so they are set here, before anyone does.
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "15")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# An online conversion service would be asked for repositories that have no safetensors.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+PROBE_SECONDS = 4.0
+REMEMBER_SECONDS = 60.0
+_last: tuple[float, bool] = (-REMEMBER_SECONDS, False)
+
+
+def hub_reachable() -> bool:
+    """True when one small request to the Hub is answered within ``PROBE_SECONDS``."""
+    global _last
+    asked, answer = _last
+    if time.monotonic() - asked > REMEMBER_SECONDS:
+        answer = _probe()
+        _last = (time.monotonic(), answer)
+    return answer
+
+
+def _probe() -> bool:
+    import httpx
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        httpx.head(constants.ENDPOINT, timeout=PROBE_SECONDS, follow_redirects=False)
+    except (httpx.HTTPError, OSError):
+        return False
+    return True
+
+
+def explain(error: Exception, what: str) -> HubError:
+    """The Hub's refusal of ``what`` (an ``OWNER/NAME``) as one sentence that says what to do."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return HubError(
+            f"{what} is gated on the Hub: accept its terms on its page, log in with `hf auth login`, and try again."
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return HubError(f"The Hub has no {what} (or it is private): check the spelling of OWNER/NAME.")
+    if isinstance(error, errors.HFValidationError):
+        return HubError(f"{what!r} is not a Hub id: it should look like OWNER/NAME.")
+    return HubError(f"The Hub did not give {what}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")

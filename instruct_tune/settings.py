@@ -1,0 +1,340 @@
+"""What a run is made of: frozen dataclasses that mirror the public configuration JSON.
+
+Field names are the libraries' own argument names (``r``, ``per_device_train_batch_size``), so no
+translation table exists anywhere. ``RunConfig.from_dict`` reads a (partial) JSON object over a
+preset, collects every problem, and raises one ``SettingsError`` that names them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SettingsError
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+FILTER_STEPS = ("without_input", "with_input", "drop_empty")
+SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the source hold the three texts; ``input`` may be None."""
+
+    instruction: str = "instruction"
+    input: str | None = "input"
+    output: str = "output"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One step of the ledger, applied before the split."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    source: str = "bundled"
+    split: str = "train"
+    columns: Columns = Columns()
+    filters: tuple[Filter, ...] = (Filter("without_input"),)
+    limit: int | None = 200
+    test_size: float = 0.2
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    target_modules: str | tuple[str, ...] = "auto"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    num_train_epochs: float = 1
+    max_steps: int = -1
+    per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 5e-4
+    lr_scheduler_type: str = "linear"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    optim: str = "adamw_torch"
+    bf16: bool | str = "auto"
+    fp16: bool | str = "auto"
+    max_length: int = 1024
+    overlong: str = "drop"
+    logging_steps: int = 1
+    probe_rows: int = 16
+    probes: int = 6
+    eval_strategy: str = "epoch"
+    eval_steps: int | None = None
+    save_strategy: str = "epoch"
+    save_steps: int | None = None
+    save_minutes: float | None = 2
+    save_total_limit: int | None = 3
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How answers are decoded.
+
+    Exactly one limit holds: ``max_length`` (prompt and answer together, as in the lesson) where it
+    is given, else ``max_new_tokens``. ``early_stopping`` matters for beams only; ``temperature``,
+    ``top_p`` and ``seed`` for sampling only.
+    """
+
+    max_new_tokens: int | None = 96
+    max_length: int | None = None
+    num_beams: int = 1
+    early_stopping: bool = False
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result. ``template`` is a built-in name or prompt texts."""
+
+    model: str = DEFAULT_MODEL
+    data: DataSettings = DataSettings()
+    template: str | Mapping[str, str] = "lesson"
+    lora: LoraSettings = LoraSettings()
+    train: TrainSettings = TrainSettings()
+    generation: GenerationSettings = GenerationSettings()
+    evaluation_rows: int | None = 40
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as the public JSON has it."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @staticmethod
+    def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+        """``preset`` with ``given`` laid over it, section by section.
+
+        Raises SettingsError with every unknown name, wrong type and value out of range.
+        """
+        reader = _Reader()
+        config = reader.build(RunConfig, given, PRESETS[preset], "")
+        problems = reader.problems + _problems(config)
+        if problems:
+            raise SettingsError(problems)
+        return config
+
+
+PRESETS: dict[str, RunConfig] = {}
+"""Named starting points; what each is for is said in ``PRESET_NOTES``."""
+
+PRESETS["quick"] = RunConfig()
+PRESETS["minute"] = dataclasses.replace(
+    RunConfig(),
+    data=DataSettings(limit=48),
+    train=TrainSettings(per_device_train_batch_size=4, learning_rate=2e-3),
+)
+PRESETS["lesson"] = RunConfig(
+    model="facebook/opt-350m",
+    data=DataSettings(source="codealpaca-20k", limit=None),
+    train=TrainSettings(
+        num_train_epochs=10,
+        per_device_train_batch_size=2,
+        learning_rate=5e-5,
+        overlong="truncate",
+    ),
+    generation=GenerationSettings(max_new_tokens=None, max_length=50, num_beams=5, early_stopping=True),
+    evaluation_rows=None,
+)
+PRESETS["smoke"] = RunConfig(
+    model="tiny-random",
+    data=DataSettings(limit=16),
+    train=TrainSettings(per_device_train_batch_size=4, probe_rows=4, probes=2, learning_rate=1e-2),
+    generation=GenerationSettings(max_new_tokens=8),
+    evaluation_rows=4,
+)
+
+PRESET_NOTES = {
+    "minute": "48 rows, about half a minute of training on two CPU cores: see the effect in one sitting.",
+    "quick": "200 rows, real learning on two CPU cores in minutes.",
+    "lesson": "The lesson to the letter: opt-350m, CodeAlpaca-20k, ten epochs. Made for a GPU.",
+    "smoke": "A tiny random-weight model: seconds, no network, learns nothing. For trying the page.",
+}
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``"train.max_steps=20"`` → ``("train.max_steps", 20)``; a value that is no JSON is a string."""
+    name, found, value = text.partition("=")
+    if not found or not name.strip():
+        raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text!r}"])
+    try:
+        return name.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return name.strip(), value
+
+
+def merge(base: dict[str, Any], name: str, value: Any) -> None:
+    """Put ``value`` at the dotted ``name`` inside ``base``, making sections on the way."""
+    *sections, last = name.split(".")
+    for section in sections:
+        base = base.setdefault(section, {})
+        if not isinstance(base, dict):
+            raise SettingsError([f"{name} cannot be set: {section} is not a section"])
+    base[last] = value
+
+
+# What each field accepts beside its type: (test, what is said when it fails).
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def _between(low: float, high: float) -> Rule:
+    return (lambda value: low <= value <= high, f"must be between {low:,} and {high:,}")
+
+
+def _one_of(*names: str) -> Rule:
+    return (lambda value: value in names, "must be one of " + ", ".join(names))
+
+
+_AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
+_RULES: dict[str, Rule] = {
+    "data.source": (lambda value: bool(value.strip()), "must name a dataset"),
+    "data.limit": _between(1, 10_000_000),
+    "data.test_size": (lambda value: 0 < value < 1, "must be above 0 and below 1"),
+    "data.seed": _between(0, 2**32 - 1),
+    "lora.r": _between(1, 1024),
+    "lora.lora_alpha": _between(1, 8192),
+    "lora.lora_dropout": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
+    "lora.target_modules": (lambda value: bool(value), "must be auto, all-linear or a list of module names"),
+    "train.num_train_epochs": (lambda value: 0 < value <= 1000, "must be above 0 and at most 1000"),
+    "train.max_steps": (lambda value: value == -1 or 1 <= value <= 10_000_000, "must be -1 (no limit) or at least 1"),
+    "train.per_device_train_batch_size": _between(1, 1024),
+    "train.gradient_accumulation_steps": _between(1, 1024),
+    "train.learning_rate": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "train.lr_scheduler_type": _one_of(*SCHEDULERS),
+    "train.warmup_steps": _between(0, 1_000_000),
+    "train.weight_decay": _between(0, 1),
+    "train.max_grad_norm": _between(0, 1000),
+    "train.optim": _one_of(*OPTIMIZERS),
+    "train.bf16": _AUTO,
+    "train.fp16": _AUTO,
+    "train.max_length": _between(8, 131_072),
+    "train.overlong": _one_of("drop", "truncate"),
+    "train.logging_steps": _between(1, 100_000),
+    "train.probe_rows": _between(0, 1000),
+    "train.probes": _between(0, 1000),
+    "train.eval_strategy": _one_of("no", "epoch", "steps"),
+    "train.eval_steps": _between(1, 10_000_000),
+    "train.save_strategy": _one_of("no", "epoch", "steps"),
+    "train.save_steps": _between(1, 10_000_000),
+    "train.save_minutes": _between(0.01, 1440),
+    "train.save_total_limit": _between(1, 1000),
+    "train.seed": _between(0, 2**32 - 1),
+    "generation.max_new_tokens": _between(1, 4096),
+    "generation.max_length": _between(2, 131_072),
+    "generation.num_beams": _between(1, 16),
+    "generation.temperature": (lambda value: 0 < value <= 10, "must be above 0 and at most 10"),
+    "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "generation.seed": _between(0, 2**32 - 1),
+    "evaluation_rows": _between(1, 1_000_000),
+}
+
+
+def _problems(config: RunConfig) -> list[str]:
+    """Values out of range, and fields that contradict each other."""
+    problems = []
+    for name, (accepts, said) in _RULES.items():
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if value is not None and not accepts(value):
+            problems.append(f"{name} {said}, not {json.dumps(value)}")
+    for step in config.data.filters:
+        if step.step not in FILTER_STEPS:
+            problems.append(f"data.filters has an unknown step {step.step!r}: known are {', '.join(FILTER_STEPS)}")
+    for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
+        if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
+            problems.append(f"train.{steps} must be given where train.{strategy} is steps")
+    if config.train.bf16 is True and config.train.fp16 is True:
+        problems.append("train.bf16 and train.fp16 cannot both be true")
+    if config.generation.max_new_tokens is None and config.generation.max_length is None:
+        problems.append("generation needs max_new_tokens or max_length")
+    if config.generation.do_sample and config.generation.num_beams > 1:
+        problems.append("generation.do_sample works with generation.num_beams 1 only")
+    return problems
+
+
+@dataclass
+class _Reader:
+    """Builds the dataclasses out of JSON, noting every unknown name and wrong type on the way."""
+
+    problems: list[str] = field(default_factory=list)
+
+    def build(self, kind: type, given: Any, default: Any, path: str) -> Any:
+        if not isinstance(given, Mapping):
+            self.problems.append(f"{path.rstrip('.') or 'the configuration'} must be a JSON object")
+            return default
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        for name in given:
+            if name not in fields:
+                self.problems.append(f"{path}{name} is not a setting: known here are {', '.join(fields)}")
+        known = {name: value for name, value in given.items() if name in fields}
+        read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in known.items()}
+        return dataclasses.replace(default, **read)
+
+    def value(self, path: str, kind: Any, given: Any, default: Any) -> Any:
+        if dataclasses.is_dataclass(default):
+            return self.build(type(default), given, default, path + ".")
+        if path == "data.filters":
+            return self.filters(given, default)
+        if path == "template" and isinstance(given, Mapping):
+            return self.texts(path, given, default)
+        if path == "lora.target_modules" and isinstance(given, (list, tuple)):
+            return self.names(path, given, default)
+        wanted = [part.strip() for part in str(kind).split("|")]
+        if given is None and "None" in wanted:
+            return None
+        if isinstance(given, bool):
+            if "bool" in wanted:
+                return given
+        elif (isinstance(given, int) and "int" in wanted) or (isinstance(given, str) and "str" in wanted):
+            return given
+        elif isinstance(given, (int, float)):
+            if "float" in wanted and abs(given) < float("inf"):
+                return given
+            if "int" in wanted and float(given).is_integer():
+                return int(given)
+        said = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
+        kinds = " or ".join(said[part] for part in wanted if part in said)
+        self.problems.append(f"{path} must be {kinds}, not {_shown(given)}")
+        return default
+
+    def filters(self, given: Any, default: Any) -> Any:
+        if not isinstance(given, (list, tuple)):
+            self.problems.append("data.filters must be a list of steps")
+            return default
+        return tuple(self.build(Filter, step, Filter(""), "data.filters.") for step in given)
+
+    def texts(self, path: str, given: Mapping[str, Any], default: Any) -> Any:
+        if all(isinstance(value, str) for value in given.values()):
+            return dict(given)
+        self.problems.append(f"{path} must hold texts")
+        return default
+
+    def names(self, path: str, given: Any, default: Any) -> Any:
+        if given and all(isinstance(name, str) and name for name in given):
+            return tuple(given)
+        self.problems.append(f"{path} must be auto, all-linear or a list of module names")
+        return default
+
+
+def _shown(given: Any) -> str:
+    text = json.dumps(given, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

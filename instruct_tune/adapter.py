@@ -1,0 +1,193 @@
+"""LoRA adapters on shared base weights: attach, load, save, switch off. The only importer of peft.
+
+Nothing here merges an adapter into the shared weights: merging and unmerging drifts by rounding,
+and base answers must come from the very weights that were loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .catalog import LORA_TARGETS
+from .errors import ModelError
+from .settings import LoraSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from .model import LoadedModel
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+BASE = "__base__"
+"""PEFT's own name for "no adapter" in a batch of mixed adapters."""
+
+
+def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> None:
+    """Put a fresh adapter on the model and make it the one that trains.
+
+    Its A matrices are drawn from ``seed``, its B matrices are zero, so it changes nothing yet.
+    Raises ModelError where the target modules do not exist.
+    """
+    import torch
+    from peft import LoraConfig, TaskType
+
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=resolve_targets(loaded.base, lora.target_modules),
+        task_type=TaskType.CAUSAL_LM,
+    )
+    torch.manual_seed(seed)
+    _add(loaded, name, config)
+    loaded.model.set_adapter(name)
+
+
+def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
+    """The module names (or PEFT's ``all-linear``) that ``lora.target_modules`` stands for."""
+    if targets == "all-linear":
+        return "all-linear"
+    if targets == "auto":
+        kind = base.config.model_type
+        if kind not in LORA_TARGETS:
+            raise ModelError(
+                f"The lab does not know which modules to adapt in a {kind} model: "
+                f"set lora.target_modules to all-linear or to some of {', '.join(_linear_names(base))}."
+            )
+        return list(LORA_TARGETS[kind])
+    names = [targets] if isinstance(targets, str) else list(targets)
+    known = _linear_names(base)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ModelError(
+            f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {', '.join(known)}."
+        )
+    return names
+
+
+def _linear_names(base: torch.nn.Module) -> list[str]:
+    """Last parts of the names of all linear layers but the LM head, whose loss path bypasses adapters."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    head = base.get_output_embeddings()
+    linear = {
+        # Under an adapter that is attached already, q_proj's own layer is called q_proj.base_layer.
+        path.removesuffix(".base_layer").rpartition(".")[2]
+        for path, module in base.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head and "lora_" not in path
+    }
+    return sorted(linear)
+
+
+def load(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Load a saved adapter for inference, unless one of that name is there already."""
+    from peft import LoraConfig
+
+    if name in names(loaded):
+        return
+    for file in (WEIGHTS_FILE, CONFIG_FILE):
+        if not (folder / file).is_file():
+            raise ModelError(f"The adapter is gone: {file} is missing in its folder.")
+    config = LoraConfig.from_pretrained(folder)
+    config.inference_mode = True
+    _add(loaded, name, config)
+    restore(loaded, name, folder)
+
+
+def _add(loaded: LoadedModel, name: str, config) -> None:
+    from peft import PeftModel, get_peft_model
+
+    if isinstance(loaded.model, PeftModel):
+        try:
+            loaded.model.add_adapter(name, config)
+        except ValueError:
+            # PEFT registers the configuration before it can fail.
+            loaded.model.peft_config.pop(name, None)
+            raise
+    else:
+        loaded.model = get_peft_model(loaded.base, config, adapter_name=name)
+
+
+def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Put the weights saved in ``folder`` into the attached adapter ``name``."""
+    from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+        outcome = set_peft_model_state_dict(loaded.model, state, adapter_name=name)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
+    if outcome.unexpected_keys:
+        raise ModelError(f"The adapter in {folder.name} was made for another model.")
+
+
+def save(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Write the adapter as ``PeftModel.from_pretrained`` wants it, naming the Hub id as its base."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # "auto" would ask the Hub at every save whether the vocabulary was resized.
+    state = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / WEIGHTS_FILE, {"format": "pt"})
+    config = copy.deepcopy(loaded.model.peft_config[name])
+    config.base_model_name_or_path = loaded.weights.model
+    config.inference_mode = True
+    config.save_pretrained(folder)
+
+
+def names(loaded: LoadedModel) -> list[str]:
+    """The adapters that are in memory, oldest first."""
+    return list(loaded.model.peft_config) if loaded.model is not loaded.base else []
+
+
+def remove(loaded: LoadedModel, name: str) -> None:
+    """Take an adapter off the model; the plain model is back when it was the last one."""
+    if name not in names(loaded):
+        return
+    if len(names(loaded)) == 1:
+        loaded.model.unload()
+        loaded.model = loaded.base
+    else:
+        loaded.model.delete_adapter(name)
+
+
+def is_zero(loaded: LoadedModel, name: str) -> bool:
+    """True where the adapter changes nothing: every B matrix is still zero."""
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
+    return all(not matrix.any() for matrix in matrices)
+
+
+def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
+    """(trainable, all) parameters of the model as it stands."""
+    counts = [(p.numel(), p.requires_grad) for p in loaded.model.parameters()]
+    return sum(n for n, trains in counts if trains), sum(n for n, _ in counts)
+
+
+@contextmanager
+def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    """Who answers each row of a batch: ``BASE`` or an adapter's name.
+
+    Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside
+    and as it was afterwards. Rows that all belong to base run without any adapter's code.
+    """
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        if loaded.model is loaded.base:
+            yield {}
+        elif all(row == BASE for row in rows):
+            with loaded.model.disable_adapter():
+                yield {}
+        else:
+            yield {"adapter_names": list(rows)}
+    finally:
+        loaded.model.train(was_training)

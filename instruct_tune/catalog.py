@@ -1,0 +1,64 @@
+"""The models and datasets offered by name. Any other Hub id or local folder can be given as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .settings import DEFAULT_MODEL
+
+TINY_MODEL = "tiny-random"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a person wants to know before choosing a model. ``parameters`` is in millions."""
+
+    id: str
+    parameters: int
+    licence: str
+    note: str
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    source: str
+    rows: str
+    licence: str
+    note: str
+
+
+MODELS = (
+    ModelCard(DEFAULT_MODEL, 135, "Apache-2.0", "default; follows simple instructions already, works offline"),
+    ModelCard("HuggingFaceTB/SmolLM2-135M", 135, "Apache-2.0", "the same model before its own instruction tuning"),
+    ModelCard("HuggingFaceTB/SmolLM2-360M", 362, "Apache-2.0", "larger base model"),
+    ModelCard("facebook/opt-125m", 125, "OPT-175B licence (research)", "the lesson's family, smallest"),
+    ModelCard("facebook/opt-350m", 331, "OPT-175B licence (research)", "the lesson's model"),
+    ModelCard("Qwen/Qwen2.5-0.5B", 494, "Apache-2.0", "strong base model for its size"),
+    ModelCard("Qwen/Qwen2.5-0.5B-Instruct", 494, "Apache-2.0", "the same, instruction-tuned"),
+    ModelCard("gpt2", 124, "MIT", "the classic; knows no instructions"),
+    ModelCard(TINY_MODEL, 0, "made here", "random weights, seconds, learns nothing: for trying the page"),
+)
+
+DATASETS = (
+    DatasetCard("bundled", "hundreds", "CC0-1.0", "short programming tasks, ships with the lab"),
+    DatasetCard("codealpaca-20k", "20,022", "CC BY 4.0 on the Hub; original data CC BY-NC 4.0", "the lesson's dataset"),
+)
+
+# The modules LoRA is put on where ``target_modules`` is "auto", by ``config.model_type``: the
+# attention's query and value projections, as in the lesson and in the LoRA paper (Hu et al. 2021,
+# section 7.1), or the one fused projection where the architecture has no separate ones.
+LORA_TARGETS = {
+    "llama": ("q_proj", "v_proj"),
+    "opt": ("q_proj", "v_proj"),
+    "qwen2": ("q_proj", "v_proj"),
+    "qwen3": ("q_proj", "v_proj"),
+    "mistral": ("q_proj", "v_proj"),
+    "gemma": ("q_proj", "v_proj"),
+    "gemma2": ("q_proj", "v_proj"),
+    "gemma3_text": ("q_proj", "v_proj"),
+    "phi": ("q_proj", "v_proj"),
+    "smollm3": ("q_proj", "v_proj"),
+    "cohere": ("q_proj", "v_proj"),
+    "gpt2": ("c_attn",),
+    "gpt_neox": ("query_key_value",),
+}

@@ -1,0 +1,206 @@
+"""Decoding: base and adapters from one set of weights, in left-padded batches sorted by length.
+
+Prompts come from ``tokenization.encode_prompts``, the same ids that begin a training row. For the
+same settings a text equals that of transformers' own text-generation pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from .adapter import speaking_as
+from .errors import DataError, Stopped
+from .settings import GenerationSettings
+
+if TYPE_CHECKING:
+    from .model import LoadedModel
+
+TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 262_144}
+"""Prompt and answer tokens of one batch, all beams counted: bounds the cache's memory."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One decoded answer. ``ended``: it ended by itself (with EOS), not at the token limit."""
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt and who answers it: ``adapter.BASE`` or an adapter's name."""
+
+    prompt: tuple[int, ...]
+    speaker: str
+
+
+def generate(
+    loaded: LoadedModel,
+    requests: Sequence[Request],
+    settings: GenerationSettings,
+    *,
+    between_batches: Callable[[int], None] = lambda done: None,
+    on_tokens: Callable[[list[str]], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[Answer]:
+    """Answers in the order of ``requests``.
+
+    ``between_batches`` is called after each batch with the number of requests done so far;
+    ``on_tokens`` after each token with the texts so far (one batch without beams only: a beam may
+    still be replaced). Raises Stopped where ``stopping`` says so, DataError where a prompt does not
+    fit into the model's context.
+    """
+    answers: dict[int, Answer] = {}
+    for batch in _batches(loaded, requests, settings):
+        rows = [requests[index] for index in batch]
+        for index, answer in zip(batch, _decode(loaded, rows, settings, on_tokens, stopping), strict=True):
+            answers[index] = answer
+        between_batches(len(answers))
+    return [answers[index] for index in range(len(requests))]
+
+
+def room(loaded: LoadedModel, prompt_length: int, settings: GenerationSettings) -> int:
+    """How many tokens an answer may have after a prompt of that length; 0 where none fits."""
+    left = loaded.context_length - prompt_length
+    if left <= 0:
+        raise DataError(
+            f"A prompt of {prompt_length} tokens does not fit into the model's context of {loaded.context_length}: "
+            "shorten it, or choose a model with a longer context."
+        )
+    if settings.max_length is not None:
+        return max(0, min(left, settings.max_length - prompt_length))
+    return min(left, settings.max_new_tokens or left)
+
+
+def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[list[int]]:
+    """Indices of requests that are decoded together, longest prompts first.
+
+    Rows that share a batch share their room: where ``max_length`` counts the prompt, or the context
+    is short, a batch holds prompts of one length only, so that no row is cut for another's sake.
+    """
+    budget = TOKENS_PER_BATCH[loaded.device.type]
+    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt))
+    batch: list[int] = []
+    for index in order:
+        length = len(requests[index].prompt)
+        longest = len(requests[batch[0]].prompt) if batch else length
+        width = longest + room(loaded, longest, settings)
+        full = width * settings.num_beams * (len(batch) + 1) > budget
+        if batch and (full or room(loaded, length, settings) != room(loaded, longest, settings)):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _decode(
+    loaded: LoadedModel,
+    rows: Sequence[Request],
+    settings: GenerationSettings,
+    on_tokens: Callable[[list[str]], None] | None,
+    stopping: Callable[[], bool],
+) -> list[Answer]:
+    new_tokens = room(loaded, max(len(row.prompt) for row in rows), settings)
+    if new_tokens == 0:
+        return [Answer("", 0, False) for _ in rows]
+    config = generation_config(loaded, settings, new_tokens)
+    input_ids, attention_mask = _left_padded(loaded, rows)
+    watch = _Watch(loaded, config, input_ids.shape[1], on_tokens if settings.num_beams == 1 else None, stopping)
+    with speaking_as(loaded, [row.speaker for row in rows]) as who, torch.no_grad(), _own_random(loaded, settings.seed):
+        output = loaded.model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([watch]),
+            **who,
+        )
+    if watch.stopped:
+        raise Stopped
+    return [_answer(loaded, config, ids) for ids in output[:, input_ids.shape[1] :].tolist()]
+
+
+def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tokens: int) -> GenerationConfig:
+    """The settings in transformers' words. An answer ends at the tokenizer's EOS or any of the model's."""
+    chosen = {"do_sample": settings.do_sample, "num_beams": settings.num_beams}
+    if settings.do_sample:
+        chosen |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+    if settings.num_beams > 1:
+        chosen |= {"early_stopping": settings.early_stopping}
+    return GenerationConfig(
+        max_new_tokens=new_tokens,
+        eos_token_id=end_tokens(loaded),
+        pad_token_id=loaded.tokenizer.pad_token_id,
+        bos_token_id=loaded.tokenizer.bos_token_id,
+        **chosen,
+    )
+
+
+def end_tokens(loaded: LoadedModel) -> list[int]:
+    """Every id that ends an answer."""
+    own = loaded.base.generation_config.eos_token_id
+    models = own if isinstance(own, list) else [own] if own is not None else []
+    return sorted({loaded.tokenizer.eos_token_id, *models})
+
+
+def _left_padded(loaded: LoadedModel, rows: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(input_ids, attention_mask), each [rows, longest prompt]."""
+    width = max(len(row.prompt) for row in rows)
+    pad = loaded.tokenizer.pad_token_id
+    ids = [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
+    mask = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
+    return torch.tensor(ids, device=loaded.device), torch.tensor(mask, device=loaded.device)
+
+
+def _own_random(loaded: LoadedModel, seed: int):
+    """Random numbers of its own, so that sampling leaves a training's alone."""
+    fork = torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else [])
+
+    class _Seeded:
+        def __enter__(self):
+            fork.__enter__()
+            torch.manual_seed(seed)
+
+        def __exit__(self, *exc):
+            return fork.__exit__(*exc)
+
+    return _Seeded()
+
+
+class _Watch(StoppingCriteria):
+    """Sees every token as it comes; stops all rows where asked to."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        config: GenerationConfig,
+        prompt_width: int,
+        on_tokens: Callable[[list[str]], None] | None,
+        stopping: Callable[[], bool],
+    ):
+        self.loaded, self.config, self.prompt_width = loaded, config, prompt_width
+        self.on_tokens, self.stopping, self.stopped = on_tokens, stopping, False
+
+    def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+        self.stopped = self.stopping()
+        if self.on_tokens and not self.stopped:
+            self.on_tokens([_answer(self.loaded, self.config, ids).text for ids in self._new(input_ids)])
+        return torch.full((input_ids.shape[0],), self.stopped, device=input_ids.device, dtype=torch.bool)
+
+    def _new(self, input_ids: torch.Tensor) -> list[list[int]]:
+        return input_ids[:, self.prompt_width :].tolist()
+
+
+def _answer(loaded: LoadedModel, config: GenerationConfig, ids: list[int]) -> Answer:
+    """The ids up to the first end token, as text."""
+    end = next((at for at, token in enumerate(ids) if token in config.eos_token_id), None)
+    kept = ids if end is None else ids[:end]
+    text = loaded.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Answer(text, len(kept), end is not None)

@@ -1,0 +1,84 @@
+"""The base model and its tokenizer in memory, ready for adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .batching import Packing, probe_packing
+from .errors import ModelError
+from .weights import Report, Weights, locate
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass
+class LoadedModel:
+    """One set of base weights, shared by base and every adapter.
+
+    ``model`` starts as the plain transformers model and becomes a PeftModel around it when the
+    first adapter is attached (see ``adapter``); ``base`` is always the plain one inside.
+    """
+
+    model: PreTrainedModel
+    base: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    weights: Weights
+    packing: Packing
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    @property
+    def context_length(self) -> int:
+        """The most positions the architecture has, prompt and answer together."""
+        return int(getattr(self.base.config, "max_position_embeddings", None) or 2**31)
+
+
+def best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def weights_dtype(bf16: bool | str) -> torch.dtype:
+    """float32 on a CPU; bfloat16 on a GPU that has it, unless a run says otherwise."""
+    import torch
+
+    wanted = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if bf16 == "auto" else bf16
+    return torch.bfloat16 if wanted else torch.float32
+
+
+def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedModel:
+    """Find ``name``, load it, and find out how its rows can be packed.
+
+    Raises ModelError or HubError with one sentence that says what to do.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    weights = locate(name, report)
+    report(f"loading {name}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False)
+        base = AutoModelForCausalLM.from_pretrained(
+            weights.path, dtype=weights_dtype(bf16), use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise ModelError(f"{name} cannot be loaded as a causal language model: {reason}") from error
+    _check_tokenizer(name, tokenizer)
+    base.to(best_device()).eval()
+    return LoadedModel(base, base, tokenizer, weights, probe_packing(base.config))
+
+
+def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{name}'s tokenizer has no end-of-sequence token, so no answer could learn to end.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"

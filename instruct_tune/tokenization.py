@@ -1,0 +1,176 @@
+"""Example → ``input_ids`` and ``labels``, built side by side.
+
+A training row is ``encode(prompt) + encode(answer) + [EOS]`` and its labels are the same ids with
+the prompt's replaced by ``IGNORE``. No marker is searched for afterwards, so no token boundary can
+fool the mask. Inference calls the same ``encode_prompts``, so that a training row's prefix equals
+the generation prompt id for id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .dataset import Example
+from .errors import DataError, ModelError
+from .prompt import PromptTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORE = -100
+"""The label of a position that carries no loss, as in PyTorch's cross entropy."""
+
+# Stands for the user's text while a chat template is rendered; a private-use character, so that no
+# tokenizer has it as markup.
+_STAND_IN = "\ue000text\ue000"
+
+
+@dataclass(frozen=True)
+class TokenizedExample:
+    """One row as the trainer gets it; ``input_ids`` and ``labels`` have the same length.
+
+    ``truncated`` counts the answer's tokens that were cut at ``max_length``, its EOS included; it
+    is 0 for a whole row, and EOS is present exactly then.
+    """
+
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    prompt_length: int
+    truncated: int
+
+    @property
+    def supervised(self) -> int:
+        """How many positions carry loss."""
+        return len(self.input_ids) - self.prompt_length
+
+
+@dataclass(frozen=True)
+class TokenizedRows:
+    """The rows that are trained on, and how many were dropped or cut for their length."""
+
+    rows: tuple[TokenizedExample, ...]
+    dropped: int
+    truncated: int
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(row.input_ids) for row in self.rows)
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, rows: Sequence[tuple[str, str]]
+) -> list[list[int]]:
+    """Prompt ids for (instruction, input) pairs, with the special tokens the tokenizer puts in front.
+
+    Raises ModelError where the chat template is wanted and the tokenizer has none.
+    """
+    if template.chat:
+        return [_encode_chat(tokenizer, template.user_message(*row)) for row in rows]
+    front = _front_tokens(tokenizer)
+    return [front + ids for ids in _encode_texts(tokenizer, [template.render(*row) for row in rows])]
+
+
+def encode_answers(tokenizer: PreTrainedTokenizerBase, outputs: Sequence[str]) -> list[list[int]]:
+    """Answer ids without EOS."""
+    return _encode_texts(tokenizer, outputs)
+
+
+def _encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Data as plain text: the spelling of a special token inside it does not become that token."""
+    if not texts:
+        return []
+    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before a text (OPT's ``</s>``, Llama's BOS); anything after it is left out."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start]
+    raise ModelError("This tokenizer rewrites a text when it adds special tokens, which the lab cannot mask exactly.")
+
+
+def _encode_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> list[int]:
+    """One user turn in the tokenizer's chat template, up to where the assistant speaks.
+
+    The template's own markup becomes special tokens; the message's does not. Where the message
+    spells no special token, the whole text is encoded at once, as ``apply_chat_template`` does.
+    """
+    if not tokenizer.chat_template:
+        raise ModelError("This model's tokenizer has no chat template: choose the lesson or alpaca template.")
+    if not any(token in message for token in _special_spellings(tokenizer)):
+        return tokenizer(_render_chat(tokenizer, message), add_special_tokens=False)["input_ids"]
+    before, _, after = _render_chat(tokenizer, _STAND_IN).partition(_STAND_IN)
+    markup = tokenizer([before, after], add_special_tokens=False)["input_ids"]
+    return markup[0] + _encode_texts(tokenizer, [message])[0] + markup[1]
+
+
+def _render_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
+    turns = [{"role": "user", "content": message}]
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def _special_spellings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    added = tokenizer.added_tokens_decoder.values()
+    return [token.content for token in added if token.special]
+
+
+def tokenize_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    template: PromptTemplate,
+    examples: Sequence[Example],
+    max_length: int,
+) -> list[TokenizedExample]:
+    """Each example as ids and labels, cut at ``max_length`` tokens (a cut answer has no EOS)."""
+    prompts = encode_prompts(tokenizer, template, [(e.instruction, e.input) for e in examples])
+    answers = encode_answers(tokenizer, [e.output for e in examples])
+    eos = tokenizer.eos_token_id
+    return [_side_by_side(p, [*a, eos], max_length) for p, a in zip(prompts, answers, strict=True)]
+
+
+def _side_by_side(prompt: list[int], answer: list[int], max_length: int) -> TokenizedExample:
+    ids = (prompt + answer)[:max_length]
+    prompt_length = min(len(prompt), max_length)
+    labels = [IGNORE] * prompt_length + ids[prompt_length:]
+    return TokenizedExample(tuple(ids), tuple(labels), prompt_length, len(prompt) + len(answer) - len(ids))
+
+
+def tokenize_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    template: PromptTemplate,
+    examples: Sequence[Example],
+    max_length: int,
+    overlong: str,
+) -> TokenizedRows:
+    """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
+
+    Raises DataError where no row is left.
+    """
+    tokenized = tokenize_examples(tokenizer, template, examples, max_length)
+    kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
+    if not kept:
+        longest = max((len(row.input_ids) + row.truncated for row in tokenized), default=0)
+        raise DataError(
+            f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
+            "raise train.max_length, or set train.overlong to truncate."
+        )
+    return TokenizedRows(tuple(kept), len(tokenized) - len(kept), sum(row.truncated > 0 for row in kept))
+
+
+def mask_view(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int
+) -> dict[str, object]:
+    """One row for people: ids, the tokenizer's spelling of each, labels, and what was cut."""
+    row = tokenize_examples(tokenizer, template, [example], max_length)[0]
+    return {
+        "input_ids": list(row.input_ids),
+        "tokens": tokenizer.convert_ids_to_tokens(list(row.input_ids)),
+        "labels": list(row.labels),
+        "prompt_length": row.prompt_length,
+        "supervised": row.supervised,
+        "truncated": row.truncated,
+    }

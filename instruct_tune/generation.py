@@ -7,6 +7,7 @@ same settings a text equals that of transformers' own text-generation pipeline.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -159,19 +160,12 @@ def _left_padded(loaded: LoadedModel, rows: Sequence[Request]) -> tuple[torch.Te
     return torch.tensor(ids, device=loaded.device), torch.tensor(mask, device=loaded.device)
 
 
-def _own_random(loaded: LoadedModel, seed: int):
+@contextmanager
+def _own_random(loaded: LoadedModel, seed: int) -> Iterator[None]:
     """Random numbers of its own, so that sampling leaves a training's alone."""
-    fork = torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else [])
-
-    class _Seeded:
-        def __enter__(self):
-            fork.__enter__()
-            torch.manual_seed(seed)
-
-        def __exit__(self, *exc):
-            return fork.__exit__(*exc)
-
-    return _Seeded()
+    with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 class _Watch(StoppingCriteria):

@@ -34,8 +34,9 @@ def hub_reachable() -> bool:
 
 
 def _probe() -> bool:
-    import httpx
+    # Through huggingface_hub, since which httpx it uses (and raises errors of) depends on its version.
     from huggingface_hub import constants
+    from huggingface_hub.utils import httpx
 
     if constants.HF_HUB_OFFLINE:
         return False
@@ -58,4 +59,5 @@ def explain(error: Exception, what: str) -> HubError:
         return HubError(f"The Hub has no {what} (or it is private): check the spelling of OWNER/NAME.")
     if isinstance(error, errors.HFValidationError):
         return HubError(f"{what!r} is not a Hub id: it should look like OWNER/NAME.")
-    return HubError(f"The Hub did not give {what}: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+    said = (str(error).strip() or "no message").splitlines()[0][:200]
+    return HubError(f"The Hub did not give {what}: {type(error).__name__}: {said}")

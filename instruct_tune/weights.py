@@ -106,9 +106,9 @@ def _from_hub(model: str, report: Report) -> Weights | None:
             f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
             f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."
         )
-    import httpx
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import httpx
 
     try:
         names = [entry.rfilename for entry in model_info(model, timeout=10).siblings or []]

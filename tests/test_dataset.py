@@ -83,6 +83,7 @@ def said_of(given, kind=DataError, leaks=LEAKS):
         load_splits(given)
     message = str(caught.value)
     assert type(caught.value) is kind
+    assert message.endswith(".") or kind is HubError
     assert "\n" not in message
     assert not any(word in message for word in leaks)
     return message
@@ -152,6 +153,13 @@ def test_without_filters_nothing_is_dropped(tmp_path):
     splits = load_splits(settings(write(tmp_path / "rows.json", make_rows(10, with_input=5))))
     assert splits.ledger == ()
     assert len(splits.train) + len(splits.test) == splits.rows_loaded == 10
+
+
+def test_a_blank_input_is_an_input(tmp_path):
+    # The lesson compares with the empty string and strips nothing.
+    rows = [*make_rows(10), {"instruction": "i", "input": " ", "output": "o"}]
+    splits = load_splits(settings(write(tmp_path / "rows.json", rows), "without_input"))
+    assert splits.ledger == (LedgerEntry("without_input", 10, 1),)
 
 
 def test_the_limit_caps_training_rows_only(tmp_path):
@@ -226,6 +234,12 @@ def test_text_that_moves_to_the_next_column_changes_the_fingerprint(tmp_path):
     one = [{"instruction": "ab", "input": "c", "output": "d"}] * 5
     two = [{"instruction": "a", "input": "bc", "output": "d"}] * 5
     prints = [load_splits(settings(write(tmp_path / "rows.json", rows))).fingerprint for rows in (one, two)]
+    assert prints[0] != prints[1]
+
+
+def test_a_row_that_moves_from_training_to_held_out_changes_the_fingerprint(tmp_path):
+    path = write(tmp_path / "rows.json", make_rows(1) * 10)
+    prints = [load_splits(settings(path, test_size=test_size)).fingerprint for test_size in (0.2, 0.3)]
     assert prints[0] != prints[1]
 
 
@@ -767,7 +781,7 @@ def test_without_the_hub_the_local_cache_is_used(offline, tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["my-set-train.arrow", "dataset_info.json"])
-@pytest.mark.parametrize("content", [None, b"", b"garbage"])
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"{}"])
 def test_a_broken_cache_is_no_cache(offline, broken, content):
     file = put_in_cache(offline, make_rows(20)) / broken
     file.unlink() if content is None else file.write_bytes(content)

@@ -1,0 +1,287 @@
+"""``python -m instruct_tune``: the lab without a browser.
+
+Progress and logs go to stderr. With ``--json``, stdout is one line, one JSON object. Exit status:
+0 done, 1 a person's problem (one line on stderr), 2 wrong usage, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError, LabError, SettingsError
+from .lab import BASE_RUN, Lab
+from .settings import PRESETS, RunConfig, merge, parse_override
+from .store import default_data_dir
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("instruct_tune").setLevel(logging.INFO)
+    if not sys.warnoptions:
+        # Other libraries' deprecations are not the user's problem; `-W default` shows them.
+        warnings.simplefilter("ignore")
+    try:
+        told, status = args.run(args)
+    except LabError as error:
+        print(f"{args.command}: {error}", file=sys.stderr)
+        told, status = {"error": str(error), "kind": error.kind}, 1
+        if not args.json:
+            return status
+    except KeyboardInterrupt:
+        print(f"{args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    print(json.dumps(told) if args.json else _readable(told), flush=True)
+    return status
+
+
+def _readable(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+# Commands: each returns what is printed and the exit status.
+
+Outcome = tuple[dict[str, Any], int]
+
+
+def _data(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return lab.data(_config(args), rows=args.rows, model=args.model), 0
+
+
+def _mask(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return lab.mask(_config(args), args.instruction, args.input, args.output), 0
+
+
+def _train(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        return _train_one(lab, args)
+
+
+def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
+    """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
+    run_id = lab.resume_run(args.resume) if args.resume else lab.start_run(_config(args), args.name)
+    print(f"run {run_id}", file=sys.stderr)
+    with _ctrl_c(lambda: lab.stop_run(run_id)) as pressed:
+        run = lab.wait(run_id)
+    told = lab.run_result(run_id)
+    if run.status == "failed":
+        raise _Failed(run.message, run.error_kind or "bug", told)
+    return told, INTERRUPTED if pressed else 0
+
+
+class _Failed(LabError):
+    """A run that failed; its numbers so far are kept in the store."""
+
+    def __init__(self, message: str, kind: str, told: dict[str, Any]):
+        super().__init__(message)
+        self.kind = kind
+        self.told = told
+
+
+@contextmanager
+def _ctrl_c(stop: Callable[[], Any]) -> Iterator[list[int]]:
+    """The first Ctrl-C calls ``stop`` and goes on waiting; a second one ends the process."""
+    pressed: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        print("stopping within one step; press Ctrl-C again to leave at once", file=sys.stderr)
+        stop()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _generate(args: argparse.Namespace) -> Outcome:
+    rows = _read_jsonl(Path(args.prompts))
+    given = bool(args.set or args.config or args.preset or args.dataset or args.model)
+    with _lab(args, writing=False) as lab:
+        config = _config(args) if given or args.run_id == BASE_RUN else None
+        return {"texts": lab.generate(args.run_id, rows, config)}, 0
+
+
+def _evaluate(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        return _evaluate_one(lab, args.run_id, args.limit), 0
+
+
+def _evaluate_one(lab: Lab, run_id: str, limit: int | None) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for told in lab.evaluate(run_id, limit):
+        if "done" in told:
+            print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
+        elif "message" in told:
+            print(told["message"], file=sys.stderr)
+    return told
+
+
+def _score(args: argparse.Namespace) -> Outcome:
+    from .bleu import read_texts, score
+
+    return score(read_texts(Path(args.predictions)), read_texts(Path(args.references))).to_dict(), 0
+
+
+def _lesson(args: argparse.Namespace) -> Outcome:
+    args.preset = args.preset or "lesson"
+    args.resume = None
+    with _lab(args, writing=True) as lab:
+        trained, status = _train_one(lab, args)
+        if status:
+            return {"run_id": trained["run_id"], "train": trained, "evaluation": None}, status
+        evaluation = _evaluate_one(lab, trained["run_id"], None)
+    return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, 0
+
+
+def _runs_list(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return {"runs": lab.list_runs()}, 0
+
+
+def _runs_show(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return lab.show_run(args.run_id), 0
+
+
+def _runs_export(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return {"run_id": args.run_id, "file": str(lab.export_run(args.run_id, Path(args.to)))}, 0
+
+
+def _runs_delete(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        lab.delete_run(args.run_id)
+        return {"run_id": args.run_id, "deleted": True}, 0
+
+
+# Helpers
+
+
+@contextmanager
+def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
+    lab = Lab(Path(args.data_dir) if args.data_dir else default_data_dir(), writing=writing)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def _config(args: argparse.Namespace) -> RunConfig:
+    """Preset, then ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
+    given = _read_config(args.config) if args.config else {}
+    overrides = [parse_override(text) for text in args.set or []]
+    if args.dataset:
+        overrides.insert(0, ("data.source", args.dataset))
+    if args.model:
+        overrides.insert(0, ("model", args.model))
+    for name, value in overrides:
+        merge(given, name, value)
+    return RunConfig.from_dict(given, args.preset or "quick")
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SettingsError([f"--config {path} cannot be read as JSON: {error}"]) from error
+    if not isinstance(given, dict):
+        raise SettingsError([f"--config {path} must hold one JSON object"])
+    return given
+
+
+def _read_jsonl(path: Path) -> list[Any]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number} is not JSON: {error.msg}.") from error
+    if not rows:
+        raise DataError(f"{path} holds no prompts: it should have one JSON object a line.")
+    return rows
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m instruct_tune", description="Instruction-Tuning Lab without a browser.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], Outcome], about: str, where=commands):
+        added = where.add_parser(name, help=about, description=about)
+        added.set_defaults(run=run)
+        added.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
+        added.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+        return added
+
+    def configured(name: str, run: Callable[[argparse.Namespace], Outcome], about: str):
+        added = command(name, run, about)
+        added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
+        added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
+        added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
+        added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
+        added.add_argument("--model", metavar="M", help="short for --set model=M")
+        return added
+
+    configured("data", _data, "load, filter and split a dataset").add_argument(
+        "--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part"
+    )
+    mask = configured("mask", _mask, "show one row as the trainer gets it")
+    mask.add_argument("--instruction", required=True)
+    mask.add_argument("--input", default="")
+    mask.add_argument("--output", required=True)
+    train = configured("train", _train, "run one training in the foreground")
+    train.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    train.add_argument("--name", default="", help="a name for the run")
+    generate = configured("generate", _generate, "answer prompts with a run, or with base")
+    generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")
+    generate.add_argument("--prompts", required=True, metavar="FILE.jsonl")
+    evaluate = command("evaluate", _evaluate, "base and tuned on the run's held-out rows")
+    evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
+    evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
+    score = command("score", _score, "BLEU of two JSONL files of strings")
+    score.add_argument("--predictions", required=True, metavar="FILE")
+    score.add_argument("--references", required=True, metavar="FILE")
+    configured("lesson", _lesson, "data, training and evaluation: the whole lesson").add_argument("--name", default="")
+    runs = commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
+    command("list", _runs_list, "all runs, newest first", runs)
+    for name, run, about in (
+        ("show", _runs_show, "a run, its configuration and metrics"),
+        ("export", _runs_export, "write a run's adapter as a zip"),
+        ("delete", _runs_delete, "remove a run and its files"),
+    ):
+        command(name, run, about, runs).add_argument("run_id", metavar="RUN")
+    runs.choices["export"].add_argument("--to", required=True, metavar="FILE.zip")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What leaves the lab: a zip with the adapter, its card, its configuration and the loss plot."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from .adapter import CONFIG_FILE, WEIGHTS_FILE
+from .errors import DataError, ModelError
+from .store import Run, RunStore
+
+
+def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
+    """Write ``to`` (a .zip). ``PeftModel.from_pretrained`` loads the unpacked folder.
+
+    Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
+    """
+    run = store.get(run_id)
+    adapter = store.folder(run_id) / "adapter"
+    if not (adapter / WEIGHTS_FILE).is_file():
+        raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+    metrics = store.metrics(run_id)
+    evaluations = store.evaluations(run_id)
+    try:
+        with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in (WEIGHTS_FILE, CONFIG_FILE):
+                archive.write(adapter / name, name)
+            archive.writestr("README.md", model_card(run, evaluations))
+            archive.writestr("run_config.json", json.dumps(run.config, indent=2))
+            archive.writestr("facts.json", json.dumps(run.facts, indent=2))
+            archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
+            archive.writestr("loss.png", loss_png(metrics, run.name))
+    except OSError as error:
+        raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
+    return to
+
+
+def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:
+    """A card in the Hub's format: what it was trained from and on, and the measured numbers."""
+    facts, config = run.facts, run.config
+    lines = [
+        "---",
+        f"base_model: {config['model']}",
+        "library_name: peft",
+        "tags: [lora, instruction-tuning]",
+        "---",
+        "",
+        f"# {run.name}",
+        "",
+        f"A LoRA adapter for `{config['model']}`, trained with Instruction-Tuning Lab on "
+        f"`{config['data']['source']}` ({facts.get('train_rows')} rows, fingerprint "
+        f"`{facts.get('data_fingerprint')}`).",
+        "",
+        f"Status: {run.status}, step {run.step} of {run.total_steps}. It was trained on the weights from "
+        f"{facts.get('weights_source')}, sha256 `{facts.get('weights_sha256')}`; weights of the same name with "
+        "another sha256 may answer differently.",
+        "",
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModelForCausalLM",
+        "",
+        f'base = AutoModelForCausalLM.from_pretrained("{config["model"]}")',
+        'model = PeftModel.from_pretrained(base, "path/to/this/folder")',
+        "```",
+    ]
+    for found in evaluations[:1]:
+        lines += [
+            "",
+            f"On {found['rows']} held-out rows: tuned {found['tuned']['bleu']:.1f} BLEU, "
+            f"base {found['base']['bleu']:.1f} (`{found['tuned']['signature']}`, generation "
+            f"`{json.dumps(found['generation'])}`).",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def loss_png(metrics: list[dict[str, Any]], title: str) -> bytes:
+    """The loss over steps as a PNG: each batch's, and the held-out one."""
+    # Figure and not pyplot: pyplot keeps global state and is not for threads.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    for kind, key, label, style in (
+        ("train", "loss", "training loss of each batch", {"color": "#9aa0a6", "linewidth": 0.8, "marker": "."}),
+        ("probe", "probe_loss", "held-out loss, probe rows", {"color": "#1a56db", "linewidth": 2.5, "marker": "o"}),
+        ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": "#b45309", "marker": "s", "linestyle": "--"}),
+    ):
+        points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    axes.set_xlabel("Optimizer step")
+    axes.set_ylabel("Loss (nats a token)")
+    # A run's name is a person's text; a "$" in it is no formula.
+    axes.set_title(f"Training loss: {title}".replace("$", r"\$"))
+    if axes.has_data():
+        axes.legend()
+    axes.grid(alpha=0.3)
+    written = io.BytesIO()
+    figure.savefig(written, format="png", dpi=150)
+    return written.getvalue()

@@ -1,0 +1,173 @@
+"""One run from its configuration to its adapter, told to the store as it happens."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from . import adapter
+from .batching import Packing
+from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
+from .engine import Engine
+from .errors import LabError, Stopped
+from .model import LoadedModel
+from .prompt import template_from
+from .settings import RunConfig
+from .store import Run, RunStore
+from .tokenization import TokenizedExample, tokenize_rows
+from .training import TrainingData, TrainingResult, checkpoints, train
+from .workbench import Workbench
+
+log = logging.getLogger(__name__)
+VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
+
+
+class Runner:
+    """A run at work: the ``training.Watcher`` that writes to the store. Used on the engine's thread."""
+
+    def __init__(self, run: Run, store: RunStore, bench: Workbench, engine: Engine):
+        self.run, self.store, self.bench, self.engine = run, store, bench, engine
+        self.config = RunConfig.from_dict(run.config)
+        self.folder = store.folder(run.id)
+        self.stop = threading.Event()
+
+    # training.Watcher
+
+    def phase(self, name: str) -> None:
+        self.store.update(self.run.id, phase=name)
+
+    def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        self.store.add_metric(self.run.id, kind, step, epoch, values)
+        if kind == "probe":
+            self.say(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
+        elif kind == "eval":
+            self.say(f"Evaluation loss {values['eval_loss']:.3f} at step {step}, epoch {epoch:g}.")
+        elif step % self.config.train.logging_steps == 0:
+            log.info("step %d: loss %.4f, %.0f tokens/s", step, values["loss"], values["tokens_per_second"])
+
+    def progress(self, step: int, total_steps: int) -> None:
+        self.store.update(self.run.id, step=step, total_steps=total_steps)
+
+    def breathe(self) -> None:
+        self.engine.breathe()
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()
+
+    # The run
+
+    def say(self, text: str) -> None:
+        log.info("%s", text)
+        self.store.add_event(self.run.id, text)
+
+    def execute(self, resume: bool) -> None:
+        """Do the whole run. Never raises what a person can mend: that becomes the run's status."""
+        try:
+            self._execute(resume)
+        except Stopped:
+            self._end("stopped", "Stopped before the first step was done.")
+        except LabError as error:
+            self._end("failed", str(error), error.kind)
+        except Exception:
+            # The thread's boundary: whatever is wrong here must not take the lab down with it.
+            log.exception("run %s failed", self.run.id)
+            self._end("failed", "The run failed through a fault of the lab; its log has the details.", "bug")
+
+    def _execute(self, resume: bool) -> None:
+        status = "stopping" if self.stopping() else "running"
+        self.store.update(self.run.id, status=status, phase="loading", message="", ended=None, error_kind=None)
+        self.say("Loading data and model.")
+        splits = load_splits(self.config.data)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say)
+        self._leave_if_stopping()
+        self.phase("tokenising")
+        data = self._tokenise(loaded, splits)
+        self._record_facts(loaded, splits, data)
+        self._leave_if_stopping()
+        checkpoint = self._attach(loaded, resume)
+        self.bench.training = self.run.id
+        try:
+            result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
+            self._save(loaded, result)
+        finally:
+            self.bench.training = None
+            self.bench.forget(self.run.id)
+
+    def _leave_if_stopping(self) -> None:
+        if self.stopping():
+            raise Stopped
+
+    def _tokenise(self, loaded: LoadedModel, splits: Splits) -> TrainingData:
+        settings, template = self.config.train, template_from(self.config.template)
+
+        def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
+            if not rows:
+                return ()
+            done = tokenize_rows(loaded.tokenizer, template, rows, settings.max_length, settings.overlong)
+            if done.dropped or done.truncated:
+                self.say(
+                    f"{what}: {done.dropped} rows dropped and {done.truncated} cut at "
+                    f"train.max_length {settings.max_length}."
+                )
+            return done.rows
+
+        held_out, wanted = splits.test, self.config.evaluation_rows
+        data = TrainingData(
+            train=tokenise(examples(splits.train), "Training rows"),
+            evaluation=tokenise(examples(take_evaluation_rows(held_out, wanted)), "Evaluation rows"),
+            probe=tokenise(examples(take_probe_rows(held_out, wanted, settings.probe_rows)), "Probe rows"),
+        )
+        if not data.probe and settings.probe_rows:
+            self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
+        return data
+
+    def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
+        """What the numbers of this run were measured with."""
+        weights = loaded.weights
+        facts = {
+            "model_path": str(weights.path),
+            "weights_source": weights.source,
+            "weights_sha256": weights.sha256,
+            "data_fingerprint": splits.fingerprint,
+            "train_rows": len(data.train),
+            "evaluation_rows": len(data.evaluation),
+            "probe_rows": len(data.probe),
+            "packing": loaded.packing.value,
+            "device": str(loaded.device),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        }
+        self.store.update(self.run.id, facts=facts)
+        self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
+        if loaded.packing is Packing.PADDED:
+            self.say("This architecture cannot be packed exactly, so batches are padded.")
+
+    def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
+        """A fresh adapter on the model; where a checkpoint is resumed from, the trainer fills it."""
+        adapter.remove(loaded, self.run.id)
+        adapter.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
+        trainable, total = adapter.parameter_counts(loaded)
+        self.store.update(self.run.id, facts={"trainable_parameters": trainable, "parameters": total})
+        found = checkpoints(self.folder) if resume else []
+        checkpoint = found[-1] if found else None
+        if resume:
+            step = int(checkpoint.name.partition("-")[2]) if checkpoint else 0
+            self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
+            self.say(f"Resuming from step {step}.")
+        return checkpoint
+
+    def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
+        self.phase("saving")
+        adapter.save(loaded, self.run.id, self.folder / "adapter")
+        if result.stopped:
+            self._end("stopped", f"Stopped at step {result.steps} of {result.total_steps}; the adapter is kept.")
+        else:
+            self._end("finished", f"Finished {result.steps} steps.")
+
+    def _end(self, status: str, message: str, error_kind: str | None = None) -> None:
+        self.say(message)
+        fields: dict[str, Any] = {"status": status, "message": message, "error_kind": error_kind}
+        self.store.update(self.run.id, phase=None, ended=time.time(), **fields)

@@ -1,0 +1,243 @@
+"""What happened, kept: runs, their metrics and events in SQLite, and one folder a run beside it.
+
+The page and the command line read from here; nothing about a run lives in a browser tab or in a
+thread alone. A metric is known by (run, kind, step): a step done again after a resume replaces it
+under a new, greater ``seq``, so that readers who ask for "after seq" see the newer one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from .errors import BusyError, NotFoundError
+
+LIVE = ("queued", "running", "stopping")
+"""Statuses of a run that a process is working on."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, phase TEXT, message TEXT NOT NULL DEFAULT '',
+    step INTEGER NOT NULL DEFAULT 0, total_steps INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL, ended REAL, config TEXT NOT NULL, error_kind TEXT, facts TEXT NOT NULL DEFAULT '{}'
+);
+CREATE TABLE IF NOT EXISTS metrics (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL,
+    epoch REAL NOT NULL, time REAL NOT NULL, data TEXT NOT NULL, UNIQUE (run_id, kind, step)
+);
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS evaluations (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, data TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with."""
+
+    id: str
+    name: str
+    status: str
+    phase: str | None
+    message: str
+    step: int
+    total_steps: int
+    created: float
+    ended: float | None
+    config: dict[str, Any]
+    error_kind: str | None
+    facts: dict[str, Any]
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+
+def default_data_dir() -> Path:
+    """``LAB_DATA_DIR``, else the platform's user data folder."""
+    return Path(os.environ.get("LAB_DATA_DIR") or platformdirs.user_data_dir("instruction-tuning-lab"))
+
+
+class RunStore:
+    """Every read and write of history. Safe to use from several threads."""
+
+    def __init__(self, data_dir: Path):
+        self.data_dir = data_dir
+        (data_dir / "runs").mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(data_dir / "lab.sqlite", check_same_thread=False, timeout=10, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        # Some network file systems cannot do WAL; SQLite then answers with the mode it keeps.
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def folder(self, run_id: str) -> Path:
+        """The folder of a run that exists; ids come from the store, never from a person's text."""
+        return self.data_dir / "runs" / self.get(run_id).id
+
+    # Runs
+
+    def create(self, name: str, config: dict[str, Any]) -> Run:
+        """A new run, queued, with a folder of its own."""
+        run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO runs (id, name, status, created, config) VALUES (?, ?, 'queued', ?, ?)",
+                (run_id, name or run_id, time.time(), json.dumps(config)),
+            )
+        (self.data_dir / "runs" / run_id).mkdir()
+        return self.get(run_id)
+
+    def get(self, run_id: str) -> Run:
+        """Raises NotFoundError where there is no such run."""
+        rows = self._read("SELECT * FROM runs WHERE id = ?", (str(run_id),))
+        if not rows:
+            raise NotFoundError(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
+        return _run(rows[0])
+
+    def list(self) -> list[Run]:
+        """All runs, newest first."""
+        return [_run(row) for row in self._read("SELECT * FROM runs ORDER BY created DESC, id DESC")]
+
+    def update(self, run_id: str, **fields: Any) -> None:
+        """Set columns of a run; ``facts`` are merged into those already known."""
+        with self._write() as db:
+            if "facts" in fields:
+                fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
+            columns = ", ".join(f"{name} = ?" for name in fields)
+            db.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*fields.values(), run_id))
+
+    def mark_stopping(self, run_id: str) -> bool:
+        """Mark a live run as stopping; False where it has ended already."""
+        self.get(run_id)
+        with self._write() as db:
+            query = f"UPDATE runs SET status = 'stopping' WHERE id = ? AND status IN ({', '.join('?' * len(LIVE))})"
+            return db.execute(query, (run_id, *LIVE)).rowcount == 1
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run that no process works on, its history and its folder."""
+        run = self.get(run_id)
+        if run.live:
+            raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
+        with self._write() as db:
+            for table in ("metrics", "events", "evaluations"):
+                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+            db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+        shutil.rmtree(self.data_dir / "runs" / run.id, ignore_errors=True)
+
+    def interrupt_orphans(self) -> list[str]:
+        """Mark what a process that is gone left as live. For the holder of the lock only."""
+        orphans = [run for run in self.list() if run.live]
+        for run in orphans:
+            message = f"The lab was closed at step {run.step}; the run can be resumed."
+            self.update(run.id, status="interrupted", phase=None, ended=time.time(), message=message)
+            self.add_event(run.id, message)
+        return [run.id for run in orphans]
+
+    # Metrics, events, evaluations
+
+    def add_metric(self, run_id: str, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO metrics (run_id, kind, step, epoch, time, data) VALUES (?, ?, ?, ?, ?, ?)",
+                (run_id, kind, step, epoch, time.time(), json.dumps(values)),
+            )
+
+    def metrics(self, run_id: str, after: int = 0) -> list[dict[str, Any]]:
+        """Metrics with a greater ``seq``, in that order: ``{seq, kind, step, epoch, time, …values}``."""
+        rows = self._read("SELECT * FROM metrics WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after))
+        plain = ("seq", "kind", "step", "epoch", "time")
+        return [{**{name: row[name] for name in plain}, **json.loads(row["data"])} for row in rows]
+
+    def forget_metrics_after(self, run_id: str, step: int) -> None:
+        """Drop what lies beyond the checkpoint a run resumes from; those steps are done again."""
+        with self._write() as db:
+            db.execute("DELETE FROM metrics WHERE run_id = ? AND step > ?", (run_id, step))
+
+    def add_event(self, run_id: str, text: str) -> None:
+        with self._write() as db:
+            db.execute("INSERT INTO events (run_id, time, text) VALUES (?, ?, ?)", (run_id, time.time(), text))
+
+    def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
+        """The last events in words, oldest first."""
+        rows = self._read("SELECT * FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT ?", (run_id, last))
+        return [{"time": row["time"], "text": row["text"]} for row in reversed(rows)]
+
+    def add_evaluation(self, run_id: str, data: dict[str, Any]) -> None:
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO evaluations (run_id, time, data) VALUES (?, ?, ?)", (run_id, time.time(), json.dumps(data))
+            )
+
+    def evaluations(self, run_id: str) -> list[dict[str, Any]]:
+        """All evaluations of a run, newest first."""
+        rows = self._read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
+        return [{**json.loads(row["data"]), "time": row["time"]} for row in rows]
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def _run(row: sqlite3.Row) -> Run:
+    fields = dict(row)
+    fields["config"] = json.loads(fields["config"])
+    fields["facts"] = json.loads(fields["facts"])
+    return Run(**fields)
+
+
+class DataLock:
+    """One process writes to a data folder. Held until ``release`` or the process ends, however it ends."""
+
+    def __init__(self, data_dir: Path):
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise BusyError(
+                f"The data folder {data_dir} is in use by another process (pid {holder}): "
+                "stop that one, or give another --data-dir."
+            ) from error
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()

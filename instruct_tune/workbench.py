@@ -1,0 +1,54 @@
+"""The base model that is in memory, and the runs' adapters on it. For the engine's thread only."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+from . import adapter
+from .errors import BusyError
+from .model import LoadedModel, load_model, weights_dtype
+from .weights import Report
+
+ADAPTERS_IN_MEMORY = 4
+
+
+class Workbench:
+    """Holds one base model at a time; a run that trains pins it."""
+
+    def __init__(self) -> None:
+        self._loaded: LoadedModel | None = None
+        self._key: tuple[str, object] | None = None
+        self.training: str | None = None
+        """The run whose adapter is training now; its model stays, its adapter is not reloaded."""
+
+    def model(self, name: str, bf16: bool | str, report: Report) -> LoadedModel:
+        """The base model ``name``, loaded if it is not the one at hand."""
+        key = (name, weights_dtype(bf16))
+        if self._loaded is None or key != self._key:
+            if self.training:
+                raise BusyError(
+                    f"{self._key[0] if self._key else 'Another model'} is training; {name} can be used after that."
+                )
+            # Before the next is loaded: two models may not fit.
+            self._loaded = self._key = None
+            gc.collect()
+            self._loaded, self._key = load_model(name, report, bf16), key
+        return self._loaded
+
+    def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path) -> None:
+        """Make sure the run's adapter is on the model: the saved one, or the one that is training."""
+        if run_id == self.training:
+            return
+        present = adapter.names(loaded)
+        if run_id not in present:
+            for old in [name for name in present if name != self.training][: len(present) - ADAPTERS_IN_MEMORY + 1]:
+                adapter.remove(loaded, old)
+        adapter.load(loaded, run_id, folder)
+        if self.training:
+            loaded.model.set_adapter(self.training)
+
+    def forget(self, run_id: str) -> None:
+        """Take a run's adapter out of memory, because its files changed or are gone."""
+        if self._loaded is not None:
+            adapter.remove(self._loaded, run_id)

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import os
 import queue
+import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -34,6 +36,7 @@ BASE_RUN = "base"
 
 Config = RunConfig | Mapping[str, Any]
 DATASETS_REMEMBERED = 4
+UPLOAD_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
 
 class Lab:
@@ -55,6 +58,9 @@ class Lab:
         self._training: Future[None] | None = None
         self._stop_requested: set[str] = set()
         self._discard: set[str] = set()
+        self._stop_evaluation = threading.Event()
+        self.evaluating: dict[str, Any] | None = None
+        """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
         self._datasets: dict[Any, Splits] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._caches = threading.Lock()
@@ -78,8 +84,12 @@ class Lab:
         config = given if isinstance(given, RunConfig) else RunConfig.from_dict(given)
         template_from(config.template)
         if not self.local_paths:
-            if not (config.data.source in ("bundled", "codealpaca-20k") or config.data.source.startswith("hub:")):
-                raise DataError("This lab is hosted: choose a dataset of the catalog or a Hub id (hub:OWNER/NAME).")
+            source = config.data.source
+            named = source in ("bundled", "codealpaca-20k") or source.startswith("hub:")
+            if not named and Path(source).resolve().parent != self.uploads.resolve():
+                raise DataError(
+                    "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
+                )
             if Path(config.model).exists():
                 raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
         return config
@@ -150,6 +160,13 @@ class Lab:
         config = self.config(config)
         return examples(take_evaluation_rows(self.splits(config.data).test, config.evaluation_rows))
 
+    def held_out_row(self, config: Config, index: int) -> Example:
+        """The held-out row at ``index``, from 0. Raises DataError beyond the last."""
+        rows = self.splits(self.config(config).data).test
+        if not 0 <= index < len(rows):
+            raise DataError(f"There is no held-out row {index + 1}: they go from 1 to {len(rows)}.")
+        return examples(rows, index, 1)[0]
+
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         """A tokenizer of its own for views, beside the one that trains."""
         from transformers import AutoTokenizer
@@ -172,6 +189,36 @@ class Lab:
         tokenizer = self.tokenizer(config.model)
         example = Example(instruction, input, output)
         return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
+
+    def training_row(self, config: Config, index: int) -> Example:
+        """The training row at ``index``, from 0. Raises DataError beyond the last."""
+        train = self.splits(self.config(config).data).train
+        if not 0 <= index < len(train):
+            raise DataError(f"There is no training row {index + 1}: they go from 1 to {len(train)}.")
+        return examples(train, index, 1)[0]
+
+    def token_texts(self, config: Config, ids: Sequence[int]) -> tuple[list[str], int]:
+        """Each token's own text, and the id of EOS."""
+        from .tokenization import token_pieces
+
+        tokenizer = self.tokenizer(self.config(config).model)
+        return token_pieces(tokenizer, ids), tokenizer.eos_token_id
+
+    def keep_upload(self, file: Path) -> Path:
+        """Copy an uploaded file into the data folder, under a name nobody can guess; returns its new path."""
+        suffix = file.suffix.lower()
+        if suffix not in UPLOAD_SUFFIXES:
+            raise DataError(
+                f"A {suffix or 'nameless'} file cannot be read: upload one of {', '.join(UPLOAD_SUFFIXES)}."
+            )
+        kept = self.uploads / (secrets.token_urlsafe(12) + suffix)
+        self.uploads.mkdir(exist_ok=True)
+        shutil.copyfile(file, kept)
+        return kept
+
+    @property
+    def uploads(self) -> Path:
+        return self.data_dir / "uploads"
 
     # Runs
 
@@ -340,11 +387,16 @@ class Lab:
 
     # Answers
 
+    def has_adapter(self, run_id: str) -> bool:
+        """Whether the run can answer: it has a saved adapter, or one that is training."""
+        run = self.store.get(run_id)
+        training = run.live and run.phase in ("training", "evaluating", "saving")
+        return training or (self.store.folder(run_id) / "adapter").is_dir()
+
     def ready_adapter(self, run_id: str) -> Run:
         """The run, if it has an adapter to speak with. Raises ModelError where it has none (yet)."""
         run = self.store.get(run_id)
-        training = run.live and run.phase in ("training", "evaluating", "saving")
-        if not training and not (self.store.folder(run_id) / "adapter").is_dir():
+        if not self.has_adapter(run_id):
             raise ModelError(f"Run {run.name} ({run.status}) has no adapter yet: train it first, or choose another.")
         return run
 
@@ -435,48 +487,85 @@ class Lab:
 
         return self._result(self.engine.short(job))
 
+    def start_evaluation(
+        self,
+        run_id: str,
+        limit: int | None = None,
+        generation: Mapping[str, Any] | None = None,
+        on_progress: Callable[[dict[str, Any]], None] = lambda news: None,
+    ) -> Future[dict[str, Any]]:
+        """Answer the run's held-out rows with base and tuned, and score both, on the engine's thread.
+
+        It goes on whoever watches; ``evaluating`` tells where it is. Raises BusyError while a run or
+        another evaluation is at work.
+        """
+        run = self.ready_adapter(run_id)
+        config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
+        settings = self.generation(config, generation)
+        stop = threading.Event()
+
+        def tell(**news: Any) -> None:
+            self.evaluating = {"run_id": run_id, **news}
+            on_progress(news)
+
+        def job() -> dict[str, Any]:
+            self._stop_evaluation = stop
+            try:
+                return self._evaluate(run_id, config, settings, tell, stop.is_set)
+            except LabError as error:
+                tell(error=str(error))
+                raise
+            except Stopped:
+                tell(error="The evaluation was stopped; nothing was scored.")
+                raise
+
+        return self.engine.long(f"the evaluation of {run.name}", job)
+
+    def _evaluate(
+        self,
+        run_id: str,
+        config: RunConfig,
+        settings: GenerationSettings,
+        tell: Callable[..., None],
+        stopping: Callable[[], bool],
+    ) -> dict[str, Any]:
+        from .evaluation import evaluate
+
+        splits = self.splits(config.data)
+        rows = self.held_out(config)
+        tell(done=0, total=2 * len(rows))
+        loaded = self._prepare(run_id, config, lambda text: tell(message=text))
+
+        def between(done: int, total: int) -> None:
+            tell(done=done, total=total)
+            self.engine.breathe()
+
+        template = template_from(config.template)
+        found = evaluate(loaded, run_id, template, rows, settings, between_batches=between, stopping=stopping)
+        path = self.store.folder(run_id) / "predictions.jsonl"
+        _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
+        told = {**found.to_dict(), "predictions": str(path), "data_fingerprint": splits.fingerprint}
+        self.store.add_evaluation(run_id, told)
+        tell(finished=True)
+        return told
+
+    def stop_evaluation(self) -> None:
+        """Ask the evaluation at work, if any, to stop within one token."""
+        self._stop_evaluation.set()
+
     def evaluate(
         self, run_id: str, limit: int | None = None, generation: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Base and tuned on the run's held-out rows: yields ``{done, total}``, then the evaluation's JSON.
-
-        Closing the iterator stops it. Raises BusyError while a run or another evaluation is at work.
-        """
-        run = self.ready_adapter(run_id)
-        config = RunConfig.from_dict(run.config)
-        if limit is not None:
-            config = RunConfig.from_dict({**run.config, "evaluation_rows": limit})
-        settings = self.generation(config, generation)
+        """``start_evaluation`` as a stream: its progress, then the evaluation's JSON. Closing it stops it."""
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        stop = threading.Event()
-
-        def job() -> dict[str, Any]:
-            from .evaluation import evaluate
-
-            rows = self.held_out(config)
-            said.put({"done": 0, "total": 2 * len(rows)})
-            loaded = self._prepare(run_id, config, lambda text: said.put({"message": text}))
-
-            def between(done: int, total: int) -> None:
-                said.put({"done": done, "total": total})
-                self.engine.breathe()
-
-            template = template_from(config.template)
-            found = evaluate(loaded, run_id, template, rows, settings, between_batches=between, stopping=stop.is_set)
-            told = {**found.to_dict(), "data_fingerprint": self.splits(config.data).fingerprint}
-            path = self.store.folder(run_id) / "predictions.jsonl"
-            _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
-            told["predictions"] = str(path)
-            self.store.add_evaluation(run_id, told)
-            return told
-
-        future = self.engine.long(f"the evaluation of {run.name}", job)
+        future = self.start_evaluation(run_id, limit, generation, said.put)
         future.add_done_callback(lambda _: said.put(None))
         try:
             while (news := said.get()) is not None:
                 yield news
         finally:
-            stop.set()
+            if not future.done():
+                self.stop_evaluation()
         yield self._result(future)
 
     def predictions(self, run_id: str) -> list[dict[str, Any]]:

@@ -174,3 +174,20 @@ def mask_view(
         "supervised": row.supervised,
         "truncated": row.truncated,
     }
+
+
+def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """Each token's own share of the decoded text, special tokens spelled out; joined they are the whole text.
+
+    A character that is spread over several tokens appears with the last of them.
+    """
+    pieces: list[str] = []
+    shown = ""
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        # The decoder's stand-in for an unfinished character; at the very end it is all there is.
+        if text.endswith("\ufffd") and end < len(ids):
+            text = shown
+        pieces.append(text[len(shown) :])
+        shown = text
+    return pieces

@@ -1,0 +1,111 @@
+"""The page: tabs from left to right, one timer, and nothing that belongs to a browser tab alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..lab import Lab
+from ..store import LIVE
+from . import api, compare_tab, data_tab, evaluate_tab, format_tab, runs_tab, train_tab, view
+from .charts import PLOTLY_JS
+from .form import Form
+
+POLL_SECONDS = 1.0
+TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
+
+# The system's own fonts: nothing is fetched from a font service.
+_FONTS = ("system-ui", "sans-serif")
+THEME = gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
+CSS = """
+.mono textarea, .mono .textspan { font-family: var(--font-mono); font-size: 13px; }
+.tuned-answer { border-top: 3px solid #2563eb; }
+.base-answer { border-top: 3px solid #6b7280; }
+#strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
+"""
+
+
+def build_ui(lab: Lab) -> gr.Blocks:
+    """The whole page over one lab."""
+    gr.set_static_paths([PLOTLY_JS])
+    form = Form()
+    with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False) as page:
+        gr.Markdown("# Instruction-Tuning Lab")
+        strip = gr.Markdown("", elem_id="strip")
+        following = {}
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Data", id="Data"):
+                following["Format"] = data_tab.build(lab, form)
+            with gr.Tab("Format", id="Format"):
+                following["Train"] = format_tab.build(lab, form)
+            with gr.Tab("Train", id="Train"):
+                train, following["Compare"] = train_tab.build(lab, form)
+            with gr.Tab("Compare", id="Compare"):
+                compare_run = _run_choice("compare-run")
+                following["Evaluate"] = compare_tab.build(lab, compare_run)
+            with gr.Tab("Evaluate", id="Evaluate"):
+                evaluate_run = _run_choice("evaluate-run")
+                evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run)
+            with gr.Tab("Runs", id="Runs"):
+                runs = runs_tab.build(lab, train.shown_run)
+        for tab, button in following.items():
+            button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
+        _follow(lab, page, form, strip, train, evaluation, runs, (compare_run, evaluate_run))
+        api.expose(lab)
+    return page
+
+
+def _run_choice(elem_id: str) -> gr.Dropdown:
+    return gr.Dropdown([], label="Run", info="The trained adapter that answers beside base", elem_id=elem_id)
+
+
+def _follow(
+    lab: Lab,
+    page: gr.Blocks,
+    form: Form,
+    strip: gr.Markdown,
+    train: train_tab.TrainPanel,
+    evaluation: evaluate_tab.EvaluatePanel,
+    runs: runs_tab.RunsPanel,
+    choices: tuple[gr.Dropdown, gr.Dropdown],
+) -> None:
+    """One timer feeds all that follows the lab; page load does the same once, so a refresh loses nothing."""
+    timer = gr.Timer(POLL_SECONDS)
+    seen_strip, seen_runs = gr.State(None), gr.State(None)
+    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+    def strip_text(source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
+        told = lab.run_status(run_id) if run_id else None
+        run = {**told, "name": lab.store.get(run_id).name} if told else None
+        now = view.strip(str(source), int(limit) if limit else None, str(model), run, lab.engine.busy_with)
+        return [gr.skip(), gr.skip()] if now == seen else [now, now]
+
+    def run_choices(shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
+        ready = [run for run in lab.list_runs() if lab.has_adapter(run["id"])]
+        now = view.run_choices(ready)
+        if now == seen:
+            return [gr.skip()] * 3
+        ids = [run_id for _, run_id in now]
+        newest = shown if shown in ids else next(iter(ids), None)
+        kept = [chosen if chosen in ids else newest for chosen in (first, second)]
+        return [now, *(gr.Dropdown(choices=now, value=value) for value in kept)]
+
+    def begin() -> str | None:
+        """The run that is at work, else the newest: what a fresh or second window follows."""
+        known = lab.list_runs()
+        live = [run["id"] for run in known if run["status"] in LIVE]
+        return next(iter(live + [run["id"] for run in known]), None)
+
+    strip_inputs = [form["data.source"], form["model"], form["data.limit"], train.shown_run, seen_strip]
+    choice_inputs = [train.shown_run, *choices, seen_runs]
+    feeds = (
+        (strip_text, strip_inputs, [strip, seen_strip]),
+        (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
+        (evaluation.show, [choices[1], evaluation.seen], evaluation.outputs),
+        (runs.show, [runs.seen], runs.outputs),
+        (run_choices, choice_inputs, [seen_runs, *choices]),
+    )
+    page.load(begin, None, train.shown_run, **quiet)
+    for feed, inputs, outputs in feeds:
+        timer.tick(feed, inputs, outputs, **quiet)

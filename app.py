@@ -1,0 +1,70 @@
+"""``python app.py``, and what a Hugging Face Space runs: the lab with its page."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+from instruct_tune.errors import LabError
+from instruct_tune.store import default_data_dir
+
+
+def main() -> int:
+    """Parse the flags, build the lab, serve the page until a signal ends it."""
+    parser = argparse.ArgumentParser("python app.py", description="Instruction-Tuning Lab in the browser.")
+    parser.add_argument("--host", help="address to listen on (default: this machine only; on a Space, all)")
+    parser.add_argument("--port", type=int, help="port (default: 7860)")
+    parser.add_argument("--data-dir", type=Path, help="where runs live (default: $LAB_DATA_DIR)")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("instruct_tune").setLevel(logging.INFO)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        return serve(args.host, args.port, args.data_dir or default_data_dir())
+    except LabError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        return 1
+
+
+def serve(host: str | None, port: int | None, data_dir: Path) -> int:
+    """Serve the page; returns when SIGINT or SIGTERM came and the lab is closed."""
+    from instruct_tune.lab import Lab
+    from instruct_tune.ui import CSS, THEME, build_ui
+
+    lab = Lab(data_dir)
+    page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
+    page.launch(
+        server_name=host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if "SPACE_ID" in os.environ else None),
+        server_port=port,
+        prevent_thread_lock=True,
+        theme=THEME,
+        css=CSS,
+        show_error=False,
+        max_file_size="100mb",
+        strict_cors=True,
+        footer_links=["api"],
+    )
+    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+    page.close()
+    lab.close(timeout=8)
+    return 0
+
+
+def _warm_up() -> None:
+    """Import what the first run needs while the person is still reading."""
+    import instruct_tune.training  # noqa: F401
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The typed endpoints: for gradio_client, REST, and MCP where the extra is installed.
+
+gradio does not check what is posted here against the types; the lab does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ..errors import DataError
+from ..lab import Lab
+from .edge import said
+
+
+def expose(lab: Lab) -> None:
+    """Add the endpoints to the page that is being built."""
+
+    @said
+    def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
+        """Load, filter and split a dataset; its counts and a page of its training rows."""
+        return lab.preview(_object(config), rows, offset)
+
+    @said
+    def mask(config: dict, instruction: str, input: str, output: str) -> dict:
+        """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
+        return lab.mask(_object(config), instruction, input, output)
+
+    @said
+    def start_run(config: dict, name: str = "") -> dict:
+        """Start a training run; answers at once with its ``run_id``."""
+        return {"run_id": lab.start_run(_object(config), name)}
+
+    @said
+    def run_status(run_id: str) -> dict:
+        """Where a run stands."""
+        return lab.run_status(run_id)
+
+    @said
+    def run_metrics(run_id: str, after: int = 0) -> dict:
+        """The run's metrics with a ``seq`` greater than ``after``."""
+        return {"metrics": lab.run_metrics(run_id, after)}
+
+    @said
+    def stop_run(run_id: str, keep: bool = True) -> dict:
+        """Stop a run within one step and keep its adapter, or discard the run."""
+        return {"status": lab.stop_run(run_id, bool(keep))}
+
+    @said
+    def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
+        """Base and tuned answers to one instruction, as they grow."""
+        for texts in lab.compare(run_id, instruction, input, generation or None):
+            yield {name: texts[name] for name in ("base", "tuned", "done")}
+
+    @said
+    def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
+        """Base and tuned on the run's held-out rows: progress, then the evaluation."""
+        yield from lab.evaluate(run_id, limit)
+
+    @said
+    def list_runs() -> dict:
+        """All runs, newest first."""
+        return {"runs": lab.list_runs()}
+
+    for endpoint in (
+        dataset_preview,
+        mask,
+        start_run,
+        run_status,
+        run_metrics,
+        stop_run,
+        compare,
+        evaluate,
+        list_runs,
+    ):
+        gr.api(endpoint, api_name=endpoint.__name__)
+
+
+def _object(config: Any) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise DataError("config must be a JSON object.")
+    return config

@@ -1,0 +1,153 @@
+"""Plots for the page: the live loss chart, and the bar chart of an evaluation.
+
+The loss chart is one node that Plotly updates in place, so zoom and hover survive an update; a
+``gr.Plot`` would be made anew each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+import plotly.graph_objects as go
+
+PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+MOST_POINTS = 400
+GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
+
+# Colours and fonts come from the page, so that the chart is right in both themes.
+_DRAW = """
+const node = element.querySelector('.loss-plot');
+const draw = () => {
+  const told = props.value;
+  if (!told || !told.data) { return; }
+  if (!window.Plotly) { setTimeout(draw, 100); return; }
+  const style = getComputedStyle(document.body);
+  const ink = style.getPropertyValue('--body-text-color') || '#333';
+  const line = style.getPropertyValue('--border-color-primary') || '#ccc';
+  const axis = { color: ink, gridcolor: line, zerolinecolor: line };
+  const layout = {
+    ...told.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
+    font: { color: ink }, autosize: true,
+    xaxis: { ...told.layout.xaxis, ...axis }, yaxis: { ...told.layout.yaxis, ...axis },
+  };
+  Plotly.react(node, told.data, layout, { responsive: true, displaylogo: false });
+};
+watch('value', draw);
+draw();
+"""
+
+
+class LossChart(gr.HTML):
+    """Shows a figure given as ``{"data": [...], "layout": {...}}``; keeps zoom while ``uirevision`` stays."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(
+            value=None,
+            html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps"></div>',
+            css_template=".loss-plot { width: 100%; height: 380px; }",
+            js_on_load=_DRAW,
+            head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
+            **kwargs,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bool) -> dict[str, Any]:
+    """Batches as faint dots, their smooth line thin, held-out loss bold, on the true step axis."""
+    train = thin([m for m in metrics if m["kind"] == "train"], MOST_POINTS)
+    steps, losses = [m["step"] for m in train], [m["loss"] for m in train]
+    hover = [f"epoch {m['epoch']:.2f}, lr {m['learning_rate']:.2g}" for m in train]
+    data: list[dict[str, Any]] = [
+        {
+            "name": "training loss, each batch",
+            "x": steps,
+            "y": [round(loss, 4) for loss in losses],
+            "text": hover,
+            "mode": "markers",
+            "marker": {"color": FAINT, "size": 5},
+            "hovertemplate": "step %{x}: %{y:.3f}<br>%{text}<extra></extra>",
+        },
+        {
+            "name": "training loss, smoothed",
+            "x": steps,
+            "y": [round(loss, 4) for loss in smooth(losses)],
+            "mode": "lines",
+            "line": {"color": GREY, "width": 1.2},
+            "hoverinfo": "skip",
+        },
+    ]
+    for kind, key, name, look in (
+        ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "width": 2, "dash": "dot"}),
+        ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "width": 3.5}),
+    ):
+        points = [m for m in metrics if m["kind"] == kind]
+        if points:
+            data.append(
+                {
+                    "name": name,
+                    "x": [m["step"] for m in points],
+                    "y": [round(m[key], 4) for m in points],
+                    "mode": "lines+markers",
+                    "line": look,
+                    "hovertemplate": "step %{x}: %{y:.3f}<extra>" + name + "</extra>",
+                }
+            )
+    layout = {
+        "uirevision": run_id,
+        "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
+        "xaxis": {"title": {"text": "optimizer step"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
+        "legend": {"orientation": "h", "y": 1.12, "x": 0},
+    }
+    return {"data": data, "layout": layout}
+
+
+def thin(points: Sequence[Any], most: int) -> list[Any]:
+    """At most ``most`` of the points, evenly spaced, the first and the last among them."""
+    if len(points) <= most:
+        return list(points)
+    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
+
+
+def smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
+    """Exponential moving average, corrected for its start (as in Adam, Kingma & Ba 2015)."""
+    smoothed, mean = [], 0.0
+    for count, value in enumerate(values, 1):
+        mean = weight * mean + (1 - weight) * value
+        smoothed.append(mean / (1 - weight**count))
+    return smoothed
+
+
+def score_figure(found: Mapping[str, Any]) -> go.Figure:
+    """Base and tuned BLEU as bars, with their 95% intervals."""
+    reports = [found["base"], found["tuned"]]
+    figure = go.Figure(
+        go.Bar(
+            x=["base", "tuned"],
+            y=[round(report["bleu"], 2) for report in reports],
+            marker_color=[GREY, ACCENT],
+            text=[f"{report['bleu']:.1f}" for report in reports],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(0, report["ci"][1] - report["bleu"]) if report["ci"] else 0 for report in reports],
+                "arrayminus": [max(0, report["bleu"] - report["ci"][0]) if report["ci"] else 0 for report in reports],
+            },
+        )
+    )
+    figure.update_layout(
+        template="none",
+        height=320,
+        margin={"l": 50, "r": 10, "t": 10, "b": 30},
+        yaxis_title="BLEU",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#6b7280"},
+    )
+    return figure

@@ -1,0 +1,102 @@
+"""Data: which rows, what the filters kept, how they were split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..catalog import DATASETS
+from ..lab import Lab
+from . import view
+from .edge import said
+from .form import FILTER_CHOICES, Form
+
+PAGE = 50
+
+
+def build(lab: Lab, form: Form) -> gr.Button:
+    """The tab's contents; returns the button that leads to the next tab."""
+    gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
+    with gr.Row():
+        form.add(
+            "data.source",
+            gr.Dropdown(
+                [card.source for card in DATASETS],
+                value="bundled",
+                label="Dataset",
+                info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv or .parquet file",
+                allow_custom_value=True,
+                elem_id="data-source",
+                scale=2,
+            ),
+        )
+        form.add(
+            "filters",
+            gr.Dropdown(list(FILTER_CHOICES), value=next(iter(FILTER_CHOICES)), label="Filter", elem_id="data-filter"),
+        )
+        upload = gr.File(
+            label="Or upload a file",
+            file_types=[".json", ".jsonl", ".csv", ".parquet"],
+            elem_id="data-upload",
+            height=90,
+        )
+    with gr.Accordion("Columns and split", open=False):
+        with gr.Row():
+            for part in ("instruction", "input", "output"):
+                form.add(
+                    f"data.columns.{part}",
+                    gr.Textbox(part, label=f"Column of the {part}", elem_id=f"data-column-{part}"),
+                )
+        with gr.Row():
+            form.add(
+                "data.test_size",
+                gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
+            )
+            form.add("data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split"))
+            form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
+    load = gr.Button("Load and split", variant="primary", elem_id="data-load")
+    summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
+    ledger = gr.Dataframe(
+        headers=["step", "kept", "dropped"], interactive=False, label="Ledger", elem_id="data-ledger", visible=False
+    )
+    with gr.Row(visible=False) as pager:
+        part = gr.Radio([("training rows", "train"), ("held-out rows", "test")], value="train", label="Show")
+        page = gr.Number(1, label="Page", precision=0, minimum=1, elem_id="data-page")
+    rows = gr.Dataframe(
+        headers=["row", "instruction", "input", "output"],
+        datatype=["number", "str", "str", "str"],
+        interactive=False,
+        wrap=True,
+        max_height=480,
+        column_widths=["70px", "34%", "20%", "40%"],
+        label="Rows",
+        elem_id="data-rows",
+        visible=False,
+    )
+    following = gr.Button("Next: Format", elem_id="data-next")
+
+    @said
+    def show(values: dict[Any, Any]) -> dict[Any, Any]:
+        offset = (max(1, int(values[page] or 1)) - 1) * PAGE
+        told = lab.preview(form.read(values), rows=PAGE, offset=offset, part=values[part])
+        return {
+            summary: view.data_sentence(told),
+            ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
+            rows: gr.Dataframe(view.example_rows(told["rows"], offset), visible=True),
+            pager: gr.Row(visible=True),
+        }
+
+    def keep_upload(file: str | None) -> Any:
+        return str(lab.keep_upload(Path(file))) if file else gr.skip()
+
+    inputs = form.controls | {part, page}
+    shown = [summary, ledger, rows, pager]
+    load.click(show, inputs, shown, api_visibility="private")
+    page.change(show, inputs, shown, api_visibility="private")
+    part.change(show, inputs, shown, api_visibility="private")
+    upload.upload(said(keep_upload), upload, form["data.source"], api_visibility="private").success(
+        show, inputs, shown, api_visibility="private"
+    )
+    return following

@@ -1,0 +1,109 @@
+"""The run configuration as a form that spans the tabs.
+
+Each control is registered under its dotted name in the configuration JSON, so handlers take "the
+form" instead of thirty parameters, and a preset or a former run fills it in one sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from ..settings import RunConfig, merge
+
+FILTER_CHOICES = {
+    "Rows without an input (as in the lesson)": [{"step": "without_input"}],
+    "Rows with an input": [{"step": "with_input"}],
+    "All rows": [],
+}
+CUSTOM_TEMPLATE = "custom"
+
+
+class Form:
+    """Controls by configuration name."""
+
+    def __init__(self) -> None:
+        self._controls: dict[str, gr.components.Component] = {}
+
+    def add(self, name: str, control: gr.components.Component) -> gr.components.Component:
+        """Register a control; its value is that setting."""
+        self._controls[name] = control
+        return control
+
+    def __getitem__(self, name: str) -> gr.components.Component:
+        return self._controls[name]
+
+    @property
+    def controls(self) -> set[gr.components.Component]:
+        """All controls, as the ``inputs`` of an event."""
+        return set(self._controls.values())
+
+    def read(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The controls' values as a (partial) configuration JSON; not validated here."""
+        config: dict[str, Any] = {}
+        for name, control in self._controls.items():
+            if name in _VIRTUAL:
+                continue
+            value = values[control]
+            merge(config, name, _READ.get(name, _plain)(value))
+        config["data"]["filters"] = FILTER_CHOICES.get(values[self["filters"]], [])
+        if config["template"] == CUSTOM_TEMPLATE:
+            texts = ("without_input", "with_input")
+            config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
+        return config
+
+    def fill(self, config: RunConfig) -> dict[gr.components.Component, Any]:
+        """What each control has to show for ``config``."""
+        told = config.to_dict()
+        shown: dict[gr.components.Component, Any] = {}
+        for name, control in self._controls.items():
+            if name in _VIRTUAL:
+                continue
+            value: Any = told
+            for part in name.split("."):
+                value = value[part]
+            shown[control] = _SHOW.get(name, _plain)(value)
+        by_steps = {str(steps): label for label, steps in FILTER_CHOICES.items()}
+        shown[self["filters"]] = by_steps.get(str(told["data"]["filters"]), next(iter(FILTER_CHOICES)))
+        if isinstance(told["template"], dict):
+            shown[self["template"]] = CUSTOM_TEMPLATE
+            for name in ("without_input", "with_input"):
+                shown[self[f"template.{name}"]] = told["template"][name]
+        return shown
+
+
+# Controls that are no setting by themselves: they make up others.
+_VIRTUAL = ("filters", "template.without_input", "template.with_input")
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def _optional(value: Any) -> Any:
+    """An emptied number box means "no limit"."""
+    return None if value in ("", None) else value
+
+
+def _modules(value: str) -> Any:
+    names = [name.strip() for name in (value or "").split(",") if name.strip()]
+    return names[0] if names in (["auto"], ["all-linear"]) else names
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "data.limit": _optional,
+    "evaluation_rows": _optional,
+    "data.columns.input": lambda value: value.strip() or None if isinstance(value, str) else None,
+    "lora.target_modules": _modules,
+    "train.bf16": lambda value: {"auto": "auto", "on": True, "off": False}.get(value, value),
+    "train.save_minutes": _optional,
+    "train.save_total_limit": _optional,
+}
+_SHOW: dict[str, Callable[[Any], Any]] = {
+    "lora.target_modules": lambda value: value if isinstance(value, str) else ", ".join(value),
+    "data.columns.input": lambda value: value or "",
+    "template": lambda value: value if isinstance(value, str) else CUSTOM_TEMPLATE,
+    "train.bf16": lambda value: {"auto": "auto", True: "on", False: "off"}[value],
+}

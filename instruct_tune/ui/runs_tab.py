@@ -1,0 +1,107 @@
+"""Runs: what was trained, to open, resume, export or delete."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..export import loss_png
+from ..lab import Lab
+from . import view
+from .edge import said
+
+
+class RunsPanel:
+    """The table of runs and what can be done with the chosen one."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.seen = gr.State(None)
+        self.chosen = gr.State(None)
+        self.table = gr.Dataframe(
+            headers=view.RUN_HEADERS,
+            interactive=False,
+            label="Runs, newest first",
+            max_height=360,
+            elem_id="runs-table",
+        )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.seen, self.table]
+
+    def show(self, seen: Any) -> list[Any]:
+        rows = view.run_rows(self.lab.list_runs()[:200])
+        return [gr.skip(), gr.skip()] if rows == seen else [rows, rows]
+
+
+def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
+    """The tab's contents; opening a run sets ``shown_run``, which Train follows."""
+    panel = RunsPanel(lab)
+    details = gr.Markdown("Click a row to choose a run.", elem_id="runs-details")
+    with gr.Row():
+        opened = gr.Button("Show in Train", elem_id="runs-open")
+        resume = gr.Button("Resume", elem_id="runs-resume")
+        export = gr.DownloadButton("Export adapter", elem_id="runs-export")
+        delete = gr.Button("Delete", variant="stop", elem_id="runs-delete")
+    plot = gr.Image(label="Loss", interactive=False, visible=False, elem_id="runs-plot", buttons=["download"])
+    with gr.Accordion("Configuration and what it was measured with", open=False):
+        config = gr.Code(language="json", label="Configuration", interactive=False)
+        facts = gr.Code(language="json", label="Facts", interactive=False)
+
+    @said
+    def choose(seen: list[list[Any]] | None, event: gr.SelectData) -> list[Any]:
+        run_id = (seen or [])[event.index[0]][-1]
+        return [run_id, *describe(run_id)]
+
+    def describe(run_id: str) -> list[Any]:
+        told = lab.show_run(run_id)
+        status = lab.run_status(run_id)
+        image = _image(loss_png(told["metrics"], told["name"])) if told["metrics"] else None
+        return [
+            f"**{view.plain(told['name'])}** · {view.run_sentence(status)}",
+            json.dumps(told["config"], indent=2),
+            json.dumps(told["facts"], indent=2),
+            gr.Image(image, visible=image is not None),
+        ]
+
+    @said
+    def export_to(run_id: str | None) -> str:
+        _need(run_id)
+        folder = Path(tempfile.mkdtemp(prefix="lab-export-"))
+        return str(lab.export_run(run_id, folder / f"{run_id}.zip"))
+
+    @said
+    def remove(run_id: str | None) -> list[Any]:
+        _need(run_id)
+        lab.delete_run(run_id)
+        return [None, "Deleted. Click a row to choose a run.", None, None, gr.Image(visible=False)]
+
+    @said
+    def go_on(run_id: str | None) -> str:
+        _need(run_id)
+        return lab.resume_run(run_id)
+
+    described = [panel.chosen, details, config, facts, plot]
+    panel.table.select(choose, panel.seen, described, api_visibility="private")
+    opened.click(lambda run_id: run_id or gr.skip(), panel.chosen, shown_run, api_visibility="private")
+    resume.click(go_on, panel.chosen, shown_run, api_visibility="private")
+    export.click(export_to, panel.chosen, export, api_visibility="private")
+    delete.click(remove, panel.chosen, described, api_visibility="private")
+    return panel
+
+
+def _need(run_id: str | None) -> None:
+    if not run_id:
+        raise gr.Error("Choose a run first: click its row.", print_exception=False)
+
+
+def _image(png: bytes) -> Any:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png))

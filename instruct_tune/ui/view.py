@@ -1,0 +1,188 @@
+"""Plain data → what the page shows: tables, sentences, coloured text. Pure functions, no gradio.
+
+Dataset and model text is hostile. It only ever leaves here as text (spans, cells, text boxes), or
+through ``plain`` where it has to stand inside markdown.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+PROMPT, ANSWER, END, CUT = "prompt (no loss)", "answer (carries loss)", "EOS (carries loss)", "cut off"
+MASK_COLOURS = {PROMPT: "#d1d5db", ANSWER: "#93c5fd", END: "#fcd34d", CUT: "#fca5a5"}
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$&:])")
+
+
+def plain(text: object, most: int = 120) -> str:
+    """Any text, so that markdown shows it letter by letter and on one line."""
+    line = " ".join(str(text).split())
+    return _MARKDOWN.sub(r"\\\1", line if len(line) <= most else line[: most - 1] + "…")
+
+
+def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
+    """Loaded rows, each filter, the split and the limit, as table rows."""
+    rows: list[list[Any]] = [["loaded", told["rows_loaded"], 0]]
+    rows += [[entry["step"].replace("_", " "), entry["kept"], entry["dropped"]] for entry in told["ledger"]]
+    rows.append(["held out for testing", told["test_rows"], told["train_rows_before_limit"]])
+    before, after = told["train_rows_before_limit"], told["train_rows"]
+    rows.append(["training rows" + (" (limit)" if before != after else ""), after, before - after])
+    return rows
+
+
+def data_sentence(told: Mapping[str, Any]) -> str:
+    return (
+        f"**{plain(told['source'])}**: {told['rows_loaded']:,} rows loaded, **{told['train_rows']:,} to train on**, "
+        f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
+        f"Fingerprint `{told['fingerprint']}`."
+    )
+
+
+def example_rows(rows: Sequence[Mapping[str, str]], offset: int) -> list[list[Any]]:
+    return [[offset + index + 1, row["instruction"], row["input"], row["output"]] for index, row in enumerate(rows)]
+
+
+def mask_spans(view: Mapping[str, Any], pieces: Sequence[str], eos_id: int) -> list[tuple[str, str | None]]:
+    """Runs of tokens with one label, for highlighted text. ``pieces``: each token's own text."""
+    labels = [_token_label(view, position, eos_id) for position in range(len(pieces))]
+    spans: list[tuple[str, str | None]] = []
+    for label, group in groupby(zip(pieces, labels, strict=True), key=lambda pair: pair[1]):
+        spans.append(("".join(piece for piece, _ in group), label))
+    return spans
+
+
+def _token_label(view: Mapping[str, Any], position: int, eos_id: int) -> str:
+    if view["labels"][position] == -100:
+        return PROMPT
+    last = position == len(view["labels"]) - 1
+    return END if last and not view["truncated"] and view["input_ids"][position] == eos_id else ANSWER
+
+
+def mask_sentence(view: Mapping[str, Any]) -> str:
+    total = len(view["input_ids"])
+    said = (
+        f"**{view['supervised']} of {total} tokens carry loss**: the answer and its EOS. The {view['prompt_length']} "
+    )
+    said += "prompt tokens are read, not learned."
+    if view["truncated"]:
+        said += f" **{view['truncated']} answer tokens were cut** at max_length, EOS among them."
+    return said
+
+
+def token_rows(view: Mapping[str, Any]) -> list[list[Any]]:
+    """Every token: position, id, the tokenizer's spelling, whether it carries loss."""
+    zipped = zip(view["input_ids"], view["tokens"], view["labels"], strict=True)
+    return [
+        [at, token_id, token, "yes" if label != -100 else "no"] for at, (token_id, token, label) in enumerate(zipped)
+    ]
+
+
+def run_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    return [
+        [
+            run["name"],
+            run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
+            f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",
+            run["model"],
+            run["source"],
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"])),
+            run["id"],
+        ]
+        for run in runs
+    ]
+
+
+RUN_HEADERS = ["name", "status", "steps", "model", "dataset", "started", "id"]
+
+
+def run_choices(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(label, id) for a dropdown, newest first."""
+    return [(f"{run['name']} · {run['status']} · {run['model'].split('/')[-1]}", run["id"]) for run in runs]
+
+
+def duration(seconds: float | None) -> str:
+    """``75`` → ``1 min 15 s``."""
+    if seconds is None:
+        return "—"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def run_sentence(status: Mapping[str, Any]) -> str:
+    """Where a run stands, in one line of markdown."""
+    train = status["metrics"].get("train")
+    parts = [f"**{status['status']}**" + (f" · {status['phase']}" if status["phase"] else "")]
+    if status["total_steps"]:
+        parts.append(f"step {status['step']} of {status['total_steps']}")
+    if train:
+        parts.append(f"{train['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"loss {train['loss']:.3f}")
+    if probe := status["metrics"].get("probe"):
+        parts.append(f"held-out loss {probe['probe_loss']:.3f}")
+    if status["eta_seconds"] is not None:
+        parts.append(f"{duration(status['eta_seconds'])} left")
+    if status["message"]:
+        parts.append(plain(status["message"], 400))
+    return " · ".join(parts)
+
+
+def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
+    """The last events in words, newest first."""
+    return "\n".join(
+        f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['text']}"
+        for event in reversed(events[-last:])
+    )
+
+
+def evaluation_sentence(found: Mapping[str, Any]) -> str:
+    """The verdict, claiming no more than was measured."""
+    base, tuned, rows = found["base"], found["tuned"], found["rows"]
+    said = (
+        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out rows "
+        f"(difference {found['delta']:+.1f}"
+    )
+    said += f", paired bootstrap p = {found['p_value']:.3f})." if found["p_value"] is not None else ")."
+    said += f" {found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
+    if found["p_value"] is not None and found["p_value"] > 0.05:
+        said += " On so few rows this difference could be chance: evaluate more rows."
+    elif found["delta"] < 0:
+        said += " The tuned model is worse: a lower learning rate is the one thing to try."
+    return said
+
+
+def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
+    """Both reports side by side, one measure a row."""
+
+    def line(name: str, of: Any) -> list[Any]:
+        return [name, of(found["base"]), of(found["tuned"])]
+
+    return [
+        line("BLEU", lambda report: f"{report['bleu']:.2f}"),
+        line("95% interval", lambda report: "{:.1f} to {:.1f}".format(*report["ci"]) if report["ci"] else "—"),
+        *(line(f"{n}-gram precision", lambda report, n=n: f"{report['precisions'][n - 1]:.1f}") for n in (1, 2, 3, 4)),
+        line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
+        line("length / reference", lambda report: f"{report['sys_len']} / {report['ref_len']}"),
+        line("chrF2", lambda report: f"{report['chrf']:.1f}"),
+    ]
+
+
+def prediction_rows(predictions: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    return [[p["instruction"], p["reference"], p["base"], p["tuned"]] for p in predictions]
+
+
+def strip(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | None, busy: str | None) -> str:
+    """What is chosen and what is going on, in one line above the tabs."""
+    parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
+    if run:
+        state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
+        parts.append(f"**Run** {plain(run['name'], 40)}: {state}")
+    parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
+    return " &nbsp;·&nbsp; ".join(parts)

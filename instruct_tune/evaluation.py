@@ -83,13 +83,12 @@ def evaluate(
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
     answers: dict[str, list[Answer]] = {}
     for done_before, speaker in ((0, BASE), (len(examples), run_id)):
-        answers[speaker] = generate(
-            loaded,
-            [Request(tuple(prompt), speaker) for prompt in prompts],
-            generation,
-            between_batches=lambda done, before=done_before: between_batches(before + done, 2 * len(examples)),
-            stopping=stopping,
-        )
+
+        def progress(done: int, before: int = done_before) -> None:
+            between_batches(before + done, 2 * len(examples))
+
+        requests = [Request(tuple(prompt), speaker) for prompt in prompts]
+        answers[speaker] = generate(loaded, requests, generation, between_batches=progress, stopping=stopping)
     return summarise(run_id, examples, generation, answers[BASE], answers[run_id])
 
 

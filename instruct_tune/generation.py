@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -130,7 +130,7 @@ def _decode(
 
 def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tokens: int) -> GenerationConfig:
     """The settings in transformers' words. An answer ends at the tokenizer's EOS or any of the model's."""
-    chosen = {"do_sample": settings.do_sample, "num_beams": settings.num_beams}
+    chosen: dict[str, Any] = {"do_sample": settings.do_sample, "num_beams": settings.num_beams}
     if settings.do_sample:
         chosen |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     if settings.num_beams > 1:

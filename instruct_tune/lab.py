@@ -300,7 +300,7 @@ class Lab:
 
     def list_runs(self) -> list[dict[str, Any]]:
         """All runs, newest first, without their metrics."""
-        return [self._told(run) for run in self.store.list()]
+        return [self._told(run) for run in self.store.all()]
 
     def show_run(self, run_id: str) -> dict[str, Any]:
         """A run with its configuration, metrics, events and evaluations."""
@@ -589,10 +589,11 @@ def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
-    texts = [row.get("instruction"), row.get("input") or ""] if isinstance(row, Mapping) else [None, ""]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")
-    return texts[0], texts[1]
+    if isinstance(row, Mapping):
+        instruction, input_text = row.get("instruction"), row.get("input") or ""
+        if isinstance(instruction, str) and isinstance(input_text, str):
+            return instruction, input_text
+    raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

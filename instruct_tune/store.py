@@ -116,7 +116,7 @@ class RunStore:
             raise NotFoundError(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
         return _run(rows[0])
 
-    def list(self) -> list[Run]:
+    def all(self) -> list[Run]:
         """All runs, newest first."""
         return [_run(row) for row in self._read("SELECT * FROM runs ORDER BY created DESC, id DESC")]
 
@@ -148,7 +148,7 @@ class RunStore:
 
     def interrupt_orphans(self) -> list[str]:
         """Mark what a process that is gone left as live. For the holder of the lock only."""
-        orphans = [run for run in self.list() if run.live]
+        orphans = [run for run in self.all() if run.live]
         for run in orphans:
             message = f"The lab was closed at step {run.step}; the run can be resumed."
             self.update(run.id, status="interrupted", phase=None, ended=time.time(), message=message)

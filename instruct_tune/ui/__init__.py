@@ -23,6 +23,10 @@ CSS = """
 .tuned-answer { border-top: 3px solid #2563eb; }
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
+#train-progress progress { width: 100%; height: 10px; accent-color: #2563eb; }
+.next { max-width: 220px; align-self: flex-end; }
+/* Code in a table keeps its lines. */
+td .cell-wrap span, td span.text { white-space: pre-wrap; }
 """
 
 
@@ -51,6 +55,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 runs = runs_tab.build(lab, train.shown_run)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
+        form.complete()
         _follow(lab, page, form, strip, train, evaluation, runs, (compare_run, evaluate_run))
         api.expose(lab)
     return page
@@ -76,8 +81,7 @@ def _follow(
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def strip_text(source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
-        told = lab.run_status(run_id) if run_id else None
-        run = {**told, "name": lab.store.get(run_id).name} if told else None
+        run = {**lab.run_status(run_id), "name": lab.store.get(run_id).name} if run_id else None
         now = view.strip(str(source), int(limit) if limit else None, str(model), run, lab.engine.busy_with)
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 

@@ -41,21 +41,19 @@ draw();
 """
 
 
-class LossChart(gr.HTML):
-    """Shows a figure given as ``{"data": [...], "layout": {...}}``; keeps zoom while ``uirevision`` stays."""
+def loss_chart(elem_id: str) -> gr.HTML:
+    """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` stays.
 
-    def __init__(self, **kwargs: Any):
-        super().__init__(
-            value=None,
-            html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps"></div>',
-            css_template=".loss-plot { width: 100%; height: 380px; }",
-            js_on_load=_DRAW,
-            head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
-            **kwargs,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    A function and not a subclass of ``gr.HTML``: gradio writes a stub file beside every such subclass.
+    """
+    return gr.HTML(
+        None,
+        html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps"></div>',
+        css_template=".loss-plot { width: 100%; height: 380px; }",
+        js_on_load=_DRAW,
+        head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
+        elem_id=elem_id,
+    )
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bool) -> dict[str, Any]:

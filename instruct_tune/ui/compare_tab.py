@@ -31,8 +31,8 @@ def build(lab: Lab, run: gr.Dropdown) -> gr.Button:
         top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling")
         seed = gr.Number(42, label="Seed", precision=0, info="For sampling")
     with gr.Row():
-        ask = gr.Button("Compare", variant="primary", elem_id="compare-ask")
-        stop = gr.Button("Stop", variant="stop", elem_id="compare-stop")
+        ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4)
+        stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
     state = gr.Markdown("Choose a row or type an instruction, then press **Compare**.", elem_id="compare-state")
     expected = gr.Textbox(
         label="Expected answer",
@@ -55,7 +55,7 @@ def build(lab: Lab, run: gr.Dropdown) -> gr.Button:
             )
             for who in ("Base", "Tuned")
         )
-    following = gr.Button("Next: Evaluate", elem_id="compare-next")
+    following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
 
     @said
     def row(run_id: str | None, source: str, number: float | None) -> list[Any]:

@@ -40,7 +40,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
             label="Or upload a file",
             file_types=[".json", ".jsonl", ".csv", ".parquet"],
             elem_id="data-upload",
-            height=90,
+            height=110,
         )
     with gr.Accordion("Columns and split", open=False):
         with gr.Row():
@@ -75,7 +75,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
         elem_id="data-rows",
         visible=False,
     )
-    following = gr.Button("Next: Format", elem_id="data-next")
+    following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
 
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
@@ -91,12 +91,12 @@ def build(lab: Lab, form: Form) -> gr.Button:
     def keep_upload(file: str | None) -> Any:
         return str(lab.keep_upload(Path(file))) if file else gr.skip()
 
-    inputs = form.controls | {part, page}
-    shown = [summary, ledger, rows, pager]
-    load.click(show, inputs, shown, api_visibility="private")
-    page.change(show, inputs, shown, api_visibility="private")
-    part.change(show, inputs, shown, api_visibility="private")
-    upload.upload(said(keep_upload), upload, form["data.source"], api_visibility="private").success(
-        show, inputs, shown, api_visibility="private"
-    )
+    @form.when_complete
+    def wire() -> None:
+        inputs, shown = form.controls | {part, page}, [summary, ledger, rows, pager]
+        for trigger in (load.click, page.change, part.change):
+            trigger(show, inputs, shown, api_visibility="private")
+        kept = upload.upload(said(keep_upload), upload, form["data.source"], api_visibility="private")
+        kept.success(show, inputs, shown, api_visibility="private")
+
     return following

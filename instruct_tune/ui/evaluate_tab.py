@@ -34,6 +34,7 @@ class EvaluatePanel:
             wrap=True,
             visible=False,
             max_height=500,
+            column_widths=["22%", "26%", "26%", "26%"],
             label="Answers",
             elem_id="evaluate-table",
         )
@@ -80,7 +81,7 @@ def _progress(work: dict[str, Any]) -> str:
 
 def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
     """The tab's contents below the choice of the run."""
-    with gr.Row():
+    with gr.Row(equal_height=True):
         limit = gr.Number(
             40,
             label="Held-out rows",
@@ -88,10 +89,10 @@ def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
             precision=0,
             minimum=1,
         )
-        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start")
-        stop = gr.Button("Stop", variant="stop", elem_id="evaluate-stop")
+        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=3)
+        stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
     panel = EvaluatePanel(lab)
-    following = gr.Button("Next: Runs", elem_id="evaluate-next")
+    following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
     def begin(run_id: str | None, limit: float | None) -> None:

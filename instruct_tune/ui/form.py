@@ -26,11 +26,21 @@ class Form:
 
     def __init__(self) -> None:
         self._controls: dict[str, gr.components.Component] = {}
+        self._wiring: list[Callable[[], None]] = []
 
     def add(self, name: str, control: gr.components.Component) -> gr.components.Component:
         """Register a control; its value is that setting."""
         self._controls[name] = control
         return control
+
+    def when_complete(self, wire: Callable[[], None]) -> None:
+        """Connect events that take the whole form once every tab has added its controls."""
+        self._wiring.append(wire)
+
+    def complete(self) -> None:
+        """All controls are there: connect what waited for them."""
+        for wire in self._wiring:
+            wire()
 
     def __getitem__(self, name: str) -> gr.components.Component:
         return self._controls[name]

@@ -51,7 +51,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
         tokens = gr.Dataframe(
             headers=["position", "id", "token", "carries loss"], interactive=False, max_height=400, label="Tokens"
         )
-    following = gr.Button("Next: Train", elem_id="format-next")
+    following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
 
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
@@ -67,9 +67,10 @@ def build(lab: Lab, form: Form) -> gr.Button:
             tokens: view.token_rows(told),
         }
 
-    inputs = form.controls | {number}
-    outputs = [sentence, prompt, answer, spans, tokens]
-    button.click(show, inputs, outputs, api_visibility="private")
-    number.change(show, inputs, outputs, api_visibility="private")
-    form["template"].change(show, inputs, outputs, api_visibility="private")
+    @form.when_complete
+    def wire() -> None:
+        outputs = [sentence, prompt, answer, spans, tokens]
+        for trigger in (button.click, number.change, form["template"].change):
+            trigger(show, form.controls | {number}, outputs, api_visibility="private")
+
     return following

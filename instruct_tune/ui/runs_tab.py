@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..errors import NotFoundError
 from ..export import loss_png
 from ..lab import Lab
 from . import view
@@ -48,15 +49,16 @@ def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
         opened = gr.Button("Show in Train", elem_id="runs-open")
         resume = gr.Button("Resume", elem_id="runs-resume")
         export = gr.DownloadButton("Export adapter", elem_id="runs-export")
-        delete = gr.Button("Delete", variant="stop", elem_id="runs-delete")
+        delete = gr.Button("Delete", elem_id="runs-delete")
     plot = gr.Image(label="Loss", interactive=False, visible=False, elem_id="runs-plot", buttons=["download"])
     with gr.Accordion("Configuration and what it was measured with", open=False):
         config = gr.Code(language="json", label="Configuration", interactive=False)
         facts = gr.Code(language="json", label="Facts", interactive=False)
 
     @said
-    def choose(seen: list[list[Any]] | None, event: gr.SelectData) -> list[Any]:
-        run_id = (seen or [])[event.index[0]][-1]
+    def choose(event: gr.SelectData) -> list[Any]:
+        # By the row's own id: the table may be sorted differently in the browser.
+        run_id = event.row_value[-1]
         return [run_id, *describe(run_id)]
 
     def describe(run_id: str) -> list[Any]:
@@ -72,23 +74,20 @@ def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
 
     @said
     def export_to(run_id: str | None) -> str:
-        _need(run_id)
         folder = Path(tempfile.mkdtemp(prefix="lab-export-"))
-        return str(lab.export_run(run_id, folder / f"{run_id}.zip"))
+        return str(lab.export_run(_chosen(run_id), folder / f"{_chosen(run_id)}.zip"))
 
     @said
     def remove(run_id: str | None) -> list[Any]:
-        _need(run_id)
-        lab.delete_run(run_id)
+        lab.delete_run(_chosen(run_id))
         return [None, "Deleted. Click a row to choose a run.", None, None, gr.Image(visible=False)]
 
     @said
     def go_on(run_id: str | None) -> str:
-        _need(run_id)
-        return lab.resume_run(run_id)
+        return lab.resume_run(_chosen(run_id))
 
     described = [panel.chosen, details, config, facts, plot]
-    panel.table.select(choose, panel.seen, described, api_visibility="private")
+    panel.table.select(choose, None, described, api_visibility="private")
     opened.click(lambda run_id: run_id or gr.skip(), panel.chosen, shown_run, api_visibility="private")
     resume.click(go_on, panel.chosen, shown_run, api_visibility="private")
     export.click(export_to, panel.chosen, export, api_visibility="private")
@@ -96,9 +95,10 @@ def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
     return panel
 
 
-def _need(run_id: str | None) -> None:
+def _chosen(run_id: str | None) -> str:
     if not run_id:
-        raise gr.Error("Choose a run first: click its row.", print_exception=False)
+        raise NotFoundError("Choose a run first: click its row.")
+    return run_id
 
 
 def _image(png: bytes) -> Any:

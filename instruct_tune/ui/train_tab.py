@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ from ..catalog import MODELS
 from ..lab import Lab
 from ..settings import OPTIMIZERS, PRESET_NOTES, PRESETS, SCHEDULERS
 from . import view
-from .charts import LossChart, loss_figure
+from .charts import loss_chart, loss_figure
 from .edge import said
 from .form import Form
 
@@ -25,11 +26,11 @@ class TrainPanel:
         self.status = gr.Markdown("No run yet: press **Start**.", elem_id="train-status")
         self.bar = gr.HTML(
             {"value": 0, "max": 1},
-            html_template='<progress style="width:100%" value="${value.value}" max="${value.max}"></progress>',
+            html_template='<progress aria-label="Progress" value="${value.value}" max="${value.max}"></progress>',
             elem_id="train-progress",
         )
         self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log")
-        self.chart = LossChart(elem_id="train-chart")
+        self.chart = loss_chart("train-chart")
         gr.Markdown(
             "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run "
             "they may rise while the model learns, because some batches are harder than others."
@@ -63,29 +64,21 @@ class TrainPanel:
 def build(lab: Lab, form: Form) -> tuple[TrainPanel, gr.Button]:
     """The tab's contents; returns the panel that follows a run, and the button to the next tab."""
     gr.Markdown("Start from a preset, change what you like, press Start. The run goes on when you close the page.")
-    with gr.Row():
-        presets = [gr.Button(name, size="sm", elem_id=f"preset-{name}") for name in PRESETS]
-    note = gr.Markdown(f"**quick**: {PRESET_NOTES['quick']}", elem_id="preset-note")
+    preset = gr.Radio(list(PRESET_NOTES), value=first_preset(), label="Preset", elem_id="train-preset")
+    note = gr.Markdown(PRESET_NOTES[first_preset()], elem_id="preset-note")
     _few_controls(form)
     _folds(form)
-    with gr.Row():
-        name = gr.Textbox(label="Name of the run", placeholder="optional", elem_id="run-name", max_length=200)
-        start = gr.Button("Start", variant="primary", elem_id="train-start")
-        stop = gr.Button("Stop, keep the adapter", variant="stop", elem_id="train-stop")
-    panel = TrainPanel(lab)
-    following = gr.Button("Next: Compare", elem_id="train-next")
-
-    def choose(preset: str) -> dict[Any, Any]:
-        return {**form.fill(PRESETS[preset]), note: f"**{preset}**: {PRESET_NOTES[preset]}"}
-
-    for preset, button in zip(PRESETS, presets, strict=True):
-        button.click(
-            lambda chosen=preset: choose(chosen),
-            None,
-            [*form.controls, note],
-            api_visibility="private",
-            show_progress="hidden",
+    with gr.Row(equal_height=True):
+        name = gr.Textbox(
+            show_label=False, placeholder="Name of the run (optional)", elem_id="run-name", max_length=200, scale=2
         )
+        start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
+        stop = gr.Button("Stop, keep the adapter", elem_id="train-stop", scale=1)
+    panel = TrainPanel(lab)
+    following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
+
+    def choose(name: str) -> dict[Any, Any]:
+        return {**form.fill(PRESETS[name]), note: PRESET_NOTES[name]}
 
     @said
     def begin(values: dict[Any, Any]) -> str:
@@ -98,19 +91,32 @@ def build(lab: Lab, form: Form) -> tuple[TrainPanel, gr.Button]:
         else:
             lab.stop_run(run_id)
 
-    start.click(begin, form.controls | {name}, panel.shown_run, api_visibility="private")
     stop.click(end, panel.shown_run, None, api_visibility="private")
+
+    @form.when_complete
+    def wire() -> None:
+        start.click(begin, form.controls | {name}, panel.shown_run, api_visibility="private")
+        outputs = [*form.controls, note]
+        # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
+        preset.input(choose, preset, outputs, api_visibility="private", show_progress="hidden")
+
     return panel, following
 
 
+def first_preset() -> str:
+    """What the page begins with: half a minute of training where there is no GPU."""
+    # Asking torch would cost seconds before the page answers; the driver's device file says it too.
+    return "quick" if Path("/dev/nvidia0").exists() else "minute"
+
+
 def _few_controls(form: Form) -> None:
-    quick = PRESETS["quick"]
+    first = PRESETS[first_preset()]
     with gr.Row():
         form.add(
             "model",
             gr.Dropdown(
-                [(f"{card.id} ({card.parameters} M, {card.licence})", card.id) for card in MODELS],
-                value=quick.model,
+                [card.id for card in MODELS],
+                value=first.model,
                 label="Model",
                 info="From the list, any Hub id, or a local folder",
                 allow_custom_value=True,
@@ -120,13 +126,17 @@ def _few_controls(form: Form) -> None:
         )
         form.add(
             "data.limit",
-            gr.Number(quick.data.limit, label="Training rows", info="Empty: all", precision=0, elem_id="train-rows"),
+            gr.Number(first.data.limit, label="Training rows", info="Empty: all", precision=0, elem_id="train-rows"),
         )
         form.add("train.num_train_epochs", gr.Number(1, label="Epochs", info="Passes over the rows"))
         form.add("lora.r", gr.Slider(1, 64, 16, step=1, label="Rank", info="Size of the adapter"))
         form.add(
             "train.learning_rate",
-            gr.Number(5e-4, label="Learning rate", info="Too high: loss explodes; too low: nothing changes"),
+            gr.Number(
+                first.train.learning_rate,
+                label="Learning rate",
+                info="Too high: loss explodes; too low: nothing changes",
+            ),
         )
 
 
@@ -134,7 +144,8 @@ def _folds(form: Form) -> None:
     def number(name: str, value: Any, label: str, info: str, whole: bool = True) -> None:
         form.add(name, gr.Number(value, label=label, info=info, precision=0 if whole else None))
 
-    train, lora, generation = PRESETS["quick"].train, PRESETS["quick"].lora, PRESETS["quick"].generation
+    first = PRESETS[first_preset()]
+    train, lora, generation = first.train, first.lora, first.generation
     with gr.Accordion("LoRA", open=False), gr.Row():
         number("lora.lora_alpha", lora.lora_alpha, "Alpha", "The adapter's output is scaled by alpha / rank")
         form.add(

@@ -87,8 +87,8 @@ def run_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
             run["name"],
             run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
             f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",
-            run["model"],
-            run["source"],
+            run["model"].split("/")[-1],
+            run["source"].split("/")[-1],
             time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"])),
             run["id"],
         ]

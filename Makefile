@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine:
+#   make run    sets up and opens the page
+#   make test   sets up, with what the tests need, and runs all that CI checks
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: run test check setup setup-dev chromium bench clean
+
+run: setup
+	$(BIN)/python app.py $(ARGS)
+
+test: setup-dev chromium
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+# The fast loop: no real model, no browser.
+check: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+setup-dev: .venv/installed-dev
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+# The journeys need a browser: the system's Chromium, else Debian's package, else Playwright's own.
+chromium: setup-dev
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  (command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y chromium) || \
+	  $(BIN)/playwright install chromium
+
+bench: setup-dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -23,7 +23,10 @@ CSS = """
 .tuned-answer { border-top: 3px solid #2563eb; }
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
-#train-progress progress { width: 100%; height: 10px; accent-color: #2563eb; }
+#train-progress progress { appearance: none; width: 100%; height: 8px; border: none; }
+#train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
+#train-progress progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
+#train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
 td .cell-wrap span, td span.text { white-space: pre-wrap; }

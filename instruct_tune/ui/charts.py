@@ -34,7 +34,13 @@ const draw = () => {
     font: { color: ink }, autosize: true,
     xaxis: { ...told.layout.xaxis, ...axis }, yaxis: { ...told.layout.yaxis, ...axis },
   };
-  Plotly.react(node, told.data, layout, { responsive: true, displaylogo: false });
+  // A person's zoom stays while the run and the kind of axis do; a double click shows all again.
+  for (const name of ['xaxis', 'yaxis']) {
+    const before = node.layout?.[name];
+    const same = node.layout?.uirevision === layout.uirevision && (before?.type ?? 'linear') === layout[name].type;
+    if (same && before.autorange === false) { layout[name].range = before.range; layout[name].autorange = false; }
+  }
+  Plotly.react(node, told.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
 };
 watch('value', draw);
 draw();
@@ -99,7 +105,7 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bo
     layout = {
         "uirevision": run_id,
         "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
-        "xaxis": {"title": {"text": "optimizer step"}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "optimizer step"}, "type": "linear", "rangemode": "tozero"},
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
     }

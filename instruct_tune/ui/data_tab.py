@@ -80,7 +80,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
         offset = (max(1, int(values[page] or 1)) - 1) * PAGE
-        told = lab.preview(form.read(values), rows=PAGE, offset=offset, part=values[part])
+        told = lab.preview(form.read(values, "data"), rows=PAGE, offset=offset, part=values[part])
         return {
             summary: view.data_sentence(told),
             ledger: gr.Dataframe(view.ledger_rows(told), visible=True),

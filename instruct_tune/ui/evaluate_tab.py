@@ -85,6 +85,7 @@ def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
         limit = gr.Number(
             40,
             label="Held-out rows",
+            elem_id="evaluate-limit",
             info="The first ones of the split; more rows, surer numbers",
             precision=0,
             minimum=1,

@@ -50,8 +50,11 @@ class Form:
         """All controls, as the ``inputs`` of an event."""
         return set(self._controls.values())
 
-    def read(self, values: Mapping[Any, Any]) -> dict[str, Any]:
-        """The controls' values as a (partial) configuration JSON; not validated here."""
+    def read(self, values: Mapping[Any, Any], *sections: str) -> dict[str, Any]:
+        """The controls' values as a (partial) configuration JSON; not validated here.
+
+        With ``sections`` only those, so that a tab does not complain about what another one asks.
+        """
         config: dict[str, Any] = {}
         for name, control in self._controls.items():
             if name in _VIRTUAL:
@@ -62,7 +65,7 @@ class Form:
         if config["template"] == CUSTOM_TEMPLATE:
             texts = ("without_input", "with_input")
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
-        return config
+        return {name: config[name] for name in sections or config}
 
     def fill(self, config: RunConfig) -> dict[gr.components.Component, Any]:
         """What each control has to show for ``config``."""

@@ -55,7 +55,8 @@ def build(lab: Lab, form: Form) -> gr.Button:
 
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
-        config = form.read(values)
+        config = form.read(values, "model", "data", "template")
+        config["train"] = {"max_length": values[form["train.max_length"]]}
         row = lab.training_row(config, max(1, int(values[number] or 1)) - 1)
         told = lab.mask(config, row.instruction, row.input, row.output)
         pieces, eos = lab.token_texts(config, told["input_ids"])

@@ -48,7 +48,9 @@ def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
     with gr.Row():
         opened = gr.Button("Show in Train", elem_id="runs-open")
         resume = gr.Button("Resume", elem_id="runs-resume")
-        export = gr.DownloadButton("Export adapter", elem_id="runs-export")
+        export = gr.Button("Export adapter", elem_id="runs-export")
+        # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
+        download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
         delete = gr.Button("Delete", elem_id="runs-delete")
     plot = gr.Image(label="Loss", interactive=False, visible=False, elem_id="runs-plot", buttons=["download"])
     with gr.Accordion("Configuration and what it was measured with", open=False):
@@ -90,7 +92,8 @@ def build(lab: Lab, shown_run: gr.State) -> RunsPanel:
     panel.table.select(choose, None, described, api_visibility="private")
     opened.click(lambda run_id: run_id or gr.skip(), panel.chosen, shown_run, api_visibility="private")
     resume.click(go_on, panel.chosen, shown_run, api_visibility="private")
-    export.click(export_to, panel.chosen, export, api_visibility="private")
+    written = export.click(export_to, panel.chosen, download, api_visibility="private")
+    written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
     delete.click(remove, panel.chosen, described, api_visibility="private")
     return panel
 

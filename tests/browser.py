@@ -1,0 +1,113 @@
+"""A lab in a process of its own and a real browser to use it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SHOTS = Path(os.environ["LAB_SHOTS"]) if "LAB_SHOTS" in os.environ else None
+"""Where screenshots are kept, for looking at them; nowhere unless asked for."""
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextmanager
+def serving(data_dir: Path, **environment: str) -> Iterator[str]:
+    """``python app.py`` on a free port; yields its address, and ends it as a Space would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = data_dir.parent / f"{data_dir.name}.log"
+    command = [sys.executable, "app.py", "--port", str(port), "--data-dir", str(data_dir)]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        )
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(address, process, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=2)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"the page did not answer: {log.read_text()}")
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A headless Chromium: the system's, else Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    installed = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Window:
+    """One page of the lab, with the words a person would use for what they do in it."""
+
+    def __init__(self, browser, address: str, **context):
+        self.page = browser.new_context(viewport={"width": 1280, "height": 900}, **context).new_page()
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.goto(address)
+        self.page.wait_for_selector("#data-load")
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def value(self, selector: str) -> str:
+        return self.page.input_value(f"{selector} textarea, {selector} input")
+
+    def wait_text(self, selector: str, wanted: str, seconds: float = 60) -> str:
+        """Wait until ``wanted`` stands in ``selector``; returns all that stands there."""
+        self.page.wait_for_function(
+            "([selector, wanted]) => document.querySelector(selector)?.innerText.includes(wanted)",
+            arg=[selector, wanted],
+            timeout=1000 * seconds,
+        )
+        return self.text(selector)
+
+    def shot(self, name: str) -> None:
+        if SHOTS:
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)

@@ -1,0 +1,99 @@
+"""What the tests of the lab, the command line and the export share: smoke runs, and a hand on their pace."""
+
+import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+from instruct_tune.lab import Lab
+from instruct_tune.runner import Runner
+from instruct_tune.settings import RunConfig
+
+PATIENCE = 30.0
+"""Seconds after which what is waited for is taken to be lost."""
+
+
+def smoke(**sections):
+    """The smoke preset with ``sections`` laid over it."""
+    return RunConfig.from_dict(sections, "smoke")
+
+
+def cache_for(tmp_path_factory):
+    """One folder for the tiny model in a whole test session, so that it is made once."""
+    folder = tmp_path_factory.getbasetemp() / "lab-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def opened(data_dir, **options):
+    """A lab that is closed at the end, whatever the test did to it."""
+    lab = Lab(data_dir, **options)
+    try:
+        yield lab
+    finally:
+        lab.close(timeout=PATIENCE)
+
+
+def finished(lab, config=None, name=""):
+    """Train ``config`` (smoke) to its end, and insist that it got there. Returns the run's id."""
+    run_id = lab.start_run(config or smoke(), name)
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
+    return run_id
+
+
+def curve(lab, run_id):
+    """Every number a run measured, by kind and step; what depends on the clock is left out."""
+    clock = ("seq", "time", "seconds", "tokens_per_second", "kind", "step")
+    metrics = lab.run_metrics(run_id)
+    told = {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in clock} for m in metrics}
+    assert len(told) == len(metrics), "a metric is known by (run, kind, step)"
+    return told
+
+
+class Pace:
+    """Holds a run between two steps: ``at[step]`` is called there once, on the engine's thread."""
+
+    def __init__(self, monkeypatch):
+        self.at = {}
+        breathe = Runner.breathe
+
+        def breathe_in_time(runner):
+            plan = self.at.pop(runner.store.get(runner.run.id).step, None)
+            if plan:
+                plan(runner)
+            breathe(runner)
+
+        monkeypatch.setattr(Runner, "breathe", breathe_in_time)
+
+    def ask(self, lab, step, question):
+        """Let another thread ask ``question`` when the run is at ``step``, and hold the run until it waits its turn.
+
+        The run is held once more two steps later, until the answer is there: so it was given between
+        two of the run's steps, or the run fails.
+        """
+        answer = Future()
+
+        def work():
+            try:
+                answer.set_result(question())
+            except BaseException as error:
+                answer.set_exception(error)
+
+        def hold(runner):
+            waiting = threading.Event()
+            short = lab.engine.short
+
+            def noticed(job):
+                future = short(job)
+                waiting.set()
+                return future
+
+            lab.engine.short = noticed
+            threading.Thread(target=work, daemon=True).start()
+            assert waiting.wait(PATIENCE)
+            del lab.engine.short
+
+        self.at[step] = hold
+        self.at[step + 2] = lambda runner: answer.exception(PATIENCE)
+        return answer

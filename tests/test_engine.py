@@ -1,0 +1,237 @@
+"""One thread for everything that touches torch: who is served when, and who is refused."""
+
+import threading
+import time
+from concurrent.futures import CancelledError
+
+import pytest
+
+from instruct_tune.engine import Engine
+from instruct_tune.errors import BusyError
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.close()
+    engine.join(PATIENCE)
+
+
+class Held:
+    """A job that says when it has begun and ends when it is let go; ``then`` is done in between."""
+
+    def __init__(self, then=lambda: "done"):
+        self.begun, self.let_go, self.then = threading.Event(), threading.Event(), then
+
+    def __call__(self):
+        self.begun.set()
+        assert self.let_go.wait(PATIENCE)
+        return self.then()
+
+
+def test_everything_runs_on_one_thread_that_is_not_the_callers(engine):
+    threads = {engine.short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+    threads.add(engine.long("a run", threading.get_ident).result(PATIENCE))
+    threads |= {engine.short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+    assert engine.short(engine.on_thread).result(PATIENCE) is True
+    assert engine.on_thread() is False
+
+
+def test_no_thread_before_the_first_job(engine):
+    before = threading.active_count()
+    assert engine.busy_with is None
+    assert threading.active_count() == before
+    engine.short(lambda: None).result(PATIENCE)
+    assert threading.active_count() == before + 1
+
+
+def test_the_thread_does_not_keep_the_process_alive(engine):
+    assert engine.short(lambda: threading.current_thread().daemon).result(PATIENCE) is True
+
+
+def test_results_and_arguments_come_back(engine):
+    assert engine.short(lambda: {"a": 1}).result(PATIENCE) == {"a": 1}
+    assert engine.long("a run", lambda: [2]).result(PATIENCE) == [2]
+
+
+def test_a_second_long_job_is_refused_by_the_name_of_the_first(engine):
+    held = Held()
+    first = engine.long("run tulip", held)
+    ran = []
+    # Before it has begun, and while it is at it.
+    for moment in (lambda: None, lambda: held.begun.wait(PATIENCE)):
+        moment()
+        assert engine.busy_with == "run tulip"
+        with pytest.raises(BusyError, match="busy with run tulip"):
+            engine.long("run rose", lambda: ran.append(1))
+        assert engine.busy_with == "run tulip"
+    held.let_go.set()
+    assert first.result(PATIENCE) == "done"
+    assert engine.busy_with is None
+    engine.short(lambda: None).result(PATIENCE)
+    assert ran == []
+
+
+def test_a_long_job_waits_for_the_short_one_at_work(engine):
+    held, order = Held(then=lambda: order.append("short")), []
+    engine.short(held)
+    assert held.begun.wait(PATIENCE)
+    long = engine.long("a run", lambda: order.append("long"))
+    held.let_go.set()
+    long.result(PATIENCE)
+    assert order == ["short", "long"]
+
+
+def test_a_short_job_is_served_where_the_long_one_breathes_and_only_there(engine):
+    order = []
+
+    def training():
+        order.append("step")
+        engine.breathe()
+        order.append("step")
+
+    held = Held(then=training)
+    long = engine.long("a run", held)
+    assert held.begun.wait(PATIENCE)
+    short = engine.short(lambda: order.append("answer"))
+    time.sleep(0.05)
+    assert not short.done()
+    held.let_go.set()
+    long.result(PATIENCE)
+    assert short.done()
+    assert order == ["step", "answer", "step"]
+
+
+def test_one_short_job_a_breath_and_in_their_order(engine):
+    order = []
+
+    def training():
+        for step in range(4):
+            engine.breathe()
+            order.append(step)
+
+    held = Held(then=training)
+    long = engine.long("a run", held)
+    assert held.begun.wait(PATIENCE)
+    for name in "abc":
+        engine.short(lambda name=name: order.append(name))
+    held.let_go.set()
+    long.result(PATIENCE)
+    assert order == ["a", 0, "b", 1, "c", 2, 3]
+
+
+def test_what_was_not_served_in_a_breath_is_served_after_the_long_job(engine):
+    held = Held()
+    long = engine.long("a run", held)
+    assert held.begun.wait(PATIENCE)
+    short = engine.short(lambda: "answer")
+    held.let_go.set()
+    assert long.result(PATIENCE) == "done"
+    assert short.result(PATIENCE) == "answer"
+
+
+def test_breathing_with_nobody_waiting_does_nothing(engine):
+    assert engine.long("a run", lambda: engine.breathe() or "done").result(PATIENCE) == "done"
+
+
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, Odd])
+@pytest.mark.parametrize("how", ["short", "long", "in a breath"])
+def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(engine, kind, how):
+    def fail():
+        raise kind("no")
+
+    ident = engine.short(threading.get_ident).result(PATIENCE)
+    if how == "long":
+        failed = engine.long("a run", fail)
+    elif how == "short":
+        failed = engine.short(fail)
+    else:
+        held = Held(then=engine.breathe)
+        long = engine.long("a run", held)
+        assert held.begun.wait(PATIENCE)
+        failed = engine.short(fail)
+        held.let_go.set()
+        long.result(PATIENCE)
+    assert isinstance(failed.exception(PATIENCE), kind)
+    assert engine.busy_with is None
+    assert engine.short(threading.get_ident).result(PATIENCE) == ident
+    assert engine.long("the next", lambda: "done").result(PATIENCE) == "done"
+
+
+@pytest.mark.parametrize("job", [lambda: None, lambda: 1 / 0])
+def test_the_engine_is_free_before_who_waits_is_told(engine, job):
+    """Who starts the next run from the end of the last must not be told that the lab is busy."""
+    seen = []
+    for number in range(50):
+        future = engine.long(f"run {number}", job)
+        future.add_done_callback(lambda _: seen.append(engine.busy_with))
+        future.exception(PATIENCE)
+    assert set(seen) <= {None}
+
+
+def test_a_callback_may_ask_for_the_next_job(engine):
+    followers = []
+    first = engine.long("first", lambda: None)
+    first.add_done_callback(lambda _: followers.append(engine.long("second", lambda: "second")))
+    first.result(PATIENCE)
+    engine.short(lambda: None).result(PATIENCE)
+    assert followers[0].result(PATIENCE) == "second"
+
+
+def test_a_job_taken_back_in_time_never_runs(engine):
+    held, ran = Held(), []
+    engine.short(held)
+    assert held.begun.wait(PATIENCE)
+    long, short = engine.long("a run", lambda: ran.append("long")), engine.short(lambda: ran.append("short"))
+    assert long.cancel()
+    assert short.cancel()
+    held.let_go.set()
+    with pytest.raises(CancelledError):
+        long.result(PATIENCE)
+    assert engine.short(lambda: "alive").result(PATIENCE) == "alive"
+    # And its name does not stay behind.
+    assert engine.long("the next", lambda: "done").result(PATIENCE) == "done"
+    assert ran == []
+
+
+def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
+    worker = engine.short(threading.get_ident).result(PATIENCE)
+    held = Held()
+    long, waiting = engine.long("a run", held), engine.short(lambda: "answer")
+    engine.close()
+    held.let_go.set()
+    engine.join(PATIENCE)
+    assert long.result(0) == "done"
+    assert waiting.result(0) == "answer"
+    assert not any(thread.ident == worker for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("how", ["short", "long"])
+def test_a_closed_engine_refuses_and_forgets_what_it_refused(how):
+    engine, held, ran = Engine(), Held(), []
+    engine.short(held)
+    assert held.begun.wait(PATIENCE)
+    engine.close()
+    with pytest.raises(BusyError, match="closing"):
+        engine.short(lambda: ran.append(1)) if how == "short" else engine.long("late", lambda: ran.append(1))
+    assert engine.busy_with is None
+    held.let_go.set()
+    engine.join(PATIENCE)
+    assert ran == []
+
+
+def test_an_engine_that_never_worked_closes_at_once():
+    engine = Engine()
+    engine.close()
+    engine.join(PATIENCE)
+    with pytest.raises(BusyError):
+        engine.short(lambda: None)

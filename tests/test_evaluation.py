@@ -1,0 +1,161 @@
+"""An evaluation is base and tuned asked alone, and their texts scored by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from itertools import pairwise
+
+import pytest
+from tiny_lab import (
+    DROPOUT,
+    RUN,
+    go,
+    loud,
+    one_thread,  # noqa: F401
+    some_examples,
+)
+
+from instruct_tune import adapter, generation
+from instruct_tune.adapter import BASE
+from instruct_tune.bleu import paired_test, score
+from instruct_tune.dataset import Example
+from instruct_tune.errors import DataError, Stopped
+from instruct_tune.evaluation import Prediction, evaluate, summarise
+from instruct_tune.generation import Answer, Request, generate
+from instruct_tune.model import LoadedModel
+from instruct_tune.prompt import ALPACA, LESSON
+from instruct_tune.settings import GenerationSettings
+from instruct_tune.tokenization import encode_prompts
+
+SETTINGS = GenerationSettings(max_new_tokens=12)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory) -> LoadedModel:
+    loaded = loud()
+    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    go(loaded, tmp_path_factory.mktemp("tuned"))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def held_out(tuned) -> list[Example]:
+    """Rows, with and without input, whose references share words with the answers: BLEU is above 0 and differs."""
+    rows = [dataclasses.replace(row, input="" if n % 2 else f"number {n}") for n, row in enumerate(some_examples(6))]
+    base, other = (answers_of(tuned, rows, speaker) for speaker in (BASE, RUN))
+    halves = [
+        f"the first of all words {b.text} and {t.text if n % 3 else ''} so it is"
+        for n, (b, t) in enumerate(zip(base, other, strict=True))
+    ]
+    return [dataclasses.replace(row, output=half) for row, half in zip(rows, halves, strict=True)]
+
+
+def answers_of(loaded: LoadedModel, rows: list[Example], speaker: str, template=LESSON) -> list[Answer]:
+    """Each row alone."""
+    prompts = encode_prompts(loaded.tokenizer, template, [(row.instruction, row.input) for row in rows])
+    return [generate(loaded, [Request(tuple(prompt), speaker)], SETTINGS)[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("template", [LESSON, ALPACA])
+def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
+    result = evaluate(tuned, RUN, template, held_out, SETTINGS)
+    base, other = (answers_of(tuned, held_out, speaker, template) for speaker in (BASE, RUN))
+    assert base != other
+    references = [row.output for row in held_out]
+    base_texts, tuned_texts = [a.text for a in base], [a.text for a in other]
+    assert result.base == score(base_texts, references)
+    assert result.tuned == score(tuned_texts, references)
+    assert result.p_value == paired_test(base_texts, tuned_texts, references)
+    assert result.delta == result.tuned.bleu - result.base.bleu
+    assert (result.run_id, result.generation) == (RUN, SETTINGS)
+    assert result.predictions == tuple(
+        Prediction(row.instruction, row.input, row.output, b.text, t.text, b.ended, t.ended)
+        for row, b, t in zip(held_out, base, other, strict=True)
+    )
+
+
+def test_the_two_sides_differ(tuned, held_out):
+    """Or mixing them up would go unseen above."""
+    result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
+    assert result.base.chrf != result.tuned.chrf
+    assert result.base.sys_len != result.tuned.sys_len or result.base.bleu != result.tuned.bleu
+
+
+def test_the_public_json(tuned, held_out):
+    result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
+    told = json.loads(json.dumps(result.to_dict()))
+    assert told["run_id"] == RUN
+    assert told["rows"] == 6
+    assert told["generation"] == dataclasses.asdict(SETTINGS)
+    assert told["base"] == json.loads(json.dumps(result.base.to_dict()))
+    assert told["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
+    assert (told["delta"], told["p_value"]) == (result.delta, result.p_value)
+    assert "predictions" not in told
+
+
+def test_progress_counts_both_sides(tuned, held_out, monkeypatch):
+    monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 250)
+    told = []
+    evaluate(tuned, RUN, LESSON, held_out, SETTINGS, between_batches=lambda *numbers: told.append(numbers))
+    done = [number for number, _ in told]
+    assert {total for _, total in told} == {12}
+    assert all(before < after for before, after in pairwise(done))
+    assert len(done) > 2
+    assert 6 in done
+    assert done[-1] == 12
+
+
+def test_a_stop_ends_an_evaluation(tuned, held_out):
+    told = []
+    with pytest.raises(Stopped):
+        evaluate(
+            tuned,
+            RUN,
+            LESSON,
+            held_out,
+            SETTINGS,
+            between_batches=lambda *numbers: told.append(numbers),
+            stopping=lambda: bool(told),
+        )
+    # After base and before tuned.
+    assert told == [(6, 12)]
+
+
+def test_no_rows_are_said(tuned):
+    with pytest.raises(DataError) as caught:
+        evaluate(tuned, RUN, LESSON, [], SETTINGS)
+    assert str(caught.value) == "There are no held-out rows to evaluate on: raise data.test_size or use more data."
+
+
+def test_one_row_has_no_p_value(tuned, held_out):
+    result = evaluate(tuned, RUN, LESSON, held_out[:1], SETTINGS)
+    assert result.p_value is None
+    assert result.base.ci is None
+    assert result.to_dict()["rows"] == 1
+
+
+def test_who_ends_by_itself_is_counted():
+    rows = some_examples(3)
+    base = [Answer("a", 1, True), Answer("b", 1, False), Answer("", 0, False)]
+    tuned = [Answer("c", 1, True), Answer("d", 1, True), Answer("", 0, True)]
+    result = summarise(RUN, rows, SETTINGS, base, tuned)
+    assert (result.to_dict()["base_ended"], result.to_dict()["tuned_ended"]) == (1, 3)
+    assert [(p.base, p.tuned) for p in result.predictions] == [("a", "c"), ("b", "d"), ("", "")]
+
+
+def test_answers_of_another_number_of_rows_are_refused():
+    rows = some_examples(2)
+    one, two = [Answer("a", 1, True)], [Answer("a", 1, True)] * 2
+    with pytest.raises(ValueError, match="shorter"):
+        summarise(RUN, rows, SETTINGS, one, two)
+
+
+def test_a_tuned_side_that_is_base_does_not_differ(held_out):
+    """A fresh adapter changes nothing: the same answers, no difference, and no evidence of one."""
+    loaded = loud()
+    adapter.attach(loaded, "fresh", DROPOUT, seed=1)
+    result = evaluate(loaded, "fresh", LESSON, held_out, SETTINGS)
+    assert all(p.base == p.tuned for p in result.predictions)
+    assert (result.delta, result.p_value) == (0, 1)
+    assert result.base == result.tuned

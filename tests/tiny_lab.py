@@ -1,0 +1,229 @@
+"""What the tests of adapters, training and decoding share: a tiny model, rows, and a watcher that remembers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from instruct_tune import adapter
+from instruct_tune.batching import Packing, probe_packing
+from instruct_tune.dataset import Example
+from instruct_tune.model import LoadedModel, load_model
+from instruct_tune.prompt import LESSON
+from instruct_tune.settings import LoraSettings, TrainSettings
+from instruct_tune.tokenization import IGNORE, TokenizedExample, tokenize_examples
+from instruct_tune.training import TrainingData, TrainingResult, train
+
+RUN = "run"
+"""The name of the adapter that trains."""
+
+DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
+NO_DROPOUT = replace(DROPOUT, lora_dropout=0.0)
+
+# Six steps over two epochs; the last step of each epoch has two rows instead of four.
+SIX_STEPS = TrainSettings(
+    num_train_epochs=2,
+    per_device_train_batch_size=2,
+    gradient_accumulation_steps=2,
+    learning_rate=1e-2,
+    probes=1,
+    save_minutes=None,
+)
+ROWS = 10
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """For a module that imports it: toy models are faster, and sums of the same bits, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def quiet(message: str) -> None:
+    """A report nobody reads."""
+
+
+def tiny() -> LoadedModel:
+    """The smoke preset's model, as it comes."""
+    return load_model("tiny-random", quiet)
+
+
+def tiny_with(lora: LoraSettings = DROPOUT, seed: int = 1) -> LoadedModel:
+    """The same with a fresh adapter that is about to train."""
+    loaded = tiny()
+    adapter.attach(loaded, RUN, lora, seed)
+    return loaded
+
+
+def loud() -> LoadedModel:
+    """The same with larger weights, so that it prefers one token to another by more than rounding."""
+    loaded = tiny()
+    with torch.no_grad():
+        for parameter in loaded.base.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(6)
+    return loaded
+
+
+# One name for each thing that architectures call differently; a configuration takes those it knows.
+_TOY_SIZES = {
+    "hidden_size": 32, "n_embd": 32, "word_embed_proj_dim": 32, "intermediate_size": 48, "ffn_dim": 48,
+    "num_hidden_layers": 2, "n_layer": 2, "num_attention_heads": 4, "n_head": 4, "num_key_value_heads": 2,
+    "head_dim": 8, "query_pre_attn_scalar": 8, "max_position_embeddings": 256, "n_positions": 256,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
+    "dropout": 0.0, "attention_dropout": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+}  # fmt: skip
+
+
+def toy(model_type: str, packing: Packing | None = None) -> LoadedModel:
+    """A random model of another architecture, with the tiny model's tokenizer; packed as it wants, or as told."""
+    like = tiny()
+    known = AutoConfig.for_model(model_type)
+    sizes = {name: value for name, value in _TOY_SIZES.items() if hasattr(known, name)}
+    config = AutoConfig.for_model(model_type, vocab_size=len(like.tokenizer), **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return LoadedModel(base, base, like.tokenizer, like.weights, packing or probe_packing(base.config))
+
+
+def some_examples(count: int, start: int = 0) -> list[Example]:
+    """Rows that differ in the lengths of their prompts and, much more, of their answers."""
+    return [
+        Example(f"Say {n}" + " please" * (n % 4), "", f"{n * n} is it. " * (1 + 3 * (n % 3)))
+        for n in range(start, start + count)
+    ]
+
+
+def some_rows(loaded: LoadedModel, count: int, start: int = 0) -> list[TokenizedExample]:
+    return tokenize_examples(loaded.tokenizer, LESSON, some_examples(count, start), 1024)
+
+
+def some_data(loaded: LoadedModel) -> TrainingData:
+    return TrainingData(some_rows(loaded, ROWS), some_rows(loaded, 5, 20), some_rows(loaded, 3, 40))
+
+
+class Recorder:
+    """A ``training.Watcher`` that remembers, and asks for a stop at a step.
+
+    ``at`` says when in the life of step ``stop_after`` the stop is asked for: as it is done
+    (``progress``), between it and the next one (``breathe``), or in the evaluation after it
+    (``evaluating``). ``between`` is what is served between steps.
+    """
+
+    def __init__(
+        self,
+        stop_after: int | None = None,
+        at: str = "progress",
+        between: Callable[[int], object] = lambda step: None,
+    ):
+        self.stop_after, self.at, self.between = stop_after, at, between
+        self.stop = False
+        self.step = 0
+        self.steps: list[tuple[int, int]] = []
+        self.phases: list[str] = []
+        self.metrics: dict[str, dict[int, dict[str, float]]] = {"train": {}, "probe": {}, "eval": {}}
+        self.epochs: dict[int, float] = {}
+        self.told_twice: list[tuple[str, int]] = []
+
+    def phase(self, name: str) -> None:
+        self.phases.append(name)
+        self._now(name)
+
+    def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        if step in self.metrics[kind]:
+            self.told_twice.append((kind, step))
+        self.metrics[kind][step] = values
+        if kind == "train":
+            self.epochs[step] = epoch
+
+    def progress(self, step: int, total_steps: int) -> None:
+        self.step = step
+        self.steps.append((step, total_steps))
+        self._now("progress")
+
+    def breathe(self) -> None:
+        self._now("breathe")
+        self.between(self.step)
+
+    def stopping(self) -> bool:
+        return self.stop
+
+    def _now(self, moment: str) -> None:
+        if moment == self.at and self.step == self.stop_after:
+            self.stop = True
+
+    def of(self, name: str, kind: str = "train") -> dict[int, float]:
+        """One number of every step."""
+        return {step: values[name] for step, values in self.metrics[kind].items()}
+
+    @property
+    def losses(self) -> dict[int, float]:
+        return self.of("loss")
+
+
+def go(
+    loaded: LoadedModel,
+    folder: Path,
+    settings: TrainSettings = SIX_STEPS,
+    watcher: Recorder | None = None,
+    resume_from: Path | None = None,
+    data: TrainingData | None = None,
+) -> tuple[Recorder, TrainingResult]:
+    """Train the adapter ``RUN``."""
+    watcher = watcher or Recorder()
+    data = data or some_data(loaded)
+    return watcher, train(loaded, RUN, data, settings, folder, watcher, resume_from)
+
+
+def again(loaded: LoadedModel, lora: LoraSettings = DROPOUT, seed: int = 1) -> LoadedModel:
+    """The same model with the trained adapter replaced by a fresh one, as the lab does it."""
+    adapter.remove(loaded, RUN)
+    adapter.attach(loaded, RUN, lora, seed)
+    return loaded
+
+
+def adapter_weights(loaded: LoadedModel, name: str = RUN) -> dict[str, torch.Tensor]:
+    """A copy of an adapter's matrices, by the name of each."""
+    parameters = loaded.model.named_parameters()
+    return {path: p.detach().clone() for path, p in parameters if "lora_" in path and f".{name}." in path}
+
+
+def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether both hold the same names and, bit for bit, the same numbers."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor]:
+    """A batch as everybody pads it: on the right, with a mask, labels beside."""
+    width = max(len(row.input_ids) for row in rows)
+
+    def fill(values: Sequence[int], filler: int) -> list[int]:
+        return [*values, *[filler] * (width - len(values))]
+
+    return {
+        "input_ids": torch.tensor([fill(row.input_ids, pad) for row in rows]),
+        "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
+        "labels": torch.tensor([fill(row.labels, IGNORE) for row in rows]),
+    }
+
+
+def print_six_steps() -> None:
+    """Train in a process of its own and print each step's loss with all its bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        watcher, _ = go(tiny_with(), Path(folder))
+    print(json.dumps({step: loss.hex() for step, loss in watcher.losses.items()}))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print_six_steps()

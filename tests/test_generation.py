@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,31 +53,22 @@ ADAPTERS_WAYS = [
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory) -> LoadedModel:
-    """A loud model with an adapter that has learnt something."""
+def folder(tmp_path_factory) -> Path:
+    """A loud model's adapter that has learnt something, on disk."""
     loaded = loud()
     adapter.attach(loaded, RUN, DROPOUT, seed=1)
-    go(loaded, tmp_path_factory.mktemp("tuned"))
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def folder(tuned, tmp_path_factory):
-    """The same adapter on disk."""
+    go(loaded, tmp_path_factory.mktemp("run"))
     path = tmp_path_factory.mktemp("adapter")
-    adapter.save(tuned, RUN, path)
+    adapter.save(loaded, RUN, path)
     return path
 
 
 @pytest.fixture
-def own(tuned):
-    """For a test that changes the model's configurations, which are put back."""
-    config = dict(vars(tuned.base.config))
-    before = tuned.base.generation_config
-    tuned.base.generation_config = GenerationConfig.from_dict(before.to_dict())
-    yield tuned
-    tuned.base.generation_config = before
-    vars(tuned.base.config).update(config)
+def tuned(folder) -> LoadedModel:
+    """A loud model with that adapter."""
+    loaded = loud()
+    adapter.load(loaded, RUN, folder)
+    return loaded
 
 
 def texts_of(count: int) -> list[str]:
@@ -123,33 +116,16 @@ def test_an_adapter_says_what_the_pipeline_says(tuned, folder, settings):
     assert [a.text for a in ask(tuned, prompts_of(tuned, 6), BASE, settings)] != expected
 
 
-def test_first_choices_are_clear(tuned):
-    """What lets the tests here compare texts: the best two candidates are never a rounding apart."""
-    for prompt in prompts_of(tuned, 12):
-        for speaker in (BASE, RUN):
-            with adapter.speaking_as(tuned, [speaker]) as who, torch.no_grad():
-                out = tuned.model.generate(
-                    input_ids=torch.tensor([prompt]),
-                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-                    generation_config=GenerationConfig(
-                        max_new_tokens=32, do_sample=False, output_scores=True, return_dict_in_generate=True
-                    ),
-                    **who,
-                )
-            best = torch.stack(out.scores).topk(2).values[:, 0]
-            assert (best[:, 0] - best[:, 1]).min() > 1e-3
-
-
 # Company does not matter
 
 
 @pytest.mark.parametrize("settings", ALL_WAYS)
-@pytest.mark.parametrize("budget", [1, 400, 100_000])
+@pytest.mark.parametrize("budget", [1, 300, 100_000])
 def test_many_at_once_are_each_alone(tuned, monkeypatch, settings, budget):
     prompts = prompts_of(tuned, 9)
     prompts = [prompts[place] for place in (4, 0, 8, 3, 7, 1, 6, 2, 5)]
     expected = [ask(tuned, [prompt], BASE, settings)[0] for prompt in prompts]
-    monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", budget)
+    monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", budget * settings.num_beams)
     done = []
     assert ask(tuned, prompts, BASE, settings, between_batches=done.append) == expected
     assert done == sorted(set(done))
@@ -165,21 +141,16 @@ def test_many_at_once_are_each_alone(tuned, monkeypatch, settings, budget):
 def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     prompts = prompts_of(tuned, 4)
     adapter.attach(tuned, "second", DROPOUT, seed=4)
-    try:
-        # Another one: the first, turned round.
-        with torch.no_grad():
-            for name, weight in adapter_weights(tuned).items():
-                tuned.model.get_parameter(name.replace(f".{RUN}.", ".second.")).copy_(
-                    weight * (-1 if "_B" in name else 1)
-                )
-        speakers = (BASE, RUN, "second")
-        alone = {speaker: ask(tuned, prompts, speaker, settings) for speaker in speakers}
-        assert alone[BASE] != alone[RUN] != alone["second"] != alone[BASE]
-        mixed = generate(tuned, [Request(prompt, speaker) for prompt in prompts for speaker in speakers], settings)
-        assert mixed == [alone[speaker][place] for place in range(4) for speaker in speakers]
-    finally:
-        adapter.remove(tuned, "second")
-        tuned.model.set_adapter(RUN)
+    # Another one: the first, turned round.
+    with torch.no_grad():
+        for name, weight in adapter_weights(tuned).items():
+            turned = -weight if "lora_B" in name else weight
+            tuned.model.get_parameter(name.replace(f".{RUN}.", ".second.")).copy_(turned)
+    speakers = (BASE, RUN, "second")
+    alone = {speaker: ask(tuned, prompts, speaker, settings) for speaker in speakers}
+    assert alone[BASE] != alone[RUN] != alone["second"] != alone[BASE]
+    mixed = generate(tuned, [Request(prompt, speaker) for prompt in prompts for speaker in speakers], settings)
+    assert mixed == [alone[speaker][place] for place in range(4) for speaker in speakers]
 
 
 def test_nobody_asks(tuned):
@@ -189,6 +160,7 @@ def test_nobody_asks(tuned):
 @pytest.mark.parametrize("speakers", [[BASE], [RUN], [BASE, RUN]])
 @pytest.mark.parametrize("training", [True, False])
 def test_answering_leaves_the_model_as_it_was(tuned, speakers, training):
+    tuned.model.set_adapter(RUN)
     tuned.model.train(training)
     before = tuned.base.generation_config.to_dict()
     trains = [p.requires_grad for p in tuned.model.parameters()]
@@ -229,54 +201,49 @@ def test_sampling_in_the_narrowest_way_is_greedy(tuned, narrow):
 
 
 @pytest.mark.parametrize("own_default", [{"top_k": 1}, {"temperature": 0.01}, {"top_p": 0.01}])
-def test_the_models_own_sampling_defaults_do_not_count(own, own_default):
-    prompts = prompts_of(own, 2)
-    expected = ask(own, prompts, BASE, SAMPLED)
+def test_the_models_own_sampling_defaults_do_not_count(tuned, own_default):
+    prompts = prompts_of(tuned, 2)
+    expected = ask(tuned, prompts, BASE, SAMPLED)
     for name, value in own_default.items():
-        setattr(own.base.generation_config, name, value)
-    assert ask(own, prompts, BASE, SAMPLED) == expected
+        setattr(tuned.base.generation_config, name, value)
+    assert ask(tuned, prompts, BASE, SAMPLED) == expected
 
 
 # Where an answer ends
 
 
 @pytest.fixture
-def ending(own) -> tuple[LoadedModel, list[Answer], int]:
-    """The answers of a model that never ends, and a token at which the model, once told, ends some of them."""
-    prompts = prompts_of(own, 4)
-    ids = [own.tokenizer(answer.text)["input_ids"] for answer in ask(own, prompts, BASE, GREEDY)]
-    plain = loud()
+def ending(tuned) -> tuple[LoadedModel, list[tuple[int, ...]], list[list[int]], int]:
+    """A model that never ends, prompts of one length, their answers' ids, and a token to end some of them with."""
+    prompts = [prompt[-35:] for prompt in prompts_of(tuned, 4)]
+    plain = loud().base
     with torch.no_grad():
-        told = [
-            plain.base.generate(torch.tensor([p]), max_new_tokens=16, do_sample=False)[0, len(p) :] for p in prompts
-        ]
-    full = [row.tolist() for row in told]
-    assert all(len(row) == 16 for row in full)
-    del ids
-    # A token that some answers have, and not at once, and others do not.
-    choices = [token for token in full[0][3:] if any(token not in row for row in full) and token not in full[0][:3]]
-    assert choices
-    return own, full, choices[0]
+        ids = [plain.generate(torch.tensor([p]), max_new_tokens=16, do_sample=False)[0, 35:].tolist() for p in prompts]
+    assert [len(row) for row in ids] == [16] * 4
+    # Neither at once nor in all of them.
+    middle = [token for row in ids for token in row[3:] if all(token not in other[:3] for other in ids)]
+    return tuned, prompts, ids, next(token for token in middle if any(token not in row for row in ids))
 
 
 @pytest.mark.parametrize("end", ["tokenizer's and model's", "only the model's"])
 def test_an_answer_ends_at_the_models_own_end_too(ending, end):
-    loaded, full, token = ending
+    loaded, prompts, ids, token = ending
     assert token != loaded.tokenizer.eos_token_id
     loaded.base.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, token] if "and" in end else token
-    answers = ask(loaded, prompts_of(loaded, 4), BASE, GREEDY)
-    for answer, ids in zip(answers, full, strict=True):
-        kept = ids[: ids.index(token)] if token in ids else ids
-        assert answer == Answer(loaded.tokenizer.decode(kept), len(kept), token in ids)
+    answers = ask(loaded, prompts, BASE, GREEDY)
+    for answer, row in zip(answers, ids, strict=True):
+        kept = row[: row.index(token)] if token in row else row
+        assert answer == Answer(loaded.tokenizer.decode(kept), len(kept), token in row)
     assert {answer.ended for answer in answers} == {True, False}
 
 
-def test_an_answer_ends_at_the_tokenizers_end(ending, monkeypatch):
-    loaded, full, token = ending
+def test_an_answer_ends_at_the_tokenizers_end(ending):
+    loaded, prompts, ids, token = ending
     loaded.base.generation_config.eos_token_id = None
-    monkeypatch.setattr(type(loaded.tokenizer), "eos_token_id", token)
-    answers = ask(loaded, prompts_of(loaded, 4), BASE, GREEDY)
-    assert [answer.ended for answer in answers] == [token in ids for ids in full]
+    loaded.tokenizer.eos_token = loaded.tokenizer.convert_ids_to_tokens(token)
+    assert loaded.tokenizer.eos_token_id == token
+    answers = ask(loaded, prompts, BASE, GREEDY)
+    assert [answer.ended for answer in answers] == [token in row for row in ids]
 
 
 @pytest.mark.parametrize("limit", [GREEDY, WHOLE])
@@ -286,11 +253,11 @@ def test_an_answer_at_the_limit_has_not_ended(tuned, limit):
         assert not answer.ended
 
 
-def test_end_tokens_are_the_tokenizers_and_the_models(own):
-    eos = own.tokenizer.eos_token_id
+def test_end_tokens_are_the_tokenizers_and_the_models(tuned):
+    eos = tuned.tokenizer.eos_token_id
     for models_own, expected in ((None, [eos]), (eos, [eos]), (77, [eos, 77]), ([77, eos, 5], [eos, 5, 77])):
-        own.base.generation_config.eos_token_id = models_own
-        assert generation.end_tokens(own) == expected
+        tuned.base.generation_config.eos_token_id = models_own
+        assert generation.end_tokens(tuned) == expected
 
 
 # Room
@@ -311,16 +278,16 @@ def test_max_length_goes_before_max_new_tokens(tuned):
     assert ask(tuned, [(5,) * 10], BASE, settings)[0].tokens == 30
 
 
-def test_the_context_is_the_limit(own):
-    own.base.config.max_position_embeddings = 30
+def test_the_context_is_the_limit(tuned):
+    tuned.base.config.max_position_embeddings = 30
     settings = GenerationSettings(max_new_tokens=16)
-    answers = ask(own, [(5,) * 29, (6,) * 20, (7,) * 10], BASE, settings)
+    answers = ask(tuned, [(5,) * 29, (6,) * 20, (7,) * 10], BASE, settings)
     assert [answer.tokens for answer in answers] == [1, 10, 16]
     # None was cut for another's sake.
-    assert answers == [ask(own, [prompt], BASE, settings)[0] for prompt in ((5,) * 29, (6,) * 20, (7,) * 10)]
+    assert answers == [ask(tuned, [prompt], BASE, settings)[0] for prompt in ((5,) * 29, (6,) * 20, (7,) * 10)]
     for length in (30, 31):
         with pytest.raises(DataError) as caught:
-            ask(own, [(5,) * 3, (5,) * length], BASE, settings)
+            ask(tuned, [(5,) * 3, (5,) * length], BASE, settings)
         assert str(caught.value) == (
             f"A prompt of {length} tokens does not fit into the model's context of 30: "
             "shorten it, or choose a model with a longer context."
@@ -338,7 +305,7 @@ def test_texts_grow_into_the_answers(tuned):
     assert len(seen) == 16
     assert seen[-1] == [answer.text for answer in answers]
     assert seen[-1][0] != seen[-1][1]
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         for before, after in zip(earlier, later, strict=True):
             # The last bytes may be the first half of a character.
             assert after.startswith(before.rstrip("\ufffd"))
@@ -346,13 +313,13 @@ def test_texts_grow_into_the_answers(tuned):
 
 
 def test_an_answer_that_has_ended_grows_no_more(ending):
-    loaded, full, token = ending
+    loaded, prompts, ids, token = ending
     loaded.base.generation_config.eos_token_id = token
     seen = []
-    answers = ask(loaded, prompts_of(loaded, 4), BASE, GREEDY, on_tokens=seen.append)
+    answers = ask(loaded, prompts, BASE, GREEDY, on_tokens=seen.append)
     assert [answer.text for answer in answers] == seen[-1]
-    place = next(row for row, ids in enumerate(full) if token in ids)
-    assert {texts[place] for texts in seen[full[place].index(token) :]} == {answers[place].text}
+    place = next(place for place, row in enumerate(ids) if token in row)
+    assert {texts[place] for texts in seen[ids[place].index(token) :]} == {answers[place].text}
 
 
 def test_beams_are_not_shown_before_they_are_chosen(tuned):
@@ -377,6 +344,22 @@ def test_nothing_is_said_after_a_stop(tuned):
     with pytest.raises(Stopped):
         ask(tuned, prompts_of(tuned, 1), BASE, GREEDY, on_tokens=seen.append, stopping=lambda: len(seen) == 2)
     assert len(seen) == 2
+
+
+@pytest.mark.xfail(strict=True, reason="fault: PEFT leaves its hooks where an answer breaks off")
+@pytest.mark.parametrize("speakers", [[RUN], [BASE, RUN]])
+def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, speakers):
+    """Whoever listens may be gone: the next one's answers must not be touched by that."""
+    prompts = prompts_of(tuned, 2)
+    expected = [ask(tuned, prompts, speaker, GREEDY) for speaker in (BASE, RUN)]
+
+    def gone(texts: list[str]) -> None:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        generate(tuned, [Request(prompts[0], speaker) for speaker in speakers], GREEDY, on_tokens=gone)
+    assert [ask(tuned, prompts, speaker, GREEDY) for speaker in (BASE, RUN)] == expected
+    assert not any(module._forward_pre_hooks for module in tuned.model.modules())
 
 
 # The real model

@@ -115,9 +115,11 @@ def test_zoom_survives_an_update(lab):
     window.page.get_by_text("Optimisation", exact=True).click()
     window.page.get_by_label("Most steps").fill("400")
     window.page.get_by_label("Epochs").fill("1000")
+    window.page.fill("#run-name input, #run-name textarea", "zooming")
     window.page.click("#train-start")
+    window.wait_text("#strip", "zooming: running, step")
     drawn = "(document.querySelector('#train-chart .loss-plot')?.data?.[0]?.x || [])"
-    window.page.wait_for_function(f"{drawn}.length > 3 && {drawn}.at(-1) < 400")
+    window.page.wait_for_function(f"{drawn}.length > 8")
     window.page.evaluate("document.querySelector('#train-chart .loss-plot').dataset.mark = 'same node'")
     drag_across(window, "#train-chart .nsewdrag", 0.2, 0.6)
     plot = "document.querySelector('#train-chart .loss-plot')"

@@ -65,7 +65,7 @@ def tiny_with(lora: LoraSettings = DROPOUT, seed: int = 1) -> LoadedModel:
 
 
 def loud() -> LoadedModel:
-    """The same with larger weights, so that it prefers one token to another by more than rounding."""
+    """The same with larger weights, so that its texts differ and their tokens are further apart than rounding."""
     loaded = tiny()
     with torch.no_grad():
         for parameter in loaded.base.parameters():

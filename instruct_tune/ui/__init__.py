@@ -89,14 +89,16 @@ def _follow(
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 
     def run_choices(shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
+        """The runs that can answer. The one that Train follows is chosen as soon as it can."""
         ready = [run for run in lab.list_runs() if lab.has_adapter(run["id"])]
-        now = view.run_choices(ready)
+        now = [view.run_choices(ready), shown]
         if now == seen:
             return [gr.skip()] * 3
-        ids = [run_id for _, run_id in now]
-        newest = shown if shown in ids else next(iter(ids), None)
-        kept = [chosen if chosen in ids else newest for chosen in (first, second)]
-        return [now, *(gr.Dropdown(choices=now, value=value) for value in kept)]
+        ids = [run["id"] for run in ready]
+        known = [run_id for _, run_id in seen[0]] if seen else []
+        arrived = shown in ids and (shown not in known or shown != seen[1])
+        values = [shown if arrived else each if each in ids else next(iter(ids), None) for each in (first, second)]
+        return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
 
     def begin() -> str | None:
         """The run that is at work, else the newest: what a fresh or second window follows."""

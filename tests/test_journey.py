@@ -11,9 +11,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def served(tmp_path_factory):
     with serving(tmp_path_factory.mktemp("journey") / "data") as address, chromium() as browser:
         yield browser, address
+
+
+@pytest.fixture
+def lab(served):
+    browser, _ = served
+    yield served
+    for context in browser.contexts:
+        context.close()
 
 
 def choose_smoke(window: Window) -> None:

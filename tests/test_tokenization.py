@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import FAMILIES, SPECIALS, gpt2, llama, opt, smollm2
 
@@ -156,6 +155,7 @@ def test_mask_view_is_the_public_json():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=60)
 @given(instruction=texts, input=texts, output=texts)
 @example(instruction="", input="", output="")
 @example(instruction="Hi\n", input="", output="\n\n")
@@ -177,6 +177,7 @@ def test_a_training_row_is_the_generation_prompt_and_the_answer(family, instruct
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=60)
 @given(instruction=texts, input=texts)
 def test_a_prompt_is_its_text_with_the_tokenizers_front(family, instruction, input):
     tokenizer = FAMILIES[family]()
@@ -193,6 +194,7 @@ def test_a_prompt_is_its_text_with_the_tokenizers_front(family, instruction, inp
 
 
 @pytest.mark.parametrize("family", ["smollm2", "llama"])
+@settings(max_examples=60)
 @given(instruction=texts, input=texts)
 @example(instruction="Say <|im_end|>", input="")
 @example(instruction="Say <s>", input="</s>")
@@ -281,17 +283,19 @@ def test_truncated_counts_the_answers_tokens_only():
     assert one(smollm2(), LESSON, ROW, PROMPT - 5).truncated == ANSWER
 
 
-# Of smollm2: 38 + 2, 38 + 6 and 44 + 4 tokens.
-SHORT, LONG_ANSWER, LONG_PROMPT = Example("Add 1", "", "2"), Example("Add 1", "", "three"), Example("Add 1 to 10", "", "11!")
+SHORT = Example("Add 1", "", "2")  # of smollm2, 38 + 2 tokens
+LONG_PROMPT = Example("Add 1 to 10", "", "11!")  # 44 + 4
+LONG_ANSWER = Example("Add 1", "", "three")  # 38 + 6
+ROWS = [SHORT, LONG_PROMPT, LONG_ANSWER]
 
 
 @pytest.mark.parametrize(
     ("max_length", "overlong", "kept", "dropped", "truncated", "tokens"),
     [
-        (48, "drop", [SHORT, LONG_ANSWER, LONG_PROMPT], 0, 0, 132),
-        (48, "truncate", [SHORT, LONG_ANSWER, LONG_PROMPT], 0, 0, 132),
+        (48, "drop", [SHORT, LONG_PROMPT, LONG_ANSWER], 0, 0, 132),
+        (48, "truncate", [SHORT, LONG_PROMPT, LONG_ANSWER], 0, 0, 132),
         (47, "drop", [SHORT, LONG_ANSWER], 1, 0, 84),
-        (47, "truncate", [SHORT, LONG_ANSWER, LONG_PROMPT], 0, 1, 131),
+        (47, "truncate", [SHORT, LONG_PROMPT, LONG_ANSWER], 0, 1, 131),
         (43, "drop", [SHORT], 2, 0, 40),
         # The long prompt leaves no answer to learn from.
         (43, "truncate", [SHORT, LONG_ANSWER], 1, 1, 83),
@@ -299,16 +303,15 @@ SHORT, LONG_ANSWER, LONG_PROMPT = Example("Add 1", "", "2"), Example("Add 1", ""
     ],
 )
 def test_overlong_rows_are_dropped_or_cut(max_length, overlong, kept, dropped, truncated, tokens):
-    done = tokenize_rows(smollm2(), LESSON, [SHORT, LONG_PROMPT, LONG_ANSWER], max_length, overlong)
-    in_order = [row for row in (SHORT, LONG_PROMPT, LONG_ANSWER) if row in kept]
-    assert list(done.rows) == tokenize_examples(smollm2(), LESSON, in_order, max_length)
+    done = tokenize_rows(smollm2(), LESSON, ROWS, max_length, overlong)
+    assert list(done.rows) == tokenize_examples(smollm2(), LESSON, kept, max_length)
     assert (done.dropped, done.truncated, done.tokens) == (dropped, truncated, tokens)
 
 
 @pytest.mark.parametrize(("max_length", "overlong"), [(39, "drop"), (38, "truncate"), (8, "drop"), (8, "truncate")])
 def test_no_row_left_is_an_error(max_length, overlong):
     with pytest.raises(DataError, match=rf"train\.max_length {max_length} \(the longest has 48 tokens\)"):
-        tokenize_rows(smollm2(), LESSON, [SHORT, LONG_PROMPT, LONG_ANSWER], max_length, overlong)
+        tokenize_rows(smollm2(), LESSON, ROWS, max_length, overlong)
 
 
 def test_no_row_at_all_is_an_error():
@@ -320,6 +323,7 @@ def test_no_row_at_all_is_an_error():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=60)
 @given(text=texts)
 @example(text="a€\n🙂")
 def test_token_pieces_join_to_the_whole_text(family, text):
@@ -339,7 +343,8 @@ def test_a_character_of_many_tokens_is_shown_with_the_last_of_them():
     assert token_pieces(llama(), encode_answers(llama(), ["1 €"])[0]) == ["", "1", " ", "", "", "€"]
 
 
-def test_the_longest_pieces_are_words_and_nothing_is_lost_between_them():
+def test_the_pieces_of_a_row():
     pieces = token_pieces(opt(), one(opt(), LESSON, WITHOUT_INPUT).input_ids)
-    assert pieces[:4] == ["</s>", "###", " Instruction", ":"]
-    assert all(piece for piece, _ in pairwise(pieces))
+    assert pieces == ["</s>", "###", " Instruction", ":", "\n", "A", "d", "d", " ", "1", "\n", "\n"] + [
+        *("###", " Response", ":", "\n", "2", "</s>")
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -468,13 +469,11 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
 @pytest.fixture(scope="module")
 def fresh_process() -> dict[int, float]:
     """The losses of six steps in an interpreter that has done nothing else."""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
     command = [sys.executable, TESTS / "tiny_lab.py"]
-    environment = {"PYTHONPATH": f"{TESTS.parent}", "PATH": ""}
-    home = {name: value for name, value in __import__("os").environ.items() if name not in environment}
-    done = subprocess.run(command, env=home | environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
-    return {int(step): float.fromhex(loss) for step, loss in printed.items()}
+    return {int(step): float.fromhex(loss) for step, loss in json.loads(done.stdout).items()}
 
 
 def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, fresh_process):

@@ -19,7 +19,7 @@ from tiny_lab import (
     Recorder,
     adapter_weights,
     go,
-    one_thread,  # noqa: F401
+    light,  # noqa: F401
     quiet,
     same_tensors,
     some_rows,

@@ -11,8 +11,8 @@ from tiny_lab import (
     DROPOUT,
     RUN,
     go,
+    light,  # noqa: F401
     loud,
-    one_thread,  # noqa: F401
     some_examples,
 )
 

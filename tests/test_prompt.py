@@ -97,7 +97,11 @@ def test_a_template_of_ones_own():
     ("part", "text", "problem"),
     [
         ("without_input", "no placeholder", "template.without_input must contain {instruction} exactly once"),
-        ("without_input", "{instruction}{instruction}", "template.without_input must contain {instruction} exactly once"),
+        (
+            "without_input",
+            "{instruction}{instruction}",
+            "template.without_input must contain {instruction} exactly once",
+        ),
         ("without_input", "{instruction} {input}", "template.without_input must not contain {input}"),
         ("without_input", "", "template.without_input must be given"),
         ("with_input", "{input}", "template.with_input must contain {instruction} exactly once"),
@@ -119,7 +123,9 @@ def test_a_faulty_text_is_refused(part, text, problem):
 
 @pytest.mark.parametrize("part", ["without_input", "with_input"])
 def test_both_texts_must_be_given(part):
-    assert problems_of({name: text for name, text in MINE.items() if name != part}) == [f"template.{part} must be given"]
+    assert problems_of({name: text for name, text in MINE.items() if name != part}) == [
+        f"template.{part} must be given"
+    ]
 
 
 def test_every_problem_is_named_in_one_message():

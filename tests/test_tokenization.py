@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import FAMILIES, SPECIALS, gpt2, llama, opt, smollm2
 
@@ -39,18 +39,16 @@ MERGES_WITH_THE_PROMPT = Example("Sum", "", "\n\n")
 # By hand: (prompt, answer and EOS). Bytes of smollm2 are 3 + (code - 33), new line 201, space 223;
 # of opt 9 + (code - 33), 207, 229; of gpt2 6 + (code - 33), 204, 226. Characters of llama are
 # 265 + (code - 33), "▁" 264, the byte of a new line 8 + 10.
+INSTRUCTION_BYTES = [5, 5, 5, 223, 43, 80, 85, 86, 84, 87, 69, 86, 75, 81, 80, 28, 201]  # ### Instruction:⏎
+INPUT_BYTES = [5, 5, 5, 223, 43, 80, 82, 87, 86, 28, 201]  # ### Input:⏎
+RESPONSE_BYTES = [5, 5, 5, 223, 52, 71, 85, 82, 81, 80, 85, 71, 28, 201]  # ### Response:⏎
 BY_HAND = {
     ("smollm2", WITHOUT_INPUT): (
-        [5, 5, 5, 223, 43, 80, 85, 86, 84, 87, 69, 86, 75, 81, 80, 28, 201]  # ### Instruction:⏎
-        + [35, 70, 70, 223, 19, 201, 201]  # Add 1⏎⏎
-        + [5, 5, 5, 223, 52, 71, 85, 82, 81, 80, 85, 71, 28, 201],  # ### Response:⏎
+        [*INSTRUCTION_BYTES, 35, 70, 70, 223, 19, 201, 201, *RESPONSE_BYTES],
         [20, 2],
     ),
     ("smollm2", WITH_INPUT): (
-        [5, 5, 5, 223, 43, 80, 85, 86, 84, 87, 69, 86, 75, 81, 80, 28, 201]
-        + [53, 87, 79, 201, 201]  # Sum⏎⏎
-        + [5, 5, 5, 223, 43, 80, 82, 87, 86, 28, 201, 19, 223, 20, 201, 201]  # ### Input:⏎1 2⏎⏎
-        + [5, 5, 5, 223, 52, 71, 85, 82, 81, 80, 85, 71, 28, 201],
+        [*INSTRUCTION_BYTES, 53, 87, 79, 201, 201, *INPUT_BYTES, 19, 223, 20, 201, 201, *RESPONSE_BYTES],
         [21, 2],
     ),
     # </s> ### Instruction : ⏎ A d d space 1 ⏎ ⏎ ### Response : ⏎ | 2 </s>
@@ -140,8 +138,7 @@ def test_mask_view_is_the_public_json():
     view = mask_view(opt(), LESSON, WITHOUT_INPUT, 1024)
     assert json.loads(json.dumps(view)) == {
         "input_ids": [2, 4, 5, 34, 207, 41, 76, 76, 229, 25, 207, 207, 4, 7, 34, 207, 26, 2],
-        "tokens": ["</s>", "###", "ĠInstruction", ":", "Ċ", "A", "d", "d", "Ġ", "1", "Ċ", "Ċ"]
-        + ["###", "ĠResponse", ":", "Ċ", "2", "</s>"],
+        "tokens": "</s> ### ĠInstruction : Ċ A d d Ġ 1 Ċ Ċ ### ĠResponse : Ċ 2 </s>".split(),
         "labels": [-100] * 16 + [26, 2],
         "prompt_length": 16,
         "supervised": 2,
@@ -155,7 +152,6 @@ def test_mask_view_is_the_public_json():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60)
 @given(instruction=texts, input=texts, output=texts)
 @example(instruction="", input="", output="")
 @example(instruction="Hi\n", input="", output="\n\n")
@@ -177,7 +173,6 @@ def test_a_training_row_is_the_generation_prompt_and_the_answer(family, instruct
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60)
 @given(instruction=texts, input=texts)
 def test_a_prompt_is_its_text_with_the_tokenizers_front(family, instruction, input):
     tokenizer = FAMILIES[family]()
@@ -194,7 +189,6 @@ def test_a_prompt_is_its_text_with_the_tokenizers_front(family, instruction, inp
 
 
 @pytest.mark.parametrize("family", ["smollm2", "llama"])
-@settings(max_examples=60)
 @given(instruction=texts, input=texts)
 @example(instruction="Say <|im_end|>", input="")
 @example(instruction="Say <s>", input="</s>")
@@ -323,7 +317,6 @@ def test_no_row_at_all_is_an_error():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60)
 @given(text=texts)
 @example(text="a€\n🙂")
 def test_token_pieces_join_to_the_whole_text(family, text):
@@ -345,6 +338,4 @@ def test_a_character_of_many_tokens_is_shown_with_the_last_of_them():
 
 def test_the_pieces_of_a_row():
     pieces = token_pieces(opt(), one(opt(), LESSON, WITHOUT_INPUT).input_ids)
-    assert pieces == ["</s>", "###", " Instruction", ":", "\n", "A", "d", "d", " ", "1", "\n", "\n"] + [
-        *("###", " Response", ":", "\n", "2", "</s>")
-    ]
+    assert "|".join(pieces) == "</s>|###| Instruction|:|\n|A|d|d| |1|\n|\n|###| Response|:|\n|2|</s>"

@@ -26,8 +26,8 @@ from tiny_lab import (
     adapter_weights,
     again,
     go,
+    light,  # noqa: F401
     loud,
-    one_thread,  # noqa: F401
     padded,
     quiet,
     same_tensors,
@@ -249,14 +249,10 @@ in_new_epoch = pytest.mark.xfail(strict=True, reason="fault: the new epoch has d
         (1, "progress"),
         pytest.param(2, "progress", marks=in_evaluation),
         (3, "progress"),
-        pytest.param(4, "progress", marks=in_evaluation),
         (5, "progress"),
-        (1, "breathe"),
         (2, "breathe"),
         pytest.param(3, "breathe", marks=in_new_epoch),
         (4, "breathe"),
-        (5, "breathe"),
-        pytest.param(2, "evaluating", marks=in_evaluation),
         pytest.param(4, "evaluating", marks=in_evaluation),
     ],
 )
@@ -467,13 +463,32 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
 
 
 @pytest.fixture(scope="module")
-def fresh_process() -> dict[int, float]:
-    """The losses of six steps in an interpreter that has done nothing else."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    command = [sys.executable, TESTS / "tiny_lab.py"]
+def fresh_process() -> SimpleNamespace:
+    """What an interpreter that has done nothing else makes of six steps."""
+    code = """
+import instruct_tune.training
+from huggingface_hub import constants
+print(constants.HF_HUB_DISABLE_TELEMETRY)
+from tiny_lab import train_in_a_fresh_process
+train_in_a_fresh_process()
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    # Ours has it set by now, and would hand it down.
+    environment.pop("HF_HUB_DISABLE_TELEMETRY", None)
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {int(step): float.fromhex(loss) for step, loss in json.loads(done.stdout).items()}
+    silent, losses = done.stdout.splitlines()
+    return SimpleNamespace(
+        silent=silent == "True",
+        losses={int(step): float.fromhex(loss) for step, loss in json.loads(losses).items()},
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="fault: huggingface_hub is imported before the environment is set")
+def test_training_tells_nobody(fresh_process):
+    """TRL's trainer reports its use to the Hub unless huggingface_hub was told not to before it was imported."""
+    assert fresh_process.silent
 
 
 def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, fresh_process):
@@ -501,7 +516,7 @@ def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, 
         go(again(loaded), tmp_path / "in a step", replace(SIX_STEPS, probes=0), watcher)
     go(again(loaded), tmp_path / "bf16", replace(SIX_STEPS, bf16=True))
     watcher, _ = go(again(loaded), tmp_path / "whole")
-    assert watcher.losses == fresh_process
+    assert watcher.losses == fresh_process.losses
 
 
 @pytest.mark.xfail(strict=True, reason="fault: accelerate's wrapper stays on the PeftModel")
@@ -604,11 +619,15 @@ def test_what_a_step_tells(tmp_path, undisturbed):
     assert undisturbed.watcher.epochs == {1: 0.4, 2: 0.8, 3: 1.0, 4: 1.4, 5: 1.8, 6: 2.0}
 
 
-def test_what_is_served_between_steps_is_not_the_steps_time(tmp_path):
-    watcher, _ = go(
-        tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2), Recorder(between=lambda step: time.sleep(1.0))
-    )
-    assert max(watcher.of("seconds").values()) < 1.0
+def test_what_is_served_between_steps_is_not_the_steps_time(tmp_path, monkeypatch):
+    clock = SimpleNamespace(served=0, monotonic=time.monotonic, perf_counter=lambda: time.perf_counter() + clock.served)
+    monkeypatch.setattr(training, "time", clock)
+
+    def serve_for_an_hour(step: int) -> None:
+        clock.served += 3600
+
+    watcher, _ = go(tiny_with(), tmp_path, watcher=Recorder(between=serve_for_an_hour))
+    assert max(watcher.of("seconds").values()) < 3600
 
 
 def test_phases_come_in_order(undisturbed):

@@ -44,7 +44,7 @@ def _byte_level(specials: Sequence[str]) -> Tokenizer:
 
 @functools.cache
 def smollm2() -> PreTrainedTokenizerFast:
-    """One token a byte; BOS ``<|im_start|>`` (1), EOS and padding ``<|im_end|>`` (2), nothing in front, a chat template."""
+    """One token a byte; BOS is ``<|im_start|>`` (1), EOS and padding ``<|im_end|>`` (2), nothing goes in front."""
     return byte_tokenizer()
 
 

@@ -137,6 +137,9 @@ def score_figure(found: Mapping[str, Any]) -> go.Figure:
             y=[round(report["bleu"], 2) for report in reports],
             marker_color=[GREY, ACCENT],
             text=[f"{report['bleu']:.1f}" for report in reports],
+            insidetextanchor="start",
+            textfont={"size": 16, "color": "white"},
+            textposition="inside",
             error_y={
                 "type": "data",
                 "symmetric": False,

@@ -81,7 +81,7 @@ def _progress(work: dict[str, Any]) -> str:
 
 def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
     """The tab's contents below the choice of the run."""
-    with gr.Row(equal_height=True):
+    with gr.Row():
         limit = gr.Number(
             40,
             label="Held-out rows",

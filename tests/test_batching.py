@@ -1,0 +1,397 @@
+"""Packed rows cost nothing and change nothing: the loss and the gradients are those of each row alone."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from toys import ARCHITECTURES, VOCABULARY, WINDOW, toy_config, toy_model
+from transformers import AutoConfig
+
+from instruct_tune import batching
+from instruct_tune.batching import (
+    EpochSampler,
+    Pack,
+    Packing,
+    is_exact,
+    pack_rows,
+    probe_packing,
+    supervised_count,
+    supervised_loss,
+)
+from instruct_tune.tokenization import IGNORE, TokenizedExample
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread", "no_deprecated_calls"),
+    pytest.mark.filterwarnings("error::DeprecationWarning", "error::FutureWarning"),
+]
+
+POSITIONS, MASK, PADDED = Packing.POSITIONS, Packing.MASK, Packing.PADDED
+
+PROBED = dict.fromkeys(ARCHITECTURES, POSITIONS) | {"opt": MASK, "opt_projected": MASK, "rwkv": PADDED}
+"""What the probe must say: positions unless the architecture makes nothing of them, padding where nothing packs."""
+
+EXACT = {name: {POSITIONS, MASK, PADDED} for name in ARCHITECTURES} | {
+    # An explicit mask replaces the sliding window.
+    "mistral": {POSITIONS, PADDED},
+    "gemma3": {POSITIONS, PADDED},
+    "opt": {MASK, PADDED},
+    "opt_projected": {MASK, PADDED},
+    "rwkv": {PADDED},
+}
+
+PAD = 1
+"""An id that rows hold too: padding is known by its place."""
+
+TOLERANCE = 1e-5
+
+
+def row(length: int, prompt_length: int, seed: int = 0) -> TokenizedExample:
+    """A row of random ids, the padding's among them."""
+    ids = tuple(random.Random(f"{length} {prompt_length} {seed}").choices(range(VOCABULARY), k=length))
+    return TokenizedExample(ids, (IGNORE,) * prompt_length + ids[prompt_length:], prompt_length, 0)
+
+
+# Longer than the sliding windows; one is a single token, one has no prompt, one has nothing to learn.
+ROWS = [row(11, 4), row(17, 9), row(1, 0), row(13, 1), row(9, 0), row(4, 4)]
+SUPERVISED = 7 + 8 + 0 + 12 + 8 + 0
+BUDGETS = {"a few passes": 25, "one pass": 1000}
+
+
+def measured(model: torch.nn.Module, loss_of: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    """A loss and its gradients, all parameters' in one vector."""
+    model.zero_grad()
+    loss = loss_of()
+    loss.backward()
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters() if p.requires_grad]
+    return loss.item(), torch.cat([each.flatten() for each in gradients])
+
+
+def ours(model: torch.nn.Module, rows: Sequence[TokenizedExample], packing: Packing, budget: int = 1000):
+    packs = pack_rows(rows, packing, PAD, budget)
+    return measured(model, lambda: torch.stack([supervised_loss(model, pack) for pack in packs]).sum())
+
+
+def row_by_row(model: torch.nn.Module, rows: Iterable[TokenizedExample]):
+    """The library's own loss on each row alone."""
+    return measured(model, lambda: torch.stack([_theirs(model, [each]) for each in rows if supervised(each)]).sum())
+
+
+def padded(model: torch.nn.Module, rows: Sequence[TokenizedExample]):
+    """The library's own loss on one batch, padded on the right."""
+    return measured(model, lambda: _theirs(model, rows))
+
+
+def _theirs(model: torch.nn.Module, rows: Sequence[TokenizedExample]) -> Tensor:
+    width = max(len(each.input_ids) for each in rows)
+    batch = {
+        "input_ids": [[*each.input_ids, *[PAD] * (width - len(each.input_ids))] for each in rows],
+        "labels": [[*each.labels, *[IGNORE] * (width - len(each.labels))] for each in rows],
+        "attention_mask": [[int(at < len(each.input_ids)) for at in range(width)] for each in rows],
+    }
+    mean = model(**{name: torch.tensor(values) for name, values in batch.items()}, use_cache=False).loss
+    return mean * sum(supervised(each) for each in rows)
+
+
+def supervised(each: TokenizedExample) -> int:
+    """How many positions a loss can be taken at: not the first, which nothing predicts."""
+    return sum(label != IGNORE for label in each.labels[1:])
+
+
+def apart(one: tuple[float, Tensor], other: tuple[float, Tensor]) -> tuple[float, float]:
+    """How far two losses and their gradients are from each other, relative to the second."""
+    return abs(one[0] - other[0]) / abs(other[0]), ((one[1] - other[1]).norm() / other[1].norm()).item()
+
+
+# How rows are kept apart
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_probe_finds_what_is_exact(name):
+    assert probe_packing(toy_config(name)) is PROBED[name]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("packing", [POSITIONS, MASK])
+def test_exactness_is_told_apart(name, packing):
+    assert is_exact(toy_model(name), packing) == (packing in EXACT[name])
+
+
+def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
+    monkeypatch.setattr(batching, "is_exact", lambda model, packing: tried.append(model.config))
+    tried: list = []
+    batching._probe.cache_clear()
+    try:
+        assert probe_packing(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)) is PADDED
+        assert probe_packing(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)) is PADDED
+    finally:
+        batching._probe.cache_clear()
+    assert len(tried) == 4
+    for config in tried:
+        assert config.sliding_window < 11  # the shortest row of is_exact
+        assert config.num_hidden_layers == 2
+    assert tried[-1].layer_types == ["sliding_attention", "full_attention"]
+
+
+def test_the_probe_leaves_config_and_random_state_alone():
+    config = toy_config("gemma3")
+    before, state = config.to_dict(), torch.get_rng_state()
+    batching._probe.cache_clear()
+    assert probe_packing(config) is POSITIONS
+    assert config.to_dict() == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.xfail(strict=True, reason="the answer is remembered by model_type alone")
+def test_the_probe_tells_configurations_of_one_architecture_apart():
+    batching._probe.cache_clear()
+    assert probe_packing(any_config("lfm2", layer_types=["full_attention", "full_attention"])) is POSITIONS
+    # A convolution reaches back over the start of its row.
+    assert probe_packing(any_config("lfm2", layer_types=["conv", "full_attention"])) is PADDED
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="a model that refuses the mask's shape ends the probe")
+def test_the_probe_answers_where_a_model_refuses_the_mask():
+    assert probe_packing(any_config("bloom", n_layer=2, n_head=4)) is PADDED
+
+
+def any_config(model_type: str, **fields):
+    """A small configuration of an architecture that is not in the catalog."""
+    shapes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    known = AutoConfig.for_model(model_type)
+    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(known, n)} | fields)
+
+
+# Loss and gradients
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_packed_loss_and_gradients_are_those_of_each_row_alone(name):
+    model = toy_model(name)
+    alone = row_by_row(model, ROWS)
+    assert alone[1].norm() > 1  # loud enough for a leak to be heard
+    assert apart(padded(model, ROWS), alone) <= (TOLERANCE, TOLERANCE)
+    for packing in EXACT[name]:
+        for budget in BUDGETS.values():
+            loss, gradients = apart(ours(model, ROWS, packing, budget), alone)
+            assert loss <= TOLERANCE, (packing, budget)
+            assert gradients <= TOLERANCE, (packing, budget)
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if len(EXACT[name]) < 3])
+def test_the_wrong_packing_shows_in_loss_and_gradients(name):
+    model = toy_model(name)
+    alone = row_by_row(model, ROWS)
+    for packing in set(Packing) - EXACT[name]:
+        loss, gradients = apart(ours(model, ROWS, packing), alone)
+        assert loss > 50 * TOLERANCE, packing
+        assert gradients > 0.1, packing
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma3"])
+def test_an_explicit_mask_is_exact_until_a_row_is_longer_than_the_window(name):
+    model = toy_model(name)
+    # The last position predicts nothing, so it takes two more for one to miss what it should not see.
+    within, beyond = [row(WINDOW, 2), row(WINDOW + 1, 1)], [row(WINDOW, 2), row(WINDOW + 2, 1)]
+    assert max(apart(ours(model, within, MASK), row_by_row(model, within))) <= TOLERANCE
+    assert max(apart(ours(model, beyond, MASK), row_by_row(model, beyond))) > 50 * TOLERANCE
+
+
+@pytest.mark.parametrize("packing", Packing)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_head_sees_supervised_positions_only(name, packing):
+    model = toy_model(name)
+    seen: list[int] = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0][..., 0].numel()))
+    packs = pack_rows(ROWS[:2], packing, PAD, budget=17)  # each row alone, so that padded ones are single too
+    assert len(packs) == 2
+    kept = [supervised_loss(model, pack) for pack in packs]
+    assert seen == [supervised_count(pack) for pack in packs]
+    assert sum(seen) == 7 + 8
+    # And it says the same as the head on all positions.
+    for loss, pack in zip(kept, packs, strict=True):
+        inputs = {name: values for name, values in pack.items() if name != "labels"}
+        logits = model(**inputs, use_cache=False).logits[0, :-1]
+        full = torch.nn.functional.cross_entropy(logits, pack["labels"][0, 1:], ignore_index=IGNORE, reduction="sum")
+        torch.testing.assert_close(loss, full, rtol=TOLERANCE, atol=0)
+
+
+def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
+    model = toy_model("llama")
+    kept = ours(model, ROWS, POSITIONS)
+    monkeypatch.setattr(batching, "_keeps_chosen_logits", lambda model: False)
+    seen: list[int] = []
+    model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    assert max(apart(ours(model, ROWS, POSITIONS), kept)) <= TOLERANCE
+    assert seen == [sum(len(each.input_ids) for each in ROWS)]
+
+
+def test_an_adapter_does_not_hide_that_chosen_logits_can_be_kept():
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT's own calls
+        model = get_peft_model(toy_model("llama"), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    seen: list[int] = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    loss, gradients = ours(model, ROWS, POSITIONS)
+    assert seen == [SUPERVISED]
+    assert loss == pytest.approx(row_by_row(toy_model("llama"), ROWS)[0], rel=TOLERANCE)
+    assert gradients.norm() > 0
+
+
+def test_nothing_to_learn_costs_nothing():
+    model = toy_model("llama")
+    loss, gradients = ours(model, [row(5, 5), row(1, 0)], POSITIONS)
+    assert loss == 0
+    assert gradients.norm() == 0
+
+
+# Packs
+
+
+def test_packs_by_hand():
+    a = TokenizedExample((7, 8, 9), (IGNORE, 8, 9), 1, 0)
+    b = TokenizedExample((5, 6), (5, 6), 0, 0)
+    (pack,) = pack_rows([a, b], MASK, PAD, 5)
+    assert {name: values.tolist() for name, values in pack.items()} == {
+        "input_ids": [[7, 8, 9, 5, 6]],
+        "labels": [[IGNORE, 8, 9, IGNORE, 6]],
+        "position_ids": [[0, 1, 2, 0, 1]],
+        "attention_mask": [
+            [
+                [
+                    [True, False, False, False, False],
+                    [True, True, False, False, False],
+                    [True, True, True, False, False],
+                    [False, False, False, True, False],
+                    [False, False, False, True, True],
+                ]
+            ]
+        ],
+    }
+    (pack,) = pack_rows([a, b], POSITIONS, PAD, 5)
+    assert set(pack) == {"input_ids", "labels", "position_ids"}
+    (pack,) = pack_rows([a, b], PADDED, PAD, 6)
+    assert {name: values.tolist() for name, values in pack.items()} == {
+        "input_ids": [[5, 6, PAD], [7, 8, 9]],
+        "labels": [[IGNORE, 6, IGNORE], [IGNORE, 8, 9]],
+        "attention_mask": [[1, 1, 0], [1, 1, 1]],
+    }
+    assert pack_rows([], POSITIONS, PAD, 5) == pack_rows([], PADDED, PAD, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "packing", "lengths"),
+    [
+        (10, POSITIONS, [[4, 5], [12], [3, 3, 4], [1]]),  # one longer row goes alone
+        (9, POSITIONS, [[4, 5], [12], [3, 3], [4, 1]]),
+        (8, POSITIONS, [[4], [5], [12], [3, 3], [4, 1]]),
+        (1, MASK, [[4], [5], [12], [3], [3], [4], [1]]),
+        (1000, MASK, [[4, 5, 12, 3, 3, 4, 1]]),
+        (10, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
+        (9, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
+        (8, PADDED, [[1, 3], [3, 4], [4], [5], [12]]),
+    ],
+)
+def test_rows_are_grouped_up_to_the_budget(budget, packing, lengths):
+    rows = [row(length, 1) for length in (4, 5, 12, 3, 3, 4, 1)]
+    packs = pack_rows(rows, packing, PAD, budget)
+    assert [[len(ids) for ids, _ in contents(pack)] for pack in packs] == lengths
+
+
+def contents(pack: Pack) -> list[tuple[list[int], list[int]]]:
+    """The rows a pack holds, each as its ids and labels, found by restarting positions or by the mask."""
+    if "position_ids" in pack:
+        starts = (pack["position_ids"][0] == 0).nonzero().flatten().tolist()
+        ends = [*starts[1:], pack["input_ids"].shape[1]]
+        spans = [(0, start, end) for start, end in zip(starts, ends, strict=True)]
+    else:
+        spans = [(line, 0, int(mask.sum())) for line, mask in enumerate(pack["attention_mask"])]
+    return [tuple(pack[name][at, start:end].tolist() for name in ("input_ids", "labels")) for at, start, end in spans]
+
+
+def expected(each: TokenizedExample) -> tuple[list[int], list[int]]:
+    return list(each.input_ids), [IGNORE, *each.labels[1:]]
+
+
+some_rows = st.lists(
+    st.tuples(st.integers(1, 12), st.integers(0, 12), st.integers(0, 3)).map(lambda t: row(t[0], min(t[:2]), t[2])),
+    max_size=12,
+)
+
+
+@given(rows=some_rows, packing=st.sampled_from([POSITIONS, MASK]), budget=st.integers(1, 40))
+def test_packing_never_cuts_nor_reorders_rows(rows, packing, budget):
+    packs = pack_rows(rows, packing, PAD, budget)
+    held = [contents(pack) for pack in packs]
+    assert [each for pack in held for each in pack] == [expected(each) for each in rows]
+    widths = [pack["input_ids"].shape[1] for pack in packs]
+    assert all(width <= budget or len(pack) == 1 for width, pack in zip(widths, held, strict=True))
+    # No pass is left that could have taken the next row.
+    assert all(width + len(pack[0][0]) > budget for width, pack in zip(widths, held[1:], strict=False))
+    assert sum(supervised_count(pack) for pack in packs) == sum(supervised(each) for each in rows)
+    for pack, of in zip(packs, held, strict=True):
+        assert pack["position_ids"].tolist() == [[at for ids, _ in of for at in range(len(ids))]]
+        assert ("attention_mask" in pack) == (packing is MASK)
+        if packing is MASK:
+            row_of = [number for number, (ids, _) in enumerate(of) for _ in ids]
+            may_look = [[mine == its and k <= q for k, its in enumerate(row_of)] for q, mine in enumerate(row_of)]
+            assert pack["attention_mask"].tolist() == [[may_look]]
+            assert pack["attention_mask"].dtype is torch.bool
+
+
+@given(rows=some_rows, budget=st.integers(1, 60))
+def test_padding_sorts_rows_and_loses_none(rows, budget):
+    packs = pack_rows(rows, PADDED, PAD, budget)
+    held = [each for pack in packs for each in contents(pack)]
+    assert sorted(held) == sorted(expected(each) for each in rows)
+    assert [len(ids) for ids, _ in held] == sorted(len(each.input_ids) for each in rows)
+    assert all(pack["input_ids"].numel() <= budget or len(pack["input_ids"]) == 1 for pack in packs)
+    for pack in packs:
+        assert pack["attention_mask"].sum(1).max() == pack["input_ids"].shape[1]
+        beyond = pack["attention_mask"] == 0
+        assert (pack["input_ids"][beyond] == PAD).all()
+        assert (pack["labels"][beyond] == IGNORE).all()
+    assert sum(supervised_count(pack) for pack in packs) == sum(supervised(each) for each in rows)
+
+
+# The order of an epoch
+
+
+def order(rows: int, seed: int, epoch: int) -> list[int]:
+    sampler = EpochSampler(rows, seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_an_epochs_order_is_a_pure_function_of_seed_and_epoch():
+    # To the letter, so that a run resumed by a later version sees the same batches.
+    assert order(8, seed=42, epoch=0) == [4, 1, 6, 3, 5, 7, 2, 0]
+    sampler = EpochSampler(8, 42)
+    for epoch in (0, 1, 0):  # whatever came before
+        sampler.set_epoch(epoch)
+        torch.rand(3)
+        assert list(sampler) == list(sampler) == order(8, 42, epoch)
+
+
+def test_drawing_an_order_leaves_the_random_state_alone():
+    state = torch.get_rng_state()
+    assert len(order(100, seed=1, epoch=1)) == 100
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@given(rows=st.integers(0, 50), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 1000))
+def test_an_epochs_order_is_a_permutation(rows, seed, epoch):
+    assert sorted(order(rows, seed, epoch)) == list(range(rows))
+    assert len(EpochSampler(rows, seed)) == rows
+
+
+def test_orders_differ_between_epochs_and_seeds():
+    orders = {tuple(order(20, seed, epoch)) for seed in range(10) for epoch in range(10)}
+    assert len(orders) == 100

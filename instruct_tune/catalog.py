@@ -21,9 +21,9 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class DatasetCard:
+    """A dataset offered by name; its licence is told when it is loaded."""
+
     source: str
-    rows: str
-    licence: str
     note: str
 
 
@@ -40,8 +40,8 @@ MODELS = (
 )
 
 DATASETS = (
-    DatasetCard("bundled", "hundreds", "CC0-1.0", "short programming tasks, ships with the lab"),
-    DatasetCard("codealpaca-20k", "20,022", "CC BY 4.0 on the Hub; original data CC BY-NC 4.0", "the lesson's dataset"),
+    DatasetCard("bundled", "650 short programming tasks, ships with the lab"),
+    DatasetCard("codealpaca-20k", "the lesson's dataset, 20,022 rows, from the Hub"),
 )
 
 # The modules LoRA is put on where ``target_modules`` is "auto", by ``config.model_type``: the

@@ -17,7 +17,7 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 
-from instruct_tune import dataset, hub
+from instruct_tune import hub, sources
 from instruct_tune.dataset import Example, LedgerEntry, examples, load_splits, take_evaluation_rows, take_probe_rows
 from instruct_tune.errors import DataError, HubError, LabError
 from instruct_tune.settings import Columns, DataSettings, Filter
@@ -191,7 +191,7 @@ def test_source_and_licence_are_told(tmp_path, monkeypatch):
     own = load_splits(settings(path))
     assert (own.source, own.licence) == (str(path), "unknown")
 
-    monkeypatch.setattr(dataset, "BUNDLED_FILE", path)
+    monkeypatch.setattr(sources, "BUNDLED_FILE", path)
     bundled = load_splits(settings("bundled"))
     assert (bundled.source, bundled.licence) == ("bundled", "CC0-1.0")
     assert everything(bundled) == everything(own)

@@ -138,7 +138,10 @@ def test_mask_view_is_the_public_json():
     view = mask_view(opt(), LESSON, WITHOUT_INPUT, 1024)
     assert json.loads(json.dumps(view)) == {
         "input_ids": [2, 4, 5, 34, 207, 41, 76, 76, 229, 25, 207, 207, 4, 7, 34, 207, 26, 2],
-        "tokens": "</s> ### ĠInstruction : Ċ A d d Ġ 1 Ċ Ċ ### ĠResponse : Ċ 2 </s>".split(),
+        "tokens": [
+            *("</s>", "###", "ĠInstruction", ":", "Ċ", "A", "d", "d", "Ġ", "1", "Ċ", "Ċ"),
+            *("###", "ĠResponse", ":", "Ċ", "2", "</s>"),
+        ],
         "labels": [-100] * 16 + [26, 2],
         "prompt_length": 16,
         "supervised": 2,

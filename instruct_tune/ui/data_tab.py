@@ -23,7 +23,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
         form.add(
             "data.source",
             gr.Dropdown(
-                [card.source for card in DATASETS],
+                [(f"{card.source}: {card.note}", card.source) for card in DATASETS],
                 value="bundled",
                 label="Dataset",
                 info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv or .parquet file",

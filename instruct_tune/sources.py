@@ -1,0 +1,281 @@
+"""Where rows come from: the bundled file, the Hub, or a file on this machine.
+
+Files are read here and not by ``load_dataset``, which turns numbers and dates into other types
+before anyone can say in which row they stand, and keeps a cache that a changed file or a second
+thread could trip over.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import hub
+from .errors import DataError, HubError
+from .settings import Columns, DataSettings
+from .table import Table, counted, kind_of, listed
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow
+
+BUNDLED_FILE = Path(__file__).resolve().parents[1] / "assets" / "instructions.jsonl"
+BUNDLED_LICENCE = "CC0-1.0"
+CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
+CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
+UNKNOWN_LICENCE = "unknown"
+
+HUB_PREFIX = "hub:"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+HUB_INFO_SECONDS = 10.0
+
+
+def load_table(settings: DataSettings) -> Table:
+    source, columns = settings.source, settings.columns
+    if source == "bundled":
+        return _load_file(BUNDLED_FILE, settings, BUNDLED_LICENCE)
+    if source == "codealpaca-20k":
+        return _load_hub(CODEALPACA_REPO, settings.split, columns, CODEALPACA_LICENCE)
+    if source.startswith(HUB_PREFIX):
+        return _load_hub(source.removeprefix(HUB_PREFIX), settings.split, columns)
+    return _load_file(Path(source), settings, UNKNOWN_LICENCE)
+
+
+def _load_file(path: Path, settings: DataSettings, licence: str) -> Table:
+    path = _existing_file(path)
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"{path.name} is not a kind of file that is read here: give one of {', '.join(_READERS)}.")
+    if settings.split != "train":
+        raise DataError(
+            f"{path.name} has no split {settings.split!r}, a file has one split: set data.split to 'train'."
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path.name} cannot be read ({error.strerror}): check the file and who may read it."
+        ) from error
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
+        raise DataError(f"{path.name} is empty: give a file with rows.")
+    found, rows, columns = read(content, path.name, settings.columns)
+    return Table(path.name, licence, rows, found, columns)
+
+
+def _existing_file(path: Path) -> Path:
+    # os.path says False where Path raises, as for a name that is too long to exist.
+    shown = os.path.expanduser(path)
+    if os.path.isdir(shown):
+        raise DataError(f"{path} is a directory: give one file in it ({', '.join(_READERS)}).")
+    if not os.path.isfile(shown):
+        raise DataError(
+            f"There is no file {path}: give the path to a file ({', '.join(_READERS)}), "
+            "or one of bundled, codealpaca-20k and hub:OWNER/NAME."
+        )
+    return Path(shown)
+
+
+# What a reader gives: the names found, the number of rows, the values of the wanted columns.
+_Read = tuple[list[str], int, dict[str, list[Any]]]
+
+
+def _wanted(found: Sequence[str], columns: Columns) -> list[str]:
+    return [name for name in found if name in (columns.instruction, columns.input, columns.output)]
+
+
+def _from_records(records: Sequence[dict[str, Any]], columns: Columns) -> _Read:
+    found = list(dict.fromkeys(name for record in records for name in record))
+    values = {name: [record.get(name) for record in records] for name in _wanted(found, columns)}
+    return found, len(records), values
+
+
+def _from_arrow(table: pyarrow.Table, name: str, columns: Columns) -> _Read:
+    values = {}
+    for column in _wanted(table.column_names, columns):
+        try:
+            values[column] = table[column].to_pylist()
+        except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates beyond the calendar
+            raise DataError(
+                f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
+                "or name another column in data.columns."
+            ) from error
+    return table.column_names, table.num_rows, values
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name} is not UTF-8 text (byte {error.start + 1:,} is the first that is wrong): save it as UTF-8."
+        ) from error
+
+
+def _read_json(content: bytes, name: str, columns: Columns) -> _Read:
+    """A list of objects, or one object a line, whichever the file holds and whatever its ending."""
+    text = _decode(content, name)
+    if text.lstrip().startswith("["):
+        rows = _parse_json(text, name)
+    elif _is_one_object(text):
+        raise DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")
+    else:
+        # Not splitlines(), which also splits at separators that may stand inside a JSON text.
+        lines = enumerate(text.split("\n"), start=1)
+        rows = [_parse_json(line, name, number) for number, line in lines if line.strip()]
+    strangers = [number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)]
+    if strangers:
+        raise DataError(
+            f"{name} holds {kind_of(rows[strangers[0] - 1])} where an object with instruction and output should be, "
+            f"in {counted(len(strangers), 'row')}, the first is row {strangers[0]}: make every row an object."
+        )
+    return _from_records(rows, columns)
+
+
+def _parse_json(text: str, name: str, first_line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
+            "mend that line, or export the file again if it was cut short."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
+
+
+def _is_one_object(text: str) -> bool:
+    # Cheap with JSON lines: the parser gives up after the first of them.
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _read_csv(content: bytes, name: str, columns: Columns) -> _Read:
+    """Every cell is the text it was written as: a number, NA and null too."""
+    text = _decode(content, name)
+    csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        lines = [cells for cells in reader if cells]
+    except csv.Error as error:
+        raise DataError(
+            f"{name} is not well-formed CSV at line {reader.line_num} ({error}): "
+            "check the quotes there and before, or export the file again."
+        ) from error
+    header, *rows = lines
+    _check_shape(name, header, rows)
+    return header, len(rows), _from_records([dict(zip(header, row, strict=True)) for row in rows], columns)[2]
+
+
+def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
+    twice = [column for column in dict.fromkeys(header) if column and header.count(column) > 1]
+    if twice:
+        raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
+    uneven = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
+    if uneven:
+        cells = counted(len(rows[uneven[0] - 1]), "cell")
+        raise DataError(
+            f"Row {uneven[0]} of {name} has {cells} where the header has {len(header)}: "
+            "put quotes around cells that hold a comma, a quote or a new line."
+        )
+
+
+def _read_parquet(content: bytes, name: str, columns: Columns) -> _Read:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(io.BytesIO(content)).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(
+            f"{name} is not a readable parquet file: it is damaged or cut short, export it again."
+        ) from error
+    return _from_arrow(table, name, columns)
+
+
+_READERS: dict[str, Callable[[bytes, str, Columns], _Read]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+# The Hub
+
+
+def _load_hub(repo: str, split: str, columns: Columns, licence: str | None = None) -> Table:
+    if not HUB_ID.fullmatch(repo):
+        raise DataError(f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME.")
+    if hub.hub_reachable():
+        card_licence = _ask_hub(repo)
+        splits = _download(repo)
+    else:
+        card_licence = UNKNOWN_LICENCE
+        splits = _load_cached(repo)
+    if split not in splits:
+        raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")
+    found, rows, values = _from_arrow(splits[split].with_format("arrow")[:], repo, columns)
+    return Table(repo, licence or card_licence, rows, found, values)
+
+
+def _ask_hub(repo: str) -> str:
+    """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
+
+    api = HfApi()
+    try:
+        info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
+        # Asked for here since load_dataset says "not found" of both a gated and a missing one.
+        if info.gated:
+            api.auth_check(repo, repo_type="dataset")
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise hub.explain(error, repo) from error
+    licence = info.card_data.license if info.card_data else None
+    return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
+
+
+def _download(repo: str) -> datasets.DatasetDict:
+    import datasets
+    from huggingface_hub.utils import httpx
+
+    try:
+        return datasets.load_dataset(repo)
+    except (datasets.exceptions.DatasetsError, RuntimeError) as error:
+        raise _unusable(repo, error) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise hub.explain(error, repo) from error
+    except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
+        raise _unusable(repo, error) from error
+
+
+def _unusable(repo: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) <= 200 else reason[:197] + "..."
+    return DataError(
+        f"{repo} cannot be used as the Hub has it ({reason}): download the file you want and give its path."
+    )
+
+
+def _load_cached(repo: str) -> datasets.DatasetDict:
+    """What an earlier load_dataset left on this machine: what the library itself does when offline."""
+    from datasets import config
+    from datasets.packaged_modules.cache.cache import Cache
+
+    try:
+        builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
+        return builder.as_dataset()
+    except (ValueError, KeyError, OSError) as error:  # not there, or not whole
+        raise HubError(
+            f"The Hub cannot be reached, and {config.HF_DATASETS_CACHE} has no usable copy of {repo}: "
+            "use the bundled dataset (data.source=bundled) or a local file, or try again with a network."
+        ) from error

@@ -1,0 +1,120 @@
+"""A source's columns as they were read → the three text columns, or one sentence that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import DataError
+from .settings import Columns
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source as it was read, nothing checked: the names it has, and the values of those wanted."""
+
+    name: str
+    licence: str
+    rows: int
+    found: list[str]
+    columns: dict[str, list[Any]]
+
+
+def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
+    """The three text columns, after everything that could be wrong with them has been looked at."""
+    import datasets
+
+    if not table.rows:
+        raise DataError(f"{table.name} has no rows: give it some, or choose another dataset.")
+    _check_names(table, columns)
+    texts = {
+        "instruction": _texts(table, columns.instruction, may_be_null=False),
+        "input": _input_texts(table, columns.input),
+        "output": _texts(table, columns.output, may_be_null=False),
+    }
+    return datasets.Dataset.from_dict(texts, features=datasets.Features(dict.fromkeys(texts, datasets.Value("string"))))
+
+
+def _check_names(table: Table, columns: Columns) -> None:
+    wanted = {"instruction": columns.instruction, "output": columns.output}
+    # Many datasets have no input and need none; one that was asked for by its own name must be there.
+    if columns.input not in (None, Columns.input):
+        wanted["input"] = columns.input
+    missing = [field for field, column in wanted.items() if column not in table.found]
+    if missing:
+        raise DataError(
+            f"{table.name} has no column {' and no column '.join(repr(wanted[field]) for field in missing)}, "
+            f"it has {listed(table.found)}: set {' and '.join(f'data.columns.{field}' for field in missing)} "
+            "to the names it uses."
+        )
+
+
+def _input_texts(table: Table, column: str | None) -> list[str]:
+    if column is None or column not in table.found:
+        return [""] * table.rows
+    return _texts(table, column, may_be_null=True)
+
+
+def _texts(table: Table, column: str, *, may_be_null: bool) -> list[str]:
+    values = table.columns[column]
+    if may_be_null:
+        values = ["" if value is None else value for value in values]
+    for is_faulty, fault, remedy in _FAULTS:
+        faulty = [number for number, value in enumerate(values, start=1) if is_faulty(value)]
+        if faulty:
+            fault = fault.format(kind=kind_of(values[faulty[0] - 1]))
+            raise DataError(
+                f"Column {column!r} of {table.name} {fault} in {counted(len(faulty), 'row')}, "
+                f"the first is row {faulty[0]}: {remedy}."
+            )
+    return values
+
+
+def _is_broken_text(value: str) -> bool:
+    # JSON can spell half a character ("\ud83d"), which is no text to any tokenizer or file.
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+# What a value can be instead of a text, in the order it is looked for: (test, fault, remedy).
+_FAULTS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (lambda value: value is None, "is null or missing", "fill these rows in, or remove them"),
+    (
+        lambda value: not isinstance(value, str),
+        "holds {kind} instead of text",
+        "write it as text, or name another column in data.columns",
+    ),
+    (_is_broken_text, "holds half a character (a lone surrogate)", "mend the text, or remove these rows"),
+)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in a person's words."""
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        bytes: "raw bytes",
+        list: "a list",
+        dict: "an object",
+        type(None): "null",
+    }
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    shown = [repr(name if len(name) <= 40 else name[:37] + "...") for name in names[:most]]
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return (", ".join(shown) or "none") + more

@@ -1,0 +1,10 @@
+"""Instruction-Tuning Lab: see every token that carries loss, watch it learn, believe the BLEU."""
+
+import os
+
+# huggingface_hub reads these when it is first imported, whoever does it, so they are set before all else.
+os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
+os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "15")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# An online conversion service would be asked for repositories that have no safetensors.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")

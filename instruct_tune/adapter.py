@@ -7,6 +7,7 @@ and base answers must come from the very weights that were loaded.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,47 +87,71 @@ def _linear_names(base: torch.nn.Module) -> list[str]:
 
 
 def load(loaded: LoadedModel, name: str, folder: Path) -> None:
-    """Load a saved adapter for inference, unless one of that name is there already."""
-    from peft import LoraConfig
+    """Load a saved adapter for inference, unless one of that name is there already.
+
+    Nothing is left on the model, and no random number drawn, where it fails. Raises ModelError.
+    """
+    import torch
 
     if name in names(loaded):
         return
     for file in (WEIGHTS_FILE, CONFIG_FILE):
         if not (folder / file).is_file():
             raise ModelError(f"The adapter is gone: {file} is missing in its folder.")
-    config = LoraConfig.from_pretrained(folder)
+    try:
+        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        with torch.random.fork_rng():
+            _add(loaded, name, _read_config(folder))
+        restore(loaded, name, folder)
+    except ModelError:
+        remove(loaded, name)
+        raise
+
+
+def _read_config(folder: Path):
+    from peft import LoraConfig
+
+    try:
+        fields = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        if fields.get("peft_type") != "LORA":
+            raise ModelError(f"The adapter in {folder.name} is no LoRA adapter.")
+        config = LoraConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"The adapter in {folder.name} has a damaged configuration.") from error
     config.inference_mode = True
-    _add(loaded, name, config)
-    restore(loaded, name, folder)
+    return config
 
 
 def _add(loaded: LoadedModel, name: str, config) -> None:
     from peft import PeftModel, get_peft_model
 
-    if isinstance(loaded.model, PeftModel):
-        try:
+    try:
+        if isinstance(loaded.model, PeftModel):
             loaded.model.add_adapter(name, config)
-        except ValueError:
-            # PEFT registers the configuration before it can fail.
-            loaded.model.peft_config.pop(name, None)
-            raise
-    else:
-        loaded.model = get_peft_model(loaded.base, config, adapter_name=name)
+        else:
+            loaded.model = get_peft_model(loaded.base, config, adapter_name=name)
+    except (ValueError, TypeError) as error:
+        # PEFT registers the configuration, and some layers, before it can fail.
+        if isinstance(loaded.model, PeftModel) and name in loaded.model.peft_config:
+            loaded.model.delete_adapter(name)
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"The adapter does not fit this model: {reason}") from error
 
 
 def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
-    """Put the weights saved in ``folder`` into the attached adapter ``name``."""
-    from peft import set_peft_model_state_dict
+    """Put the weights saved in ``folder`` into the attached adapter ``name``: all of them, or ModelError."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state = load_file(folder / WEIGHTS_FILE)
-        outcome = set_peft_model_state_dict(loaded.model, state, adapter_name=name)
+        wanted = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
+        if state.keys() != wanted.keys():
+            raise ModelError(f"The adapter in {folder.name} was made for another model, or is not whole.")
+        set_peft_model_state_dict(loaded.model, state, adapter_name=name)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
-    if outcome.unexpected_keys:
-        raise ModelError(f"The adapter in {folder.name} was made for another model.")
 
 
 def save(loaded: LoadedModel, name: str, folder: Path) -> None:
@@ -172,6 +197,14 @@ def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
     return sum(n for n, trains in counts if trains), sum(n for n, _ in counts)
 
 
+def can_mix(loaded: LoadedModel) -> bool:
+    """Whether one batch can hold rows of several adapters.
+
+    Not for OPT: its feed-forward layers see all rows laid end to end, where PEFT looks for a batch.
+    """
+    return loaded.base.config.model_type != "opt"
+
+
 @contextmanager
 def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """Who answers each row of a batch: ``BASE`` or an adapter's name.
@@ -184,10 +217,43 @@ def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, 
     try:
         if loaded.model is loaded.base:
             yield {}
-        elif all(row == BASE for row in rows):
+        elif set(rows) == {BASE}:
             with loaded.model.disable_adapter():
                 yield {}
+        elif len(set(rows)) == 1:
+            with _active(loaded, rows[0]):
+                yield {}
         else:
-            yield {"adapter_names": list(rows)}
+            with _without_leftovers(loaded):
+                yield {"adapter_names": list(rows)}
     finally:
         loaded.model.train(was_training)
+
+
+@contextmanager
+def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
+    """One adapter for the whole batch, and then the one that was active, training as it did."""
+    before = loaded.model.active_adapter
+    trains = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    loaded.model.set_adapter(name, inference_mode=True)
+    try:
+        yield
+    finally:
+        loaded.model.set_adapter(before, inference_mode=True)
+        for parameter in trains:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
+    """PEFT tells each layer its adapters through hooks, which stay where an answer breaks off."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    try:
+        yield
+    except BaseException:
+        for module in loaded.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module._forward_pre_hooks.clear()
+                module._forward_pre_hooks_with_kwargs.clear()
+        raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -151,30 +152,22 @@ class EpochSampler(Sampler[int]):
 
 
 def probe_packing(config: PretrainedConfig) -> Packing:
-    """Which packing is exact for this architecture, tried on two layers of it with random weights."""
-    key = (config.model_type, getattr(config, "_attn_implementation", None))
-    return _probe(key, _Unhashed(config))
-
-
-class _Unhashed:
-    """Carries a config through the cache without being part of its key."""
-
-    def __init__(self, config: PretrainedConfig):
-        self.config = config
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-    def __hash__(self) -> int:
-        return 0
+    """Which packing is exact for this configuration, tried on two layers of it with random weights."""
+    return _probe(type(config), config.to_json_string(use_diff=False), config._attn_implementation)
 
 
 @functools.cache
-def _probe(key: tuple[str, str | None], carried: _Unhashed) -> Packing:
-    model = _small_random(carried.config)
+def _probe(kind: type[PretrainedConfig], fields: str, attention: str | None) -> Packing:
+    config = kind.from_dict(json.loads(fields))
+    config._attn_implementation = attention
+    model = _small_random(config)
     for packing in (Packing.POSITIONS, Packing.MASK):
-        if is_exact(model, packing):
-            return packing
+        try:
+            if is_exact(model, packing):
+                return packing
+        except (ValueError, TypeError, RuntimeError):
+            # The architecture does not take such inputs at all.
+            continue
     return Packing.PADDED
 
 

@@ -38,6 +38,7 @@ class Engine:
         """Run ``job`` soon: at once, or at the long job's next breathing point."""
         future: Future[T] = Future()
         with self._wake:
+            self._refuse_when_closed()
             self._short.append((future, job))
             self._start()
         return future
@@ -46,6 +47,7 @@ class Engine:
         """Run ``job``, alone of its kind. Raises BusyError, naming the other, where one is at work."""
         future: Future[T] = Future()
         with self._wake:
+            self._refuse_when_closed()
             if self._long_label is not None:
                 raise BusyError(f"The lab is busy with {self._long_label}: wait until it is done, or stop it.")
             self._long, self._long_label = (future, job), label
@@ -74,9 +76,11 @@ class Engine:
         if self._thread:
             self._thread.join(timeout)
 
-    def _start(self) -> None:
+    def _refuse_when_closed(self) -> None:
         if self._closed:
             raise BusyError("The lab is closing.")
+
+    def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
             self._thread.start()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from .adapter import speaking_as
+from .adapter import can_mix, speaking_as
 from .errors import DataError, Stopped
 from .settings import GenerationSettings
 
@@ -54,15 +54,23 @@ def generate(
     """Answers in the order of ``requests``.
 
     ``between_batches`` is called after each batch with the number of requests done so far;
-    ``on_tokens`` after each token with the texts so far (one batch without beams only: a beam may
+    ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
     still be replaced). Raises Stopped where ``stopping`` says so, DataError where a prompt does not
     fit into the model's context.
     """
     answers: dict[int, Answer] = {}
+    texts = [""] * len(requests)
     for batch in _batches(loaded, requests, settings):
+
+        def grown(new: list[str], batch: list[int] = batch) -> None:
+            for index, text in zip(batch, new, strict=True):
+                texts[index] = text
+            if on_tokens:
+                on_tokens(list(texts))
+
         rows = [requests[index] for index in batch]
-        for index, answer in zip(batch, _decode(loaded, rows, settings, on_tokens, stopping), strict=True):
-            answers[index] = answer
+        decoded = _decode(loaded, rows, settings, grown if on_tokens else None, stopping)
+        answers |= dict(zip(batch, decoded, strict=True))
         between_batches(len(answers))
     return [answers[index] for index in range(len(requests))]
 
@@ -87,9 +95,18 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
     is short, a batch holds prompts of one length only, so that no row is cut for another's sake.
     """
     budget = TOKENS_PER_BATCH[loaded.device.type]
-    order = sorted(range(len(requests)), key=lambda index: -len(requests[index].prompt))
+    speakers = list(dict.fromkeys(request.speaker for request in requests))
+    groups = [set(speakers)] if can_mix(loaded) else [{speaker} for speaker in speakers]
+    for group in groups:
+        chosen = [index for index, request in enumerate(requests) if request.speaker in group]
+        yield from _by_length(loaded, requests, chosen, settings, budget)
+
+
+def _by_length(
+    loaded: LoadedModel, requests: Sequence[Request], chosen: list[int], settings: GenerationSettings, budget: int
+) -> Iterator[list[int]]:
     batch: list[int] = []
-    for index in order:
+    for index in sorted(chosen, key=lambda index: -len(requests[index].prompt)):
         length = len(requests[index].prompt)
         longest = len(requests[batch[0]].prompt) if batch else length
         width = longest + room(loaded, longest, settings)
@@ -115,7 +132,9 @@ def _decode(
     config = generation_config(loaded, settings, new_tokens)
     input_ids, attention_mask = _left_padded(loaded, rows)
     watch = _Watch(loaded, config, input_ids.shape[1], on_tokens if settings.num_beams == 1 else None, stopping)
-    with speaking_as(loaded, [row.speaker for row in rows]) as who, torch.no_grad(), _own_random(loaded, settings.seed):
+    # Beam search gives each row num_beams rows of its own, next to each other.
+    speakers = [row.speaker for row in rows for _ in range(settings.num_beams)]
+    with speaking_as(loaded, speakers) as who, torch.no_grad(), _own_random(loaded, settings.seed):
         output = loaded.model.generate(
             input_ids=input_ids,
             attention_mask=attention_mask,

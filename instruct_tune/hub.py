@@ -6,17 +6,9 @@ ask the Hub asks here first, once a minute at most.
 
 from __future__ import annotations
 
-import os
 import time
 
 from .errors import HubError
-
-# These are read when huggingface_hub is first imported, so they are set here, before anyone does.
-os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
-os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "15")
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-# An online conversion service would be asked for repositories that have no safetensors.
-os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 PROBE_SECONDS = 4.0
 REMEMBER_SECONDS = 60.0

@@ -177,7 +177,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text!r}"])
     try:
         return name.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
+        # Not JSON, or more digits or brackets than Python reads: the field's own check says what it wants.
         return name.strip(), value
 
 

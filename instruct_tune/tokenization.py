@@ -136,7 +136,7 @@ def _side_by_side(prompt: list[int], answer: list[int], max_length: int) -> Toke
     ids = (prompt + answer)[:max_length]
     prompt_length = min(len(prompt), max_length)
     labels = [IGNORE] * prompt_length + ids[prompt_length:]
-    return TokenizedExample(tuple(ids), tuple(labels), prompt_length, len(prompt) + len(answer) - len(ids))
+    return TokenizedExample(tuple(ids), tuple(labels), prompt_length, len(answer) - (len(ids) - prompt_length))
 
 
 def tokenize_rows(
@@ -153,7 +153,8 @@ def tokenize_rows(
     tokenized = tokenize_examples(tokenizer, template, examples, max_length)
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
-        longest = max((len(row.input_ids) + row.truncated for row in tokenized), default=0)
+        whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)
+        longest = max((len(row.input_ids) for row in whole), default=0)
         raise DataError(
             f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
             "raise train.max_length, or set train.overlong to truncate."

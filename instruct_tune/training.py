@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy
 import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
 from . import adapter
@@ -87,7 +90,7 @@ def train(
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except Stopped:
-            pass
+            trainer.keep_last_step()
         except torch.OutOfMemoryError as error:
             raise MemoryLimitError(
                 "The GPU's memory is too small for this run: lower train.per_device_train_batch_size "
@@ -112,7 +115,10 @@ def _borrowed(loaded: LoadedModel) -> Iterator[None]:
     try:
         yield
     finally:
-        base.__dict__.pop("forward", None)
+        for model in (base, loaded.model):
+            # What SFTTrainer, and accelerate under mixed precision, put over the class's own.
+            for patched in ("forward", "_original_forward"):
+                model.__dict__.pop(patched, None)
         base.config.__dict__.clear()
         base.config.__dict__.update(config)
         base.generation_config = generation
@@ -198,7 +204,11 @@ class _Trainer(SFTTrainer):
         self.step_tokens = 0
         self.step_supervised = 0
         self.probe_steps: set[int] = set()
+        self.saved_step = 0
+        self.random_states: dict[str, Any] = {}
         args = sft_config(settings, folder, loaded.device)
+        if not data.evaluation:
+            args.eval_strategy = IntervalStrategy.NO
         # The lab trains on one device; transformers would wrap the model for every GPU it sees.
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
@@ -256,6 +266,8 @@ class _Trainer(SFTTrainer):
         """Token-weighted loss of the evaluation rows (the trainer's own is a mean of batch means)."""
         loss = self.held_out_loss(self.data.evaluation)
         self.watcher.metric("eval", self.state.global_step, self.state.epoch or 0.0, {"eval_loss": loss})
+        # Or the end of an epoch would find the same step's evaluation still asked for.
+        self.control.should_evaluate = False
         return {"eval_loss": loss}
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
@@ -317,6 +329,30 @@ class _Trainer(SFTTrainer):
         self.step_tokens = self.step_supervised = 0
         self.step_began = time.perf_counter()
 
+    def remember_random(self) -> None:
+        """Keep the random states as the step that has just finished left them."""
+        self.random_states = {
+            "python": random.getstate(),
+            "numpy": numpy.random.get_state(),
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if self.loaded.device.type == "cuda" else [],
+        }
+
+    def keep_last_step(self) -> None:
+        """Leave a checkpoint of the last finished step, so that a stopped run can go on from it.
+
+        Wherever the stop came (in a step, an evaluation, a new epoch), weights and optimizer are
+        still that step's; the random states may have moved on and are put back.
+        """
+        if self.state.global_step <= self.saved_step or not self.random_states:
+            return
+        random.setstate(self.random_states["python"])
+        numpy.random.set_state(self.random_states["numpy"])
+        torch.set_rng_state(self.random_states["cpu"])
+        if self.random_states["cuda"]:
+            torch.cuda.set_rng_state_all(self.random_states["cuda"])
+        self._save_checkpoint(self.model, None)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint beside and rename it, so that a torn one is never found."""
         self.watcher.phase("saving")
@@ -331,6 +367,7 @@ class _Trainer(SFTTrainer):
         written = partial / f"checkpoint-{self.state.global_step}"
         _replace_folder(written, final / written.name)
         prune_checkpoints(final, self.settings.save_total_limit)
+        self.saved_step = self.state.global_step
         self.watcher.phase("training")
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -371,12 +408,12 @@ class _Pace(TrainerCallback):
     def __init__(self, trainer: _Trainer):
         self.trainer = trainer
         self.saved_at = time.monotonic()
-        self.saved_step = 0
 
     def on_train_begin(self, args, state, control, **kwargs):
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
+        trainer.saved_step = state.global_step
         if trainer.data.probe:
             trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         if state.global_step == 0 and trainer.probe_steps:
@@ -385,15 +422,14 @@ class _Pace(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         # Here and not at a step's end, where the trainer is about to log what it has just done.
         self.trainer.watcher.breathe()
-        self._leave_if_stopping(state)
+        self._leave_if_stopping()
         self.trainer.begin_step()
 
     def on_substep_end(self, args, state, control, **kwargs):
-        # In the middle of an optimizer step there is nothing whole to save.
-        if self.trainer.watcher.stopping():
-            raise Stopped
+        self._leave_if_stopping()
 
     def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.remember_random()
         self.trainer.watcher.progress(state.global_step, state.max_steps)
         minutes = self.trainer.settings.save_minutes
         if minutes is not None and time.monotonic() - self.saved_at > 60 * minutes:
@@ -403,18 +439,14 @@ class _Pace(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         # Not after the last step: then all that was asked for is done, and what follows is kept.
         if state.global_step < state.max_steps:
-            self._leave_if_stopping(state)
+            self._leave_if_stopping()
 
     def on_save(self, args, state, control, **kwargs):
-        self.saved_at, self.saved_step = time.monotonic(), state.global_step
+        self.saved_at = time.monotonic()
 
-    def _leave_if_stopping(self, state) -> None:
-        """Leave the checkpoint of the last finished step behind, so that the run can go on from it."""
-        if not self.trainer.watcher.stopping():
-            return
-        if state.global_step > self.saved_step:
-            self.trainer._save_checkpoint(self.trainer.model, None)
-        raise Stopped
+    def _leave_if_stopping(self) -> None:
+        if self.trainer.watcher.stopping():
+            raise Stopped
 
 
 def probe_steps(total_steps: int, probes: int) -> set[int]:

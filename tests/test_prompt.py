@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instruct_tune.errors import SettingsError
@@ -77,6 +77,7 @@ TEXTS = st.text() | st.lists(st.sampled_from(["{", "}", "instruction", "input", 
 
 @pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)], ids=lambda template: template.name)
 @given(instruction=TEXTS, input=TEXTS)
+@example(instruction="Do", input=" ")  # not empty: given as it is
 def test_a_prompt_is_the_template_around_the_texts(template, instruction, input):
     text = template.with_input if input else template.without_input
     before, after = text.split("{instruction}")

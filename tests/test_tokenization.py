@@ -275,7 +275,6 @@ def test_a_prompt_that_is_too_long_is_cut_too():
     assert (row.prompt_length, row.supervised) == (PROMPT - 5, 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the prompt's cut tokens are counted as the answer's")
 def test_truncated_counts_the_answers_tokens_only():
     assert one(smollm2(), LESSON, ROW, PROMPT - 5).truncated == ANSWER
 

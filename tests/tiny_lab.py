@@ -41,18 +41,14 @@ ROWS = 10
 
 
 @pytest.fixture(autouse=True, scope="module")
-def light() -> Iterator[None]:
-    """For a module that imports it: what makes toy models three times as fast.
+def light(one_thread: None, no_deprecated_calls: None) -> Iterator[None]:
+    """For a module that imports it: toy models on one thread, and a garbage collector that has little to look at.
 
-    One thread, on which sums also keep their bits; and all that is imported out of the garbage
-    collector's sight, since every trainer collects when it starts.
+    Every trainer collects when it starts, which takes longer than what a toy then learns.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     gc.freeze()
     yield
     gc.unfreeze()
-    torch.set_num_threads(threads)
 
 
 def quiet(message: str) -> None:

@@ -135,7 +135,7 @@ def _add(loaded: LoadedModel, name: str, config) -> None:
         if isinstance(loaded.model, PeftModel) and name in loaded.model.peft_config:
             loaded.model.delete_adapter(name)
         reason = str(error).splitlines()[0][:200]
-        raise ModelError(f"The adapter does not fit this model: {reason}") from error
+        raise ModelError(f"The adapter does not fit this model: {reason.rstrip('.')}.") from error
 
 
 def restore(loaded: LoadedModel, name: str, folder: Path) -> None:

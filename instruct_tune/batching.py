@@ -157,7 +157,7 @@ def probe_packing(config: PretrainedConfig) -> Packing:
 
 
 @functools.cache
-def _probe(kind: type[PretrainedConfig], fields: str, attention: str | None) -> Packing:
+def _probe(kind: Any, fields: str, attention: str | None) -> Packing:
     config = kind.from_dict(json.loads(fields))
     config._attn_implementation = attention
     model = _small_random(config)

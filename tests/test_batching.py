@@ -139,10 +139,16 @@ def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
     assert tried[-1].layer_types == ["sliding_attention", "full_attention"]
 
 
+@pytest.mark.parametrize("name", ["opt", "opt_projected"])
+def test_the_probe_hears_a_quiet_architecture(name):
+    assert probe_packing(toy_config(name, init_std=1e-5)) is MASK
+
+
 def test_the_probe_leaves_config_and_random_state_alone():
     config = toy_config("gemma3")
-    before, state = config.to_dict(), torch.get_rng_state()
     batching._probe.cache_clear()
+    torch.manual_seed(20)  # a state that no probe leaves behind
+    before, state = config.to_dict(), torch.get_rng_state()
     assert probe_packing(config) is POSITIONS
     assert config.to_dict() == before
     assert torch.equal(torch.get_rng_state(), state)
@@ -150,9 +156,12 @@ def test_the_probe_leaves_config_and_random_state_alone():
 
 def test_the_probe_tells_configurations_of_one_architecture_apart():
     batching._probe.cache_clear()
-    assert probe_packing(any_config("lfm2", layer_types=["full_attention", "full_attention"])) is POSITIONS
+    assert (
+        probe_packing(any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"]))
+        is POSITIONS
+    )
     # A convolution reaches back over the start of its row.
-    assert probe_packing(any_config("lfm2", layer_types=["conv", "full_attention"])) is PADDED
+    assert probe_packing(any_config("lfm2", num_key_value_heads=2, layer_types=["conv", "full_attention"])) is PADDED
 
 
 def test_the_probe_answers_where_a_model_refuses_the_mask():

@@ -43,12 +43,11 @@ ALL_WAYS = [
     pytest.param(WHOLE, id="max_length"),
     pytest.param(LESSONS_CALL, id="the lesson's call"),
 ]
-beams_fault = pytest.mark.xfail(strict=True, reason="fault: PEFT is not told of the beams")
 ADAPTERS_WAYS = [
     pytest.param(GREEDY, id="greedy"),
-    pytest.param(BEAMS, id="beams", marks=beams_fault),
+    pytest.param(BEAMS, id="beams"),
     pytest.param(WHOLE, id="max_length"),
-    pytest.param(LESSONS_CALL, id="the lesson's call", marks=beams_fault),
+    pytest.param(LESSONS_CALL, id="the lesson's call"),
 ]
 
 
@@ -348,7 +347,6 @@ def test_nothing_is_said_after_a_stop(tuned):
     assert len(seen) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="fault: PEFT leaves its hooks where an answer breaks off")
 @pytest.mark.parametrize("speakers", [[RUN], [BASE, RUN]])
 def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, speakers):
     """Whoever listens may be gone: the next one's answers must not be touched by that."""

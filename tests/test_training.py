@@ -239,21 +239,17 @@ def unstopped(tmp_path_factory) -> SimpleNamespace:
     )
 
 
-in_evaluation = pytest.mark.xfail(strict=True, reason="fault: a stop in an evaluation leaves no checkpoint")
-in_new_epoch = pytest.mark.xfail(strict=True, reason="fault: the new epoch has drawn a random number already")
-
-
 @pytest.mark.parametrize(
     ("step", "at"),
     [
         (1, "progress"),
-        pytest.param(2, "progress", marks=in_evaluation),
+        (2, "progress"),
         (3, "progress"),
         (5, "progress"),
         (2, "breathe"),
-        pytest.param(3, "breathe", marks=in_new_epoch),
+        (3, "breathe"),
         (4, "breathe"),
-        pytest.param(4, "evaluating", marks=in_evaluation),
+        (4, "evaluating"),
     ],
 )
 def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
@@ -274,7 +270,6 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
     assert same_tensors(adapter_weights(loaded), unstopped.adapter)
 
 
-@pytest.mark.xfail(strict=True, reason="fault: a stop between two micro-batches leaves no checkpoint")
 def test_a_stop_in_the_middle_of_a_step(tmp_path, monkeypatch, unstopped):
     watcher = Recorder()
     supervised_loss = training.supervised_loss
@@ -401,7 +396,6 @@ SERVED = [
         [RUN, "__base__"],
         GenerationSettings(max_new_tokens=3, num_beams=2),
         id="both, beams",
-        marks=pytest.mark.xfail(strict=True, reason="fault: PEFT is not told of the beams"),
     ),
 ]
 
@@ -437,11 +431,7 @@ def another(tmp_path_factory) -> Path:
     [
         (None, 3),
         (None, None),
-        pytest.param(
-            2,
-            4,
-            marks=pytest.mark.xfail(strict=True, reason="fault: loading draws from the random numbers of the run"),
-        ),
+        (2, 4),
     ],
 )
 def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, another, load_at, remove_at):
@@ -493,7 +483,6 @@ train_in_a_fresh_process()
     )
 
 
-@pytest.mark.xfail(strict=True, reason="fault: huggingface_hub is imported before the environment is set")
 def test_training_tells_nobody(fresh_process):
     """TRL's trainer reports its use to the Hub unless huggingface_hub was told not to before it was imported."""
     assert fresh_process.silent
@@ -527,7 +516,6 @@ def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, 
     assert watcher.losses == fresh_process.losses
 
 
-@pytest.mark.xfail(strict=True, reason="fault: accelerate's wrapper stays on the PeftModel")
 def test_mixed_precision_ends_with_its_run(tmp_path, another):
     """Where another adapter keeps the PeftModel alive, the next run must not be in bfloat16."""
     loaded = tiny_with()
@@ -725,7 +713,6 @@ def test_without_probe_rows_there_is_no_probe(tmp_path):
     assert list(watcher.metrics["eval"]) == [3, 6]
 
 
-@pytest.mark.xfail(strict=True, reason="fault: transformers refuses an evaluation without rows")
 def test_without_evaluation_rows_there_is_no_evaluation(tmp_path):
     loaded = tiny_with()
     data = TrainingData(some_rows(loaded, ROWS), [], [])
@@ -738,10 +725,7 @@ def test_without_evaluation_rows_there_is_no_evaluation(tmp_path):
     "strategy",
     [
         "epoch",
-        pytest.param(
-            "steps",
-            marks=pytest.mark.xfail(strict=True, reason="fault: what asked for the evaluation is not told of it"),
-        ),
+        "steps",
     ],
 )
 def test_each_evaluation_is_done_once(tmp_path, strategy):

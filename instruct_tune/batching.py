@@ -8,9 +8,8 @@ silently on rows that see each other.
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
-import json
+import logging
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ from .tokenization import IGNORE, TokenizedExample
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
 
 TOKENS_PER_PASS = {"cpu": 512, "cuda": 8192}
 """The most tokens one forward pass gets, by device; one longer row goes alone.
@@ -151,23 +152,30 @@ class EpochSampler(Sampler[int]):
         yield from torch.randperm(self.rows, generator=generator).tolist()
 
 
+_KNOWN: dict[tuple[str, str | None], Packing] = {}
+"""What the probe has found out in this process, by configuration and attention implementation."""
+
+
 def probe_packing(config: PretrainedConfig) -> Packing:
     """Which packing is exact for this configuration, tried on two layers of it with random weights."""
-    return _probe(type(config), config.to_json_string(use_diff=False), config._attn_implementation)
+    key = (config.to_json_string(use_diff=False), config._attn_implementation)
+    if key not in _KNOWN:
+        _KNOWN[key] = _probe(config)
+    return _KNOWN[key]
 
 
-@functools.cache
-def _probe(kind: Any, fields: str, attention: str | None) -> Packing:
-    config = kind.from_dict(json.loads(fields))
-    config._attn_implementation = attention
-    model = _small_random(config)
+def _probe(config: PretrainedConfig) -> Packing:
+    try:
+        model = _small_random(config)
+    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
+        log.info("no small %s could be made to try packing on (%s): batches are padded", config.model_type, error)
+        return Packing.PADDED
     for packing in (Packing.POSITIONS, Packing.MASK):
         try:
             if is_exact(model, packing):
                 return packing
-        except (ValueError, TypeError, RuntimeError):
-            # The architecture does not take such inputs at all.
-            continue
+        except (ValueError, TypeError, RuntimeError) as error:
+            log.info("%s does not take rows %s (%s)", config.model_type, packing.value, error)
     return Packing.PADDED
 
 

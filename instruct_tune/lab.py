@@ -64,6 +64,8 @@ class Lab:
         self._datasets: dict[Any, Splits] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._caches = threading.Lock()
+        # Encoding switches a tokenizer between reading special tokens and spelling them out.
+        self._encoding = threading.Lock()
         if writing:
             self.store.interrupt_orphans()
 
@@ -134,7 +136,8 @@ class Lab:
         from .tokenization import tokenize_examples
 
         tokenizer, template = self.tokenizer(config.model), template_from(config.template)
-        rows = tokenize_examples(tokenizer, template, examples(splits.train), max_length=2**31)
+        with self._encoding:
+            rows = tokenize_examples(tokenizer, template, examples(splits.train), max_length=2**31)
         lengths = sorted(len(row.input_ids) for row in rows)
         return {
             "model": config.model,
@@ -184,11 +187,11 @@ class Lab:
         from .tokenization import mask_view
 
         config = self.config(config)
-        if not all(isinstance(text, str) for text in (instruction, input, output)):
-            raise DataError("instruction, input and output must be texts.")
+        _check_texts(instruction=instruction, input=input, output=output)
         tokenizer = self.tokenizer(config.model)
         example = Example(instruction, input, output)
-        return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
+        with self._encoding:
+            return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
 
     def training_row(self, config: Config, index: int) -> Example:
         """The training row at ``index``, from 0. Raises DataError beyond the last."""
@@ -420,7 +423,8 @@ class Lab:
 
         Served between training steps where a run is at work. Closing the iterator stops the job.
         """
-        if not isinstance(instruction, str) or not isinstance(input, str) or not instruction.strip():
+        _check_texts(instruction=instruction, input=input)
+        if not instruction.strip():
             raise DataError("Type an instruction first.")
         run = self.ready_adapter(run_id)
         config = RunConfig.from_dict(run.config)
@@ -582,6 +586,15 @@ class Lab:
             raise LabError("Stopped.") from None
 
 
+def _check_texts(**texts: Any) -> None:
+    """Raise DataError for a value that is no text, or holds half a character, which no tokenizer reads."""
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise DataError(f"{name} must be a text.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character (a lone surrogate): remove it.")
+
+
 def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise DataError("generation must be a JSON object.")
@@ -592,6 +605,7 @@ def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
     if isinstance(row, Mapping):
         instruction, input_text = row.get("instruction"), row.get("input") or ""
         if isinstance(instruction, str) and isinstance(input_text, str):
+            _check_texts(instruction=instruction, input=input_text)
             return instruction, input_text
     raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")
 

@@ -18,6 +18,7 @@ from tiny_lab import (
     loud,
     quiet,
     some_examples,
+    toy,
 )
 from transformers import GenerationConfig, pipeline
 
@@ -152,6 +153,23 @@ def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     assert alone[BASE] != alone[RUN] != alone["second"] != alone[BASE]
     mixed = generate(tuned, [Request(prompt, speaker) for prompt in prompts for speaker in speakers], settings)
     assert mixed == [alone[speaker][place] for place in range(4) for speaker in speakers]
+
+
+@pytest.mark.parametrize("settings", [GREEDY, BEAMS])
+def test_opt_answers_with_adapters_everywhere(settings):
+    """Its feed-forward layers see rows laid end to end, where PEFT's own mixed batches break."""
+    loaded = toy("opt")
+    everywhere = dataclasses.replace(DROPOUT, target_modules="all-linear")
+    adapter.attach(loaded, RUN, everywhere, seed=1)
+    with torch.no_grad():
+        for name, weight in loaded.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
+    prompts = prompts_of(loaded, 3)
+    alone = {who: [ask(loaded, [prompt], who, settings)[0] for prompt in prompts] for who in (BASE, RUN)}
+    assert alone[BASE] != alone[RUN]
+    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], settings)
+    assert mixed == [alone[who][place] for place in range(3) for who in (BASE, RUN)]
 
 
 def test_nobody_asks(tuned):
@@ -323,6 +341,20 @@ def test_an_answer_that_has_ended_grows_no_more(ending):
     assert {texts[place] for texts in seen[ids[place].index(token) :]} == {answers[place].text}
 
 
+def test_texts_come_in_the_order_of_the_requests(tuned, monkeypatch):
+    """Though the longest prompts are answered first, and not all in one batch."""
+    monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 150)
+    prompts = prompts_of(tuned, 5)
+    done, seen = [], []
+    answers = ask(tuned, prompts, BASE, GREEDY, on_tokens=seen.append, between_batches=done.append)
+    assert len(done) > 1
+    assert seen[-1] == [answer.text for answer in answers]
+    assert all(len(texts) == 5 for texts in seen)
+    # What is not answered yet is empty, and what is answered stays.
+    assert "" in seen[0]
+    assert seen[15] == [text if text in seen[15] else "" for text in seen[-1]]
+
+
 def test_beams_are_not_shown_before_they_are_chosen(tuned):
     assert ask(tuned, prompts_of(tuned, 1), BASE, BEAMS, on_tokens=lambda texts: pytest.fail("shown"))
 
@@ -347,7 +379,7 @@ def test_nothing_is_said_after_a_stop(tuned):
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("speakers", [[RUN], [BASE, RUN]])
+@pytest.mark.parametrize("speakers", [[BASE], [RUN], [BASE, RUN]])
 def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, speakers):
     """Whoever listens may be gone: the next one's answers must not be touched by that."""
     prompts = prompts_of(tuned, 2)

@@ -182,6 +182,7 @@ SEEDS = ([0, 2**32 - 1], [-1, 2**32], "must be between 0 and 4,294,967,295")
 STRATEGIES = (["no", "epoch"], ["", "step", "Epoch"], "must be one of no, epoch, steps")
 AUTOS = ([True, False, "auto"], ["", "true", "yes"], "must be true, false or auto")
 BOUNDARIES: dict[str, tuple[list, list, str]] = {
+    "model": (["x"], ["", " "], "must name a model"),
     "data.source": (["x"], ["", " ", "\n"], "must name a dataset"),
     "data.limit": ([1, 10_000_000, None], [0, 10_000_001, -1], "must be between 1 and 10,000,000"),
     "data.test_size": ([1e-9, 0.999], [0, 1, 0.0, 1.0, -0.2], "must be above 0 and below 1"),

@@ -392,11 +392,7 @@ SERVED = [
     pytest.param([RUN], GenerationSettings(max_new_tokens=3), id="tuned, greedy"),
     pytest.param([RUN, "__base__"], GenerationSettings(max_new_tokens=3, do_sample=True), id="both, sampled"),
     pytest.param(["__base__"], GenerationSettings(max_new_tokens=3, num_beams=2), id="base, beams"),
-    pytest.param(
-        [RUN, "__base__"],
-        GenerationSettings(max_new_tokens=3, num_beams=2),
-        id="both, beams",
-    ),
+    pytest.param([RUN, "__base__"], GenerationSettings(max_new_tokens=3, num_beams=2), id="both, beams"),
 ]
 
 
@@ -426,20 +422,21 @@ def another(tmp_path_factory) -> Path:
     return folder / "adapter"
 
 
-@pytest.mark.parametrize(
-    ("load_at", "remove_at"),
-    [
-        (None, 3),
-        (None, None),
-        (2, 4),
-    ],
-)
+@pytest.mark.parametrize(("load_at", "remove_at"), [(None, 3), (None, None), (2, 4)])
 def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, another, load_at, remove_at):
+    """Though it is loaded, spoken as and removed while the run is at work."""
     loaded = tiny_with()
+    prompt = tuple(loaded.tokenizer("Say 7")["input_ids"])
+    answers = []
+
+    def ask() -> None:
+        for speakers in (["another"], ["another", RUN]):
+            requests = [Request(prompt, speaker) for speaker in speakers]
+            answers.extend(generate(loaded, requests, GenerationSettings(max_new_tokens=2)))
+
     if load_at is None:
         adapter.load(loaded, "another", another)
         loaded.model.set_adapter(RUN)
-    before = adapter_weights(loaded, "another")
 
     def change(step: int) -> None:
         if step == load_at:
@@ -447,11 +444,17 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
             loaded.model.set_adapter(RUN)
         if step == remove_at:
             adapter.remove(loaded, "another")
+        if "another" in adapter.names(loaded):
+            ask()
 
     watcher, _ = go(loaded, tmp_path, watcher=Recorder(between=change))
+    assert len(answers) >= 6
     assert watcher.losses == undisturbed.losses
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
-    assert remove_at or same_tensors(adapter_weights(loaded, "another"), before)
+    if remove_at is None:
+        fresh = tiny()
+        adapter.load(fresh, "another", another)
+        assert same_tensors(adapter_weights(loaded, "another"), adapter_weights(fresh, "another"))
     # Neither is the other in the run's checkpoints.
     assert sorted(path.name for path in (tmp_path / "checkpoint-6").glob("adapter*")) == [
         "adapter_config.json",
@@ -721,13 +724,7 @@ def test_without_evaluation_rows_there_is_no_evaluation(tmp_path):
     assert watcher.metrics["eval"] == {}
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [
-        "epoch",
-        "steps",
-    ],
-)
+@pytest.mark.parametrize("strategy", ["epoch", "steps"])
 def test_each_evaluation_is_done_once(tmp_path, strategy):
     """Where every third step is one, and every third step ends an epoch."""
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, eval_strategy=strategy, eval_steps=3))

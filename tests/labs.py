@@ -1,5 +1,7 @@
 """What the tests of the lab, the command line and the export share: smoke runs, and a hand on their pace."""
 
+import os
+import signal
 import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -97,3 +99,9 @@ class Pace:
         self.at[step] = hold
         self.at[step + 2] = lambda runner: answer.exception(PATIENCE)
         return answer
+
+
+def press_ctrl_c(runner):
+    """For ``Pace.at``: SIGINT to this process; the run waits for what the main thread makes of it."""
+    os.kill(os.getpid(), signal.SIGINT)
+    assert runner.stop.wait(PATIENCE)

@@ -31,7 +31,9 @@ CSS = """
 #train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
-td .cell-wrap span, td span.text { white-space: pre-wrap; }
+[role=gridcell] span.text { white-space: pre-wrap !important; }
+/* The mask's colours are light; on the dark page they are dimmed, so the text on them turns light. */
+.dark #format-tokens .textspan { color: #f9fafb; }
 """
 
 

@@ -143,6 +143,7 @@ def score_figure(found: Mapping[str, Any]) -> go.Figure:
             error_y={
                 "type": "data",
                 "symmetric": False,
+                "color": AMBER,
                 "array": [max(0, report["ci"][1] - report["bleu"]) if report["ci"] else 0 for report in reports],
                 "arrayminus": [max(0, report["bleu"] - report["ci"][0]) if report["ci"] else 0 for report in reports],
             },
@@ -152,7 +153,7 @@ def score_figure(found: Mapping[str, Any]) -> go.Figure:
         template="none",
         height=320,
         margin={"l": 50, "r": 10, "t": 10, "b": 30},
-        yaxis_title="BLEU",
+        yaxis={"title": {"text": "BLEU"}, "gridcolor": "rgba(128,128,128,0.3)"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": "#6b7280"},

@@ -21,8 +21,8 @@ def build(lab: Lab, run: gr.Dropdown) -> gr.Button:
         source = gr.Radio([HELD_OUT, TYPED], value=HELD_OUT, label="Ask", elem_id="compare-source")
         number = gr.Number(1, label="Held-out row", precision=0, minimum=1, elem_id="compare-row")
     with gr.Row():
-        instruction = gr.Textbox(label="Instruction", lines=3, elem_id="compare-instruction")
-        input_text = gr.Textbox(label="Input (optional)", lines=3, elem_id="compare-input")
+        instruction = gr.Textbox(label="Instruction", min_width=320, lines=3, elem_id="compare-instruction")
+        input_text = gr.Textbox(label="Input (optional)", min_width=320, lines=3, elem_id="compare-input")
     with gr.Accordion("Decoding", open=False), gr.Row():
         way = gr.Radio(["greedy", "beams", "sampling"], value="greedy", label="Decoding", elem_id="compare-way")
         longest = gr.Slider(8, 512, 96, step=8, label="Longest answer in tokens")
@@ -46,6 +46,7 @@ def build(lab: Lab, run: gr.Dropdown) -> gr.Button:
         base, tuned = (
             gr.Textbox(
                 label=who,
+                min_width=320,
                 lines=10,
                 max_lines=24,
                 interactive=False,

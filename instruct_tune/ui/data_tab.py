@@ -30,6 +30,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
                 allow_custom_value=True,
                 elem_id="data-source",
                 scale=2,
+                min_width=320,
             ),
         )
         form.add(

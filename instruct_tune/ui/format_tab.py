@@ -36,8 +36,12 @@ def build(lab: Lab, form: Form) -> gr.Button:
     button = gr.Button("Show the row", variant="primary", elem_id="format-show")
     sentence = gr.Markdown("Press **Show the row**.", elem_id="format-sentence")
     with gr.Row():
-        prompt = gr.Textbox(label="Prompt", lines=6, max_lines=14, interactive=False, elem_classes="mono")
-        answer = gr.Textbox(label="Answer", lines=6, max_lines=14, interactive=False, elem_classes="mono")
+        prompt = gr.Textbox(
+            label="Prompt", min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono"
+        )
+        answer = gr.Textbox(
+            label="Answer", min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono"
+        )
     spans = gr.HighlightedText(
         label="What carries loss",
         color_map=view.MASK_COLOURS,

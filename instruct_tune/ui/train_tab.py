@@ -122,6 +122,7 @@ def _few_controls(form: Form) -> None:
                 allow_custom_value=True,
                 elem_id="train-model",
                 scale=2,
+                min_width=320,
             ),
         )
         form.add(

@@ -1,0 +1,728 @@
+"""The command line as people script against it: INTERFACE.md, command by command."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from labs import PATIENCE, Pace, cache_for, finished, opened, press_ctrl_c, smoke
+
+from instruct_tune.__main__ import main
+from instruct_tune.lab import Lab
+from instruct_tune.settings import PRESETS
+from instruct_tune.store import DataLock, RunStore
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
+ROOT = Path(__file__).parents[1]
+REPORT = {"bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"}
+TRAIN = {
+    "run_id", "status", "steps", "tokens", "train_loss", "eval_loss", "tokens_per_second", "trainable_parameters",
+    "adapter", "model_path",
+}  # fmt: skip
+EVALUATION = {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value", "predictions"}
+
+
+@pytest.fixture(autouse=True)
+def _folders(monkeypatch, tmp_path, tmp_path_factory):
+    """A cache that is shared, a data folder that is not, and a working folder that holds neither."""
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A data folder with one finished run. Tests only read it."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        with opened(folder) as lab:
+            return folder, finished(lab, smoke(), "tulip")
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command with ``--json`` and returns its status and its one object."""
+
+    def run(*arguments):
+        status = main([*map(str, arguments), "--json"])
+        out, run.stderr = capsys.readouterr()
+        assert out.endswith("\n")
+        assert out.count("\n") == 1, "stdout is exactly one line"
+        told = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert isinstance(told, dict)
+        return status, told
+
+    return run
+
+
+@pytest.fixture
+def told(run):
+    """Runs a command that succeeds and returns its object."""
+
+    def told(*arguments):
+        status, told = run(*arguments)
+        assert status == 0, told
+        return told
+
+    return told
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that a person got wrong, with and without ``--json``, and returns what is said."""
+
+    def refused(*arguments):
+        assert main(list(map(str, arguments))) == 1
+        out, plain = capsys.readouterr()
+        assert out == ""
+        assert main([*map(str, arguments), "--json"]) == 1
+        out, said = capsys.readouterr()
+        assert out.count("\n") == 1
+        assert isinstance(json.loads(out), dict)
+        # A command that had begun may have told its progress first.
+        last = said.splitlines()[-1]
+        assert last == plain.splitlines()[-1] or "run 20" in said
+        assert "Traceback" not in said + plain
+        assert last.startswith(f"{arguments[0]}: ")
+        if "run 20" not in said:
+            assert said.count("\n") == 1
+        return last
+
+    return refused
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value), encoding="utf-8")
+    return path
+
+
+def write_lines(path, values):
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "instruct_tune", *map(str, arguments)]
+
+
+def ran(*arguments, **environment):
+    """The command as a process of its own: (status, stdout, stderr)."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+# data
+
+
+def test_data_tells_what_it_loaded_filtered_and_split(told):
+    found = told("data")
+    assert set(found) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
+    assert found["source"] == "bundled"
+    assert found["licence"] == "CC0-1.0"
+    assert found["train_rows"] == 200
+    assert [set(entry) for entry in found["ledger"]] == [{"step", "kept", "dropped"}]
+    assert not {"train", "test", "token_lengths"} & set(found)
+
+
+def test_data_shows_rows_and_lengths_where_they_are_asked_for(told):
+    found = told("data", "--rows", 3, "--model", "tiny-random")
+    for part in ("train", "test"):
+        assert [set(row) for row in found[part]] == [{"instruction", "input", "output"}] * 3
+    assert found["token_lengths"]["max"] >= found["token_lengths"]["mean"] > 0
+
+
+@pytest.mark.skipif(
+    not CODE_ALPACA.exists(), reason=f"{CODE_ALPACA} is not here: its licence (CC BY-NC) keeps it out of the project"
+)
+def test_data_counts_the_real_rows_as_the_lesson_does(told):
+    found = told("data", "--dataset", CODE_ALPACA, "--set", "data.limit=null")
+    assert found["rows_loaded"] == 2017
+    assert found["ledger"] == [{"step": "without_input", "kept": 1011, "dropped": 1006}]
+    assert (found["train_rows"], found["test_rows"]) == (808, 203)
+
+
+def test_the_limit_caps_the_training_rows_and_never_the_held_out_ones(told):
+    whole, capped = told("data", "--set", "data.limit=null"), told("data", "--set", "data.limit=7", "--rows", 7)
+    assert capped["train_rows"] == 7 < whole["train_rows"]
+    assert capped["test_rows"] == whole["test_rows"]
+
+
+# What a configuration is made of
+
+
+def test_preset_then_config_then_set(told, tmp_path):
+    file = write_json(tmp_path / "config.json", {"data": {"limit": 5, "seed": 1}})
+    counts = [
+        told("data")["train_rows"],
+        told("data", "--preset", "minute")["train_rows"],
+        told("data", "--preset", "minute", "--config", file)["train_rows"],
+        told("data", "--set", "data.limit=9", "--preset", "minute", "--config", file)["train_rows"],
+        told("data", "--config", file, "--set", "data.limit=9", "--set", "data.limit=11")["train_rows"],
+    ]
+    assert counts == [200, 48, 5, 9, 11]
+    # What the file says and nothing overrides stays.
+    seeds = [
+        told("data", "--config", file, "--set", "data.limit=9", *more)["fingerprint"]
+        for more in ([], ["--set", "data.seed=42"])
+    ]
+    assert seeds[0] != seeds[1]
+
+
+def test_dataset_and_model_are_short_for_set_and_go_over_the_file(told, tmp_path):
+    rows = write_lines(tmp_path / "rows.jsonl", [{"instruction": f"Do {n}", "output": "x"} for n in range(20)])
+    file = write_json(tmp_path / "config.json", {"data": {"source": "/nowhere.json"}, "model": "/nowhere"})
+    assert told("data", "--dataset", rows, "--config", file)["source"] == str(rows)
+    assert told("data", "--set", f"data.source={rows}", "--config", file)["source"] == str(rows)
+    row = ("mask", "--instruction", "a", "--output", "b", "--config", file)
+    assert told(*row, "--model", "tiny-random") == told(*row, "--set", "model=tiny-random")
+
+
+def test_a_value_is_json_and_a_bare_word_is_a_text(told, tmp_path):
+    run_id = told(
+        "train", "--preset", "smoke", "--set", "train.lr_scheduler_type=constant", "--set", "train.max_steps=2",
+        "--set", 'lora.target_modules=["q_proj"]', "--set", "train.weight_decay=1e-3", "--set", "train.bf16=false",
+        "--set", 'template={"without_input": "{instruction}=", "with_input": "{instruction}{input}="}',
+        "--set", "data.filters=[]", "--set", "train.save_minutes=null",
+    )["run_id"]  # fmt: skip
+    config = told("runs", "show", run_id)["config"]
+    assert config["lora"]["target_modules"] == ["q_proj"]
+    assert config["template"] == {"without_input": "{instruction}=", "with_input": "{instruction}{input}="}
+    assert config["data"]["filters"] == []
+    train = config["train"]
+    assert (train["lr_scheduler_type"], train["max_steps"], train["weight_decay"]) == ("constant", 2, 1e-3)
+    assert (train["bf16"], train["save_minutes"]) == (False, None)
+
+
+def test_every_setting_that_is_wrong_is_named_in_one_line(refused, tmp_path):
+    said = refused(
+        "train", "--set", "lora.r=0", "--set", "train.learning_rate=-1", "--set", "data.test_size=2",
+        "--set", "train.epochs=3", "--set", "generation.num_beams=many",
+    )  # fmt: skip
+    for name in ("lora.r", "train.learning_rate", "data.test_size", "train.epochs", "generation.num_beams"):
+        assert name in said
+    assert not any((tmp_path / "data" / "runs").iterdir())
+
+
+@pytest.mark.parametrize("text", ["nonsense", "=5", "model.name=x", "data=5", "lora.r", ".=1", "..=1"])
+def test_a_setting_that_is_none_is_refused(refused, text):
+    assert refused("data", "--set", text)
+
+
+@pytest.mark.parametrize("content", [None, "", "[1]", "{", "5", '{"data": null}', '{"nope": 1}', b"\xff\xfe"])
+def test_a_configuration_file_that_is_none_is_refused(refused, tmp_path, content):
+    file = tmp_path / "config.json"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert refused("data", "--config", file, "--set", "data.limit=5")
+
+
+# mask
+
+
+def test_mask_shows_a_row_as_the_trainer_gets_it(told):
+    row = told("mask", "--model", "tiny-random", "--instruction", "Sort", "--input", "3 1 2", "--output", "1 2 3")
+    assert set(row) >= {"input_ids", "tokens", "labels", "prompt_length", "supervised", "truncated"}
+    prompt = "### Instruction:\nSort\n\n### Input:\n3 1 2\n\n### Response:\n"
+    assert row["prompt_length"] == len(prompt)
+    assert row["supervised"] == len("1 2 3") + 1
+    assert row["labels"] == [-100] * len(prompt) + row["input_ids"][len(prompt) :]
+    assert row["tokens"][-1] == "<|im_end|>"
+    assert row["truncated"] == 0
+
+
+def test_mask_counts_the_answer_tokens_that_were_cut_and_then_there_is_no_end(told):
+    whole = told("mask", "--model", "tiny-random", "--instruction", "a", "--output", "abcdef")
+    length = len(whole["input_ids"]) - 3
+    cut = told(
+        "mask", "--preset", "smoke", "--instruction", "a", "--output", "abcdef", "--set", f"train.max_length={length}"
+    )
+    assert (cut["truncated"], cut["supervised"]) == (3, whole["supervised"] - 3)
+    assert cut["input_ids"] == whole["input_ids"][:-3]
+    assert "<|im_end|>" not in cut["tokens"]
+
+
+# train
+
+
+def test_train_tells_the_run(told, tmp_path):
+    done = told("train", "--preset", "smoke", "--name", "my run", "--data-dir", tmp_path / "elsewhere")
+    assert set(done) >= TRAIN
+    assert (done["status"], done["steps"]) == ("finished", 4)
+    assert done["tokens"] > 1000
+    assert done["tokens_per_second"] > 0
+    assert done["adapter"] == str(tmp_path / "elsewhere" / "runs" / done["run_id"] / "adapter")
+    assert Path(done["model_path"], "model.safetensors").is_file()
+    assert not (tmp_path / "data").exists()
+    shown = told("runs", "show", done["run_id"], "--data-dir", tmp_path / "elsewhere")
+    assert shown["name"] == "my run"
+    losses = [metric["loss"] for metric in shown["metrics"] if metric["kind"] == "train"]
+    assert done["train_loss"] == pytest.approx(sum(losses) / 4)
+
+
+def test_train_goes_on_with_a_run(run, told, monkeypatch):
+    pace = Pace(monkeypatch)
+    pace.at[2] = press_ctrl_c
+    status, before = run("train", "--preset", "smoke")
+    assert (status, before["status"], before["steps"]) == (130, "stopped", 2)
+    after = told("train", "--resume", before["run_id"])
+    assert (after["run_id"], after["status"], after["steps"]) == (before["run_id"], "finished", 4)
+    assert after["tokens"] > before["tokens"]
+
+
+def test_the_first_ctrl_c_keeps_the_adapter_and_the_object(run, monkeypatch):
+    pace = Pace(monkeypatch)
+    pace.at[2] = press_ctrl_c
+    before = signal.getsignal(signal.SIGINT)
+    status, done = run("train", "--preset", "smoke")
+    assert status == 130
+    assert set(done) >= TRAIN
+    assert (done["status"], done["steps"]) == ("stopped", 2)
+    assert Path(done["adapter"], "adapter_model.safetensors").is_file()
+    assert "press Ctrl-C again" in run.stderr
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_lesson_that_was_stopped_is_not_evaluated(run, monkeypatch):
+    pace = Pace(monkeypatch)
+    pace.at[2] = press_ctrl_c
+    status, done = run("lesson", "--preset", "smoke")
+    assert status == 130
+    assert done["train"]["status"] == "stopped"
+    assert done["run_id"] == done["train"]["run_id"]
+    assert done["evaluation"] is None
+
+
+def test_a_run_that_fails_is_a_persons_problem(refused, tmp_path):
+    assert "no module named nope" in refused("train", "--preset", "smoke", "--set", 'lora.target_modules=["nope"]')
+    assert "There is no file" in refused("train", "--preset", "smoke", "--dataset", tmp_path / "missing.json")
+    assert "neither a folder" in refused("train", "--preset", "smoke", "--model", "/nowhere/model")
+    assert "No row fits" in refused("train", "--preset", "smoke", "--set", "train.max_length=8")
+
+
+def test_only_a_run_that_ended_early_can_be_resumed(refused, trained):
+    folder, run_id = trained
+    assert "is finished" in refused("train", "--resume", run_id, "--data-dir", folder)
+    assert "There is no run 'nope'" in refused("train", "--resume", "nope", "--data-dir", folder)
+
+
+# generate, evaluate, score, lesson
+
+
+def test_generate_answers_each_row(told, trained, tmp_path):
+    folder, run_id = trained
+    rows = [{"instruction": "Sort", "input": "3 1"}, {"instruction": "Say hi"}, {"instruction": "x", "input": ""}]
+    prompts = write_lines(tmp_path / "prompts.jsonl", rows)
+    tuned = told("generate", "--run", run_id, "--prompts", prompts, "--data-dir", folder)
+    base = told("generate", "--run", "base", "--prompts", prompts, "--preset", "smoke")
+    assert set(tuned) == set(base) == {"texts"}
+    assert len(tuned["texts"]) == len(base["texts"]) == 3
+    assert tuned["texts"] != base["texts"]
+    short = told(
+        "generate", "--run", run_id, "--prompts", prompts, "--data-dir", folder, "--set", "generation.max_new_tokens=2"
+    )
+    assert all(
+        long.startswith(text) and len(text) < len(long)
+        for text, long in zip(short["texts"], tuned["texts"], strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("", "holds no prompts"),
+        ("\n\n", "holds no prompts"),
+        ('{"instruction": "a"}\n{"instr', "line 2 is not JSON"),
+        ('{"instruction": "a"}\n\n"text"\n', "Prompt 2"),
+        ('{"input": "a"}', "Prompt 1"),
+        (b"\xff", "cannot be read"),
+    ],
+)
+def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, said):
+    folder, run_id = trained
+    file = tmp_path / "prompts.jsonl"
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert said in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
+
+
+def test_evaluate_scores_both_sides(told, tmp_path):
+    run_id = told("train", "--preset", "smoke", "--set", "evaluation_rows=6")["run_id"]
+    whole = told("evaluate", "--run", run_id)
+    assert set(whole) >= EVALUATION
+    assert set(whole["base"]) >= REPORT
+    assert set(whole["tuned"]) >= REPORT
+    assert (whole["run_id"], whole["rows"]) == (run_id, 6)
+    assert whole["delta"] == whole["tuned"]["bleu"] - whole["base"]["bleu"]
+    part = told("evaluate", "--run", run_id, "--limit", 3)
+    lines = [json.loads(line) for line in Path(part["predictions"]).read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == part["rows"] == 3
+    assert all(set(line) >= {"instruction", "input", "reference", "base", "tuned"} for line in lines)
+    # The scores are those of the texts in the file.
+    references = write_lines(tmp_path / "references.jsonl", [line["reference"] for line in lines])
+    for side in ("base", "tuned"):
+        predictions = write_lines(tmp_path / f"{side}.jsonl", [line[side] for line in lines])
+        assert told("score", "--predictions", predictions, "--references", references) == part[side]
+
+
+def test_score_is_corpus_bleu(told, tmp_path):
+    references = ["the cat sat on the mat today", "print(x) and then return y + 1"]
+    files = [write_lines(tmp_path / "a.jsonl", references), write_lines(tmp_path / "b.jsonl", references)]
+    report = told("score", "--predictions", files[0], "--references", files[1])
+    assert set(report) >= REPORT
+    assert report["bleu"] == pytest.approx(100)
+    assert report["bp"] == 1
+    assert report["precisions"] == pytest.approx([100] * 4)
+    assert "tok:13a" in report["signature"]
+
+
+def test_what_cannot_be_scored_is_refused(refused, tmp_path):
+    two, three = write_lines(tmp_path / "2.jsonl", ["a", "b"]), write_lines(tmp_path / "3.jsonl", ["a", "b", "c"])
+    odd = write_lines(tmp_path / "odd.jsonl", ["a", 5])
+    assert "2" in refused("score", "--predictions", two, "--references", three)
+    assert "Line 2" in refused("score", "--predictions", odd, "--references", two)
+    assert "Cannot read" in refused("score", "--predictions", tmp_path / "none", "--references", two)
+
+
+def test_the_lesson_is_data_training_and_evaluation(told):
+    whole = told("lesson", "--preset", "smoke", "--name", "lesson one")
+    assert set(whole) >= {"run_id", "train", "evaluation"}
+    assert set(whole["train"]) >= TRAIN
+    assert set(whole["evaluation"]) >= EVALUATION
+    assert whole["run_id"] == whole["train"]["run_id"] == whole["evaluation"]["run_id"]
+    shown = told("runs", "show", whole["run_id"])
+    assert shown["name"] == "lesson one"
+    assert len(shown["evaluations"]) == 1
+
+
+def test_the_lesson_without_a_preset_is_the_lesson(monkeypatch, capsys):
+    configs = []
+    monkeypatch.setattr(Lab, "start_run", lambda self, config, name: configs.append(config) or exit(7))
+    with pytest.raises(SystemExit, match="7"):
+        main(["lesson"])
+    with pytest.raises(SystemExit, match="7"):
+        main(["lesson", "--preset", "quick"])
+    with pytest.raises(SystemExit, match="7"):
+        main(["train"])
+    assert configs == [PRESETS["lesson"], PRESETS["quick"], PRESETS["quick"]]
+
+
+# runs
+
+
+def test_runs_list_is_newest_first(told, tmp_path):
+    assert told("runs", "list") == {"runs": []}
+    store = RunStore(tmp_path / "data")
+    config = smoke().to_dict()
+    for number, name in enumerate(("old", "middle", "new")):
+        store.update(store.create(name, config).id, created=1e9 + number, status="finished")
+    store.close()
+    runs = told("runs", "list")["runs"]
+    assert [run["name"] for run in runs] == ["new", "middle", "old"]
+    assert all(set(run) >= {"id", "name", "status"} for run in runs)
+
+
+def test_runs_show_has_configuration_and_metrics(told, trained):
+    folder, run_id = trained
+    shown = told("runs", "show", run_id, "--data-dir", folder)
+    assert (shown["id"], shown["status"], shown["name"]) == (run_id, "finished", "tulip")
+    assert shown["config"] == smoke().to_dict()
+    steps = [metric for metric in shown["metrics"] if metric["kind"] == "train"]
+    assert [metric["step"] for metric in steps] == [1, 2, 3, 4]
+    assert all({"seq", "step", "epoch", "loss"} <= set(metric) for metric in steps)
+
+
+def test_runs_export_writes_a_zip(told, trained, tmp_path):
+    folder, run_id = trained
+    done = told("runs", "export", run_id, "--to", tmp_path / "out.zip", "--data-dir", folder)
+    assert done["file"] == str(tmp_path / "out.zip")
+    assert "adapter_model.safetensors" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
+
+
+def test_runs_export_to_where_nothing_can_be_written_is_refused(refused, trained, tmp_path):
+    folder, run_id = trained
+    assert "cannot be written" in refused(
+        "runs", "export", run_id, "--to", tmp_path / "no" / "x.zip", "--data-dir", folder
+    )
+    assert "cannot be written" in refused("runs", "export", run_id, "--to", tmp_path, "--data-dir", folder)
+
+
+def test_runs_delete_takes_a_run_away(told, refused, tmp_path):
+    run_id = told("train", "--preset", "smoke")["run_id"]
+    assert told("runs", "delete", run_id)["run_id"] == run_id
+    assert told("runs", "list") == {"runs": []}
+    assert not (tmp_path / "data" / "runs" / run_id).exists()
+    assert "There is no run" in refused("runs", "show", run_id)
+
+
+@pytest.mark.parametrize("odd", ["nope", "../runs", "", "%s"])
+def test_a_run_that_there_is_not_is_refused_by_every_command(refused, trained, odd, tmp_path):
+    folder, _ = trained
+    prompts = write_lines(tmp_path / "prompts.jsonl", [{"instruction": "a"}])
+    for arguments in (
+        ["runs", "show", odd],
+        ["runs", "delete", odd],
+        ["runs", "export", odd, "--to", tmp_path / "x.zip"],
+        ["train", "--resume=" + odd],
+        ["evaluate", "--run", odd],
+        ["generate", "--run", odd, "--prompts", prompts],
+    ):
+        if odd or arguments[0] != "train":
+            assert "There is no run" in refused(*arguments, "--data-dir", folder)
+
+
+# Beside another process
+
+
+@contextlib.contextmanager
+def held(folder):
+    lock = DataLock(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def test_a_second_process_that_would_write_is_told_who_is_first(refused, tmp_path):
+    with held(tmp_path / "data"):
+        for arguments in (
+            ["train", "--preset", "smoke"],
+            ["lesson", "--preset", "smoke"],
+            ["runs", "delete", "x"],
+            ["evaluate", "--run", "x"],
+        ):
+            said = refused(*arguments)
+            assert f"pid {os.getpid()}" in said
+            assert str(tmp_path / "data") in said
+
+
+def dump(folder):
+    with contextlib.closing(sqlite3.connect(folder / "lab.sqlite")) as db:
+        return list(db.iterdump())
+
+
+def test_reading_beside_a_live_lab_changes_nothing(told, tmp_path):
+    with opened(tmp_path / "data") as lab:
+        run = lab.store.create("at work", smoke().to_dict())
+        lab.store.update(run.id, status="running", phase="training", step=3, total_steps=9)
+        lab.store.add_metric(run.id, "train", 3, 0.5, {"loss": 1.0})
+        before = dump(tmp_path / "data")
+        (listed,) = told("runs", "list")["runs"]
+        shown = told("runs", "show", run.id)
+        told("data")
+        assert dump(tmp_path / "data") == before
+        assert (listed["status"], shown["status"], shown["step"]) == ("running", "running", 3)
+        assert shown["metrics"][0]["loss"] == 1.0
+        # And the lab goes on writing.
+        lab.store.update(run.id, status="finished")
+    (listed,) = told("runs", "list")["runs"]
+    assert listed["status"] == "finished"
+
+
+def test_a_data_folder_that_cannot_be_one_is_refused(refused, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        for arguments in (["runs", "list"], ["train", "--preset", "smoke"], ["data"]):
+            assert str(tmp_path / "file") in refused(*arguments, "--data-dir", folder)
+
+
+def test_a_history_that_is_none_is_refused(refused, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "lab.sqlite").write_text("this is no database, and it is longer than a header " * 100)
+    for arguments in (["runs", "list"], ["train", "--preset", "smoke"]):
+        assert "lab.sqlite" in refused(*arguments)
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["dance"], ["train", "--preset", "slow"], ["train", "--fast"],
+        ["runs"], ["runs", "show"], ["runs", "burn", "x"], ["runs", "export", "x"], ["evaluate"], ["evaluate", "--run", "x", "--limit", "0"],
+        ["evaluate", "--run", "x", "--limit", "many"], ["generate", "--run", "x"], ["score", "--predictions", "x"],
+        ["mask", "--instruction", "x"], ["data", "--rows", "-1"], ["data", "--set"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--json"])
+    assert caught.value.code == 2
+    out, said = capsys.readouterr()
+    assert out == ""
+    assert "usage:" in said
+
+
+@pytest.mark.parametrize("command", ["data", "mask", "train", "generate", "evaluate", "score", "lesson"])
+def test_every_command_says_what_it_takes(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert "--data-dir" in said
+    assert "--json" in said
+
+
+def test_without_json_it_is_written_for_people(capsys):
+    assert main(["data"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") > 5
+    assert json.loads(out)["source"] == "bundled"
+
+
+# As a process of its own
+
+
+def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
+    status, out, said = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
+    assert (status, out) == (1, "")
+    assert said.count("\n") == 1
+    assert "lora.r" in said
+    assert ran("dance")[0] == 2
+    status, out, said = ran("runs", "list", "--json")
+    assert (status, json.loads(out), said) == (0, {"runs": []}, "")
+
+
+@pytest.mark.slow
+def test_progress_is_told_on_stderr_only():
+    status, out, said = ran("lesson", "--preset", "smoke", "--json")
+    assert status == 0, said
+    assert out.count("\n") == 1
+    assert set(json.loads(out)) >= {"run_id", "train", "evaluation"}
+    for progress in ("step 1: loss", "step 4: loss", "Held-out loss", "Finished 4 steps.", "answers 8 of 8"):
+        assert progress in said
+    assert "Warning" not in said
+
+
+@contextlib.contextmanager
+def silent_hub():
+    """An address that takes connections and never answers: the worst kind of no network."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+        threading.Thread(target=lambda: [kept.append(server.accept()) for _ in range(100)], daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--preset", "smoke", "--model", "facebook/opt-125m"],
+        ["mask", "--model", "facebook/opt-125m", "--instruction", "a", "--output", "b"],
+        ["data", "--dataset", "codealpaca-20k"],
+        ["data", "--dataset", "hub:some/data"],
+    ],
+)
+def test_a_hub_that_does_not_answer_is_told_within_seconds(tmp_path, arguments):
+    with silent_hub() as address:
+        began = time.monotonic()
+        status, out, said = ran(*arguments, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="0")
+        took = time.monotonic() - began
+    assert (status, out) == (1, "")
+    assert "Traceback" not in said
+    assert "Hub cannot be reached" in said.splitlines()[-1]
+    assert took < 20 if "train" in arguments else took < 10
+
+
+def start(*arguments):
+    """A command in a process of its own that can be sent Ctrl-C."""
+    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def until(true, process):
+    deadline = time.monotonic() + 60
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(process):
+    out, said = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in said
+    assert out.count("\n") == 1, (out, said)
+    return process.returncode, json.loads(out), said
+
+
+LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "train.eval_strategy=no"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told):
+    process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
+    with contextlib.closing(RunStore(tmp_path / "data")) as store:
+        until(lambda: any(run.step >= 2 for run in store.all()), process)
+        # Others see it at work, and see it stopped.
+        assert told("runs", "list")["runs"][0]["status"] == "running"
+        process.send_signal(signal.SIGINT)
+        status, done, _ = ended(process)
+        assert (status, done["status"]) == (130, "stopped")
+        assert set(done) >= TRAIN
+        assert 2 <= done["steps"] < 120
+        assert Path(done["adapter"], "adapter_model.safetensors").is_file()
+        assert store.get(done["run_id"]).status == "stopped"
+    resumed = told("train", "--resume", done["run_id"])
+    assert (resumed["run_id"], resumed["status"], resumed["steps"]) == (done["run_id"], "finished", 120)
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypatch, capsys):
+    pace = Pace(monkeypatch)
+    pace.at[2] = press_ctrl_c
+    assert main(["train", *LONG, "--set", "train.max_steps=5000", "--json"]) == 130
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    process = start("train", "--json", "--resume", run_id)
+    assert process.stderr.readline() == f"run {run_id}\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    status, done, _ = ended(process)
+    assert (status, done["status"], done["run_id"]) == (130, "stopped", run_id)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["evaluate", "lesson"])
+def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, command):
+    slow = [
+        "--preset",
+        "smoke",
+        "--set",
+        "evaluation_rows=null",
+        "--set",
+        "generation.max_new_tokens=1500",
+        "--set",
+        "train.eval_strategy=no",
+    ]
+    if command == "evaluate":
+        run_id = told("train", *slow)["run_id"]
+        process = start("evaluate", "--run", run_id, "--json")
+    else:
+        process = start("lesson", *slow, "--json")
+    for line in process.stderr:
+        if line.startswith("answers 0 of"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    status, done, _ = ended(process)
+    assert status == 130
+    if command == "evaluate":
+        assert done["status"] == "stopped"
+    else:
+        assert done["train"]["status"] == "finished"
+        assert done["evaluation"] is None
+    assert told("runs", "list")["runs"][0]["status"] == "finished"
+    assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []

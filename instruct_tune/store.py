@@ -116,6 +116,10 @@ class RunStore:
             raise NotFoundError(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
         return _run(rows[0])
 
+    def has(self, run_id: str | None) -> bool:
+        """Whether there is a run of that id; it may have been deleted by somebody else."""
+        return bool(run_id) and bool(self._read("SELECT 1 FROM runs WHERE id = ?", (str(run_id),)))
+
     def all(self) -> list[Run]:
         """All runs, newest first."""
         return [_run(row) for row in self._read("SELECT * FROM runs ORDER BY created DESC, id DESC")]

@@ -192,3 +192,30 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     window.page.click('#runs-table [data-testid="cell-0-0"]')
     window.wait_text("#runs-details", "evil")
     assert window.page.evaluate("window.hacked") is None
+
+
+def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
+    browser, address = lab
+    window = Window(browser, address)
+    choose_smoke(window)
+    window.page.get_by_label("Epochs").fill("2")
+    start_and_finish(window, "to be renamed")
+    window.page.reload()
+    window.page.wait_for_selector("#data-load")
+    window.tab("Runs")
+    window.page.click('#runs-table [data-testid="cell-0-0"]')
+    window.wait_text("#runs-details", "to be renamed")
+    window.page.fill("#runs-name input, #runs-name textarea", "a better name")
+    window.page.click("#runs-rename")
+    window.wait_text("#runs-details", "a better name")
+    window.wait_text("#runs-table", "a better name")
+    window.page.click("#runs-clone")
+    window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny-random')")
+    assert window.page.get_by_label("Epochs").input_value() == "2"
+    window.tab("Runs")
+    window.page.click("#runs-delete")
+    window.wait_text("#runs-details", "Deleted")
+    # The window that followed it goes on polling, and so does everything else.
+    window.page.wait_for_function("!document.querySelector('#runs-table').innerText.includes('a better name')")
+    window.page.wait_for_function("!document.querySelector('#strip').innerText.includes('a better name')")
+    assert window.errors == []

@@ -59,7 +59,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 evaluate_run = _run_choice("evaluate-run")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run)
             with gr.Tab("Runs", id="Runs"):
-                runs = runs_tab.build(lab, train.shown_run)
+                runs = runs_tab.build(lab, form, train.shown_run, tabs)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         form.complete()
@@ -88,7 +88,9 @@ def _follow(
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def strip_text(source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
-        run = {**lab.run_status(run_id), "name": lab.store.get(run_id).name} if run_id else None
+        run = None
+        if run_id and lab.store.has(run_id):
+            run = {**lab.run_status(run_id), "name": lab.store.get(run_id).name}
         now = view.strip(str(source), int(limit) if limit else None, str(model), run, lab.engine.busy_with)
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 

@@ -45,7 +45,7 @@ class EvaluatePanel:
 
     def show(self, run_id: str | None, seen: Any) -> list[Any]:
         """What changed since ``seen``: progress while one is at work, the numbers once they are there."""
-        if not run_id:
+        if not run_id or not self.lab.store.has(run_id):
             return [gr.skip()] * len(self.outputs)
         found = self.lab.store.evaluations(run_id)[:1]
         work = self.lab.evaluating if (self.lab.evaluating or {}).get("run_id") == run_id else None

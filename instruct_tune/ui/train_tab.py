@@ -43,7 +43,7 @@ class TrainPanel:
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
         """What changed since ``seen``; nothing at all is sent where nothing did."""
-        if run_id is None:
+        if run_id is None or not self.lab.store.has(run_id):
             return [gr.skip()] * len(self.outputs)
         told = self.lab.run_status(run_id)
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)

@@ -551,17 +551,16 @@ def test_a_history_that_is_none_is_refused(refused, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "line",
     [
-        [], ["dance"], ["train", "--preset", "slow"], ["train", "--fast"],
-        ["runs"], ["runs", "show"], ["runs", "burn", "x"], ["runs", "export", "x"], ["evaluate"], ["evaluate", "--run", "x", "--limit", "0"],
-        ["evaluate", "--run", "x", "--limit", "many"], ["generate", "--run", "x"], ["score", "--predictions", "x"],
-        ["mask", "--instruction", "x"], ["data", "--rows", "-1"], ["data", "--set"],
+        "", "dance", "train --preset slow", "train --fast", "runs", "runs show", "runs burn x", "runs export x",
+        "evaluate", "evaluate --run x --limit 0", "evaluate --run x --limit many", "generate --run x",
+        "score --predictions x", "mask --instruction x", "data --rows -1", "data --set",
     ],
 )  # fmt: skip
-def test_wrong_usage_ends_with_2(arguments, capsys):
+def test_wrong_usage_ends_with_2(line, capsys):
     with pytest.raises(SystemExit) as caught:
-        main([*arguments, "--json"])
+        main([*line.split(), "--json"])
     assert caught.value.code == 2
     out, said = capsys.readouterr()
     assert out == ""
@@ -639,9 +638,20 @@ def test_a_hub_that_does_not_answer_is_told_within_seconds(tmp_path, arguments):
     assert took < 20 if "train" in arguments else took < 10
 
 
-def start(*arguments):
-    """A command in a process of its own that can be sent Ctrl-C."""
-    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+@pytest.fixture
+def start():
+    """Starts a command in a process of its own that can be sent Ctrl-C."""
+    started = []
+
+    def start(*arguments):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command(*arguments), cwd=ROOT, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def until(true, process):
@@ -663,7 +673,7 @@ LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "t
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told):
+def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told, start):
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
@@ -681,7 +691,7 @@ def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told):
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypatch, capsys, start):
     pace = Pace(monkeypatch)
     pace.at[2] = press_ctrl_c
     assert main(["train", *LONG, "--set", "train.max_steps=5000", "--json"]) == 130
@@ -696,7 +706,7 @@ def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "lesson"])
-def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, command):
+def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, command):
     slow = [
         "--preset",
         "smoke",

@@ -219,6 +219,12 @@ def test_sampling_in_the_narrowest_way_is_greedy(tuned, narrow):
     assert ask(tuned, prompts, BASE, dataclasses.replace(SAMPLED, **narrow)) == ask(tuned, prompts, BASE, GREEDY)
 
 
+def test_sampling_draws_from_all_tokens(tuned):
+    """transformers' own default keeps the fifty likeliest."""
+    hot = dataclasses.replace(SAMPLED, temperature=10.0, max_new_tokens=1)
+    assert len({answer.text for answer in ask(tuned, [(5, 6, 7)] * 600, BASE, hot)}) > 70
+
+
 @pytest.mark.parametrize("own_default", [{"top_k": 1}, {"temperature": 0.01}, {"top_p": 0.01}])
 def test_the_models_own_sampling_defaults_do_not_count(tuned, own_default):
     prompts = prompts_of(tuned, 2)

@@ -340,9 +340,10 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, undisturbed):
 def test_stopped_again_and_again(tmp_path, unstopped):
     losses = {}
     loaded = tiny_with()
-    for step in (1, 3, 4):
+    # The second and the last time as soon as it has come back.
+    for step in (1, 1, 3, 4, 4):
         last = checkpoints(tmp_path)[-1:]
-        watcher = Recorder(stop_after=step, at="progress" if step == 3 else "breathe")
+        watcher = Recorder(stop_after=step, at="breathe")
         go(again(loaded), tmp_path, STOPS, watcher, *last)
         losses |= watcher.losses
     watcher, _ = go(again(loaded), tmp_path, STOPS, resume_from=checkpoints(tmp_path)[-1])
@@ -385,6 +386,19 @@ def test_the_same_seed_is_the_same_run(tmp_path, undisturbed):
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
     other, _ = go(tiny_with(), tmp_path / "other", replace(SIX_STEPS, seed=43))
     assert all(other.losses[step] != loss for step, loss in undisturbed.losses.items())
+
+
+def test_the_seed_draws_the_dropout_too(tmp_path):
+    """The same row all over, so that its order does not matter."""
+    losses = {}
+    for lora in (DROPOUT, NO_DROPOUT):
+        for seed in (42, 43):
+            loaded = tiny_with(lora)
+            data = TrainingData(some_rows(loaded, 1) * 8, [], [])
+            watcher, _ = go(loaded, tmp_path / f"{lora.lora_dropout} {seed}", replace(SIX_STEPS, seed=seed), data=data)
+            losses[lora, seed] = watcher.losses
+    assert losses[NO_DROPOUT, 42] == losses[NO_DROPOUT, 43]
+    assert losses[DROPOUT, 42] != losses[DROPOUT, 43]
 
 
 SERVED = [

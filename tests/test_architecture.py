@@ -1,0 +1,151 @@
+"""What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "instruct_tune"
+
+# A module may know those before it, and none after. A new one has to find its place here.
+ORDER = (
+    "errors", "settings", "catalog", "hub",
+    "table", "sources", "dataset", "prompt", "tokenization", "batching",
+    "tiny", "weights", "model", "adapter",
+    "training", "preflight", "generation", "bleu",
+    "evaluation", "store", "engine", "export", "workbench", "runner",
+    "lab", "ui", "__main__", "app",
+)  # fmt: skip
+
+# A library, and the only places that import it.
+AT_HOME = {
+    "gradio": ("ui", "app"),
+    "plotly": ("ui",),
+    "peft": ("adapter",),
+    "trl": ("training",),
+    "sacrebleu": ("bleu",),
+    "evaluate": ("bleu",),
+    "sqlite3": ("store",),
+    "matplotlib": ("export",),
+}
+
+
+def files():
+    return [ROOT / "app.py", *sorted(PACKAGE.rglob("*.py"))]
+
+
+def place(file):
+    """The name in ``ORDER`` that a file belongs to; all of ``ui/`` is one place."""
+    if file.parent == ROOT:
+        return file.stem
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imports(file):
+    """Every import anywhere in a file, absolute: (line, module, is it done when the module is imported)."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    inside = {
+        id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)
+    }
+    package = () if file.parent == ROOT else ("instruct_tune", *file.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, node.module) if node.module else base)
+            # "from . import adapter" imports a module, "from .adapter import load" what is in one.
+            names = (
+                [f"{module}.{alias.name}" for alias in node.names]
+                if not node.module or module == "instruct_tune"
+                else [module]
+            )
+        else:
+            continue
+        for name in names:
+            yield node.lineno, name, id(node) not in inside
+
+
+def own(name):
+    """The place in ``ORDER`` of one of the lab's own modules; None for a library."""
+    parts = name.split(".")
+    return (parts[1] if len(parts) > 1 else "") if parts[0] == "instruct_tune" else None
+
+
+def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "instruct_tune")
+    (tmp_path / "instruct_tune" / "ui").mkdir(parents=True)
+    file = tmp_path / "instruct_tune" / "ui" / "tab.py"
+    file.write_text(
+        "import torch.nn as nn\nfrom .. import adapter\nfrom ..lab import Lab\nfrom . import view\n"
+        "def f():\n    from peft import LoraConfig\n    import instruct_tune.store\n"
+        "    from instruct_tune import runner\n"
+        "if True:\n    import trl\n"
+    )
+    assert sorted(imports(file)) == [
+        (1, "torch.nn", True), (2, "instruct_tune.adapter", True), (3, "instruct_tune.lab", True),
+        (4, "instruct_tune.ui.view", True), (6, "peft", False), (7, "instruct_tune.store", False),
+        (8, "instruct_tune.runner", False), (10, "trl", True),
+    ]  # fmt: skip
+    assert [own(name) for _, name, _ in sorted(imports(file))] == [
+        None, "adapter", "lab", "ui", None, "store", "runner", None,
+    ]  # fmt: skip
+    assert place(file) == "ui"
+
+
+def test_every_module_has_its_place():
+    assert {place(file) for file in files()} - {""} <= set(ORDER)
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_flow_one_way(file):
+    here = place(file)
+    known = ORDER[: ORDER.index(here)] if here else ()
+    wrong = [
+        f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", AT_HOME)
+def test_each_of_these_libraries_is_imported_in_one_place(library):
+    where = {place(file) for file in files() for _, name, _ in imports(file) if name.split(".")[0] == library}
+    assert where <= set(AT_HOME[library])
+    assert where or library in ("plotly",), "then this line has outlived its library"
+
+
+def test_only_the_page_knows_of_the_page():
+    knowing = {place(file) for file in files() for _, name, _ in imports(file) if own(name) == "ui"}
+    assert knowing <= {"ui", "app"}
+
+
+SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")
+
+
+@pytest.mark.parametrize(
+    ("module", "may"),
+    [
+        ("instruct_tune.lab", ()),
+        ("instruct_tune.__main__", ()),
+        ("app", ()),
+        # Importing gradio is seconds already, and brings pandas with it.
+        pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),
+    ],
+)
+def test_importing_it_does_not_wait_for_slow_libraries(module, may):
+    script = f"import sys, {module}; print(*sorted(set({SLOW!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= set(may)
+
+
+def test_nothing_is_configured_by_hand_twice():
+    """Every preset has its note, and every note its preset."""
+    from instruct_tune.settings import PRESET_NOTES, PRESETS
+
+    assert set(PRESET_NOTES) == set(PRESETS)

@@ -1,5 +1,6 @@
 """What the tests of the lab, the command line and the export share: smoke runs, and a hand on their pace."""
 
+import gc
 import os
 import signal
 import threading
@@ -24,6 +25,19 @@ def cache_for(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp() / "lab-cache"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextmanager
+def imports_frozen():
+    """Trainers collect garbage twice a run, a fifth of a second each time where all imports are looked through."""
+    import instruct_tune.training  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ ORDER = (
     "tiny", "weights", "model", "adapter",
     "training", "preflight", "generation", "bleu",
     "evaluation", "store", "engine", "export", "workbench", "runner",
-    "lab", "ui", "__main__", "app",
+    "views", "runs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, Pace, cache_for, finished, opened, press_ctrl_c, smoke
+from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, press_ctrl_c, smoke
 
 from instruct_tune.__main__ import main
 from instruct_tune.lab import Lab
@@ -39,6 +39,12 @@ def _folders(monkeypatch, tmp_path, tmp_path_factory):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke
+from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 
 from instruct_tune import runner as runner_module
 from instruct_tune.dataset import examples
@@ -38,14 +37,9 @@ def _cache(monkeypatch, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _imports_frozen():
-    """Trainers collect garbage twice a run, a fifth of a second each time where all imports are looked through."""
-    import instruct_tune.training  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def _quicker():
+    with imports_frozen():
+        yield
 
 
 @pytest.fixture
@@ -1211,7 +1205,7 @@ def test_the_mask_is_what_the_trainer_gets(lab):
     assert told["tokens"][-3:] == ["h", "i", "<|im_end|>"]
     cut = lab.mask(smoke(train={"max_length": len(prompt) + 1}), "Say hi", "", "hi")
     assert (cut["supervised"], cut["truncated"], cut["tokens"][-1]) == (1, 2, "h")
-    with pytest.raises(DataError, match="must be texts"):
+    with pytest.raises(DataError, match="input must be"):
         lab.mask(smoke(), "Say hi", None, "hi")
 
 

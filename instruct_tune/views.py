@@ -1,0 +1,196 @@
+"""Looking at data and format: what will be trained on, before anything is trained.
+
+Arguments from outside (JSON configurations, texts) are validated here, whoever sends them; what
+comes back is plain JSON types. Libraries that are slow to import are imported when first needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
+from .errors import DataError, ModelError
+from .prompt import template_from
+from .settings import DataSettings, RunConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Config = RunConfig | Mapping[str, Any]
+DATASETS_REMEMBERED = 4
+UPLOAD_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+
+
+class Views:
+    """The part of the lab that only looks.
+
+    ``local_paths`` says whether a configuration may name files and folders of this machine (not on
+    a Space, where the page's visitors are not the machine's owners).
+    """
+
+    def __init__(self, data_dir: Path, local_paths: bool | None = None):
+        self.data_dir = data_dir
+        self.local_paths = "SPACE_ID" not in os.environ if local_paths is None else local_paths
+        self._datasets: dict[Any, Splits] = {}
+        self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
+        self._caches = threading.Lock()
+        # Encoding switches a tokenizer between reading special tokens and spelling them out.
+        self._encoding = threading.Lock()
+
+    def config(self, given: Config) -> RunConfig:
+        """Validate a configuration (over ``quick``). Raises SettingsError naming every problem."""
+        config = given if isinstance(given, RunConfig) else RunConfig.from_dict(given)
+        template_from(config.template)
+        if not self.local_paths:
+            source = config.data.source
+            named = source in ("bundled", "codealpaca-20k") or source.startswith("hub:")
+            if not named and Path(source).resolve().parent != self.uploads.resolve():
+                raise DataError(
+                    "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
+                )
+            if Path(config.model).exists():
+                raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
+        return config
+
+    def splits(self, settings: DataSettings) -> Splits:
+        """The dataset, filtered and split; remembered while its file does not change."""
+        path = Path(settings.source)
+        key = (settings, path.stat().st_mtime_ns if path.is_file() else None)
+        with self._caches:
+            known = self._datasets.get(key)
+        if known is None:
+            known = load_splits(settings)
+            with self._caches:
+                self._datasets[key] = known
+                while len(self._datasets) > DATASETS_REMEMBERED:
+                    self._datasets.pop(next(iter(self._datasets)))
+        return known
+
+    def data(self, config: Config, rows: int = 0, model: str | None = None) -> dict[str, Any]:
+        """Counts, ledger and fingerprint; with ``rows`` the first rows, with ``model`` token lengths."""
+        config = self.config(config)
+        splits = self.splits(config.data)
+        told: dict[str, Any] = {
+            "source": splits.source,
+            "rows_loaded": splits.rows_loaded,
+            "ledger": [dataclasses.asdict(entry) for entry in splits.ledger],
+            "train_rows": len(splits.train),
+            "test_rows": len(splits.test),
+            "train_rows_before_limit": splits.train_rows_before_limit,
+            "fingerprint": splits.fingerprint,
+            "licence": splits.licence,
+        }
+        if rows:
+            told["train"] = [dataclasses.asdict(e) for e in examples(splits.train, 0, rows)]
+            told["test"] = [dataclasses.asdict(e) for e in examples(splits.test, 0, rows)]
+        if model:
+            told["token_lengths"] = self._token_lengths(dataclasses.replace(config, model=model), splits)
+        return told
+
+    def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
+        """Tokens a training row has with this model and template: how many rows, and how long."""
+        from .tokenization import tokenize_examples
+
+        tokenizer, template = self.tokenizer(config.model), template_from(config.template)
+        with self._encoding:
+            rows = tokenize_examples(tokenizer, template, examples(splits.train), max_length=2**31)
+        lengths = sorted(len(row.input_ids) for row in rows)
+        return {
+            "model": config.model,
+            "total": sum(lengths),
+            "mean": sum(lengths) / len(lengths),
+            "median": lengths[len(lengths) // 2],
+            "max": lengths[-1],
+            "prompt_mean": sum(row.prompt_length for row in rows) / len(rows),
+            "over_max_length": sum(length > config.train.max_length for length in lengths),
+        }
+
+    def preview(self, config: Config, rows: int = 10, offset: int = 0, part: str = "train") -> dict[str, Any]:
+        """``data`` plus ``rows``: a page of the training (or ``test``) rows."""
+        config = self.config(config)
+        if not (isinstance(rows, int) and isinstance(offset, int) and 0 <= rows <= 200 and offset >= 0):
+            raise DataError("rows must be a whole number from 0 to 200, and offset one from 0 on.")
+        splits = self.splits(config.data)
+        page = examples(splits.test if part == "test" else splits.train, offset, rows)
+        return {**self.data(config), "rows": [dataclasses.asdict(e) for e in page]}
+
+    def held_out(self, config: Config) -> list[Example]:
+        """The rows that evaluation takes, in their order."""
+        config = self.config(config)
+        return examples(take_evaluation_rows(self.splits(config.data).test, config.evaluation_rows))
+
+    def held_out_row(self, config: Config, index: int) -> Example:
+        """The held-out row at ``index``, from 0. Raises DataError beyond the last."""
+        rows = self.splits(self.config(config).data).test
+        if not 0 <= index < len(rows):
+            raise DataError(f"There is no held-out row {index + 1}: they go from 1 to {len(rows)}.")
+        return examples(rows, index, 1)[0]
+
+    def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
+        """A tokenizer of its own for views, beside the one that trains."""
+        from transformers import AutoTokenizer
+
+        from .weights import locate
+
+        with self._caches:
+            if model not in self._tokenizers:
+                folder = locate(model, lambda text: None).path
+                self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            return self._tokenizers[model]
+
+    def mask(self, config: Config, instruction: str, input: str = "", output: str = "") -> dict[str, Any]:
+        """One row as the trainer gets it."""
+        from .tokenization import mask_view
+
+        config = self.config(config)
+        check_texts(instruction=instruction, input=input, output=output)
+        tokenizer = self.tokenizer(config.model)
+        example = Example(instruction, input, output)
+        with self._encoding:
+            return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
+
+    def training_row(self, config: Config, index: int) -> Example:
+        """The training row at ``index``, from 0. Raises DataError beyond the last."""
+        train = self.splits(self.config(config).data).train
+        if not 0 <= index < len(train):
+            raise DataError(f"There is no training row {index + 1}: they go from 1 to {len(train)}.")
+        return examples(train, index, 1)[0]
+
+    def token_texts(self, config: Config, ids: Sequence[int]) -> tuple[list[str], int]:
+        """Each token's own text, and the id of EOS."""
+        from .tokenization import token_pieces
+
+        tokenizer = self.tokenizer(self.config(config).model)
+        return token_pieces(tokenizer, ids), tokenizer.eos_token_id
+
+    def keep_upload(self, file: Path) -> Path:
+        """Copy an uploaded file into the data folder, under a name nobody can guess; returns its new path."""
+        suffix = file.suffix.lower()
+        if suffix not in UPLOAD_SUFFIXES:
+            raise DataError(
+                f"A {suffix or 'nameless'} file cannot be read: upload one of {', '.join(UPLOAD_SUFFIXES)}."
+            )
+        kept = self.uploads / (secrets.token_urlsafe(12) + suffix)
+        self.uploads.mkdir(exist_ok=True)
+        shutil.copyfile(file, kept)
+        return kept
+
+    @property
+    def uploads(self) -> Path:
+        return self.data_dir / "uploads"
+
+
+def check_texts(**texts: Any) -> None:
+    """Raise DataError for a value that is no text, or holds half a character, which no tokenizer reads."""
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise DataError(f"{name} must be a text.")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"{name} holds half a character (a lone surrogate): remove it.")

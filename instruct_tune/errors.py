@@ -60,6 +60,12 @@ class BusyError(LabError):
     kind = "busy"
 
 
+class StoreError(LabError):
+    """The data folder, or the history in it, cannot be used."""
+
+    kind = "store"
+
+
 class NotFoundError(LabError):
     """There is no run of that name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 from .adapter import CONFIG_FILE, WEIGHTS_FILE
 from .errors import DataError, ModelError
+from .markdown import plain
 from .store import Run, RunStore
 
 
@@ -24,8 +26,9 @@ def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
         raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
     metrics = store.metrics(run_id)
     evaluations = store.evaluations(run_id)
+    partial = to.with_name(f".{to.name}.partial")
     try:
-        with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 archive.write(adapter / name, name)
             archive.writestr("README.md", model_card(run, evaluations))
@@ -33,7 +36,10 @@ def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
             archive.writestr("facts.json", json.dumps(run.facts, indent=2))
             archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
             archive.writestr("loss.png", loss_png(metrics, run.name))
+        partial.replace(to)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
     return to
 
@@ -43,15 +49,16 @@ def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:
     facts, config = run.facts, run.config
     lines = [
         "---",
-        f"base_model: {config['model']}",
+        # A JSON string is a YAML string, whatever is in it.
+        f"base_model: {json.dumps(config['model'])}",
         "library_name: peft",
         "tags: [lora, instruction-tuning]",
         "---",
         "",
-        f"# {run.name}",
+        f"# {plain(run.name)}",
         "",
-        f"A LoRA adapter for `{config['model']}`, trained with Instruction-Tuning Lab on "
-        f"`{config['data']['source']}` ({facts.get('train_rows')} rows, fingerprint "
+        f"A LoRA adapter for {plain(config['model'])}, trained with Instruction-Tuning Lab on "
+        f"{plain(config['data']['source'])} ({facts.get('train_rows')} rows, fingerprint "
         f"`{facts.get('data_fingerprint')}`).",
         "",
         f"Status: {run.status}, step {run.step} of {run.total_steps}. It was trained on the weights from "
@@ -62,7 +69,7 @@ def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM",
         "",
-        f'base = AutoModelForCausalLM.from_pretrained("{config["model"]}")',
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(config['model'])})",
         'model = PeftModel.from_pretrained(base, "path/to/this/folder")',
         "```",
     ]

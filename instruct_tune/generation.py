@@ -77,6 +77,8 @@ def generate(
 
 def room(loaded: LoadedModel, prompt_length: int, settings: GenerationSettings) -> int:
     """How many tokens an answer may have after a prompt of that length; 0 where none fits."""
+    if prompt_length == 0:
+        raise DataError("The prompt is empty: type an instruction, or use a template with some text of its own.")
     left = loaded.context_length - prompt_length
     if left <= 0:
         raise DataError(
@@ -159,6 +161,9 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
         eos_token_id=end_tokens(loaded),
         pad_token_id=loaded.tokenizer.pad_token_id,
         bos_token_id=loaded.tokenizer.bos_token_id,
+        # A model's own defaults would fill these in, and the scores would hide a setting.
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
         **chosen,
     )
 

@@ -38,6 +38,11 @@ class Lab(Runs):
         self.evaluating: dict[str, Any] | None = None
         """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
 
+    def close(self, timeout: float = 60.0) -> None:
+        """Stop what is at work, keep a run's adapter, and let go of the data folder."""
+        self.stop_evaluation()
+        super().close(timeout)
+
     def has_adapter(self, run_id: str) -> bool:
         """Whether the run can answer: it has a saved adapter, or one that is training."""
         run = self.store.get(run_id)
@@ -161,7 +166,6 @@ class Lab(Runs):
             on_progress(news)
 
         def job() -> dict[str, Any]:
-            self._stop_evaluation = stop
             try:
                 return self._evaluate(run_id, config, settings, tell, stop.is_set)
             except LabError as error:
@@ -171,7 +175,9 @@ class Lab(Runs):
                 tell(error="The evaluation was stopped; nothing was scored.")
                 raise
 
-        return self.engine.long(f"the evaluation of {run.name}", job)
+        future = self.engine.long(f"the evaluation of {run.name}", job)
+        self._stop_evaluation = stop
+        return future
 
     def _evaluate(
         self,

@@ -57,6 +57,7 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedMo
 
     Raises ModelError or HubError with one sentence that says what to do.
     """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -65,12 +66,19 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedMo
     report(f"loading {name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False)
-        base = AutoModelForCausalLM.from_pretrained(
-            weights.path, dtype=weights_dtype(bf16), use_safetensors=True, trust_remote_code=False
+        base, info = AutoModelForCausalLM.from_pretrained(
+            weights.path,
+            dtype=weights_dtype(bf16),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ModelError(f"{name} cannot be loaded as a causal language model: {reason}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+        raise ModelError(f"{name} cannot be loaded as a causal language model: {reason}.") from error
+    if info["missing_keys"]:
+        # transformers would draw them at random, and the run would train on noise.
+        raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
     _check_tokenizer(name, tokenizer)
     base.to(best_device()).eval()
     return LoadedModel(base, base, tokenizer, weights, probe_packing(base.config))

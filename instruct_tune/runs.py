@@ -32,11 +32,18 @@ class Runs(Views):
         self._training: Future[None] | None = None
         self._stop_requested: set[str] = set()
         self._discard: set[str] = set()
+        self._closed = False
         if writing:
             self.store.interrupt_orphans()
 
     def close(self, timeout: float = 60.0) -> None:
         """Stop what is running, keep its adapter, and let go of the data folder."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._lock:
+            # A run that has not begun yet finds its stop when it does.
+            self._stop_requested |= {run.id for run in self.store.all() if run.live}
         if self._runner:
             self._runner.stop.set()
         self.engine.close()
@@ -89,10 +96,12 @@ class Runs(Views):
                 self._discard.discard(run.id)
                 self.store.delete(run.id)
 
+        self.store.update(run.id, status="queued")
         try:
             self._training = self.engine.long(f"run {run.name}", job)
         except BusyError:
-            # Somebody was faster; a run that never began leaves no trace.
+            # Somebody was faster; a run that never began leaves no trace, another stays as it was.
+            self.store.update(run.id, status=run.status if resume else "failed")
             if not resume:
                 self.store.delete(run.id)
             raise

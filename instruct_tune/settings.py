@@ -206,8 +206,8 @@ def _one_of(*names: str) -> Rule:
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
-    "model": (lambda value: bool(value.strip()), "must name a model"),
-    "data.source": (lambda value: bool(value.strip()), "must name a dataset"),
+    "model": (lambda value: bool(value.strip()) and value.isprintable(), "must name a model"),
+    "data.source": (lambda value: bool(value.strip()) and value.isprintable(), "must name a dataset"),
     "data.limit": _between(1, 10_000_000),
     "data.test_size": (lambda value: 0 < value < 1, "must be above 0 and below 1"),
     "data.seed": _between(0, 2**32 - 1),

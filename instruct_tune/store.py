@@ -23,7 +23,7 @@ from typing import Any
 
 import platformdirs
 
-from .errors import BusyError, NotFoundError
+from .errors import BusyError, NotFoundError, StoreError
 
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
@@ -79,14 +79,20 @@ class RunStore:
 
     def __init__(self, data_dir: Path):
         self.data_dir = data_dir
-        (data_dir / "runs").mkdir(parents=True, exist_ok=True)
+        _make_folder(data_dir / "runs")
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(data_dir / "lab.sqlite", check_same_thread=False, timeout=10, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        # Some network file systems cannot do WAL; SQLite then answers with the mode it keeps.
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        file = data_dir / "lab.sqlite"
+        try:
+            self._db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            # Some network file systems cannot do WAL; SQLite then answers with the mode it keeps.
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"The history {file} cannot be used ({error}): move it away, or give --data-dir."
+            ) from error
 
     def close(self) -> None:
         with self._lock:
@@ -215,6 +221,13 @@ class RunStore:
             self._db.execute("COMMIT")
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {folder} cannot be made ({error.strerror}): give another --data-dir.") from error
+
+
 def _run(row: sqlite3.Row) -> Run:
     fields = dict(row)
     fields["config"] = json.loads(fields["config"])
@@ -226,7 +239,7 @@ class DataLock:
     """One process writes to a data folder. Held until ``release`` or the process ends, however it ends."""
 
     def __init__(self, data_dir: Path):
-        data_dir.mkdir(parents=True, exist_ok=True)
+        _make_folder(data_dir)
         self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

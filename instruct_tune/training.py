@@ -285,6 +285,11 @@ class _Trainer(SFTTrainer):
                     count += supervised_count(pack)
         finally:
             self.model.train()
+        if not math.isfinite(total):
+            raise DivergedError(
+                f"The held-out loss is not a finite number at step {self.state.global_step}: "
+                f"lower train.learning_rate (now {self.settings.learning_rate:g})."
+            )
         self.watcher.phase("training")
         return total / count
 

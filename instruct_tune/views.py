@@ -51,18 +51,19 @@ class Views:
         if not self.local_paths:
             source = config.data.source
             named = source in ("bundled", "codealpaca-20k") or source.startswith("hub:")
-            if not named and Path(source).resolve().parent != self.uploads.resolve():
+            if not named and os.path.dirname(os.path.realpath(source)) != os.path.realpath(self.uploads):
                 raise DataError(
                     "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
                 )
-            if Path(config.model).exists():
+            if os.path.exists(config.model):
                 raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
         return config
 
     def splits(self, settings: DataSettings) -> Splits:
         """The dataset, filtered and split; remembered while its file does not change."""
-        path = Path(settings.source)
-        key = (settings, path.stat().st_mtime_ns if path.is_file() else None)
+        # os.path says False where Path raises, as for a name that is too long to exist.
+        is_file = os.path.isfile(settings.source)
+        key = (settings, os.stat(settings.source).st_mtime_ns if is_file else None)
         with self._caches:
             known = self._datasets.get(key)
         if known is None:

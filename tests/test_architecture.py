@@ -16,7 +16,7 @@ ORDER = (
     "table", "sources", "dataset", "prompt", "tokenization", "batching",
     "tiny", "weights", "model", "adapter",
     "training", "preflight", "generation", "bleu",
-    "evaluation", "store", "engine", "export", "workbench", "runner",
+    "evaluation", "store", "engine", "markdown", "export", "workbench", "runner",
     "views", "runs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 

@@ -125,6 +125,17 @@ def test_one_short_job_a_breath_and_in_their_order(engine):
     assert order == ["a", 0, "b", 1, "c", 2, 3]
 
 
+def test_short_jobs_come_in_their_order_where_nothing_long_is_at_work(engine):
+    held, order = Held(), []
+    engine.short(held)
+    assert held.begun.wait(PATIENCE)
+    jobs = [engine.short(lambda name=name: order.append(name)) for name in "abc"]
+    held.let_go.set()
+    for job in jobs:
+        job.result(PATIENCE)
+    assert order == ["a", "b", "c"]
+
+
 def test_what_was_not_served_in_a_breath_is_served_after_the_long_job(engine):
     held = Held()
     long = engine.long("a run", held)

@@ -160,7 +160,8 @@ def test_a_name_in_the_card_is_only_a_name(lab, run_id, tmp_path, name):
     # Written out or with a backslash before it, either way it is not live.
     assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(", card)
     if name in ("plain", "☃ 漢字 😀", "costs $5"):
-        assert heading == f"# {name}"
+        # A backslash before punctuation is not shown.
+        assert heading.replace("\\", "") == f"# {name}"
 
 
 @pytest.mark.parametrize("model", ["a: b", "/tmp/it's #1", "{x}", "x\ny"])

@@ -262,6 +262,33 @@ def test_an_answer_ends_at_the_models_own_end_too(ending, end):
     assert {answer.ended for answer in answers} == {True, False}
 
 
+def test_beams_that_end_are_those_of_transformers(tuned):
+    """Early or late: where answers end, it matters how long a better one is waited for."""
+    prompts, plain = prompts_of(tuned, 4), loud().base
+
+    def theirs(early: bool, *ends: int) -> list[list[int]]:
+        config = GenerationConfig(
+            max_new_tokens=16,
+            num_beams=5,
+            early_stopping=early,
+            do_sample=False,
+            eos_token_id=[2, *ends],
+            pad_token_id=2,
+        )
+        with torch.no_grad():
+            found = [plain.generate(torch.tensor([p]), generation_config=config)[0, len(p) :].tolist() for p in prompts]
+        # Without the end itself, and the padding after it.
+        return [row[: min([row.index(end) for end in (2, *ends) if end in row], default=16)] for row in found]
+
+    common = sorted({token for row in theirs(True) for token in row[3:]})
+    end = next(token for token in common if theirs(True, token) != theirs(False, token))
+    tuned.base.generation_config.eos_token_id = end
+    for early in (True, False):
+        answers = ask(tuned, prompts, BASE, dataclasses.replace(BEAMS, early_stopping=early))
+        assert [answer.text for answer in answers] == [tuned.tokenizer.decode(row) for row in theirs(early, end)]
+        assert any(answer.ended for answer in answers)
+
+
 def test_an_answer_ends_at_the_tokenizers_end(ending):
     loaded, prompts, ids, token = ending
     loaded.base.generation_config.eos_token_id = None

@@ -6,22 +6,15 @@ through ``plain`` where it has to stand inside markdown.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ..markdown import plain
+
 PROMPT, ANSWER, END, CUT = "prompt (no loss)", "answer (carries loss)", "EOS (carries loss)", "cut off"
 MASK_COLOURS = {PROMPT: "#d1d5db", ANSWER: "#93c5fd", END: "#fcd34d", CUT: "#fca5a5"}
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$&:])")
-
-
-def plain(text: object, most: int = 120) -> str:
-    """Any text, so that markdown shows it letter by letter and on one line."""
-    line = " ".join(str(text).split())
-    return _MARKDOWN.sub(r"\\\1", line if len(line) <= most else line[: most - 1] + "…")
 
 
 def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:

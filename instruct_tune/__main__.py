@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
             return status
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        told, status = {"status": "stopped"}, INTERRUPTED
+        if not args.json:
+            return status
     print(json.dumps(told) if args.json else _readable(told), flush=True)
     return status
 
@@ -113,10 +115,13 @@ def _ctrl_c(stop: Callable[[], Any]) -> Iterator[list[int]]:
 
 def _generate(args: argparse.Namespace) -> Outcome:
     rows = _read_jsonl(Path(args.prompts))
-    given = bool(args.set or args.config or args.preset or args.dataset or args.model)
     with _lab(args, writing=False) as lab:
-        config = _config(args) if given or args.run_id == BASE_RUN else None
-        return {"texts": lab.generate(args.run_id, rows, config)}, 0
+        if args.run_id == BASE_RUN:
+            return {"texts": lab.generate(BASE_RUN, rows, _config(args))}, 0
+        given = _given(args)
+        if args.preset or set(given) - {"generation"}:
+            raise SettingsError(["a run has its own model, data and template: with --run RUN set generation.* only"])
+        return {"texts": lab.generate(args.run_id, rows, generation=given.get("generation"))}, 0
 
 
 def _evaluate(args: argparse.Namespace) -> Outcome:
@@ -147,8 +152,11 @@ def _lesson(args: argparse.Namespace) -> Outcome:
         trained, status = _train_one(lab, args)
         if status:
             return {"run_id": trained["run_id"], "train": trained, "evaluation": None}, status
-        evaluation = _evaluate_one(lab, trained["run_id"], None)
-    return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, 0
+        try:
+            evaluation = _evaluate_one(lab, trained["run_id"], None)
+        except KeyboardInterrupt:
+            evaluation, status = None, INTERRUPTED
+    return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, status
 
 
 def _runs_list(args: argparse.Namespace) -> Outcome:
@@ -186,6 +194,11 @@ def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
 
 def _config(args: argparse.Namespace) -> RunConfig:
     """Preset, then ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
+    return RunConfig.from_dict(_given(args), args.preset or "quick")
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said beside the preset, as a (partial) configuration."""
     given = _read_config(args.config) if args.config else {}
     overrides = [parse_override(text) for text in args.set or []]
     if args.dataset:
@@ -194,7 +207,7 @@ def _config(args: argparse.Namespace) -> RunConfig:
         overrides.insert(0, ("model", args.model))
     for name, value in overrides:
         merge(given, name, value)
-    return RunConfig.from_dict(given, args.preset or "quick")
+    return given
 
 
 def _read_config(path: str) -> dict[str, Any]:

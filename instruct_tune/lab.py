@@ -121,14 +121,22 @@ class Lab(Runs):
             stop.set()
         self._result(future)
 
-    def generate(self, run_id: str, rows: Sequence[Mapping[str, str]], config: Config | None = None) -> list[str]:
-        """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``."""
+    def generate(
+        self,
+        run_id: str,
+        rows: Sequence[Mapping[str, str]],
+        config: Config | None = None,
+        generation: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``.
+
+        ``config`` says what base is; a run has its own. ``generation`` is laid over either's.
+        """
         if run_id == BASE_RUN:
             settings = self.config(config or {})
         else:
             settings = RunConfig.from_dict(self.ready_adapter(run_id).config)
-            if config:
-                settings = dataclasses.replace(settings, generation=self.config(config).generation)
+        settings = dataclasses.replace(settings, generation=self.generation(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
 
         def job() -> list[str]:

@@ -72,6 +72,8 @@ class Runs(Views):
         run = self.store.get(run_id)
         if run.live or run.status == "finished":
             raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
+        # Before it counts as live: another version of the lab may have left it.
+        self.config(run.config)
         self._launch(run, resume=True)
         return run.id
 
@@ -123,6 +125,7 @@ class Runs(Views):
 
     def stop_run(self, run_id: str, keep: bool = True) -> str:
         """Ask a run to stop within one step; its adapter is kept, or the run discarded. Returns its status."""
+        self.store.get(run_id)
         self._stop_requested.add(run_id)
         if not keep:
             self._discard.add(run_id)

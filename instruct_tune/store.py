@@ -240,7 +240,10 @@ class DataLock:
 
     def __init__(self, data_dir: Path):
         _make_folder(data_dir)
-        self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
+        try:
+            self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
+        except OSError as error:
+            raise StoreError(f"The folder {data_dir} cannot be written to ({error.strerror}).") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

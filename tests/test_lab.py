@@ -736,6 +736,21 @@ def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog
     finished(lab)
 
 
+def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(lab):
+    """As one that another version of the lab left behind."""
+    run_id = lab.store.create("old", {**smoke().to_dict(), "of_old": 1}).id
+    lab.store.update(run_id, status="interrupted")
+    try:
+        lab.resume_run(run_id)
+    except SettingsError:
+        pass
+    else:
+        lab.wait(run_id, PATIENCE)
+    assert lab.store.get(run_id).status in ("failed", "interrupted")
+    lab.delete_run(run_id)
+    finished(lab)
+
+
 def test_a_model_that_fails_leaves_no_adapter_behind(lab, pace):
     """Or the next run of the same model would find a stranger on it."""
 

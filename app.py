@@ -39,6 +39,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     from instruct_tune.ui import CSS, THEME, build_ui
 
     lab = Lab(data_dir)
+    threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
     page.launch(
         server_name=host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if "SPACE_ID" in os.environ else None),
@@ -51,7 +52,6 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         strict_cors=True,
         footer_links=["api"],
     )
-    threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -59,11 +59,6 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     page.close()
     lab.close(timeout=8)
     return 0
-
-
-def _warm_up() -> None:
-    """Import what the first run needs while the person is still reading."""
-    import instruct_tune.training  # noqa: F401
 
 
 if __name__ == "__main__":

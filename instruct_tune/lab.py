@@ -86,6 +86,7 @@ class Lab(Runs):
         stop = threading.Event()
 
         def job() -> None:
+            self.wait_for_imports()
             from .adapter import BASE
             from .generation import Request, generate
             from .tokenization import encode_prompts
@@ -140,6 +141,7 @@ class Lab(Runs):
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
 
         def job() -> list[str]:
+            self.wait_for_imports()
             from .adapter import BASE
             from .generation import Request, generate
             from .tokenization import encode_prompts
@@ -195,6 +197,7 @@ class Lab(Runs):
         tell: Callable[..., None],
         stopping: Callable[[], bool],
     ) -> dict[str, Any]:
+        self.wait_for_imports()
         from .evaluation import evaluate
 
         splits = self.splits(config.data)

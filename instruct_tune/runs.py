@@ -83,6 +83,7 @@ class Runs(Views):
 
     def _launch(self, run: Run, resume: bool) -> None:
         def job() -> None:
+            self.wait_for_imports()
             from .runner import Runner
 
             runner = Runner(run, self.store, self.bench, self.engine)

@@ -41,8 +41,23 @@ class Views:
         self._datasets: dict[Any, Splits] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._caches = threading.Lock()
+        self._importing = threading.Lock()
         # Encoding switches a tokenizer between reading special tokens and spelling them out.
         self._encoding = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Import what the first run needs; for a background thread, while people are still reading."""
+        with self._importing:
+            import instruct_tune.training  # noqa: F401
+
+    def wait_for_imports(self) -> None:
+        """Whoever needs transformers (or datasets, which looks into it) waits for the warm-up first.
+
+        While it is being imported, transformers is another module than the one it ends as, and a
+        second thread would be handed that.
+        """
+        with self._importing:
+            pass
 
     def config(self, given: Config) -> RunConfig:
         """Validate a configuration (over ``quick``). Raises SettingsError naming every problem."""
@@ -67,6 +82,7 @@ class Views:
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
+            self.wait_for_imports()
             known = load_splits(settings)
             with self._caches:
                 self._datasets[key] = known
@@ -136,6 +152,7 @@ class Views:
 
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         """A tokenizer of its own for views, beside the one that trains."""
+        self.wait_for_imports()
         from transformers import AutoTokenizer
 
         from .weights import locate

@@ -1,0 +1,93 @@
+"""The endpoints, as a script would use them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from browser import serving
+
+pytestmark = pytest.mark.slow
+
+ENDPOINTS = {
+    "/dataset_preview", "/mask", "/start_run", "/run_status", "/run_metrics",
+    "/stop_run", "/compare", "/evaluate", "/list_runs",
+}  # fmt: skip
+SMOKE = {
+    "model": "tiny-random",
+    "data": {"limit": 16},
+    "train": {"per_device_train_batch_size": 4, "probe_rows": 4, "probes": 2},
+    "generation": {"max_new_tokens": 8},
+    "evaluation_rows": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    from gradio_client import Client
+
+    with serving(tmp_path_factory.mktemp("api") / "data") as address:
+        yield Client(address, verbose=False)
+
+
+def finished(client, run_id: str) -> dict:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = client.predict(run_id, api_name="/run_status")
+        if status["status"] not in ("queued", "running", "stopping"):
+            return status
+        time.sleep(0.2)
+    raise AssertionError(status)
+
+
+def test_nothing_but_the_endpoints_is_public(client):
+    assert set(client.view_api(return_format="dict")["named_endpoints"]) == ENDPOINTS
+
+
+def test_a_script_trains_compares_and_evaluates(client):
+    told = client.predict({}, 3, 0, api_name="/dataset_preview")
+    assert (told["rows_loaded"], len(told["rows"])) == (650, 3)
+    mask = client.predict(SMOKE, "Add 1", "", "2", api_name="/mask")
+    assert mask["supervised"] == 2
+
+    run_id = client.predict(SMOKE, "by script", api_name="/start_run")["run_id"]
+    assert finished(client, run_id)["status"] == "finished"
+    metrics = client.predict(run_id, 0, api_name="/run_metrics")["metrics"]
+    assert [m["step"] for m in metrics if m["kind"] == "train"] == [1, 2, 3, 4]
+    assert client.predict(run_id, metrics[-1]["seq"], api_name="/run_metrics")["metrics"] == []
+
+    grown = list(client.submit(run_id, "Say hi", "", {}, api_name="/compare"))
+    assert grown[-1]["done"]
+    assert grown[-1]["tuned"].startswith(grown[0]["tuned"])
+    evaluation = list(client.submit(run_id, 3, api_name="/evaluate"))[-1]
+    assert evaluation["rows"] == 3
+    assert client.predict(api_name="/list_runs")["runs"][0]["name"] == "by script"
+
+
+def test_a_run_is_stopped(client):
+    long = {**SMOKE, "train": {**SMOKE["train"], "num_train_epochs": 1000}}
+    run_id = client.predict(long, "", api_name="/start_run")["run_id"]
+    while not client.predict(run_id, api_name="/run_status")["step"]:
+        time.sleep(0.1)
+    assert client.predict(run_id, True, api_name="/stop_run")["status"] == "stopping"
+    assert finished(client, run_id)["status"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "said"),
+    [
+        ("/start_run", ["not an object", ""], "config must be"),
+        ("/start_run", [{"lora": {"r": 0}, "train": {"learning_rate": -1}}, ""], "lora.r"),
+        ("/run_status", ["../../etc/passwd"], "There is no run"),
+        ("/run_metrics", ["nobody", 0], "There is no run"),
+        ("/compare", ["nobody", "x", "", {}], "There is no run"),
+        ("/dataset_preview", [{"data": {"source": "/nowhere.json"}}, 3, 0], "nowhere"),
+        ("/dataset_preview", [{}, -1, 0], "rows must be"),
+        ("/mask", [SMOKE, 5, "", "x"], "must be a text"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(client, endpoint, arguments, said):
+    from gradio_client.exceptions import AppError
+
+    with pytest.raises(AppError, match=said):
+        client.predict(*arguments, api_name=endpoint)

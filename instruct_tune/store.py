@@ -85,8 +85,7 @@ class RunStore:
         try:
             self._db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            # Some network file systems cannot do WAL; SQLite then answers with the mode it keeps.
-            self._db.execute("PRAGMA journal_mode=WAL")
+            _use_wal(self._db)
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
@@ -219,6 +218,21 @@ class RunStore:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:
+    """Readers beside the writer. Some network file systems cannot; SQLite then keeps the mode it has."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # For this statement SQLite does not wait by itself while another process is at it.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _make_folder(folder: Path) -> None:

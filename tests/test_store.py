@@ -317,6 +317,8 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
     for step in range(300):
         store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
         store.update(run.id, step=step)
+        # About as fast as steps can come, so that readers get their turns on a busy machine too.
+        time.sleep(0.003)
     for reader in readers:
         said, faults = reader.communicate(timeout=30)
         assert (reader.returncode, faults) == (0, "")

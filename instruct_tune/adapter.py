@@ -251,9 +251,8 @@ def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
 
     try:
         yield
-    except BaseException:
+    finally:
         for module in loaded.model.modules():
             if isinstance(module, BaseTunerLayer):
                 module._forward_pre_hooks.clear()
                 module._forward_pre_hooks_with_kwargs.clear()
-        raise

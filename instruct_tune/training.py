@@ -20,7 +20,6 @@ from typing import Any, Protocol
 import numpy
 import torch
 from transformers import TrainerCallback
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
@@ -222,8 +221,6 @@ class _Trainer(SFTTrainer):
             callbacks=[_Pace(self)],
         )
         self.train_dataset = _Rows(data.train)
-        for printer in (PrinterCallback, ProgressCallback):
-            self.remove_callback(printer)
         # The loss below is already divided by the supervised tokens of the whole optimizer step.
         self.model_accepts_loss_kwargs = True
 
@@ -418,7 +415,6 @@ class _Pace(TrainerCallback):
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
-        trainer.saved_step = state.global_step
         if trainer.data.probe:
             trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         if state.global_step == 0 and trainer.probe_steps:

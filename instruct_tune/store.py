@@ -24,32 +24,18 @@ from typing import Any
 import platformdirs
 
 from .errors import BusyError, NotFoundError, StoreError
+from .schema import TABLES, migrate
 
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, phase TEXT, message TEXT NOT NULL DEFAULT '',
-    step INTEGER NOT NULL DEFAULT 0, total_steps INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL, ended REAL, config TEXT NOT NULL, error_kind TEXT, facts TEXT NOT NULL DEFAULT '{}'
-);
-CREATE TABLE IF NOT EXISTS metrics (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL,
-    epoch REAL NOT NULL, time REAL NOT NULL, data TEXT NOT NULL, UNIQUE (run_id, kind, step)
-);
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS evaluations (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, data TEXT NOT NULL
-);
-"""
-
 
 @dataclass(frozen=True)
 class Run:
-    """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with."""
+    """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with.
+
+    ``owner`` is who alone sees it (None: everyone); ``binned`` when it was put into the bin, if it was.
+    """
 
     id: str
     name: str
@@ -63,6 +49,8 @@ class Run:
     config: dict[str, Any]
     error_kind: str | None
     facts: dict[str, Any]
+    owner: str | None = None
+    binned: float | None = None
 
     @property
     def live(self) -> bool:
@@ -87,7 +75,7 @@ class RunStore:
             self._db.row_factory = sqlite3.Row
             _use_wal(self._db)
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            migrate(self._db)
         except sqlite3.DatabaseError as error:
             raise StoreError(
                 f"The history {file} cannot be used ({error}): move it away, or give --data-dir."
@@ -150,7 +138,7 @@ class RunStore:
         if run.live:
             raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
         with self._write() as db:
-            for table in ("metrics", "events", "evaluations"):
+            for table in TABLES:
                 db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
         shutil.rmtree(self.data_dir / "runs" / run.id, ignore_errors=True)
@@ -182,7 +170,21 @@ class RunStore:
     def forget_metrics_after(self, run_id: str, step: int) -> None:
         """Drop what lies beyond the checkpoint a run resumes from; those steps are done again."""
         with self._write() as db:
-            db.execute("DELETE FROM metrics WHERE run_id = ? AND step > ?", (run_id, step))
+            for table in ("metrics", "samples"):
+                db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
+
+    def add_sample(self, run_id: str, step: int, text: str, ended: bool) -> None:
+        """What the model answers to the run's fixed prompt after ``step`` steps; ``ended``: by itself."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO samples (run_id, step, time, text, ended) VALUES (?, ?, ?, ?, ?)",
+                (run_id, step, time.time(), text, ended),
+            )
+
+    def samples(self, run_id: str) -> list[dict[str, Any]]:
+        """The answers to the fixed prompt, by step: ``{step, time, text, ended}``."""
+        rows = self._read("SELECT step, time, text, ended FROM samples WHERE run_id = ? ORDER BY step", (run_id,))
+        return [{**dict(row), "ended": bool(row["ended"])} for row in rows]
 
     def add_event(self, run_id: str, text: str) -> None:
         with self._write() as db:

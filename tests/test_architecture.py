@@ -16,7 +16,7 @@ ORDER = (
     "table", "sources", "dataset", "prompt", "tokenization", "batching",
     "tiny", "weights", "model", "adapter",
     "training", "preflight", "generation", "bleu",
-    "evaluation", "store", "engine", "markdown", "export", "workbench", "runner",
+    "evaluation", "schema", "store", "engine", "markdown", "export", "workbench", "runner",
     "views", "runs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
@@ -28,7 +28,7 @@ AT_HOME = {
     "trl": ("training",),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("store",),
+    "sqlite3": ("schema", "store"),
     "matplotlib": ("export",),
 }
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..lab import Lab
 from ..store import LIVE
-from . import api, compare_tab, data_tab, evaluate_tab, format_tab, runs_tab, train_tab, view
+from . import api, compare_tab, data_tab, evaluate_tab, format_tab, runs_tab, train_panel, train_tab, view
 from .charts import PLOTLY_JS
 from .form import Form
 
@@ -77,7 +77,7 @@ def _follow(
     page: gr.Blocks,
     form: Form,
     strip: gr.Markdown,
-    train: train_tab.TrainPanel,
+    train: train_panel.TrainPanel,
     evaluation: evaluate_tab.EvaluatePanel,
     runs: runs_tab.RunsPanel,
     choices: tuple[gr.Dropdown, gr.Dropdown],

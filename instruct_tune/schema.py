@@ -1,0 +1,59 @@
+"""The tables of the history, and how a history that an older lab wrote becomes one of today's."""
+
+from __future__ import annotations
+
+import sqlite3
+
+# One script a version; the first creates what is not there, so that histories from before versions were
+# counted pass through it unharmed. Never change one that was released: add another.
+_MIGRATIONS = (
+    """
+    CREATE TABLE IF NOT EXISTS runs (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, phase TEXT, message TEXT NOT NULL DEFAULT '',
+        step INTEGER NOT NULL DEFAULT 0, total_steps INTEGER NOT NULL DEFAULT 0,
+        created REAL NOT NULL, ended REAL, config TEXT NOT NULL, error_kind TEXT, facts TEXT NOT NULL DEFAULT '{}'
+    );
+    CREATE TABLE IF NOT EXISTS metrics (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL,
+        epoch REAL NOT NULL, time REAL NOT NULL, data TEXT NOT NULL, UNIQUE (run_id, kind, step)
+    );
+    CREATE TABLE IF NOT EXISTS events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS evaluations (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, data TEXT NOT NULL
+    );
+    """,
+    """
+    ALTER TABLE runs ADD COLUMN owner TEXT;
+    ALTER TABLE runs ADD COLUMN binned REAL;
+    CREATE TABLE samples (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+        text TEXT NOT NULL, ended INTEGER NOT NULL, UNIQUE (run_id, step)
+    );
+    """,
+)
+
+TABLES = ("metrics", "events", "evaluations", "samples")
+"""What hangs on a run, beside its own row: each has a ``run_id``."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the history up to date, all or nothing, one process at a time."""
+    if _version(db) == len(_MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again inside: another process may have been faster. A newer lab's history is left as it is.
+        for number, script in list(enumerate(_MIGRATIONS, start=1))[_version(db) :]:
+            for statement in filter(str.strip, script.split(";")):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+    except sqlite3.DatabaseError:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,83 @@
+"""What language a snippet is written in, guessed for highlighting. A guess, and said to be one."""
+
+from __future__ import annotations
+
+import re
+
+# Signs of each language that the page can highlight, worth one point a match (at most three a sign).
+# Counted and not parsed: an answer that is still growing, or cut short, has to get a guess too.
+_SIGNS = {
+    "python": (
+        r"^[ \t]*def \w+\([^{]*$",
+        r"^[ \t]*(?:for|if|elif|while|with|class|try|else|except)\b[^{;]*:\s*$",
+        r"^(?:import [\w.]+(?: as \w+)?|from [\w.]+ import .+)\s*$",
+        r"\bprint\(|\blen\(|\brange\(|\bself\.|\bNone\b|\bTrue\b|\bFalse\b|\blambda\b[^=]*:",
+        r"^[ \t]*return [^;{]*[^;{\s]\s*$",
+        r"\[.+ for \w+ in .+\]",
+    ),
+    "javascript": (
+        r"\bfunction\s*\w*\s*\([^)]*\)\s*\{",
+        r"\b(?:const|let|var)\s+\w+\s*=",
+        r"=>\s*[{(\w]|===|!==",
+        r"\bconsole\.log\(|\bdocument\.|\bwindow\.|\brequire\(|\bmodule\.exports\b",
+    ),
+    "html": (
+        r"<!DOCTYPE html|</?(?:html|head|body)\b",
+        r"</?(?:div|p|h[1-6]|table|tr|td|ul|li|form|input|span|a|title|img)\b[^>]*>",
+    ),
+    "css": (
+        r"^[ \t]*(?!.*\b(?:class|public|struct|else|do|try)\b)[.#]?[\w-]+(?:[ ,>:.#]+[\w-]+)*\s*\{\s*$",
+        r"^[ \t]*[a-z-]+\s*:\s*[^;{}()]+;\s*$",
+        r"^@media\b",
+    ),
+    "sql": (
+        r"\bSELECT\b[\s\S]+\bFROM\b",
+        r"\bINSERT INTO\b|\bUPDATE \w+ SET\b|\bDELETE FROM\b|\bCREATE (?:TABLE|DATABASE|INDEX)\b|\bALTER TABLE\b",
+        r"\b(?:WHERE|GROUP BY|ORDER BY|(?:INNER |LEFT |RIGHT )?JOIN|VARCHAR|PRIMARY KEY)\b",
+    ),
+    "shell": (
+        r"\A#!.*\b(?:ba|z)?sh\b",
+        r"^[ \t]*(?:\$ |sudo |echo |cd |ls\b|grep |mkdir |chmod |curl |git |pip install |npm )",
+        r"^[ \t]*(?:fi|done|esac)\s*$|\bthen\s*$|^[ \t]*do\s*$|\$\{?\w+\}?\b.*\|",
+    ),
+    "cpp": (
+        r"^#include\s*[<\"]",
+        r"\bstd::|\bcout\b|\bcin\b|\busing namespace\b|\bvector<",
+        r"\b(?:int|void|double|char|float|bool)\s+\*?\w+\s*\([^)]*\)\s*\{",
+        r"\bprintf\(\"|\bmain\s*\(",
+        # Java and C# have no highlighting of their own on the page; this is the nearest.
+        r"\b(?:public|private|protected)\s+(?:static|class|void|int|String)\b|\bSystem\.out\.",
+    ),
+    "json": (r"\A\s*[\[{]\s*[\"{][\s\S]*\"\s*:[\s\S]*[\]}]\s*\Z",),
+    "r": (r"\w+\s*<-\s*\S", r"\blibrary\(|\bdata\.frame\(|%>%"),
+    "yaml": (r"\A---\s*$", r"^\w[\w-]*:\s*$\n^\s+(?:- )?\w[\w-]*:"),
+    "dockerfile": (r"\AFROM \S+\s*$", r"^(?:RUN|CMD|COPY|ENTRYPOINT|WORKDIR|EXPOSE) "),
+}
+_COMPILED = {name: tuple(re.compile(sign, re.MULTILINE) for sign in signs) for name, signs in _SIGNS.items()}
+_SQL_BEGINS = ("select", "insert", "update", "delete", "create", "alter")
+READ = 4000
+"""Characters that are looked at: enough to tell, and a megabyte costs no more than a page."""
+
+
+def guess(text: str) -> str | None:
+    """The language of ``text`` as ``gr.Code`` spells it, or None where nothing speaks for one.
+
+    Prose, and languages that cannot be highlighted, give None. An example: ``def f(x):`` is
+    ``python``.
+    """
+    text = _unfenced(text)[:READ]
+    # SQL is written in small letters too; prose begins with a capital.
+    for_sql = text.upper() if text.lstrip().split(" ", 1)[0] in _SQL_BEGINS else text
+    points = {name: _points(signs, for_sql if name == "sql" else text) for name, signs in _COMPILED.items()}
+    best = max(points, key=lambda name: points[name])
+    return best if points[best] else None
+
+
+def _points(signs: tuple[re.Pattern[str], ...], text: str) -> int:
+    return sum(min(3, sum(1 for _ in sign.finditer(text))) for sign in signs)
+
+
+def _unfenced(text: str) -> str:
+    """What stands between a markdown fence and its end, where there is one."""
+    found = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
+    return found[1] if found else text

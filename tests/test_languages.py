@@ -1,0 +1,56 @@
+"""Guesses of a snippet's language, on the kind of answers that instruction datasets hold."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from instruct_tune.languages import guess
+
+SNIPPETS = [
+    ("python", "def add(a, b):\n    return a + b"),
+    ("python", "for i in range(10):\n    print(i)"),
+    ("python", "import numpy as np\nx = np.zeros(3)"),
+    ("python", "squares = [x ** 2 for x in numbers]"),
+    ("python", "def add(a, b"),
+    ("python", "```python\nprint('hi')\n```"),
+    ("javascript", "function add(a, b) {\n  return a + b;\n}"),
+    ("javascript", "const double = x => x * 2;"),
+    ("html", "<!DOCTYPE html>\n<html><body><p>Hi</p></body></html>"),
+    ("css", "body {\n  color: red;\n  margin: 0;\n}"),
+    ("sql", "SELECT name FROM users WHERE age > 3;"),
+    ("sql", "select name from users where age > 3"),
+    ("shell", "#!/bin/bash\nfor f in *; do\n  echo $f\ndone"),
+    ("cpp", '#include <iostream>\nint main() {\n  std::cout << "hi";\n}'),
+    ("json", '{"name": "Ada", "age": 36}'),
+    ("r", "x <- c(1, 2, 3)\nlibrary(ggplot2)"),
+    (None, ""),
+    (None, "The capital of France is Paris."),
+    (None, "Select a book from the shelf, then read it to me: which one is it?"),
+    (None, "1. Wash the apples.\n2. Cut them."),
+    (None, "for all x"),
+]
+
+
+@pytest.mark.parametrize(("language", "text"), SNIPPETS)
+def test_a_snippet_is_recognised(language, text):
+    assert guess(text) == language
+
+
+@pytest.mark.slow
+def test_the_page_can_highlight_every_language_that_is_guessed():
+    import gradio as gr
+
+    from instruct_tune.languages import _SIGNS
+
+    assert set(_SIGNS) <= set(gr.Code.languages)
+
+
+@pytest.mark.parametrize(
+    "filler", [" ", "a", "{", "\n", "(", "<a ", "def f(", "SELECT ", "[x for ", "a: ", '"a"', "- a:\n"]
+)
+def test_a_megabyte_costs_no_more_than_a_page(filler):
+    began = time.perf_counter()
+    guess(filler * (1_000_000 // len(filler)))
+    assert time.perf_counter() - began < 2

@@ -11,6 +11,7 @@ from typing import Any
 
 from . import adapter
 from .batching import Packing
+from .checkpoints import checkpoints, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from .engine import Engine
 from .errors import LabError, Stopped
@@ -19,7 +20,7 @@ from .prompt import template_from
 from .settings import RunConfig
 from .store import Run, RunStore
 from .tokenization import TokenizedExample, tokenize_rows
-from .training import TrainingData, TrainingResult, checkpoints, train
+from .training import TrainingData, TrainingResult, train
 from .workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class Runner:
         found = checkpoints(self.folder) if resume else []
         checkpoint = found[-1] if found else None
         if resume:
-            step = int(checkpoint.name.partition("-")[2]) if checkpoint else 0
+            step = step_of(checkpoint) if checkpoint else 0
             self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
             self.say(f"Resuming from step {step}.")
         return checkpoint
@@ -162,12 +163,21 @@ class Runner:
     def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
         self.phase("saving")
         adapter.save(loaded, self.run.id, self.folder / "adapter")
-        if result.stopped:
-            self._end("stopped", f"Stopped at step {result.steps} of {result.total_steps}; the adapter is kept.")
-        else:
-            self._end("finished", f"Finished {result.steps} steps.")
+        self.store.update(self.run.id, facts={"kept_step": result.kept_step or result.steps})
+        self._end("stopped" if result.stopped else "finished", end_message(result))
 
     def _end(self, status: str, message: str, error_kind: str | None = None) -> None:
         self.say(message)
         fields: dict[str, Any] = {"status": status, "message": message, "error_kind": error_kind}
         self.store.update(self.run.id, phase=None, ended=time.time(), **fields)
+
+
+def end_message(result: TrainingResult) -> str:
+    """How the run ended and whose adapter was kept, in a sentence."""
+    at_step = f"step {result.steps} of {result.total_steps}"
+    best = None if result.kept_step in (None, result.steps) else f"the adapter of step {result.kept_step}, the best,"
+    if result.stopped:
+        return f"Stopped at {at_step}; {best or 'the adapter'} is kept."
+    if result.early:
+        return f"Finished early at {at_step}, since the held-out loss fell no more; {best or 'the adapter'} is kept."
+    return f"Finished {result.steps} steps" + (f"; {best} is kept." if best else ".")

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checkpoints import best_evaluation, checkpoints, step_of
 from .engine import Engine
 from .errors import BusyError, DataError
 from .store import DataLock, Run, RunStore, default_data_dir
@@ -150,6 +151,7 @@ class Runs(Views):
             **self._told(run),
             "config": run.config,
             "facts": run.facts,
+            "checkpoints": self._checkpoints(run, self.store.metrics(run_id)),
             "metrics": self.store.metrics(run_id),
             "events": self.store.events(run_id),
             "evaluations": self.store.evaluations(run_id),
@@ -183,7 +185,22 @@ class Runs(Views):
             "total_steps": run.total_steps,
             "metrics": last,
             "eta_seconds": _seconds_left(run, metrics),
+            "checkpoints": self._checkpoints(run, metrics),
             "message": run.message,
+        }
+
+    def _checkpoints(self, run: Run, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and whose adapter was kept (a step).
+
+        ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
+        """
+        losses = {metric["step"]: metric["eval_loss"] for metric in metrics if metric["kind"] == "eval"}
+        steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
+        best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
+        return {
+            "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
+            "best": {"step": best[0], "eval_loss": best[1]} if best else None,
+            "kept": run.facts.get("kept_step"),
         }
 
     def run_metrics(self, run_id: str, after: int = 0) -> list[dict[str, Any]]:

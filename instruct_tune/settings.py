@@ -81,6 +81,8 @@ class TrainSettings:
     save_steps: int | None = None
     save_minutes: float | None = 2
     save_total_limit: int | None = 3
+    early_stopping_patience: int | None = None
+    load_best_model_at_end: bool = False
     seed: int = 42
 
 
@@ -238,6 +240,7 @@ _RULES: dict[str, Rule] = {
     "train.save_steps": _between(1, 10_000_000),
     "train.save_minutes": _between(0.01, 1440),
     "train.save_total_limit": _between(1, 1000),
+    "train.early_stopping_patience": _between(1, 1000),
     "train.seed": _between(0, 2**32 - 1),
     "generation.max_new_tokens": _between(1, 4096),
     "generation.max_length": _between(2, 131_072),
@@ -264,6 +267,13 @@ def _problems(config: RunConfig) -> list[str]:
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
             problems.append(f"train.{steps} must be given where train.{strategy} is steps")
+    wanting = {
+        "early_stopping_patience": config.train.early_stopping_patience is not None,
+        "load_best_model_at_end": config.train.load_best_model_at_end,
+    }
+    for name, wanted in wanting.items():
+        if wanted and config.train.eval_strategy == "no":
+            problems.append(f"train.{name} needs evaluations: set train.eval_strategy to epoch or steps")
     if config.train.bf16 is True and config.train.fp16 is True:
         problems.append("train.bf16 and train.fp16 cannot both be true")
     if config.generation.max_new_tokens is None and config.generation.max_length is None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import random
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,14 @@ from trl import SFTConfig, SFTTrainer
 
 from . import adapter
 from .batching import TOKENS_PER_PASS, EpochSampler, Pack, pack_rows, supervised_count, supervised_loss
+from .checkpoints import (
+    Evaluation,
+    at_step,
+    best_evaluation,
+    evaluations_since_best,
+    prune_checkpoints,
+    replace_folder,
+)
 from .errors import DivergedError, MemoryLimitError, Stopped
 from .model import LoadedModel
 from .settings import TrainSettings
@@ -61,11 +68,17 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended. ``stopped`` tells that a person stopped it before its last step."""
+    """How a run ended.
+
+    ``stopped`` tells that a person stopped it before its last step, ``early`` that its patience was
+    over. ``kept_step`` is the step whose adapter was kept where the best was asked for; None: the last.
+    """
 
     steps: int
     total_steps: int
     stopped: bool
+    early: bool = False
+    kept_step: int | None = None
 
 
 def train(
@@ -98,7 +111,11 @@ def train(
         steps, total = trainer.state.global_step, trainer.state.max_steps
     if steps == total and adapter.is_zero(loaded, name):
         raise DivergedError("The adapter is still zero after training: raise train.learning_rate.")
-    return TrainingResult(steps, total, stopped=steps < total)
+    best = trainer.best_step()
+    if best is not None:
+        adapter.restore(loaded, name, at_step(folder, best))
+    early = steps < total and trainer.out_of_patience()
+    return TrainingResult(steps, total, stopped=steps < total and not early, early=early, kept_step=best)
 
 
 @contextmanager
@@ -203,6 +220,7 @@ class _Trainer(SFTTrainer):
         self.step_tokens = 0
         self.step_supervised = 0
         self.probe_steps: set[int] = set()
+        self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
         args = sft_config(settings, folder, loaded.device)
@@ -262,10 +280,39 @@ class _Trainer(SFTTrainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Token-weighted loss of the evaluation rows (the trainer's own is a mean of batch means)."""
         loss = self.held_out_loss(self.data.evaluation)
-        self.watcher.metric("eval", self.state.global_step, self.state.epoch or 0.0, {"eval_loss": loss})
+        step = self.state.global_step
+        self.watcher.metric("eval", step, self.state.epoch or 0.0, {"eval_loss": loss})
+        self.evaluations.append((step, loss))
+        self.state.log_history.append({"eval_loss": loss, "step": step})
         # Or the end of an epoch would find the same step's evaluation still asked for.
         self.control.should_evaluate = False
+        # The trainer saves after it has evaluated, so that the best is always there to go back to.
+        if step == self.best_step():
+            self.control.should_save = True
         return {"eval_loss": loss}
+
+    def best_step(self) -> int | None:
+        """The step to keep where the best is to be kept: that of the lowest held-out loss so far."""
+        best = best_evaluation(self.evaluations) if self.settings.load_best_model_at_end else None
+        return best[0] if best else None
+
+    def out_of_patience(self) -> bool:
+        """Whether the held-out loss has not fallen for as many evaluations as the settings wait."""
+        patience = self.settings.early_stopping_patience
+        return patience is not None and evaluations_since_best(self.evaluations) >= patience
+
+    def catch_up(self) -> None:
+        """After a resume: what was measured before, and what a stop cut off at the step that is gone on from."""
+        state, args = self.state, self.args
+        # Every checkpoint holds the trainer's state, this history in it.
+        self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+        done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
+        if state.global_step in self.probe_steps and "probe_loss" not in done:
+            self.probe()
+        by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
+        by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
+        if (by_steps or by_epoch) and "eval_loss" not in done:
+            self.evaluate()
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token over ``rows``, dropout off."""
@@ -324,6 +371,7 @@ class _Trainer(SFTTrainer):
         """Held-out loss of the probe rows, now."""
         loss = self.held_out_loss(self.data.probe)
         self.watcher.metric("probe", self.state.global_step, self.state.epoch or 0.0, {"probe_loss": loss})
+        self.state.log_history.append({"probe_loss": loss, "step": self.state.global_step})
 
     def begin_step(self) -> None:
         """Start the step's own accounting; what was served between steps does not count."""
@@ -367,8 +415,8 @@ class _Trainer(SFTTrainer):
         finally:
             self.args.output_dir = str(final)
         written = partial / f"checkpoint-{self.state.global_step}"
-        _replace_folder(written, final / written.name)
-        prune_checkpoints(final, self.settings.save_total_limit)
+        replace_folder(written, final / written.name)
+        prune_checkpoints(final, self.settings.save_total_limit, spare=self.best_step())
         self.saved_step = self.state.global_step
         self.watcher.phase("training")
 
@@ -385,25 +433,6 @@ def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:
     return datasets.Dataset.from_dict({"input_ids": [row.input_ids for row in rows]})
 
 
-def _replace_folder(written: Path, final: Path) -> None:
-    """Rename over a folder of the same step, left by the run before a resume."""
-    if final.exists():
-        shutil.rmtree(final)
-    written.rename(final)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in a run's folder, oldest step first."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
-
-
-def prune_checkpoints(folder: Path, keep: int | None) -> None:
-    """Delete the oldest checkpoints beyond ``keep``; None keeps all."""
-    for old in checkpoints(folder)[: -keep if keep else 0]:
-        shutil.rmtree(old)
-
-
 class _Pace(TrainerCallback):
     """The run's rhythm: breathing, saving by the clock, stopping."""
 
@@ -417,7 +446,9 @@ class _Pace(TrainerCallback):
         trainer.watcher.progress(state.global_step, state.max_steps)
         if trainer.data.probe:
             trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
-        if state.global_step == 0 and trainer.probe_steps:
+        if state.global_step:
+            trainer.catch_up()
+        elif trainer.probe_steps:
             trainer.probe()
 
     def on_step_begin(self, args, state, control, **kwargs):
@@ -446,7 +477,7 @@ class _Pace(TrainerCallback):
         self.saved_at = time.monotonic()
 
     def _leave_if_stopping(self) -> None:
-        if self.trainer.watcher.stopping():
+        if self.trainer.watcher.stopping() or self.trainer.out_of_patience():
             raise Stopped
 
 

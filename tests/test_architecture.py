@@ -14,7 +14,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "settings", "catalog", "hub",
     "table", "sources", "dataset", "prompt", "tokenization", "batching",
-    "languages", "tiny", "weights", "model", "adapter",
+    "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "generation", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "export", "workbench", "runner",
     "views", "runs", "lab", "ui", "__main__", "app",

@@ -16,13 +16,14 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 
 from instruct_tune import runner as runner_module
+from instruct_tune import training
+from instruct_tune.checkpoints import checkpoints
 from instruct_tune.dataset import examples
 from instruct_tune.errors import BusyError, DataError, HubError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.lab import Lab
 from instruct_tune.runner import Runner
 from instruct_tune.settings import DataSettings, RunConfig
 from instruct_tune.store import RunStore
-from instruct_tune.training import checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -153,6 +154,44 @@ def test_the_status_has_the_last_of_each_metric(kept):
     assert (told["status"], told["phase"], told["step"], told["total_steps"]) == ("finished", None, 12, 12)
     assert told["eta_seconds"] is None
     assert {kind: metric["step"] for kind, metric in told["metrics"].items()} == {"train": 12, "probe": 12, "eval": 12}
+
+
+def test_the_status_has_the_last_and_the_best_checkpoint(kept):
+    lab, run_id = kept
+    told = lab.run_status(run_id)["checkpoints"]
+    losses = {metric["step"]: metric["eval_loss"] for metric in lab.run_metrics(run_id) if metric["kind"] == "eval"}
+    best = min(losses, key=losses.get)
+    assert told == {
+        "last": {"step": 12, "eval_loss": losses[12]},
+        "best": {"step": best, "eval_loss": losses[best]},
+        "kept": 12,
+    }
+    assert lab.show_run(run_id)["checkpoints"] == told
+
+
+def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
+    """Its held-out loss rises after the first epoch, and again: two evaluations of patience."""
+    told = iter([1.0, 2.0, 2.5])
+    monkeypatch.setattr(training._Trainer, "held_out_loss", lambda self, rows: next(told))
+    settings = {"num_train_epochs": 9, "probes": 0, "early_stopping_patience": 2, "load_best_model_at_end": True}
+    run_id = lab.start_run(smoke(train=settings))
+    run = lab.wait(run_id, PATIENCE)
+    assert run.status == "finished"
+    assert run.message == (
+        "Finished early at step 12 of 36, since the held-out loss fell no more; "
+        "the adapter of step 4, the best, is kept."
+    )
+    assert lab.run_status(run_id)["checkpoints"] == {
+        "last": {"step": 12, "eval_loss": 2.5},
+        "best": {"step": 4, "eval_loss": 1.0},
+        "kept": 4,
+    }
+    folder = lab.store.folder(run_id)
+    weights = [
+        (folder / name / "adapter_model.safetensors").read_bytes()
+        for name in ("adapter", "checkpoint-4", "checkpoint-12")
+    ]
+    assert weights[0] == weights[1] != weights[2]
 
 
 def test_while_it_runs_the_status_says_where_it_is(lab, pace):

@@ -84,6 +84,8 @@ def test_quick_is_the_public_block():
     assert {name: quick[name] for name in said} == said
     # What the block leaves out does nothing until it is set.
     assert {name: value for name, value in quick.items() if name not in said} == {
+        "train.early_stopping_patience": None,
+        "train.load_best_model_at_end": False,
         "generation.max_length": None,
         "generation.early_stopping": False,
         "generation.temperature": 1.0,
@@ -218,6 +220,7 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.save_steps": ([1, 10_000_000, None], [0, 10_000_001], "must be between 1 and 10,000,000"),
     "train.save_minutes": ([0.01, 1440, None], [0, 0.009, 1440.5], "must be between 0.01 and 1,440"),
     "train.save_total_limit": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
+    "train.early_stopping_patience": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.seed": SEEDS,
     "generation.max_new_tokens": ([1, 4096], [0, 4097], "must be between 1 and 4,096"),
     "generation.max_length": ([2, 131_072, None], [1, 131_073], "must be between 2 and 131,072"),
@@ -274,6 +277,14 @@ def test_faulty_filters(filters, problem):
     [
         ({"train": {"eval_strategy": "steps"}}, "train.eval_steps must be given where train.eval_strategy is steps"),
         ({"train": {"save_strategy": "steps"}}, "train.save_steps must be given where train.save_strategy is steps"),
+        (
+            {"train": {"early_stopping_patience": 2, "eval_strategy": "no"}},
+            "train.early_stopping_patience needs evaluations: set train.eval_strategy to epoch or steps",
+        ),
+        (
+            {"train": {"load_best_model_at_end": True, "eval_strategy": "no"}},
+            "train.load_best_model_at_end needs evaluations: set train.eval_strategy to epoch or steps",
+        ),
         ({"train": {"bf16": True, "fp16": True}}, "train.bf16 and train.fp16 cannot both be true"),
         ({"generation": {"max_new_tokens": None}}, "generation needs max_new_tokens or max_length"),
         (
@@ -289,6 +300,7 @@ def test_settings_that_contradict_each_other(given, problem):
 @pytest.mark.parametrize(
     "given",
     [
+        {"train": {"early_stopping_patience": 2, "load_best_model_at_end": True, "save_strategy": "no"}},
         {"train": {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}},
         {"train": {"bf16": True, "fp16": "auto"}},
         {"train": {"bf16": False, "fp16": True}},

@@ -41,11 +41,12 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from instruct_tune import adapter, training
 from instruct_tune.batching import EpochSampler, Packing
+from instruct_tune.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
 from instruct_tune.errors import DivergedError, MemoryLimitError
 from instruct_tune.generation import Request, generate
 from instruct_tune.model import load_model
 from instruct_tune.settings import DEFAULT_MODEL, GenerationSettings, TrainSettings
-from instruct_tune.training import TrainingData, TrainingResult, checkpoints, probe_steps, prune_checkpoints
+from instruct_tune.training import TrainingData, TrainingResult, probe_steps
 
 TESTS = Path(__file__).parent
 FOUR_ROWS_A_STEP = [(4, 1), (2, 2), (1, 4)]
@@ -265,8 +266,7 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
     assert result == TrainingResult(6, 6, stopped=False)
     assert list(second.losses) == list(range(step + 1, 7))
     assert first.losses | second.losses == unstopped.losses
-    evaluations = second.of("eval_loss", "eval")
-    assert evaluations == {step: loss for step, loss in unstopped.evaluations.items() if step in evaluations}
+    assert first.of("eval_loss", "eval") | second.of("eval_loss", "eval") == unstopped.evaluations
     assert same_tensors(adapter_weights(loaded), unstopped.adapter)
 
 
@@ -850,6 +850,115 @@ def test_saving_by_the_clock(tmp_path, monkeypatch):
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
     go(tiny_with(), tmp_path / "never", replace(settings, save_minutes=None), Recorder(between=tick))
     assert checkpoints(tmp_path / "never") == []
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [9, 100]), (2, [9, 20, 100]), (3, [9, 20, 100])])
+def test_the_best_checkpoint_is_never_pruned(tmp_path, keep, left):
+    make_checkpoints(tmp_path, 8, 9, 20, 100)
+    prune_checkpoints(tmp_path, keep, spare=9)
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
+
+
+# Keeping the best, and stopping early
+
+BEST = replace(
+    SIX_STEPS, probes=0, eval_strategy="steps", eval_steps=1, save_strategy="no", save_total_limit=1,
+    load_best_model_at_end=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """Held-out losses as they are written here, by step: a toy model does not overfit when one wants it to."""
+
+    def script(losses: dict[int, float]) -> None:
+        monkeypatch.setattr(training._Trainer, "held_out_loss", lambda self, rows: losses[self.state.global_step])
+
+    return script
+
+
+def test_best_evaluation_and_patience():
+    assert best_evaluation([]) is None
+    assert evaluations_since_best([]) == 0
+    told = [(2, 1.5), (4, 1.0), (6, 1.0), (8, 1.2)]
+    assert best_evaluation(told) == (4, 1.0)
+    assert [evaluations_since_best(told[:count]) for count in (1, 2, 3, 4)] == [0, 0, 1, 2]
+
+
+def test_the_best_steps_adapter_is_kept(tmp_path, scripted):
+    """Not saved by any strategy, and beyond the limit of one: it is there for being the best."""
+    scripted({1: 3.0, 2: 1.0, 3: 2.0, 4: 1.0, 5: 1.5, 6: 1.2})
+    loaded = tiny_with()
+    after_two = {}
+    remember = Recorder(between=lambda step: after_two.update(adapter_weights(loaded)) if step == 2 else None)
+    watcher, result = go(loaded, tmp_path, BEST, remember)
+    assert result == TrainingResult(6, 6, stopped=False, kept_step=2)
+    assert list(watcher.losses) == [1, 2, 3, 4, 5, 6]
+    assert same_tensors(adapter_weights(loaded), after_two)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+
+
+def test_keeping_the_best_disturbs_no_step(tmp_path, undisturbed):
+    watcher, result = go(tiny_with(), tmp_path, replace(SIX_STEPS, load_best_model_at_end=True))
+    assert watcher.losses == undisturbed.losses
+    losses = watcher.of("eval_loss", "eval")
+    assert result.kept_step == min(losses, key=losses.get)
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "last"),
+    [
+        ([3.0, 1.0, 2.0, 0.9, 1.5, 1.2], 1, 3),
+        ([3.0, 1.0, 2.0, 0.9, 1.5, 1.2], 2, 6),
+        ([3.0, 1.0, 2.0, 0.9, 1.5, 1.2], None, 6),
+        ([1.0] * 6, 2, 3),
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], 1, 6),
+    ],
+)
+def test_patience_counts_evaluations_without_a_new_best(tmp_path, scripted, losses, patience, last):
+    scripted(dict(enumerate(losses, 1)))
+    settings = replace(BEST, early_stopping_patience=patience, load_best_model_at_end=False)
+    watcher, result = go(tiny_with(), tmp_path, settings)
+    assert result == TrainingResult(last, 6, stopped=False, early=last < 6)
+    assert list(watcher.losses) == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize(("step", "at"), [(1, "breathe"), (2, "progress"), (3, "breathe"), (4, "breathe")])
+def test_the_best_and_patience_survive_a_resume(tmp_path, scripted, step, at):
+    """Wherever it was stopped: the same steps, the same end, the same adapter as in one go."""
+    scripted({1: 3.0, 2: 1.0, 3: 2.0, 4: 1.9, 5: 1.8, 6: 0.5})
+    settings = replace(BEST, early_stopping_patience=3)
+    whole = tiny_with()
+    uninterrupted, result = go(whole, tmp_path / "whole", settings)
+    assert result == TrainingResult(5, 6, stopped=False, early=True, kept_step=2)
+    loaded = tiny_with()
+    first, _ = go(loaded, tmp_path / "parts", settings, Recorder(stop_after=step, at=at))
+    second, result = go(again(loaded), tmp_path / "parts", settings, resume_from=checkpoints(tmp_path / "parts")[-1])
+    assert result == TrainingResult(5, 6, stopped=False, early=True, kept_step=2)
+    assert first.losses | second.losses == uninterrupted.losses
+    assert same_tensors(adapter_weights(loaded), adapter_weights(whole))
+
+
+def test_patience_that_was_over_before_a_resume_is_over_after_it(tmp_path, scripted):
+    scripted({1: 1.0, 2: 2.0, 3: 2.0})
+    settings = replace(BEST, early_stopping_patience=1)
+    loaded = tiny_with()
+    go(loaded, tmp_path, settings)
+    watcher, result = go(again(loaded), tmp_path, settings, resume_from=checkpoints(tmp_path)[-1])
+    assert watcher.losses == {}
+    assert result == TrainingResult(2, 6, stopped=False, early=True, kept_step=1)
+
+
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_what_a_stop_cut_off_is_measured_after_the_resume(tmp_path, strategy):
+    settings = replace(SIX_STEPS, probes=2, eval_strategy=strategy, eval_steps=3)
+    whole, _ = go(tiny_with(), tmp_path / "whole", settings)
+    loaded = tiny_with()
+    first, _ = go(loaded, tmp_path / "parts", settings, Recorder(stop_after=3, at="evaluating"))
+    assert (list(first.metrics["probe"]), list(first.metrics["eval"])) == ([0], [])
+    second, _ = go(again(loaded), tmp_path / "parts", settings, resume_from=checkpoints(tmp_path / "parts")[-1])
+    for kind, name in (("probe", "probe_loss"), ("eval", "eval_loss")):
+        assert first.of(name, kind) | second.of(name, kind) == whole.of(name, kind)
 
 
 # What is borrowed is given back

@@ -113,6 +113,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "train.bf16": lambda value: {"auto": "auto", "on": True, "off": False}.get(value, value),
     "train.save_minutes": _optional,
     "train.save_total_limit": _optional,
+    "train.early_stopping_patience": _optional,
 }
 _SHOW: dict[str, Callable[[Any], Any]] = {
     "lora.target_modules": lambda value: value if isinstance(value, str) else ", ".join(value),

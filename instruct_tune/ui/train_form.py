@@ -122,6 +122,19 @@ def folds(form: Form) -> None:
             number("train.save_steps", None, "Checkpoint steps", "Where the choice is steps")
             number("train.save_minutes", train.save_minutes, "Minutes", "A checkpoint at least this often", whole=False)
             number("train.save_total_limit", train.save_total_limit, "Keep", "Checkpoints kept; empty: all")
+        with gr.Row():
+            number(
+                "train.early_stopping_patience",
+                None,
+                "Patience",
+                "Stop after so many evaluations in a row without a lower loss; empty: never",
+            )
+            form.add(
+                "train.load_best_model_at_end",
+                gr.Checkbox(
+                    False, label="Keep the best", info="The adapter with the lowest evaluation loss, not the last one"
+                ),
+            )
     with gr.Accordion("Answers (decoding)", open=False), gr.Row():
         number("generation.max_new_tokens", generation.max_new_tokens, "Longest answer", "In tokens")
         number(

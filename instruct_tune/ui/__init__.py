@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,21 @@ import gradio as gr
 
 from ..lab import Lab
 from ..store import LIVE
-from . import api, compare_tab, data_tab, evaluate_tab, format_tab, runs_tab, train_panel, train_tab, view
+from . import (
+    api,
+    browser_panel,
+    compare_tab,
+    data_tab,
+    evaluate_tab,
+    format_tab,
+    runs_tab,
+    train_panel,
+    train_tab,
+    view,
+)
 from .charts import PLOTLY_JS
 from .form import Form
+from .memory import RESTORED, Memory, restored
 
 POLL_SECONDS = 1.0
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
@@ -42,6 +55,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
     gr.set_static_paths([PLOTLY_JS])
     form = Form()
     with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False) as page:
+        memory = Memory(lab.data_dir)
         gr.Markdown("# Instruction-Tuning Lab")
         strip = gr.Markdown("", elem_id="strip")
         following = {}
@@ -62,8 +76,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 runs = runs_tab.build(lab, form, train.shown_run, tabs)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
+        browser_panel.build(form, memory)
         form.complete()
-        _follow(lab, page, form, strip, train, evaluation, runs, (compare_run, evaluate_run))
+        _follow(lab, page, form, memory, strip, train, evaluation, runs, (compare_run, evaluate_run))
         api.expose(lab)
     return page
 
@@ -76,6 +91,7 @@ def _follow(
     lab: Lab,
     page: gr.Blocks,
     form: Form,
+    memory: Memory,
     strip: gr.Markdown,
     train: train_panel.TrainPanel,
     evaluation: evaluate_tab.EvaluatePanel,
@@ -129,7 +145,13 @@ def _follow(
             told += feed(*itertools.islice(given, len(inputs)))
         return told
 
-    page.load(begin, None, train.shown_run, **quiet)
+    def arrive(token: Any, kept: Any) -> dict[Any, Any]:
+        """Somebody opens the page: their secret (made at their first visit), their form, the run to follow."""
+        known = token if isinstance(token, str) and token else secrets.token_urlsafe(24)
+        return {memory.token: known, train.shown_run: begin(), **restored(form, kept)}
+
+    arrival = page.load(arrive, [memory.token, memory.form], [memory.token, train.shown_run, *form.controls], **quiet)
+    arrival.then(None, None, None, js=RESTORED, api_visibility="private")
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
     timer.tick(tick, every_input, every_output, **quiet)

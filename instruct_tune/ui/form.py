@@ -46,6 +46,11 @@ class Form:
         return self._controls[name]
 
     @property
+    def named(self) -> dict[str, gr.components.Component]:
+        """All controls by the name of their setting."""
+        return dict(self._controls)
+
+    @property
     def controls(self) -> set[gr.components.Component]:
         """All controls, as the ``inputs`` of an event."""
         return set(self._controls.values())

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import adapter
+from . import adapter, fixed_prompt
 from .batching import Packing
 from .checkpoints import checkpoints, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
@@ -35,11 +35,19 @@ class Runner:
         self.config = RunConfig.from_dict(run.config)
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
+        self.loaded: LoadedModel | None = None
+        self.fixed: fixed_prompt.FixedPrompt | None = None
+        self.parts: tuple[int, int] | None = None
+        """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
 
     # training.Watcher
 
     def phase(self, name: str) -> None:
+        self.parts = None
         self.store.update(self.run.id, phase=name)
+
+    def part(self, done: int, total: int) -> None:
+        self.parts = (done, total)
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
         self.store.add_metric(self.run.id, kind, step, epoch, values)
@@ -52,6 +60,15 @@ class Runner:
 
     def progress(self, step: int, total_steps: int) -> None:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
+
+    def probed(self, step: int) -> None:
+        if self.loaded is None or self.fixed is None:
+            return
+        self.phase("evaluating")
+        most = self.config.train.sample_tokens
+        answer = fixed_prompt.answer(self.loaded, self.run.id, self.fixed, most, self.stopping)
+        self.store.add_sample(self.run.id, step, answer.text, answer.ended)
+        self.phase("training")
 
     def breathe(self) -> None:
         self.engine.breathe()
@@ -88,6 +105,7 @@ class Runner:
         self.phase("tokenising")
         data = self._tokenise(loaded, splits)
         self._record_facts(loaded, splits, data)
+        self._choose_fixed_prompt(loaded, splits)
         self._leave_if_stopping()
         checkpoint = self._attach(loaded, resume)
         self.bench.training = self.run.id
@@ -145,6 +163,18 @@ class Runner:
         self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
         if loaded.packing is Packing.PADDED:
             self.say("This architecture cannot be packed exactly, so batches are padded.")
+
+    def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits) -> None:
+        """The first probe row, or the first evaluation row where there is none, is answered at every probe."""
+        train, wanted = self.config.train, self.config.evaluation_rows
+        if not train.sample_tokens or not train.probes:
+            return
+        probe = take_probe_rows(splits.test, wanted, train.probe_rows)
+        rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, wanted))
+        self.loaded = loaded
+        self.fixed = fixed_prompt.choose(loaded, template_from(self.config.template), rows)
+        if self.fixed:
+            self.store.update(self.run.id, facts={"fixed_prompt": self.fixed.to_dict()})
 
     def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
         """A fresh adapter on the model; where a checkpoint is resumed from, the trainer fills it."""

@@ -153,6 +153,7 @@ class Runs(Views):
             "facts": run.facts,
             "checkpoints": self._checkpoints(run, self.store.metrics(run_id)),
             "metrics": self.store.metrics(run_id),
+            "samples": self.store.samples(run_id),
             "events": self.store.events(run_id),
             "evaluations": self.store.evaluations(run_id),
         }

@@ -75,6 +75,7 @@ class TrainSettings:
     logging_steps: int = 1
     probe_rows: int = 16
     probes: int = 6
+    sample_tokens: int = 40
     eval_strategy: str = "epoch"
     eval_steps: int | None = None
     save_strategy: str = "epoch"
@@ -159,7 +160,7 @@ PRESETS["lesson"] = RunConfig(
 PRESETS["smoke"] = RunConfig(
     model="tiny-random",
     data=DataSettings(limit=16),
-    train=TrainSettings(per_device_train_batch_size=4, probe_rows=4, probes=2, learning_rate=1e-2),
+    train=TrainSettings(per_device_train_batch_size=4, probe_rows=4, probes=2, sample_tokens=8, learning_rate=1e-2),
     generation=GenerationSettings(max_new_tokens=8),
     evaluation_rows=4,
 )
@@ -234,6 +235,7 @@ _RULES: dict[str, Rule] = {
     "train.logging_steps": _between(1, 100_000),
     "train.probe_rows": _between(0, 1000),
     "train.probes": _between(0, 1000),
+    "train.sample_tokens": _between(0, 1000),
     "train.eval_strategy": _one_of("no", "epoch", "steps"),
     "train.eval_steps": _between(1, 10_000_000),
     "train.save_strategy": _one_of("no", "epoch", "steps"),

@@ -50,6 +50,15 @@ class Watcher(Protocol):
     def progress(self, step: int, total_steps: int) -> None:
         """``step`` optimizer steps of ``total_steps`` are done."""
 
+    def part(self, done: int, total: int) -> None:
+        """How far a phase within a step is: passes of an evaluation."""
+
+    def probed(self, step: int) -> None:
+        """The held-out loss after ``step`` steps is known: the moment for other looks at the model, too.
+
+        The adapter is the model's active one; whoever uses it leaves mode and random numbers as they were.
+        """
+
     def breathe(self) -> None:
         """Between two steps: do what is waiting."""
 
@@ -307,7 +316,7 @@ class _Trainer(SFTTrainer):
         # Every checkpoint holds the trainer's state, this history in it.
         self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
         done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
-        if state.global_step in self.probe_steps and "probe_loss" not in done:
+        if state.global_step in self.probe_steps and "probed" not in done:
             self.probe()
         by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
         by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
@@ -322,7 +331,8 @@ class _Trainer(SFTTrainer):
         self.model.eval()
         try:
             with torch.no_grad(), self.compute_loss_context_manager():
-                for pack in packs:
+                for done, pack in enumerate(packs):
+                    self.watcher.part(done, len(packs))
                     if self.watcher.stopping():
                         raise Stopped
                     total += supervised_loss(self.model, self._prepare_inputs(dict(pack))).item()
@@ -368,10 +378,13 @@ class _Trainer(SFTTrainer):
             self.probe()
 
     def probe(self) -> None:
-        """Held-out loss of the probe rows, now."""
-        loss = self.held_out_loss(self.data.probe)
-        self.watcher.metric("probe", self.state.global_step, self.state.epoch or 0.0, {"probe_loss": loss})
-        self.state.log_history.append({"probe_loss": loss, "step": self.state.global_step})
+        """Held-out loss of the probe rows, if there are any, and whatever else the watcher looks at, now."""
+        step = self.state.global_step
+        if self.data.probe:
+            loss = self.held_out_loss(self.data.probe)
+            self.watcher.metric("probe", step, self.state.epoch or 0.0, {"probe_loss": loss})
+        self.watcher.probed(step)
+        self.state.log_history.append({"probed": True, "step": step})
 
     def begin_step(self) -> None:
         """Start the step's own accounting; what was served between steps does not count."""
@@ -444,8 +457,7 @@ class _Pace(TrainerCallback):
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
-        if trainer.data.probe:
-            trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
+        trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         if state.global_step:
             trainer.catch_up()
         elif trainer.probe_steps:

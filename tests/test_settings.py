@@ -84,6 +84,8 @@ def test_quick_is_the_public_block():
     assert {name: quick[name] for name in said} == said
     # What the block leaves out does nothing until it is set.
     assert {name: value for name, value in quick.items() if name not in said} == {
+        # A look at the model beside the training; it changes no number.
+        "train.sample_tokens": 40,
         "train.early_stopping_patience": None,
         "train.load_best_model_at_end": False,
         "generation.max_length": None,
@@ -220,6 +222,7 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.save_steps": ([1, 10_000_000, None], [0, 10_000_001], "must be between 1 and 10,000,000"),
     "train.save_minutes": ([0.01, 1440, None], [0, 0.009, 1440.5], "must be between 0.01 and 1,440"),
     "train.save_total_limit": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
+    "train.sample_tokens": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
     "train.early_stopping_patience": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.seed": SEEDS,
     "generation.max_new_tokens": ([1, 4096], [0, 4097], "must be between 1 and 4,096"),

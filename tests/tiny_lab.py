@@ -154,6 +154,12 @@ class Recorder:
         self.steps.append((step, total_steps))
         self._now("progress")
 
+    def part(self, done: int, total: int) -> None:
+        assert 0 <= done < total
+
+    def probed(self, step: int) -> None:
+        assert step == self.step
+
     def breathe(self) -> None:
         self._now("breathe")
         self.between(self.step)

@@ -1,0 +1,189 @@
+"""The row that is answered while a run trains: chosen once, answered at every probe, and the run does not notice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
+from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
+
+from instruct_tune import adapter, fixed_prompt, training
+from instruct_tune.dataset import Example
+from instruct_tune.errors import Stopped
+from instruct_tune.generation import Request, generate
+from instruct_tune.prompt import LESSON
+from instruct_tune.runner import Runner
+from instruct_tune.settings import GenerationSettings, LoraSettings
+from instruct_tune.tokenization import encode_prompts
+
+ROW = Example("Say something", "", "Something.")
+DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with imports_frozen():
+        yield cache_for(tmp_path_factory)
+
+
+@pytest.fixture
+def lab(tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache))
+    with opened(tmp_path / "data") as lab:
+        yield lab
+
+
+def loud_with_adapter():
+    loaded = loud()
+    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    return loaded
+
+
+class Sampler(Recorder):
+    """Answers the row at every probe, as the lab's own watcher does."""
+
+    def __init__(self, loaded, **options):
+        super().__init__(**options)
+        self.loaded, self.fixed = loaded, fixed_prompt.choose(loaded, LESSON, [ROW])
+        self.answers = {}
+
+    def probed(self, step):
+        before = torch.get_rng_state()
+        trains = [p.requires_grad for p in self.loaded.model.parameters()]
+        training = self.loaded.model.training
+        self.answers[step] = fixed_prompt.answer(self.loaded, RUN, self.fixed, 12, self.stopping)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert [p.requires_grad for p in self.loaded.model.parameters()] == trains
+        assert self.loaded.model.training == training
+        assert self.loaded.model.active_adapter == RUN
+
+
+def test_answers_at_the_probes_leave_the_run_alone_bit_for_bit(tmp_path):
+    loaded = loud_with_adapter()
+    alone, _ = go(loaded, tmp_path / "alone")
+    weights = adapter_weights(loaded)
+    loaded = loud_with_adapter()
+    sampler, _ = go(loaded, tmp_path / "sampled", watcher=Sampler(loaded))
+    assert sampler.losses == alone.losses
+    assert sampler.metrics["probe"] == alone.metrics["probe"]
+    assert same_tensors(adapter_weights(loaded), weights)
+    assert list(sampler.answers) == [0, 6]
+    # What was learned is heard: it was the adapter that spoke, and at first it said what base says.
+    assert sampler.answers[0].text != sampler.answers[6].text
+    plain = loud()
+    prompt = tuple(encode_prompts(plain.tokenizer, LESSON, [("Say something", "")])[0])
+    base = generate(plain, [Request(prompt, adapter.BASE)], GenerationSettings(max_new_tokens=12))[0]
+    assert sampler.answers[0] == base
+
+
+def test_a_row_without_room_for_an_answer_is_passed_over():
+    loaded = tiny()
+    long = Example("word " * loaded.context_length, "", "x")
+    assert fixed_prompt.choose(loaded, LESSON, [long, ROW]).example == ROW
+    assert fixed_prompt.choose(loaded, LESSON, [long]) is None
+    assert fixed_prompt.choose(loaded, LESSON, []) is None
+
+
+def test_a_stop_comes_within_a_token():
+    loaded = loud_with_adapter()
+    fixed = fixed_prompt.choose(loaded, LESSON, [ROW])
+    asked = []
+
+    def at_the_third() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with pytest.raises(Stopped):
+        fixed_prompt.answer(loaded, RUN, fixed, 100, at_the_third)
+    assert len(asked) == 3
+
+
+def test_long_texts_are_kept_short():
+    row = Example("a" * 5000, "", "b" * fixed_prompt.MOST_CHARACTERS)
+    told = fixed_prompt.FixedPrompt(row, (1,)).to_dict()
+    assert told["instruction"] == "a" * fixed_prompt.MOST_CHARACTERS + " …"
+    assert told["output"] == row.output
+
+
+def test_a_run_keeps_its_answers(lab):
+    run_id = finished(lab)
+    shown = lab.show_run(run_id)
+    assert [sample["step"] for sample in shown["samples"]] == [0, 2, 4]
+    assert all(isinstance(sample["text"], str) for sample in shown["samples"])
+    # The first row that the probe takes: the one after the evaluation's.
+    row = lab.held_out_row(smoke(), smoke().evaluation_rows)
+    assert shown["facts"]["fixed_prompt"] == {"instruction": row.instruction, "input": row.input, "output": row.output}
+
+
+def test_a_run_without_samples_is_the_same_run(lab):
+    sampled, silent = finished(lab), finished(lab, smoke(train={"sample_tokens": 0}))
+    assert curve(lab, sampled) == curve(lab, silent)
+    assert lab.show_run(silent)["samples"] == []
+    assert "fixed_prompt" not in lab.show_run(silent)["facts"]
+    weights = [(lab.store.folder(r) / "adapter" / "adapter_model.safetensors").read_bytes() for r in (sampled, silent)]
+    assert weights[0] == weights[1]
+
+
+def test_without_a_probe_an_evaluation_row_is_answered(lab):
+    run_id = finished(lab, smoke(train={"probe_rows": 0}))
+    shown = lab.show_run(run_id)
+    assert [sample["step"] for sample in shown["samples"]] == [0, 2, 4]
+    assert shown["facts"]["fixed_prompt"]["instruction"] == lab.held_out_row(smoke(), 0).instruction
+    assert not [metric for metric in shown["metrics"] if metric["kind"] == "probe"]
+
+
+def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
+    """The run ends at the step it was at; gone on with, it has every answer, and the losses of one in one go."""
+    whole = finished(lab)
+    probed = Runner.probed
+
+    def stop_in_the_answer(runner, step):
+        if step == 2:
+            lab.stop_run(runner.run.id)
+        probed(runner, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Runner, "probed", stop_in_the_answer)
+        run_id = lab.start_run(smoke())
+        assert lab.wait(run_id, PATIENCE).message == "Stopped at step 2 of 4; the adapter is kept."
+    assert [sample["step"] for sample in lab.store.samples(run_id)] == [0]
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert curve(lab, run_id) == curve(lab, whole)
+
+    def texts(run):
+        return [(sample["step"], sample["text"]) for sample in lab.store.samples(run)]
+
+    assert texts(run_id) == texts(whole)
+
+
+def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
+    """A clock that ticks once a look, and a hundred times an answer: every step takes one tick."""
+    clock = SimpleNamespace(now=0.0, monotonic=time.monotonic)
+
+    def tick() -> float:
+        clock.now += 1
+        return clock.now
+
+    class Slow(Recorder):
+        def probed(self, step):
+            clock.now += 100
+
+    clock.perf_counter = tick
+    monkeypatch.setattr(training, "time", clock)
+    watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=3), Slow())
+    assert set(watcher.of("seconds").values()) == {1.0}
+
+
+def test_a_comparison_beside_the_answers_leaves_all_alone(lab, monkeypatch):
+    whole = finished(lab)
+    pace = Pace(monkeypatch)
+    answered = pace.ask(lab, 1, lambda: list(lab.compare(lab.list_runs()[0]["id"], "Say hello.")))
+    run_id = finished(lab)
+    assert answered.result()[-1]["done"]
+    assert curve(lab, run_id) == curve(lab, whole)
+    assert [s["text"] for s in lab.store.samples(run_id)] == [s["text"] for s in lab.store.samples(whole)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import logging
 import threading
@@ -17,6 +18,7 @@ from .engine import Engine
 from .errors import LabError, Stopped
 from .model import LoadedModel
 from .prompt import template_from
+from .recital import recite, verdict
 from .settings import RunConfig
 from .store import Run, RunStore
 from .tokenization import TokenizedExample, tokenize_rows
@@ -112,6 +114,7 @@ class Runner:
         try:
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
             self._save(loaded, result)
+            self._end("stopped" if result.stopped else "finished", self._verdict(loaded, data, result))
         finally:
             self.bench.training = None
             self.bench.forget(self.run.id)
@@ -194,7 +197,22 @@ class Runner:
         self.phase("saving")
         adapter.save(loaded, self.run.id, self.folder / "adapter")
         self.store.update(self.run.id, facts={"kept_step": result.kept_step or result.steps})
-        self._end("stopped" if result.stopped else "finished", end_message(result))
+
+    def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:
+        """How it ended, in a sentence; where training rows are to be said by heart, how many were."""
+        wanted = self.config.train.recite_rows
+        if not wanted or result.stopped:
+            return end_message(result)
+        self.phase("evaluating")
+        self.say("Asking for the training rows by heart.")
+        try:
+            recital = recite(loaded, self.run.id, data.train[:wanted], self.stopping)
+        except Stopped:
+            # The training is done and its adapter saved; only the question was given up.
+            return end_message(result)
+        self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
+        losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
+        return verdict(recital, losses[0], losses[-1])
 
     def _end(self, status: str, message: str, error_kind: str | None = None) -> None:
         self.say(message)

@@ -84,6 +84,7 @@ class TrainSettings:
     save_total_limit: int | None = 3
     early_stopping_patience: int | None = None
     load_best_model_at_end: bool = False
+    recite_rows: int = 0
     seed: int = 42
 
 
@@ -145,6 +146,18 @@ PRESETS["minute"] = dataclasses.replace(
     data=DataSettings(limit=48),
     train=TrainSettings(per_device_train_batch_size=4, learning_rate=2e-3),
 )
+PRESETS["overfit"] = RunConfig(
+    data=DataSettings(limit=8),
+    lora=LoraSettings(lora_dropout=0.0),
+    train=TrainSettings(
+        num_train_epochs=16,
+        per_device_train_batch_size=4,
+        learning_rate=2e-3,
+        eval_strategy="no",
+        save_strategy="no",
+        recite_rows=8,
+    ),
+)
 PRESETS["lesson"] = RunConfig(
     model="facebook/opt-350m",
     data=DataSettings(source="codealpaca-20k", limit=None),
@@ -168,6 +181,7 @@ PRESETS["smoke"] = RunConfig(
 PRESET_NOTES = {
     "minute": "48 rows, about half a minute of training on two CPU cores: see the effect in one sitting.",
     "quick": "200 rows, real learning on two CPU cores in minutes.",
+    "overfit": "8 rows again and again until they are known by heart: does the pipeline learn at all?",
     "lesson": "The lesson to the letter: opt-350m, CodeAlpaca-20k, ten epochs. Made for a GPU.",
     "smoke": "A tiny random-weight model: seconds, no network, learns nothing. For trying the page.",
 }
@@ -242,6 +256,7 @@ _RULES: dict[str, Rule] = {
     "train.save_steps": _between(1, 10_000_000),
     "train.save_minutes": _between(0.01, 1440),
     "train.save_total_limit": _between(1, 1000),
+    "train.recite_rows": _between(0, 1000),
     "train.early_stopping_patience": _between(1, 1000),
     "train.seed": _between(0, 2**32 - 1),
     "generation.max_new_tokens": _between(1, 4096),

@@ -15,7 +15,7 @@ ORDER = (
     "errors", "settings", "catalog", "hub",
     "table", "sources", "dataset", "prompt", "tokenization", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
-    "training", "preflight", "generation", "fixed_prompt", "bleu",
+    "training", "preflight", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "export", "workbench", "runner",
     "views", "runs", "lab", "ui", "__main__", "app",
 )  # fmt: skip

@@ -88,6 +88,7 @@ def test_quick_is_the_public_block():
         "train.sample_tokens": 40,
         "train.early_stopping_patience": None,
         "train.load_best_model_at_end": False,
+        "train.recite_rows": 0,
         "generation.max_length": None,
         "generation.early_stopping": False,
         "generation.temperature": 1.0,
@@ -108,6 +109,15 @@ def test_minute_is_quick_with_48_rows_batch_4_and_2e_3():
         "train.per_device_train_batch_size": 4,
         "train.learning_rate": 2e-3,
     }
+
+
+def test_overfit_is_eight_rows_again_and_again():
+    changed = differences("overfit")
+    assert changed["data.limit"] == changed["train.recite_rows"] == 8
+    assert changed["train.num_train_epochs"] >= 10
+    # Dropout would keep it from saying them exactly, and evaluations every epoch would cost more than the training.
+    assert changed["lora.lora_dropout"] == 0
+    assert changed["train.eval_strategy"] == "no"
 
 
 def test_lesson_is_the_lesson_to_the_letter():
@@ -151,7 +161,7 @@ def test_smoke_is_a_tiny_model():
 
 
 def test_presets_have_notes_and_the_public_names():
-    assert set(PRESETS) == set(PRESET_NOTES) == {"minute", "quick", "lesson", "smoke"}
+    assert set(PRESETS) == set(PRESET_NOTES) == {"minute", "quick", "overfit", "lesson", "smoke"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -223,6 +233,7 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.save_minutes": ([0.01, 1440, None], [0, 0.009, 1440.5], "must be between 0.01 and 1,440"),
     "train.save_total_limit": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.sample_tokens": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
+    "train.recite_rows": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
     "train.early_stopping_patience": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.seed": SEEDS,
     "generation.max_new_tokens": ([1, 4096], [0, 4097], "must be between 1 and 4,096"),

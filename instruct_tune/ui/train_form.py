@@ -130,6 +130,7 @@ def folds(form: Form) -> None:
                 "Patience",
                 "Stop after so many evaluations in a row without a lower loss; empty: never",
             )
+            number("train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none")
             form.add(
                 "train.load_best_model_at_end",
                 gr.Checkbox(

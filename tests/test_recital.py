@@ -1,0 +1,124 @@
+"""Training rows said by heart: what counts as exact, and what is said about it."""
+
+from __future__ import annotations
+
+import pytest
+from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
+from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
+
+from instruct_tune import recital
+from instruct_tune.dataset import Example
+from instruct_tune.errors import Stopped
+from instruct_tune.generation import Answer, Request
+from instruct_tune.prompt import LESSON
+from instruct_tune.recital import Recital, recite, verdict
+from instruct_tune.runner import Runner
+from instruct_tune.tokenization import tokenize_examples
+
+ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with imports_frozen():
+        yield cache_for(tmp_path_factory)
+
+
+@pytest.fixture
+def lab(tmp_path, cache, monkeypatch):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache))
+    with opened(tmp_path / "data") as lab:
+        yield lab
+
+
+def tokenised(loaded, rows, max_length=1024):
+    return tokenize_examples(loaded.tokenizer, LESSON, rows, max_length)
+
+
+def answering(monkeypatch, *answers):
+    """Let the model say exactly this: (text, did it end by itself)."""
+    asked = []
+
+    def generate(loaded, requests, settings, **options):
+        asked.append((requests, settings))
+        return [Answer(text, len(text), ended) for text, ended in answers]
+
+    monkeypatch.setattr(recital, "generate", generate)
+    return asked
+
+
+def test_only_the_very_text_with_its_end_is_exact(monkeypatch):
+    loaded = tiny()
+    rows = tokenised(loaded, [Example("One", "", "aaa")] * 5)
+    asked = answering(monkeypatch, ("aaa", True), ("aaa", False), ("aab", True), ("aaa ", True), ("aa", True))
+    assert recite(loaded, RUN, rows, lambda: False) == Recital(rows=5, exact=1)
+    [(requests, settings)] = asked
+    # Its own prompt, as it was trained, and room for the answer and its end.
+    assert requests == [Request(row.input_ids[: row.prompt_length], RUN) for row in rows]
+    assert (settings.max_new_tokens, settings.num_beams, settings.do_sample) == (4, 1, False)
+
+
+def test_a_row_that_was_cut_has_no_end_to_learn(monkeypatch):
+    loaded = tiny()
+    whole = tokenised(loaded, [Example("One", "", "abc")])[0]
+    cut = tokenised(loaded, [Example("One", "", "abc")] * 3, max_length=len(whole.input_ids) - 2)
+    assert cut[0].truncated == 2
+    answering(monkeypatch, ("ab", False), ("abd", True), ("ac", False))
+    assert recite(loaded, RUN, cut, lambda: False) == Recital(3, 2)
+
+
+def test_an_untrained_adapter_knows_nothing():
+    loaded = tiny_with(NO_DROPOUT)
+    assert recite(loaded, RUN, tokenised(loaded, ROWS), lambda: False) == Recital(2, 0)
+
+
+def test_a_stop_is_heard():
+    loaded = tiny_with(NO_DROPOUT)
+    with pytest.raises(Stopped):
+        recite(loaded, RUN, tokenised(loaded, ROWS), lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("exact", "first", "last", "said"),
+    [
+        (8, 1.94, 0.0213, "It learned 8 of 8 answers by heart, loss 1.9 → 0.021: the pipeline learns."),
+        (6, 1.94, 0.0213, "It learned 6 of 8 answers by heart, loss 1.9 → 0.021: the pipeline learns."),
+        (5, 1.94, 0.5, "It learned 5 of 8 answers by heart, loss 1.9 → 0.5: it learns, but it was not given the time"),
+        (0, 1.94, 1.9, "It learned 0 of 8 answers by heart, loss 1.9 → 1.9: it hardly learns; look at"),
+    ],
+)
+def test_the_verdict(exact, first, last, said):
+    assert verdict(Recital(8, exact), first, last).startswith(said)
+
+
+def test_a_run_ends_with_its_verdict(lab):
+    run_id = lab.start_run(smoke(train={"recite_rows": 4}))
+    run = lab.wait(run_id, PATIENCE)
+    assert run.status == "finished"
+    assert run.facts["recited"] == {"rows": 4, "exact": 0}
+    losses = [metric["loss"] for metric in lab.run_metrics(run_id) if metric["kind"] == "train"]
+    assert run.message == verdict(Recital(4, 0), losses[0], losses[-1])
+
+
+def test_more_rows_than_there_are(lab):
+    run_id = lab.start_run(smoke(data={"limit": 3}, train={"recite_rows": 8}))
+    assert lab.wait(run_id, PATIENCE).facts["recited"]["rows"] == 3
+
+
+def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, monkeypatch):
+    save = Runner._save
+
+    def stop_then(runner, loaded, result):
+        save(runner, loaded, result)
+        lab.stop_run(runner.run.id)
+
+    monkeypatch.setattr(Runner, "_save", stop_then)
+    run_id = lab.start_run(smoke(train={"recite_rows": 4}))
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.message) == ("finished", "Finished 4 steps.")
+    assert "recited" not in run.facts
+    assert lab.has_adapter(run_id)
+
+
+def test_without_it_nothing_is_asked(lab):
+    assert "recited" not in lab.show_run(finished(lab))["facts"]

@@ -81,8 +81,8 @@ def chromium() -> Iterator:
 class Window:
     """One page of the lab, with the words a person would use for what they do in it."""
 
-    def __init__(self, browser, address: str, **context):
-        self.page = browser.new_context(viewport={"width": 1280, "height": 900}, **context).new_page()
+    def __init__(self, browser, address: str, width: int = 1280, **context):
+        self.page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)

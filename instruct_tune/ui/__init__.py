@@ -25,29 +25,13 @@ from . import (
 )
 from .charts import PLOTLY_JS
 from .form import Form
+from .look import CSS, THEME
 from .memory import RESTORED, Memory, restored
+
+__all__ = ["CSS", "THEME", "build_ui"]
 
 POLL_SECONDS = 1.0
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
-
-# The system's own fonts: nothing is fetched from a font service.
-_FONTS = ("system-ui", "sans-serif")
-THEME = gr.themes.Default(primary_hue="blue", font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace"))
-CSS = """
-.mono textarea, .mono .textspan { font-family: var(--font-mono); font-size: 13px; }
-.tuned-answer { border-top: 3px solid #2563eb; }
-.base-answer { border-top: 3px solid #6b7280; }
-#strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
-#train-progress progress { appearance: none; width: 100%; height: 8px; border: none; }
-#train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
-#train-progress progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
-#train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
-.next { max-width: 220px; align-self: flex-end; }
-/* Code in a table keeps its lines. */
-[role=gridcell] span.text { white-space: pre-wrap !important; }
-/* The mask's colours are light; on the dark page they are dimmed, so the text on them turns light. */
-.dark #format-tokens .textspan { color: #f9fafb; }
-"""
 
 
 def build_ui(lab: Lab) -> gr.Blocks:

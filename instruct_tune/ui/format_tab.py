@@ -35,7 +35,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
             )
     button = gr.Button("Show the row", variant="primary", elem_id="format-show")
     sentence = gr.Markdown("Press **Show the row**.", elem_id="format-sentence")
-    with gr.Row():
+    with gr.Row(visible=False) as texts:
         prompt = gr.Textbox(
             label="Prompt", min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono"
         )
@@ -50,8 +50,9 @@ def build(lab: Lab, form: Form) -> gr.Button:
         combine_adjacent=False,
         elem_id="format-tokens",
         elem_classes="mono",
+        visible=False,
     )
-    with gr.Accordion("Every token", open=False):
+    with gr.Accordion("Every token", open=False, visible=False) as every:
         tokens = gr.Dataframe(
             headers=["position", "id", "token", "carries loss"], interactive=False, max_height=400, label="Tokens"
         )
@@ -68,13 +69,14 @@ def build(lab: Lab, form: Form) -> gr.Button:
             sentence: view.mask_sentence(told),
             prompt: "".join(pieces[: told["prompt_length"]]),
             answer: "".join(pieces[told["prompt_length"] :]),
-            spans: view.mask_spans(told, pieces, eos),
+            spans: gr.HighlightedText(view.mask_spans(told, pieces, eos), visible=True),
+            **{hidden: gr.update(visible=True) for hidden in (texts, every)},
             tokens: view.token_rows(told),
         }
 
     @form.when_complete
     def wire() -> None:
-        outputs = [sentence, prompt, answer, spans, tokens]
+        outputs = [sentence, texts, prompt, answer, spans, every, tokens]
         for trigger in (button.click, number.change, form["template"].change):
             trigger(show, form.controls | {number}, outputs, api_visibility="private")
 

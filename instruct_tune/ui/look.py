@@ -1,0 +1,44 @@
+"""How the page looks: one theme for light and dark, and the few rules that it cannot say."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+# The system's own fonts: nothing is fetched from a font service.
+_FONTS = ("system-ui", "sans-serif")
+
+THEME = gr.themes.Default(
+    primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace")
+).set(
+    # Help under controls, placeholders and white on blue keep a contrast of 4.5 to 1 (WCAG 2 AA).
+    body_text_color_subdued="*neutral_500",
+    body_text_color_subdued_dark="*neutral_400",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_background_fill_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_700",
+)
+
+CSS = """
+.mono textarea, .mono .textspan { font-family: var(--font-mono); font-size: 13px; }
+.tuned-answer { border-top: 3px solid #2563eb; }
+.base-answer { border-top: 3px solid #6b7280; }
+#strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
+#train-progress progress { appearance: none; width: 100%; height: 8px; border: none; }
+#train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
+#train-progress progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
+#train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
+.next { max-width: 220px; align-self: flex-end; }
+/* Code in a table keeps its lines. */
+[role=gridcell] span.text { white-space: pre-wrap !important; }
+/* The mask's colours are light; on the dark page they are dimmed, so the text on them turns light. */
+.dark #format-tokens .textspan { color: #f9fafb; }
+#tabs > .tab-wrapper button.selected { color: var(--primary-600); }
+.dark #tabs > .tab-wrapper button.selected { color: var(--primary-400); }
+/* All six tabs stay in sight on a phone: gradio measures a hidden copy, and puts into a menu what does not fit. */
+@media (max-width: 480px) {
+  #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
+}
+"""

@@ -46,11 +46,13 @@ class Splits:
 
     ``train`` and ``test`` have the columns instruction, input and output, all texts. The ledger
     starts from ``rows_loaded``; ``train`` may be capped below ``train_rows_before_limit``.
+    ``columns`` are the names that the source has.
     ``fingerprint`` is a hash of the rows themselves, in their order.
     """
 
     source: str
     licence: str
+    columns: tuple[str, ...]
     rows_loaded: int
     ledger: tuple[LedgerEntry, ...]
     train: datasets.Dataset
@@ -75,6 +77,7 @@ def load_splits(settings: DataSettings) -> Splits:
     return Splits(
         source=settings.source,
         licence=table.licence,
+        columns=tuple(table.found),
         rows_loaded=len(rows),
         ledger=ledger,
         train=capped,

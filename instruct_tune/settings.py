@@ -281,6 +281,7 @@ def _problems(config: RunConfig) -> list[str]:
     for step in config.data.filters:
         if step.step not in FILTER_STEPS:
             problems.append(f"data.filters has an unknown step {step.step!r}: known are {', '.join(FILTER_STEPS)}")
+    problems += _named_twice(config.data.columns)
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
             problems.append(f"train.{steps} must be given where train.{strategy} is steps")
@@ -298,6 +299,19 @@ def _problems(config: RunConfig) -> list[str]:
     if config.generation.do_sample and config.generation.num_beams > 1:
         problems.append("generation.do_sample works with generation.num_beams 1 only")
     return problems
+
+
+def _named_twice(columns: Columns) -> list[str]:
+    by_name: dict[str, list[str]] = {}
+    for each in dataclasses.fields(columns):
+        if (name := getattr(columns, each.name)) is not None:
+            by_name.setdefault(name, []).append(f"data.columns.{each.name}")
+    return [
+        f"{' and '.join(fields)} both name {name!r}: a column can be only one of them"
+        + (", set data.columns.input to null where there is none" if "data.columns.input" in fields else "")
+        for name, fields in by_name.items()
+        if len(fields) > 1
+    ]
 
 
 @dataclass

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import hub
+from .columns import conversations_in
 from .errors import DataError, HubError
 from .settings import Columns, DataSettings
 from .table import Table, counted, kind_of, listed
@@ -87,7 +88,8 @@ _Read = tuple[list[str], int, dict[str, list[Any]]]
 
 
 def _wanted(found: Sequence[str], columns: Columns) -> list[str]:
-    return [name for name in found if name in (columns.instruction, columns.input, columns.output)]
+    needed = (columns.instruction, columns.input, columns.output, conversations_in(found, columns))
+    return [name for name in found if name in needed]
 
 
 def _from_records(records: Sequence[dict[str, Any]], columns: Columns) -> _Read:

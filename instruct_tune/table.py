@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .columns import ColumnsError, as_settings, conversations_in, propose
+from .conversation import unfold
 from .errors import DataError
 from .settings import Columns
 
@@ -30,6 +32,10 @@ def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
 
     if not table.rows:
         raise DataError(f"{table.name} has no rows: give it some, or choose another dataset.")
+    if column := conversations_in(table.found, columns):
+        instructions, outputs = unfold(table.columns[column], table.name, column)
+        unfolded = {Columns.instruction: instructions, Columns.output: outputs}
+        table = replace(table, found=list(unfolded), columns=unfolded)
     _check_names(table, columns)
     texts = {
         "instruction": _texts(table, columns.instruction, may_be_null=False),
@@ -45,12 +51,20 @@ def _check_names(table: Table, columns: Columns) -> None:
     if columns.input not in (None, Columns.input):
         wanted["input"] = columns.input
     missing = [field for field, column in wanted.items() if column not in table.found]
-    if missing:
-        raise DataError(
-            f"{table.name} has no column {' and no column '.join(repr(wanted[field]) for field in missing)}, "
-            f"it has {listed(table.found)}: set {' and '.join(f'data.columns.{field}' for field in missing)} "
-            "to the names it uses."
-        )
+    if not missing:
+        return
+    proposal = propose(table.found)
+    remedy = (
+        f"set {as_settings(proposal, columns, table.found)}"
+        if proposal
+        else f"set {' and '.join(f'data.columns.{field}' for field in missing)} to the names it uses"
+    )
+    raise ColumnsError(
+        f"{table.name} has no column {' and no column '.join(repr(wanted[field]) for field in missing)}, "
+        f"it has {listed(table.found)}: {remedy}.",
+        table.found,
+        proposal,
+    )
 
 
 def _input_texts(table: Table, column: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
 from .errors import DataError, ModelError
 from .prompt import template_from
@@ -96,6 +97,7 @@ class Views:
         splits = self.splits(config.data)
         told: dict[str, Any] = {
             "source": splits.source,
+            "columns": list(splits.columns),
             "rows_loaded": splits.rows_loaded,
             "ledger": [dataclasses.asdict(entry) for entry in splits.ledger],
             "train_rows": len(splits.train),
@@ -137,6 +139,20 @@ class Views:
         splits = self.splits(config.data)
         page = examples(splits.test if part == "test" else splits.train, offset, rows)
         return {**self.data(config), "rows": [dataclasses.asdict(e) for e in page]}
+
+    def proposed(self, config: Config) -> RunConfig:
+        """``config``, its columns replaced by a proposal where the source lacks those that it names.
+
+        Raises ColumnsError where nothing can be proposed.
+        """
+        config = self.config(config)
+        try:
+            self.splits(config.data)
+        except ColumnsError as error:
+            if error.proposal is None:
+                raise
+            return dataclasses.replace(config, data=dataclasses.replace(config.data, columns=error.proposal))
+        return config
 
     def held_out(self, config: Config) -> list[Example]:
         """The rows that evaluation takes, in their order."""

@@ -82,7 +82,7 @@ def said_of(given, kind=DataError, leaks=LEAKS):
     with pytest.raises(LabError) as caught:
         load_splits(given)
     message = str(caught.value)
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     assert message.endswith(".") or kind is HubError
     assert "\n" not in message
     assert not any(word in message for word in leaks)
@@ -473,7 +473,7 @@ BAD_FILES = {
     "one column missing": (
         "rows.csv",
         "instruction,answer\na,b\n",
-        ["no column 'output', it has 'instruction', 'answer': set data.columns.output to"],
+        ["no column 'output', it has 'instruction', 'answer': set data.columns.output=answer."],
     ),
     "objects without columns": ("rows.json", "[{}, {}]", ["no column 'instruction'", "it has none"]),
     "many columns": ("rows.csv", ",".join("abcdefghij") + "\n" + ",".join("1234567890"), ["'h' and 2 more"]),

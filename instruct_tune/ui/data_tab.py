@@ -11,9 +11,14 @@ from ..catalog import DATASETS
 from ..lab import Lab
 from . import view
 from .edge import said
-from .form import FILTER_CHOICES, Form
+from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
 
 PAGE = 50
+COLUMN_HELP = {
+    "instruction": "What is asked",
+    "input": "What it is asked about; empty: the dataset has none",
+    "output": "The answer to learn",
+}
 
 
 def build(lab: Lab, form: Form) -> gr.Button:
@@ -35,7 +40,13 @@ def build(lab: Lab, form: Form) -> gr.Button:
         )
         form.add(
             "filters",
-            gr.Dropdown(list(FILTER_CHOICES), value=next(iter(FILTER_CHOICES)), label="Filter", elem_id="data-filter"),
+            gr.Dropdown(
+                list(FILTER_CHOICES),
+                value=next(iter(FILTER_CHOICES)),
+                label="Filter",
+                elem_id="data-filter",
+                info="Which rows are kept; your own rows are all kept unless you choose otherwise",
+            ),
         )
         upload = gr.File(
             label="Or upload a file",
@@ -43,12 +54,17 @@ def build(lab: Lab, form: Form) -> gr.Button:
             elem_id="data-upload",
             height=110,
         )
-    with gr.Accordion("Columns and split", open=False):
+    with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
         with gr.Row():
             for part in ("instruction", "input", "output"):
                 form.add(
                     f"data.columns.{part}",
-                    gr.Textbox(part, label=f"Column of the {part}", elem_id=f"data-column-{part}"),
+                    gr.Textbox(
+                        part,
+                        label=f"Column of the {part}",
+                        info=COLUMN_HELP[part],
+                        elem_id=f"data-column-{part}",
+                    ),
                 )
         with gr.Row():
             form.add(
@@ -78,26 +94,36 @@ def build(lab: Lab, form: Form) -> gr.Button:
     )
     following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
 
+    columns = {part: form[f"data.columns.{part}"] for part in COLUMN_HELP}
+
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
         offset = (max(1, int(values[page] or 1)) - 1) * PAGE
-        told = lab.preview(form.read(values, "data"), rows=PAGE, offset=offset, part=values[part])
+        asked = lab.config(form.read(values, "data"))
+        config = lab.proposed(asked)
+        told = lab.preview(config, rows=PAGE, offset=offset, part=values[part])
+        named, proposed = config.data.columns, config != asked
         return {
-            summary: view.data_sentence(told),
+            summary: f"{view.data_sentence(told)} {view.columns_sentence(told, named, proposed)}",
+            **({fold: gr.Accordion(open=True)} if proposed else {}),
+            **{box: getattr(named, part) or "" for part, box in columns.items() if proposed},
             ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
             rows: gr.Dataframe(view.example_rows(told["rows"], offset), visible=True),
             pager: gr.Row(visible=True),
         }
 
     def keep_upload(file: str | None) -> Any:
-        return str(lab.keep_upload(Path(file))) if file else gr.skip()
+        return (str(lab.keep_upload(Path(file))), ALL_ROWS) if file else gr.skip()
 
     @form.when_complete
     def wire() -> None:
-        inputs, shown = form.controls | {part, page}, [summary, ledger, rows, pager]
+        inputs, shown = form.controls | {part, page}, [summary, ledger, rows, pager, fold, *columns.values()]
         for trigger in (load.click, page.change, part.change):
             trigger(show, inputs, shown, api_visibility="private")
-        kept = upload.upload(said(keep_upload), upload, form["data.source"], api_visibility="private")
+        # Only what a person chooses here: a preset or a former run brings its own filter along.
+        source, chosen = form["data.source"], form["filters"]
+        source.input(usual_filter, source, chosen, show_progress="hidden", api_visibility="private")
+        kept = upload.upload(said(keep_upload), upload, [source, chosen], api_visibility="private")
         kept.success(show, inputs, shown, api_visibility="private")
 
     return following

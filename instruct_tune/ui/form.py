@@ -11,14 +11,21 @@ from typing import Any
 
 import gradio as gr
 
+from ..catalog import DATASETS
 from ..settings import RunConfig, merge
 
+LESSON_FILTER, ALL_ROWS = "Rows without an input (as in the lesson)", "All rows"
 FILTER_CHOICES = {
-    "Rows without an input (as in the lesson)": [{"step": "without_input"}],
+    LESSON_FILTER: [{"step": "without_input"}],
     "Rows with an input": [{"step": "with_input"}],
-    "All rows": [],
+    ALL_ROWS: [],
 }
 CUSTOM_TEMPLATE = "custom"
+
+
+def usual_filter(source: str) -> str:
+    """The filter that is on by itself: the lesson's for the datasets of the catalog, none for anybody's own rows."""
+    return LESSON_FILTER if source in {card.source for card in DATASETS} else ALL_ROWS
 
 
 class Form:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ..columns import conversations_in, propose
 from ..markdown import plain
+from ..settings import Columns
 
 PROMPT, ANSWER, END, CUT = "prompt (no loss)", "answer (carries loss)", "EOS (carries loss)", "cut off"
 MASK_COLOURS = {PROMPT: "#d1d5db", ANSWER: "#93c5fd", END: "#fcd34d", CUT: "#fca5a5"}
@@ -33,6 +35,27 @@ def data_sentence(told: Mapping[str, Any]) -> str:
         f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
         f"Fingerprint `{told['fingerprint']}`."
     )
+
+
+def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
+    """How the source's columns were read, where that is not plain: proposed ones, conversations, one left out."""
+    found = told["columns"]
+    named = {"instruction": columns.instruction, "input": columns.input, "output": columns.output}
+    if proposed:
+        pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in named.items())
+        return (
+            f"The columns of this dataset have other names. **Proposed: {pairs}.** If that is wrong, change the boxes "
+            "under *Columns and split* and load again."
+        )
+    if column := conversations_in(found, columns):
+        return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
+    likely = propose(found)
+    if likely and likely.input and columns.input not in found and likely.input not in named.values():
+        return (
+            f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "
+            "the input under *Columns and split* and load again."
+        )
+    return ""
 
 
 def example_rows(rows: Sequence[Mapping[str, str]], offset: int) -> list[list[Any]]:

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "settings", "catalog", "hub",
     "columns", "conversation",
-    "table", "sources", "dataset", "prompt", "tokenization", "batching",
+    "table", "sources", "dataset", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "export", "workbench", "runner",
@@ -31,6 +31,7 @@ AT_HOME = {
     "evaluate": ("bleu",),
     "sqlite3": ("schema", "store"),
     "matplotlib": ("export",),
+    "rapidfuzz": ("near",),
 }
 
 

@@ -48,7 +48,7 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
     groups: dict[str, list[int]] = defaultdict(list)
     for index, text in enumerate(normal):
         groups[text].append(index)
-    # The first of each speaks for its copies, or a text that stands there thousands of times would make millions of pairs.
+    # The first of each speaks for its copies: a text that is there thousands of times would make millions of pairs.
     representatives = [members[0] for members in groups.values()]
     found = [NearPair(members[0], copy, 1.0) for members in groups.values() for copy in members[1:]]
     for one, other in _candidates([set(words[index]) for index in representatives]):

@@ -6,7 +6,7 @@ from rapidfuzz import fuzz
 
 from instruct_tune.near import SHARED_WORDS, THRESHOLD, near_pairs
 
-WORDS = st.sampled_from("sort a list of words in python and print it twice".split())
+WORDS = st.sampled_from(["sort", "a", "list", "of", "words", "in", "python", "and", "print", "it", "twice"])
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), max_size=25)
 
 

@@ -36,9 +36,11 @@ def main() -> int:
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     """Serve the page; returns when SIGINT or SIGTERM came and the lab is closed."""
     from instruct_tune.lab import Lab
+    from instruct_tune.recorded import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
 
     lab = Lab(data_dir)
+    put_recorded(lab.store)
     threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
     page.launch(

@@ -12,6 +12,7 @@ from typing import Any
 from .adapter import CONFIG_FILE, WEIGHTS_FILE
 from .errors import DataError, ModelError
 from .markdown import plain
+from .recorded import recorded_on
 from .store import Run, RunStore
 
 
@@ -61,8 +62,9 @@ def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:
         f"{plain(config['data']['source'])} ({facts.get('train_rows')} rows, fingerprint "
         f"`{facts.get('data_fingerprint')}`).",
         "",
-        f"Status: {run.status}, step {run.step} of {run.total_steps}. It was trained on the weights from "
-        f"{facts.get('weights_source')}, sha256 `{facts.get('weights_sha256')}`; weights of the same name with "
+        f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}. "
+        f"It was trained on the weights from {facts.get('weights_source')}, sha256 "
+        f"`{facts.get('weights_sha256')}`; weights of the same name with "
         "another sha256 may answer differently.",
         "",
         "```python",

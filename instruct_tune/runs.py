@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checkpoints import best_evaluation, checkpoints, step_of
+from .disk import DiskUse
 from .engine import Engine
 from .errors import BusyError, DataError
+from .recorded import recorded_on
 from .store import DataLock, Run, RunStore, default_data_dir
 from .views import Config, Views
 
 if TYPE_CHECKING:
     from .runner import Runner
+
+
+BIN_SECONDS = 3600.0
+"""How long a deleted run can be brought back."""
 
 
 class Runs(Views):
@@ -34,8 +42,11 @@ class Runs(Views):
         self._stop_requested: set[str] = set()
         self._discard: set[str] = set()
         self._closed = False
+        self.disk = DiskUse(self.data_dir / "runs")
+        self._emptying: threading.Timer | None = None
         if writing:
             self.store.interrupt_orphans()
+            self.store.empty_bin(before=time.time())
 
     def close(self, timeout: float = 60.0) -> None:
         """Stop what is running, keep its adapter, and let go of the data folder."""
@@ -45,6 +56,9 @@ class Runs(Views):
         if self._lock:
             # A run that has not begun yet finds its stop when it does.
             self._stop_requested |= {run.id for run in self.store.all() if run.live}
+        if self._emptying:
+            self._emptying.cancel()
+            self._emptying.join()
         if self._runner:
             self._runner.stop.set()
         self.engine.close()
@@ -172,6 +186,7 @@ class Runs(Views):
             "model": run.config["model"],
             "source": run.config["data"]["source"],
             "error_kind": run.error_kind,
+            "recorded": recorded_on(run.facts),
         }
 
     def run_status(self, run_id: str) -> dict[str, Any]:
@@ -188,6 +203,7 @@ class Runs(Views):
             "eta_seconds": _seconds_left(run, metrics),
             "checkpoints": self._checkpoints(run, metrics),
             "message": run.message,
+            "recorded": recorded_on(run.facts),
         }
 
     def _checkpoints(self, run: Run, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -237,6 +253,26 @@ class Runs(Views):
         self.store.delete(run_id)
         if self._bench is not None:
             self.engine.short(lambda: self.bench.forget(run_id))
+
+    def bin_run(self, run_id: str) -> None:
+        """Delete a run so that it can be undone for an hour, or until the lab starts again."""
+        self.store.bin(run_id)
+        if self._emptying is None:
+            self._empty_bin_later()
+
+    def unbin_run(self, run_id: str) -> None:
+        """Undo ``bin_run``. Raises NotFoundError where it is too late."""
+        self.store.unbin(run_id)
+
+    def _empty_bin_later(self) -> None:
+        def empty() -> None:
+            self.store.empty_bin(before=time.time() - BIN_SECONDS)
+            self._empty_bin_later()
+
+        if not self._closed:
+            self._emptying = threading.Timer(BIN_SECONDS / 12, empty)
+            self._emptying.daemon = True
+            self._emptying.start()
 
     def export_run(self, run_id: str, to: Path) -> Path:
         """Write the run's adapter, card, configuration and loss plot as a zip."""

@@ -7,6 +7,7 @@ under a new, greater ``seq``, so that readers who ask for "after seq" see the ne
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -102,20 +103,39 @@ class RunStore:
         (self.data_dir / "runs" / run_id).mkdir()
         return self.get(run_id)
 
+    def enter(self, run: Run, **history: list[dict[str, Any]]) -> None:
+        """A run that happened elsewhere, as it was: its row, and ``history`` by table, in the order given.
+
+        A row of history is what the method that reads that table gives. The folder is the caller's to fill.
+        """
+        row = {**dataclasses.asdict(run), "config": json.dumps(run.config), "facts": json.dumps(run.facts)}
+        with self._write() as db:
+            _insert(db, "runs", row)
+            for table, rows in history.items():
+                for told in rows:
+                    _insert(db, table, {"run_id": run.id, **_as_columns(table, told)})
+
     def get(self, run_id: str) -> Run:
-        """Raises NotFoundError where there is no such run."""
-        rows = self._read("SELECT * FROM runs WHERE id = ?", (str(run_id),))
+        """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (str(run_id),))
         if not rows:
             raise NotFoundError(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
         return _run(rows[0])
 
     def has(self, run_id: str | None) -> bool:
         """Whether there is a run of that id; it may have been deleted by somebody else."""
-        return bool(run_id) and bool(self._read("SELECT 1 FROM runs WHERE id = ?", (str(run_id),)))
+        query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
+        return bool(run_id) and bool(self._read(query, (str(run_id),)))
 
     def all(self) -> list[Run]:
-        """All runs, newest first."""
-        return [_run(row) for row in self._read("SELECT * FROM runs ORDER BY created DESC, id DESC")]
+        """All runs but those in the bin, newest first."""
+        query = "SELECT * FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
+        return [_run(row) for row in self._read(query)]
+
+    def version(self) -> tuple[int, int]:
+        """Another value once anything was written, by this process or another."""
+        with self._lock:
+            return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
 
     def update(self, run_id: str, **fields: Any) -> None:
         """Set columns of a run; ``facts`` are merged into those already known."""
@@ -134,14 +154,37 @@ class RunStore:
 
     def delete(self, run_id: str) -> None:
         """Remove a run that no process works on, its history and its folder."""
+        self._erase(self._at_rest(run_id).id)
+
+    def bin(self, run_id: str) -> None:
+        """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again."""
+        self.update(self._at_rest(run_id).id, binned=time.time())
+
+    def unbin(self, run_id: str) -> None:
+        """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
+        with self._write() as db:
+            query = "UPDATE runs SET binned = NULL WHERE id = ? AND binned IS NOT NULL"
+            if not db.execute(query, (str(run_id),)).rowcount:
+                raise NotFoundError("The bin has been emptied: this run is gone.")
+
+    def empty_bin(self, before: float) -> None:
+        """Delete for good what was put into the bin at ``before`` (seconds since the epoch) or earlier."""
+        for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,)):
+            self._erase(row["id"])
+
+    def _at_rest(self, run_id: str) -> Run:
         run = self.get(run_id)
         if run.live:
             raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
+        return run
+
+    def _erase(self, run_id: str) -> None:
+        """Remove what is known of a run, and its folder; the id is one of the store's own."""
         with self._write() as db:
             for table in TABLES:
                 db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
             db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-        shutil.rmtree(self.data_dir / "runs" / run.id, ignore_errors=True)
+        shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
 
     def interrupt_orphans(self) -> list[str]:
         """Mark what a process that is gone left as live. For the holder of the lock only."""
@@ -166,6 +209,11 @@ class RunStore:
         rows = self._read("SELECT * FROM metrics WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after))
         plain = ("seq", "kind", "step", "epoch", "time")
         return [{**{name: row[name] for name in plain}, **json.loads(row["data"])} for row in rows]
+
+    def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
+        """The values of a run's metric of that kind with the greatest step; None where there is none."""
+        query = "SELECT data FROM metrics WHERE run_id = ? AND kind = ? ORDER BY step DESC LIMIT 1"
+        return next((json.loads(row["data"]) for row in self._read(query, (run_id, kind))), None)
 
     def forget_metrics_after(self, run_id: str, step: int) -> None:
         """Drop what lies beyond the checkpoint a run resumes from; those steps are done again."""
@@ -206,6 +254,11 @@ class RunStore:
         rows = self._read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
         return [{**json.loads(row["data"]), "time": row["time"]} for row in rows]
 
+    def last_evaluations(self) -> dict[str, dict[str, Any]]:
+        """The last evaluation of every run that has one, by run."""
+        rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
+        return {row["run_id"]: json.loads(row["data"]) for row in rows}
+
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         with self._lock:
             return self._db.execute(query, values).fetchall()
@@ -220,6 +273,20 @@ class RunStore:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    """One row; the names of table and columns are the lab's own, never from outside."""
+    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+
+
+def _as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
+    """A row of history as it is stored: what has no column of its own is JSON in ``data``."""
+    own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
+    if own is None:
+        return told
+    rest = {name: value for name, value in told.items() if name not in own}
+    return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
 
 
 def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:

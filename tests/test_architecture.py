@@ -14,10 +14,10 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "settings", "catalog", "hub",
     "columns", "conversation",
-    "table", "sources", "dataset", "near", "prompt", "tokenization", "report", "batching",
+    "table", "sources", "dataset", "prompt", "tokenization", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "generation", "fixed_prompt", "recital", "bleu",
-    "evaluation", "schema", "store", "engine", "markdown", "export", "workbench", "runner",
+    "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
     "views", "runs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
@@ -31,7 +31,6 @@ AT_HOME = {
     "evaluate": ("bleu",),
     "sqlite3": ("schema", "store"),
     "matplotlib": ("export",),
-    "rapidfuzz": ("near",),
 }
 
 

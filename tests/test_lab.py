@@ -1376,3 +1376,44 @@ def test_a_space_is_hosted_unless_it_is_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.delenv("SPACE_ID")
     with opened(tmp_path / "c") as lab:
         assert lab.local_paths is True
+
+
+# The bin
+
+
+def test_a_deleted_run_comes_back_with_all_it_had(lab):
+    run_id = finished(lab)
+    before = lab.show_run(run_id)
+    lab.bin_run(run_id)
+    assert lab.list_runs() == []
+    for question in (lab.run_status, lab.resume_run, lab.ready_adapter, lab.bin_run):
+        with pytest.raises(NotFoundError):
+            question(run_id)
+    lab.unbin_run(run_id)
+    assert lab.show_run(run_id) == before
+    assert lab.has_adapter(run_id)
+    with pytest.raises(NotFoundError, match="emptied"):
+        lab.unbin_run(run_id)
+
+
+def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        run_id = finished(lab)
+        lab.bin_run(run_id)
+        with opened(tmp_path / "data", writing=False) as reader:
+            assert reader.list_runs() == []
+        assert (tmp_path / "data" / "runs" / run_id).is_dir()
+    with opened(tmp_path / "data") as lab:
+        assert not (tmp_path / "data" / "runs" / run_id).exists()
+        with pytest.raises(NotFoundError, match="emptied"):
+            lab.unbin_run(run_id)
+
+
+def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
+    run_id = finished(lab)
+    monkeypatch.setattr("instruct_tune.runs.BIN_SECONDS", 0.12)
+    lab.bin_run(run_id)
+    deadline = time.monotonic() + PATIENCE
+    while (lab.data_dir / "runs" / run_id).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -13,7 +13,7 @@ import pytest
 
 from instruct_tune import schema
 from instruct_tune.errors import BusyError, NotFoundError
-from instruct_tune.store import LIVE, DataLock, RunStore, default_data_dir
+from instruct_tune.store import LIVE, DataLock, Run, RunStore, default_data_dir
 
 CONFIG = {"model": "tiny-random", "data": {"source": "bundled"}}
 
@@ -452,3 +452,88 @@ def test_samples_come_by_step_and_the_newer_one_of_a_step_counts(store):
     assert [(s["step"], s["text"], s["ended"]) for s in store.samples(run)] == [(0, "a", False), (4, "c", True)]
     store.forget_metrics_after(run, 0)
     assert [s["step"] for s in store.samples(run)] == [0]
+
+
+# The bin
+
+
+def test_a_run_in_the_bin_is_gone_until_it_is_taken_out(store):
+    run = ended(store)
+    store.bin(run.id)
+    assert store.all() == []
+    assert not store.has(run.id)
+    with pytest.raises(NotFoundError):
+        store.get(run.id)
+    store.unbin(run.id)
+    assert store.get(run.id) == run
+
+
+def test_a_run_at_work_cannot_be_put_into_the_bin(store):
+    run = store.create("busy", CONFIG)
+    with pytest.raises(BusyError, match="stop it before"):
+        store.bin(run.id)
+    assert store.has(run.id)
+
+
+def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
+    old, new, kept = ended(store), ended(store), ended(store)
+    for run, when in ((old, 100.0), (new, 200.0)):
+        store.update(run.id, binned=when)
+    store.add_event(old.id, "was here")
+    store.empty_bin(before=150.0)
+    assert not (store.data_dir / "runs" / old.id).exists()
+    assert (store.data_dir / "runs" / new.id).exists()
+    with pytest.raises(NotFoundError, match="emptied"):
+        store.unbin(old.id)
+    store.unbin(new.id)
+    assert {run.id for run in store.all()} == {new.id, kept.id}
+    assert store.events(old.id) == []
+
+
+def ended(store):
+    run = store.create("ended", CONFIG)
+    store.update(run.id, status="finished")
+    return store.get(run.id)
+
+
+# What the list of runs asks
+
+
+def test_the_version_changes_with_every_write_and_with_nothing_else(store, tmp_path):
+    run = store.create("one", CONFIG)
+    before = store.version()
+    store.all()
+    assert store.version() == before
+    store.add_event(run.id, "something")
+    own = store.version()
+    assert own != before
+    with closing(RunStore(tmp_path)) as other:
+        other.add_event(run.id, "from another process")
+    assert store.version() != own
+
+
+def test_the_last_metric_is_that_of_the_greatest_step(store):
+    run = store.create("one", CONFIG)
+    assert store.last_metric(run.id, "probe") is None
+    for step in (2, 10, 4):
+        store.add_metric(run.id, "probe", step, 0.5, {"probe_loss": step / 10})
+    store.add_metric(run.id, "train", 11, 0.5, {"loss": 9.0})
+    assert store.last_metric(run.id, "probe") == {"probe_loss": 1.0}
+
+
+def test_the_last_evaluation_of_each_run(store):
+    first, second = store.create("a", CONFIG), store.create("b", CONFIG)
+    for run, bleu in ((first, 1), (second, 2), (first, 3)):
+        store.add_evaluation(run.id, {"bleu": bleu})
+    assert store.last_evaluations() == {first.id: {"bleu": 3}, second.id: {"bleu": 2}}
+
+
+def test_a_run_that_happened_elsewhere_is_entered_as_it_was(store):
+    run = Run("far-away", "of old", "finished", None, "Done.", 3, 3, 10.0, 20.0, CONFIG, None, {"device": "cpu"})
+    metric = {"kind": "train", "step": 1, "epoch": 0.5, "time": 12.5, "loss": 2.0}
+    event, sample = {"time": 11.0, "text": "began"}, {"step": 1, "time": 12.0, "text": "hi", "ended": True}
+    evaluation = {"time": 19.0, "rows": 4}
+    store.enter(run, metrics=[metric], events=[event], samples=[sample], evaluations=[evaluation])
+    assert store.get(run.id) == run
+    assert [{k: v for k, v in m.items() if k != "seq"} for m in store.metrics(run.id)] == [metric]
+    assert (store.events(run.id), store.samples(run.id), store.evaluations(run.id)) == ([event], [sample], [evaluation])

@@ -40,7 +40,10 @@ def build_ui(lab: Lab) -> gr.Blocks:
     form = Form()
     with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False) as page:
         memory = Memory(lab.data_dir)
-        gr.Markdown("# Instruction-Tuning Lab")
+        with gr.Row(equal_height=True):
+            with gr.Column(min_width=300):
+                gr.Markdown("# Instruction-Tuning Lab")
+            welcome = gr.Column(scale=0, min_width=220)
         strip = gr.Markdown("", elem_id="strip")
         following = {}
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -57,7 +60,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 evaluate_run = _run_choice("evaluate-run")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run)
             with gr.Tab("Runs", id="Runs"):
-                runs = runs_tab.build(lab, form, train.shown_run, tabs)
+                runs = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
+        with welcome:
+            train.replay.offer(tabs)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(form, memory)
@@ -107,8 +112,8 @@ def _follow(
         return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
 
     def begin() -> str | None:
-        """The run that is at work, else the newest: what a fresh or second window follows."""
-        known = lab.list_runs()
+        """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
+        known = [run for run in lab.list_runs() if not run["recorded"]]
         live = [run["id"] for run in known if run["status"] in LIVE]
         return next(iter(live + [run["id"] for run in known]), None)
 
@@ -118,7 +123,7 @@ def _follow(
         (strip_text, strip_inputs, [strip, seen_strip]),
         (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
         (evaluation.show, [choices[1], evaluation.seen], evaluation.outputs),
-        (runs.show, [runs.seen], runs.outputs),
+        (runs.show, runs.inputs, runs.outputs),
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )
 

@@ -1,8 +1,7 @@
-"""Runs: what was trained, to open, resume, export or delete."""
+"""Runs: what was trained, to find again, open, compare, resume, export or delete."""
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from pathlib import Path
@@ -11,74 +10,141 @@ from typing import Any
 import gradio as gr
 
 from ..errors import NotFoundError
-from ..export import loss_png
 from ..lab import Lab
 from ..settings import RunConfig
-from . import view
+from ..store import LIVE
+from . import run_table, view
+from .charts import loss_chart, loss_figure
 from .edge import said
 from .form import Form
 
+CHOOSE = "Click a row to choose a run."
+ACTIONS = {
+    "open": "Show in Train",
+    "compare": "Compare",
+    "clone": "Use its settings",
+    "resume": "Resume",
+    "export": "Export adapter",
+    "delete": "Delete",
+}
+
 
 class RunsPanel:
-    """The table of runs and what can be done with the chosen one."""
+    """The table of runs, and what can be done with the chosen one; fed by the page's timer."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
-        self.seen = gr.State(None)
-        self.chosen = gr.State(None)
+        self.seen, self.chosen, self.page = gr.State(None), gr.State(None), gr.State(0)
+        with gr.Row(equal_height=True):
+            self.search = gr.Textbox(
+                label="Search", info="Words of the name, state, model, data or id", elem_id="runs-search", scale=3
+            )
+            self.sort = gr.Dropdown(
+                list(run_table.SORTS),
+                value="Newest first",
+                label="Sort",
+                info="All runs, not only this page",
+                elem_id="runs-sort",
+            )
         self.table = gr.Dataframe(
-            headers=view.RUN_HEADERS,
+            headers=run_table.HEADERS,
+            column_widths=run_table.WIDTHS,
             interactive=False,
-            label="Runs, newest first",
-            max_height=360,
+            show_label=False,
+            wrap=True,
+            max_height=420,
             elem_id="runs-table",
         )
+        self.count = gr.Markdown("", elem_id="runs-count")
+        with gr.Row():
+            self.back = gr.Button("Previous", size="sm", scale=0, min_width=110, elem_id="runs-back")
+            self.on = gr.Button("Next", size="sm", scale=0, min_width=110, elem_id="runs-on")
+        self.details = gr.Markdown(CHOOSE, elem_id="runs-details")
+        with gr.Row():
+            self.buttons = {
+                name: gr.Button(label, elem_id=f"runs-{name}", min_width=130, interactive=False)
+                for name, label in ACTIONS.items()
+            }
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.chosen, self.search, self.sort, self.page, self.seen]
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.seen, self.table]
+        fed = [self.table, self.count, self.details, self.back, self.on, *self.buttons.values()]
+        return [self.seen, self.page, *fed]
 
-    def show(self, seen: Any) -> list[Any]:
-        rows = view.run_rows(self.lab.list_runs()[:200])
-        return [gr.skip(), gr.skip()] if rows == seen else [rows, rows]
+    def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
+        """What changed since ``seen``: nothing is computed while nobody writes, nothing sent that is the same."""
+        asked = [self.lab.store.version(), chosen, search, sort, number]
+        if seen and asked == seen[0]:
+            return [gr.skip()] * len(self.outputs)
+        told = self._tell(chosen, str(search or ""), str(sort), number)
+        before = seen[1] if seen else [None] * len(told)
+        changed = [now if now != then else gr.skip() for now, then in zip(told, before, strict=True)]
+        page, table, count, details, back, on, *able = changed
+        buttons = [each if _skipped(each) else gr.Button(interactive=each) for each in (back, on, *able)]
+        return [[asked, told], page, table, count, details, *buttons]
+
+    def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
+        """Page number, table, count, details, and for each button whether it applies."""
+        lab = self.lab
+        listed = lab.list_runs()
+        sizes = lab.disk.of(run["id"] for run in listed)
+        runs = run_table.with_numbers(listed, lab.store.last_evaluations(), sizes)
+        page = run_table.page_of(runs, search, sort, number)
+        held_out = {run["id"]: (lab.store.last_metric(run["id"], "probe") or {}).get("probe_loss") for run in page.runs}
+        mine = next((run for run in listed if run["id"] == chosen), None)
+        return [
+            page.number,
+            run_table.table(page, held_out, chosen),
+            run_table.sentence(page, len(listed), sum(sizes.values()), search),
+            f"**{view.plain(mine['name'])}** · {view.run_sentence(lab.run_status(mine['id']))}" if mine else CHOOSE,
+            page.number > 0,
+            page.number < page.pages - 1,
+            *self._able(mine),
+        ]
+
+    def _able(self, run: dict[str, Any] | None) -> list[bool]:
+        """Which of ``ACTIONS`` make sense for the chosen run."""
+        if run is None:
+            return [False] * len(ACTIONS)
+        live = run["status"] in LIVE
+        can = {
+            "compare": self.lab.has_adapter(run["id"]),
+            "resume": not live and run["status"] != "finished",
+            "export": (self.lab.store.folder(run["id"]) / "adapter").is_dir(),
+            "delete": not live,
+        }
+        return [can.get(name, True) for name in ACTIONS]
 
 
-def build(lab: Lab, form: Form, shown_run: gr.State, tabs: gr.Tabs) -> RunsPanel:
-    """The tab's contents; opening a run sets ``shown_run``, which Train follows."""
+def _skipped(value: Any) -> bool:
+    return not isinstance(value, bool)
+
+
+def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, tabs: gr.Tabs) -> RunsPanel:
+    """The tab's contents; opening a run sets ``shown_run``, which Train follows, or ``compare_run``."""
     panel = RunsPanel(lab)
-    details = gr.Markdown("Click a row to choose a run.", elem_id="runs-details")
-    with gr.Row():
-        opened = gr.Button("Show in Train", elem_id="runs-open")
-        clone = gr.Button("Use its settings", elem_id="runs-clone")
-        resume = gr.Button("Resume", elem_id="runs-resume")
-        export = gr.Button("Export adapter", elem_id="runs-export")
-        # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
-        download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
-        delete = gr.Button("Delete", elem_id="runs-delete")
+    binned = gr.State([])
+    # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
+    download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
     with gr.Row(equal_height=True):
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
-        rename = gr.Button("Rename", elem_id="runs-rename", scale=1)
-    plot = gr.Image(label="Loss", interactive=False, visible=False, elem_id="runs-plot", buttons=["download"])
+        rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
+        undo = gr.Button("Undo delete", elem_id="runs-undo", scale=1, min_width=130, interactive=False)
+    plot = loss_chart("runs-plot")
     with gr.Accordion("Configuration and what it was measured with", open=False):
         config = gr.Code(language="json", label="Configuration", interactive=False)
         facts = gr.Code(language="json", label="Facts", interactive=False)
 
     @said
     def choose(event: gr.SelectData) -> list[Any]:
-        # By the row's own id: the table may be sorted differently in the browser.
-        run_id = event.row_value[-1]
-        return [run_id, *describe(run_id)]
-
-    def describe(run_id: str) -> list[Any]:
-        told = lab.show_run(run_id)
-        status = lab.run_status(run_id)
-        image = _image(loss_png(told["metrics"], told["name"])) if told["metrics"] else None
-        return [
-            f"**{view.plain(told['name'])}** · {view.run_sentence(status)}",
-            json.dumps(told["config"], indent=2),
-            json.dumps(told["facts"], indent=2),
-            gr.Image(image, visible=image is not None),
-        ]
+        # By the row's own id: the list may have moved on since it was drawn.
+        told = lab.show_run(event.row_value[-1])
+        figure = loss_figure(told["metrics"], told["id"], log_scale=False) if told["metrics"] else None
+        return [told["id"], json.dumps(told["config"], indent=2), json.dumps(told["facts"], indent=2), figure]
 
     @said
     def export_to(run_id: str | None) -> str:
@@ -86,37 +152,65 @@ def build(lab: Lab, form: Form, shown_run: gr.State, tabs: gr.Tabs) -> RunsPanel
         return str(lab.export_run(_chosen(run_id), folder / f"{_chosen(run_id)}.zip"))
 
     @said
-    def remove(run_id: str | None) -> list[Any]:
-        lab.delete_run(_chosen(run_id))
-        return [None, "Deleted. Click a row to choose a run.", None, None, gr.Image(visible=False)]
+    def remove(run_id: str | None, deleted: list[str]) -> list[Any]:
+        lab.bin_run(_chosen(run_id))
+        gr.Info("Deleted. Undo brings it back, for an hour.")
+        return [None, [*deleted, run_id], gr.Button(interactive=True), "", "", None]
 
     @said
-    def go_on(run_id: str | None) -> str:
-        return lab.resume_run(_chosen(run_id))
+    def bring_back(deleted: list[str]) -> list[Any]:
+        if not deleted:
+            raise NotFoundError("Nothing was deleted here.")
+        *others, last = deleted
+        try:
+            lab.unbin_run(last)
+        except NotFoundError as error:
+            # It is too late for this one, and the button must not stay stuck at it.
+            gr.Warning(str(error))
+        return [last if lab.store.has(last) else None, others, gr.Button(interactive=bool(others))]
 
     @said
-    def call_it(run_id: str | None, text: str) -> list[Any]:
+    def go_on(run_id: str | None) -> list[Any]:
+        return [lab.resume_run(_chosen(run_id)), gr.Tabs(selected="Train")]
+
+    @said
+    def call_it(run_id: str | None, text: str) -> str:
         lab.rename_run(_chosen(run_id), text)
-        return ["", *describe(_chosen(run_id))]
+        return ""
 
     @said
     def use_settings(run_id: str | None) -> dict[Any, Any]:
         config = RunConfig.from_dict(lab.store.get(_chosen(run_id)).config)
         return {**form.fill(config), tabs: gr.Tabs(selected="Train")}
 
-    @said
-    def open_in_train(run_id: str | None) -> list[Any]:
-        return [_chosen(run_id), gr.Tabs(selected="Train")]
+    def open_in(tab: str) -> Any:
+        @said
+        def opened(run_id: str | None) -> list[Any]:
+            return [_chosen(run_id), gr.Tabs(selected=tab)]
 
-    described = [panel.chosen, details, config, facts, plot]
-    panel.table.select(choose, None, described, api_visibility="private")
-    opened.click(open_in_train, panel.chosen, [shown_run, tabs], api_visibility="private")
-    resume.click(go_on, panel.chosen, shown_run, api_visibility="private")
-    rename.click(call_it, [panel.chosen, name], [name, *described[1:]], api_visibility="private")
-    clone.click(use_settings, panel.chosen, [*form.controls, tabs], api_visibility="private")
-    written = export.click(export_to, panel.chosen, download, api_visibility="private")
+        return opened
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    buttons, described = panel.buttons, [config, facts, plot]
+    panel.table.select(choose, None, [panel.chosen, *described], **private)
+    panel.back.click(lambda number: max(number - 1, 0), panel.page, panel.page, **private)
+    panel.on.click(lambda number: number + 1, panel.page, panel.page, **private)
+    gr.on([panel.search.input, panel.sort.input], lambda: 0, None, panel.page, **private)
+    buttons["open"].click(open_in("Train"), panel.chosen, [shown_run, tabs], **private)
+    buttons["compare"].click(open_in("Compare"), panel.chosen, [compare_run, tabs], **private)
+    buttons["clone"].click(use_settings, panel.chosen, [*form.controls, tabs], **private)
+    buttons["resume"].click(go_on, panel.chosen, [shown_run, tabs], **private)
+    written = buttons["export"].click(export_to, panel.chosen, download, api_visibility="private")
     written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
-    delete.click(remove, panel.chosen, described, api_visibility="private")
+    removed = [panel.chosen, binned, undo, *described]
+    buttons["delete"].click(remove, [panel.chosen, binned], removed, **private)
+    undo.click(bring_back, binned, [panel.chosen, binned, undo], **private)
+    gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
+    # What a person did shows at once, not at the timer's next tick.
+    changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input, binned.change]
+    gr.on(
+        changed, panel.show, panel.inputs, panel.outputs, queue=False, trigger_mode="always_last", **private
+    )  # fmt: skip
     return panel
 
 
@@ -124,9 +218,3 @@ def _chosen(run_id: str | None) -> str:
     if not run_id:
         raise NotFoundError("Choose a run first: click its row.")
     return run_id
-
-
-def _image(png: bytes) -> Any:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(png))

@@ -9,6 +9,7 @@ import gradio as gr
 from ..lab import Lab
 from . import view
 from .charts import loss_chart, loss_figure
+from .replay import Replay
 
 
 class TrainPanel:
@@ -26,6 +27,7 @@ class TrainPanel:
         )
         self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log")
         self.chart = loss_chart("train-chart")
+        self.replay = Replay(lab, self.shown_run)
         gr.Markdown(
             "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run "
             "they may rise while the model learns, because some batches are harder than others."

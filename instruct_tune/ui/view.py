@@ -97,27 +97,12 @@ def token_rows(view: Mapping[str, Any]) -> list[list[Any]]:
     ]
 
 
-def run_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    return [
-        [
-            run["name"],
-            run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
-            f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",
-            run["model"].split("/")[-1],
-            run["source"].split("/")[-1],
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"])),
-            run["id"],
-        ]
-        for run in runs
-    ]
-
-
-RUN_HEADERS = ["name", "status", "steps", "model", "dataset", "started", "id"]
-
-
 def run_choices(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """(label, id) for a dropdown, newest first."""
-    return [(f"{run['name']} · {run['status']} · {run['model'].split('/')[-1]}", run["id"]) for run in runs]
+    return [
+        (f"{run['name']} · {run['recorded'] or run['status']} · {run['model'].split('/')[-1]}", run["id"])
+        for run in runs
+    ]
 
 
 def duration(seconds: float | None) -> str:
@@ -145,6 +130,8 @@ def run_sentence(status: Mapping[str, Any]) -> str:
         parts.append(f"held-out loss {probe['probe_loss']:.3f}")
     if status["eta_seconds"] is not None:
         parts.append(f"{duration(status['eta_seconds'])} left")
+    if status["recorded"]:
+        parts.append(status["recorded"])
     if status["message"]:
         parts.append(plain(status["message"], 400))
     return " · ".join(parts)

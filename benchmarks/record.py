@@ -1,0 +1,131 @@
+"""``python -m benchmarks.record``: train the runs that come with the project, for real, and write them as assets.
+
+Each is trained by the lab itself, its adapter rounded to 16 bits, and measured as it is then, so
+that what the page shows of it is what anybody gets who loads it. Minutes on two cores; run nothing
+else beside it, for its times are kept too. Name one or more to record only those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from instruct_tune.adapter import CONFIG_FILE, WEIGHTS_FILE
+from instruct_tune.lab import Lab
+from instruct_tune.recorded import ASSETS, PREFIX
+from instruct_tune.settings import RunConfig
+
+EVALUATED = 40
+"""Held-out rows that base and tuned answer."""
+
+# Name → (what it is called, its preset, what is laid over that). Recorded in this order, so the good one is newest.
+PLAN: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "overfit": ("Eight rows learned by heart", "overfit", {}),
+    "too-high": ("Learning rate far too high: 2e-2", "minute", {"train": {"learning_rate": 2e-2}}),
+    "good": ("A good minute: 48 rows at 2e-3", "minute", {}),
+}
+
+
+def main() -> None:
+    """Record what was named, or all, and print what each came to."""
+    parser = argparse.ArgumentParser("python -m benchmarks.record", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(PLAN)} (default: all)")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(PLAN):
+        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(PLAN)}")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("instruct_tune").setLevel(logging.INFO)
+    for name in args.names or PLAN:
+        print(f"{name}: {record(name, ASSETS / name)}", flush=True)
+
+
+def record(name: str, to: Path) -> str:
+    """Train, round and measure one run of the plan; replaces the folder ``to``. Returns its result in words."""
+    title, preset, over = PLAN[name]
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        try:
+            busy = os.getloadavg()[0]
+            run_id = lab.start_run(RunConfig.from_dict(over, preset), title)
+            run = lab.wait(run_id)
+            if run.status != "finished":
+                raise SystemExit(f"{name} ended as {run.status}: {run.message}")
+            in_16_bits(lab.store.folder(run_id) / "adapter" / WEIGHTS_FILE)
+            lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
+            *_, found = lab.evaluate(run_id, EVALUATED)
+            write(lab, run_id, f"{PREFIX}{name}", to)
+        finally:
+            lab.close()
+    return (
+        f"{run.message} base {found['base']['bleu']:.1f}, tuned {found['tuned']['bleu']:.1f} BLEU on {EVALUATED} rows"
+    )
+
+
+def in_16_bits(weights: Path) -> None:
+    """Round a saved adapter to float16 in place: half the size, differences far below what training noise is."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+
+
+def recorded_on(busy: float) -> dict[str, Any]:
+    """The machine in plain words, the day, and how busy it was: without a word that names the machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = os.cpu_count() or 1
+    return {
+        "machine": f"{cpu_model()}, {cores} cores, {memory:.0f} GiB",
+        "date": datetime.date.today().isoformat(),
+        "load_before": round(busy, 1),
+        "system": f"{platform.system()}, Python {platform.python_version()}",
+    }
+
+
+def cpu_model() -> str:
+    """The processor as the system calls it."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
+    """The run as files that ``instruct_tune.recorded`` reads; nothing in them names this machine or its folders."""
+    run, source = lab.store.get(run_id), lab.store.folder(run_id)
+    shutil.rmtree(to, ignore_errors=True)
+    (to / "adapter").mkdir(parents=True)
+    for file in (WEIGHTS_FILE, CONFIG_FILE):
+        shutil.copyfile(source / "adapter" / file, to / "adapter" / file)
+    shutil.copyfile(source / "predictions.jsonl", to / "predictions.jsonl")
+    told = {name: getattr(run, name) for name in ("name", "status", "message", "step", "total_steps")}
+    told |= {"created": run.created, "ended": run.ended, "config": run.config}
+    told["facts"] = {name: value for name, value in run.facts.items() if name != "model_path"}
+    _write_json(to / "run.json", {"id": known_as, **told})
+    found = {k: v for k, v in lab.store.evaluations(run_id)[0].items() if k != "predictions"}
+    _write_json(to / "evaluation.json", {**found, "run_id": known_as})
+    _write_lines(to / "metrics.jsonl", ({k: v for k, v in m.items() if k != "seq"} for m in lab.run_metrics(run_id)))
+    _write_lines(to / "events.jsonl", lab.store.events(run_id))
+    _write_lines(to / "samples.jsonl", lab.store.samples(run_id))
+
+
+def _write_json(path: Path, told: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Replay: a run that has ended, drawn again on the Train tab's plot in its own time or faster.
+
+The browser does it, from the times at which the steps were done: it shows of the chart's own curves
+what was known at that moment. The server sends those times once and then has nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ..errors import BusyError, NotFoundError
+from ..lab import Lab
+from ..recorded import BEST
+from ..store import LIVE
+from .charts import thin
+from .edge import said
+
+SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
+MOST_MOMENTS = 400
+
+# ``window.labReplay`` outlives this node, which is made anew whenever its tab is opened again.
+_PLAY = """
+const words = element.querySelector('.replay-words'), bar = element.querySelector('progress');
+const frame = (node, play, step) => {
+  const known = trace => trace.x.filter(x => x <= step).length;
+  play.cut = play.full.map(trace => {
+    const cut = { ...trace }, most = known(trace);
+    for (const [name, value] of Object.entries(trace)) {
+      if (Array.isArray(value) && value.length === trace.x.length) { cut[name] = value.slice(0, most); }
+    }
+    return cut;
+  });
+  const mark = { text: 'REPLAY', showarrow: false, xref: 'paper', yref: 'paper', x: 1, y: 1,
+                 xanchor: 'right', yanchor: 'top', font: { size: 16, color: '#b45309' } };
+  Plotly.react(node, play.cut, { ...node.layout, annotations: [mark] }, node._context);
+  play.drawn = step;
+};
+// All curves as the chart has them, and its axes held still at what they need in the end.
+const take = (node, play) => {
+  play.full = node.data;
+  const free = { ...node.layout };
+  for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
+  Plotly.react(node, play.full, free, node._context);
+  for (const name of ['xaxis', 'yaxis']) {
+    node.layout[name].range = [...node._fullLayout[name].range];
+    node.layout[name].autorange = false;
+  }
+  play.drawn = null;
+};
+const finish = (node, play, said) => {
+  if (window.labReplay === play) { window.labReplay = null; }
+  words.textContent = said;
+  bar.hidden = true;
+  if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
+  const free = { ...node.layout, annotations: [] };
+  for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
+  Plotly.react(node, node.data === play.cut ? play.full : node.data, free, node._context);
+};
+const span = seconds => seconds < 60 ? `${Math.floor(seconds)} s`
+  : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
+const go = play => {
+  if (window.labReplay !== play || !element.isConnected) { return; }
+  const now = performance.now(), node = document.querySelector('#train-chart .loss-plot');
+  const here = node?.data && node.layout?.uirevision === play.run;
+  if (!here && (play.began || now - play.asked > 15000)) {
+    // Another run is shown now.
+    if (node) { finish(node, play, ''); return; }
+  }
+  if (here) {
+    if (!play.began) { play.began = true; play.at = now; }
+    play.position = Math.min(play.position + play.speed * (now - play.at) / 1000, play.total);
+    play.at = now;
+    if (node.data !== play.cut) { take(node, play); }
+    const step = play.moments.filter(moment => moment[1] <= play.position).at(-1)?.[0] ?? -1;
+    if (step !== play.drawn) { frame(node, play, step); }
+    const most = play.moments.at(-1)[0];
+    words.textContent = `Replay at ${play.speed}×: ${span(play.position)} of ${span(play.total)}, `
+      + `step ${Math.max(step, 0)} of ${most}${play.note}`;
+    bar.hidden = false;
+    bar.value = play.position / play.total;
+    if (play.position >= play.total) {
+      finish(node, play, `Replayed: it took ${span(play.total)}${play.note}`);
+      return;
+    }
+  }
+  setTimeout(() => go(play), 80);
+};
+watch('value', () => {
+  const told = props.value;
+  if (!told) { return; }
+  if (window.labReplay) { finish(document.querySelector('#train-chart .loss-plot'), window.labReplay, ''); }
+  const speed = window.labReplaySpeed ?? told.speed;
+  window.labReplay = { ...told, speed, position: 0, asked: performance.now(), drawn: null };
+  window.labReplay.stop = () => {
+    const play = window.labReplay;
+    if (play) { finish(document.querySelector('#train-chart .loss-plot'), play, 'Replay stopped.'); }
+  };
+  go(window.labReplay);
+});
+if (window.labReplay) { go(window.labReplay); }
+"""
+_SET_SPEED = """(chosen) => {
+  window.labReplaySpeed = parseInt(chosen);
+  if (window.labReplay) { window.labReplay.speed = window.labReplaySpeed; }
+}"""
+_LINE = ".replay-line { min-height: 1.6em; } .replay-line progress { width: 120px; margin-right: 8px; }"
+_STOP = "() => { window.labReplay?.stop(); }"
+
+
+class Replay:
+    """The controls of a replay, under the plot they play on."""
+
+    def __init__(self, lab: Lab, shown_run: gr.State):
+        self.lab, self.shown_run = lab, shown_run
+        with gr.Row(equal_height=True, elem_id="replay"):
+            again = gr.Button("Replay", size="sm", min_width=90, scale=1, elem_id="replay-start")
+            stop = gr.Button("Stop replay", size="sm", min_width=110, scale=1, elem_id="replay-stop")
+            speed = gr.Radio(
+                list(SPEEDS), value="10×", show_label=False, container=False, min_width=200, scale=2,
+                elem_id="replay-speed",
+            )  # fmt: skip
+        self.stage = gr.HTML(
+            None,
+            html_template='<div class="replay-line"><progress max="1" hidden aria-label="Replay"></progress>'
+            '<span class="replay-words"></span></div>',
+            css_template=_LINE,
+            js_on_load=_PLAY,
+            elem_id="replay-stage",
+        )
+        again.click(self.begin, shown_run, self.stage, api_visibility="private", show_progress="hidden")
+        stop.click(None, None, None, js=_STOP, api_visibility="private")
+        speed.input(None, speed, None, js=_SET_SPEED, api_visibility="private")
+
+    def offer(self, tabs: gr.Tabs, label: str = "Watch a recorded run", elem_id: str = "replay-offer") -> gr.Button:
+        """A button, for any place of the page, that opens a recorded run in Train and replays it."""
+        button = gr.Button(label, size="sm", elem_id=elem_id)
+        outputs = [self.shown_run, tabs, self.stage]
+        button.click(self.watch, None, outputs, api_visibility="private", show_progress="hidden")
+        return button
+
+    @said
+    def watch(self) -> list[Any]:
+        """Show and replay the recorded run that is offered first."""
+        ids = [run["id"] for run in self.lab.list_runs() if run["recorded"]]
+        if not ids:
+            raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
+        chosen = BEST if BEST in ids else ids[0]
+        return [chosen, gr.Tabs(selected="Train"), self.begin(chosen)]
+
+    @said
+    def begin(self, run_id: str | None) -> dict[str, Any]:
+        """What the browser needs to replay the shown run."""
+        if not run_id or not self.lab.store.has(run_id):
+            raise NotFoundError("There is no run to replay: train one, or watch a recorded one.")
+        told = self.lab.run_status(run_id)
+        if told["status"] in LIVE:
+            raise BusyError("This run is at work: its plot is live. It can be replayed when it has ended.")
+        steps = moments(self.lab.run_metrics(run_id))
+        if not steps or not steps[-1][1]:
+            raise NotFoundError("This run ended before its first step: there is nothing to replay.")
+        note = f" · {told['recorded']}" if told["recorded"] else ""
+        # Asked for twice, it starts twice: a value that differs is what the browser notices.
+        return {
+            "run": run_id,
+            "moments": thin(steps, MOST_MOMENTS),
+            "total": steps[-1][1],
+            "speed": SPEEDS["10×"],
+            "note": note,
+            "turn": next(_turns),
+        }
+
+
+_turns = itertools.count(1)
+
+
+def moments(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """(step, seconds from the start at which all of it was known), by step.
+
+    The pause before a resume is left out: a gap counts at most ten times the usual one.
+    """
+    known: dict[int, float] = {}
+    for metric in metrics:
+        known[metric["step"]] = max(metric["time"], known.get(metric["step"], 0.0))
+    if not known:
+        return []
+    first = metrics[0]["time"] - metrics[0].get("seconds", 0.0)
+    times = [first, *(known[step] for step in sorted(known))]
+    gaps = [max(0.0, later - earlier) for earlier, later in itertools.pairwise(times)]
+    longest = max(10 * statistics.median(gaps), 1.0)
+    passed = itertools.accumulate(min(gap, longest) for gap in gaps)
+    return [(step, round(seconds, 3)) for step, seconds in zip(sorted(known), passed, strict=True)]

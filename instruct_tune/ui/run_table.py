@@ -1,0 +1,112 @@
+"""The list of runs as the table shows it: searched, sorted and cut into pages here, not in the browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PAGE_ROWS = 25
+HEADERS = ["Run", "State", "Held-out loss", "BLEU, base → tuned", "Steps", "Model", "Data", "When", "Disk", "Id"]
+WIDTHS = ["210px", "110px", "90px", "130px", "80px", "170px", "130px", "190px", "80px", "170px"]
+CHOSEN = "background: color-mix(in srgb, #2563eb 16%, transparent);"
+
+# What a list can be sorted by: (key, greatest first). A run that lacks the number comes last.
+Key = Callable[[Mapping[str, Any]], Any]
+SORTS: dict[str, tuple[Key, bool]] = {
+    "Newest first": (lambda run: run["created"], True),
+    "Oldest first": (lambda run: run["created"], False),
+    "Name": (lambda run: run["name"].casefold(), False),
+    "State": (lambda run: run["status"], False),
+    "Best BLEU": (lambda run: run["tuned_bleu"], True),
+    "Largest gain in BLEU": (
+        lambda run: None if run["tuned_bleu"] is None else run["tuned_bleu"] - run["base_bleu"],
+        True,
+    ),
+    "Largest on disk": (lambda run: run["bytes"], True),
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of what was found: ``number`` counts from 0, ``found`` runs in ``pages`` pages."""
+
+    runs: tuple[Mapping[str, Any], ...]
+    number: int
+    pages: int
+    found: int
+
+
+def with_numbers(
+    runs: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """The runs with their last evaluation's BLEU and their bytes beside."""
+    return [
+        {
+            **run,
+            "base_bleu": evaluations[run["id"]]["base"]["bleu"] if run["id"] in evaluations else None,
+            "tuned_bleu": evaluations[run["id"]]["tuned"]["bleu"] if run["id"] in evaluations else None,
+            "bytes": sizes.get(run["id"], 0),
+        }
+        for run in runs
+    ]
+
+
+def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
+    """The runs whose name, state, model, data, origin or id hold every word of ``search``, sorted; one page of them."""
+    words = search.casefold().split()
+    found = [run for run in runs if all(word in _searched(run) for word in words)]
+    key, descending = SORTS.get(sort, SORTS["Newest first"])
+    known = sorted((run for run in found if key(run) is not None), key=key, reverse=descending)
+    ordered = [*known, *(run for run in found if key(run) is None)]
+    pages = max(1, -(-len(ordered) // PAGE_ROWS))
+    number = min(max(number, 0), pages - 1)
+    return Page(tuple(ordered[number * PAGE_ROWS : (number + 1) * PAGE_ROWS]), number, pages, len(ordered))
+
+
+def _searched(run: Mapping[str, Any]) -> str:
+    parts = ("name", "status", "model", "source", "recorded", "id")
+    return "\n".join(str(run[part] or "") for part in parts).casefold()
+
+
+def table(page: Page, held_out: Mapping[str, float | None], chosen: str | None) -> dict[str, Any]:
+    """The page as a Dataframe's value; the row of the chosen run is marked and tinted. Its id is the last cell."""
+    rows = [_row(run, held_out.get(run["id"]), run["id"] == chosen) for run in page.runs]
+    tint = [[CHOSEN if run["id"] == chosen else "" for _ in HEADERS] for run in page.runs]
+    return {"headers": HEADERS, "data": rows, "metadata": {"display_value": rows, "styling": tint}}
+
+
+def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[str]:
+    bleu = "" if run["tuned_bleu"] is None else f"{run['base_bleu']:.1f} → {run['tuned_bleu']:.1f}"
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"]))
+    return [
+        ("▸ " if chosen else "") + run["name"],
+        run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
+        "" if held_out is None else f"{held_out:.3f}",
+        bleu,
+        f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",
+        run["model"].split("/")[-1],
+        run["source"].split("/")[-1],
+        run["recorded"] or when,
+        size(run["bytes"]),
+        run["id"],
+    ]
+
+
+def size(count: int) -> str:
+    """``1234567`` → ``1.2 MB``."""
+    if count < 1000:
+        return f"{count} bytes"
+    unit = next((unit for unit in (1e3, 1e6) if count < 1000 * unit), 1e9)
+    return f"{count / unit:.1f} {({1e3: 'kB', 1e6: 'MB', 1e9: 'GB'})[unit]}"
+
+
+def sentence(page: Page, in_all: int, total_bytes: int, search: str) -> str:
+    """What the table shows of how much."""
+    if not in_all:
+        return "No run yet: start one in Train."
+    told = f"{in_all} run{'s' * (in_all != 1)}, {size(total_bytes)} on disk."
+    if search.strip():
+        told = f"{page.found} of {told}" + ("" if page.found else " Nothing holds these words.")
+    return told + (f" Page {page.number + 1} of {page.pages}." if page.pages > 1 else "")

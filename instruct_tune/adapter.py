@@ -37,6 +37,8 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
     import torch
     from peft import LoraConfig, TaskType
 
+    from .dropout import quicken_dropout
+
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.lora_alpha,
@@ -47,6 +49,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
     torch.manual_seed(seed)
     _add(loaded, name, config)
     loaded.model.set_adapter(name)
+    quicken_dropout(loaded.model)
 
 
 def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from .attention import row_starts, wants_row_starts
 from .tokenization import IGNORE, TokenizedExample
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def supervised_loss(model: torch.nn.Module, pack: Pack) -> Tensor:
     The LM head is applied to those positions only (``logits_to_keep``), through the model's own
     forward, so that architectures that scale or cap their logits stay right.
     """
-    inputs = {name: value for name, value in pack.items() if name != "labels"}
+    inputs = _inputs(model, pack)
     labels = pack["labels"]
     if labels.shape[0] == 1 and _keeps_chosen_logits(model):
         positions = (labels[0, 1:] != IGNORE).nonzero().squeeze(1)
@@ -120,6 +121,14 @@ def supervised_loss(model: torch.nn.Module, pack: Pack) -> Tensor:
         logits = model(**inputs, use_cache=False).logits[:, :-1][kept]
         targets = labels[:, 1:][kept]
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def _inputs(model: Any, pack: Pack) -> Pack:
+    """What the model gets of a pack: all but the labels, and where its rows begin if it can use that."""
+    inputs = {name: value for name, value in pack.items() if name != "labels"}
+    if "position_ids" in pack and wants_row_starts(model.config):
+        inputs["cu_seq_lens_q"] = row_starts(pack["position_ids"])
+    return inputs
 
 
 def _keeps_chosen_logits(model: Any) -> bool:
@@ -214,7 +223,5 @@ def is_exact(model: PreTrainedModel, packing: Packing, tolerance: float = 1e-4) 
     drawn = [torch.randint(3, 128, (length,), generator=generator).tolist() for length in (11, 17, 13)]
     rows = [TokenizedExample(tuple(ids), tuple(ids), 0, 0) for ids in drawn]
     alone = torch.cat([model(input_ids=torch.tensor([ids]), use_cache=False).logits[0] for ids in drawn])
-    pack = _packed(rows, packing)
-    del pack["labels"]
-    packed = model(**pack, use_cache=False).logits[0]
+    packed = model(**_inputs(model, _packed(rows, packing)), use_cache=False).logits[0]
     return bool((packed - alone).abs().max() <= tolerance * alone.abs().max())

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "instruct_tune"
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
     "errors", "settings", "catalog", "hub",
+    "linear", "attention", "dropout",
     "columns", "conversation",
     "table", "sources", "dataset", "prompt", "tokenization", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",

@@ -1,0 +1,87 @@
+"""Frozen linear layers through oneDNN, where MKL leaves half of the processor idle.
+
+PyTorch multiplies float32 matrices with MKL, and MKL takes its AVX-512 code on Intel's processors
+only. oneDNN, which PyTorch ships too, takes it everywhere: on an AMD EPYC of the fifth generation
+255 GFLOP/s a core instead of 115, measured at this lab's shapes. The sums are the same up to rounding.
+
+A layer whose own weights train stays as it is, for only the gradient of its input is computed here.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def quicken(model: torch.nn.Module) -> int:
+    """Let ``model``'s plain linear layers compute through oneDNN where that is faster; says how many do.
+
+    Weights, names and gradients stay what they are.
+    """
+    if not worth_it():
+        return 0
+    layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    for layer in layers:
+        layer.__class__ = OneDnnLinear
+    return len(layers)
+
+
+@functools.cache
+def worth_it() -> bool:
+    """Whether this processor has AVX-512 that MKL will not use.
+
+    Read from its name, not timed, so that a run that is resumed computes with the same code.
+    """
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()):
+        return False
+    return "AVX512" in torch.backends.cpu.get_cpu_capability() and processor_vendor() not in ("", "GenuineIntel")
+
+
+def processor_vendor() -> str:
+    """What the processor says who made it; empty where the system does not tell."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
+
+
+class OneDnnLinear(torch.nn.Linear):
+    """``torch.nn.Linear`` computed by oneDNN while its weights are frozen, in float32 on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self._takes(input):
+            return super().forward(input)
+        if torch.is_grad_enabled() and input.requires_grad:
+            return _Frozen.apply(input, self.weight, self.bias)
+        return _multiply(input, self.weight, self.bias)
+
+    def _takes(self, input: Tensor) -> bool:
+        trains = torch.is_grad_enabled() and (
+            self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
+        )
+        in_float32 = input.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return in_float32 and not trains and input.device.type == "cpu" and input.numel() > 0
+
+
+class _Frozen(torch.autograd.Function):
+    """The product, and the gradient of its input only."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _multiply(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return _multiply(gradient, weight.t(), None), None, None
+
+
+def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``input @ weight.T + bias``: the operator that torch.compile's CPU backend calls, without a fused activation."""
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")

@@ -1,0 +1,107 @@
+"""Linear layers through oneDNN give what PyTorch's own give, and step aside where they must."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_lab import NO_DROPOUT, RUN, light, tiny  # noqa: F401
+
+from instruct_tune import adapter, linear
+from instruct_tune.linear import OneDnnLinear, quicken, worth_it
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
+
+
+@pytest.fixture
+def everywhere(monkeypatch):
+    """As on a processor where it pays."""
+    monkeypatch.setattr(linear, "worth_it", lambda: True)
+
+
+def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
+    """The same frozen layer, PyTorch's own and through oneDNN."""
+    torch.manual_seed(0)
+    own = torch.nn.Linear(24, 40, bias=bias).requires_grad_(False)
+    other = copy.deepcopy(own)
+    other.__class__ = OneDnnLinear
+    return own, other
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (1, 0, 24)])
+def test_products_and_gradients_are_pytorchs(bias, shape):
+    own, other = pair(bias)
+    found = []
+    for layer in (own, other):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        y = layer(x)
+        (y * torch.arange(40.0)).sum().backward()
+        found.append((y, x.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+def test_views_that_are_not_contiguous():
+    own, other = pair(bias=True)
+    x = torch.randn(3, 48)[:, ::2]
+    torch.testing.assert_close(other(x), own(x), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_train_get_their_gradient():
+    layer = torch.nn.Linear(4, 3)
+    layer.__class__ = OneDnnLinear
+    layer(torch.ones(2, 4)).sum().backward()
+    assert torch.equal(layer.weight.grad, torch.full((3, 4), 2.0))
+    assert torch.equal(layer.bias.grad, torch.full((3,), 2.0))
+
+
+def test_other_types_are_the_librarys():
+    own, other = pair(bias=True)
+    x = torch.randn(2, 24)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert other(x).dtype is torch.bfloat16
+        assert torch.equal(other(x), own(x))
+    assert torch.equal(other.bfloat16()(x.bfloat16()), own.bfloat16()(x.bfloat16()))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "answer"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("AuthenticAMD", "AVX2", False),
+        ("GenuineIntel", "AVX512", False),
+        ("", "AVX512", False),
+    ],
+)
+def test_where_it_pays(monkeypatch, vendor, capability, answer):
+    monkeypatch.setattr(linear, "processor_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert worth_it.__wrapped__() is answer
+
+
+def test_a_model_keeps_its_names_and_says_the_same(everywhere):
+    loaded, plain = tiny(), tiny().base
+    for module in plain.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.__class__ = torch.nn.Linear
+    quicken(loaded.base)
+    assert {type(m) for m in loaded.base.modules() if isinstance(m, torch.nn.Linear)} == {OneDnnLinear}
+    assert loaded.base.state_dict().keys() == plain.state_dict().keys()
+    ids = torch.arange(3, 40)[None]
+    expected = plain(input_ids=ids).logits
+    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    # A fresh adapter says what the base says, and its matrices' gradients come through the frozen layers.
+    said = loaded.model(input_ids=ids).logits
+    torch.testing.assert_close(said, expected, rtol=1e-4, atol=1e-5)
+    said.sum().backward()
+    assert all(p.grad.any() for n, p in loaded.model.named_parameters() if "lora_B" in n)
+
+
+def test_where_it_does_not_pay_nothing_changes(monkeypatch):
+    monkeypatch.setattr(linear, "worth_it", lambda: False)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    assert quicken(model) == 0
+    assert type(model[0]) is torch.nn.Linear

@@ -60,7 +60,8 @@ Outcome = tuple[dict[str, Any], int]
 
 def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        return lab.data(_config(args), rows=args.rows, model=args.model), 0
+        told = lab.data(_config(args), rows=args.rows, model=args.model)
+        return told | (lab.report(_config(args)) if args.report else {}), 0
 
 
 def _mask(args: argparse.Namespace) -> Outcome:
@@ -257,9 +258,9 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--model", metavar="M", help="short for --set model=M")
         return added
 
-    configured("data", _data, "load, filter and split a dataset").add_argument(
-        "--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part"
-    )
+    data = configured("data", _data, "load, filter and split a dataset")
+    data.add_argument("--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part")
+    data.add_argument("--report", action="store_true", help="also lengths, duplicates and leakage of all rows")
     mask = configured("mask", _mask, "show one row as the trainer gets it")
     mask.add_argument("--instruction", required=True)
     mask.add_argument("--input", default="")

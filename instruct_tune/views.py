@@ -113,6 +113,19 @@ class Views:
             told["token_lengths"] = self._token_lengths(dataclasses.replace(config, model=model), splits)
         return told
 
+    def report(self, config: Config) -> dict[str, Any]:
+        """Lengths, gaps, duplicates and leakage of the whole split (``data.limit`` aside), as JSON types."""
+        from .report import make_report
+
+        config = self.config(config)
+        splits = self.splits(dataclasses.replace(config.data, limit=None))
+        tokenizer, template = self.tokenizer(config.model), template_from(config.template)
+        with self._encoding:
+            found = make_report(
+                examples(splits.train), examples(splits.test), tokenizer, template, config.train.max_length
+            )
+        return found.to_dict()
+
     def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
         """Tokens a training row has with this model and template: how many rows, and how long."""
         from .tokenization import tokenize_examples

@@ -15,7 +15,7 @@ ORDER = (
     "errors", "settings", "catalog", "hub",
     "linear", "attention", "dropout",
     "columns", "conversation",
-    "table", "sources", "dataset", "prompt", "tokenization", "batching",
+    "table", "sources", "dataset", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
@@ -32,6 +32,7 @@ AT_HOME = {
     "evaluate": ("bleu",),
     "sqlite3": ("schema", "store"),
     "matplotlib": ("export",),
+    "rapidfuzz": ("near",),
 }
 
 

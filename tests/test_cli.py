@@ -151,6 +151,14 @@ def test_data_shows_rows_and_lengths_where_they_are_asked_for(told):
     assert found["token_lengths"]["max"] >= found["token_lengths"]["mean"] > 0
 
 
+def test_data_reports_on_all_rows_of_the_split_whatever_the_limit(told):
+    found = told("data", "--report", "--preset", "smoke")
+    assert {"lengths", "duplicates", "leakage", "dropped_by_max_length"} <= found.keys()
+    assert found["train_rows"] == 16
+    assert found["reported"] == {"train": found["train_rows_before_limit"], "test": found["test_rows"]}
+    assert sum(found["lengths"]["row_tokens"]["counts"]) == found["train_rows_before_limit"]
+
+
 @pytest.mark.skipif(
     not CODE_ALPACA.exists(), reason=f"{CODE_ALPACA} is not here: its licence (CC BY-NC) keeps it out of the project"
 )

@@ -1,0 +1,57 @@
+"""Near duplicates: the fast way finds exactly what comparing every pair finds."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rapidfuzz import fuzz
+
+from instruct_tune.near import SHARED_WORDS, THRESHOLD, near_pairs
+
+WORDS = st.sampled_from(["sort", "a", "list", "of", "words", "in", "python", "and", "print", "it", "twice"])
+TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), max_size=25)
+
+
+def compare_all(texts):
+    """The definition, pair by pair; copies are paired with the first of them."""
+    first = {text: texts.index(text) for text in texts}
+    found = set()
+    for one, text in enumerate(texts):
+        if first[text] != one:
+            found.add((first[text], one))
+            continue
+        for other in range(one + 1, len(texts)):
+            if first[texts[other]] != other:
+                continue
+            a, b = set(text.split()), set(texts[other].split())
+            if len(a & b) >= SHARED_WORDS * len(a | b) and fuzz.ratio(text, texts[other]) >= 100 * THRESHOLD:
+                found.add((one, other))
+    return found
+
+
+@settings(deadline=None, max_examples=150)
+@given(TEXTS)
+def test_the_fast_way_finds_what_comparing_all_finds(texts):
+    assert {(pair.first, pair.second) for pair in near_pairs(texts)} == compare_all(texts)
+
+
+def test_case_and_spacing_do_not_make_a_difference_and_word_order_does():
+    texts = [
+        "Convert a temperature in Celsius to Fahrenheit.",
+        "convert a  temperature\nin celsius to fahrenheit .",
+        "Convert a temperature in Fahrenheit to Celsius.",
+    ]
+    assert [(pair.first, pair.second, pair.similarity) for pair in near_pairs(texts)] == [(0, 1, 1.0)]
+
+
+def test_one_changed_word_in_a_long_text_is_near():
+    long = "Write a function that reads a file line by line and returns the number of words in it"
+    (pair,) = near_pairs([long, "something else entirely", long.replace("words", "lines")])
+    assert (pair.first, pair.second) == (0, 2)
+    assert THRESHOLD <= pair.similarity < 1
+
+
+def test_a_text_that_stands_there_a_thousand_times_is_paired_with_its_first_copy_only():
+    assert len(near_pairs(["the same"] * 1000)) == 999
+
+
+def test_nothing_and_one_have_no_pairs():
+    assert near_pairs([]) == near_pairs(["one"]) == near_pairs(["", "x"]) == []

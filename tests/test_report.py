@@ -1,0 +1,69 @@
+"""The report on a dataset: counts that add up, on rows where each answer is known."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instruct_tune.dataset import Example
+from instruct_tune.prompt import LESSON
+from instruct_tune.report import describe, make_report
+from instruct_tune.tiny import byte_tokenizer
+
+TRAIN = [
+    Example("Add two numbers and return their sum.", "", "a + b"),
+    Example("Add two numbers and return their sum.", "", "sum((a, b))"),
+    Example("Name the capital of France.", "", "Paris"),
+    Example("Name the capital of France.", "", "Paris"),
+    Example("Sort these words.", "pear apple", "apple pear"),
+    Example("Say nothing.", "", " "),
+]
+TEST = [
+    Example("Add two numbers, and return their sum.", "", "a + b"),
+    Example("Count the vowels in a text.", "", "sum(c in 'aeiou' for c in text)"),
+]
+
+
+@pytest.fixture(scope="module")
+def report():
+    return make_report(TRAIN, TEST, byte_tokenizer(), LESSON, max_length=70).to_dict()
+
+
+def test_counts(report):
+    assert (report["reported"], report["empty_answers"]) == ({"train": 6, "test": 2}, 1)
+    assert report["with_input"] == pytest.approx(1 / 6)
+
+
+def test_duplicates_say_whether_the_answers_agree(report):
+    told = report["duplicates"]
+    assert (told["exact"], told["near"], told["conflicting"]) == (1, 2, 1)
+    assert [(p["first"], p["second"], p["same_answer"]) for p in told["pairs"]] == [(0, 1, False), (2, 3, True)]
+
+
+def test_a_held_out_row_with_a_copy_in_training_is_a_leak(report):
+    (leak,) = report["leakage"]["pairs"]
+    assert (leak["test_row"], leak["train_row"]) == (0, 0)
+    assert 0.9 <= leak["similarity"] < 1
+    assert report["leakage"]["rows"] == 1
+
+
+def test_token_lengths_are_those_of_the_rows_the_trainer_gets(report):
+    lengths = [len(LESSON.render(row.instruction, row.input).encode()) + len(row.output) + 1 for row in TRAIN]
+    assert report["lengths"]["row_tokens"]["max"] == max(lengths)
+    assert report["lengths"]["row_tokens"]["mean"] == pytest.approx(sum(lengths) / 6)
+    assert report["dropped_by_max_length"] == sum(length > 70 for length in lengths) > 0
+
+
+def test_without_a_tokenizer_there_are_characters_only():
+    told = make_report(TRAIN, TEST, None, LESSON, max_length=70).to_dict()
+    assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
+    assert told["dropped_by_max_length"] == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=300))
+def test_a_histogram_has_every_row_once_in_its_bin(values):
+    told = describe(values)
+    assert sum(told.counts) == len(values)
+    for low, high, count in zip(told.edges, told.edges[1:], told.counts, strict=False):
+        assert count == sum(low <= value < high for value in values)
+    assert told.max == max(values)

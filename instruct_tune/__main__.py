@@ -64,6 +64,13 @@ def _data(args: argparse.Namespace) -> Outcome:
         return told | (lab.report(_config(args)) if args.report else {}), 0
 
 
+def _cost(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        if args.minutes is not None:
+            return lab.fit(_config(args), args.minutes), 0
+        return lab.cost(_config(args)), 0
+
+
 def _mask(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         return lab.mask(_config(args), args.instruction, args.input, args.output), 0
@@ -265,6 +272,9 @@ def _parser() -> argparse.ArgumentParser:
     mask.add_argument("--instruction", required=True)
     mask.add_argument("--input", default="")
     mask.add_argument("--output", required=True)
+    configured("cost", _cost, "what a run will do and take, before it starts").add_argument(
+        "--minutes", type=float, metavar="M", help="choose rows (and steps) so that it takes about this long"
+    )
     train = configured("train", _train, "run one training in the foreground")
     train.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
     train.add_argument("--name", default="", help="a name for the run")

@@ -74,17 +74,37 @@ def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str 
     return names
 
 
-def _linear_names(base: torch.nn.Module) -> list[str]:
-    """Last parts of the names of all linear layers but the LM head, whose loss path bypasses adapters."""
+def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
+    """Inputs plus outputs of every layer the targets stand for, summed: a LoRA of rank r has r times as many weights.
+
+    ``base`` may be without weights (on the meta device).
+    """
+    wanted = resolve_targets(base, targets)
+    names = _linear_names(base) if isinstance(wanted, str) else wanted
+    head = base.get_output_embeddings()
+    # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
+    return sum(
+        sum(module.weight.shape)
+        for path, module in base.named_modules()
+        if path.rpartition(".")[2] in names and _is_linear(module) and module is not head
+    )
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
+    return isinstance(module, (torch.nn.Linear, Conv1D))
+
+
+def _linear_names(base: torch.nn.Module) -> list[str]:
+    """Last parts of the names of all linear layers but the LM head, whose loss path bypasses adapters."""
     head = base.get_output_embeddings()
     linear = {
         # Under an adapter that is attached already, q_proj's own layer is called q_proj.base_layer.
         path.removesuffix(".base_layer").rpartition(".")[2]
         for path, module in base.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head and "lora_" not in path
+        if _is_linear(module) and module is not head and "lora_" not in path
     }
     return sorted(linear)
 

@@ -1,7 +1,7 @@
 """The lab: everything that the page, the command line and the endpoints may call.
 
-It looks (``views``), trains (``runs``), and here it answers: base and tuned, one instruction or all
-held-out rows.
+It looks (``views``), trains (``runs``), says what training costs (``costs``), and here it answers:
+base and tuned, one instruction or all held-out rows.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .costs import Costs
 from .errors import DataError, LabError, ModelError, Stopped
 from .prompt import template_from
-from .runs import Runs
 from .settings import GenerationSettings, RunConfig
 from .store import Run
 from .views import Config, check_texts
@@ -29,7 +29,7 @@ BASE_RUN = "base"
 """The run id that stands for the base model without any adapter."""
 
 
-class Lab(Runs):
+class Lab(Costs):
     """One lab on one data folder."""
 
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):

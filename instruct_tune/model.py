@@ -61,9 +61,6 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedMo
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    from .attention import attend_by_rows
-    from .linear import quicken
-
     transformers_logging.disable_progress_bar()
     weights = locate(name, report)
     report(f"loading {name}")
@@ -83,11 +80,19 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedMo
         # transformers would draw them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
     _check_tokenizer(name, tokenizer)
+    make_ready(base)
+    return LoadedModel(base, base, tokenizer, weights, probe_packing(base.config))
+
+
+def make_ready(base: PreTrainedModel) -> None:
+    """Put a base model on the device it computes on, frozen, with the lab's own ways of computing."""
+    from .attention import attend_by_rows
+    from .linear import quicken
+
     # Only adapters train; a layer that knows it is frozen computes the same with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base)
     quicken(base)
-    return LoadedModel(base, base, tokenizer, weights, probe_packing(base.config))
 
 
 def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -90,15 +90,35 @@ def _local_folder(model: str, report: Report) -> Weights:
     return _weights(model, _with_safetensors(folder, report), "local folder")
 
 
-def _from_cache(model: str, report: Report) -> Weights | None:
+def at_hand(model: str) -> Path | None:
+    """The folder with ``model``'s configuration and tokenizer, where it is on this machine already.
+
+    Asks nobody and converts nothing. Raises ModelError for a name that no model can have.
+    """
+    if model == TINY_MODEL:
+        return locate(model, lambda text: None).path
+    if os.path.isdir(model):
+        return Path(model) if os.path.isfile(os.path.join(model, "config.json")) else None
+    _check_hub_id(model)
+    converted = cache_dir() / "wheel"
+    return _hub_cache(model) or (converted if model == DEFAULT_MODEL and converted.is_dir() else None)
+
+
+def _hub_cache(model: str) -> Path | None:
+    """The Hub's own cache folder of ``model``, where it is whole."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = Path(snapshot_download(model, local_files_only=True))
     except LocalEntryNotFoundError:
-        folder = None
-    if folder and (folder / "config.json").is_file() and (_tensors(folder) or _pickles(folder)):
+        return None
+    whole = (folder / "config.json").is_file() and (_tensors(folder) or _pickles(folder))
+    return folder if whole else None
+
+
+def _from_cache(model: str, report: Report) -> Weights | None:
+    if folder := _hub_cache(model):
         return _weights(model, _with_safetensors(folder, report), "Hub cache")
     converted = cache_dir() / "wheel"
     if model == DEFAULT_MODEL and converted.is_dir():

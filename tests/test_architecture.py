@@ -17,9 +17,9 @@ ORDER = (
     "columns", "conversation",
     "table", "sources", "dataset", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
-    "training", "preflight", "generation", "fixed_prompt", "recital", "bleu",
+    "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
-    "views", "runs", "lab", "ui", "__main__", "app",
+    "views", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

@@ -1,0 +1,165 @@
+"""The lab says what a run will cost, asks no network for it, and does not disturb what is at work."""
+
+import threading
+
+import pytest
+from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
+
+from instruct_tune import costs
+from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
+from instruct_tune.preflight import Speed
+
+EVEN = Speed(
+    a_pass=0.05,
+    a_token=0.001,
+    a_supervised=0.002,
+    forward=0.5,
+    new_token=0.01,
+    token_bytes=100,
+    supervised_bytes=10,
+    read=1e9,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cached(tmp_path_factory, one_thread):
+    with pytest.MonkeyPatch.context() as patch, imports_frozen():
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch, cached):
+    """Measurements of its own for each test; the tiny model is shared."""
+    import instruct_tune.speed
+
+    monkeypatch.setattr(instruct_tune.speed, "cache_dir", lambda: tmp_path / "speeds")
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The measurement takes no time and always finds the same; the list holds the threads it was done on."""
+    import instruct_tune.speed
+
+    done = []
+
+    def measure(*args):
+        done.append(threading.current_thread().name)
+        return EVEN
+
+    monkeypatch.setattr(instruct_tune.speed, "measure", measure)
+    return done
+
+
+def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
+    with opened(tmp_path) as lab:
+        told = lab.cost(smoke())
+        run_id = finished(lab, smoke())
+        result, facts = lab.run_result(run_id), lab.show_run(run_id)["facts"]
+    assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
+    assert told["trainable_parameters"] == facts["trainable_parameters"]
+    assert told["speed"].startswith(costs.MEASURED)
+    assert told["seconds"]["total"] == pytest.approx(sum(v for k, v in told["seconds"].items() if k != "total"))
+    assert told["unknown"] is None
+
+
+def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, measured):
+    with opened(tmp_path) as lab:
+        first = lab.cost(smoke(), measure=False)
+        assert (first["seconds"], first["memory"], measured) == (None, None, [])
+        assert first["steps"] == 4
+        lab.cost(smoke())
+        again = lab.cost(smoke(train={"num_train_epochs": 2}), measure=False)
+        assert measured == ["engine"]
+        assert again["seconds"]["training"] > 0
+        lab.cost(smoke(lora={"r": 64}))
+        assert len(measured) == 2, "another size of rank is another speed"
+
+
+def test_after_a_run_its_own_speed_counts(tmp_path, measured):
+    with opened(tmp_path) as lab:
+        run_id = finished(lab, smoke(), "mine")
+        told = lab.cost(smoke())
+        steps = [m for m in lab.run_metrics(run_id) if m["kind"] == "train"][1:]
+        rate = sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps)
+        assert told["speed"] == "from your run mine"
+        assert told["seconds"]["training"] == pytest.approx(told["tokens"] / rate)
+        assert lab.cost(smoke(lora={"target_modules": "all-linear"}))["speed"] == costs.MEASURED
+
+
+def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
+    pace = Pace(monkeypatch)
+    with opened(tmp_path) as lab:
+        told, asked = [], threading.Event()
+
+        def ask(runner):
+            told.append(lab.cost(smoke()))
+            asked.set()
+
+        pace.at[2] = ask
+        run_id = lab.start_run(smoke(), "at work")
+        assert asked.wait(PATIENCE)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert measured == []
+    assert (told[0]["steps"], told[0]["seconds"]) == (4, None)
+    assert told[0]["unknown"] == "Time and memory are measured when run at work is done."
+
+
+def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, monkeypatch):
+    from instruct_tune import hub
+
+    monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
+    with opened(tmp_path) as lab:
+        told = lab.cost(smoke(model="nobody/has-this"))
+        assert (told["steps"], told["tokens"], told["seconds"]) == (4, None, None)
+        assert "nobody/has-this is not on this machine yet" in told["unknown"]
+        told = lab.cost(smoke(data={"source": "codealpaca-20k"}))
+        assert told["steps"] is None
+        assert "Load and split" in told["unknown"]
+        with pytest.raises(ModelError, match="not on this machine"):
+            lab.fit(smoke(model="nobody/has-this"), 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said", "kind"),
+    [
+        ({"lora": {"r": 0}}, "lora.r must be between", SettingsError),
+        ({"lora": {"target_modules": ["nothing"]}}, "no module named nothing", ModelError),
+        ({"train": {"max_length": 8}}, "No row fits into train.max_length 8", DataError),
+        ({"data": {"source": "/nowhere/rows.json"}}, "There is no file", DataError),
+        ({"model": "no model/at all/"}, "neither a folder on this machine nor a Hub id", ModelError),
+    ],
+)
+def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, said, kind):
+    with opened(tmp_path) as lab, pytest.raises(kind, match=said):
+        lab.cost(smoke(**wrong))
+
+
+@pytest.mark.parametrize("minutes", [0.2, 1, 3, 10])
+def test_what_is_chosen_fits_and_hardly_more_would(tmp_path, measured, minutes):
+    with opened(tmp_path) as lab:
+        found = lab.fit(smoke(data={"limit": None}), minutes)
+        rows = found["config"]["data"]["limit"]
+        assert found["cost"]["seconds"]["total"] <= 60 * minutes
+        assert f"{rows} of 311 rows" in found["said"] or f"All {rows} rows" in found["said"]
+        assert lab.cost(found["config"])["seconds"] == found["cost"]["seconds"]
+        if rows < 311:
+            more = smoke(**found["config"] | {"data": found["config"]["data"] | {"limit": rows + 1}})
+            assert lab.cost(more)["seconds"]["total"] > 60 * minutes
+
+
+def test_where_few_rows_do_not_fit_epochs_and_then_steps_are_fewer(tmp_path, measured):
+    with opened(tmp_path) as lab:
+        many = {"num_train_epochs": 50, "eval_strategy": "no", "probes": 1}
+        fewer = lab.fit(smoke(train=many), 1)
+        assert fewer["config"]["train"]["num_train_epochs"] == 1
+        assert "instead of 50 epochs" in fewer["said"]
+        slow = {"eval_strategy": "no", "probes": 0, "per_device_train_batch_size": 1}
+        short = lab.fit(smoke(train=slow), 0.04)
+        assert short["config"]["data"]["limit"] == costs.FEWEST_ROWS
+        assert 1 <= short["config"]["train"]["max_steps"] < 8
+        with pytest.raises(DataError, match="give it more time"):
+            lab.fit(smoke(), 0.001)
+        for wrong in (0, -1, float("inf"), "ten"):
+            with pytest.raises(LabError, match="minutes"):
+                lab.fit(smoke(), wrong)

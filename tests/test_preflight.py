@@ -1,0 +1,165 @@
+"""What a run will cost: counts equal what a run then does, sizes equal PEFT's, seconds come from measurements."""
+
+import dataclasses
+
+import pytest
+from tiny_lab import light, some_data, some_rows, tiny, toy  # noqa: F401
+
+from instruct_tune import adapter, preflight
+from instruct_tune.batching import pack_rows, supervised_count
+from instruct_tune.errors import DataError, ModelError
+from instruct_tune.preflight import Architecture, RowLength, Speed, Work, count
+from instruct_tune.settings import LoraSettings, RunConfig, TrainSettings
+from instruct_tune.training import train
+
+EVEN = Speed(
+    a_pass=0.5,
+    a_token=0.01,
+    a_supervised=0.02,
+    forward=0.5,
+    new_token=0.1,
+    token_bytes=100,
+    supervised_bytes=10,
+    read=1e6,
+)
+
+
+def lengths(rows):
+    return [RowLength(len(row.input_ids), row.prompt_length) for row in rows]
+
+
+def config(**train_settings):
+    return RunConfig(train=TrainSettings(**train_settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_train_epochs": 2, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 2},
+        {"num_train_epochs": 1.5, "per_device_train_batch_size": 4, "eval_strategy": "steps", "eval_steps": 2},
+        {"max_steps": 5, "per_device_train_batch_size": 4, "save_strategy": "no", "probes": 2},
+    ],
+    ids=["quick", "accumulation", "half an epoch", "max_steps"],
+)
+def test_a_run_does_what_was_counted(settings, tmp_path):
+    from tiny_lab import RUN, Recorder, tiny_with
+
+    loaded = tiny_with()
+    data = some_data(loaded)
+    wanted = config(save_minutes=None, save_total_limit=None, **settings)
+    work = count(wanted, lengths(data.train), lengths(data.evaluation), lengths(data.probe), 512)
+    watcher = Recorder()
+    result = train(loaded, RUN, data, wanted.train, tmp_path, watcher)
+    assert work.steps == result.steps
+    assert work.training.tokens == sum(watcher.of("tokens").values())
+    assert work.training.supervised == sum(watcher.of("supervised").values())
+    assert work.probes == len(watcher.metrics["probe"])
+    assert work.evaluations == len(watcher.metrics["eval"])
+    assert work.checkpoints == len(list(tmp_path.glob("checkpoint-*")))
+
+
+def test_passes_are_those_of_a_training():
+    loaded = tiny()
+    rows = some_rows(loaded, 40)
+    packs = pack_rows(rows, loaded.packing, 0, 300)
+    counted = list(preflight._passes([(len(row.input_ids), row.supervised) for row in rows], 300))
+    assert counted == [(pack["input_ids"].numel(), supervised_count(pack)) for pack in packs]
+
+
+def test_rows_beyond_the_counted_are_in_proportion(monkeypatch):
+    rows = [RowLength(20 + number % 5, 10) for number in range(50)]
+    wanted = config(num_train_epochs=40, per_device_train_batch_size=4)
+    whole = count(wanted, rows, [], [], 64)
+    monkeypatch.setattr(preflight, "ROWS_COUNTED", 100)
+    scaled = count(wanted, rows, [], [], 64)
+    assert scaled.training.tokens == pytest.approx(whole.training.tokens)
+    assert scaled.training.passes == pytest.approx(whole.training.passes, rel=0.02)
+
+
+def test_long_rows_are_dropped_cut_or_refused():
+    rows = [RowLength(10, 4), RowLength(30, 4), RowLength(40, 25)]
+    assert preflight.fitted(rows, 20, "drop") == preflight.Fitted(((10, 6),), 2, 0)
+    assert preflight.fitted(rows, 20, "truncate") == preflight.Fitted(((10, 6), (20, 16)), 1, 1)
+    with pytest.raises(DataError, match="longest has 40 tokens"):
+        preflight.fitted(rows, 8, "drop")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
+@pytest.mark.parametrize("targets", ["auto", "all-linear"])
+def test_trainable_parameters_are_pefts(architecture, targets):
+    loaded = toy(architecture)
+    known = Architecture(loaded.base.num_parameters(), adapter.adapted_width(loaded.base, targets), 4)
+    adapter.attach(loaded, "run", LoraSettings(r=6, target_modules=targets), seed=0)
+    trainable, total = adapter.parameter_counts(loaded)
+    assert known.trainable(6) == trainable
+    assert known.parameters + trainable == total
+
+
+def test_named_targets_are_counted_and_unknown_ones_refused():
+    base = tiny().base
+    assert adapter.adapted_width(base, ("q_proj", "v_proj")) == adapter.adapted_width(base, "auto")
+    with pytest.raises(ModelError, match="no module named nothing"):
+        adapter.adapted_width(base, ("nothing",))
+
+
+def test_seconds_memory_and_disk_add_up():
+    rows = [RowLength(20, 10)] * 8
+    wanted = config(per_device_train_batch_size=4, probes=1, sample_tokens=5, recite_rows=2)
+    work = count(wanted, rows, rows[:2], rows[:1], 1000)
+    assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
+    # Two passes of half a second, 160 tokens and 80 answers' tokens.
+    took = preflight.seconds(work, EVEN, weights=2_000_000, answered=preflight.answered(wanted, work))
+    assert took.training == pytest.approx(1 + 1.6 + 1.6)
+    assert took.probes == pytest.approx(2 * 0.5 * (0.5 + 0.2 + 0.2))
+    assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
+    assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
+    # An earlier run was twice as fast: all passes are.
+    faster = preflight.seconds(work, EVEN, weights=0, answered=0, tokens_per_second=160 / (took.training / 2))
+    assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
+
+    peak = preflight.memory(wanted, work, Architecture(1000, 10, 4), EVEN)
+    # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
+    assert (peak.weights, peak.adapter, peak.gradients, peak.optimizer) == (4000, 640, 640, 1280)
+    assert (peak.activations, peak.logits) == (80 * 100, 40 * 10)
+    assert peak.total == 4000 + 640 + 640 + 1280 + 8000 + 400
+    assert preflight.disk(wanted, work, 160) == 640 + 1920
+
+
+def test_warnings_name_what_to_change():
+    rows = [RowLength(20, 10)] * 8 + [RowLength(5000, 10)]
+    dropped = count(config(), rows, [], [], 1000)
+    cut = count(config(overlong="truncate"), rows, [], [], 1000)
+    assert preflight.warnings(dropped, 10, 100, 60.0) == ["1 row longer than the longest row allowed will be left out."]
+    assert "does not learn to end" in preflight.warnings(cut, 10, 100, 60.0)[0]
+    memory, hour, _ = preflight.warnings(dropped, 3_000_000_000, 1_400_000_000, 4000.0)
+    assert "3.0 GB of memory and 1.4 GB are free" in memory
+    assert "more than an hour" in hour
+
+
+def test_a_measurement_has_all_its_parts():
+    from instruct_tune.speed import describe, measure
+
+    loaded = tiny()
+    known = describe(loaded.weights.path, LoraSettings(), "auto")
+    assert known.parameters == loaded.base.num_parameters()
+    measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
+    assert all(value >= 0 for value in dataclasses.astuple(measured))
+    assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes, measured.read) > 0
+    # Logits of 259 tokens: kept once, their gradient beside.
+    assert measured.supervised_bytes == pytest.approx(2 * 4 * loaded.base.config.vocab_size, rel=0.1)
+
+
+def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
+    import torch
+
+    from instruct_tune.speed import measure
+
+    loaded = tiny()
+    before = torch.get_rng_state()
+    measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
+    assert torch.equal(torch.get_rng_state(), before)
+    # A llama layer keeps at least its inputs, q, k, v, and three of the MLP's width, for every token.
+    width = loaded.base.config.hidden_size + 2 * loaded.base.config.intermediate_size
+    layers = loaded.base.config.num_hidden_layers
+    assert measured.token_bytes > 4 * layers * width

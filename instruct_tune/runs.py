@@ -165,7 +165,7 @@ class Runs(Views):
             **self._told(run),
             "config": run.config,
             "facts": run.facts,
-            "checkpoints": self._checkpoints(run, self.store.metrics(run_id)),
+            "checkpoints": self._checkpoints(run),
             "metrics": self.store.metrics(run_id),
             "samples": self.store.samples(run_id),
             "events": self.store.events(run_id),
@@ -190,28 +190,28 @@ class Runs(Views):
         }
 
     def run_status(self, run_id: str) -> dict[str, Any]:
-        """Where a run stands: status, phase, step, the last metric of each kind, seconds left."""
-        run = self.store.get(run_id)
-        metrics = self.store.metrics(run_id)
-        last = {metric["kind"]: metric for metric in metrics}
+        """Where a run stands: status, phase, step, the last metric of each kind, seconds left, checkpoints."""
+        run, runner = self.store.get(run_id), self._runner
+        part = runner.parts if runner and runner.run.id == run_id else None
         return {
             "status": run.status,
             "phase": run.phase,
             "step": run.step,
             "total_steps": run.total_steps,
-            "metrics": last,
-            "eta_seconds": _seconds_left(run, metrics),
-            "checkpoints": self._checkpoints(run, metrics),
+            "metrics": self.store.last_metrics(run_id),
+            "eta_seconds": _seconds_left(run, self.store.metrics(run_id, kind="train", last=10)),
+            "part": {"done": part[0], "total": part[1]} if part else None,
+            "checkpoints": self._checkpoints(run),
             "message": run.message,
             "recorded": recorded_on(run.facts),
         }
 
-    def _checkpoints(self, run: Run, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    def _checkpoints(self, run: Run) -> dict[str, Any]:
         """The last and the best checkpoint on disk as ``{step, eval_loss}``, and whose adapter was kept (a step).
 
         ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
         """
-        losses = {metric["step"]: metric["eval_loss"] for metric in metrics if metric["kind"] == "eval"}
+        losses = {metric["step"]: metric["eval_loss"] for metric in self.store.metrics(run.id, kind="eval")}
         steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
         best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
         return {
@@ -286,9 +286,8 @@ def _check_name(name: Any) -> None:
         raise DataError("A run's name is a text of at most 200 characters.")
 
 
-def _seconds_left(run: Run, metrics: list[dict[str, Any]]) -> float | None:
-    """Steps left times the mean time of the last ten; None before the first step and after the end."""
-    steps = [metric for metric in metrics if metric["kind"] == "train"][-10:]
+def _seconds_left(run: Run, steps: list[dict[str, Any]]) -> float | None:
+    """Steps left times the mean time of the last ones; None before the first step and after the end."""
     if not run.live or not steps:
         return None
     return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)

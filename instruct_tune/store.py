@@ -204,11 +204,25 @@ class RunStore:
                 (run_id, kind, step, epoch, time.time(), json.dumps(values)),
             )
 
-    def metrics(self, run_id: str, after: int = 0) -> list[dict[str, Any]]:
-        """Metrics with a greater ``seq``, in that order: ``{seq, kind, step, epoch, time, …values}``."""
-        rows = self._read("SELECT * FROM metrics WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after))
-        plain = ("seq", "kind", "step", "epoch", "time")
-        return [{**{name: row[name] for name in plain}, **json.loads(row["data"])} for row in rows]
+    def metrics(
+        self, run_id: str, after: int = 0, kind: str | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Metrics with a greater ``seq``, in that order: ``{seq, kind, step, epoch, time, …values}``.
+
+        With ``kind`` only those, with ``last`` the last so many.
+        """
+        query, values = "SELECT * FROM metrics WHERE run_id = ? AND seq > ?", [run_id, after]
+        if kind is not None:
+            query, values = query + " AND kind = ?", [*values, kind]
+        if last is not None:
+            query, values = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT ?)", [*values, last]
+        return [_metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
+
+    def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The newest metric of each kind; a long run's whole history is not read for it."""
+        newest = "SELECT MAX(seq) FROM metrics WHERE run_id = ? GROUP BY kind"
+        rows = self._read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
+        return {row["kind"]: _metric(row) for row in rows}
 
     def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
         """The values of a run's metric of that kind with the greatest step; None where there is none."""
@@ -309,6 +323,11 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"The folder {folder} cannot be made ({error.strerror}): give another --data-dir.") from error
+
+
+def _metric(row: sqlite3.Row) -> dict[str, Any]:
+    plain = {name: row[name] for name in ("seq", "kind", "step", "epoch", "time")}
+    return {**plain, **json.loads(row["data"])}
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -23,6 +23,7 @@ from . import (
     train_tab,
     view,
 )
+from .announcer import Announcer
 from .charts import PLOTLY_JS
 from .form import Form
 from .look import CSS, THEME
@@ -45,6 +46,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 gr.Markdown("# Instruction-Tuning Lab")
             welcome = gr.Column(scale=0, min_width=220)
         strip = gr.Markdown("", elem_id="strip")
+        announcer = Announcer(lab)
         following = {}
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
@@ -67,7 +69,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(form, memory)
         form.complete()
-        _follow(lab, page, form, memory, strip, train, evaluation, runs, (compare_run, evaluate_run))
+        _follow(lab, page, form, memory, strip, announcer, train, evaluation, runs, (compare_run, evaluate_run))
         api.expose(lab)
     return page
 
@@ -82,6 +84,7 @@ def _follow(
     form: Form,
     memory: Memory,
     strip: gr.Markdown,
+    announcer: Announcer,
     train: train_panel.TrainPanel,
     evaluation: evaluate_tab.EvaluatePanel,
     runs: runs_tab.RunsPanel,
@@ -121,6 +124,7 @@ def _follow(
     choice_inputs = [train.shown_run, *choices, seen_runs]
     feeds: tuple[tuple[Callable[..., list[Any]], list[Any], list[Any]], ...] = (
         (strip_text, strip_inputs, [strip, seen_strip]),
+        (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
         (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
         (evaluation.show, [choices[1], evaluation.seen], evaluation.outputs),
         (runs.show, runs.inputs, runs.outputs),

@@ -14,8 +14,11 @@ import gradio as gr
 import plotly
 import plotly.graph_objects as go
 
+from .run_words import loss_sentence
+
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-MOST_POINTS = 400
+MOST_DOTS, MOST_LINE = 300, 150
+"""Points of a drawn run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
 
 # Colours and fonts come from the page, so that the chart is right in both themes.
@@ -25,6 +28,8 @@ const draw = () => {
   const told = props.value;
   if (!told || !told.data) { return; }
   if (!window.Plotly) { setTimeout(draw, 100); return; }
+  node.querySelector('.loss-empty')?.remove();
+  node.setAttribute('aria-label', told.said);
   const style = getComputedStyle(document.body);
   const ink = style.getPropertyValue('--body-text-color') || '#333';
   const line = style.getPropertyValue('--border-color-primary') || '#ccc';
@@ -47,6 +52,13 @@ draw();
 """
 
 
+_LOOK = """
+.loss-plot { width: 100%; height: 440px; }
+.loss-empty { padding-top: 180px; text-align: center; color: var(--body-text-color-subdued); }
+@media (max-width: 600px) { .loss-plot { height: 340px; } .loss-empty { padding-top: 130px; } }
+"""
+
+
 def loss_chart(elem_id: str) -> gr.HTML:
     """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` stays.
 
@@ -54,8 +66,9 @@ def loss_chart(elem_id: str) -> gr.HTML:
     """
     return gr.HTML(
         None,
-        html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps"></div>',
-        css_template=".loss-plot { width: 100%; height: 380px; }",
+        html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps">'
+        '<p class="loss-empty">The loss is drawn here while a run trains.</p></div>',
+        css_template=_LOOK,
         js_on_load=_DRAW,
         head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
         elem_id=elem_id,
@@ -63,24 +76,28 @@ def loss_chart(elem_id: str) -> gr.HTML:
 
 
 def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bool) -> dict[str, Any]:
-    """Batches as faint dots, their smooth line thin, held-out loss bold, on the true step axis."""
-    train = thin([m for m in metrics if m["kind"] == "train"], MOST_POINTS)
-    steps, losses = [m["step"] for m in train], [m["loss"] for m in train]
-    hover = [f"epoch {m['epoch']:.2f}, lr {m['learning_rate']:.2g}" for m in train]
+    """Batches as faint dots, their smooth line thin, held-out loss bold, on the true step axis.
+
+    ``said`` is the plot in words, for those who do not see it.
+    """
+    train = [m for m in metrics if m["kind"] == "train"]
+    dots = thin(train, MOST_DOTS)
+    line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MOST_LINE)
     data: list[dict[str, Any]] = [
         {
             "name": "training loss, each batch",
-            "x": steps,
-            "y": [round(loss, 4) for loss in losses],
-            "text": hover,
+            "x": [m["step"] for m in dots],
+            "y": [_digits(m["loss"]) for m in dots],
+            "customdata": [[round(m["epoch"], 2), _digits(m["learning_rate"], 3)] for m in dots],
             "mode": "markers",
             "marker": {"color": FAINT, "size": 5},
-            "hovertemplate": "step %{x}: %{y:.3f}<br>%{text}<extra></extra>",
+            "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata[0]}, learning rate %{customdata[1]}"
+            "<extra></extra>",
         },
         {
             "name": "training loss, smoothed",
-            "x": steps,
-            "y": [round(loss, 4) for loss in smooth(losses)],
+            "x": [step for step, _ in line],
+            "y": [_digits(loss) for _, loss in line],
             "mode": "lines",
             "line": {"color": GREY, "width": 1.2},
             "hoverinfo": "skip",
@@ -90,16 +107,17 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bo
         ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "width": 2, "dash": "dot"}),
         ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "width": 3.5}),
     ):
-        points = [m for m in metrics if m["kind"] == kind]
+        points = thin([m for m in metrics if m["kind"] == kind], MOST_LINE // 3)
         if points:
             data.append(
                 {
                     "name": name,
                     "x": [m["step"] for m in points],
-                    "y": [round(m[key], 4) for m in points],
+                    "y": [_digits(m[key]) for m in points],
+                    "customdata": [round(m["epoch"], 2) for m in points],
                     "mode": "lines+markers",
                     "line": look,
-                    "hovertemplate": "step %{x}: %{y:.3f}<extra>" + name + "</extra>",
+                    "hovertemplate": "step %{x}: %{y:.3f}<br>epoch %{customdata}<extra>" + name + "</extra>",
                 }
             )
     layout = {
@@ -109,7 +127,12 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bo
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         "legend": {"orientation": "h", "y": 1.12, "x": 0},
     }
-    return {"data": data, "layout": layout}
+    return {"data": data, "layout": layout, "said": loss_sentence(metrics) or "No loss yet."}
+
+
+def _digits(value: float, digits: int = 4) -> float:
+    """Rounded to as many significant digits as an eye can use."""
+    return float(f"{value:.{digits}g}")
 
 
 def thin(points: Sequence[Any], most: int) -> list[Any]:

@@ -1,15 +1,28 @@
-"""What follows a run on the Train tab: where it stands, the loss as it is drawn, the last events in words."""
+"""What follows a run on the Train tab: where it stands, the loss as it is drawn, what the model says meanwhile."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
 from ..lab import Lab
-from . import view
+from . import run_words, view
 from .charts import loss_chart, loss_figure
 from .replay import Replay
+
+EVENTS_SHOWN = 40
+CAPTION = (
+    "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
+    "rise while the model learns, because some batches are harder than others."
+)
+# The thin bar below is for what happens within a step: an evaluation's passes. It keeps its place when it is empty.
+_BARS = """
+<progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
+<progress class="part" aria-label="Evaluation" value="${value.part}" max="${value.parts}"></progress>
+"""
 
 
 class TrainPanel:
@@ -20,39 +33,103 @@ class TrainPanel:
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
         self.status = gr.Markdown("No run yet: press **Start**.", elem_id="train-status")
-        self.bar = gr.HTML(
-            {"value": 0, "max": 1},
-            html_template='<progress aria-label="Progress" value="${value.value}" max="${value.max}"></progress>',
-            elem_id="train-progress",
+        self.bar = gr.HTML({"value": 0, "max": 1, "part": 0, "parts": 1}, html_template=_BARS, elem_id="train-progress")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=340):
+                self.chart = loss_chart("train-chart")
+                self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
+                self.replay = Replay(lab, self.shown_run)
+                self.loss = gr.Markdown("", elem_id="train-loss")
+                gr.Markdown(CAPTION, elem_id="train-caption")
+            with gr.Column(scale=2, min_width=300):
+                self.prompt = gr.Textbox(
+                    label="A held-out prompt, asked at every probe",
+                    lines=2,
+                    max_lines=5,
+                    interactive=False,
+                    elem_id="train-prompt",
+                )
+                self.expected = gr.Textbox(
+                    label="Expected answer",
+                    lines=2,
+                    max_lines=6,
+                    interactive=False,
+                    elem_id="train-expected",
+                    elem_classes="mono",
+                )
+                self.answers = gr.Textbox(
+                    label="The model's answers, newest first",
+                    lines=12,
+                    max_lines=12,
+                    interactive=False,
+                    elem_id="train-answers",
+                    elem_classes="mono tuned-answer",
+                )
+        self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
+        with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
+            self.difference = gr.Markdown("No run yet.", elem_id="train-difference")
+            self.config = gr.Code(language="json", show_label=False, interactive=False, elem_id="train-config")
+        self.events = gr.Textbox(
+            label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
         )
-        self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log")
-        self.chart = loss_chart("train-chart")
-        self.replay = Replay(lab, self.shown_run)
-        gr.Markdown(
-            "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run "
-            "they may rise while the model learns, because some batches are harder than others."
-        )
-        self.events = gr.Textbox(label="Events, newest first", lines=6, max_lines=12, interactive=False)
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.seen, self.status, self.bar, self.chart, self.events]
+        return [
+            self.seen,
+            self.status,
+            self.bar,
+            self.chart,
+            self.loss,
+            self.prompt,
+            self.expected,
+            self.answers,
+            self.checkpoints,
+            self.difference,
+            self.config,
+            self.events,
+        ]
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
-        """What changed since ``seen``; nothing at all is sent where nothing did."""
+        """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
         if run_id is None or not self.lab.store.has(run_id):
             return [gr.skip()] * len(self.outputs)
-        told = self.lab.run_status(run_id)
+        told, run, store = self.lab.run_status(run_id), self.lab.store.get(run_id), self.lab.store
+        events, samples = store.events(run_id, last=EVENTS_SHOWN), store.samples(run_id)
+        fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
-        events = self.lab.store.events(run_id, last=12)
-        now = [run_id, log_scale, last, told["status"], told["phase"], told["step"], events[-1:] and events[-1]["time"]]
+        part = told["part"] or {"done": 0, "total": 1}
+
+        def drawn() -> dict[str, Any]:
+            return loss_figure(self.lab.run_metrics(run_id), run_id, log_scale)
+
+        asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
+        # Each piece: what it depends on beside the run, and how it is made if that has changed.
+        pieces: list[tuple[Any, Callable[[], Any]]] = [
+            (view.run_sentence(told), lambda: view.run_sentence(told)),
+            ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
+            ([last, log_scale], drawn),
+            (last, lambda: run_words.loss_sentence(self.lab.run_metrics(run_id))),
+            (bool(fixed), lambda: asked),
+            (bool(fixed), lambda: fixed.get("output", "")),
+            ([sample["time"] for sample in samples], lambda: run_words.answers_text(samples)),
+            (told["checkpoints"], lambda: run_words.checkpoint_sentence(told["checkpoints"])),
+            (None, lambda: run_words.configuration_sentence(run.config)),
+            (None, lambda: json.dumps(run.config, indent=2)),
+            (events[-1:], lambda: view.events_text(events, last=EVENTS_SHOWN)),
+        ]
+        now = [run_id, *(key for key, _ in pieces)]
         if now == seen:
             return [gr.skip()] * len(self.outputs)
-        redraw = seen is None or now[:3] != seen[:3]
-        return [
-            now,
-            view.run_sentence(told),
-            {"value": told["step"], "max": max(told["total_steps"], 1)},
-            loss_figure(self.lab.run_metrics(run_id), run_id, log_scale) if redraw else gr.skip(),
-            view.events_text(events),
-        ]
+        same_run = seen is not None and seen[0] == run_id
+        made = [gr.skip() if same_run and seen[place] == key else make() for place, (key, make) in enumerate(pieces, 1)]
+        return [now, *made]
+
+
+def _bars(told: dict[str, Any], part: dict[str, int]) -> dict[str, int]:
+    return {
+        "value": told["step"],
+        "max": max(told["total_steps"], 1),
+        "part": part["done"],
+        "parts": max(part["total"], 1),
+    }

@@ -120,7 +120,8 @@ def duration(seconds: float | None) -> str:
 def run_sentence(status: Mapping[str, Any]) -> str:
     """Where a run stands, in one line of markdown."""
     train = status["metrics"].get("train")
-    parts = [f"**{status['status']}**" + (f" · {status['phase']}" if status["phase"] else "")]
+    part = f" ({status['part']['done']} of {status['part']['total']})" if status["part"] else ""
+    parts = [f"**{status['status']}**" + (f" · {status['phase']}{part}" if status["phase"] else "")]
     if status["total_steps"]:
         parts.append(f"step {status['step']} of {status['total_steps']}")
     if train:

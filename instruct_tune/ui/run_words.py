@@ -1,0 +1,108 @@
+"""A run that is followed, in words: what is announced, the window's title, checkpoints, answers, configuration.
+
+Pure functions, no gradio. What stands inside markdown and is not the lab's own goes through ``plain``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..markdown import plain
+from ..settings import PRESETS
+from ..store import LIVE
+
+TITLE = "Instruction-Tuning Lab"
+_ENDED = {"finished": "done", "stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
+
+
+def share_done(status: Mapping[str, Any]) -> float:
+    """From 0 to 1, in steps; 0 while the number of steps is not known yet."""
+    return status["step"] / status["total_steps"] if status["total_steps"] else 0.0
+
+
+def announcement(status: Mapping[str, Any]) -> str:
+    """What a screen reader says: another sentence at each change of phase and at each tenth, and in between none."""
+    if status["status"] not in LIVE:
+        return f"The run is {_ENDED.get(status['status'], status['status'])}."
+    tenths = int(10 * share_done(status))
+    return f"{status['phase'] or status['status']}, {10 * tenths}% done"
+
+
+def window_title(status: Mapping[str, Any], was_live: bool) -> str:
+    """Progress in front of the page's name; how it ended only for a run that this window saw at work."""
+    if status["status"] in LIVE:
+        return f"{int(100 * share_done(status))}% · {TITLE}"
+    return f"{_ENDED.get(status['status'], status['status'])} · {TITLE}" if was_live else TITLE
+
+
+def loss_sentence(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The plot without seeing it: first, lowest and last held-out loss, and the training loss beside them."""
+    said = []
+    for kind, key, name in (("probe", "probe_loss", "Held-out loss"), ("eval", "eval_loss", "Evaluation loss")):
+        points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
+        if points:
+            said.append(_course(name, points))
+    steps = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
+    if steps:
+        said.append(_course("Training loss", [steps[0], steps[-1]]))
+    return " ".join(said)
+
+
+def _course(name: str, points: Sequence[tuple[int, float]]) -> str:
+    lowest = min(points, key=lambda point: point[1])
+    told = list(dict.fromkeys((points[0], lowest, points[-1])))
+    parts = [f"{loss:.3f} at step {step}" + (" (lowest)" if len(told) == 3 and (step, loss) == lowest else "")
+             for step, loss in told]  # fmt: skip
+    return f"{name} {', '.join(parts)}."
+
+
+def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
+    """Last and best checkpoint, and whose adapter was kept; nothing where there is none yet."""
+    parts = []
+    for which, name in (("last", "Last checkpoint"), ("best", "Best")):
+        found = checkpoints[which]
+        if found:
+            loss = f" (evaluation loss {found['eval_loss']:.3f})" if found["eval_loss"] is not None else ""
+            parts.append(f"{name}: step {found['step']}{loss}")
+    if checkpoints["kept"] is not None:
+        parts.append(f"Adapter kept: step {checkpoints['kept']}")
+    return " · ".join(parts)
+
+
+def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:
+    """What the model said at each probe, newest first."""
+    return "\n\n".join(
+        f"— step {sample['step']}, {'ended by itself' if sample['ended'] else 'cut at the limit'} —\n{sample['text']}"
+        for sample in reversed(samples)
+    )
+
+
+def configuration_sentence(config: Mapping[str, Any]) -> str:
+    """The preset that is nearest to a run's configuration, and what differs from it, as markdown."""
+    given = _flat(config)
+    presets = {name: _flat(preset.to_dict()) for name, preset in PRESETS.items()}
+
+    def changes(preset: str) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if presets[preset].get(name) != value}
+
+    nearest = min(presets, key=lambda preset: len(changes(preset)))
+    changed = changes(nearest)
+    if not changed:
+        return f"Preset **{nearest}**, nothing changed."
+    parts = [f"{plain(name)} **{plain(_short(value))}**" for name, value in changed.items()]
+    return f"Preset **{nearest}** with " + ", ".join(parts) + "."
+
+
+def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Every setting under its dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
+    return flat
+
+
+def _short(value: Any, most: int = 60) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,93 @@
+"""Following a run in a real browser: the plot, the answers beside it, what is announced, on a phone too."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Window, chromium, serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("train") / "data") as address, chromium() as browser:
+        yield browser, address
+
+
+def plot(window: Window, question: str):
+    """Something about the drawn plot, as JavaScript says it of ``p``."""
+    return window.page.evaluate(f"(p => {question})(document.querySelector('#train-chart .loss-plot'))")
+
+
+def test_a_run_is_followed(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.tab("Train")
+    window.page.get_by_role("radio", name="smoke", exact=True).check()
+    window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
+    window.page.get_by_label("Epochs").fill("4")
+    window.page.get_by_text("Measuring and checkpoints", exact=True).click()
+    window.page.get_by_label("Keep the best").check()
+    window.page.get_by_text("Measuring and checkpoints", exact=True).click()
+    said = """
+      window.said = []; window.titles = [];
+      const region = document.querySelector('#announcer .announcer');
+      new MutationObserver(() => window.said.push(region.textContent)).observe(region, {childList: true});
+      new MutationObserver(() => window.titles.push(document.title))
+        .observe(document.querySelector('title'), {childList: true});
+    """
+    window.page.evaluate(said)
+    window.page.click("#train-start")
+    window.wait_text("#train-status", "finished")
+    window.wait_text("#train-checkpoints", "Adapter kept")
+
+    window.page.wait_for_function("document.title === 'done · Instruction-Tuning Lab'")
+    window.page.wait_for_function("window.said.at(-1) === 'The run is done.'")
+    said = window.page.evaluate("window.said")
+    assert len(said) == len(set(said)) or any("evaluating" in line for line in said)
+    assert all("% · " in title for title in window.page.evaluate("window.titles.slice(0, -1)"))
+
+    assert window.value("#train-prompt")
+    assert window.value("#train-expected")
+    answers = window.value("#train-answers")
+    assert answers.startswith("— step 16, ")
+    assert answers.rstrip().endswith("—") or "— step 0, " in answers
+    assert "Held-out loss" in window.text("#train-loss")
+    assert plot(window, "p.getAttribute('aria-label')").startswith("Held-out loss")
+    assert plot(window, "p.data[0].x") == list(range(1, 17))
+    assert plot(window, "p.querySelector('.loss-empty')") is None
+
+    assert plot(window, "p.layout.yaxis.type") == "linear"
+    window.page.get_by_label("Logarithmic loss axis").check()
+    window.page.wait_for_function("document.querySelector('#train-chart .loss-plot').layout.yaxis.type === 'log'")
+
+    window.page.get_by_text("This run's configuration").click()
+    sentence = window.wait_text("#train-difference", "smoke")
+    assert "train.load_best_model_at_end true" in sentence
+    window.wait_text("#train-config", "tiny-random")
+    window.shot("train-followed")
+    assert window.errors == []
+
+    # A window that is opened later shows the same, and announces nothing that is long over.
+    later = Window(browser, address)
+    later.tab("Train")
+    later.wait_text("#train-status", "step 16 of 16")
+    assert later.page.title() == "Instruction-Tuning Lab"
+    assert later.text("#announcer") == ""
+    assert later.value("#train-answers") == answers
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(served, theme):
+    browser, address = served
+    window = Window(browser, f"{address}/?__theme={theme}")
+    window.page.set_viewport_size({"width": 390, "height": 844})
+    window.tab("Train")
+    window.wait_text("#train-status", "finished")
+    window.page.wait_for_function("document.querySelector('#train-chart .loss-plot')?.data?.length >= 3")
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+    # The answers stand below the plot, not beside it.
+    chart, answers = (window.page.locator(each).bounding_box() for each in ("#train-chart", "#train-answers"))
+    assert answers["y"] > chart["y"] + chart["height"]
+    assert chart["width"] > 300
+    window.shot(f"train-phone-{theme}")

@@ -1,0 +1,97 @@
+"""A followed run in words: what a screen reader, a window's title and the lines around the plot say."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from instruct_tune.markdown import plain
+from instruct_tune.settings import PRESETS, DataSettings
+from instruct_tune.ui import run_words
+
+
+def status(step=0, total=100, status="running", phase="training"):
+    return {"status": status, "phase": phase, "step": step, "total_steps": total}
+
+
+def test_announced_at_phases_and_tenths_and_at_nothing_else():
+    said = [run_words.announcement(status(step)) for step in range(101)]
+    assert list(dict.fromkeys(said)) == [f"training, {tenth}% done" for tenth in range(0, 101, 10)]
+    assert said[9] == said[0] != said[10]
+    assert run_words.announcement(status(9, phase="evaluating")) == "evaluating, 0% done"
+    assert run_words.announcement(status(0, 0, "queued", None)) == "queued, 0% done"
+    assert run_words.announcement(status(100, 100, "finished", None)) == "The run is done."
+
+
+@pytest.mark.parametrize(
+    ("told", "was_live", "title"),
+    [
+        (status(42), True, "42% · Instruction-Tuning Lab"),
+        (status(0, 0, "queued", None), True, "0% · Instruction-Tuning Lab"),
+        (status(100, 100, "finished", None), True, "done · Instruction-Tuning Lab"),
+        (status(7, 100, "stopped", None), True, "stopped · Instruction-Tuning Lab"),
+        (status(100, 100, "finished", None), False, "Instruction-Tuning Lab"),
+    ],
+)
+def test_the_windows_title(told, was_live, title):
+    assert run_words.window_title(told, was_live) == title
+
+
+def probes(*losses):
+    return [{"kind": "probe", "step": 3 * n, "probe_loss": loss} for n, loss in enumerate(losses)]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ([], ""),
+        (probes(1.84), "Held-out loss 1.840 at step 0."),
+        (probes(1.84, 1.21), "Held-out loss 1.840 at step 0, 1.210 at step 3."),
+        (probes(1.84, 1.2, 1.5), "Held-out loss 1.840 at step 0, 1.200 at step 3 (lowest), 1.500 at step 6."),
+        (
+            [{"kind": "train", "step": n, "loss": 3.0 - n} for n in (1, 2)] + probes(2.0),
+            "Held-out loss 2.000 at step 0. Training loss 2.000 at step 1, 1.000 at step 2.",
+        ),
+        ([{"kind": "eval", "step": 4, "eval_loss": 0.5}], "Evaluation loss 0.500 at step 4."),
+    ],
+)
+def test_the_plot_in_words(metrics, said):
+    assert run_words.loss_sentence(metrics) == said
+
+
+def test_checkpoints_in_words():
+    nothing = {"last": None, "best": None, "kept": None}
+    assert run_words.checkpoint_sentence(nothing) == ""
+    unmeasured = nothing | {"last": {"step": 7, "eval_loss": None}}
+    assert run_words.checkpoint_sentence(unmeasured) == "Last checkpoint: step 7"
+    told = {"last": {"step": 8, "eval_loss": 2.0}, "best": {"step": 4, "eval_loss": 1.0}, "kept": 4}
+    assert run_words.checkpoint_sentence(told) == (
+        "Last checkpoint: step 8 (evaluation loss 2.000) · Best: step 4 (evaluation loss 1.000) · Adapter kept: step 4"
+    )
+
+
+def test_answers_newest_first():
+    samples = [{"step": 0, "text": "a\nb", "ended": False}, {"step": 4, "text": "<b>", "ended": True}]
+    assert run_words.answers_text(samples) == ("— step 4, ended by itself —\n<b>\n\n— step 0, cut at the limit —\na\nb")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_own_configuration(preset):
+    assert run_words.configuration_sentence(PRESETS[preset].to_dict()) == f"Preset **{preset}**, nothing changed."
+
+
+def test_what_differs_from_the_nearest_preset():
+    minute = PRESETS["minute"]
+    config = dataclasses.replace(minute, data=DataSettings(limit=12)).to_dict()
+    assert run_words.configuration_sentence(config) == r"Preset **minute** with data\.limit **12**."
+
+
+def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
+    config = PRESETS["minute"].to_dict()
+    config["gone"] = True
+    config["data"]["source"] = "<img src=x onerror=alert(1)>[x](javascript:1)" + "y" * 100
+    said = run_words.configuration_sentence(config)
+    assert plain(config["data"]["source"][:59] + "…") in said
+    assert "[x](" not in said
+    assert "gone **true**" in said

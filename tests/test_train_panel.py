@@ -1,0 +1,153 @@
+"""The panel that follows a run: it sends what changed and nothing else, and a long run's plot stays small."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from labs import cache_for, finished, imports_frozen, opened, smoke
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    cache = cache_for(tmp_path_factory)
+    with pytest.MonkeyPatch.context() as patch, imports_frozen():
+        patch.setenv("LAB_CACHE_DIR", str(cache))
+        with opened(tmp_path_factory.mktemp("panel") / "data") as lab:
+            yield lab
+
+
+@pytest.fixture(scope="module")
+def run_id(lab):
+    return finished(lab, smoke(), "followed")
+
+
+@pytest.fixture
+def panel(lab):
+    import gradio as gr
+
+    from instruct_tune.ui.train_panel import TrainPanel
+
+    with gr.Blocks():
+        yield TrainPanel(lab)
+
+
+def skipped(value) -> bool:
+    return isinstance(value, dict) and value.get("__type__") == "update" and len(value) == 1
+
+
+def long_run(steps: int):
+    """Metrics as a run of so many steps has them, with all their digits."""
+    for step in range(1, steps + 1):
+        loss = 2 * math.exp(-step / 700) + 0.1 * math.sin(step * 1.7) + 1 / 3
+        yield {
+            "kind": "train",
+            "step": step,
+            "epoch": step / 97,
+            "loss": loss,
+            "learning_rate": 5e-4 * (1 - step / 2001),
+        }
+        if step % 97 == 0:
+            yield {"kind": "eval", "step": step, "epoch": step / 97, "eval_loss": loss * 1.01}
+        if step % 333 == 0:
+            yield {"kind": "probe", "step": step, "epoch": step / 97, "probe_loss": loss * 0.99}
+
+
+@pytest.mark.parametrize("steps", [2000, 50_000])
+def test_a_plot_update_stays_under_20_kb(steps):
+    from instruct_tune.ui.charts import loss_figure
+
+    figure = loss_figure(list(long_run(steps)), "20261124-220049-c38c", log_scale=True)
+    assert len(json.dumps(figure).encode()) < 20_000
+    # On the true step axis, from the first to the last.
+    for trace in figure["data"][:2]:
+        assert (trace["x"][0], trace["x"][-1]) == (1, steps)
+        assert len(trace["x"]) == len(trace["y"])
+
+
+def test_the_smooth_line_is_that_of_all_steps():
+    from instruct_tune.ui.charts import loss_figure, smooth
+
+    metrics = list(long_run(2000))
+    figure = loss_figure(metrics, "run", log_scale=False)
+    whole = smooth([m["loss"] for m in metrics if m["kind"] == "train"])
+    line = figure["data"][1]
+    assert line["y"] == [pytest.approx(whole[step - 1], rel=1e-3) for step in line["x"]]
+
+
+def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
+    from instruct_tune.ui.charts import loss_figure
+
+    dots = loss_figure(lab.run_metrics(run_id), run_id, log_scale=False)["data"][0]
+    assert dots["x"] == [1, 2, 3, 4]
+    assert [epoch for epoch, _ in dots["customdata"]] == [0.25, 0.5, 0.75, 1.0]
+    assert [rate for _, rate in dots["customdata"]] == [0.01, 0.0075, 0.005, 0.0025]
+    assert "%{customdata[0]}" in dots["hovertemplate"]
+    assert "%{customdata[1]}" in dots["hovertemplate"]
+
+
+def test_a_poll_where_nothing_changed_sends_nothing(panel, run_id):
+    first = panel.show(run_id, None, False)
+    assert len(first) == len(panel.outputs)
+    assert not any(skipped(value) for value in first)
+    assert all(skipped(value) for value in panel.show(run_id, first[0], False))
+
+
+def test_only_the_plot_follows_the_axis(panel, run_id):
+    first = panel.show(run_id, None, False)
+    sent = dict(zip(panel.outputs, panel.show(run_id, first[0], True), strict=True))
+    changed = [component for component, value in sent.items() if not skipped(value)]
+    assert changed == [panel.seen, panel.chart]
+    assert sent[panel.chart]["layout"]["yaxis"]["type"] == "log"
+
+
+def test_what_a_run_shows(panel, lab, run_id):
+    sent = dict(zip(panel.outputs, panel.show(run_id, None, False), strict=True))
+    row = lab.held_out_row(smoke(), smoke().evaluation_rows)
+    assert (sent[panel.prompt], sent[panel.expected]) == (row.instruction, row.output)
+    assert sent[panel.answers].startswith("— step 4, ")
+    assert sent[panel.answers].rstrip().count("— step ") == 3
+    assert "Adapter kept: step 4" in sent[panel.checkpoints]
+    assert sent[panel.difference] == "Preset **smoke**, nothing changed."
+    assert json.loads(sent[panel.config]) == smoke().to_dict()
+    assert sent[panel.bar] == {"value": 4, "max": 4, "part": 0, "parts": 1}
+    assert "Held-out loss" in sent[panel.loss]
+
+
+def test_another_run_is_sent_whole(panel, lab, run_id):
+    first = panel.show(run_id, None, False)
+    other = finished(lab, smoke(train={"sample_tokens": 0}))
+    sent = dict(zip(panel.outputs, panel.show(other, first[0], False), strict=True))
+    assert not any(skipped(value) for value in sent.values())
+    assert (sent[panel.prompt], sent[panel.expected], sent[panel.answers]) == ("", "", "")
+
+
+def test_without_a_run_or_with_a_deleted_one_nothing_is_sent(panel):
+    for gone in (None, "20200101-000000-dead"):
+        assert all(skipped(value) for value in panel.show(gone, None, False))
+
+
+def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
+    import gradio as gr
+
+    from instruct_tune.ui.announcer import Announcer
+
+    with gr.Blocks():
+        announcer = Announcer(lab)
+    seen, told = announcer.show(run_id, None)
+    assert told == {"said": "", "title": "Instruction-Tuning Lab"}
+    assert all(skipped(value) for value in announcer.show(run_id, seen))
+    # One that it saw at work a second ago.
+    _, told = announcer.show(run_id, {**seen, "live": True})
+    assert told == {"said": "The run is done.", "title": "done · Instruction-Tuning Lab"}
+
+
+def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):
+    metrics = lab.run_metrics(run_id)
+    assert lab.run_status(run_id)["metrics"] == {metric["kind"]: metric for metric in metrics}
+    train = [metric for metric in metrics if metric["kind"] == "train"]
+    assert lab.store.metrics(run_id, kind="train", last=2) == train[-2:]
+    assert lab.store.metrics(run_id, after=train[0]["seq"], kind="train") == train[1:]

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .browse import Browser, RowsPage
 from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
 from .errors import DataError, ModelError
@@ -29,6 +30,13 @@ DATASETS_REMEMBERED = 4
 UPLOAD_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    splits: Splits
+    train: Browser
+    test: Browser
+
+
 class Views:
     """The part of the lab that only looks.
 
@@ -39,7 +47,7 @@ class Views:
     def __init__(self, data_dir: Path, local_paths: bool | None = None):
         self.data_dir = data_dir
         self.local_paths = "SPACE_ID" not in os.environ if local_paths is None else local_paths
-        self._datasets: dict[Any, Splits] = {}
+        self._datasets: dict[Any, _Loaded] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._caches = threading.Lock()
         self._importing = threading.Lock()
@@ -77,6 +85,9 @@ class Views:
 
     def splits(self, settings: DataSettings) -> Splits:
         """The dataset, filtered and split; remembered while its file does not change."""
+        return self._loaded(settings).splits
+
+    def _loaded(self, settings: DataSettings) -> _Loaded:
         # os.path says False where Path raises, as for a name that is too long to exist.
         is_file = os.path.isfile(settings.source)
         key = (settings, os.stat(settings.source).st_mtime_ns if is_file else None)
@@ -84,7 +95,8 @@ class Views:
             known = self._datasets.get(key)
         if known is None:
             self.wait_for_imports()
-            known = load_splits(settings)
+            splits = load_splits(settings)
+            known = _Loaded(splits, Browser(splits.train), Browser(splits.test))
             with self._caches:
                 self._datasets[key] = known
                 while len(self._datasets) > DATASETS_REMEMBERED:
@@ -152,6 +164,16 @@ class Views:
         splits = self.splits(config.data)
         page = examples(splits.test if part == "test" else splits.train, offset, rows)
         return {**self.data(config), "rows": [dataclasses.asdict(e) for e in page]}
+
+    def browse(
+        self, config: Config, part: str = "train", search: str = "", order: str = "split", page: int = 1, size: int = 25
+    ) -> RowsPage:
+        """A page of the training (or ``test``) rows that hold ``search``, in one of ``browse.ORDERS``."""
+        check_texts(search=search)
+        if not (isinstance(page, int) and isinstance(size, int) and 1 <= size <= 200):
+            raise DataError("page must be a whole number, and size one from 1 to 200.")
+        loaded = self._loaded(self.config(config).data)
+        return (loaded.test if part == "test" else loaded.train).page(search, order, page, size)
 
     def proposed(self, config: Config) -> RunConfig:
         """``config``, its columns replaced by a proposal where the source lacks those that it names.

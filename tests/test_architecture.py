@@ -15,7 +15,7 @@ ORDER = (
     "errors", "settings", "catalog", "hub",
     "linear", "attention", "dropout",
     "columns", "conversation",
-    "table", "sources", "dataset", "near", "prompt", "tokenization", "report", "batching",
+    "table", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",

@@ -12,8 +12,8 @@ from ..lab import Lab
 from . import view
 from .edge import said
 from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
+from .rows_panel import RowsPanel
 
-PAGE = 50
 COLUMN_HELP = {
     "instruction": "What is asked",
     "input": "What it is asked about; empty: the dataset has none",
@@ -75,41 +75,28 @@ def build(lab: Lab, form: Form) -> gr.Button:
             form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
     load = gr.Button("Load and split", variant="primary", elem_id="data-load")
     summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
+    following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
     ledger = gr.Dataframe(
         headers=["step", "kept", "dropped"], interactive=False, label="Ledger", elem_id="data-ledger", visible=False
     )
-    with gr.Row(visible=False) as pager:
-        part = gr.Radio([("training rows", "train"), ("held-out rows", "test")], value="train", label="Show")
-        page = gr.Number(1, label="Page", precision=0, minimum=1, elem_id="data-page")
-    rows = gr.Dataframe(
-        headers=["row", "instruction", "input", "output"],
-        datatype=["number", "str", "str", "str"],
-        interactive=False,
-        wrap=True,
-        max_height=480,
-        column_widths=["70px", "34%", "20%", "40%"],
-        label="Rows",
-        elem_id="data-rows",
-        visible=False,
-    )
-    following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
-
+    rows = RowsPanel(lab, form)
     columns = {part: form[f"data.columns.{part}"] for part in COLUMN_HELP}
 
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
-        offset = (max(1, int(values[page] or 1)) - 1) * PAGE
         asked = lab.config(form.read(values, "data"))
         config = lab.proposed(asked)
-        told = lab.preview(config, rows=PAGE, offset=offset, part=values[part])
+        told = lab.data(config)
         named, proposed = config.data.columns, config != asked
         return {
             summary: f"{view.data_sentence(told)} {view.columns_sentence(told, named, proposed)}",
+            # What is to be done next stands out.
+            load: gr.Button(variant="secondary"),
+            following: gr.Button(variant="primary"),
             **({fold: gr.Accordion(open=True)} if proposed else {}),
             **{box: getattr(named, part) or "" for part, box in columns.items() if proposed},
             ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
-            rows: gr.Dataframe(view.example_rows(told["rows"], offset), visible=True),
-            pager: gr.Row(visible=True),
+            **rows.page(config, values, 1),
         }
 
     def keep_upload(file: str | None) -> Any:
@@ -117,13 +104,14 @@ def build(lab: Lab, form: Form) -> gr.Button:
 
     @form.when_complete
     def wire() -> None:
-        inputs, shown = form.controls | {part, page}, [summary, ledger, rows, pager, fold, *columns.values()]
-        for trigger in (load.click, page.change, part.change):
-            trigger(show, inputs, shown, api_visibility="private")
+        inputs = form.controls | rows.inputs
+        shown = [summary, load, following, ledger, fold, *columns.values(), *rows.outputs]
+        load.click(show, inputs, shown, api_visibility="private")
         # Only what a person chooses here: a preset or a former run brings its own filter along.
         source, chosen = form["data.source"], form["filters"]
         source.input(usual_filter, source, chosen, show_progress="hidden", api_visibility="private")
         kept = upload.upload(said(keep_upload), upload, [source, chosen], api_visibility="private")
         kept.success(show, inputs, shown, api_visibility="private")
+        rows.wire()
 
     return following

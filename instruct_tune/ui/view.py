@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from ..browse import RowsPage
 from ..columns import conversations_in, propose
+from ..dataset import Example
 from ..markdown import plain
 from ..settings import Columns
 
@@ -23,7 +25,7 @@ def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
     """Loaded rows, each filter, the split and the limit, as table rows."""
     rows: list[list[Any]] = [["loaded", told["rows_loaded"], 0]]
     rows += [[entry["step"].replace("_", " "), entry["kept"], entry["dropped"]] for entry in told["ledger"]]
-    rows.append(["held out for testing", told["test_rows"], told["train_rows_before_limit"]])
+    rows.append(["held out for measuring", told["test_rows"], ""])
     before, after = told["train_rows_before_limit"], told["train_rows"]
     rows.append(["training rows" + (" (limit)" if before != after else ""), after, before - after])
     return rows
@@ -58,8 +60,37 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     return ""
 
 
-def example_rows(rows: Sequence[Mapping[str, str]], offset: int) -> list[list[Any]]:
-    return [[offset + index + 1, row["instruction"], row["input"], row["output"]] for index, row in enumerate(rows)]
+LONGEST_CELL = 200
+LONGEST_TEXT = 50_000
+"""Characters of a text that are shown in full: a row can be a megabyte, a browser's patience is less."""
+
+
+def example_rows(found: RowsPage) -> list[list[Any]]:
+    """A page of rows as table rows, long texts cut."""
+    return [
+        [number, *(cut(text, LONGEST_CELL) for text in (row.instruction, row.input, row.output))]
+        for number, row in found.rows
+    ]
+
+
+def cut(text: str, most: int) -> str:
+    """``text``, its end replaced by "…" where it has more than ``most`` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def cut_note(row: Example) -> str:
+    """What to say of a row that is too long to be shown whole; nothing of others."""
+    longest = max(len(row.instruction), len(row.input), len(row.output))
+    return f" (its first {LONGEST_TEXT:,} of {longest:,} characters)" if longest > LONGEST_TEXT else ""
+
+
+def page_sentence(found: RowsPage, search: str, size: int) -> str:
+    """Which rows of how many are shown."""
+    if not found.rows:
+        return f"No row contains “{plain(search, 40)}”: search for something else, or clear the search."
+    first = (found.page - 1) * size + 1
+    of = f"{found.matches:,} " + ("rows that contain the search" if search else "rows")
+    return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
 
 
 def mask_spans(view: Mapping[str, Any], pieces: Sequence[str], eos_id: int) -> list[tuple[str, str | None]]:

@@ -1,0 +1,148 @@
+"""The rows of the loaded dataset: searched, sorted, a page at a time, and one of them in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ..lab import Lab
+from ..languages import guess
+from ..settings import RunConfig
+from . import view
+from .edge import said
+from .form import Form
+
+PAGE = 25
+ORDER_CHOICES = [
+    ("as split", "split"),
+    ("shortest answer first", "shortest"),
+    ("longest answer first", "longest"),
+    ("instruction A–Z", "instruction"),
+]
+
+
+class RowsPanel:
+    """A table that shows one page at most; nothing else of the rows is sent to the browser."""
+
+    def __init__(self, lab: Lab, form: Form):
+        self._lab, self._form = lab, form
+        with gr.Column(visible=False) as self._all:
+            with gr.Row():
+                self._part = gr.Radio(
+                    [("training rows", "train"), ("held-out rows", "test")],
+                    value="train",
+                    label="Show",
+                    info="Held-out rows are for measuring, never for training",
+                    elem_id="data-part",
+                )
+                self._search = gr.Textbox(
+                    label="Search",
+                    info="Part of an instruction, input or output; capitals do not matter",
+                    elem_id="data-search",
+                )
+                self._order = gr.Dropdown(
+                    ORDER_CHOICES,
+                    value="split",
+                    label="Sort",
+                    info="For looking only: training keeps the order of the split",
+                    elem_id="data-order",
+                )
+            self._table = gr.Dataframe(
+                headers=["row", "instruction", "input", "output"],
+                datatype=["number", "str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=480,
+                column_widths=["70px", "34%", "20%", "40%"],
+                label="Rows",
+                elem_id="data-rows",
+            )
+            with gr.Row(elem_classes="pager"):
+                self._back = gr.Button("Previous page", size="sm", elem_id="data-back", min_width=120)
+                self._where = gr.Markdown(elem_id="data-where")
+                self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=120)
+            self._page = gr.State(1)
+            self._title = gr.Markdown("Click a row to read it in full.", elem_id="data-row-title")
+            with gr.Column(visible=False) as self._row:
+                with gr.Row():
+                    self._instruction = _text("instruction")
+                    self._input = _text("input")
+                self._output = gr.Code(
+                    label="Output",
+                    interactive=False,
+                    wrap_lines=True,
+                    lines=3,
+                    max_lines=30,
+                    elem_id="data-row-output",
+                )
+
+    @property
+    def inputs(self) -> set[gr.components.Component]:
+        """What ``page`` looks at, beside the form."""
+        return {self._part, self._search, self._order, self._page}
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What ``page`` fills in."""
+        return [self._all, self._table, self._where, self._back, self._forth, self._page]
+
+    def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
+        """What shows the ``number``-th page of what the controls ask for."""
+        search = values[self._search] or ""
+        found = self._lab.browse(config, values[self._part], search, values[self._order], number, PAGE)
+        return {
+            self._all: gr.Column(visible=True),
+            self._table: view.example_rows(found),
+            self._where: view.page_sentence(found, search, PAGE),
+            self._back: gr.Button(interactive=found.page > 1),
+            self._forth: gr.Button(interactive=found.page < found.pages),
+            self._page: found.page,
+        }
+
+    def wire(self) -> None:
+        """Connect the controls; the form has to be complete."""
+        inputs = self._form.controls | self.inputs
+
+        def turning(step: int) -> Any:
+            def turn(values: dict[Any, Any]) -> dict[Any, Any]:
+                config = self._lab.config(self._form.read(values, "data"))
+                return self.page(config, values, values[self._page] + step if step else 1)
+
+            return said(turn)
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        asked = [self._part.input, self._search.input, self._order.input]
+        gr.on(asked, turning(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
+        self._back.click(turning(-1), inputs, self.outputs, **quiet)
+        self._forth.click(turning(1), inputs, self.outputs, **quiet)
+        shown = [self._title, self._row, self._instruction, self._input, self._output]
+        self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **quiet)
+
+    def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
+        # By the row's own number: the table may be sorted differently in the browser.
+        number = int(event.row_value[0])
+        config, of_test = self._form.read(values, "data"), values[self._part] == "test"
+        row = (self._lab.held_out_row if of_test else self._lab.training_row)(config, number - 1)
+        language = guess(row.output)
+        label = f"Output (looks like {language}: a guess)" if language else "Output"
+        return {
+            self._title: f"**{'Held-out' if of_test else 'Training'} row {number:,}**{view.cut_note(row)}",
+            self._row: gr.Column(visible=True),
+            self._instruction: view.cut(row.instruction, view.LONGEST_TEXT),
+            self._input: gr.Textbox(view.cut(row.input, view.LONGEST_TEXT), visible=bool(row.input)),
+            self._output: gr.Code(view.cut(row.output, view.LONGEST_TEXT), language=language, label=label),
+        }
+
+
+def _text(part: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=part.capitalize(),
+        lines=2,
+        max_lines=12,
+        min_width=320,
+        interactive=False,
+        elem_id=f"data-row-{part}",
+        elem_classes="mono",
+    )

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 from instruct_tune.errors import LabError
+from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
 
 
@@ -50,7 +51,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         theme=THEME,
         css=CSS,
         show_error=False,
-        max_file_size="100mb",
+        max_file_size=max_upload_bytes(),
         strict_cors=True,
         footer_links=["api"],
     )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from . import hub
 from .columns import conversations_in
 from .errors import DataError, HubError
+from .limits import check_rows, check_text
 from .settings import Columns, DataSettings
 from .table import Table, counted, kind_of, listed
 
@@ -98,9 +99,9 @@ def _from_records(records: Sequence[dict[str, Any]], columns: Columns) -> _Read:
     return found, len(records), values
 
 
-def _from_arrow(table: pyarrow.Table, name: str, columns: Columns) -> _Read:
+def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, list[Any]]:
     values = {}
-    for column in _wanted(table.column_names, columns):
+    for column in table.column_names:
         try:
             values[column] = table[column].to_pylist()
         except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates beyond the calendar
@@ -108,15 +109,17 @@ def _from_arrow(table: pyarrow.Table, name: str, columns: Columns) -> _Read:
                 f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
                 "or name another column in data.columns."
             ) from error
-    return table.column_names, table.num_rows, values
+    return values
 
 
 def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        instead = " but looks like UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
         raise DataError(
-            f"{name} is not UTF-8 text (byte {error.start + 1:,} is the first that is wrong): save it as UTF-8."
+            f"{name} is not UTF-8 text{instead} (byte {error.start + 1:,} is the first that is wrong): "
+            "save it as UTF-8."
         ) from error
 
 
@@ -129,8 +132,10 @@ def _read_json(content: bytes, name: str, columns: Columns) -> _Read:
         raise DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")
     else:
         # Not splitlines(), which also splits at separators that may stand inside a JSON text.
-        lines = enumerate(text.split("\n"), start=1)
-        rows = [_parse_json(line, name, number) for number, line in lines if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        check_rows(name, len(lines))
+        rows = [_parse_json(line, name, number) for number, line in lines]
+    check_rows(name, len(rows))
     strangers = [number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)]
     if strangers:
         raise DataError(
@@ -164,9 +169,13 @@ def _read_csv(content: bytes, name: str, columns: Columns) -> _Read:
     """Every cell is the text it was written as: a number, NA and null too."""
     text = _decode(content, name)
     csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    lines = []
     try:
-        lines = [cells for cells in reader if cells]
+        for cells in reader:
+            if cells:
+                lines.append(cells)
+                check_rows(name, len(lines) - 1, counting=True)
     except csv.Error as error:
         raise DataError(
             f"{name} is not well-formed CSV at line {reader.line_num} ({error}): "
@@ -174,13 +183,21 @@ def _read_csv(content: bytes, name: str, columns: Columns) -> _Read:
         ) from error
     header, *rows = lines
     _check_shape(name, header, rows)
-    return header, len(rows), _from_records([dict(zip(header, row, strict=True)) for row in rows], columns)[2]
+    places = {column: header.index(column) for column in _wanted(header, columns)}
+    return header, len(rows), {column: [row[at] for row in rows] for column, at in places.items()}
+
+
+def _delimiter(text: str) -> str:
+    """A comma, unless the first line has none and one of a spreadsheet's other separators."""
+    header = text.lstrip().split("\n", 1)[0]
+    cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
+    return "," if cells[","] > 1 else max(cells, key=lambda mark: cells[mark])
 
 
 def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
-    twice = [column for column in dict.fromkeys(header) if column and header.count(column) > 1]
-    if twice:
-        raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
+    if not any(cell.strip() for cell in header):
+        raise DataError(f"{name} has an empty header: its first line has to name the columns.")
+    _check_twice(name, header)
     uneven = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
     if uneven:
         cells = counted(len(rows[uneven[0] - 1]), "cell")
@@ -190,17 +207,42 @@ def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
         )
 
 
+def _without_dictionaries(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    import pyarrow
+
+    columns = [
+        column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _check_twice(name: str, found: list[str]) -> None:
+    twice = [column for column in dict.fromkeys(found) if column and found.count(column) > 1]
+    if twice:
+        raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
+
+
 def _read_parquet(content: bytes, name: str, columns: Columns) -> _Read:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(io.BytesIO(content)).read()
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        found, rows = file.schema_arrow.names, file.metadata.num_rows
+        check_rows(name, rows)
+        _check_twice(name, found)
+        batches, size = [], 0
+        # In pieces, since a dictionary of one long text lets a small file unpack to any size.
+        for piece in file.iter_batches(batch_size=500, columns=_wanted(found, columns)):
+            batch = _without_dictionaries(piece)
+            size += batch.nbytes
+            check_text(name, size)
+            batches.append(batch)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             f"{name} is not a readable parquet file: it is damaged or cut short, export it again."
         ) from error
-    return _from_arrow(table, name, columns)
+    return found, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
 
 
 _READERS: dict[str, Callable[[bytes, str, Columns], _Read]] = {
@@ -225,8 +267,11 @@ def _load_hub(repo: str, split: str, columns: Columns, licence: str | None = Non
         splits = _load_cached(repo)
     if split not in splits:
         raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")
-    found, rows, values = _from_arrow(splits[split].with_format("arrow")[:], repo, columns)
-    return Table(repo, licence or card_licence, rows, found, values)
+    rows = splits[split]
+    check_rows(repo, len(rows))
+    found = rows.column_names
+    values = _from_arrow(rows.select_columns(_wanted(found, columns)).with_format("arrow")[:], repo)
+    return Table(repo, licence or card_licence, len(rows), found, values)
 
 
 def _ask_hub(repo: str) -> str:

@@ -19,6 +19,7 @@ from .browse import Browser, RowsPage
 from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
 from .errors import DataError, ModelError
+from .limits import check_upload
 from .prompt import template_from
 from .settings import DataSettings, RunConfig
 
@@ -246,6 +247,7 @@ class Views:
             raise DataError(
                 f"A {suffix or 'nameless'} file cannot be read: upload one of {', '.join(UPLOAD_SUFFIXES)}."
             )
+        check_upload(file.name, file.stat().st_size)
         kept = self.uploads / (secrets.token_urlsafe(12) + suffix)
         self.uploads.mkdir(exist_ok=True)
         shutil.copyfile(file, kept)

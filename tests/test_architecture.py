@@ -14,7 +14,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "settings", "catalog", "hub",
     "linear", "attention", "dropout",
-    "columns", "conversation",
+    "limits", "columns", "conversation",
     "table", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",

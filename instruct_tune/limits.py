@@ -1,0 +1,55 @@
+"""What the host of a lab lets in: how large an upload may be, how many rows a dataset may have."""
+
+from __future__ import annotations
+
+import os
+
+from .errors import DataError, SettingsError
+
+MEGABYTE = 2**20
+LARGEST_TEXT = 1024 * MEGABYTE
+"""Bytes that the texts of one file may unpack to: a parquet file of a few bytes can hold gigabytes."""
+
+
+def max_upload_bytes() -> int:
+    """The largest upload: ``LAB_MAX_UPLOAD_MB``, 100 MB where it is not set."""
+    return _number("LAB_MAX_UPLOAD_MB", 100) * MEGABYTE
+
+
+def max_rows() -> int:
+    """The most rows a dataset may have: ``LAB_MAX_ROWS``, a million where it is not set."""
+    return _number("LAB_MAX_ROWS", 1_000_000)
+
+
+def check_upload(name: str, size: int) -> None:
+    """Raise DataError for a file of ``size`` bytes that is larger than an upload may be."""
+    most = max_upload_bytes()
+    if size > most:
+        raise DataError(
+            f"{name} has {size / MEGABYTE:,.1f} MB, and this lab takes uploads of at most {most // MEGABYTE:,} MB: "
+            "upload a part of it."
+        )
+
+
+def check_rows(name: str, rows: int, *, counting: bool = False) -> None:
+    """Raise DataError for more rows than this lab takes; ``counting`` says that there may be more still."""
+    most = max_rows()
+    if rows > most:
+        told = f"more than {most:,}" if counting else f"{rows:,}"
+        raise DataError(f"{name} has {told} rows, and this lab takes at most {most:,}: give a part of it.")
+
+
+def check_text(name: str, size: int) -> None:
+    """Raise DataError for texts of more than ``LARGEST_TEXT`` bytes."""
+    if size > LARGEST_TEXT:
+        raise DataError(
+            f"The texts of {name} unpack to more than {LARGEST_TEXT // MEGABYTE:,} MB, which is more than this lab "
+            "takes: give a part of it."
+        )
+
+
+def _number(variable: str, default: int) -> int:
+    given = os.environ.get(variable, "").strip() or str(default)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) < 10**9):
+        raise SettingsError([f"{variable} must be a whole number from 1 on, not {given!r}"])
+    return int(given)

@@ -9,11 +9,13 @@ import gradio as gr
 
 from ..catalog import DATASETS
 from ..lab import Lab
+from ..limits import MEGABYTE, max_upload_bytes
 from . import view
 from .edge import said
 from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
 from .rows_panel import RowsPanel
 
+UPLOAD_NOTE = "Whoever runs this lab can read what you upload: bring nothing that is secret."
 COLUMN_HELP = {
     "instruction": "What is asked",
     "input": "What it is asked about; empty: the dataset has none",
@@ -49,11 +51,12 @@ def build(lab: Lab, form: Form) -> gr.Button:
             ),
         )
         upload = gr.File(
-            label="Or upload a file",
+            label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
             file_types=[".json", ".jsonl", ".csv", ".parquet"],
             elem_id="data-upload",
             height=110,
         )
+    gr.Markdown(UPLOAD_NOTE, elem_id="data-upload-note", elem_classes="note")
     with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
         with gr.Row():
             for part in ("instruction", "input", "output"):

@@ -32,6 +32,7 @@ CSS = """
 #train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
 #train-progress progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
 #train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
+.note { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
 .pager { align-items: center; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */

@@ -89,7 +89,8 @@ def page_sentence(found: RowsPage, search: str, size: int) -> str:
     if not found.rows:
         return f"No row contains “{plain(search, 40)}”: search for something else, or clear the search."
     first = (found.page - 1) * size + 1
-    of = f"{found.matches:,} " + ("rows that contain the search" if search else "rows")
+    rows = "1 row" if found.matches == 1 else f"{found.matches:,} rows"
+    of = f"{rows} with what is searched for" if search else rows
     return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
 
 

@@ -34,7 +34,7 @@ def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
                 archive.write(adapter / name, name)
             archive.writestr("README.md", model_card(run, evaluations))
             archive.writestr("run_config.json", json.dumps(run.config, indent=2))
-            archive.writestr("facts.json", json.dumps(run.facts, indent=2))
+            archive.writestr("facts.json", json.dumps(_facts_to_share(run), indent=2))
             archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
             archive.writestr("loss.png", loss_png(metrics, run.name))
         partial.replace(to)
@@ -43,6 +43,11 @@ def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
             partial.unlink()
         raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
     return to
+
+
+def _facts_to_share(run: Run) -> dict[str, Any]:
+    """What the numbers were measured with, without the texts of a row: those are the dataset's, and may be private."""
+    return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}
 
 
 def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:

@@ -121,6 +121,13 @@ def test_it_holds_what_the_numbers_were_measured_with(lab, run_id, unpacked):
         assert words in card
 
 
+def test_it_holds_no_row_of_the_dataset(lab, run_id, unpacked):
+    row = lab.show_run(run_id)["facts"]["fixed_prompt"]
+    for file in unpacked.iterdir():
+        assert row["instruction"].encode() not in file.read_bytes()
+    assert "fixed_prompt" not in json.loads((unpacked / "facts.json").read_text())
+
+
 def test_the_plot_is_a_png_of_a_readable_size(unpacked):
     content = (unpacked / "loss.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n\x1a\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -100,6 +101,7 @@ class TrainPanel:
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
         part = told["part"] or {"done": 0, "total": 1}
 
+        @functools.cache
         def drawn() -> dict[str, Any]:
             return loss_figure(self.lab.run_metrics(run_id), run_id, log_scale)
 
@@ -109,7 +111,7 @@ class TrainPanel:
             (view.run_sentence(told), lambda: view.run_sentence(told)),
             ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
             ([last, log_scale], drawn),
-            (last, lambda: run_words.loss_sentence(self.lab.run_metrics(run_id))),
+            (last, lambda: drawn()["said"]),
             (bool(fixed), lambda: asked),
             (bool(fixed), lambda: fixed.get("output", "")),
             ([sample["time"] for sample in samples], lambda: run_words.answers_text(samples)),

@@ -40,7 +40,7 @@ MODELS = (
 )
 
 DATASETS = (
-    DatasetCard("bundled", "650 short programming tasks, ships with the lab"),
+    DatasetCard("bundled", "short programming tasks, ships with the lab"),
     DatasetCard("codealpaca-20k", "the lesson's dataset, 20,022 rows, from the Hub"),
 )
 

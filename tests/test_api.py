@@ -7,6 +7,8 @@ import time
 import pytest
 from browser import serving
 
+from instruct_tune.sources import BUNDLED_FILE
+
 pytestmark = pytest.mark.slow
 
 ENDPOINTS = {
@@ -46,7 +48,7 @@ def test_nothing_but_the_endpoints_is_public(client):
 
 def test_a_script_trains_compares_and_evaluates(client):
     told = client.predict({}, 3, 0, api_name="/dataset_preview")
-    assert (told["rows_loaded"], len(told["rows"])) == (650, 3)
+    assert (told["rows_loaded"], len(told["rows"])) == (len(BUNDLED_FILE.read_text("utf-8").splitlines()), 3)
     mask = client.predict(SMOKE, "Add 1", "", "2", api_name="/mask")
     assert mask["supervised"] == 2
 

@@ -7,6 +7,8 @@ import json
 import pytest
 from browser import Window, chromium, serving
 
+from instruct_tune.sources import BUNDLED_FILE
+
 pytestmark = pytest.mark.slow
 
 
@@ -53,7 +55,8 @@ def test_from_data_to_runs(lab):
     window = Window(browser, address)
 
     window.page.click("#data-load")
-    assert "650 rows loaded" in window.wait_text("#data-summary", "held out")
+    rows = len(BUNDLED_FILE.read_text("utf-8").splitlines())
+    assert f"{rows:,} rows loaded" in window.wait_text("#data-summary", "held out")
     window.page.wait_for_selector('#data-rows [data-testid="cell-0-1"]')
     window.shot("data")
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .errors import StoreError
 from .store import Run, RunStore
 
 ASSETS = Path(__file__).parents[1] / "assets" / "recorded"
@@ -26,7 +27,20 @@ _HAD = "recorded.json"
 
 
 def put_recorded(store: RunStore, assets: Path = ASSETS) -> list[str]:
-    """Put the recorded runs into ``store`` that it never had; returns their ids."""
+    """Put the recorded runs into ``store`` that it never had; returns their ids.
+
+    Raises StoreError where the data folder cannot be written to.
+    """
+    try:
+        return _put_new(store, assets)
+    except OSError as error:
+        raise StoreError(
+            f"The recorded runs cannot be put into {store.data_dir} ({error.strerror or error}): "
+            "make room there, or give another --data-dir."
+        ) from error
+
+
+def _put_new(store: RunStore, assets: Path) -> list[str]:
     remembered = store.data_dir / _HAD
     had = json.loads(remembered.read_text(encoding="utf-8")) if remembered.is_file() else []
     new = []

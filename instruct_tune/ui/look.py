@@ -26,7 +26,7 @@ CSS = """
 .tuned-answer { border-top: 3px solid #2563eb; }
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
-#announcer { position: absolute; }
+#announcer { position: absolute; pointer-events: none; }
 #train-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
 #train-progress progress { appearance: none; width: 100%; height: 8px; border: none; }
 #train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,26 +91,30 @@ const go = play => {
   }
   setTimeout(() => go(play), 80);
 };
-watch('value', () => {
+const begin = () => {
   const told = props.value;
-  if (!told) { return; }
+  if (!told || told.turn === window.labReplayTurn) { return; }
+  window.labReplayTurn = told.turn;
   if (window.labReplay) { finish(document.querySelector('#train-chart .loss-plot'), window.labReplay, ''); }
   const speed = window.labReplaySpeed ?? told.speed;
   window.labReplay = { ...told, speed, position: 0, asked: performance.now(), drawn: null };
-  window.labReplay.stop = () => {
-    const play = window.labReplay;
-    if (play) { finish(document.querySelector('#train-chart .loss-plot'), play, 'Replay stopped.'); }
-  };
   go(window.labReplay);
-});
+};
+window.labReplayStop = () => {
+  const play = window.labReplay;
+  if (play) { finish(document.querySelector('#train-chart .loss-plot'), play, 'Replay stopped.'); }
+};
+watch('value', begin);
+// Opened while one plays, or by the very click that asked for one.
 if (window.labReplay) { go(window.labReplay); }
+begin();
 """
 _SET_SPEED = """(chosen) => {
   window.labReplaySpeed = parseInt(chosen);
   if (window.labReplay) { window.labReplay.speed = window.labReplaySpeed; }
 }"""
 _LINE = ".replay-line { min-height: 1.6em; } .replay-line progress { width: 120px; margin-right: 8px; }"
-_STOP = "() => { window.labReplay?.stop(); }"
+_STOP = "() => { window.labReplayStop?.(); }"
 
 
 class Replay:
@@ -124,6 +129,10 @@ class Replay:
                 list(SPEEDS), value="10×", show_label=False, container=False, min_width=200, scale=2,
                 elem_id="replay-speed",
             )  # fmt: skip
+            self.back = gr.Button(
+                "Back to my run", size="sm", min_width=130, scale=1, interactive=False, elem_id="replay-back"
+            )
+        self.left = gr.State(None)
         self.stage = gr.HTML(
             None,
             html_template='<div class="replay-line"><progress max="1" hidden aria-label="Replay"></progress>'
@@ -133,24 +142,32 @@ class Replay:
             elem_id="replay-stage",
         )
         again.click(self.begin, shown_run, self.stage, api_visibility="private", show_progress="hidden")
+        self.back.click(
+            lambda left: [left, None, gr.Button(interactive=False)],
+            self.left,
+            [shown_run, self.left, self.back],
+            api_visibility="private",
+            show_progress="hidden",
+        )
         stop.click(None, None, None, js=_STOP, api_visibility="private")
         speed.input(None, speed, None, js=_SET_SPEED, api_visibility="private")
 
     def offer(self, tabs: gr.Tabs, label: str = "Watch a recorded run", elem_id: str = "replay-offer") -> gr.Button:
         """A button, for any place of the page, that opens a recorded run in Train and replays it."""
         button = gr.Button(label, size="sm", elem_id=elem_id)
-        outputs = [self.shown_run, tabs, self.stage]
-        button.click(self.watch, None, outputs, api_visibility="private", show_progress="hidden")
+        outputs = [self.shown_run, tabs, self.stage, self.left, self.back]
+        button.click(self.watch, self.shown_run, outputs, api_visibility="private", show_progress="hidden")
         return button
 
     @said
-    def watch(self) -> list[Any]:
-        """Show and replay the recorded run that is offered first."""
+    def watch(self, shown: str | None) -> list[Any]:
+        """Show and replay the recorded run that is offered first; the run that was shown can be returned to."""
         ids = [run["id"] for run in self.lab.list_runs() if run["recorded"]]
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
         chosen = BEST if BEST in ids else ids[0]
-        return [chosen, gr.Tabs(selected="Train"), self.begin(chosen)]
+        left = [gr.skip(), gr.skip()] if shown in (None, *ids) else [shown, gr.Button(interactive=True)]
+        return [chosen, gr.Tabs(selected="Train"), self.begin(chosen), *left]
 
     @said
     def begin(self, run_id: str | None) -> dict[str, Any]:
@@ -164,18 +181,15 @@ class Replay:
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
         note = f" · {told['recorded']}" if told["recorded"] else ""
-        # Asked for twice, it starts twice: a value that differs is what the browser notices.
         return {
             "run": run_id,
             "moments": thin(steps, MOST_MOMENTS),
             "total": steps[-1][1],
             "speed": SPEEDS["10×"],
             "note": note,
-            "turn": next(_turns),
+            # Asked for twice, it plays twice; opened again with its tab, it does not.
+            "turn": time.time(),
         }
-
-
-_turns = itertools.count(1)
 
 
 def moments(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:

@@ -134,7 +134,8 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
         rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
         undo = gr.Button("Undo delete", elem_id="runs-undo", scale=1, min_width=130, interactive=False)
-    plot = loss_chart("runs-plot")
+    with gr.Column(visible=False) as drawing:
+        plot = loss_chart("runs-plot")
     with gr.Accordion("Configuration and what it was measured with", open=False):
         config = gr.Code(language="json", label="Configuration", interactive=False)
         facts = gr.Code(language="json", label="Facts", interactive=False)
@@ -144,7 +145,8 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         # By the row's own id: the list may have moved on since it was drawn.
         told = lab.show_run(event.row_value[-1])
         figure = loss_figure(told["metrics"], told["id"], log_scale=False) if told["metrics"] else None
-        return [told["id"], json.dumps(told["config"], indent=2), json.dumps(told["facts"], indent=2), figure]
+        shown = gr.Column(visible=figure is not None)
+        return [told["id"], json.dumps(told["config"], indent=2), json.dumps(told["facts"], indent=2), figure, shown]
 
     @said
     def export_to(run_id: str | None) -> str:
@@ -155,7 +157,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     def remove(run_id: str | None, deleted: list[str]) -> list[Any]:
         lab.bin_run(_chosen(run_id))
         gr.Info("Deleted. Undo brings it back, for an hour.")
-        return [None, [*deleted, run_id], gr.Button(interactive=True), "", "", None]
+        return [None, [*deleted, run_id], gr.Button(interactive=True), "", "", None, gr.Column(visible=False)]
 
     @said
     def bring_back(deleted: list[str]) -> list[Any]:
@@ -191,7 +193,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         return opened
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    buttons, described = panel.buttons, [config, facts, plot]
+    buttons, described = panel.buttons, [config, facts, plot, drawing]
     panel.table.select(choose, None, [panel.chosen, *described], **private)
     panel.back.click(lambda number: max(number - 1, 0), panel.page, panel.page, **private)
     panel.on.click(lambda number: number + 1, panel.page, panel.page, **private)

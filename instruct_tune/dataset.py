@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import DataError
+from .loading import Loading
 from .settings import DataSettings, Filter
 from .sources import load_table
 from .table import counted, to_dataset
@@ -61,15 +62,18 @@ class Splits:
     fingerprint: str
 
 
-def load_splits(settings: DataSettings) -> Splits:
+def load_splits(settings: DataSettings, loading: Loading | None = None) -> Splits:
     """Load, map columns, filter, shuffle, split, and cap the training rows.
 
-    Raises DataError where the data cannot be used, HubError where the Hub does not give it.
+    ``loading`` tells others how far it is. Raises DataError where the data cannot be used, HubError
+    where the Hub does not give it, Stopped where ``loading`` was stopped.
     """
     import datasets
 
     datasets.disable_progress_bars()
-    table = load_table(settings)
+    loading = loading or Loading()
+    table = load_table(settings, loading)
+    loading.enter(f"Filtering and splitting {counted(table.rows, 'row')}")
     rows = to_dataset(table, settings.columns)
     kept, ledger = _filter(rows, settings.filters, table.name)
     train, test = _split(kept, settings, table.name)

@@ -39,6 +39,19 @@ def check_rows(name: str, rows: int, *, counting: bool = False) -> None:
         raise DataError(f"{name} has {told} rows, and this lab takes at most {most:,}: give a part of it.")
 
 
+def check_download(name: str, size: int) -> None:
+    """Raise DataError for a dataset of the Hub whose files have more bytes than this lab fetches.
+
+    That is ``LAB_MAX_DOWNLOAD_MB``, 2,000 MB where it is not set.
+    """
+    most = _number("LAB_MAX_DOWNLOAD_MB", 2000) * MEGABYTE
+    if size > most:
+        raise DataError(
+            f"{name} has {size / MEGABYTE:,.0f} MB of files, and this lab downloads at most {most // MEGABYTE:,} MB: "
+            "download the part you want yourself and give it as a file."
+        )
+
+
 def check_text(name: str, size: int) -> None:
     """Raise DataError for texts of more than ``LARGEST_TEXT`` bytes."""
     if size > LARGEST_TEXT:

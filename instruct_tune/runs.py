@@ -53,6 +53,7 @@ class Runs(Views):
         if self._closed:
             return
         self._closed = True
+        self.stop_loading()
         if self._lock:
             # A run that has not begun yet finds its stop when it does.
             self._stop_requested |= {run.id for run in self.store.all() if run.live}

@@ -17,40 +17,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import hub
+from . import hub_dataset
 from .columns import conversations_in
-from .errors import DataError, HubError
+from .errors import DataError
+from .hub_dataset import UNKNOWN_LICENCE
 from .limits import check_rows, check_text
+from .loading import Loading
 from .settings import Columns, DataSettings
 from .table import Table, counted, kind_of, listed
 
 if TYPE_CHECKING:
-    import datasets
     import pyarrow
 
 BUNDLED_FILE = Path(__file__).resolve().parents[1] / "assets" / "instructions.jsonl"
 BUNDLED_LICENCE = "CC0-1.0"
 CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
 CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
-UNKNOWN_LICENCE = "unknown"
 
 HUB_PREFIX = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-HUB_INFO_SECONDS = 10.0
 
 
-def load_table(settings: DataSettings) -> Table:
-    source, columns = settings.source, settings.columns
+def load_table(settings: DataSettings, loading: Loading) -> Table:
+    """Read what ``settings.source`` names; ``loading`` follows it, and can stop it."""
+    source = settings.source
     if source == "bundled":
-        return _load_file(BUNDLED_FILE, settings, BUNDLED_LICENCE)
+        return _load_file(BUNDLED_FILE, settings, loading, BUNDLED_LICENCE)
     if source == "codealpaca-20k":
-        return _load_hub(CODEALPACA_REPO, settings.split, columns, CODEALPACA_LICENCE)
+        return _load_hub(CODEALPACA_REPO, settings, loading, CODEALPACA_LICENCE)
     if source.startswith(HUB_PREFIX):
-        return _load_hub(source.removeprefix(HUB_PREFIX), settings.split, columns)
-    return _load_file(Path(source), settings, UNKNOWN_LICENCE)
+        return _load_hub(source.removeprefix(HUB_PREFIX), settings, loading)
+    return _load_file(Path(source), settings, loading)
 
 
-def _load_file(path: Path, settings: DataSettings, licence: str) -> Table:
+def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: str = UNKNOWN_LICENCE) -> Table:
     path = _existing_file(path)
     read = _READERS.get(path.suffix.lower())
     if read is None:
@@ -59,6 +59,7 @@ def _load_file(path: Path, settings: DataSettings, licence: str) -> Table:
         raise DataError(
             f"{path.name} has no split {settings.split!r}, a file has one split: set data.split to 'train'."
         )
+    loading.enter(f"Reading {path.name}")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -256,73 +257,15 @@ _READERS: dict[str, Callable[[bytes, str, Columns], _Read]] = {
 # The Hub
 
 
-def _load_hub(repo: str, split: str, columns: Columns, licence: str | None = None) -> Table:
+def _load_hub(repo: str, settings: DataSettings, loading: Loading, licence: str | None = None) -> Table:
     if not HUB_ID.fullmatch(repo):
         raise DataError(f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME.")
-    if hub.hub_reachable():
-        card_licence = _ask_hub(repo)
-        splits = _download(repo)
-    else:
-        card_licence = UNKNOWN_LICENCE
-        splits = _load_cached(repo)
+    splits, card_licence = hub_dataset.fetch(repo, loading)
+    split = settings.split
     if split not in splits:
         raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")
     rows = splits[split]
     check_rows(repo, len(rows))
     found = rows.column_names
-    values = _from_arrow(rows.select_columns(_wanted(found, columns)).with_format("arrow")[:], repo)
+    values = _from_arrow(rows.select_columns(_wanted(found, settings.columns)).with_format("arrow")[:], repo)
     return Table(repo, licence or card_licence, len(rows), found, values)
-
-
-def _ask_hub(repo: str) -> str:
-    """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
-
-    api = HfApi()
-    try:
-        info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
-        # Asked for here since load_dataset says "not found" of both a gated and a missing one.
-        if info.gated:
-            api.auth_check(repo, repo_type="dataset")
-    except (httpx.HTTPError, OSError, ValueError) as error:
-        raise hub.explain(error, repo) from error
-    licence = info.card_data.license if info.card_data else None
-    return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
-
-
-def _download(repo: str) -> datasets.DatasetDict:
-    import datasets
-    from huggingface_hub.utils import httpx
-
-    try:
-        return datasets.load_dataset(repo)
-    except (datasets.exceptions.DatasetsError, RuntimeError) as error:
-        raise _unusable(repo, error) from error
-    except (httpx.HTTPError, OSError) as error:
-        raise hub.explain(error, repo) from error
-    except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
-        raise _unusable(repo, error) from error
-
-
-def _unusable(repo: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) <= 200 else reason[:197] + "..."
-    return DataError(
-        f"{repo} cannot be used as the Hub has it ({reason}): download the file you want and give its path."
-    )
-
-
-def _load_cached(repo: str) -> datasets.DatasetDict:
-    """What an earlier load_dataset left on this machine: what the library itself does when offline."""
-    from datasets import config
-    from datasets.packaged_modules.cache.cache import Cache
-
-    try:
-        builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
-        return builder.as_dataset()
-    except (ValueError, KeyError, OSError) as error:  # not there, or not whole
-        raise HubError(
-            f"The Hub cannot be reached, and {config.HF_DATASETS_CACHE} has no usable copy of {repo}: "
-            "use the bundled dataset (data.source=bundled) or a local file, or try again with a network."
-        ) from error

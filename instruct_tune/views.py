@@ -12,6 +12,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
 from .errors import DataError, ModelError
 from .limits import check_upload
+from .loading import Loading
 from .prompt import template_from
 from .settings import DataSettings, RunConfig
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 Config = RunConfig | Mapping[str, Any]
 DATASETS_REMEMBERED = 4
+LOADS_AT_ONCE = 4
 UPLOAD_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
 
 
@@ -50,6 +53,8 @@ class Views:
         self.local_paths = "SPACE_ID" not in os.environ if local_paths is None else local_paths
         self._datasets: dict[Any, _Loaded] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
+        self._arriving: set[Loading] = set()
+        self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, "load")
         self._caches = threading.Lock()
         self._importing = threading.Lock()
         # Encoding switches a tokenizer between reading special tokens and spelling them out.
@@ -88,7 +93,7 @@ class Views:
         """The dataset, filtered and split; remembered while its file does not change."""
         return self._loaded(settings).splits
 
-    def _loaded(self, settings: DataSettings) -> _Loaded:
+    def _loaded(self, settings: DataSettings, loading: Loading | None = None) -> _Loaded:
         # os.path says False where Path raises, as for a name that is too long to exist.
         is_file = os.path.isfile(settings.source)
         key = (settings, os.stat(settings.source).st_mtime_ns if is_file else None)
@@ -96,7 +101,7 @@ class Views:
             known = self._datasets.get(key)
         if known is None:
             self.wait_for_imports()
-            splits = load_splits(settings)
+            splits = load_splits(settings, loading)
             known = _Loaded(splits, Browser(splits.train), Browser(splits.test))
             with self._caches:
                 self._datasets[key] = known
@@ -176,14 +181,38 @@ class Views:
         loaded = self._loaded(self.config(config).data)
         return (loaded.test if part == "test" else loaded.train).page(search, order, page, size)
 
-    def proposed(self, config: Config) -> RunConfig:
+    def start_loading(self, config: Config, loading: Loading) -> Future[RunConfig]:
+        """Load a dataset on another thread, ``loading`` following it; a few at a time, the others wait.
+
+        Gives ``proposed(config)`` once its rows are there, so that what follows finds them.
+        """
+        config = self.config(config)
+
+        def load() -> RunConfig:
+            loading.check()
+            found = self.proposed(config, loading)
+            self._loaded(found.data, loading)
+            return found
+
+        self._arriving.add(loading)
+        arriving = self._loaders.submit(load)
+        arriving.add_done_callback(lambda _: self._arriving.discard(loading))
+        return arriving
+
+    def stop_loading(self) -> None:
+        """Ask every dataset that is on its way to stop, and take no other."""
+        for loading in list(self._arriving):
+            loading.stop()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    def proposed(self, config: Config, loading: Loading | None = None) -> RunConfig:
         """``config``, its columns replaced by a proposal where the source lacks those that it names.
 
         Raises ColumnsError where nothing can be proposed.
         """
         config = self.config(config)
         try:
-            self.splits(config.data)
+            self._loaded(config.data, loading)
         except ColumnsError as error:
             if error.proposal is None:
                 raise

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "settings", "catalog", "hub",
     "linear", "attention", "dropout",
-    "limits", "columns", "conversation",
-    "table", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
+    "limits", "loading", "columns", "conversation",
+    "table", "hub_dataset", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",

@@ -634,6 +634,10 @@ def online(monkeypatch):
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: fake.dataset_info(*a, **k))
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
+    # What is downloaded, and how, is tested against a small Hub of our own.
+    monkeypatch.setattr(
+        datasets, "load_dataset_builder", lambda repo: SimpleNamespace(config=SimpleNamespace(data_files=None))
+    )
     return fake
 
 

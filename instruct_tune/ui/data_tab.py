@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..limits import MEGABYTE, max_upload_bytes
 from . import view
 from .edge import said
 from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
+from .load_panel import LoadPanel
 from .rows_panel import RowsPanel
 
 UPLOAD_NOTE = "Whoever runs this lab can read what you upload: bring nothing that is secret."
@@ -77,6 +79,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
             form.add("data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split"))
             form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
     load = gr.Button("Load and split", variant="primary", elem_id="data-load")
+    arriving = LoadPanel(lab)
     summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
     following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
     ledger = gr.Dataframe(
@@ -86,12 +89,15 @@ def build(lab: Lab, form: Form) -> gr.Button:
     columns = {part: form[f"data.columns.{part}"] for part in COLUMN_HELP}
 
     @said
-    def show(values: dict[Any, Any]) -> dict[Any, Any]:
+    def show(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = lab.config(form.read(values, "data"))
-        config = lab.proposed(asked)
+        config = yield from arriving.follow(asked, request)
+        if config is None:
+            yield {summary: "Cancelled: nothing was loaded."}
+            return
         told = lab.data(config)
         named, proposed = config.data.columns, config != asked
-        return {
+        yield {
             summary: f"{view.data_sentence(told)} {view.columns_sentence(told, named, proposed)}",
             # What is to be done next stands out.
             load: gr.Button(variant="secondary"),
@@ -108,13 +114,16 @@ def build(lab: Lab, form: Form) -> gr.Button:
     @form.when_complete
     def wire() -> None:
         inputs = form.controls | rows.inputs
-        shown = [summary, load, following, ledger, fold, *columns.values(), *rows.outputs]
-        load.click(show, inputs, shown, api_visibility="private")
+        shown = [summary, load, following, ledger, fold, *columns.values(), *rows.outputs, *arriving.outputs]
+        # The page says itself how far it is.
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        load.click(show, inputs, shown, **quiet)
         # Only what a person chooses here: a preset or a former run brings its own filter along.
         source, chosen = form["data.source"], form["filters"]
-        source.input(usual_filter, source, chosen, show_progress="hidden", api_visibility="private")
+        source.input(usual_filter, source, chosen, **quiet)
         kept = upload.upload(said(keep_upload), upload, [source, chosen], api_visibility="private")
-        kept.success(show, inputs, shown, api_visibility="private")
+        kept.success(show, inputs, shown, **quiet)
+        arriving.wire()
         rows.wire()
 
     return following

@@ -27,12 +27,15 @@ CSS = """
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
 #announcer { position: absolute; pointer-events: none; }
-#train-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
-#train-progress progress { appearance: none; width: 100%; height: 8px; border: none; }
-#train-progress progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
-#train-progress progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
-#train-progress progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
+:is(#train-progress, #data-progress) progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
+:is(#train-progress, #data-progress) progress { appearance: none; width: 100%; height: 8px; border: none; }
+:is(#train-progress, #data-progress) progress::-webkit-progress-bar {
+  background: var(--border-color-primary); border-radius: 4px;
+}
+:is(#train-progress, #data-progress) progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
+:is(#train-progress, #data-progress) progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
 .note { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
+#data-progress { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */

@@ -14,6 +14,7 @@ from typing import Any
 from ..browse import RowsPage
 from ..columns import conversations_in, propose
 from ..dataset import Example
+from ..loading import Loading
 from ..markdown import plain
 from ..settings import Columns
 
@@ -37,6 +38,14 @@ def data_sentence(told: Mapping[str, Any]) -> str:
         f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
         f"Fingerprint `{told['fingerprint']}`."
     )
+
+
+def loading_sentence(loading: Loading) -> str:
+    """What is being done for a dataset, and how far a download is."""
+    if not loading.total:
+        return f"{plain(loading.phase or 'Getting ready')} …"
+    done, total = loading.done / 1e6, loading.total / 1e6
+    return f"{plain(loading.phase)}: {done:,.1f} of {total:,.1f} MB, {loading.speed / 1e6:,.1f} MB/s"
 
 
 def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:

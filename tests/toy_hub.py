@@ -1,0 +1,115 @@
+"""A Hub of our own: as much of the Hugging Face Hub as loading a dataset asks for, as slow as a test wants it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+COMMIT = "a" * 40
+PIECE = 64 * 1024
+
+
+class ToyHub:
+    """``files`` of each dataset by its id; ``pause`` seconds before every 64 KB of a file are sent."""
+
+    def __init__(self, files: dict[str, dict[str, bytes]], pause: float = 0.0):
+        self.files, self.pause = files, pause
+        self.asked: list[str] = []
+        self.sent = 0
+
+
+@contextmanager
+def serving_hub(hub: ToyHub) -> Iterator[str]:
+    """Serve it on a free port; yields what HF_ENDPOINT has to be."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: ToyHub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None: ...
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_POST(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, with_body: bool) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
+        self.hub.asked.append(f"{self.command} {path}")
+        if path == "/":
+            return self._send(200, b"", {}, with_body)
+        for repo, files in self.hub.files.items():
+            if path.startswith(f"/api/datasets/{repo}"):
+                return self._json(self._about(repo, files, path, body), with_body)
+            if path.startswith(f"/datasets/{repo}/resolve/"):
+                name = path.removeprefix(f"/datasets/{repo}/resolve/").partition("/")[2]
+                return self._file(files.get(name), with_body)
+        return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
+
+    def _about(self, repo: str, files: dict[str, bytes], path: str, body: bytes) -> object:
+        rest = path.removeprefix(f"/api/datasets/{repo}")
+        entries = [
+            {"type": "file", "oid": _tag(content), "size": len(content), "path": name}
+            for name, content in files.items()
+        ]
+        if rest.startswith("/tree/"):
+            return entries
+        if rest.startswith("/paths-info/"):
+            asked = urllib.parse.parse_qs(body.decode()).get("paths", [])
+            if body.startswith(b"{"):
+                asked = json.loads(body)["paths"]
+            return [entry for entry in entries if entry["path"] in asked]
+        return {
+            "id": repo, "_id": "1", "sha": COMMIT, "private": False, "gated": False, "disabled": False, "downloads": 0,
+            "likes": 0, "tags": [], "cardData": {"license": "mit"}, "siblings": [{"rfilename": name} for name in files],
+        }  # fmt: skip
+
+    def _file(self, content: bytes | None, with_body: bool) -> None:
+        if content is None:
+            return self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
+        headers = {"ETag": f'"{_tag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        return self._send(200, content, headers, with_body, slowly=True)
+
+    def _json(self, told: object, with_body: bool) -> None:
+        self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"}, with_body)
+
+    def _send(
+        self, status: int, content: bytes, headers: dict[str, str], with_body: bool, slowly: bool = False
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if not with_body:
+            return
+        for start in range(0, len(content), PIECE):
+            if slowly:
+                time.sleep(self.hub.pause)
+            try:
+                self.wfile.write(content[start : start + PIECE])
+            except (BrokenPipeError, ConnectionResetError):  # whoever asked has left
+                return
+            self.hub.sent += slowly
+
+
+def _tag(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ class Runner:
             return
         self.phase("evaluating")
         most = self.config.train.sample_tokens
-        answer = fixed_prompt.answer(self.loaded, self.run.id, self.fixed, most, self.stopping)
+        answer = fixed_prompt.answer(self.loaded, self.run.id, self.fixed, most, self._token_by_token(most))
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 
@@ -77,6 +79,16 @@ class Runner:
 
     def stopping(self) -> bool:
         return self.stop.is_set()
+
+    def _token_by_token(self, most: int) -> Callable[[], bool]:
+        """``stopping``, for a decoding that asks it at every token: it counts them on the way."""
+        count = itertools.count(1)
+
+        def stopping() -> bool:
+            self.part(min(next(count), most), most)
+            return self.stopping()
+
+        return stopping
 
     # The run
 
@@ -206,7 +218,9 @@ class Runner:
         self.phase("evaluating")
         self.say("Asking for the training rows by heart.")
         try:
-            recital = recite(loaded, self.run.id, data.train[:wanted], self.stopping)
+            rows = data.train[:wanted]
+            longest = max(row.supervised for row in rows)
+            recital = recite(loaded, self.run.id, rows, self._token_by_token(longest))
         except Stopped:
             # The training is done and its adapter saved; only the question was given up.
             return end_message(result)

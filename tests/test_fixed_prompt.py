@@ -179,6 +179,31 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
     assert set(watcher.of("seconds").values()) == {1.0}
 
 
+def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
+    parts = []
+    monkeypatch.setattr(Runner, "part", lambda self, done, total: parts.append((done, total)))
+    finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1}))
+    # Seven, which no evaluation here has: its passes count from nought.
+    assert [part for part in parts if part[1] == 7] == [(n, 7) for n in range(1, 8)] * 2
+    passes = [part for part in parts if part[1] != 7]
+    assert passes == [(done, passes[0][1]) for done in range(passes[0][1])] * 2
+
+
+def test_what_is_told_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch):
+    looks = []
+    part = Runner.part
+
+    def look(runner, done, total):
+        part(runner, done, total)
+        looks.append(lab.run_status(runner.run.id))
+
+    monkeypatch.setattr(Runner, "part", look)
+    run_id = finished(lab)
+    assert looks[0]["phase"] == "evaluating"
+    assert looks[0]["part"]["done"] == 0 < looks[0]["part"]["total"]
+    assert lab.run_status(run_id)["part"] is None
+
+
 def test_a_comparison_beside_the_answers_leaves_all_alone(lab, monkeypatch):
     whole = finished(lab)
     pace = Pace(monkeypatch)

@@ -104,7 +104,7 @@ def folds(form: Form) -> None:
             number("evaluation_rows", 40, "Evaluation rows", "Held-out rows for BLEU and evaluation loss; empty: all")
             number("train.probe_rows", train.probe_rows, "Probe rows", "Other held-out rows, for the bold line")
             number("train.probes", train.probes, "Probes", "Points on the bold line after step 0")
-            number("train.sample_tokens", train.sample_tokens, "Sample", "Tokens of the answer at each probe; 0: none")
+            number("train.sample_tokens", train.sample_tokens, "Probe answer", "Its tokens at each probe; 0: none")
             number("train.logging_steps", 1, "Log every", "Steps between two lines in the log")
         with gr.Row():
             form.add(

@@ -38,7 +38,7 @@ _COMMANDS = frozenset(
     mapfile md5sum mkdir mktemp mv nice nl node nohup npm nproc npx numfmt od openssl paste patch perl pgrep
     pidof ping pip printf ps pwd python python3 read readonly realpath rename rev rm rmdir rsync scp sed select
     seq set sha256sum shellcheck shopt shuf sleep sort source split sqlite3 ss ssh ssh-keygen stat sudo sum
-    systemctl tac tail tar tee test time timeout touch tr trap trash tree truncate ulimit umask uname uniq unset
+    systemctl tac tail tar tee test time timeout touch tr trap trash tree truncate ulimit umask uname uptime iconv uniq unset
     until unzip wait watch wc wget which while whoami xargs xxd yes zcat zgrep zip
     """.split()  # noqa: SIM905
 )
@@ -73,7 +73,7 @@ def _is_shell(answer: str) -> bool:
     line = next((line for line in answer.splitlines() if not line.startswith("#")), "")
     if re.match(r"(?:for|while|until|if|case) ", line):
         return bool(re.search(r"^\s*(?:done|fi|esac)\b|; *(?:done|fi)\b", answer, re.MULTILINE))
-    if re.match(r"[\w-]+\(\) [{(]$|\[\[? .* \]|(?:[-\d*/,]+ ){4}[\w/~]", line):
+    if re.match(r"[\w-]+\(\) [{(]$|\[\[? [^,]* \]|(?:[-\d*/,]+ ){4}[\w/~]", line):
         return True
     word = re.sub(r"\A(?:! |[A-Z_a-z]+=(?:\$\(.*?\)|\S*) )*", "", line).split(" ")[0]
     if re.match(r"\w+=(?:\$|[^ =]*$|\()|\./|\w+\+=\(", line) and not re.search(r"\w \(|;$", line):

@@ -16,7 +16,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +118,15 @@ class SpeedMemory:
             known = json.loads(self.file.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
-        return {key: e for key, e in known.items() if time.time() - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
+        # An older lab measured other things.
+        ours = {key: entry for key, entry in known.items() if set(entry["speed"]) == {f.name for f in fields(Speed)}}
+        now = time.time()
+        return {key: e for key, e in ours.items() if now - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
 
 
 def _measured_lora(lora: LoraSettings) -> LoraSettings:
-    """The LoRA that stands for its class: ranks up to the next power of two cost about the same."""
-    return replace(lora, r=1 << (lora.r - 1).bit_length(), lora_alpha=16)
+    """The LoRA that stands for its class: ranks up to the next power of two cost about the same, dropout or not."""
+    return replace(lora, r=1 << (lora.r - 1).bit_length(), lora_alpha=16, lora_dropout=0.1)
 
 
 def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings, bf16: bool | str) -> Speed:

@@ -92,6 +92,16 @@ class Window:
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
+    def preset(self, name: str) -> None:
+        """Choose a preset by its card, on the Train tab."""
+        self.tab("Train")
+        self.page.locator(f"#train-preset input[value={name}]").check()
+
+    def more_settings(self, fold: str) -> None:
+        """Open one of the folds that hold the settings beginners do not need."""
+        self.page.get_by_text("More settings", exact=False).click()
+        self.page.get_by_text(fold, exact=True).click()
+
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 

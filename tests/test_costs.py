@@ -139,11 +139,12 @@ def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, said, kind
 def test_what_is_chosen_fits_and_hardly_more_would(tmp_path, measured, minutes):
     with opened(tmp_path) as lab:
         found = lab.fit(smoke(data={"limit": None}), minutes)
+        all_rows = lab.data(smoke())["train_rows_before_limit"]
         rows = found["config"]["data"]["limit"]
         assert found["cost"]["seconds"]["total"] <= 60 * minutes
-        assert f"{rows} of 311 rows" in found["said"] or f"All {rows} rows" in found["said"]
+        assert f"{rows} of {all_rows} rows" in found["said"] or f"All {rows} rows" in found["said"]
         assert lab.cost(found["config"])["seconds"] == found["cost"]["seconds"]
-        if rows < 311:
+        if rows < all_rows:
             more = smoke(**found["config"] | {"data": found["config"]["data"] | {"limit": rows + 1}})
             assert lab.cost(more)["seconds"]["total"] > 60 * minutes
 
@@ -163,3 +164,26 @@ def test_where_few_rows_do_not_fit_epochs_and_then_steps_are_fewer(tmp_path, mea
         for wrong in (0, -1, float("inf"), "ten"):
             with pytest.raises(LabError, match="minutes"):
                 lab.fit(smoke(), wrong)
+
+
+def test_a_measurement_grows_old_sooner_on_a_crowded_machine_and_what_an_older_lab_wrote_is_ignored(monkeypatch):
+    import dataclasses
+    import json
+    import time
+
+    from instruct_tune.speed import SpeedMemory
+
+    memory = SpeedMemory()
+    memory.put("quiet", EVEN)
+    memory.put("crowded", dataclasses.replace(EVEN, crowded=True))
+    kept = json.loads(memory.file.read_text())
+    memory.file.write_text(json.dumps({**kept, "older": {"when": time.time(), "speed": {"a_pass": 1.0}}}))
+    assert (memory.get("quiet"), memory.get("older")) == (EVEN, None)
+    assert memory.get("crowded").crowded
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 600)
+    assert (memory.get("quiet"), memory.get("crowded")) == (EVEN, None)
+    monkeypatch.setattr(time, "time", lambda: now + 25 * 3600)
+    assert memory.get("quiet") is None
+    memory.file.write_text("{torn")
+    assert memory.get("quiet") is None

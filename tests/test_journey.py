@@ -27,8 +27,7 @@ def lab(served):
 
 
 def choose_smoke(window: Window) -> None:
-    window.tab("Train")
-    window.page.get_by_role("radio", name="smoke", exact=True).check()
+    window.preset("smoke")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
 
 
@@ -123,7 +122,7 @@ def test_zoom_survives_an_update(lab):
     browser, address = lab
     window = Window(browser, address)
     choose_smoke(window)
-    window.page.get_by_text("Optimisation", exact=True).click()
+    window.more_settings("Optimisation")
     window.page.get_by_label("Most steps").fill("400")
     window.page.get_by_label("Epochs").fill("1000")
     window.page.fill("#run-name input, #run-name textarea", "zooming")

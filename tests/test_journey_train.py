@@ -22,13 +22,12 @@ def plot(window: Window, question: str):
 def test_a_run_is_followed(served):
     browser, address = served
     window = Window(browser, address)
-    window.tab("Train")
-    window.page.get_by_role("radio", name="smoke", exact=True).check()
+    window.preset("smoke")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     window.page.get_by_label("Epochs").fill("4")
-    window.page.get_by_text("Measuring and checkpoints", exact=True).click()
+    window.more_settings("Measuring and checkpoints")
     window.page.get_by_label("Keep the best").check()
-    window.page.get_by_text("Measuring and checkpoints", exact=True).click()
+    window.more_settings("Measuring and checkpoints")
     said = """
       window.said = []; window.titles = [];
       const region = document.querySelector('#announcer .announcer');

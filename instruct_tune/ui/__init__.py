@@ -53,8 +53,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 following["Format"] = data_tab.build(lab, form)
             with gr.Tab("Format", id="Format"):
                 following["Train"] = format_tab.build(lab, form)
-            with gr.Tab("Train", id="Train"):
-                train, following["Compare"] = train_tab.build(lab, form)
+            with gr.Tab("Train", id="Train") as tab:
+                train, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
                 following["Evaluate"] = compare_tab.build(lab, compare_run)

@@ -37,6 +37,13 @@ CSS = """
 .note { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
 #data-progress { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
+/* Presets are cards: the name, what it is for, how long it takes here. */
+#train-preset .wrap { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px; }
+#train-preset label { align-items: flex-start; }
+#train-preset label span { display: block; white-space: pre-line; font-weight: 400; }
+#train-preset label span::first-line { font-weight: 600; }
+/* The line on what a run costs keeps its place when it gets longer. */
+#train-cost { min-height: 1.6em; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
 [role=gridcell] span.text { white-space: pre-wrap !important; }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,12 +9,7 @@ import gradio as gr
 from ..catalog import MODELS
 from ..settings import OPTIMIZERS, PRESETS, SCHEDULERS
 from .form import Form
-
-
-def first_preset() -> str:
-    """What the page begins with: half a minute of training where there is no GPU."""
-    # Asking torch would cost seconds before the page answers; the driver's device file says it too.
-    return "quick" if Path("/dev/nvidia0").exists() else "minute"
+from .preset_panel import first_preset
 
 
 def few_controls(form: Form) -> None:
@@ -28,7 +22,7 @@ def few_controls(form: Form) -> None:
                 [card.id for card in MODELS],
                 value=first.model,
                 label="Model",
-                info="From the list, any Hub id, or a local folder",
+                info="From the list, any Hub id, or a local folder; a larger one knows more and takes longer",
                 allow_custom_value=True,
                 elem_id="train-model",
                 scale=2,
@@ -37,16 +31,35 @@ def few_controls(form: Form) -> None:
         )
         form.add(
             "data.limit",
-            gr.Number(first.data.limit, label="Training rows", info="Empty: all", precision=0, elem_id="train-rows"),
+            gr.Number(
+                first.data.limit,
+                label="Training rows",
+                info="More rows teach more and take longer; empty: all",
+                precision=0,
+                elem_id="train-rows",
+            ),
         )
-        form.add("train.num_train_epochs", gr.Number(1, label="Epochs", info="Passes over the rows"))
-        form.add("lora.r", gr.Slider(1, 64, 16, step=1, label="Rank", info="Size of the adapter"))
+        form.add(
+            "train.num_train_epochs",
+            gr.Number(1, label="Epochs", info="How often the rows are gone through; many times is learning by heart"),
+        )
+        form.add(
+            "lora.r",
+            gr.Slider(
+                1,
+                64,
+                16,
+                step=1,
+                label="Rank",
+                info="Size of the adapter: higher can learn more and forgets the base model sooner",
+            ),
+        )
         form.add(
             "train.learning_rate",
             gr.Number(
                 first.train.learning_rate,
                 label="Learning rate",
-                info="Too high: loss explodes; too low: nothing changes",
+                info="Size of a step. Too high: the loss explodes; too low: nothing changes",
             ),
         )
 
@@ -59,95 +72,235 @@ def folds(form: Form) -> None:
 
     first = PRESETS[first_preset()]
     train, lora, generation = first.train, first.lora, first.generation
-    with gr.Accordion("LoRA", open=False), gr.Row():
-        number("lora.lora_alpha", lora.lora_alpha, "Alpha", "The adapter's output is scaled by alpha / rank")
-        form.add(
-            "lora.lora_dropout",
-            gr.Slider(0, 0.5, lora.lora_dropout, step=0.05, label="Dropout", info="Against overfitting"),
-        )
-        form.add(
-            "lora.target_modules",
-            gr.Textbox("auto", label="Target modules", info="auto, all-linear, or names with commas"),
-        )
-    with gr.Accordion("Optimisation", open=False):
-        with gr.Row():
-            number("train.per_device_train_batch_size", train.per_device_train_batch_size, "Batch size", "Rows a pass")
-            number("train.gradient_accumulation_steps", 1, "Accumulation", "Batches an optimizer step")
-            number("train.max_steps", -1, "Most steps", "-1: as many as the epochs have")
-            number("train.seed", 42, "Seed", "Same seed, same run")
-        with gr.Row():
-            form.add(
-                "train.lr_scheduler_type",
-                gr.Dropdown(list(SCHEDULERS), value="linear", label="Schedule", info="How the learning rate falls"),
-            )
-            number("train.warmup_steps", 0, "Warm-up steps", "Rising learning rate at the start")
-            number("train.weight_decay", 0.0, "Weight decay", "Pulls the adapter towards zero", whole=False)
-            number("train.max_grad_norm", 1.0, "Gradient clipping", "Longest step; 0 switches it off", whole=False)
-            form.add(
-                "train.optim",
-                gr.Dropdown(
-                    list(OPTIMIZERS), value="adamw_torch", label="Optimizer", info="AdamW is right for nearly all"
-                ),
-            )
-            form.add(
-                "train.bf16",
-                gr.Dropdown(["auto", "on", "off"], value="auto", label="bfloat16", info="auto: where the GPU has it"),
-            )
-    with gr.Accordion("Long rows", open=False), gr.Row():
-        number("train.max_length", train.max_length, "Longest row in tokens", "Prompt, answer and EOS together")
-        form.add(
-            "train.overlong",
-            gr.Radio(["drop", "truncate"], value="drop", label="Longer rows", info="A cut answer has no EOS"),
-        )
-    with gr.Accordion("Measuring and checkpoints", open=False):
-        with gr.Row():
-            number("evaluation_rows", 40, "Evaluation rows", "Held-out rows for BLEU and evaluation loss; empty: all")
-            number("train.probe_rows", train.probe_rows, "Probe rows", "Other held-out rows, for the bold line")
-            number("train.probes", train.probes, "Probes", "Points on the bold line after step 0")
-            number("train.sample_tokens", train.sample_tokens, "Probe answer", "Its tokens at each probe; 0: none")
-            number("train.logging_steps", 1, "Log every", "Steps between two lines in the log")
-        with gr.Row():
-            form.add(
-                "train.eval_strategy",
-                gr.Dropdown(
-                    ["no", "epoch", "steps"], value="epoch", label="Evaluate", info="When the evaluation loss is taken"
-                ),
-            )
-            number("train.eval_steps", None, "Evaluation steps", "Where the choice is steps")
-            form.add(
-                "train.save_strategy",
-                gr.Dropdown(
-                    ["no", "epoch", "steps"], value="epoch", label="Checkpoint", info="When a checkpoint is written"
-                ),
-            )
-            number("train.save_steps", None, "Checkpoint steps", "Where the choice is steps")
-            number("train.save_minutes", train.save_minutes, "Minutes", "A checkpoint at least this often", whole=False)
-            number("train.save_total_limit", train.save_total_limit, "Keep", "Checkpoints kept; empty: all")
-        with gr.Row():
+    with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
+        with gr.Accordion("LoRA", open=False), gr.Row():
             number(
-                "train.early_stopping_patience",
-                None,
-                "Patience",
-                "Stop after so many evaluations in a row without a lower loss; empty: never",
+                "lora.lora_alpha",
+                lora.lora_alpha,
+                "Alpha",
+                "Higher makes the adapter louder: its output is scaled by alpha / rank",
             )
-            number("train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none")
             form.add(
-                "train.load_best_model_at_end",
-                gr.Checkbox(
-                    False, label="Keep the best", info="The adapter with the lowest evaluation loss, not the last one"
+                "lora.lora_dropout",
+                gr.Slider(
+                    0,
+                    0.5,
+                    lora.lora_dropout,
+                    step=0.05,
+                    label="Dropout",
+                    info="Higher learns less by heart: so much of the adapter's input is left out at random",
                 ),
             )
-    with gr.Accordion("Answers (decoding)", open=False), gr.Row():
-        number("generation.max_new_tokens", generation.max_new_tokens, "Longest answer", "In tokens")
-        number(
-            "generation.max_length",
-            None,
-            "Prompt and answer",
-            "In tokens, instead of the former (the lesson's way: it cuts answers)",
-        )
-        number("generation.num_beams", 1, "Beams", "1 is greedy; the lesson uses 5")
-        form.add("generation.early_stopping", gr.Checkbox(False, label="Early stopping", info="For beams"))
-        form.add("generation.do_sample", gr.Checkbox(False, label="Sample", info="Draw tokens at random"))
-        number("generation.temperature", 1.0, "Temperature", "For sampling", whole=False)
-        number("generation.top_p", 1.0, "Top-p", "For sampling", whole=False)
-        number("generation.seed", 42, "Seed", "For sampling")
+            form.add(
+                "lora.target_modules",
+                gr.Textbox(
+                    "auto",
+                    label="Target modules",
+                    info="Where the adapter sits: auto (query and value), all-linear (learns more, slower), or names",
+                ),
+            )
+        with gr.Accordion("Optimisation", open=False):
+            with gr.Row():
+                number(
+                    "train.per_device_train_batch_size",
+                    train.per_device_train_batch_size,
+                    "Batch size",
+                    "Rows an optimizer step: more is smoother and means fewer steps",
+                )
+                number(
+                    "train.gradient_accumulation_steps",
+                    1,
+                    "Accumulation",
+                    "Batches summed before a step: a larger batch in the same memory",
+                )
+                number("train.max_steps", -1, "Most steps", "Ends the run early, whatever the epochs say; -1: no limit")
+                number("train.seed", 42, "Seed", "Another one draws another order of rows and another first adapter")
+            with gr.Row():
+                form.add(
+                    "train.lr_scheduler_type",
+                    gr.Dropdown(
+                        list(SCHEDULERS),
+                        value="linear",
+                        label="Schedule",
+                        info="How the learning rate falls from its height to zero, or that it stays",
+                    ),
+                )
+                number(
+                    "train.warmup_steps",
+                    0,
+                    "Warm-up steps",
+                    "Steps in which the rate rises from zero: calms the start of a long run",
+                )
+                number(
+                    "train.weight_decay",
+                    0.0,
+                    "Weight decay",
+                    "Higher pulls the adapter towards zero, against learning by heart",
+                    whole=False,
+                )
+                number(
+                    "train.max_grad_norm",
+                    1.0,
+                    "Gradient clipping",
+                    "Lower tames single bad batches; 0 switches it off",
+                    whole=False,
+                )
+                form.add(
+                    "train.optim",
+                    gr.Dropdown(
+                        list(OPTIMIZERS),
+                        value="adamw_torch",
+                        label="Optimizer",
+                        info="How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate",
+                    ),
+                )
+                form.add(
+                    "train.bf16",
+                    gr.Dropdown(
+                        ["auto", "on", "off"],
+                        value="auto",
+                        label="bfloat16",
+                        info="Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
+                    ),
+                )
+        with gr.Accordion("Long rows", open=False), gr.Row():
+            number(
+                "train.max_length",
+                train.max_length,
+                "Longest row in tokens",
+                "Prompt, answer and EOS together: lower saves memory and loses rows",
+            )
+            form.add(
+                "train.overlong",
+                gr.Radio(
+                    ["drop", "truncate"],
+                    value="drop",
+                    label="Longer rows",
+                    info="Left out, or cut: a cut answer has no EOS and does not learn to end",
+                ),
+            )
+        with gr.Accordion("Measuring and checkpoints", open=False):
+            with gr.Row():
+                number(
+                    "evaluation_rows",
+                    40,
+                    "Evaluation rows",
+                    "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all",
+                )
+                number(
+                    "train.probe_rows",
+                    train.probe_rows,
+                    "Probe rows",
+                    "Other held-out rows, for the bold line: more is steadier and slower",
+                )
+                number(
+                    "train.probes", train.probes, "Probes", "Points on the bold line after step 0; each takes a moment"
+                )
+                number(
+                    "train.sample_tokens",
+                    train.sample_tokens,
+                    "Probe answer",
+                    "Longest answer to the fixed prompt at each probe, in tokens; 0: none",
+                )
+                number(
+                    "train.logging_steps",
+                    1,
+                    "Log every",
+                    "Steps between two lines in the lab's log; the plot has them all",
+                )
+            with gr.Row():
+                form.add(
+                    "train.eval_strategy",
+                    gr.Dropdown(
+                        ["no", "epoch", "steps"],
+                        value="epoch",
+                        label="Evaluate",
+                        info="When the loss on the evaluation rows is taken; each time costs a look at them all",
+                    ),
+                )
+                number(
+                    "train.eval_steps",
+                    None,
+                    "Evaluation steps",
+                    "Steps between two evaluations, where that choice is steps",
+                )
+                form.add(
+                    "train.save_strategy",
+                    gr.Dropdown(
+                        ["no", "epoch", "steps"],
+                        value="epoch",
+                        label="Checkpoint",
+                        info="When the run can be resumed from; no: only by the clock",
+                    ),
+                )
+                number(
+                    "train.save_steps",
+                    None,
+                    "Checkpoint steps",
+                    "Steps between two checkpoints, where that choice is steps",
+                )
+                number(
+                    "train.save_minutes",
+                    train.save_minutes,
+                    "Minutes between",
+                    "A checkpoint at least this often: what a crash can cost; empty: never",
+                    whole=False,
+                )
+                number(
+                    "train.save_total_limit",
+                    train.save_total_limit,
+                    "Keep",
+                    "The newest checkpoints that stay on disk; empty: all",
+                )
+            with gr.Row():
+                number(
+                    "train.early_stopping_patience",
+                    None,
+                    "Patience",
+                    "Stop after so many evaluations in a row without a lower loss; empty: never",
+                )
+                number(
+                    "train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none"
+                )
+                form.add(
+                    "train.load_best_model_at_end",
+                    gr.Checkbox(
+                        False,
+                        label="Keep the best",
+                        info="The adapter with the lowest evaluation loss, not the last one",
+                    ),
+                )
+        with gr.Accordion("Answers (decoding)", open=False), gr.Row():
+            number(
+                "generation.max_new_tokens",
+                generation.max_new_tokens,
+                "Longest answer",
+                "In tokens: where an answer that does not end by itself is cut",
+            )
+            number(
+                "generation.max_length",
+                None,
+                "Prompt and answer",
+                "In tokens, instead of the former (the lesson's way: it cuts answers)",
+            )
+            number(
+                "generation.num_beams",
+                1,
+                "Beams",
+                "Answers tried side by side: more is slower, often a little better; 1 is greedy, the lesson has 5",
+            )
+            form.add(
+                "generation.early_stopping",
+                gr.Checkbox(False, label="Early stopping", info="Beams end as soon as enough answers have ended"),
+            )
+            form.add(
+                "generation.do_sample",
+                gr.Checkbox(False, label="Sample", info="Draw tokens at random instead of taking the likeliest"),
+            )
+            number(
+                "generation.temperature", 1.0, "Temperature", "Where tokens are drawn: higher is wilder", whole=False
+            )
+            number(
+                "generation.top_p", 1.0, "Top-p", "Where tokens are drawn: lower leaves unlikely ones out", whole=False
+            )
+            number("generation.seed", 42, "Seed", "Where tokens are drawn: the same seed draws the same ones")

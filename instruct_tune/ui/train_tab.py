@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gradio as gr
 
 from ..lab import Lab
-from ..settings import PRESET_NOTES, PRESETS
+from .cost_panel import CostPanel
 from .edge import said
 from .form import Form
-from .train_form import few_controls, first_preset, folds
+from .preset_panel import PresetPanel
+from .train_form import few_controls, folds
 from .train_panel import TrainPanel
 
+SECOND_CLICK_SECONDS = 2.0
 
-def build(lab: Lab, form: Form) -> tuple[TrainPanel, gr.Button]:
+
+def is_second_click(before: Any, asked: Any, now: float) -> bool:
+    """Whether the very same was asked for a moment ago (``before``: what, and when): a double click is one wish."""
+    return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
+
+
+def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
     """The tab's contents; returns the panel that follows a run, and the button to the next tab."""
     gr.Markdown("Start from a preset, change what you like, press Start. The run goes on when you close the page.")
-    preset = gr.Radio(list(PRESET_NOTES), value=first_preset(), label="Preset", elem_id="train-preset")
-    note = gr.Markdown(PRESET_NOTES[first_preset()], elem_id="preset-note")
+    presets = PresetPanel(lab, form)
     few_controls(form)
-    folds(form)
     with gr.Row(equal_height=True):
         name = gr.Textbox(
             show_label=False, placeholder="Name of the run (optional)", elem_id="run-name", max_length=200, scale=2
         )
         start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
         stop = gr.Button("Stop, keep the adapter", elem_id="train-stop", scale=1)
+    cost = CostPanel(lab, form)
+    folds(form)
     panel = TrainPanel(lab)
     following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
 
-    def choose(name: str) -> dict[Any, Any]:
-        return {**form.fill(PRESETS[name]), note: PRESET_NOTES[name]}
+    started = gr.State(None)
 
     @said
-    def begin(values: dict[Any, Any]) -> str:
-        return lab.start_run(form.read(values), values[name] or "")
+    def begin(values: dict[Any, Any]) -> dict[Any, Any]:
+        config, called = form.read(values), values[name] or ""
+        asked = [config, called]
+        if is_second_click(values[started], asked, time.monotonic()):
+            return {panel.shown_run: gr.skip()}
+        run_id = lab.start_run(config, called)
+        return {panel.shown_run: run_id, started: [asked, time.monotonic()]}
 
     @said
     def end(run_id: str | None) -> None:
@@ -48,9 +61,14 @@ def build(lab: Lab, form: Form) -> tuple[TrainPanel, gr.Button]:
 
     @form.when_complete
     def wire() -> None:
-        start.click(begin, form.controls | {name}, panel.shown_run, api_visibility="private")
-        outputs = [*form.controls, note]
-        # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
-        preset.input(choose, preset, outputs, api_visibility="private", show_progress="hidden")
+        presets.follow(tab)
+        cost.follow(tab)
+        # While the request is under way the button takes no other; what a fast hand got in before is told apart.
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        pressed = start.click(lambda: gr.Button(interactive=False), None, start, queue=False, **quiet)
+        begun = pressed.then(
+            begin, form.controls | {name, started}, [panel.shown_run, started], api_visibility="private"
+        )
+        begun.then(lambda: gr.Button(interactive=True), None, start, queue=False, **quiet)
 
     return panel, following

@@ -1,0 +1,98 @@
+"""What a run will cost, in words: the line beside Start, its details, what differs from a preset."""
+
+import pytest
+
+from instruct_tune.settings import PRESET_NOTES, PRESETS
+from instruct_tune.ui.cost_view import about, cost_details, cost_sentence, cost_warnings
+from instruct_tune.ui.preset_panel import cards, changes
+from instruct_tune.ui.train_tab import is_second_click
+
+TOLD = {
+    "rows": 48,
+    "dropped": 2,
+    "truncated": 0,
+    "steps": 12,
+    "epochs": 1.0,
+    "tokens": 4300,
+    "supervised": 2100,
+    "parameters": 134_515_008,
+    "trainable_parameters": 921_600,
+    "memory": {
+        "weights": 538_060_032, "adapter": 3_686_400, "gradients": 3_686_400, "optimizer": 7_372_800,
+        "activations": 800_000_000, "logits": 50_000_000, "total": 1_402_805_632,
+    },
+    "disk": 14_745_600,
+    "seconds": {"load": 0.2, "training": 30.0, "probes": 6.0, "samples": 2.0, "evaluations": 2.4, "total": 40.6},
+    "speed": "measured on this machine",
+    "free_memory": 1_000_000_000,
+    "warnings": ["It needs more than there is."],
+    "unknown": None,
+}  # fmt: skip
+
+
+def test_the_line_says_it_all():
+    assert cost_sentence(TOLD) == (
+        "**12 steps** · 4,300 tokens · 921,600 trainable parameters (0.68%) · about 1.4 GB · "
+        "**about 41 s** (measured on this machine)"
+    )
+    assert cost_warnings(TOLD) == "- ⚠ It needs more than there is."
+
+
+def test_what_is_not_known_is_left_out_and_why_is_said():
+    nothing = dict.fromkeys(TOLD, None) | {"steps": 1, "warnings": [], "unknown": "nobody/x is not here yet."}
+    assert cost_sentence(nothing) == r"**1 step** · nobody/x is not here yet\."
+    assert "Known once" in cost_details(nothing)
+    assert cost_warnings(nothing) == ""
+
+
+def test_a_runs_name_cannot_break_out_of_the_line():
+    evil = "from your run <img src=x onerror=alert(1)> [x](javascript:1)"
+    line = cost_sentence(TOLD | {"speed": evil})
+    assert r"\<img src=x onerror=alert\(1\)\>" in line
+    assert r"\[x\]\(javascript\:1\)" in line
+
+
+def test_details_name_where_time_memory_and_disk_go():
+    table = cost_details(TOLD)
+    for part in ("training | 30 s", "activations of one pass | 800 MB", "left out, rows cut | 2, 0", "15 MB", "1.0 GB"):
+        assert part in table
+    assert "reading the weights" not in table, "a fifth of a second is not worth a line"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "1 s"), (7.4, "7 s"), (38.2, "38 s"), (132, "2 min 10 s"), (3600, "1 h 0 min"), (40_000, "11 h 6 min")],
+)
+def test_an_estimate_has_two_digits(seconds, said):
+    assert about(seconds) == said
+
+
+def test_changes_are_named_in_the_words_of_the_form():
+    minute = PRESETS["minute"].to_dict()
+    assert changes(minute, minute) == ""
+    now = minute | {
+        "data": minute["data"] | {"limit": None, "filters": []},
+        "lora": minute["lora"] | {"target_modules": ["q_proj", "k_proj"], "r": 32},
+        "train": minute["train"] | {"num_train_epochs": 1.0, "learning_rate": 5e-4},
+        "template": {"without_input": "{instruction}", "with_input": "{instruction}{input}"},
+    }
+    assert changes(minute, now) == (
+        "filter without input → none, rows 48 → all, template lesson → custom, rank 16 → 32, "
+        "target modules auto → q_proj, k_proj, learning rate 0.002 → 0.0005"
+    )
+
+
+def test_every_preset_has_a_card_with_its_time_where_it_is_known():
+    told = {name: label for label, name in cards({"smoke": "about 3 s here"})}
+    assert list(told) == list(PRESET_NOTES)
+    assert told["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
+    assert told["minute"].splitlines()[2] == "About 35 s on two cores, measured"
+    assert len(told["lesson"].splitlines()) == 2
+
+
+def test_a_double_click_is_one_wish():
+    asked = [{"model": "x"}, "name"]
+    assert not is_second_click(None, asked, 10.0)
+    assert is_second_click([asked, 9.5], [{"model": "x"}, "name"], 10.0)
+    assert not is_second_click([asked, 9.5], [{"model": "y"}, "name"], 10.0)
+    assert not is_second_click([asked, 5.0], asked, 10.0)

@@ -1,0 +1,98 @@
+"""What a run will cost, in a real browser: it follows the controls, and rows are chosen to fit a time."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Window, chromium, serving
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("cost") / "data") as address, chromium() as browser:
+        yield browser, address
+
+
+@pytest.fixture
+def window(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.preset("smoke")
+    yield window
+    window.page.context.close()
+
+
+def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
+    window.wait_text("#train-cost", "4 steps")
+    line = window.wait_text("#train-cost", "about")
+    assert "3,882 tokens" in line
+    assert "7,168 trainable parameters (7.33%)" in line
+    assert "measured on this machine" in line
+    window.shot("cost")
+    window.page.get_by_label("Epochs").fill("3")
+    window.wait_text("#train-cost", "12 steps")
+    window.page.fill("#train-rows input", "0")
+    window.wait_text("#train-cost", "data.limit must be between")
+    window.shot("cost-wrong")
+    window.page.fill("#train-rows input", "8")
+    window.wait_text("#train-cost", "6 steps")
+    window.more_settings("Long rows")
+    window.page.get_by_label("Longest row in tokens").fill("230")
+    assert "will be left out" in window.wait_text("#train-cost-warnings", "longer than")
+    window.page.get_by_text("What it will cost, in detail", exact=True).click()
+    details = window.wait_text("#train-cost-details", "optimizer state")
+    assert "memory free on this machine" in details
+    window.shot("cost-details")
+    assert window.errors == []
+
+
+def test_rows_are_chosen_to_fit_a_time(window):
+    window.page.get_by_text("Fit it into a time", exact=True).click()
+    window.page.fill("#train-fit-minutes input", "600")
+    window.page.click("#train-fit")
+    rows = int(window.wait_text("#train-fit-said", "rows fit").split()[1])
+    assert rows > 16
+    window.page.wait_for_function(f"document.querySelector('#train-rows input').value === '{rows}'")
+    window.wait_text("#train-cost", f"{-(-rows // 4)} steps")
+    window.shot("cost-fit")
+    window.page.fill("#train-fit-minutes input", "-1")
+    window.page.click("#train-fit")
+    assert "above 0" in window.page.wait_for_selector("[data-testid=toast-body]").inner_text()
+    assert window.errors == []
+
+
+def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
+    cards = window.text("#train-preset")
+    assert "does the pipeline learn at all?" in cards
+    assert "bout" in cards.split("smoke")[1], "the tiny model's time is known by now"
+    window.page.fill("#train-rows input", "8")
+    window.wait_text("#preset-changed", "Changed from smoke: rows 16 → 8")
+    window.shot("presets")
+    window.page.click("#preset-reset")
+    window.page.wait_for_function("document.querySelector('#train-rows input').value === '16'")
+    window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
+    window.page.locator("#train-preset input[value=quick]").check()
+    window.page.wait_for_function("document.querySelector('#train-rows input').value === '200'")
+    assert window.errors == []
+
+
+def test_a_double_click_on_start_is_one_run(window):
+    window.page.fill("#run-name input, #run-name textarea", "pressed twice")
+    window.page.dblclick("#train-start")
+    window.wait_text("#train-status", "finished")
+    window.tab("Runs")
+    window.wait_text("#runs-table", "pressed twice")
+    assert window.text("#runs-table").count("pressed twice") == 1
+    assert window.page.locator("[data-testid=toast-body]").count() == 0
+    assert window.errors == []
+
+
+def test_a_phone_in_the_dark(served):
+    browser, address = served
+    window = Window(browser, address + "/?__theme=dark", width=390)
+    window.preset("smoke")
+    window.wait_text("#train-cost", "about")
+    window.shot("cost-phone-dark")
+    assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    window.page.context.close()

@@ -32,14 +32,16 @@ _CSS = re.compile(
 _NO_CSS = re.compile(r"(?:export |async )*(?:function|class|const|for|if|try|import)\b|\w+\(\)")
 _COMMANDS = frozenset(
     """
-    alias awk base64 bash bc case cat cd chmod chown cmp column comm command cp crontab curl cut date dd declare
-    df diff diff3 dig dirname docker du echo env exec exit export expr fc file find fmt fold for free git grep
-    gunzip gzip head history hostname id if install ip jobs join journalctl jq kill ln local ls lsof make
-    mapfile md5sum mkdir mktemp mv nice nl node nohup npm nproc npx numfmt od openssl paste patch perl pgrep
-    pidof ping pip printf ps pwd python python3 read readonly realpath rename rev rm rmdir rsync scp sed select
-    seq set sha256sum shellcheck shopt shuf sleep sort source split sqlite3 ss ssh ssh-keygen stat sudo sum
-    systemctl tac tail tar tee test time timeout touch tr trap trash tree truncate ulimit umask uname uptime iconv uniq unset
-    until unzip wait watch wc wget which while whoami xargs xxd yes zcat zgrep zip
+    alias awk base64 bash bc case cat cd chmod chown cmake cmp column comm command cp crontab curl cut date dd
+    declare df diff diff3 dig dirname disown docker du echo env exec exit export expr fc ffmpeg file find flock
+    fmt fold for free getent gh git grep gunzip gzip head history hostname iconv id if ifconfig install ip jobs
+    join journalctl jq kill killall ln local ls lsblk lsof make mapfile md5sum mkdir mktemp mv nc nice nl node
+    nohup npm nproc npx numfmt od openssl pandoc passwd paste patch perl pgrep pidof ping pip pkill popd
+    printenv printf ps pushd pwd python python3 read readonly realpath rename rev rm rmdir rsync scp sed select
+    seq set setfacl sha256sum shellcheck shopt shuf sleep sort source split sqlite3 ss ssh ssh-keygen stat
+    strace su sudo sum systemctl systemd-run tac tail tar tee test time timeout tmux touch tput tr traceroute
+    trap trash tree truncate ulimit umask uname uniq unset until unzip uptime useradd usermod wait watch wc wget
+    which while whoami xargs xxd yes zcat zgrep zip
     """.split()  # noqa: SIM905
 )
 

@@ -4,7 +4,7 @@ import pytest
 
 from instruct_tune.settings import PRESET_NOTES, PRESETS
 from instruct_tune.ui.cost_view import about, cost_details, cost_sentence, cost_warnings
-from instruct_tune.ui.preset_panel import cards, changes
+from instruct_tune.ui.preset_panel import OWN_ROWS, cards, changes, keeps_rows
 from instruct_tune.ui.train_tab import is_second_click
 
 TOLD = {
@@ -96,3 +96,12 @@ def test_a_double_click_is_one_wish():
     assert is_second_click([asked, 9.5], [{"model": "x"}, "name"], 10.0)
     assert not is_second_click([asked, 9.5], [{"model": "y"}, "name"], 10.0)
     assert not is_second_click([asked, 5.0], asked, 10.0)
+
+
+def test_a_preset_leaves_a_persons_own_rows_alone():
+    assert keeps_rows(PRESETS["quick"], "/data/mine.csv")
+    assert not keeps_rows(PRESETS["quick"], "codealpaca-20k")
+    assert not keeps_rows(PRESETS["lesson"], "/data/mine.csv"), "the lesson is made for its own rows"
+    quick = PRESETS["quick"].to_dict()
+    mine = quick | {"data": quick["data"] | {"source": "/data/mine.csv", "filters": [], "limit": 30}}
+    assert changes(quick, mine, but=OWN_ROWS) == "rows 200 → 30"

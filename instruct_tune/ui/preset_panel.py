@@ -7,15 +7,19 @@ from typing import Any
 
 import gradio as gr
 
+from ..catalog import DATASETS
 from ..errors import LabError
 from ..lab import Lab
-from ..settings import PRESET_NOTES, PRESETS
+from ..settings import PRESET_NOTES, PRESETS, DataSettings, RunConfig
 from .cost_view import about
 from .form import Form
 from .view import plain
 
 MEASURED_ELSEWHERE = {"minute": "about 35 s on two cores, measured"}
 """What the README says a preset takes, until it is known for this machine."""
+
+OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "filters")
+"""The settings that say which rows are taken, by the beginnings of their names."""
 
 NAMES = {
     "data.source": "dataset",
@@ -56,7 +60,7 @@ class PresetPanel:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
         for chosen in (self.radio.input, self.reset.click):
-            chosen(lambda name: self.form.fill(PRESETS[name]), self.radio, list(self.form.controls), **quiet)
+            chosen(self.choose, {self.radio, self.form["data.source"]}, list(self.form.controls), **quiet)
         gr.on(
             [self.radio.change, *(control.change for control in self.form.controls)],
             self.tell,
@@ -67,10 +71,23 @@ class PresetPanel:
         )
         tab.select(self.time, self.radio, self.radio, **quiet)
 
+    def choose(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        """Fill the form; a person's own rows stay, unless the preset is made for rows of its own."""
+        preset = PRESETS[values[self.radio]]
+        filled = self.form.fill(preset)
+        if keeps_rows(preset, values[self.form["data.source"]]):
+            filled = {c: value for c, value in filled.items() if c not in self._rows()}
+        return filled
+
+    def _rows(self) -> set[Any]:
+        """The controls that say which rows are taken, not how many."""
+        return {control for name, control in self.form.named.items() if name.startswith(OWN_ROWS)}
+
     def tell(self, values: dict[Any, Any]) -> list[Any]:
         """What differs from the chosen preset, in words, and the way back."""
         name = values[self.radio]
-        told = changes(PRESETS[name].to_dict(), self.form.read(values))
+        own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
+        told = changes(PRESETS[name].to_dict(), self.form.read(values), but=OWN_ROWS if own else ())
         if not told:
             return ["", gr.Button(visible=False)]
         return [f"Changed from {name}: {plain(told, 400)}", gr.Button(f"Reset to {name}", visible=True)]
@@ -78,6 +95,11 @@ class PresetPanel:
     def time(self, chosen: str) -> Any:
         """The cards with how long each takes here, as far as that is known without measuring."""
         return gr.Radio(cards(times(self.lab)), value=chosen)
+
+
+def keeps_rows(preset: RunConfig, source: str) -> bool:
+    """Whether choosing ``preset`` leaves a person's rows alone: those of no catalog, where it wants only some rows."""
+    return source not in {card.source for card in DATASETS} and preset.data.source == DataSettings().source
 
 
 def times(lab: Lab) -> dict[str, str]:
@@ -103,13 +125,16 @@ def cards(known: dict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """``rows 48 → 96, rank 16 → 32``: what differs between two configurations, in the form's words."""
+def changes(before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()) -> str:
+    """``rows 48 → 96, rank 16 → 32``: what differs between two configurations, in the form's words.
+
+    Settings whose names begin with one of ``but`` are left out.
+    """
     flat = _flat(before)
     return ", ".join(
         f"{_called(name)} {_short(name, flat[name])} → {_short(name, value)}"
         for name, value in _flat(after).items()
-        if name in flat and not _same(flat[name], value)
+        if name in flat and not _same(flat[name], value) and not name.startswith(but)
     )
 
 

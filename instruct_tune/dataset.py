@@ -17,7 +17,7 @@ from .errors import DataError
 from .loading import Loading
 from .settings import DataSettings, Filter
 from .sources import load_table
-from .table import counted, to_dataset
+from .table import Table, counted, to_dataset
 
 if TYPE_CHECKING:
     import datasets
@@ -74,7 +74,11 @@ def load_splits(settings: DataSettings, loading: Loading | None = None) -> Split
     loading = loading or Loading()
     table = load_table(settings, loading)
     loading.enter(f"Filtering and splitting {counted(table.rows, 'row')}")
-    rows = to_dataset(table, settings.columns)
+    return split_rows(to_dataset(table, settings.columns), table, settings)
+
+
+def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> Splits:
+    """Filter, shuffle and split the rows of ``table``, and cap the training rows."""
     kept, ledger = _filter(rows, settings.filters, table.name)
     train, test = _split(kept, settings, table.name)
     capped = train if settings.limit is None else train.select(range(min(settings.limit, len(train))))

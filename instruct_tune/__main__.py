@@ -139,8 +139,10 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
 
 def _evaluate_one(lab: Lab, run_id: str, limit: int | None) -> dict[str, Any]:
     told: dict[str, Any] = {}
+    done = None
     for told in lab.evaluate(run_id, limit):
-        if "done" in told:
+        if "done" in told and told["done"] != done:
+            done = told["done"]
             print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
         elif "message" in told:
             print(told["message"], file=sys.stderr)

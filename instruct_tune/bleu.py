@@ -101,6 +101,23 @@ def paired_test(base: Sequence[str], tuned: Sequence[str], references: Sequence[
     return second.p_value
 
 
+def sentence_chrf(prediction: str, reference: str) -> float:
+    """chrF2 of one text, 0 to 100: for telling rows apart. A corpus score is not the mean of these.
+
+    chrF and not BLEU, because a single answer often shares no 4-gram with its reference, and then
+    sentence BLEU is all smoothing.
+    """
+    from sacrebleu.metrics import CHRF
+
+    return CHRF().sentence_score(prediction, [reference]).score
+
+
+def quick_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus BLEU alone, without intervals: for numbers that are shown while more rows are coming."""
+    result, _ = _corpus_bleu(predictions, [references], tokenize=TOKENIZE)
+    return result.score
+
+
 def metric() -> evaluate.Metric:
     """A new ``evaluate.Metric`` that does what ``evaluate.load("sacrebleu")`` does, without a network.
 

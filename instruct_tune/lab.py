@@ -7,19 +7,25 @@ base and tuned, one instruction or all held-out rows.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .comparison import Comparison
 from .costs import Costs
-from .errors import DataError, LabError, ModelError, Stopped
+from .errors import BusyError, DataError, LabError, ModelError, Stopped
+from .meter import Meter
 from .prompt import template_from
-from .settings import GenerationSettings, RunConfig
+from .settings import DEFAULT_MODEL, GenerationSettings, RunConfig
 from .store import Run
+from .verdict import judge
 from .views import Config, check_texts
 
 if TYPE_CHECKING:
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
 
 BASE_RUN = "base"
 """The run id that stands for the base model without any adapter."""
+NOT_BEGUN = "The evaluation was stopped before its first answer; nothing was scored."
+MEMORY_TO_PRELOAD = 3 * 2**30
+"""Free bytes below which the default model (half a gigabyte, more while it loads) waits until it is asked for."""
 
 
 class Lab(Costs):
@@ -42,6 +51,25 @@ class Lab(Costs):
         """Stop what is at work, keep a run's adapter, and let go of the data folder."""
         self.stop_evaluation()
         super().close(timeout)
+
+    def warm_up(self) -> None:
+        """Import what the first run needs; then have the default model at hand for a first Compare or Start."""
+        super().warm_up()
+        from .weights import at_hand
+
+        folder = at_hand(DEFAULT_MODEL)
+        there = folder is not None and any(folder.glob("*.safetensors"))
+        if self.engine.busy_with or _free_memory() < MEMORY_TO_PRELOAD or not there:
+            return
+
+        def job() -> None:
+            # Whoever was faster has loaded what is wanted.
+            if self.bench.empty:
+                self.bench.model(DEFAULT_MODEL, RunConfig().train.bf16, lambda text: None)
+
+        # A lab that closes while it warms up needs no model any more.
+        with suppress(BusyError):
+            self.engine.short(job)
 
     def has_adapter(self, run_id: str) -> bool:
         """Whether the run can answer: it has a saved adapter, or one that is training."""
@@ -70,11 +98,17 @@ class Lab(Costs):
         return RunConfig.from_dict({**config.to_dict(), "generation": _laid_over(config, given)}).generation
 
     def compare(
-        self, run_id: str, instruction: str, input: str = "", generation: Mapping[str, Any] | None = None
+        self,
+        run_id: str,
+        instruction: str,
+        input: str = "",
+        generation: Mapping[str, Any] | None = None,
+        stop: threading.Event | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``.
+        """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``Comparison``.
 
-        Served between training steps where a run is at work. Closing the iterator stops the job.
+        Served between training steps where a run is at work. ``stop`` ends the decoding within one
+        token and keeps what is there; closing the iterator ends it too.
         """
         check_texts(instruction=instruction, input=input)
         if not instruction.strip():
@@ -82,45 +116,15 @@ class Lab(Costs):
         run = self.ready_adapter(run_id)
         config = RunConfig.from_dict(run.config)
         settings = self.generation(config, generation)
-        said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        stop = threading.Event()
+        asked = Comparison(stop)
+        asked.say("Waiting for the pause between two steps…" if self.engine.busy_with else "Waiting for the model…")
 
         def job() -> None:
             self.wait_for_imports()
-            from .adapter import BASE
-            from .generation import Request, generate
-            from .tokenization import encode_prompts
+            loaded = self._prepare(run_id, config, lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…"))
+            asked.decode(loaded, template_from(config.template), (instruction, input), run_id, settings)
 
-            loaded = self._prepare(run_id, config, lambda text: said.put({"message": text}))
-            prompt = encode_prompts(loaded.tokenizer, template_from(config.template), [(instruction, input)])[0]
-            requests = [Request(tuple(prompt), who) for who in (BASE, run_id)]
-
-            def grown(texts: list[str]) -> None:
-                said.put({"base": texts[0], "tuned": texts[1], "done": False})
-
-            base, tuned = generate(loaded, requests, settings, on_tokens=grown, stopping=stop.is_set)
-            said.put(
-                {
-                    "base": base.text,
-                    "tuned": tuned.text,
-                    "done": True,
-                    "base_tokens": base.tokens,
-                    "tuned_tokens": tuned.tokens,
-                    "base_ended": base.ended,
-                    "tuned_ended": tuned.ended,
-                }
-            )
-
-        future = self.engine.short(job)
-        future.add_done_callback(lambda _: said.put(None))
-        try:
-            texts = {"base": "", "tuned": "", "done": False}
-            while (news := said.get()) is not None:
-                texts = {**texts, **news}
-                yield texts
-        finally:
-            stop.set()
-        self._result(future)
+        yield from asked.follow(self.engine.short(job))
 
     def generate(
         self,
@@ -182,7 +186,8 @@ class Lab(Costs):
                 tell(error=str(error))
                 raise
             except Stopped:
-                tell(error="The evaluation was stopped; nothing was scored.")
+                done, total = (self.evaluating or {}).get("done", 0), (self.evaluating or {}).get("total")
+                tell(error=f"Stopped after {done} of {total} answers; nothing was scored." if total else NOT_BEGUN)
                 raise
 
         future = self.engine.long(f"the evaluation of {run.name}", job)
@@ -198,25 +203,42 @@ class Lab(Costs):
         stopping: Callable[[], bool],
     ) -> dict[str, Any]:
         self.wait_for_imports()
-        from .evaluation import evaluate
+        from .evaluation import ROWS_TOGETHER, evaluate
 
         splits = self.splits(config.data)
         rows = self.held_out(config)
         tell(done=0, total=2 * len(rows))
         loaded = self._prepare(run_id, config, lambda text: tell(message=text))
+        longest = settings.max_new_tokens or settings.max_length or loaded.context_length
+        meter = Meter(2 * len(rows), longest, min(ROWS_TOGETHER, len(rows)))
+        estimate: dict[str, Any] = {}
 
         def between(done: int, total: int) -> None:
-            tell(done=done, total=total)
+            meter.batch_done(done)
+            tell(**meter.told(), **estimate)
             self.engine.breathe()
 
-        template = template_from(config.template)
-        found = evaluate(loaded, run_id, template, rows, settings, between_batches=between, stopping=stopping)
-        path = self.store.folder(run_id) / "predictions.jsonl"
+        def stopped() -> bool:
+            if meter.token():
+                tell(**meter.told(), **estimate)
+            return stopping()
+
+        found = evaluate(
+            loaded,
+            run_id,
+            template_from(config.template),
+            rows,
+            settings,
+            between_batches=between,
+            on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
+            stopping=stopped,
+        )
+        path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
         told = {**found.to_dict(), "predictions": str(path), "data_fingerprint": splits.fingerprint}
         self.store.add_evaluation(run_id, told)
         tell(finished=True)
-        return told
+        return {**told, "verdict": self.verdict(run_id, told)}
 
     def stop_evaluation(self) -> None:
         """Ask the evaluation at work, if any, to stop within one token."""
@@ -237,18 +259,52 @@ class Lab(Costs):
                 self.stop_evaluation()
         yield self._result(future)
 
-    def predictions(self, run_id: str) -> list[dict[str, Any]]:
-        """The rows of the run's last evaluation; empty before the first."""
-        path = self.store.folder(run_id) / "predictions.jsonl"
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    def predictions_file(self, run_id: str, seq: int | None = None) -> Path | None:
+        """Where the rows of an evaluation of the run lie, by its ``seq`` (None: the last one)."""
+        folder = self.store.folder(run_id)
+        for found in self.store.evaluations(run_id):
+            if seq in (None, found["seq"]):
+                # By its name: the data folder may have moved since.
+                file = folder / Path(found["predictions"]).name
+                return file if file.is_file() else None
+        return None
+
+    def predictions(self, run_id: str, seq: int | None = None) -> list[dict[str, Any]]:
+        """The rows of an evaluation of the run, by its ``seq`` (None: the last one); empty where there is none."""
+        file = self.predictions_file(run_id, seq)
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] if file else []
+        if rows and "tuned_chrf" not in rows[0]:
+            # A former lab scored no single rows.
+            from .bleu import sentence_chrf
+
+            for row, who in itertools.product(rows, ("base", "tuned")):
+                row[f"{who}_chrf"] = sentence_chrf(row[who], row["reference"])
+        return rows
+
+    def verdict(self, run_id: str, found: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """What the run's numbers say about its result: ``kind, sentence, advice, evidence``; see ``verdict``.
+
+        ``found``: one of its evaluations; without one its losses alone are judged. None where they say nothing.
+        """
+        run = self.store.get(run_id)
+        # Of the adapter that was kept, which need not be the last step's.
+        last = run.facts.get("kept_step", run.step)
+        metrics = [metric for metric in self.store.metrics(run_id) if metric["step"] <= last]
+        verdict = judge(run.config, metrics, found)
+        return verdict.to_dict() if verdict else None
 
     def _result(self, future: Future) -> Any:
         try:
             return future.result()
         except Stopped:
             raise LabError("Stopped.") from None
+
+
+def _free_memory() -> int:
+    """Bytes of memory that nobody uses, cautiously: what only caches files does not count. 0 where unknown."""
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return 0
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,6 +320,13 @@ def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
             check_texts(instruction=instruction, input=input_text)
             return instruction, input_text
     raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")
+
+
+def _new_file(folder: Path, name: str) -> Path:
+    """``name`` in ``folder``, or ``name-2``, ``name-3`` …, whichever is not there yet."""
+    first = folder / name
+    names = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], names) if not path.exists())
 
 
 def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -264,9 +264,9 @@ class RunStore:
             )
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
-        """All evaluations of a run, newest first."""
+        """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
         rows = self._read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
-        return [{**json.loads(row["data"]), "time": row["time"]} for row in rows]
+        return [{**json.loads(row["data"]), "time": row["time"], "seq": row["seq"]} for row in rows]
 
     def last_evaluations(self) -> dict[str, dict[str, Any]]:
         """The last evaluation of every run that has one, by run."""

@@ -63,6 +63,7 @@ class Views:
     def warm_up(self) -> None:
         """Import what the first run needs; for a background thread, while people are still reading."""
         with self._importing:
+            import instruct_tune.generation
             import instruct_tune.training  # noqa: F401
 
     def wait_for_imports(self) -> None:
@@ -223,6 +224,10 @@ class Views:
         """The rows that evaluation takes, in their order."""
         config = self.config(config)
         return examples(take_evaluation_rows(self.splits(config.data).test, config.evaluation_rows))
+
+    def held_out_count(self, config: Config) -> int:
+        """How many rows were held out, whether evaluation takes them or not."""
+        return len(self.splits(self.config(config).data).test)
 
     def held_out_row(self, config: Config, index: int) -> Example:
         """The held-out row at ``index``, from 0. Raises DataError beyond the last."""

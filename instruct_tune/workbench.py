@@ -22,6 +22,11 @@ class Workbench:
         self.training: str | None = None
         """The run whose adapter is training now; its model stays, its adapter is not reloaded."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether no base model is loaded."""
+        return self._loaded is None
+
     def model(self, name: str, bf16: bool | str, report: Report) -> LoadedModel:
         """The base model ``name``, loaded if it is not the one at hand."""
         key = (name, weights_dtype(bf16))

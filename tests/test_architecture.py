@@ -18,8 +18,9 @@ ORDER = (
     "table", "hub_dataset", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
     "languages", "tiny", "weights", "model", "adapter", "checkpoints",
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
-    "evaluation", "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
-    "views", "runs", "costs", "lab", "ui", "__main__", "app",
+    "evaluation", "verdict",
+    "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
+    "comparison", "meter", "views", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

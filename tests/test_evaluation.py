@@ -16,9 +16,9 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, generation
+from instruct_tune import adapter, evaluation, generation
 from instruct_tune.adapter import BASE
-from instruct_tune.bleu import paired_test, score
+from instruct_tune.bleu import paired_test, score, sentence_chrf
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError, Stopped
 from instruct_tune.evaluation import Prediction, evaluate, summarise
@@ -51,9 +51,13 @@ def held_out(tuned) -> list[Example]:
     return [dataclasses.replace(row, output=half) for row, half in zip(rows, halves, strict=True)]
 
 
+def prompts_of(loaded: LoadedModel, rows: list[Example], template=LESSON) -> list[list[int]]:
+    return encode_prompts(loaded.tokenizer, template, [(row.instruction, row.input) for row in rows])
+
+
 def answers_of(loaded: LoadedModel, rows: list[Example], speaker: str, template=LESSON) -> list[Answer]:
     """Each row alone."""
-    prompts = encode_prompts(loaded.tokenizer, template, [(row.instruction, row.input) for row in rows])
+    prompts = prompts_of(loaded, rows, template)
     return [generate(loaded, [Request(tuple(prompt), speaker)], SETTINGS)[0] for prompt in prompts]
 
 
@@ -70,7 +74,19 @@ def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
     assert result.delta == result.tuned.bleu - result.base.bleu
     assert (result.run_id, result.generation) == (RUN, SETTINGS)
     assert result.predictions == tuple(
-        Prediction(row.instruction, row.input, row.output, b.text, t.text, b.ended, t.ended)
+        Prediction(
+            row.instruction,
+            row.input,
+            row.output,
+            b.text,
+            t.text,
+            b.ended,
+            t.ended,
+            b.tokens,
+            t.tokens,
+            round(sentence_chrf(b.text, row.output), 2),
+            round(sentence_chrf(t.text, row.output), 2),
+        )
         for row, b, t in zip(held_out, base, other, strict=True)
     )
 
@@ -140,8 +156,45 @@ def test_who_ends_by_itself_is_counted():
     base = [Answer("a", 1, True), Answer("b", 1, False), Answer("", 0, False)]
     tuned = [Answer("c", 1, True), Answer("d", 1, True), Answer("", 0, True)]
     result = summarise(RUN, rows, SETTINGS, base, tuned)
-    assert (result.to_dict()["base_ended"], result.to_dict()["tuned_ended"]) == (1, 3)
+    told = result.to_dict()
+    assert (told["base_ended"], told["base_hit_limit"], told["base_empty"]) == (1, 2, 1)
+    assert (told["tuned_ended"], told["tuned_hit_limit"], told["tuned_empty"]) == (3, 0, 1)
+    assert (told["base_tokens"], told["base_mean_tokens"], told["identical"]) == (2, 2 / 3, 1)
     assert [(p.base, p.tuned) for p in result.predictions] == [("a", "c"), ("b", "d"), ("", "")]
+
+
+def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_worth():
+    """A tuned side that says what base says, and stops: the whole gain is stopping."""
+    rows = [dataclasses.replace(row, output="one two three four five") for row in some_examples(3)]
+    base = [Answer("one two three four five six seven eight nine ten", 9, False)] * 3
+    tuned = [Answer("one two three four five", 5, True)] * 3
+    told = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
+    assert told["base"]["bleu"] < 60 < 99 < told["base_cut_bleu"]
+    assert told["base_cut_bleu"] == pytest.approx(told["tuned"]["bleu"])
+    # A tuned answer that was cut itself says nothing about stopping.
+    cut = [Answer("one two three four five", 5, False)] * 3
+    told = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
+    assert told["base_cut_bleu"] == told["base"]["bleu"]
+
+
+def test_rows_are_answered_in_even_parts_of_like_prompts():
+    prompts = [[0] * (length % 7 + 1) for length in range(70)]
+    parts = evaluation.parts_of(prompts)
+    assert [len(part) for part in parts] == [23, 23, 24]
+    assert sorted(row for part in parts for row in part) == list(range(70))
+    lengths = [len(prompts[row]) for part in parts for row in part]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_estimates_come_while_rows_are_left(tuned, held_out, monkeypatch):
+    monkeypatch.setattr(evaluation, "ROWS_TOGETHER", 2)
+    estimates = []
+    whole = evaluate(tuned, RUN, LESSON, held_out, SETTINGS, on_estimate=estimates.append)
+    assert [estimate.rows for estimate in estimates] == [2, 4]
+    order = [row for part in evaluation.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
+    known = [whole.predictions[row] for row in order]
+    assert estimates[1].tuned == score([p.tuned for p in known], [p.reference for p in known]).bleu
+    assert estimates[1].base == score([p.base for p in known], [p.reference for p in known]).bleu
 
 
 def test_answers_of_another_number_of_rows_are_refused():

@@ -916,6 +916,45 @@ def test_closing_a_comparison_stops_it(kept):
     assert time.monotonic() - began < 2
 
 
+def test_a_stop_keeps_what_was_said_so_far(kept):
+    lab, run_id = kept
+    stop = threading.Event()
+    told = []
+    for texts in lab.compare(run_id, "Hi", generation={"max_new_tokens": 1500}, stop=stop):
+        told.append(texts)
+        if texts["base"] and texts["tuned"]:
+            stop.set()
+    last = told[-1]
+    assert (last["done"], last["stopped"]) == (True, True)
+    assert last["base"].startswith(told[-2]["base"])
+    assert last["tuned"]
+    assert "tuned_tokens" not in last
+    assert list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
+
+
+@pytest.mark.parametrize("case", ["free", "busy", "no memory", "not at hand"])
+def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab, monkeypatch, case):
+    monkeypatch.setattr("instruct_tune.lab.DEFAULT_MODEL", "tiny-random")
+    if case == "not at hand":
+        monkeypatch.setattr("instruct_tune.weights.at_hand", lambda model: None)
+    monkeypatch.setattr("instruct_tune.lab._free_memory", lambda: 0 if case == "no memory" else 2**40)
+    done = threading.Event()
+    if case == "busy":
+        lab.engine.long("something long", lambda: done.wait(PATIENCE))
+    lab.warm_up()
+    done.set()
+    assert lab.engine.short(lambda: lab.bench.empty).result(PATIENCE) is (case != "free")
+    assert lab.generate("base", [{"instruction": "Hi"}], smoke())
+
+
+def test_the_last_answer_tells_seconds(kept):
+    lab, run_id = kept
+    for generation in ({"max_new_tokens": 5}, {"max_new_tokens": 5, "num_beams": 2}):
+        last = list(lab.compare(run_id, "Reverse a list", generation=generation))[-1]
+        assert 0 < last["base_seconds"] <= last["seconds"]
+        assert 0 < last["tuned_seconds"] <= last["seconds"]
+
+
 def test_a_run_without_an_adapter_cannot_answer(lab, tmp_path):
     run = lab.wait(lab.start_run(smoke(data={"source": "/nowhere.json"}), "broken"), PATIENCE)
     assert lab.has_adapter(run.id) is False
@@ -1075,8 +1114,12 @@ def test_an_evaluation_is_kept(lab, tmp_path):
     with opened(tmp_path / "data") as again:
         kept = again.show_run(run_id)["evaluations"]
         assert [each["rows"] for each in kept] == [3, 2]
-        assert {**kept[0], "time": None} == {**told[1], "time": None}
+        verdict = told[1].pop("verdict")
+        assert {name: kept[0][name] for name in told[1]} == told[1]
+        assert again.verdict(run_id, kept[0]) == verdict
+        assert [len(again.predictions(run_id, found["seq"])) for found in kept] == [3, 2]
         assert len(again.predictions(run_id)) == 3
+        assert again.predictions(run_id, 10**9) == []
 
 
 @pytest.mark.parametrize("limit", [0, -1, "many", 1.5])
@@ -1095,7 +1138,7 @@ def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
     next(news)
     news.close()
     until(lambda: lab.engine.busy_with is None, "the evaluation's end")
-    assert lab.evaluating["error"] == "The evaluation was stopped; nothing was scored."
+    assert lab.evaluating["error"] == "Stopped after 0 of 8 answers; nothing was scored."
     assert lab.predictions(run_id) == before
     assert len(lab.show_run(run_id)["evaluations"]) == 1
     assert list(lab.evaluate(run_id, limit=3))[-1]["rows"] == 3

@@ -57,10 +57,10 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 train, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
-                following["Evaluate"] = compare_tab.build(lab, compare_run)
+                following["Evaluate"] = compare_tab.build(lab, compare_run, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = _run_choice("evaluate-run")
-                evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run)
+                evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
                 runs = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
         with welcome:
@@ -126,7 +126,7 @@ def _follow(
         (strip_text, strip_inputs, [strip, seen_strip]),
         (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
         (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
-        (evaluation.show, [choices[1], evaluation.seen], evaluation.outputs),
+        (evaluation.show, evaluation.inputs, evaluation.outputs),
         (runs.show, runs.inputs, runs.outputs),
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )

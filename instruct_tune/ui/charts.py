@@ -1,4 +1,4 @@
-"""Plots for the page: the live loss chart, and the bar chart of an evaluation.
+"""The live loss chart.
 
 The loss chart is one node that Plotly updates in place, so zoom and hover survive an update; a
 ``gr.Plot`` would be made anew each time.
@@ -12,7 +12,6 @@ from typing import Any
 
 import gradio as gr
 import plotly
-import plotly.graph_objects as go
 
 from .run_words import loss_sentence
 
@@ -149,36 +148,3 @@ def smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
         mean = weight * mean + (1 - weight) * value
         smoothed.append(mean / (1 - weight**count))
     return smoothed
-
-
-def score_figure(found: Mapping[str, Any]) -> go.Figure:
-    """Base and tuned BLEU as bars, with their 95% intervals."""
-    reports = [found["base"], found["tuned"]]
-    figure = go.Figure(
-        go.Bar(
-            x=["base", "tuned"],
-            y=[round(report["bleu"], 2) for report in reports],
-            marker_color=[GREY, ACCENT],
-            text=[f"{report['bleu']:.1f}" for report in reports],
-            insidetextanchor="start",
-            textfont={"size": 16, "color": "white"},
-            textposition="inside",
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "color": AMBER,
-                "array": [max(0, report["ci"][1] - report["bleu"]) if report["ci"] else 0 for report in reports],
-                "arrayminus": [max(0, report["bleu"] - report["ci"][0]) if report["ci"] else 0 for report in reports],
-            },
-        )
-    )
-    figure.update_layout(
-        template="none",
-        height=320,
-        margin={"l": 50, "r": 10, "t": 10, "b": 30},
-        yaxis={"title": {"text": "BLEU"}, "gridcolor": "rgba(128,128,128,0.3)"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": "#6b7280"},
-    )
-    return figure

@@ -2,107 +2,243 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
 from ..lab import Lab
+from ..languages import guess
 from ..settings import RunConfig
-from . import view
+from .compare_view import NAMES, answer_facts, state_sentence
 from .edge import said
+from .streaming import Turns, at_most
 
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
+NO_EXPECTED = "Expected answer: an instruction of your own has none"
+EXPECTED = "Expected answer (the dataset's own)"
+BEFORE = "Choose a row or type an instruction, then press **Compare**."
 
 
-def build(lab: Lab, run: gr.Dropdown) -> gr.Button:
-    """The tab's contents below the choice of the run; returns the button that leads to the next tab."""
-    with gr.Row():
-        source = gr.Radio([HELD_OUT, TYPED], value=HELD_OUT, label="Ask", elem_id="compare-source")
-        number = gr.Number(1, label="Held-out row", precision=0, minimum=1, elem_id="compare-row")
-    with gr.Row():
-        instruction = gr.Textbox(label="Instruction", min_width=320, lines=3, elem_id="compare-instruction")
-        input_text = gr.Textbox(label="Input (optional)", min_width=320, lines=3, elem_id="compare-input")
-    with gr.Accordion("Decoding", open=False), gr.Row():
-        way = gr.Radio(["greedy", "beams", "sampling"], value="greedy", label="Decoding", elem_id="compare-way")
-        longest = gr.Slider(8, 512, 96, step=8, label="Longest answer in tokens")
-        beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
-        temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling")
-        top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling")
-        seed = gr.Number(42, label="Seed", precision=0, info="For sampling")
-    with gr.Row():
-        ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4)
-        stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
-    state = gr.Markdown("Choose a row or type an instruction, then press **Compare**.", elem_id="compare-state")
-    expected = gr.Textbox(
-        label="Expected answer",
-        lines=4,
-        max_lines=12,
-        interactive=False,
-        elem_classes="mono",
-        elem_id="compare-expected",
-    )
-    with gr.Row():
-        base, tuned = (
-            gr.Textbox(
-                label=who,
-                min_width=320,
-                lines=10,
-                max_lines=24,
-                interactive=False,
-                buttons=["copy"],
-                elem_classes=["mono", f"{who.lower()}-answer"],
-                elem_id=f"compare-{who.lower()}",
+class CompareTab:
+    """The controls, and who is being answered in which window."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
+        self.lab, self.run, self.tabs = lab, run, tabs
+        self.turns = Turns()
+        with gr.Row(elem_id="compare-empty", equal_height=True) as self.empty:
+            gr.Markdown(
+                "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
             )
-            for who in ("Base", "Tuned")
+            self.to_train = gr.Button("Go to Train", elem_id="compare-to-train", scale=0, min_width=160)
+        self._prompt()
+        self._decoding()
+        with gr.Row():
+            self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4, interactive=False)
+            self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
+        self.state = gr.Markdown(BEFORE, elem_id="compare-state")
+        self._answers()
+        self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
+        self._wire()
+
+    def _prompt(self) -> None:
+        with gr.Row(equal_height=True):
+            self.source = gr.Radio(
+                [HELD_OUT, TYPED],
+                value=HELD_OUT,
+                label="Ask",
+                info="Held-out rows were never trained on",
+                elem_id="compare-source",
+                min_width=280,
+            )
+            self.number = gr.Number(
+                1,
+                label="Row",
+                info="In the order of the split",
+                precision=0,
+                minimum=1,
+                elem_id="compare-row",
+                min_width=120,
+            )
+            with gr.Column(min_width=240), gr.Row():
+                self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
+                self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
+                self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
+        with gr.Row():
+            self.instruction = gr.Textbox(
+                label="Instruction", min_width=320, lines=2, max_lines=8, elem_id="compare-instruction"
+            )
+            self.input = gr.Textbox(
+                label="Input (optional)", min_width=320, lines=2, max_lines=8, elem_id="compare-input"
+            )
+        self.expected = _answer_box(EXPECTED, "compare-expected", lines=4)
+
+    def _decoding(self) -> None:
+        with gr.Accordion("Decoding", open=False), gr.Row():
+            way = gr.Radio(
+                ["greedy", "beams", "sampling"],
+                value="greedy",
+                label="Decoding",
+                info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
+                elem_id="compare-way",
+            )
+            longest = gr.Slider(
+                8,
+                512,
+                96,
+                step=8,
+                label="Longest answer in tokens",
+                info="Longer ones are cut",
+                elem_id="compare-longest",
+            )
+            beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
+            temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher is wilder")
+            top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
+            seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
+        self.decoding = [way, longest, beams, temperature, top_p, seed]
+
+    def _answers(self) -> None:
+        self.answers, self.facts = [], []
+        with gr.Row():
+            for who, name in NAMES.items():
+                with gr.Column(min_width=320, elem_classes=[f"{who}-answer", "answer"]):
+                    self.answers.append(_answer_box(name, f"compare-{who}", lines=14))
+                    self.facts.append(gr.Markdown("", elem_id=f"compare-{who}-facts", elem_classes="answer-facts"))
+
+    def _wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        asked = self.ask.click(
+            self._answer,
+            [self.run, self.instruction, self.input, self.expected, *self.decoding],
+            [*self.answers, *self.facts, self.state],
+            concurrency_limit=4,
+            **quiet,
         )
-    following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
+        self.stop.click(self._stop, None, None, queue=False, **quiet)
+        cleared = [*self.answers, *self.facts, self.state]
+        for trigger in (self.run.change, self.source.change, self.number.change):
+            trigger(
+                self._row,
+                [self.run, self.source, self.number],
+                [self.instruction, self.input, self.expected, self.empty, self.ask, *cleared],
+                cancels=[asked],
+                **quiet,
+            )
+        for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
+            button.click(self._turn_to(step), [self.run, self.number], [self.source, self.number], **quiet)
+        for box in (self.instruction, self.input):
+            box.input(
+                self._edited,
+                None,
+                [self.source, self.expected, *cleared],
+                cancels=[asked],
+                trigger_mode="always_last",
+                **quiet,
+            )
+        self.to_train.click(lambda: gr.Tabs(selected="Train"), None, self.tabs, **quiet)
+
+    @property
+    def _blank(self) -> list[Any]:
+        return [*[gr.Code("", language=None)] * 2, "", "", BEFORE]
+
+    def _row(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
+        """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
+        self.turns.drop(request.session_hash)
+        ready = [gr.Row(visible=not run_id), gr.Button(interactive=bool(run_id))]
+        if source == TYPED or not run_id or not self.lab.store.has(run_id):
+            return [gr.skip(), gr.skip(), _no_expected(source), *ready, *self._blank]
+        return [*self._texts(run_id, number), *ready, *self._blank]
 
     @said
-    def row(run_id: str | None, source: str, number: float | None) -> list[Any]:
-        if source == TYPED or not run_id:
-            return [gr.skip(), gr.skip(), "" if source == TYPED else gr.skip()]
-        example = lab.held_out_row(RunConfig.from_dict(lab.store.get(run_id).config), int(number or 1) - 1)
-        return [example.instruction, example.input, example.output]
+    def _texts(self, run_id: str, number: float | None) -> list[Any]:
+        example = self.lab.held_out_row(RunConfig.from_dict(self.lab.store.get(run_id).config), int(number or 1) - 1)
+        return [
+            example.instruction,
+            example.input,
+            gr.Code(example.output, language=guess(example.output), label=EXPECTED),
+        ]
 
-    def settings(way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float) -> dict[str, Any]:
-        chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
-        if way == "beams":
-            chosen |= {"num_beams": beams, "early_stopping": True}
-        elif way == "sampling":
-            chosen |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "seed": int(seed or 0)}
-        return chosen
+    def _turn_to(self, step: int) -> Any:
+        """A handler that goes ``step`` held-out rows on, round and round; to any of them where it is 0."""
+
+        @said
+        def turn(run_id: str | None, number: float | None) -> list[Any]:
+            if not run_id:
+                return [HELD_OUT, 1]
+            rows = self.lab.held_out_count(RunConfig.from_dict(self.lab.store.get(run_id).config))
+            at = int(number or 1) - 1
+            return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
+
+        return turn
+
+    def _edited(self, request: gr.Request) -> list[Any]:
+        """Edited text is an instruction of one's own, and the answers on the page were to another one."""
+        self.turns.drop(request.session_hash)
+        return [TYPED, _no_expected(TYPED), *self._blank]
+
+    def _stop(self, request: gr.Request) -> None:
+        self.turns.stop(request.session_hash)
 
     @said
-    def answer(run_id: str | None, instruction: str, input_text: str, *decoding: Any) -> Iterator[list[Any]]:
+    def _answer(
+        self,
+        run_id: str | None,
+        instruction: str,
+        input_text: str,
+        expected: str,
+        way: str,
+        longest: int,
+        beams: int,
+        temperature: float,
+        top_p: float,
+        seed: float,
+        request: gr.Request,
+    ) -> Iterator[list[Any]]:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
-        yield ["", "", "Waiting for the model…"]
-        texts: dict[str, Any] = {}
-        for texts in lab.compare(run_id, instruction, input_text or "", settings(*decoding)):
-            said_now = view.plain(texts["message"]) if texts.get("message") and not texts["base"] else "Answering…"
-            yield [texts["base"], texts["tuned"], said_now]
-        yield [texts["base"], texts["tuned"], _ending(texts)]
+        settings = _settings(way, longest, beams, temperature, top_p, seed)
+        # Guessed once, so that colours do not change while the answers grow.
+        language = guess(expected or "")
+        yield [*[gr.Code("", language=language)] * 2, "", "", "Waiting for the model…"]
+        with self.turns.of(request.session_hash) as stop:
+            for texts in at_most(self.lab.compare(run_id, instruction, input_text or "", settings, stop)):
+                if not self.turns.holds(request.session_hash, stop):
+                    return
+                boxes = [texts[who] for who in NAMES]
+                if texts["done"]:
+                    boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
+                yield [*boxes, *(answer_facts(texts, who) for who in NAMES), state_sentence(texts, settings)]
 
-    row_inputs, row_outputs = [run, source, number], [instruction, input_text, expected]
-    for trigger in (run.change, source.change, number.change):
-        trigger(row, row_inputs, row_outputs, api_visibility="private", show_progress="hidden")
-    asked = ask.click(
-        answer,
-        [run, instruction, input_text, way, longest, beams, temperature, top_p, seed],
-        [base, tuned, state],
-        api_visibility="private",
-        concurrency_limit=4,
-        show_progress="minimal",
+
+def _answer_box(label: str, elem_id: str, lines: int) -> gr.Code:
+    return gr.Code(
+        label=label,
+        language=None,
+        lines=lines,
+        max_lines=lines,
+        interactive=False,
+        wrap_lines=True,
+        show_line_numbers=False,
+        buttons=["copy"],
+        elem_id=elem_id,
     )
-    stop.click(lambda: "Stopped.", None, state, cancels=[asked], api_visibility="private")
-    return following
 
 
-def _ending(texts: dict[str, Any]) -> str:
-    def how(who: str) -> str:
-        ended = "ended by itself" if texts[f"{who}_ended"] else "hit the token limit"
-        return f"{who}: {texts[f'{who}_tokens']} tokens, {ended}"
+def _no_expected(source: str) -> Any:
+    return gr.Code("", language=None, label=NO_EXPECTED) if source == TYPED else gr.skip()
 
-    return f"{how('base').capitalize()}. {how('tuned').capitalize()}."
+
+def _settings(way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
+    if way == "beams":
+        chosen |= {"num_beams": beams, "early_stopping": True}
+    elif way == "sampling":
+        chosen |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "seed": int(seed or 0)}
+    return chosen
+
+
+def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> gr.Button:
+    """The tab's contents below the choice of the run; returns the button that leads to the next tab."""
+    return CompareTab(lab, run, tabs).following

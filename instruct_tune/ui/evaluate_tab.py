@@ -2,86 +2,160 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ..errors import DataError, LabError
 from ..lab import Lab
-from . import view
-from .charts import score_figure
+from . import evaluate_view as view
+from .answers_panel import AnswersPanel
 from .edge import said
+from .score_chart import score_chart, scores
+
+NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
+NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same held-out rows, and both are scored."
 
 
 class EvaluatePanel:
-    """The numbers of a run's last evaluation, and the progress of the one at work."""
+    """One evaluation of the chosen run, and the progress of the one at work; fed by the page's timer."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, lab: Lab, run: gr.Dropdown):
+        self.lab, self.run = lab, run
         self.seen = gr.State(None)
-        self.state = gr.Markdown("Press **Evaluate**.", elem_id="evaluate-state")
+        self.state = gr.Markdown(NO_RUN, elem_id="evaluate-state")
+        self.bar = gr.HTML(
+            {"value": 0, "look": "hidden"},
+            html_template='<progress aria-label="Progress of the evaluation" value="${value.value}" max="1" '
+            'style="visibility: ${value.look}"></progress>',
+            elem_id="evaluate-progress",
+        )
+        with gr.Column(visible=False) as self.result:
+            self._result()
+
+    def _result(self) -> None:
+        self.which = gr.Dropdown(
+            [],
+            label="Shown",
+            info="The last evaluation of the run; earlier ones are kept",
+            elem_id="evaluate-which",
+        )
         self.sentence = gr.Markdown("", elem_id="evaluate-sentence")
-        with gr.Row():
-            self.plot = gr.Plot(label="BLEU", visible=False, elem_id="evaluate-plot")
-            self.scores = gr.Dataframe(
-                headers=["measure", "base", "tuned"], interactive=False, visible=False, elem_id="evaluate-scores"
-            )
-        self.signature = gr.Textbox(
-            label="Signature", interactive=False, visible=False, buttons=["copy"], elem_id="evaluate-signature"
-        )
-        self.table = gr.Dataframe(
-            headers=["instruction", "expected", "base", "tuned"],
+        self.verdict = gr.Markdown("", elem_id="evaluate-verdict")
+        self.chart = score_chart("evaluate-plot")
+        self.scores = gr.Dataframe(
+            headers=["measure", "base", "tuned"],
             interactive=False,
-            wrap=True,
-            visible=False,
-            max_height=500,
-            column_widths=["22%", "26%", "26%", "26%"],
-            label="Answers",
-            elem_id="evaluate-table",
+            show_label=False,
+            max_height=700,
+            column_widths=["50%", "25%", "25%"],
+            elem_id="evaluate-scores",
         )
+        self.rows = AnswersPanel(self.lab)
+        gr.Markdown("### To quote it")
+        self.signature = gr.Textbox(
+            label="sacreBLEU signature", interactive=False, buttons=["copy"], elem_id="evaluate-signature"
+        )
+        with gr.Accordion("Settings, data and versions it was measured with", open=False):
+            self.measured = gr.Code(
+                language="json", interactive=False, buttons=["copy"], show_label=False, elem_id="evaluate-measured"
+            )
+        self.take = gr.Button("Download the answers (JSONL)", elem_id="evaluate-download", size="sm")
+        # A DownloadButton hands out what it already has; this one is pressed once the file is there.
+        self.download = gr.DownloadButton(visible="hidden", elem_id="evaluate-file")
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.run, self.seen, *self.rows.wishes]
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.seen, self.state, self.sentence, self.plot, self.scores, self.signature, self.table]
+        return [self.seen, self.state, self.bar, self.result, self.which, *self.shown]
 
-    def show(self, run_id: str | None, seen: Any) -> list[Any]:
-        """What changed since ``seen``: progress while one is at work, the numbers once they are there."""
+    @property
+    def shown(self) -> list[Any]:
+        """What one evaluation fills."""
+        parts = [self.sentence, self.verdict, self.chart, self.scores, self.signature, self.measured]
+        return [*parts, *self.rows.outputs]
+
+    def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
+        """What changed since ``seen``: progress while one is at work, the newest numbers once they are there."""
+        nothing = [gr.skip()] * len(self.outputs)
         if not run_id or not self.lab.store.has(run_id):
-            return [gr.skip()] * len(self.outputs)
-        found = self.lab.store.evaluations(run_id)[:1]
+            return nothing if seen is None else [None, NO_RUN, _bar(None), gr.Column(visible=False), *nothing[4:]]
+        found = self.lab.store.evaluations(run_id)
         work = self.lab.evaluating if (self.lab.evaluating or {}).get("run_id") == run_id else None
-        now = [run_id, found[0]["time"] if found else None, work]
+        now = [run_id, found[0]["seq"] if found else None, work]
         if now == seen:
-            return [gr.skip()] * len(self.outputs)
-        state = _progress(work) if work else ("" if found else "Not evaluated yet: press **Evaluate**.")
+            return nothing
+        state = view.progress(work) if work else ""
+        head = [now, state or ("" if found else NOT_YET), _bar(work)]
         if seen and now[:2] == seen[:2]:
-            return [now, state, *[gr.skip()] * 5]
+            return [*head, *nothing[3:]]
         if not found:
-            hidden = (gr.Plot(visible=False), gr.Dataframe(visible=False), gr.Textbox(visible=False))
-            return [now, state, "", *hidden, gr.Dataframe(visible=False)]
+            return [*head, gr.Column(visible=False), *nothing[4:]]
+        which = gr.Dropdown(choices=view.choices(found), value=found[0]["seq"])
+        try:
+            told = self.tell(run_id, found[0], search, show, sort)
+        except LabError:
+            # Deleted a moment ago; the next poll sees another run.
+            return nothing
+        return [*head, gr.Column(visible=True), which, *told]
+
+    def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
+        """One evaluation in full."""
+        verdict = self.lab.verdict(run_id, found)
         return [
-            now,
-            state,
-            view.evaluation_sentence(found[0]),
-            gr.Plot(score_figure(found[0]), visible=True),
-            gr.Dataframe(view.score_rows(found[0]), visible=True),
-            gr.Textbox(found[0]["tuned"]["signature"], visible=True),
-            gr.Dataframe(view.prediction_rows(self.lab.predictions(run_id)[:200]), visible=True),
+            view.sentence(found),
+            view.verdict_text(verdict),
+            scores(found),
+            view.score_rows(found),
+            found["tuned"]["signature"],
+            view.measured_with(found, self.lab.store.get(run_id).facts, verdict),
+            *self.rows.fresh(run_id, found["seq"], search, show, sort),
         ]
 
+    def wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **quiet)
+        taken = self.take.click(self._file, [self.run, self.which], self.download, **quiet)
+        taken.success(None, None, None, js="() => document.querySelector('#evaluate-file').click()")
+        self.rows.wire(self.run, self.which)
 
-def _progress(work: dict[str, Any]) -> str:
-    if "error" in work:
-        return f"**{view.plain(work['error'], 400)}**"
-    if "message" in work:
-        return view.plain(work["message"])
-    if "done" in work:
-        return f"Answering: {work['done']} of {work['total']} answers (base and tuned)."
-    return ""
+    @said
+    def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
+        found = _evaluation(self.lab, run_id, seq)
+        return self.tell(str(run_id), found, search, show, sort)
+
+    @said
+    def _file(self, run_id: str | None, seq: int | None) -> str:
+        source = self.lab.predictions_file(str(run_id), _evaluation(self.lab, run_id, seq)["seq"])
+        if source is None:
+            raise DataError("The answers of that evaluation are gone: evaluate again.")
+        to = Path(tempfile.mkdtemp(prefix="lab-export-")) / "predictions.jsonl"
+        return str(shutil.copyfile(source, to))
 
 
-def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
+def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
+    for found in lab.store.evaluations(str(run_id)):
+        if found["seq"] == seq:
+            return found
+    raise DataError("That evaluation is gone: choose another one.")
+
+
+def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
+    work = work or {"finished": True}
+    at_work = "error" not in work and "finished" not in work
+    return {"value": work.get("fraction", 0), "look": "visible" if at_work else "hidden"}
+
+
+def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.Button]:
     """The tab's contents below the choice of the run."""
-    with gr.Row():
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    with gr.Row(equal_height=True):
         limit = gr.Number(
             40,
             label="Held-out rows",
@@ -89,19 +163,35 @@ def build(lab: Lab, run: gr.Dropdown) -> tuple[EvaluatePanel, gr.Button]:
             info="The first ones of the split; more rows, surer numbers",
             precision=0,
             minimum=1,
+            min_width=200,
         )
-        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=3)
+        longest = gr.Number(
+            0,
+            label="Longest answer in tokens",
+            info="0: as the run's own generation settings say",
+            elem_id="evaluate-longest",
+            precision=0,
+            minimum=0,
+            min_width=200,
+        )
+    with gr.Row():
+        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4)
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
-    panel = EvaluatePanel(lab)
+    panel = EvaluatePanel(lab, run)
+    to_train = gr.Button("Go to Train", elem_id="evaluate-to-train", size="sm", visible=True, min_width=160)
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
-    def begin(run_id: str | None, limit: float | None) -> None:
+    def begin(run_id: str | None, limit: float | None, longest: float | None) -> None:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
-        else:
-            lab.start_evaluation(run_id, int(limit) if limit else None)
+            return
+        generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
+        lab.start_evaluation(run_id, int(limit) if limit else None, generation)
 
-    start.click(begin, [run, limit], None, api_visibility="private")
+    start.click(begin, [run, limit, longest], None, api_visibility="private")
     stop.click(lab.stop_evaluation, None, None, api_visibility="private")
+    run.change(lambda run_id: gr.Button(visible=not run_id), run, to_train, **quiet)
+    to_train.click(lambda: gr.Tabs(selected="Train"), None, tabs, **quiet)
+    panel.wire()
     return panel, following

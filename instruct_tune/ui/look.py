@@ -27,13 +27,19 @@ CSS = """
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
 #announcer { position: absolute; pointer-events: none; }
-:is(#train-progress, #data-progress) progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
-:is(#train-progress, #data-progress) progress { appearance: none; width: 100%; height: 8px; border: none; }
-:is(#train-progress, #data-progress) progress::-webkit-progress-bar {
+#train-progress progress.part, #data-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
+:is(#train-progress, #data-progress, #evaluate-progress) progress {
+  appearance: none; width: 100%; height: 8px; border: none;
+}
+:is(#train-progress, #data-progress, #evaluate-progress) progress::-webkit-progress-bar {
   background: var(--border-color-primary); border-radius: 4px;
 }
-:is(#train-progress, #data-progress) progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
-:is(#train-progress, #data-progress) progress::-moz-progress-bar { background: #2563eb; border-radius: 4px; }
+:is(#train-progress, #data-progress, #evaluate-progress) progress::-webkit-progress-value {
+  background: #2563eb; border-radius: 4px;
+}
+:is(#train-progress, #data-progress, #evaluate-progress) progress::-moz-progress-bar {
+  background: #2563eb; border-radius: 4px;
+}
 .note { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
 #data-progress { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
@@ -44,6 +50,15 @@ CSS = """
 #train-preset label span::first-line { font-weight: 600; }
 /* The line on what a run costs keeps its place when it gets longer. */
 #train-cost { min-height: 1.6em; }
+/* Answers keep their height while they grow. */
+.answer .cm-editor { font-size: 13px; }
+#compare-expected .cm-scroller { max-height: 150px; }
+#compare-base, #compare-tuned { height: 330px !important; }
+#compare-base .cm-scroller, #compare-tuned .cm-scroller { height: 290px; }
+.answer-facts { min-height: 24px; }
+#compare-state { min-height: 26px; }
+#evaluate-state { min-height: 48px; }
+#evaluate-sentence p { font-size: 1.2em; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
 [role=gridcell] span.text { white-space: pre-wrap !important; }

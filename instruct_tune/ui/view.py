@@ -187,42 +187,6 @@ def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
     )
 
 
-def evaluation_sentence(found: Mapping[str, Any]) -> str:
-    """The verdict, claiming no more than was measured."""
-    base, tuned, rows = found["base"], found["tuned"], found["rows"]
-    said = (
-        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out rows "
-        f"(difference {found['delta']:+.1f}"
-    )
-    said += f", paired bootstrap p = {found['p_value']:.3f})." if found["p_value"] is not None else ")."
-    said += f" {found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
-    if found["p_value"] is not None and found["p_value"] > 0.05:
-        said += " On so few rows this difference could be chance: evaluate more rows."
-    elif found["delta"] < 0:
-        said += " The tuned model is worse: a lower learning rate is the one thing to try."
-    return said
-
-
-def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
-    """Both reports side by side, one measure a row."""
-
-    def line(name: str, of: Any) -> list[Any]:
-        return [name, of(found["base"]), of(found["tuned"])]
-
-    return [
-        line("BLEU", lambda report: f"{report['bleu']:.2f}"),
-        line("95% interval", lambda report: "{:.1f} to {:.1f}".format(*report["ci"]) if report["ci"] else "—"),
-        *(line(f"{n}-gram precision", lambda report, n=n: f"{report['precisions'][n - 1]:.1f}") for n in (1, 2, 3, 4)),
-        line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
-        line("length / reference", lambda report: f"{report['sys_len']} / {report['ref_len']}"),
-        line("chrF2", lambda report: f"{report['chrf']:.1f}"),
-    ]
-
-
-def prediction_rows(predictions: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    return [[p["instruction"], p["reference"], p["base"], p["tuned"]] for p in predictions]
-
-
 def strip(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | None, busy: str | None) -> str:
     """What is chosen and what is going on, in one line above the tabs."""
     parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]

@@ -1,0 +1,46 @@
+"""What Compare says about two answers. Pure functions, no gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NAMES = {"base": "Base", "tuned": "Tuned"}
+
+
+def answer_facts(texts: Mapping[str, Any], who: str) -> str:
+    """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``."""
+    if texts.get("stopped"):
+        return "Stopped; what is there is kept." if texts[who] else "Stopped before the first token."
+    if not texts["done"]:
+        return f"{texts['seconds']:.1f} s…" if "seconds" in texts else ""
+    ended = "ended by itself" if texts[f"{who}_ended"] else "**cut at the token limit**"
+    tokens = texts[f"{who}_tokens"]
+    nothing = "" if texts[who].strip() else "Nothing to see (empty, or only whitespace): "
+    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{who}_seconds']:.1f} s, {ended}"
+
+
+def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """What is going on, in words; once it is done, what the answers were made with."""
+    if texts.get("stopped"):
+        return f"Stopped. {decoding(settings)}"
+    if texts["done"]:
+        same = " Both answers are the same." if texts["base"] == texts["tuned"] else ""
+        return f"Done.{same} {decoding(settings)}"
+    waiting = not (texts["base"] or texts["tuned"])
+    return str(texts["message"]) if waiting and texts.get("message") else f"Answering… {decoding(settings)}"
+
+
+def decoding(settings: Mapping[str, Any]) -> str:
+    """Generation settings in words: ``Greedy decoding, at most 96 new tokens.``"""
+    if settings["num_beams"] > 1:
+        way = f"Beam search with {settings['num_beams']} beams"
+    elif settings["do_sample"]:
+        way = (
+            f"Sampling at temperature {settings['temperature']:g}, top-p {settings['top_p']:g}, seed {settings['seed']}"
+        )
+    else:
+        way = "Greedy decoding"
+    if settings.get("max_length"):
+        return f"{way}, at most {settings['max_length']} tokens with the prompt."
+    return f"{way}, at most {settings['max_new_tokens']} new tokens."

@@ -1,0 +1,203 @@
+"""What Evaluate says about numbers: sentences, the score table, the rows of a page. Pure functions, no gradio."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..markdown import plain
+from .compare_view import decoding
+from .view import duration
+
+PAGE = 25
+CELL = 160
+"""Characters of a text that a cell shows; the whole of it is shown for the row that is chosen."""
+
+ALL, WORSE, BETTER, UNENDED = "All rows", "Got worse", "Got better", "Tuned did not end"
+SHOWS = (ALL, WORSE, BETTER, UNENDED)
+CHANGED, BEST, WORST, SPLIT = "What changed most", "Gain, best first", "Gain, worst first", "As in the split"
+SORTS = (CHANGED, BEST, WORST, SPLIT)
+HEADERS = ["row", "gain", "instruction", "expected", "base", "tuned"]
+
+
+# The evaluation as a whole
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """The result, claiming no more than was measured."""
+    base, tuned, rows = found["base"], found["tuned"], found["rows"]
+    chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
+    return (
+        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
+        f"difference **{found['delta']:+.1f}** ({chance}). "
+        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
+    )
+
+
+def verdict_text(verdict: Mapping[str, Any] | None) -> str:
+    """A verdict in one line of markdown; empty where the numbers say nothing."""
+    if not verdict:
+        return ""
+    return f"**What the numbers say:** {_prose(verdict['sentence'])} **Try:** {_prose(verdict['advice'])}"
+
+
+def _prose(text: str) -> str:
+    """Our own words with numbers of a run in them, as markdown that changes none of them."""
+    return plain(text, 600)
+
+
+def measured_when(found: Mapping[str, Any]) -> str:
+    """Which evaluation it is: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``."""
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(found["time"]))
+    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}"
+
+
+def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """(label, seq) for a dropdown, newest first."""
+    return [(f"{measured_when(found)} · {found['delta']:+.1f} BLEU", found["seq"]) for found in evaluations]
+
+
+def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
+    """Both sides next to each other, one measure a row. ``—`` where a former lab did not measure it."""
+
+    def line(name: str, of: Any) -> list[Any]:
+        return [name, of(found["base"]), of(found["tuned"])]
+
+    def side(name: str, field: str, form: str) -> list[Any]:
+        values = (found.get(f"{who}_{field}") for who in ("base", "tuned"))
+        return [name, *("—" if value is None else form.format(value) for value in values)]
+
+    return [
+        line("BLEU", lambda report: f"{report['bleu']:.2f}"),
+        line("95% interval", lambda report: "{:.1f} to {:.1f}".format(*report["ci"]) if report["ci"] else "—"),
+        line("chrF2", lambda report: f"{report['chrf']:.1f}"),
+        *(line(f"{n}-gram precision", lambda report, n=n: f"{report['precisions'][n - 1]:.1f}") for n in (1, 2, 3, 4)),
+        line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
+        line("words, answer / reference", lambda report: f"{report['sys_len']:,} / {report['ref_len']:,}"),
+        side("ended by themselves", "ended", "{:,}"),
+        side("hit the token limit", "hit_limit", "{:,}"),
+        side("empty answers", "empty", "{:,}"),
+        side("tokens an answer, mean", "mean_tokens", "{:.1f}"),
+        side("decoding, seconds", "seconds", "{:.1f}"),
+    ]
+
+
+def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
+    """All that belongs to the numbers when they are quoted, as JSON to copy."""
+    told = {
+        "rows": found["rows"],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(found["time"])),
+        "signature": found["tuned"]["signature"],
+        "generation": found["generation"],
+        "data_fingerprint": found.get("data_fingerprint"),
+        **{name: facts.get(name) for name in ("weights_source", "weights_sha256", "device", "versions")},
+        "evidence": verdict["evidence"] if verdict else None,
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+def progress(work: Mapping[str, Any]) -> str:
+    """Where an evaluation is, in a sentence of markdown."""
+    if "error" in work:
+        return f"**{plain(work['error'], 400)}**"
+    if "message" in work:
+        return f"{plain(work['message'])}…"
+    if "done" not in work:
+        return ""
+    parts = [f"**Answering**: {work['done']} of {work['total']} answers (base and tuned)"]
+    if work.get("answers_per_second"):
+        parts.append(f"{work['answers_per_second']:.1f} answers/s")
+    if work.get("seconds_left") is not None:
+        parts.append(f"at most {duration(work['seconds_left'])} left")
+    said = " · ".join(parts)
+    if known := work.get("estimate"):
+        said += (
+            f"<br>So far, on {known['rows']} rows: tuned {known['tuned']:.1f}, base {known['base']:.1f} BLEU. "
+            "This is no result yet."
+        )
+    return said
+
+
+# The rows
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows a person wants to see, and in which order; ``page`` counts from 1."""
+
+    search: str = ""
+    show: str = ALL
+    sort: str = CHANGED
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the wanted rows: cells for the table, and where it lies."""
+
+    cells: list[list[Any]]
+    number: int
+    pages: int
+    found: int
+
+    @property
+    def sentence(self) -> str:
+        if not self.found:
+            return "No such row."
+        return f"{self.found} row{'s' * (self.found != 1)} · page {self.number} of {self.pages}"
+
+
+def gain(row: Mapping[str, Any]) -> float:
+    """Sentence chrF2 of tuned over base, in points."""
+    return row["tuned_chrf"] - row["base_chrf"]
+
+
+def page_of(rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Page:
+    """Filter, sort, and cut out one page (the last one where there are fewer)."""
+    kept = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, wanted)]
+    if wanted.sort != SPLIT:
+        kept.sort(key=lambda each: _order(each[1], wanted.sort))
+    pages = max(1, -(-len(kept) // PAGE))
+    number = min(max(1, wanted.page), pages)
+    cells = [_cells(*each) for each in kept[(number - 1) * PAGE : number * PAGE]]
+    return Page(cells, number, pages, len(kept))
+
+
+def _shown(row: Mapping[str, Any], wanted: Wanted) -> bool:
+    if wanted.show == WORSE and gain(row) >= 0:
+        return False
+    if wanted.show == BETTER and gain(row) <= 0:
+        return False
+    if wanted.show == UNENDED and row["tuned_ended"]:
+        return False
+    text = wanted.search.strip().casefold()
+    return not text or any(
+        text in row[name].casefold() for name in ("instruction", "input", "reference", "base", "tuned")
+    )
+
+
+def _order(row: Mapping[str, Any], sort: str) -> float:
+    return {CHANGED: -abs(gain(row)), BEST: -gain(row), WORST: gain(row)}[sort]
+
+
+def _cells(number: int, row: Mapping[str, Any]) -> list[Any]:
+    texts = (row[name] for name in ("instruction", "reference", "base", "tuned"))
+    return [number, f"{gain(row):+.1f}", *(cut(text) for text in texts)]
+
+
+def cut(text: str, most: int = CELL) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def row_sentence(number: int, row: Mapping[str, Any]) -> str:
+    """What was measured on one row."""
+    parts = [
+        f"**Row {number}** · gain {gain(row):+.1f} chrF (tuned {row['tuned_chrf']:.1f}, base {row['base_chrf']:.1f})"
+    ]
+    for who in ("base", "tuned"):
+        length = f"{row[f'{who}_tokens']} tokens, " if f"{who}_tokens" in row else ""
+        parts.append(f"{who}: {length}{'ended by itself' if row[f'{who}_ended'] else 'cut at the token limit'}")
+    return " · ".join(parts)

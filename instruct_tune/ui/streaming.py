@@ -1,0 +1,56 @@
+"""Text that grows in a window: how often it is sent, and which decoding a window waits for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+SECONDS_BETWEEN_UPDATES = 1 / 15
+
+
+def at_most(
+    updates: Iterable[Mapping[str, Any]], seconds: float = SECONDS_BETWEEN_UPDATES
+) -> Iterator[Mapping[str, Any]]:
+    """The updates without texts that follow within ``seconds`` of the last one; messages and the end are kept."""
+    last, message = 0.0, None
+    for texts in updates:
+        now = time.monotonic()
+        if texts["done"] or texts.get("message") != message or now - last >= seconds:
+            last, message = now, texts.get("message")
+            yield texts
+
+
+class Turns:
+    """The decoding that each window waits for, so that Stop and a change of row end the right one."""
+
+    def __init__(self) -> None:
+        self._stops: dict[str | None, threading.Event] = {}
+
+    @contextmanager
+    def of(self, window: str | None) -> Iterator[threading.Event]:
+        """The event that ends this window's decoding; the decoding before it is dropped here."""
+        self.drop(window)
+        stop = self._stops[window] = threading.Event()
+        try:
+            yield stop
+        finally:
+            stop.set()
+            if self.holds(window, stop):
+                del self._stops[window]
+
+    def holds(self, window: str | None, stop: threading.Event) -> bool:
+        """Whether this is still what the window waits for; else nothing of it may be shown any more."""
+        return self._stops.get(window) is stop
+
+    def stop(self, window: str | None) -> None:
+        """End what this window waits for, if anything; what is there by then is kept."""
+        if before := self._stops.get(window):
+            before.set()
+
+    def drop(self, window: str | None) -> None:
+        """End it, and show no more of it: the window has turned to something else."""
+        self.stop(window)
+        self._stops.pop(window, None)

@@ -1,0 +1,138 @@
+"""What Evaluate says and shows of numbers, and the page of rows that a person wants to see."""
+
+from __future__ import annotations
+
+import pytest
+
+from instruct_tune.ui import evaluate_view as view
+from instruct_tune.ui.evaluate_view import (
+    ALL,
+    BEST,
+    BETTER,
+    CHANGED,
+    PAGE,
+    SPLIT,
+    UNENDED,
+    WORSE,
+    WORST,
+    Wanted,
+    page_of,
+)
+from instruct_tune.ui.score_chart import scores
+
+REPORT = {
+    "bleu": 8.94, "precisions": [30, 12, 6, 3.14], "bp": 1.0, "sys_len": 1440, "ref_len": 1000,
+    "signature": "nrefs:1", "ci": [5.5, 12.25], "chrf": 33.3,
+}  # fmt: skip
+FOUND = {
+    "seq": 3, "time": 1.7e9, "rows": 40, "p_value": 0.013, "delta": 6.76, "base_ended": 8, "tuned_ended": 31,
+    "base": REPORT, "tuned": {**REPORT, "bleu": 15.7, "ci": [10.0, 22.0]}, "data_fingerprint": "abc",
+    "generation": {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False},
+}  # fmt: skip
+
+
+def row(number, base=10.0, tuned=20.0, ended=True):
+    return {
+        "instruction": f"Instruction {number}", "input": "", "reference": "right", "base": "left", "tuned": "right",
+        "base_ended": False, "tuned_ended": ended, "base_chrf": base, "tuned_chrf": tuned,
+    }  # fmt: skip
+
+
+ROWS = [row(1, 10, 20), row(2, 50, 10, ended=False), row(3, 10, 10), row(4, 0, 90)]
+
+
+def numbers(**wanted):
+    return [cells[0] for cells in page_of(ROWS, Wanted(**wanted)).cells]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [(CHANGED, [4, 2, 1, 3]), (BEST, [4, 1, 3, 2]), (WORST, [2, 3, 1, 4]), (SPLIT, [1, 2, 3, 4])],
+)
+def test_rows_are_sorted(sort, expected):
+    assert numbers(sort=sort) == expected
+
+
+@pytest.mark.parametrize(("show", "expected"), [(ALL, [1, 2, 3, 4]), (WORSE, [2]), (BETTER, [1, 4]), (UNENDED, [2])])
+def test_rows_are_filtered(show, expected):
+    assert numbers(show=show, sort=SPLIT) == expected
+
+
+def test_rows_are_searched_in_all_their_texts_whatever_the_case():
+    assert numbers(search=" instruction 3 ") == [3]
+    assert len(numbers(search="LEFT")) == 4
+    assert page_of(ROWS, Wanted(search="[x")).sentence == "No such row."
+    assert numbers(search="instruction", show=WORSE) == [2]
+
+
+def test_no_more_than_a_page_is_sent_and_no_long_text():
+    rows = [{**row(n), "tuned": "x" * 100_000} for n in range(1, 3 * PAGE)]
+    page = page_of(rows, Wanted(sort=SPLIT, page=2))
+    assert [cells[0] for cells in page.cells] == list(range(PAGE + 1, 2 * PAGE + 1))
+    assert max(len(str(cell)) for cells in page.cells for cell in cells) <= view.CELL
+    assert page.cells[0][-1].endswith("…")
+    assert page.sentence == f"{3 * PAGE - 1} rows · page 2 of 3"
+    assert page_of(rows, Wanted(page=99)).number == 3
+    assert page_of(rows, Wanted(page=-5)).number == 1
+    assert page_of([], Wanted()).pages == 1
+
+
+def test_a_gain_has_its_sign():
+    assert [cells[1] for cells in page_of(ROWS, Wanted(sort=SPLIT)).cells] == ["+10.0", "-40.0", "+0.0", "+90.0"]
+
+
+def test_the_sentence_leads_with_the_result():
+    said = view.sentence(FOUND)
+    assert said.startswith("**Tuned 15.7 vs base 8.9 BLEU** on 40 held-out rows, difference **+6.8** (")
+    assert "p = 0.013" in said
+    assert "31 of 40 tuned answers end by themselves, 8 of base." in said
+    assert "on 1 held-out row, " in view.sentence({**FOUND, "rows": 1, "p_value": None})
+
+
+def test_a_verdict_is_shown_letter_by_letter():
+    said = view.verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
+    assert said.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try:** Try *more*."
+    assert "\\*more\\*" in said
+    assert view.verdict_text(None) == ""
+
+
+def test_which_evaluation_it_is_can_be_told():
+    ((label, seq),) = view.choices([FOUND])
+    assert seq == 3
+    assert "2023" in label
+    assert label.endswith("40 rows · Greedy decoding, at most 96 new tokens · +6.8 BLEU")
+
+
+def test_measures_of_a_former_lab_are_left_open():
+    table = {name: (base, tuned) for name, base, tuned in view.score_rows(FOUND)}
+    assert table["BLEU"] == ("8.94", "15.70")
+    assert table["95% interval"] == ("5.5 to 12.2", "10.0 to 22.0")
+    assert table["ended by themselves"] == ("8", "31")
+    assert table["empty answers"] == ("—", "—")
+
+
+def test_progress_is_a_sentence():
+    assert view.progress({"error": "Stopped after 3 of 80 answers; nothing was scored."}).replace("\\", "") == (
+        "**Stopped after 3 of 80 answers; nothing was scored.**"
+    )
+    assert view.progress({"done": 0, "total": 80}) == "**Answering**: 0 of 80 answers (base and tuned)"
+    work = {"done": 40, "total": 80, "answers_per_second": 2.04, "seconds_left": 19.6}
+    assert view.progress(work).endswith("(base and tuned) · 2.0 answers/s · at most 20 s left")
+    known = view.progress({**work, "estimate": {"rows": 20, "base": 8.0, "tuned": 17.0}})
+    assert "on 20 rows: tuned 17.0, base 8.0 BLEU. This is no result yet." in known
+    assert view.progress({"finished": True}) == ""
+
+
+def test_the_charts_axis_holds_both_intervals():
+    told = scores(FOUND)
+    assert told["most"] == "25"
+    assert (told["base"]["width"], told["base"]["low"], told["base"]["spread"]) == (35.76, 22.0, 27.0)
+    assert told["tuned"]["said"] == "15.7, 95% interval 10.0 to 22.0"
+    for side in ("base", "tuned"):
+        assert told[side]["low"] + told[side]["spread"] <= 100
+
+
+def test_the_chart_of_one_row_and_of_a_perfect_score():
+    one = scores({**FOUND, "base": {**REPORT, "ci": None}, "tuned": {**REPORT, "bleu": 100.00000000000004, "ci": None}})
+    assert (one["base"]["spread"], one["base"]["said"]) == (0, "8.9")
+    assert (one["tuned"]["width"], one["most"]) == (100, "100")

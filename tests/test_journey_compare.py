@@ -1,0 +1,110 @@
+"""Compare in a real browser: two answers that grow together, a Stop that keeps them, rows that never mix."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Window, chromium, serving
+from labs import finished, opened, smoke
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A lab with one finished run, whose answers of up to 512 tokens take a while."""
+    data_dir = tmp_path_factory.mktemp("compare") / "data"
+    with opened(data_dir) as lab:
+        finished(lab, smoke(), "a small run")
+    with serving(data_dir) as address, chromium() as browser:
+        yield browser, address
+
+
+@pytest.fixture
+def window(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.tab("Compare")
+    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    yield window
+    assert window.errors == []
+    window.page.context.close()
+
+
+def code(window: Window, selector: str) -> str:
+    """What stands in a code box. gradio strips it, and shows a sign in its place where nothing is left."""
+    return window.page.evaluate("s => document.querySelector(s + ' .cm-content')?.innerText ?? ''", selector).strip()
+
+
+def answering(window: Window) -> None:
+    """Press Compare, and wait until some of the tuned answer is there."""
+    window.page.click("#compare-ask")
+    window.page.wait_for_function("document.querySelector('#compare-tuned .cm-content')?.innerText.trim().length > 3")
+
+
+def longest(window: Window, tokens: int) -> None:
+    window.page.get_by_text("Decoding", exact=True).first.click()
+    window.page.fill("#compare-longest input[type=number]", str(tokens))
+    window.page.keyboard.press("Tab")
+
+
+def test_two_answers_with_their_facts(window):
+    assert code(window, "#compare-expected")
+    window.page.click("#compare-ask")
+    assert "at most 96 new tokens" in window.wait_text("#compare-state", "Done")
+    assert code(window, "#compare-tuned")
+    for who in ("base", "tuned"):
+        assert "96 tokens in " in window.text(f"#compare-{who}-facts")
+    window.shot("compare")
+
+
+def test_a_stop_keeps_what_is_there(window):
+    longest(window, 512)
+    heights = window.page.locator("#compare-tuned").bounding_box()["height"]
+    answering(window)
+    # Nothing jumps while the text grows.
+    assert window.page.locator("#compare-tuned").bounding_box()["height"] == heights
+    window.page.click("#compare-stop")
+    window.wait_text("#compare-state", "Stopped.")
+    assert "kept" in window.text("#compare-tuned-facts")
+    assert len(code(window, "#compare-tuned")) > 3
+
+
+def test_another_row_takes_the_old_answers_away(window):
+    longest(window, 512)
+    first = window.value("#compare-instruction")
+    answering(window)
+    window.page.click("#compare-following")
+    window.page.wait_for_function(
+        "before => document.querySelector('#compare-instruction textarea').value !== before", arg=first
+    )
+    assert window.page.input_value("#compare-row input") == "2"
+    # Long enough for an answer that is still being decoded to arrive, if it could.
+    window.page.wait_for_timeout(500)
+    assert code(window, "#compare-base") == code(window, "#compare-tuned") == ""
+    window.page.click("#compare-previous")
+    window.page.wait_for_function(
+        "before => document.querySelector('#compare-instruction textarea').value === before", arg=first
+    )
+
+
+def test_edited_text_has_no_expected_answer(window):
+    assert code(window, "#compare-expected")
+    window.page.locator("#compare-instruction textarea").press_sequentially(" now")
+    window.wait_text("#compare-expected", "has none")
+    assert code(window, "#compare-expected") == ""
+    assert window.page.get_by_role("radio", name="My own instruction").is_checked()
+    assert window.value("#compare-instruction").endswith(" now")
+    window.page.click("#compare-ask")
+    window.wait_text("#compare-state", "Done")
+
+
+def test_without_a_run_it_leads_to_train(served, tmp_path):
+    browser, _ = served
+    with serving(tmp_path / "data") as address:
+        window = Window(browser, address)
+        window.tab("Compare")
+        assert window.page.locator("#compare-ask").is_disabled()
+        window.shot("compare-empty")
+        window.page.click("#compare-to-train")
+        window.page.wait_for_selector("#train-start")
+        assert window.errors == []

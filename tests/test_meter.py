@@ -1,0 +1,57 @@
+"""Progress of an evaluation, by a clock that is set by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from instruct_tune import meter
+from instruct_tune.meter import Meter
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [50.0]
+    monkeypatch.setattr(meter.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_speed_and_time_left(clock):
+    at = Meter(total=80, longest=96, batch=20)
+    first = at.told()
+    assert (first["fraction"], first["answers_per_second"], first["seconds_left"]) == (0, None, None)
+    clock[0] += 10
+    at.batch_done(20)
+    told = at.told()
+    assert (told["done"], told["total"], told["fraction"], told["seconds"]) == (20, 80, 0.25, 10)
+    assert (told["answers_per_second"], told["seconds_left"]) == (2.0, 30.0)
+
+
+def test_there_is_progress_inside_a_batch(clock):
+    at = Meter(total=80, longest=96, batch=20)
+    for _ in range(48):
+        at.token()
+    assert at.told()["fraction"] == 10 / 80
+    assert at.told()["done"] == 0
+
+
+def test_it_tells_twice_a_second(clock):
+    at = Meter(total=4, longest=8, batch=2)
+    due = []
+    for _ in range(10):
+        clock[0] += 0.1
+        due.append(at.token())
+        if due[-1]:
+            at.told()
+    assert due.count(True) == 2
+
+
+def test_it_never_goes_back(clock):
+    at = Meter(total=40, longest=10, batch=40)
+    for _ in range(9):
+        at.token()
+    before = at.told()["fraction"]
+    at.batch_done(10)  # the batch was smaller than was thought
+    assert at.told()["fraction"] == before
+    for _ in range(1000):
+        at.token()
+    assert at.told()["fraction"] == 1

@@ -1,0 +1,124 @@
+"""How often growing text is sent, and whose decoding a Stop ends."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from instruct_tune.comparison import Comparison
+from instruct_tune.errors import ModelError, Stopped
+from instruct_tune.ui import streaming
+from instruct_tune.ui.compare_view import answer_facts, decoding, state_sentence
+from instruct_tune.ui.streaming import Turns, at_most
+
+GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets by hand."""
+    now = [100.0]
+    monkeypatch.setattr(streaming.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_texts_that_come_too_fast_are_left_out_but_never_the_last(clock):
+    def updates():
+        for step in range(30):
+            clock[0] += 0.01
+            yield {"base": "x" * step, "done": step == 29}
+
+    sent = list(at_most(updates(), seconds=0.1))
+    assert [len(texts["base"]) for texts in sent] == [0, 10, 20, 29]
+    assert sent[-1]["done"]
+
+
+def test_every_message_is_sent(clock):
+    said = [{"message": word, "done": False} for word in ("waiting", "loading", "reading")]
+    assert list(at_most(said, seconds=100)) == said
+
+
+def test_a_window_stops_its_own_decoding_only():
+    turns = Turns()
+    with turns.of("mine") as mine, turns.of("yours") as yours:
+        turns.stop("mine")
+        assert (mine.is_set(), yours.is_set()) == (True, False)
+        turns.stop("nobody's")
+
+
+def test_what_was_stopped_may_still_be_shown_but_not_what_was_dropped():
+    turns = Turns()
+    with turns.of("mine") as asked:
+        turns.stop("mine")
+        assert turns.holds("mine", asked)
+        turns.drop("mine")
+        assert not turns.holds("mine", asked)
+    turns.drop("mine")
+
+
+def test_asking_again_ends_what_was_asked_before():
+    turns = Turns()
+    with turns.of("mine") as first:
+        with turns.of("mine") as second:
+            assert (first.is_set(), second.is_set()) == (True, False)
+        with turns.of("mine") as third:
+            assert not third.is_set()
+    assert third.is_set()
+
+
+def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
+    future: Future[None] = Future()  # a job that the engine has not come to
+    asked = Comparison(threading.Event())
+    asked.say("Waiting…")
+    answers = asked.follow(future)
+    assert next(answers)["message"] == "Waiting…"
+    asked.stop.set()
+    assert next(answers)["stopped"]
+    assert future.cancelled()
+    assert list(answers) == []
+
+
+def test_a_stop_keeps_the_texts_and_an_error_is_raised():
+    for error, expected in ((Stopped(), {"stopped": True}), (ModelError("gone"), None)):
+        future: Future[None] = Future()
+        asked = Comparison()
+        asked._said.put({"base": "one", "tuned": "two", "seconds": 1.0})
+        answers = asked.follow(future)
+        assert next(answers)["tuned"] == "two"
+        future.set_running_or_notify_cancel()
+        future.set_exception(error)
+        if expected:
+            (last,) = answers
+            assert (last["base"], last["tuned"], last["stopped"], last["done"]) == ("one", "two", True, True)
+        else:
+            with pytest.raises(ModelError, match="gone"):
+                next(answers)
+
+
+def test_facts_of_an_answer():
+    done = {"base": "a", "tuned": "b", "done": True}
+    done |= {"base_tokens": 62, "base_seconds": 3.14, "base_ended": True}
+    done |= {"tuned_tokens": 1, "tuned_seconds": 0.2, "tuned_ended": False}
+    assert answer_facts(done, "base") == "62 tokens in 3.1 s, ended by itself"
+    assert answer_facts(done, "tuned") == "1 token in 0.2 s, **cut at the token limit**"
+    assert answer_facts({**done, "base": " \n"}, "base").startswith("Nothing to see")
+    assert answer_facts({"base": "", "tuned": "", "done": False}, "base") == ""
+    assert answer_facts({"base": "x", "tuned": "", "done": False, "seconds": 2}, "base") == "2.0 s…"
+    stopped = {"base": "x", "tuned": "", "done": True, "stopped": True}
+    assert answer_facts(stopped, "base") == "Stopped; what is there is kept."
+    assert answer_facts(stopped, "tuned") == "Stopped before the first token."
+
+
+def test_the_state_says_what_it_was_decoded_with():
+    done = {"base": "a", "tuned": "b", "done": True}
+    assert state_sentence(done, GREEDY) == "Done. Greedy decoding, at most 96 new tokens."
+    assert "Both answers are the same." in state_sentence({**done, "tuned": "a"}, GREEDY)
+    waiting = {"base": "", "tuned": "", "done": False, "message": "Loading…"}
+    assert state_sentence(waiting, GREEDY) == "Loading…"
+    assert state_sentence({**waiting, "base": "x"}, GREEDY).startswith("Answering…")
+    assert decoding({**GREEDY, "num_beams": 5}) == "Beam search with 5 beams, at most 96 new tokens."
+    assert decoding({**GREEDY, "max_length": 50}) == "Greedy decoding, at most 50 tokens with the prompt."
+    sampled = {**GREEDY, "do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 7}
+    assert decoding(sampled) == "Sampling at temperature 0.8, top-p 0.95, seed 7, at most 96 new tokens."

@@ -1,0 +1,123 @@
+"""Verdicts on results: each rule by a table of numbers, and the numbers they rest on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from instruct_tune.settings import RunConfig
+from instruct_tune.verdict import held_out_losses, judge, own_losses
+
+
+def config(rate=2e-3, epochs=1):
+    return RunConfig.from_dict({"train": {"learning_rate": rate, "num_train_epochs": epochs}}).to_dict()
+
+
+def course(held_out=(), own=(), kind="probe"):
+    """Metrics of a run whose losses went like this, a probe every second step."""
+    probes = [{"kind": kind, "step": 2 * at, f"{kind}_loss": loss} for at, loss in enumerate(held_out)]
+    return probes + [{"kind": "train", "step": at, "loss": loss} for at, loss in enumerate(own, 1)]
+
+
+def evaluated(base=8.9, tuned=15.7, p=0.01, ended=(8, 31), rows=40, bp=(1.0, 1.0), cut=None, identical=2, **generation):
+    return {
+        "rows": rows,
+        "delta": tuned - base,
+        "p_value": p,
+        "base": {"bleu": base, "bp": bp[0]},
+        "tuned": {"bleu": tuned, "bp": bp[1]},
+        "base_ended": ended[0],
+        "tuned_ended": ended[1],
+        "base_cut_bleu": base if cut is None else cut,
+        "identical": identical,
+        "generation": {"max_new_tokens": 96, "max_length": None, **generation},
+    }
+
+
+LEARNED = course((0.97, 0.85, 0.8, 0.78), (0.75, 0.8, 0.9, 0.87))
+HIGH = course((0.97, 1.5, 1.62, 1.55), (1.84, 1.7, 1.5, 1.44))
+REPEATED = course((0.97, 0.8, 0.9, 1.2), (0.8, 0.4, 0.1, 0.05))
+FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "evaluation", "says", "advises"),
+    [
+        ("better", LEARNED, evaluated(), "6.8 BLEU that is more than chance (p = 0.010)", "Nothing to mend"),
+        ("better", LEARNED, evaluated(cut=11.0), "2.1 points of it are stopping in time", "Nothing to mend"),
+        ("only_stopping", LEARNED, evaluated(cut=15.0), "would score 15.0, which is 6.1 of the 6.8", "more rows"),
+        ("only_stopping", LEARNED, evaluated(cut=17.0), "which is 6.8 of the 6.8 points; 31 of 40 tuned", "more rows"),
+        ("chance", LEARNED, evaluated(p=0.2), "a difference of +6.8 BLEU could be chance (p = 0.2", "more rows"),
+        ("chance", LEARNED, evaluated(rows=1, p=None, identical=0), "could be chance.", "more rows"),
+        ("chance", LEARNED, evaluated(base=9, tuned=8, p=0.3), "difference of -1.0 BLEU could be chance", "more rows"),
+        ("learning_rate", HIGH, evaluated(tuned=5.3), "BLEU fell by 3.6: the held-out loss went from 0.97 to", "0.002"),
+        ("learning_rate", HIGH, evaluated(tuned=5.3), "fell (1.84 to 1.44): the learning rate of 0.02 is", "0.002"),
+        ("too_many_epochs", REPEATED, evaluated(tuned=5.3), "lowest at step 2 (0.80) and rose to 1.20", "than 3"),
+        ("worse", LEARNED, evaluated(tuned=5.3), "though the held-out loss fell from 0.97 to 0.78", "worst first"),
+        ("worse", course(), evaluated(tuned=5.3), "no held-out loss was measured", "worst first"),
+        ("no_change", FLAT, evaluated(tuned=9.0, identical=3), "3 of 40 answers are the same", "0.2, or more steps"),
+        ("no_change", LEARNED, evaluated(tuned=9.0, identical=39), "39 of 40 answers are the same", "0.2, or more"),
+        ("cut", LEARNED, evaluated(tuned=4.3, bp=(0.2, 0.14), ended=(0, 2), max_length=50),
+         "38 of 40 tuned answers reached max_length 50, which counts the prompt too", "no max_length"),
+        ("cut", LEARNED, evaluated(tuned=4.3, bp=(0.2, 0.14), ended=(0, 2), max_new_tokens=8), "max_new_tokens 8", "r"),
+        # A gain is a gain, whatever the held-out loss did at the end.
+        ("better", REPEATED, evaluated(), "more than chance", "Nothing to mend"),
+    ],
+)  # fmt: skip
+def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
+    found = judge(config(2e-2, epochs=3), metrics, evaluation)
+    assert found is not None
+    assert found.kind == kind
+    assert says in found.sentence
+    assert advises in found.advice
+    assert found.evidence["delta"] == evaluation["delta"]
+    assert found.evidence["tuned_bleu"] == evaluation["tuned"]["bleu"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics", "epochs", "says"),
+    [
+        ("learned", LEARNED, 1, "0.97 to 0.78: it learned"),
+        ("learning_rate", HIGH, 1, "far too high"),
+        ("learning_rate", course((1.0, 1.1)), 1, "0.02 is most likely too high"),
+        # Risen again within a single epoch: no row was repeated.
+        ("learning_rate", REPEATED, 1, "while the loss on its own batches fell"),
+        ("too_many_epochs", REPEATED, 3, "repeated too often"),
+        ("no_change", FLAT, 1, "0.970 to 0.969"),
+        ("learned", course((0.97, 0.8), kind="eval"), 1, "it learned"),
+    ],
+)
+def test_losses_alone_are_judged(kind, metrics, epochs, says):
+    found = judge(config(2e-2, epochs), metrics)
+    assert found is not None
+    assert (found.kind, says in found.sentence) == (kind, True)
+
+
+@pytest.mark.parametrize("metrics", [[], course((0.97,)), course(own=(1, 0.5, 0.2, 0.1))])
+def test_where_nothing_was_held_out_nothing_is_claimed(metrics):
+    assert judge(config(), metrics) is None
+
+
+def test_the_probe_rows_go_before_the_evaluation_rows():
+    both = course((0.9, 0.8)) + course((0.7, 0.6), kind="eval")
+    assert held_out_losses(both).first == 0.9
+
+
+def test_own_losses_are_means_of_quarters():
+    found = own_losses(course(own=(4, 2, 9, 9, 9, 9, 2, 0)))
+    assert (found.first, found.last) == (3, 1)
+    assert own_losses(course(own=(1, 2, 3))) is None
+
+
+def test_evidence_holds_the_numbers_and_is_json():
+    told = judge(config(2e-2, 3), HIGH, evaluated(tuned=5.3)).to_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["evidence"]["held_out_loss"] == [0.97, 0.97, 1.55]
+    assert told["evidence"]["own_loss"] == [1.84, 1.44]
+    assert told["evidence"]["learning_rate"] == 2e-2
+
+
+def test_an_evaluation_of_a_former_lab_is_judged_too():
+    old = {k: v for k, v in evaluated().items() if k not in ("base_cut_bleu", "identical")}
+    assert judge(config(), LEARNED, old).kind == "better"

@@ -1,0 +1,83 @@
+"""The line beside Start and the presets, as the page's handlers see them: values in, updates out."""
+
+import gradio as gr
+import pytest
+from labs import cache_for, opened
+
+from instruct_tune.settings import PRESETS
+from instruct_tune.ui import data_tab, format_tab, train_tab
+from instruct_tune.ui.cost_panel import CostPanel
+from instruct_tune.ui.form import Form
+from instruct_tune.ui.preset_panel import PresetPanel
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, one_thread):
+    with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("cost-panel")) as lab:
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    """The form of all tabs, with panels of its own beside those of the page."""
+    form = Form()
+    with gr.Blocks():
+        data_tab_parts(lab, form)
+        with gr.Tab("Train") as tab:
+            train_tab.build(lab, form, tab)
+        yield form, CostPanel(lab, form), PresetPanel(lab, form)
+
+
+def data_tab_parts(lab, form):
+    for module in (data_tab, format_tab):
+        module.build(lab, form)
+
+
+def shows(form, preset, **changed):
+    """What all controls hold after a preset was chosen and some were changed."""
+    values = form.fill(PRESETS[preset])
+    shown = {control: values.get(control, control.value) for control in form.controls}
+    return shown | {form[name.replace("__", ".")]: value for name, value in changed.items()}
+
+
+def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch):
+    form, cost, _ = page
+    monkeypatch.setattr(lab, "cost", lambda *given, **named: pytest.fail("it was computed"))
+    assert list(cost.tell(shows(form, "smoke") | {cost.watched: False})) == []
+
+
+def test_counts_come_first_and_times_follow_once(page):
+    form, cost, _ = page
+    told = list(cost.tell(shows(form, "smoke") | {cost.watched: True}))
+    assert [("about" in step[cost.line]) for step in told] == [False, True]
+    assert all(step[cost.line].startswith("**4 steps**") for step in told)
+    assert len(list(cost.tell(shows(form, "smoke") | {cost.watched: True}))) == 1, "it is remembered"
+
+
+def test_a_wrong_setting_is_said_in_the_line(page):
+    form, cost, _ = page
+    wrong = shows(form, "smoke", train__num_train_epochs=0) | {cost.watched: True}
+    (told,) = cost.tell(wrong)
+    assert "num\\_train\\_epochs must be above 0" in told[cost.line]
+
+
+def test_what_fits_is_written_into_the_form(page, lab):
+    form, cost, _ = page
+    told = cost.choose_rows(shows(form, "smoke") | {cost.minutes: 600})
+    assert told[form["data.limit"]] == lab.data({})["train_rows_before_limit"]
+    assert told[form["train.num_train_epochs"]] == 1
+    assert "rows fit" in told[cost.chosen]
+
+
+def test_changes_are_told_until_they_are_taken_back(page):
+    form, _, presets = page
+    text, button = presets.tell(shows(form, "smoke") | {presets.radio: "smoke"})
+    assert (text, button["visible"] if isinstance(button, dict) else button.visible) == ("", False)
+    text, button = presets.tell(shows(form, "smoke", data__limit=8) | {presets.radio: "smoke"})
+    assert text == "Changed from smoke: rows 16 → 8"
+    mine = shows(form, "smoke", data__source="/data/mine.csv", data__limit=8)
+    filled = presets.choose(mine | {presets.radio: "minute"})
+    assert form["data.source"] not in filled
+    assert filled[form["data.limit"]] == 48
+    assert presets.choose(mine | {presets.radio: "lesson"})[form["data.source"]] == "codealpaca-20k"

@@ -38,6 +38,7 @@ from .runs import Runs
 from .settings import DataSettings, RunConfig
 from .store import Run
 from .views import Config
+from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from .speed import SpeedMemory
@@ -73,7 +74,7 @@ class Costs(Runs):
         self._architectures: dict[Any, Architecture] = {}
         self._counting = threading.Lock()
 
-    def cost(self, config: Config, measure: bool = True) -> dict[str, Any]:
+    def cost(self, config: Config, measure: bool = True, viewer: Viewer = HOST) -> dict[str, Any]:
         """What a run of ``config`` will do and take, as JSON types; unknown parts are None.
 
         ``steps, epochs, rows, dropped, truncated, tokens, supervised, trainable_parameters, parameters, memory,
@@ -81,21 +82,21 @@ class Costs(Runs):
         ``warnings``, and ``unknown``: why something is not known. With ``measure`` this waits for a measurement of
         a few seconds where there is none. Raises LabError for a configuration that cannot run.
         """
-        config = self.config(config)
+        config = self.config(config, viewer)
         self.wait_for_imports()
         splits = self._splits_at_hand(config.data)
         if splits is None:
             return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
-        known = self._known(config, splits)
+        known = self._known(config, splits, viewer)
         if known is None:
             return _unknown(
                 config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
             )
         work = _count(config, known)
         speed = self._speed(config, known, measure)
-        return self._tell(config, work, known, speed)
+        return self._tell(config, work, known, speed, viewer)
 
-    def fit(self, config: Config, minutes: float) -> dict[str, Any]:
+    def fit(self, config: Config, minutes: float, viewer: Viewer = HOST) -> dict[str, Any]:
         """Change rows, and where that is not enough epochs and steps, so that a run takes about ``minutes`` here.
 
         Returns ``config`` (the whole, changed), ``said`` (one sentence on what was chosen) and ``cost``. Raises
@@ -103,19 +104,19 @@ class Costs(Runs):
         """
         if not isinstance(minutes, (int, float)) or not 0 < minutes <= MOST_MINUTES:
             raise DataError(f"The time must be above 0 and at most {MOST_MINUTES:,} minutes.")
-        config = self.config(config)
+        config = self.config(config, viewer)
         everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
         self.wait_for_imports()
         splits = self._splits_at_hand(everything.data)
         if splits is None:
             raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
-        known = self._known(everything, splits)
+        known = self._known(everything, splits, viewer)
         if known is None:
             raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
         speed = self._speed(everything, known, measure=True)
         if speed is None:
             raise LabError(
-                f"The lab is busy with {self.engine.busy_with}: how fast this trains is measured after that."
+                f"The lab is busy with {self.busy_with(viewer)}: how fast this trains is measured after that."
             )
 
         def takes(rows: int, epochs: float, max_steps: int) -> float:
@@ -129,7 +130,7 @@ class Costs(Runs):
         return {
             "config": chosen.to_dict(),
             "said": said,
-            "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed),
+            "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed, viewer),
         }
 
     # What is at hand
@@ -143,7 +144,7 @@ class Costs(Runs):
         named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
         return self.splits(settings) if loaded or not named else None
 
-    def _known(self, config: RunConfig, splits: Splits) -> Known | None:
+    def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
         """All that is known before anything is computed; None where the model is not on this machine."""
         from .batching import TOKENS_PER_PASS
         from .model import best_device
@@ -156,7 +157,7 @@ class Costs(Runs):
         evaluated = len(take_evaluation_rows(splits.test, wanted))
         probed = len(take_probe_rows(splits.test, wanted, config.train.probe_rows))
         held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
-        tokens_per_second, source = self._own_speed(config)
+        tokens_per_second, source = self._own_speed(config, viewer)
         return Known(
             train=self._row_lengths(config, "train", splits.train, len(splits.train)),
             evaluation=held_out[:evaluated],
@@ -203,11 +204,12 @@ class Costs(Runs):
 
     # How fast it is here
 
-    def _own_speed(self, config: RunConfig) -> tuple[float | None, str | None]:
+    def _own_speed(self, config: RunConfig, viewer: Viewer) -> tuple[float | None, str | None]:
         """Tokens a second of the newest run that trained this here, one of the same batch size first; and its name."""
         from .model import best_device
 
-        alike = [run for run in self.store.all() if _trained_alike(run, config, best_device())]
+        runs = [run for run in self.store.all() if viewer.sees(run.owner)]
+        alike = [run for run in runs if _trained_alike(run, config, best_device())]
         size = config.train.per_device_train_batch_size
         alike.sort(key=lambda run: run.config["train"]["per_device_train_batch_size"] != size)
         for run in alike:
@@ -242,13 +244,15 @@ class Costs(Runs):
         weights = known.architecture.parameters * known.architecture.itemsize
         return seconds(work, speed, weights, answered(config, work), known.tokens_per_second)
 
-    def _tell(self, config: RunConfig, work: Workload, known: Known, speed: Speed | None) -> dict[str, Any]:
+    def _tell(
+        self, config: RunConfig, work: Workload, known: Known, speed: Speed | None, viewer: Viewer
+    ) -> dict[str, Any]:
         peak = memory(config, work, known.architecture, speed) if speed else None
         time = self._seconds(config, work, known, speed) if speed else None
         free = free_memory()
         unknown = None
         if speed is None:
-            busy = self.engine.busy_with
+            busy = self.busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
         return {
             **told(config, work, known.architecture, peak, time),

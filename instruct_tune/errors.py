@@ -71,6 +71,17 @@ class NotFoundError(LabError):
 
     kind = "not found"
 
+    @classmethod
+    def of(cls, run_id: object) -> NotFoundError:
+        """The one sentence for a run that is not there, and for one that is not the asker's to see."""
+        return cls(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
+
+
+class NotYoursError(LabError):
+    """Somebody else started it, and only they and the host may do that with it."""
+
+    kind = "not yours"
+
 
 class Stopped(Exception):
     """Control flow, not a fault: a person asked for a stop while long work was under way."""

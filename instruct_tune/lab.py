@@ -12,21 +12,26 @@ import json
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .comparison import Comparison
 from .costs import Costs
-from .errors import BusyError, DataError, LabError, ModelError, Stopped
+from .dataset import Example
+from .engine import Turn
+from .errors import BusyError, DataError, LabError, ModelError, NotYoursError, Stopped
 from .meter import Meter
 from .prompt import template_from
+from .runs import asker
 from .settings import DEFAULT_MODEL, GenerationSettings, RunConfig
 from .store import Run
 from .verdict import judge
 from .views import Config, check_texts
+from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from .model import LoadedModel
@@ -37,13 +42,16 @@ NOT_BEGUN = "The evaluation was stopped before its first answer; nothing was sco
 MEMORY_TO_PRELOAD = 3 * 2**30
 """Free bytes below which the default model (half a gigabyte, more while it loads) waits until it is asked for."""
 
+EVALUATION = "evaluation"
+"""A turn that evaluates is about ``(EVALUATION, run_id)``."""
+
 
 class Lab(Costs):
     """One lab on one data folder."""
 
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
         super().__init__(data_dir, writing=writing, local_paths=local_paths)
-        self._stop_evaluation = threading.Event()
+        self._stops: dict[str, threading.Event] = {}
         self.evaluating: dict[str, Any] | None = None
         """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
 
@@ -71,15 +79,23 @@ class Lab(Costs):
         with suppress(BusyError):
             self.engine.short(job)
 
-    def has_adapter(self, run_id: str) -> bool:
+    def has_adapter(self, run_id: str, viewer: Viewer = HOST) -> bool:
         """Whether the run can answer: it has a saved adapter, or one that is training."""
-        run = self.store.get(run_id)
+        run = self.visible_run(run_id, viewer)
         training = run.live and run.phase in ("training", "evaluating", "saving")
         return training or (self.store.folder(run_id) / "adapter").is_dir()
 
-    def ready_adapter(self, run_id: str) -> Run:
+    def held_out_row_of(self, run_id: str, index: int, viewer: Viewer = HOST) -> Example:
+        """A held-out row of the run's data, from 0; whoever sees the run sees its rows."""
+        return self.held_out_row(self.run_config(run_id, viewer), index)
+
+    def held_out_count_of(self, run_id: str, viewer: Viewer = HOST) -> int:
+        """How many rows of the run's data were held out."""
+        return self.held_out_count(self.run_config(run_id, viewer))
+
+    def ready_adapter(self, run_id: str, viewer: Viewer = HOST) -> Run:
         """The run, if it has an adapter to speak with. Raises ModelError where it has none (yet)."""
-        run = self.store.get(run_id)
+        run = self.visible_run(run_id, viewer)
         if not self.has_adapter(run_id):
             raise ModelError(f"Run {run.name} ({run.status}) has no adapter yet: train it first, or choose another.")
         return run
@@ -104,6 +120,7 @@ class Lab(Costs):
         input: str = "",
         generation: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
+        viewer: Viewer = HOST,
     ) -> Iterator[dict[str, Any]]:
         """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``Comparison``.
 
@@ -113,7 +130,7 @@ class Lab(Costs):
         check_texts(instruction=instruction, input=input)
         if not instruction.strip():
             raise DataError("Type an instruction first.")
-        run = self.ready_adapter(run_id)
+        run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict(run.config)
         settings = self.generation(config, generation)
         asked = Comparison(stop)
@@ -132,15 +149,16 @@ class Lab(Costs):
         rows: Sequence[Mapping[str, str]],
         config: Config | None = None,
         generation: Mapping[str, Any] | None = None,
+        viewer: Viewer = HOST,
     ) -> list[str]:
         """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``.
 
         ``config`` says what base is; a run has its own. ``generation`` is laid over either's.
         """
         if run_id == BASE_RUN:
-            settings = self.config(config or {})
+            settings = self.config(config or {}, viewer)
         else:
-            settings = RunConfig.from_dict(self.ready_adapter(run_id).config)
+            settings = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
         settings = dataclasses.replace(settings, generation=self.generation(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
 
@@ -164,13 +182,14 @@ class Lab(Costs):
         limit: int | None = None,
         generation: Mapping[str, Any] | None = None,
         on_progress: Callable[[dict[str, Any]], None] = lambda news: None,
+        viewer: Viewer = HOST,
     ) -> Future[dict[str, Any]]:
         """Answer the run's held-out rows with base and tuned, and score both, on the engine's thread.
 
-        It goes on whoever watches; ``evaluating`` tells where it is. Raises BusyError while a run or
-        another evaluation is at work.
+        It begins when its turn comes and goes on whoever watches; ``evaluation_progress`` tells where it
+        is. Raises BusyError where it is in the line already, or too many are.
         """
-        run = self.ready_adapter(run_id)
+        run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
         settings = self.generation(config, generation)
         stop = threading.Event()
@@ -190,9 +209,26 @@ class Lab(Costs):
                 tell(error=f"Stopped after {done} of {total} answers; nothing was scored." if total else NOT_BEGUN)
                 raise
 
-        future = self.engine.long(f"the evaluation of {run.name}", job)
-        self._stop_evaluation = stop
-        return future
+        about = (EVALUATION, run_id)
+        if any(turn.about == about for turn in self.engine.line):
+            raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
+        self._stops[run_id] = stop
+        return self.engine.long(f"the evaluation of {run.name}", job, about, asker(viewer))
+
+    def evaluation_progress(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any] | None:
+        """Where the run's evaluation is: its ``place`` in the line, or what ``evaluating`` tells; None before any."""
+        waiting = self.place(EVALUATION, self.visible_run(run_id, viewer).id)
+        if waiting["place"]:
+            return {"run_id": run_id, **waiting}
+        return self.evaluating if (self.evaluating or {}).get("run_id") == run_id else None
+
+    def _seconds_to_go(self, turn: Turn) -> float | None:
+        news = self.evaluating or {}
+        if turn.about != (EVALUATION, news.get("run_id")):
+            return super()._seconds_to_go(turn)
+        if not turn.begun or not news.get("done"):
+            return None
+        return (time.monotonic() - turn.begun) / news["done"] * (news["total"] - news["done"])
 
     def _evaluate(
         self,
@@ -240,28 +276,47 @@ class Lab(Costs):
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
 
-    def stop_evaluation(self) -> None:
-        """Ask the evaluation at work, if any, to stop within one token."""
-        self._stop_evaluation.set()
+    def stop_evaluation(self, run_id: str | None = None, viewer: Viewer = HOST) -> None:
+        """Ask the run's evaluation to stop within one token, or take it out of the line; without a run, all.
+
+        Does nothing where there is none. Raises NotYoursError where somebody else asked for it.
+        """
+        for turn in self.engine.line:
+            kind, about = turn.about
+            if kind != EVALUATION or run_id not in (None, about) or not self.sees_run(about, viewer):
+                continue
+            if self.strangers and not viewer.host and turn.by != asker(viewer):
+                raise NotYoursError("Somebody else asked for that evaluation: only they and the host can stop it.")
+            if self.engine.withdraw(turn.about):
+                self.evaluating = {"run_id": about, "error": "Withdrawn before its turn came."}
+            else:
+                self._stops[about].set()
 
     def evaluate(
-        self, run_id: str, limit: int | None = None, generation: Mapping[str, Any] | None = None
+        self,
+        run_id: str,
+        limit: int | None = None,
+        generation: Mapping[str, Any] | None = None,
+        viewer: Viewer = HOST,
     ) -> Iterator[dict[str, Any]]:
         """``start_evaluation`` as a stream: its progress, then the evaluation's JSON. Closing it stops it."""
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        future = self.start_evaluation(run_id, limit, generation, said.put)
+        future = self.start_evaluation(run_id, limit, generation, said.put, viewer)
         future.add_done_callback(lambda _: said.put(None))
+        waiting = self.place(EVALUATION, run_id)
         try:
+            if waiting["place"]:
+                yield waiting
             while (news := said.get()) is not None:
                 yield news
         finally:
             if not future.done():
-                self.stop_evaluation()
+                self.stop_evaluation(run_id)
         yield self._result(future)
 
-    def predictions_file(self, run_id: str, seq: int | None = None) -> Path | None:
+    def predictions_file(self, run_id: str, seq: int | None = None, viewer: Viewer = HOST) -> Path | None:
         """Where the rows of an evaluation of the run lie, by its ``seq`` (None: the last one)."""
-        folder = self.store.folder(run_id)
+        folder = self.store.folder(self.visible_run(run_id, viewer).id)
         for found in self.store.evaluations(run_id):
             if seq in (None, found["seq"]):
                 # By its name: the data folder may have moved since.
@@ -269,9 +324,9 @@ class Lab(Costs):
                 return file if file.is_file() else None
         return None
 
-    def predictions(self, run_id: str, seq: int | None = None) -> list[dict[str, Any]]:
+    def predictions(self, run_id: str, seq: int | None = None, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """The rows of an evaluation of the run, by its ``seq`` (None: the last one); empty where there is none."""
-        file = self.predictions_file(run_id, seq)
+        file = self.predictions_file(run_id, seq, viewer)
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] if file else []
         if rows and "tuned_chrf" not in rows[0]:
             # A former lab scored no single rows.
@@ -281,12 +336,14 @@ class Lab(Costs):
                 row[f"{who}_chrf"] = sentence_chrf(row[who], row["reference"])
         return rows
 
-    def verdict(self, run_id: str, found: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    def verdict(
+        self, run_id: str, found: Mapping[str, Any] | None = None, viewer: Viewer = HOST
+    ) -> dict[str, Any] | None:
         """What the run's numbers say about its result: ``kind, sentence, advice, evidence``; see ``verdict``.
 
         ``found``: one of its evaluations; without one its losses alone are judged. None where they say nothing.
         """
-        run = self.store.get(run_id)
+        run = self.visible_run(run_id, viewer)
         # Of the adapter that was kept, which need not be the last step's.
         last = run.facts.get("kept_step", run.step)
         metrics = [metric for metric in self.store.metrics(run_id) if metric["step"] <= last]
@@ -296,7 +353,7 @@ class Lab(Costs):
     def _result(self, future: Future) -> Any:
         try:
             return future.result()
-        except Stopped:
+        except (Stopped, CancelledError):
             raise LabError("Stopped.") from None
 
 

@@ -1,47 +1,57 @@
-"""Runs: start, follow, stop, resume, rename, export, delete. One trains at a time."""
+"""Runs: start, stop, resume, rename, share, delete. One trains at a time; the others wait for their turn."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoints import best_evaluation, checkpoints, step_of
 from .disk import DiskUse
-from .engine import Engine
-from .errors import BusyError, DataError
+from .engine import MOST_WAITING, Engine, Turn
+from .errors import BusyError, DataError, NotYoursError, SettingsError
+from .history import History
 from .recorded import recorded_on
 from .store import DataLock, Run, RunStore, default_data_dir
-from .views import Config, Views
+from .views import Config
+from .visitors import HOST, Viewer, Visitors
 
 if TYPE_CHECKING:
     from .runner import Runner
+
+TRAINING = "run"
+"""A turn that trains is about ``(TRAINING, run_id)``."""
 
 
 BIN_SECONDS = 3600.0
 """How long a deleted run can be brought back."""
 
 
-class Runs(Views):
+class Runs(History):
     """The part of the lab that trains, over one data folder.
 
     ``writing`` takes the folder's lock and marks what a former process left as interrupted; without
-    it the lab only reads.
+    it the lab only reads. ``viewer`` is who asks, everywhere.
     """
 
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
         super().__init__(data_dir or default_data_dir(), local_paths)
         self._lock = DataLock(self.data_dir) if writing else None
         self.store = RunStore(self.data_dir)
-        self.engine = Engine()
+        self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
+        self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
+        # With a machine of one's own there are no strangers to keep from one's runs.
+        self.strangers = "SPACE_ID" in os.environ or self.visitors.admin_token is not None
+        self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self._bench: Any = None
         self._runner: Runner | None = None
-        self._training: Future[None] | None = None
+        self._turns: dict[str, Turn] = {}
         self._stop_requested: set[str] = set()
         self._discard: set[str] = set()
-        self._closed = False
+        self._closing = threading.Event()
         self.disk = DiskUse(self.data_dir / "runs")
         self._emptying: threading.Timer | None = None
         if writing:
@@ -49,11 +59,16 @@ class Runs(Views):
             self.store.empty_bin(before=time.time())
 
     def close(self, timeout: float = 60.0) -> None:
-        """Stop what is running, keep its adapter, and let go of the data folder."""
-        if self._closed:
+        """Stop what is running, keep its adapter, and let go of the data folder. What waits can be resumed."""
+        if self._closing.is_set():
             return
-        self._closed = True
+        self._closing.set()
         self.stop_loading()
+        left = self.engine.close()
+        for turn in left:
+            kind, run_id = turn.about
+            if kind == TRAINING:
+                self._end_unbegun(run_id, "interrupted", "The lab was closed before the run began; it can be resumed.")
         if self._lock:
             # A run that has not begun yet finds its stop when it does.
             self._stop_requested |= {run.id for run in self.store.all() if run.live}
@@ -62,42 +77,37 @@ class Runs(Views):
             self._emptying.join()
         if self._runner:
             self._runner.stop.set()
-        self.engine.close()
         self.engine.join(timeout)
         self.store.close()
         if self._lock:
             self._lock.release()
 
-    def start_run(self, config: Config, name: str = "") -> str:
-        """Accept a run and start it. Raises BusyError while another long job is at work."""
-        config = self.config(config)
+    # Starting and waiting
+
+    def start_run(self, config: Config, name: str = "", viewer: Viewer = HOST) -> str:
+        """Accept a run, which begins when its turn comes. Raises BusyError where too many wait.
+
+        A run made of an upload is its uploader's alone until they share it.
+        """
+        config = self.config(config, viewer)
         _check_name(name)
-        self._refuse_if_busy()
-        run = self.store.create(name.strip(), config.to_dict())
-        self._launch(run, resume=False)
+        self.engine.refuse_when_full(asker(viewer))
+        owner = self.upload_owner(config.data.source)
+        run = self.store.create(name.strip(), config.to_dict(), owner, viewer.id)
+        self._launch(run, resume=False, viewer=viewer)
         return run.id
 
-    def rename_run(self, run_id: str, name: str) -> None:
-        """Give a run another name; an empty one leaves it as it is."""
-        _check_name(name)
-        run = self.store.get(run_id)
-        self.store.update(run.id, name=name.strip() or run.name)
-
-    def resume_run(self, run_id: str) -> str:
+    def resume_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
-        run = self.store.get(run_id)
+        run = self.changeable_run(run_id, viewer, "resume")
         if run.live or run.status == "finished":
             raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
         # Before it counts as live: another version of the lab may have left it.
         self.config(run.config)
-        self._launch(run, resume=True)
+        self._launch(run, resume=True, viewer=viewer)
         return run.id
 
-    def _refuse_if_busy(self) -> None:
-        if self.engine.busy_with:
-            raise BusyError(f"The lab is busy with {self.engine.busy_with}: wait until it is done, or stop it.")
-
-    def _launch(self, run: Run, resume: bool) -> None:
+    def _launch(self, run: Run, resume: bool, viewer: Viewer) -> None:
         def job() -> None:
             self.wait_for_imports()
             from .runner import Runner
@@ -115,15 +125,18 @@ class Runs(Views):
                 self._discard.discard(run.id)
                 self.store.delete(run.id)
 
-        self.store.update(run.id, status="queued")
+        self.store.update(run.id, status="queued", message="", ended=None)
         try:
-            self._training = self.engine.long(f"run {run.name}", job)
+            turn = self.engine.long(f"run {run.name}", job, (TRAINING, run.id), asker(viewer))
         except BusyError:
             # Somebody was faster; a run that never began leaves no trace, another stays as it was.
-            self.store.update(run.id, status=run.status if resume else "failed")
-            if not resume:
+            if resume:
+                self.store.update(run.id, status=run.status, message=run.message, ended=run.ended)
+            else:
+                self.store.update(run.id, status="failed")
                 self.store.delete(run.id)
             raise
+        self._turns[run.id] = turn
 
     @property
     def bench(self) -> Any:
@@ -136,13 +149,90 @@ class Runs(Views):
 
     def wait(self, run_id: str, timeout: float | None = None) -> Run:
         """Block until the run has ended (or ``timeout`` seconds are over)."""
-        if self._training:
-            self._training.exception(timeout)
+        turn = self._turns.get(run_id)
+        if turn:
+            # One that was withdrawn has ended too.
+            with contextlib.suppress(CancelledError):
+                turn.exception(timeout)
         return self.store.get(run_id)
 
-    def stop_run(self, run_id: str, keep: bool = True) -> str:
-        """Ask a run to stop within one step; its adapter is kept, or the run discarded. Returns its status."""
-        self.store.get(run_id)
+    # The line
+
+    def busy_with(self, viewer: Viewer = HOST) -> str | None:
+        """What the lab is busy with, in words for ``viewer``; None where it is idle."""
+        line = self.engine.line
+        if not line:
+            return None
+        return line[0].label if self.sees_run(line[0].about[1], viewer) else "a visitor's private run"
+
+    def place(self, kind: str, run_id: str) -> dict[str, Any]:
+        """``place``: 1 for the next one (None: at work, about to be, or not in the line); ``starts_in_seconds``: about
+        when, if the one at work says how long it takes; those between are taken to take as long as that one."""
+        line = self.engine.line
+        place = next((number for number, turn in enumerate(line) if turn.about == (kind, run_id)), 0) or None
+        left = self._seconds_to_go(line[0]) if place else None
+        if place is None or left is None:
+            return {"place": place, "starts_in_seconds": None}
+        whole = left + time.monotonic() - (line[0].begun or time.monotonic())
+        return {"place": place, "starts_in_seconds": left + (place - 1) * whole}
+
+    def _seconds_to_go(self, turn: Turn) -> float | None:
+        """How long the job at work still takes; None where it cannot be told yet."""
+        kind, run_id = turn.about
+        if kind != TRAINING or not self.store.has(run_id):
+            return None
+        return self._seconds_left(self.store.get(run_id))
+
+    def run_status(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
+        """Where a run stands; ``place`` in the line while it waits, ``part`` of its phase done while it works."""
+        told, runner = super().run_status(run_id, viewer), self._runner
+        part = runner.parts if runner and runner.run.id == run_id else None
+        part_told = {"done": part[0], "total": part[1]} if part else None
+        return {**told, "part": part_told, **self.place(TRAINING, run_id)}
+
+    # What its owner may do
+
+    def may_change(self, run: Run, viewer: Viewer) -> bool:
+        """Whether ``viewer`` may stop, rename or delete the run: who started it, the host, or anybody on a machine
+        of one's own. What a script started without saying who it is, is anybody's; what was recorded is the host's."""
+        if viewer.host or not self.strangers:
+            return True
+        return run.started_by in (None, viewer.id) and recorded_on(run.facts) is None
+
+    def changeable_run(self, run_id: str, viewer: Viewer, doing: str) -> Run:
+        """The run, if ``viewer`` sees it and may do that. Raises NotFoundError or NotYoursError."""
+        run = self.visible_run(run_id, viewer)
+        if not self.may_change(run, viewer):
+            raise NotYoursError(f"Run {run.name} was started by somebody else: only they and the host can {doing} it.")
+        return run
+
+    def rename_run(self, run_id: str, name: str, viewer: Viewer = HOST) -> None:
+        """Give a run another name; an empty one leaves it as it is."""
+        _check_name(name)
+        run = self.changeable_run(run_id, viewer, "rename")
+        self.store.update(run.id, name=name.strip() or run.name)
+
+    def share_run(self, run_id: str, shared: bool, viewer: Viewer = HOST) -> None:
+        """Show a run made of an upload to everyone, rows and answers included; or to its uploader alone again."""
+        run = self.visible_run(run_id, viewer)
+        owner = self.upload_owner(run.config["data"]["source"])
+        if owner is None:
+            raise DataError(f"Run {run.name} is made of public data: everyone sees it.")
+        if not viewer.host and viewer.id != owner:
+            raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
+        self.store.update(run.id, owner=None if shared else owner)
+
+    def stop_run(self, run_id: str, keep: bool = True, viewer: Viewer = HOST) -> str:
+        """Ask a run to stop within one step; its adapter is kept, or the run discarded. Returns its status.
+
+        One that waits for its turn is taken out of the line at once.
+        """
+        run = self.changeable_run(run_id, viewer, "stop")
+        if self.engine.withdraw((TRAINING, run.id)):
+            self._end_unbegun(run.id, "stopped", "Withdrawn before its turn came.")
+            if not keep:
+                self.store.delete(run.id)
+            return "stopped"
         self._stop_requested.add(run_id)
         if not keep:
             self._discard.add(run_id)
@@ -155,140 +245,74 @@ class Runs(Views):
             self._runner.stop.set()
         return "stopping"
 
-    def list_runs(self) -> list[dict[str, Any]]:
-        """All runs, newest first, without their metrics."""
-        return [self._told(run) for run in self.store.all()]
+    def _end_unbegun(self, run_id: str, status: str, message: str) -> None:
+        self.store.update(run_id, status=status, phase=None, ended=time.time(), message=message)
+        self.store.add_event(run_id, message)
 
-    def show_run(self, run_id: str) -> dict[str, Any]:
-        """A run with its configuration, metrics, events and evaluations."""
-        run = self.store.get(run_id)
-        return {
-            **self._told(run),
-            "config": run.config,
-            "facts": run.facts,
-            "checkpoints": self._checkpoints(run),
-            "metrics": self.store.metrics(run_id),
-            "samples": self.store.samples(run_id),
-            "events": self.store.events(run_id),
-            "evaluations": self.store.evaluations(run_id),
-        }
-
-    def _told(self, run: Run) -> dict[str, Any]:
-        return {
-            "id": run.id,
-            "name": run.name,
-            "status": run.status,
-            "phase": run.phase,
-            "message": run.message,
-            "step": run.step,
-            "total_steps": run.total_steps,
-            "created": run.created,
-            "ended": run.ended,
-            "model": run.config["model"],
-            "source": run.config["data"]["source"],
-            "error_kind": run.error_kind,
-            "recorded": recorded_on(run.facts),
-        }
-
-    def run_status(self, run_id: str) -> dict[str, Any]:
-        """Where a run stands: status, phase, step, the last metric of each kind, seconds left, checkpoints."""
-        run, runner = self.store.get(run_id), self._runner
-        part = runner.parts if runner and runner.run.id == run_id else None
-        return {
-            "status": run.status,
-            "phase": run.phase,
-            "step": run.step,
-            "total_steps": run.total_steps,
-            "metrics": self.store.last_metrics(run_id),
-            "eta_seconds": _seconds_left(run, self.store.metrics(run_id, kind="train", last=10)),
-            "part": {"done": part[0], "total": part[1]} if part else None,
-            "checkpoints": self._checkpoints(run),
-            "message": run.message,
-            "recorded": recorded_on(run.facts),
-        }
-
-    def _checkpoints(self, run: Run) -> dict[str, Any]:
-        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and whose adapter was kept (a step).
-
-        ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
-        """
-        losses = {metric["step"]: metric["eval_loss"] for metric in self.store.metrics(run.id, kind="eval")}
-        steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
-        best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
-        return {
-            "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
-            "best": {"step": best[0], "eval_loss": best[1]} if best else None,
-            "kept": run.facts.get("kept_step"),
-        }
-
-    def run_metrics(self, run_id: str, after: int = 0) -> list[dict[str, Any]]:
-        """Metrics with a ``seq`` greater than ``after``."""
-        self.store.get(run_id)
-        if not isinstance(after, int):
-            raise DataError("after must be a whole number: the last seq that was seen.")
-        return self.store.metrics(run_id, after)
-
-    def run_result(self, run_id: str) -> dict[str, Any]:
-        """A run's outcome in numbers, computed from its stored metrics (so it covers resumed parts too)."""
-        run = self.store.get(run_id)
-        metrics = self.store.metrics(run_id)
-        steps = [metric for metric in metrics if metric["kind"] == "train"]
-        evals = [metric["eval_loss"] for metric in metrics if metric["kind"] == "eval"]
-        tokens, seconds = sum(m["tokens"] for m in steps), sum(m["seconds"] for m in steps)
-        folder = self.store.folder(run_id) / "adapter"
-        return {
-            "run_id": run_id,
-            "status": run.status,
-            "steps": run.step,
-            "tokens": tokens,
-            "train_loss": sum(m["loss"] for m in steps) / len(steps) if steps else None,
-            "eval_loss": evals[-1] if evals else None,
-            "tokens_per_second": tokens / seconds if seconds else None,
-            "trainable_parameters": run.facts.get("trainable_parameters"),
-            "adapter": str(folder) if folder.is_dir() else None,
-            "model_path": run.facts.get("model_path"),
-        }
-
-    def delete_run(self, run_id: str) -> None:
+    def delete_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Remove a run, its history and its files. Raises BusyError while it is at work."""
-        self.store.delete(run_id)
+        self.store.delete(self.changeable_run(run_id, viewer, "delete").id)
+        self._turns.pop(run_id, None)
         if self._bench is not None:
             self.engine.short(lambda: self.bench.forget(run_id))
 
-    def bin_run(self, run_id: str) -> None:
+    def bin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Delete a run so that it can be undone for an hour, or until the lab starts again."""
-        self.store.bin(run_id)
+        self.store.bin(self.changeable_run(run_id, viewer, "delete").id)
         if self._emptying is None:
             self._empty_bin_later()
 
-    def unbin_run(self, run_id: str) -> None:
+    def unbin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Undo ``bin_run``. Raises NotFoundError where it is too late."""
-        self.store.unbin(run_id)
+        run = self.store.in_bin(run_id)
+        if not viewer.sees(run.owner) or not self.may_change(run, viewer):
+            raise NotYoursError("That run was somebody else's: only they and the host can bring it back.")
+        self.store.unbin(run.id)
 
     def _empty_bin_later(self) -> None:
         def empty() -> None:
             self.store.empty_bin(before=time.time() - BIN_SECONDS)
             self._empty_bin_later()
 
-        if not self._closed:
+        if not self._closing.is_set():
             self._emptying = threading.Timer(BIN_SECONDS / 12, empty)
             self._emptying.daemon = True
             self._emptying.start()
 
-    def export_run(self, run_id: str, to: Path) -> Path:
-        """Write the run's adapter, card, configuration and loss plot as a zip."""
-        from .export import export_zip
+    # What visitors leave behind
 
-        return export_zip(self.store, run_id, to)
+    def remove_old_uploads(self) -> None:
+        """Remove uploads, and private runs made of them, once they are older than the host keeps them."""
+        oldest = time.time() - 3600 * self.keep_uploads_hours
+        runs = self.store.all()
+        for run in runs:
+            if run.owner is not None and not run.live and (run.ended or run.created) < oldest:
+                self.delete_run(run.id)
+        in_use = {os.path.realpath(run.config["data"]["source"]) for run in runs if run.live}
+        for file in self.uploads.rglob("*"):
+            if file.is_file() and file.stat().st_mtime < oldest and os.path.realpath(file) not in in_use:
+                file.unlink()
+
+    def tidy_hourly(self) -> None:
+        """Keep the data folder tidy until the lab closes; for a thread of its own."""
+        while True:
+            self.remove_old_uploads()
+            if self._closing.wait(3600):
+                return
+
+
+def asker(viewer: Viewer) -> str | None:
+    """Whose turns are counted together: scripts that do not say who they are share theirs; the host's are not."""
+    return None if viewer.host else viewer.id or "anonymous"
+
+
+def _whole_number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
+    return int(text)
 
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or len(name) > 200:
         raise DataError("A run's name is a text of at most 200 characters.")
-
-
-def _seconds_left(run: Run, steps: list[dict[str, Any]]) -> float | None:
-    """Steps left times the mean time of the last ones; None before the first step and after the end."""
-    if not run.live or not steps:
-        return None
-    return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)

@@ -32,6 +32,9 @@ _MIGRATIONS = (
         text TEXT NOT NULL, ended INTEGER NOT NULL, UNIQUE (run_id, step)
     );
     """,
+    """
+    ALTER TABLE runs ADD COLUMN started_by TEXT;
+    """,
 )
 
 TABLES = ("metrics", "events", "evaluations", "samples")

@@ -35,7 +35,8 @@ LIVE = ("queued", "running", "stopping")
 class Run:
     """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with.
 
-    ``owner`` is who alone sees it (None: everyone); ``binned`` when it was put into the bin, if it was.
+    ``owner`` is who alone sees it (None: everyone); ``started_by`` who may stop it beside the host (None:
+    anyone); ``binned`` when it was put into the bin, if it was.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Run:
     facts: dict[str, Any]
     owner: str | None = None
     binned: float | None = None
+    started_by: str | None = None
 
     @property
     def live(self) -> bool:
@@ -92,13 +94,14 @@ class RunStore:
 
     # Runs
 
-    def create(self, name: str, config: dict[str, Any]) -> Run:
+    def create(self, name: str, config: dict[str, Any], owner: str | None = None, started_by: str | None = None) -> Run:
         """A new run, queued, with a folder of its own."""
         run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
         with self._write() as db:
             db.execute(
-                "INSERT INTO runs (id, name, status, created, config) VALUES (?, ?, 'queued', ?, ?)",
-                (run_id, name or run_id, time.time(), json.dumps(config)),
+                "INSERT INTO runs (id, name, status, created, config, owner, started_by) "
+                "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
+                (run_id, name or run_id, time.time(), json.dumps(config), owner, started_by),
             )
         (self.data_dir / "runs" / run_id).mkdir()
         return self.get(run_id)
@@ -119,7 +122,7 @@ class RunStore:
         """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (str(run_id),))
         if not rows:
-            raise NotFoundError(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
+            raise NotFoundError.of(run_id)
         return _run(rows[0])
 
     def has(self, run_id: str | None) -> bool:
@@ -166,6 +169,13 @@ class RunStore:
             query = "UPDATE runs SET binned = NULL WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (str(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
+
+    def in_bin(self, run_id: str) -> Run:
+        """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (str(run_id),))
+        if not rows:
+            raise NotFoundError("The bin has been emptied: this run is gone.")
+        return _run(rows[0])
 
     def empty_bin(self, before: float) -> None:
         """Delete for good what was put into the bin at ``before`` (seconds since the epoch) or earlier."""

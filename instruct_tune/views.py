@@ -24,6 +24,7 @@ from .limits import check_upload
 from .loading import Loading
 from .prompt import template_from
 from .settings import DataSettings, RunConfig
+from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,20 +76,37 @@ class Views:
         with self._importing:
             pass
 
-    def config(self, given: Config) -> RunConfig:
-        """Validate a configuration (over ``quick``). Raises SettingsError naming every problem."""
+    def config(self, given: Config, viewer: Viewer = HOST) -> RunConfig:
+        """Validate a configuration (over ``quick``). Raises SettingsError naming every problem, and
+        DataError or ModelError for files that are not for ``viewer``."""
         config = given if isinstance(given, RunConfig) else RunConfig.from_dict(given)
         template_from(config.template)
-        if not self.local_paths:
-            source = config.data.source
-            named = source in ("bundled", "codealpaca-20k") or source.startswith("hub:")
-            if not named and os.path.dirname(os.path.realpath(source)) != os.path.realpath(self.uploads):
-                raise DataError(
-                    "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
-                )
-            if os.path.exists(config.model):
-                raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
+        source = config.data.source
+        if source not in ("bundled", "codealpaca-20k") and not source.startswith("hub:"):
+            self._refuse_others_file(source, viewer)
+        if not self.local_paths and os.path.exists(config.model):
+            raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
+        if not viewer.host and os.path.exists(config.model) and self._inside(config.model, self.data_dir):
+            raise ModelError(
+                "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
+            )
         return config
+
+    def _refuse_others_file(self, source: str, viewer: Viewer) -> None:
+        """The data folder holds other people's runs and uploads: from it a visitor may name their own uploads."""
+        known = viewer.host or viewer.id is not None
+        mine = known and self._inside(source, self.uploads if viewer.host else self._uploads_of(viewer))
+        if not mine and not self.local_paths:
+            raise DataError(
+                "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
+            )
+        if not mine and not viewer.host and self._inside(source, self.data_dir):
+            raise DataError("That file of the lab is not yours to use: upload your own.")
+
+    @staticmethod
+    def _inside(path: str, folder: Path) -> bool:
+        """Whether a path leads into a folder, once links and ``..`` are followed."""
+        return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
 
     def splits(self, settings: DataSettings) -> Splits:
         """The dataset, filtered and split; remembered while its file does not change."""
@@ -110,9 +128,9 @@ class Views:
                     self._datasets.pop(next(iter(self._datasets)))
         return known
 
-    def data(self, config: Config, rows: int = 0, model: str | None = None) -> dict[str, Any]:
+    def data(self, config: Config, rows: int = 0, model: str | None = None, viewer: Viewer = HOST) -> dict[str, Any]:
         """Counts, ledger and fingerprint; with ``rows`` the first rows, with ``model`` token lengths."""
-        config = self.config(config)
+        config = self.config(config, viewer)
         splits = self.splits(config.data)
         told: dict[str, Any] = {
             "source": splits.source,
@@ -132,11 +150,11 @@ class Views:
             told["token_lengths"] = self._token_lengths(dataclasses.replace(config, model=model), splits)
         return told
 
-    def report(self, config: Config) -> dict[str, Any]:
+    def report(self, config: Config, viewer: Viewer = HOST) -> dict[str, Any]:
         """Lengths, gaps, duplicates and leakage of the whole split (``data.limit`` aside), as JSON types."""
         from .report import make_report
 
-        config = self.config(config)
+        config = self.config(config, viewer)
         splits = self.splits(dataclasses.replace(config.data, limit=None))
         tokenizer, template = self.tokenizer(config.model), template_from(config.template)
         with self._encoding:
@@ -163,35 +181,44 @@ class Views:
             "over_max_length": sum(length > config.train.max_length for length in lengths),
         }
 
-    def preview(self, config: Config, rows: int = 10, offset: int = 0, part: str = "train") -> dict[str, Any]:
+    def preview(
+        self, config: Config, rows: int = 10, offset: int = 0, part: str = "train", viewer: Viewer = HOST
+    ) -> dict[str, Any]:
         """``data`` plus ``rows``: a page of the training (or ``test``) rows."""
-        config = self.config(config)
+        config = self.config(config, viewer)
         if not (isinstance(rows, int) and isinstance(offset, int) and 0 <= rows <= 200 and offset >= 0):
             raise DataError("rows must be a whole number from 0 to 200, and offset one from 0 on.")
         splits = self.splits(config.data)
         page = examples(splits.test if part == "test" else splits.train, offset, rows)
-        return {**self.data(config), "rows": [dataclasses.asdict(e) for e in page]}
+        return {**self.data(config, viewer=viewer), "rows": [dataclasses.asdict(e) for e in page]}
 
     def browse(
-        self, config: Config, part: str = "train", search: str = "", order: str = "split", page: int = 1, size: int = 25
+        self,
+        config: Config,
+        part: str = "train",
+        search: str = "",
+        order: str = "split",
+        page: int = 1,
+        size: int = 25,
+        viewer: Viewer = HOST,
     ) -> RowsPage:
         """A page of the training (or ``test``) rows that hold ``search``, in one of ``browse.ORDERS``."""
         check_texts(search=search)
         if not (isinstance(page, int) and isinstance(size, int) and 1 <= size <= 200):
             raise DataError("page must be a whole number, and size one from 1 to 200.")
-        loaded = self._loaded(self.config(config).data)
+        loaded = self._loaded(self.config(config, viewer).data)
         return (loaded.test if part == "test" else loaded.train).page(search, order, page, size)
 
-    def start_loading(self, config: Config, loading: Loading) -> Future[RunConfig]:
+    def start_loading(self, config: Config, loading: Loading, viewer: Viewer = HOST) -> Future[RunConfig]:
         """Load a dataset on another thread, ``loading`` following it; a few at a time, the others wait.
 
         Gives ``proposed(config)`` once its rows are there, so that what follows finds them.
         """
-        config = self.config(config)
+        config = self.config(config, viewer)
 
         def load() -> RunConfig:
             loading.check()
-            found = self.proposed(config, loading)
+            found = self.proposed(config, loading, viewer)
             self._loaded(found.data, loading)
             return found
 
@@ -206,12 +233,12 @@ class Views:
             loading.stop()
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
-    def proposed(self, config: Config, loading: Loading | None = None) -> RunConfig:
+    def proposed(self, config: Config, loading: Loading | None = None, viewer: Viewer = HOST) -> RunConfig:
         """``config``, its columns replaced by a proposal where the source lacks those that it names.
 
         Raises ColumnsError where nothing can be proposed.
         """
-        config = self.config(config)
+        config = self.config(config, viewer)
         try:
             self._loaded(config.data, loading)
         except ColumnsError as error:
@@ -229,9 +256,9 @@ class Views:
         """How many rows were held out, whether evaluation takes them or not."""
         return len(self.splits(self.config(config).data).test)
 
-    def held_out_row(self, config: Config, index: int) -> Example:
+    def held_out_row(self, config: Config, index: int, viewer: Viewer = HOST) -> Example:
         """The held-out row at ``index``, from 0. Raises DataError beyond the last."""
-        rows = self.splits(self.config(config).data).test
+        rows = self.splits(self.config(config, viewer).data).test
         if not 0 <= index < len(rows):
             raise DataError(f"There is no held-out row {index + 1}: they go from 1 to {len(rows)}.")
         return examples(rows, index, 1)[0]
@@ -249,47 +276,65 @@ class Views:
                 self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             return self._tokenizers[model]
 
-    def mask(self, config: Config, instruction: str, input: str = "", output: str = "") -> dict[str, Any]:
+    def mask(
+        self, config: Config, instruction: str, input: str = "", output: str = "", viewer: Viewer = HOST
+    ) -> dict[str, Any]:
         """One row as the trainer gets it."""
         from .tokenization import mask_view
 
-        config = self.config(config)
+        config = self.config(config, viewer)
         check_texts(instruction=instruction, input=input, output=output)
         tokenizer = self.tokenizer(config.model)
         example = Example(instruction, input, output)
         with self._encoding:
             return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
 
-    def training_row(self, config: Config, index: int) -> Example:
+    def training_row(self, config: Config, index: int, viewer: Viewer = HOST) -> Example:
         """The training row at ``index``, from 0. Raises DataError beyond the last."""
-        train = self.splits(self.config(config).data).train
+        train = self.splits(self.config(config, viewer).data).train
         if not 0 <= index < len(train):
             raise DataError(f"There is no training row {index + 1}: they go from 1 to {len(train)}.")
         return examples(train, index, 1)[0]
 
-    def token_texts(self, config: Config, ids: Sequence[int]) -> tuple[list[str], int]:
+    def token_texts(self, config: Config, ids: Sequence[int], viewer: Viewer = HOST) -> tuple[list[str], int]:
         """Each token's own text, and the id of EOS."""
         from .tokenization import token_pieces
 
-        tokenizer = self.tokenizer(self.config(config).model)
+        tokenizer = self.tokenizer(self.config(config, viewer).model)
         return token_pieces(tokenizer, ids), tokenizer.eos_token_id
 
-    def keep_upload(self, file: Path) -> Path:
-        """Copy an uploaded file into the data folder, under a name nobody can guess; returns its new path."""
+    def keep_upload(self, file: Path, viewer: Viewer = HOST) -> Path:
+        """Copy an uploaded file into the data folder, under a name nobody can guess; returns its new path.
+
+        It is ``viewer``'s alone; the host's is everyone's.
+        """
         suffix = file.suffix.lower()
         if suffix not in UPLOAD_SUFFIXES:
             raise DataError(
                 f"A {suffix or 'nameless'} file cannot be read: upload one of {', '.join(UPLOAD_SUFFIXES)}."
             )
         check_upload(file.name, file.stat().st_size)
-        kept = self.uploads / (secrets.token_urlsafe(12) + suffix)
-        self.uploads.mkdir(exist_ok=True)
+        folder = self.uploads if viewer.host else self._uploads_of(viewer)
+        kept = folder / (secrets.token_urlsafe(12) + suffix)
+        folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, kept)
         return kept
 
     @property
     def uploads(self) -> Path:
         return self.data_dir / "uploads"
+
+    def _uploads_of(self, viewer: Viewer) -> Path:
+        if viewer.id is None:
+            raise DataError("The lab does not know whose file that is: reload the page, then upload it again.")
+        return self.uploads / viewer.id
+
+    def upload_owner(self, source: str) -> str | None:
+        """Whose upload a source is; None where it is no visitor's."""
+        if not self._inside(source, self.uploads):
+            return None
+        folder = os.path.dirname(os.path.realpath(source))
+        return None if folder == os.path.realpath(self.uploads) else os.path.basename(folder)
 
 
 def check_texts(**texts: Any) -> None:

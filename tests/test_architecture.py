@@ -1,6 +1,7 @@
 """What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
-    "errors", "settings", "catalog", "hub",
+    "errors", "visitors", "settings", "catalog", "hub",
     "linear", "attention", "dropout",
     "limits", "loading", "columns", "conversation",
     "table", "hub_dataset", "sources", "dataset", "browse", "near", "prompt", "tokenization", "report", "batching",
@@ -20,7 +21,7 @@ ORDER = (
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
     "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
-    "comparison", "meter", "views", "runs", "costs", "lab", "ui", "__main__", "app",
+    "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.
@@ -126,6 +127,30 @@ def test_each_of_these_libraries_is_imported_in_one_place(library):
 def test_only_the_page_knows_of_the_page():
     knowing = {place(file) for file in files() for _, name, _ in imports(file) if own(name) == "ui"}
     assert knowing <= {"ui", "app"}
+
+
+def test_no_handler_of_the_page_forgets_who_is_looking():
+    """What the lab shows depends on the viewer, and its default is the host, who sees everything."""
+    from instruct_tune.lab import Lab
+
+    asks = {
+        name: list(inspect.signature(method).parameters).index("viewer") - 1
+        for name, method in inspect.getmembers(Lab, inspect.isfunction)
+        if "viewer" in inspect.signature(method).parameters
+    }
+    assert {"list_runs", "run_status", "start_run", "compare", "predictions", "preview"} <= set(asks)
+    wrong = []
+    for file in sorted((PACKAGE / "ui").glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute) or "lab" not in ast.unparse(node.value).split("."):
+                continue
+            call = called.get(id(node))
+            told = call and (len(call.args) > asks.get(node.attr, 0) or any(k.arg == "viewer" for k in call.keywords))
+            if (node.attr in asks and not told) or node.attr in ("store", "engine", "evaluating"):
+                wrong.append(f"{file.name}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
 
 
 SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")

@@ -1,5 +1,6 @@
 """One thread for everything that touches torch: who is served when, and who is refused."""
 
+import contextlib
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -59,22 +60,89 @@ def test_results_and_arguments_come_back(engine):
     assert engine.long("a run", lambda: [2]).result(PATIENCE) == [2]
 
 
-def test_a_second_long_job_is_refused_by_the_name_of_the_first(engine):
-    held = Held()
-    first = engine.long("run tulip", held)
-    ran = []
+def test_long_jobs_take_their_turns(engine):
+    held, order = Held(), []
+    first = engine.long("run tulip", held, "tulip")
     # Before it has begun, and while it is at it.
-    for moment in (lambda: None, lambda: held.begun.wait(PATIENCE)):
-        moment()
+    for name in ("rose", "iris"):
+        engine.long(f"run {name}", lambda name=name: order.append((name, engine.busy_with)), name)
         assert engine.busy_with == "run tulip"
-        with pytest.raises(BusyError, match="busy with run tulip"):
-            engine.long("run rose", lambda: ran.append(1))
-        assert engine.busy_with == "run tulip"
+        assert held.begun.wait(PATIENCE)
+    assert [turn.about for turn in engine.line] == ["tulip", "rose", "iris"]
+    assert [turn.begun is not None for turn in engine.line] == [True, False, False]
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
-    assert engine.busy_with is None
+    engine.long("the last", lambda: None).result(PATIENCE)
+    assert order == [("rose", "run rose"), ("iris", "run iris")]
+    assert engine.line == ()
+
+
+def test_the_line_is_as_long_as_the_host_says_and_no_visitor_fills_it():
+    engine, held = Engine(most_waiting=5, most_each=2), Held()
+    engine.long("run tulip", held, by="ann")
+    assert held.begun.wait(PATIENCE)
+    jobs = [engine.long("run", lambda: "done", by=by) for by in ("ann", "ann", "bob")]
+    for ask in (lambda: engine.long("one more", lambda: None, by="ann"), lambda: engine.refuse_when_full("ann")):
+        with pytest.raises(BusyError, match="2 of yours are waiting"):
+            ask()
+    # The host may ask for as many as there is room for.
+    jobs += [engine.long("run", lambda: "done") for _ in range(2)]
+    for by in (None, "bob"):
+        with pytest.raises(BusyError, match="5 runs and evaluations are waiting already: try again"):
+            engine.long("one more", lambda: None, by=by)
+    held.let_go.set()
+    assert [job.result(PATIENCE) for job in jobs] == ["done"] * 5
+    engine.close()
+    engine.join(PATIENCE)
+
+
+def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
+    held, taken = Held(), []
+    engine.long("run tulip", held)
+    assert held.begun.wait(PATIENCE)
+
+    def ask():
+        with contextlib.suppress(BusyError):
+            taken.append(engine.long("another", lambda: None))
+
+    threads = [threading.Thread(target=ask) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(taken) == 16
+    held.let_go.set()
+    for turn in taken:
+        turn.result(PATIENCE)
+
+
+def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(engine):
+    held, ran, told = Held(), [], []
+    first = engine.long("run tulip", held, "tulip")
+    assert held.begun.wait(PATIENCE)
+    second = engine.long("run rose", lambda: ran.append(1), "rose")
+    second.add_done_callback(lambda turn: told.append((turn.cancelled(), engine.busy_with)))
+    assert engine.withdraw("tulip") is None
+    assert engine.withdraw("nobody") is None
+    assert engine.withdraw("rose") is second
+    assert told == [(True, "run tulip")]
+    assert engine.withdraw("rose") is None
+    held.let_go.set()
+    assert first.result(PATIENCE) == "done"
     engine.short(lambda: None).result(PATIENCE)
     assert ran == []
+
+
+def test_closing_returns_those_whose_turn_did_not_come():
+    engine, held = Engine(), Held()
+    first = engine.long("run tulip", held)
+    assert held.begun.wait(PATIENCE)
+    second = engine.long("run rose", lambda: None)
+    assert engine.close() == [second]
+    assert second.cancelled()
+    held.let_go.set()
+    engine.join(PATIENCE)
+    assert first.result(0) == "done"
 
 
 def test_a_long_job_waits_for_the_short_one_at_work(engine):
@@ -217,7 +285,9 @@ def test_a_job_taken_back_in_time_never_runs(engine):
 def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
     worker = engine.short(threading.get_ident).result(PATIENCE)
     held = Held()
-    long, waiting = engine.long("a run", held), engine.short(lambda: "answer")
+    long = engine.long("a run", held)
+    assert held.begun.wait(PATIENCE)
+    waiting = engine.short(lambda: "answer")
     engine.close()
     held.let_go.set()
     engine.join(PATIENCE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..errors import DataError
 from ..lab import Lab
 from ..store import LIVE
 from . import (
@@ -25,6 +26,7 @@ from . import (
 )
 from .announcer import Announcer
 from .charts import PLOTLY_JS
+from .edge import polled, session, viewer
 from .form import Form
 from .look import CSS, THEME
 from .memory import RESTORED, Memory, restored
@@ -97,14 +99,17 @@ def _follow(
 
     def strip_text(source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
         run = None
-        if run_id and lab.store.has(run_id):
-            run = {**lab.run_status(run_id), "name": lab.store.get(run_id).name}
-        now = view.strip(str(source), int(limit) if limit else None, str(model), run, lab.engine.busy_with)
+        who = viewer(lab)
+        if run_id and lab.sees_run(run_id, who):
+            run = {**lab.run_status(run_id, who), "name": lab.visible_run(run_id, who).name}
+        now = view.strip(
+            str(source), int(limit) if isinstance(limit, int | float) else None, str(model), run, lab.busy_with(who)
+        )
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 
     def run_choices(shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
         """The runs that can answer. The one that Train follows is chosen as soon as it can."""
-        ready = [run for run in lab.list_runs() if lab.has_adapter(run["id"])]
+        ready = [run for run in lab.list_runs(viewer(lab)) if lab.has_adapter(run["id"], viewer(lab))]
         now = [view.run_choices(ready), shown]
         if now == seen:
             return [gr.skip()] * 3
@@ -116,7 +121,7 @@ def _follow(
 
     def begin() -> str | None:
         """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
-        known = [run for run in lab.list_runs() if not run["recorded"]]
+        known = [run for run in lab.list_runs(viewer(lab)) if not run["recorded"]]
         live = [run["id"] for run in known if run["status"] in LIVE]
         return next(iter(live + [run["id"] for run in known]), None)
 
@@ -131,20 +136,31 @@ def _follow(
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )
 
-    def tick(*values: Any) -> list[Any]:
+    def tick(token: Any, *values: Any) -> list[Any]:
         """All feeds in one request a second: a viewer costs one poll, not five."""
+        _recognise(lab, token)
         told, given = [], iter(values)
-        for feed, inputs, _ in feeds:
-            told += feed(*itertools.islice(given, len(inputs)))
+        for feed, inputs, outputs in feeds:
+            told += polled(feed, list(itertools.islice(given, len(inputs))), len(outputs))
         return told
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
         """Somebody opens the page: their secret (made at their first visit), their form, the run to follow."""
-        known = token if isinstance(token, str) and token else secrets.token_urlsafe(24)
+        known = token if _recognise(lab, token) else secrets.token_urlsafe(24)
+        lab.visitors.arrive(session(), known)
         return {memory.token: known, train.shown_run: begin(), **restored(form, kept)}
 
     arrival = page.load(arrive, [memory.token, memory.form], [memory.token, train.shown_run, *form.controls], **quiet)
     arrival.then(None, None, None, js=RESTORED, api_visibility="private")
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
-    timer.tick(tick, every_input, every_output, **quiet)
+    timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
+
+
+def _recognise(lab: Lab, token: Any) -> bool:
+    """Note who is behind the page that asks; False where what its browser remembers is no secret."""
+    try:
+        lab.visitors.arrive(session(), token)
+    except DataError:
+        return False
+    return True

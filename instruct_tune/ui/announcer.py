@@ -12,6 +12,7 @@ import gradio as gr
 from ..lab import Lab
 from ..store import LIVE
 from . import run_words
+from .edge import viewer
 
 # The region itself stays and only its text changes: that is what screen readers listen for.
 _TELL = """
@@ -49,9 +50,9 @@ class Announcer:
 
     def show(self, run_id: str | None, seen: Any) -> list[Any]:
         """Words for the run that is followed, where they are others than before."""
-        if run_id is None or not self.lab.store.has(run_id):
+        if run_id is None or not self.lab.sees_run(run_id, viewer(self.lab)):
             return [gr.skip(), gr.skip()]
-        told = self.lab.run_status(run_id)
+        told = self.lab.run_status(run_id, viewer(self.lab))
         live = told["status"] in LIVE
         # Seen at work by this window; what ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])

@@ -1,6 +1,7 @@
 """The typed endpoints: for gradio_client, REST, and MCP where the extra is installed.
 
-gradio does not check what is posted here against the types; the lab does.
+gradio does not check what is posted here against the types; the lab does. Who asks is said in the
+header ``x-lab-visitor``: a secret of 16 to 200 characters. Without one, a script sees what is everyone's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
-from .edge import said
+from .edge import said, viewer
 
 
 def expose(lab: Lab) -> None:
@@ -21,48 +22,48 @@ def expose(lab: Lab) -> None:
     @said
     def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
         """Load, filter and split a dataset; its counts and a page of its training rows."""
-        return lab.preview(_object(config), rows, offset)
+        return lab.preview(_object(config), rows, offset, viewer=viewer(lab))
 
     @said
     def mask(config: dict, instruction: str, input: str, output: str) -> dict:
         """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
-        return lab.mask(_object(config), instruction, input, output)
+        return lab.mask(_object(config), instruction, input, output, viewer(lab))
 
     @said
     def start_run(config: dict, name: str = "") -> dict:
         """Start a training run; answers at once with its ``run_id``."""
-        return {"run_id": lab.start_run(_object(config), name)}
+        return {"run_id": lab.start_run(_object(config), name, viewer(lab))}
 
     @said
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
-        return lab.run_status(run_id)
+        return lab.run_status(run_id, viewer(lab))
 
     @said
     def run_metrics(run_id: str, after: int = 0) -> dict:
         """The run's metrics with a ``seq`` greater than ``after``."""
-        return {"metrics": lab.run_metrics(run_id, after)}
+        return {"metrics": lab.run_metrics(run_id, after, viewer(lab))}
 
     @said
     def stop_run(run_id: str, keep: bool = True) -> dict:
         """Stop a run within one step and keep its adapter, or discard the run."""
-        return {"status": lab.stop_run(run_id, bool(keep))}
+        return {"status": lab.stop_run(run_id, bool(keep), viewer(lab))}
 
     @said
     def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
         """Base and tuned answers to one instruction, as they grow."""
-        for texts in lab.compare(run_id, instruction, input, generation or None):
+        for texts in lab.compare(run_id, instruction, input, generation or None, viewer=viewer(lab)):
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @said
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
-        yield from lab.evaluate(run_id, limit)
+        yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
 
     @said
     def list_runs() -> dict:
         """All runs, newest first."""
-        return {"runs": lab.list_runs()}
+        return {"runs": lab.list_runs(viewer(lab))}
 
     for endpoint in (
         dataset_preview,

@@ -10,9 +10,8 @@ import gradio as gr
 
 from ..lab import Lab
 from ..languages import guess
-from ..settings import RunConfig
 from .compare_view import NAMES, answer_facts, state_sentence
-from .edge import said
+from .edge import said, viewer
 from .streaming import Turns, at_most
 
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
@@ -146,13 +145,13 @@ class CompareTab:
         """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
         self.turns.drop(request.session_hash)
         ready = [gr.Row(visible=not run_id), gr.Button(interactive=bool(run_id))]
-        if source == TYPED or not run_id or not self.lab.store.has(run_id):
+        if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
             return [gr.skip(), gr.skip(), _no_expected(source), *ready, *self._blank]
         return [*self._texts(run_id, number), *ready, *self._blank]
 
     @said
     def _texts(self, run_id: str, number: float | None) -> list[Any]:
-        example = self.lab.held_out_row(RunConfig.from_dict(self.lab.store.get(run_id).config), int(number or 1) - 1)
+        example = self.lab.held_out_row_of(run_id, int(number or 1) - 1, viewer(self.lab))
         return [
             example.instruction,
             example.input,
@@ -166,7 +165,7 @@ class CompareTab:
         def turn(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]
-            rows = self.lab.held_out_count(RunConfig.from_dict(self.lab.store.get(run_id).config))
+            rows = self.lab.held_out_count_of(run_id, viewer(self.lab))
             at = int(number or 1) - 1
             return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
 
@@ -203,7 +202,8 @@ class CompareTab:
         language = guess(expected or "")
         yield [*[gr.Code("", language=language)] * 2, "", "", "Waiting for the model…"]
         with self.turns.of(request.session_hash) as stop:
-            for texts in at_most(self.lab.compare(run_id, instruction, input_text or "", settings, stop)):
+            told = self.lab.compare(run_id, instruction, input_text or "", settings, stop, viewer(self.lab))
+            for texts in at_most(told):
                 if not self.turns.holds(request.session_hash, stop):
                     return
                 boxes = [texts[who] for who in NAMES]

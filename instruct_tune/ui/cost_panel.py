@@ -11,7 +11,7 @@ from ..errors import LabError
 from ..lab import Lab
 from ..settings import RunConfig
 from .cost_view import cost_details, cost_sentence, cost_warnings
-from .edge import said
+from .edge import said, viewer
 from .form import Form
 from .view import plain
 
@@ -65,11 +65,11 @@ class CostPanel:
         if not values[self.watched]:
             return
         try:
-            config = self.form.read(values)
-            told = self.lab.cost(config, measure=False)
+            config, who = self.form.read(values), viewer(self.lab)
+            told = self.lab.cost(config, measure=False, viewer=who)
             yield self._shown(told)
-            if told["seconds"] is None and told["tokens"] is not None and not self.lab.engine.busy_with:
-                yield self._shown(self.lab.cost(config))
+            if told["seconds"] is None and told["tokens"] is not None and not self.lab.busy_with(who):
+                yield self._shown(self.lab.cost(config, viewer=who))
         except LabError as error:
             yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
 
@@ -82,7 +82,7 @@ class CostPanel:
 
     def choose_rows(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Write into the form what fits into the minutes."""
-        found = self.lab.fit(self.form.read(values), values[self.minutes])
+        found = self.lab.fit(self.form.read(values), values[self.minutes], viewer(self.lab))
         filled = self.form.fill(RunConfig.from_dict(found["config"]))
         changed = ("data.limit", "train.num_train_epochs", "train.max_steps")
         return {self.chosen: found["said"], **{self.form[name]: filled[self.form[name]] for name in changed}}

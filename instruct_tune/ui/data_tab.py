@@ -12,7 +12,7 @@ from ..catalog import DATASETS
 from ..lab import Lab
 from ..limits import MEGABYTE, max_upload_bytes
 from . import view
-from .edge import said
+from .edge import said, viewer
 from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
 from .load_panel import LoadPanel
 from .rows_panel import RowsPanel
@@ -90,12 +90,12 @@ def build(lab: Lab, form: Form) -> gr.Button:
 
     @said
     def show(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        asked = lab.config(form.read(values, "data"))
+        asked = lab.config(form.read(values, "data"), viewer(lab))
         config = yield from arriving.follow(asked, request)
         if config is None:
             yield {summary: "Cancelled: nothing was loaded."}
             return
-        told = lab.data(config)
+        told = lab.data(config, viewer=viewer(lab))
         named, proposed = config.data.columns, config != asked
         yield {
             summary: f"{view.data_sentence(told)} {view.columns_sentence(told, named, proposed)}",
@@ -109,7 +109,7 @@ def build(lab: Lab, form: Form) -> gr.Button:
         }
 
     def keep_upload(file: str | None) -> Any:
-        return (str(lab.keep_upload(Path(file))), ALL_ROWS) if file else gr.skip()
+        return (str(lab.keep_upload(Path(file), viewer(lab))), ALL_ROWS) if file else gr.skip()
 
     @form.when_complete
     def wire() -> None:

@@ -1,17 +1,57 @@
-"""The page's edge: what a person caused becomes one sentence in a toast, and nothing is lost."""
+"""The page's edge: who is asking, and what a person caused becomes one sentence in a toast."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from ..errors import LabError
+from ..lab import Lab
+from ..visitors import ANONYMOUS, Viewer, known_by
 
+log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+HEADER = "x-lab-visitor"
+"""Where a script says who it is: a secret of its own making, or the one that a browser shows for this."""
+
+
+def viewer(lab: Lab) -> Viewer:
+    """Who sent the request that is being handled. Ask at the handler's beginning, not in threads of its own.
+
+    A script says it in a header, a page when it is opened (``lab.visitors``).
+    """
+    request = LocalContext.request.get(None)
+    if request is None:
+        return ANONYMOUS
+    secret = request.headers.get(HEADER)
+    return known_by(secret) if secret else lab.visitors.of(request.session_hash)
+
+
+def session() -> str | None:
+    """The session of the page that sent the request."""
+    request = LocalContext.request.get(None)
+    return request.session_hash if request else None
+
+
+def polled(feed: Callable[..., list[Any]], given: list[Any], outputs: int) -> list[Any]:
+    """What a feed has to tell; nothing new where it cannot. A poll has no toast to show an error in."""
+    try:
+        return feed(*given)
+    except LabError:
+        # Deleted, or no longer shared, while it was being looked at: the next poll knows.
+        return [gr.skip()] * outputs
+    except Exception:
+        # The page's edge: one feed's fault must not silence the others.
+        log.exception("a poll failed")
+        return [gr.skip()] * outputs
 
 
 def said(handler: F) -> F:

@@ -13,7 +13,7 @@ from ..errors import DataError, LabError
 from ..lab import Lab
 from . import evaluate_view as view
 from .answers_panel import AnswersPanel
-from .edge import said
+from .edge import said, viewer
 from .score_chart import score_chart, scores
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
@@ -84,10 +84,11 @@ class EvaluatePanel:
     def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
         """What changed since ``seen``: progress while one is at work, the newest numbers once they are there."""
         nothing = [gr.skip()] * len(self.outputs)
-        if not run_id or not self.lab.store.has(run_id):
+        who = viewer(self.lab)
+        if not run_id or not self.lab.sees_run(run_id, who):
             return nothing if seen is None else [None, NO_RUN, _bar(None), gr.Column(visible=False), *nothing[4:]]
-        found = self.lab.store.evaluations(run_id)
-        work = self.lab.evaluating if (self.lab.evaluating or {}).get("run_id") == run_id else None
+        found = self.lab.run_evaluations(run_id, who)
+        work = self.lab.evaluation_progress(run_id, who)
         now = [run_id, found[0]["seq"] if found else None, work]
         if now == seen:
             return nothing
@@ -107,14 +108,15 @@ class EvaluatePanel:
 
     def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """One evaluation in full."""
-        verdict = self.lab.verdict(run_id, found)
+        who = viewer(self.lab)
+        verdict = self.lab.verdict(run_id, found, who)
         return [
             view.sentence(found),
             view.verdict_text(verdict),
             scores(found),
             view.score_rows(found),
             found["tuned"]["signature"],
-            view.measured_with(found, self.lab.store.get(run_id).facts, verdict),
+            view.measured_with(found, self.lab.visible_run(run_id, who).facts, verdict),
             *self.rows.fresh(run_id, found["seq"], search, show, sort),
         ]
 
@@ -132,7 +134,7 @@ class EvaluatePanel:
 
     @said
     def _file(self, run_id: str | None, seq: int | None) -> str:
-        source = self.lab.predictions_file(str(run_id), _evaluation(self.lab, run_id, seq)["seq"])
+        source = self.lab.predictions_file(str(run_id), _evaluation(self.lab, run_id, seq)["seq"], viewer(self.lab))
         if source is None:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
         to = Path(tempfile.mkdtemp(prefix="lab-export-")) / "predictions.jsonl"
@@ -140,7 +142,7 @@ class EvaluatePanel:
 
 
 def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
-    for found in lab.store.evaluations(str(run_id)):
+    for found in lab.run_evaluations(str(run_id), viewer(lab)):
         if found["seq"] == seq:
             return found
     raise DataError("That evaluation is gone: choose another one.")
@@ -148,7 +150,7 @@ def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]
 
 def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
     work = work or {"finished": True}
-    at_work = "error" not in work and "finished" not in work
+    at_work = not any(name in work for name in ("error", "finished", "place"))
     return {"value": work.get("fraction", 0), "look": "visible" if at_work else "hidden"}
 
 
@@ -187,10 +189,15 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
             gr.Info("There is no trained run yet: train one first.")
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
-        lab.start_evaluation(run_id, int(limit) if limit else None, generation)
+        lab.start_evaluation(run_id, int(limit) if limit else None, generation, viewer=viewer(lab))
+
+    @said
+    def end(run_id: str | None) -> None:
+        if run_id:
+            lab.stop_evaluation(run_id, viewer(lab))
 
     start.click(begin, [run, limit, longest], None, api_visibility="private")
-    stop.click(lab.stop_evaluation, None, None, api_visibility="private")
+    stop.click(end, run, None, api_visibility="private")
     run.change(lambda run_id: gr.Button(visible=not run_id), run, to_train, **quiet)
     to_train.click(lambda: gr.Tabs(selected="Train"), None, tabs, **quiet)
     panel.wire()

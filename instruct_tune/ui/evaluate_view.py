@@ -10,7 +10,7 @@ from typing import Any
 
 from ..markdown import plain
 from .compare_view import decoding
-from .view import duration
+from .view import duration, line_sentence
 
 PAGE = 25
 CELL = 160
@@ -101,6 +101,8 @@ def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: M
 
 def progress(work: Mapping[str, Any]) -> str:
     """Where an evaluation is, in a sentence of markdown."""
+    if work.get("place"):
+        return line_sentence(work)
     if "error" in work:
         return f"**{plain(work['error'], 400)}**"
     if "message" in work:

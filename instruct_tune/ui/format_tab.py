@@ -9,7 +9,7 @@ import gradio as gr
 from ..lab import Lab
 from ..prompt import LESSON, TEMPLATES
 from . import view
-from .edge import said
+from .edge import said, viewer
 from .form import CUSTOM_TEMPLATE, Form
 
 
@@ -62,9 +62,9 @@ def build(lab: Lab, form: Form) -> gr.Button:
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
         config = form.read(values, "model", "data", "template")
         config["train"] = {"max_length": values[form["train.max_length"]]}
-        row = lab.training_row(config, max(1, int(values[number] or 1)) - 1)
-        told = lab.mask(config, row.instruction, row.input, row.output)
-        pieces, eos = lab.token_texts(config, told["input_ids"])
+        row = lab.training_row(config, max(1, int(values[number] or 1)) - 1, viewer(lab))
+        told = lab.mask(config, row.instruction, row.input, row.output, viewer(lab))
+        pieces, eos = lab.token_texts(config, told["input_ids"], viewer(lab))
         return {
             sentence: view.mask_sentence(told),
             prompt: "".join(pieces[: told["prompt_length"]]),

@@ -13,6 +13,7 @@ from ..lab import Lab
 from ..loading import Loading
 from ..settings import RunConfig
 from . import view
+from .edge import viewer
 
 PATIENCE = 0.3
 """Seconds between two looks; what is there sooner is shown without any of this."""
@@ -49,7 +50,7 @@ class LoadPanel:
         where the visitor cancelled. A visitor who leaves, or asks for something else, cancels too.
         """
         with self._one_at_a_time(request.session_hash) as loading:
-            arriving = self._lab.start_loading(asked, loading)
+            arriving = self._lab.start_loading(asked, loading, viewer(self._lab))
             yield from self._until_there(arriving, loading)
             yield {self._all: gr.Row(visible=False)}
             return None if loading.stopped else arriving.result()

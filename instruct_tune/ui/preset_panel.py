@@ -12,6 +12,7 @@ from ..errors import LabError
 from ..lab import Lab
 from ..settings import PRESET_NOTES, PRESETS, DataSettings, RunConfig
 from .cost_view import about
+from .edge import viewer
 from .form import Form
 from .view import plain
 
@@ -107,7 +108,7 @@ def times(lab: Lab) -> dict[str, str]:
     known = {}
     for name, config in PRESETS.items():
         try:
-            told = lab.cost(config, measure=False)
+            told = lab.cost(config, measure=False, viewer=viewer(lab))
         except LabError:
             # Choosing it says why it cannot run here; a card only tells times.
             continue

@@ -19,7 +19,7 @@ from ..lab import Lab
 from ..recorded import BEST
 from ..store import LIVE
 from .charts import thin
-from .edge import said
+from .edge import said, viewer
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
 MOST_MOMENTS = 400
@@ -162,7 +162,7 @@ class Replay:
     @said
     def watch(self, shown: str | None) -> list[Any]:
         """Show and replay the recorded run that is offered first; the run that was shown can be returned to."""
-        ids = [run["id"] for run in self.lab.list_runs() if run["recorded"]]
+        ids = [run["id"] for run in self.lab.list_runs(viewer(self.lab)) if run["recorded"]]
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
         chosen = BEST if BEST in ids else ids[0]
@@ -172,12 +172,12 @@ class Replay:
     @said
     def begin(self, run_id: str | None) -> dict[str, Any]:
         """What the browser needs to replay the shown run."""
-        if not run_id or not self.lab.store.has(run_id):
+        if not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
             raise NotFoundError("There is no run to replay: train one, or watch a recorded one.")
-        told = self.lab.run_status(run_id)
+        told = self.lab.run_status(run_id, viewer(self.lab))
         if told["status"] in LIVE:
             raise BusyError("This run is at work: its plot is live. It can be replayed when it has ended.")
-        steps = moments(self.lab.run_metrics(run_id))
+        steps = moments(self.lab.run_metrics(run_id, viewer=viewer(self.lab)))
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
         note = f" · {told['recorded']}" if told["recorded"] else ""

@@ -11,7 +11,7 @@ from ..lab import Lab
 from ..languages import guess
 from ..settings import RunConfig
 from . import view
-from .edge import said
+from .edge import said, viewer
 from .form import Form
 
 PAGE = 25
@@ -91,7 +91,9 @@ class RowsPanel:
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
         """What shows the ``number``-th page of what the controls ask for."""
         search = values[self._search] or ""
-        found = self._lab.browse(config, values[self._part], search, values[self._order], number, PAGE)
+        found = self._lab.browse(
+            config, values[self._part], search, values[self._order], number, PAGE, viewer(self._lab)
+        )
         return {
             self._all: gr.Column(visible=True),
             self._table: view.example_rows(found),
@@ -107,7 +109,7 @@ class RowsPanel:
 
         def turning(step: int) -> Any:
             def turn(values: dict[Any, Any]) -> dict[Any, Any]:
-                config = self._lab.config(self._form.read(values, "data"))
+                config = self._lab.config(self._form.read(values, "data"), viewer(self._lab))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
             return said(turn)
@@ -124,7 +126,9 @@ class RowsPanel:
         # By the row's own number: the table may be sorted differently in the browser.
         number = int(event.row_value[0])
         config, of_test = self._form.read(values, "data"), values[self._part] == "test"
-        row = (self._lab.held_out_row if of_test else self._lab.training_row)(config, number - 1)
+        who = viewer(self._lab)
+        at = number - 1
+        row = self._lab.held_out_row(config, at, who) if of_test else self._lab.training_row(config, at, who)
         language = guess(row.output)
         label = f"Output (looks like {language}: a guess)" if language else "Output"
         return {

@@ -11,11 +11,10 @@ import gradio as gr
 
 from ..errors import NotFoundError
 from ..lab import Lab
-from ..settings import RunConfig
 from ..store import LIVE
 from . import run_table, view
 from .charts import loss_chart, loss_figure
-from .edge import said
+from .edge import said, viewer
 from .form import Form
 
 CHOOSE = "Click a row to choose a run."
@@ -77,7 +76,8 @@ class RunsPanel:
 
     def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
         """What changed since ``seen``: nothing is computed while nobody writes, nothing sent that is the same."""
-        asked = [self.lab.store.version(), chosen, search, sort, number]
+        who = viewer(self.lab)
+        asked = [self.lab.version(), who.host, chosen, search, sort, number]
         if seen and asked == seen[0]:
             return [gr.skip()] * len(self.outputs)
         told = self._tell(chosen, str(search or ""), str(sort), number)
@@ -89,18 +89,20 @@ class RunsPanel:
 
     def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
         """Page number, table, count, details, and for each button whether it applies."""
-        lab = self.lab
-        listed = lab.list_runs()
+        lab, who = self.lab, viewer(self.lab)
+        listed = lab.list_runs(who)
         sizes = lab.disk.of(run["id"] for run in listed)
-        runs = run_table.with_numbers(listed, lab.store.last_evaluations(), sizes)
+        runs = run_table.with_numbers(listed, lab.last_evaluations(who), sizes)
         page = run_table.page_of(runs, search, sort, number)
-        held_out = {run["id"]: (lab.store.last_metric(run["id"], "probe") or {}).get("probe_loss") for run in page.runs}
+        held_out = {run["id"]: (lab.last_metric(run["id"], "probe", who) or {}).get("probe_loss") for run in page.runs}
         mine = next((run for run in listed if run["id"] == chosen), None)
         return [
             page.number,
             run_table.table(page, held_out, chosen),
             run_table.sentence(page, len(listed), sum(sizes.values()), search),
-            f"**{view.plain(mine['name'])}** · {view.run_sentence(lab.run_status(mine['id']))}" if mine else CHOOSE,
+            f"**{view.plain(mine['name'])}** · {view.run_sentence(lab.run_status(mine['id'], who))}"
+            if mine
+            else CHOOSE,
             page.number > 0,
             page.number < page.pages - 1,
             *self._able(mine),
@@ -112,9 +114,9 @@ class RunsPanel:
             return [False] * len(ACTIONS)
         live = run["status"] in LIVE
         can = {
-            "compare": self.lab.has_adapter(run["id"]),
+            "compare": self.lab.has_adapter(run["id"], viewer(self.lab)),
             "resume": not live and run["status"] != "finished",
-            "export": (self.lab.store.folder(run["id"]) / "adapter").is_dir(),
+            "export": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
             "delete": not live,
         }
         return [can.get(name, True) for name in ACTIONS]
@@ -143,7 +145,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     @said
     def choose(event: gr.SelectData) -> list[Any]:
         # By the row's own id: the list may have moved on since it was drawn.
-        told = lab.show_run(event.row_value[-1])
+        told = lab.show_run(event.row_value[-1], viewer(lab))
         figure = loss_figure(told["metrics"], told["id"], log_scale=False) if told["metrics"] else None
         shown = gr.Column(visible=figure is not None)
         return [told["id"], json.dumps(told["config"], indent=2), json.dumps(told["facts"], indent=2), figure, shown]
@@ -151,11 +153,11 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     @said
     def export_to(run_id: str | None) -> str:
         folder = Path(tempfile.mkdtemp(prefix="lab-export-"))
-        return str(lab.export_run(_chosen(run_id), folder / f"{_chosen(run_id)}.zip"))
+        return str(lab.export_run(_chosen(run_id), folder / f"{_chosen(run_id)}.zip", viewer(lab)))
 
     @said
     def remove(run_id: str | None, deleted: list[str]) -> list[Any]:
-        lab.bin_run(_chosen(run_id))
+        lab.bin_run(_chosen(run_id), viewer(lab))
         gr.Info("Deleted. Undo brings it back, for an hour.")
         return [None, [*deleted, run_id], gr.Button(interactive=True), "", "", None, gr.Column(visible=False)]
 
@@ -165,24 +167,24 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
             raise NotFoundError("Nothing was deleted here.")
         *others, last = deleted
         try:
-            lab.unbin_run(last)
+            lab.unbin_run(last, viewer(lab))
         except NotFoundError as error:
             # It is too late for this one, and the button must not stay stuck at it.
             gr.Warning(str(error))
-        return [last if lab.store.has(last) else None, others, gr.Button(interactive=bool(others))]
+        return [last if lab.sees_run(last, viewer(lab)) else None, others, gr.Button(interactive=bool(others))]
 
     @said
     def go_on(run_id: str | None) -> list[Any]:
-        return [lab.resume_run(_chosen(run_id)), gr.Tabs(selected="Train")]
+        return [lab.resume_run(_chosen(run_id), viewer(lab)), gr.Tabs(selected="Train")]
 
     @said
     def call_it(run_id: str | None, text: str) -> str:
-        lab.rename_run(_chosen(run_id), text)
+        lab.rename_run(_chosen(run_id), text, viewer(lab))
         return ""
 
     @said
     def use_settings(run_id: str | None) -> dict[Any, Any]:
-        config = RunConfig.from_dict(lab.store.get(_chosen(run_id)).config)
+        config = lab.run_config(_chosen(run_id), viewer(lab))
         return {**form.fill(config), tabs: gr.Tabs(selected="Train")}
 
     def open_in(tab: str) -> Any:

@@ -12,6 +12,7 @@ import gradio as gr
 from ..lab import Lab
 from . import run_words, view
 from .charts import loss_chart, loss_figure
+from .edge import viewer
 from .replay import Replay
 
 EVENTS_SHOWN = 40
@@ -93,17 +94,18 @@ class TrainPanel:
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
         """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
-        if run_id is None or not self.lab.store.has(run_id):
+        lab, who = self.lab, viewer(self.lab)
+        if run_id is None or not lab.sees_run(run_id, who):
             return [gr.skip()] * len(self.outputs)
-        told, run, store = self.lab.run_status(run_id), self.lab.store.get(run_id), self.lab.store
-        events, samples = store.events(run_id, last=EVENTS_SHOWN), store.samples(run_id)
+        told, run = lab.run_status(run_id, who), lab.visible_run(run_id, who)
+        events, samples = lab.run_events(run_id, EVENTS_SHOWN, who), lab.run_samples(run_id, who)
         fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
         part = told["part"] or {"done": 0, "total": 1}
 
         @functools.cache
         def drawn() -> dict[str, Any]:
-            return loss_figure(self.lab.run_metrics(run_id), run_id, log_scale)
+            return loss_figure(lab.run_metrics(run_id, viewer=who), run_id, log_scale)
 
         asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # Each piece: what it depends on beside the run, and how it is made if that has changed.

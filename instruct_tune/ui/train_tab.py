@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..lab import Lab
 from .cost_panel import CostPanel
-from .edge import said
+from .edge import said, viewer
 from .form import Form
 from .preset_panel import PresetPanel
 from .train_form import few_controls, folds
@@ -47,7 +47,7 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
         asked = [config, called]
         if is_second_click(values[started], asked, time.monotonic()):
             return {panel.shown_run: gr.skip()}
-        run_id = lab.start_run(config, called)
+        run_id = lab.start_run(config, called, viewer(lab))
         return {panel.shown_run: run_id, started: [asked, time.monotonic()]}
 
     @said
@@ -55,7 +55,7 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
         if run_id is None:
             gr.Info("Nothing is running.")
         else:
-            lab.stop_run(run_id)
+            lab.stop_run(run_id, viewer=viewer(lab))
 
     stop.click(end, panel.shown_run, None, api_visibility="private")
 

@@ -172,11 +172,21 @@ def run_sentence(status: Mapping[str, Any]) -> str:
         parts.append(f"held-out loss {probe['probe_loss']:.3f}")
     if status["eta_seconds"] is not None:
         parts.append(f"{duration(status['eta_seconds'])} left")
+    if status["place"]:
+        parts.append(line_sentence(status))
     if status["recorded"]:
         parts.append(status["recorded"])
     if status["message"]:
         parts.append(plain(status["message"], 400))
     return " · ".join(parts)
+
+
+def line_sentence(waiting: Mapping[str, Any]) -> str:
+    """A place in the line, and when its turn may come."""
+    ahead = waiting["place"] - 1
+    said = "Next in line" if not ahead else f"Waiting in line, {ahead} before it"
+    seconds = waiting["starts_in_seconds"]
+    return said + (f"; begins in about {duration(seconds)}." if seconds is not None else ".")
 
 
 def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
@@ -192,6 +202,7 @@ def strip(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | N
     parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
     if run:
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
+        state += f", place {run['place']} in line" if run["place"] else ""
         parts.append(f"**Run** {plain(run['name'], 40)}: {state}")
     parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
     return " &nbsp;·&nbsp; ".join(parts)

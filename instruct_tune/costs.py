@@ -48,7 +48,7 @@ FEWEST_ROWS = 8
 """Below this many rows a shorter run trains in fewer steps instead."""
 MOST_MINUTES = 7 * 24 * 60
 MEASURED = "measured on this machine"
-CROWDED = "measured on this machine while it was busy with other things"
+CROWDED = "measured on this machine, which is busy with other things: then it takes longer"
 
 
 @dataclasses.dataclass(frozen=True)

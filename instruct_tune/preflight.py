@@ -309,13 +309,13 @@ def seconds(
     training ran at in an earlier run, which then stands in for the measured passes.
     """
     training = work.training.tokens / tokens_per_second if tokens_per_second else speed.training(work.training)
-    # What the earlier run says about this machine's passes holds for its forward passes as well.
+    # What the earlier run says about this machine's passes holds for all else it computes.
     pace = training / speed.training(work.training)
     return Seconds(
         load=weights / speed.read,
         training=training,
         probes=pace * work.probes * speed.forward * speed.training(work.probe),
-        samples=answered * speed.new_token,
+        samples=pace * answered * speed.new_token,
         evaluations=pace * work.evaluations * speed.forward * speed.training(work.evaluation),
     )
 

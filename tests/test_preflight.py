@@ -115,8 +115,9 @@ def test_seconds_memory_and_disk_add_up():
     assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
     assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
     # An earlier run was twice as fast: all passes are.
-    faster = preflight.seconds(work, EVEN, weights=0, answered=0, tokens_per_second=160 / (took.training / 2))
+    faster = preflight.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
+    assert faster.samples == pytest.approx(took.samples / 2)
 
     peak = preflight.memory(wanted, work, Architecture(1000, 10, 4), EVEN)
     # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
@@ -163,3 +164,17 @@ def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
     width = loaded.base.config.hidden_size + 2 * loaded.base.config.intermediate_size
     layers = loaded.base.config.num_hidden_layers
     assert measured.token_bytes > 4 * layers * width
+
+
+def test_what_other_programs_take_is_not_counted(monkeypatch):
+    from instruct_tune import speed
+
+    loaded = tiny()
+    timed = speed._Timed(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
+    # Ten seconds pass, and this process gets one of them.
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    spent = iter(range(1000))
+    monkeypatch.setattr(speed.time, "process_time", lambda: next(spent))
+    assert timed._once(lambda: None) == 1
+    assert timed.crowded

@@ -72,6 +72,14 @@ def encode_prompts(
     return [front + ids for ids in _encode_texts(tokenizer, [template.render(*row) for row in rows])]
 
 
+def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, instruction: str, input: str) -> str:
+    """The prompt as one text, a chat template's markup included."""
+    if template.chat:
+        _require_chat_template(tokenizer)
+        return _render_chat(tokenizer, template.user_message(instruction, input))
+    return template.render(instruction, input)
+
+
 def encode_answers(tokenizer: PreTrainedTokenizerBase, outputs: Sequence[str]) -> list[list[int]]:
     """Answer ids without EOS."""
     return _encode_texts(tokenizer, outputs)
@@ -100,13 +108,17 @@ def _encode_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> list[int]:
     The template's own markup becomes special tokens; the message's does not. Where the message
     spells no special token, the whole text is encoded at once, as ``apply_chat_template`` does.
     """
-    if not tokenizer.chat_template:
-        raise ModelError("This model's tokenizer has no chat template: choose the lesson or alpaca template.")
+    _require_chat_template(tokenizer)
     if not any(token in message for token in _special_spellings(tokenizer)):
         return tokenizer(_render_chat(tokenizer, message), add_special_tokens=False)["input_ids"]
     before, _, after = _render_chat(tokenizer, _STAND_IN).partition(_STAND_IN)
     markup = tokenizer([before, after], add_special_tokens=False)["input_ids"]
     return markup[0] + _encode_texts(tokenizer, [message])[0] + markup[1]
+
+
+def _require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    if not tokenizer.chat_template:
+        raise ModelError("This model's tokenizer has no chat template: choose the lesson or alpaca template.")
 
 
 def _render_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> str:

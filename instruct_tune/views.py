@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from .xray import XRay
 
 Config = RunConfig | Mapping[str, Any]
 DATASETS_REMEMBERED = 4
@@ -289,19 +291,24 @@ class Views:
         with self._encoding:
             return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
 
+    def xray(self, config: Config, index: int, fault: str | None = None, viewer: Viewer = HOST) -> XRay:
+        """The training row at ``index``, from 0, token by token; with ``fault`` as it must not be (``xray.Fault``)."""
+        from .xray import Fault, look, look_broken
+
+        config = self.config(config, viewer)
+        example, tokenizer = self.training_row(config, index, viewer), self.tokenizer(config.model)
+        template, train = template_from(config.template), config.train
+        with self._encoding:
+            if fault is None:
+                return look(tokenizer, template, example, train.max_length, train.overlong)
+            return look_broken(tokenizer, template, example, Fault(fault))
+
     def training_row(self, config: Config, index: int, viewer: Viewer = HOST) -> Example:
         """The training row at ``index``, from 0. Raises DataError beyond the last."""
         train = self.splits(self.config(config, viewer).data).train
         if not 0 <= index < len(train):
             raise DataError(f"There is no training row {index + 1}: they go from 1 to {len(train)}.")
         return examples(train, index, 1)[0]
-
-    def token_texts(self, config: Config, ids: Sequence[int], viewer: Viewer = HOST) -> tuple[list[str], int]:
-        """Each token's own text, and the id of EOS."""
-        from .tokenization import token_pieces
-
-        tokenizer = self.tokenizer(self.config(config, viewer).model)
-        return token_pieces(tokenizer, ids), tokenizer.eos_token_id
 
     def keep_upload(self, file: Path, viewer: Viewer = HOST) -> Path:
         """Copy an uploaded file into the data folder, under a name nobody can guess; returns its new path.

@@ -54,7 +54,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Data", id="Data"):
                 following["Format"] = data_tab.build(lab, form)
             with gr.Tab("Format", id="Format"):
-                following["Train"] = format_tab.build(lab, form)
+                following["Train"] = format_tab.build(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
                 train, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):

@@ -1,4 +1,4 @@
-"""Format: one row as prompt and response, every token coloured by what carries loss."""
+"""Format: one row under the X-ray, every token with what it is and whether it carries loss."""
 
 from __future__ import annotations
 
@@ -7,77 +7,103 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..prompt import LESSON, TEMPLATES
-from . import view
+from ..prompt import TEMPLATES
+from ..xray import Fault, XRay
+from . import template_editor, view
 from .edge import said, viewer
 from .form import CUSTOM_TEMPLATE, Form
+from .memory import Memory
+from .token_grid import grid_value, token_grid
 
 
-def build(lab: Lab, form: Form) -> gr.Button:
+def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     """The tab's contents; returns the button that leads to the next tab."""
     gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
     with gr.Row():
         form.add(
             "template",
-            gr.Radio([*TEMPLATES, CUSTOM_TEMPLATE], value="lesson", label="Template", elem_id="format-template"),
+            gr.Radio(
+                [*TEMPLATES, CUSTOM_TEMPLATE],
+                value="lesson",
+                label="Template",
+                info="How a row becomes a prompt: the same for training and for every answer later",
+                elem_id="format-template",
+                scale=3,
+                min_width=320,
+            ),
         )
-        number = gr.Number(1, label="Training row", precision=0, minimum=1, elem_id="format-row")
-    with gr.Accordion("Custom template", open=False):
-        for name, text in (("without_input", LESSON.without_input), ("with_input", LESSON.with_input)):
-            form.add(
-                f"template.{name}",
-                gr.Textbox(
-                    text,
-                    label=f"Prompt {name.replace('_', ' ')}",
-                    info="Used where the template is custom; {instruction} and {input} stand for the row's texts",
-                    lines=4,
-                ),
-            )
+        number = gr.Number(
+            1,
+            label="Training row",
+            info="From 1 on",
+            precision=0,
+            minimum=1,
+            elem_id="format-row",
+            scale=0,
+            min_width=320,
+        )
+    template_editor.build(form, memory)
     button = gr.Button("Show the row", variant="primary", elem_id="format-show")
-    sentence = gr.Markdown("Press **Show the row**.", elem_id="format-sentence")
-    with gr.Row(visible=False) as texts:
-        prompt = gr.Textbox(
-            label="Prompt", min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono"
-        )
-        answer = gr.Textbox(
-            label="Answer", min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono"
-        )
-    spans = gr.HighlightedText(
-        label="What carries loss",
-        color_map=view.MASK_COLOURS,
-        show_legend=True,
-        show_whitespaces=True,
-        combine_adjacent=False,
-        elem_id="format-tokens",
-        elem_classes="mono",
-        visible=False,
-    )
-    with gr.Accordion("Every token", open=False, visible=False) as every:
-        tokens = gr.Dataframe(
-            headers=["position", "id", "token", "carries loss"], interactive=False, max_height=400, label="Tokens"
-        )
+    sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
+    grid = token_grid("format-tokens")
+    with gr.Column(visible=False) as details:
+        with gr.Accordion("Prompt and answer as text", open=False), gr.Row():
+            prompt, answer = (
+                gr.Textbox(label=label, min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono")
+                for label in ("Prompt", "Answer")
+            )
+        with gr.Accordion("Every token as a table", open=False):
+            tokens = gr.Dataframe(headers=view.TOKEN_HEADERS, interactive=False, max_height=400, label="Tokens")
+        with gr.Accordion("Broken on purpose, for teaching", open=False, elem_id="format-broken"):
+            gr.Markdown("The same row with a classic fault. Only shown here; no run is ever trained like this.")
+            fault = gr.Radio([each.value for each in Fault], label="Fault", elem_id="format-fault")
+            lesson = gr.Markdown("Choose a fault.", elem_id="format-lesson")
+            broken = token_grid("format-broken-tokens")
     following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
+
+    def look(values: dict[Any, Any], fault: str | None = None) -> XRay:
+        config = form.read(values, "model", "data", "template")
+        config["train"] = {name: values[form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        return lab.xray(config, max(1, int(values[number] or 1)) - 1, fault, viewer(lab))
 
     @said
     def show(values: dict[Any, Any]) -> dict[Any, Any]:
-        config = form.read(values, "model", "data", "template")
-        config["train"] = {"max_length": values[form["train.max_length"]]}
-        row = lab.training_row(config, max(1, int(values[number] or 1)) - 1, viewer(lab))
-        told = lab.mask(config, row.instruction, row.input, row.output, viewer(lab))
-        pieces, eos = lab.token_texts(config, told["input_ids"], viewer(lab))
+        row = look(values)
         return {
-            sentence: view.mask_sentence(told),
-            prompt: "".join(pieces[: told["prompt_length"]]),
-            answer: "".join(pieces[told["prompt_length"] :]),
-            spans: gr.HighlightedText(view.mask_spans(told, pieces, eos), visible=True),
-            **{hidden: gr.update(visible=True) for hidden in (texts, every)},
-            tokens: view.token_rows(told),
+            sentence: f"**{view.plain(row.explanation, 400)}**",
+            grid: gr.HTML(grid_value(row), visible=True),
+            details: gr.Column(visible=True),
+            prompt: view.prompt_of(row),
+            answer: view.answer_of(row),
+            tokens: view.token_rows(row),
+            **(show_broken(values) if values[fault] else {}),
         }
+
+    @said
+    def follow_edits(values: dict[Any, Any]) -> dict[Any, Any]:
+        """The row that is shown, as the custom template renders it while somebody types; complete texts only."""
+        texts = [values[form[f"template.{part}"]] for part in template_editor.PARTS]
+        shown = values[prompt] and values[form["template"]] == CUSTOM_TEMPLATE
+        if not shown or template_editor.faults(*texts):
+            return {sentence: gr.skip()}
+        return show(values)
+
+    @said
+    def show_broken(values: dict[Any, Any]) -> dict[Any, Any]:
+        row = look(values, values[fault])
+        said_of_it = f"**{row.supervised} of {row.length} tokens carry loss.** {view.plain(row.explanation, 500)}"
+        return {lesson: said_of_it, broken: gr.HTML(grid_value(row), visible=True)}
 
     @form.when_complete
     def wire() -> None:
-        outputs = [sentence, texts, prompt, answer, spans, every, tokens]
+        inputs = form.controls | {number, fault}
+        outputs = [sentence, grid, details, prompt, answer, tokens, lesson, broken]
         for trigger in (button.click, number.change, form["template"].change):
-            trigger(show, form.controls | {number}, outputs, api_visibility="private")
+            trigger(show, inputs, outputs, api_visibility="private")
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        for part in template_editor.PARTS:
+            edited = form[f"template.{part}"].change
+            edited(follow_edits, inputs | {prompt}, outputs, trigger_mode="always_last", **quiet)
+        fault.input(show_broken, inputs, [lesson, broken], **quiet)
 
     return following

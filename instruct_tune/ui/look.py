@@ -62,8 +62,6 @@ CSS = """
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
 [role=gridcell] span.text { white-space: pre-wrap !important; }
-/* The mask's colours are light; on the dark page they are dimmed, so the text on them turns light. */
-.dark #format-tokens .textspan { color: #f9fafb; }
 #tabs > .tab-wrapper button.selected { color: var(--primary-600); }
 .dark #tabs > .tab-wrapper button.selected { color: var(--primary-400); }
 /* All six tabs stay in sight on a phone: gradio measures a hidden copy, and puts into a menu what does not fit. */

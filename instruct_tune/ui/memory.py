@@ -23,7 +23,8 @@ LONGEST_TEXT = 20_000
 
 
 class Memory:
-    """The browser's keepsakes as components: ``token`` (a text), ``form`` ({name: value}), ``recent`` ([source]).
+    """The browser's keepsakes as components: ``token`` (a text), ``form`` ({name: value}), ``recent`` ([source]),
+    ``templates`` ({name: texts}).
 
     ``token`` tells one visitor from another; it is a secret between a browser and the lab.
     """
@@ -33,6 +34,7 @@ class Memory:
         self.token = gr.BrowserState("", storage_key=f"{key}-visitor", secret=secret)
         self.form = gr.BrowserState({}, storage_key=f"{key}-form", secret=secret)
         self.recent = gr.BrowserState([], storage_key=f"{key}-recent", secret=secret)
+        self.templates = gr.BrowserState({}, storage_key=f"{key}-templates", secret=secret)
 
     def follow(self, form: Form) -> None:
         """Keep what the form shows whenever it changes. In the browser alone: the lab is not asked."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from ..browse import RowsPage
@@ -17,9 +16,7 @@ from ..dataset import Example
 from ..loading import Loading
 from ..markdown import plain
 from ..settings import Columns
-
-PROMPT, ANSWER, END, CUT = "prompt (no loss)", "answer (carries loss)", "EOS (carries loss)", "cut off"
-MASK_COLOURS = {PROMPT: "#d1d5db", ANSWER: "#93c5fd", END: "#fcd34d", CUT: "#fca5a5"}
+from ..xray import Role, XRay
 
 
 def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
@@ -103,39 +100,23 @@ def page_sentence(found: RowsPage, search: str, size: int) -> str:
     return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
 
 
-def mask_spans(view: Mapping[str, Any], pieces: Sequence[str], eos_id: int) -> list[tuple[str, str | None]]:
-    """Runs of tokens with one label, for highlighted text. ``pieces``: each token's own text."""
-    labels = [_token_label(view, position, eos_id) for position in range(len(pieces))]
-    spans: list[tuple[str, str | None]] = []
-    for label, group in groupby(zip(pieces, labels, strict=True), key=lambda pair: pair[1]):
-        spans.append(("".join(piece for piece, _ in group), label))
-    return spans
+TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
 
 
-def _token_label(view: Mapping[str, Any], position: int, eos_id: int) -> str:
-    if view["labels"][position] == -100:
-        return PROMPT
-    last = position == len(view["labels"]) - 1
-    return END if last and not view["truncated"] and view["input_ids"][position] == eos_id else ANSWER
-
-
-def mask_sentence(view: Mapping[str, Any]) -> str:
-    total = len(view["input_ids"])
-    said = (
-        f"**{view['supervised']} of {total} tokens carry loss**: the answer and its EOS. The {view['prompt_length']} "
-    )
-    said += "prompt tokens are read, not learned."
-    if view["truncated"]:
-        said += f" **{view['truncated']} answer tokens were cut** at max_length, EOS among them."
-    return said
-
-
-def token_rows(view: Mapping[str, Any]) -> list[list[Any]]:
-    """Every token: position, id, the tokenizer's spelling, whether it carries loss."""
-    zipped = zip(view["input_ids"], view["tokens"], view["labels"], strict=True)
+def token_rows(row: XRay) -> list[list[Any]]:
+    """Every token: position from 1, id, the tokenizer's spelling, what it is, whether it carries loss."""
     return [
-        [at, token_id, token, "yes" if label != -100 else "no"] for at, (token_id, token, label) in enumerate(zipped)
+        [at, token.id, token.spelling, token.role.value, "yes" if token.loss else "no"]
+        for at, token in enumerate(row.tokens, start=1)
     ]
+
+
+def prompt_of(row: XRay) -> str:
+    return "".join(token.text for token in row.tokens if token.role in (Role.PROMPT, Role.SPECIAL))
+
+
+def answer_of(row: XRay) -> str:
+    return "".join(token.text for token in row.tokens if token.role in (Role.ANSWER, Role.EOS))
 
 
 def run_choices(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

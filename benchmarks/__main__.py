@@ -32,6 +32,8 @@ class Silent:
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
 
+    def say(self, text: str) -> None: ...
+
     def phase(self, name: str) -> None: ...
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:

@@ -11,6 +11,7 @@ import copy
 import inspect
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from .attention import row_starts, wants_row_starts
+from .head import body_and_head, chunked_loss, is_separable
 from .tokenization import IGNORE, TokenizedExample
 
 if TYPE_CHECKING:
@@ -104,22 +106,24 @@ def _padded(rows: Sequence[TokenizedExample], pad_token_id: int) -> Pack:
     }
 
 
-def supervised_loss(model: torch.nn.Module, pack: Pack) -> Tensor:
+def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False) -> Tensor:
     """Summed cross entropy (nats) over the pack's supervised positions.
 
-    The LM head is applied to those positions only (``logits_to_keep``), through the model's own
-    forward, so that architectures that scale or cap their logits stay right.
+    The LM head is applied to those positions only: in chunks where ``head.is_separable`` found it
+    ``separable`` and its weights are frozen, else through the model's own forward
+    (``logits_to_keep``), so that architectures that scale or cap their logits stay right.
     """
-    inputs = _inputs(model, pack)
-    labels = pack["labels"]
+    inputs, labels = _inputs(model, pack), pack["labels"]
+    kept = labels[:, 1:] != IGNORE
+    targets = labels[:, 1:][kept]
+    if separable:
+        body, head = body_and_head(model)
+        hidden = body(**inputs, use_cache=False).last_hidden_state
+        return chunked_loss(head, hidden[:, :-1][kept], targets)
     if labels.shape[0] == 1 and _keeps_chosen_logits(model):
-        positions = (labels[0, 1:] != IGNORE).nonzero().squeeze(1)
-        logits = model(**inputs, use_cache=False, logits_to_keep=positions).logits[0]
-        targets = labels[0, 1:][positions]
+        logits = model(**inputs, use_cache=False, logits_to_keep=kept[0].nonzero().squeeze(1)).logits[0]
     else:
-        kept = labels[:, 1:] != IGNORE
         logits = model(**inputs, use_cache=False).logits[:, :-1][kept]
-        targets = labels[:, 1:][kept]
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
@@ -136,9 +140,9 @@ def _keeps_chosen_logits(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(type(base).forward).parameters
 
 
-def supervised_count(pack: Pack) -> int:
-    """How many of the pack's positions carry loss."""
-    return int((pack["labels"][..., 1:] != IGNORE).sum())
+def supervised_count(rows: Sequence[TokenizedExample]) -> int:
+    """How many positions of the rows carry loss: never a row's first, which nothing predicts."""
+    return sum(label != IGNORE for row in rows for label in row.labels[1:])
 
 
 class EpochSampler(Sampler[int]):
@@ -161,30 +165,55 @@ class EpochSampler(Sampler[int]):
         yield from torch.randperm(self.rows, generator=generator).tolist()
 
 
-_KNOWN: dict[tuple[str, str | None], Packing] = {}
+@dataclass(frozen=True)
+class Traits:
+    """What the probe finds out: how rows are packed, and whether the LM head can be taken off."""
+
+    packing: Packing
+    separable: bool
+
+
+_KNOWN: dict[tuple[str, str | None], Traits] = {}
 """What the probe has found out in this process, by configuration and attention implementation."""
 
 
-def probe_packing(config: PretrainedConfig) -> Packing:
-    """Which packing is exact for this configuration, tried on two layers of it with random weights."""
+def probe(config: PretrainedConfig) -> Traits:
+    """What is exact for this configuration, tried on two layers of it with random weights."""
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
     if key not in _KNOWN:
         _KNOWN[key] = _probe(config)
     return _KNOWN[key]
 
 
-def _probe(config: PretrainedConfig) -> Packing:
+def probe_packing(config: PretrainedConfig) -> Packing:
+    """Which packing is exact for this configuration."""
+    return probe(config).packing
+
+
+def _probe(config: PretrainedConfig) -> Traits:
     try:
         model = _small_random(config)
     except (AttributeError, ValueError, TypeError, RuntimeError) as error:
         log.info("no small %s could be made to try packing on (%s): batches are padded", config.model_type, error)
-        return Packing.PADDED
+        return Traits(Packing.PADDED, separable=False)
+    return Traits(_exact_packing(model), _separable(model))
+
+
+def _separable(model: PreTrainedModel) -> bool:
+    try:
+        return is_separable(model)
+    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
+        log.info("the head of %s cannot be taken off (%s)", model.config.model_type, error)
+        return False
+
+
+def _exact_packing(model: PreTrainedModel) -> Packing:
     for packing in (Packing.POSITIONS, Packing.MASK):
         try:
             if is_exact(model, packing):
                 return packing
         except (ValueError, TypeError, RuntimeError) as error:
-            log.info("%s does not take rows %s (%s)", config.model_type, packing.value, error)
+            log.info("%s does not take rows %s (%s)", model.config.model_type, packing.value, error)
     return Packing.PADDED
 
 

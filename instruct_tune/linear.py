@@ -85,3 +85,10 @@ class _Frozen(torch.autograd.Function):
 def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``input @ weight.T + bias``: the operator that torch.compile's CPU backend calls, without a fused activation."""
     return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+
+
+def gradient_of_input(layer: torch.nn.Linear, gradient: Tensor) -> Tensor:
+    """What ``layer`` hands back: the gradient of its input, given that of its output."""
+    if isinstance(layer, OneDnnLinear) and layer._takes(gradient):
+        return _multiply(gradient, layer.weight.t(), None)
+    return gradient @ layer.weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .batching import Packing, probe_packing
+from .batching import Packing, probe
 from .errors import ModelError
 from .weights import Report, Weights, locate
 
@@ -27,6 +27,8 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     weights: Weights
     packing: Packing
+    separable: bool = False
+    """Whether the LM head can be applied apart from the model (``head.is_separable``)."""
 
     @property
     def device(self) -> torch.device:
@@ -81,7 +83,8 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedMo
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
     _check_tokenizer(name, tokenizer)
     make_ready(base)
-    return LoadedModel(base, base, tokenizer, weights, probe_packing(base.config))
+    traits = probe(base.config)
+    return LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
 
 
 def make_ready(base: PreTrainedModel) -> None:

@@ -159,8 +159,9 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
             forward=min(MOST_FORWARD, whole(*(model.forward_pass(long, LIGHT) for model in (one, three))) / a_long),
             new_token=whole(one.new_token(), three.new_token()),
             token_bytes=max(0.0, whole(kept[0][0], kept[1][0]) / (long * ROW) - a_logit * LIGHT / ROW),
-            # Backward makes the gradient of the logits beside what it has kept of them.
-            supervised_bytes=a_logit + config.vocab_size * 4,
+            # Two of a token's logits are alive at a time: with their logarithms where they come in chunks,
+            # else with their gradient, and then one of them is what was kept.
+            supervised_bytes=a_logit + config.vocab_size * 4 * (2 if one.loaded.separable else 1),
             read=_read_speed(folder),
             crowded=one.crowded or three.crowded,
         )
@@ -193,14 +194,15 @@ class _Timed:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from .batching import TOKENS_PER_PASS, probe_packing
+        from .batching import TOKENS_PER_PASS, probe
         from .model import LoadedModel, best_device, make_ready, weights_dtype
 
         device, dtype = torch.device(best_device()), weights_dtype(bf16)
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
         make_ready(base)
         weights = Weights(str(folder), folder, "random, for timing", "")
-        self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, probe_packing(config))
+        traits = probe(config)
+        self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)
         self.loaded.model.train()
         self.device, self.bf16 = device, dtype is torch.bfloat16
@@ -220,7 +222,7 @@ class _Timed:
 
         def work() -> None:
             with self._precision():
-                loss = supervised_loss(self.loaded.model, pack)
+                loss = supervised_loss(self.loaded.model, pack, self.loaded.separable)
             loss.backward()
 
         return self._fastest(work)
@@ -235,7 +237,7 @@ class _Timed:
 
         def work() -> None:
             with torch.no_grad(), self._precision():
-                supervised_loss(self.loaded.model, pack)
+                supervised_loss(self.loaded.model, pack, self.loaded.separable)
 
         self.loaded.model.eval()
         found = self._fastest(work)
@@ -273,7 +275,7 @@ class _Timed:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), self._precision():
-            loss = supervised_loss(self.loaded.model, self._pack(rows, supervised))
+            loss = supervised_loss(self.loaded.model, self._pack(rows, supervised), self.loaded.separable)
         del loss
         return sum(kept.values())
 

@@ -6,24 +6,20 @@ at every breathing point asks it to do whatever short work is waiting and whethe
 
 from __future__ import annotations
 
-import copy
 import math
-import random
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy
 import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
-from . import adapter
-from .batching import TOKENS_PER_PASS, EpochSampler, Pack, pack_rows, supervised_count, supervised_loss
+from . import adapter, memory, random_states
+from .batching import EpochSampler, Pack, supervised_count, supervised_loss
 from .checkpoints import (
     Evaluation,
     at_step,
@@ -32,14 +28,19 @@ from .checkpoints import (
     prune_checkpoints,
     replace_folder,
 )
-from .errors import DivergedError, MemoryLimitError, Stopped
+from .errors import DivergedError, Stopped
+from .loan import on_loan
 from .model import LoadedModel
+from .passes import Passes, too_small
 from .settings import TrainSettings
 from .tokenization import IGNORE, TokenizedExample
 
 
 class Watcher(Protocol):
     """Who watches a run. Called on the thread that trains."""
+
+    def say(self, text: str) -> None:
+        """Something happened that belongs into the run's log: one sentence."""
 
     def phase(self, name: str) -> None:
         """``training``, ``evaluating`` or ``saving`` begins."""
@@ -106,17 +107,17 @@ def train(
     loss or gradient norm is not finite or the adapter ends as zero, MemoryLimitError where the
     memory is too small.
     """
-    with _borrowed(loaded):
+    with memory.kept_pages(), on_loan(loaded):
         trainer = _Trainer(loaded, name, data, settings, folder, watcher)
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
         except Stopped:
             trainer.keep_last_step()
-        except torch.OutOfMemoryError as error:
-            raise MemoryLimitError(
-                "The GPU's memory is too small for this run: lower train.per_device_train_batch_size "
-                "(and raise train.gradient_accumulation_steps), lower train.max_length, or choose a smaller model."
-            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not memory.ran_out(error):
+                raise
+            # Not chained: the frames of what failed hold the memory it had.
+            raise too_small(data.train) from None
         steps, total = trainer.state.global_step, trainer.state.max_steps
     if steps == total and adapter.is_zero(loaded, name):
         raise DivergedError("The adapter is still zero after training: raise train.learning_rate.")
@@ -125,31 +126,6 @@ def train(
         adapter.restore(loaded, name, at_step(folder, best))
     early = steps < total and trainer.out_of_patience()
     return TrainingResult(steps, total, stopped=steps < total and not early, early=early, kept_step=best)
-
-
-@contextmanager
-def _borrowed(loaded: LoadedModel) -> Iterator[None]:
-    """The trainer changes the shared model around the weights; put all of that back.
-
-    SFTTrainer replaces ``forward`` on the instance, switches the cache off and aligns special
-    token ids in the configurations.
-    """
-    base = loaded.base
-    config, generation = copy.deepcopy(base.config.__dict__), copy.deepcopy(base.generation_config)
-    padding_side = loaded.tokenizer.padding_side
-    try:
-        yield
-    finally:
-        for model in (base, loaded.model):
-            # What SFTTrainer, and accelerate under mixed precision, put over the class's own.
-            for patched in ("forward", "_original_forward"):
-                model.__dict__.pop(patched, None)
-        base.config.__dict__.clear()
-        base.config.__dict__.update(config)
-        base.generation_config = generation
-        loaded.tokenizer.padding_side = padding_side
-        loaded.model.zero_grad(set_to_none=True)
-        loaded.model.eval()
 
 
 class _Rows(torch.utils.data.Dataset):
@@ -232,9 +208,12 @@ class _Trainer(SFTTrainer):
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
+        self.passes = Passes(loaded, self.memory_ran_out)
         args = sft_config(settings, folder, loaded.device)
         if not data.evaluation:
             args.eval_strategy = IntervalStrategy.NO
+        # The head taken off computes gradients before the loss is scaled, which float16 is too narrow for.
+        self.separable = loaded.separable and not args.fp16
         # The lab trains on one device; transformers would wrap the model for every GPU it sees.
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
@@ -252,35 +231,50 @@ class _Trainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True
 
     def collate(self, rows: Sequence[TokenizedExample]) -> dict[str, Any]:
-        """One micro-batch: its passes, and all its labels for the trainer to count."""
-        packs = self.pack(rows)
-        # [1, n] with a leading ignored label, since the trainer counts labels[..., 1:].
-        labels = torch.cat([pack["labels"][..., 1:].flatten() for pack in packs])
-        tokens = sum(len(row.input_ids) for row in rows)
-        return {"packs": packs, "labels": torch.cat([torch.tensor([IGNORE]), labels])[None], "tokens": tokens}
-
-    def pack(self, rows: Sequence[TokenizedExample]) -> list[Pack]:
-        """Rows as forward passes, the way this architecture and device want them."""
-        budget = TOKENS_PER_PASS[self.loaded.device.type]
-        return pack_rows(rows, self.loaded.packing, self.loaded.tokenizer.pad_token_id, budget)
+        """One micro-batch: its rows, and all their labels for the trainer to count."""
+        # [1, n]; the trainer counts labels[..., 1:], and nothing predicts a row's first token.
+        labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
+        return {"rows": rows, "labels": torch.tensor([labels])}
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return EpochSampler(len(self.data.train), self.settings.seed)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Forward and backward over the micro-batch, pass by pass; returns its share of the step's loss."""
-        losses = [super(_Trainer, self).training_step(model, pack, num_items_in_batch) for pack in inputs["packs"]]
-        loss = torch.stack(losses).sum()
+        """Forward and backward over the micro-batch; returns its share of the step's loss.
+
+        Where memory runs out it is done again in smaller passes, with the random numbers and on the
+        gradients it began with.
+        """
+        rows, one_pass = inputs["rows"], super().training_step
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in trainable]
+        states = random_states.capture(self.loaded.device)
+
+        def undo() -> None:
+            random_states.restore(states)
+            for parameter, gradient in zip(trainable, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.clone()
+
+        def work(packs: list[Pack]) -> torch.Tensor:
+            return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
+
+        loss = self.passes.within_memory(rows, work, undo)
         self.step_loss += loss
-        self.step_tokens += inputs["tokens"]
-        self.step_supervised += sum(supervised_count(pack) for pack in inputs["packs"])
+        self.step_tokens += sum(len(row.input_ids) for row in rows)
+        self.step_supervised += supervised_count(rows)
         return loss
+
+    def memory_ran_out(self, tokens: int) -> None:
+        """Passes have ``tokens`` tokens from now on, also after a resume: the history is part of every checkpoint."""
+        self.watcher.say(f"Memory ran out: passes of {tokens} tokens from now on.")
+        self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """Mean cross entropy in nats over the supervised tokens of the whole optimizer step."""
-        return supervised_loss(model, inputs) / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        loss = supervised_loss(model, inputs, self.separable)
+        return loss / torch.as_tensor(num_items_in_batch).clamp(min=1)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: the trainer's estimate assumes padded batches."""
@@ -315,6 +309,8 @@ class _Trainer(SFTTrainer):
         state, args = self.state, self.args
         # Every checkpoint holds the trainer's state, this history in it.
         self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+        halved = [entry["tokens_per_pass"] for entry in state.log_history if "tokens_per_pass" in entry]
+        self.passes.tokens = min([self.passes.tokens, *halved])
         done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
         if state.global_step in self.probe_steps and "probed" not in done:
             self.probe()
@@ -326,17 +322,9 @@ class _Trainer(SFTTrainer):
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token over ``rows``, dropout off."""
         self.watcher.phase("evaluating")
-        packs = self.pack(rows)
-        total, count = 0.0, 0
         self.model.eval()
         try:
-            with torch.no_grad(), self.compute_loss_context_manager():
-                for done, pack in enumerate(packs):
-                    self.watcher.part(done, len(packs))
-                    if self.watcher.stopping():
-                        raise Stopped
-                    total += supervised_loss(self.model, self._prepare_inputs(dict(pack))).item()
-                    count += supervised_count(pack)
+            total = self.passes.within_memory(rows, self._summed_loss)
         finally:
             self.model.train()
         if not math.isfinite(total):
@@ -345,7 +333,18 @@ class _Trainer(SFTTrainer):
                 f"lower train.learning_rate (now {self.settings.learning_rate:g})."
             )
         self.watcher.phase("training")
-        return total / count
+        return total / supervised_count(rows)
+
+    @torch.no_grad()
+    def _summed_loss(self, packs: list[Pack]) -> float:
+        total = 0.0
+        with self.compute_loss_context_manager():
+            for done, pack in enumerate(packs):
+                self.watcher.part(done, len(packs))
+                if self.watcher.stopping():
+                    raise Stopped
+                total += supervised_loss(self.model, self._prepare_inputs(dict(pack)), self.separable).item()
+        return total
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Each optimizer step ends here, with its gradient norm and learning rate."""
@@ -392,14 +391,17 @@ class _Trainer(SFTTrainer):
         self.step_tokens = self.step_supervised = 0
         self.step_began = time.perf_counter()
 
+    def say_what_is_slower(self) -> None:
+        """Once, before the first step."""
+        longest = max(len(row.input_ids) for row in self.data.train)
+        if longest > self.passes.tokens:
+            self.watcher.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
+        if not self.loaded.separable:
+            self.watcher.say("This model changes its head's logits, so the loss is not computed in chunks.")
+
     def remember_random(self) -> None:
         """Keep the random states as the step that has just finished left them."""
-        self.random_states = {
-            "python": random.getstate(),
-            "numpy": numpy.random.get_state(),
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if self.loaded.device.type == "cuda" else [],
-        }
+        self.random_states = random_states.capture(self.loaded.device)
 
     def keep_last_step(self) -> None:
         """Leave a checkpoint of the last finished step, so that a stopped run can go on from it.
@@ -409,11 +411,7 @@ class _Trainer(SFTTrainer):
         """
         if self.state.global_step <= self.saved_step or not self.random_states:
             return
-        random.setstate(self.random_states["python"])
-        numpy.random.set_state(self.random_states["numpy"])
-        torch.set_rng_state(self.random_states["cpu"])
-        if self.random_states["cuda"]:
-            torch.cuda.set_rng_state_all(self.random_states["cuda"])
+        random_states.restore(self.random_states)
         self._save_checkpoint(self.model, None)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -457,6 +455,7 @@ class _Pace(TrainerCallback):
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
+        trainer.say_what_is_slower()
         trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
         if state.global_step:
             trainer.catch_up()

@@ -14,11 +14,11 @@ PACKAGE = ROOT / "instruct_tune"
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
     "errors", "visitors", "settings", "catalog", "hub",
-    "linear", "attention", "dropout",
+    "linear", "attention", "dropout", "head", "memory", "random_states",
     "limits", "loading", "columns", "conversation",
     "table", "hub_dataset", "sources", "dataset", "browse", "near",
     "prompt", "tokenization", "report", "xray", "batching",
-    "languages", "tiny", "weights", "model", "adapter", "checkpoints",
+    "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",
     "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
     "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",

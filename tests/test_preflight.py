@@ -6,10 +6,11 @@ import pytest
 from tiny_lab import light, some_data, some_rows, tiny, toy  # noqa: F401
 
 from instruct_tune import adapter, preflight
-from instruct_tune.batching import pack_rows, supervised_count
+from instruct_tune.batching import pack_rows
 from instruct_tune.errors import DataError, ModelError
 from instruct_tune.preflight import Architecture, RowLength, Speed, Work, count
 from instruct_tune.settings import LoraSettings, RunConfig, TrainSettings
+from instruct_tune.tokenization import IGNORE
 from instruct_tune.training import train
 
 EVEN = Speed(
@@ -64,7 +65,7 @@ def test_passes_are_those_of_a_training():
     rows = some_rows(loaded, 40)
     packs = pack_rows(rows, loaded.packing, 0, 300)
     counted = list(preflight._passes([(len(row.input_ids), row.supervised) for row in rows], 300))
-    assert counted == [(pack["input_ids"].numel(), supervised_count(pack)) for pack in packs]
+    assert counted == [(pack["input_ids"].numel(), int((pack["labels"] != IGNORE).sum())) for pack in packs]
 
 
 def test_rows_beyond_the_counted_are_in_proportion(monkeypatch):
@@ -147,8 +148,9 @@ def test_a_measurement_has_all_its_parts():
     measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     assert all(value >= 0 for value in dataclasses.astuple(measured))
     assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes, measured.read) > 0
-    # Logits of 259 tokens: kept once, their gradient beside.
-    assert measured.supervised_bytes == pytest.approx(2 * 4 * loaded.base.config.vocab_size, rel=0.1)
+    # Logits of 259 tokens and their logarithms; kept for the backward pass is a gradient of the head's input.
+    told = loaded.base.config
+    assert measured.supervised_bytes == pytest.approx(4 * (2 * told.vocab_size + told.hidden_size), rel=0.1)
 
 
 def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():

@@ -39,7 +39,7 @@ from tiny_lab import (
 )
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from instruct_tune import adapter, training
+from instruct_tune import adapter, batching, training
 from instruct_tune.batching import EpochSampler, Packing
 from instruct_tune.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
 from instruct_tune.errors import DivergedError, MemoryLimitError
@@ -138,7 +138,7 @@ def test_every_step_is_that_of_a_plain_loop(tmp_path, monkeypatch, model_type, p
         return loaded
 
     # Several passes a step, so that their sum is tested too.
-    monkeypatch.setitem(training.TOKENS_PER_PASS, "cpu", 300)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 300)
     ours, theirs = model(), model()
     names = {id(p): name for name, p in ours.model.named_parameters()}
     gradients = []
@@ -200,7 +200,7 @@ def test_how_many_tokens_a_pass_gets_does_not_matter(tmp_path, monkeypatch, pack
     supervised_loss = training.supervised_loss
     monkeypatch.setattr(training, "supervised_loss", lambda *args: passes.append(0) or supervised_loss(*args))
     for budget in (1, 150, 100_000):
-        monkeypatch.setitem(training.TOKENS_PER_PASS, "cpu", budget)
+        monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", budget)
         loaded = tiny_with(NO_DROPOUT)
         loaded.packing = packing
         watcher, _ = go(loaded, tmp_path / str(budget), replace(SIX_STEPS, per_device_train_batch_size=4))
@@ -273,11 +273,11 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
 def test_a_stop_in_the_middle_of_a_step(tmp_path, monkeypatch, unstopped):
     watcher = Recorder()
     supervised_loss = training.supervised_loss
-    monkeypatch.setitem(training.TOKENS_PER_PASS, "cpu", 100_000)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100_000)
 
-    def stop_in_step_two(model, pack):
+    def stop_in_step_two(model, pack, *how):
         watcher.stop = watcher.step == 1
-        return supervised_loss(model, pack)
+        return supervised_loss(model, pack, *how)
 
     with monkeypatch.context() as patched:
         patched.setattr(training, "supervised_loss", stop_in_step_two)
@@ -297,13 +297,13 @@ def test_a_stop_in_the_middle_of_a_step_comes_at_once(tmp_path, monkeypatch):
     passes = []
     supervised_loss = training.supervised_loss
 
-    def stop_at_the_third(model, pack):
+    def stop_at_the_third(model, pack, *how):
         passes.append(pack)
         watcher.stop = len(passes) == 3
-        return supervised_loss(model, pack)
+        return supervised_loss(model, pack, *how)
 
     monkeypatch.setattr(training, "supervised_loss", stop_at_the_third)
-    monkeypatch.setitem(training.TOKENS_PER_PASS, "cpu", 100_000)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100_000)
     settings = replace(STOPS, per_device_train_batch_size=1, gradient_accumulation_steps=8)
     loaded = tiny_with()
     _, result = go(loaded, tmp_path, settings, watcher)
@@ -521,9 +521,9 @@ def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, 
     watcher = Recorder()
     supervised_loss = training.supervised_loss
 
-    def stop_at_once(model, pack):
+    def stop_at_once(model, pack, *how):
         watcher.stop = True
-        return supervised_loss(model, pack)
+        return supervised_loss(model, pack, *how)
 
     with monkeypatch.context() as patched:
         patched.setattr(training, "supervised_loss", stop_at_once)
@@ -601,17 +601,141 @@ def test_an_adapter_that_never_moved_is_said(tmp_path):
     assert result == TrainingResult(2, 2, stopped=False)
 
 
-def test_too_little_memory_is_said(tmp_path, monkeypatch):
-    def full(model, pack):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+OUT_OF_MEMORY = [
+    pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), id="gpu"),
+    pytest.param(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), id="cpu"),
+    pytest.param(MemoryError(), id="python"),
+]
 
-    monkeypatch.setattr(training, "supervised_loss", full)
-    with pytest.raises(MemoryLimitError) as caught:
-        go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=0))
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_too_little_memory_is_said(tmp_path, monkeypatch, error):
+    def full(model, pack, *how):
+        raise error
+
+    loaded = tiny_with()
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "supervised_loss", full)
+        with pytest.raises(MemoryLimitError) as caught:
+            go(loaded, tmp_path, replace(SIX_STEPS, probes=0))
     message = str(caught.value)
-    assert "lower train.per_device_train_batch_size" in message
+    assert "lower train.max_length" in message
     assert message.endswith(".")
     assert "CUDA" not in message
+    # Neither the sentence nor the model holds on to what failed.
+    assert caught.value.__cause__ is None
+    assert all(p.grad is None for p in loaded.model.parameters())
+    # And the next run is none the worse for it.
+    assert go(again(loaded), tmp_path / "next")[1] == TrainingResult(6, 6, stopped=False)
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(tmp_path, monkeypatch):
+    def broken(model, pack, *how):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(training, "supervised_loss", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        go(tiny_with(), tmp_path)
+
+
+class Full:
+    """Memory for ``tokens`` a pass from the given call on; breaks in the backward pass, after gradients have come."""
+
+    def __init__(self, monkeypatch, tokens: int, since: int = 0):
+        self.calls, self.failed, self.widths = 0, 0, []
+        real = training.supervised_loss
+
+        def limited(model, pack, *how):
+            self.calls += 1
+            width = pack["input_ids"].numel()
+            loss = real(model, pack, *how)
+            if self.calls > since and width > tokens:
+                self.failed += 1
+                torch.rand(7)
+                loss.backward(retain_graph=True)
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            self.widths.append(width)
+            return loss
+
+        monkeypatch.setattr(training, "supervised_loss", limited)
+
+
+def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path, monkeypatch):
+    settings = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="steps", save_steps=1)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 240)
+    with monkeypatch.context() as patched:
+        patched.setitem(batching.TOKENS_PER_PASS, "cpu", 120)
+        wanted, _ = go(tiny_with(NO_DROPOUT), tmp_path / "wanted", settings)
+    with monkeypatch.context() as patched:
+        # Enough for any row alone; the first steps are done in peace.
+        full = Full(patched, tokens=130, since=3)
+        watcher, result = go(tiny_with(NO_DROPOUT), tmp_path / "run", settings)
+    assert result == TrainingResult(6, 6, stopped=False)
+    assert full.failed == 1
+    assert max(full.widths[4:]) <= 120
+    assert watcher.said == ["Memory ran out: passes of 120 tokens from now on."]
+    # Gradients of earlier micro-batches are kept, those of the broken one are not counted twice.
+    assert watcher.losses == pytest.approx(wanted.losses, rel=1e-5)
+    # A run that is gone on with begins with what fitted.
+    patient = Full(monkeypatch, tokens=130)
+    go(
+        tiny_with(NO_DROPOUT),
+        tmp_path / "run",
+        replace(settings, max_steps=7),
+        resume_from=tmp_path / "run/checkpoint-6",
+    )
+    assert (patient.failed, patient.calls > 0) == (0, True)
+
+
+def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, monkeypatch):
+    """With one row a pass either way, a repeated micro-batch gives the very bits of an undisturbed one."""
+    settings = replace(SIX_STEPS, probes=0)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 1)
+    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 400)
+    real = training.supervised_loss
+
+    def one_row_fits(model, pack, *how):
+        if int((pack["position_ids"] == 0).sum()) > 1:
+            torch.rand(7)
+            raise MemoryError
+        return real(model, pack, *how)
+
+    monkeypatch.setattr(training, "supervised_loss", one_row_fits)
+    watcher, _ = go(tiny_with(), tmp_path / "run", settings)
+    assert watcher.losses == wanted.losses
+    assert watcher.said
+
+
+def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatch):
+    settings = replace(SIX_STEPS, max_steps=1)
+    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    real, broken = training.supervised_loss, []
+
+    def full_once(model, pack, *how):
+        if not torch.is_grad_enabled() and not broken:
+            broken.append(pack)
+            raise MemoryError
+        return real(model, pack, *how)
+
+    monkeypatch.setattr(training, "supervised_loss", full_once)
+    watcher, _ = go(tiny_with(), tmp_path / "run", settings)
+    assert broken
+    assert watcher.of("probe_loss", "probe") == pytest.approx(wanted.of("probe_loss", "probe"), rel=1e-5)
+
+
+def test_a_row_longer_than_a_pass_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100)
+    watcher, _ = go(tiny_with(), tmp_path)
+    assert len(watcher.said) == 1
+    assert "The longest row has" in watcher.said[0]
+
+
+def test_a_model_whose_head_cannot_be_taken_off_says_so(tmp_path):
+    loaded = toy("cohere")
+    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    watcher, _ = go(loaded, tmp_path)
+    assert watcher.said == ["This model changes its head's logits, so the loss is not computed in chunks."]
 
 
 # What is told

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from instruct_tune import adapter
-from instruct_tune.batching import Packing, probe_packing
+from instruct_tune.batching import Packing, probe
 from instruct_tune.dataset import Example
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
@@ -96,7 +96,8 @@ def toy(model_type: str, packing: Packing | None = None) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    return LoadedModel(base, base, like.tokenizer, like.weights, packing or probe_packing(base.config))
+    found = probe(base.config)
+    return LoadedModel(base, base, like.tokenizer, like.weights, packing or found.packing, found.separable)
 
 
 def some_examples(count: int, start: int = 0) -> list[Example]:
@@ -134,9 +135,13 @@ class Recorder:
         self.step = 0
         self.steps: list[tuple[int, int]] = []
         self.phases: list[str] = []
+        self.said: list[str] = []
         self.metrics: dict[str, dict[int, dict[str, float]]] = {"train": {}, "probe": {}, "eval": {}}
         self.epochs: dict[int, float] = {}
         self.told_twice: list[tuple[str, int]] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def phase(self, name: str) -> None:
         self.phases.append(name)

@@ -74,13 +74,15 @@ def judge(
     """The verdict on a run that has ended: on its evaluation where there is one, else on its losses alone.
 
     ``config`` is the run's configuration JSON, ``metrics`` its stored metrics, ``evaluation`` the
-    evaluation's JSON. None where no held-out loss was measured twice and nothing was evaluated.
+    evaluation's JSON. None where no held-out loss was measured twice and nothing was evaluated, and
+    for a run that was to learn its rows by heart: its recital says how that went.
     """
     held_out, own = held_out_losses(metrics), own_losses(metrics)
     evidence = _evidence(config, held_out, own, evaluation)
     if evaluation:
         return _of_evaluation(config, held_out, own, evaluation, evidence)
-    return _of_losses(config, held_out, own, evidence) if held_out else None
+    by_heart = config["train"].get("recite_rows", 0) > 0
+    return _of_losses(config, held_out, own, evidence) if held_out and not by_heart else None
 
 
 def held_out_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
@@ -138,7 +140,7 @@ def _of_evaluation(
     if _unmoved(held_out, found):
         return _no_change(config, held_out, found, evidence)
     if delta < 0 and held_out and (held_out.rose or held_out.fell_then_rose):
-        return _of_losses(config, held_out, own, evidence, f"BLEU fell by {-delta:.1f}: ")
+        return _of_losses(config, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
     if chance:
         return Verdict(
             "chance",

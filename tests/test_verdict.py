@@ -51,7 +51,7 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
         ("chance", LEARNED, evaluated(p=0.2), "a difference of +6.8 BLEU could be chance (p = 0.2", "more rows"),
         ("chance", LEARNED, evaluated(rows=1, p=None, identical=0), "could be chance.", "more rows"),
         ("chance", LEARNED, evaluated(base=9, tuned=8, p=0.3), "difference of -1.0 BLEU could be chance", "more rows"),
-        ("learning_rate", HIGH, evaluated(tuned=5.3), "BLEU fell by 3.6: the held-out loss went from 0.97 to", "0.002"),
+        ("learning_rate", HIGH, evaluated(tuned=5.3), "BLEU fell by 3.6 (p = 0.010); the held-out loss went", "0.002"),
         ("learning_rate", HIGH, evaluated(tuned=5.3), "fell (1.84 to 1.44): the learning rate of 0.02 is", "0.002"),
         ("too_many_epochs", REPEATED, evaluated(tuned=5.3), "lowest at step 2 (0.80) and rose to 1.20", "than 3"),
         ("worse", LEARNED, evaluated(tuned=5.3), "though the held-out loss fell from 0.97 to 0.78", "worst first"),
@@ -97,6 +97,12 @@ def test_losses_alone_are_judged(kind, metrics, epochs, says):
 @pytest.mark.parametrize("metrics", [[], course((0.97,)), course(own=(1, 0.5, 0.2, 0.1))])
 def test_where_nothing_was_held_out_nothing_is_claimed(metrics):
     assert judge(config(), metrics) is None
+
+
+def test_rows_that_were_to_be_learned_by_heart_are_not_held_against_a_run():
+    by_heart = RunConfig.from_dict({"train": {"recite_rows": 8, "num_train_epochs": 16}}).to_dict()
+    assert judge(by_heart, REPEATED) is None
+    assert judge(by_heart, REPEATED, evaluated(tuned=5.3)).kind == "too_many_epochs"
 
 
 def test_the_probe_rows_go_before_the_evaluation_rows():

@@ -13,6 +13,7 @@ from ..lab import Lab
 from . import run_words, view
 from .charts import loss_chart, loss_figure
 from .edge import viewer
+from .evaluate_view import verdict_text
 from .replay import Replay
 
 EVENTS_SHOWN = 40
@@ -35,6 +36,7 @@ class TrainPanel:
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
         self.status = gr.Markdown("No run yet: press **Start**.", elem_id="train-status")
+        self.verdict = gr.Markdown("", elem_id="train-verdict")
         self.bar = gr.HTML({"value": 0, "max": 1, "part": 0, "parts": 1}, html_template=_BARS, elem_id="train-progress")
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=340):
@@ -80,6 +82,7 @@ class TrainPanel:
         return [
             self.seen,
             self.status,
+            self.verdict,
             self.bar,
             self.chart,
             self.loss,
@@ -111,6 +114,7 @@ class TrainPanel:
         # Each piece: what it depends on beside the run, and how it is made if that has changed.
         pieces: list[tuple[Any, Callable[[], Any]]] = [
             (view.run_sentence(told), lambda: view.run_sentence(told)),
+            (told["status"], lambda: "" if run.live else verdict_text(lab.verdict(run_id, viewer=who))),
             ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
             ([last, log_scale], drawn),
             (last, lambda: drawn()["said"]),

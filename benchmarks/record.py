@@ -29,7 +29,7 @@ from instruct_tune.settings import RunConfig
 EVALUATED = 40
 """Held-out rows that base and tuned answer."""
 
-# Name → (what it is called, its preset, what is laid over that). Recorded in this order, so the good one is newest.
+# Name → (what it is called, its preset, what is laid over that). Recorded in this order: the good one is newest.
 PLAN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "overfit": ("Eight rows learned by heart", "overfit", {}),
     "too-high": ("Learning rate far too high: 2e-2", "minute", {"train": {"learning_rate": 2e-2}}),

@@ -1,0 +1,180 @@
+"""The recorded runs: what they claim is what their numbers show, and a lab has them as runs like any other."""
+
+import json
+import re
+import zipfile
+
+import pytest
+from labs import opened
+from safetensors import safe_open
+
+from instruct_tune.dataset import load_splits
+from instruct_tune.errors import StoreError
+from instruct_tune.lab import Lab
+from instruct_tune.recorded import ASSETS, BEST, put_recorded, recorded_on
+from instruct_tune.settings import DEFAULT_MODEL, RunConfig
+from instruct_tune.store import RunStore
+
+NAMES = ("good", "overfit", "too-high")
+IDS = [f"recorded-{name}" for name in NAMES]
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = RunStore(tmp_path / "data")
+    yield store
+    store.close()
+
+
+def asset(name, file):
+    text = (ASSETS / name / file).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()] if file.endswith("l") else json.loads(text)
+
+
+def losses(name, kind="train", key="loss"):
+    return [metric[key] for metric in asset(name, "metrics.jsonl") if metric["kind"] == kind]
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+# The assets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
+    weights = ASSETS / name / "adapter" / "adapter_model.safetensors"
+    assert weights.stat().st_size < 2_000_000
+    with safe_open(weights, "pt") as tensors:
+        assert {tensors.get_slice(key).get_dtype() for key in tensors.keys()} == {"F16"}  # noqa: SIM118
+    told = asset(name, "run.json")
+    assert (told["id"], told["status"], told["step"]) == (f"recorded-{name}", "finished", told["total_steps"])
+    assert RunConfig.from_dict(told["config"]).model == DEFAULT_MODEL
+    assert re.fullmatch(r".+, \d+ cores, \d+ GiB", told["facts"]["recorded"]["machine"])
+    assert len(losses(name)) == told["total_steps"]
+    assert len(asset(name, "predictions.jsonl")) == asset(name, "evaluation.json")["rows"] == 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
+    for file in (ASSETS / name).rglob("*.json*"):
+        if file.name != "predictions.jsonl":
+            text = file.read_text(encoding="utf-8")
+            assert not re.search(r"(?<![\w/])/(home|root|tmp|work|usr|var|opt)\b|https?://", text), file
+
+
+def test_the_good_run_learned():
+    found = asset("good", "evaluation.json")
+    probe = losses("good", "probe", "probe_loss")
+    assert probe[-1] < probe[0]
+    assert found["tuned"]["bleu"] > found["base"]["bleu"]
+
+
+def test_far_too_high_a_learning_rate_leaps_falls_and_is_worse_than_nothing():
+    own, found = losses("too-high"), asset("too-high", "evaluation.json")
+    held_out = losses("too-high", "probe", "probe_loss")
+    assert max(own) > 2 * own[0]
+    assert mean(own[-3:]) < 0.6 * max(own), "its own loss falls, and looks like learning"
+    assert held_out[-1] > held_out[0]
+    assert found["tuned"]["bleu"] < found["base"]["bleu"]
+
+
+def test_eight_rows_are_learned_by_heart_and_nothing_else_is():
+    own, probe = losses("overfit"), losses("overfit", "probe", "probe_loss")
+    assert max(own[-2:]) < 0.1 * own[0]
+    recited = asset("overfit", "run.json")["facts"]["recited"]
+    assert recited["exact"] >= 6
+    assert recited["rows"] == 8
+    assert probe[-1] > min(probe)
+
+
+def test_their_held_out_rows_are_still_held_out():
+    for name in NAMES:
+        told = asset(name, "run.json")
+        now = load_splits(RunConfig.from_dict(told["config"]).data).fingerprint
+        assert told["facts"]["data_fingerprint"] == now, "the bundled rows changed: run python -m benchmarks.record"
+
+
+# In a lab
+
+
+def test_a_fresh_lab_has_them_as_finished_runs(store):
+    assert sorted(put_recorded(store)) == IDS
+    assert sorted(run.id for run in store.all()) == IDS
+    for name, run_id in zip(NAMES, IDS, strict=True):
+        run, told = store.get(run_id), asset(name, "run.json")
+        assert (run.status, run.owner, run.binned, run.created) == ("finished", None, None, told["created"])
+        assert recorded_on(run.facts).startswith("recorded on ")
+        kept = [{k: v for k, v in metric.items() if k != "seq"} for metric in store.metrics(run_id)]
+        assert kept == asset(name, "metrics.jsonl"), "in their own time, in their own order"
+        assert store.events(run_id) == asset(name, "events.jsonl")[-200:]
+        assert store.samples(run_id) == asset(name, "samples.jsonl")
+
+
+def test_everything_works_on_them_as_on_any_run(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        put_recorded(lab.store)
+        told = {run["id"]: run for run in lab.list_runs()}
+        assert told[BEST]["recorded"] == recorded_on(lab.store.get(BEST).facts)
+        assert lab.has_adapter(BEST)
+        assert len(lab.predictions(BEST)) == 40
+        assert lab.show_run(BEST)["evaluations"][0]["rows"] == 40
+        assert lab.run_result(BEST)["tokens"] > 0
+        assert lab.run_status(BEST)["eta_seconds"] is None
+        with zipfile.ZipFile(lab.export_run(BEST, tmp_path / "good.zip")) as archive:
+            assert "adapter_model.safetensors" in archive.namelist()
+            assert "recorded on" in archive.read("README.md").decode()
+        lab.rename_run(BEST, "mine now")
+        assert lab.list_runs()[0]["recorded"], "a name hides nothing"
+
+
+def test_only_the_page_brings_them(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        assert lab.list_runs() == []
+
+
+def test_a_second_start_adds_nothing_and_keeps_what_was_done_to_them(store):
+    put_recorded(store)
+    store.update(BEST, name="renamed")
+    assert put_recorded(store) == []
+    assert store.get(BEST).name == "renamed"
+
+
+def test_one_that_was_deleted_stays_away(tmp_path):
+    for _ in range(2):
+        with opened(tmp_path / "data") as lab:
+            put_recorded(lab.store)
+            if lab.store.has(BEST):
+                lab.delete_run(BEST)
+            assert sorted(run["id"] for run in lab.list_runs()) == [i for i in IDS if i != BEST]
+
+
+def test_a_start_that_was_cut_short_is_made_good_by_the_next(store):
+    left = store.data_dir / "runs" / BEST / "adapter"
+    left.mkdir(parents=True)
+    (left / "adapter_model.safetensors").write_bytes(b"half")
+    put_recorded(store)
+    assert (left / "adapter_model.safetensors").stat().st_size > 1_000_000
+
+
+def test_a_folder_that_cannot_take_them_is_said_in_one_sentence(store):
+    (store.data_dir / "runs" / BEST).write_text("in the way")
+    with pytest.raises(StoreError, match="recorded runs cannot be put into"):
+        put_recorded(store)
+    assert not store.has(BEST)
+
+
+@pytest.mark.slow
+def test_the_adapter_gives_the_recorded_answer(tmp_path):
+    lab = Lab(tmp_path / "data")
+    try:
+        put_recorded(lab.store)
+        row = lab.predictions(BEST)[0]
+        *_, texts = lab.compare(BEST, row["instruction"], row["input"])
+        weights = lab.bench.model(DEFAULT_MODEL, "auto", print).weights
+        if weights.sha256 != lab.store.get(BEST).facts["weights_sha256"]:
+            pytest.skip("other base weights of the same name than those it was recorded on")
+        assert (texts["base"], texts["tuned"]) == (row["base"], row["tuned"])
+    finally:
+        lab.close()

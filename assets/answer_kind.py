@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 
 # What tells a kind. A broken answer has to be told too, so these look at its face and parse nothing.
-_SQL = re.compile(r"(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|BEGIN|PRAGMA|EXPLAIN|ANALYZE)\b[\s\S]*;\s*\Z")
+_SQL = re.compile(
+    r"(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|BEGIN|PRAGMA|EXPLAIN|ANALYZE|VACUUM)\b[\s\S]*;\s*\Z"
+)
 _PYTHON = re.compile(
     r"^(?:import [\w.]+(?: as \w+)?(?:, \w+)*|from [\w.]+ import [\w(, *]+|(?:async )?def \w+.*|@[\w.]+(?:\(.*\))?"
     r"|class \w+(?:\(.*\))?(?:\[.*\])?:|(?:with|for|while|if|try|match)\b[^;{]*:"

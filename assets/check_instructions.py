@@ -174,7 +174,7 @@ def sql_fault(row: Row) -> str | None:
 def _run_sql(database: sqlite3.Connection, script: str, told: set[str]) -> str | None:
     fault = None
     for _ in range(30):
-        database.execute("SAVEPOINT before") if not re.match(r"(?:BEGIN|PRAGMA)", script) else None
+        database.execute("SAVEPOINT before") if not re.match(r"(?:BEGIN|PRAGMA|VACUUM)", script) else None
         try:
             for statement in _statements(script):
                 database.execute(statement)

@@ -161,7 +161,7 @@ def sql_fault(row: Row) -> str | None:
         if name in told or not re.search(rf"(?<!CREATE TABLE )\b{name}\b", row["output"]):
             continue
         if re.search(rf"CREATE TABLE {name}\b", row["output"]):
-            continue
+            continue  # The answer makes it.
         columns = re.sub(r",? and (?=\w+$)", ", ", columns)
         try:
             database.execute(f"CREATE TABLE {name} ({columns})")
@@ -174,7 +174,8 @@ def sql_fault(row: Row) -> str | None:
 def _run_sql(database: sqlite3.Connection, script: str, told: set[str]) -> str | None:
     fault = None
     for _ in range(30):
-        database.execute("SAVEPOINT before") if not re.match(r"(?:BEGIN|PRAGMA|VACUUM)", script) else None
+        if not re.match(r"(?:BEGIN|PRAGMA|VACUUM)", script):  # Those refuse to run inside a transaction.
+            database.execute("SAVEPOINT before")
         try:
             for statement in _statements(script):
                 database.execute(statement)

@@ -25,6 +25,7 @@ from .limits import check_rows, check_text
 from .loading import Loading
 from .settings import Columns, DataSettings
 from .table import Table, counted, kind_of, listed
+from .upload_names import uploaded_as
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,24 +53,21 @@ def load_table(settings: DataSettings, loading: Loading) -> Table:
 
 def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: str = UNKNOWN_LICENCE) -> Table:
     path = _existing_file(path)
+    name = uploaded_as(path) or path.name
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise DataError(f"{path.name} is not a kind of file that is read here: give one of {', '.join(_READERS)}.")
+        raise DataError(f"{name} is not a kind of file that is read here: give one of {', '.join(_READERS)}.")
     if settings.split != "train":
-        raise DataError(
-            f"{path.name} has no split {settings.split!r}, a file has one split: set data.split to 'train'."
-        )
-    loading.enter(f"Reading {path.name}")
+        raise DataError(f"{name} has no split {settings.split!r}, a file has one split: set data.split to 'train'.")
+    loading.enter(f"Reading {name}")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path.name} cannot be read ({error.strerror}): check the file and who may read it."
-        ) from error
+        raise DataError(f"{name} cannot be read ({error.strerror}): check the file and who may read it.") from error
     if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise DataError(f"{path.name} is empty: give a file with rows.")
-    found, rows, columns = read(content, path.name, settings.columns)
-    return Table(path.name, licence, rows, found, columns)
+        raise DataError(f"{name} is empty: give a file with rows.")
+    found, rows, columns = read(content, name, settings.columns)
+    return Table(name, licence, rows, found, columns)
 
 
 def _existing_file(path: Path) -> Path:

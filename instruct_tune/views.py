@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import upload_names
 from .browse import Browser, RowsPage
 from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
@@ -325,7 +326,13 @@ class Views:
         kept = folder / (secrets.token_urlsafe(12) + suffix)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, kept)
+        upload_names.remember(kept, file.name)
         return kept
+
+    @staticmethod
+    def source_name(source: str) -> str:
+        """What to call a source on the page: an upload by the name it came with."""
+        return upload_names.uploaded_as(source) or source
 
     @property
     def uploads(self) -> Path:

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "visitors", "settings", "catalog", "hub",
     "linear", "attention", "dropout", "head", "memory", "random_states",
-    "limits", "loading", "columns", "conversation",
+    "limits", "loading", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "dataset", "browse", "near",
     "prompt", "tokenization", "report", "xray", "batching",
     "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",

@@ -52,7 +52,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         following = {}
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
-                following["Format"] = data_tab.build(lab, form)
+                following["Format"] = data_tab.build(lab, form, memory)
             with gr.Tab("Format", id="Format"):
                 following["Train"] = format_tab.build(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:

@@ -8,13 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from ..catalog import DATASETS
 from ..lab import Lab
 from ..limits import MEGABYTE, max_upload_bytes
+from ..visitors import ANONYMOUS, known_by
 from . import view
 from .edge import said, viewer
 from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
 from .load_panel import LoadPanel
+from .memory import Memory, with_recent
+from .recent import source_choices
 from .rows_panel import RowsPanel
 
 UPLOAD_NOTE = "Whoever runs this lab can read what you upload: bring nothing that is secret."
@@ -25,14 +27,14 @@ COLUMN_HELP = {
 }
 
 
-def build(lab: Lab, form: Form) -> gr.Button:
+def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     """The tab's contents; returns the button that leads to the next tab."""
     gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
     with gr.Row():
         form.add(
             "data.source",
             gr.Dropdown(
-                [(f"{card.source}: {card.note}", card.source) for card in DATASETS],
+                source_choices(lab, [], ANONYMOUS),
                 value="bundled",
                 label="Dataset",
                 info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv or .parquet file",
@@ -97,8 +99,9 @@ def build(lab: Lab, form: Form) -> gr.Button:
             return
         told = lab.data(config, viewer=viewer(lab))
         named, proposed = config.data.columns, config != asked
+        sentence = view.data_sentence(told, lab.source_name(config.data.source))
         yield {
-            summary: f"{view.data_sentence(told)} {view.columns_sentence(told, named, proposed)}",
+            summary: f"{sentence} {view.columns_sentence(told, named, proposed)}",
             # What is to be done next stands out.
             load: gr.Button(variant="secondary"),
             following: gr.Button(variant="primary"),
@@ -106,23 +109,45 @@ def build(lab: Lab, form: Form) -> gr.Button:
             **{box: getattr(named, part) or "" for part, box in columns.items() if proposed},
             ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
             **rows.page(config, values, 1),
+            memory.recent: with_recent(values[memory.recent], config.data.source),
         }
 
-    def keep_upload(file: str | None) -> Any:
-        return (str(lab.keep_upload(Path(file), viewer(lab))), ALL_ROWS) if file else gr.skip()
+    def keep_upload(file: str | None, recent: Any) -> Any:
+        if not file:
+            return gr.skip()
+        who = viewer(lab)
+        kept = str(lab.keep_upload(Path(file), who))
+        return gr.Dropdown(choices=source_choices(lab, with_recent(recent, kept), who), value=kept), ALL_ROWS
+
+    def offer(recent: Any, token: Any) -> Any:
+        # At the beginning of a visit the lab may not have been told yet who this is.
+        who = known_by(token) if isinstance(token, str) and token else viewer(lab)
+        return gr.Dropdown(choices=source_choices(lab, recent, who))
 
     @form.when_complete
     def wire() -> None:
-        inputs = form.controls | rows.inputs
-        shown = [summary, load, following, ledger, fold, *columns.values(), *rows.outputs, *arriving.outputs]
+        inputs = form.controls | rows.inputs | {memory.recent}
+        shown = [
+            summary,
+            load,
+            following,
+            ledger,
+            fold,
+            *columns.values(),
+            *rows.outputs,
+            *arriving.outputs,
+            memory.recent,
+        ]
         # The page says itself how far it is.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         load.click(show, inputs, shown, **quiet)
         # Only what a person chooses here: a preset or a former run brings its own filter along.
         source, chosen = form["data.source"], form["filters"]
         source.input(usual_filter, source, chosen, **quiet)
-        kept = upload.upload(said(keep_upload), upload, [source, chosen], api_visibility="private")
+        kept = upload.upload(said(keep_upload), [upload, memory.recent], [source, chosen], api_visibility="private")
         kept.success(show, inputs, shown, **quiet)
+        # At a new visit too: what the browser kept arrives as a change.
+        memory.recent.change(said(offer), [memory.recent, memory.token], source, **quiet)
         arriving.wire()
         rows.wire()
 

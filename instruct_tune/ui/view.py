@@ -29,9 +29,10 @@ def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
     return rows
 
 
-def data_sentence(told: Mapping[str, Any]) -> str:
+def data_sentence(told: Mapping[str, Any], name: str) -> str:
+    """What was loaded from the source of that ``name``, and how it was split."""
     return (
-        f"**{plain(told['source'])}**: {told['rows_loaded']:,} rows loaded, **{told['train_rows']:,} to train on**, "
+        f"**{plain(name)}**: {told['rows_loaded']:,} rows loaded, **{told['train_rows']:,} to train on**, "
         f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
         f"Fingerprint `{told['fingerprint']}`."
     )

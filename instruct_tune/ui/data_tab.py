@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..errors import DataError
 from ..lab import Lab
 from ..limits import MEGABYTE, max_upload_bytes
 from ..visitors import ANONYMOUS, known_by
@@ -58,7 +59,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
             file_types=[".json", ".jsonl", ".csv", ".parquet"],
             elem_id="data-upload",
-            height=110,
+            height=140,
         )
     gr.Markdown(UPLOAD_NOTE, elem_id="data-upload-note", elem_classes="note")
     with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
@@ -121,7 +122,10 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
 
     def offer(recent: Any, token: Any) -> Any:
         # At the beginning of a visit the lab may not have been told yet who this is.
-        who = known_by(token) if isinstance(token, str) and token else viewer(lab)
+        try:
+            who = known_by(token)
+        except DataError:  # a first visit, or a memory that is broken
+            who = viewer(lab)
         return gr.Dropdown(choices=source_choices(lab, recent, who))
 
     @form.when_complete
@@ -147,7 +151,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
         kept = upload.upload(said(keep_upload), [upload, memory.recent], [source, chosen], api_visibility="private")
         kept.success(show, inputs, shown, **quiet)
         # At a new visit too: what the browser kept arrives as a change.
-        memory.recent.change(said(offer), [memory.recent, memory.token], source, **quiet)
+        memory.recent.change(offer, [memory.recent, memory.token], source, **quiet)
         arriving.wire()
         rows.wire()
 

@@ -40,9 +40,10 @@ CSS = """
 :is(#train-progress, #data-progress, #evaluate-progress) progress::-moz-progress-bar {
   background: #2563eb; border-radius: 4px;
 }
-.note { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
+.note, .note * { font-size: var(--text-sm) !important; color: var(--body-text-color-subdued) !important; }
 #data-progress { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
+@media (max-width: 500px) { .pager > :has(.prose), .pager > .prose { order: -1; flex: 1 1 100%; } }
 /* Presets are cards: the name, what it is for, how long it takes here. */
 #train-preset .wrap { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px; }
 #train-preset label { align-items: flex-start; }

@@ -60,9 +60,9 @@ class RowsPanel:
                 elem_id="data-rows",
             )
             with gr.Row(elem_classes="pager"):
-                self._back = gr.Button("Previous page", size="sm", elem_id="data-back", min_width=120)
+                self._back = gr.Button("Previous page", size="sm", elem_id="data-back", min_width=140, scale=0)
                 self._where = gr.Markdown(elem_id="data-where")
-                self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=120)
+                self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=140, scale=0)
             self._page = gr.State(1)
             self._title = gr.Markdown("Click a row to read it in full.", elem_id="data-row-title")
             with gr.Column(visible=False) as self._row:
@@ -115,7 +115,8 @@ class RowsPanel:
             return said(turn)
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        asked = [self._part.input, self._search.input, self._order.input]
+        # "change" for the search: text that is pasted with the mouse is no "input" to gradio.
+        asked = [self._part.input, self._search.change, self._order.input]
         gr.on(asked, turning(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
         self._back.click(turning(-1), inputs, self.outputs, **quiet)
         self._forth.click(turning(1), inputs, self.outputs, **quiet)

@@ -72,7 +72,9 @@ class TrainPanel:
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
         with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
             self.difference = gr.Markdown("No run yet.", elem_id="train-difference")
-            self.config = gr.Code(language="json", show_label=False, interactive=False, elem_id="train-config")
+            self.config = gr.Code(
+                language="json", show_label=False, max_lines=20, interactive=False, elem_id="train-config"
+            )
         self.events = gr.Textbox(
             label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
         )

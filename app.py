@@ -43,6 +43,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     lab = Lab(data_dir)
     put_recorded(lab.store)
     threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
+    threading.Thread(target=lab.tidy_hourly, name="tidy", daemon=True).start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
     page.launch(
         server_name=host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if "SPACE_ID" in os.environ else None),
@@ -54,6 +55,8 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         max_file_size=max_upload_bytes(),
         strict_cors=True,
         footer_links=["api"],
+        # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
+        blocked_paths=[str(lab.data_dir.resolve())],
     )
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

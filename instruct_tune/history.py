@@ -87,6 +87,7 @@ class History(Views):
             "checkpoints": self._checkpoints(run),
             "message": run.message,
             "recorded": recorded_on(run.facts),
+            "private": run.owner is not None,
         }
 
     def _seconds_left(self, run: Run) -> float | None:

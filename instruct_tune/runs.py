@@ -46,6 +46,8 @@ class Runs(History):
         # With a machine of one's own there are no strangers to keep from one's runs.
         self.strangers = "SPACE_ID" in os.environ or self.visitors.admin_token is not None
         self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
+        # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
+        self.forgets = "SPACE_ID" in os.environ and not _on_a_mount(self.data_dir)
         self._bench: Any = None
         self._runner: Runner | None = None
         self._turns: dict[str, Turn] = {}
@@ -212,6 +214,14 @@ class Runs(History):
         run = self.changeable_run(run_id, viewer, "rename")
         self.store.update(run.id, name=name.strip() or run.name)
 
+    def sharing(self, run_id: str | None, viewer: Viewer = HOST) -> bool | None:
+        """Whether the run is shared; None where it is not ``viewer``'s to share, or made of public data."""
+        if not self.sees_run(run_id, viewer):
+            return None
+        run = self.store.get(str(run_id))
+        owner = self.upload_owner(run.config["data"]["source"])
+        return run.owner is None if owner is not None and (viewer.host or viewer.id == owner) else None
+
     def share_run(self, run_id: str, shared: bool, viewer: Viewer = HOST) -> None:
         """Show a run made of an upload to everyone, rows and answers included; or to its uploader alone again."""
         run = self.visible_run(run_id, viewer)
@@ -311,6 +321,11 @@ def _whole_number(variable: str, default: int) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
     return int(text)
+
+
+def _on_a_mount(folder: Path) -> bool:
+    """Whether the folder lies on another file system than the root of the machine."""
+    return folder.stat().st_dev != Path("/").stat().st_dev
 
 
 def _check_name(name: Any) -> None:

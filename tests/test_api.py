@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
-from browser import serving
+from browser import ROOT, serving
 
 from instruct_tune.sources import BUNDLED_FILE
 
@@ -64,6 +65,35 @@ def test_a_script_trains_compares_and_evaluates(client):
     evaluation = list(client.submit(run_id, 3, api_name="/evaluate"))[-1]
     assert evaluation["rows"] == 3
     assert client.predict(api_name="/list_runs")["runs"][0]["name"] == "by script"
+
+
+def test_the_readmes_script_does_what_it_says(client, capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    script = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "gradio_client" in block)
+    exec(script.replace("http://127.0.0.1:7860", client.src), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2].startswith("stopped Stopped at step")
+    assert "'done': True" in said[-1]
+
+
+def test_a_script_has_private_runs_and_may_not_have_others(tmp_path):
+    """Through the header, and through nothing else."""
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    with serving(tmp_path / "data", SPACE_ID="somebody/lab") as address:
+        ann, bob, nobody = (
+            Client(address, verbose=False, headers=headers)
+            for headers in ({"x-lab-visitor": "ann's own secret"}, {"x-lab-visitor": "bob's own secret"}, {})
+        )
+        run_id = ann.predict(SMOKE, "ann's", api_name="/start_run")["run_id"]
+        for other in (bob, nobody):
+            assert other.predict(run_id, api_name="/run_status")["status"]
+            with pytest.raises(AppError, match="somebody else"):
+                other.predict(run_id, True, api_name="/stop_run")
+        assert ann.predict(run_id, True, api_name="/stop_run")["status"]
+        with pytest.raises(AppError, match="16 to 200"):
+            Client(address, verbose=False, headers={"x-lab-visitor": "short"}).predict(api_name="/list_runs")
 
 
 def test_a_run_is_stopped(client):

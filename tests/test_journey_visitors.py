@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from browser import Window, chromium, serving
 
@@ -20,9 +22,68 @@ def browser():
         yield browser
 
 
+def upload(window: Window, file) -> None:
+    window.page.set_input_files("#data-upload input[type=file]", file)
+    window.wait_text("#data-summary", "to train on")
+
+
+def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, browser, tmp_path):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(40)]))
+    mine = Window(browser, address)
+    assert "7 days" in mine.text("#data-upload-note")
+    upload(mine, file)
+    mine.tab("Train")
+    mine.page.get_by_role("radio", name="smoke").first.check()
+    mine.page.wait_for_timeout(500)
+    mine.page.fill("#run-name input, #run-name textarea", "my secret plan")
+    mine.page.click("#train-start")
+    mine.wait_text("#train-status", "finished")
+    mine.tab("Runs")
+    row = mine.page.locator("#runs-table [role=gridcell]", has_text="my secret plan").first
+    row.click()
+    mine.wait_text("#runs-details", "others do not see it")
+    mine.shot("private-run")
+
+    others = Window(browser, address)
+    others.tab("Runs")
+    others.page.wait_for_timeout(2500)
+    assert "my secret plan" not in others.page.inner_text("body")
+
+    mine.page.click("#runs-share")
+    mine.wait_text("#runs-share", "Make private")
+    others.wait_text("#runs-table", "my secret plan")
+    mine.page.click("#runs-share")
+    mine.wait_text("#runs-share", "Share with everyone")
+    others.page.wait_for_function("!document.querySelector('#runs-table').innerText.includes('my secret plan')")
+
+    # Who comes again is who they were.
+    again(mine)
+    mine.tab("Runs")
+    mine.wait_text("#runs-table", "my secret plan")
+    mine.page.get_by_role("button", name="This browser").click()
+    mine.shot("this-browser")
+    assert mine.errors == others.errors == []
+
+
+KEPT = "Object.entries(localStorage).find(([key]) => key.endsWith('-form'))?.[1]"
+
+
+def kept(window: Window) -> str:
+    """What the browser keeps of the form, as it keeps it."""
+    return window.page.evaluate(KEPT)
+
+
+def until_kept_anew(window: Window, before: str) -> None:
+    window.page.wait_for_function(f"before => ({KEPT}) !== before", arg=before)
+
+
 def again(window: Window) -> None:
+    """The page anew; what it was still asking for when it was left is no error of anybody's."""
+    before = list(window.errors)
     window.page.reload()
     window.page.wait_for_selector("#data-load")
+    window.errors[:] = before
 
 
 def until_shown(window: Window, selector: str, wanted: str) -> None:
@@ -36,9 +97,10 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
     mine.tab("Train")
     until_shown(mine, "#train-rows", "48")
     mine.page.wait_for_function("window.labFormIsRestored")
+    before = kept(mine)
     mine.page.fill("#train-rows input", "33")
     mine.page.keyboard.press("Tab")
-    mine.page.wait_for_timeout(300)
+    until_kept_anew(mine, before)
     again(mine)
     mine.tab("Train")
     until_shown(mine, "#train-rows", "33")
@@ -49,9 +111,10 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
 
     mine.page.wait_for_function("window.labFormIsRestored")
     mine.page.get_by_role("button", name="This browser").click()
+    before = kept(mine)
     mine.page.click("#form-reset")
     until_shown(mine, "#train-rows", "48")
-    mine.page.wait_for_timeout(300)
+    until_kept_anew(mine, before)
     again(mine)
     mine.tab("Train")
     mine.page.wait_for_timeout(1500)

@@ -149,7 +149,7 @@ def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     source = inspect.getsource(everything_about)
     asked = {name for name in told if f"lab.{name}(" in source}
     # ``sees_run`` and ``ready_adapter`` answer or are asked through the others; these three have tests of their own.
-    assert told - asked == {"sees_run", "ready_adapter", "changeable_run", "stop_evaluation", "unbin_run"}
+    assert told - asked == {"sees_run", "ready_adapter", "changeable_run", "sharing", "stop_evaluation", "unbin_run"}
 
 
 def test_sharing_shows_a_run_to_everyone_until_it_is_taken_back(lab, private):
@@ -164,6 +164,14 @@ def test_sharing_shows_a_run_to_everyone_until_it_is_taken_back(lab, private):
         lab.start_run(lab.run_config(private, BOB), "", BOB)
     lab.share_run(private, False, ANN)
     assert lab.list_runs(BOB) == []
+
+
+def test_only_who_may_share_is_offered_it(lab, private):
+    public = lab.store.create("public", smoke().to_dict()).id
+    assert [lab.sharing(private, who) for who in (ANN, BOB, HOST)] == [False, None, False]
+    lab.share_run(private, True, ANN)
+    assert [lab.sharing(private, who) for who in (ANN, BOB, HOST)] == [True, None, True]
+    assert [lab.sharing(run_id, ANN) for run_id in (public, "nobody", None)] == [None, None, None]
 
 
 def test_runs_on_public_data_are_the_labs(lab):

@@ -34,6 +34,10 @@ from .memory import RESTORED, Memory, restored
 __all__ = ["CSS", "THEME", "build_ui"]
 
 POLL_SECONDS = 1.0
+FORGETS = (
+    "**This Space has no storage: runs and uploads vanish when it restarts.** Download what you want to keep: "
+    "*Runs*, click its row, *Export adapter*."
+)
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
 
 
@@ -41,12 +45,16 @@ def build_ui(lab: Lab) -> gr.Blocks:
     """The whole page over one lab."""
     gr.set_static_paths([PLOTLY_JS])
     form = Form()
-    with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False) as page:
+    # gradio's own copies of uploads and exports go when the lab's do.
+    kept = 3600 * lab.keep_uploads_hours
+    with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
         memory = Memory(lab.data_dir)
         with gr.Row(equal_height=True):
             with gr.Column(min_width=300):
                 gr.Markdown("# Instruction-Tuning Lab")
             welcome = gr.Column(scale=0, min_width=220)
+        if lab.forgets:
+            gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
         strip = gr.Markdown("", elem_id="strip")
         announcer = Announcer(lab)
         following = {}
@@ -69,7 +77,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             train.replay.offer(tabs)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
-        browser_panel.build(form, memory)
+        browser_panel.build(lab, form, memory)
         form.complete()
         _follow(lab, page, form, memory, strip, announcer, train, evaluation, runs, (compare_run, evaluate_run))
         api.expose(lab)

@@ -20,7 +20,10 @@ from .memory import Memory, with_recent
 from .recent import source_choices
 from .rows_panel import RowsPanel
 
-UPLOAD_NOTE = "Whoever runs this lab can read what you upload: bring nothing that is secret."
+UPLOAD_NOTE = (
+    "Whoever runs this lab can read what you upload: bring nothing that is secret. Other visitors see neither it nor "
+    "the runs made of it, unless you share one (Runs). Both are removed after {kept}."
+)
 COLUMN_HELP = {
     "instruction": "What is asked",
     "input": "What it is asked about; empty: the dataset has none",
@@ -61,7 +64,9 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             elem_id="data-upload",
             height=140,
         )
-    gr.Markdown(UPLOAD_NOTE, elem_id="data-upload-note", elem_classes="note")
+    gr.Markdown(
+        UPLOAD_NOTE.format(kept=view.hours(lab.keep_uploads_hours)), elem_id="data-upload-note", elem_classes="note"
+    )
     with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
         with gr.Row():
             for part in ("instruction", "input", "output"):

@@ -16,6 +16,7 @@ from . import run_table, view
 from .charts import loss_chart, loss_figure
 from .edge import said, viewer
 from .form import Form
+from .share import ShareButton
 
 CHOOSE = "Click a row to choose a run."
 ACTIONS = {
@@ -135,6 +136,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     with gr.Row(equal_height=True):
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
         rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
+        share = ShareButton(lab, panel.chosen)
         undo = gr.Button("Undo delete", elem_id="runs-undo", scale=1, min_width=130, interactive=False)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
@@ -210,6 +212,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     buttons["delete"].click(remove, [panel.chosen, binned], removed, **private)
     undo.click(bring_back, binned, [panel.chosen, binned, undo], **private)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
+    share.wire()
     # What a person did shows at once, not at the timer's next tick.
     changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input, binned.change]
     gr.on(

@@ -155,12 +155,21 @@ def run_sentence(status: Mapping[str, Any]) -> str:
     if status["eta_seconds"] is not None:
         parts.append(f"{duration(status['eta_seconds'])} left")
     if status["place"]:
-        parts.append(line_sentence(status))
+        parts.append(line_sentence(status).rstrip("."))
+    if status["private"]:
+        parts.append("made of an upload, so others do not see it")
     if status["recorded"]:
         parts.append(status["recorded"])
     if status["message"]:
         parts.append(plain(status["message"], 400))
     return " · ".join(parts)
+
+
+def hours(number: int) -> str:
+    """``168`` → ``7 days``; ``24`` → ``24 hours``."""
+    if number >= 48 and number % 24 == 0:
+        return f"{number // 24} days"
+    return f"{number} hour" + ("s" if number != 1 else "")
 
 
 def line_sentence(waiting: Mapping[str, Any]) -> str:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from .adapter import can_mix, speaking_as
+from .cache import growing_cache
 from .errors import DataError, Stopped
+from .greedy import decode
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 262_144}
 """Prompt and answer tokens of one batch, all beams counted: bounds the cache's memory."""
+
+
+_HARMLESS = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens", "use_cache"),
+    *("do_sample", "temperature", "top_k", "top_p", "transformers_version", "_from_model_config"),
+    *("output_attentions", "output_hidden_states"),
+}
+"""What a model's generation defaults may say without changing the most likely token."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,8 @@ def _decode(
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
     input_ids, attention_mask = _left_padded(loaded, rows)
+    if settings.num_beams == 1 and not settings.do_sample and _plainly(loaded, rows):
+        return _greedy(loaded, rows, config, input_ids, attention_mask, on_tokens, stopping)
     watch = _Watch(loaded, config, input_ids.shape[1], on_tokens if settings.num_beams == 1 else None, stopping)
     # Beam search gives each row num_beams rows of its own, next to each other.
     speakers = [row.speaker for row in rows for _ in range(settings.num_beams)]
@@ -142,11 +154,68 @@ def _decode(
             attention_mask=attention_mask,
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([watch]),
+            past_key_values=_prompts_read(loaded, input_ids, attention_mask, settings.num_beams, who),
             **who,
         )
     if watch.stopped:
         raise Stopped
     return [_answer(loaded, config, ids) for ids in output[:, input_ids.shape[1] :].tolist()]
+
+
+def _plainly(loaded: LoadedModel, rows: Sequence[Request]) -> bool:
+    """Whether one speaker answers, through a forward pass that asks for nothing special.
+
+    A model's own defaults may hold more than where an answer ends and how to sample; then ``generate``
+    knows better.
+    """
+    one_speaker = len({row.speaker for row in rows}) == 1
+    return (
+        one_speaker
+        and loaded.base._supports_attention_backend
+        and set(loaded.base.generation_config.to_diff_dict()) <= _HARMLESS
+    )
+
+
+def _greedy(
+    loaded: LoadedModel,
+    rows: Sequence[Request],
+    config: GenerationConfig,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    on_tokens: Callable[[list[str]], None] | None,
+    stopping: Callable[[], bool],
+) -> list[Answer]:
+    def on_step(said: list[list[int]]) -> None:
+        if on_tokens:
+            on_tokens([_answer(loaded, config, ids).text for ids in said])
+
+    with speaking_as(loaded, [row.speaker for row in rows]):
+        said = decode(loaded, input_ids, attention_mask, config.max_new_tokens, config.eos_token_id, on_step, stopping)
+    return [_answer(loaded, config, ids) for ids in said]
+
+
+def _prompts_read(
+    loaded: LoadedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, beams: int, who: dict[str, list[str]]
+) -> DynamicCache | None:
+    """A cache that has read each prompt but its last token once, not once for every beam."""
+    if not loaded.base._supports_attention_backend:
+        return None
+    width = input_ids.shape[1]
+    cache = growing_cache(loaded.base.config, width)
+    if beams > 1 and width > 1:
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        once = {name: speakers[::beams] for name, speakers in who.items()}
+        loaded.model(
+            input_ids=input_ids[:, :-1],
+            attention_mask=attention_mask[:, :-1],
+            position_ids=positions[:, :-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **once,
+        )
+        cache.batch_repeat_interleave(beams)
+    return cache
 
 
 def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tokens: int) -> GenerationConfig:

@@ -14,12 +14,12 @@ PACKAGE = ROOT / "instruct_tune"
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
     "errors", "visitors", "settings", "catalog", "hub",
-    "linear", "attention", "dropout", "head", "memory", "random_states",
+    "linear", "attention", "dropout", "head", "memory", "random_states", "cache",
     "limits", "loading", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "dataset", "browse", "near",
     "prompt", "tokenization", "report", "xray", "batching",
     "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",
-    "training", "preflight", "speed", "generation", "fixed_prompt", "recital", "bleu",
+    "training", "preflight", "speed", "greedy", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
     "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
     "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",

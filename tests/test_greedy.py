@@ -1,0 +1,107 @@
+"""The lab's own decoding against transformers' ``generate``: the same tokens, with less work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_lab import light, loud  # noqa: F401
+from toys import toy_config, toy_model
+
+from instruct_tune import generation
+from instruct_tune.adapter import BASE
+from instruct_tune.cache import GROWTH, GrowingLayer, growing_cache
+from instruct_tune.generation import Request, generate
+from instruct_tune.model import LoadedModel
+from instruct_tune.settings import GenerationSettings
+
+PROMPTS = [(5, 9, 17), (21, 3, 4, 60, 61, 7, 90), (33,), (40, 41, 42, 43, 44), (8, 70, 6)]
+ARCHITECTURES = ["llama", "qwen2", "cohere", "gpt2", "gpt_neox", "opt", "opt_projected", "mistral", "gemma3"]
+
+
+def loaded_toy(name: str) -> LoadedModel:
+    like, base = loud(), toy_model(name).eval().requires_grad_(False)
+    return LoadedModel(base, base, like.tokenizer, like.weights, like.packing)
+
+
+@pytest.fixture
+def by_generate(monkeypatch):
+    """Decodes with the library's loop and cache alone."""
+
+    def decoded(*arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr(generation, "_plainly", lambda *_: False)
+            patched.setattr(generation, "_prompts_read", lambda *_: None)
+            return generate(*arguments)
+
+    return decoded
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_says_what_generate_says(by_generate, name, beams):
+    loaded = loaded_toy(name)
+    requests = [Request(prompt, BASE) for prompt in PROMPTS]
+    assert generation._plainly(loaded, requests)
+    settings = GenerationSettings(max_new_tokens=24, num_beams=beams, early_stopping=beams > 1)
+    answers = generate(loaded, requests, settings)
+    assert answers == by_generate(loaded, requests, settings)
+    assert len({answer.text for answer in answers}) > 1
+
+
+def test_rows_that_have_ended_leave_the_batch(monkeypatch, by_generate):
+    loaded = loaded_toy("llama")
+    requests = [Request(prompt, BASE) for prompt in PROMPTS]
+    # Many tokens end an answer here, so that answers end at different times.
+    monkeypatch.setattr(generation, "end_tokens", lambda loaded: list(range(0, 128, 12)))
+    sizes = []
+    loaded.base.register_forward_pre_hook(
+        lambda module, given, named: sizes.append(len(named["input_ids"])), with_kwargs=True
+    )
+    settings = GenerationSettings(max_new_tokens=40)
+    answers = generate(loaded, requests, settings)
+    seen = list(sizes)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == 5
+    assert seen[-1] < 5
+    assert len({answer.tokens for answer in answers}) > 1
+    assert answers == by_generate(loaded, requests, settings)
+
+
+def test_a_model_with_defaults_of_its_own_is_left_to_generate(monkeypatch):
+    loaded = loaded_toy("llama")
+    loaded.base.generation_config.suppress_tokens = [7]
+    monkeypatch.setattr(generation, "decode", lambda *_: pytest.fail("decoded without its defaults"))
+    generate(loaded, [Request(PROMPTS[0], BASE)], GenerationSettings(max_new_tokens=4))
+
+
+def test_beams_read_their_prompts_once():
+    loaded, read = loaded_toy("llama"), []
+    loaded.base.register_forward_pre_hook(
+        lambda module, given, named: read.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    requests = [Request((4, 5, 6, 7, 8, 9), BASE), Request((10, 11, 12, 13, 14, 15), BASE)]
+    generate(loaded, requests, GenerationSettings(max_new_tokens=3, num_beams=4))
+    assert read == [2 * 5, 8, 8, 8]
+
+
+def test_a_layer_keeps_what_it_is_given():
+    layer, generator = GrowingLayer(prompt=2), torch.Generator().manual_seed(0)
+    given = [torch.randn(3, 2, tokens, 4, generator=generator) for tokens in (2, 1, GROWTH, 1)]
+    for new in given:
+        keys, values = layer.update(new, -new)
+    assert torch.equal(keys, torch.cat(given, dim=2))
+    assert torch.equal(values, -keys)
+    assert layer.get_seq_length() == GROWTH + 4
+    layer.reorder_cache(torch.tensor([1, 1, 0]))
+    # What lies before the beams part is common to them, and stays.
+    expected = torch.cat([given[0], torch.cat(given[1:], dim=2)[[1, 1, 0]]], dim=2)
+    assert torch.equal(layer.keys, expected)
+    assert torch.equal(layer.values, -expected)
+    layer.batch_select_indices(torch.tensor([2]))
+    more = torch.ones(1, 2, 1, 4)
+    assert torch.equal(layer.update(more, more)[0], torch.cat([expected[2:], more], dim=2))
+
+
+def test_sliding_windows_keep_the_librarys_layers():
+    kinds = {type(layer).__name__ for layer in growing_cache(toy_config("gemma3"), 3).layers}
+    assert kinds == {"GrowingLayer", "DynamicSlidingWindowLayer"}

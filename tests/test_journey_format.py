@@ -73,6 +73,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.page.fill("#template-name input, #template-name textarea", "q and a")
     window.page.click("#template-keep")
     window.page.wait_for_function("document.querySelector('#template-kept input').value === 'q and a'")
+    assert window.errors == []
     window.page.reload()
     window.page.wait_for_selector("#data-load")
     window.tab("Format")
@@ -83,7 +84,6 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     choose_once_offered(window, "#template-kept input", "q and a")
     window.page.wait_for_function("document.querySelector('#template-without-input textarea').value.startsWith('Q:')")
     assert window.page.get_by_role("radio", name="custom").is_checked()
-    assert window.errors == []
 
 
 def test_hostile_rows_are_text_in_the_grid(served, tmp_path):

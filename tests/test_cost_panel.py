@@ -8,6 +8,7 @@ from instruct_tune.settings import PRESETS
 from instruct_tune.ui import data_tab, format_tab, train_tab
 from instruct_tune.ui.cost_panel import CostPanel
 from instruct_tune.ui.form import Form
+from instruct_tune.ui.memory import Memory
 from instruct_tune.ui.preset_panel import PresetPanel
 
 
@@ -30,8 +31,9 @@ def page(lab):
 
 
 def data_tab_parts(lab, form):
+    memory = Memory(lab.data_dir)
     for module in (data_tab, format_tab):
-        module.build(lab, form)
+        module.build(lab, form, memory)
 
 
 def shows(form, preset, **changed):

@@ -1150,7 +1150,7 @@ def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
 
 
 def test_more_runs_can_answer_than_adapters_stay_in_memory(lab):
-    ids = [finished(lab, smoke(data={"limit": 8}, train={"seed": seed, "learning_rate": 0.1})) for seed in range(6)]
+    ids = [finished(lab, smoke(data={"limit": 8}, train={"seed": seed, "learning_rate": 0.3})) for seed in range(6)]
     rows = [{"instruction": "Hi"}, {"instruction": "Ho"}]
     base = lab.generate("base", rows, smoke())
     first = [lab.generate(run_id, rows) for run_id in ids]

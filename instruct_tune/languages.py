@@ -26,7 +26,7 @@ _SIGNS = {
         r"</?(?:div|p|h[1-6]|table|tr|td|ul|li|form|input|span|a|title|img)\b[^>]*>",
     ),
     "css": (
-        r"^[ \t]*(?!.*\b(?:class|public|struct|else|do|try)\b)[.#]?[\w-]+(?:[ ,>:.#]+[\w-]+)*\s*\{\s*$",
+        r"^[ \t]*(?!(?:class|public|struct|else|do|try)\b)[.#]?[\w-]+(?:[ ,>:.#]+[\w-]+)*\s*\{\s*$",
         r"^[ \t]*[a-z-]+\s*:\s*[^;{}()]+;\s*$",
         r"^@media\b",
     ),

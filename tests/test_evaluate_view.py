@@ -91,7 +91,7 @@ def test_the_sentence_leads_with_the_result():
 
 def test_a_verdict_is_shown_letter_by_letter():
     said = view.verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
-    assert said.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try:** Try *more*."
+    assert said.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try *more*.**"
     assert "\\*more\\*" in said
     assert view.verdict_text(None) == ""
 

@@ -19,6 +19,7 @@ SNIPPETS = [
     ("javascript", "const double = x => x * 2;"),
     ("html", "<!DOCTYPE html>\n<html><body><p>Hi</p></body></html>"),
     ("css", "body {\n  color: red;\n  margin: 0;\n}"),
+    ("css", ".my-class {\n  /* rules */\n}"),
     ("sql", "SELECT name FROM users WHERE age > 3;"),
     ("sql", "select name from users where age > 3"),
     ("shell", "#!/bin/bash\nfor f in *; do\n  echo $f\ndone"),

@@ -55,7 +55,7 @@ class AnswersPanel:
             show_label=False,
             elem_id="evaluate-table",
         )
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="pager"):
             self.back = gr.Button("Previous page", size="sm", elem_id="evaluate-previous", min_width=120)
             self.where = gr.Markdown("", elem_id="evaluate-where")
             self.on = gr.Button("Next page", size="sm", elem_id="evaluate-following", min_width=120)

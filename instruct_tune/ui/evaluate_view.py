@@ -41,7 +41,7 @@ def verdict_text(verdict: Mapping[str, Any] | None) -> str:
     """A verdict in one line of markdown; empty where the numbers say nothing."""
     if not verdict:
         return ""
-    return f"**What the numbers say:** {_prose(verdict['sentence'])} **Try:** {_prose(verdict['advice'])}"
+    return f"**What the numbers say:** {_prose(verdict['sentence'])} **{_prose(verdict['advice'])}**"
 
 
 def _prose(text: str) -> str:

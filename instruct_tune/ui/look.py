@@ -58,7 +58,7 @@ CSS = """
 #compare-base .cm-scroller, #compare-tuned .cm-scroller { height: 290px; }
 .answer-facts { min-height: 24px; }
 #compare-state { min-height: 26px; }
-#evaluate-state { min-height: 48px; }
+#evaluate-state { min-height: 24px; }
 #evaluate-sentence p { font-size: 1.2em; }
 .next { max-width: 220px; align-self: flex-end; }
 /* Code in a table keeps its lines. */
@@ -68,5 +68,8 @@ CSS = """
 /* All six tabs stay in sight on a phone: gradio measures a hidden copy, and puts into a menu what does not fit. */
 @media (max-width: 480px) {
   #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
+  /* Rows that hold code scroll sideways inside their table, rather than break at every letter. */
+  #evaluate-table .table-wrap { overflow-x: auto; }
+  #evaluate-table .table-wrap > * { min-width: 860px; }
 }
 """

@@ -26,7 +26,6 @@ def window(served):
 def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
     window.wait_text("#train-cost", "4 steps")
     line = window.wait_text("#train-cost", "about")
-    assert "3,882 tokens" in line
     assert "7,168 trainable parameters (7.33%)" in line
     assert "measured on this machine" in line
     window.shot("cost")

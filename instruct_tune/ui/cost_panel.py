@@ -26,14 +26,13 @@ class CostPanel:
         with gr.Accordion("What it will cost, in detail", open=False, elem_id="train-cost-fold"):
             self.details = gr.Markdown("", elem_id="train-cost-details")
         with gr.Accordion("Fit it into a time", open=False, elem_id="train-fit-fold"):
-            with gr.Row(equal_height=True):
-                self.minutes = gr.Number(
-                    5,
-                    label="Minutes",
-                    info="Chooses as many rows as fit; fewer epochs or steps where even a few rows do not",
-                    elem_id="train-fit-minutes",
-                )
-                self.fit = gr.Button("Choose the rows", elem_id="train-fit")
+            self.minutes = gr.Number(
+                5,
+                label="Minutes",
+                info="Chooses as many rows as fit; fewer epochs or steps where even a few rows do not",
+                elem_id="train-fit-minutes",
+            )
+            self.fit = gr.Button("Choose the rows", elem_id="train-fit")
             self.chosen = gr.Markdown("", elem_id="train-fit-said")
         # Nothing is computed for people who only look at other tabs.
         self.watched = gr.State(False)

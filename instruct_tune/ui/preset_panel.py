@@ -61,9 +61,11 @@ class PresetPanel:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
         for chosen in (self.radio.input, self.reset.click):
-            chosen(self.choose, {self.radio, self.form["data.source"]}, list(self.form.controls), **quiet)
+            filled = chosen(self.choose, {self.radio, self.form["data.source"]}, list(self.form.controls), **quiet)
+            # Only now: before, the form still shows what was there, and all of it would count as changed.
+            filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **quiet)
         gr.on(
-            [self.radio.change, *(control.change for control in self.form.controls)],
+            [control.change for control in self.form.controls],
             self.tell,
             self.form.controls | {self.radio},
             [self.changes, self.reset],
@@ -91,7 +93,7 @@ class PresetPanel:
         told = changes(PRESETS[name].to_dict(), self.form.read(values), but=OWN_ROWS if own else ())
         if not told:
             return ["", gr.Button(visible=False)]
-        return [f"Changed from {name}: {plain(told, 400)}", gr.Button(f"Reset to {name}", visible=True)]
+        return [f"Changed from {name}: {plain(told, 400)}", gr.Button(visible=True)]
 
     def time(self, chosen: str) -> Any:
         """The cards with how long each takes here, as far as that is known without measuring."""

@@ -51,7 +51,7 @@ def few_controls(form: Form) -> None:
                 16,
                 step=1,
                 label="Rank",
-                info="Size of the adapter: higher can learn more and forgets the base model sooner",
+                info="Higher can learn more",
             ),
         )
         form.add(

@@ -1,14 +1,13 @@
 """The line beside Start and the presets, as the page's handlers see them: values in, updates out."""
 
-import gradio as gr
 import pytest
 from labs import cache_for, opened
 
+from instruct_tune import ui
 from instruct_tune.settings import PRESETS
-from instruct_tune.ui import data_tab, format_tab, train_tab
+from instruct_tune.ui import build_ui
 from instruct_tune.ui.cost_panel import CostPanel
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.memory import Memory
 from instruct_tune.ui.preset_panel import PresetPanel
 
 
@@ -21,19 +20,19 @@ def lab(tmp_path_factory, one_thread):
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """The form of all tabs, with panels of its own beside those of the page."""
-    form = Form()
-    with gr.Blocks():
-        data_tab_parts(lab, form)
-        with gr.Tab("Train") as tab:
-            train_tab.build(lab, form, tab)
-        yield form, CostPanel(lab, form), PresetPanel(lab, form)
+    """The page's own form, with panels of its own beside those of the page."""
+    forms = []
 
+    class Kept(Form):
+        def __init__(self):
+            super().__init__()
+            forms.append(self)
 
-def data_tab_parts(lab, form):
-    memory = Memory(lab.data_dir)
-    for module in (data_tab, format_tab):
-        module.build(lab, form, memory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ui, "Form", Kept)
+        with build_ui(lab):
+            (form,) = forms
+            yield form, CostPanel(lab, form), PresetPanel(lab, form)
 
 
 def shows(form, preset, **changed):
@@ -83,3 +82,11 @@ def test_changes_are_told_until_they_are_taken_back(page):
     assert form["data.source"] not in filled
     assert filled[form["data.limit"]] == 48
     assert presets.choose(mine | {presets.radio: "lesson"})[form["data.source"]] == "codealpaca-20k"
+
+
+def test_telling_times_never_unpicks_a_card(page):
+    """The times arrive late, when a card may have been picked: the update says nothing of the value."""
+    _, _, presets = page
+    update = presets.time()
+    assert "value" not in update._constructor_args[0]
+    assert len(update.choices) == len(PRESETS)

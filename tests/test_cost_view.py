@@ -35,7 +35,7 @@ def test_the_line_says_it_all():
         "**12 steps** · 4,300 tokens · 921,600 trainable parameters (0.68%) · about 1.4 GB · "
         "**about 41 s** (measured on this machine)"
     )
-    assert cost_warnings(TOLD) == "- ⚠ It needs more than there is."
+    assert cost_warnings(TOLD) == "⚠ It needs more than there is."
 
 
 def test_what_is_not_known_is_left_out_and_why_is_said():

@@ -123,7 +123,7 @@ def test_zoom_survives_an_update(lab):
     choose_smoke(window)
     window.more_settings("Optimisation")
     window.page.get_by_label("Most steps").fill("400")
-    window.page.get_by_label("Epochs").fill("1000")
+    window.page.get_by_label("Epochs", exact=True).fill("1000")
     window.page.fill("#run-name input, #run-name textarea", "zooming")
     window.page.click("#train-start")
     window.wait_text("#strip", "zooming: running, step")
@@ -146,7 +146,7 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
     window = Window(browser, address)
     choose_smoke(window)
     window.page.get_by_label("Learning rate").fill("-1")
-    window.page.get_by_label("Epochs").fill("0")
+    window.page.get_by_label("Epochs", exact=True).fill("0")
     window.page.click("#train-start")
     toast = window.page.wait_for_selector("[data-testid=toast-body]").inner_text()
     assert "train.learning_rate" in toast
@@ -200,7 +200,7 @@ def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
     browser, address = lab
     window = Window(browser, address)
     choose_smoke(window)
-    window.page.get_by_label("Epochs").fill("2")
+    window.page.get_by_label("Epochs", exact=True).fill("2")
     start_and_finish(window, "to be renamed")
     window.page.reload()
     window.page.wait_for_selector("#data-load")
@@ -213,7 +213,7 @@ def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
     window.wait_text("#runs-table", "a better name")
     window.page.click("#runs-clone")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny-random')")
-    assert window.page.get_by_label("Epochs").input_value() == "2"
+    assert window.page.get_by_label("Epochs", exact=True).input_value() == "2"
     window.tab("Runs")
     window.page.click("#runs-delete")
     window.wait_text("#runs-details", "Click a row")

@@ -80,4 +80,4 @@ def cost_details(told: Mapping[str, Any]) -> str:
 
 def cost_warnings(told: Mapping[str, Any]) -> str:
     """What to think of before Start, one line each."""
-    return "\n".join(f"- ⚠ {warning}" for warning in told["warnings"])
+    return "\n\n".join(f"⚠ {warning}" for warning in told["warnings"])

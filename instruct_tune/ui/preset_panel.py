@@ -72,7 +72,7 @@ class PresetPanel:
             trigger_mode="always_last",
             **quiet,
         )
-        tab.select(self.time, self.radio, self.radio, **quiet)
+        tab.select(self.time, None, self.radio, **quiet)
 
     def choose(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Fill the form; a person's own rows stay, unless the preset is made for rows of its own."""
@@ -95,9 +95,10 @@ class PresetPanel:
             return ["", gr.Button(visible=False)]
         return [f"Changed from {name}: {plain(told, 400)}", gr.Button(visible=True)]
 
-    def time(self, chosen: str) -> Any:
+    def time(self) -> Any:
         """The cards with how long each takes here, as far as that is known without measuring."""
-        return gr.Radio(cards(times(self.lab)), value=chosen)
+        # Without a value: somebody may have picked another card while this was looked up.
+        return gr.Radio(cards(times(self.lab)))
 
 
 def keeps_rows(preset: RunConfig, source: str) -> bool:

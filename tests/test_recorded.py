@@ -59,7 +59,8 @@ def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
     for file in (ASSETS / name).rglob("*.json*"):
-        if file.name != "predictions.jsonl":
+        # What the model writes may look like anything.
+        if file.name not in ("predictions.jsonl", "samples.jsonl"):
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"(?<![\w/])/(home|root|tmp|work|usr|var|opt)\b|https?://", text), file
 
@@ -75,7 +76,7 @@ def test_far_too_high_a_learning_rate_leaps_falls_and_is_worse_than_nothing():
     own, found = losses("too-high"), asset("too-high", "evaluation.json")
     held_out = losses("too-high", "probe", "probe_loss")
     assert max(own) > 2 * own[0]
-    assert mean(own[-3:]) < 0.6 * max(own), "its own loss falls, and looks like learning"
+    assert mean(own[-3:]) < 0.75 * max(own), "its own loss falls, and looks like learning"
     assert held_out[-1] > held_out[0]
     assert found["tuned"]["bleu"] < found["base"]["bleu"]
 
@@ -102,6 +103,7 @@ def test_their_held_out_rows_are_still_held_out():
 def test_a_fresh_lab_has_them_as_finished_runs(store):
     assert sorted(put_recorded(store)) == IDS
     assert sorted(run.id for run in store.all()) == IDS
+    assert store.all()[0].id == BEST, "the newest, so Compare and Evaluate begin with it"
     for name, run_id in zip(NAMES, IDS, strict=True):
         run, told = store.get(run_id), asset(name, "run.json")
         assert (run.status, run.owner, run.binned, run.created) == ("finished", None, None, told["created"])

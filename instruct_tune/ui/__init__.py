@@ -154,9 +154,10 @@ def _follow(
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
         """Somebody opens the page: their secret (made at their first visit), their form, the run to follow."""
+        # With no run to follow nothing is set: they may have asked for a recorded one by now.
         known = token if _recognise(lab, token) else secrets.token_urlsafe(24)
         lab.visitors.arrive(session(), known)
-        return {memory.token: known, train.shown_run: begin(), **restored(form, kept)}
+        return {memory.token: known, train.shown_run: begin() or gr.skip(), **restored(form, kept)}
 
     arrival = page.load(arrive, [memory.token, memory.form], [memory.token, train.shown_run, *form.controls], **quiet)
     arrival.then(None, None, None, js=RESTORED, api_visibility="private")

@@ -113,7 +113,10 @@ _SET_SPEED = """(chosen) => {
   window.labReplaySpeed = parseInt(chosen);
   if (window.labReplay) { window.labReplay.speed = window.labReplaySpeed; }
 }"""
-_LINE = ".replay-line { min-height: 1.6em; } .replay-line progress { width: 120px; margin-right: 8px; }"
+_LINE = """
+.replay-line { min-height: 3em; }
+.replay-line progress { width: 120px; height: 8px; margin-right: 8px; accent-color: #2563eb; }
+"""
 _STOP = "() => { window.labReplayStop?.(); }"
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
+from ..recorded import BEST
 from ..store import LIVE
 from . import (
     api,
@@ -28,7 +29,7 @@ from .announcer import Announcer
 from .charts import PLOTLY_JS
 from .edge import polled, session, viewer
 from .form import Form
-from .look import CSS, THEME
+from .look import CSS, MEND, THEME
 from .memory import RESTORED, Memory, restored
 
 __all__ = ["CSS", "THEME", "build_ui"]
@@ -80,6 +81,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         browser_panel.build(lab, form, memory)
         form.complete()
         _follow(lab, page, form, memory, strip, announcer, train, evaluation, runs, (compare_run, evaluate_run))
+        page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
     return page
 
@@ -124,7 +126,9 @@ def _follow(
         ids = [run["id"] for run in ready]
         known = [run_id for _, run_id in seen[0]] if seen else []
         arrived = shown in ids and (shown not in known or shown != seen[1])
-        values = [shown if arrived else each if each in ids else next(iter(ids), None) for each in (first, second)]
+        own = [run["id"] for run in ready if not run["recorded"]]
+        usual = next(iter(own or [run_id for run_id in ids if run_id == BEST] or ids), None)
+        values = [shown if arrived else each if each in ids else usual for each in (first, second)]
         return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
 
     def begin() -> str | None:

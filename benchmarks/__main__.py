@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from instruct_tune import adapter
 from instruct_tune.dataset import Example, examples, load_splits
@@ -22,6 +23,9 @@ from instruct_tune.prompt import LESSON
 from instruct_tune.settings import DEFAULT_MODEL, DataSettings, GenerationSettings, LoraSettings, TrainSettings
 from instruct_tune.tokenization import encode_prompts, tokenize_rows
 from instruct_tune.training import TrainingData, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 RUN = "benchmark"
 
@@ -119,11 +123,13 @@ def our_answers(loaded: LoadedModel, rows: list[Example], settings: GenerationSe
     return [answer.text for answer in generate(loaded, requests, settings)]
 
 
-def pipeline_answers(loaded: LoadedModel, rows: list[Example], settings: GenerationSettings) -> list[str]:
-    """The lesson's pipeline: two prompts at a time."""
+def pipeline_answers(
+    loaded: LoadedModel, stock_model: PreTrainedModel, rows: list[Example], settings: GenerationSettings
+) -> list[str]:
+    """The lesson's pipeline: two prompts at a time, on a model as transformers loads it."""
     from transformers import GenerationConfig, pipeline
 
-    generator = pipeline("text-generation", model=loaded.base, tokenizer=loaded.tokenizer, batch_size=2)
+    generator = pipeline("text-generation", model=stock_model, tokenizer=loaded.tokenizer, batch_size=2)
     config = GenerationConfig(
         max_new_tokens=settings.max_new_tokens,
         num_beams=settings.num_beams,
@@ -163,13 +169,17 @@ def main() -> None:
         name = f"training, batch {batch}, tokens/s"
         print(f"| {name} | {tokens / theirs:.0f} | {tokens / mine:.0f} | {theirs / mine:.2f} |", flush=True)
         print(f"| mean loss of the last repetition | {pairs[-1][0][1]:.3f} | {pairs[-1][1][1]:.3f} | |", flush=True)
+    from transformers import AutoModelForCausalLM
+
+    # A model of its own: the lab's has its layers replaced by faster ones.
+    stock_model = AutoModelForCausalLM.from_pretrained(loaded.weights.path, dtype=loaded.base.dtype).eval()
     for name, settings in (
         ("greedy", GenerationSettings(max_new_tokens=50)),
         ("5 beams", GenerationSettings(max_new_tokens=50, num_beams=5, early_stopping=True)),
     ):
         pairs = [
             (
-                timed(lambda settings=settings: pipeline_answers(loaded, held_out, settings)),
+                timed(lambda settings=settings: pipeline_answers(loaded, stock_model, held_out, settings)),
                 timed(lambda settings=settings: our_answers(loaded, held_out, settings)),
             )
             for _ in range(args.repeat)

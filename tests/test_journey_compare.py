@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from browser import Window, chromium, serving
-from labs import finished, opened, smoke
+from labs import finished, imports_frozen, opened, smoke
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A lab with one finished run, whose answers of up to 512 tokens take a while."""
-    data_dir = tmp_path_factory.mktemp("compare") / "data"
-    with opened(data_dir) as lab:
-        finished(lab, smoke(), "a small run")
+    """A lab with one finished run that says yes, again and again: text to see, whatever the random weights say."""
+    folder = tmp_path_factory.mktemp("compare")
+    rows, data_dir = folder / "rows.json", folder / "data"
+    rows.write_text(
+        json.dumps([{"instruction": f"Say it {n} times", "input": "", "output": "yes " * 20} for n in range(40)])
+    )
+    learned = smoke(data={"source": str(rows), "limit": 16}, train={"learning_rate": 3e-2, "num_train_epochs": 8})
+    # The imports first: a run is waited for no longer than a test has patience.
+    with imports_frozen(), opened(data_dir) as lab:
+        finished(lab, learned, "a small run")
     with serving(data_dir) as address, chromium() as browser:
         yield browser, address
 
@@ -51,7 +59,7 @@ def test_two_answers_with_their_facts(window):
     assert code(window, "#compare-expected")
     window.page.click("#compare-ask")
     assert "at most 96 new tokens" in window.wait_text("#compare-state", "Done")
-    assert code(window, "#compare-tuned")
+    assert code(window, "#compare-tuned").startswith("y")
     for who in ("base", "tuned"):
         assert "96 tokens in " in window.text(f"#compare-{who}-facts")
     window.shot("compare")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Window, chromium, serving
-from labs import finished, opened, smoke
+from labs import finished, imports_frozen, opened, smoke
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,8 @@ CELL = '#evaluate-table [data-testid="cell-{row}-{column}"]'
 def served(tmp_path_factory):
     """A lab with one run that was evaluated twice, on 30 and on 4 rows."""
     data_dir = tmp_path_factory.mktemp("evaluate") / "data"
-    with opened(data_dir) as lab:
+    # The imports first: a run is waited for no longer than a test has patience.
+    with imports_frozen(), opened(data_dir) as lab:
         run_id = finished(lab, smoke(), "measured")
         for limit in (30, 4):
             list(lab.evaluate(run_id, limit))

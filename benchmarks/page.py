@@ -24,6 +24,8 @@ from instruct_tune.settings import DataSettings
 from instruct_tune.sources import BUNDLED_FILE, load_table
 from instruct_tune.table import to_dataset
 
+from .served import first_token, page_start, plot_update, polling
+
 ROWS = 20_000
 Line = tuple[str, str]
 """What was measured, and what is allowed."""
@@ -94,7 +96,10 @@ def search_and_sort() -> Line:
     return milliseconds(lambda: browser.page("a", "instruction", 10**6, 25)), "300 ms"
 
 
-LINES: tuple[Callable[[], Line], ...] = (load, filter_and_split, first_search, next_search, sort, search_and_sort)
+LINES: tuple[Callable[[], Line], ...] = (
+    page_start, load, filter_and_split, first_search, next_search, sort, search_and_sort,
+    plot_update, first_token, polling,
+)  # fmt: skip
 
 
 def main() -> None:

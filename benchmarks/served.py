@@ -1,0 +1,123 @@
+"""What only shows on a page that is served: its start, the cost of following it, the first word of an answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WATCHED_SECONDS = 20
+VIEWERS = 4
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, subprocess.Popen, float]]:
+    """``python app.py`` on a free port: its address, its process, and the seconds until it answered."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tempfile.mkdtemp(prefix="lab-benchmark-")
+    command = [sys.executable, "app.py", "--port", str(port), "--data-dir", folder]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        while not _answers(address):
+            time.sleep(0.02)
+        yield address, process, time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=1)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+    return True
+
+
+def page_start() -> tuple[str, str]:
+    """`python app.py` until the page answers"""
+    times = []
+    for _ in range(3):
+        with serving() as (_, _, seconds):
+            times.append(seconds)
+    return f"{sorted(times)[1]:.1f} s", "5 s"
+
+
+def polling() -> tuple[str, str]:
+    """the server's share of a core for each browser that follows the page, the lab idle"""
+    from playwright.sync_api import sync_playwright
+
+    with serving() as (address, process, _), sync_playwright() as playwright:
+        # The warm-up imports torch and loads the default model; that is no viewer's doing.
+        time.sleep(45)
+        idle = _share(process)
+        browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-background-networking"])
+        for _ in range(VIEWERS):
+            browser.new_page().goto(address)
+        time.sleep(8)
+        watched = _share(process)
+        browser.close()
+    return f"{100 * (watched - idle) / VIEWERS:.1f}%", "3%"
+
+
+def _share(process: subprocess.Popen) -> float:
+    """Processor seconds a second, over ``WATCHED_SECONDS``."""
+    before = _processor_seconds(process)
+    time.sleep(WATCHED_SECONDS)
+    return (_processor_seconds(process) - before) / WATCHED_SECONDS
+
+
+def _processor_seconds(process: subprocess.Popen) -> float:
+    # /proc/PID/stat: utime and stime are the 14th and 15th field, in clock ticks (man 5 proc).
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def first_token() -> tuple[str, str]:
+    """Compare's first streamed token on the default model, once it is loaded"""
+    from instruct_tune.lab import Lab
+    from instruct_tune.recorded import BEST, put_recorded
+
+    lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
+    put_recorded(lab.store)
+
+    def wait() -> float:
+        began = time.perf_counter()
+        for texts in lab.compare(BEST, "Reverse a string in Python."):
+            if texts["base"] or texts["tuned"]:
+                return time.perf_counter() - began
+        raise RuntimeError("the model said nothing")
+
+    wait()
+    times = sorted(wait() for _ in range(5))
+    lab.close()
+    return f"{times[2]:.2f} s", "2 s"
+
+
+def plot_update() -> tuple[str, str]:
+    """an update of the live plot, a run of 2,000 steps"""
+    from instruct_tune.ui.charts import loss_figure
+
+    steps = [
+        {"kind": "train", "step": step, "epoch": step / 100, "loss": 2.34567 / step, "learning_rate": 1.234e-4}
+        for step in range(1, 2001)
+    ]
+    probes = [
+        {"kind": "probe", "step": step, "epoch": step / 100, "probe_loss": 1.23456} for step in range(0, 2001, 333)
+    ]
+    size = len(json.dumps(loss_figure([*steps, *probes], "run", log_scale=False)))
+    return f"{size / 1000:.1f} KB", "20 KB"

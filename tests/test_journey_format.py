@@ -64,6 +64,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window = smoke_window(served)
     window.page.get_by_role("radio", name="custom").check()
     window.page.wait_for_selector("#template-without-input textarea", state="visible")
+    window.wait_text("#format-sentence", "tokens carry loss")
     window.page.fill("#template-without-input textarea", "{instruction.__class__}")
     window.wait_text("#template-state", "unknown placeholder")
     window.page.fill("#template-without-input textarea", "Q: {instruction}\nA: ")

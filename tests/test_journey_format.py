@@ -84,7 +84,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.page.get_by_role("radio", name="lesson").check()
     choose_once_offered(window, "#template-kept input", "q and a")
     window.page.wait_for_function("document.querySelector('#template-without-input textarea').value.startsWith('Q:')")
-    assert window.page.get_by_role("radio", name="custom").is_checked()
+    window.page.wait_for_function("document.querySelector('#format-template input[value=custom]').checked")
 
 
 def test_hostile_rows_are_text_in_the_grid(served, tmp_path):

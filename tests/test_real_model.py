@@ -30,7 +30,7 @@ def learned(tmp_path_factory) -> tuple[Path, dict]:
     data_dir = tmp_path_factory.mktemp("real") / "data"
     # Code Alpaca's own rows where they are at hand, the bundled ones everywhere else.
     source = str(REAL_ROWS) if REAL_ROWS.exists() else "bundled"
-    limits = ["--set", "data.limit=32", "--set", "evaluation_rows=8", "--set", "generation.max_new_tokens=64"]
+    limits = ["--set", "data.limit=32", "--set", "evaluation_rows=24", "--set", "generation.max_new_tokens=64"]
     return data_dir, lab(data_dir, "lesson", "--preset", "minute", "--dataset", source, *limits)
 
 
@@ -45,13 +45,13 @@ def test_it_learns(learned):
     assert probes[-1] < 0.97 * probes[0]
     # What is learned first is to stop.
     assert evaluation["tuned_ended"] > evaluation["base_ended"]
-    assert evaluation["rows"] == 8
+    assert evaluation["rows"] == 24
 
 
 def test_the_score_is_sacrebleus(learned, tmp_path):
     data_dir, told = learned
     rows = [json.loads(line) for line in Path(told["evaluation"]["predictions"]).read_text().splitlines()]
-    assert len(rows) == 8
+    assert len(rows) == 24
     files = {}
     for name in ("tuned", "reference"):
         files[name] = tmp_path / f"{name}.jsonl"

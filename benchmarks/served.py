@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -65,7 +66,9 @@ def polling() -> tuple[str, str]:
         # The warm-up imports torch and loads the default model; that is no viewer's doing.
         time.sleep(45)
         idle = _share(process)
-        browser = playwright.chromium.launch(args=["--no-sandbox", "--disable-background-networking"])
+        installed = shutil.which("chromium") or shutil.which("google-chrome")
+        flags = ["--no-sandbox", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=installed, args=flags)
         for _ in range(VIEWERS):
             browser.new_page().goto(address)
         time.sleep(8)

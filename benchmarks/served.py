@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WATCHED_SECONDS = 20
+WARM_UP_SECONDS = 45
 VIEWERS = 4
 
 
@@ -64,7 +65,7 @@ def polling() -> tuple[str, str]:
 
     with serving() as (address, process, _), sync_playwright() as playwright:
         # The warm-up imports torch and loads the default model; that is no viewer's doing.
-        time.sleep(45)
+        time.sleep(WARM_UP_SECONDS)
         idle = _share(process)
         installed = shutil.which("chromium") or shutil.which("google-chrome")
         flags = ["--no-sandbox", "--disable-background-networking"]

@@ -4,7 +4,10 @@ import re
 
 import pytest
 
-from benchmarks import page
+from benchmarks import page, served
+
+SERVED = ["page_start", "first_token", "polling"]
+"""What needs a server, a browser or the real model."""
 
 
 @pytest.fixture(autouse=True)
@@ -15,12 +18,24 @@ def few_rows(monkeypatch):
     page.splits.cache_clear()
 
 
-def test_every_line_is_measured(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["page"])
+def printed(names, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["page", *names])
     page.main()
     lines = capsys.readouterr().out.splitlines()[2:]
-    assert len(lines) == len(page.LINES)
-    assert all(re.fullmatch(r"\| .+ \| [\d,.]+ \S+ \| .+ \|", line) for line in lines), lines
+    assert len(lines) == len(names)
+    return [line for line in lines if not re.fullmatch(r"\| .+ \| -?[\d,.]+( \S+|%) \| .+ \|", line)]
+
+
+def test_every_line_in_this_process_is_measured(monkeypatch, capsys):
+    names = [line.__name__ for line in page.LINES if line.__name__ not in SERVED]
+    assert printed(names, monkeypatch, capsys) == []
+
+
+@pytest.mark.slow
+def test_every_line_of_a_served_page_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(served, "WATCHED_SECONDS", 1)
+    monkeypatch.setattr(served, "WARM_UP_SECONDS", 1)
+    assert printed(SERVED, monkeypatch, capsys) == []
 
 
 def test_the_rows_are_as_many_as_it_says():

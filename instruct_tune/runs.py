@@ -171,10 +171,24 @@ class Runs(History):
         """``place``: 1 for the next one (None: at work, about to be, or not in the line); ``starts_in_seconds``: about
         when, if the one at work says how long it takes; those between are taken to take as long as that one."""
         line = self.engine.line
-        place = next((number for number, turn in enumerate(line) if turn.about == (kind, run_id)), 0) or None
+        return self._wait(line, next((number for number, turn in enumerate(line) if turn.about == (kind, run_id)), 0))
+
+    def others_at_work(self, viewer: Viewer = HOST) -> dict[str, Any] | None:
+        """Somebody else's job that ``viewer`` has to wait for; None where the lab is idle or works for them.
+
+        ``kind`` of the job, whether ``viewer`` is ``waiting`` in the line already, and of their first
+        turn there, or of the one that they would get now, what ``place`` tells.
+        """
+        line, who = self.engine.line, asker(viewer)
+        if not line or line[0].by == who:
+            return None
+        mine = next((number for number, turn in enumerate(line) if turn.by == who), None)
+        return {"kind": line[0].about[0], "waiting": mine is not None, **self._wait(line, mine or len(line))}
+
+    def _wait(self, line: tuple[Turn, ...], place: int) -> dict[str, Any]:
         left = self._seconds_to_go(line[0]) if place else None
-        if place is None or left is None:
-            return {"place": place, "starts_in_seconds": None}
+        if left is None:
+            return {"place": place or None, "starts_in_seconds": None}
         whole = left + time.monotonic() - (line[0].begun or time.monotonic())
         return {"place": place, "starts_in_seconds": left + (place - 1) * whole}
 

@@ -30,6 +30,7 @@ from .charts import PLOTLY_JS
 from .edge import polled, session, viewer
 from .form import Form
 from .look import CSS, MEND, THEME
+from .meanwhile import Meanwhile
 from .memory import RESTORED, Memory, restored
 
 __all__ = ["CSS", "THEME", "build_ui"]
@@ -57,6 +58,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         if lab.forgets:
             gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
         strip = gr.Markdown("", elem_id="strip")
+        meanwhile = Meanwhile(lab)
         announcer = Announcer(lab)
         following = {}
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -75,12 +77,15 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Runs", id="Runs"):
                 runs = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
         with welcome:
-            train.replay.offer(tabs)
+            offered = train.replay.offer(tabs)
+        meanwhile.offer(train.replay, tabs, offered)
         for tab, button in following.items():
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(lab, form, memory)
         form.complete()
-        _follow(lab, page, form, memory, strip, announcer, train, evaluation, runs, (compare_run, evaluate_run))
+        _follow(
+            lab, page, form, memory, strip, meanwhile, announcer, train, evaluation, runs, (compare_run, evaluate_run)
+        )
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
     return page
@@ -96,6 +101,7 @@ def _follow(
     form: Form,
     memory: Memory,
     strip: gr.Markdown,
+    meanwhile: Meanwhile,
     announcer: Announcer,
     train: train_panel.TrainPanel,
     evaluation: evaluate_tab.EvaluatePanel,
@@ -134,13 +140,15 @@ def _follow(
     def begin() -> str | None:
         """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
         known = [run for run in lab.list_runs(viewer(lab)) if not run["recorded"]]
-        live = [run["id"] for run in known if run["status"] in LIVE]
-        return next(iter(live + [run["id"] for run in known]), None)
+        # What waits in the line is newer than what is at work.
+        known.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
+        return next((run["id"] for run in known), None)
 
     strip_inputs = [form["data.source"], form["model"], form["data.limit"], train.shown_run, seen_strip]
     choice_inputs = [train.shown_run, *choices, seen_runs]
     feeds: tuple[tuple[Callable[..., list[Any]], list[Any], list[Any]], ...] = (
         (strip_text, strip_inputs, [strip, seen_strip]),
+        (meanwhile.show, [meanwhile.seen], meanwhile.outputs),
         (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
         (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
         (evaluation.show, evaluation.inputs, evaluation.outputs),

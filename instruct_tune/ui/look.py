@@ -26,6 +26,10 @@ CSS = """
 .tuned-answer { border-top: 3px solid #2563eb; }
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
+.callout {
+  align-items: center; padding: 8px 12px; border-left: 3px solid #2563eb; background: var(--background-fill-secondary);
+}
+.callout > .prose, .callout > :has(.prose) { flex: 1 1 280px; }
 #announcer { position: absolute; pointer-events: none; }
 #train-progress progress.part, #data-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
 :is(#train-progress, #data-progress, #evaluate-progress) progress {

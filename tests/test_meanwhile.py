@@ -1,0 +1,96 @@
+"""What a visitor is told and offered while the lab works for somebody else."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from labs import opened
+
+from instruct_tune.visitors import HOST, known_by
+
+ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
+
+
+@pytest.fixture
+def lab(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        yield lab
+
+
+@pytest.fixture
+def busy(lab):
+    """Ann's run is at work, until the test is over."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        over.wait(30)
+
+    lab.engine.long("run of Ann", work, ("run", "ann-1"), ANN.id)
+    assert begun.wait(30)
+    yield lab
+    over.set()
+
+
+def test_an_idle_lab_keeps_nobody_waiting(lab):
+    assert lab.others_at_work(BOB) is None
+
+
+def test_only_others_are_told_and_where_they_would_stand(busy):
+    assert busy.others_at_work(ANN) is None
+    told = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
+    assert busy.others_at_work(BOB) == told
+    assert busy.others_at_work(HOST) == told
+    busy.engine.long("another of Ann's", lambda: None, ("evaluation", "ann-1"), ANN.id)
+    assert busy.others_at_work(BOB) == {**told, "place": 2}
+    busy.engine.long("run of Bob", lambda: None, ("run", "bob-1"), BOB.id)
+    busy.engine.long("another of Bob's", lambda: None, ("run", "bob-2"), BOB.id)
+    assert busy.others_at_work(BOB) == {**told, "waiting": True, "place": 2}
+
+
+def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy, monkeypatch):
+    monkeypatch.setattr(busy, "_seconds_to_go", lambda turn: 100.0)
+    busy.engine.long("another of Ann's", lambda: None, ("run", "ann-2"), ANN.id)
+    waiting = busy.others_at_work(BOB)["starts_in_seconds"]
+    assert 200 <= waiting < 200 + 60
+
+
+@pytest.mark.parametrize(
+    ("waiting", "place", "seconds", "said"),
+    [
+        (False, 1, None, "Someone else's run is at work; yours would be next."),
+        (False, 1, 40, "yours would be next, in about 1 min."),
+        (False, 2, 190, "yours would be 2nd in line, in about 3 min."),
+        (True, 3, 190, "you are 3rd in line, in about 3 min."),
+        (True, 2, 40_000, "you are 2nd in line, in about 11 h."),
+        (True, 12, None, "you are 12th in line."),
+    ],
+)
+def test_the_words(waiting, place, seconds, said):
+    from instruct_tune.ui.meanwhile import words
+
+    told = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
+    assert said in words(told)
+
+
+def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
+    import gradio as gr
+
+    from instruct_tune.ui.meanwhile import Meanwhile
+    from instruct_tune.ui.replay import Replay
+
+    with gr.Blocks():
+        tabs = gr.Tabs()
+        meanwhile, replay = Meanwhile(busy), Replay(busy, gr.State(None))
+        meanwhile.offer(replay, tabs, replay.offer(tabs))
+    now, said, row, welcome = meanwhile.show("")
+    assert now == said
+    assert said.startswith("**Someone else's run is at work")
+    assert (row.visible, welcome.visible) == (True, False)
+    # Told already: nothing is sent.
+    assert all(set(value) == {"__type__"} for value in meanwhile.show(now))
+    [turn] = busy.engine.line
+    turn.by = "anonymous"  # as this test, which shows no secret, is: the run is its own now
+    _, said, row, welcome = meanwhile.show(now)
+    assert (said, row.visible, welcome.visible) == ("", False, True)

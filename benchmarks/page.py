@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,9 +21,10 @@ import datasets
 from instruct_tune.browse import Browser
 from instruct_tune.dataset import Splits, load_splits, split_rows
 from instruct_tune.loading import Loading
-from instruct_tune.settings import DataSettings
+from instruct_tune.settings import DataSettings, RunConfig
 from instruct_tune.sources import BUNDLED_FILE, load_table
 from instruct_tune.table import to_dataset
+from instruct_tune.views import Views
 
 from .served import first_token, page_start, plot_update, polling
 
@@ -96,8 +98,15 @@ def search_and_sort() -> Line:
     return milliseconds(lambda: browser.page("a", "instruction", 10**6, 25)), "300 ms"
 
 
+def report() -> Line:
+    """Report on 20,000 loaded rows: lengths in tokens, duplicates, leakage"""
+    views = Views(Path(settings().source).parent)
+    config = RunConfig(data=replace(settings(), filters=()))
+    return milliseconds(lambda: views.report(config), 3), "2,000 ms"
+
+
 LINES: tuple[Callable[[], Line], ...] = (
-    page_start, load, filter_and_split, first_search, next_search, sort, search_and_sort,
+    page_start, load, filter_and_split, first_search, next_search, sort, search_and_sort, report,
     plot_update, first_token, polling,
 )  # fmt: skip
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dataset import Example
 from .near import THRESHOLD, NearPair, near_pairs
 from .prompt import PromptTemplate
-from .tokenization import encode_answers, encode_prompts
+from .tokenization import count_prompt_tokens, count_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 BINS = 24
 MOST_PAIRS = 500
 """Pairs that are told one by one; the counts are of all."""
+MOST_ROWS = 50_000
+"""Rows of each part that are looked at: the first ones, which the shuffle has drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,13 @@ def make_report(
     """Look at all rows of both parts. Without a tokenizer (none at hand) there are no token lengths."""
     rows = [*train, *test]
     questions = [question(row) for row in rows]
-    pairs = near_pairs(questions, threshold)
+    with ThreadPoolExecutor(1) as beside:
+        # The tokenizer leaves Python to others while it works.
+        counting = beside.submit(_token_lengths, train, tokenizer, template)
+        pairs = near_pairs(questions, threshold)
+        tokens = counting.result()
     twins = [pair for pair in pairs if pair.second < len(train)]
     leaks = _worst_leaks(pairs, len(train))
-    tokens = _token_lengths(train, tokenizer, template) if tokenizer else {}
     lengths = {"prompt_characters": [len(question(row)) for row in train]}
     lengths |= {"answer_characters": [len(row.output) for row in train]} | tokens
     return Report(
@@ -136,7 +142,7 @@ def make_report(
         exact=len(train) - len(set(train)),
         near=len(twins),
         conflicting=_conflicting(train),
-        twins=tuple(_twins(twins, train, questions))[:MOST_PAIRS],
+        twins=tuple(_twins(twins[:MOST_PAIRS], train, questions)),
         leaks=len(leaks),
         leakage=tuple(
             Leak(pair.second - len(train), pair.first, pair.similarity, questions[pair.second], questions[pair.first])
@@ -171,11 +177,13 @@ def describe(values: Sequence[int]) -> Lengths:
 
 
 def _token_lengths(
-    rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, template: PromptTemplate
+    rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase | None, template: PromptTemplate
 ) -> dict[str, list[int]]:
-    """Prompt, answer (its EOS counted) and whole row, in tokens."""
-    prompts = [len(ids) for ids in encode_prompts(tokenizer, template, [(row.instruction, row.input) for row in rows])]
-    answers = [len(ids) + 1 for ids in encode_answers(tokenizer, [row.output for row in rows])]
+    """Prompt, answer (its EOS counted) and whole row, in tokens; nothing without a tokenizer."""
+    if tokenizer is None:
+        return {}
+    prompts = count_prompt_tokens(tokenizer, template, [(row.instruction, row.input) for row in rows])
+    answers = [count + 1 for count in count_tokens(tokenizer, [row.output for row in rows])]
     whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     return {"prompt_tokens": prompts, "answer_tokens": answers, "row_tokens": whole}
 

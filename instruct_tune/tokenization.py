@@ -92,6 +92,26 @@ def _encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> l
     return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
+def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
+    """How many ids each text has as data; several times faster than making the ids."""
+    if not texts or not tokenizer.is_fast:
+        return [len(ids) for ids in _encode_texts(tokenizer, texts)]
+    # One text the usual way, which sets the backend to plain texts, uncut and unpadded.
+    _encode_texts(tokenizer, texts[:1])
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [len(each) for each in encoded]
+
+
+def count_prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, rows: Sequence[tuple[str, str]]
+) -> list[int]:
+    """How long ``encode_prompts`` makes each prompt."""
+    if template.chat:
+        return [len(ids) for ids in encode_prompts(tokenizer, template, rows)]
+    front = len(_front_tokens(tokenizer))
+    return [front + count for count in count_tokens(tokenizer, [template.render(*row) for row in rows])]
+
+
 def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What the tokenizer puts before a text (OPT's ``</s>``, Llama's BOS); anything after it is left out."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]

@@ -153,18 +153,22 @@ class Views:
             told["token_lengths"] = self._token_lengths(dataclasses.replace(config, model=model), splits)
         return told
 
-    def report(self, config: Config, viewer: Viewer = HOST) -> dict[str, Any]:
-        """Lengths, gaps, duplicates and leakage of the whole split (``data.limit`` aside), as JSON types."""
-        from .report import make_report
+    def report(self, config: Config, viewer: Viewer = HOST, *, waits: bool = True) -> dict[str, Any]:
+        """Lengths, gaps, duplicates and leakage of the whole split (``data.limit`` aside), as JSON types.
+
+        Of a very large part only the first ``report.MOST_ROWS`` rows; ``reported`` says how many. With ``waits``
+        off there are no lengths in tokens where the model is not on this machine yet.
+        """
+        from .report import MOST_ROWS, make_report
+        from .weights import at_hand
 
         config = self.config(config, viewer)
         splits = self.splits(dataclasses.replace(config.data, limit=None))
-        tokenizer, template = self.tokenizer(config.model), template_from(config.template)
+        tokenizer = self.tokenizer(config.model) if waits or at_hand(config.model) else None
+        train, test = examples(splits.train, 0, MOST_ROWS), examples(splits.test, 0, MOST_ROWS)
         with self._encoding:
-            found = make_report(
-                examples(splits.train), examples(splits.test), tokenizer, template, config.train.max_length
-            )
-        return found.to_dict()
+            found = make_report(train, test, tokenizer, template_from(config.template), config.train.max_length)
+        return {**found.to_dict(), "rows": {"train": len(splits.train), "test": len(splits.test)}}
 
     def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
         """Tokens a training row has with this model and template: how many rows, and how long."""

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import page, served
 
-SERVED = ["page_start", "first_token", "polling"]
+SERVED = ["page_start", "report", "first_token", "polling"]
 """What needs a server, a browser or the real model."""
 
 

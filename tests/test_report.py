@@ -1,5 +1,7 @@
 """The report on a dataset: counts that add up, on rows where each answer is known."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from instruct_tune.dataset import Example
 from instruct_tune.prompt import LESSON
 from instruct_tune.report import describe, make_report
 from instruct_tune.tiny import byte_tokenizer
+from instruct_tune.views import Views
 
 TRAIN = [
     Example("Add two numbers and return their sum.", "", "a + b"),
@@ -57,6 +60,24 @@ def test_without_a_tokenizer_there_are_characters_only():
     told = make_report(TRAIN, TEST, None, LESSON, max_length=70).to_dict()
     assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
     assert told["dropped_by_max_length"] == 0
+
+
+def test_only_the_first_rows_of_a_very_large_part_are_looked_at(tmp_path, monkeypatch):
+    rows = [{"instruction": f"Say {n}", "output": str(n)} for n in range(50)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    config = {"model": "tiny-random", "data": {"source": str(tmp_path / "rows.json"), "filters": [], "limit": 5}}
+    monkeypatch.setattr("instruct_tune.report.MOST_ROWS", 30)
+    told = Views(tmp_path).report(config)
+    assert (told["rows"], told["reported"]) == ({"train": 40, "test": 10}, {"train": 30, "test": 10})
+
+
+def test_lengths_in_tokens_wait_for_a_model_that_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / "rows.json").write_text(json.dumps([{"instruction": "Say", "output": "a"}] * 20))
+    config = {"model": "some/model", "data": {"source": str(tmp_path / "rows.json"), "filters": []}}
+    monkeypatch.setattr("instruct_tune.weights.at_hand", lambda model: None)
+    told = Views(tmp_path).report(config, waits=False)
+    assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
+    assert told["duplicates"]["exact"] == 15
 
 
 @settings(deadline=None)

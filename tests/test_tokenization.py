@@ -15,6 +15,8 @@ from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate
 from instruct_tune.tokenization import (
     IGNORE,
     TokenizedExample,
+    count_prompt_tokens,
+    count_tokens,
     encode_answers,
     encode_prompts,
     mask_view,
@@ -218,6 +220,17 @@ def test_many_rows_at_once_are_the_rows_one_by_one(family):
         assert tokenize_examples(tokenizer, template, rows, 30) == [one(tokenizer, template, row, 30) for row in rows]
         assert encode_prompts(tokenizer, template, []) == []
     assert encode_answers(tokenizer, []) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(rows=st.lists(st.tuples(texts, texts), max_size=4))
+def test_tokens_are_counted_as_they_are_made(family, rows):
+    tokenizer = FAMILIES[family]()
+    answers = [output for _, output in rows]
+    assert count_tokens(tokenizer, answers) == [len(ids) for ids in encode_answers(tokenizer, answers)]
+    for template in templates_of(tokenizer):
+        made = encode_prompts(tokenizer, template, rows)
+        assert count_prompt_tokens(tokenizer, template, rows) == [len(ids) for ids in made]
 
 
 def test_what_a_tokenizer_puts_behind_a_text_stays_out_of_the_prompt():

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .errors import DataError
+from .leakage import find_leakage
 from .loading import Loading
-from .settings import DataSettings, Filter
+from .near import near_pairs
+from .settings import DROP_LEAKAGE, DataSettings, Filter
 from .sources import load_table
 from .table import Table, counted, to_dataset
 
 if TYPE_CHECKING:
     import datasets
+
+MOST_COMPARED = 200_000
+"""Rows among which near copies are looked for."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Example:
     instruction: str
     input: str
     output: str
+
+    @property
+    def question(self) -> str:
+        """All that is asked."""
+        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,12 @@ def load_splits(settings: DataSettings, loading: Loading | None = None) -> Split
 
 
 def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> Splits:
-    """Filter, shuffle and split the rows of ``table``, and cap the training rows."""
+    """Filter, shuffle and split the rows of ``table``, drop what leaks, and cap the training rows."""
     kept, ledger = _filter(rows, settings.filters, table.name)
     train, test = _split(kept, settings, table.name)
+    if DROP_LEAKAGE in settings.filters:
+        train, entry = _without_leakage(train, test, table.name)
+        ledger += (entry,)
     capped = train if settings.limit is None else train.select(range(min(settings.limit, len(train))))
     return Splits(
         source=settings.source,
@@ -139,7 +152,7 @@ def _filter(
     rows: datasets.Dataset, filters: Sequence[Filter], name: str
 ) -> tuple[datasets.Dataset, tuple[LedgerEntry, ...]]:
     ledger = []
-    for step in (each.step for each in filters):
+    for step in (each.step for each in filters if each != DROP_LEAKAGE):
         kept = rows.filter(_KEEPS[step], keep_in_memory=True)
         ledger.append(LedgerEntry(step, len(kept), len(rows) - len(kept)))
         if not len(kept):
@@ -161,6 +174,27 @@ def _split(rows: datasets.Dataset, settings: DataSettings, name: str) -> tuple[d
     shuffled = rows.shuffle(seed=settings.seed, keep_in_memory=True)
     parts = shuffled.train_test_split(test_size=settings.test_size, seed=settings.seed, keep_in_memory=True)
     return parts["train"], parts["test"]
+
+
+def _without_leakage(
+    train: datasets.Dataset, test: datasets.Dataset, name: str
+) -> tuple[datasets.Dataset, LedgerEntry]:
+    """The training rows that are no near copy of a held-out row. Those stay, so that scores stay comparable."""
+    rows = len(train) + len(test)
+    if rows > MOST_COMPARED:
+        raise DataError(
+            f"{name} has {counted(rows, 'row')}, and {DROP_LEAKAGE.step} compares at most {MOST_COMPARED:,}: "
+            "remove it from data.filters."
+        )
+    pairs = near_pairs([row.question for row in (*examples(train), *examples(test))])
+    leaking = find_leakage(pairs, len(train), rows).train_rows
+    if len(leaking) == len(train):
+        raise DataError(
+            f"Every training row of {name} is a near copy of a held-out row: "
+            f"remove {DROP_LEAKAGE.step} from data.filters, or choose another dataset."
+        )
+    kept = train.select([row for row in range(len(train)) if row not in leaking])
+    return kept, LedgerEntry(DROP_LEAKAGE.step, rows - len(leaking), len(leaking))
 
 
 def _fingerprint(train: datasets.Dataset, test: datasets.Dataset) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .dataset import Example
+from .leakage import find_leakage
 from .near import THRESHOLD, NearPair, near_pairs
 from .prompt import PromptTemplate
 from .tokenization import count_prompt_tokens, count_tokens
@@ -120,15 +121,15 @@ def make_report(
 ) -> Report:
     """Look at all rows of both parts. Without a tokenizer (none at hand) there are no token lengths."""
     rows = [*train, *test]
-    questions = [question(row) for row in rows]
+    questions = [row.question for row in rows]
     with ThreadPoolExecutor(1) as beside:
         # The tokenizer leaves Python to others while it works.
         counting = beside.submit(_token_lengths, train, tokenizer, template)
         pairs = near_pairs(questions, threshold)
         tokens = counting.result()
     twins = [pair for pair in pairs if pair.second < len(train)]
-    leaks = _worst_leaks(pairs, len(train))
-    lengths = {"prompt_characters": [len(question(row)) for row in train]}
+    leaks = find_leakage(pairs, len(train), len(rows)).nearest
+    lengths = {"prompt_characters": [len(row.question) for row in train]}
     lengths |= {"answer_characters": [len(row.output) for row in train]} | tokens
     return Report(
         train_rows=len(train),
@@ -149,11 +150,6 @@ def make_report(
             for pair in leaks[:MOST_PAIRS]
         ),
     )
-
-
-def question(row: Example) -> str:
-    """All that is asked in a row."""
-    return f"{row.instruction}\n{row.input}" if row.input else row.instruction
 
 
 def describe(values: Sequence[int]) -> Lengths:
@@ -199,13 +195,3 @@ def _twins(pairs: Sequence[NearPair], rows: Sequence[Example], questions: Sequen
     for pair in pairs:
         same = rows[pair.first].output == rows[pair.second].output
         yield Twins(pair.first, pair.second, pair.similarity, same, questions[pair.first], questions[pair.second])
-
-
-def _worst_leaks(pairs: Sequence[NearPair], train_rows: int) -> list[NearPair]:
-    """For each held-out row with a near copy in training, the nearest; the most alike first."""
-    worst: dict[int, NearPair] = {}
-    for pair in pairs:
-        across = pair.first < train_rows <= pair.second
-        if across and (pair.second not in worst or pair.similarity > worst[pair.second].similarity):
-            worst[pair.second] = pair
-    return sorted(worst.values(), key=lambda pair: (-pair.similarity, pair.second))

@@ -16,7 +16,7 @@ from typing import Any
 from .errors import SettingsError
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-FILTER_STEPS = ("without_input", "with_input", "drop_empty")
+FILTER_STEPS = ("without_input", "with_input", "drop_empty", "drop_leakage")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
 
@@ -32,9 +32,13 @@ class Columns:
 
 @dataclass(frozen=True)
 class Filter:
-    """One step of the ledger, applied before the split."""
+    """One step of the ledger, applied before the split (``DROP_LEAKAGE`` after it, wherever it stands)."""
 
     step: str
+
+
+DROP_LEAKAGE = Filter("drop_leakage")
+"""Leaves out the training rows that are near copies of held-out rows."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ ORDER = (
     "errors", "visitors", "settings", "catalog", "hub",
     "linear", "attention", "dropout", "head", "memory", "random_states", "cache",
     "limits", "loading", "upload_names", "columns", "conversation",
-    "table", "hub_dataset", "sources", "dataset", "browse", "near",
+    "table", "hub_dataset", "sources", "near", "leakage", "dataset", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
     "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",
     "training", "preflight", "speed", "greedy", "generation", "fixed_prompt", "recital", "bleu",

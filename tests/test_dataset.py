@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,15 +138,43 @@ def test_another_order_would_give_other_rows(tmp_path):
     assert examples(load_splits(settings(path, "without_input")).test) != examples(other["test"])
 
 
+def test_near_copies_of_held_out_rows_are_left_out_of_training_and_those_stay(tmp_path):
+    rows = [{"instruction": f"Tell me {sha256(bytes([n])).hexdigest()[:24]}", "output": str(n)} for n in range(40)]
+    rows += [{**row, "instruction": row["instruction"].upper() + "!"} for row in rows[:20]] + rows[20:30]
+    path = write(tmp_path / "rows.json", rows)
+    before, after = load_splits(settings(path)), load_splits(settings(path, "drop_leakage"))
+    (entry,) = after.ledger
+    assert examples(after.test) == examples(before.test)
+    assert entry.dropped == len(before.train) - len(after.train) > 0
+    assert entry.kept == len(after.train) + len(after.test)
+    kept = set(examples(after.train))
+    assert [row for row in examples(before.train) if row in kept] == examples(after.train)
+    told = {"".join(c for c in row.question.lower() if c.isalnum()) for row in examples(after.test)}
+    assert not {"".join(c for c in row.question.lower() if c.isalnum()) for row in kept} & told
+    assert load_splits(settings(path, "drop_leakage")).fingerprint == after.fingerprint != before.fingerprint
+    # Where it stands among the filters makes no difference, and the limit comes after it.
+    limited = load_splits(settings(path, "drop_leakage", "drop_empty", limit=5))
+    assert limited.train_rows_before_limit == len(after.train)
+
+
+def test_a_dataset_that_is_all_copies_is_refused(tmp_path):
+    rows = [{"instruction": "Say it again", "output": str(n)} for n in range(20)]
+    message = said_of(settings(write(tmp_path / "rows.json", rows), "drop_leakage"))
+    assert "Every training row" in message
+    assert "remove drop_leakage from data.filters" in message
+
+
 def test_the_ledger_adds_up(tmp_path):
     rows = [*make_rows(30, with_input=10), {"instruction": " ", "input": "", "output": "x"}]
-    splits = load_splits(settings(write(tmp_path / "rows.json", rows), "drop_empty", "without_input", limit=5))
+    splits = load_splits(
+        settings(write(tmp_path / "rows.json", rows), "drop_empty", "without_input", "drop_leakage", limit=5)
+    )
 
     before = splits.rows_loaded
     for entry in splits.ledger:
         assert entry.kept + entry.dropped == before
         before = entry.kept
-    assert [entry.dropped for entry in splits.ledger] == [1, 10]
+    assert [entry.dropped for entry in splits.ledger] == [1, 10, 0]
     assert splits.train_rows_before_limit + len(splits.test) == before
 
 

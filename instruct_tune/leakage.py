@@ -1,0 +1,49 @@
+"""Leakage: training rows that are near copies of held-out rows, so that their score says less than it seems to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .near import NearPair
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """``nearest``: for each held-out row with a near copy in training, the nearest, the most alike first.
+
+    In these pairs ``first`` is the training row and ``second`` the held-out one. ``train_rows``: all training
+    rows that are a near copy of some held-out row.
+    """
+
+    nearest: tuple[NearPair, ...]
+    train_rows: frozenset[int]
+
+
+def find_leakage(pairs: Sequence[NearPair], train: int, rows: int) -> Leakage:
+    """What of ``near_pairs`` over ``rows`` texts lies across the split; the first ``train`` texts are for training."""
+    # Copies of one text are paired with its first row only, which stands for all of them.
+    first_copy = {pair.second: pair.first for pair in pairs if pair.similarity == 1}
+    alike: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for pair in pairs:
+        if pair.similarity < 1:
+            alike[pair.first].append((pair.second, pair.similarity))
+            alike[pair.second].append((pair.first, pair.similarity))
+
+    def near(row: int) -> list[tuple[int, float]]:
+        text = first_copy.get(row, row)
+        return [(text, 1.0), *alike.get(text, ())]
+
+    held_out = {first_copy.get(row, row) for row in range(train, rows)}
+    nearest = []
+    for row in range(train, rows):
+        # Training rows come first, so that a text that is among them has its first copy there.
+        trained = [(similarity, -text) for text, similarity in near(row) if text < train]
+        if trained:
+            similarity, text = max(trained)
+            nearest.append(NearPair(-text, row, similarity))
+    return Leakage(
+        nearest=tuple(sorted(nearest, key=lambda pair: (-pair.similarity, pair.second))),
+        train_rows=frozenset(row for row in range(train) if any(text in held_out for text, _ in near(row))),
+    )

@@ -32,7 +32,9 @@ def page(lab):
         patch.setattr(ui, "Form", Kept)
         with build_ui(lab):
             (form,) = forms
-            yield form, CostPanel(lab, form), PresetPanel(lab, form)
+            cost = CostPanel(lab, form)
+            cost.folds()
+            yield form, cost, PresetPanel(lab, form)
 
 
 def shows(form, preset, **changed):

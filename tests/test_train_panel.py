@@ -32,7 +32,7 @@ def panel(lab):
     from instruct_tune.ui.train_panel import TrainPanel
 
     with gr.Blocks():
-        yield TrainPanel(lab)
+        yield TrainPanel(lab, gr.Button("Stop"))
 
 
 def skipped(value) -> bool:

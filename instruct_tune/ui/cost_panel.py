@@ -23,8 +23,22 @@ class CostPanel:
         self.lab, self.form = lab, form
         self.line = gr.Markdown("What this run will cost is counted once the page is ready.", elem_id="train-cost")
         self.warnings = gr.Markdown("", elem_id="train-cost-warnings")
+        # Nothing is computed for people who only look at other tabs.
+        self.watched = gr.State(False)
+
+    def folds(self) -> None:
+        """Where it goes in detail, and "fit it into a time": side by side where there is room."""
+        with gr.Row():
+            with gr.Column(min_width=340):
+                self._details()
+            with gr.Column(min_width=340):
+                self._fit()
+
+    def _details(self) -> None:
         with gr.Accordion("What it will cost, in detail", open=False, elem_id="train-cost-fold"):
             self.details = gr.Markdown("", elem_id="train-cost-details")
+
+    def _fit(self) -> None:
         with gr.Accordion("Fit it into a time", open=False, elem_id="train-fit-fold"):
             self.minutes = gr.Number(
                 5,
@@ -34,8 +48,6 @@ class CostPanel:
             )
             self.fit = gr.Button("Choose the rows", elem_id="train-fit")
             self.chosen = gr.Markdown("", elem_id="train-fit-said")
-        # Nothing is computed for people who only look at other tabs.
-        self.watched = gr.State(False)
 
     def follow(self, tab: gr.Tab) -> None:
         """Connect the events, once the whole form is there."""

@@ -32,6 +32,7 @@ CSS = """
 .callout > .prose, .callout > :has(.prose) { flex: 1 1 280px; }
 #announcer { position: absolute; pointer-events: none; }
 #train-progress progress.part, #data-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
+#train-progress progress.part[value="0"] { visibility: hidden; }
 :is(#train-progress, #data-progress, #evaluate-progress) progress {
   appearance: none; width: 100%; height: 8px; border: none;
 }
@@ -53,6 +54,25 @@ CSS = """
 #train-preset label { align-items: flex-start; }
 #train-preset label span { display: block; white-space: pre-line; font-weight: 400; }
 #train-preset label span::first-line { font-weight: 600; }
+/* Boxes side by side stand on one line, however long the help above each is. */
+#few-controls .form > .block > :is(label, .container) { display: flex; flex-direction: column; height: 100%; }
+#few-controls .form > .block > * > :is(input, .wrap), #few-controls .slider_input_container { margin-top: auto; }
+#few-controls .form > .block > .wrap:has(> .head) { display: flex; flex-direction: column; height: 100%; }
+#few-controls .slider_input_container, #few-controls .wrap-inner { min-height: 40px; }
+#train-model input { text-overflow: ellipsis; margin-right: 20px; }
+.label-wrap > span:first-child { text-align: left; }
+#train-preset label { position: relative; }
+.tabitem:has(#preset-changed p) #train-preset label.selected::after {
+  content: "changed"; position: absolute; top: 8px; right: 10px;
+  font-size: var(--text-sm); color: var(--body-text-color-subdued);
+}
+/* What is empty takes no place. */
+#preset-changes:not(:has(p)), #train-cost-warnings:not(:has(p)), #train-verdict:not(:has(p)),
+#train-checkpoints:not(:has(p)), #replay-stage:has(.replay-words:empty) { display: none; }
+#train-log { border-width: 0 !important; background: none; }
+#replay { align-items: center; }
+/* One of the two: whether a replay plays, its bar tells. */
+#replay:has(+ * progress[hidden]) #replay-stop, #replay:has(+ * progress:not([hidden])) #replay-start { display: none; }
 /* The line on what a run costs keeps its place when it gets longer. */
 #train-cost { min-height: 1.6em; }
 /* Answers keep their height while they grow. */

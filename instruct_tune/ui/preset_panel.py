@@ -49,10 +49,13 @@ class PresetPanel:
             cards({}),
             value=first_preset(),
             label="Preset",
-            info="Fills the form; everything can be changed afterwards",
+            info="Fills the form: change what you like, then press Start. The run goes on when you close the page.",
             elem_id="train-preset",
         )
-        with gr.Row(equal_height=True):
+
+    def tell_changes(self) -> None:
+        """The line that says what was changed since, for where it pushes nothing away that is being changed."""
+        with gr.Row(equal_height=True, elem_id="preset-changes"):
             self.changes = gr.Markdown("", elem_id="preset-changed")
             self.reset = gr.Button("Reset", size="sm", visible=False, elem_id="preset-reset", scale=0, min_width=90)
 

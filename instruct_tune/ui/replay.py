@@ -1,7 +1,8 @@
 """Replay: a run that has ended, drawn again on the Train tab's plot in its own time or faster.
 
-The browser does it, from the times at which the steps were done: it shows of the chart's own curves
-what was known at that moment. The server sends those times once and then has nothing to do with it.
+The browser does it, from the times at which the steps were done: it shows of the chart's own curves,
+and of the answers beside it, what was known at that moment. The server sends those times once and
+then has nothing to do with it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..recorded import BEST
 from ..store import LIVE
 from .charts import thin
 from .edge import said, viewer
+from .run_words import answer_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
 MOST_MOMENTS = 400
@@ -39,7 +41,14 @@ const frame = (node, play, step) => {
   const mark = { text: 'REPLAY', showarrow: false, xref: 'paper', yref: 'paper', x: 1, y: 1,
                  xanchor: 'right', yanchor: 'top', font: { size: 16, color: '#b45309' } };
   Plotly.react(node, play.cut, { ...node.layout, annotations: [mark] }, node._context);
+  answer(play, step);
   play.drawn = step;
+};
+// The box that the page shows the answers in; what it shows then is the page's again.
+const answer = (play, step) => {
+  const box = document.querySelector('#train-answers textarea');
+  const known = play.answers.filter(each => each[0] <= step).map(each => each[1]);
+  if (box) { box.value = known.reverse().join('\\n\\n'); }
 };
 // All curves as the chart has them, and its axes held still at what they need in the end.
 const take = (node, play) => {
@@ -57,7 +66,9 @@ const finish = (node, play, said) => {
   if (window.labReplay === play) { window.labReplay = null; }
   words.textContent = said;
   bar.hidden = true;
+  setTimeout(() => { if (words.textContent === said) { words.textContent = ''; } }, 10000);
   if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
+  answer(play, Infinity);
   const free = { ...node.layout, annotations: [] };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
   Plotly.react(node, node.data === play.cut ? play.full : node.data, free, node._context);
@@ -114,8 +125,12 @@ _SET_SPEED = """(chosen) => {
   if (window.labReplay) { window.labReplay.speed = window.labReplaySpeed; }
 }"""
 _LINE = """
-.replay-line { min-height: 3em; }
-.replay-line progress { width: 120px; height: 8px; margin-right: 8px; accent-color: #2563eb; }
+.replay-line { font-size: var(--text-sm); }
+.replay-line progress {
+  appearance: none; width: 120px; height: 8px; margin-right: 8px; border: none; accent-color: #2563eb;
+}
+.replay-line progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 4px; }
+.replay-line progress::-webkit-progress-value { background: #2563eb; border-radius: 4px; }
 """
 _STOP = "() => { window.labReplayStop?.(); }"
 
@@ -125,28 +140,29 @@ class Replay:
 
     def __init__(self, lab: Lab, shown_run: gr.State):
         self.lab, self.shown_run = lab, shown_run
-        with gr.Row(equal_height=True, elem_id="replay"):
-            again = gr.Button("Replay", size="sm", min_width=90, scale=1, elem_id="replay-start")
-            stop = gr.Button("Stop replay", size="sm", min_width=110, scale=1, elem_id="replay-stop")
-            speed = gr.Radio(
-                list(SPEEDS), value="10×", show_label=False, container=False, min_width=200, scale=2,
-                elem_id="replay-speed",
-            )  # fmt: skip
-            self.back = gr.Button(
-                "Back to my run", size="sm", min_width=130, scale=1, interactive=False, elem_id="replay-back"
-            )
         self.left = gr.State(None)
-        self.stage = gr.HTML(
-            None,
-            html_template='<div class="replay-line"><progress max="1" hidden aria-label="Replay"></progress>'
-            '<span class="replay-words"></span></div>',
-            css_template=_LINE,
-            js_on_load=_PLAY,
-            elem_id="replay-stage",
-        )
+        with gr.Column() as self.body:
+            with gr.Row(equal_height=True, elem_id="replay"):
+                again = gr.Button("Replay", size="sm", min_width=110, scale=0, elem_id="replay-start")
+                stop = gr.Button("Stop replay", size="sm", min_width=110, scale=0, elem_id="replay-stop")
+                speed = gr.Radio(
+                    list(SPEEDS), value="10×", show_label=False, container=False, min_width=250, scale=0,
+                    elem_id="replay-speed",
+                )  # fmt: skip
+                self.back = gr.Button(
+                    "Back to the run before", size="sm", min_width=170, scale=0, visible=False, elem_id="replay-back"
+                )
+            self.stage = gr.HTML(
+                None,
+                html_template='<div class="replay-line"><progress max="1" hidden aria-label="Replay"></progress>'
+                '<span class="replay-words"></span></div>',
+                css_template=_LINE,
+                js_on_load=_PLAY,
+                elem_id="replay-stage",
+            )
         again.click(self.begin, shown_run, self.stage, api_visibility="private", show_progress="hidden")
         self.back.click(
-            lambda left: [left, None, gr.Button(interactive=False)],
+            lambda left: [left, None, gr.Button(visible=False)],
             self.left,
             [shown_run, self.left, self.back],
             api_visibility="private",
@@ -169,7 +185,7 @@ class Replay:
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
         chosen = BEST if BEST in ids else ids[0]
-        left = [gr.skip(), gr.skip()] if shown in (None, *ids) else [shown, gr.Button(interactive=True)]
+        left = [gr.skip(), gr.skip()] if shown in (None, *ids) else [shown, gr.Button(visible=True)]
         return [chosen, gr.Tabs(selected="Train"), self.begin(chosen), *left]
 
     @said
@@ -183,11 +199,13 @@ class Replay:
         steps = moments(self.lab.run_metrics(run_id, viewer=viewer(self.lab)))
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
-        note = f" · {told['recorded']}" if told["recorded"] else ""
+        # Where and when stands above the plot.
+        note = " · recorded" if told["recorded"] else ""
         return {
             "run": run_id,
             "moments": thin(steps, MOST_MOMENTS),
             "total": steps[-1][1],
+            "answers": [[told["step"], answer_text(told)] for told in self.lab.run_samples(run_id, viewer(self.lab))],
             "speed": SPEEDS["10×"],
             "note": note,
             # Asked for twice, it plays twice; opened again with its tab, it does not.

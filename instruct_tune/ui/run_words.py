@@ -73,9 +73,13 @@ def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
 
 def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:
     """What the model said at each probe, newest first."""
-    return "\n\n".join(
+    return "\n\n".join(answer_text(sample) for sample in reversed(samples))
+
+
+def answer_text(sample: Mapping[str, Any]) -> str:
+    """What the model said at one probe."""
+    return (
         f"— step {sample['step']}, {'ended by itself' if sample['ended'] else 'cut at the limit'} —\n{sample['text']}"
-        for sample in reversed(samples)
     )
 
 

@@ -15,7 +15,7 @@ from .preset_panel import first_preset
 def few_controls(form: Form) -> None:
     """Model, rows, epochs, rank, learning rate: what a beginner sees."""
     first = PRESETS[first_preset()]
-    with gr.Row():
+    with gr.Row(elem_id="few-controls"):
         form.add(
             "model",
             gr.Dropdown(

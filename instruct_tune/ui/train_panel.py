@@ -21,6 +21,7 @@ CAPTION = (
     "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
     "rise while the model learns, because some batches are harder than others."
 )
+NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
 # The thin bar below is for what happens within a step: an evaluation's passes. It keeps its place when it is empty.
 _BARS = """
 <progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
@@ -31,58 +32,74 @@ _BARS = """
 class TrainPanel:
     """The part of the tab that follows a run; it is fed by the page's timer and by page load."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, lab: Lab, stop: gr.Button):
+        self.lab, self.stop = lab, stop
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
-        self.status = gr.Markdown("No run yet: press **Start**.", elem_id="train-status")
-        self.verdict = gr.Markdown("", elem_id="train-verdict")
-        self.bar = gr.HTML({"value": 0, "max": 1, "part": 0, "parts": 1}, html_template=_BARS, elem_id="train-progress")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=3, min_width=340):
-                self.chart = loss_chart("train-chart")
-                self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
-                self.replay = Replay(lab, self.shown_run)
-                self.loss = gr.Markdown("", elem_id="train-loss")
-                gr.Markdown(CAPTION, elem_id="train-caption")
-            with gr.Column(scale=2, min_width=300):
-                self.prompt = gr.Textbox(
-                    label="A held-out prompt, asked at every probe",
-                    lines=2,
-                    max_lines=5,
-                    interactive=False,
-                    elem_id="train-prompt",
-                )
-                self.expected = gr.Textbox(
-                    label="Expected answer",
-                    lines=2,
-                    max_lines=6,
-                    interactive=False,
-                    elem_id="train-expected",
-                    elem_classes="mono",
-                )
-                self.answers = gr.Textbox(
-                    label="The model's answers, newest first",
-                    lines=12,
-                    max_lines=12,
-                    interactive=False,
-                    elem_id="train-answers",
-                    elem_classes="mono tuned-answer",
-                )
-        self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
-        with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
-            self.difference = gr.Markdown("No run yet.", elem_id="train-difference")
-            self.config = gr.Code(
-                language="json", show_label=False, max_lines=20, interactive=False, elem_id="train-config"
+        self.status = gr.Markdown(NO_RUN, elem_id="train-status")
+        # Empty boxes say nothing: they come with the first run.
+        with gr.Column(visible=False) as self.body:
+            self.verdict = gr.Markdown("", elem_id="train-verdict")
+            self.bar = gr.HTML(
+                {"value": 0, "max": 1, "part": 0, "parts": 1},
+                html_template=_BARS,
+                padding=False,
+                elem_id="train-progress",
             )
-        self.events = gr.Textbox(
-            label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=340):
+                    self._plot()
+                with gr.Column(scale=2, min_width=300):
+                    self._answers()
+            with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
+                self.difference = gr.Markdown("", elem_id="train-difference")
+                self.config = gr.Code(
+                    language="json", show_label=False, max_lines=20, interactive=False, elem_id="train-config"
+                )
+            self.events = gr.Textbox(
+                label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
+            )
+
+    def _plot(self) -> None:
+        self.chart = loss_chart("train-chart")
+        self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
+        self.replay = Replay(self.lab, self.shown_run)
+        self.loss = gr.Markdown("", elem_id="train-loss")
+        self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
+        gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
+
+    def _answers(self) -> None:
+        self.prompt = gr.Textbox(
+            label="A held-out prompt, asked at every probe",
+            lines=2,
+            max_lines=5,
+            interactive=False,
+            elem_id="train-prompt",
+        )
+        self.expected = gr.Textbox(
+            label="Expected answer",
+            lines=2,
+            max_lines=6,
+            interactive=False,
+            elem_id="train-expected",
+            elem_classes="mono",
+        )
+        self.answers = gr.Textbox(
+            label="The model's answers, newest first",
+            lines=15,
+            max_lines=15,
+            interactive=False,
+            elem_id="train-answers",
+            elem_classes="mono tuned-answer",
         )
 
     @property
     def outputs(self) -> list[Any]:
         return [
             self.seen,
+            self.body,
+            self.stop,
+            self.replay.body,
             self.status,
             self.verdict,
             self.bar,
@@ -106,6 +123,7 @@ class TrainPanel:
         events, samples = lab.run_events(run_id, EVENTS_SHOWN, who), lab.run_samples(run_id, who)
         fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
+        stoppable = run.live and lab.may_change(run, who)
         part = told["part"] or {"done": 0, "total": 1}
 
         @functools.cache
@@ -115,6 +133,9 @@ class TrainPanel:
         asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # Each piece: what it depends on beside the run, and how it is made if that has changed.
         pieces: list[tuple[Any, Callable[[], Any]]] = [
+            (None, lambda: gr.Column(visible=True)),
+            (stoppable, lambda: gr.Button(interactive=stoppable)),
+            (run.live, lambda: gr.Column(visible=not run.live)),
             (view.run_sentence(told), lambda: view.run_sentence(told)),
             (told["status"], lambda: "" if run.live else verdict_text(lab.verdict(run_id, viewer=who))),
             ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),

@@ -25,18 +25,24 @@ def is_second_click(before: Any, asked: Any, now: float) -> bool:
 
 def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
     """The tab's contents; returns the panel that follows a run, and the button to the next tab."""
-    gr.Markdown("Start from a preset, change what you like, press Start. The run goes on when you close the page.")
     presets = PresetPanel(lab, form)
     few_controls(form)
-    with gr.Row(equal_height=True):
+    with gr.Row(equal_height=True, elem_id="train-go"):
         name = gr.Textbox(
-            show_label=False, placeholder="Name of the run (optional)", elem_id="run-name", max_length=200, scale=2
+            show_label=False,
+            container=False,
+            placeholder="Name of the run (optional)",
+            elem_id="run-name",
+            max_length=200,
+            scale=2,
         )
         start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
-        stop = gr.Button("Stop, keep the adapter", elem_id="train-stop", scale=1)
+        stop = gr.Button("Stop, keep the adapter", elem_id="train-stop", scale=1, interactive=False)
     cost = CostPanel(lab, form)
+    presets.tell_changes()
+    cost.folds()
     folds(form)
-    panel = TrainPanel(lab)
+    panel = TrainPanel(lab, stop)
     following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
 
     started = gr.State(None)

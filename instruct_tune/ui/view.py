@@ -136,7 +136,7 @@ def duration(seconds: float | None) -> str:
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
@@ -160,7 +160,7 @@ def run_sentence(status: Mapping[str, Any]) -> str:
         parts.append("made of an upload, so others do not see it")
     if status["recorded"]:
         parts.append(status["recorded"])
-    if status["message"]:
+    if status["message"] and status["message"] != f"Finished {status['step']} steps.":
         parts.append(plain(status["message"], 400))
     return " · ".join(parts)
 

@@ -214,6 +214,16 @@ def is_zero(loaded: LoadedModel, name: str) -> bool:
     return all(not matrix.any() for matrix in matrices)
 
 
+def fault(loaded: LoadedModel, name: str) -> str | None:
+    """Why the adapter is no result of a training, in a sentence that says what to do; None where it may be one."""
+    if is_zero(loaded, name):
+        return "The adapter is still zero after training: raise train.learning_rate."
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_" in n and f".{name}." in n]
+    if not all(matrix.isfinite().all() for matrix in matrices):
+        return "The adapter holds numbers that are not finite: lower train.learning_rate."
+    return None
+
+
 def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
     """(trainable, all) parameters of the model as it stands."""
     counts = [(p.numel(), p.requires_grad) for p in loaded.model.parameters()]

@@ -66,6 +66,20 @@ class StoreError(LabError):
     kind = "store"
 
 
+class DiskFullError(StoreError):
+    """There is no room left where the data folder lies."""
+
+    kind = "disk"
+
+    @classmethod
+    def of(cls, data_dir: object) -> DiskFullError:
+        """The one sentence for it, wherever it was noticed."""
+        return cls(
+            f"The disk with {data_dir} is full: delete runs that you do not need (Runs shows what each takes) or make "
+            "room otherwise, then press Resume."
+        )
+
+
 class NotFoundError(LabError):
     """There is no run of that name."""
 

@@ -52,6 +52,7 @@ class History(Views):
             "metrics": self.store.metrics(run_id),
             "samples": self.store.samples(run_id),
             "events": self.store.events(run_id),
+            "changes": self.store.changes(run_id),
             "evaluations": self.store.evaluations(run_id),
         }
 
@@ -69,6 +70,7 @@ class History(Views):
             "model": run.config["model"],
             "source": run.config["data"]["source"],
             "error_kind": run.error_kind,
+            "parent": run.parent,
             "recorded": recorded_on(run.facts),
             "private": run.owner is not None,
             "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),

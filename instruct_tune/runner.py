@@ -6,18 +6,19 @@ import dataclasses
 import importlib.metadata
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from . import adapter, fixed_prompt
 from .batching import Packing
 from .checkpoints import checkpoints, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from .engine import Engine
-from .errors import LabError, Stopped
+from .errors import DiskFullError, DivergedError, NotFoundError, Stopped, StoreError
+from .failures import Failure, failure
 from .model import LoadedModel
 from .prompt import template_from
 from .recital import recite, verdict
@@ -28,6 +29,14 @@ from .training import TrainingData, TrainingResult, train
 from .workbench import Workbench
 
 log = logging.getLogger(__name__)
+PHASES = {
+    "loading": "The data and the base model are fetched and read.",
+    "tokenising": "Rows become tokens.",
+    "training": "Optimizer steps.",
+    "evaluating": "Rows are measured or answered.",
+    "saving": "A checkpoint or the adapter is written.",
+}
+"""Why a run is in that phase, for the record of its changes."""
 VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
@@ -48,7 +57,7 @@ class Runner:
 
     def phase(self, name: str) -> None:
         self.parts = None
-        self.store.update(self.run.id, phase=name)
+        self.store.update(self.run.id, phase=name, reason=PHASES[name])
 
     def part(self, done: int, total: int) -> None:
         self.parts = (done, total)
@@ -102,16 +111,14 @@ class Runner:
             self._execute(resume)
         except Stopped:
             self._end("stopped", "Stopped before the first step was done.")
-        except LabError as error:
-            self._end("failed", str(error), error.kind)
-        except Exception:
+        except Exception as error:
             # The thread's boundary: whatever is wrong here must not take the lab down with it.
-            log.exception("run %s failed", self.run.id)
-            self._end("failed", "The run failed through a fault of the lab; its log has the details.", "bug")
+            self._fail(failure(error, self.store.data_dir))
 
     def _execute(self, resume: bool) -> None:
         status = "stopping" if self.stopping() else "running"
-        self.store.update(self.run.id, status=status, phase="loading", message="", ended=None, error_kind=None)
+        begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
+        self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
         splits = load_splits(self.config.data)
         loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say)
@@ -125,6 +132,8 @@ class Runner:
         self.bench.training = self.run.id
         try:
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
+            if not result.stopped:
+                self._insist_on_training(result)
             self._save(loaded, result)
             self._end("stopped" if result.stopped else "finished", self._verdict(loaded, data, result))
         finally:
@@ -205,6 +214,12 @@ class Runner:
             self.say(f"Resuming from step {step}.")
         return checkpoint
 
+    def _insist_on_training(self, result: TrainingResult) -> None:
+        """Finished is a run that did steps, with a loss that is a number; its adapter was looked at by ``train``."""
+        last = self.store.last_metric(self.run.id, "train")
+        if not result.steps or last is None or not math.isfinite(last["loss"]):
+            raise DivergedError("No step was trained, so there is no result: check train.max_steps and the rows.")
+
     def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
         self.phase("saving")
         adapter.save(loaded, self.run.id, self.folder / "adapter")
@@ -228,10 +243,21 @@ class Runner:
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
         return verdict(recital, losses[0], losses[-1])
 
-    def _end(self, status: str, message: str, error_kind: str | None = None) -> None:
+    def _fail(self, found: Failure) -> None:
+        """Say so; where even that cannot be written, in the log at least."""
+        if found.kind == "bug":
+            log.error("run %s failed\n%s", self.run.id, found.traceback)
+        try:
+            if found.kind == DiskFullError.kind:
+                self.store.make_room()
+            self._end("failed", found.message, found)
+        except (StoreError, NotFoundError):
+            log.error("run %s failed, which cannot be written down: %s", self.run.id, found.message)
+
+    def _end(self, status: str, message: str, found: Failure | None = None) -> None:
         self.say(message)
-        fields: dict[str, Any] = {"status": status, "message": message, "error_kind": error_kind}
-        self.store.update(self.run.id, phase=None, ended=time.time(), **fields)
+        why = {"error_kind": found.kind, "traceback": found.traceback} if found else {"error_kind": None}
+        self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **why)
 
 
 def end_message(result: TrainingResult) -> str:

@@ -14,8 +14,9 @@ from .disk import DiskUse
 from .engine import MOST_WAITING, Engine, Turn
 from .errors import BusyError, DataError, NotYoursError, SettingsError
 from .history import History
+from .lock import DataLock
 from .recorded import recorded_on
-from .store import DataLock, Run, RunStore, default_data_dir
+from .store import Run, RunStore, default_data_dir
 from .views import Config
 from .visitors import HOST, Viewer, Visitors
 
@@ -57,6 +58,7 @@ class Runs(History):
         self.disk = DiskUse(self.data_dir / "runs")
         self._emptying: threading.Timer | None = None
         if writing:
+            self.store.keep_room()
             self.store.interrupt_orphans()
             self.store.empty_bin(before=time.time())
 
@@ -114,6 +116,7 @@ class Runs(History):
             self.wait_for_imports()
             from .runner import Runner
 
+            self.store.keep_room()
             runner = Runner(run, self.store, self.bench, self.engine)
             self._runner = runner
             if run.id in self._stop_requested:
@@ -127,7 +130,7 @@ class Runs(History):
                 self._discard.discard(run.id)
                 self.store.delete(run.id)
 
-        self.store.update(run.id, status="queued", message="", ended=None)
+        self.store.update(run.id, status="queued", message="", ended=None, reason="It waits for its turn.")
         try:
             turn = self.engine.long(f"run {run.name}", job, (TRAINING, run.id), asker(viewer))
         except BusyError:
@@ -214,6 +217,12 @@ class Runs(History):
         if viewer.host or not self.strangers:
             return True
         return run.started_by in (None, viewer.id) and recorded_on(run.facts) is None
+
+    def run_traceback(self, run_id: str, viewer: Viewer = HOST) -> str | None:
+        """Where in the code the run failed, for the host and who started it (on a machine of one's own: anybody)."""
+        run = self.visible_run(run_id, viewer)
+        may_read = viewer.host or not self.strangers or (viewer.id is not None and run.started_by == viewer.id)
+        return self.store.traceback(run.id) if may_read else None
 
     def changeable_run(self, run_id: str, viewer: Viewer, doing: str) -> Run:
         """The run, if ``viewer`` sees it and may do that. Raises NotFoundError or NotYoursError."""

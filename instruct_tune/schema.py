@@ -35,9 +35,17 @@ _MIGRATIONS = (
     """
     ALTER TABLE runs ADD COLUMN started_by TEXT;
     """,
+    """
+    ALTER TABLE runs ADD COLUMN parent TEXT;
+    CREATE TABLE states (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, status TEXT NOT NULL,
+        phase TEXT, step INTEGER NOT NULL, reason TEXT NOT NULL, traceback TEXT
+    );
+    CREATE INDEX states_of_run ON states (run_id, seq);
+    """,
 )
 
-TABLES = ("metrics", "events", "evaluations", "samples")
+TABLES = ("metrics", "events", "evaluations", "samples", "states")
 """What hangs on a run, beside its own row: each has a ``run_id``."""
 
 

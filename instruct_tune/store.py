@@ -8,7 +8,6 @@ under a new, greater ``seq``, so that readers who ask for "after seq" see the ne
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import secrets
@@ -17,18 +16,22 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
-from .errors import BusyError, NotFoundError, StoreError
-from .schema import TABLES, migrate
+from . import states
+from .errors import BusyError, NotFoundError
+from .lock import make_folder
+from .schema import TABLES
+from .storage import explained, open_history
 
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
+_ROOM, _ROOM_BYTES = ".room", 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Run:
     """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with.
 
     ``owner`` is who alone sees it (None: everyone); ``started_by`` who may stop it beside the host (None:
-    anyone); ``binned`` when it was put into the bin, if it was.
+    anyone); ``binned`` when it was put into the bin, if it was; ``parent`` the run whose adapter it began with.
     """
 
     id: str
@@ -54,6 +57,7 @@ class Run:
     owner: str | None = None
     binned: float | None = None
     started_by: str | None = None
+    parent: str | None = None
 
     @property
     def live(self) -> bool:
@@ -70,19 +74,9 @@ class RunStore:
 
     def __init__(self, data_dir: Path):
         self.data_dir = data_dir
-        _make_folder(data_dir / "runs")
+        make_folder(data_dir / "runs")
         self._lock = threading.RLock()
-        file = data_dir / "lab.sqlite"
-        try:
-            self._db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            _use_wal(self._db)
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            migrate(self._db)
-        except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"The history {file} cannot be used ({error}): move it away, or give --data-dir."
-            ) from error
+        self._db = open_history(data_dir)
 
     def close(self) -> None:
         with self._lock:
@@ -94,17 +88,30 @@ class RunStore:
 
     # Runs
 
-    def create(self, name: str, config: dict[str, Any], owner: str | None = None, started_by: str | None = None) -> Run:
+    def create(
+        self,
+        name: str,
+        config: dict[str, Any],
+        owner: str | None = None,
+        started_by: str | None = None,
+        parent: str | None = None,
+    ) -> Run:
         """A new run, queued, with a folder of its own."""
-        run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+        run_id = self._new_id()
+        row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
+        owned = {"owner": owner, "started_by": started_by, "parent": parent}
         with self._write() as db:
-            db.execute(
-                "INSERT INTO runs (id, name, status, created, config, owner, started_by) "
-                "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-                (run_id, name or run_id, time.time(), json.dumps(config), owner, started_by),
-            )
-        (self.data_dir / "runs" / run_id).mkdir()
+            _insert(db, "runs", {**row, "config": json.dumps(config), **owned})
+            states.note(db, run_id, "Accepted.")
         return self.get(run_id)
+
+    def _new_id(self) -> str:
+        """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
+        while True:
+            run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+            with suppress(FileExistsError):
+                (self.data_dir / "runs" / run_id).mkdir()
+                return run_id
 
     def enter(self, run: Run, **history: list[dict[str, Any]]) -> None:
         """A run that happened elsewhere, as it was: its row, and ``history`` by table, in the order given.
@@ -137,23 +144,41 @@ class RunStore:
 
     def version(self) -> tuple[int, int]:
         """Another value once anything was written, by this process or another."""
-        with self._lock:
+        with self._lock, explained(self.data_dir):
             return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
 
-    def update(self, run_id: str, **fields: Any) -> None:
-        """Set columns of a run; ``facts`` are merged into those already known."""
+    def update(self, run_id: str, *, reason: str = "", traceback: str | None = None, **fields: Any) -> None:
+        """Set columns of a run; ``facts`` are merged into those already known.
+
+        Where status or phase become others, that change is kept with its ``reason`` (else the new message).
+        """
         with self._write() as db:
             if "facts" in fields:
                 fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
             columns = ", ".join(f"{name} = ?" for name in fields)
             db.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*fields.values(), run_id))
+            if "status" in fields or "phase" in fields:
+                states.note(db, run_id, reason or fields.get("message", ""), traceback)
 
-    def mark_stopping(self, run_id: str) -> bool:
+    def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
         """Mark a live run as stopping; False where it has ended already."""
         self.get(run_id)
         with self._write() as db:
             query = f"UPDATE runs SET status = 'stopping' WHERE id = ? AND status IN ({', '.join('?' * len(LIVE))})"
-            return db.execute(query, (run_id, *LIVE)).rowcount == 1
+            marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
+            if marked:
+                states.note(db, run_id, reason)
+            return marked
+
+    def changes(self, run_id: str) -> list[dict[str, Any]]:
+        """Every change of status and phase, oldest first: ``{time, status, phase, step, reason}``."""
+        rows = self._read("SELECT * FROM states WHERE run_id = ? ORDER BY seq", (run_id,))
+        return [states.told(row) for row in rows]
+
+    def traceback(self, run_id: str) -> str | None:
+        """Where in the code the run failed last; None where it did not fail."""
+        query = "SELECT traceback FROM states WHERE run_id = ? AND traceback IS NOT NULL ORDER BY seq DESC LIMIT 1"
+        return next((row["traceback"] for row in self._read(query, (run_id,))), None)
 
     def delete(self, run_id: str) -> None:
         """Remove a run that no process works on, its history and its folder."""
@@ -204,6 +229,19 @@ class RunStore:
             self.update(run.id, status="interrupted", phase=None, ended=time.time(), message=message)
             self.add_event(run.id, message)
         return [run.id for run in orphans]
+
+    # Room for the last word
+
+    def keep_room(self) -> None:
+        """Hold a little of the disk back, so that a disk that is full can still be told of. For the lock's holder."""
+        room = self.data_dir / _ROOM
+        with suppress(OSError):
+            if not room.is_file():
+                room.write_bytes(bytes(_ROOM_BYTES))
+
+    def make_room(self) -> None:
+        """Give that back: what has to be written now is why nothing more can be."""
+        (self.data_dir / _ROOM).unlink(missing_ok=True)
 
     # Metrics, events, evaluations
 
@@ -284,19 +322,21 @@ class RunStore:
         return {row["run_id"]: json.loads(row["data"]) for row in rows}
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        with self._lock:
+        with self._lock, explained(self.data_dir):
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, explained(self.data_dir):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # SQLite gives up a transaction by itself where the disk is full.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
 
 def _insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
@@ -313,28 +353,6 @@ def _as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
     return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
 
 
-def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:
-    """Readers beside the writer. Some network file systems cannot; SQLite then keeps the mode it has."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            # For this statement SQLite does not wait by itself while another process is at it.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"The folder {folder} cannot be made ({error.strerror}): give another --data-dir.") from error
-
-
 def _metric(row: sqlite3.Row) -> dict[str, Any]:
     plain = {name: row[name] for name in ("seq", "kind", "step", "epoch", "time")}
     return {**plain, **json.loads(row["data"])}
@@ -345,31 +363,3 @@ def _run(row: sqlite3.Row) -> Run:
     fields["config"] = json.loads(fields["config"])
     fields["facts"] = json.loads(fields["facts"])
     return Run(**fields)
-
-
-class DataLock:
-    """One process writes to a data folder. Held until ``release`` or the process ends, however it ends."""
-
-    def __init__(self, data_dir: Path):
-        _make_folder(data_dir)
-        try:
-            self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
-        except OSError as error:
-            raise StoreError(f"The folder {data_dir} cannot be written to ({error.strerror}).") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            self._file.close()
-            raise BusyError(
-                f"The data folder {data_dir} is in use by another process (pid {holder}): "
-                "stop that one, or give another --data-dir."
-            ) from error
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(str(os.getpid()))
-        self._file.flush()
-
-    def release(self) -> None:
-        self._file.close()

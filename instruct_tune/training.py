@@ -119,13 +119,14 @@ def train(
             # Not chained: the frames of what failed hold the memory it had.
             raise too_small(data.train) from None
         steps, total = trainer.state.global_step, trainer.state.max_steps
-    if steps == total and adapter.is_zero(loaded, name):
-        raise DivergedError("The adapter is still zero after training: raise train.learning_rate.")
+    early = steps < total and trainer.out_of_patience()
+    stopped = steps < total and not early
+    if not stopped and (fault := adapter.fault(loaded, name)):
+        raise DivergedError(fault)
     best = trainer.best_step()
     if best is not None:
         adapter.restore(loaded, name, at_step(folder, best))
-    early = steps < total and trainer.out_of_patience()
-    return TrainingResult(steps, total, stopped=steps < total and not early, early=early, kept_step=best)
+    return TrainingResult(steps, total, stopped, early, kept_step=best)
 
 
 class _Rows(torch.utils.data.Dataset):

@@ -21,7 +21,8 @@ ORDER = (
     "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",
     "training", "preflight", "speed", "greedy", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
-    "schema", "store", "engine", "markdown", "recorded", "disk", "export", "workbench", "runner",
+    "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk", "export",
+    "workbench", "runner",
     "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
@@ -33,7 +34,7 @@ AT_HOME = {
     "trl": ("training",),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("schema", "store"),
+    "sqlite3": ("schema", "states", "storage", "store"),
     "matplotlib": ("export",),
     "rapidfuzz": ("near",),
 }

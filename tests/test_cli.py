@@ -18,8 +18,9 @@ from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, pr
 
 from instruct_tune.__main__ import main
 from instruct_tune.lab import Lab
+from instruct_tune.lock import DataLock
 from instruct_tune.settings import PRESETS
-from instruct_tune.store import DataLock, RunStore
+from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

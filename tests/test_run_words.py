@@ -95,3 +95,21 @@ def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
     assert plain(config["data"]["source"][:59] + "…") in said
     assert "[x](" not in said
     assert "gone **true**" in said
+
+
+def test_why_a_run_failed_is_said_with_its_kind_and_as_text():
+    failed = {"status": "failed", "error_kind": "memory", "message": "<b>Lower</b> train.max_length."}
+    assert run_words.failure_sentence(failed) == f"**Failed: out of memory.** {plain(failed['message'])}"
+    assert run_words.failure_sentence({**failed, "error_kind": "_of another lab_"}).startswith("**Failed: \\_of")
+    assert run_words.failure_sentence({**failed, "status": "stopped"}) == ""
+
+
+def test_changes_are_told_newest_first():
+    changes = [
+        {"time": 0.0, "status": "queued", "phase": None, "step": 0, "reason": "Accepted."},
+        {"time": 1.0, "status": "running", "phase": "loading", "step": 3, "reason": ""},
+    ]
+    newest, oldest = run_words.changes_text(changes).splitlines()
+    assert newest.endswith("running, loading (step 3)")
+    assert oldest.endswith("queued (step 0): Accepted.")
+    assert run_words.changes_text(changes, last=1) == newest

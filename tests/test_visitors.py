@@ -116,7 +116,7 @@ def everything_about(lab, run_id):
         lambda who: lab.resume_run(run_id, who), lambda who: lab.stop_run(run_id, viewer=who),
         lambda who: lab.share_run(run_id, True, who), lambda who: lab.last_metric(run_id, "probe", who),
         lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
-        lambda who: lab.delete_run(run_id, who),
+        lambda who: lab.run_traceback(run_id, who), lambda who: lab.delete_run(run_id, who),
     ]  # fmt: skip
 
 
@@ -324,3 +324,13 @@ def test_only_who_asked_for_an_evaluation_may_stop_it(hosted):
     hosted.stop_evaluation(run_id, ANN)
     assert evaluation.exception(PATIENCE) is not None
     assert hosted.run_evaluations(run_id) == []
+
+
+def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch):
+    run_id = hosted.store.create("ann's", smoke().to_dict(), started_by=ANN.id).id
+    hosted.store.update(run_id, status="failed", message="So it is.", traceback="File /home/ann, line 1")
+    assert [hosted.run_traceback(run_id, who) for who in (BOB, ANONYMOUS)] == [None, None]
+    assert [hosted.run_traceback(run_id, who) for who in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
+    assert "/home/ann" not in str(hosted.show_run(run_id, BOB))
+    monkeypatch.setattr(hosted, "strangers", False)
+    assert hosted.run_traceback(run_id, BOB) == "File /home/ann, line 1"

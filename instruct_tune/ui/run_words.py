@@ -6,6 +6,7 @@ Pure functions, no gradio. What stands inside markdown and is not the lab's own 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,6 +70,39 @@ def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
     if checkpoints["kept"] is not None:
         parts.append(f"Adapter kept: step {checkpoints['kept']}")
     return " · ".join(parts)
+
+
+FAILURE_KINDS = {
+    "memory": "out of memory",
+    "data": "the data",
+    "unreachable": "not reachable",
+    "model": "the model",
+    "diverged": "not a finite number, or nothing learned",
+    "disk": "disk full",
+    "store": "the data folder",
+    "settings": "settings",
+    "bug": "a fault of the lab",
+}
+"""What a kind of failure is called; kinds of other versions are shown as they are."""
+
+
+def failure_sentence(run: Mapping[str, Any]) -> str:
+    """Why a run failed and what to do, as markdown; nothing where it did not fail."""
+    if run["status"] != "failed":
+        return ""
+    kind = run["error_kind"] or "bug"
+    return f"**Failed: {FAILURE_KINDS.get(kind, plain(kind))}.** {plain(run['message'], 600)}"
+
+
+def changes_text(changes: Sequence[Mapping[str, Any]], last: int = 200) -> str:
+    """Every change of status and phase in words, newest first."""
+    return "\n".join(
+        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(change['time']))}  {change['status']}"
+        + (f", {change['phase']}" if change["phase"] else "")
+        + f" (step {change['step']})"
+        + (f": {change['reason']}" if change["reason"] else "")
+        for change in reversed(changes[-last:])
+    )
 
 
 def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:

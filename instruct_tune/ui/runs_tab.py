@@ -12,7 +12,7 @@ import gradio as gr
 from ..errors import NotFoundError
 from ..lab import Lab
 from ..store import LIVE
-from . import run_table, view
+from . import run_table, run_words, view
 from .charts import loss_chart, loss_figure
 from .edge import said, viewer
 from .form import Form
@@ -140,6 +140,18 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         undo = gr.Button("Undo delete", elem_id="runs-undo", scale=1, min_width=130, interactive=False)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
+    with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
+        failed = gr.Markdown("", elem_id="runs-failed")
+        changes = gr.Textbox(
+            label="Every change of state, newest first",
+            lines=6,
+            max_lines=12,
+            interactive=False,
+            elem_id="runs-changes",
+            elem_classes="mono",
+        )
+        with gr.Accordion("Traceback", open=False, visible=False, elem_id="runs-traceback") as fold:
+            trace = gr.Textbox(show_label=False, max_lines=30, interactive=False, elem_classes="mono")
     with gr.Accordion("Configuration and what it was measured with", open=False):
         config = gr.Code(language="json", label="Configuration", interactive=False)
         facts = gr.Code(language="json", label="Facts", interactive=False)
@@ -150,7 +162,18 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         told = lab.show_run(event.row_value[-1], viewer(lab))
         figure = loss_figure(told["metrics"], told["id"], log_scale=False) if told["metrics"] else None
         shown = gr.Column(visible=figure is not None)
-        return [told["id"], json.dumps(told["config"], indent=2), json.dumps(told["facts"], indent=2), figure, shown]
+        where = lab.run_traceback(told["id"], viewer(lab))
+        happened = [run_words.failure_sentence(told), run_words.changes_text(told["changes"])]
+        return [
+            told["id"],
+            json.dumps(told["config"], indent=2),
+            json.dumps(told["facts"], indent=2),
+            figure,
+            shown,
+            *happened,
+            gr.Accordion(visible=where is not None),
+            where or "",
+        ]
 
     @said
     def export_to(run_id: str | None) -> str:
@@ -161,7 +184,8 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     def remove(run_id: str | None, deleted: list[str]) -> list[Any]:
         lab.bin_run(_chosen(run_id), viewer(lab))
         gr.Info("Deleted. Undo brings it back, for an hour.")
-        return [None, [*deleted, run_id], gr.Button(interactive=True), "", "", None, gr.Column(visible=False)]
+        emptied = ["", "", None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
+        return [None, [*deleted, run_id], gr.Button(interactive=True), *emptied]
 
     @said
     def bring_back(deleted: list[str]) -> list[Any]:
@@ -197,7 +221,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
         return opened
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    buttons, described = panel.buttons, [config, facts, plot, drawing]
+    buttons, described = panel.buttons, [config, facts, plot, drawing, failed, changes, fold, trace]
     panel.table.select(choose, None, [panel.chosen, *described], **private)
     panel.back.click(lambda number: max(number - 1, 0), panel.page, panel.page, **private)
     panel.on.click(lambda number: number + 1, panel.page, panel.page, **private)

@@ -1,0 +1,31 @@
+"""Every change of a run's status and phase: when it came, at which step, and why."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+MOST = 2000
+"""Changes kept of one run; a run with more of them forgets its oldest."""
+
+
+def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
+    """Write down what the run has become, if that is something else than before. Inside a transaction."""
+    run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
+    last = db.execute(
+        "SELECT status, phase FROM states WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
+    ).fetchone()
+    if run is None or (last is not None and tuple(last) == (run["status"], run["phase"])):
+        return
+    db.execute(
+        "INSERT INTO states (run_id, time, status, phase, step, reason, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (run_id, time.time(), run["status"], run["phase"], run["step"], reason, traceback),
+    )
+    oldest = "SELECT seq FROM states WHERE run_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+    db.execute(f"DELETE FROM states WHERE run_id = ? AND seq <= ({oldest})", (run_id, run_id, MOST))
+
+
+def told(row: sqlite3.Row) -> dict[str, Any]:
+    """``{time, status, phase, step, reason}``; the traceback is not for everybody and has a reader of its own."""
+    return {name: row[name] for name in ("time", "status", "phase", "step", "reason")}

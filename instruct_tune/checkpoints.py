@@ -6,13 +6,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import sealed
+
 Evaluation = tuple[int, float]
 """(optimizer step, held-out loss there)."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in a run's folder, oldest step first."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    """The checkpoints that were written to their end, oldest step first; whether they still are whole is not asked."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / sealed.MANIFEST).is_file()]
     return sorted(found, key=step_of)
 
 
@@ -26,11 +28,21 @@ def at_step(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step}"
 
 
-def replace_folder(written: Path, final: Path) -> None:
-    """Rename over a folder of the same step, left by the run before a resume."""
-    if final.exists():
-        shutil.rmtree(final)
-    written.rename(final)
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint whose files are as they were written, and a sentence on each newer one that is not.
+
+    Those are put aside: the steps they are named after will be done again, and prune older ones meanwhile.
+    """
+    said: list[str] = []
+    for checkpoint in reversed(checkpoints(folder)):
+        wrong = sealed.fault(checkpoint)
+        if wrong is None:
+            return checkpoint, said
+        said.append(f"The checkpoint of step {step_of(checkpoint)} is damaged ({wrong}) and is not used.")
+        aside = folder / f"damaged-{step_of(checkpoint)}"
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.rename(aside)
+    return None, said
 
 
 def prune_checkpoints(folder: Path, keep: int | None, spare: int | None = None) -> None:

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import adapter, fixed_prompt
+from . import adapter, fixed_prompt, sealed
 from .batching import Packing
-from .checkpoints import checkpoints, step_of
+from .checkpoints import newest_whole, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from .engine import Engine
 from .errors import DiskFullError, DivergedError, NotFoundError, Stopped, StoreError
@@ -206,9 +206,11 @@ class Runner:
         adapter.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
         trainable, total = adapter.parameter_counts(loaded)
         self.store.update(self.run.id, facts={"trainable_parameters": trainable, "parameters": total})
-        found = checkpoints(self.folder) if resume else []
-        checkpoint = found[-1] if found else None
+        checkpoint = None
         if resume:
+            checkpoint, damaged = newest_whole(self.folder)
+            for sentence in damaged:
+                self.say(sentence)
             step = step_of(checkpoint) if checkpoint else 0
             self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
             self.say(f"Resuming from step {step}.")
@@ -222,7 +224,8 @@ class Runner:
 
     def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
         self.phase("saving")
-        adapter.save(loaded, self.run.id, self.folder / "adapter")
+        with sealed.writing(self.folder / "adapter") as folder:
+            adapter.save(loaded, self.run.id, folder)
         self.store.update(self.run.id, facts={"kept_step": result.kept_step or result.steps})
 
     def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:

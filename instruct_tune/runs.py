@@ -136,7 +136,8 @@ class Runs(History):
         except BusyError:
             # Somebody was faster; a run that never began leaves no trace, another stays as it was.
             if resume:
-                self.store.update(run.id, status=run.status, message=run.message, ended=run.ended)
+                back: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
+                self.store.update(run.id, reason="Too many were waiting.", **back)
             else:
                 self.store.update(run.id, status="failed")
                 self.store.delete(run.id)

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTConfig, SFTTrainer
 
-from . import adapter, memory, random_states
+from . import adapter, memory, random_states, sealed
 from .batching import EpochSampler, Pack, supervised_count, supervised_loss
 from .checkpoints import (
     Evaluation,
@@ -26,7 +26,6 @@ from .checkpoints import (
     best_evaluation,
     evaluations_since_best,
     prune_checkpoints,
-    replace_folder,
 )
 from .errors import DivergedError, Stopped
 from .loan import on_loan
@@ -124,6 +123,9 @@ def train(
     if not stopped and (fault := adapter.fault(loaded, name)):
         raise DivergedError(fault)
     best = trainer.best_step()
+    if best is not None and (wrong := sealed.fault(at_step(folder, best))):
+        watcher.say(f"The best checkpoint, that of step {best}, is damaged ({wrong}): the last step's adapter is kept.")
+        best = None
     if best is not None:
         adapter.restore(loaded, name, at_step(folder, best))
     return TrainingResult(steps, total, stopped, early, kept_step=best)
@@ -418,17 +420,15 @@ class _Trainer(SFTTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write the checkpoint beside and rename it, so that a torn one is never found."""
         self.watcher.phase("saving")
-        final = Path(self.args.output_dir)
-        partial = final / ".partial"
-        self.args.output_dir = str(partial)
-        try:
-            # SFTTrainer would add a model card to each checkpoint; the Trainer's own part is wanted.
-            super(SFTTrainer, self)._save_checkpoint(model, trial)
-        finally:
-            self.args.output_dir = str(final)
-        written = partial / f"checkpoint-{self.state.global_step}"
-        replace_folder(written, final / written.name)
-        prune_checkpoints(final, self.settings.save_total_limit, spare=self.best_step())
+        folder = Path(self.args.output_dir)
+        with sealed.writing(at_step(folder, self.state.global_step)) as written:
+            self.args.output_dir = str(written.parent)
+            try:
+                # SFTTrainer would add a model card to each checkpoint; the Trainer's own part is wanted.
+                super(SFTTrainer, self)._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = str(folder)
+        prune_checkpoints(folder, self.settings.save_total_limit, spare=self.best_step())
         self.saved_step = self.state.global_step
         self.watcher.phase("training")
 

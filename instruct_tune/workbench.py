@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
-from . import adapter
-from .errors import BusyError
+from . import adapter, sealed
+from .errors import BusyError, ModelError
 from .model import LoadedModel, load_model, weights_dtype
 from .weights import Report
 
@@ -49,6 +49,8 @@ class Workbench:
         if run_id not in present:
             for old in [name for name in present if name != self.training][: len(present) - ADAPTERS_IN_MEMORY + 1]:
                 adapter.remove(loaded, old)
+        if run_id not in present and (folder / sealed.MANIFEST).is_file() and (wrong := sealed.fault(folder)):
+            raise ModelError(f"The adapter is damaged ({wrong}): resume its run, or train it again.")
         adapter.load(loaded, run_id, folder)
         if self.training:
             loaded.model.set_adapter(self.training)

@@ -18,7 +18,7 @@ ORDER = (
     "limits", "loading", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "dataset", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
-    "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "checkpoints",
+    "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "sealed", "checkpoints",
     "training", "preflight", "speed", "greedy", "generation", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
     "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk", "export",

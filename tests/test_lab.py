@@ -357,7 +357,10 @@ def test_a_run_that_could_not_be_resumed_for_others_stays_as_it_was(lab, pace):
     pace.at[3] = resume
     finished(lab, TWELVE_STEPS, "other")
     assert lab.store.get(stopped) == before
-    assert lab.show_run(stopped) == shown
+    after = lab.show_run(stopped)
+    assert {**after, "changes": None} == {**shown, "changes": None}
+    assert [change["status"] for change in after["changes"][len(shown["changes"]) :]] == ["queued", "stopped"]
+    assert after["changes"][-1]["reason"] == "Too many were waiting."
 
 
 def test_fifty_starts_in_a_second(lab, engine_held):
@@ -623,15 +626,52 @@ def test_without_a_checkpoint_a_run_begins_anew(lab, pace, kept):
     assert len(lab.run_metrics(run_id, after=seen)) == len(undisturbed(kept))
 
 
-def test_a_checkpoint_that_was_not_written_whole_is_none(lab, pace, kept, tmp_path):
+def flip_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "a flipped byte": (lambda folder: flip_a_byte(folder / "optimizer.pt"), "optimizer.pt is not what was written"),
+    "a flipped byte in the adapter": (lambda folder: flip_a_byte(folder / "adapter_model.safetensors"), "not what was"),
+    "cut short": (lambda folder: os.truncate(folder / "adapter_model.safetensors", 100), "has 100 of"),
+    "a missing file": (lambda folder: (folder / "rng_state.pth").unlink(), "rng_state.pth is missing"),
+    "a damaged list": (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(lab, pace, kept, tmp_path, how):
+    damage, words = DAMAGE[how]
     run_id = stop_at(lab, pace, 6, TWELVE_STEPS)
     folder = tmp_path / "data" / "runs" / run_id
     assert [path.name for path in checkpoints(folder)] == ["checkpoint-4", "checkpoint-6"]
-    (folder / "checkpoint-6" / "trainer_state.json").unlink()
+    damage(folder / "checkpoint-6")
     lab.resume_run(run_id)
     assert lab.wait(run_id, PATIENCE).status == "finished"
-    assert "Resuming from step 4." in texts(lab.show_run(run_id)["events"])
+    said = texts(lab.show_run(run_id)["events"])
+    assert "Resuming from step 4." in said
+    assert any("The checkpoint of step 6 is damaged" in text and words in text for text in said)
     assert curve(lab, run_id) == undisturbed(kept)
+
+
+def test_where_every_checkpoint_is_damaged_the_run_begins_anew(lab, pace, kept, tmp_path):
+    run_id = stop_at(lab, pace, 6, TWELVE_STEPS)
+    folder = tmp_path / "data" / "runs" / run_id
+    for checkpoint in checkpoints(folder):
+        flip_a_byte(checkpoint / "optimizer.pt")
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert "Resuming from step 0." in texts(lab.show_run(run_id)["events"])
+    assert curve(lab, run_id) == undisturbed(kept)
+
+
+def test_a_damaged_adapter_does_not_answer(lab, tmp_path):
+    run_id = finished(lab)
+    flip_a_byte(tmp_path / "data" / "runs" / run_id / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=r"damaged .* is not what was written"):
+        lab.generate(run_id, [{"instruction": "Hi"}])
 
 
 # Closing, and what is left behind

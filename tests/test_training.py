@@ -897,6 +897,7 @@ def test_a_checkpoint_is_one_flat_adapter_and_the_trainers_state(undisturbed):
         assert sorted(path.name for path in folder.iterdir()) == [
             "adapter_config.json",
             "adapter_model.safetensors",
+            "manifest.json",
             "optimizer.pt",
             "rng_state.pth",
             "scheduler.pt",
@@ -922,7 +923,8 @@ def test_a_torn_checkpoint_is_none(tmp_path, monkeypatch, undisturbed):
         patched.setattr(training._Trainer, "_save_rng_state", full)
         with pytest.raises(OSError, match="No space left"):
             go(tiny_with(), tmp_path, watcher=first)
-    assert list(tmp_path.rglob("checkpoint-6"))
+    # Half a checkpoint is of no use, and the room it takes is wanted.
+    assert not list(tmp_path.rglob("checkpoint-6"))
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3"]
     second, _ = go(tiny_with(), tmp_path, resume_from=checkpoints(tmp_path)[-1])
     assert first.losses | second.losses == undisturbed.losses
@@ -935,7 +937,7 @@ def test_a_torn_checkpoint_is_none(tmp_path, monkeypatch, undisturbed):
 def make_checkpoints(folder: Path, *steps: int) -> None:
     for step in steps:
         (folder / f"checkpoint-{step}").mkdir(parents=True)
-        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        (folder / f"checkpoint-{step}" / "manifest.json").write_text('{"files": {}}')
 
 
 def test_rubbish_is_no_checkpoint(tmp_path):

@@ -1,0 +1,76 @@
+"""Folders that are there whole or not at all: written beside, sealed, synced and renamed; looked at before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+"""Bytes and sha256 of every other file of the folder. Written last: without it a folder is not whole."""
+PARTIAL = ".partial"
+"""Beside the folders, where the next one is written."""
+
+
+@contextmanager
+def writing(final: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of ``final`` if all goes well, and is removed if not.
+
+    Whoever is killed in here, or loses power, leaves the old folder or the new one, never half of one.
+    """
+    beside = final.parent / PARTIAL
+    written = beside / final.name
+    shutil.rmtree(beside, ignore_errors=True)
+    written.mkdir(parents=True)
+    try:
+        yield written
+        _seal(written)
+        if final.exists():
+            final.rename(beside / "old")
+        written.rename(final)
+        _sync(final.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def fault(folder: Path) -> str | None:
+    """What is wrong with a sealed folder, in a few words; None where every file is as it was written."""
+    try:
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, file in told["files"].items():
+            path = folder / name
+            if path.stat().st_size != file["bytes"]:
+                return f"{name} has {path.stat().st_size} of {file['bytes']} bytes"
+            if _sha256(path) != file["sha256"]:
+                return f"{name} is not what was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "it cannot be read"
+    return None
+
+
+def _seal(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    told = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+    (folder / MANIFEST).write_text(json.dumps({"files": told}, indent=1), encoding="utf-8")
+    for path in (*files, folder / MANIFEST, folder):
+        _sync(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """What was written is on the disk, and not only on its way; of a folder: its names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,85 @@
+"""Folders that are there whole or not at all, wherever the writing is broken off."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from instruct_tune import sealed
+
+
+def write(final, text):
+    with sealed.writing(final) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "a.txt").write_text(text)
+
+
+def test_a_folder_is_as_it_was_written(tmp_path):
+    write(tmp_path / "it", "first")
+    assert sealed.fault(tmp_path / "it") is None
+    write(tmp_path / "it", "second")
+    assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "second"
+    assert sealed.fault(tmp_path / "it") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_what_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
+    write(tmp_path / "it", "first")
+    with pytest.raises(ZeroDivisionError), sealed.writing(tmp_path / "it") as folder:
+        (folder / f"half-{1 // 0}").mkdir()
+    assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "first"
+    assert sealed.fault(tmp_path / "it") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_files_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, sealed.Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number))
+    )
+    monkeypatch.setattr(sealed.Path, "rename", lambda path, to: (done.append("renamed"), rename(path, to)))
+    write(tmp_path / "it", "first")
+    beside = tmp_path / ".partial" / "it"
+    assert done == [
+        *map(str, (beside / "inner" / "a.txt", beside / "manifest.json", beside)), "renamed", str(tmp_path),
+    ]  # fmt: skip
+
+
+# Dies at the given call of fsync or rename.
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from instruct_tune import sealed
+left = int(sys.argv[2])
+def counted(real):
+    def call(*given):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*given)
+    return call
+os.fsync, Path.rename = counted(os.fsync), counted(Path.rename)
+with sealed.writing(Path(sys.argv[1])) as folder:
+    (folder / "a.txt").write_text("second")
+"""
+
+
+def test_killed_at_every_point_it_is_whole_old_or_new_or_not_there(tmp_path):
+    found = set()
+    for point in range(7):
+        final = tmp_path / str(point) / "it"
+        with sealed.writing(final) as folder:
+            (folder / "a.txt").write_text("first")
+        died = subprocess.run([sys.executable, "-c", DIES, str(final), str(point)], check=False)
+        assert died.returncode == (-signal.SIGKILL if point < 6 else 0)
+        if final.exists():
+            assert sealed.fault(final) is None
+            found.add((final / "a.txt").read_text())
+        # Whatever was left lying about, the next one is written.
+        write(final, "third")
+        assert sealed.fault(final) is None
+    assert found == {"first", "second"}

@@ -1,7 +1,9 @@
-"""Attention row by row: a packed pass computes the squares of its rows, not its own.
+"""Attention on a CPU: row by row in a packed pass, and without copies of keys and values for heads that share them.
 
 The scaled-dot-product kernels compute the whole square of a pass and mask what lies between rows.
-Six rows of 85 tokens are a sixth of the square of 510. On a GPU the library's own kernels stay.
+Six rows of 85 tokens are a sixth of the square of 510. Where several heads share keys and values, the
+library repeats those for each head; here the heads' queries are laid side by side instead. On a GPU
+the library's own kernels stay.
 """
 
 from __future__ import annotations
@@ -55,6 +57,9 @@ def _by_rows(
 ) -> tuple[Tensor, None]:
     """[1, heads, T, width] each → [1, T, heads, width]; positions of one row see each other only."""
     if cu_seq_lens_q is None or len(cu_seq_lens_q) == 2:
+        one_mask = attention_mask is not None and attention_mask.shape[1] == 1
+        if one_mask and query.shape[1] > key.shape[1] and kwargs.keys().isdisjoint(_SPECIAL):
+            return _by_groups(query, key, value, attention_mask, kwargs.get("dropout", 0.0), kwargs.get("scaling"))
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     bounds = cu_seq_lens_q.tolist()
     rows = []
@@ -64,6 +69,30 @@ def _by_rows(
         q, k, v = (tensor[:, :, row] for tensor in (query, key, value))
         rows.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
     return torch.cat(rows, dim=1), None
+
+
+_SPECIAL = {"position_bias", "softcap", "cache"}
+"""What a model may ask of attention beside the usual, which the library has to answer."""
+
+
+def _by_groups(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float, scaling: float | None
+) -> tuple[Tensor, None]:
+    """The same for heads in groups that share keys and values, and a mask [rows, 1, T, tokens] that all share.
+
+    A group becomes one head with as many times the queries.
+    """
+    rows, heads, tokens, width = query.shape
+    shared = key.shape[1]
+    found = torch.nn.functional.scaled_dot_product_attention(
+        query.reshape(rows, shared, -1, width),
+        key,
+        value,
+        attn_mask=mask.repeat(1, 1, heads // shared, 1),
+        dropout_p=dropout,
+        scale=scaling,
+    )
+    return found.reshape(rows, heads, tokens, -1).transpose(1, 2).contiguous(), None
 
 
 def _needed(mask: Tensor) -> Tensor | None:

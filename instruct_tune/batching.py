@@ -192,7 +192,7 @@ def probe_packing(config: PretrainedConfig) -> Packing:
 
 def _probe(config: PretrainedConfig) -> Traits:
     try:
-        model = _small_random(config)
+        model = small_random(config)
     except (AttributeError, ValueError, TypeError, RuntimeError) as error:
         log.info("no small %s could be made to try packing on (%s): batches are padded", config.model_type, error)
         return Traits(Packing.PADDED, separable=False)
@@ -217,7 +217,7 @@ def _exact_packing(model: PreTrainedModel) -> Packing:
     return Packing.PADDED
 
 
-def _small_random(config: PretrainedConfig) -> PreTrainedModel:
+def small_random(config: PretrainedConfig) -> PreTrainedModel:
     """Two layers of the architecture, a short attention window where it has one, loud random weights."""
     from transformers import AutoModelForCausalLM
 

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from . import beams, greedy
 from .adapter import can_mix, speaking_as
 from .cache import growing_cache
 from .errors import DataError, Stopped
-from .greedy import decode
+from .open_rows import Prompts
 from .settings import GenerationSettings
+from .traces import BeamTrace, GreedyTrace
 
 if TYPE_CHECKING:
     from .model import LoadedModel
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 262_144}
 """Prompt and answer tokens of one batch, all beams counted: bounds the cache's memory."""
 
+
+TRACED = 5
+"""How many candidates of each step a trace of greedy decoding keeps."""
 
 _HARMLESS = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens", "use_cache"),
@@ -37,11 +42,15 @@ _HARMLESS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One decoded answer. ``ended``: it ended by itself (with EOS), not at the token limit."""
+    """One decoded answer. ``ended``: it ended by itself (with EOS), not at the token limit.
+
+    ``trace``: what was looked at on the way, where it was asked for.
+    """
 
     text: str
     tokens: int
     ended: bool
+    trace: GreedyTrace | BeamTrace | None = None
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,15 @@ def generate(
     between_batches: Callable[[int], None] = lambda done: None,
     on_tokens: Callable[[list[str]], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    trace: bool = False,
 ) -> list[Answer]:
     """Answers in the order of ``requests``.
 
     ``between_batches`` is called after each batch with the number of requests done so far;
     ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
-    still be replaced). Raises Stopped where ``stopping`` says so, DataError where a prompt does not
-    fit into the model's context.
+    still be replaced). ``trace``: answers tell what was looked at on the way, where the lab's own loops
+    made them (``decodes_itself``). Raises Stopped where ``stopping`` says so, DataError where a prompt
+    does not fit into the model's context.
     """
     answers: dict[int, Answer] = {}
     texts = [""] * len(requests)
@@ -79,7 +90,7 @@ def generate(
                 on_tokens(list(texts))
 
         rows = [requests[index] for index in batch]
-        decoded = _decode(loaded, rows, settings, grown if on_tokens else None, stopping)
+        decoded = _decode(loaded, rows, settings, grown if on_tokens else None, stopping, trace)
         answers |= dict(zip(batch, decoded, strict=True))
         between_batches(len(answers))
     return [answers[index] for index in range(len(requests))]
@@ -137,85 +148,83 @@ def _decode(
     settings: GenerationSettings,
     on_tokens: Callable[[list[str]], None] | None,
     stopping: Callable[[], bool],
+    trace: bool,
 ) -> list[Answer]:
     new_tokens = room(loaded, max(len(row.prompt) for row in rows), settings)
     if new_tokens == 0:
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
-    input_ids, attention_mask = _left_padded(loaded, rows)
-    if settings.num_beams == 1 and not settings.do_sample and _plainly(loaded, rows):
-        return _greedy(loaded, rows, config, input_ids, attention_mask, on_tokens, stopping)
-    watch = _Watch(loaded, config, input_ids.shape[1], on_tokens if settings.num_beams == 1 else None, stopping)
-    # Beam search gives each row num_beams rows of its own, next to each other.
-    speakers = [row.speaker for row in rows for _ in range(settings.num_beams)]
-    with speaking_as(loaded, speakers) as who, torch.no_grad(), _own_random(loaded, settings.seed):
-        output = loaded.model.generate(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            generation_config=config,
-            stopping_criteria=StoppingCriteriaList([watch]),
-            past_key_values=_prompts_read(loaded, input_ids, attention_mask, settings.num_beams, who),
-            **who,
-        )
-    if watch.stopped:
-        raise Stopped
-    return [_answer(loaded, config, ids) for ids in output[:, input_ids.shape[1] :].tolist()]
+    with speaking_as(loaded, [row.speaker for row in rows]) as who:
+        prompts = _left_padded(loaded, rows, who.get("adapter_names"))
+        if not decodes_itself(loaded, settings):
+            ids = _by_generate(loaded, prompts, settings, config, on_tokens, stopping)
+            return [_answer(loaded, config, said) for said in ids]
+        if settings.num_beams == 1:
+            return _greedy(loaded, prompts, config, on_tokens, stopping, trace)
+        ends, early = config.eos_token_id, settings.early_stopping
+        found = beams.search(loaded.model, prompts, settings.num_beams, new_tokens, ends, early, stopping)
+    return [_answer(loaded, config, list(beam.ids), beam if trace else None) for beam in found]
 
 
-def _plainly(loaded: LoadedModel, rows: Sequence[Request]) -> bool:
-    """Whether one speaker answers, through a forward pass that asks for nothing special.
+def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
+    """Whether the lab's own loops do what ``generate`` would do with these settings.
 
     A model's own defaults may hold more than where an answer ends and how to sample; then ``generate``
     knows better.
     """
-    one_speaker = len({row.speaker for row in rows}) == 1
-    return (
-        one_speaker
-        and loaded.base._supports_attention_backend
-        and set(loaded.base.generation_config.to_diff_dict()) <= _HARMLESS
-    )
+    base = loaded.base
+    plain = base._supports_attention_backend and set(base.generation_config.to_diff_dict()) <= _HARMLESS
+    if settings.do_sample or not plain:
+        return False
+    enough = beams.kept(settings.num_beams, end_tokens(loaded)) <= base.config.vocab_size
+    return settings.num_beams == 1 or (enough and beams.fits(base.config))
 
 
 def _greedy(
     loaded: LoadedModel,
-    rows: Sequence[Request],
+    prompts: Prompts,
     config: GenerationConfig,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
     on_tokens: Callable[[list[str]], None] | None,
     stopping: Callable[[], bool],
+    trace: bool,
 ) -> list[Answer]:
     def on_step(said: list[list[int]]) -> None:
         if on_tokens:
             on_tokens([_answer(loaded, config, ids).text for ids in said])
 
-    with speaking_as(loaded, [row.speaker for row in rows]):
-        said = decode(loaded, input_ids, attention_mask, config.max_new_tokens, config.eos_token_id, on_step, stopping)
-    return [_answer(loaded, config, ids) for ids in said]
+    new_tokens, ends = config.max_new_tokens, config.eos_token_id
+    found = greedy.decode(loaded.model, prompts, new_tokens, ends, on_step, stopping, TRACED if trace else 0)
+    return [_answer(loaded, config, ids, steps if trace else None) for ids, steps in found]
 
 
-def _prompts_read(
-    loaded: LoadedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, beams: int, who: dict[str, list[str]]
-) -> DynamicCache | None:
-    """A cache that has read each prompt but its last token once, not once for every beam."""
-    if not loaded.base._supports_attention_backend:
-        return None
-    width = input_ids.shape[1]
-    cache = growing_cache(loaded.base.config, width)
-    if beams > 1 and width > 1:
-        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-        once = {name: speakers[::beams] for name, speakers in who.items()}
-        loaded.model(
-            input_ids=input_ids[:, :-1],
-            attention_mask=attention_mask[:, :-1],
-            position_ids=positions[:, :-1],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **once,
+def _by_generate(
+    loaded: LoadedModel,
+    prompts: Prompts,
+    settings: GenerationSettings,
+    config: GenerationConfig,
+    on_tokens: Callable[[list[str]], None] | None,
+    stopping: Callable[[], bool],
+) -> list[list[int]]:
+    """What transformers' own loop says, padding and all."""
+    width = prompts.input_ids.shape[1]
+    watch = _Watch(loaded, config, width, on_tokens if settings.num_beams == 1 else None, stopping)
+    more: dict[str, Any] = {}
+    if prompts.speakers:
+        # Beam search gives each row num_beams rows of its own, next to each other.
+        more["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
+    if settings.num_beams == 1 and loaded.base._supports_attention_backend:
+        more["past_key_values"] = growing_cache(loaded.base.config)
+    with torch.no_grad(), _own_random(loaded, settings.seed):
+        output = loaded.model.generate(
+            input_ids=prompts.input_ids,
+            attention_mask=prompts.attention_mask,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([watch]),
+            **more,
         )
-        cache.batch_repeat_interleave(beams)
-    return cache
+    if watch.stopped:
+        raise Stopped
+    return output[:, width:].tolist()
 
 
 def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tokens: int) -> GenerationConfig:
@@ -244,13 +253,15 @@ def end_tokens(loaded: LoadedModel) -> list[int]:
     return sorted({loaded.tokenizer.eos_token_id, *models})
 
 
-def _left_padded(loaded: LoadedModel, rows: Sequence[Request]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(input_ids, attention_mask), each [rows, longest prompt]."""
+def _left_padded(loaded: LoadedModel, rows: Sequence[Request], speakers: Sequence[str] | None) -> Prompts:
     width = max(len(row.prompt) for row in rows)
     pad = loaded.tokenizer.pad_token_id
     ids = [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
     mask = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
-    return torch.tensor(ids, device=loaded.device), torch.tensor(mask, device=loaded.device)
+    here = loaded.device
+    return Prompts(
+        torch.tensor(ids, device=here), torch.tensor(mask, device=here), tuple(speakers) if speakers else None
+    )
 
 
 @contextmanager
@@ -285,9 +296,11 @@ class _Watch(StoppingCriteria):
         return input_ids[:, self.prompt_width :].tolist()
 
 
-def _answer(loaded: LoadedModel, config: GenerationConfig, ids: list[int]) -> Answer:
+def _answer(
+    loaded: LoadedModel, config: GenerationConfig, ids: list[int], trace: GreedyTrace | BeamTrace | None = None
+) -> Answer:
     """The ids up to the first end token, as text."""
     end = next((at for at, token in enumerate(ids) if token in config.eos_token_id), None)
     kept = ids if end is None else ids[:end]
     text = loaded.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answer(text, len(kept), end is not None)
+    return Answer(text, len(kept), end is not None, trace)

@@ -1,4 +1,4 @@
-"""Greedy decoding where a row leaves the batch when its answer has ended."""
+"""Greedy decoding: the most likely token, again and again."""
 
 from __future__ import annotations
 
@@ -10,59 +10,57 @@ from torch import Tensor
 
 from .cache import growing_cache
 from .errors import Stopped
+from .open_rows import OpenRows, Prompts
+from .traces import Candidate, GreedyTrace
 
 if TYPE_CHECKING:
-    from .model import LoadedModel
-
-KEPT_SHARE = 7 / 8
-"""Ended rows are taken out when this share of the batch or less is still at work: taking out copies the cache."""
+    from transformers import PreTrainedModel
 
 
 @torch.no_grad()
 def decode(
-    loaded: LoadedModel,
-    input_ids: Tensor,
-    attention_mask: Tensor,
+    model: PreTrainedModel,
+    prompts: Prompts,
     new_tokens: int,
     ends: Sequence[int],
     on_step: Callable[[list[list[int]]], None],
     stopping: Callable[[], bool],
-) -> list[list[int]]:
-    """The most likely token, again and again, until one of ``ends`` (kept) or ``new_tokens``.
+    candidates: int = 0,
+) -> list[tuple[list[int], GreedyTrace]]:
+    """Each row's ids until one of ``ends`` (kept) or ``new_tokens``, and what they were chosen from.
 
-    Prompts are padded on the left; ``on_step`` sees the ids of all rows after each token. Raises Stopped.
+    ``on_step`` sees the ids of all rows after each token. ``candidates``: how many of each step the
+    traces keep. Raises Stopped.
     """
-    said: list[list[int]] = [[] for _ in input_ids]
-    alive = torch.arange(len(input_ids), device=input_ids.device)
-    end_ids = torch.tensor(ends, device=input_ids.device)
-    cache = growing_cache(loaded.base.config, input_ids.shape[1])
-    # The position that generate gives: padding does not count, and shares the first one's.
-    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    said: list[list[int]] = [[] for _ in prompts.input_ids]
+    seen: list[list[tuple[Candidate, ...]]] = [[] for _ in said]
+    end_ids = torch.tensor(ends, device=prompts.input_ids.device)
+    rows = OpenRows(model, prompts, growing_cache(model.config))
+    new, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
+    ended = torch.zeros(len(said), dtype=torch.bool, device=new.device)
     for _ in range(new_tokens):
-        logits = loaded.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        token = logits[:, -1].float().argmax(-1)
-        for row, word, over in zip(alive.tolist(), token.tolist(), ended.tolist(), strict=True):
+        logits = rows.read(new, mask, positions, 1)[:, -1]
+        token = logits.argmax(-1)
+        likely = _likely(logits, candidates) if candidates else [()] * len(token)
+        for row, word, over, chances in zip(rows.numbers.tolist(), token.tolist(), ended.tolist(), likely, strict=True):
             if not over:
                 said[row].append(word)
+                seen[row].append(chances)
         ended |= torch.isin(token, end_ids)
         if stopping():
             raise Stopped
         on_step(said)
         if ended.all():
             break
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones((len(alive), 1))], dim=1)
-        input_ids, positions = token[:, None], positions[:, -1:] + 1
-        working = (~ended).nonzero().squeeze(1)
-        if len(working) <= KEPT_SHARE * len(alive):
-            cache.batch_select_indices(working)
-            alive, ended, attention_mask = alive[working], ended[working], attention_mask[working]
-            input_ids, positions = input_ids[working], positions[working]
-    return said
+        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
+        new, positions = token[:, None], positions[:, -1:] + 1
+        staying = rows.leaving(ended)
+        if staying is not None:
+            ended, mask, new, positions = ended[staying], mask[staying], new[staying], positions[staying]
+    return [(ids, GreedyTrace(tuple(steps))) for ids, steps in zip(said, seen, strict=True)]
+
+
+def _likely(logits: Tensor, count: int) -> list[tuple[Candidate, ...]]:
+    found = logits.log_softmax(-1).topk(min(count, logits.shape[-1]))
+    rows = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+    return [tuple(map(Candidate, tokens, chances)) for tokens, chances in rows]

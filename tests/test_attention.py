@@ -83,3 +83,15 @@ def test_other_attention_is_left_alone():
     model.set_attn_implementation("eager")
     attend_by_rows(model)
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])
+def test_heads_that_share_keys_are_attended_together(monkeypatch, name):
+    """Padded rows, several queries, twice as many heads as keys: nothing is repeated, the answer is the same."""
+    ids = torch.arange(3, 33).reshape(2, 15)
+    padding = torch.tensor([[0] * 6 + [1] * 9, [1] * 15])
+    with torch.no_grad():
+        expected = toy_model(name).eval()(input_ids=ids, attention_mask=padding).logits
+        monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: pytest.fail("repeated"))
+        found = by_rows(name).eval()(input_ids=ids, attention_mask=padding).logits
+    torch.testing.assert_close(found[padding.bool()], expected[padding.bool()], rtol=1e-4, atol=1e-4)

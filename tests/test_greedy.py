@@ -7,7 +7,7 @@ import torch
 from tiny_lab import light, loud  # noqa: F401
 from toys import toy_config, toy_model
 
-from instruct_tune import generation
+from instruct_tune import generation, greedy
 from instruct_tune.adapter import BASE
 from instruct_tune.cache import GROWTH, GrowingLayer, growing_cache
 from instruct_tune.generation import Request, generate
@@ -29,8 +29,7 @@ def by_generate(monkeypatch):
 
     def decoded(*arguments):
         with monkeypatch.context() as patched:
-            patched.setattr(generation, "_plainly", lambda *_: False)
-            patched.setattr(generation, "_prompts_read", lambda *_: None)
+            patched.setattr(generation, "decodes_itself", lambda *_: False)
             return generate(*arguments)
 
     return decoded
@@ -41,8 +40,8 @@ def by_generate(monkeypatch):
 def test_every_architecture_says_what_generate_says(by_generate, name, beams):
     loaded = loaded_toy(name)
     requests = [Request(prompt, BASE) for prompt in PROMPTS]
-    assert generation._plainly(loaded, requests)
     settings = GenerationSettings(max_new_tokens=24, num_beams=beams, early_stopping=beams > 1)
+    assert generation.decodes_itself(loaded, settings)
     answers = generate(loaded, requests, settings)
     assert answers == by_generate(loaded, requests, settings)
     assert len({answer.text for answer in answers}) > 1
@@ -70,38 +69,23 @@ def test_rows_that_have_ended_leave_the_batch(monkeypatch, by_generate):
 def test_a_model_with_defaults_of_its_own_is_left_to_generate(monkeypatch):
     loaded = loaded_toy("llama")
     loaded.base.generation_config.suppress_tokens = [7]
-    monkeypatch.setattr(generation, "decode", lambda *_: pytest.fail("decoded without its defaults"))
+    monkeypatch.setattr(greedy, "decode", lambda *_: pytest.fail("decoded without its defaults"))
     generate(loaded, [Request(PROMPTS[0], BASE)], GenerationSettings(max_new_tokens=4))
 
 
-def test_beams_read_their_prompts_once():
-    loaded, read = loaded_toy("llama"), []
-    loaded.base.register_forward_pre_hook(
-        lambda module, given, named: read.append(named["input_ids"].numel()), with_kwargs=True
-    )
-    requests = [Request((4, 5, 6, 7, 8, 9), BASE), Request((10, 11, 12, 13, 14, 15), BASE)]
-    generate(loaded, requests, GenerationSettings(max_new_tokens=3, num_beams=4))
-    assert read == [2 * 5, 8, 8, 8]
-
-
 def test_a_layer_keeps_what_it_is_given():
-    layer, generator = GrowingLayer(prompt=2), torch.Generator().manual_seed(0)
+    layer, generator = GrowingLayer(), torch.Generator().manual_seed(0)
     given = [torch.randn(3, 2, tokens, 4, generator=generator) for tokens in (2, 1, GROWTH, 1)]
     for new in given:
         keys, values = layer.update(new, -new)
     assert torch.equal(keys, torch.cat(given, dim=2))
     assert torch.equal(values, -keys)
     assert layer.get_seq_length() == GROWTH + 4
-    layer.reorder_cache(torch.tensor([1, 1, 0]))
-    # What lies before the beams part is common to them, and stays.
-    expected = torch.cat([given[0], torch.cat(given[1:], dim=2)[[1, 1, 0]]], dim=2)
-    assert torch.equal(layer.keys, expected)
-    assert torch.equal(layer.values, -expected)
     layer.batch_select_indices(torch.tensor([2]))
     more = torch.ones(1, 2, 1, 4)
-    assert torch.equal(layer.update(more, more)[0], torch.cat([expected[2:], more], dim=2))
+    assert torch.equal(layer.update(more, more)[0], torch.cat([*(new[2:] for new in given), more], dim=2))
 
 
 def test_sliding_windows_keep_the_librarys_layers():
-    kinds = {type(layer).__name__ for layer in growing_cache(toy_config("gemma3"), 3).layers}
+    kinds = {type(layer).__name__ for layer in growing_cache(toy_config("gemma3")).layers}
     assert kinds == {"GrowingLayer", "DynamicSlidingWindowLayer"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from tiny_lab import light, loud  # noqa: F401
@@ -13,6 +15,7 @@ from instruct_tune.cache import GROWTH, GrowingLayer, growing_cache
 from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel
 from instruct_tune.settings import GenerationSettings
+from instruct_tune.traces import BeamTrace, GreedyTrace
 
 PROMPTS = [(5, 9, 17), (21, 3, 4, 60, 61, 7, 90), (33,), (40, 41, 42, 43, 44), (8, 70, 6)]
 ARCHITECTURES = ["llama", "qwen2", "cohere", "gpt2", "gpt_neox", "opt", "opt_projected", "mistral", "gemma3"]
@@ -89,3 +92,33 @@ def test_a_layer_keeps_what_it_is_given():
 def test_sliding_windows_keep_the_librarys_layers():
     kinds = {type(layer).__name__ for layer in growing_cache(toy_config("gemma3")).layers}
     assert kinds == {"GrowingLayer", "DynamicSlidingWindowLayer"}
+
+
+def test_a_greedy_trace_has_the_likeliest_tokens_of_each_step():
+    loaded = loaded_toy("llama")
+    settings = GenerationSettings(max_new_tokens=12)
+    requests = [Request(prompt, BASE) for prompt in PROMPTS]
+    answers = generate(loaded, requests, settings, trace=True)
+    assert [dataclasses.replace(answer, trace=None) for answer in answers] == generate(loaded, requests, settings)
+    for prompt, answer in zip(PROMPTS, answers, strict=True):
+        ids, config = torch.tensor([prompt]), generation.generation_config(loaded, settings, 12)
+        config.return_dict_in_generate = config.output_logits = True
+        found = loaded.base.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        assert isinstance(answer.trace, GreedyTrace)
+        assert [step[0].token for step in answer.trace.steps] == found.sequences[0, len(prompt) :].tolist()
+        for step, logits in zip(answer.trace.steps, found.logits, strict=True):
+            expected = logits[0].log_softmax(-1).topk(generation.TRACED)
+            assert [candidate.token for candidate in step] == expected.indices.tolist()
+            assert [candidate.log_probability for candidate in step] == pytest.approx(expected.values.tolist(), abs=1e-4)
+
+
+def test_beams_tell_their_tree_where_asked():
+    loaded = loaded_toy("gpt2")
+    settings = GenerationSettings(max_new_tokens=12, num_beams=3)
+    requests = [Request(prompt, BASE) for prompt in PROMPTS]
+    answers = generate(loaded, requests, settings, trace=True)
+    for answer in answers:
+        assert isinstance(answer.trace, BeamTrace)
+        kept = [token for token in answer.trace.ids if token not in generation.end_tokens(loaded)]
+        assert answer.text == loaded.tokenizer.decode(kept)
+    assert [dataclasses.replace(answer, trace=None) for answer in answers] == generate(loaded, requests, settings)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
+from .base_answers import Shelf
 from .bleu import BleuReport, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
@@ -73,6 +74,7 @@ class Evaluation:
     ``base_cut_bleu``: what base would score if its answers were cut to the length of those tuned
     answers that ended by themselves. How far it lies above base's own score tells how much of a
     gain is stopping in time. ``identical``: rows that both answered with the same text.
+    ``base_remembered``: how many of base's answers were known from before, and not decoded again.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class Evaluation:
     base_cut_bleu: float
     identical: int
     predictions: tuple[Prediction, ...]
+    base_remembered: int = 0
 
     @property
     def base(self) -> BleuReport:
@@ -108,6 +111,7 @@ class Evaluation:
             "p_value": self.p_value,
             "base_cut_bleu": self.base_cut_bleu,
             "identical": self.identical,
+            "base_remembered": self.base_remembered,
         }
 
 
@@ -130,8 +134,11 @@ def evaluate(
     between_batches: Callable[[int, int], None] = lambda done, total: None,
     on_estimate: Callable[[Estimate], None] = lambda estimate: None,
     stopping: Callable[[], bool] = lambda: False,
+    shelf: Shelf | None = None,
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
+
+    What ``shelf`` knows of base's answers is not decoded again; what it does not know is put there.
 
     ``between_batches`` gets (answers done, answers in all), ``on_estimate`` the scores so far each
     time both have answered some more rows, ``stopping`` is asked at every token. Raises DataError
@@ -142,28 +149,52 @@ def evaluate(
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
     answers: dict[str, dict[int, Answer]] = {BASE: {}, run_id: {}}
     seconds = dict.fromkeys(answers, 0.0)
-    total = 2 * len(examples)
+    total, remembered = 2 * len(examples), 0
     for part in parts_of(prompts):
+        if shelf:
+            known = shelf.known({row: prompts[row] for row in part})
+            answers[BASE] |= known
+            remembered += len(known)
         for speaker, found in answers.items():
+            wanted = {row: prompts[row] for row in part if row not in found}
             before = sum(map(len, answers.values()))
-            pause = 0.0
 
             def progress(done: int, before: int = before) -> None:
-                nonlocal pause
-                began = time.perf_counter()
                 between_batches(before + done, total)
-                pause += time.perf_counter() - began
 
-            requests = [Request(tuple(prompts[row]), speaker) for row in part]
-            began = time.perf_counter()
-            texts = generate(loaded, requests, generation, between_batches=progress, stopping=stopping)
-            seconds[speaker] += time.perf_counter() - began - pause
-            found |= dict(zip(part, texts, strict=True))
+            new, took = _answered(loaded, speaker, wanted, generation, progress, stopping)
+            found |= new
+            seconds[speaker] += took
+            if speaker == BASE and shelf:
+                shelf.add({tuple(wanted[row]): answer for row, answer in new.items()})
         if len(answers[BASE]) < len(examples):
             on_estimate(_estimate(examples, answers[BASE], answers[run_id]))
-    rows = range(len(examples))
-    base, tuned = ([answers[speaker][row] for row in rows] for speaker in (BASE, run_id))
-    return summarise(run_id, examples, generation, base, tuned, (seconds[BASE], seconds[run_id]))
+    base, tuned = ([answers[speaker][row] for row in range(len(examples))] for speaker in (BASE, run_id))
+    scored = summarise(run_id, examples, generation, base, tuned, (seconds[BASE], seconds[run_id]))
+    return dataclasses.replace(scored, base_remembered=remembered)
+
+
+def _answered(
+    loaded: LoadedModel,
+    speaker: str,
+    prompts: Mapping[int, Sequence[int]],
+    generation: GenerationSettings,
+    progress: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> tuple[dict[int, Answer], float]:
+    """Answers to numbered prompts, and the seconds of decoding, without what ``progress`` took."""
+    pause = 0.0
+
+    def between(done: int) -> None:
+        nonlocal pause
+        began = time.perf_counter()
+        progress(done)
+        pause += time.perf_counter() - began
+
+    requests = [Request(tuple(prompt), speaker) for prompt in prompts.values()]
+    began = time.perf_counter()
+    answers = generate(loaded, requests, generation, between_batches=between, stopping=stopping)
+    return dict(zip(prompts, answers, strict=True)), time.perf_counter() - began - pause
 
 
 def parts_of(prompts: Sequence[Sequence[int]]) -> list[list[int]]:

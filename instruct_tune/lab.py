@@ -34,6 +34,7 @@ from .views import Config, check_texts
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
+    from .base_answers import Shelf
     from .model import LoadedModel
 
 BASE_RUN = "base"
@@ -268,6 +269,7 @@ class Lab(Costs):
             between_batches=between,
             on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
             stopping=stopped,
+            shelf=self._shelf(run_id, loaded, settings),
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
@@ -275,6 +277,14 @@ class Lab(Costs):
         self.store.add_evaluation(run_id, told)
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
+
+    def _shelf(self, run_id: str, loaded: LoadedModel, settings: GenerationSettings) -> Shelf | None:
+        """Where base's answers are kept; nowhere for a visitor's private run, whose texts are removed with it."""
+        from .base_answers import BaseAnswers
+
+        if self.store.get(run_id).owner is not None:
+            return None
+        return BaseAnswers(self.store.data_dir / "base-answers").shelf(loaded, settings)
 
     def stop_evaluation(self, run_id: str | None = None, viewer: Viewer = HOST) -> None:
         """Ask the run's evaluation to stop within one token, or take it out of the line; without a run, all.

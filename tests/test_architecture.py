@@ -20,7 +20,7 @@ ORDER = (
     "prompt", "tokenization", "report", "xray", "batching",
     "languages", "tiny", "weights", "model", "loan", "passes", "adapter", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
-    "tree", "best_answers", "beams", "generation", "fixed_prompt", "recital", "bleu",
+    "tree", "best_answers", "beams", "generation", "base_answers", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
     "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk", "export",
     "workbench", "runner",

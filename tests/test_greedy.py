@@ -109,7 +109,9 @@ def test_a_greedy_trace_has_the_likeliest_tokens_of_each_step():
         for step, logits in zip(answer.trace.steps, found.logits, strict=True):
             expected = logits[0].log_softmax(-1).topk(generation.TRACED)
             assert [candidate.token for candidate in step] == expected.indices.tolist()
-            assert [candidate.log_probability for candidate in step] == pytest.approx(expected.values.tolist(), abs=1e-4)
+            assert [candidate.log_probability for candidate in step] == pytest.approx(
+                expected.values.tolist(), abs=1e-4
+            )
 
 
 def test_beams_tell_their_tree_where_asked():

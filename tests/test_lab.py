@@ -1234,6 +1234,12 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     assert [line["base"] for line in lines] == lab.generate("base", prompts, smoke())
 
 
+def test_base_is_asked_once(lab, tmp_path):
+    told = [list(lab.evaluate(finished(lab)))[-1] for _ in range(2)]
+    assert [each["base_remembered"] for each in told] == [0, 4]
+    assert told[0]["base"] == told[1]["base"]
+
+
 def test_an_evaluation_is_kept(lab, tmp_path):
     run_id = finished(lab)
     assert lab.predictions(run_id) == []

@@ -82,6 +82,7 @@ def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
         side("empty answers", "empty", "{:,}"),
         side("tokens an answer, mean", "mean_tokens", "{:.1f}"),
         side("decoding, seconds", "seconds", "{:.1f}"),
+        side("answers known from an earlier evaluation", "remembered", "{:,}"),
     ]
 
 

@@ -1,0 +1,166 @@
+"""Base is asked once: what it has answered is found again, for the very same question only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+from tiny_lab import (
+    DROPOUT,
+    RUN,
+    light,  # noqa: F401
+    loud,
+    some_examples,
+)
+
+from instruct_tune import adapter, evaluation
+from instruct_tune.adapter import BASE
+from instruct_tune.base_answers import BaseAnswers, Shelf
+from instruct_tune.evaluation import Evaluation, evaluate
+from instruct_tune.generation import Answer
+from instruct_tune.model import LoadedModel
+from instruct_tune.prompt import ALPACA, LESSON
+from instruct_tune.settings import GenerationSettings
+
+SETTINGS = GenerationSettings(max_new_tokens=6)
+ROWS = some_examples(5)
+ANSWERS = {(1, 2): Answer("one\ntwo", 2, True), (12,): Answer("ü \ufffd <b>", 3, False), (3,): Answer("", 0, True)}
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    model = loud()
+    adapter.attach(model, RUN, DROPOUT, seed=1)
+    adapter.attach(model, "second", DROPOUT, seed=2)
+    return model
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[str]:
+    """Who was made to answer, request by request."""
+    speakers: list[str] = []
+    real = evaluation.generate
+
+    def counting(loaded, requests, *arguments, **named):
+        speakers.extend(request.speaker for request in requests)
+        return real(loaded, requests, *arguments, **named)
+
+    monkeypatch.setattr(evaluation, "generate", counting)
+    return speakers
+
+
+def evaluated(loaded: LoadedModel, folder: Path, run: str = RUN, rows=ROWS, template=LESSON, **how) -> Evaluation:
+    settings = dataclasses.replace(SETTINGS, **how)
+    return evaluate(loaded, run, template, rows, settings, shelf=BaseAnswers(folder).shelf(loaded, settings))
+
+
+def of_base(found: Evaluation) -> list[tuple[str, int, bool]]:
+    return [(row.base, row.base_tokens, row.base_ended) for row in found.predictions]
+
+
+def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, asked):
+    first = evaluated(loaded, tmp_path)
+    assert (first.base_remembered, asked.count(BASE)) == (0, 5)
+    del asked[:]
+    told = []
+    second = evaluate(
+        loaded,
+        "second",
+        LESSON,
+        ROWS,
+        SETTINGS,
+        between_batches=lambda *numbers: told.append(numbers),
+        shelf=BaseAnswers(tmp_path).shelf(loaded, SETTINGS),
+    )
+    assert asked == ["second"] * 5
+    assert second.base_remembered == second.to_dict()["base_remembered"] == 5
+    assert of_base(second) == of_base(first)
+    assert second.base == first.base
+    assert told[-1] == (10, 10)
+
+
+def test_more_rows_ask_for_those_that_are_new(loaded, tmp_path, asked):
+    evaluated(loaded, tmp_path, rows=ROWS[1:3])
+    del asked[:]
+    found = evaluated(loaded, tmp_path)
+    assert (found.base_remembered, asked.count(BASE)) == (2, 3)
+    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
+
+
+def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
+    assert evaluated(loaded, tmp_path).base_remembered == 0
+    assert evaluated(loaded, tmp_path, max_new_tokens=7).base_remembered == 0
+    assert evaluated(loaded, tmp_path, num_beams=2).base_remembered == 0
+    assert evaluated(loaded, tmp_path, num_beams=2, early_stopping=True).base_remembered == 0
+    assert evaluated(loaded, tmp_path, template=ALPACA).base_remembered == 0
+    assert evaluated(loaded, tmp_path).base_remembered == 5
+    with monkeypatch.context() as other:
+        other.setattr(loaded, "weights", dataclasses.replace(loaded.weights, sha256="another"))
+        assert evaluated(loaded, tmp_path).base_remembered == 0
+    with monkeypatch.context() as other:
+        other.setattr("instruct_tune.base_answers.DECODING", 0)
+        assert evaluated(loaded, tmp_path).base_remembered == 0
+
+
+def test_sampled_answers_are_not_kept(loaded, tmp_path):
+    assert BaseAnswers(tmp_path).shelf(loaded, GenerationSettings(do_sample=True)) is None
+
+
+# The files
+
+
+def shelf(folder: Path, name: str = "a", most_bytes: int = 10_000) -> Shelf:
+    return Shelf(folder / f"{name}.lines", most_bytes)
+
+
+def found_in(kept: Shelf) -> dict[tuple[int, ...], Answer]:
+    known = kept.known(dict(enumerate(ANSWERS)))
+    return {list(ANSWERS)[number]: answer for number, answer in known.items()}
+
+
+def test_what_was_put_there_is_found(tmp_path):
+    kept = shelf(tmp_path / "new")
+    assert found_in(kept) == {}
+    kept.add(ANSWERS)
+    assert found_in(kept) == ANSWERS
+    assert found_in(shelf(tmp_path / "new")) == ANSWERS
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "binary"])
+def test_a_damaged_line_is_as_good_as_none(tmp_path, damage):
+    shelf(tmp_path).add(ANSWERS)
+    file = tmp_path / "a.lines"
+    whole = file.read_bytes()
+    damaged = {
+        "flipped": whole.replace(b"two", b"tvo"),
+        "cut": whole[:-4],
+        "binary": whole.replace(b"two", b"\xff\x00\n"),
+    }[damage]
+    file.write_bytes(damaged)
+    again = shelf(tmp_path)
+    missing = (3,) if damage == "cut" else (1, 2)
+    assert found_in(again) == {prompt: answer for prompt, answer in ANSWERS.items() if prompt != missing}
+    again.add({missing: ANSWERS[missing]})
+    assert found_in(shelf(tmp_path)) == ANSWERS
+
+
+def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
+    for age, name in ((30, "a"), (20, "b"), (10, "c")):
+        shelf(tmp_path, name).add(ANSWERS)
+        os.utime(tmp_path / f"{name}.lines", (age * -1 + 1_000_000,) * 2)
+    size = (tmp_path / "a.lines").stat().st_size
+    assert found_in(shelf(tmp_path, "a")) == ANSWERS
+    # The first is the one used last now, and there is room for three.
+    shelf(tmp_path, "d", most_bytes=3 * size).add(ANSWERS)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.lines", "c.lines", "d.lines"}
+    shelf(tmp_path, "e", most_bytes=size - 1).add(ANSWERS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_nothing_is_no_reason_to_fail(loaded, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    found = evaluated(loaded, tmp_path / "file")
+    assert found.base_remembered == 0
+    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))

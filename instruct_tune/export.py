@@ -16,17 +16,17 @@ from .recorded import recorded_on
 from .store import Run, RunStore
 
 
-def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
-    """Write ``to`` (a .zip). ``PeftModel.from_pretrained`` loads the unpacked folder.
+def export_zip(store: RunStore, run: Run, to: Path) -> Path:
+    """Write ``to`` (a .zip), with the configuration that ``run`` has. ``PeftModel.from_pretrained`` loads the
+    unpacked folder.
 
     Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
     """
-    run = store.get(run_id)
-    adapter = store.folder(run_id) / "adapter"
+    adapter = store.folder(run.id) / "adapter"
     if not (adapter / WEIGHTS_FILE).is_file():
         raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
-    metrics = store.metrics(run_id)
-    evaluations = store.evaluations(run_id)
+    metrics = store.metrics(run.id)
+    evaluations = store.evaluations(run.id)
     partial = to.with_name(f".{to.name}.partial")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -46,8 +46,9 @@ def export_zip(store: RunStore, run_id: str, to: Path) -> Path:
 
 
 def _facts_to_share(run: Run) -> dict[str, Any]:
-    """What the numbers were measured with, without the texts of a row: those are the dataset's, and may be private."""
-    return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}
+    """What the numbers were measured with, without a folder of this machine and without the texts of a row: those
+    are the dataset's, and may be private."""
+    return {name: value for name, value in run.facts.items() if name not in ("fixed_prompt", "model_path")}
 
 
 def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:

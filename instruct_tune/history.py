@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ class History(Views):
         """The run's configuration."""
         return RunConfig.from_dict(self.visible_run(run_id, viewer).config)
 
+    def told_config(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
+        """The run's configuration to be read: for all but the host without a folder of this machine."""
+        return self._readable(self.visible_run(run_id, viewer).config, viewer)
+
+    def _readable(self, config: dict[str, Any], viewer: Viewer) -> dict[str, Any]:
+        if viewer.host:
+            return config
+        source, model = config["data"]["source"], config["model"]
+        data = {**config["data"], "source": _without_folder(self.source_name(source))}
+        return {**config, "model": _without_folder(model), "data": data}
+
     def list_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """All runs that are there for ``viewer``, newest first, without their metrics."""
         return [self._told(run, viewer) for run in self.store.all() if viewer.sees(run.owner)]
@@ -44,19 +57,21 @@ class History(Views):
     def show_run(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
         """A run with its configuration, metrics, events and evaluations."""
         run = self.visible_run(run_id, viewer)
+        kept_back = () if viewer.host else ("model_path",)
         return {
             **self._told(run, viewer),
-            "config": run.config,
-            "facts": run.facts,
+            "config": self._readable(run.config, viewer),
+            "facts": {name: value for name, value in run.facts.items() if name not in kept_back},
             "checkpoints": self._checkpoints(run),
             "metrics": self.store.metrics(run_id),
             "samples": self.store.samples(run_id),
             "events": self.store.events(run_id),
             "changes": self.store.changes(run_id),
-            "evaluations": self.store.evaluations(run_id),
+            "evaluations": self.run_evaluations(run_id, viewer),
         }
 
     def _told(self, run: Run, viewer: Viewer) -> dict[str, Any]:
+        config = self._readable(run.config, viewer)
         return {
             "id": run.id,
             "name": run.name,
@@ -67,8 +82,8 @@ class History(Views):
             "total_steps": run.total_steps,
             "created": run.created,
             "ended": run.ended,
-            "model": run.config["model"],
-            "source": run.config["data"]["source"],
+            "model": config["model"],
+            "source": config["data"]["source"],
             "error_kind": run.error_kind,
             "parent": run.parent,
             "recorded": recorded_on(run.facts),
@@ -130,7 +145,10 @@ class History(Views):
 
     def run_evaluations(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """The run's evaluations, newest first."""
-        return self.store.evaluations(self.visible_run(run_id, viewer).id)
+        found = self.store.evaluations(self.visible_run(run_id, viewer).id)
+        return (
+            found if viewer.host else [{**each, "predictions": _without_folder(each["predictions"])} for each in found]
+        )
 
     def last_evaluations(self, viewer: Viewer = HOST) -> dict[str, dict[str, Any]]:
         """The last evaluation of every run that has one and is there for ``viewer``, by run."""
@@ -174,4 +192,10 @@ class History(Views):
         """Write the run's adapter, card, configuration and loss plot as a zip."""
         from .export import export_zip
 
-        return export_zip(self.store, self.visible_run(run_id, viewer).id, to)
+        run = self.visible_run(run_id, viewer)
+        return export_zip(self.store, replace(run, config=self._readable(run.config, viewer)), to)
+
+
+def _without_folder(name: str) -> str:
+    """A file or folder by its last name; the names of the catalog and of the Hub as they are."""
+    return os.path.basename(os.path.normpath(name)) if os.path.isabs(os.path.expanduser(name)) else name

@@ -322,7 +322,9 @@ class Lab(Costs):
         finally:
             if not future.done():
                 self.stop_evaluation(run_id)
-        yield self._result(future)
+        found = self._result(future)
+        # Where it lies on this machine is the host's alone to know.
+        yield found if viewer.host else {**found, "predictions": os.path.basename(found["predictions"])}
 
     def predictions_file(self, run_id: str, seq: int | None = None, viewer: Viewer = HOST) -> Path | None:
         """Where the rows of an evaluation of the run lie, by its ``seq`` (None: the last one)."""

@@ -20,7 +20,7 @@ from . import upload_names
 from .browse import Browser, RowsPage
 from .columns import ColumnsError
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
-from .errors import DataError, ModelError
+from .errors import DataError, LabError, ModelError
 from .limits import check_upload
 from .loading import Loading
 from .prompt import template_from
@@ -95,6 +95,14 @@ class Views:
             )
         return config
 
+    def may_use(self, source: str, viewer: Viewer = HOST) -> bool:
+        """Whether ``viewer`` may train on a source; somebody else's upload is not theirs."""
+        try:
+            self.config({"data": {"source": source}}, viewer)
+        except LabError:
+            return False
+        return True
+
     def _refuse_others_file(self, source: str, viewer: Viewer) -> None:
         """The data folder holds other people's runs and uploads: from it a visitor may name their own uploads."""
         known = viewer.host or viewer.id is not None
@@ -122,6 +130,8 @@ class Views:
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
+            if not is_file and self._inside(settings.source, self.uploads):
+                raise DataError("That upload was removed, as uploads are after a time: upload the file again.")
             self.wait_for_imports()
             splits = load_splits(settings, loading)
             known = _Loaded(splits, Browser(splits.train), Browser(splits.test))

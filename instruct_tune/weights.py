@@ -206,7 +206,7 @@ def _with_safetensors(folder: Path, report: Report) -> Path:
     if _tensors(folder):
         return folder
     if not _pickles(folder):
-        raise ModelError(f"{folder} holds neither safetensors nor a pytorch_model.bin.")
+        raise ModelError(f"{folder.name} holds neither safetensors nor a pytorch_model.bin.")
 
     def convert(target: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -221,7 +221,9 @@ def _with_safetensors(folder: Path, report: Report) -> Path:
                 f"The pytorch_model.bin of {folder} is damaged or holds more than weights: it was not used."
             ) from error
         if info["missing_keys"]:
-            raise ModelError(f"{folder} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+            raise ModelError(
+                f"{folder.name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}."
+            )
         model.save_pretrained(target)
         AutoTokenizer.from_pretrained(folder).save_pretrained(target)
 

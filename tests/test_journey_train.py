@@ -78,7 +78,7 @@ def test_a_run_is_followed(served):
     later.tab("Train")
     later.wait_text("#train-status", "step 32 of 32")
     assert later.page.title() == "Instruction-Tuning Lab"
-    assert later.text("#announcer") == ""
+    assert later.text("#announcer .announcer") == ""
     assert later.value("#train-answers") == answers
 
 

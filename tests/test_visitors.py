@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,8 @@ def everything_about(lab, run_id):
         lambda who: lab.resume_run(run_id, who), lambda who: lab.stop_run(run_id, viewer=who),
         lambda who: lab.share_run(run_id, True, who), lambda who: lab.last_metric(run_id, "probe", who),
         lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
-        lambda who: lab.run_traceback(run_id, who), lambda who: lab.delete_run(run_id, who),
+        lambda who: lab.run_traceback(run_id, who), lambda who: lab.told_config(run_id, who),
+        lambda who: lab.delete_run(run_id, who),
     ]  # fmt: skip
 
 
@@ -334,3 +336,52 @@ def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch
     assert "/home/ann" not in str(hosted.show_run(run_id, BOB))
     monkeypatch.setattr(hosted, "strangers", False)
     assert hosted.run_traceback(run_id, BOB) == "File /home/ann, line 1"
+
+
+# What is told of this machine
+
+
+def folders_in(told, lab) -> bool:
+    return str(lab.data_dir) in json.dumps(told, default=str)
+
+
+def test_nobody_but_the_host_reads_where_an_upload_lies(lab, private, tmp_path):
+    assert folders_in(lab.show_run(private, HOST)["config"], lab)
+    lab.share_run(private, True, ANN)
+    for who in (ANN, BOB):
+        told = lab.show_run(private, who)
+        assert told["config"]["data"]["source"] == told["source"] == "mine.json"
+        assert "model_path" not in told["facts"]
+        assert lab.told_config(private, who) == told["config"]
+        for shown in (told, lab.list_runs(who), lab.run_status(private, who)):
+            assert not folders_in(shown, lab)
+        with zipfile.ZipFile(lab.export_run(private, tmp_path / "shared.zip", who)) as archive:
+            texts = [archive.read(name).decode() for name in archive.namelist() if name.endswith(("json", "md"))]
+        assert "mine.json" in "".join(texts)
+        assert not any(folders_in(text, lab) for text in texts)
+    *_, found = lab.evaluate(private, 4, viewer=BOB)
+    assert found["predictions"] == "predictions.jsonl"
+    assert not folders_in(lab.show_run(private, BOB), lab)
+
+
+def test_the_rows_of_a_run_are_its_owners_to_use_again(lab, private):
+    source = lab.run_config(private).data.source
+    lab.share_run(private, True, ANN)
+    assert [lab.may_use(source, who) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert lab.may_use("bundled", BOB)
+
+
+def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
+    Path(lab.run_config(private).data.source).unlink()
+    lab._datasets.clear()
+    with pytest.raises(DataError, match="That upload was removed") as refused:
+        lab.held_out_row_of(private, 0, ANN)
+    assert not folders_in(str(refused.value), lab)
+
+
+def test_other_peoples_folders_are_told_by_their_last_name_only(lab):
+    config = of("bundled").to_dict()
+    config["model"], config["data"]["source"] = "/srv/models/mine", "/srv/rows.csv"
+    told = lab._readable(config, ANN)
+    assert (told["model"], told["data"]["source"]) == ("mine", "rows.csv")
+    assert lab._readable(of("hub:some/rows").to_dict(), ANN) == of("hub:some/rows").to_dict()

@@ -119,7 +119,11 @@ def _follow(
         if run_id and lab.sees_run(run_id, who):
             run = {**lab.run_status(run_id, who), "name": lab.visible_run(run_id, who).name}
         now = view.strip(
-            str(source), int(limit) if isinstance(limit, int | float) else None, str(model), run, lab.busy_with(who)
+            lab.source_name(str(source)),
+            int(limit) if isinstance(limit, int | float) else None,
+            str(model),
+            run,
+            lab.busy_with(who),
         )
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 

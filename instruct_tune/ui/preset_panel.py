@@ -93,7 +93,9 @@ class PresetPanel:
         """What differs from the chosen preset, in words, and the way back."""
         name = values[self.radio]
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
-        told = changes(PRESETS[name].to_dict(), self.form.read(values), but=OWN_ROWS if own else ())
+        shown = self.form.read(values)
+        shown["data"]["source"] = self.lab.source_name(str(shown["data"]["source"]))
+        told = changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
         if not told:
             return ["", gr.Button(visible=False)]
         return [f"Changed from {name}: {plain(told, 400)}", gr.Button(visible=True)]

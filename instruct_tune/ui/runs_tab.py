@@ -210,8 +210,12 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
 
     @said
     def use_settings(run_id: str | None) -> dict[Any, Any]:
-        config = lab.run_config(_chosen(run_id), viewer(lab))
-        return {**form.fill(config), tabs: gr.Tabs(selected="Train")}
+        config, who = lab.run_config(_chosen(run_id), viewer(lab)), viewer(lab)
+        filled = form.fill(config)
+        if not lab.may_use(config.data.source, who):
+            gr.Info("Everything but its dataset: that is somebody else's upload.")
+            filled.pop(form["data.source"])
+        return {**filled, tabs: gr.Tabs(selected="Train")}
 
     def open_in(tab: str) -> Any:
         @said

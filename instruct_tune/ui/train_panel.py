@@ -145,8 +145,8 @@ class TrainPanel:
             (bool(fixed), lambda: fixed.get("output", "")),
             ([sample["time"] for sample in samples], lambda: run_words.answers_text(samples)),
             (told["checkpoints"], lambda: run_words.checkpoint_sentence(told["checkpoints"])),
-            (None, lambda: run_words.configuration_sentence(run.config)),
-            (None, lambda: json.dumps(run.config, indent=2)),
+            (None, lambda: run_words.configuration_sentence(lab.told_config(run_id, who))),
+            (None, lambda: json.dumps(lab.told_config(run_id, who), indent=2)),
             (events[-1:], lambda: view.events_text(events, last=EVENTS_SHOWN)),
         ]
         now = [run_id, *(key for key, _ in pieces)]

@@ -1,0 +1,62 @@
+"""On a Space without storage the page says that it forgets, and what it offers instead can be had."""
+
+from __future__ import annotations
+
+import zipfile
+
+import gradio as gr
+import pytest
+from labs import opened
+
+from instruct_tune import runs
+from instruct_tune.recorded import BEST, put_recorded
+from instruct_tune.ui import FORGETS, build_ui
+from instruct_tune.ui.runs_tab import ACTIONS
+from instruct_tune.visitors import known_by
+
+ANN = known_by("ann's own long secret")
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A home of its own, no LAB_DATA_DIR, and nothing said about Spaces or mounts yet."""
+    monkeypatch.delenv("LAB_DATA_DIR", raising=False)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setattr(runs, "_on_a_mount", lambda folder: False)
+    return monkeypatch
+
+
+def shown(lab) -> dict[str, str]:
+    """The text of everything on the page that has an id."""
+    blocks = build_ui(lab).blocks.values()
+    return {
+        block.elem_id: str(block.value)
+        for block in blocks
+        if block.elem_id and isinstance(block, gr.components.Component)
+    }
+
+
+def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp_path):
+    machine.setenv("SPACE_ID", "somebody/lab")
+    with opened(None) as lab:
+        assert tmp_path in lab.data_dir.parents
+        there = shown(lab)
+        assert "runs and uploads vanish" in there["forgets"]
+        # What it names is on the page by that name, and gives everybody their adapter.
+        assert there["runs-export"] == ACTIONS["export"]
+        assert f"*{ACTIONS['export']}*" in FORGETS
+        put_recorded(lab.store)
+        with zipfile.ZipFile(lab.export_run(BEST, tmp_path / "kept.zip", ANN)) as archive:
+            assert archive.testzip() is None
+            assert {"adapter_model.safetensors", "adapter_config.json"} <= set(archive.namelist())
+
+
+@pytest.mark.parametrize("space", [True, False])
+def test_where_files_stay_it_says_nothing(machine, space):
+    if space:
+        machine.setenv("SPACE_ID", "somebody/lab")
+        machine.setattr(runs, "_on_a_mount", lambda folder: True)
+    with opened(None) as lab:
+        assert "forgets" not in shown(lab)
+        assert "runs-export" in shown(lab)

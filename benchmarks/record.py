@@ -11,9 +11,7 @@ import argparse
 import datetime
 import json
 import logging
-import os
 import platform
-import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +23,8 @@ from instruct_tune.adapter import CONFIG_FILE, WEIGHTS_FILE
 from instruct_tune.lab import Lab
 from instruct_tune.recorded import ASSETS, PREFIX
 from instruct_tune.settings import RunConfig
+
+from . import machine
 
 EVALUATED = 40
 """Held-out rows that base and tuned answer."""
@@ -56,7 +56,7 @@ def record(name: str, to: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
         try:
-            busy = os.getloadavg()[0]
+            busy = machine.busy()
             run_id = lab.start_run(RunConfig.from_dict(over, preset), title)
             run = lab.wait(run_id)
             if run.status != "finished":
@@ -81,23 +81,12 @@ def in_16_bits(weights: Path) -> None:
 
 def recorded_on(busy: float) -> dict[str, Any]:
     """The machine in plain words, the day, and how busy it was: without a word that names the machine."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = os.cpu_count() or 1
     return {
-        "machine": f"{cpu_model()}, {cores} cores, {memory:.0f} GiB",
+        "machine": machine.described(),
         "date": datetime.date.today().isoformat(),
         "load_before": round(busy, 1),
         "system": f"{platform.system()}, Python {platform.python_version()}",
     }
-
-
-def cpu_model() -> str:
-    """The processor as the system calls it."""
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
 def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:

@@ -1,0 +1,111 @@
+"""The lab beside stock: training against TRL's trainer and a loop of one's own, decoding against the pipeline."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping
+
+from .measure import Row, Spread, alternating, timed
+from .ours import Trained, lab_answers, lab_trains
+from .peak import training_operations
+from .stock import pipeline_answers, plain_loop_trains, sft_trainer_trains
+from .workload import Subject, Workload
+
+LAB, SFT, LOOP = "lab", "TRL's SFTTrainer", "a plain PyTorch loop"
+WANTED = {(8, SFT): "3.5", (2, SFT): "1.6"}
+
+
+def peak(work: Workload) -> Iterator[Row]:
+    """The machine's matrix-multiply peak"""
+    yield Row("matrix-multiply peak", Spread.of([work.peak / 1e9]), unit="GFLOP/s")
+
+
+def training(work: Workload) -> Iterator[Row]:
+    """Training with batches of 8 and of 2 against TRL's trainer and a plain loop"""
+    for batch in (8, 2):
+        yield from training_rows(f"training, batch {batch}", work, work.subject, batch)
+
+
+def training_rows(what: str, work: Workload, subject: Subject, batch: int) -> Iterator[Row]:
+    """Speeds and shares of the peak of one epoch over the workload's rows, all three ways."""
+    texts, rows = ([row[at] for row in work.training] for at in (0, 1))
+    tokens, supervised = sum(len(row.input_ids) for row in rows), sum(row.supervised for row in rows)
+    found: dict[str, list[Trained]] = alternating(
+        {
+            SFT: lambda: sft_trainer_trains(subject, texts, batch),
+            LOOP: lambda: plain_loop_trains(subject, rows, batch),
+            LAB: lambda: lab_trains(subject, rows, batch),
+        },
+        work.setting.repeat,
+    )
+    seconds = {way: [epoch.seconds for epoch in epochs] for way, epochs in found.items()}
+    losses = {way: statistics.fmean(epoch.loss for epoch in epochs) for way, epochs in found.items()}
+    for stock in (SFT, LOOP):
+        told = {"rows": len(rows), "tokens": tokens, "seconds": seconds, "mean_loss": losses}
+        wanted = WANTED.get((batch, stock), "")
+        yield speed_row(f"{what}, tokens/s (stock: {stock})", tokens, seconds[LAB], seconds[stock], wanted, told)
+    yield speed_row(f"{what}, supervised tokens/s (stock: {SFT})", supervised, seconds[LAB], seconds[SFT])
+    operations = training_operations(subject.loaded.base, tokens, supervised)
+    shares = {way: Spread.of([100 * operations / s / work.peak for s in seconds[way]]) for way in (LAB, SFT, LOOP)}
+    yield Row(
+        f"{what}, share of the matrix-multiply peak (stock: {SFT})",
+        shares[LAB],
+        shares[SFT],
+        unit="%",
+        wanted="65%" if batch == 8 else "",
+        details={"plain_loop": shares[LOOP].median, "operations": operations},
+    )
+
+
+def greedy(work: Workload) -> Iterator[Row]:
+    """Greedy decoding against the lesson's pipeline"""
+    yield from decoding_rows("greedy", work, 1, "8")
+
+
+def beams(work: Workload) -> Iterator[Row]:
+    """Five beams against the lesson's pipeline"""
+    yield from decoding_rows("5 beams", work, 5, "3")
+
+
+def decoding_rows(name: str, work: Workload, num_beams: int, wanted: str) -> Iterator[Row]:
+    """Answers a second; stock is slow enough to be measured on some of the prompts only."""
+    settings, subject = work.generation(num_beams), work.subject
+    # A model of its own: the lab's has its layers replaced by faster ones.
+    model, asked = subject.plain().eval(), work.stock_prompts
+    found = alternating(
+        {
+            "pipeline": lambda: timed(lambda: pipeline_answers(subject, model, asked, settings)),
+            LAB: lambda: timed(lambda: lab_answers(subject, work.prompts, settings)),
+        },
+        work.setting.repeat,
+    )
+    stock, lab = ([seconds / many for seconds, _ in found[way]] for way, many in counts(work).items())
+    said = dict(zip((e.instruction for e in work.prompts), found[LAB][-1][1], strict=True))
+    same = sum(said[e.instruction] == text for e, text in zip(asked, found["pipeline"][-1][1], strict=True))
+    told = {**counts(work), "same_texts": same}
+    what = f"decoding, {name}, answers/s (stock: the lesson's pipeline, {len(asked)} of {len(work.prompts)} prompts)"
+    yield speed_row(what, 1, lab, stock, wanted, told)
+
+
+def counts(work: Workload) -> dict[str, int]:
+    """How many prompts each side answers."""
+    return {"pipeline": len(work.stock_prompts), LAB: len(work.prompts)}
+
+
+def speed_row(
+    what: str, amount: int, lab: list[float], stock: list[float], wanted: str = "", told: Mapping | None = None
+) -> Row:
+    """``amount`` a second on both sides, from seconds."""
+    return Row(
+        what,
+        _speed(amount, lab),
+        _speed(amount, stock),
+        Spread.ratio(stock, lab),
+        wanted=wanted,
+        details=told or {},
+    )
+
+
+def _speed(amount: int, seconds: list[float]) -> Spread:
+    taken = Spread.of(seconds)
+    return Spread(amount / taken.median, amount / taken.high, amount / taken.low)

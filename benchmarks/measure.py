@@ -1,0 +1,65 @@
+"""Measuring side by side: repetitions that alternate in one process, medians, and how far they spread."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some repetitions, and the lowest and highest of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        return Spread(statistics.median(values), min(values), max(values))
+
+    @staticmethod
+    def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
+        """Of the medians; lowest and highest of the pairs that were measured one after the other."""
+        pairs = [a / b for a, b in zip(over, under, strict=True)]
+        return Spread(statistics.median(over) / statistics.median(under), min(pairs), max(pairs))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: what was measured, in which unit, for the lab and for what people use instead.
+
+    ``ratio`` is how many times better the lab is. ``wanted`` says what it should reach, ``curve``
+    holds (x, seconds) for the plot, ``details`` what only the JSON tells.
+    """
+
+    what: str
+    lab: Spread
+    stock: Spread | None = None
+    ratio: Spread | None = None
+    unit: str = ""
+    wanted: str = ""
+    curve: tuple[tuple[float, float], ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+def alternating(jobs: Mapping[str, Callable[[], Any]], repeat: int) -> dict[str, list[Any]]:
+    """What each job returns, ``repeat`` times: first, second, third, first, second, third, …
+
+    So what slows the machine down for a while slows all of them down.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in jobs}
+    for _ in range(repeat):
+        for name, job in jobs.items():
+            found[name].append(job())
+    return found
+
+
+def timed(job: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds that ``job`` takes, and what it returns."""
+    began = time.perf_counter()
+    found = job()
+    return time.perf_counter() - began, found

@@ -1,0 +1,88 @@
+"""The lab's side: its training and its decoding, as the page and the command line call them."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from instruct_tune import adapter
+from instruct_tune.dataset import Example
+from instruct_tune.generation import Request, generate
+from instruct_tune.prompt import LESSON
+from instruct_tune.settings import GenerationSettings, LoraSettings, TrainSettings
+from instruct_tune.tokenization import TokenizedExample, encode_prompts
+from instruct_tune.training import TrainingData, train
+
+from .workload import Subject
+
+RUN = "benchmark"
+LEARNING_RATE = 5e-4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One epoch: seconds from the first step's beginning to the last one's end, and the mean of the steps' losses."""
+
+    seconds: float
+    loss: float
+
+
+class Watch:
+    """A ``training.Watcher`` with a clock: from the first step's beginning to when the last one's loss is known."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0.0
+        self.losses: list[float] = []
+
+    def say(self, text: str) -> None: ...
+
+    def phase(self, name: str) -> None: ...
+
+    def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        self.ended = time.perf_counter()
+        self.losses.append(values["loss"])
+
+    def progress(self, step: int, total_steps: int) -> None: ...
+
+    def part(self, done: int, total: int) -> None: ...
+
+    def probed(self, step: int) -> None: ...
+
+    def breathe(self) -> None:
+        self.began = self.began or time.perf_counter()
+
+    def stopping(self) -> bool:
+        return False
+
+
+def lab_trains(
+    subject: Subject, rows: Sequence[TokenizedExample], batch: int, lora: LoraSettings | None = None
+) -> Trained:
+    """One epoch over ``rows`` with ``instruct_tune.training``."""
+    loaded = subject.loaded
+    settings = TrainSettings(
+        per_device_train_batch_size=batch,
+        learning_rate=LEARNING_RATE,
+        probes=0,
+        eval_strategy="no",
+        save_strategy="no",
+        save_minutes=None,
+    )
+    adapter.attach(loaded, RUN, lora or LoraSettings(), seed=42)
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        train(loaded, RUN, TrainingData(rows, [], []), settings, Path(folder), watch)
+    adapter.remove(loaded, RUN)
+    return Trained(watch.ended - watch.began, statistics.fmean(watch.losses))
+
+
+def lab_answers(subject: Subject, prompts: Sequence[Example], settings: GenerationSettings) -> list[str]:
+    """Base's answers with ``instruct_tune.generation``."""
+    loaded = subject.loaded
+    encoded = encode_prompts(loaded.tokenizer, LESSON, [(e.instruction, e.input) for e in prompts])
+    requests = [Request(tuple(prompt), adapter.BASE) for prompt in encoded]
+    return [answer.text for answer in generate(loaded, requests, settings)]

@@ -1,0 +1,134 @@
+"""Every line of ``python -m benchmarks`` measures what it says, on the smallest model and the fewest rows."""
+
+import json
+import subprocess
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import __main__ as command
+from benchmarks import compare, memory, peak, report
+from benchmarks.measure import Row, Spread, alternating
+from benchmarks.stock import padded
+from benchmarks.workload import Setting, Workload
+from instruct_tune.tokenization import IGNORE, TokenizedExample
+
+SMALLEST = Setting(
+    model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=2,
+    growth=2, lesson_layers=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(one_thread):
+    """Toy models on one thread, and a peak that is measured on a small product."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peak, "SIDES", {"cpu": (256,), "cuda": (256,)})
+        yield
+
+
+@pytest.fixture(scope="module")
+def work():
+    return Workload(SMALLEST)
+
+
+def test_training_is_measured_all_three_ways_on_the_same_rows(work):
+    rows = list(compare.training(work))
+    assert len(rows) == 8
+    for row in rows[0], rows[4]:
+        loss = row.details["mean_loss"]
+        assert set(loss) == {compare.LAB, compare.SFT, compare.LOOP}
+        assert max(loss.values()) - min(loss.values()) < 0.05
+        assert row.lab.median * row.details["seconds"][compare.LAB][0] == pytest.approx(row.details["tokens"])
+    assert 0 < rows[3].lab.median < 100
+    assert rows[2].lab.median < rows[0].lab.median, "fewer tokens are supervised than read"
+
+
+@pytest.mark.parametrize("way", memory.WAYS)
+def test_a_step_says_how_much_memory_the_process_has_had(way):
+    assert 50 * 2**20 < memory.train_a_step(way, 2, SMALLEST) < 64 * 2**30
+
+
+def test_each_way_of_training_is_measured_in_a_process_of_its_own(work, monkeypatch):
+    ran = []
+
+    def fake(command, **options):
+        ran.append(command[3:5])
+        assert Setting(**json.loads(command[5])) == SMALLEST
+        return subprocess.CompletedProcess(command, 0, f"said\n{len(ran) * 2**20}\n", "")
+
+    monkeypatch.setattr(memory.subprocess, "run", fake)
+    rows = list(memory.memory(work))
+    assert ran == [[way, batch] for batch in "82" for way in memory.WAYS]
+    assert [(row.lab.median, row.stock.median, row.ratio.median) for row in rows[:2]] == [(1, 2, 2), (1, 3, 3)]
+
+
+@pytest.mark.parametrize("line", [compare.greedy, compare.beams])
+def test_both_sides_say_the_same(work, line):
+    (row,) = line(work)
+    assert row.details == {"pipeline": 2, "lab": 4, "same_texts": 2}
+    assert "2 of 4 prompts" in row.what
+
+
+def test_useful_operations_are_those_of_linear_layers_and_of_the_head_where_there_is_loss(work):
+    base = work.subject.loaded.base
+    head = base.get_output_embeddings().weight.numel()
+    # Two layers of a Llama 64 wide with half as many key and value heads and a feed-forward part of 128.
+    body = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 64 * 128 * 3)
+    assert peak.training_operations(base, 100, 7) == 4 * (100 * body + 7 * head)
+
+
+def test_rows_are_padded_as_everybody_does():
+    rows = [TokenizedExample((5, 6, 7), (IGNORE, 6, 7), 1, 0), TokenizedExample((8, 9), (IGNORE, 9), 1, 0)]
+    batch = padded(rows, 2)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[IGNORE, 6, 7], [IGNORE, 9, IGNORE]]
+
+
+def test_repetitions_alternate():
+    said = []
+    found = alternating({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
+    assert said == ["a", "b", "a", "b"]
+    assert found == {"a": [None] * 2, "b": [None] * 2}
+    assert Spread.ratio([4.0, 9.0, 5.0], [1.0, 3.0, 1.0]) == Spread(5.0, 3.0, 5.0)
+
+
+def test_the_command_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys, monkeypatch):
+    curve = Row("growth with rows", Spread(1, 1, 1), curve=((8, 0.1), (16, 0.2)))
+    speed = Row("training", Spread(488, 480, 490), Spread(71, 70, 72), Spread(6.9, 6.5, 7.1), wanted="3.5")
+
+    def line(work):
+        """A line"""
+        yield from (speed, curve)
+
+    monkeypatch.setattr(command, "LINES", (line,))
+    out = {name: tmp_path / name for name in ("b.json", "b.png")}
+    command.main(["line", "--rows", "5", "--json", str(out["b.json"]), "--plot", str(out["b.png"])])
+    printed = capsys.readouterr().out
+    assert report.HEAD in printed
+    assert "| training | 71.0 | 488 | 6.90 (6.50–7.10) | 3.5 |\n" in printed
+    told = json.loads(out["b.json"].read_text())
+    assert told["setting"]["rows"] == 5
+    assert told["rows"][0]["ratio"] == {"median": 6.9, "low": 6.5, "high": 7.1}
+    assert Image.open(out["b.png"]).width > 600
+
+
+def test_quick_is_less_of_everything_and_flags_win(monkeypatch):
+    seen = []
+    monkeypatch.setattr(command, "measured", lambda names, setting: seen.append(setting) or iter(()))
+    command.main(["--quick", "--repeat", "2"])
+    assert seen[0] == replace(command.QUICK, repeat=2)
+    assert command.QUICK.rows < Setting().rows
+
+
+def test_an_unknown_line_is_told(capsys):
+    with pytest.raises(SystemExit):
+        command.parsed(["trainig"])
+    assert "trainig: known are peak, training" in capsys.readouterr().err
+
+
+def test_the_peak_is_what_a_product_reaches():
+    assert 1e8 < peak.matmul_peak(torch.device("cpu"), torch.float32) < 1e14

@@ -16,17 +16,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import datasets
+import torch
 from transformers.utils import logging as transformers_logging
 
 from . import machine, report
 from .compare import beams, greedy, peak, training
+from .growth import growth
+from .lesson_shape import lesson_shape
 from .measure import Row
 from .memory import memory
+from .viewers import page_start, viewers
 from .workload import QUICK, Setting, Workload
 
 Line = Callable[[Workload], Iterator[Row]]
 
-LINES: tuple[Line, ...] = (peak, training, memory, greedy, beams)
+LINES: tuple[Line, ...] = (peak, training, memory, greedy, beams, page_start, viewers, growth, lesson_shape)
+ON_A_GPU = (lesson_shape,)
+"""Lines that without one are measured only if they are asked for by name."""
 
 FLAGS = {
     "model": "the model both sides train and ask",
@@ -61,7 +67,8 @@ def measured(names: list[str], setting: Setting) -> Iterator[Row]:
     """The rows of the lines named, as they come."""
     work = Workload(setting)
     for line in LINES:
-        if line.__name__ in names or not names:
+        usual = line not in ON_A_GPU or torch.cuda.is_available()
+        if line.__name__ in names or (usual and not names):
             yield from line(work)
 
 

@@ -45,7 +45,6 @@ class Setting:
     viewers: int = 20
     window_seconds: float = 12
     growth: int = 4
-    lesson_layers: int = 24
 
 
 QUICK = replace(Setting(), rows=8, prompts=8, stock_prompts=2, repeat=1, window_seconds=8, growth=2)

@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, memory, peak, report
+from benchmarks import compare, growth, lesson_shape, memory, peak, report, viewers
 from benchmarks.measure import Row, Spread, alternating
+from benchmarks.ours import Trained
 from benchmarks.stock import padded
 from benchmarks.workload import Setting, Workload
 from instruct_tune.tokenization import IGNORE, TokenizedExample
 
 SMALLEST = Setting(
-    model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=2,
-    growth=2, lesson_layers=1,
+    model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=1.5,
+    growth=2,
 )  # fmt: skip
 
 
@@ -128,6 +130,62 @@ def test_an_unknown_line_is_told(capsys):
     with pytest.raises(SystemExit):
         command.parsed(["trainig"])
     assert "trainig: known are peak, training" in capsys.readouterr().err
+
+
+def test_growth_is_measured_along_every_axis(monkeypatch):
+    monkeypatch.setattr(growth, "lab_trains", lambda subject, rows, batch, lora: Trained(len(rows) ** 2, 1.0))
+    rows = list(growth.growth(Workload(SMALLEST)))
+    assert [row.what.partition(",")[0] for row in rows] == [f"growth with {name}" for name in growth.CALLED.values()]
+    assert rows[0].curve == ((8, 64), (16, 256))
+    assert [row.lab.median for row in rows] == pytest.approx([2, 0, 0, 0, 0])
+
+
+def test_a_point_of_growth_is_a_real_training():
+    assert growth.prepared(growth.Point(rows=2, length=16, batch=2, r=2, width=64))() > 0
+
+
+def test_the_lessons_shape_is_measured_and_its_ten_epochs_extrapolated(work, monkeypatch):
+    sizes = {"hidden_size": 64, "word_embed_proj_dim": 32, "ffn_dim": 64, "num_attention_heads": 4}
+    small = OPTConfig(vocab_size=300, num_hidden_layers=2, **sizes)
+    monkeypatch.setattr(lesson_shape, "shape", lambda: small)
+    *rows, whole = lesson_shape.lesson_shape(work)
+    assert len(rows) == 4
+    an_epoch = 7811 * rows[0].details["tokens"] / rows[0].details["rows"]
+    assert whole.lab.median == pytest.approx(10 * an_epoch / rows[0].lab.median / 60)
+    assert whole.lab.low <= whole.lab.median <= whole.lab.high
+
+
+def test_the_lessons_shape_is_opt_350ms():
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(lesson_shape.shape())
+    assert model.num_parameters() == 331_196_416
+
+
+def test_without_a_gpu_the_lessons_shape_is_left_out_unless_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    def lesson_shape(work):
+        yield "lesson"
+
+    monkeypatch.setattr(command, "LINES", (lesson_shape,))
+    monkeypatch.setattr(command, "ON_A_GPU", (lesson_shape,))
+    assert list(command.measured([], SMALLEST)) == []
+    assert list(command.measured(["lesson_shape"], SMALLEST)) == ["lesson"]
+
+
+def test_a_windows_speed_is_of_whole_steps_and_of_all_that_lies_between_them():
+    steps = [{"kind": "train", "time": at, "tokens": 100} for at in (1.0, 2.0, 3.0, 5.0, 9.0)]
+    assert viewers.tokens_per_second(steps, 1.5, 6.0) == pytest.approx(200 / 3)
+    with pytest.raises(RuntimeError, match="window_seconds"):
+        viewers.tokens_per_second(steps, 4.0, 6.0)
+
+
+@pytest.mark.slow
+def test_viewers_of_a_served_page_are_told_of_the_run(monkeypatch):
+    monkeypatch.setattr(viewers, "SETTLE_SECONDS", 0.2)
+    (row,) = viewers.viewers(Workload(SMALLEST))
+    assert row.details["polls"] >= 2
+    assert set(row.details["tokens_per_second"]) == {0, 2}
 
 
 def test_the_peak_is_what_a_product_reaches():

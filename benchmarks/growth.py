@@ -1,0 +1,112 @@
+"""How the cost of training grows: an epoch of the lab's, with one thing larger and larger and the rest as it was.
+
+On a small Llama with random weights, so that a curve takes seconds; its course is what is looked at,
+not its height.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from transformers import LlamaConfig
+
+from instruct_tune.settings import LoraSettings
+from instruct_tune.tiny import byte_tokenizer
+from instruct_tune.tokenization import IGNORE, TokenizedExample
+
+from .measure import Row, Spread, alternating
+from .ours import lab_trains
+from .workload import Workload, random_model
+
+VOCABULARY = 8192
+
+
+@dataclass(frozen=True)
+class Point:
+    """One training: ``rows`` rows of ``length`` tokens, ``batch`` of them a step, LoRA of rank ``r``, model ``width``."""
+
+    rows: int = 16
+    length: int = 128
+    batch: int = 8
+    r: int = 16
+    width: int = 256
+
+
+# Axis → (its points, at most as many as the setting says; what the plot and the exponent take as x).
+AXES: dict[str, tuple[tuple[int, ...], Callable[[Point], float]]] = {
+    "rows": ((8, 16, 32, 64), lambda point: point.rows),
+    "length": ((64, 128, 256, 512), lambda point: point.length),
+    "batch": ((1, 2, 4, 8), lambda point: point.batch),
+    "r": ((8, 32, 128, 512), lambda point: point.r),
+    "width": ((128, 256, 384, 512), lambda point: body_parameters(point.width) / 1e6),
+}
+CALLED = {
+    "rows": "rows",
+    "length": "tokens a row",
+    "batch": "rows a batch",
+    "r": "LoRA rank",
+    "width": "millions of body parameters",
+}
+
+
+def growth(work: Workload) -> Iterator[Row]:
+    """How an epoch's time grows with rows, row length, batch, rank and model size"""
+    for axis, (values, of) in AXES.items():
+        points = [replace(Point(), **{axis: value}) for value in values[: work.setting.growth]]
+        yield curve(f"growth with {CALLED[axis]}", points, of, work.setting.repeat)
+
+
+def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: int) -> Row:
+    """Seconds an epoch at each point; the row's number is k in seconds ~ x^k, from the first to the last point."""
+    xs = [of(point) for point in points]
+    jobs = {str(x): prepared(point) for x, point in zip(xs, points, strict=True)}
+    for job in jobs.values():
+        job()
+    seconds = list(alternating(jobs, repeat).values())
+    exponents = [
+        math.log(last / first) / math.log(xs[-1] / xs[0]) for first, last in zip(seconds[0], seconds[-1], strict=True)
+    ]
+    medians = [Spread.of(taken).median for taken in seconds]
+    return Row(
+        f"{what}, {xs[0]:g} to {xs[-1]:g}: an epoch takes {medians[0]:.2f} to {medians[-1]:.2f} s, exponent",
+        Spread.of(exponents),
+        curve=tuple(zip(xs, medians, strict=True)),
+    )
+
+
+def prepared(point: Point) -> Callable[[], float]:
+    """A training whose seconds are counted; model and rows are made beforehand."""
+    tokenizer = byte_tokenizer()
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=point.width,
+        intermediate_size=3 * point.width,
+        num_hidden_layers=4,
+        num_attention_heads=point.width // 64,
+        num_key_value_heads=point.width // 64,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    subject, rows = random_model(config, tokenizer), random_rows(point.rows, point.length)
+    lora = LoraSettings(r=point.r)
+    return lambda: lab_trains(subject, rows, point.batch, lora).seconds
+
+
+def body_parameters(width: int) -> int:
+    """Weights of the four layers: four square projections, and three of the feed-forward part three times as wide."""
+    return 4 * (4 * width**2 + 3 * 3 * width**2)
+
+
+def random_rows(count: int, length: int) -> list[TokenizedExample]:
+    """Rows of one length; the second half of each carries loss."""
+    draw, prompt = random.Random(0), length // 2
+    rows = []
+    for _ in range(count):
+        ids = tuple(draw.randrange(3, VOCABULARY) for _ in range(length))
+        rows.append(TokenizedExample(ids, (IGNORE,) * prompt + ids[prompt:], prompt, 0))
+    return rows

@@ -1,0 +1,174 @@
+"""The page beside a run that trains: its start, and what it costs the run when many people follow it.
+
+A viewer here is what the server notices of a browser: the requests of a page that is opened, then
+the page's timer once a second, each answered in full. It draws nothing, for a browser that draws
+runs on its viewer's machine; the little that these cost on this one counts against the lab.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from gradio_client import Client
+
+from .measure import Row, Spread
+from .served import seconds_to_start, serving
+from .workload import Setting, Workload
+
+SETTLE_SECONDS = 2
+"""After viewers come or go; then the window begins."""
+BATCH = 8
+
+
+class Viewer:
+    """A browser that shows the page: opened once, then polling; it keeps its connection, as browsers do."""
+
+    def __init__(self, address: str, config: dict[str, Any]):
+        self.session = secrets.token_hex(8)
+        self.server = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+        self.given = {each["id"]: each["props"].get("value") for each in config["components"]}
+        timer = next(each["id"] for each in config["components"] if each["type"] == "timer" and each["props"]["active"])
+        self.opening = _handlers(config, "load")
+        (self.tick,) = [each for each in _handlers(config, "tick") if each["targets"][0][0] == timer]
+
+    def arrive(self) -> None:
+        """What a page asks for when it is opened."""
+        for handler in self.opening:
+            self.post(handler)
+
+    def poll(self) -> list[Any]:
+        """What the timer asks for."""
+        return self.post(self.tick)
+
+    def post(self, handler: dict[str, Any]) -> list[Any]:
+        """The handler's answer to what the page holds when it is opened; gradio keeps its own states."""
+        body = {
+            "data": [self.given[component] for component in handler["inputs"]],
+            "fn_index": handler["id"],
+            "session_hash": self.session,
+        }
+        self.server.request("POST", "/gradio_api/run/predict", json.dumps(body), {"Content-Type": "application/json"})
+        answer = self.server.getresponse()
+        told = json.loads(answer.read())
+        if answer.status != 200:
+            raise RuntimeError(f"a viewer was told {told}")
+        return told["data"]
+
+
+def _handlers(config: dict[str, Any], event: str) -> list[dict[str, Any]]:
+    return [
+        each
+        for each in config["dependencies"]
+        if each["backend_fn"] and not each["queue"] and any(target[1] == event for target in each["targets"])
+    ]
+
+
+@contextmanager
+def watching(address: str, viewers: int, every: float = 1.0) -> Iterator[list[int]]:
+    """Viewers of the page, until the block ends; yields how many polls each has made so far."""
+    with urllib.request.urlopen(f"{address}/config", timeout=60) as told:
+        config = json.load(told)
+    over, polls = threading.Event(), [0] * viewers
+
+    def watch(number: int) -> None:
+        viewer = Viewer(address, config)
+        viewer.arrive()
+        # Spread over the second, as people are who came one by one.
+        while not over.wait(every if polls[number] else every * number / viewers):
+            viewer.poll()
+            polls[number] += 1
+
+    with ThreadPoolExecutor(viewers) as threads:
+        watchers = [threads.submit(watch, number) for number in range(viewers)]
+        try:
+            yield polls
+        finally:
+            over.set()
+        for watcher in watchers:
+            watcher.result()
+
+
+def page_start(work: Workload) -> Iterator[Row]:
+    """`python app.py` until the page answers"""
+    yield Row("page start", Spread.of(seconds_to_start(work.setting.repeat)), unit="s", wanted="4 s")
+
+
+def viewers(work: Workload) -> Iterator[Row]:
+    """How much a run slows down while 20 viewers follow it"""
+    setting = work.setting
+    windows: list[tuple[int, float, float]] = []
+    with serving() as (address, _, _):
+        lab = Client(address, verbose=False)
+        run_id = _start(lab, setting)
+        own, asked = 0.0, 0
+        for _ in range(setting.repeat):
+            windows.append((0, *_window(setting.window_seconds)))
+            with watching(address, setting.viewers) as polls:
+                time.sleep(SETTLE_SECONDS)
+                used = time.process_time()
+                windows.append((setting.viewers, *_window(setting.window_seconds)))
+                own += time.process_time() - used
+                asked += sum(polls)
+            time.sleep(SETTLE_SECONDS)
+        steps = lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
+        lab.predict(run_id, False, api_name="/stop_run")
+    speeds = {
+        many: [tokens_per_second(steps, begin, end) for which, begin, end in windows if which == many]
+        for many in (0, setting.viewers)
+    }
+    slower = [100 * (1 - with_ / without) for without, with_ in zip(*speeds.values(), strict=True)]
+    told = {
+        "tokens_per_second": speeds,
+        "polls": asked,
+        "viewers_own_share_of_a_core": own / (setting.repeat * setting.window_seconds),
+        "cores": os.cpu_count(),
+    }
+    yield Row(
+        f"slow-down of training by {setting.viewers} viewers on the page",
+        Spread.of(slower),
+        unit="%",
+        wanted="3%",
+        details=told,
+    )
+
+
+def _window(seconds: float) -> tuple[float, float]:
+    """Let time pass; its beginning and end on the clock that metrics carry."""
+    began = time.time()
+    time.sleep(seconds)
+    return began, time.time()
+
+
+def _start(lab: Client, setting: Setting) -> str:
+    """Start a run whose every step does the same work, and wait until it is at its fifth."""
+    source = os.path.abspath(setting.dataset) if os.path.exists(setting.dataset) else setting.dataset
+    never = {"probes": 0, "eval_strategy": "no", "save_strategy": "no", "save_minutes": None}
+    config = {
+        "model": setting.model,
+        "data": {"source": source, "limit": BATCH},
+        "train": {"num_train_epochs": 1000, "per_device_train_batch_size": BATCH, **never},
+    }
+    run_id = lab.predict(config, "benchmark", api_name="/start_run")["run_id"]
+    while (told := lab.predict(run_id, api_name="/run_status"))["step"] < 5:
+        if told["status"] not in ("queued", "running"):
+            raise RuntimeError(f"the run ended as {told['status']}: {told['message']}")
+        time.sleep(0.2)
+    return run_id
+
+
+def tokens_per_second(steps: Sequence[dict[str, Any]], begin: float, end: float) -> float:
+    """Over the steps that began and ended between two moments, all that happened between them included."""
+    within = [step for step in steps if step["kind"] == "train" and begin <= step["time"] <= end]
+    if len(within) < 2:
+        raise RuntimeError("not two steps in a window: give more window_seconds")
+    return sum(step["tokens"] for step in within[1:]) / (within[-1]["time"] - within[0]["time"])

@@ -26,7 +26,7 @@ VOCABULARY = 8192
 
 @dataclass(frozen=True)
 class Point:
-    """One training: ``rows`` rows of ``length`` tokens, ``batch`` of them a step, LoRA of rank ``r``, model ``width``."""
+    """One training: ``rows`` rows of ``length`` tokens, ``batch`` a step; rank ``r``; a model ``width`` wide."""
 
     rows: int = 16
     length: int = 128
@@ -71,7 +71,7 @@ def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: 
     ]
     medians = [Spread.of(taken).median for taken in seconds]
     return Row(
-        f"{what}, {xs[0]:g} to {xs[-1]:g}: an epoch takes {medians[0]:.2f} to {medians[-1]:.2f} s, exponent",
+        f"{what}, {xs[0]:.3g} to {xs[-1]:.3g}: an epoch takes {medians[0]:.2f} to {medians[-1]:.2f} s, exponent",
         Spread.of(exponents),
         curve=tuple(zip(xs, medians, strict=True)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from hashlib import sha256
 
 import pytest
 from browser import Window, chromium, serving
@@ -81,7 +82,33 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     assert "onerror" in window.text("#data-row-output")
     window.page.fill("#data-search textarea, #data-search input", evil + "?")
     assert "onerror" in window.wait_text("#data-where", "No row contains")
+
+    # All that is asked is the same, so every held-out row has its copy; leaving those out would leave nothing.
+    window.page.click("#data-check")
+    lead = window.wait_text("#report-sentence", "held-out rows")
+    assert lead.startswith("4 of 4 held-out rows have a near copy among the training rows")
+    assert window.page.get_by_role("img", name="Whole row, in tokens: median").is_visible()
+    window.page.locator("#report-leaks button").first.click()
+    window.page.click('#report-leaks [data-testid="cell-0-2"]')
+    window.page.wait_for_selector("#report-leaks-second textarea")
+    assert "onerror" in window.value("#report-leaks-first")
     assert window.page.evaluate("window.hacked") is None
+
+
+def test_near_copies_of_held_out_rows_leave_the_training_with_one_click(window, tmp_path):
+    rows = [{"instruction": f"Decode {sha256(bytes([n])).hexdigest()[:30]}", "output": str(n)} for n in range(40)]
+    file = tmp_path / "copied.json"
+    file.write_text(json.dumps(rows + rows[:20]))
+    upload(window, file)
+    window.wait_text("#data-summary", "60 rows loaded")
+    window.page.click("#data-check")
+    assert "held-out rows have a near copy" in window.wait_text("#report-sentence", "Looked at 48 training")
+    window.page.get_by_label("Leave near copies").check()
+    window.wait_text("#data-ledger", "drop leakage")
+    window.page.wait_for_function("!document.querySelector('#report-sentence')?.innerText.includes('near copy')")
+    assert "Looked at 48" not in window.wait_text("#report-sentence", "Looked at")
+    window.shot("data-report")
+    assert window.errors == []
 
 
 def test_the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):

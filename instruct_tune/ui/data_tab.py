@@ -18,6 +18,7 @@ from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
 from .load_panel import LoadPanel
 from .memory import Memory, with_recent
 from .recent import source_choices
+from .report_panel import ReportPanel
 from .rows_panel import RowsPanel
 
 UPLOAD_NOTE = (
@@ -93,6 +94,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     ledger = gr.Dataframe(
         headers=["step", "kept", "dropped"], interactive=False, label="Ledger", elem_id="data-ledger", visible=False
     )
+    report = ReportPanel(lab, form)
     rows = RowsPanel(lab, form)
     columns = {part: form[f"data.columns.{part}"] for part in COLUMN_HELP}
 
@@ -114,6 +116,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             **({fold: gr.Accordion(open=True)} if proposed else {}),
             **{box: getattr(named, part) or "" for part, box in columns.items() if proposed},
             ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
+            **report.waiting(),
             **rows.page(config, values, 1),
             memory.recent: with_recent(values[memory.recent], config.data.source),
         }
@@ -145,6 +148,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             *columns.values(),
             *rows.outputs,
             *arriving.outputs,
+            *report.outputs,
             memory.recent,
         ]
         # The page says itself how far it is.
@@ -159,5 +163,8 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
         memory.recent.change(offer, [memory.recent, memory.token], source, **quiet)
         arriving.wire()
         rows.wire()
+        report.wire()
+        again = report.dropping.input(show, inputs, shown, **quiet)
+        again.success(said(report.check), form.controls, report.shown, **quiet)
 
     return following

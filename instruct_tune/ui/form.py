@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ..catalog import DATASETS
-from ..settings import RunConfig, merge
+from ..settings import DROP_LEAKAGE, RunConfig, merge
 
 LESSON_FILTER, ALL_ROWS = "Rows without an input (as in the lesson)", "All rows"
 FILTER_CHOICES = {
@@ -73,7 +73,8 @@ class Form:
                 continue
             value = values[control]
             merge(config, name, _READ.get(name, _plain)(value))
-        config["data"]["filters"] = FILTER_CHOICES.get(values[self["filters"]], [])
+        leakage = [{"step": DROP_LEAKAGE.step}] if values[self["filters.leakage"]] else []
+        config["data"]["filters"] = FILTER_CHOICES.get(values[self["filters"]], []) + leakage
         if config["template"] == CUSTOM_TEMPLATE:
             texts = ("without_input", "with_input")
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
@@ -91,7 +92,9 @@ class Form:
                 value = value[part]
             shown[control] = _SHOW.get(name, _plain)(value)
         by_steps = {str(steps): label for label, steps in FILTER_CHOICES.items()}
-        shown[self["filters"]] = by_steps.get(str(told["data"]["filters"]), next(iter(FILTER_CHOICES)))
+        steps = [step for step in told["data"]["filters"] if step["step"] != DROP_LEAKAGE.step]
+        shown[self["filters"]] = by_steps.get(str(steps), next(iter(FILTER_CHOICES)))
+        shown[self["filters.leakage"]] = DROP_LEAKAGE in config.data.filters
         if isinstance(told["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("without_input", "with_input"):
@@ -100,7 +103,7 @@ class Form:
 
 
 # Controls that are no setting by themselves: they make up others.
-_VIRTUAL = ("filters", "template.without_input", "template.with_input")
+_VIRTUAL = ("filters", "filters.leakage", "template.without_input", "template.with_input")
 
 
 def _plain(value: Any) -> Any:

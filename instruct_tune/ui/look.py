@@ -95,8 +95,8 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 @media (max-width: 480px) {
   #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
   /* Rows that hold code scroll sideways inside their table, rather than break at every letter. */
-  #evaluate-table .table-wrap { overflow-x: auto; }
-  #evaluate-table .table-wrap > * { min-width: 860px; }
+  :is(#evaluate-table, .pairs) .table-wrap { overflow-x: auto; }
+  :is(#evaluate-table, .pairs) .table-wrap > * { min-width: 860px; }
 }
 """
 

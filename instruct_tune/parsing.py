@@ -50,7 +50,7 @@ def parse_share(references: Sequence[str], base: Sequence[str], tuned: Sequence[
     found: list[tuple[str, bool, bool]] = []
     for reference, *answers in zip(references, base, tuned, strict=True):
         language = guess(reference)
-        if language in PARSERS and parses(reference, language):
+        if language is not None and language in PARSERS and parses(reference, language):
             found.append((language, *(parses(answer, language) for answer in answers)))
     languages = [language for language, _, _ in found]
     counted = {language: languages.count(language) for language in sorted(set(languages))}

@@ -48,10 +48,10 @@ class ParseShare:
 def parse_share(references: Sequence[str], base: Sequence[str], tuned: Sequence[str]) -> ParseShare:
     """Count the answers that parse in the language of their row's reference."""
     found: list[tuple[str, bool, bool]] = []
-    for reference, *answers in zip(references, base, tuned, strict=True):
+    for reference, base_answer, tuned_answer in zip(references, base, tuned, strict=True):
         language = guess(reference)
         if language is not None and language in PARSERS and parses(reference, language):
-            found.append((language, *(parses(answer, language) for answer in answers)))
+            found.append((language, parses(base_answer, language), parses(tuned_answer, language)))
     languages = [language for language, _, _ in found]
     counted = {language: languages.count(language) for language in sorted(set(languages))}
     return ParseShare(len(found), sum(b for _, b, _ in found), sum(t for _, _, t in found), counted)

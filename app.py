@@ -8,12 +8,16 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
 from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
+
+SECONDS_TO_LEAVE = 8.5
+"""A Space is killed ten seconds after it was asked to end."""
 
 
 def main() -> int:
@@ -62,8 +66,11 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     ended.wait()
+    deadline = time.monotonic() + SECONDS_TO_LEAVE
+    # Before the page, which waits for its visitors: a run leaves in the middle of its step and writes a checkpoint.
+    lab.leave()
     page.close()
-    lab.close(timeout=8)
+    lab.close(timeout=max(1.0, deadline - time.monotonic()))
     return 0
 
 

@@ -1,7 +1,7 @@
 """``python -m instruct_tune``: the lab without a browser.
 
 Progress and logs go to stderr. With ``--json``, stdout is one line, one JSON object. Exit status:
-0 done, 1 a person's problem (one line on stderr), 2 wrong usage, 130 after Ctrl-C.
+0 done, 1 a person's problem (one line on stderr), 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
     run_id = lab.resume_run(args.resume) if args.resume else lab.start_run(_config(args), args.name)
     print(f"run {run_id}", file=sys.stderr)
-    with _ctrl_c(lambda: lab.stop_run(run_id)) as pressed:
+    with _asked_to_end(lambda: lab.stop_run(run_id)) as pressed:
         run = lab.wait(run_id)
     told = lab.run_result(run_id)
     if run.status == "failed":
         raise _Failed(run.message, run.error_kind or "bug", told)
-    return told, INTERRUPTED if pressed else 0
+    return told, 128 + pressed[0] if pressed else 0
 
 
 class _Failed(LabError):
@@ -103,8 +103,8 @@ class _Failed(LabError):
 
 
 @contextmanager
-def _ctrl_c(stop: Callable[[], Any]) -> Iterator[list[int]]:
-    """The first Ctrl-C calls ``stop`` and goes on waiting; a second one ends the process."""
+def _asked_to_end(stop: Callable[[], Any]) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM calls ``stop`` and goes on waiting; a second one ends the process."""
     pressed: list[int] = []
 
     def on_signal(number: int, frame: Any) -> None:
@@ -114,11 +114,12 @@ def _ctrl_c(stop: Callable[[], Any]) -> Iterator[list[int]]:
         print("stopping within one step; press Ctrl-C again to leave at once", file=sys.stderr)
         stop()
 
-    before = signal.signal(signal.SIGINT, on_signal)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _generate(args: argparse.Namespace) -> Outcome:

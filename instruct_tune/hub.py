@@ -7,11 +7,15 @@ ask the Hub asks here first, once a minute at most.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from .errors import HubError
+from .loading import Loading
 
 PROBE_SECONDS = 4.0
 REMEMBER_SECONDS = 60.0
+PIECE = 256 * 1024
+"""Bytes between two looks at whether the download is still wanted."""
 _last: tuple[float, bool] = (-REMEMBER_SECONDS, False)
 
 
@@ -53,3 +57,31 @@ def explain(error: Exception, what: str) -> HubError:
         return HubError(f"{what!r} is not a Hub id: it should look like OWNER/NAME.")
     said = (str(error).strip() or "no message").splitlines()[0][:200]
     return HubError(f"The Hub did not give {what}: {type(error).__name__}: {said}")
+
+
+def download(repo: str, name: str, loading: Loading, **which: Any) -> None:
+    """Bring one file into the Hub's cache; every piece that comes is counted, and a point at which to stop.
+
+    ``which``: its revision and the repository's type. Part of a file is never taken for the whole.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    # Its other protocol cannot be stopped, and ten megabytes at once are a long silence on a slow line.
+    constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, PIECE
+    loading.check()
+    hf_hub_download(repo, name, tqdm_class=_counting(loading), **which)
+
+
+def _counting(loading: Loading) -> type:
+    """A progress bar that nobody sees, for the Hub's client to report to."""
+    from huggingface_hub.utils import tqdm
+
+    class Counting(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            loading.advance(int(n or 0))
+            return super().update(n)
+
+    return Counting

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import hub
 from .errors import DataError, HubError
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_LICENCE = "unknown"
 HUB_INFO_SECONDS = 10.0
-PIECE = 256 * 1024
-"""Bytes between two looks at whether the download is still wanted."""
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
@@ -72,7 +70,7 @@ def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, load
     It would fetch them itself, but without a word and without an end to a mistake: here every piece
     that comes is counted, and is a point at which to stop. A part of a file is never left behind.
     """
-    from huggingface_hub import HfApi, HfFileSystem, RepoFile, constants, hf_hub_download
+    from huggingface_hub import HfApi, HfFileSystem, RepoFile
     from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
 
     names = dict.fromkeys(name for files in (data_files or {}).values() for name in files if name.startswith("hf://"))
@@ -88,29 +86,12 @@ def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, load
         if isinstance(each, RepoFile)
     }
     check_download(repo, sum(sizes.values()))
-    # Its other protocol cannot be stopped, and ten megabytes at once are a long silence on a slow line.
-    constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, PIECE
     loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
     for path in paths:
         begun = loading.done
-        hf_hub_download(repo, path, repo_type="dataset", revision=revision, tqdm_class=_counting(loading))
+        hub.download(repo, path, loading, repo_type="dataset", revision=revision)
         # A file that was in the cache already has been counted by nobody.
         loading.advance(max(0, sizes.get(path, 0) - (loading.done - begun)))
-
-
-def _counting(loading: Loading) -> type:
-    """A progress bar that nobody sees, for the Hub's client to report to."""
-    from huggingface_hub.utils import tqdm
-
-    class Counting(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> bool | None:
-            loading.advance(int(n or 0))
-            return super().update(n)
-
-    return Counting
 
 
 def _unusable(repo: str, error: Exception) -> DataError:

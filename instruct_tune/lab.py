@@ -56,10 +56,10 @@ class Lab(Costs):
         self.evaluating: dict[str, Any] | None = None
         """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
 
-    def close(self, timeout: float = 60.0) -> None:
-        """Stop what is at work, keep a run's adapter, and let go of the data folder."""
+    def leave(self) -> None:
+        """Ask everything at work to leave, evaluations included."""
         self.stop_evaluation()
-        super().close(timeout)
+        super().leave()
 
     def warm_up(self) -> None:
         """Import what the first run needs; then have the default model at hand for a first Compare or Start."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .batching import Packing, probe
 from .errors import ModelError
+from .loading import Loading
 from .weights import Report, Weights, locate
 
 if TYPE_CHECKING:
@@ -54,17 +55,17 @@ def weights_dtype(bf16: bool | str) -> torch.dtype:
     return torch.bfloat16 if wanted else torch.float32
 
 
-def load_model(name: str, report: Report, bf16: bool | str = "auto") -> LoadedModel:
+def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Loading | None = None) -> LoadedModel:
     """Find ``name``, load it, and find out how its rows can be packed.
 
-    Raises ModelError or HubError with one sentence that says what to do.
+    Raises ModelError or HubError with one sentence that says what to do, Stopped where ``loading`` was.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    weights = locate(name, report)
+    weights = locate(name, report, loading)
     report(f"loading {name}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False)

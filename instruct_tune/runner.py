@@ -19,10 +19,12 @@ from .dataset import Example, Splits, examples, load_splits, take_evaluation_row
 from .engine import Engine
 from .errors import DiskFullError, DivergedError, NotFoundError, Stopped, StoreError
 from .failures import Failure, failure
+from .loading import Loading
 from .model import LoadedModel
 from .prompt import template_from
 from .recital import recite, verdict
 from .settings import RunConfig
+from .states import Leave
 from .store import Run, RunStore
 from .tokenization import TokenizedExample, tokenize_rows
 from .training import TrainingData, TrainingResult, train
@@ -48,6 +50,8 @@ class Runner:
         self.config = RunConfig.from_dict(run.config)
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
+        self.leave = Leave.STOP
+        self.loading = Loading()
         self.loaded: LoadedModel | None = None
         self.fixed: fixed_prompt.FixedPrompt | None = None
         self.parts: tuple[int, int] | None = None
@@ -89,6 +93,13 @@ class Runner:
     def stopping(self) -> bool:
         return self.stop.is_set()
 
+    def ask_to_leave(self, why: Leave) -> None:
+        """Within one step, download piece or token. From any thread; who closes the lab has the last word."""
+        if not self.stopping() or why is Leave.CLOSE:
+            self.leave = why
+        self.loading.stop()
+        self.stop.set()
+
     def _token_by_token(self, most: int) -> Callable[[], bool]:
         """``stopping``, for a decoding that asks it at every token: it counts them on the way."""
         count = itertools.count(1)
@@ -110,7 +121,9 @@ class Runner:
         try:
             self._execute(resume)
         except Stopped:
-            self._end("stopped", "Stopped before the first step was done.")
+            step = self.store.get(self.run.id).step
+            at = f"at step {step}, before the next was done" if step else "before the first step was done"
+            self._end(self.leave.status, f"{self.leave.words} {at}.")
         except Exception as error:
             # The thread's boundary: whatever is wrong here must not take the lab down with it.
             self._fail(failure(error, self.store.data_dir))
@@ -120,8 +133,8 @@ class Runner:
         begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
-        splits = load_splits(self.config.data)
-        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say)
+        splits = load_splits(self.config.data, self.loading)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say, self.loading)
         self._leave_if_stopping()
         self.phase("tokenising")
         data = self._tokenise(loaded, splits)
@@ -135,7 +148,7 @@ class Runner:
             if not result.stopped:
                 self._insist_on_training(result)
             self._save(loaded, result)
-            self._end("stopped" if result.stopped else "finished", self._verdict(loaded, data, result))
+            self._end(self.leave.status if result.stopped else "finished", self._verdict(loaded, data, result))
         finally:
             self.bench.training = None
             self.bench.forget(self.run.id)
@@ -148,6 +161,7 @@ class Runner:
         settings, template = self.config.train, template_from(self.config.template)
 
         def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
+            self._leave_if_stopping()
             if not rows:
                 return ()
             done = tokenize_rows(loaded.tokenizer, template, rows, settings.max_length, settings.overlong)
@@ -232,7 +246,7 @@ class Runner:
         """How it ended, in a sentence; where training rows are to be said by heart, how many were."""
         wanted = self.config.train.recite_rows
         if not wanted or result.stopped:
-            return end_message(result)
+            return end_message(result, self.leave)
         self.phase("evaluating")
         self.say("Asking for the training rows by heart.")
         try:
@@ -241,7 +255,7 @@ class Runner:
             recital = recite(loaded, self.run.id, rows, self._token_by_token(longest))
         except Stopped:
             # The training is done and its adapter saved; only the question was given up.
-            return end_message(result)
+            return end_message(result, self.leave)
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
         return verdict(recital, losses[0], losses[-1])
@@ -263,12 +277,12 @@ class Runner:
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **why)
 
 
-def end_message(result: TrainingResult) -> str:
+def end_message(result: TrainingResult, leave: Leave = Leave.STOP) -> str:
     """How the run ended and whose adapter was kept, in a sentence."""
     at_step = f"step {result.steps} of {result.total_steps}"
     best = None if result.kept_step in (None, result.steps) else f"the adapter of step {result.kept_step}, the best,"
     if result.stopped:
-        return f"Stopped at {at_step}; {best or 'the adapter'} is kept."
+        return f"{leave.words} at {at_step}; {best or 'the adapter'} is kept."
     if result.early:
         return f"Finished early at {at_step}, since the held-out loss fell no more; {best or 'the adapter'} is kept."
     return f"Finished {result.steps} steps" + (f"; {best} is kept." if best else ".")

@@ -16,6 +16,7 @@ from .errors import BusyError, DataError, NotYoursError, SettingsError
 from .history import History
 from .lock import DataLock
 from .recorded import recorded_on
+from .states import Leave
 from .store import Run, RunStore, default_data_dir
 from .views import Config
 from .visitors import HOST, Viewer, Visitors
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 TRAINING = "run"
 """A turn that trains is about ``(TRAINING, run_id)``."""
 
+
+_ASKED = {Leave.STOP: "It was asked to stop.", Leave.PAUSE: "It was asked to pause."}
 
 BIN_SECONDS = 3600.0
 """How long a deleted run can be brought back."""
@@ -52,9 +55,10 @@ class Runs(History):
         self._bench: Any = None
         self._runner: Runner | None = None
         self._turns: dict[str, Turn] = {}
-        self._stop_requested: set[str] = set()
+        self._leave_asked: dict[str, Leave] = {}
         self._discard: set[str] = set()
         self._closing = threading.Event()
+        self._closed = False
         self.disk = DiskUse(self.data_dir / "runs")
         self._emptying: threading.Timer | None = None
         if writing:
@@ -62,8 +66,8 @@ class Runs(History):
             self.store.interrupt_orphans()
             self.store.empty_bin(before=time.time())
 
-    def close(self, timeout: float = 60.0) -> None:
-        """Stop what is running, keep its adapter, and let go of the data folder. What waits can be resumed."""
+    def leave(self) -> None:
+        """Ask everything at work to leave, and take nothing on any more; does not wait for it."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -75,12 +79,19 @@ class Runs(History):
                 self._end_unbegun(run_id, "interrupted", "The lab was closed before the run began; it can be resumed.")
         if self._lock:
             # A run that has not begun yet finds its stop when it does.
-            self._stop_requested |= {run.id for run in self.store.all() if run.live}
+            self._leave_asked |= {run.id: Leave.CLOSE for run in self.store.all() if run.live}
+        if runner := self._runner:
+            runner.ask_to_leave(Leave.CLOSE)
+
+    def close(self, timeout: float = 60.0) -> None:
+        """Stop what is running, keep its adapter, and let go of the data folder. What is not done can be resumed."""
+        if self._closed:
+            return
+        self._closed = True
+        self.leave()
         if self._emptying:
             self._emptying.cancel()
             self._emptying.join()
-        if self._runner:
-            self._runner.stop.set()
         self.engine.join(timeout)
         self.store.close()
         if self._lock:
@@ -119,13 +130,13 @@ class Runs(History):
             self.store.keep_room()
             runner = Runner(run, self.store, self.bench, self.engine)
             self._runner = runner
-            if run.id in self._stop_requested:
-                runner.stop.set()
+            if why := self._leave_asked.get(run.id):
+                runner.ask_to_leave(why)
             try:
                 runner.execute(resume)
             finally:
                 self._runner = None
-                self._stop_requested.discard(run.id)
+                self._leave_asked.pop(run.id, None)
             if run.id in self._discard:
                 self._discard.discard(run.id)
                 self.store.delete(run.id)
@@ -256,27 +267,33 @@ class Runs(History):
             raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
         self.store.update(run.id, owner=None if shared else owner)
 
+    def pause_run(self, run_id: str, viewer: Viewer = HOST) -> str:
+        """Ask a run to leave at a checkpoint, so that others may train meanwhile; ``resume_run`` goes on from there."""
+        return self._ask_to_leave(self.changeable_run(run_id, viewer, "pause"), Leave.PAUSE)
+
     def stop_run(self, run_id: str, keep: bool = True, viewer: Viewer = HOST) -> str:
         """Ask a run to stop within one step; its adapter is kept, or the run discarded. Returns its status.
 
         One that waits for its turn is taken out of the line at once.
         """
-        run = self.changeable_run(run_id, viewer, "stop")
+        return self._ask_to_leave(self.changeable_run(run_id, viewer, "stop"), Leave.STOP, keep)
+
+    def _ask_to_leave(self, run: Run, why: Leave, keep: bool = True) -> str:
         if self.engine.withdraw((TRAINING, run.id)):
             self._end_unbegun(run.id, "stopped", "Withdrawn before its turn came.")
             if not keep:
                 self.store.delete(run.id)
             return "stopped"
-        self._stop_requested.add(run_id)
+        self._leave_asked[run.id] = why
         if not keep:
-            self._discard.add(run_id)
-        if not self.store.mark_stopping(run_id):
+            self._discard.add(run.id)
+        if not self.store.mark_stopping(run.id, _ASKED[why] if keep else "It was asked to stop and be discarded."):
             # It ended by itself, now or long ago.
-            self._stop_requested.discard(run_id)
-            self._discard.discard(run_id)
-            return self.store.get(run_id).status
-        if self._runner and self._runner.run.id == run_id:
-            self._runner.stop.set()
+            self._leave_asked.pop(run.id, None)
+            self._discard.discard(run.id)
+            return self.store.get(run.id).status
+        if (runner := self._runner) and runner.run.id == run.id:
+            runner.ask_to_leave(why)
         return "stopping"
 
     def _end_unbegun(self, run_id: str, status: str, message: str) -> None:

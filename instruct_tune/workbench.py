@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import adapter, sealed
 from .errors import BusyError, ModelError
+from .loading import Loading
 from .model import LoadedModel, load_model, weights_dtype
 from .weights import Report
 
@@ -27,8 +28,8 @@ class Workbench:
         """Whether no base model is loaded."""
         return self._loaded is None
 
-    def model(self, name: str, bf16: bool | str, report: Report) -> LoadedModel:
-        """The base model ``name``, loaded if it is not the one at hand."""
+    def model(self, name: str, bf16: bool | str, report: Report, loading: Loading | None = None) -> LoadedModel:
+        """The base model ``name``, loaded if it is not the one at hand; ``loading`` can stop its download."""
         key = (name, weights_dtype(bf16))
         if self._loaded is None or key != self._key:
             if self.training:
@@ -38,7 +39,7 @@ class Workbench:
             # Before the next is loaded: two models may not fit.
             self._loaded = self._key = None
             gc.collect()
-            self._loaded, self._key = load_model(name, report, bf16), key
+            self._loaded, self._key = load_model(name, report, bf16, loading), key
         return self._loaded
 
     def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path) -> None:

@@ -13,12 +13,12 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
-    "errors", "visitors", "settings", "catalog", "hub",
+    "errors", "visitors", "settings", "catalog", "loading", "hub",
     "linear", "attention", "dropout", "head", "memory", "random_states", "cache",
-    "limits", "loading", "upload_names", "columns", "conversation",
+    "limits", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "dataset", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
-    "languages", "parsing", "tiny", "weights", "model", "loan", "passes", "adapter", "sealed", "checkpoints",
+    "languages", "tiny", "weights", "model", "leaving", "loan", "passes", "adapter", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
@@ -35,7 +35,7 @@ AT_HOME = {
     "trl": ("training",),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("parsing", "schema", "states", "storage", "store"),
+    "sqlite3": ("schema", "states", "storage", "store"),
     "matplotlib": ("export",),
     "rapidfuzz": ("near",),
 }

@@ -18,7 +18,7 @@ from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, ope
 
 from instruct_tune import runner as runner_module
 from instruct_tune import training
-from instruct_tune.checkpoints import checkpoints
+from instruct_tune.checkpoints import checkpoints, step_of
 from instruct_tune.dataset import examples
 from instruct_tune.errors import BusyError, DataError, HubError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.lab import Lab
@@ -420,7 +420,7 @@ def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):
         assert reached.wait(PATIENCE)
         lab.close(PATIENCE)
     with opened(tmp_path) as lab:
-        assert lab.store.get(first).status == "stopped"
+        assert lab.store.get(first).status == "interrupted"
         assert lab.store.get(waiting[0]).status == "interrupted"
         lab.resume_run(waiting[0])
         assert lab.wait(waiting[0], PATIENCE).status == "finished"
@@ -577,6 +577,51 @@ def test_a_resumed_run_stopped_before_it_began_again_never_trains(lab, pace, eng
         lab.stop_run(run_id)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("phase", ["loading", "tokenising", "training", "evaluating", "saving"])
+def test_a_stop_is_heard_in_every_phase(lab, monkeypatch, kept, phase, keep):
+    enter = Runner.phase
+
+    def stop_in(runner, name):
+        enter(runner, name)
+        if name == phase and not runner.stopping():
+            assert lab.stop_run(runner.run.id, keep) == "stopping"
+
+    def stop_while_loading(settings, loading):
+        lab.stop_run(lab._runner.run.id, keep)
+        return load_splits(settings, loading)
+
+    load_splits = runner_module.load_splits
+    with monkeypatch.context() as patched:
+        patched.setattr(Runner, "phase", stop_in)
+        if phase == "loading":
+            patched.setattr(runner_module, "load_splits", stop_while_loading)
+        run_id = lab.start_run(TWELVE_STEPS)
+        lab._turns[run_id].result(PATIENCE)
+    if not keep:
+        assert not lab.store.has(run_id)
+        return
+    run = lab.store.get(run_id)
+    assert (run.status, run.phase) == ("stopped", None)
+    assert run.step < run.total_steps or not run.step
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert curve(lab, run_id) == undisturbed(kept)
+
+
+def test_a_paused_run_lets_others_train_and_goes_on(lab, pace, kept):
+    pace.at[5] = lambda runner: lab.pause_run(runner.run.id)
+    run_id = lab.start_run(TWELVE_STEPS)
+    other = lab.start_run(smoke())
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.message) == ("stopped", "Paused at step 5 of 12; the adapter is kept.")
+    assert "It was asked to pause." in [change["reason"] for change in lab.show_run(run_id)["changes"]]
+    assert lab.wait(other, PATIENCE).status == "finished"
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert curve(lab, run_id) == undisturbed(kept)
+
+
 def test_a_discarded_run_leaves_nothing(lab, pace, tmp_path):
     run_id = stop_at(lab, pace, 6, TWELVE_STEPS, keep=False)
     assert lab.list_runs() == []
@@ -684,7 +729,10 @@ def test_closing_stops_a_run_and_keeps_its_adapter(tmp_path, pace):
         run_id = lab.start_run(LONG)
         assert begun.wait(PATIENCE)
     with opened(tmp_path) as lab:
-        assert lab.store.get(run_id).status == "stopped"
+        run = lab.store.get(run_id)
+        assert run.status == "interrupted"
+        assert run.message.startswith(f"The lab was closed at step {run.step} of 5000; the adapter is kept")
+        assert [step_of(path) for path in checkpoints(lab.store.folder(run_id))] == [run.step]
         assert lab.has_adapter(run_id)
 
 

@@ -115,6 +115,7 @@ def everything_about(lab, run_id):
         lambda who: list(lab.evaluate(run_id, 2, viewer=who)), lambda who: lab.start_evaluation(run_id, 2, viewer=who),
         lambda who: lab.export_run(run_id, lab.data_dir / "out.zip", who), lambda who: lab.rename_run(run_id, "x", who),
         lambda who: lab.resume_run(run_id, who), lambda who: lab.stop_run(run_id, viewer=who),
+        lambda who: lab.pause_run(run_id, who),
         lambda who: lab.share_run(run_id, True, who), lambda who: lab.last_metric(run_id, "probe", who),
         lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
         lambda who: lab.run_traceback(run_id, who), lambda who: lab.told_config(run_id, who),

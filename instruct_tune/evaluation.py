@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
 from .base_answers import Shelf
-from .bleu import BleuReport, paired_test, quick_bleu, score, sentence_chrf
+from .bleu import BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
 from .generation import Answer, Request, generate
+from .parsing import ParseShare, parse_share
 from .prompt import PromptTemplate
 from .settings import GenerationSettings
 from .tokenization import encode_prompts
@@ -48,20 +49,24 @@ class Prediction:
 class Side:
     """How one side's answers look, beside their score.
 
-    ``ended`` by themselves; the others hit the token limit (``hit_limit``). ``seconds`` of decoding,
-    without what was served in between.
+    ``ended`` by themselves; the others hit the token limit (``hit_limit``). ``exact``: answers that
+    are the reference, space around it aside. ``seconds`` of decoding, without what was served in
+    between.
     """
 
     report: BleuReport
     ended: int
     hit_limit: int
     empty: int
+    exact: int
     tokens: int
     seconds: float
 
     def to_dict(self, name: str) -> dict[str, Any]:
         """The side's part of the public JSON: the REPORT under ``name``, the rest as ``name_…``."""
-        fields = {field: getattr(self, field) for field in ("ended", "hit_limit", "empty", "tokens", "seconds")}
+        fields = {
+            field: getattr(self, field) for field in ("ended", "hit_limit", "empty", "exact", "tokens", "seconds")
+        }
         mean = self.tokens / max(1, self.ended + self.hit_limit)
         told = {f"{name}_{field}": value for field, value in {**fields, "mean_tokens": mean}.items()}
         return {name: self.report.to_dict(), **told}
@@ -75,6 +80,8 @@ class Evaluation:
     answers that ended by themselves. How far it lies above base's own score tells how much of a
     gain is stopping in time. ``identical``: rows that both answered with the same text.
     ``base_remembered``: how many of base's answers were known from before, and not decoded again.
+    ``delta_ci``: the 95% interval of ``delta``, None for a single row. ``parsed``: the answers to
+    rows of code that parse.
     """
 
     run_id: str
@@ -82,6 +89,8 @@ class Evaluation:
     base_side: Side
     tuned_side: Side
     p_value: float | None
+    delta_ci: tuple[float, float] | None
+    parsed: ParseShare
     base_cut_bleu: float
     identical: int
     predictions: tuple[Prediction, ...]
@@ -109,6 +118,8 @@ class Evaluation:
             **self.tuned_side.to_dict("tuned"),
             "delta": self.delta,
             "p_value": self.p_value,
+            "delta_ci": list(self.delta_ci) if self.delta_ci else None,
+            "parsed": dataclasses.asdict(self.parsed),
             "base_cut_bleu": self.base_cut_bleu,
             "identical": self.identical,
             "base_remembered": self.base_remembered,
@@ -228,6 +239,8 @@ def summarise(
         _side(base, references, seconds[0]),
         _side(tuned, references, seconds[1]),
         paired_test(base_texts, tuned_texts, references) if len(examples) > 1 else None,
+        difference_interval(base_texts, tuned_texts, references),
+        parse_share(references, base_texts, tuned_texts),
         quick_bleu([_cut_like(b, t) for b, t in zip(base, tuned, strict=True)], references),
         sum(b == t for b, t in zip(base_texts, tuned_texts, strict=True)),
         predictions,
@@ -241,6 +254,7 @@ def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float) 
         ended=ended,
         hit_limit=len(answers) - ended,
         empty=sum(not answer.text.strip() for answer in answers),
+        exact=sum(a.text.strip() == reference.strip() for a, reference in zip(answers, references, strict=True)),
         tokens=sum(answer.tokens for answer in answers),
         seconds=seconds,
     )

@@ -65,7 +65,7 @@ def guess(text: str) -> str | None:
     Prose, and languages that cannot be highlighted, give None. An example: ``def f(x):`` is
     ``python``.
     """
-    text = _unfenced(text)[:READ]
+    text = unfenced(text)[:READ]
     # SQL is written in small letters too; prose begins with a capital.
     for_sql = text.upper() if text.lstrip().split(" ", 1)[0] in _SQL_BEGINS else text
     points = {name: _points(signs, for_sql if name == "sql" else text) for name, signs in _COMPILED.items()}
@@ -77,7 +77,7 @@ def _points(signs: tuple[re.Pattern[str], ...], text: str) -> int:
     return sum(min(3, sum(1 for _ in sign.finditer(text))) for sign in signs)
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
     """What stands between a markdown fence and its end, where there is one."""
     found = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
     return found[1] if found else text

@@ -18,7 +18,8 @@ ORDER = (
     "limits", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "dataset", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
-    "languages", "tiny", "weights", "model", "leaving", "loan", "passes", "adapter", "sealed", "checkpoints",
+    "languages", "parsing", "tiny", "weights", "model", "leaving", "loan", "passes", "adapter", "sealed",
+    "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",
@@ -35,7 +36,7 @@ AT_HOME = {
     "trl": ("training",),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("schema", "states", "storage", "store"),
+    "sqlite3": ("parsing", "schema", "states", "storage", "store"),
     "matplotlib": ("export",),
     "rapidfuzz": ("near",),
 }

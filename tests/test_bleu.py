@@ -11,12 +11,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instruct_tune.bleu import metric, paired_test, read_texts, score
+from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 from instruct_tune.errors import DataError
 
 ROOT = Path(__file__).parent.parent
@@ -407,7 +408,7 @@ def refuse(*args, **kwargs):
     os._exit(3)
 socket.socket.connect = socket.getaddrinfo = refuse
 import evaluate
-from instruct_tune.bleu import metric
+from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 both = evaluate.combine({"first": metric(), "second": metric()})
 print(both.compute(predictions=["the cat sat on the mat"], references=["the cat is on the mat"])["second_score"])
 """
@@ -418,7 +419,7 @@ print(both.compute(predictions=["the cat sat on the mat"], references=["the cat 
 def test_score_does_not_wait_for_torch():
     code = """
 import sys
-from instruct_tune.bleu import score
+from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 before = "sacrebleu" in sys.modules
 score(["a b c d", "e"], ["a b c d", "f"])
 print(before, "sacrebleu" in sys.modules, "torch" in sys.modules, "evaluate" in sys.modules)
@@ -512,3 +513,30 @@ def test_any_score_is_on_the_scale(rows):
 def test_the_order_of_rows_does_not_matter(rows, dice):
     shuffled = dice.sample(rows, len(rows))
     assert score(*zip(*rows, strict=True), bootstrap=0) == score(*zip(*shuffled, strict=True), bootstrap=0)
+
+
+# The interval of a difference
+
+
+def test_the_interval_of_a_difference_is_a_paired_bootstrap_by_hand():
+    """The same rows are drawn for both, with sacreBLEU's own seed; each drawn corpus is scored as a corpus."""
+    references = [f"a sentence number {n} of some length as it is" for n in range(12)]
+    base = [text if n % 3 else "nothing like it at all" for n, text in enumerate(references)]
+    tuned = [text if n % 4 else f"{text} and on it goes" for n, text in enumerate(references)]
+    draws = np.random.default_rng(12345).choice(12, size=(50, 12), replace=True)
+    differences = [
+        quick_bleu([tuned[n] for n in rows], [references[n] for n in rows])
+        - quick_bleu([base[n] for n in rows], [references[n] for n in rows])
+        for rows in draws
+    ]
+    expected = np.percentile(differences, [2.5, 97.5])
+    # sacreBLEU sums the counts of resamples in float32.
+    assert difference_interval(base, tuned, references, bootstrap=50) == pytest.approx(tuple(expected), abs=1e-4)
+
+
+def test_a_clear_difference_has_an_interval_away_from_zero():
+    references = [f"the answer to question {n} is {n * n} and no other" for n in range(20)]
+    low, high = difference_interval(["no idea"] * 20, references, references)
+    assert 0 < low <= high <= 100.1
+    assert difference_interval(references, references, references) == (0.0, 0.0)
+    assert difference_interval(["a"], ["a"], ["a"]) is None

@@ -16,6 +16,8 @@ PAGE = 25
 CELL = 160
 """Characters of a text that a cell shows; the whole of it is shown for the row that is chosen."""
 
+LANGUAGES = {"python": "Python", "json": "JSON", "sql": "SQL", "html": "HTML"}
+
 ALL, WORSE, BETTER, UNENDED = "All rows", "Got worse", "Got better", "Tuned did not end"
 SHOWS = (ALL, WORSE, BETTER, UNENDED)
 CHANGED, BEST, WORST, SPLIT = "What changed most", "Gain, best first", "Gain, worst first", "As in the split"
@@ -30,6 +32,8 @@ def sentence(found: Mapping[str, Any]) -> str:
     """The result, claiming no more than was measured."""
     base, tuned, rows = found["base"], found["tuned"], found["rows"]
     chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
+    if interval := found.get("delta_ci"):
+        chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
         f"difference **{found['delta']:+.1f}** ({chance}). "
@@ -76,7 +80,9 @@ def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
         line("chrF2", lambda report: f"{report['chrf']:.1f}"),
         *(line(f"{n}-gram precision", lambda report, n=n: f"{report['precisions'][n - 1]:.1f}") for n in (1, 2, 3, 4)),
         line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
-        line("words, answer / reference", lambda report: f"{report['sys_len']:,} / {report['ref_len']:,}"),
+        line("words, answer / reference", _lengths),
+        side("the reference, word for word", "exact", "{:,}"),
+        *_parsed_row(found),
         side("ended by themselves", "ended", "{:,}"),
         side("hit the token limit", "hit_limit", "{:,}"),
         side("empty answers", "empty", "{:,}"),
@@ -84,6 +90,21 @@ def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
         side("decoding, seconds", "seconds", "{:.1f}"),
         side("answers known from an earlier evaluation", "remembered", "{:,}"),
     ]
+
+
+def _lengths(report: Mapping[str, Any]) -> str:
+    ratio = f" ({report['sys_len'] / report['ref_len']:.2f})" if report["ref_len"] else ""
+    return f"{report['sys_len']:,} / {report['ref_len']:,}{ratio}"
+
+
+def _parsed_row(found: Mapping[str, Any]) -> list[list[Any]]:
+    """Answers that parse, of the rows of code; no row where there is none, or a former lab did not look."""
+    parsed = found.get("parsed")
+    if not parsed or not parsed["rows"]:
+        return []
+    names = ", ".join(LANGUAGES[name] for name in parsed["languages"])
+    told = (f"{parsed[who]:,} of {parsed['rows']:,}" for who in ("base", "tuned"))
+    return [[f"code that parses ({names})", *told]]
 
 
 def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:

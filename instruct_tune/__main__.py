@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import ledger_file
 from .errors import DataError, LabError, SettingsError
 from .lab import BASE_RUN, Lab
 from .settings import PRESETS, RunConfig, merge, parse_override
@@ -60,8 +61,16 @@ Outcome = tuple[dict[str, Any], int]
 
 def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        told = lab.data(_config(args), rows=args.rows, model=args.model)
-        return told | (lab.report(_config(args)) if args.report else {}), 0
+        config = _config(args)
+        told = lab.data(config, rows=args.rows, model=args.model)
+        if args.ledger:
+            saved = ledger_file.read(Path(args.ledger)).fingerprint
+            told["replayed"] = {"fingerprint": saved, "same": saved == told["fingerprint"]}
+            if saved != told["fingerprint"]:
+                print(f"data: these are other rows than those of {args.ledger} ({saved})", file=sys.stderr)
+        if args.save_ledger:
+            ledger_file.save(Path(args.save_ledger), config.data, told["ledger"], told["fingerprint"])
+        return told | (lab.report(config) if args.report else {}), 0
 
 
 def _cost(args: argparse.Namespace) -> Outcome:
@@ -204,13 +213,16 @@ def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
 
 
 def _config(args: argparse.Namespace) -> RunConfig:
-    """Preset, then ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
+    """Preset, then ``--ledger``, ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
     return RunConfig.from_dict(_given(args), args.preset or "quick")
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """What was said beside the preset, as a (partial) configuration."""
-    given = _read_config(args.config) if args.config else {}
+    given = {"data": ledger_file.read(Path(args.ledger)).data} if args.ledger else {}
+    for section, value in (_read_config(args.config) if args.config else {}).items():
+        both = isinstance(value, dict) and isinstance(given.get(section), dict)
+        given[section] = given[section] | value if both else value
     overrides = [parse_override(text) for text in args.set or []]
     if args.dataset:
         overrides.insert(0, ("data.source", args.dataset))
@@ -262,6 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     def configured(name: str, run: Callable[[argparse.Namespace], Outcome], about: str):
         added = command(name, run, about)
         added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
+        added.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
         added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
         added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
         added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
@@ -271,6 +284,9 @@ def _parser() -> argparse.ArgumentParser:
     data = configured("data", _data, "load, filter and split a dataset")
     data.add_argument("--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part")
     data.add_argument("--report", action="store_true", help="also lengths, duplicates and leakage of all rows")
+    data.add_argument(
+        "--save-ledger", metavar="FILE.json", help="write filters, counts and fingerprint, to replay them"
+    )
     mask = configured("mask", _mask, "show one row as the trainer gets it")
     mask.add_argument("--instruction", required=True)
     mask.add_argument("--input", default="")

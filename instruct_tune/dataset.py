@@ -9,23 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
+from .filters import Texts, check_comparable, kept_by
 from .leakage import find_leakage
 from .loading import Loading
 from .near import near_pairs
-from .settings import DROP_LEAKAGE, DataSettings, Filter
+from .settings import DataSettings
 from .sources import load_table
+from .steps import DROP_LEAKAGE, Filter, parameters
 from .table import Table, counted, to_dataset
 
 if TYPE_CHECKING:
     import datasets
-
-MOST_COMPARED = 200_000
-"""Rows among which near copies are looked for."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,12 @@ class Example:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What one filter kept and dropped."""
+    """What one filter kept and dropped; ``parameters``: what it was told beside its name."""
 
     step: str
     kept: int
     dropped: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,34 @@ class Splits:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class LoadedRows:
+    """A source's rows as three columns of texts, nothing filtered yet, and what is known of the source."""
+
+    rows: datasets.Dataset
+    table: Table
+
+
 def load_splits(settings: DataSettings, loading: Loading | None = None) -> Splits:
     """Load, map columns, filter, shuffle, split, and cap the training rows.
 
     ``loading`` tells others how far it is. Raises DataError where the data cannot be used, HubError
     where the Hub does not give it, Stopped where ``loading`` was stopped.
     """
+    loading = loading or Loading()
+    loaded = load_rows(settings, loading)
+    loading.enter(f"Filtering and splitting {counted(loaded.table.rows, 'row')}")
+    return split_rows(loaded.rows, loaded.table, settings)
+
+
+def load_rows(settings: DataSettings, loading: Loading) -> LoadedRows:
+    """The first half: what ``settings`` says of source, split and columns; ``data.filters`` is not looked at."""
     import datasets
 
     datasets.disable_progress_bars()
-    loading = loading or Loading()
     table = load_table(settings, loading)
-    loading.enter(f"Filtering and splitting {counted(table.rows, 'row')}")
-    return split_rows(to_dataset(table, settings.columns), table, settings)
+    # The texts are in the rows now; the values that were read need not be kept beside them.
+    return LoadedRows(to_dataset(table, settings.columns), replace(table, columns={}))
 
 
 def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> Splits:
@@ -129,39 +144,25 @@ def take_probe_rows(test: datasets.Dataset, evaluation_rows: int | None, probe_r
 # The recipe
 
 
-def _has_no_input(row: dict[str, str]) -> bool:
-    return row["input"] == ""
-
-
-def _has_input(row: dict[str, str]) -> bool:
-    return row["input"] != ""
-
-
-def _is_complete(row: dict[str, str]) -> bool:
-    return bool(row["instruction"].strip() and row["output"].strip())
-
-
-_KEEPS: dict[str, Callable[[dict[str, str]], bool]] = {
-    "without_input": _has_no_input,
-    "with_input": _has_input,
-    "drop_empty": _is_complete,
-}
-
-
 def _filter(
     rows: datasets.Dataset, filters: Sequence[Filter], name: str
 ) -> tuple[datasets.Dataset, tuple[LedgerEntry, ...]]:
-    ledger = []
-    for step in (each.step for each in filters if each != DROP_LEAKAGE):
-        kept = rows.filter(_KEEPS[step], keep_in_memory=True)
-        ledger.append(LedgerEntry(step, len(kept), len(rows) - len(kept)))
-        if not len(kept):
+    before_split = [step for step in filters if step != DROP_LEAKAGE]
+    if not before_split:
+        return rows, ()
+    columns = rows[:]
+    texts = Texts(columns["instruction"], columns["input"], columns["output"])
+    ledger, places = [], list(range(len(rows)))
+    for step in before_split:
+        kept = kept_by(step, texts)
+        ledger.append(LedgerEntry(step.step, len(kept), len(texts) - len(kept), parameters(step)))
+        if not kept:
             raise DataError(
-                f"The filter {step} left none of the {counted(len(rows), 'row')} of {name}: "
+                f"The filter {step.step} left none of the {counted(len(texts), 'row')} of {name}: "
                 "remove it from data.filters, or choose another dataset."
             )
-        rows = kept
-    return rows, tuple(ledger)
+        texts, places = texts.take(kept), [places[place] for place in kept]
+    return rows.select(places), tuple(ledger)
 
 
 def _split(rows: datasets.Dataset, settings: DataSettings, name: str) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -181,11 +182,7 @@ def _without_leakage(
 ) -> tuple[datasets.Dataset, LedgerEntry]:
     """The training rows that are no near copy of a held-out row. Those stay, so that scores stay comparable."""
     rows = len(train) + len(test)
-    if rows > MOST_COMPARED:
-        raise DataError(
-            f"{name} has {counted(rows, 'row')}, and {DROP_LEAKAGE.step} compares at most {MOST_COMPARED:,}: "
-            "remove it from data.filters."
-        )
+    check_comparable(rows, DROP_LEAKAGE.step)
     pairs = near_pairs([row.question for row in (*examples(train), *examples(test))])
     leaking = find_leakage(pairs, len(train), rows).train_rows
     if len(leaking) == len(train):

@@ -54,6 +54,7 @@ _SIGNS = {
     "dockerfile": (r"\AFROM \S+\s*$", r"^(?:RUN|CMD|COPY|ENTRYPOINT|WORKDIR|EXPOSE) "),
 }
 _COMPILED = {name: tuple(re.compile(sign, re.MULTILINE) for sign in signs) for name, signs in _SIGNS.items()}
+NAMES = tuple(_SIGNS)
 _SQL_BEGINS = ("select", "insert", "update", "delete", "create", "alter")
 READ = 4000
 """Characters that are looked at: enough to tell, and a megabyte costs no more than a page."""

@@ -17,7 +17,8 @@ from .dataset import Example
 from .leakage import find_leakage
 from .near import THRESHOLD, NearPair, near_pairs
 from .prompt import PromptTemplate
-from .tokenization import count_prompt_tokens, count_tokens
+from .token_counts import count_tokens
+from .tokenization import count_prompt_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SettingsError
+from .rules import Rule, between, one_of
+from .steps import STEPS, Filter, Length, problems_of
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-FILTER_STEPS = ("without_input", "with_input", "drop_empty", "drop_leakage")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
 
@@ -31,17 +32,6 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Filter:
-    """One step of the ledger, applied before the split (``DROP_LEAKAGE`` after it, wherever it stands)."""
-
-    step: str
-
-
-DROP_LEAKAGE = Filter("drop_leakage")
-"""Leaves out the training rows that are near copies of held-out rows."""
-
-
-@dataclass(frozen=True)
 class DataSettings:
     source: str = "bundled"
     split: str = "train"
@@ -50,6 +40,18 @@ class DataSettings:
     limit: int | None = 200
     test_size: float = 0.2
     seed: int = 42
+
+    def counted_by(self, model: str) -> DataSettings:
+        """The same, filters that count tokens and do not say whose counting those of ``model``."""
+        return dataclasses.replace(
+            self,
+            filters=tuple(
+                dataclasses.replace(step, tokenizer=model)
+                if isinstance(step, Length) and step.unit == "tokens" and step.tokenizer is None
+                else step
+                for step in self.filters
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class RunConfig:
         problems = reader.problems + _problems(config)
         if problems:
             raise SettingsError(problems)
-        return config
+        # Written down, so that the rows stay the same when the model is changed later.
+        return dataclasses.replace(config, data=config.data.counted_by(config.model))
 
 
 PRESETS: dict[str, RunConfig] = {}
@@ -213,63 +216,51 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
     base[last] = value
 
 
-# What each field accepts beside its type: (test, what is said when it fails).
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _between(low: float, high: float) -> Rule:
-    return (lambda value: low <= value <= high, f"must be between {low:,} and {high:,}")
-
-
-def _one_of(*names: str) -> Rule:
-    return (lambda value: value in names, "must be one of " + ", ".join(names))
-
-
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
     "model": (lambda value: bool(value.strip()) and value.isprintable(), "must name a model"),
     "data.source": (lambda value: bool(value.strip()) and value.isprintable(), "must name a dataset"),
-    "data.limit": _between(1, 10_000_000),
+    "data.limit": between(1, 10_000_000),
     "data.test_size": (lambda value: 0 < value < 1, "must be above 0 and below 1"),
-    "data.seed": _between(0, 2**32 - 1),
-    "lora.r": _between(1, 1024),
-    "lora.lora_alpha": _between(1, 8192),
+    "data.seed": between(0, 2**32 - 1),
+    "lora.r": between(1, 1024),
+    "lora.lora_alpha": between(1, 8192),
     "lora.lora_dropout": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
     "lora.target_modules": (lambda value: bool(value), "must be auto, all-linear or a list of module names"),
     "train.num_train_epochs": (lambda value: 0 < value <= 1000, "must be above 0 and at most 1000"),
     "train.max_steps": (lambda value: value == -1 or 1 <= value <= 10_000_000, "must be -1 (no limit) or at least 1"),
-    "train.per_device_train_batch_size": _between(1, 1024),
-    "train.gradient_accumulation_steps": _between(1, 1024),
+    "train.per_device_train_batch_size": between(1, 1024),
+    "train.gradient_accumulation_steps": between(1, 1024),
     "train.learning_rate": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
-    "train.lr_scheduler_type": _one_of(*SCHEDULERS),
-    "train.warmup_steps": _between(0, 1_000_000),
-    "train.weight_decay": _between(0, 1),
-    "train.max_grad_norm": _between(0, 1000),
-    "train.optim": _one_of(*OPTIMIZERS),
+    "train.lr_scheduler_type": one_of(*SCHEDULERS),
+    "train.warmup_steps": between(0, 1_000_000),
+    "train.weight_decay": between(0, 1),
+    "train.max_grad_norm": between(0, 1000),
+    "train.optim": one_of(*OPTIMIZERS),
     "train.bf16": _AUTO,
     "train.fp16": _AUTO,
-    "train.max_length": _between(8, 131_072),
-    "train.overlong": _one_of("drop", "truncate"),
-    "train.logging_steps": _between(1, 100_000),
-    "train.probe_rows": _between(0, 1000),
-    "train.probes": _between(0, 1000),
-    "train.sample_tokens": _between(0, 1000),
-    "train.eval_strategy": _one_of("no", "epoch", "steps"),
-    "train.eval_steps": _between(1, 10_000_000),
-    "train.save_strategy": _one_of("no", "epoch", "steps"),
-    "train.save_steps": _between(1, 10_000_000),
-    "train.save_minutes": _between(0.01, 1440),
-    "train.save_total_limit": _between(1, 1000),
-    "train.recite_rows": _between(0, 1000),
-    "train.early_stopping_patience": _between(1, 1000),
-    "train.seed": _between(0, 2**32 - 1),
-    "generation.max_new_tokens": _between(1, 4096),
-    "generation.max_length": _between(2, 131_072),
-    "generation.num_beams": _between(1, 16),
+    "train.max_length": between(8, 131_072),
+    "train.overlong": one_of("drop", "truncate"),
+    "train.logging_steps": between(1, 100_000),
+    "train.probe_rows": between(0, 1000),
+    "train.probes": between(0, 1000),
+    "train.sample_tokens": between(0, 1000),
+    "train.eval_strategy": one_of("no", "epoch", "steps"),
+    "train.eval_steps": between(1, 10_000_000),
+    "train.save_strategy": one_of("no", "epoch", "steps"),
+    "train.save_steps": between(1, 10_000_000),
+    "train.save_minutes": between(0.01, 1440),
+    "train.save_total_limit": between(1, 1000),
+    "train.recite_rows": between(0, 1000),
+    "train.early_stopping_patience": between(1, 1000),
+    "train.seed": between(0, 2**32 - 1),
+    "generation.max_new_tokens": between(1, 4096),
+    "generation.max_length": between(2, 131_072),
+    "generation.num_beams": between(1, 16),
     "generation.temperature": (lambda value: 0 < value <= 10, "must be above 0 and at most 10"),
     "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
-    "generation.seed": _between(0, 2**32 - 1),
-    "evaluation_rows": _between(1, 1_000_000),
+    "generation.seed": between(0, 2**32 - 1),
+    "evaluation_rows": between(1, 1_000_000),
 }
 
 
@@ -282,9 +273,8 @@ def _problems(config: RunConfig) -> list[str]:
             value = getattr(value, part)
         if value is not None and not accepts(value):
             problems.append(f"{name} {said}, not {json.dumps(value)}")
-    for step in config.data.filters:
-        if step.step not in FILTER_STEPS:
-            problems.append(f"data.filters has an unknown step {step.step!r}: known are {', '.join(FILTER_STEPS)}")
+    for number, step in enumerate(config.data.filters):
+        problems += problems_of(step, f"data.filters[{number}]")
     problems += _named_twice(config.data.columns)
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
@@ -344,7 +334,9 @@ class _Reader:
         if path == "template" and isinstance(given, Mapping):
             return self.texts(path, given, default)
         if path == "lora.target_modules" and isinstance(given, (list, tuple)):
-            return self.names(path, given, default)
+            return self.names(path, given, default, "auto, all-linear or a list of module names")
+        if kind == "tuple[str, ...]":
+            return self.names(path, given, default, "a list of texts")
         wanted = [part.strip() for part in str(kind).split("|")]
         if given is None and "None" in wanted:
             return None
@@ -367,7 +359,12 @@ class _Reader:
         if not isinstance(given, (list, tuple)):
             self.problems.append("data.filters must be a list of steps")
             return default
-        return tuple(self.build(Filter, step, Filter(""), "data.filters.") for step in given)
+        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))
+
+    def filter(self, path: str, given: Any) -> Filter:
+        name = given.get("step") if isinstance(given, Mapping) else None
+        usual = STEPS.get(name, Filter("")) if isinstance(name, str) else Filter("")
+        return self.build(type(usual), given, usual, path + ".")
 
     def texts(self, path: str, given: Mapping[str, Any], default: Any) -> Any:
         if all(isinstance(value, str) for value in given.values()):
@@ -375,10 +372,10 @@ class _Reader:
         self.problems.append(f"{path} must hold texts")
         return default
 
-    def names(self, path: str, given: Any, default: Any) -> Any:
-        if given and all(isinstance(name, str) and name for name in given):
+    def names(self, path: str, given: Any, default: Any, said: str) -> Any:
+        if isinstance(given, (list, tuple)) and given and all(isinstance(name, str) and name for name in given):
             return tuple(given)
-        self.problems.append(f"{path} must be auto, all-linear or a list of module names")
+        self.problems.append(f"{path} must be {said}")
         return default
 
 

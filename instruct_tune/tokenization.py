@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .dataset import Example
 from .errors import DataError, ModelError
 from .prompt import PromptTemplate
+from .token_counts import count_tokens, encode_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -69,7 +70,7 @@ def encode_prompts(
     if template.chat:
         return [_encode_chat(tokenizer, template.user_message(*row)) for row in rows]
     front = _front_tokens(tokenizer)
-    return [front + ids for ids in _encode_texts(tokenizer, [template.render(*row) for row in rows])]
+    return [front + ids for ids in encode_texts(tokenizer, [template.render(*row) for row in rows])]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, instruction: str, input: str) -> str:
@@ -82,24 +83,7 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, in
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, outputs: Sequence[str]) -> list[list[int]]:
     """Answer ids without EOS."""
-    return _encode_texts(tokenizer, outputs)
-
-
-def _encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Data as plain text: the spelling of a special token inside it does not become that token."""
-    if not texts:
-        return []
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-
-
-def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
-    """How many ids each text has as data; several times faster than making the ids."""
-    if not texts or not tokenizer.is_fast:
-        return [len(ids) for ids in _encode_texts(tokenizer, texts)]
-    # One text the usual way, which sets the backend to plain texts, uncut and unpadded.
-    _encode_texts(tokenizer, texts[:1])
-    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [len(each) for each in encoded]
+    return encode_texts(tokenizer, outputs)
 
 
 def count_prompt_tokens(
@@ -133,7 +117,7 @@ def _encode_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> list[int]:
         return tokenizer(_render_chat(tokenizer, message), add_special_tokens=False)["input_ids"]
     before, _, after = _render_chat(tokenizer, _STAND_IN).partition(_STAND_IN)
     markup = tokenizer([before, after], add_special_tokens=False)["input_ids"]
-    return markup[0] + _encode_texts(tokenizer, [message])[0] + markup[1]
+    return markup[0] + encode_texts(tokenizer, [message])[0] + markup[1]
 
 
 def _require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:

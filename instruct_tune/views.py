@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from . import upload_names
 from .browse import Browser, RowsPage
 from .columns import ColumnsError
-from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows
+from .dataset import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
 from .errors import DataError, LabError, ModelError
+from .filters import row_id
 from .limits import check_upload
 from .loading import Loading
 from .prompt import template_from
 from .settings import DataSettings, RunConfig
+from .steps import Length
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Views:
     def __init__(self, data_dir: Path, local_paths: bool | None = None):
         self.data_dir = data_dir
         self.local_paths = "SPACE_ID" not in os.environ if local_paths is None else local_paths
+        self._tables: dict[Any, LoadedRows] = {}
         self._datasets: dict[Any, _Loaded] = {}
         self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._arriving: set[Loading] = set()
@@ -87,13 +90,18 @@ class Views:
         source = config.data.source
         if source not in ("bundled", "codealpaca-20k") and not source.startswith("hub:"):
             self._refuse_others_file(source, viewer)
-        if not self.local_paths and os.path.exists(config.model):
+        counting = [step.tokenizer for step in config.data.filters if isinstance(step, Length) and step.tokenizer]
+        for model in (config.model, *counting):
+            self._refuse_folder(model, viewer)
+        return config
+
+    def _refuse_folder(self, model: str, viewer: Viewer) -> None:
+        if not self.local_paths and os.path.exists(model):
             raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
-        if not viewer.host and os.path.exists(config.model) and self._inside(config.model, self.data_dir):
+        if not viewer.host and os.path.exists(model) and self._inside(model, self.data_dir):
             raise ModelError(
                 "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
             )
-        return config
 
     def may_use(self, source: str, viewer: Viewer = HOST) -> bool:
         """Whether ``viewer`` may train on a source; somebody else's upload is not theirs."""
@@ -124,22 +132,42 @@ class Views:
         return self._loaded(settings).splits
 
     def _loaded(self, settings: DataSettings, loading: Loading | None = None) -> _Loaded:
-        # os.path says False where Path raises, as for a name that is too long to exist.
-        is_file = os.path.isfile(settings.source)
-        key = (settings, os.stat(settings.source).st_mtime_ns if is_file else None)
+        key = (settings, _changed(settings))
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
             if not is_file and self._inside(settings.source, self.uploads):
                 raise DataError("That upload was removed, as uploads are after a time: upload the file again.")
             self.wait_for_imports()
-            splits = load_splits(settings, loading)
+            loading = loading or Loading()
+            loaded = self._rows(settings, loading)
+            loading.enter(f"Filtering and splitting {loaded.table.rows:,} rows")
+            splits = split_rows(loaded.rows, loaded.table, settings)
             known = _Loaded(splits, Browser(splits.train), Browser(splits.test))
-            with self._caches:
-                self._datasets[key] = known
-                while len(self._datasets) > DATASETS_REMEMBERED:
-                    self._datasets.pop(next(iter(self._datasets)))
+            self._remember(self._datasets, key, known)
         return known
+
+    def _rows(self, settings: DataSettings, loading: Loading) -> LoadedRows:
+        """The source's rows; remembered, so that other filters do not read the file again."""
+        key = _table_key(settings)
+        with self._caches:
+            known = self._tables.get(key)
+        if known is None:
+            known = load_rows(settings, loading)
+            self._remember(self._tables, key, known)
+        return known
+
+    def _remember(self, cache: dict[Any, Any], key: Any, value: Any) -> None:
+        with self._caches:
+            cache[key] = value
+            while len(cache) > DATASETS_REMEMBERED:
+                cache.pop(next(iter(cache)))
+
+    def rows_at_hand(self, config: Config, viewer: Viewer = HOST) -> bool:
+        """Whether the rows that a configuration names are loaded, whatever its filters."""
+        settings = self.config(config, viewer).data
+        with self._caches:
+            return _table_key(settings) in self._tables
 
     def data(self, config: Config, rows: int = 0, model: str | None = None, viewer: Viewer = HOST) -> dict[str, Any]:
         """Counts, ledger and fingerprint; with ``rows`` the first rows, with ``model`` token lengths."""
@@ -159,6 +187,7 @@ class Views:
         if rows:
             told["train"] = [dataclasses.asdict(e) for e in examples(splits.train, 0, rows)]
             told["test"] = [dataclasses.asdict(e) for e in examples(splits.test, 0, rows)]
+            told["row_ids"] = {part: [row_id(**row) for row in told[part]] for part in ("train", "test")}
         if model:
             told["token_lengths"] = self._token_lengths(dataclasses.replace(config, model=model), splits)
         return told
@@ -363,6 +392,15 @@ class Views:
             return None
         folder = os.path.dirname(os.path.realpath(source))
         return None if folder == os.path.realpath(self.uploads) else os.path.basename(folder)
+
+
+def _changed(settings: DataSettings) -> int | None:
+    # os.path says False where Path raises, as for a name that is too long to exist.
+    return os.stat(settings.source).st_mtime_ns if os.path.isfile(settings.source) else None
+
+
+def _table_key(settings: DataSettings) -> tuple[Any, ...]:
+    return settings.source, settings.split, settings.columns, _changed(settings)
 
 
 def check_texts(**texts: Any) -> None:

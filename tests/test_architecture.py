@@ -13,13 +13,13 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
-    "errors", "visitors", "settings", "catalog", "loading", "hub",
+    "errors", "visitors", "rules", "languages", "parsing", "pattern_search", "patterns", "steps", "settings", "catalog",
+    "loading", "hub", "tiny", "weights", "token_counts",
     "linear", "attention", "dropout", "head", "memory", "random_states", "cache",
     "limits", "upload_names", "columns", "conversation",
-    "table", "hub_dataset", "sources", "near", "leakage", "dataset", "browse",
+    "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "ledger_file", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
-    "languages", "parsing", "tiny", "weights", "model", "leaving", "loan", "passes", "adapter", "sealed",
-    "checkpoints",
+    "model", "leaving", "loan", "passes", "adapter", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers", "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict",

@@ -21,7 +21,8 @@ from huggingface_hub.utils import httpx
 from instruct_tune import hub, sources
 from instruct_tune.dataset import Example, LedgerEntry, examples, load_splits, take_evaluation_rows, take_probe_rows
 from instruct_tune.errors import DataError, HubError, LabError
-from instruct_tune.settings import Columns, DataSettings, Filter
+from instruct_tune.settings import Columns, DataSettings
+from instruct_tune.steps import Filter
 
 CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
 needs_code_alpaca = pytest.mark.skipif(

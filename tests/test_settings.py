@@ -14,18 +14,17 @@ from hypothesis import strategies as st
 from instruct_tune.errors import SettingsError
 from instruct_tune.settings import (
     _RULES,
-    FILTER_STEPS,
     OPTIMIZERS,
     PRESET_NOTES,
     PRESETS,
     SCHEDULERS,
     Columns,
     DataSettings,
-    Filter,
     RunConfig,
     merge,
     parse_override,
 )
+from instruct_tune.steps import STEPS, Contains, Filter, Length
 
 # The block of the public interface, to the letter.
 PUBLIC_QUICK = json.loads("""
@@ -265,7 +264,7 @@ def test_a_refused_value_is_named():
     assert problems_of(nested("train.optim", "adam"))[0].endswith(', not "adam"')
 
 
-@pytest.mark.parametrize("step", FILTER_STEPS)
+@pytest.mark.parametrize("step", [name for name, usual in STEPS.items() if type(usual) is Filter])
 def test_known_filters(step):
     config = RunConfig.from_dict(nested("data.filters", [{"step": step}, {"step": "drop_empty"}]))
     assert config.data.filters == (Filter(step), Filter("drop_empty"))
@@ -274,16 +273,65 @@ def test_known_filters(step):
 @pytest.mark.parametrize(
     ("filters", "problem"),
     [
-        ([{"step": "shuffle"}], "data.filters has an unknown step 'shuffle': known are without_input, with_input, "),
-        ([{}], "data.filters has an unknown step ''"),
-        ([{"step": "drop_empty", "n": 1}], "data.filters.n is not a setting"),
-        (["drop_empty"], "data.filters must be a JSON object"),
+        ([{"step": "shuffle"}], "data.filters[0] has an unknown step 'shuffle': known are without_input, with_input, "),
+        ([{}], "data.filters[0] has an unknown step ''"),
+        ([{"step": "drop_empty", "n": 1}], "data.filters[0].n is not a setting"),
+        (["drop_empty"], "data.filters[0] must be a JSON object"),
+        ([{"step": ["length"]}], "data.filters[0].step must be a text"),
+        ([{"step": "drop_empty"}, {"step": "length"}], "data.filters[1] needs min or max"),
+        ([{"step": "length", "min": 2, "max": 1}], "data.filters[0].min must not be above max"),
+        ([{"step": "length", "min": "2"}], "data.filters[0].min must be a whole number or null"),
+        ([{"step": "length", "of": "title", "min": 2}], "data.filters[0].of must be one of instruction, input, output"),
+        (
+            [{"step": "length", "unit": "tokens", "tokenizer": " ", "min": 2}],
+            "data.filters[0].tokenizer must name a model",
+        ),
+        ([{"step": "contains"}], "data.filters[0].text must be a text of 1 to 500 characters"),
+        ([{"step": "contains", "text": "\ud83d"}], "data.filters[0].text holds half a character"),
+        ([{"step": "matches"}], "data.filters[0].pattern must not be empty"),
+        ([{"step": "matches", "pattern": "(" * 400}], "data.filters[0].pattern is no regular expression"),
+        ([{"step": "matches", "pattern": "a" * 10**6}], "data.filters[0].pattern must have at most 500 characters"),
+        ([{"step": "matches", "pattern": "a{99999999999}"}], "data.filters[0].pattern is no regular expression"),
+        ([{"step": "language", "language": "klingon"}], "data.filters[0].language must be one of python, "),
+        ([{"step": "drop_near_duplicates", "threshold": 0.2}], "data.filters[0].threshold must be between 0.7 and 1"),
+        ([{"step": "sample"}], "data.filters[0].n must be between 1 and"),
+        ([{"step": "drop_rows"}], "data.filters[0].rows must be a list of 1 to 10,000 ids"),
+        ([{"step": "drop_rows", "rows": [1, 2]}], "data.filters[0].rows must be a list of texts"),
         ("drop_empty", "data.filters must be a list of steps"),
         (None, "data.filters must be a list of steps"),
     ],
 )
 def test_faulty_filters(filters, problem):
     assert problems_of(nested("data.filters", filters))[0].startswith(problem)
+
+
+def test_all_problems_of_all_steps_are_told():
+    faulty = [{"step": "sample", "seed": -1}, {"step": "matches", "pattern": "(", "of": 3}]
+    told = " ".join(problems_of(nested("data.filters", faulty)))
+    assert all(f"data.filters[{at}].{name} " in told for at, name in ((0, "n"), (0, "seed"), (1, "pattern"), (1, "of")))
+
+
+def test_a_step_is_read_and_written_with_its_parameters():
+    given = [
+        {"step": "without_input"},
+        {"step": "contains", "of": "output", "text": "<script>\u202e🙂", "exclude": True},
+    ]
+    config = RunConfig.from_dict(nested("data.filters", given))
+    assert config.data.filters == (
+        Filter("without_input"),
+        Contains(of="output", text="<script>\u202e🙂", exclude=True),
+    )
+    assert config.to_dict()["data"]["filters"] == given
+    assert RunConfig.from_dict(config.to_dict()) == config
+    assert len({config.data, config.data}) == 1
+
+
+def test_tokens_are_counted_by_the_model_of_the_configuration_and_it_is_written_down():
+    config = RunConfig.from_dict(
+        {"model": "a/b", "data": {"filters": [{"step": "length", "unit": "tokens", "max": 9}]}}
+    )
+    assert config.data.filters == (Length(unit="tokens", tokenizer="a/b", max=9),)
+    assert RunConfig.from_dict({**config.to_dict(), "model": "c/d"}).data == config.data
 
 
 @pytest.mark.parametrize(
@@ -402,7 +450,7 @@ def test_every_problem_is_named_in_one_message():
     problems = problems_of(given)
     names = [
         *("epochs", "lora.lora_dropout", "data.columns.prompt", "train.learning_rate"),
-        *("data.test_size", "lora.r", "data.filters", "train.eval_steps", "generation.do_sample"),
+        *("data.test_size", "lora.r", "data.filters[0]", "train.eval_steps", "generation.do_sample"),
     ]
     assert [problem.split()[0] for problem in problems] == names
 

@@ -136,7 +136,7 @@ class Views:
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
-            if not is_file and self._inside(settings.source, self.uploads):
+            if self._inside(settings.source, self.uploads) and not os.path.isfile(settings.source):
                 raise DataError("That upload was removed, as uploads are after a time: upload the file again.")
             self.wait_for_imports()
             loading = loading or Loading()

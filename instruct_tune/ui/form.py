@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from ..catalog import DATASETS
-from ..settings import DROP_LEAKAGE, RunConfig, merge
+from ..settings import RunConfig, merge
+from ..steps import DROP_LEAKAGE
 
 LESSON_FILTER, ALL_ROWS = "Rows without an input (as in the lesson)", "All rows"
 FILTER_CHOICES = {

@@ -26,9 +26,11 @@ from tiny_lab import (
     adapter_weights,
     again,
     go,
+    gradients_of,
     light,  # noqa: F401
     loud,
     padded,
+    plain_loop,
     quiet,
     same_tensors,
     some_data,
@@ -37,7 +39,6 @@ from tiny_lab import (
     tiny_with,
     toy,
 )
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from instruct_tune import adapter, batching, training
 from instruct_tune.batching import EpochSampler, Packing
@@ -79,39 +80,6 @@ def held_out_by_hand(loaded, rows) -> float:
 # The same as a plain loop
 
 
-def plain_loop(loaded, rows, settings: TrainSettings):
-    """What anybody would write: padded batches, the model's own loss, an optimizer, a schedule.
-
-    Yields each step's loss and, after clipping, its gradients.
-    """
-    model = loaded.model.train()
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    rate, parameters = settings.learning_rate, list(trainable.values())
-    if settings.optim == "sgd":
-        optimizer = torch.optim.SGD(parameters, rate)
-    else:
-        optimizer = torch.optim.AdamW(parameters, rate, weight_decay=settings.weight_decay)
-    size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
-    epochs = int(settings.num_train_epochs)
-    total, done = epochs * math.ceil(len(rows) / size), 0
-    sampler = EpochSampler(len(rows), settings.seed)
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        order = list(sampler)
-        for start in range(0, len(order), size):
-            batch = padded([rows[index] for index in order[start : start + size]], loaded.tokenizer.pad_token_id)
-            loss = model(**batch).loss
-            loss.backward()
-            if settings.max_grad_norm:
-                torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-            yield loss.item(), {name: p.grad.clone() for name, p in trainable.items()}
-            warming, left = done / max(1, settings.warmup_steps), (total - done) / (total - settings.warmup_steps)
-            optimizer.param_groups[0]["lr"] = rate * (warming if done < settings.warmup_steps else left)
-            optimizer.step()
-            optimizer.zero_grad()
-            done += 1
-
-
 PLAIN = replace(SIX_STEPS, max_grad_norm=0.0)
 CAREFUL = replace(SIX_STEPS, weight_decay=0.1, max_grad_norm=0.2, warmup_steps=2)
 
@@ -140,18 +108,8 @@ def test_every_step_is_that_of_a_plain_loop(tmp_path, monkeypatch, model_type, p
     # Several passes a step, so that their sum is tested too.
     monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 300)
     ours, theirs = model(), model()
-    names = {id(p): name for name, p in ours.model.named_parameters()}
-    gradients = []
-
-    def remember(optimizer, *args):
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients.append({names[id(p)]: p.grad.clone() for p in parameters})
-
-    hook = register_optimizer_step_pre_hook(remember)
-    try:
+    with gradients_of(ours) as gradients:
         watcher, result = go(ours, tmp_path, settings)
-    finally:
-        hook.remove()
     assert result.steps == len(gradients) == 6
     rows = some_data(theirs).train
     for step, (loss, gradient) in enumerate(plain_loop(theirs, rows, settings), start=1):

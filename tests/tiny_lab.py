@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from instruct_tune import adapter
-from instruct_tune.batching import Packing, probe
+from instruct_tune.batching import EpochSampler, Packing, probe
 from instruct_tune.dataset import Example
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
@@ -87,12 +90,15 @@ _TOY_SIZES = {
 }  # fmt: skip
 
 
-def toy(model_type: str, packing: Packing | None = None) -> LoadedModel:
-    """A random model of another architecture, with the tiny model's tokenizer; packed as it wants, or as told."""
+def toy(model_type: str, packing: Packing | None = None, **changed: object) -> LoadedModel:
+    """A random model of another architecture, with the tiny model's tokenizer; packed as it wants, or as told.
+
+    ``changed`` overrides fields of its configuration, those that it knows.
+    """
     like = tiny()
     known = AutoConfig.for_model(model_type)
-    sizes = {name: value for name, value in _TOY_SIZES.items() if hasattr(known, name)}
-    config = AutoConfig.for_model(model_type, vocab_size=len(like.tokenizer), **sizes)
+    fields = {"vocab_size": len(like.tokenizer)} | _TOY_SIZES | changed
+    config = AutoConfig.for_model(model_type, **{name: value for name, value in fields.items() if hasattr(known, name)})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
@@ -229,6 +235,56 @@ def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor
         "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
         "labels": torch.tensor([fill(row.labels, IGNORE) for row in rows]),
     }
+
+
+def plain_loop(loaded, rows, settings: TrainSettings):
+    """What anybody would write: padded batches, the model's own loss, an optimizer, a schedule.
+
+    Yields each step's loss and, after clipping, its gradients.
+    """
+    model = loaded.model.train()
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    rate, parameters = settings.learning_rate, list(trainable.values())
+    if settings.optim == "sgd":
+        optimizer = torch.optim.SGD(parameters, rate)
+    else:
+        optimizer = torch.optim.AdamW(parameters, rate, weight_decay=settings.weight_decay)
+    size = settings.per_device_train_batch_size * settings.gradient_accumulation_steps
+    epochs = int(settings.num_train_epochs)
+    total, done = epochs * math.ceil(len(rows) / size), 0
+    sampler = EpochSampler(len(rows), settings.seed)
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        for start in range(0, len(order), size):
+            batch = padded([rows[index] for index in order[start : start + size]], loaded.tokenizer.pad_token_id)
+            loss = model(**batch).loss
+            loss.backward()
+            if settings.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            yield loss.item(), {name: p.grad.clone() for name, p in trainable.items()}
+            warming, left = done / max(1, settings.warmup_steps), (total - done) / (total - settings.warmup_steps)
+            optimizer.param_groups[0]["lr"] = rate * (warming if done < settings.warmup_steps else left)
+            optimizer.step()
+            optimizer.zero_grad()
+            done += 1
+
+
+@contextmanager
+def gradients_of(loaded: LoadedModel) -> Iterator[list[dict[str, torch.Tensor]]]:
+    """The gradients, by parameter, that each optimizer step inside the block finds."""
+    names = {id(p): name for name, p in loaded.model.named_parameters()}
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def remember(optimizer, *args):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        seen.append({names[id(p)]: p.grad.clone() for p in parameters})
+
+    hook = register_optimizer_step_pre_hook(remember)
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def train_in_a_fresh_process() -> None:

@@ -1,0 +1,65 @@
+"""A run that finds no memory says what to change; the lab goes on, and nothing holds what the run had."""
+
+import weakref
+
+import pytest
+import torch
+from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
+
+from instruct_tune import batching, training
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    with opened(tmp_path / "data") as lab:
+        yield lab
+
+
+def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab, monkeypatch):
+    held = []
+
+    def full(model, pack, *how):
+        logits = torch.zeros(1_000_000)
+        held.append(weakref.ref(logits))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "supervised_loss", full)
+        patched.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
+        run_id = lab.start_run(smoke(train={"probes": 0}), "")
+        run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.error_kind) == ("failed", "memory")
+    assert "lower train.max_length or lora.r" in run.message
+    # It was tried with smaller passes first, which the log tells; and all of it is free again.
+    assert any("Memory ran out: passes of 2000 tokens" in event["text"] for event in lab.run_events(run_id))
+    assert len(held) > 1
+    assert [reference() for reference in held] == [None] * len(held)
+    # The one thread is alive: it answers, and trains the next run.
+    assert lab.store.get(finished(lab)).step > 0
+
+
+def test_a_run_that_runs_short_once_finishes_with_smaller_passes(lab, monkeypatch):
+    real, failed = training.supervised_loss, []
+
+    def short_once(model, pack, *how):
+        if torch.is_grad_enabled() and not failed:
+            failed.append(pack)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(model, pack, *how)
+
+    monkeypatch.setattr(training, "supervised_loss", short_once)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
+    run_id = finished(lab)
+    assert len(failed) == 1
+    assert [event["text"] for event in lab.run_events(run_id) if "Memory" in event["text"]] == [
+        "Memory ran out: passes of 2000 tokens from now on."
+    ]

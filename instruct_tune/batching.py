@@ -37,7 +37,11 @@ short passes beat one long one (measured: 280 tokens/s at 500 tokens a pass, 150
 
 Pack = dict[str, Tensor]
 """What one forward pass gets: ``input_ids`` and ``labels`` of shape [1, T], ``position_ids`` [1, T], and
-``attention_mask`` [1, 1, T, T] where the architecture needs it; padded: [B, L] with a mask [B, L]."""
+``attention_mask`` [1, 1, T, T] where the architecture needs it; padded: [B, L] with a mask [B, L].
+``kept`` [N]: the places, counted through all rows, whose next token carries loss. It is found where the
+rows are, for a GPU that is asked which places those are has to finish first."""
+
+CPU = torch.device("cpu")
 
 
 class Packing(StrEnum):
@@ -48,12 +52,14 @@ class Packing(StrEnum):
     PADDED = "padded, sorted by length"
 
 
-def pack_rows(rows: Sequence[TokenizedExample], packing: Packing, pad_token_id: int, budget: int) -> list[Pack]:
+def pack_rows(
+    rows: Sequence[TokenizedExample], packing: Packing, pad_token_id: int, budget: int, device: torch.device = CPU
+) -> list[Pack]:
     """Whole rows, in their order, grouped into passes of at most ``budget`` tokens."""
     if packing is Packing.PADDED:
         rows = sorted(rows, key=lambda row: len(row.input_ids))
-        return [_padded(group, pad_token_id) for group in _groups(rows, budget, padded=True)]
-    return [_packed(group, packing) for group in _groups(rows, budget, padded=False)]
+        return [_padded(group, pad_token_id, device) for group in _groups(rows, budget, padded=True)]
+    return [_packed(group, packing, device) for group in _groups(rows, budget, padded=False)]
 
 
 def _groups(rows: Sequence[TokenizedExample], budget: int, padded: bool) -> Iterator[list[TokenizedExample]]:
@@ -72,38 +78,54 @@ def _groups(rows: Sequence[TokenizedExample], budget: int, padded: bool) -> Iter
         yield group
 
 
-def _packed(rows: Sequence[TokenizedExample], packing: Packing) -> Pack:
+def _packed(rows: Sequence[TokenizedExample], packing: Packing, device: torch.device = CPU) -> Pack:
     lengths = [len(row.input_ids) for row in rows]
+    # Nothing predicts a row's first token: the position before it belongs to another row.
+    labels = torch.tensor([[i for row in rows for i in (IGNORE, *row.labels[1:])]])
     pack = {
         "input_ids": torch.tensor([[i for row in rows for i in row.input_ids]]),
-        # Nothing predicts a row's first token: the position before it belongs to another row.
-        "labels": torch.tensor([[i for row in rows for i in (IGNORE, *row.labels[1:])]]),
+        "labels": labels,
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "kept": _kept(labels),
     }
+    pack = {name: _moved(values, device) for name, values in pack.items()}
     if packing is Packing.MASK:
-        pack["attention_mask"] = _block_causal_mask(lengths)
+        row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        pack["attention_mask"] = _block_causal_mask(_moved(row_of, device))
     return pack
 
 
-def _block_causal_mask(lengths: Sequence[int]) -> Tensor:
-    """[1, 1, T, T], True where a position may look: the same row, and not later."""
-    row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+def _block_causal_mask(row_of: Tensor) -> Tensor:
+    """[1, 1, T, T], True where a position may look: the same row, and not later. ``row_of`` [T]: each one's row."""
     same_row = row_of[:, None] == row_of[None, :]
     return (same_row & torch.ones_like(same_row).tril())[None, None]
 
 
-def _padded(rows: Sequence[TokenizedExample], pad_token_id: int) -> Pack:
+def _padded(rows: Sequence[TokenizedExample], pad_token_id: int, device: torch.device = CPU) -> Pack:
     width = max(len(row.input_ids) for row in rows)
 
     def fill(values: Sequence[int], filler: int) -> list[int]:
         return [*values, *[filler] * (width - len(values))]
 
-    return {
+    labels = torch.tensor([fill((IGNORE, *row.labels[1:]), IGNORE) for row in rows])
+    pack = {
         "input_ids": torch.tensor([fill(row.input_ids, pad_token_id) for row in rows]),
-        "labels": torch.tensor([fill((IGNORE, *row.labels[1:]), IGNORE) for row in rows]),
+        "labels": labels,
         # By position, never by token id: the padding may be EOS, which carries loss.
         "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
+        "kept": _kept(labels),
     }
+    return {name: _moved(values, device) for name, values in pack.items()}
+
+
+def _kept(labels: Tensor) -> Tensor:
+    """Of [B, L]: the places in the flat B × L whose next token carries loss. A row's first never does."""
+    return (labels.flatten()[1:] != IGNORE).nonzero().squeeze(1)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """On the device; to a GPU from pinned memory, so that nobody waits for the copy."""
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
 
 def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False) -> Tensor:
@@ -113,23 +135,22 @@ def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False)
     ``separable`` and its weights are frozen, else through the model's own forward
     (``logits_to_keep``), so that architectures that scale or cap their logits stay right.
     """
-    inputs, labels = _inputs(model, pack), pack["labels"]
-    kept = labels[:, 1:] != IGNORE
-    targets = labels[:, 1:][kept]
+    inputs, labels, kept = _inputs(model, pack), pack["labels"], pack["kept"]
+    targets = labels.flatten()[kept + 1]
     if separable:
         body, head = body_and_head(model)
         hidden = body(**inputs, use_cache=False).last_hidden_state
-        return chunked_loss(head, hidden[:, :-1][kept], targets)
+        return chunked_loss(head, hidden.flatten(0, 1).index_select(0, kept), targets)
     if labels.shape[0] == 1 and _keeps_chosen_logits(model):
-        logits = model(**inputs, use_cache=False, logits_to_keep=kept[0].nonzero().squeeze(1)).logits[0]
+        logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits[0]
     else:
-        logits = model(**inputs, use_cache=False).logits[:, :-1][kept]
+        logits = model(**inputs, use_cache=False).logits.flatten(0, 1).index_select(0, kept)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def _inputs(model: Any, pack: Pack) -> Pack:
-    """What the model gets of a pack: all but the labels, and where its rows begin if it can use that."""
-    inputs = {name: value for name, value in pack.items() if name != "labels"}
+    """What the model gets of a pack: all but the loss's part, and where its rows begin if it can use that."""
+    inputs = {name: value for name, value in pack.items() if name not in ("labels", "kept")}
     if "position_ids" in pack and wants_row_starts(model.config):
         inputs["cu_seq_lens_q"] = row_starts(pack["position_ids"])
     return inputs

@@ -26,7 +26,8 @@ class Passes:
 
     def pack(self, rows: Sequence[TokenizedExample]) -> list[Pack]:
         """The passes, the way this architecture and device want them."""
-        return pack_rows(rows, self.loaded.packing, self.loaded.tokenizer.pad_token_id, self.tokens)
+        loaded = self.loaded
+        return pack_rows(rows, loaded.packing, loaded.tokenizer.pad_token_id, self.tokens, loaded.device)
 
     def within_memory(
         self,

@@ -32,8 +32,9 @@ from .leaving import leaving
 from .loan import on_loan
 from .model import LoadedModel
 from .passes import Passes, too_small
+from .readings import Numbers, Readings, Step
 from .settings import TrainSettings
-from .tokenization import IGNORE, TokenizedExample
+from .tokenization import TokenizedExample
 
 
 class Watcher(Protocol):
@@ -159,7 +160,7 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim=settings.optim,
+        optim=_optimizer(settings, device),
         bf16=bf16,
         fp16=fp16,
         # TRL switches this on; it trades speed for memory that models of this size do not need.
@@ -181,6 +182,11 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         report_to=[],
         disable_tqdm=True,
     )
+
+
+def _optimizer(settings: TrainSettings, device: torch.device) -> str:
+    """As asked for; AdamW on a GPU as one kernel instead of some for each matrix, the same up to rounding."""
+    return "adamw_torch_fused" if device.type == "cuda" and settings.optim == "adamw_torch" else settings.optim
 
 
 def _precision(settings: TrainSettings, device: torch.device) -> tuple[bool, bool]:
@@ -205,9 +211,9 @@ class _Trainer(SFTTrainer):
         watcher: Watcher,
     ):
         self.loaded, self.name, self.data, self.settings, self.watcher = loaded, name, data, settings, watcher
+        self.readings = Readings(loaded.device, self.record_step)
         self.step_loss = torch.zeros((), device=loaded.device)
-        self.step_tokens = 0
-        self.step_supervised = 0
+        self.step_tokens = self.step_supervised = 0
         self.probe_steps: set[int] = set()
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
@@ -235,10 +241,12 @@ class _Trainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True
 
     def collate(self, rows: Sequence[TokenizedExample]) -> dict[str, Any]:
-        """One micro-batch: its rows, and all their labels for the trainer to count."""
-        # [1, n]; the trainer counts labels[..., 1:], and nothing predicts a row's first token.
-        labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
-        return {"rows": rows, "labels": torch.tensor([labels])}
+        """One micro-batch: its rows as they are, for the passes to be made of."""
+        return {"rows": rows}
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> int:
+        """Supervised tokens of the whole optimizer step; counted here, where no device has to be asked."""
+        return sum(supervised_count(batch["rows"]) for batch in batch_samples)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
         return EpochSampler(len(self.data.train), self.settings.seed)
@@ -264,7 +272,7 @@ class _Trainer(SFTTrainer):
 
         with leaving(self.loaded.base, self.watcher.stopping):
             loss = self.passes.within_memory(rows, work, undo)
-        self.step_loss += loss
+        self.step_loss = self.step_loss + loss
         self.step_tokens += sum(len(row.input_ids) for row in rows)
         self.step_supervised += supervised_count(rows)
         return loss
@@ -275,11 +283,11 @@ class _Trainer(SFTTrainer):
         self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
     def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: int = 1
     ) -> torch.Tensor:
         """Mean cross entropy in nats over the supervised tokens of the whole optimizer step."""
         loss = supervised_loss(model, inputs, self.separable)
-        return loss / torch.as_tensor(num_items_in_batch).clamp(min=1)
+        return loss / max(num_items_in_batch, 1)
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: the trainer's estimate assumes padded batches."""
@@ -343,44 +351,63 @@ class _Trainer(SFTTrainer):
 
     @torch.no_grad()
     def _summed_loss(self, packs: list[Pack]) -> float:
-        total = 0.0
+        losses = [torch.zeros((), device=self.loaded.device)]
         with self.compute_loss_context_manager():
             for done, pack in enumerate(packs):
                 self.watcher.part(done, len(packs))
                 if self.watcher.stopping():
                     raise Stopped
-                total += supervised_loss(self.model, self._prepare_inputs(dict(pack)), self.separable).item()
-        return total
+                losses.append(supervised_loss(self.model, pack, self.separable))
+        return math.fsum(torch.stack(losses).tolist())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Each optimizer step ends here, with its gradient norm and learning rate."""
-        if "loss" in logs:
-            self._record_step(logs)
+        """What the trainer itself has to say goes into its history only."""
         self.state.log_history.append({**logs, "step": self.state.global_step})
 
-    def _record_step(self, logs: dict[str, float]) -> None:
-        step, loss = self.state.global_step, self.step_loss.item()
-        # Under fp16 a step whose gradients overflowed is skipped and the scale lowered: no divergence.
-        skipped = self.args.fp16 and self.accelerator.optimizer_step_was_skipped
-        norm = logs.get("grad_norm", 0.0)
-        if not math.isfinite(loss) or not (skipped or math.isfinite(norm)):
+    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None):
+        """Each optimizer step ends here. Its numbers are noted; before something is measured or saved, also read."""
+        step, new = self.state.global_step, self.control.should_log
+        # An epoch's end comes here once more.
+        self.control.should_log = False
+        if new:
+            self._note_step(grad_norm, learning_rate or 0.0)
+        probing = new and step in self.probe_steps
+        if probing or self.control.should_evaluate or self.control.should_save:
+            self.readings.flush()
+        if probing:
+            self.probe()
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, learning_rate=learning_rate)
+
+    def _note_step(self, grad_norm: torch.Tensor, learning_rate: float) -> None:
+        step = Step(
+            number=self.state.global_step,
+            epoch=self.state.epoch or 0.0,
+            learning_rate=learning_rate,
+            tokens=self.step_tokens,
+            supervised=self.step_supervised,
+            # Under fp16 a step whose gradients overflowed is skipped and the scale lowered: no divergence.
+            skipped=self.args.fp16 and self.accelerator.optimizer_step_was_skipped,
+        )
+        self.readings.note(step, self.step_loss, grad_norm)
+
+    def record_step(self, step: Step, numbers: Numbers) -> None:
+        """A step's numbers are there."""
+        loss, norm = numbers.loss, numbers.grad_norm
+        if not math.isfinite(loss) or not (step.skipped or math.isfinite(norm)):
             raise DivergedError(
-                f"The loss is not a finite number at step {step}: lower train.learning_rate "
+                f"The loss is not a finite number at step {step.number}: lower train.learning_rate "
                 f"(now {self.settings.learning_rate:g}) or set train.max_grad_norm to 1."
             )
-        seconds = time.perf_counter() - self.step_began
         values = {
             "loss": loss,
-            "learning_rate": logs["learning_rate"],
+            "learning_rate": step.learning_rate,
             "grad_norm": norm if math.isfinite(norm) else 0.0,
-            "tokens": self.step_tokens,
-            "supervised": self.step_supervised,
-            "seconds": seconds,
-            "tokens_per_second": self.step_tokens / seconds,
+            "tokens": step.tokens,
+            "supervised": step.supervised,
+            "seconds": numbers.seconds,
+            "tokens_per_second": step.tokens / numbers.seconds,
         }
-        self.watcher.metric("train", step, self.state.epoch or 0.0, values)
-        if step in self.probe_steps:
-            self.probe()
+        self.watcher.metric("train", step.number, step.epoch, values)
 
     def probe(self) -> None:
         """Held-out loss of the probe rows, if there are any, and whatever else the watcher looks at, now."""
@@ -393,9 +420,9 @@ class _Trainer(SFTTrainer):
 
     def begin_step(self) -> None:
         """Start the step's own accounting; what was served between steps does not count."""
-        self.step_loss.zero_()
+        self.step_loss = torch.zeros((), device=self.loaded.device)
         self.step_tokens = self.step_supervised = 0
-        self.step_began = time.perf_counter()
+        self.readings.begin()
 
     def say_what_is_slower(self) -> None:
         """Once, before the first step."""
@@ -415,6 +442,7 @@ class _Trainer(SFTTrainer):
         Wherever the stop came (in a step, an evaluation, a new epoch), weights and optimizer are
         still that step's; the random states may have moved on and are put back.
         """
+        self.readings.flush()
         if self.state.global_step <= self.saved_step or not self.random_states:
             return
         random_states.restore(self.random_states)
@@ -487,6 +515,9 @@ class _Pace(TrainerCallback):
         # Not after the last step: then all that was asked for is done, and what follows is kept.
         if state.global_step < state.max_steps:
             self._leave_if_stopping()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.trainer.readings.flush()
 
     def on_save(self, args, state, control, **kwargs):
         self.saved_at = time.monotonic()

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "visitors", "rules", "languages", "parsing", "pattern_search", "patterns", "steps", "settings", "catalog",
     "loading", "hub", "tiny", "weights", "token_counts",
-    "linear", "attention", "dropout", "head", "memory", "random_states", "cache",
+    "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
     "limits", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "ledger_file", "browse",
     "prompt", "tokenization", "report", "xray", "batching",

@@ -239,7 +239,7 @@ def test_the_head_sees_supervised_positions_only(name, packing):
     assert sum(seen) == 7 + 8
     # And it says the same as the head on all positions.
     for loss, pack in zip(kept, packs, strict=True):
-        inputs = {name: values for name, values in pack.items() if name != "labels"}
+        inputs = {name: values for name, values in pack.items() if name not in ("labels", "kept")}
         logits = model(**inputs, use_cache=False).logits[0, :-1]
         full = torch.nn.functional.cross_entropy(logits, pack["labels"][0, 1:], ignore_index=IGNORE, reduction="sum")
         torch.testing.assert_close(loss, full, rtol=TOLERANCE, atol=0)
@@ -286,6 +286,7 @@ def test_packs_by_hand():
         "input_ids": [[7, 8, 9, 5, 6]],
         "labels": [[IGNORE, 8, 9, IGNORE, 6]],
         "position_ids": [[0, 1, 2, 0, 1]],
+        "kept": [0, 1, 3],
         "attention_mask": [
             [
                 [
@@ -299,12 +300,13 @@ def test_packs_by_hand():
         ],
     }
     (pack,) = pack_rows([a, b], POSITIONS, PAD, 5)
-    assert set(pack) == {"input_ids", "labels", "position_ids"}
+    assert set(pack) == {"input_ids", "labels", "position_ids", "kept"}
     (pack,) = pack_rows([a, b], PADDED, PAD, 6)
     assert {name: values.tolist() for name, values in pack.items()} == {
         "input_ids": [[5, 6, PAD], [7, 8, 9]],
         "labels": [[IGNORE, 6, IGNORE], [IGNORE, 8, 9]],
         "attention_mask": [[1, 1, 0], [1, 1, 1]],
+        "kept": [0, 3, 4],
     }
     assert pack_rows([], POSITIONS, PAD, 5) == pack_rows([], PADDED, PAD, 5) == []
 

@@ -40,7 +40,7 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, batching, training
+from instruct_tune import adapter, batching, readings, training
 from instruct_tune.batching import EpochSampler, Packing
 from instruct_tune.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
 from instruct_tune.errors import DivergedError, MemoryLimitError
@@ -723,7 +723,7 @@ def test_what_a_step_tells(tmp_path, undisturbed):
 
 def test_what_is_served_between_steps_is_not_the_steps_time(tmp_path, monkeypatch):
     clock = SimpleNamespace(served=0, monotonic=time.monotonic, perf_counter=lambda: time.perf_counter() + clock.served)
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(readings, "time", clock)
 
     def serve_for_an_hour(step: int) -> None:
         clock.served += 3600

@@ -1,0 +1,154 @@
+"""Numbers read a step late are the same numbers, told of the right step; and a step asks the device for nothing."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_lab import (
+    NO_DROPOUT,
+    RUN,
+    SIX_STEPS,
+    Recorder,
+    adapter_weights,
+    again,
+    go,
+    light,  # noqa: F401
+    same_tensors,
+    tiny_with,
+    toy,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from instruct_tune import adapter, readings, training
+from instruct_tune.batching import Packing
+from instruct_tune.checkpoints import checkpoints
+from instruct_tune.errors import DivergedError
+from instruct_tune.training import TrainingResult
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr(readings, "reads_late", lambda device: True)
+
+
+SETTINGS = replace(SIX_STEPS, probes=2, eval_strategy="steps", eval_steps=2, save_strategy="steps", save_steps=4)
+
+
+def numbers(watcher: Recorder) -> dict:
+    clock = ("seconds", "tokens_per_second")
+    return {
+        (kind, step): {name: value for name, value in values.items() if name not in clock}
+        for kind, steps in watcher.metrics.items()
+        for step, values in steps.items()
+    }
+
+
+def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
+    loaded = tiny_with()
+    told_at: dict[int, int] = {}
+    watcher = Recorder()
+    tell = watcher.metric
+
+    def metric(kind, step, *rest):
+        if kind == "train":
+            told_at[step] = watcher.step
+        tell(kind, step, *rest)
+
+    watcher.metric = metric
+    go(loaded, tmp_path / "late", SETTINGS, watcher)
+    # One step later, unless the step is followed by a look at the model or is the last one.
+    assert told_at == {1: 2, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
+    assert watcher.told_twice == []
+    monkeypatch.setattr(readings, "reads_late", lambda device: False)
+    other = tiny_with()
+    at_once, _ = go(other, tmp_path / "at once", SETTINGS)
+    assert numbers(watcher) == numbers(at_once)
+    assert same_tensors(adapter_weights(loaded), adapter_weights(other))
+
+
+def test_a_stop_loses_no_number(tmp_path, late):
+    plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no")
+    whole, _ = go(tiny_with(), tmp_path / "whole", plain)
+    loaded = tiny_with()
+    first, result = go(loaded, tmp_path / "run", plain, Recorder(stop_after=2))
+    assert result == TrainingResult(2, 6, stopped=True)
+    assert list(first.losses) == [1, 2]
+    second, _ = go(again(loaded), tmp_path / "run", plain, resume_from=checkpoints(tmp_path / "run")[-1])
+    assert first.losses | second.losses == whole.losses
+
+
+def test_the_step_that_diverged_is_named_and_not_saved(tmp_path, late):
+    settings = replace(SIX_STEPS, learning_rate=3e37, save_strategy="steps", save_steps=2, probes=0)
+    watcher = Recorder()
+    with pytest.raises(DivergedError, match="not a finite number at step 2:"):
+        go(tiny_with(), tmp_path, settings, watcher)
+    assert list(watcher.losses) == [1]
+    assert all(math.isfinite(loss) for loss in watcher.losses.values())
+    assert checkpoints(tmp_path) == []
+
+
+class Asking(TorchDispatchMode):
+    """Notes, while ``on``, where the code asks for something that a GPU would have to finish first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on, self.asked = False, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_", "_index_put_impl_") and any(
+            each is not None and each.dtype is torch.bool for each in args[1]
+        )
+        if self.on and (by_mask or name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")):
+            by = reversed(traceback.extract_stack(limit=7)[:-1])
+            self.asked.append(name + " " + " < ".join(f"{each.filename}:{each.lineno}" for each in by))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
+def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
+    """Counted on a CPU, in the ways of computing that a GPU gets; making the passes is the host's own work."""
+    loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
+    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    asking = Asking()
+    step, noting = training._Trainer.training_step, readings.Readings.note
+    packing = training.Passes.pack
+
+    def pack(self, rows):
+        asking.on = False
+        packs = packing(self, rows)
+        asking.on = True
+        return packs
+
+    def note(self, *told):
+        noting(self, *told)
+        # What follows belongs to whoever looks at the model between two steps.
+        asking.on = False
+
+    def training_step(self, *given):
+        asking.on = True
+        return step(self, *given)
+
+    monkeypatch.setattr(training.Passes, "pack", pack)
+    monkeypatch.setattr(training._Trainer, "training_step", training_step)
+    monkeypatch.setattr(readings.Readings, "note", note)
+    monkeypatch.setattr(readings.Readings, "flush", lambda self: None)
+    plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
+    with asking:
+        go(loaded, tmp_path, plain)
+    assert asking.asked == []
+
+
+def test_the_count_of_questions_sees_them():
+    with Asking() as asking:
+        asking.on = True
+        x = torch.arange(4.0)
+        for question in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
+            before = len(asking.asked)
+            question()
+            assert len(asking.asked) > before

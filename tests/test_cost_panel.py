@@ -86,6 +86,21 @@ def test_changes_are_told_until_they_are_taken_back(page):
     assert presets.choose(mine | {presets.radio: "lesson"})[form["data.source"]] == "codealpaca-20k"
 
 
+def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):
+    form, _, presets = page
+    for remembered, changed, said in (
+        (shows(form, "quick"), False, ""),
+        (shows(form, "overfit", lora__r=8), True, "Changed from overfit: rank 16 → 8"),
+        (shows(form, "quick", data__source="/data/mine.csv", filters="All rows"), False, ""),
+    ):
+        card, text, button = presets.settle(remembered | {presets.radio: "minute"})
+        assert card == ("overfit" if changed else "quick")
+        assert (text, button.visible) == (said, changed)
+    # As near to the picked one as to another: what was picked stays.
+    for picked in ("minute", "smoke"):
+        assert presets.settle(shows(form, picked) | {presets.radio: picked})[0] == picked
+
+
 def test_telling_times_never_unpicks_a_card(page):
     """The times arrive late, when a card may have been picked: the update says nothing of the value."""
     _, _, presets = page

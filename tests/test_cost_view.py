@@ -69,14 +69,14 @@ def test_an_estimate_has_two_digits(seconds, said):
 
 def test_changes_are_named_in_the_words_of_the_form():
     minute = PRESETS["minute"].to_dict()
-    assert changes(minute, minute) == ""
+    assert changes(minute, minute) == []
     now = minute | {
         "data": minute["data"] | {"limit": None, "filters": []},
         "lora": minute["lora"] | {"target_modules": ["q_proj", "k_proj"], "r": 32},
         "train": minute["train"] | {"num_train_epochs": 1.0, "learning_rate": 5e-4},
         "template": {"without_input": "{instruction}", "with_input": "{instruction}{input}"},
     }
-    assert changes(minute, now) == (
+    assert ", ".join(changes(minute, now)) == (
         "filter without input → none, rows 48 → all, template lesson → custom, rank 16 → 32, "
         "target modules auto → q_proj, k_proj, learning rate 0.002 → 0.0005"
     )
@@ -86,7 +86,7 @@ def test_every_preset_has_a_card_with_its_time_where_it_is_known():
     told = {name: label for label, name in cards({"smoke": "about 3 s here"})}
     assert list(told) == list(PRESET_NOTES)
     assert told["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
-    assert told["minute"].splitlines()[2] == "About 35 s on two cores, measured"
+    assert told["minute"].splitlines()[2] == "about 30 s from Start to finish on two cores"
     assert len(told["lesson"].splitlines()) == 2
 
 
@@ -104,4 +104,4 @@ def test_a_preset_leaves_a_persons_own_rows_alone():
     assert not keeps_rows(PRESETS["lesson"], "/data/mine.csv"), "the lesson is made for its own rows"
     quick = PRESETS["quick"].to_dict()
     mine = quick | {"data": quick["data"] | {"source": "/data/mine.csv", "filters": [], "limit": 30}}
-    assert changes(quick, mine, but=OWN_ROWS) == "rows 200 → 30"
+    assert changes(quick, mine, but=OWN_ROWS) == ["rows 200 → 30"]

@@ -104,6 +104,7 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
     again(mine)
     mine.tab("Train")
     until_shown(mine, "#train-rows", "33")
+    mine.wait_text("#preset-changed", "Changed from minute: rows 48 → 33")
 
     others = Window(browser, address)
     others.tab("Train")

@@ -67,7 +67,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Format", id="Format"):
                 following["Train"] = format_tab.build(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
-                train, following["Compare"] = train_tab.build(lab, form, tab)
+                train, presets, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
                 following["Evaluate"] = compare_tab.build(lab, compare_run, tabs)
@@ -83,9 +83,10 @@ def build_ui(lab: Lab) -> gr.Blocks:
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(lab, form, memory)
         form.complete()
-        _follow(
-            lab, page, form, memory, strip, meanwhile, announcer, train, evaluation, runs, (compare_run, evaluate_run)
-        )
+        choices = (compare_run, evaluate_run)
+        arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, evaluation, runs, choices)
+        for filled in (arrival, runs.cloned):
+            presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
     return page
@@ -107,8 +108,11 @@ def _follow(
     evaluation: evaluate_tab.EvaluatePanel,
     runs: runs_tab.RunsPanel,
     choices: tuple[gr.Dropdown, gr.Dropdown],
-) -> None:
-    """One timer feeds all that follows the lab; page load does the same once, so a refresh loses nothing."""
+) -> Any:
+    """One timer feeds all that follows the lab; page load does the same once, so a refresh loses nothing.
+
+    Returns the event of a page that was opened, after which the form shows what was remembered.
+    """
     timer = gr.Timer(POLL_SECONDS)
     seen_strip, seen_runs = gr.State(None), gr.State(None)
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -180,6 +184,7 @@ def _follow(
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
     timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
+    return arrival
 
 
 def _recognise(lab: Lab, token: Any) -> bool:

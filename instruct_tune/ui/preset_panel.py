@@ -16,7 +16,7 @@ from .edge import viewer
 from .form import Form
 from .view import plain
 
-MEASURED_ELSEWHERE = {"minute": "about 35 s on two cores, measured"}
+MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
 """What the README says a preset takes, until it is known for this machine."""
 
 OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "filters")
@@ -77,6 +77,16 @@ class PresetPanel:
         )
         tab.select(self.time, None, self.radio, **quiet)
 
+    def settle_after(self, filled: Any) -> None:
+        """Pick the right card once an event has filled the form."""
+        filled.then(
+            self.settle,
+            self.form.controls | {self.radio},
+            [self.radio, self.changes, self.reset],
+            api_visibility="private",
+            show_progress="hidden",
+        )
+
     def choose(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Fill the form; a person's own rows stay, unless the preset is made for rows of its own."""
         preset = PRESETS[values[self.radio]]
@@ -92,13 +102,22 @@ class PresetPanel:
     def tell(self, values: dict[Any, Any]) -> list[Any]:
         """What differs from the chosen preset, in words, and the way back."""
         name = values[self.radio]
+        told = self._changes(name, values)
+        if not told:
+            return ["", gr.Button(visible=False)]
+        return [f"Changed from {name}: {plain(', '.join(told), 400)}", gr.Button(visible=True)]
+
+    def settle(self, values: dict[Any, Any]) -> list[Any]:
+        """Pick the card that comes nearest to the form, as it was remembered or taken from a run; then ``tell``."""
+        picked = values[self.radio]
+        nearest = min(PRESET_NOTES, key=lambda name: (len(self._changes(name, values)), name != picked))
+        return [nearest, *self.tell({**values, self.radio: nearest})]
+
+    def _changes(self, name: str, values: dict[Any, Any]) -> list[str]:
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
         shown = self.form.read(values)
         shown["data"]["source"] = self.lab.source_name(str(shown["data"]["source"]))
-        told = changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
-        if not told:
-            return ["", gr.Button(visible=False)]
-        return [f"Changed from {name}: {plain(told, 400)}", gr.Button(visible=True)]
+        return changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
 
     def time(self) -> Any:
         """The cards with how long each takes here, as far as that is known without measuring."""
@@ -134,17 +153,17 @@ def cards(known: dict[str, str]) -> list[tuple[str, str]]:
     ]
 
 
-def changes(before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()) -> str:
-    """``rows 48 → 96, rank 16 → 32``: what differs between two configurations, in the form's words.
+def changes(before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
+    """``rows 48 → 96``, ``rank 16 → 32``: what differs between two configurations, in the form's words.
 
     Settings whose names begin with one of ``but`` are left out.
     """
     flat = _flat(before)
-    return ", ".join(
+    return [
         f"{_called(name)} {_short(name, flat[name])} → {_short(name, value)}"
         for name, value in _flat(after).items()
         if name in flat and not _same(flat[name], value) and not name.startswith(but)
-    )
+    ]
 
 
 def _called(name: str) -> str:

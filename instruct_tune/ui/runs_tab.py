@@ -35,6 +35,8 @@ class RunsPanel:
     def __init__(self, lab: Lab):
         self.lab = lab
         self.seen, self.chosen, self.page = gr.State(None), gr.State(None), gr.State(0)
+        self.cloned: Any = None
+        """The event that fills the form with a run's settings."""
         with gr.Row(equal_height=True):
             self.search = gr.Textbox(
                 label="Search", info="Words of the name, state, model, data or id", elem_id="runs-search", scale=3
@@ -232,7 +234,7 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     gr.on([panel.search.input, panel.sort.input], lambda: 0, None, panel.page, **private)
     buttons["open"].click(open_in("Train"), panel.chosen, [shown_run, tabs], **private)
     buttons["compare"].click(open_in("Compare"), panel.chosen, [compare_run, tabs], **private)
-    buttons["clone"].click(use_settings, panel.chosen, [*form.controls, tabs], **private)
+    panel.cloned = buttons["clone"].click(use_settings, panel.chosen, [*form.controls, tabs], **private)
     buttons["resume"].click(go_on, panel.chosen, [shown_run, tabs], **private)
     written = buttons["export"].click(export_to, panel.chosen, download, api_visibility="private")
     written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")

@@ -23,8 +23,8 @@ def is_second_click(before: Any, asked: Any, now: float) -> bool:
     return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
 
 
-def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
-    """The tab's contents; returns the panel that follows a run, and the button to the next tab."""
+def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, gr.Button]:
+    """The tab's contents; returns the panel that follows a run, the presets, and the button to the next tab."""
     presets = PresetPanel(lab, form)
     few_controls(form)
     with gr.Row(equal_height=True, elem_id="train-go"):
@@ -77,4 +77,4 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, gr.Button]:
         )
         begun.then(lambda: gr.Button(interactive=True), None, start, queue=False, **quiet)
 
-    return panel, following
+    return panel, presets, following

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from . import beams, greedy
+from . import beams, greedy, memory
 from .adapter import can_mix, speaking_as
 from .cache import growing_cache
 from .errors import DataError, Stopped
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 262_144}
-"""Prompt and answer tokens of one batch, all beams counted: bounds the cache's memory."""
+"""The most prompt and answer tokens of one batch, all beams counted; fewer where memory is short."""
 
+SHARE_OF_MEMORY = 1 / 4
+"""Of what is free, the most that a batch's keys and values may take; logits and what is on its way need some too."""
 
 TRACED = 5
 """How many candidates of each step a trace of greedy decoding keeps."""
@@ -117,12 +119,23 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
     Rows that share a batch share their room: where ``max_length`` counts the prompt, or the context
     is short, a batch holds prompts of one length only, so that no row is cut for another's sake.
     """
-    budget = TOKENS_PER_BATCH[loaded.device.type]
+    budget = tokens_per_batch(loaded)
     speakers = list(dict.fromkeys(request.speaker for request in requests))
     groups = [set(speakers)] if can_mix(loaded) else [{speaker} for speaker in speakers]
     for group in groups:
         chosen = [index for index, request in enumerate(requests) if request.speaker in group]
         yield from _by_length(loaded, requests, chosen, settings, budget)
+
+
+def tokens_per_batch(loaded: LoadedModel) -> int:
+    """How many tokens' keys and values one batch may have, given the memory that is free now."""
+    most, free = TOKENS_PER_BATCH[loaded.device.type], memory.free(loaded.device)
+    if free is None:
+        return most
+    # At the most: heads may share keys and values.
+    config = loaded.base.config
+    bytes_per_token = 2 * config.num_hidden_layers * config.hidden_size * loaded.base.dtype.itemsize
+    return min(most, int(free * SHARE_OF_MEMORY / bytes_per_token))
 
 
 def _by_length(

@@ -139,6 +139,23 @@ def test_many_at_once_are_each_alone(tuned, monkeypatch, settings):
     assert batches[100_000] <= batches[300] < 7
 
 
+def test_batches_are_smaller_where_memory_is_short(tuned, monkeypatch):
+    prompts = prompts_of(tuned, 5)
+    expected = ask(tuned, prompts, BASE, GREEDY)
+    config = tuned.base.config
+    a_token = 2 * config.num_hidden_layers * config.hidden_size * 4
+    batches = {}
+    for tokens in (0, 200, None):
+        free = None if tokens is None else int(tokens * a_token / generation.SHARE_OF_MEMORY)
+        monkeypatch.setattr(generation.memory, "free", lambda device, free=free: free)
+        done = []
+        assert ask(tuned, prompts, BASE, GREEDY, between_batches=done.append) == expected
+        batches[tokens] = len(done)
+    # Even where nothing is free, one row at a time is tried.
+    assert batches[0] == 5
+    assert batches[0] > batches[200] > batches[None] == 1
+
+
 @pytest.mark.parametrize("settings", ADAPTERS_WAYS)
 def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     prompts = prompts_of(tuned, 4)

@@ -86,7 +86,7 @@ def test_every_preset_has_a_card_with_its_time_where_it_is_known():
     told = {name: label for label, name in cards({"smoke": "about 3 s here"})}
     assert list(told) == list(PRESET_NOTES)
     assert told["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
-    assert told["minute"].splitlines()[2] == "about 30 s from Start to finish on two cores"
+    assert told["minute"].splitlines()[2] == "About 30 s from Start to finish on two cores"
     assert len(told["lesson"].splitlines()) == 2
 
 

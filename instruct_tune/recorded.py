@@ -26,13 +26,15 @@ _HAD = "recorded.json"
 """In the data folder: the ids that were put there once. One that is gone was deleted, and stays so."""
 
 
-def put_recorded(store: RunStore, assets: Path = ASSETS) -> list[str]:
+def put_recorded(store: RunStore, assets: Path = ASSETS, again: bool = False) -> list[str]:
     """Put the recorded runs into ``store`` that it never had; returns their ids.
+
+    ``again``: those that were deleted too, be it for good or into the bin.
 
     Raises StoreError where the data folder cannot be written to.
     """
     try:
-        return _put_new(store, assets)
+        return _put_new(store, assets, again)
     except OSError as error:
         raise StoreError(
             f"The recorded runs cannot be put into {store.data_dir} ({error.strerror or error}): "
@@ -40,20 +42,22 @@ def put_recorded(store: RunStore, assets: Path = ASSETS) -> list[str]:
         ) from error
 
 
-def _put_new(store: RunStore, assets: Path) -> list[str]:
+def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
     remembered = store.data_dir / _HAD
     had = json.loads(remembered.read_text(encoding="utf-8")) if remembered.is_file() else []
     new = []
     for folder in sorted(assets.glob("*/run.json")):
         told = json.loads(folder.read_text(encoding="utf-8"))
-        if told["id"] in had:
+        if told["id"] in had and not again:
             continue
-        if not store.has(told["id"]):
+        if told["id"] in (run.id for run in store.binned()):
+            store.unbin(told["id"])
+        elif not store.has(told["id"]):
             _put(store, folder.parent, told)
         new.append(told["id"])
     if new:
         partial = remembered.with_suffix(".partial")
-        partial.write_text(json.dumps([*had, *new]), encoding="utf-8")
+        partial.write_text(json.dumps(sorted({*had, *new})), encoding="utf-8")
         os.replace(partial, remembered)
     return new
 

@@ -15,7 +15,7 @@ from .engine import MOST_WAITING, Engine, Turn
 from .errors import BusyError, DataError, NotYoursError, SettingsError
 from .history import History
 from .lock import DataLock
-from .recorded import recorded_on
+from .recorded import put_recorded, recorded_on
 from .states import Leave
 from .store import Run, RunStore, default_data_dir
 from .views import Config
@@ -316,9 +316,24 @@ class Runs(History):
     def unbin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Undo ``bin_run``. Raises NotFoundError where it is too late."""
         run = self.store.in_bin(run_id)
-        if not viewer.sees(run.owner) or not self.may_change(run, viewer):
+        if not self._may_unbin(run, viewer):
             raise NotYoursError("That run was somebody else's: only they and the host can bring it back.")
         self.store.unbin(run.id)
+
+    def binned_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
+        """Deleted runs that ``viewer`` may bring back, the last deleted first: ``{id, name, seconds_left}``."""
+        runs = [run for run in self.store.binned() if self._may_unbin(run, viewer)]
+        gone = {run.id: (run.binned or 0.0) + BIN_SECONDS for run in runs}
+        return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - time.time()} for run in runs]
+
+    def _may_unbin(self, run: Run, viewer: Viewer) -> bool:
+        return viewer.sees(run.owner) and self.may_change(run, viewer)
+
+    def restore_recorded(self, viewer: Viewer = HOST) -> None:
+        """Bring back the recorded runs that were deleted in this lab. Raises NotYoursError where others look on."""
+        if self.strangers and not viewer.host:
+            raise NotYoursError("The host deleted the recorded runs here, and only they can bring them back.")
+        put_recorded(self.store, again=True)
 
     def _empty_bin_later(self) -> None:
         def empty() -> None:

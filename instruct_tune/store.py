@@ -202,6 +202,10 @@ class RunStore:
             raise NotFoundError("The bin has been emptied: this run is gone.")
         return _run(rows[0])
 
+    def binned(self) -> list[Run]:
+        """All runs in the bin, the last deleted first."""
+        return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
+
     def empty_bin(self, before: float) -> None:
         """Delete for good what was put into the bin at ``before`` (seconds since the epoch) or earlier."""
         for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,)):

@@ -8,6 +8,8 @@ import pytest
 from browser import Window, chromium, serving
 from labs import finished, imports_frozen, opened, smoke
 
+from instruct_tune.recorded import put_recorded
+
 pytestmark = pytest.mark.slow
 
 
@@ -106,13 +108,26 @@ def test_edited_text_has_no_expected_answer(window):
     window.wait_text("#compare-state", "Done")
 
 
-def test_without_a_run_it_leads_to_train(served, tmp_path):
+def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
     browser, _ = served
-    with serving(tmp_path / "data") as address:
+    data_dir = tmp_path / "data"
+    with opened(data_dir) as lab:
+        for run_id in put_recorded(lab.store):
+            lab.delete_run(run_id)
+    with serving(data_dir) as address:
         window = Window(browser, address)
+        for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
+            window.tab(tab)
+            window.page.wait_for_timeout(1500)
+            assert window.page.locator(primary).is_disabled()
+            window.shot(f"{tab}-empty")
+            window.page.click(f"#{tab.lower()}-to-train")
+            window.page.wait_for_selector("#train-start")
         window.tab("Compare")
-        assert window.page.locator("#compare-ask").is_disabled()
-        window.shot("compare-empty")
-        window.page.click("#compare-to-train")
-        window.page.wait_for_selector("#train-start")
+        window.page.click("#compare-recorded")
+        window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
+        window.page.wait_for_selector("#compare-ask:enabled")
+        assert not window.page.is_visible("#compare-empty")
+        window.tab("Evaluate")
+        window.wait_text("#evaluate-sentence", "BLEU")
         assert window.errors == []

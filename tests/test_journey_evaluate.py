@@ -89,15 +89,3 @@ def test_a_stop_says_what_was_done_and_claims_no_result(window):
     assert "of 120 answers; nothing was scored." in said
     assert "held-out rows" in window.text("#evaluate-sentence")
     assert "60 held-out rows" not in window.text("#evaluate-sentence")
-
-
-def test_without_a_run_it_leads_to_train(served, tmp_path):
-    browser, _ = served
-    with serving(tmp_path / "data") as address:
-        window = Window(browser, address)
-        window.tab("Evaluate")
-        assert "No trained run yet" in window.text("#evaluate-state")
-        window.shot("evaluate-empty")
-        window.page.click("#evaluate-to-train")
-        window.page.wait_for_selector("#train-start")
-        assert window.errors == []

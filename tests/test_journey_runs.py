@@ -124,8 +124,9 @@ def test_only_what_applies_can_be_pressed(window):
     window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
 
 
-def test_a_deleted_run_is_brought_back(window):
+def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
     window.tab("Runs")
+    assert not window.page.is_visible("#runs-bin")
     search(window, "onerror")
     window.wait_text("#runs-table", "onerror")
     choose(window)
@@ -133,10 +134,20 @@ def test_a_deleted_run_is_brought_back(window):
     window.page.click("#runs-delete")
     window.wait_text("#runs-count", "Nothing holds these words.")
     window.wait_text("#runs-details", "Click a row")
-    window.page.click("#runs-undo")
-    window.wait_text("#runs-table", "onerror")
-    window.wait_text("#runs-details", "onerror")
-    window.page.wait_for_function("document.querySelector('#runs-undo').disabled")
+    deleted = "document.querySelector('#runs-binned input')?.value"
+    window.page.wait_for_function(f"{deleted}.includes('onerror') && {deleted}.includes('min left')")
+    window.shot("runs-deleted")
+    other = window.page.context.new_page()
+    other.goto(window.page.url)
+    other.get_by_role("tab", name="Runs", exact=True).click()
+    other.get_by_role("button", name="Deleted, can be restored").click()
+    other.wait_for_function(f"{deleted}.includes('onerror')")
+    other.click("#runs-undo")
+    other.wait_for_selector("#runs-details:has-text('onerror')")
+    other.wait_for_selector("#runs-bin", state="hidden")
+    assert other.evaluate("window.hacked") is None
+    window.wait_text("#runs-count", "1 of")
+    window.page.wait_for_selector("#runs-bin", state="hidden")
 
 
 def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):

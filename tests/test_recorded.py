@@ -9,11 +9,12 @@ from labs import opened
 from safetensors import safe_open
 
 from instruct_tune.dataset import load_splits
-from instruct_tune.errors import StoreError
+from instruct_tune.errors import NotYoursError, StoreError
 from instruct_tune.lab import Lab
 from instruct_tune.recorded import ASSETS, BEST, put_recorded, recorded_on
 from instruct_tune.settings import DEFAULT_MODEL, RunConfig
 from instruct_tune.store import RunStore
+from instruct_tune.visitors import ANONYMOUS, HOST
 
 NAMES = ("good", "overfit", "too-high")
 IDS = [f"recorded-{name}" for name in NAMES]
@@ -150,6 +151,30 @@ def test_one_that_was_deleted_stays_away(tmp_path):
             if lab.store.has(BEST):
                 lab.delete_run(BEST)
             assert sorted(run["id"] for run in lab.list_runs()) == [i for i in IDS if i != BEST]
+
+
+def test_those_that_were_deleted_come_back_when_asked_for(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        binned, erased, kept = put_recorded(lab.store)
+        lab.bin_run(binned)
+        lab.delete_run(erased)
+        lab.rename_run(kept, "mine now")
+        lab.restore_recorded()
+        assert sorted(run["id"] for run in lab.list_runs()) == IDS
+        assert lab.binned_runs() == []
+        assert lab.has_adapter(erased)
+        assert lab.store.get(kept).name == "mine now"
+        assert put_recorded(lab.store) == []
+
+
+def test_where_there_are_strangers_only_the_host_brings_them_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/lab")
+    with opened(tmp_path / "data") as lab:
+        with pytest.raises(NotYoursError, match="host"):
+            lab.restore_recorded(ANONYMOUS)
+        assert lab.list_runs() == []
+        lab.restore_recorded(HOST)
+        assert sorted(run["id"] for run in lab.list_runs()) == IDS
 
 
 def test_a_start_that_was_cut_short_is_made_good_by_the_next(store):

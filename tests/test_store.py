@@ -480,6 +480,7 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
     old, new, kept = ended(store), ended(store), ended(store)
     for run, when in ((old, 100.0), (new, 200.0)):
         store.update(run.id, binned=when)
+    assert [run.id for run in store.binned()] == [new.id, old.id]
     store.add_event(old.id, "was here")
     store.empty_bin(before=150.0)
     assert not (store.data_dir / "runs" / old.id).exists()

@@ -271,10 +271,17 @@ def test_a_time_that_is_none_is_said_at_start(tmp_path, monkeypatch, text):
 
 
 def test_a_run_in_the_bin_comes_back_for_its_owner_only(lab, private):
+    assert lab.binned_runs() == []
     lab.bin_run(private, ANN)
+    for who in (ANN, HOST):
+        (told,) = lab.binned_runs(who)
+        assert (told["id"], told["name"]) == (private, "ann's secret plan")
+        assert HOUR - PATIENCE < told["seconds_left"] <= HOUR
+    assert lab.binned_runs(BOB) == lab.binned_runs(ANONYMOUS) == []
     with pytest.raises(NotYoursError):
         lab.unbin_run(private, BOB)
     lab.unbin_run(private, ANN)
+    assert lab.binned_runs(ANN) == []
     assert lab.sees_run(private, ANN)
     assert not lab.sees_run(private, BOB)
 
@@ -293,6 +300,15 @@ def test_on_a_hosted_lab_only_who_started_a_run_and_the_host_may_stop_it(hosted)
     assert hosted.stop_run(run_id, viewer=ANN) in ("stopping", "stopped")
     hosted.wait(run_id, PATIENCE)
     hosted.delete_run(run_id, HOST)
+
+
+def test_on_a_hosted_lab_who_started_a_run_and_the_host_may_restore_it(hosted):
+    run_id = hosted.start_run(smoke(), "ann's", ANN)
+    hosted.stop_run(run_id, viewer=ANN)
+    hosted.wait(run_id, PATIENCE)
+    hosted.bin_run(run_id, ANN)
+    assert hosted.binned_runs(BOB) == []
+    assert [run["id"] for run in hosted.binned_runs(ANN)] == [run["id"] for run in hosted.binned_runs(HOST)] == [run_id]
 
 
 def test_what_a_script_started_without_a_name_is_anybodys_to_stop(hosted):

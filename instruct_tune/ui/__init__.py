@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
@@ -75,7 +75,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 evaluate_run = _run_choice("evaluate-run")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
-                runs = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
+                runs, deleted = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
         with welcome:
             offered = train.replay.offer(tabs)
         meanwhile.offer(train.replay, tabs, offered)
@@ -83,13 +83,24 @@ def build_ui(lab: Lab) -> gr.Blocks:
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(lab, form, memory)
         form.complete()
-        choices = (compare_run, evaluate_run)
-        arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, evaluation, runs, choices)
+        choices, fed = (compare_run, evaluate_run), (evaluation, runs, deleted)
+        arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
         for filled in (arrival, runs.cloned):
             presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
     return page
+
+
+class Fed(Protocol):
+    """A panel that knows by itself what the timer has to bring it: ``show(*inputs)`` fills ``outputs``."""
+
+    @property
+    def inputs(self) -> list[Any]: ...
+    @property
+    def outputs(self) -> list[Any]: ...
+    @property
+    def show(self) -> Callable[..., list[Any]]: ...
 
 
 def _run_choice(elem_id: str) -> gr.Dropdown:
@@ -105,8 +116,7 @@ def _follow(
     meanwhile: Meanwhile,
     announcer: Announcer,
     train: train_panel.TrainPanel,
-    evaluation: evaluate_tab.EvaluatePanel,
-    runs: runs_tab.RunsPanel,
+    panels: tuple[Fed, ...],
     choices: tuple[gr.Dropdown, gr.Dropdown],
 ) -> Any:
     """One timer feeds all that follows the lab; page load does the same once, so a refresh loses nothing.
@@ -159,8 +169,7 @@ def _follow(
         (meanwhile.show, [meanwhile.seen], meanwhile.outputs),
         (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
         (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
-        (evaluation.show, evaluation.inputs, evaluation.outputs),
-        (runs.show, runs.inputs, runs.outputs),
+        *((panel.show, panel.inputs, panel.outputs) for panel in panels),
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )
 

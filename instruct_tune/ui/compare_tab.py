@@ -12,11 +12,13 @@ from ..lab import Lab
 from ..languages import guess
 from .compare_view import NAMES, answer_facts, state_sentence
 from .edge import said, viewer
+from .empty import EmptyState
 from .streaming import Turns, at_most
 
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
 EXPECTED = "Expected answer (the dataset's own)"
+NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
 BEFORE = "Choose a row or type an instruction, then press **Compare**."
 
 
@@ -24,13 +26,9 @@ class CompareTab:
     """The controls, and who is being answered in which window."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
-        self.lab, self.run, self.tabs = lab, run, tabs
+        self.lab, self.run = lab, run
         self.turns = Turns()
-        with gr.Row(elem_id="compare-empty", equal_height=True) as self.empty:
-            gr.Markdown(
-                "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
-            )
-            self.to_train = gr.Button("Go to Train", elem_id="compare-to-train", scale=0, min_width=160)
+        self.empty = EmptyState(lab, run, tabs, NO_RUN, "compare")
         self._prompt()
         self._decoding()
         with gr.Row():
@@ -120,7 +118,7 @@ class CompareTab:
             trigger(
                 self._row,
                 [self.run, self.source, self.number],
-                [self.instruction, self.input, self.expected, self.empty, self.ask, *cleared],
+                [self.instruction, self.input, self.expected, self.ask, *cleared],
                 cancels=[asked],
                 **quiet,
             )
@@ -135,7 +133,6 @@ class CompareTab:
                 trigger_mode="always_last",
                 **quiet,
             )
-        self.to_train.click(lambda: gr.Tabs(selected="Train"), None, self.tabs, **quiet)
 
     @property
     def _blank(self) -> list[Any]:
@@ -144,10 +141,10 @@ class CompareTab:
     def _row(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
         self.turns.drop(request.session_hash)
-        ready = [gr.Row(visible=not run_id), gr.Button(interactive=bool(run_id))]
+        ready = gr.Button(interactive=bool(run_id))
         if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
-            return [gr.skip(), gr.skip(), _no_expected(source), *ready, *self._blank]
-        return [*self._texts(run_id, number), *ready, *self._blank]
+            return [gr.skip(), gr.skip(), _no_expected(source), ready, *self._blank]
+        return [*self._texts(run_id, number), ready, *self._blank]
 
     @said
     def _texts(self, run_id: str, number: float | None) -> list[Any]:

@@ -63,7 +63,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
             file_types=[".json", ".jsonl", ".csv", ".parquet"],
             elem_id="data-upload",
-            height=140,
+            height=150,
         )
     gr.Markdown(
         UPLOAD_NOTE.format(kept=view.hours(lab.keep_uploads_hours)), elem_id="data-upload-note", elem_classes="note"

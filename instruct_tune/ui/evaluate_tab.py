@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +12,8 @@ from ..lab import Lab
 from . import evaluate_view as view
 from .answers_panel import AnswersPanel
 from .edge import said, viewer
+from .empty import EmptyState
+from .outgoing import Outgoing
 from .score_chart import score_chart, scores
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
@@ -24,9 +24,9 @@ class EvaluatePanel:
     """One evaluation of the chosen run, and the progress of the one at work; fed by the page's timer."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
-        self.lab, self.run = lab, run
+        self.lab, self.run, self.outgoing = lab, run, Outgoing()
         self.seen = gr.State(None)
-        self.state = gr.Markdown(NO_RUN, elem_id="evaluate-state")
+        self.state = gr.Markdown("", elem_id="evaluate-state")
         self.bar = gr.HTML(
             {"value": 0, "look": "hidden"},
             html_template='<progress aria-label="Progress of the evaluation" value="${value.value}" max="1" '
@@ -86,7 +86,7 @@ class EvaluatePanel:
         nothing = [gr.skip()] * len(self.outputs)
         who = viewer(self.lab)
         if not run_id or not self.lab.sees_run(run_id, who):
-            return nothing if seen is None else [None, NO_RUN, _bar(None), gr.Column(visible=False), *nothing[4:]]
+            return nothing if seen is None else [None, "", _bar(None), gr.Column(visible=False), *nothing[4:]]
         found = self.lab.run_evaluations(run_id, who)
         work = self.lab.evaluation_progress(run_id, who)
         now = [run_id, found[0]["seq"] if found else None, work]
@@ -137,8 +137,7 @@ class EvaluatePanel:
         source = self.lab.predictions_file(str(run_id), _evaluation(self.lab, run_id, seq)["seq"], viewer(self.lab))
         if source is None:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
-        to = Path(tempfile.mkdtemp(prefix="lab-export-")) / "predictions.jsonl"
-        return str(shutil.copyfile(source, to))
+        return str(shutil.copyfile(source, self.outgoing.folder() / "predictions.jsonl"))
 
 
 def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
 
 def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.Button]:
     """The tab's contents below the choice of the run."""
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    EmptyState(lab, run, tabs, NO_RUN, "evaluate")
     with gr.Row(equal_height=True):
         limit = gr.Number(
             40,
@@ -177,10 +176,9 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
             min_width=200,
         )
     with gr.Row():
-        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4)
+        start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
     panel = EvaluatePanel(lab, run)
-    to_train = gr.Button("Go to Train", elem_id="evaluate-to-train", size="sm", visible=True, min_width=160)
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
@@ -198,7 +196,8 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
 
     start.click(begin, [run, limit, longest], None, api_visibility="private")
     stop.click(end, run, None, api_visibility="private")
-    run.change(lambda run_id: gr.Button(visible=not run_id), run, to_train, **quiet)
-    to_train.click(lambda: gr.Tabs(selected="Train"), None, tabs, **quiet)
+    run.change(
+        lambda run_id: gr.Button(interactive=bool(run_id)), run, start, api_visibility="private", show_progress="hidden"
+    )
     panel.wire()
     return panel, following

@@ -48,6 +48,8 @@ CSS = """
 .note, .note * { font-size: var(--text-sm) !important; color: var(--body-text-color-subdued) !important; }
 #data-progress { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
+/* What is beside a control with a label stands in line with the control. */
+.foot { align-items: flex-end !important; }
 @media (max-width: 500px) { .pager > :has(.prose), .pager > .prose { order: -1; flex: 1 1 100%; } }
 /* Presets are cards: the name, what it is for, how long it takes here. */
 #train-preset .wrap { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px; }

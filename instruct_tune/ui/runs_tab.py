@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -13,9 +11,11 @@ from ..errors import NotFoundError
 from ..lab import Lab
 from ..store import LIVE
 from . import run_table, run_words, view
+from .bin_panel import BinPanel
 from .charts import loss_chart, loss_figure
 from .edge import said, viewer
 from .form import Form
+from .outgoing import Outgoing
 from .share import ShareButton
 
 CHOOSE = "Click a row to choose a run."
@@ -129,17 +129,18 @@ def _skipped(value: Any) -> bool:
     return not isinstance(value, bool)
 
 
-def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, tabs: gr.Tabs) -> RunsPanel:
+def build(
+    lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, tabs: gr.Tabs
+) -> tuple[RunsPanel, BinPanel]:
     """The tab's contents; opening a run sets ``shown_run``, which Train follows, or ``compare_run``."""
-    panel = RunsPanel(lab)
-    binned = gr.State([])
+    panel, outgoing = RunsPanel(lab), Outgoing()
     # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
     download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
     with gr.Row(equal_height=True):
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
         rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
         share = ShareButton(lab, panel.chosen)
-        undo = gr.Button("Undo delete", elem_id="runs-undo", scale=1, min_width=130, interactive=False)
+    bin = BinPanel(lab)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
     with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
@@ -179,27 +180,15 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
 
     @said
     def export_to(run_id: str | None) -> str:
-        folder = Path(tempfile.mkdtemp(prefix="lab-export-"))
-        return str(lab.export_run(_chosen(run_id), folder / f"{_chosen(run_id)}.zip", viewer(lab)))
+        chosen = lab.visible_run(_chosen(run_id), viewer(lab)).id
+        return str(lab.export_run(chosen, outgoing.folder() / f"{chosen}.zip", viewer(lab)))
 
     @said
-    def remove(run_id: str | None, deleted: list[str]) -> list[Any]:
+    def remove(run_id: str | None) -> list[Any]:
         lab.bin_run(_chosen(run_id), viewer(lab))
-        gr.Info("Deleted. Undo brings it back, for an hour.")
+        gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
         emptied = ["", "", None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
-        return [None, [*deleted, run_id], gr.Button(interactive=True), *emptied]
-
-    @said
-    def bring_back(deleted: list[str]) -> list[Any]:
-        if not deleted:
-            raise NotFoundError("Nothing was deleted here.")
-        *others, last = deleted
-        try:
-            lab.unbin_run(last, viewer(lab))
-        except NotFoundError as error:
-            # It is too late for this one, and the button must not stay stuck at it.
-            gr.Warning(str(error))
-        return [last if lab.sees_run(last, viewer(lab)) else None, others, gr.Button(interactive=bool(others))]
+        return [None, gr.Accordion(visible=True, open=True), *emptied]
 
     @said
     def go_on(run_id: str | None) -> list[Any]:
@@ -238,17 +227,16 @@ def build(lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, t
     buttons["resume"].click(go_on, panel.chosen, [shown_run, tabs], **private)
     written = buttons["export"].click(export_to, panel.chosen, download, api_visibility="private")
     written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
-    removed = [panel.chosen, binned, undo, *described]
-    buttons["delete"].click(remove, [panel.chosen, binned], removed, **private)
-    undo.click(bring_back, binned, [panel.chosen, binned, undo], **private)
+    buttons["delete"].click(remove, panel.chosen, [panel.chosen, bin.fold, *described], **private)
+    bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
     share.wire()
     # What a person did shows at once, not at the timer's next tick.
-    changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input, binned.change]
+    changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input]
     gr.on(
         changed, panel.show, panel.inputs, panel.outputs, queue=False, trigger_mode="always_last", **private
     )  # fmt: skip
-    return panel
+    return panel, bin
 
 
 def _chosen(run_id: str | None) -> str:

@@ -128,6 +128,15 @@ def run_choices(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     ]
 
 
+def bin_choices(binned: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(label, id) for a dropdown: each deleted run and how long it can still be restored."""
+    return [(f"{run['name']} · {_minutes(run['seconds_left'])} left", run["id"]) for run in binned]
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds / 60)} min" if seconds >= 60 else "less than a minute"
+
+
 def duration(seconds: float | None) -> str:
     """``75`` → ``1 min 15 s``."""
     if seconds is None:

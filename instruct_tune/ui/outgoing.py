@@ -1,0 +1,31 @@
+"""Files on their way to a browser.
+
+What a handler returns, gradio copies into a store of its own, which it empties (``delete_cache``). The
+original has served then, but gradio leaves it where it is: it is removed here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+
+SERVED_AFTER = 600.0
+"""Seconds after which a file has long been written and copied, however large."""
+
+
+class Outgoing:
+    """A folder for such files, gone with the process; what has been served goes when the next one is made."""
+
+    @cached_property
+    def _all(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="lab-export-", ignore_cleanup_errors=True)
+
+    def folder(self) -> Path:
+        """A fresh folder, for one file."""
+        for made in Path(self._all.name).iterdir():
+            if made.stat().st_mtime < time.time() - SERVED_AFTER:
+                shutil.rmtree(made, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self._all.name))

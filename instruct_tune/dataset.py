@@ -6,6 +6,7 @@ cap the training rows. Any other order gives other rows than the notebook.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -49,6 +50,11 @@ class LedgerEntry:
     kept: int
     dropped: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The public JSON: step, kept, dropped, and ``parameters`` where the step has some."""
+        told = dataclasses.asdict(self)
+        return told if self.parameters else {name: told[name] for name in ("step", "kept", "dropped")}
 
 
 @dataclass(frozen=True)

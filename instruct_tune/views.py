@@ -177,7 +177,7 @@ class Views:
             "source": splits.source,
             "columns": list(splits.columns),
             "rows_loaded": splits.rows_loaded,
-            "ledger": [dataclasses.asdict(entry) for entry in splits.ledger],
+            "ledger": [entry.to_dict() for entry in splits.ledger],
             "train_rows": len(splits.train),
             "test_rows": len(splits.test),
             "train_rows_before_limit": splits.train_rows_before_limit,

@@ -141,7 +141,7 @@ def test_data_tells_what_it_loaded_filtered_and_split(told):
     assert found["source"] == "bundled"
     assert found["licence"] == "CC0-1.0"
     assert found["train_rows"] == 200
-    assert [set(entry) for entry in found["ledger"]] == [{"step", "parameters", "kept", "dropped"}]
+    assert [set(entry) for entry in found["ledger"]] == [{"step", "kept", "dropped"}]
     assert not {"train", "test", "token_lengths"} & set(found)
 
 

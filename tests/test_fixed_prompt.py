@@ -11,7 +11,7 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
-from instruct_tune import adapter, fixed_prompt, training
+from instruct_tune import adapter, fixed_prompt, readings
 from instruct_tune.dataset import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.generation import Request, generate
@@ -174,7 +174,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
             clock.now += 100
 
     clock.perf_counter = tick
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(readings, "time", clock)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=3), Slow())
     assert set(watcher.of("seconds").values()) == {1.0}
 

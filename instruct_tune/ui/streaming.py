@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 SECONDS_BETWEEN_UPDATES = 1 / 15
+MOST_SECONDS_TO_LEAVE = 2
 
 
 def at_most(
@@ -28,16 +29,20 @@ class Turns:
 
     def __init__(self) -> None:
         self._stops: dict[str | None, threading.Event] = {}
+        self._left: dict[threading.Event, threading.Event] = {}
 
     @contextmanager
     def of(self, window: str | None) -> Iterator[threading.Event]:
         """The event that ends this window's decoding; the decoding before it is dropped here."""
         self.drop(window)
         stop = self._stops[window] = threading.Event()
+        left = self._left[stop] = threading.Event()
         try:
             yield stop
         finally:
             stop.set()
+            left.set()
+            del self._left[stop]
             if self.holds(window, stop):
                 del self._stops[window]
 
@@ -51,6 +56,14 @@ class Turns:
             before.set()
 
     def drop(self, window: str | None) -> None:
-        """End it, and show no more of it: the window has turned to something else."""
-        self.stop(window)
-        self._stops.pop(window, None)
+        """End it, and show no more of it: the window has turned to something else.
+
+        Waits until what it sends last is on its way (or ``MOST_SECONDS_TO_LEAVE``): else that could
+        arrive after what the window is sent next.
+        """
+        stop = self._stops.pop(window, None)
+        if stop is None:
+            return
+        stop.set()
+        if left := self._left.get(stop):
+            left.wait(MOST_SECONDS_TO_LEAVE)

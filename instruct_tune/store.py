@@ -331,16 +331,10 @@ class RunStore:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, explained(self.data_dir):
+        # The connection itself commits what was done, or takes it back where something was raised.
+        with self._lock, explained(self.data_dir), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                # SQLite gives up a transaction by itself where the disk is full.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+            yield self._db
 
 
 def _insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:

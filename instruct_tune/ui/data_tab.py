@@ -68,7 +68,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     gr.Markdown(
         UPLOAD_NOTE.format(kept=view.hours(lab.keep_uploads_hours)), elem_id="data-upload-note", elem_classes="note"
     )
-    with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
+    with gr.Accordion("Columns, further filters and split", open=False, elem_id="data-fold") as fold:
         with gr.Row():
             for part in ("instruction", "input", "output"):
                 form.add(
@@ -80,6 +80,18 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
                         elem_id=f"data-column-{part}",
                     ),
                 )
+        form.add(
+            "filters.more",
+            gr.Textbox(
+                "",
+                label="Further filters",
+                info="Applied after the one above, in this order: a JSON list of the steps that README describes",
+                placeholder='[{"step": "length", "of": "output", "max": 200}, {"step": "drop_near_duplicates"}]',
+                max_lines=6,
+                elem_id="data-filters-more",
+                elem_classes="mono",
+            ),
+        )
         with gr.Row():
             form.add(
                 "data.test_size",

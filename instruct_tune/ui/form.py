@@ -6,6 +6,7 @@ form" instead of thirty parameters, and a preset or a former run fills it in one
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -74,8 +75,7 @@ class Form:
                 continue
             value = values[control]
             merge(config, name, _READ.get(name, _plain)(value))
-        leakage = [{"step": DROP_LEAKAGE.step}] if values[self["filters.leakage"]] else []
-        config["data"]["filters"] = FILTER_CHOICES.get(values[self["filters"]], []) + leakage
+        config["data"]["filters"] = self._read_filters(values)
         if config["template"] == CUSTOM_TEMPLATE:
             texts = ("without_input", "with_input")
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
@@ -92,19 +92,42 @@ class Form:
             for part in name.split("."):
                 value = value[part]
             shown[control] = _SHOW.get(name, _plain)(value)
-        by_steps = {str(steps): label for label, steps in FILTER_CHOICES.items()}
-        steps = [step for step in told["data"]["filters"] if step["step"] != DROP_LEAKAGE.step]
-        shown[self["filters"]] = by_steps.get(str(steps), next(iter(FILTER_CHOICES)))
-        shown[self["filters.leakage"]] = DROP_LEAKAGE in config.data.filters
+        shown |= self._show_filters(told["data"]["filters"])
         if isinstance(told["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("without_input", "with_input"):
                 shown[self[f"template.{name}"]] = told["template"][name]
         return shown
 
+    def _read_filters(self, values: Mapping[Any, Any]) -> Any:
+        """The ledger's steps: the choice, then the further ones as they are written, then the leaking rows.
+
+        What is no JSON list stays a text, for the settings to refuse by name as anything else that is wrong.
+        """
+        written = (values[self["filters.more"]] or "").strip()
+        try:
+            further = json.loads(written) if written else []
+        except (ValueError, RecursionError):
+            return written
+        if not isinstance(further, list):
+            return written
+        leakage = [{"step": DROP_LEAKAGE.step}] if values[self["filters.leakage"]] else []
+        return [*FILTER_CHOICES.get(values[self["filters"]], []), *further, *leakage]
+
+    def _show_filters(self, filters: list[dict[str, Any]]) -> dict[gr.components.Component, Any]:
+        """No step of a configuration is lost: what no choice says is written out."""
+        steps = [step for step in filters if step["step"] != DROP_LEAKAGE.step]
+        chosen = next((label for label, first in FILTER_CHOICES.items() if first and steps[:1] == first), ALL_ROWS)
+        further = steps[len(FILTER_CHOICES[chosen]) :]
+        return {
+            self["filters"]: chosen,
+            self["filters.more"]: json.dumps(further, ensure_ascii=False) if further else "",
+            self["filters.leakage"]: len(steps) < len(filters),
+        }
+
 
 # Controls that are no setting by themselves: they make up others.
-_VIRTUAL = ("filters", "filters.leakage", "template.without_input", "template.with_input")
+_VIRTUAL = ("filters", "filters.more", "filters.leakage", "template.without_input", "template.with_input")
 
 
 def _plain(value: Any) -> Any:

@@ -22,11 +22,19 @@ from ..xray import Role, XRay
 def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
     """Loaded rows, each filter, the split and the limit, as table rows."""
     rows: list[list[Any]] = [["loaded", told["rows_loaded"], 0]]
-    rows += [[entry["step"].replace("_", " "), entry["kept"], entry["dropped"]] for entry in told["ledger"]]
+    rows += [[_step(entry), entry["kept"], entry["dropped"]] for entry in told["ledger"]]
     rows.append(["held out for measuring", told["test_rows"], ""])
     before, after = told["train_rows_before_limit"], told["train_rows"]
     rows.append(["training rows" + (" (limit)" if before != after else ""), after, before - after])
     return rows
+
+
+def _step(entry: Mapping[str, Any]) -> str:
+    """A ledger's step with what it was told: ``length: of output, max 200``."""
+    told = {name: value for name, value in entry.get("parameters", {}).items() if value not in (None, False)}
+    words = (f"{name} {len(value)} by hand" if name == "rows" else f"{name} {value}" for name, value in told.items())
+    name = entry["step"].replace("_", " ")
+    return f"{name}: {', '.join(words)}" if told else name
 
 
 def data_sentence(told: Mapping[str, Any], name: str) -> str:

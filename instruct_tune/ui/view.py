@@ -62,7 +62,7 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
         pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in named.items())
         return (
             f"The columns of this dataset have other names. **Proposed: {pairs}.** If that is wrong, change the boxes "
-            "under *Columns and split* and load again."
+            "under *Columns, further filters and split* and load again."
         )
     if column := conversations_in(found, columns):
         return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
@@ -70,7 +70,7 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     if likely and likely.input and columns.input not in found and likely.input not in named.values():
         return (
             f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "
-            "the input under *Columns and split* and load again."
+            "the input under *Columns, further filters and split* and load again."
         )
     return ""
 

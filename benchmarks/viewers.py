@@ -1,8 +1,9 @@
 """The page beside a run that trains: its start, and what it costs the run when many people follow it.
 
 A viewer here is what the server notices of a browser: the requests of a page that is opened, then
-the page's timer once a second, each answered in full. It draws nothing, for a browser that draws
-runs on its viewer's machine; the little that these cost on this one counts against the lab.
+the page's timer whenever the page is told to ask (once a second at first), each answered in full.
+It draws nothing, for a browser that draws runs on its viewer's machine; the little that these cost
+on this one counts against the lab.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .measure import Row, Spread
 from .served import seconds_to_start, serving
 from .workload import Setting, Workload
 
-SETTLE_SECONDS = 2
+SETTLE_SECONDS = 8
 """After viewers come or go; then the window begins."""
 BATCH = 8
 
@@ -37,9 +38,11 @@ class Viewer:
         self.session = secrets.token_hex(8)
         self.server = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
         self.given = {each["id"]: each["props"].get("value") for each in config["components"]}
-        timer = next(each["id"] for each in config["components"] if each["type"] == "timer" and each["props"]["active"])
+        self.timer = next(
+            each["id"] for each in config["components"] if each["type"] == "timer" and each["props"]["active"]
+        )
         self.opening = _handlers(config, "load")
-        (self.tick,) = [each for each in _handlers(config, "tick") if each["targets"][0][0] == timer]
+        (self.tick,) = [each for each in _handlers(config, "tick") if each["targets"][0][0] == self.timer]
 
     def arrive(self) -> None:
         """What a page asks for when it is opened."""
@@ -47,8 +50,16 @@ class Viewer:
             self.post(handler)
 
     def poll(self) -> list[Any]:
-        """What the timer asks for."""
-        return self.post(self.tick)
+        """What the timer asks for; the answer may set the timer anew."""
+        told = self.post(self.tick)
+        timer = self.tick["outputs"].index(self.timer)
+        self.given[self.timer] = told[timer].get("value", self.given[self.timer])
+        return told
+
+    @property
+    def every(self) -> float:
+        """Seconds between two polls."""
+        return self.given[self.timer]
 
     def post(self, handler: dict[str, Any]) -> list[Any]:
         """The handler's answer to what the page holds when it is opened; gradio keeps its own states."""
@@ -57,12 +68,20 @@ class Viewer:
             "fn_index": handler["id"],
             "session_hash": self.session,
         }
-        self.server.request("POST", "/gradio_api/run/predict", json.dumps(body), {"Content-Type": "application/json"})
-        answer = self.server.getresponse()
-        told = json.loads(answer.read())
-        if answer.status != 200:
+        try:
+            status, told = self._ask(json.dumps(body))
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            # Between two polls the server may close a connection that nothing went over; browsers open another.
+            self.server.close()
+            status, told = self._ask(json.dumps(body))
+        if status != 200:
             raise RuntimeError(f"a viewer was told {told}")
         return told["data"]
+
+    def _ask(self, body: str) -> tuple[int, dict[str, Any]]:
+        self.server.request("POST", "/gradio_api/run/predict", body, {"Content-Type": "application/json"})
+        answer = self.server.getresponse()
+        return answer.status, json.loads(answer.read())
 
 
 def _handlers(config: dict[str, Any], event: str) -> list[dict[str, Any]]:
@@ -74,7 +93,7 @@ def _handlers(config: dict[str, Any], event: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def watching(address: str, viewers: int, every: float = 1.0) -> Iterator[list[int]]:
+def watching(address: str, viewers: int) -> Iterator[list[int]]:
     """Viewers of the page, until the block ends; yields how many polls each has made so far."""
     with urllib.request.urlopen(f"{address}/config", timeout=60) as told:
         config = json.load(told)
@@ -84,7 +103,7 @@ def watching(address: str, viewers: int, every: float = 1.0) -> Iterator[list[in
         viewer = Viewer(address, config)
         viewer.arrive()
         # Spread over the second, as people are who came one by one.
-        while not over.wait(every if polls[number] else every * number / viewers):
+        while not over.wait(viewer.every if polls[number] else viewer.every * number / viewers):
             viewer.poll()
             polls[number] += 1
 

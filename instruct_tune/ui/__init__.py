@@ -29,13 +29,14 @@ from .announcer import Announcer
 from .charts import PLOTLY_JS
 from .edge import polled, session, viewer
 from .form import Form
+from .lean import LeanBlocks
 from .look import CSS, MEND, THEME
 from .meanwhile import Meanwhile
 from .memory import RESTORED, Memory, restored
+from .pace import USUAL, Pace
 
 __all__ = ["CSS", "THEME", "build_ui"]
 
-POLL_SECONDS = 1.0
 FORGETS = (
     "**This Space has no storage: runs and uploads vanish when it restarts.** Download what you want to keep: "
     "*Runs*, click its row, *Export adapter*."
@@ -49,7 +50,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
     form = Form()
     # gradio's own copies of uploads and exports go when the lab's do.
     kept = 3600 * lab.keep_uploads_hours
-    with gr.Blocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
+    with LeanBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
         memory = Memory(lab.data_dir)
         with gr.Row(equal_height=True):
             with gr.Column(min_width=300):
@@ -123,7 +124,7 @@ def _follow(
 
     Returns the event of a page that was opened, after which the form shows what was remembered.
     """
-    timer = gr.Timer(POLL_SECONDS)
+    timer, pace = gr.Timer(USUAL), Pace()
     seen_strip, seen_runs = gr.State(None), gr.State(None)
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -155,6 +156,9 @@ def _follow(
         values = [shown if arrived else each if each in ids else usual for each in (first, second)]
         return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
 
+    def wait() -> float:
+        return pace.seconds(session() or "", lab.others_at_work(viewer(lab)) is not None)
+
     def begin() -> str | None:
         """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
         known = [run for run in lab.list_runs(viewer(lab)) if not run["recorded"]]
@@ -173,10 +177,10 @@ def _follow(
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )
 
-    def tick(token: Any, *values: Any) -> list[Any]:
-        """All feeds in one request a second: a viewer costs one poll, not five."""
+    def tick(token: Any, seconds: Any, *values: Any) -> list[Any]:
+        """All feeds in one request: a viewer costs one poll, not nine. It also says when to ask again."""
         _recognise(lab, token)
-        told, given = [], iter(values)
+        told, given = [gr.skip() if seconds == (wanted := wait()) else gr.Timer(wanted)], iter(values)
         for feed, inputs, outputs in feeds:
             told += polled(feed, list(itertools.islice(given, len(inputs))), len(outputs))
         return told
@@ -192,7 +196,7 @@ def _follow(
     arrival.then(None, None, None, js=RESTORED, api_visibility="private")
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
-    timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
+    timer.tick(tick, [memory.token, timer, *every_input], [timer, *every_output], **quiet)
     return arrival
 
 

@@ -1,0 +1,42 @@
+"""An answer with skipped outputs is the one that gradio itself would give."""
+
+import asyncio
+
+import gradio as gr
+import pytest
+
+from instruct_tune.ui.lean import LeanBlocks
+
+GIVEN = {
+    "nothing new": lambda: [gr.skip(), gr.skip(), gr.skip()],
+    "one value": lambda: [gr.skip(), "new", gr.skip()],
+    "a component": lambda: [gr.skip(), gr.skip(), gr.Dropdown(choices=["a", "b"], value="b")],
+    "a state": lambda: [{"seen": 1}, gr.skip(), gr.skip()],
+    "all": lambda: [3, "text", gr.Dropdown(visible=False)],
+    "one skip for all": lambda: gr.skip(),
+}
+
+
+def answers(kind: type[gr.Blocks], given) -> list:
+    with kind() as page:
+        outputs = [gr.State(None), gr.Textbox(), gr.Dropdown(["a"])]
+        gr.Button().click(given, None, outputs)
+    (handler,) = page.fns.values()
+    state = gr.blocks.SessionState(page)
+
+    async def ask() -> list:
+        first = await page.process_api(handler, [], state=state)
+        again = await page.process_api(handler, [], state=state)
+        return [first["data"], again["data"], state[outputs[0]._id]]
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+def test_it_answers_as_gradio_does(given):
+    assert answers(LeanBlocks, given) == answers(gr.Blocks, given)
+
+
+def test_a_wrong_number_of_outputs_is_told():
+    with pytest.raises(ValueError, match="enough output values"):
+        answers(LeanBlocks, lambda: [gr.skip()])

@@ -22,7 +22,7 @@ ORDER = (
     "model", "leaving", "loan", "passes", "adapter", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers", "fixed_prompt", "recital", "bleu",
-    "evaluation", "verdict",
+    "evaluation", "verdict", "differences",
     "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk", "export",
     "workbench", "runner",
     "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",

@@ -117,6 +117,14 @@ def test_only_what_applies_can_be_pressed(window):
     window.page.wait_for_selector("#runs-plot .js-plotly-plot, #runs-plot .plot-container")
     assert enabled(window) == {"open", "compare", "clone", "export", "delete"}
     window.shot("runs-chosen")
+    window.page.get_by_role("button", name="Put runs side by side").click()
+    window.wait_text("#overlay-words", "A good minute")
+    window.page.click("#overlay-runs input")
+    window.page.get_by_role("option").filter(has_text="far too high").click()
+    window.wait_text("#overlay-table", "train.learning_rate")
+    assert window.page.evaluate("document.querySelector('#overlay-plot .loss-plot').data.length") == 4
+    window.page.keyboard.press("Escape")
+    window.shot("runs-side-by-side")
     with window.page.expect_download() as download:
         window.page.click("#runs-export")
     assert download.value.suggested_filename.endswith(".zip")

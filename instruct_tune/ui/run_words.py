@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..differences import flat
 from ..markdown import plain
 from ..settings import PRESETS
 from ..store import LIVE
@@ -119,8 +120,8 @@ def answer_text(sample: Mapping[str, Any]) -> str:
 
 def configuration_sentence(config: Mapping[str, Any]) -> str:
     """The preset that is nearest to a run's configuration, and what differs from it, as markdown."""
-    given = _flat(config)
-    presets = {name: _flat(preset.to_dict()) for name, preset in PRESETS.items()}
+    given = flat(config)
+    presets = {name: flat(preset.to_dict()) for name, preset in PRESETS.items()}
 
     def changes(preset: str) -> dict[str, Any]:
         return {name: value for name, value in given.items() if presets[preset].get(name) != value}
@@ -131,14 +132,6 @@ def configuration_sentence(config: Mapping[str, Any]) -> str:
         return f"Preset **{nearest}**, nothing changed."
     parts = [f"{plain(name)} **{plain(_short(value))}**" for name, value in changed.items()]
     return f"Preset **{nearest}** with " + ", ".join(parts) + "."
-
-
-def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Every setting under its dotted name."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        flat |= _flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
-    return flat
 
 
 def _short(value: Any, most: int = 60) -> str:

@@ -17,6 +17,7 @@ from .edge import said, viewer
 from .form import Form
 from .outgoing import Outgoing
 from .share import ShareButton
+from .side_by_side import SideBySide
 
 CHOOSE = "Click a row to choose a run."
 ACTIONS = {
@@ -143,6 +144,7 @@ def build(
     bin = BinPanel(lab)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
+    overlay = SideBySide(lab, panel.chosen)
     with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
         failed = gr.Markdown("", elem_id="runs-failed")
         changes = gr.Textbox(
@@ -231,6 +233,7 @@ def build(
     bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
     share.wire()
+    overlay.wire()
     # What a person did shows at once, not at the timer's next tick.
     changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input]
     gr.on(

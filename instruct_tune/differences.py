@@ -1,0 +1,121 @@
+"""Several runs beside each other: what they came to, what they were measured with, and where they were set differently.
+
+Pure functions of what ``show_run`` tells, so that the page and a test see the same table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Told = Mapping[str, Any]
+"""A run as ``History.show_run`` tells it."""
+
+MEASURED_ON = (
+    "model", "data.source", "data.split", "data.columns", "data.filters", "data.test_size", "data.seed",
+    "evaluation_rows", "train.probe_rows", "train.max_length", "train.overlong",
+)  # fmt: skip
+"""Settings that decide which held-out tokens a loss is a mean of: where they differ, so do the rulers."""
+
+
+def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Every setting under its dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        found |= flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
+    return found
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The settings, by dotted name, that are not the same in all; None where a configuration lacks one."""
+    settings = [flat(config) for config in configs]
+    names = dict.fromkeys(name for each in settings for name in each)
+    values = {name: [each.get(name) for each in settings] for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def same_ruler(configs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the held-out losses of these runs are means over the same tokens, so that they can be compared."""
+    return not any(name.startswith(MEASURED_ON) for name in differing(configs))
+
+
+def held_out(run: Told) -> list[tuple[int, float]]:
+    """(step, loss) on the probe rows; where there are none, on the evaluation rows."""
+    for kind in ("probe", "eval"):
+        points = [(metric["step"], metric[f"{kind}_loss"]) for metric in run["metrics"] if metric["kind"] == kind]
+        if points:
+            return points
+    return []
+
+
+def rows(runs: Sequence[Told]) -> list[list[str]]:
+    """A table: what it is, then one cell a run. First what each came to, then what with, then what was set differently.
+
+    Weights and fingerprint are there even where they are the same: that, too, is worth knowing.
+    """
+    told = [[name, *(of(run) for run in runs)] for name, of in _ALWAYS]
+    settings = differing([run["config"] for run in runs])
+    return told + [[name, *map(_short, values)] for name, values in settings.items()]
+
+
+def sentences(runs: Sequence[Told], names: Sequence[str]) -> str:
+    """The plot and the table without seeing them: how each run went, and which held-out loss ended lowest."""
+    said = [f"{name}: {_course(run)}." for name, run in zip(names, runs, strict=True)]
+    ends = {name: held_out(run)[-1][1] for name, run in zip(names, runs, strict=True) if held_out(run)}
+    if len(ends) > 1 and same_ruler([run["config"] for run in runs]):
+        said.append(f"The held-out loss ended lowest in {min(ends, key=lambda name: ends[name])}.")
+    return " ".join(said)
+
+
+def _course(run: Told) -> str:
+    points = held_out(run)
+    parts = [f"held-out loss {points[0][1]:.3f} to {points[-1][1]:.3f} in {points[-1][0]} steps"] if points else []
+    parts += [f"tuned BLEU {_bleu(run)}"] if run["evaluations"] else []
+    return ", ".join(parts) or "nothing measured yet"
+
+
+def _state(run: Told) -> str:
+    steps = f", step {run['step']} of {run['total_steps']}" if run["total_steps"] else ""
+    return run["status"] + steps
+
+
+def _loss(which: Callable[[list[tuple[int, float]]], tuple[int, float]]) -> Callable[[Told], str]:
+    def cell(run: Told) -> str:
+        points = held_out(run)
+        if not points:
+            return "—"
+        step, loss = which(points)
+        return f"{loss:.3f} at step {step}"
+
+    return cell
+
+
+def _bleu(run: Told) -> str:
+    if not run["evaluations"]:
+        return "—"
+    found = run["evaluations"][0]
+    return f"{found['tuned']['bleu']:.1f} (base {found['base']['bleu']:.1f}) on {found['rows']} rows"
+
+
+def _weights(run: Told) -> str:
+    facts = run["facts"]
+    if not facts.get("weights_sha256"):
+        return "—"
+    return f"{facts['weights_sha256'][:12]}, {facts.get('weights_source', 'unknown')}"
+
+
+_ALWAYS: tuple[tuple[str, Callable[[Told], str]], ...] = (
+    ("State", _state),
+    ("Held-out loss, lowest", _loss(lambda points: min(points, key=lambda point: point[1]))),
+    ("Held-out loss, last", _loss(lambda points: points[-1])),
+    ("BLEU of the last evaluation", _bleu),
+    ("Training rows", lambda run: str(run["facts"].get("train_rows", "—"))),
+    ("Data fingerprint", lambda run: str(run["facts"].get("data_fingerprint", "—"))),
+    ("Base weights (sha256, from)", _weights),
+)
+
+
+def _short(value: Any, most: int = 80) -> str:
+    text = "—" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= most else text[: most - 1] + "…"

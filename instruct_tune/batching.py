@@ -141,7 +141,7 @@ def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False)
         body, head = body_and_head(model)
         hidden = body(**inputs, use_cache=False).last_hidden_state
         return chunked_loss(head, hidden.flatten(0, 1).index_select(0, kept), targets)
-    if labels.shape[0] == 1 and _keeps_chosen_logits(model):
+    if labels.shape[0] == 1 and keeps_chosen_logits(model):
         logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits[0]
     else:
         logits = model(**inputs, use_cache=False).logits.flatten(0, 1).index_select(0, kept)
@@ -156,7 +156,8 @@ def _inputs(model: Any, pack: Pack) -> Pack:
     return inputs
 
 
-def _keeps_chosen_logits(model: Any) -> bool:
+def keeps_chosen_logits(model: Any) -> bool:
+    """Whether the model's own forward computes logits at chosen positions only (``logits_to_keep``)."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in inspect.signature(type(base).forward).parameters
 

@@ -36,6 +36,7 @@ from .visitors import HOST, Viewer
 if TYPE_CHECKING:
     from .base_answers import Shelf
     from .model import LoadedModel
+    from .token_losses import AnswerLosses
 
 BASE_RUN = "base"
 """The run id that stands for the base model without any adapter."""
@@ -143,6 +144,23 @@ class Lab(Costs):
             asked.decode(loaded, template_from(config.template), (instruction, input), run_id, settings)
 
         yield from asked.follow(self.engine.short(job))
+
+    def answer_losses(self, run_id: str, row: Example, viewer: Viewer = HOST) -> AnswerLosses:
+        """What base and the run make of the row's answer, token by token; see ``token_losses``.
+
+        Served between training steps where a run is at work, which does not notice.
+        """
+        check_texts(instruction=row.instruction, input=row.input, output=row.output)
+        config = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
+
+        def job() -> AnswerLosses:
+            self.wait_for_imports()
+            from .token_losses import answer_losses
+
+            loaded = self._prepare(run_id, config, lambda text: None)
+            return answer_losses(loaded, template_from(config.template), row, run_id)
+
+        return self._result(self.engine.short(job))
 
     def generate(
         self,

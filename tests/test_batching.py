@@ -248,7 +248,7 @@ def test_the_head_sees_supervised_positions_only(name, packing):
 def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
     model = toy_model("llama")
     kept = ours(model, ROWS, POSITIONS)
-    monkeypatch.setattr(batching, "_keeps_chosen_logits", lambda model: False)
+    monkeypatch.setattr(batching, "keeps_chosen_logits", lambda model: False)
     seen: list[int] = []
     model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
     assert max(apart(ours(model, ROWS, POSITIONS), kept)) <= TOLERANCE

@@ -65,6 +65,21 @@ def test_two_answers_with_their_facts(window):
     for who in ("base", "tuned"):
         assert "96 tokens in " in window.text(f"#compare-{who}-facts")
     window.shot("compare")
+    read_token_by_token(window)
+
+
+def read_token_by_token(window):
+    window.page.get_by_text("Why it says that", exact=True).click()
+    window.page.click("#compare-why-read")
+    assert "times as likely" in window.wait_text("#compare-why-sentence", "Loss per token")
+    boxes = window.page.locator("#compare-why-map .heat-token .text")
+    assert "".join(boxes.all_inner_texts()).replace("·", " ").strip() == "yes " * 20 + "EOS"
+    window.page.locator("#compare-why-map .heat-token").first.focus()
+    window.page.keyboard.press("End")
+    assert "EOS, base" in window.text("#compare-why-map .heat-line")
+    for who in ("base", "tuned"):
+        assert window.page.locator(f"#compare-why-map .heat-{who} tr").count() == 5
+    window.shot("compare-why")
 
 
 def test_a_stop_keeps_what_is_there(window):

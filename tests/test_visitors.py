@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, cache_for, opened, smoke
 
+from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
 from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, Visitors, known_by
 
@@ -111,6 +112,7 @@ def everything_about(lab, run_id):
         lambda who: lab.held_out_count_of(run_id, who),
         lambda who: lab.held_out_row_of(run_id, 0, who), lambda who: lab.has_adapter(run_id, who),
         lambda who: lab.evaluation_progress(run_id, who), lambda who: list(lab.compare(run_id, "Hi", viewer=who)),
+        lambda who: lab.answer_losses(run_id, Example("Hi", "", "Ho"), who),
         lambda who: lab.generate(run_id, [{"instruction": "Hi"}], viewer=who),
         lambda who: list(lab.evaluate(run_id, 2, viewer=who)), lambda who: lab.start_evaluation(run_id, 2, viewer=who),
         lambda who: lab.export_run(run_id, lab.data_dir / "out.zip", who), lambda who: lab.rename_run(run_id, "x", who),

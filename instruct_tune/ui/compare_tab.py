@@ -10,12 +10,12 @@ import gradio as gr
 
 from ..lab import Lab
 from ..languages import guess
-from .compare_view import NAMES, answer_facts, state_sentence
+from .compare_view import HELD_OUT, NAMES, TYPED, answer_facts, state_sentence
 from .edge import said, viewer
 from .empty import EmptyState
 from .streaming import Turns, at_most
+from .why_panel import WhyPanel
 
-HELD_OUT, TYPED = "Held-out row", "My own instruction"
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
 EXPECTED = "Expected answer (the dataset's own)"
 NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
@@ -36,6 +36,7 @@ class CompareTab:
             self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
         self.state = gr.Markdown(BEFORE, elem_id="compare-state")
         self._answers()
+        self.why = WhyPanel(lab)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
         self._wire()
 
@@ -112,14 +113,15 @@ class CompareTab:
             concurrency_limit=4,
             **quiet,
         )
+        read = self.why.wire([self.run, self.source, self.number, self.instruction, self.input])
         self.stop.click(self._stop, None, None, queue=False, **quiet)
-        cleared = [*self.answers, *self.facts, self.state]
+        cleared = [*self.answers, *self.facts, self.state, *self.why.outputs]
         for trigger in (self.run.change, self.source.change, self.number.change):
             trigger(
                 self._row,
                 [self.run, self.source, self.number],
                 [self.instruction, self.input, self.expected, self.ask, *cleared],
-                cancels=[asked],
+                cancels=[asked, read],
                 **quiet,
             )
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
@@ -129,14 +131,14 @@ class CompareTab:
                 self._edited,
                 None,
                 [self.source, self.expected, *cleared],
-                cancels=[asked],
+                cancels=[asked, read],
                 trigger_mode="always_last",
                 **quiet,
             )
 
     @property
     def _blank(self) -> list[Any]:
-        return [*[gr.Code("", language=None)] * 2, "", "", BEFORE]
+        return [*[gr.Code("", language=None)] * 2, "", "", BEFORE, *self.why.blank]
 
     def _row(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 NAMES = {"base": "Base", "tuned": "Tuned"}
+HELD_OUT, TYPED = "Held-out row", "My own instruction"
+"""What can be asked."""
 
 
 def answer_facts(texts: Mapping[str, Any], who: str) -> str:

@@ -1,0 +1,146 @@
+"""A process that trains, killed from outside at a chosen moment; and what somebody who looked on has seen by then.
+
+Nothing in the lab knows of it: the moments are read off the data folder, as the page and ``ls`` would.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from instruct_tune.lab import Lab
+from instruct_tune.settings import RunConfig
+from instruct_tune.storage import FILE
+from instruct_tune.store import Run, RunStore
+
+Numbers = dict[tuple[str, int], dict[str, Any]]
+"""What was measured, by kind and step; without what depends on the clock."""
+
+CLOCK = ("seq", "time", "seconds", "tokens_per_second", "kind", "step")
+
+
+def numbers(metrics: list[dict[str, Any]]) -> Numbers:
+    """Metrics as the store gives them, in a form in which two runs can be compared bit for bit."""
+    return {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in CLOCK} for m in metrics}
+
+
+def train(data_dir: Path, config: RunConfig) -> None:
+    """What the process does: open the lab, start its only run or go on with it, and wait for the end."""
+    # So that sums are those of every other process of this benchmark.
+    torch.set_num_threads(1)
+    lab = Lab(data_dir)
+    try:
+        runs = lab.store.all()
+        run_id = runs[0].id if runs else lab.start_run(config, "survivor")
+        if runs and runs[0].status != "finished":
+            lab.resume_run(run_id)
+        lab.wait(run_id)
+    finally:
+        lab.close()
+
+
+class Onlooker:
+    """Follows a run from another process, as a page does, and keeps every number that was measured before its eyes.
+
+    ``began``: when the process that it looks at did (seconds since the epoch).
+    """
+
+    def __init__(self, data_dir: Path, shown: Numbers, began: float):
+        self.data_dir, self.shown = data_dir, shown
+        self.store = RunStore(data_dir)
+        self.seen, self.began = 0, began
+        self.written = self._last_write()
+
+    def look(self) -> Run | None:
+        """The run as it is now, its new numbers noted; None before there is one."""
+        run = next(iter(self.store.all()), None)
+        new = self.store.metrics(run.id, self.seen) if run else []
+        if new:
+            self.shown.update(numbers([metric for metric in new if metric["time"] > self.began]))
+            self.seen = new[-1]["seq"]
+        return run
+
+    def in_phase(self, name: str) -> bool:
+        """Whether the run is in that phase since this process has it, and not since the one before was killed in it."""
+        run = self.look()
+        return run is not None and run.phase == name and self.store.changes(run.id)[-1]["time"] > self.began
+
+    def writes(self, name: str) -> bool:
+        """Whether a folder of that name is being written for the run."""
+        return any(self.data_dir.glob(f"runs/*/.partial/{name}"))
+
+    def committing(self) -> bool:
+        """Whether something has come to the history's log since this was asked last."""
+        before, self.written = self.written, self._last_write()
+        return self.written != before
+
+    def _last_write(self) -> int:
+        log = self.data_dir / f"{FILE}-wal"
+        return log.stat().st_mtime_ns if log.exists() else 0
+
+    def close(self) -> None:
+        self.store.close()
+
+
+MOMENTS: dict[str, tuple[Callable[[Onlooker], bool], float]] = {
+    "load": (lambda onlooker: onlooker.in_phase("loading"), 0.2),
+    "step": (lambda onlooker: onlooker.in_phase("training"), 0.2),
+    "evaluation": (lambda onlooker: onlooker.in_phase("evaluating"), 0.02),
+    "checkpoint": (lambda onlooker: onlooker.writes("checkpoint-*"), 0.01),
+    "adapter save": (lambda onlooker: onlooker.writes("adapter"), 0.004),
+    "commit": (lambda onlooker: onlooker.committing(), 0.0),
+}
+"""What is waited for, and how many seconds later, at most, the process is killed."""
+
+ANY = "any time"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: ``seconds`` after the start (``ANY``), or after the ``skip``-th time that ``name`` was seen."""
+
+    name: str
+    seconds: float
+    skip: int = 0
+
+    @classmethod
+    def drawn(cls, name: str, length: float, chance: random.Random) -> Moment:
+        """A moment of that name in a process that takes about ``length`` seconds."""
+        if name == ANY:
+            return cls(name, chance.uniform(0, length))
+        skip = chance.randrange(40) if name == "commit" else 0
+        return cls(name, chance.uniform(0, MOMENTS[name][1]), skip)
+
+
+def live_until(moment: Moment | None, data_dir: Path, config: RunConfig, shown: Numbers) -> bool:
+    """One life of the process; says whether it was killed at ``moment``, and not done before."""
+    process = multiprocessing.get_context("fork").Process(target=train, args=(data_dir, config))
+    began, born = time.time(), time.monotonic()
+    process.start()
+    # After the fork: a connection to SQLite must not be carried through one.
+    onlooker = Onlooker(data_dir, shown, began)
+    skip = moment.skip if moment else 0
+    try:
+        while process.is_alive():
+            onlooker.look()
+            if moment is None or (moment.name == ANY and time.monotonic() - born < moment.seconds):
+                time.sleep(0.005)
+            elif moment.name == ANY or MOMENTS[moment.name][0](onlooker):
+                skip -= 1
+                if skip < 0:
+                    time.sleep(0.0 if moment.name == ANY else moment.seconds)
+                    process.kill()
+                    break
+    finally:
+        process.join()
+        onlooker.close()
+    if process.exitcode not in (0, -9):
+        raise RuntimeError(f"The process that trains ended with status {process.exitcode}.")
+    return process.exitcode == -9

@@ -1,0 +1,215 @@
+"""``python -m benchmarks.survive``: is anything lost when the lab is killed, at any moment?
+
+A tiny model trains once, undisturbed. Then the same run is started in processes that are killed
+(SIGKILL, nobody can prepare for it) and taken up again by the next one, until it is finished: half of
+the moments anywhere in time, half of them within a load, a step, an evaluation, a checkpoint, the saving of
+the adapter, a commit. Exit status 1 where a run, a number that was shown, or a bit of a loss is not what it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Forked processes find it imported: a life then is a second, most of it training.
+import instruct_tune.training  # noqa: F401
+from instruct_tune import sealed
+from instruct_tune.checkpoints import checkpoints, step_of
+from instruct_tune.settings import RunConfig
+from instruct_tune.store import RunStore
+
+from .killing import ANY, MOMENTS, Moment, Numbers, live_until, numbers
+
+CONFIG = RunConfig.from_dict(
+    {
+        "lora": {"lora_dropout": 0.1},
+        "train": {
+            "num_train_epochs": 6, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "probes": 4,
+            "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "steps", "save_steps": 4, "save_minutes": None,
+        },
+    },
+    "smoke",
+)  # fmt: skip
+"""All that a resume could disturb: dropout, accumulation, evaluations in mid-epoch, answers at every probe."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What an undisturbed run came to, and how many seconds its process took."""
+
+    numbers: Numbers
+    adapter: bytes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one kill left: the run's state in words, and how much of what was shown is ``lost`` or ``changed``."""
+
+    state: str
+    resumes_from: int | None
+    lost: int
+    changed: int
+    damaged: tuple[str, ...]
+
+    @property
+    def well(self) -> bool:
+        return not (self.lost or self.changed or self.damaged)
+
+
+def undisturbed(folder: Path) -> Whole:
+    """Train once without a kill."""
+    began = time.monotonic()
+    live_until(None, folder, CONFIG, {})
+    seconds = time.monotonic() - began
+    known, adapter, status = outcome(folder)
+    if status != "finished":
+        raise RuntimeError(f"The undisturbed run is {status}.")
+    return Whole(known, adapter, seconds)
+
+
+def outcome(data_dir: Path) -> tuple[Numbers, bytes, str]:
+    """The only run's numbers, its adapter's weights (empty: none) and its status (``none``: no run)."""
+    store = RunStore(data_dir)
+    try:
+        run = next(iter(store.all()), None)
+        if run is None:
+            return {}, b"", "none"
+        weights = store.folder(run.id) / "adapter" / "adapter_model.safetensors"
+        return numbers(store.metrics(run.id)), weights.read_bytes() if weights.exists() else b"", run.status
+    finally:
+        store.close()
+
+
+def left_by_a_kill(data_dir: Path, shown: Numbers, whole: Whole) -> Found:
+    """Look at the data folder as the next process will find it."""
+    store = RunStore(data_dir)
+    try:
+        run = next(iter(store.all()), None)
+        if run is None:
+            return Found("no run yet", None, len(shown), 0, ())
+        known, folder = numbers(store.metrics(run.id)), store.folder(run.id)
+        there = checkpoints(folder)
+        sealed_folders = [*there, *folder.glob("adapter")]
+        faults = [f"{each.name}: {wrong}" for each in sealed_folders if (wrong := sealed.fault(each))]
+        return Found(
+            state=f"{run.phase or run.status}, step {run.step}",
+            resumes_from=step_of(there[-1]) if there else 0,
+            lost=len(shown.keys() - known.keys()),
+            changed=sum(whole.numbers.get(key) != values for key, values in known.items()),
+            damaged=tuple(faults),
+        )
+    finally:
+        store.close()
+
+
+def names(kills: int, chance: random.Random) -> list[str]:
+    """Half of the moments anywhere, half named, each name as often as it can be, in an order of chance."""
+    named = itertools.cycle(chance.sample(list(MOMENTS), len(MOMENTS)))
+    return [next(named) if number % 2 else ANY for number in range(kills)]
+
+
+class Survival:
+    """Runs that are killed and taken up again, and the tally of what that cost."""
+
+    def __init__(self, folder: Path, whole: Whole, chance: random.Random):
+        self.folder, self.whole, self.chance = folder, whole, chance
+        self.runs = 0
+        self.lost_runs: list[str] = []
+        self.kills: list[Found] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.runs += 1
+        self.data_dir = self.folder / f"run-{self.runs}"
+
+    def kill(self, name: str) -> Found:
+        """Kill the run at a moment of that name, finishing runs on the way that have ended before it came."""
+        # What a life shows has to be there after it. What lies beyond its last checkpoint the next one takes
+        # back and does again: that it comes out the same is seen at the run's end.
+        shown = Numbers()
+        while not live_until(Moment.drawn(name, self.whole.seconds, self.chance), self.data_dir, CONFIG, shown):
+            self._insist_on_the_whole()
+            self._begin()
+            shown = Numbers()
+        found = left_by_a_kill(self.data_dir, shown, self.whole)
+        self.kills.append(found)
+        return found
+
+    def finish(self) -> None:
+        """Let the last run come to its end."""
+        live_until(None, self.data_dir, CONFIG, Numbers())
+        self._insist_on_the_whole()
+
+    def _insist_on_the_whole(self) -> None:
+        known, adapter, status = outcome(self.data_dir)
+        differs = [name for name, same in (
+            (f"it is {status}", status == "finished"),
+            ("its numbers differ", known == self.whole.numbers),
+            ("its adapter differs", adapter == self.whole.adapter),
+        ) if not same]  # fmt: skip
+        if differs:
+            self.lost_runs.append(f"run {self.runs}: {', '.join(differs)}")
+
+    @property
+    def well(self) -> bool:
+        return not self.lost_runs and all(found.well for found in self.kills)
+
+    def told(self) -> str:
+        """The last line."""
+        lost, changed = (sum(getattr(found, what) for found in self.kills) for what in ("lost", "changed"))
+        damaged = sum(len(found.damaged) for found in self.kills)
+        return (
+            f"{len(self.kills)} kills, {self.runs} runs: {len(self.lost_runs)} runs lost, {lost} metrics lost that had "
+            f"been shown, {damaged} folders damaged, losses {'' if not (changed or self.lost_runs) else 'NOT '}"
+            "identical bit for bit"
+        )
+
+
+def table(survival: Survival, planned: list[str]) -> Iterator[str]:
+    """The rows of the table, each as soon as its kill is done."""
+    yield "| kill | wanted at | found at | resumed from step | metrics lost | losses identical |"
+    yield "|---|---|---|---|---|---|"
+    for number, name in enumerate(planned, start=1):
+        found = survival.kill(name)
+        resumes = "-" if found.resumes_from is None else found.resumes_from
+        same = "yes" if not found.changed else f"{found.changed} differ"
+        said = "".join(f" ({fault})" for fault in found.damaged)
+        yield f"| {number} | {name} | {found.state}{said} | {resumes} | {found.lost} | {same} |"
+    survival.finish()
+    yield from survival.lost_runs
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table and the last line; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m benchmarks.survive", description=__doc__)
+    parser.add_argument("--kills", type=int, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("--seed", type=int, help="of the moments (default: another one each time, which is printed)")
+    args = parser.parse_args(arguments)
+    seed = random.randrange(10_000) if args.seed is None else args.seed
+    chance = random.Random(seed)
+    warnings.simplefilter("ignore")
+    gc.freeze()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LAB_CACHE_DIR"] = f"{folder}/cache"
+        whole = undisturbed(Path(folder, "undisturbed"))
+        print(f"seed {seed}; undisturbed: {len(whole.numbers)} metrics in {whole.seconds:.1f} s\n", flush=True)
+        survival = Survival(Path(folder), whole, chance)
+        for line in table(survival, names(args.kills, chance)):
+            print(line, flush=True)
+    print(f"\n{survival.told()}")
+    return 0 if survival.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -89,10 +89,12 @@ def test_every_handler_of_the_page_survives_and_no_poll_raises(lab):
         handlers = [each for each in json.load(answer)["dependencies"] if each["backend_fn"]]
     assert len(handlers) > 40
     polls = 0
-    for handler in handlers:
+    for number, handler in enumerate(handlers):
         polls += handler["queue"] is False
-        for number, values in enumerate(hostile(run_id, len(handler["inputs"]))):
-            session = f"hostile{handler['id']}x{number}"
+        # What queues gets every third value, another third than its neighbours: all of it would take minutes.
+        some = slice(None) if handler["queue"] is False else slice(number % 3, None, 3)
+        for values in hostile(run_id, len(handler["inputs"]))[some]:
+            session = f"hostile{handler['id']}"
             body = {"fn_index": handler["id"], "data": values, "session_hash": session}
             if handler["queue"] is False:
                 status, told = ask(address, "run/predict", body)

@@ -6,6 +6,7 @@ same settings a text equals that of transformers' own text-generation pipeline.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from . import beams, greedy, memory
 from .adapter import can_mix, speaking_as
 from .cache import growing_cache
-from .errors import DataError, Stopped
+from .errors import DataError, MemoryLimitError, Stopped
 from .open_rows import Prompts
 from .settings import GenerationSettings
 from .traces import BeamTrace, GreedyTrace
@@ -79,11 +80,13 @@ def generate(
     ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
     still be replaced). ``trace``: answers tell what was looked at on the way, where the lab's own loops
     made them (``decodes_itself``). Raises Stopped where ``stopping`` says so, DataError where a prompt
-    does not fit into the model's context.
+    does not fit into the model's context, MemoryLimitError where not even one request fits into memory.
     """
     answers: dict[int, Answer] = {}
     texts = [""] * len(requests)
-    for batch in _batches(loaded, requests, settings):
+    waiting = deque(_batches(loaded, requests, settings))
+    while waiting:
+        batch = waiting.popleft()
 
         def grown(new: list[str], batch: list[int] = batch) -> None:
             for index, text in zip(batch, new, strict=True):
@@ -92,10 +95,38 @@ def generate(
                 on_tokens(list(texts))
 
         rows = [requests[index] for index in batch]
-        decoded = _decode(loaded, rows, settings, grown if on_tokens else None, stopping, trace)
+        decoded = _within_memory(loaded, rows, settings, grown if on_tokens else None, stopping, trace)
+        if decoded is None:
+            half = len(batch) // 2
+            waiting.extendleft((batch[half:], batch[:half]))
+            continue
         answers |= dict(zip(batch, decoded, strict=True))
         between_batches(len(answers))
     return [answers[index] for index in range(len(requests))]
+
+
+def _within_memory(
+    loaded: LoadedModel,
+    rows: Sequence[Request],
+    settings: GenerationSettings,
+    on_tokens: Callable[[list[str]], None] | None,
+    stopping: Callable[[], bool],
+    trace: bool,
+) -> list[Answer] | None:
+    """The rows' answers; None where memory ran out, which is free again then, and fewer rows may fit."""
+    try:
+        return _decode(loaded, rows, settings, on_tokens, stopping, trace)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.ran_out(error):
+            raise
+    # Outside the except clause, which holds the frames of what failed, and they the memory.
+    memory.give_back()
+    if len(rows) == 1:
+        raise MemoryLimitError(
+            f"The memory is too small for one answer to a prompt of {len(rows[0].prompt)} tokens: "
+            "lower generation.max_new_tokens or num_beams, choose a smaller model, or end other programs."
+        )
+    return None
 
 
 def room(loaded: LoadedModel, prompt_length: int, settings: GenerationSettings) -> int:

@@ -42,6 +42,13 @@ def worth_it() -> bool:
     return "AVX512" in torch.backends.cpu.get_cpu_capability() and processor_vendor() not in ("", "GenuineIntel")
 
 
+def computed_by(device: torch.device) -> str:
+    """The library that multiplies frozen layers' matrices; runs record it, for their speed depends on it."""
+    if device.type == "cuda":
+        return "cuBLAS"
+    return "oneDNN" if worth_it() or not torch.backends.mkl.is_available() else "MKL"
+
+
 def processor_vendor() -> str:
     """What the processor says who made it; empty where the system does not tell."""
     told = Path("/proc/cpuinfo")

@@ -184,6 +184,10 @@ class Runner:
 
     def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
         """What the numbers of this run were measured with."""
+        import torch
+
+        from .linear import computed_by
+
         weights = loaded.weights
         facts = {
             "model_path": str(weights.path),
@@ -195,6 +199,10 @@ class Runner:
             "probe_rows": len(data.probe),
             "packing": loaded.packing.value,
             "device": str(loaded.device),
+            "threads": torch.get_num_threads(),
+            "dtype": str(loaded.base.dtype).removeprefix("torch."),
+            "attention": loaded.base.config._attn_implementation,
+            "matrix_products": computed_by(loaded.device),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         }
         self.store.update(self.run.id, facts=facts)

@@ -25,7 +25,7 @@ from transformers import GenerationConfig, pipeline
 from instruct_tune import adapter, generation
 from instruct_tune.adapter import BASE
 from instruct_tune.dataset import examples, load_splits
-from instruct_tune.errors import DataError, Stopped
+from instruct_tune.errors import DataError, MemoryLimitError, Stopped
 from instruct_tune.generation import Answer, Request, generate
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
@@ -154,6 +154,45 @@ def test_batches_are_smaller_where_memory_is_short(tuned, monkeypatch):
     # Even where nothing is free, one row at a time is tried.
     assert batches[0] == 5
     assert batches[0] > batches[200] > batches[None] == 1
+
+
+@pytest.mark.parametrize("settings", [GREEDY, BEAMS, SAMPLED], ids=["greedy", "beams", "sampled"])
+def test_a_batch_that_memory_cannot_hold_is_halved_and_says_the_same(tuned, settings, monkeypatch):
+    prompts = prompts_of(tuned, 7)
+    whole = ask(tuned, prompts, RUN, settings) if not settings.do_sample else None
+    tried, done = [], []
+    decode = generation._decode
+
+    def short_of_memory(loaded, rows, *how):
+        tried.append(len(rows))
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(loaded, rows, *how)
+
+    monkeypatch.setattr(generation, "_decode", short_of_memory)
+    answers = ask(tuned, prompts, RUN, settings, between_batches=done.append)
+    assert (tried[0], done[-1]) == (7, 7)
+    assert done == sorted(done)
+    assert whole is None or answers == whole
+    assert len(answers) == 7
+
+
+def test_one_answer_that_memory_cannot_hold_says_what_to_change(tuned, monkeypatch):
+    def no_memory(*how):
+        raise MemoryError
+
+    monkeypatch.setattr(generation, "_decode", no_memory)
+    with pytest.raises(MemoryLimitError, match=r"prompt of \d+ tokens: lower generation.max_new_tokens"):
+        ask(tuned, prompts_of(tuned, 3), RUN, GREEDY)
+
+
+def test_another_fault_is_not_taken_for_want_of_memory(tuned, monkeypatch):
+    def broken(*how):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(generation, "_decode", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        ask(tuned, prompts_of(tuned, 3), RUN, GREEDY)
 
 
 @pytest.mark.parametrize("settings", ADAPTERS_WAYS)

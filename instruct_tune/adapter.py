@@ -172,9 +172,20 @@ def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
         wanted = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
         if state.keys() != wanted.keys():
             raise ModelError(f"The adapter in {folder.name} was made for another model, or is not whole.")
+        if wrong := next((each for each in wanted if state[each].shape != wanted[each].shape), None):
+            raise ModelError(_other_shape(wrong, state[wrong], wanted[wrong]))
         set_peft_model_state_dict(loaded.model, state, adapter_name=name)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
+
+
+def _other_shape(matrix: str, saved: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Why weights of one name are not taken: the base model has other shapes than the one they were trained on."""
+    here, there = (" × ".join(map(str, tensor.shape)) for tensor in (wanted, saved))
+    return (
+        f"The adapter does not fit this base model ({matrix.removeprefix('base_model.model.')} is {there}, {here} is "
+        "wanted): use the model that it was trained on, or train the run again."
+    )
 
 
 def save(loaded: LoadedModel, name: str, folder: Path) -> None:

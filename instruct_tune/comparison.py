@@ -23,7 +23,7 @@ WHO = ("base", "tuned")
 
 
 class Comparison:
-    """What has been said so far: ``{base, tuned, done}``, a ``message`` while there is no text yet.
+    """What has been said so far: ``{base, tuned, done}``, a ``message`` while there is no text yet, a ``warning``.
 
     The last item also has, for each side, ``…_tokens``, ``…_seconds`` (from the start of decoding to
     the answer's last token) and ``…_ended`` (by itself, not at the limit). Where ``stop`` ended it,
@@ -37,6 +37,11 @@ class Comparison:
     def say(self, message: str) -> None:
         """What is being waited for, in words."""
         self._said.put({"message": message})
+
+    def warn(self, warning: str | None) -> None:
+        """What is to be known about both answers, in a sentence; None where there is nothing."""
+        if warning:
+            self._said.put({"warning": warning})
 
     def decode(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import queue
 import threading
@@ -27,6 +28,7 @@ from .errors import BusyError, DataError, LabError, ModelError, NotYoursError, S
 from .meter import Meter
 from .prompt import template_from
 from .runs import asker
+from .same_weights import other_weights
 from .settings import DEFAULT_MODEL, GenerationSettings, RunConfig
 from .store import Run
 from .verdict import judge
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from .base_answers import Shelf
     from .model import LoadedModel
     from .token_losses import AnswerLosses
+
+log = logging.getLogger(__name__)
 
 BASE_RUN = "base"
 """The run id that stands for the base model without any adapter."""
@@ -141,6 +145,7 @@ class Lab(Costs):
         def job() -> None:
             self.wait_for_imports()
             loaded = self._prepare(run_id, config, lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…"))
+            asked.warn(other_weights(run.facts, loaded.weights))
             asked.decode(loaded, template_from(config.template), (instruction, input), run_id, settings)
 
         yield from asked.follow(self.engine.short(job))
@@ -172,12 +177,11 @@ class Lab(Costs):
     ) -> list[str]:
         """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``.
 
-        ``config`` says what base is; a run has its own. ``generation`` is laid over either's.
+        ``config`` says what base is; a run has its own. ``generation`` is laid over either's. A run that was
+        trained on other weights is told of in the log.
         """
-        if run_id == BASE_RUN:
-            settings = self.config(config or {}, viewer)
-        else:
-            settings = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
+        run = None if run_id == BASE_RUN else self.ready_adapter(run_id, viewer)
+        settings = RunConfig.from_dict(run.config) if run else self.config(config or {}, viewer)
         settings = dataclasses.replace(settings, generation=self.generation(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
 
@@ -188,6 +192,8 @@ class Lab(Costs):
             from .tokenization import encode_prompts
 
             loaded = self._prepare(run_id, settings, lambda text: None)
+            if run and (warning := other_weights(run.facts, loaded.weights)):
+                log.warning("%s", warning)
             prompts = encode_prompts(loaded.tokenizer, template_from(settings.template), pairs)
             speaker = BASE if run_id == BASE_RUN else run_id
             requests = [Request(tuple(prompt), speaker) for prompt in prompts]
@@ -291,7 +297,14 @@ class Lab(Costs):
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
-        told = {**found.to_dict(), "predictions": str(path), "data_fingerprint": splits.fingerprint}
+        told = {
+            **found.to_dict(),
+            "predictions": str(path),
+            "data_fingerprint": splits.fingerprint,
+            "weights_source": loaded.weights.source,
+            "weights_sha256": loaded.weights.sha256,
+            "other_weights": other_weights(self.store.get(run_id).facts, loaded.weights),
+        }
         self.store.add_evaluation(run_id, told)
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}

@@ -425,6 +425,14 @@ def test_an_adapter_that_cannot_be_loaded_is_said(saved, damage, beside_another)
     assert "adapter" in one_sentence(caught.value)
 
 
+def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
+    """As where a model of the same name is of another size here."""
+    wider = toy("llama", hidden_size=48, intermediate_size=64)
+    with pytest.raises(ModelError, match=r"does not fit this base model .* use the model that it was trained on"):
+        adapter.load(wider, "saved", saved)
+    assert adapter.names(wider) == []
+
+
 @pytest.mark.parametrize("beside_another", [False, True])
 @pytest.mark.parametrize("damage", ALL_DAMAGE)
 def test_nothing_is_left_of_an_adapter_that_cannot_be_loaded(tmp_path, saved, damage, beside_another):

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "instruct_tune"
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
     "errors", "visitors", "rules", "languages", "parsing", "pattern_search", "patterns", "steps", "settings", "catalog",
-    "loading", "hub", "tiny", "weights", "token_counts",
+    "loading", "hub", "tiny", "weights", "same_weights", "token_counts",
     "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
     "limits", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "ledger_file", "browse",

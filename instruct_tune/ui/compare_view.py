@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..markdown import plain
+
 NAMES = {"base": "Base", "tuned": "Tuned"}
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
 """What can be asked."""
@@ -23,7 +25,12 @@ def answer_facts(texts: Mapping[str, Any], who: str) -> str:
 
 
 def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """What is going on, in words; once it is done, what the answers were made with."""
+    """What is going on, in words; once it is done, what the answers were made with. Markdown."""
+    warning = f"<br>**{plain(texts['warning'], 500)}**" if texts.get("warning") else ""
+    return _state(texts, settings) + warning
+
+
+def _state(texts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     if texts.get("stopped"):
         return f"Stopped. {decoding(settings)}"
     if texts["done"]:

@@ -34,10 +34,11 @@ def sentence(found: Mapping[str, Any]) -> str:
     chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
     if interval := found.get("delta_ci"):
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
+    warning = f"\n\n{plain(found['other_weights'], 500)}" if found.get("other_weights") else ""
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
         f"difference **{found['delta']:+.1f}** ({chance}). "
-        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
+        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base.{warning}"
     )
 
 
@@ -115,7 +116,10 @@ def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: M
         "signature": found["tuned"]["signature"],
         "generation": found["generation"],
         "data_fingerprint": found.get("data_fingerprint"),
-        **{name: facts.get(name) for name in ("weights_source", "weights_sha256", "device", "versions")},
+        # A former lab noted no weights of an evaluation's own.
+        **{name: found.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
+        "other_weights": found.get("other_weights"),
+        **{name: facts.get(name) for name in ("device", "versions")},
         "evidence": verdict["evidence"] if verdict else None,
     }
     return json.dumps(told, indent=2, ensure_ascii=False)

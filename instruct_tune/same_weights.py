@@ -1,0 +1,23 @@
+"""Whether a run is asked on the base weights that it was trained on: a model's name does not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .weights import Weights
+
+
+def other_weights(facts: Mapping[str, Any], here: Weights) -> str | None:
+    """That the run with these ``facts`` was trained on other weights of the same name, in a sentence; None where not.
+
+    A run that recorded no sha256 says nothing.
+    """
+    trained_on = facts.get("weights_sha256")
+    if trained_on in (None, here.sha256):
+        return None
+    return (
+        f"This run was trained on other weights of the same name (from {facts.get('weights_source')}, sha256 "
+        f"{trained_on[:8]}…; here they are from {here.source}, sha256 {here.sha256[:8]}…): "
+        "its answers here may differ."
+    )

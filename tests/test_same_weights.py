@@ -1,0 +1,63 @@
+"""A run that is asked on other weights of its model's name says so, everywhere that it answers."""
+
+import logging
+import shutil
+
+import pytest
+from labs import cache_for, finished, opened, smoke
+from safetensors.torch import load_file, save_file
+
+from instruct_tune.ui.compare_view import state_sentence
+from instruct_tune.ui.evaluate_view import measured_with, sentence
+from instruct_tune.weights import locate
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WORDS = "trained on other weights of the same name"
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory, monkeypatch):
+    """A model with a name of its own; what it holds can be exchanged under that name."""
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    return shutil.copytree(locate("tiny-random", print).path, tmp_path / "model")
+
+
+def exchange(folder):
+    """Other weights of the same shapes."""
+    file = folder / "model.safetensors"
+    save_file({name: value + 0.01 for name, value in load_file(file).items()}, file, {"format": "pt"})
+
+
+def asked(lab, run_id):
+    """What Compare, Evaluate and a script's answers say of a run."""
+    settings = {"max_new_tokens": 2}
+    *_, compared = lab.compare(run_id, "Say 1", generation=settings)
+    *_, evaluated = lab.evaluate(run_id, 2, settings)
+    lab.generate(run_id, [{"instruction": "Say 1"}], generation=settings)
+    return compared, lab.run_evaluations(run_id)[0], evaluated
+
+
+def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplog):
+    with opened(tmp_path / "data") as lab:
+        run_id = finished(lab, smoke(model=str(folder)))
+        compared, kept, evaluated = asked(lab, run_id)
+        assert "warning" not in compared
+        assert evaluated["other_weights"] is None
+        assert WORDS not in sentence(kept)
+        assert WORDS not in caplog.text
+        was = evaluated["weights_sha256"]
+
+    exchange(folder)
+    with opened(tmp_path / "data") as lab, caplog.at_level(logging.WARNING):
+        compared, kept, evaluated = asked(lab, run_id)
+        assert WORDS in state_sentence(compared, {"num_beams": 1, "do_sample": False, "max_new_tokens": 2})
+        assert WORDS in evaluated["other_weights"]
+        assert WORDS in sentence(kept)
+        assert WORDS in caplog.text
+        assert was[:8] in evaluated["other_weights"]
+        # What its numbers were measured on is the weights that answered, not those of the training.
+        assert evaluated["weights_sha256"] != was
+        facts = lab.show_run(run_id)["facts"]
+        assert facts["weights_sha256"] == was
+        assert evaluated["weights_sha256"] in measured_with(kept, facts, None)

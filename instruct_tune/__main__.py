@@ -144,7 +144,11 @@ def _generate(args: argparse.Namespace) -> Outcome:
 
 def _evaluate(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
-        return _evaluate_one(lab, args.run_id, args.limit), 0
+        try:
+            return _evaluate_one(lab, args.run_id, args.limit), 0
+        except KeyboardInterrupt:
+            print("what was answered is kept: the same command goes on from there", file=sys.stderr)
+            raise
 
 
 def _evaluate_one(lab: Lab, run_id: str, limit: int | None) -> dict[str, Any]:
@@ -300,7 +304,9 @@ def _parser() -> argparse.ArgumentParser:
     generate = configured("generate", _generate, "answer prompts with a run, or with base")
     generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")
     generate.add_argument("--prompts", required=True, metavar="FILE.jsonl")
-    evaluate = command("evaluate", _evaluate, "base and tuned on the run's held-out rows")
+    evaluate = command(
+        "evaluate", _evaluate, "base and tuned on the run's held-out rows; goes on with one that was stopped"
+    )
     evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
     evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
     score = command("score", _score, "BLEU of two JSONL files of strings")

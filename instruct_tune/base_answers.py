@@ -44,7 +44,7 @@ class BaseAnswers:
         """Where answers with these settings are; None for sampled ones, which depend on their company."""
         if settings.do_sample:
             return None
-        facts = json.dumps(_facts(loaded, settings), sort_keys=True)
+        facts = json.dumps(facts_of(loaded, settings), sort_keys=True)
         return Shelf(self.folder / f"{_sha256(facts)}.lines", self.most_bytes)
 
 
@@ -84,7 +84,8 @@ class Shelf:
             oldest.unlink()
 
 
-def _facts(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
+def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
+    """All that a greedy or beam answer of base depends on, but its prompt."""
     generation = dataclasses.asdict(settings)
     for sampling in ("temperature", "top_p", "seed"):
         del generation[sampling]

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
+from .answering import Asked, answer_all
 from .base_answers import Shelf
 from .bleu import BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
-from .generation import Answer, Request, generate
+from .generation import Answer
 from .parsing import ParseShare, parse_share
 from .prompt import PromptTemplate
 from .settings import GenerationSettings
 from .tokenization import encode_prompts
+from .unfinished import Said, Unfinished
 
 if TYPE_CHECKING:
     from .model import LoadedModel
-
-
-ROWS_TOGETHER = 32
-"""Rows that base and tuned answer in turn. Few, so that there is an estimate early and a breathing point often;
-many, because a batch of them costs hardly more than a batch of half as many."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +124,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Estimate:
-    """BLEU of both sides on the rows that both have answered so far."""
+    """BLEU of both sides on the rows that both have answered so far, and the 95% interval of their difference."""
 
     rows: int
     base: float
     tuned: float
+    delta_ci: tuple[float, float] | None
 
 
 def evaluate(
@@ -146,10 +143,12 @@ def evaluate(
     on_estimate: Callable[[Estimate], None] = lambda estimate: None,
     stopping: Callable[[], bool] = lambda: False,
     shelf: Shelf | None = None,
+    keep: Callable[[Mapping[str, Sequence[Sequence[int]]]], Unfinished | None] = lambda prompts: None,
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
 
     What ``shelf`` knows of base's answers is not decoded again; what it does not know is put there.
+    ``keep`` gets all prompts by side and says where answers are kept until the evaluation is done.
 
     ``between_batches`` gets (answers done, answers in all), ``on_estimate`` the scores so far each
     time both have answered some more rows, ``stopping`` is asked at every token. Raises DataError
@@ -158,67 +157,33 @@ def evaluate(
     if not examples:
         raise DataError("There are no held-out rows to evaluate on: raise data.test_size or use more data.")
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
-    answers: dict[str, dict[int, Answer]] = {BASE: {}, run_id: {}}
-    seconds = dict.fromkeys(answers, 0.0)
-    total, remembered = 2 * len(examples), 0
-    for part in parts_of(prompts):
-        if shelf:
-            known = shelf.known({row: prompts[row] for row in part})
-            answers[BASE] |= known
-            remembered += len(known)
-        for speaker, found in answers.items():
-            wanted = {row: prompts[row] for row in part if row not in found}
-            before = sum(map(len, answers.values()))
+    asked = (Asked("base", BASE, prompts, shelf), Asked("tuned", run_id, prompts))
 
-            def progress(done: int, before: int = before) -> None:
-                between_batches(before + done, total)
+    def estimated(said: Mapping[str, Said]) -> None:
+        if len(said["base"].answers) < len(examples):
+            on_estimate(_estimate(examples, said["base"].answers, said["tuned"].answers))
 
-            new, took = _answered(loaded, speaker, wanted, generation, progress, stopping)
-            found |= new
-            seconds[speaker] += took
-            if speaker == BASE and shelf:
-                shelf.add({tuple(wanted[row]): answer for row, answer in new.items()})
-        if len(answers[BASE]) < len(examples):
-            on_estimate(_estimate(examples, answers[BASE], answers[run_id]))
-    base, tuned = ([answers[speaker][row] for row in range(len(examples))] for speaker in (BASE, run_id))
-    scored = summarise(run_id, examples, generation, base, tuned, (seconds[BASE], seconds[run_id]))
-    return dataclasses.replace(scored, base_remembered=remembered)
+    said = answer_all(
+        loaded,
+        asked,
+        generation,
+        between_batches=between_batches,
+        on_part=estimated,
+        stopping=stopping,
+        kept=keep({one.name: one.prompts for one in asked}),
+    )
+    base, tuned = ([said[name].answers[row] for row in range(len(examples))] for name in ("base", "tuned"))
+    seconds = (said["base"].seconds, said["tuned"].seconds)
+    scored = summarise(run_id, examples, generation, base, tuned, seconds)
+    return dataclasses.replace(scored, base_remembered=said["base"].remembered)
 
 
-def _answered(
-    loaded: LoadedModel,
-    speaker: str,
-    prompts: Mapping[int, Sequence[int]],
-    generation: GenerationSettings,
-    progress: Callable[[int], None],
-    stopping: Callable[[], bool],
-) -> tuple[dict[int, Answer], float]:
-    """Answers to numbered prompts, and the seconds of decoding, without what ``progress`` took."""
-    pause = 0.0
-
-    def between(done: int) -> None:
-        nonlocal pause
-        began = time.perf_counter()
-        progress(done)
-        pause += time.perf_counter() - began
-
-    requests = [Request(tuple(prompt), speaker) for prompt in prompts.values()]
-    began = time.perf_counter()
-    answers = generate(loaded, requests, generation, between_batches=between, stopping=stopping)
-    return dict(zip(prompts, answers, strict=True)), time.perf_counter() - began - pause
-
-
-def parts_of(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Row numbers in parts of at most ``ROWS_TOGETHER``, of even size, each of prompts alike in length."""
-    order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-    parts = -(-len(order) // ROWS_TOGETHER)
-    return [order[len(order) * part // parts : len(order) * (part + 1) // parts] for part in range(parts)]
-
-
-def _estimate(examples: Sequence[Example], base: dict[int, Answer], tuned: dict[int, Answer]) -> Estimate:
-    references = [examples[row].output for row in base]
-    scores = (quick_bleu([found[row].text for row in base], references) for found in (base, tuned))
-    return Estimate(len(base), *scores)
+def _estimate(examples: Sequence[Example], base: Mapping[int, Answer], tuned: Mapping[int, Answer]) -> Estimate:
+    rows = sorted(base.keys() & tuned.keys())
+    references = [examples[row].output for row in rows]
+    first, second = ([found[row].text for row in rows] for found in (base, tuned))
+    interval = difference_interval(first, second, references)
+    return Estimate(len(rows), quick_bleu(first, references), quick_bleu(second, references), interval)
 
 
 def summarise(

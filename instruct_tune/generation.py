@@ -70,13 +70,15 @@ def generate(
     settings: GenerationSettings,
     *,
     between_batches: Callable[[int], None] = lambda done: None,
+    on_answers: Callable[[dict[int, Answer]], None] = lambda answers: None,
     on_tokens: Callable[[list[str]], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
     trace: bool = False,
 ) -> list[Answer]:
     """Answers in the order of ``requests``.
 
-    ``between_batches`` is called after each batch with the number of requests done so far;
+    ``between_batches`` is called after each batch with the number of requests done so far,
+    ``on_answers`` with the batch's answers by the index of their request;
     ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
     still be replaced). ``trace``: answers tell what was looked at on the way, where the lab's own loops
     made them (``decodes_itself``). Raises Stopped where ``stopping`` says so, DataError where a prompt
@@ -100,7 +102,9 @@ def generate(
             half = len(batch) // 2
             waiting.extendleft((batch[half:], batch[:half]))
             continue
-        answers |= dict(zip(batch, decoded, strict=True))
+        found = dict(zip(batch, decoded, strict=True))
+        answers |= found
+        on_answers(found)
         between_batches(len(answers))
     return [answers[index] for index in range(len(requests))]
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .base_answers import Shelf
     from .model import LoadedModel
     from .token_losses import AnswerLosses
+    from .unfinished import Unfinished
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,8 @@ class Lab(Costs):
         """Answer the run's held-out rows with base and tuned, and score both, on the engine's thread.
 
         It begins when its turn comes and goes on whoever watches; ``evaluation_progress`` tells where it
-        is. Raises BusyError where it is in the line already, or too many are.
+        is. What a former one on the same rows with the same settings had answered when it was stopped is
+        not asked again (``unfinished_evaluations``). Raises BusyError where it is in the line already, or too many are.
         """
         run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
@@ -230,8 +232,7 @@ class Lab(Costs):
                 tell(error=str(error))
                 raise
             except Stopped:
-                done, total = (self.evaluating or {}).get("done", 0), (self.evaluating or {}).get("total")
-                tell(error=f"Stopped after {done} of {total} answers; nothing was scored." if total else NOT_BEGUN)
+                tell(**self._told_of_stop(run_id))
                 raise
 
         about = (EVALUATION, run_id)
@@ -239,6 +240,28 @@ class Lab(Costs):
             raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
         self._stops[run_id] = stop
         return self.engine.long(f"the evaluation of {run.name}", job, about, asker(viewer))
+
+    def _told_of_stop(self, run_id: str) -> dict[str, Any]:
+        news = self.evaluating or {}
+        if not news.get("total"):
+            return {"error": NOT_BEGUN}
+        told = f"Stopped after {news['done']} of {news['total']} answers; nothing was scored."
+        left = self.unfinished_evaluations(run_id)
+        if left and left[0]["answered"]:
+            told += (
+                f" {left[0]['answered']} of {left[0]['rows']} rows are kept: the same evaluation goes on from there."
+            )
+        return {"error": told, "estimate": news.get("estimate")}
+
+    def unfinished_evaluations(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
+        """Evaluations of the run that were left before their end, the last one first.
+
+        Each: ``rows``, of them ``answered``, ``generation``, ``time``: ``start_evaluation`` with the same rows
+        and generation goes on with it.
+        """
+        from .unfinished import left_behind
+
+        return left_behind(self.store.folder(self.visible_run(run_id, viewer).id))
 
     def evaluation_progress(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any] | None:
         """Where the run's evaluation is: its ``place`` in the line, or what ``evaluating`` tells; None before any."""
@@ -264,7 +287,9 @@ class Lab(Costs):
         stopping: Callable[[], bool],
     ) -> dict[str, Any]:
         self.wait_for_imports()
-        from .evaluation import ROWS_TOGETHER, evaluate
+        from .answering import ROWS_TOGETHER
+        from .evaluation import evaluate
+        from .unfinished import unfinished
 
         splits = self.splits(config.data)
         rows = self.held_out(config)
@@ -273,6 +298,13 @@ class Lab(Costs):
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
         meter = Meter(2 * len(rows), longest, min(ROWS_TOGETHER, len(rows)))
         estimate: dict[str, Any] = {}
+        kept: list[Unfinished] = []
+
+        def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
+            kept.append(unfinished(self.store.folder(run_id), loaded, settings, prompts, {"rows": len(rows)}))
+            meter.resume(sum(len(kept[0].of(side).answers) for side in prompts))
+            tell(**meter.told())
+            return kept[0]
 
         def between(done: int, total: int) -> None:
             meter.batch_done(done)
@@ -294,6 +326,7 @@ class Lab(Costs):
             on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
             stopping=stopped,
             shelf=self._shelf(run_id, loaded, settings),
+            keep=keep,
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
@@ -306,6 +339,7 @@ class Lab(Costs):
             "other_weights": other_weights(self.store.get(run_id).facts, loaded.weights),
         }
         self.store.add_evaluation(run_id, told)
+        kept[0].done()
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
 

@@ -17,10 +17,15 @@ class Meter:
 
     def __init__(self, total: int, longest: int, batch: int):
         self.total, self.longest, self.batch = total, max(1, longest), batch
-        self.done = 0
+        self.done = self.known = 0
         self._token = 0
         self._reached = 0.0
         self._began = self._told = time.monotonic()
+
+    def resume(self, known: int) -> None:
+        """``known`` answers were there before the clock started."""
+        self.done = self.known = known
+        self._reached = known / self.total
 
     def batch_done(self, done: int) -> None:
         """``done`` answers are complete."""
@@ -38,11 +43,13 @@ class Meter:
         at_work = min(self.batch, self.total - self.done) * min(1.0, self._token / self.longest)
         # Never back: how many answers a batch holds is not known exactly.
         self._reached = max(self._reached, (self.done + at_work) / self.total)
+        # Known ones took no time, so they say nothing about the speed.
+        new, reached = self.done - self.known, self._reached - self.known / self.total
         return {
             "done": self.done,
             "total": self.total,
             "fraction": self._reached,
             "seconds": seconds,
-            "answers_per_second": self.done / seconds if self.done and seconds else None,
-            "seconds_left": seconds * (1 / self._reached - 1) if self._reached > 0.02 else None,
+            "answers_per_second": new / seconds if new and seconds else None,
+            "seconds_left": seconds * (1 - self._reached) / reached if reached > 0.02 else None,
         }

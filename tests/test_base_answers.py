@@ -15,7 +15,7 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, evaluation
+from instruct_tune import adapter, answering
 from instruct_tune.adapter import BASE
 from instruct_tune.base_answers import BaseAnswers, Shelf
 from instruct_tune.evaluation import Evaluation, evaluate
@@ -41,13 +41,13 @@ def loaded() -> LoadedModel:
 def asked(monkeypatch) -> list[str]:
     """Who was made to answer, request by request."""
     speakers: list[str] = []
-    real = evaluation.generate
+    real = answering.generate
 
     def counting(loaded, requests, *arguments, **named):
         speakers.extend(request.speaker for request in requests)
         return real(loaded, requests, *arguments, **named)
 
-    monkeypatch.setattr(evaluation, "generate", counting)
+    monkeypatch.setattr(answering, "generate", counting)
     return speakers
 
 

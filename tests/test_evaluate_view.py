@@ -118,9 +118,18 @@ def test_progress_is_a_sentence():
     assert view.progress({"done": 0, "total": 80}) == "**Answering**: 0 of 80 answers (base and tuned)"
     work = {"done": 40, "total": 80, "answers_per_second": 2.04, "seconds_left": 19.6}
     assert view.progress(work).endswith("(base and tuned) · 2.0 answers/s · at most 20 s left")
-    known = view.progress({**work, "estimate": {"rows": 20, "base": 8.0, "tuned": 17.0}})
-    assert "on 20 rows: tuned 17.0, base 8.0 BLEU. This is no result yet." in known
+    estimate = {"rows": 20, "base": 8.0, "tuned": 17.0, "delta_ci": [2.0, 16.5]}
+    known = view.progress({**work, "estimate": estimate})
+    said = "on 20 rows: tuned 17.0, base 8.0 BLEU, difference +9.0 (95% interval +2.0 to +16.5). This is no result yet."
+    assert said in known
+    assert said in view.progress({"error": "Stopped.", "estimate": estimate})
     assert view.progress({"finished": True}) == ""
+
+
+def test_an_unfinished_evaluation_says_how_many_rows_it_has_and_gives_no_number():
+    said = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"]})
+    assert said.startswith("**Unfinished: 23 of 40 rows.**")
+    assert "BLEU" not in said
 
 
 def test_the_charts_axis_holds_both_intervals():

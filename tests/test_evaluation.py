@@ -16,7 +16,7 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, evaluation, generation
+from instruct_tune import adapter, answering, generation
 from instruct_tune.adapter import BASE
 from instruct_tune.bleu import paired_test, score, sentence_chrf
 from instruct_tune.dataset import Example
@@ -179,7 +179,7 @@ def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_wort
 
 def test_rows_are_answered_in_even_parts_of_like_prompts():
     prompts = [[0] * (length % 7 + 1) for length in range(70)]
-    parts = evaluation.parts_of(prompts)
+    parts = answering.parts_of(prompts)
     assert [len(part) for part in parts] == [23, 23, 24]
     assert sorted(row for part in parts for row in part) == list(range(70))
     lengths = [len(prompts[row]) for part in parts for row in part]
@@ -187,11 +187,11 @@ def test_rows_are_answered_in_even_parts_of_like_prompts():
 
 
 def test_estimates_come_while_rows_are_left(tuned, held_out, monkeypatch):
-    monkeypatch.setattr(evaluation, "ROWS_TOGETHER", 2)
+    monkeypatch.setattr(answering, "ROWS_TOGETHER", 2)
     estimates = []
     whole = evaluate(tuned, RUN, LESSON, held_out, SETTINGS, on_estimate=estimates.append)
     assert [estimate.rows for estimate in estimates] == [2, 4]
-    order = [row for part in evaluation.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
+    order = [row for part in answering.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
     known = [whole.predictions[row] for row in order]
     assert estimates[1].tuned == score([p.tuned for p in known], [p.reference for p in known]).bleu
     assert estimates[1].base == score([p.base for p in known], [p.reference for p in known]).bleu

@@ -33,6 +33,9 @@ class EvaluatePanel:
             'style="visibility: ${value.look}"></progress>',
             elem_id="evaluate-progress",
         )
+        with gr.Row(visible=False, equal_height=True) as self.left:
+            self.left_told = gr.Markdown("", elem_id="evaluate-unfinished")
+            self.go_on = gr.Button("Go on", size="sm", elem_id="evaluate-go-on", min_width=120, scale=0)
         with gr.Column(visible=False) as self.result:
             self._result()
 
@@ -73,7 +76,7 @@ class EvaluatePanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.seen, self.state, self.bar, self.result, self.which, *self.shown]
+        return [self.seen, self.state, self.bar, self.left, self.left_told, self.result, self.which, *self.shown]
 
     @property
     def shown(self) -> list[Any]:
@@ -86,18 +89,22 @@ class EvaluatePanel:
         nothing = [gr.skip()] * len(self.outputs)
         who = viewer(self.lab)
         if not run_id or not self.lab.sees_run(run_id, who):
-            return nothing if seen is None else [None, "", _bar(None), gr.Column(visible=False), *nothing[4:]]
+            return (
+                nothing
+                if seen is None
+                else [None, "", _bar(None), *_nothing_left(), gr.Column(visible=False), *nothing[6:]]
+            )
         found = self.lab.run_evaluations(run_id, who)
         work = self.lab.evaluation_progress(run_id, who)
         now = [run_id, found[0]["seq"] if found else None, work]
         if now == seen:
             return nothing
         state = view.progress(work) if work else ""
-        head = [now, state or ("" if found else NOT_YET), _bar(work)]
+        head = [now, state or ("" if found else NOT_YET), _bar(work), *self._left(run_id, work)]
         if seen and now[:2] == seen[:2]:
-            return [*head, *nothing[3:]]
+            return [*head, *nothing[5:]]
         if not found:
-            return [*head, gr.Column(visible=False), *nothing[4:]]
+            return [*head, gr.Column(visible=False), *nothing[6:]]
         which = gr.Dropdown(choices=view.choices(found), value=found[0]["seq"])
         try:
             told = self.tell(run_id, found[0], search, show, sort)
@@ -105,6 +112,11 @@ class EvaluatePanel:
             # Deleted a moment ago; the next poll sees another run.
             return nothing
         return [*head, gr.Column(visible=True), which, *told]
+
+    def _left(self, run_id: str, work: dict[str, Any] | None) -> list[Any]:
+        """What is kept of an evaluation that was left, where none is at work."""
+        left = [] if _at_work(work) else self.lab.unfinished_evaluations(run_id, viewer(self.lab))
+        return [gr.Row(visible=True), view.left_behind(left[0])] if left else _nothing_left()
 
     def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """One evaluation in full."""
@@ -148,9 +160,16 @@ def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]
 
 
 def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
-    work = work or {"finished": True}
-    at_work = not any(name in work for name in ("error", "finished", "place"))
-    return {"value": work.get("fraction", 0), "look": "visible" if at_work else "hidden"}
+    value = work.get("fraction", 0) if work else 0
+    return {"value": value, "look": "visible" if _at_work(work) and work and not work.get("place") else "hidden"}
+
+
+def _nothing_left() -> list[Any]:
+    return [gr.Row(visible=False), gr.skip()]
+
+
+def _at_work(work: dict[str, Any] | None) -> bool:
+    return work is not None and "error" not in work and "finished" not in work
 
 
 def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.Button]:
@@ -194,6 +213,15 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
         if run_id:
             lab.stop_evaluation(run_id, viewer(lab))
 
+    @said
+    def go_on(run_id: str | None) -> None:
+        left = lab.unfinished_evaluations(str(run_id), viewer(lab))
+        if not left:
+            gr.Info("Nothing is left to go on with: press Evaluate.")
+            return
+        lab.start_evaluation(str(run_id), left[0]["rows"], left[0]["generation"], viewer=viewer(lab))
+
+    panel.go_on.click(go_on, run, None, api_visibility="private")
     start.click(begin, [run, limit, longest], None, api_visibility="private")
     stop.click(end, run, None, api_visibility="private")
     run.change(

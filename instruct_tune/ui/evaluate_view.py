@@ -130,7 +130,7 @@ def progress(work: Mapping[str, Any]) -> str:
     if work.get("place"):
         return line_sentence(work)
     if "error" in work:
-        return f"**{plain(work['error'], 400)}**"
+        return f"**{plain(work['error'], 400)}**" + _so_far(work)
     if "message" in work:
         return f"{plain(work['message'])}…"
     if "done" not in work:
@@ -140,13 +140,28 @@ def progress(work: Mapping[str, Any]) -> str:
         parts.append(f"{work['answers_per_second']:.1f} answers/s")
     if work.get("seconds_left") is not None:
         parts.append(f"at most {duration(work['seconds_left'])} left")
-    said = " · ".join(parts)
-    if known := work.get("estimate"):
-        said += (
-            f"<br>So far, on {known['rows']} rows: tuned {known['tuned']:.1f}, base {known['base']:.1f} BLEU. "
-            "This is no result yet."
-        )
-    return said
+    return " · ".join(parts) + _so_far(work)
+
+
+def _so_far(work: Mapping[str, Any]) -> str:
+    known = work.get("estimate")
+    if not known:
+        return ""
+    interval = known.get("delta_ci")
+    chance = f" (95% interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
+    return (
+        f"<br>So far, on {known['rows']} rows: tuned {known['tuned']:.1f}, base {known['base']:.1f} BLEU, "
+        f"difference {known['tuned'] - known['base']:+.1f}{chance}. This is no result yet."
+    )
+
+
+def left_behind(left: Mapping[str, Any]) -> str:
+    """An evaluation that did not finish, told so that nobody takes it for one that did."""
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(left["time"]))
+    return (
+        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. "
+        f"{decoding(left['generation'])} What was answered is kept and counts nowhere until the rest is."
+    )
 
 
 # The rows

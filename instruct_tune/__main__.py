@@ -198,6 +198,12 @@ def _runs_export(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "file": str(lab.export_run(args.run_id, Path(args.to)))}, 0
 
 
+def _runs_plot(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        plot = lab.plot_scores if args.scores else lab.plot_losses
+        return {"run_id": args.run_id, "file": str(plot(args.run_id, Path(args.to)))}, 0
+
+
 def _runs_delete(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
         lab.delete_run(args.run_id)
@@ -318,10 +324,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, about in (
         ("show", _runs_show, "a run, its configuration and metrics"),
         ("export", _runs_export, "write a run's adapter as a zip"),
+        ("plot", _runs_plot, "write a run's losses as a plot"),
         ("delete", _runs_delete, "remove a run and its files"),
     ):
         command(name, run, about, runs).add_argument("run_id", metavar="RUN")
     runs.choices["export"].add_argument("--to", required=True, metavar="FILE.zip")
+    plot = runs.choices["plot"]
+    plot.add_argument("--to", required=True, metavar="FILE.png|svg")
+    plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
     return parser
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from .adapter import CONFIG_FILE, WEIGHTS_FILE
 from .errors import DataError, ModelError
+from .figures import loss_plot, subject
 from .markdown import plain
 from .recorded import recorded_on
 from .store import Run, RunStore
@@ -36,7 +36,7 @@ def export_zip(store: RunStore, run: Run, to: Path) -> Path:
             archive.writestr("run_config.json", json.dumps(run.config, indent=2))
             archive.writestr("facts.json", json.dumps(_facts_to_share(run), indent=2))
             archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
-            archive.writestr("loss.png", loss_png(metrics, run.name))
+            archive.writestr("loss.png", loss_plot(metrics, subject(run.name, run.config, run.facts)))
         partial.replace(to)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -89,30 +89,3 @@ def model_card(run: Run, evaluations: list[dict[str, Any]]) -> str:
             f"`{json.dumps(found['generation'])}`).",
         ]
     return "\n".join(lines) + "\n"
-
-
-def loss_png(metrics: list[dict[str, Any]], title: str) -> bytes:
-    """The loss over steps as a PNG: each batch's, and the held-out one."""
-    # Figure and not pyplot: pyplot keeps global state and is not for threads.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.subplots()
-    for kind, key, label, style in (
-        ("train", "loss", "training loss of each batch", {"color": "#9aa0a6", "linewidth": 0.8, "marker": "."}),
-        ("probe", "probe_loss", "held-out loss, probe rows", {"color": "#1a56db", "linewidth": 2.5, "marker": "o"}),
-        ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": "#b45309", "marker": "s", "linestyle": "--"}),
-    ):
-        points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
-    axes.set_xlabel("Optimizer step")
-    axes.set_ylabel("Loss (nats a token)")
-    # A run's name is a person's text; a "$" in it is no formula.
-    axes.set_title(f"Training loss: {title}".replace("$", r"\$"))
-    if axes.has_data():
-        axes.legend()
-    axes.grid(alpha=0.3)
-    written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=150)
-    return written.getvalue()

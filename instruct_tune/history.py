@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checkpoints import best_evaluation, checkpoints, step_of
 from .errors import DataError, NotFoundError
@@ -14,6 +14,9 @@ from .settings import RunConfig
 from .store import Run, RunStore
 from .views import Views
 from .visitors import HOST, Viewer
+
+if TYPE_CHECKING:
+    from .figures import Subject
 
 
 class History(Views):
@@ -194,6 +197,28 @@ class History(Views):
 
         run = self.visible_run(run_id, viewer)
         return export_zip(self.store, replace(run, config=self._readable(run.config, viewer)), to)
+
+    def plot_losses(self, run_id: str, to: Path, viewer: Viewer = HOST) -> Path:
+        """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
+        from .figures import form_of, loss_plot, save
+
+        run, form = self.visible_run(run_id, viewer), form_of(to)
+        return save(to, loss_plot(self.store.metrics(run_id), self._subject(run, viewer), form))
+
+    def plot_scores(self, run_id: str, to: Path, seq: int | None = None, viewer: Viewer = HOST) -> Path:
+        """Write the scores of one of the run's evaluations, by its ``seq`` (None: the last one), as a plot."""
+        from .figures import form_of, save, score_plot
+
+        run, form = self.visible_run(run_id, viewer), form_of(to)
+        for found in self.store.evaluations(run_id):
+            if seq in (None, found["seq"]):
+                return save(to, score_plot(found, self._subject(run, viewer), form))
+        raise DataError(f"Run {run.name} has no such evaluation: evaluate it first.")
+
+    def _subject(self, run: Run, viewer: Viewer) -> Subject:
+        from .figures import subject
+
+        return subject(run.name, self._readable(run.config, viewer), run.facts)
 
 
 def _without_folder(name: str) -> str:

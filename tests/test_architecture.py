@@ -25,7 +25,8 @@ ORDER = (
     "unfinished", "answering",
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "differences",
-    "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk", "export",
+    "schema", "states", "storage", "lock", "store", "failures", "engine", "markdown", "recorded", "disk",
+    "curves", "figures", "why_04", "export",
     "workbench", "runner",
     "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
@@ -39,7 +40,7 @@ AT_HOME = {
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
     "sqlite3": ("parsing", "schema", "states", "storage", "store"),
-    "matplotlib": ("export",),
+    "matplotlib": ("figures",),
     "rapidfuzz": ("near",),
 }
 

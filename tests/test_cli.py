@@ -468,6 +468,16 @@ def test_runs_export_writes_a_zip(told, trained, tmp_path):
     assert "adapter_model.safetensors" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
 
 
+def test_runs_plot_writes_the_losses_and_the_scores(told, refused, trained, tmp_path):
+    folder, run_id = trained
+    here = ("--data-dir", folder)
+    for name, begins in (("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml")):
+        done = told("runs", "plot", run_id, "--to", tmp_path / name, *here)
+        assert Path(done["file"]).read_bytes().startswith(begins)
+    assert "png or .svg" in refused("runs", "plot", run_id, "--to", tmp_path / "loss.gif", *here)
+    assert "evaluate it first" in refused("runs", "plot", run_id, "--scores", "--to", tmp_path / "x.png", *here)
+
+
 def test_runs_export_to_where_nothing_can_be_written_is_refused(refused, trained, tmp_path):
     folder, run_id = trained
     assert "cannot be written" in refused(

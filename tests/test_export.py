@@ -9,35 +9,20 @@ import peft
 import pytest
 import torch
 import yaml
+from hostile import NAMES
 from labs import cache_for, finished, opened, smoke
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from instruct_tune.adapter import speaking_as
 from instruct_tune.errors import DataError, ModelError, NotFoundError
-from instruct_tune.export import loss_png, model_card
+from instruct_tune.export import model_card
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROMPT = {"instruction": "Reverse a list"}
 IDS = torch.tensor([[5, 9, 200, 7, 7, 31]])
-NAMES = (
-    "plain",
-    "costs $5",
-    "☃ 漢字 😀",
-    "$",
-    "$$",
-    r"$\frac{$",
-    r"\$x$",
-    r"$\nonsense{$ and $x",
-    "{} %s %(x)s",
-    "<script>alert(1)</script>",
-    "![x](http://evil/x.png)",
-    "[x](javascript:alert(1))",
-    "../../etc/passwd",
-    "a\nb\n---\nbase_model: evil",
-)
 
 
 @pytest.fixture(scope="module")
@@ -138,21 +123,6 @@ def test_the_plot_is_a_png_of_a_readable_size(unpacked):
         assert len(image.convert("L").getcolors(256)) > 20, "something is drawn on it"
 
 
-def test_the_plot_shows_the_metrics():
-    metrics = [{"kind": "train", "step": step, "loss": 1.0 + step % 2} for step in range(1, 9)]
-    held_out = [{"kind": "probe", "step": 4, "probe_loss": 5.0}, {"kind": "eval", "step": 8, "eval_loss": 0.1}]
-    plots = {loss_png(found, "run") for found in ([], metrics, held_out, metrics + held_out)}
-    assert len(plots) == 4
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.filterwarnings("ignore:Glyph")
-def test_a_name_in_the_plot_is_only_a_name(name):
-    with Image.open(io.BytesIO(loss_png([{"kind": "train", "step": 1, "loss": 1.0}], name))) as image:
-        image.load()
-        assert image.width < 10_000
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_in_the_card_is_only_a_name(lab, run_id, tmp_path, name):
     """Neither markup that runs or loads something, nor a line of the header."""
@@ -223,7 +193,7 @@ def test_an_export_that_breaks_off_leaves_no_half_zip_in_place_of_a_whole_one(la
     def disk_full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("instruct_tune.export.loss_png", disk_full)
+    monkeypatch.setattr("instruct_tune.export.loss_plot", disk_full)
     with pytest.raises(DataError, match="No space left"):
         lab.export_run(run_id, target)
     assert target.read_bytes() == before

@@ -77,6 +77,19 @@ def test_the_answers_can_be_taken_home(window):
     assert {"instruction", "input", "reference", "base", "tuned"} <= set(json.loads(lines[0]))
 
 
+def test_the_plots_can_be_saved(window):
+    for tab, button, name, begins in (
+        ("Evaluate", "#evaluate-save-png", "bleu.png", b"\x89PNG"),
+        ("Train", "#train-save-svg", "loss.svg", b"<?xml"),
+    ):
+        window.tab(tab)
+        with window.page.expect_download() as download:
+            window.page.click(button)
+        assert download.value.suggested_filename == name
+        assert Path(download.value.path()).read_bytes().startswith(begins)
+        window.shot(f"save-{tab}")
+
+
 def test_a_stop_says_what_was_done_and_claims_no_result(window):
     window.page.fill("#evaluate-limit input", "60")
     window.page.fill("#evaluate-longest input", "1500")

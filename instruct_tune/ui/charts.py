@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 import plotly
 
+from ..curves import smooth, thin
 from .run_words import loss_sentence
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -133,19 +134,3 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bo
 def _digits(value: float, digits: int = 4) -> float:
     """Rounded to as many significant digits as an eye can use."""
     return float(f"{value:.{digits}g}")
-
-
-def thin(points: Sequence[Any], most: int) -> list[Any]:
-    """At most ``most`` of the points, evenly spaced, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
-
-
-def smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
-    """Exponential moving average, corrected for its start (as in Adam, Kingma & Ba 2015)."""
-    smoothed, mean = [], 0.0
-    for count, value in enumerate(values, 1):
-        mean = weight * mean + (1 - weight) * value
-        smoothed.append(mean / (1 - weight**count))
-    return smoothed

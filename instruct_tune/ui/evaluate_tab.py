@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from .answers_panel import AnswersPanel
 from .edge import said, viewer
 from .empty import EmptyState
 from .outgoing import Outgoing
+from .save_plot import save_buttons
 from .score_chart import score_chart, scores
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
@@ -49,6 +51,7 @@ class EvaluatePanel:
         self.sentence = gr.Markdown("", elem_id="evaluate-sentence")
         self.verdict = gr.Markdown("", elem_id="evaluate-verdict")
         self.chart = score_chart("evaluate-plot")
+        save_buttons("evaluate-save", "bleu", [self.run, self.which], self._save)
         self.scores = gr.Dataframe(
             headers=["measure", "base", "tuned"],
             interactive=False,
@@ -138,6 +141,9 @@ class EvaluatePanel:
         taken = self.take.click(self._file, [self.run, self.which], self.download, **quiet)
         taken.success(None, None, None, js="() => document.querySelector('#evaluate-file').click()")
         self.rows.wire(self.run, self.which)
+
+    def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
+        return self.lab.plot_scores(str(run_id), to, seq, viewer(self.lab))
 
     @said
     def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from ..curves import smooth, thin
 from ..differences import held_out, sentences
-from .charts import MOST_LINE, smooth, thin
+from .charts import MOST_LINE
 
 LOOKS = (
     ("#2563eb", "solid", "circle"),

@@ -15,11 +15,11 @@ from typing import Any
 
 import gradio as gr
 
+from ..curves import thin
 from ..errors import BusyError, NotFoundError
 from ..lab import Lab
 from ..recorded import BEST
 from ..store import LIVE
-from .charts import thin
 from .edge import said, viewer
 from .run_words import answer_text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,6 +16,7 @@ from .charts import loss_chart, loss_figure
 from .edge import viewer
 from .evaluate_view import verdict_text
 from .replay import Replay
+from .save_plot import save_buttons
 
 EVENTS_SHOWN = 40
 CAPTION = (
@@ -63,10 +65,14 @@ class TrainPanel:
     def _plot(self) -> None:
         self.chart = loss_chart("train-chart")
         self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
+        save_buttons("train-save", "loss", [self.shown_run], self._save)
         self.replay = Replay(self.lab, self.shown_run)
         self.loss = gr.Markdown("", elem_id="train-loss")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
         gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
+
+    def _save(self, run_id: str | None, to: Path) -> Path:
+        return self.lab.plot_losses(str(run_id), to, viewer(self.lab))
 
     def _answers(self) -> None:
         self.prompt = gr.Textbox(

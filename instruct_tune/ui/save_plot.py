@@ -1,0 +1,36 @@
+"""Two small buttons by a plot: the same plot as a file, for a paper or a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..figures import FORMS
+from .edge import said
+from .outgoing import Outgoing
+
+
+def save_buttons(elem_id: str, name: str, chosen: list[Any], write: Callable[..., Path]) -> None:
+    """``write(*chosen, to)`` writes ``name``.png or .svg, and the browser gets it."""
+    outgoing = Outgoing()
+    with gr.Row():
+        buttons = {
+            form: gr.Button(f"Save as {form.upper()}", size="sm", scale=0, min_width=120, elem_id=f"{elem_id}-{form}")
+            for form in FORMS
+        }
+    # A DownloadButton hands out what it already has; this one is pressed once the file is there.
+    file = gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file")
+
+    def writing(form: str) -> Callable[..., str]:
+        @said
+        def written(*values: Any) -> str:
+            return str(write(*values, outgoing.folder() / f"{name}.{form}"))
+
+        return written
+
+    for form, button in buttons.items():
+        written = button.click(writing(form), chosen, file, api_visibility="private", show_progress="hidden")
+        written.success(None, None, None, js=f"() => document.querySelector('#{elem_id}-file').click()")

@@ -1,0 +1,95 @@
+"""Plots for print: they show the numbers, say what was measured, and a name in them is only a name."""
+
+import io
+import xml.etree.ElementTree
+
+import pytest
+from hostile import NAMES
+from PIL import Image
+
+from instruct_tune.errors import DataError
+from instruct_tune.figures import DOTS_AN_INCH, INCHES, Subject, form_of, loss_plot, save, score_plot, subject
+
+ABOUT = Subject("tulip", "some/model", "fingerprint abc")
+TRAIN = [{"kind": "train", "step": step, "loss": 1.0 + step % 2} for step in range(1, 9)]
+HELD_OUT = [{"kind": "probe", "step": 4, "probe_loss": 5.0}, {"kind": "eval", "step": 8, "eval_loss": 0.1}]
+
+
+def report(bleu, ci):
+    return {"bleu": bleu, "ci": ci, "signature": "nrefs:1|tok:13a"}
+
+
+FOUND = {
+    "rows": 40,
+    "generation": {"max_new_tokens": 96, "max_length": None, "num_beams": 1},
+    "base": report(3.4, [0.6, 6.0]),
+    "tuned": report(14.7, [9.0, 20.0]),
+}
+
+
+def size(png):
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        return image.size
+
+
+def words(svg):
+    """What an SVG says: matplotlib draws letters as paths, and puts each text in a comment above."""
+    builder = xml.etree.ElementTree.TreeBuilder(insert_comments=True)
+    tree = xml.etree.ElementTree.fromstring(svg, xml.etree.ElementTree.XMLParser(target=builder))
+    return [node.text.strip() for node in tree.iter(xml.etree.ElementTree.Comment)]
+
+
+def test_a_png_is_fine_enough_for_print():
+    wanted = tuple(round(side * DOTS_AN_INCH) for side in INCHES)
+    assert size(loss_plot(TRAIN, ABOUT)) == size(score_plot(FOUND, ABOUT)) == wanted
+
+
+def test_the_plot_shows_the_metrics():
+    plots = {loss_plot(found, ABOUT) for found in ([], TRAIN, HELD_OUT, TRAIN + HELD_OUT)}
+    assert len(plots) == 4
+
+
+def test_the_losses_say_what_they_are_of():
+    said = words(loss_plot(TRAIN + HELD_OUT, ABOUT, "svg"))
+    for wanted in (
+        "Loss: tulip", "some/model", "fingerprint abc", "optimizer step", "loss (nats a token)",
+        "held-out loss, probe rows", "training loss, each batch", "training loss, smoothed",
+    ):  # fmt: skip
+        assert wanted in said
+
+
+def test_the_scores_say_their_numbers_and_signature():
+    said = words(score_plot(FOUND, ABOUT, "svg"))
+    for wanted in (
+        "14.7", "3.4", "tuned", "base", "nrefs:1|tok:13a", "fingerprint abc",
+        "40 held-out rows · max_new_tokens 96, num_beams 1",
+    ):  # fmt: skip
+        assert wanted in said
+    wider = {**FOUND, "base": report(3.4, [0.6, 9.0])}
+    one_row = {**FOUND, "base": report(3.4, None), "tuned": report(14.7, None)}
+    assert len({score_plot(found, ABOUT) for found in (FOUND, wider, one_row)}) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_a_name_is_only_a_name(name):
+    about = Subject(name, name, name)
+    assert size(loss_plot(TRAIN, about))[0] == size(score_plot(FOUND, about))[0] == INCHES[0] * DOTS_AN_INCH
+    drawn = xml.etree.ElementTree.fromstring(loss_plot(TRAIN, about, "svg"))
+    assert not {"script", "image", "a"} & {node.tag.rpartition("}")[2] for node in drawn.iter()}
+
+
+def test_a_subject_names_data_and_weights():
+    facts = {"train_rows": 48, "data_fingerprint": "00e3", "weights_sha256": "a672" * 16}
+    about = subject("tulip", {"model": "some/model", "data": {"source": "bundled"}}, facts)
+    assert about.measured == "48 training rows of bundled, fingerprint 00e3 · base weights sha256 a672a672a672a672"
+
+
+def test_only_a_png_or_an_svg_is_written_and_only_where_one_can_be(tmp_path):
+    assert [form_of(tmp_path / name) for name in ("a.png", "a.SVG")] == ["png", "svg"]
+    for name in ("a.jpg", "png", "a"):
+        with pytest.raises(DataError, match=r"\.png or \.svg"):
+            form_of(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be written"):
+        save(tmp_path / "missing" / "a.png", b"")

@@ -225,6 +225,12 @@ def is_zero(loaded: LoadedModel, name: str) -> bool:
     return all(not matrix.any() for matrix in matrices)
 
 
+def norm_of_b(loaded: LoadedModel, name: str) -> float:
+    """Frobenius norm of all B matrices together: how far the adapter has come from zero, where it began."""
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
+    return float(sum(float(matrix.detach().float().square().sum()) for matrix in matrices) ** 0.5)
+
+
 def fault(loaded: LoadedModel, name: str) -> str | None:
     """Why the adapter is no result of a training, in a sentence that says what to do; None where it may be one."""
     if is_zero(loaded, name):

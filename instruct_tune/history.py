@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checkpoints import best_evaluation, checkpoints, step_of
+from .diagnoses import Diagnoses
 from .errors import DataError, NotFoundError
 from .recorded import recorded_on
 from .settings import RunConfig
@@ -23,6 +24,7 @@ class History(Views):
     """The part of the lab that reads its history. ``viewer`` is who looks, everywhere."""
 
     store: RunStore
+    diagnoses: Diagnoses
 
     def visible_run(self, run_id: str, viewer: Viewer = HOST) -> Run:
         """A run that is there for ``viewer``. Raises NotFoundError, in the same words, for none and for others'."""
@@ -71,6 +73,7 @@ class History(Views):
             "events": self.store.events(run_id),
             "changes": self.store.changes(run_id),
             "evaluations": self.run_evaluations(run_id, viewer),
+            "findings": self.diagnoses.of(run, self.store.last_metrics(run_id)),
         }
 
     def _told(self, run: Run, viewer: Viewer) -> dict[str, Any]:
@@ -95,14 +98,16 @@ class History(Views):
         }
 
     def run_status(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """Where a run stands: status, phase, step, the last metric of each kind, seconds left, checkpoints."""
+        """Where a run stands: status, phase, step, the last metric of each kind, seconds left, what to look at."""
         run = self.visible_run(run_id, viewer)
+        last = self.store.last_metrics(run_id)
         return {
             "status": run.status,
             "phase": run.phase,
             "step": run.step,
             "total_steps": run.total_steps,
-            "metrics": self.store.last_metrics(run_id),
+            "metrics": last,
+            "findings": self.diagnoses.of(run, last),
             "eta_seconds": self._seconds_left(run),
             "checkpoints": self._checkpoints(run),
             "message": run.message,

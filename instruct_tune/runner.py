@@ -39,6 +39,7 @@ PHASES = {
     "saving": "A checkpoint or the adapter is written.",
 }
 """Why a run is in that phase, for the record of its changes."""
+TRAINING_ROWS = "Training rows"
 VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
@@ -165,6 +166,9 @@ class Runner:
             if not rows:
                 return ()
             done = tokenize_rows(loaded.tokenizer, template, rows, settings.max_length, settings.overlong)
+            if what == TRAINING_ROWS:
+                lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
+                self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
             if done.dropped or done.truncated:
                 self.say(
                     f"{what}: {done.dropped} rows dropped and {done.truncated} cut at "
@@ -174,7 +178,7 @@ class Runner:
 
         held_out, wanted = splits.test, self.config.evaluation_rows
         data = TrainingData(
-            train=tokenise(examples(splits.train), "Training rows"),
+            train=tokenise(examples(splits.train), TRAINING_ROWS),
             evaluation=tokenise(examples(take_evaluation_rows(held_out, wanted)), "Evaluation rows"),
             probe=tokenise(examples(take_probe_rows(held_out, wanted, settings.probe_rows)), "Probe rows"),
         )
@@ -248,7 +252,8 @@ class Runner:
         self.phase("saving")
         with sealed.writing(self.folder / "adapter") as folder:
             adapter.save(loaded, self.run.id, folder)
-        self.store.update(self.run.id, facts={"kept_step": result.kept_step or result.steps})
+        facts = {"kept_step": result.kept_step or result.steps, "adapter_norm": adapter.norm_of_b(loaded, self.run.id)}
+        self.store.update(self.run.id, facts=facts)
 
     def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:
         """How it ended, in a sentence; where training rows are to be said by heart, how many were."""

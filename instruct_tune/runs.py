@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .diagnoses import Diagnoses
 from .disk import DiskUse
 from .engine import MOST_WAITING, Engine, Turn
 from .errors import BusyError, DataError, NotYoursError, SettingsError
@@ -45,6 +46,7 @@ class Runs(History):
         super().__init__(data_dir or default_data_dir(), local_paths)
         self._lock = DataLock(self.data_dir) if writing else None
         self.store = RunStore(self.data_dir)
+        self.diagnoses = Diagnoses(self.store)
         self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
         # With a machine of one's own there are no strangers to keep from one's runs.

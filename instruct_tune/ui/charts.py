@@ -75,10 +75,16 @@ def loss_chart(elem_id: str) -> gr.HTML:
     )
 
 
-def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bool) -> dict[str, Any]:
+def loss_figure(
+    metrics: Sequence[Mapping[str, Any]],
+    run_id: str,
+    log_scale: bool,
+    findings: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Batches as faint dots, their smooth line thin, held-out loss bold, on the true step axis.
 
-    ``said`` is the plot in words, for those who do not see it.
+    The steps of each of ``findings`` are shaded, with its label. ``said`` is the plot in words, for
+    those who do not see it.
     """
     train = [m for m in metrics if m["kind"] == "train"]
     dots = thin(train, MOST_DOTS)
@@ -127,8 +133,25 @@ def loss_figure(metrics: Sequence[Mapping[str, Any]], run_id: str, log_scale: bo
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         # Growing upwards: on a phone it takes four lines, and the plot below makes room for them.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **_marks(findings),
     }
     return {"data": data, "layout": layout, "said": loss_sentence(metrics) or "No loss yet."}
+
+
+def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shaded steps, and a label at the top of each: those of several findings stand under each other."""
+    marked = [finding for finding in findings if finding["steps"]]
+    shapes = [
+        {"type": "rect", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1, "layer": "below",
+         "line": {"width": 0}, "fillcolor": AMBER, "opacity": 0.1}
+        for first, last in (finding["steps"] for finding in marked)
+    ]  # fmt: skip
+    labels = [
+        {"text": finding["label"], "x": sum(finding["steps"]) / 2, "y": 1 - 0.07 * number, "yref": "paper",
+         "yanchor": "top", "showarrow": False}
+        for number, finding in enumerate(marked)
+    ]  # fmt: skip
+    return {"shapes": shapes, "annotations": labels} if marked else {}
 
 
 def _digits(value: float, digits: int = 4) -> float:

@@ -70,7 +70,7 @@ CSS = """
 }
 /* What is empty takes no place. */
 #preset-changes:not(:has(p)), #train-cost-warnings:not(:has(p)), #train-verdict:not(:has(p)),
-#train-checkpoints:not(:has(p)), #replay-stage:has(.replay-words:empty) { display: none; }
+#train-findings:not(:has(p)), #train-checkpoints:not(:has(p)), #replay-stage:has(.replay-words:empty) { display: none; }
 #train-log { border-width: 0 !important; background: none; }
 #replay { align-items: center; }
 /* One of the two: whether a replay plays, its bar tells. */

@@ -40,7 +40,7 @@ const frame = (node, play, step) => {
   });
   const mark = { text: 'REPLAY', showarrow: false, xref: 'paper', yref: 'paper', x: 1, y: 1,
                  xanchor: 'right', yanchor: 'top', font: { size: 16, color: '#b45309' } };
-  Plotly.react(node, play.cut, { ...node.layout, annotations: [mark] }, node._context);
+  Plotly.react(node, play.cut, { ...node.layout, annotations: [mark], shapes: [] }, node._context);
   answer(play, step);
   play.drawn = step;
 };
@@ -53,6 +53,8 @@ const answer = (play, step) => {
 // All curves as the chart has them, and its axes held still at what they need in the end.
 const take = (node, play) => {
   play.full = node.data;
+  // What was found in the run is known in the end only.
+  play.marks = { annotations: node.layout.annotations ?? [], shapes: node.layout.shapes ?? [] };
   const free = { ...node.layout };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
   Plotly.react(node, play.full, free, node._context);
@@ -69,7 +71,7 @@ const finish = (node, play, said) => {
   setTimeout(() => { if (words.textContent === said) { words.textContent = ''; } }, 10000);
   if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
   answer(play, Infinity);
-  const free = { ...node.layout, annotations: [] };
+  const free = { ...node.layout, ...(node.data === play.cut ? play.marks : {}) };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
   Plotly.react(node, node.data === play.cut ? play.full : node.data, free, node._context);
 };

@@ -60,6 +60,14 @@ def _course(name: str, points: Sequence[tuple[int, float]]) -> str:
     return f"{name} {', '.join(parts)}."
 
 
+def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What to look at, as markdown; nothing where nothing is wrong."""
+    if not findings:
+        return ""
+    told = (f"- {plain(finding['sentence'], 600)} **{plain(finding['advice'], 300)}**" for finding in findings)
+    return "\n".join(["**What to look at**", "", *told])
+
+
 def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
     """Last and best checkpoint, and whose adapter was kept; nothing where there is none yet."""
     parts = []

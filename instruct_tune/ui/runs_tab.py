@@ -165,7 +165,11 @@ def build(
     def choose(event: gr.SelectData) -> list[Any]:
         # By the row's own id: the list may have moved on since it was drawn.
         told = lab.show_run(event.row_value[-1], viewer(lab))
-        figure = loss_figure(told["metrics"], told["id"], log_scale=False) if told["metrics"] else None
+        figure = (
+            loss_figure(told["metrics"], told["id"], log_scale=False, findings=told["findings"])
+            if told["metrics"]
+            else None
+        )
         shown = gr.Column(visible=figure is not None)
         where = lab.run_traceback(told["id"], viewer(lab))
         happened = [run_words.failure_sentence(told), run_words.changes_text(told["changes"])]

@@ -67,6 +67,7 @@ class TrainPanel:
         self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
         save_buttons("train-save", "loss", [self.shown_run], self._save)
         self.replay = Replay(self.lab, self.shown_run)
+        self.findings = gr.Markdown("", elem_id="train-findings")
         self.loss = gr.Markdown("", elem_id="train-loss")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
         gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
@@ -110,6 +111,7 @@ class TrainPanel:
             self.verdict,
             self.bar,
             self.chart,
+            self.findings,
             self.loss,
             self.prompt,
             self.expected,
@@ -131,10 +133,11 @@ class TrainPanel:
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
         stoppable = run.live and lab.may_change(run, who)
         part = told["part"] or {"done": 0, "total": 1}
+        found = told["findings"]
 
         @functools.cache
         def drawn() -> dict[str, Any]:
-            return loss_figure(lab.run_metrics(run_id, viewer=who), run_id, log_scale)
+            return loss_figure(lab.run_metrics(run_id, viewer=who), run_id, log_scale, found)
 
         asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # Each piece: what it depends on beside the run, and how it is made if that has changed.
@@ -143,9 +146,14 @@ class TrainPanel:
             (stoppable, lambda: gr.Button(interactive=stoppable)),
             (run.live, lambda: gr.Column(visible=not run.live)),
             (view.run_sentence(told), lambda: view.run_sentence(told)),
-            (told["status"], lambda: "" if run.live else verdict_text(lab.verdict(run_id, viewer=who))),
+            # Findings say it with their evidence; one sentence on the whole is for runs that have none.
+            (
+                [told["status"], bool(found)],
+                lambda: "" if run.live or found else verdict_text(lab.verdict(run_id, viewer=who)),
+            ),
             ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
-            ([last, log_scale], drawn),
+            ([last, log_scale, found], drawn),
+            (found, lambda: run_words.findings_text(found)),
             (last, lambda: drawn()["said"]),
             (bool(fixed), lambda: asked),
             (bool(fixed), lambda: fixed.get("output", "")),

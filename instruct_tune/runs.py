@@ -117,7 +117,7 @@ class Runs(History):
     def resume_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
         run = self.changeable_run(run_id, viewer, "resume")
-        if run.live or run.status == "finished":
+        if not run.ended_early:
             raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
         # Before it counts as live: another version of the lab may have left it.
         self.config(run.config)

@@ -63,6 +63,11 @@ class Run:
     def live(self) -> bool:
         return self.status in LIVE
 
+    @property
+    def ended_early(self) -> bool:
+        """Whether it can be gone on with: it was paused, stopped or interrupted, or it failed."""
+        return not self.live and self.status != "finished"
+
 
 def default_data_dir() -> Path:
     """``LAB_DATA_DIR``, else the platform's user data folder."""

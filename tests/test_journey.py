@@ -117,7 +117,7 @@ def test_a_refresh_and_a_second_window_show_the_same_run(lab):
         each.wait_text("#train-status", "step 4 of 4")
 
 
-def test_zoom_survives_an_update(lab):
+def test_zoom_survives_an_update_and_the_run_is_paused_resumed_and_discarded(lab):
     browser, address = lab
     window = Window(browser, address)
     choose_smoke(window)
@@ -137,8 +137,19 @@ def test_zoom_survives_an_update(lab):
     before = window.page.evaluate(f"{drawn}.at(-1)")
     window.page.wait_for_function(f"{drawn}.at(-1) > {before}")
     assert window.page.evaluate(f"[{plot}.dataset.mark, {plot}.layout.xaxis.range]") == ["same node", zoomed]
+    window.page.click("#train-pause")
+    assert "the adapter is kept" in window.wait_text("#train-status", "Paused")
+    window.page.click("#train-resume")
+    window.wait_text("#train-status", "running")
     window.page.click("#train-stop")
-    assert "the adapter is kept" in window.wait_text("#train-status", "stopped")
+    assert "the adapter is kept" in window.wait_text("#train-status", "Stopped")
+    window.page.click("#train-resume")
+    window.wait_text("#train-status", "running")
+    window.page.click("#train-discard")
+    window.wait_text("#train-discard-question", "zooming")
+    window.page.click("#train-discard-yes")
+    window.wait_text("#train-status", "was deleted")
+    assert window.errors == []
 
 
 def test_mistakes_get_one_sentence_and_lose_nothing(lab):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from labs import cache_for, finished, imports_frozen, opened, smoke
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+NAMES = ("pause", "resume", "stop", "discard", "sure")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def panel(lab):
     from instruct_tune.ui.train_panel import TrainPanel
 
     with gr.Blocks():
-        yield TrainPanel(lab, gr.Button("Stop"))
+        yield TrainPanel(lab)
 
 
 def skipped(value) -> bool:
@@ -124,6 +126,42 @@ def test_another_run_is_sent_whole(panel, lab, run_id):
     sent = dict(zip(panel.outputs, panel.show(other, first[0], False), strict=True))
     assert not any(skipped(value) for value in sent.values())
     assert (sent[panel.prompt], sent[panel.expected], sent[panel.answers]) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "can"),
+    [
+        ("queued", {"pause", "stop", "discard"}),
+        ("running", {"pause", "stop", "discard"}),
+        ("stopping", {"discard"}),
+        *((status, {"resume"}) for status in ("stopped", "interrupted", "failed")),
+        ("finished", set()),
+    ],
+)
+def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch, status, can):
+    run, controls = replace(lab.store.get(run_id), status=status), panel.controls
+
+    def pressable():
+        made = {name: make() for name, (_, make) in zip(NAMES, controls.pieces(run), strict=True)}
+        assert made.pop("sure").visible is False
+        assert made["pause"].visible is not made["resume"].visible
+        return {name for name, button in made.items() if button.interactive}
+
+    assert pressable() == can
+    monkeypatch.setattr(lab, "strangers", True)
+    assert pressable() == (can if run.started_by is None else set())
+    run = replace(run, started_by="somebody else")
+    assert pressable() == set()
+
+
+def test_a_run_that_is_deleted_while_it_is_followed_is_told_once(panel, lab):
+    gone = finished(lab, smoke(train={"sample_tokens": 0}))
+    first = panel.show(gone, None, False)
+    lab.delete_run(gone)
+    sent = dict(zip(panel.outputs, panel.show(gone, first[0], False), strict=True))
+    assert "was deleted" in sent[panel.status]
+    assert sent[panel.body].visible is False
+    assert all(skipped(value) for value in panel.show(gone, sent[panel.seen], False))
 
 
 def test_without_a_run_or_with_a_deleted_one_nothing_is_sent(panel):

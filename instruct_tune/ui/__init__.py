@@ -172,7 +172,7 @@ def _follow(
         (strip_text, strip_inputs, [strip, seen_strip]),
         (meanwhile.show, [meanwhile.seen], meanwhile.outputs),
         (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
-        (train.show, [train.shown_run, train.seen, train.log_scale], train.outputs),
+        (train.show, train.inputs, train.outputs),
         *((panel.show, panel.inputs, panel.outputs) for panel in panels),
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )

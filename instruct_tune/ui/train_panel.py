@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from .charts import loss_chart, loss_figure
 from .edge import viewer
 from .evaluate_view import verdict_text
 from .replay import Replay
+from .run_controls import Piece, RunControls
 from .save_plot import save_buttons
 
 EVENTS_SHOWN = 40
@@ -23,6 +23,7 @@ CAPTION = (
     "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
     "rise while the model learns, because some batches are harder than others."
 )
+GONE = "That run was deleted or is not shared any more. Press **Start** for another, or open one in *Runs*."
 NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
 # The thin bar below is for what happens within a step: an evaluation's passes. It keeps its place when it is empty.
 _BARS = """
@@ -34,13 +35,14 @@ _BARS = """
 class TrainPanel:
     """The part of the tab that follows a run; it is fed by the page's timer and by page load."""
 
-    def __init__(self, lab: Lab, stop: gr.Button):
-        self.lab, self.stop = lab, stop
+    def __init__(self, lab: Lab):
+        self.lab = lab
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
         self.status = gr.Markdown(NO_RUN, elem_id="train-status")
         # Empty boxes say nothing: they come with the first run.
         with gr.Column(visible=False) as self.body:
+            self.controls = RunControls(lab)
             self.verdict = gr.Markdown("", elem_id="train-verdict")
             self.bar = gr.HTML(
                 {"value": 0, "max": 1, "part": 0, "parts": 1},
@@ -61,6 +63,7 @@ class TrainPanel:
             self.events = gr.Textbox(
                 label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
             )
+        self.controls.wire(self.shown_run, self.show, self.inputs, self.outputs)
 
     def _plot(self) -> None:
         self.chart = loss_chart("train-chart")
@@ -101,11 +104,15 @@ class TrainPanel:
         )
 
     @property
+    def inputs(self) -> list[Any]:
+        return [self.shown_run, self.seen, self.log_scale]
+
+    @property
     def outputs(self) -> list[Any]:
         return [
             self.seen,
             self.body,
-            self.stop,
+            *self.controls.outputs,
             self.replay.body,
             self.status,
             self.verdict,
@@ -126,12 +133,11 @@ class TrainPanel:
         """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
         lab, who = self.lab, viewer(self.lab)
         if run_id is None or not lab.sees_run(run_id, who):
-            return [gr.skip()] * len(self.outputs)
+            return self._without(run_id, seen)
         told, run = lab.run_status(run_id, who), lab.visible_run(run_id, who)
         events, samples = lab.run_events(run_id, EVENTS_SHOWN, who), lab.run_samples(run_id, who)
         fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
-        stoppable = run.live and lab.may_change(run, who)
         part = told["part"] or {"done": 0, "total": 1}
         found = told["findings"]
 
@@ -141,9 +147,9 @@ class TrainPanel:
 
         asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # Each piece: what it depends on beside the run, and how it is made if that has changed.
-        pieces: list[tuple[Any, Callable[[], Any]]] = [
+        pieces: list[Piece] = [
             (None, lambda: gr.Column(visible=True)),
-            (stoppable, lambda: gr.Button(interactive=stoppable)),
+            *self.controls.pieces(run),
             (run.live, lambda: gr.Column(visible=not run.live)),
             (view.run_sentence(told), lambda: view.run_sentence(told)),
             # Findings say it with their evidence; one sentence on the whole is for runs that have none.
@@ -169,6 +175,13 @@ class TrainPanel:
         same_run = seen is not None and seen[0] == run_id
         made = [gr.skip() if same_run and seen[place] == key else make() for place, (key, make) in enumerate(pieces, 1)]
         return [now, *made]
+
+    def _without(self, run_id: str | None, seen: Any) -> list[Any]:
+        """Nothing to send, but once where the run that this window followed is gone."""
+        told = dict.fromkeys(self.outputs, gr.skip())
+        if run_id is not None and seen is not None and seen[0] == run_id:
+            told |= {self.seen: None, self.body: gr.Column(visible=False), self.status: GONE}
+        return list(told.values())
 
 
 def _bars(told: dict[str, Any], part: dict[str, int]) -> dict[str, int]:

@@ -37,12 +37,11 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, g
             scale=2,
         )
         start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
-        stop = gr.Button("Stop, keep the adapter", elem_id="train-stop", scale=1, interactive=False)
     cost = CostPanel(lab, form)
     presets.tell_changes()
     cost.folds()
     folds(form)
-    panel = TrainPanel(lab, stop)
+    panel = TrainPanel(lab)
     following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
 
     started = gr.State(None)
@@ -55,15 +54,6 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, g
             return {panel.shown_run: gr.skip()}
         run_id = lab.start_run(config, called, viewer(lab))
         return {panel.shown_run: run_id, started: [asked, time.monotonic()]}
-
-    @said
-    def end(run_id: str | None) -> None:
-        if run_id is None:
-            gr.Info("Nothing is running.")
-        else:
-            lab.stop_run(run_id, viewer=viewer(lab))
-
-    stop.click(end, panel.shown_run, None, api_visibility="private")
 
     @form.when_complete
     def wire() -> None:

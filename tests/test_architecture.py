@@ -29,7 +29,7 @@ ORDER = (
     "schema", "states", "storage", "lock", "store",
     "diagnoses",
     "failures", "engine", "markdown", "recorded", "disk",
-    "curves", "figures", "why_04", "export",
+    "curves", "figures", "why_04", "card", "export",
     "workbench", "runner",
     "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip

@@ -2,22 +2,18 @@
 
 import io
 import json
-import re
 import zipfile
 
 import peft
 import pytest
 import torch
 import yaml
-from hostile import NAMES
 from labs import cache_for, finished, opened, smoke
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from instruct_tune.adapter import speaking_as
 from instruct_tune.errors import DataError, ModelError, NotFoundError
-from instruct_tune.export import model_card
-from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -121,32 +117,6 @@ def test_the_plot_is_a_png_of_a_readable_size(unpacked):
         assert image.width >= 1000
         assert image.height >= 500
         assert len(image.convert("L").getcolors(256)) > 20, "something is drawn on it"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_in_the_card_is_only_a_name(lab, run_id, tmp_path, name):
-    """Neither markup that runs or loads something, nor a line of the header."""
-    store = RunStore(tmp_path)
-    run = store.create(name, smoke().to_dict())
-    store.close()
-    card = model_card(run, [])
-    header = yaml.safe_load(card.split("---")[1])
-    assert header["base_model"] == "tiny-random"
-    assert card.count("\nbase_model:") == 1
-    (heading,) = [line for line in card.splitlines() if line.startswith("# ")]
-    # Written out or with a backslash before it, either way it is not live.
-    assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(", card)
-    if name in ("plain", "☃ 漢字 😀", "costs $5"):
-        # A backslash before punctuation is not shown.
-        assert heading.replace("\\", "") == f"# {name}"
-
-
-@pytest.mark.parametrize("model", ["a: b", "/tmp/it's #1", "{x}", "x\ny"])
-def test_any_folder_can_be_the_base_model_of_the_header(tmp_path, model):
-    store = RunStore(tmp_path)
-    run = store.create("", {**smoke().to_dict(), "model": model})
-    store.close()
-    assert yaml.safe_load(model_card(run, []).split("---\n")[1])["base_model"] == model
 
 
 def test_a_name_does_not_reach_the_names_of_the_files(lab, run_id, tmp_path):

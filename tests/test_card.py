@@ -1,0 +1,131 @@
+"""A run's model card: the Hub's own reader takes it, its numbers are the run's, its snippet works."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+
+import pytest
+import torch
+import yaml
+from hostile import NAMES
+from huggingface_hub import ModelCard
+from labs import cache_for, finished, opened, smoke
+
+from instruct_tune.card import model_card
+from instruct_tune.recorded import ASSETS
+from instruct_tune.store import Run
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+HOSTILE = (*NAMES, "```\n# x", "a: b", "/tmp/it's #1", "{x}", "x\ny")
+
+
+def recorded(name="good"):
+    """(run, evaluations, metrics) as they come with the project."""
+    folder = ASSETS / name
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return Run(**{"phase": None, "error_kind": None, **told}), [found], metrics
+
+
+def changed(run, **over):
+    return dataclasses.replace(run, config={**run.config, **over})
+
+
+def snippet(card):
+    return re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
+
+
+def test_the_hubs_own_reader_takes_it():
+    run, evaluations, metrics = recorded()
+    data = ModelCard(model_card(run, evaluations, metrics)).data
+    assert (data.base_model, data.library_name, data.license) == (run.config["model"], "peft", "apache-2.0")
+    assert data.datasets is None
+    assert data.language is None
+    (result,) = data.eval_results
+    found = evaluations[0]
+    assert (result.metric_type, result.metric_value) == ("sacrebleu", found["tuned"]["bleu"])
+    assert result.metric_args["rows"] == 40
+    assert result.metric_args["signature"] == found["tuned"]["signature"]
+    assert result.metric_args["base_value"] == found["base"]["bleu"]
+
+
+def test_it_says_what_was_measured_and_on_which_weights():
+    card = model_card(*recorded())
+    for words in (
+        "00e3c510e11ea976", "a672150fb4f99d7c", "These were a 4-bit copy", "| BLEU | 3.44 | 6.00 |", "0.530",
+        "Held-out loss, probe rows: 2.050 at step 0", "lora\\.r | 16", "### Response:", "recorded on",
+        "how many rows each kept was not recorded", "transformers 5\\.23\\.0",
+    ):  # fmt: skip
+        assert words in card
+    run, _, _ = recorded()
+    other = dataclasses.replace(run, facts={**run.facts, "weights_source": "Hub"})
+    without = model_card(other, [])
+    assert "4-bit" not in without
+    assert "It has not been evaluated" in without
+    assert "model-index" not in without
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [("hub:some/data", ["some/data"]), ("codealpaca-20k", ["sahil2801/CodeAlpaca-20k"]), ("mine.csv", None)],
+)
+def test_a_dataset_of_the_hub_is_named_and_another_is_not(source, named):
+    run, evaluations, _ = recorded()
+    card = model_card(changed(run, data={**run.config["data"], "source": source}), evaluations)
+    assert ModelCard(card).data.datasets == named
+
+
+def test_a_licence_that_is_not_known_is_left_out():
+    run, _, _ = recorded()
+    told = {
+        model: ModelCard(model_card(changed(run, model=model), [])).data.to_dict()
+        for model in ("gpt2", "facebook/opt-350m", "some/model")
+    }
+    assert told["gpt2"]["license"] == "mit"
+    assert told["facebook/opt-350m"]["license"] == "other"
+    assert told["facebook/opt-350m"]["license_name"] == "opt-175b-license"
+    assert "license" not in told["some/model"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_other_peoples_text_is_only_text(text):
+    """Neither markup that runs or loads something, nor a line of the header, nor the end of a code block."""
+    run, evaluations, metrics = recorded()
+    data = {**run.config["data"], "source": text, "filters": [{"step": "contains", "text": text}]}
+    template = {"without_input": f"{text}{{instruction}}", "with_input": f"{{instruction}}{text}{{input}}"}
+    if {"{x}", "{} %s %(x)s"} & {text}:
+        template = "lesson"
+    odd = dataclasses.replace(changed(run, model=text, data=data, template=template), name=text)
+    card = model_card(odd, evaluations, metrics)
+    assert ModelCard(card).data.base_model == text
+    assert yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)[1])["base_model"] == text
+    assert card.count("\nbase_model:") == 1 + 2 * (template != "lesson" and "\nbase_model:" in text)
+    outside = re.sub(r"^(`{3,})\w+\n.*?\n\1$", "", card.split("\n---\n", 1)[1], flags=re.DOTALL | re.MULTILINE)
+    outside = outside.replace("![Loss over steps](loss.png)", "")
+    # Written out or with a backslash before it, either way it is not live.
+    assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(", outside)
+    assert len([line for line in outside.splitlines() if line.startswith("# ")]) == 1
+
+
+def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    with opened(tmp_path / "data") as lab:
+        run_id = finished(lab, smoke(), "tulip")
+        run, facts = lab.visible_run(run_id), lab.show_run(run_id)["facts"]
+        card = model_card(run, [], lab.run_metrics(run_id))
+        assert f"- without\\_input: {facts['ledger'][0]['kept']:,} kept" in card
+        code = snippet(card).replace('"tiny-random"', repr(facts["model_path"]))
+        code = code.replace("path/to/this/folder", str(lab.store.folder(run_id) / "adapter"))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), torch.random.fork_rng():
+            exec(code, {})
+        assert lab.generate(run_id, [{"instruction": "Reverse a string in Python."}]) == [said.getvalue()[:-1]]
+
+
+def test_a_chat_template_is_asked_as_a_chat():
+    run, _, _ = recorded()
+    assert "apply_chat_template" in snippet(model_card(changed(run, template="chat"), []))

@@ -17,6 +17,7 @@ from .errors import BusyError, DataError, NotYoursError, SettingsError
 from .history import History
 from .lock import DataLock
 from .recorded import put_recorded, recorded_on
+from .rescue import open_rescued
 from .states import Leave
 from .store import Run, RunStore, default_data_dir
 from .views import Config
@@ -45,7 +46,7 @@ class Runs(History):
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
         super().__init__(data_dir or default_data_dir(), local_paths)
         self._lock = DataLock(self.data_dir) if writing else None
-        self.store = RunStore(self.data_dir)
+        self.store, self.notice = open_rescued(self.data_dir) if writing else (RunStore(self.data_dir), None)
         self.diagnoses = Diagnoses(self.store)
         self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))

@@ -37,6 +37,15 @@ def writing(final: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def write_file(path: Path, text: str) -> None:
+    """The same for one file: whoever is killed in here leaves the old one or the new one. Raises OSError."""
+    beside = path.with_name(f"{path.name}{PARTIAL}")
+    beside.write_text(text, encoding="utf-8")
+    _sync(beside)
+    beside.replace(path)
+    _sync(path.parent)
+
+
 def fault(folder: Path) -> str | None:
     """What is wrong with a sealed folder, in a few words; None where every file is as it was written."""
     try:

@@ -36,6 +36,12 @@ def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None
     ).fetchone()
     if run is None or (last is not None and tuple(last) == (run["status"], run["phase"])):
         return
+    remark(db, run_id, reason, traceback)
+
+
+def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
+    """Write down something about a run, as it is now, whether that changes it or not. Inside a transaction."""
+    run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
     db.execute(
         "INSERT INTO states (run_id, time, status, phase, step, reason, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (run_id, time.time(), run["status"], run["phase"], run["step"], reason, traceback),

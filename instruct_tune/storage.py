@@ -28,7 +28,10 @@ def open_history(data_dir: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=NORMAL")
         migrate(db)
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"The history {file} cannot be used ({error}): move it away, or give --data-dir.") from error
+        raise StoreError(
+            f"The history {file} cannot be used ({error}): start the lab on this folder, which puts a damaged "
+            "one aside and begins another from the runs' folders; or give --data-dir."
+        ) from error
     return db
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -23,15 +24,18 @@ from typing import Any
 
 import platformdirs
 
-from . import states
+from . import snapshot, states
 from .errors import BusyError, NotFoundError
 from .lock import make_folder
 from .schema import TABLES
 from .storage import explained, open_history
 
+log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
 _ROOM, _ROOM_BYTES = ".room", 1 << 20
+_KEPT_WITH = {"status", "name", "owner", "binned"}
+"""When one of these becomes another, the run's folder is told too; and with every checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class RunStore:
         with self._write() as db:
             _insert(db, "runs", {**row, "config": json.dumps(config), **owned})
             states.note(db, run_id, "Accepted.")
+        self._keep(run_id)
         return self.get(run_id)
 
     def _new_id(self) -> str:
@@ -129,6 +134,25 @@ class RunStore:
             for table, rows in history.items():
                 for told in rows:
                     _insert(db, table, {"run_id": run.id, **_as_columns(table, told)})
+        self._keep(run.id)
+
+    def enter_again(self, told: snapshot.Told, reason: str) -> None:
+        """A run that only its folder knows any more, as that tells it; ``reason`` is kept with its changes."""
+        run_id = told["runs"][0]["id"]
+        with self._write() as db:
+            snapshot.enter(db, told)
+            states.remark(db, run_id, reason)
+        self._keep(run_id)
+
+    def keep_all(self) -> None:
+        """Tell every run's folder what it was never told, as where an older lab left it. For the lock's holder."""
+        for run_id in self.ids():
+            if not (self.data_dir / "runs" / run_id / snapshot.FILE).is_file():
+                self._keep(run_id)
+
+    def ids(self) -> set[str]:
+        """Of all runs, those in the bin too."""
+        return {row["id"] for row in self._read("SELECT id FROM runs")}
 
     def get(self, run_id: str) -> Run:
         """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
@@ -164,6 +188,8 @@ class RunStore:
             db.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
                 states.note(db, run_id, reason or fields.get("message", ""), traceback)
+        if fields.keys() & _KEPT_WITH or fields.get("phase") == "saving":
+            self._keep(run_id)
 
     def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
         """Mark a live run as stopping; False where it has ended already."""
@@ -173,7 +199,8 @@ class RunStore:
             marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
             if marked:
                 states.note(db, run_id, reason)
-            return marked
+        self._keep(run_id)
+        return marked
 
     def changes(self, run_id: str) -> list[dict[str, Any]]:
         """Every change of status and phase, oldest first: ``{time, status, phase, step, reason}``."""
@@ -199,6 +226,7 @@ class RunStore:
             query = "UPDATE runs SET binned = NULL WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (str(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
+        self._keep(str(run_id))
 
     def in_bin(self, run_id: str) -> Run:
         """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
@@ -224,6 +252,8 @@ class RunStore:
 
     def _erase(self, run_id: str) -> None:
         """Remove what is known of a run, and its folder; the id is one of the store's own."""
+        # First, or whoever is killed in here would find the run again at the next start.
+        snapshot.remove(self.data_dir / "runs" / run_id)
         with self._write() as db:
             for table in TABLES:
                 db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
@@ -319,6 +349,7 @@ class RunStore:
             db.execute(
                 "INSERT INTO evaluations (run_id, time, data) VALUES (?, ?, ?)", (run_id, time.time(), json.dumps(data))
             )
+        self._keep(run_id)
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
         """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
@@ -329,6 +360,15 @@ class RunStore:
         """The last evaluation of every run that has one, by run."""
         rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
         return {row["run_id"]: json.loads(row["data"]) for row in rows}
+
+    def _keep(self, run_id: str) -> None:
+        """Tell the run's folder. What cannot be written there stays as it was; the history itself has it."""
+        folder = self.data_dir / "runs" / run_id
+        try:
+            with self._lock, explained(self.data_dir):
+                snapshot.write(self._db, folder, run_id)
+        except OSError as error:
+            log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         with self._lock, explained(self.data_dir):

@@ -26,7 +26,7 @@ ORDER = (
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "differences",
     "diagnosis",
-    "schema", "states", "storage", "lock", "store",
+    "schema", "states", "storage", "lock", "snapshot", "store", "rescue",
     "diagnoses",
     "failures", "engine", "markdown", "recorded", "disk",
     "curves", "figures", "why_04", "card", "export",
@@ -42,7 +42,7 @@ AT_HOME = {
     "trl": ("training",),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("parsing", "schema", "states", "storage", "store"),
+    "sqlite3": ("parsing", "rescue", "schema", "snapshot", "states", "storage", "store"),
     "matplotlib": ("figures",),
     "rapidfuzz": ("near",),
 }

@@ -565,11 +565,12 @@ def test_a_data_folder_that_cannot_be_one_is_refused(refused, tmp_path):
             assert str(tmp_path / "file") in refused(*arguments, "--data-dir", folder)
 
 
-def test_a_history_that_is_none_is_refused(refused, tmp_path):
+def test_a_history_that_is_none_is_refused_to_who_reads_and_put_aside_by_who_writes(refused, told, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "lab.sqlite").write_text("this is no database, and it is longer than a header " * 100)
-    for arguments in (["runs", "list"], ["train", "--preset", "smoke"]):
-        assert "lab.sqlite" in refused(*arguments)
+    assert "lab.sqlite" in refused("runs", "list")
+    trained = told("train", "--preset", "smoke")
+    assert [run["id"] for run in told("runs", "list")["runs"]] == [trained["run_id"]]
 
 
 # Wrong usage

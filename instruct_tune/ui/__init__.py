@@ -11,6 +11,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
+from ..markdown import plain
 from ..recorded import BEST
 from ..store import LIVE
 from . import (
@@ -56,6 +57,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Column(min_width=300):
                 gr.Markdown("# Instruction-Tuning Lab")
             welcome = gr.Column(scale=0, min_width=220)
+        if lab.notice:
+            gr.Markdown(plain(lab.notice), elem_id="notice", elem_classes="note")
         if lab.forgets:
             gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
         strip = gr.Markdown("", elem_id="strip")

@@ -1,0 +1,290 @@
+"""A history that is damaged or gone is kept aside, and the runs are found again in their folders."""
+
+import json
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+from labs import PATIENCE, cache_for, curve, finished, imports_frozen, opened, smoke
+
+from instruct_tune import snapshot
+from instruct_tune.errors import StoreError
+from instruct_tune.lab import Lab
+from instruct_tune.rescue import damage, open_rescued
+from instruct_tune.store import Run, RunStore
+from instruct_tune.ui import build_ui
+from instruct_tune.visitors import HOST, known_by
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
+CONFIG = smoke().to_dict()
+SIX = smoke(train={"num_train_epochs": 2, "max_steps": 6, "probes": 2, "eval_strategy": "steps", "eval_steps": 2,
+                   "save_strategy": "steps", "save_steps": 2, "save_minutes": None})  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+
+
+def fill(store, count=60):
+    """A run with some history, everyone's, and one of Ann's alone; returns both."""
+    public = store.create("public", CONFIG)
+    for step in range(1, count + 1):
+        store.add_metric(public.id, "train", step, step / count, {"loss": 1 / step, "tokens": step})
+    store.add_sample(public.id, count, "an answer", True)
+    store.add_event(public.id, "Something was said.")
+    store.update(public.id, status="finished", phase=None, step=count, ended=50.0, message="Done.", facts={"a": 1})
+    store.add_evaluation(public.id, {"rows": 4, "predictions": "there"})
+    private = store.create("private", CONFIG, owner=ANN.id, started_by=ANN.id)
+    return public.id, private.id
+
+
+def everything(store, run_id):
+    told = (store.get(run_id), store.metrics(run_id), store.samples(run_id), store.events(run_id))
+    return *told, store.evaluations(run_id), store.changes(run_id)
+
+
+def without_seq(told):
+    """As it is told, but for the numbers in the order of which it was written."""
+    return json.loads(
+        json.dumps(told, default=lambda run: run.__dict__), object_hook=lambda d: {k: d[k] for k in d if k != "seq"}
+    )
+
+
+def flip(file, chance, count=200):
+    content = bytearray(file.read_bytes())
+    for _ in range(count):
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    file.write_bytes(content)
+
+
+SPOILT = {
+    "bytes flipped": lambda file: flip(file, random.Random(1)),
+    "header flipped": lambda file: file.write_bytes(b"\x01" + file.read_bytes()[1:]),
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 + 100]),
+    "replaced with text": lambda file: file.write_text("this is no database, and longer than a header " * 100),
+    "an entry that is no JSON": lambda file: _spoil_entry(file),
+}
+
+
+def _spoil_entry(file):
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("UPDATE runs SET config = substr(config, 2)")
+        db.commit()
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_damaged_history_is_kept_aside_and_its_runs_are_found_again(tmp_path, how, caplog):
+    with closing(RunStore(tmp_path)) as store:
+        runs = fill(store)
+        before = {run_id: without_seq(everything(store, run_id)) for run_id in runs}
+    SPOILT[how](tmp_path / "lab.sqlite")
+    spoilt = (tmp_path / "lab.sqlite").read_bytes()
+    store, said = open_rescued(tmp_path)
+    with closing(store):
+        (aside,) = tmp_path.glob("lab.sqlite.damaged-*[0-9]")
+        assert aside.read_bytes() == spoilt
+        assert said.startswith("The history was damaged (")
+        assert f"kept as {aside.name}; a new one was begun, 2 runs were found again in their folders" in said
+        assert said in caplog.text
+        for run_id in runs:
+            *after, changes = without_seq(everything(store, run_id))
+            *known, former = before[run_id]
+            assert after == known
+            assert changes[:-1] == former
+            assert changes[-1]["reason"].startswith("The history was damaged (")
+    again, silence = open_rescued(tmp_path)
+    again.close()
+    assert silence is None
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_byte_is_flipped_the_next_start_has_the_runs(tmp_path, seed):
+    with closing(RunStore(tmp_path)) as store:
+        runs = fill(store, 10)
+    flip(tmp_path / "lab.sqlite", random.Random(seed), count=3)
+    store, _ = open_rescued(tmp_path)
+    with closing(store):
+        assert {run.id for run in store.all()} == set(runs)
+        for run_id in runs:
+            everything(store, run_id)
+
+
+def test_the_log_beside_the_history_goes_aside_with_it(tmp_path):
+    with closing(RunStore(tmp_path)) as store:
+        fill(store)
+        for end in ("", "-wal"):
+            shutil.copy(tmp_path / f"lab.sqlite{end}", tmp_path / f"copy{end}")
+    for end in ("", "-wal"):
+        shutil.move(tmp_path / f"copy{end}", tmp_path / f"lab.sqlite{end}")
+    (tmp_path / "lab.sqlite").write_text("no database " * 100)
+    store, _ = open_rescued(tmp_path)
+    store.close()
+    assert [path.name for path in tmp_path.glob("*damaged*-wal")]
+
+
+def test_a_history_that_is_gone_is_begun_anew_from_the_folders(tmp_path):
+    with closing(RunStore(tmp_path)) as store:
+        fill(store)
+    (tmp_path / "lab.sqlite").unlink()
+    store, said = open_rescued(tmp_path)
+    with closing(store):
+        assert len(store.all()) == 2
+    assert said == "2 runs were found again in their folders, as last written there: the history did not know them."
+
+
+def test_what_is_whole_is_left_alone_and_so_is_what_others_hold(tmp_path):
+    assert damage(tmp_path) is None
+    with closing(RunStore(tmp_path)) as store:
+        fill(store)
+        assert damage(tmp_path) is None
+        with sqlite3.connect(tmp_path / "lab.sqlite") as other:
+            other.execute("BEGIN EXCLUSIVE")
+            assert damage(tmp_path) is None
+            other.execute("ROLLBACK")
+        other.close()
+
+
+def test_who_only_reads_puts_nothing_aside_and_says_what_to_do(tmp_path):
+    (tmp_path / "lab.sqlite").write_text("this is no database " * 100)
+    with pytest.raises(StoreError, match="start the lab on this folder"):
+        Lab(tmp_path, writing=False)
+    assert not list(tmp_path.glob("*damaged*"))
+
+
+def test_a_deleted_run_does_not_come_back(tmp_path):
+    with closing(RunStore(tmp_path)) as store:
+        public, private = fill(store)
+        store.update(private, status="stopped")
+        store.delete(private)
+        # As where the process died before the folder was gone.
+        (tmp_path / "runs" / private).mkdir()
+        store.bin(public)
+    (tmp_path / "lab.sqlite").unlink()
+    store, said = open_rescued(tmp_path)
+    with closing(store):
+        assert store.all() == []
+        assert [run.id for run in store.binned()] == [public], "what was in the bin is there still"
+    assert "1 of the folders under runs cannot be read and is left as found" in said
+
+
+@pytest.mark.parametrize("how", ["flipped", "of another run", "gone"])
+def test_a_folder_that_tells_nothing_true_is_left_as_found(tmp_path, how):
+    with closing(RunStore(tmp_path)) as store:
+        public, private = fill(store)
+    folder = tmp_path / "runs" / private
+    told = (folder / snapshot.FILE).read_text()
+    if how == "flipped":
+        (folder / snapshot.FILE).write_text(told.replace('"private"', '"Private"'))
+    elif how == "gone":
+        (folder / snapshot.FILE).unlink()
+    else:
+        shutil.copy(tmp_path / "runs" / public / snapshot.FILE, folder)
+    (tmp_path / "lab.sqlite").unlink()
+    store, said = open_rescued(tmp_path)
+    with closing(store):
+        assert [run.id for run in store.all()] == [public]
+    assert "1 of the folders" in said
+    assert folder.is_dir()
+
+
+def test_runs_of_an_older_lab_tell_their_folders_at_the_next_start(tmp_path):
+    with closing(RunStore(tmp_path)) as store:
+        public, _ = fill(store)
+        (tmp_path / "runs" / public / snapshot.FILE).unlink()
+    store, said = open_rescued(tmp_path)
+    store.close()
+    assert said is None
+    assert snapshot.read(tmp_path / "runs" / public) is not None
+
+
+def test_columns_that_an_older_lab_did_not_write_are_the_hosts_alone_or_empty(tmp_path):
+    with closing(RunStore(tmp_path)) as store:
+        _, private = fill(store)
+        told = snapshot.read(tmp_path / "runs" / private)
+        store.update(private, status="stopped")
+        store.delete(private)
+        del told["runs"][0]["owner"], told["runs"][0]["parent"], told["samples"]
+        told["runs"][0]["of a newer lab"] = 1
+        store.enter_again(told, "Found.")
+        run = store.get(private)
+        assert run.parent is None
+        assert [viewer.sees(run.owner) for viewer in (HOST, ANN, BOB)] == [True, False, False]
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_history_goes_on(tmp_path, caplog):
+    with closing(RunStore(tmp_path)) as store:
+        public, _ = fill(store)
+        shutil.rmtree(tmp_path / "runs" / public)
+        store.update(public, name="another")
+        assert store.get(public).name == "another"
+    assert "cannot be kept in its folder too" in caplog.text
+
+
+def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
+    """After whatever a person did, the folder knows what the history knows."""
+    with closing(RunStore(tmp_path)) as store:
+        _, private = fill(store)
+        for act in (
+            lambda: store.update(private, owner=None),
+            lambda: store.update(private, name="renamed"),
+            lambda: store.mark_stopping(private),
+            lambda: store.update(private, status="stopped"),
+            lambda: store.add_evaluation(private, {"rows": 1}),
+            lambda: store.bin(private),
+            lambda: store.unbin(private),
+        ):
+            act()
+            (row,) = snapshot.read(tmp_path / "runs" / private)["runs"]
+            row["config"], row["facts"] = json.loads(row["config"]), json.loads(row["facts"])
+            known = store.in_bin if row["binned"] else store.get
+            assert Run(**row) == known(private)
+
+
+def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
+    """Metrics, adapter, evaluation and privacy are there; a run that was at work is resumed bit for bit."""
+    with opened(tmp_path / "data") as lab:
+        whole = finished(lab, SIX)
+        reference = curve(lab, whole)
+        *_, evaluation = lab.evaluate(whole, 2)
+        lab.store.update(whole, owner=ANN.id)
+        run_id = lab.start_run(SIX)
+        lab.wait(run_id, PATIENCE)
+        folder = lab.store.folder(run_id)
+    # As after a crash at step 5, whose last checkpoint is that of step 4.
+    shutil.rmtree(folder / "checkpoint-6")
+    told = snapshot.read(folder)
+    told["runs"][0] |= {"status": "running", "phase": "saving", "step": 4}
+    told["metrics"] = [metric for metric in told["metrics"] if metric["step"] <= 4]
+    write_snapshot(folder, told)
+    (tmp_path / "data" / "lab.sqlite").write_text("no database " * 100)
+    with opened(tmp_path / "data") as lab:
+        assert curve(lab, whole) == reference
+        assert [told["bleu"] for told in (lab.run_evaluations(whole)[0]["tuned"],)] == [evaluation["tuned"]["bleu"]]
+        assert [lab.sees_run(whole, viewer) for viewer in (HOST, ANN, BOB)] == [True, True, False]
+        assert lab.generate(whole, [{"instruction": "Say hello."}])
+        run = lab.store.get(run_id)
+        assert (run.status, run.message) == ("interrupted", "The lab was closed at step 4; the run can be resumed.")
+        assert "The history was damaged" in " ".join(c["reason"] for c in lab.show_run(run_id)["changes"])
+        page = {block.elem_id: block for block in build_ui(lab).blocks.values() if block.elem_id}
+        assert "The history was damaged" in page["notice"].value
+        lab.resume_run(run_id)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+        assert curve(lab, run_id) == reference
+    with opened(tmp_path / "data") as lab:
+        assert "notice" not in {block.elem_id for block in build_ui(lab).blocks.values()}
+
+
+def write_snapshot(folder, told):
+    body = json.dumps(told)
+    (folder / snapshot.FILE).write_text(json.dumps({"sha256": snapshot._sha256(body)}) + "\n" + body + "\n")

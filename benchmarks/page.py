@@ -26,7 +26,7 @@ from instruct_tune.sources import BUNDLED_FILE, load_table
 from instruct_tune.table import to_dataset
 from instruct_tune.views import Views
 
-from .served import first_token, page_start, plot_update, polling
+from .served import first_step, first_token, page_start, plot_update, polling
 
 ROWS = 20_000
 Line = tuple[str, str]
@@ -107,7 +107,7 @@ def report() -> Line:
 
 LINES: tuple[Callable[[], Line], ...] = (
     page_start, load, filter_and_split, first_search, next_search, sort, search_and_sort, report,
-    plot_update, first_token, polling,
+    plot_update, first_token, first_step, polling,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -217,6 +218,42 @@ def remove(loaded: LoadedModel, name: str) -> None:
         loaded.model = loaded.base
     else:
         loaded.model.delete_adapter(name)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """One layer's adapter: it adds ``scaling`` · B · A to the layer's ``weight``; A is [r, inputs], B [outputs, r]."""
+
+    path: str
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+    weight: torch.Tensor
+
+    def norm(self) -> float:
+        """The Frobenius norm of what is added.
+
+        From r × r matrices alone: |BA|² = tr(Aᵀ Bᵀ B A) = Σ (BᵀB) ∘ (AAᵀ).
+        """
+        a, b = self.a.detach().double(), self.b.detach().double()
+        return self.scaling * float((b.T @ b * (a @ a.T)).sum().clamp(min=0).sqrt())
+
+
+def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
+    """What the adapter adds to each layer it sits on, in the model's order."""
+    from peft.tuners.lora import LoraLayer
+
+    return [
+        LowRank(
+            path,
+            module.lora_A[name].weight,
+            module.lora_B[name].weight,
+            module.scaling[name],
+            module.get_base_layer().weight,
+        )
+        for path, module in loaded.base.named_modules()
+        if isinstance(module, LoraLayer) and name in module.lora_A
+    ]
 
 
 def is_zero(loaded: LoadedModel, name: str) -> bool:

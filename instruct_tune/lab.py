@@ -37,6 +37,7 @@ from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from .base_answers import Shelf
+    from .effect import Effect
     from .model import LoadedModel
     from .token_losses import AnswerLosses
     from .unfinished import Unfinished
@@ -48,6 +49,9 @@ BASE_RUN = "base"
 NOT_BEGUN = "The evaluation was stopped before its first answer; nothing was scored."
 MEMORY_TO_PRELOAD = 3 * 2**30
 """Free bytes below which the default model (half a gigabyte, more while it loads) waits until it is asked for."""
+
+ROWS_READ = 8
+"""Held-out rows that tell what an adapter does: some seconds on two cores, for which a run that trains waits."""
 
 EVALUATION = "evaluation"
 """A turn that evaluates is about ``(EVALUATION, run_id)``."""
@@ -165,6 +169,20 @@ class Lab(Costs):
 
             loaded = self._prepare(run_id, config, lambda text: None)
             return answer_losses(loaded, template_from(config.template), row, run_id)
+
+        return self._result(self.engine.short(job))
+
+    def adapter_effect(self, run_id: str, viewer: Viewer = HOST) -> Effect:
+        """How far the run is from base on the first held-out rows, and what it adds to each layer; see ``effect``."""
+        config = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
+        rows = self.held_out(dataclasses.replace(config, evaluation_rows=ROWS_READ))
+
+        def job() -> Effect:
+            self.wait_for_imports()
+            from .effect import effect
+
+            loaded = self._prepare(run_id, config, lambda text: None)
+            return effect(loaded, template_from(config.template), rows, run_id)
 
         return self._result(self.engine.short(job))
 

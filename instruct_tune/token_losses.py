@@ -7,19 +7,18 @@ that the model gives it after all that stands before it; over the answer they su
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .adapter import BASE, speaking_as
-from .batching import keeps_chosen_logits
+from .adapter import BASE
 from .dataset import Example
 from .errors import DataError
-from .head import LOGITS_AT_ONCE, body_and_head
 from .prompt import PromptTemplate
+from .reread import in_parts, read_row
 from .tokenization import token_pieces, tokenize_examples
 
 if TYPE_CHECKING:
@@ -94,8 +93,7 @@ class AnswerLosses:
 def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Example, run_id: str) -> AnswerLosses:
     """What base and the adapter ``run_id`` make of the example's output. On the engine's thread.
 
-    Neither gradients nor random numbers are touched, so a training that goes on afterwards does not
-    notice. Raises DataError where the prompt leaves no place for an answer.
+    Raises DataError where the prompt leaves no place for an answer.
     """
     longest = min(MOST_TOKENS, loaded.context_length)
     row = tokenize_examples(loaded.tokenizer, template, [example], longest)[0]
@@ -115,34 +113,15 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
 def _opinions(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[Opinion]:
     """What ``speaker`` makes of each token of ``row`` from ``start`` on."""
     told: list[Opinion] = []
-    ids = torch.tensor([row], device=loaded.device)
-    places = torch.arange(start - 1, len(row) - 1, device=loaded.device)
-    with speaking_as(loaded, [speaker]), torch.no_grad():
-        for logits in _logits_at(loaded, ids, places):
-            first = start + len(told)
-            told += _read(loaded.tokenizer, logits, row[first : first + len(logits)])
+    logits_at = read_row(loaded, speaker, row)
+    for places in in_parts(loaded, start - 1, len(row) - 1):
+        first = start + len(told)
+        told += _read(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
     return told
 
 
-def _logits_at(loaded: LoadedModel, ids: Tensor, places: Tensor) -> Iterator[Tensor]:
-    """Logits [n, vocabulary] at chosen places of a row [1, T], some at a time: all of them may not fit into memory."""
-    model = loaded.model
-    size = max(1, LOGITS_AT_ONCE // loaded.base.config.vocab_size)
-    if loaded.separable:
-        body, head = body_and_head(model)
-        hidden = body(input_ids=ids, use_cache=False).last_hidden_state[0]
-        for chunk in places.split(size):
-            yield head(hidden[chunk])
-    elif keeps_chosen_logits(model):
-        # Only the model's own forward knows what becomes of its logits, so it reads the row each time.
-        for chunk in places.split(size):
-            yield model(input_ids=ids, use_cache=False, logits_to_keep=chunk).logits[0]
-    else:
-        yield model(input_ids=ids, use_cache=False).logits[0, places]
-
-
 def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[Opinion]:
-    logarithms = logits.float().log_softmax(-1)
+    logarithms = logits.log_softmax(-1)
     losses = -logarithms.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
     best = logarithms.topk(min(CANDIDATES, logarithms.shape[1]))
     likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)

@@ -19,7 +19,7 @@ ORDER = (
     "limits", "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "ledger_file", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
-    "model", "leaving", "loan", "passes", "adapter", "token_losses", "sealed", "checkpoints",
+    "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers",
     "unfinished", "answering",

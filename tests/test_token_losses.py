@@ -18,7 +18,7 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, token_losses
+from instruct_tune import adapter, reread, token_losses
 from instruct_tune.adapter import BASE
 from instruct_tune.batching import supervised_count
 from instruct_tune.dataset import Example
@@ -68,7 +68,7 @@ def test_a_few_places_at_a_time_say_the_same(kind, monkeypatch):
     whole = answer_losses(loaded, LESSON, ROW, RUN)
     seen = []
     read = token_losses._read
-    monkeypatch.setattr(token_losses, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
+    monkeypatch.setattr(reread, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
     monkeypatch.setattr(token_losses, "_read", lambda *given: seen.append(len(given[1])) or read(*given))
     parts = answer_losses(loaded, LESSON, ROW, RUN)
     # Whatever the row's length, no more logits than these are there at once.

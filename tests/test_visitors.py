@@ -113,6 +113,7 @@ def everything_about(lab, run_id):
         lambda who: lab.held_out_row_of(run_id, 0, who), lambda who: lab.has_adapter(run_id, who),
         lambda who: lab.evaluation_progress(run_id, who), lambda who: list(lab.compare(run_id, "Hi", viewer=who)),
         lambda who: lab.answer_losses(run_id, Example("Hi", "", "Ho"), who),
+        lambda who: lab.adapter_effect(run_id, who),
         lambda who: lab.generate(run_id, [{"instruction": "Hi"}], viewer=who),
         lambda who: list(lab.evaluate(run_id, 2, viewer=who)), lambda who: lab.start_evaluation(run_id, 2, viewer=who),
         lambda who: lab.export_run(run_id, lab.data_dir / "out.zip", who), lambda who: lab.rename_run(run_id, "x", who),

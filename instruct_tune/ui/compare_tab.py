@@ -12,6 +12,7 @@ from ..lab import Lab
 from ..languages import guess
 from .compare_view import HELD_OUT, NAMES, TYPED, answer_facts, state_sentence
 from .edge import said, viewer
+from .effect_panel import EffectPanel
 from .empty import EmptyState
 from .streaming import Turns, at_most
 from .why_panel import WhyPanel
@@ -37,6 +38,7 @@ class CompareTab:
         self.state = gr.Markdown(BEFORE, elem_id="compare-state")
         self._answers()
         self.why = WhyPanel(lab)
+        EffectPanel(lab, run)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
         self._wire()
 

@@ -1,0 +1,113 @@
+"""What an adapter does: the divergence and the norms are those of the definitions, and a training does not notice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_lab import DROPOUT, RUN, Recorder, go, light, some_examples, tiny_with, toy  # noqa: F401
+
+from instruct_tune import adapter
+from instruct_tune.adapter import BASE
+from instruct_tune.effect import Effect, LayerNorm, effect, layer_norms
+from instruct_tune.prompt import LESSON
+from instruct_tune.settings import LoraSettings
+from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.ui.effect_view import bars, norms_sentence, sentence
+
+ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
+
+
+def noisy(kind: str):
+    loaded = toy(kind)
+    adapter.attach(loaded, RUN, ALL_LINEAR, seed=1)
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for path, matrix in loaded.model.named_parameters():
+            if "lora_B" in path:
+                matrix.copy_(torch.randn(matrix.shape, generator=generator) * 0.1)
+    return loaded
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "cohere", "opt"])
+def test_the_divergence_is_that_of_the_whole_distributions(kind):
+    loaded = noisy(kind)
+    rows = some_examples(3)
+    total, changed, places = 0.0, 0, 0
+    for row in tokenize_examples(loaded.tokenizer, LESSON, rows, 512):
+        logits = {}
+        for speaker in (BASE, RUN):
+            with adapter.speaking_as(loaded, [speaker]), torch.no_grad():
+                logits[speaker] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
+        kept = slice(row.prompt_length - 1, len(row.input_ids) - 1)
+        p, q = (logits[speaker][kept].double().log_softmax(-1) for speaker in (RUN, BASE))
+        total += float((p.exp() * (p - q)).sum())
+        changed += int((p.argmax(-1) != q.argmax(-1)).sum())
+        places += len(p)
+    found = effect(loaded, LESSON, rows, RUN)
+    assert (found.rows, found.tokens) == (3, places)
+    assert found.kl == pytest.approx(total / places, rel=1e-3)
+    assert found.kl > 1e-5
+    assert found.changed == changed / places
+
+
+def test_an_adapter_that_is_still_zero_does_nothing():
+    found = effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
+    assert (found.kl, found.changed) == (0.0, 0.0)
+    assert {layer.norm for layer in found.layers} == {0.0}
+    assert sentence(found, None).startswith("**No:")
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_norms_are_those_of_the_dense_products(kind):
+    loaded = noisy(kind)
+    wanted: dict[int, float] = {}
+    parameters = dict(loaded.base.named_parameters())
+    for path, a in parameters.items():
+        if "lora_A" in path:
+            b = parameters[path.replace("lora_A", "lora_B")]
+            layer = int(next(part for part in path.split(".") if part.isdigit()))
+            wanted[layer] = (
+                wanted.get(layer, 0.0) + float((10 / 4 * b.detach().double() @ a.detach().double()).norm()) ** 2
+            )
+    found = layer_norms(loaded, RUN)
+    assert [each.layer for each in found] == [0, 1]
+    assert [each.norm for each in found] == pytest.approx([wanted[0] ** 0.5, wanted[1] ** 0.5], rel=1e-9)
+    assert all(0 < each.share < 10 for each in found)
+
+
+def test_a_training_does_not_notice(tmp_path):
+    alone, asked = tiny_with(DROPOUT), tiny_with(DROPOUT)
+    watched, _ = go(alone, tmp_path / "alone")
+    told = []
+    asking = Recorder(between=lambda step: told.append(effect(asked, LESSON, some_examples(2), RUN).kl))
+    go(asked, tmp_path / "asked", watcher=asking)
+    assert asking.losses == watched.losses
+    assert told[-1] > told[0]
+
+
+LAYERS = (LayerNorm(0, 1.0, 0.01), LayerNorm(1, 4.0, 0.04), LayerNorm(None, 2.0, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("kl", "said"), [(0.0, "No:"), (0.005, "Hardly"), (0.05, "A little"), (0.5, "Yes: its"), (3.0, "collapsed")]
+)
+def test_the_verdict_grows_with_the_divergence(kl, said):
+    assert said in sentence(Effect(8, 100, kl, 0.25, LAYERS), None)
+
+
+def test_it_tells_what_the_last_evaluation_counted():
+    evaluation = {"rows": 40, "identical": 3, "tuned_ended": 33, "base_ended": 8}
+    said = sentence(Effect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+    assert "0.5 nats a token, and at 25% of them another token" in said
+    assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in said
+    # A former lab did not count them.
+    del evaluation["identical"]
+    assert "changed" not in sentence(Effect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+
+
+def test_the_bars_are_shares_of_the_largest_and_have_words():
+    shown = bars(LAYERS)
+    assert [bar["height"] for bar in shown["bars"]] == [25, 100, 50]
+    assert (shown["first"], shown["last"]) == ("layer 0", "outside the layers")
+    assert "from 1 (layer 0) to 4 (layer 1), there 4% of" in norms_sentence(LAYERS)
+    assert bars([])["bars"] == []

@@ -92,6 +92,8 @@ class History(Views):
             "source": config["data"]["source"],
             "error_kind": run.error_kind,
             "parent": run.parent,
+            "tags": list(run.tags),
+            "notes": run.notes,
             "recorded": recorded_on(run.facts),
             "private": run.owner is not None,
             "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from .engine import MOST_WAITING, Engine, Turn
 from .errors import BusyError, DataError, NotYoursError, SettingsError
 from .history import History
 from .lock import DataLock
+from .notes import read_notes, read_tags
 from .recorded import put_recorded, recorded_on
 from .rescue import open_rescued
 from .states import Leave
@@ -251,6 +253,12 @@ class Runs(History):
         _check_name(name)
         run = self.changeable_run(run_id, viewer, "rename")
         self.store.update(run.id, name=name.strip() or run.name)
+
+    def annotate_run(self, run_id: str, tags: Any, notes: Any, viewer: Viewer = HOST) -> None:
+        """Write a run's tags (a text with commas, or a list) and notes anew. Raises DataError beyond their limits."""
+        kept, text = read_tags(tags), read_notes(notes)
+        run = self.changeable_run(run_id, viewer, "annotate")
+        self.store.update(run.id, tags=json.dumps(kept), notes=text)
 
     def sharing(self, run_id: str | None, viewer: Viewer = HOST) -> bool | None:
         """Whether the run is shared; None where it is not ``viewer``'s to share, or made of public data."""

@@ -43,6 +43,10 @@ _MIGRATIONS = (
     );
     CREATE INDEX states_of_run ON states (run_id, seq);
     """,
+    """
+    ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 TABLES = ("metrics", "events", "evaluations", "samples", "states")

@@ -33,6 +33,7 @@ from .storage import explained, open_history
 log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
+_JSON_COLUMNS = ("config", "facts", "tags")
 _ROOM, _ROOM_BYTES = ".room", 1 << 20
 _KEPT_WITH = {"status", "name", "owner", "binned"}
 """When one of these becomes another, the run's folder is told too; and with every checkpoint."""
@@ -62,6 +63,8 @@ class Run:
     binned: float | None = None
     started_by: str | None = None
     parent: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
 
     @property
     def live(self) -> bool:
@@ -128,7 +131,8 @@ class RunStore:
 
         A row of history is what the method that reads that table gives. The folder is the caller's to fill.
         """
-        row = {**dataclasses.asdict(run), "config": json.dumps(run.config), "facts": json.dumps(run.facts)}
+        as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
+        row = {**dataclasses.asdict(run), **as_json}
         with self._write() as db:
             _insert(db, "runs", row)
             for table, rows in history.items():
@@ -403,6 +407,5 @@ def _metric(row: sqlite3.Row) -> dict[str, Any]:
 
 def _run(row: sqlite3.Row) -> Run:
     fields = dict(row)
-    fields["config"] = json.loads(fields["config"])
-    fields["facts"] = json.loads(fields["facts"])
-    return Run(**fields)
+    fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
+    return Run(**{**fields, "tags": tuple(fields["tags"])})

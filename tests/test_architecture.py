@@ -28,6 +28,7 @@ ORDER = (
     "diagnosis",
     "schema", "states", "storage", "lock", "snapshot", "store", "rescue",
     "diagnoses",
+    "notes",
     "failures", "engine", "markdown", "recorded", "disk",
     "curves", "figures", "why_04", "card", "export",
     "workbench", "runner",

@@ -125,6 +125,11 @@ def test_only_what_applies_can_be_pressed(window):
     assert window.page.evaluate("document.querySelector('#overlay-plot .loss-plot').data.length") == 4
     window.page.keyboard.press("Escape")
     window.shot("runs-side-by-side")
+    window.page.get_by_role("button", name="Tags and notes").click()
+    window.page.fill("#runs-tags input, #runs-tags textarea", " rank 16,, keep ,keep")
+    window.page.fill("#runs-notes textarea", EVIL)
+    window.page.click("#runs-notes-save")
+    window.wait_text("#runs-table", "rank 16, keep")
     with window.page.expect_download() as download:
         window.page.click("#runs-export")
     assert download.value.suggested_filename.endswith(".zip")

@@ -11,7 +11,8 @@ from instruct_tune.ui.run_table import PAGE_ROWS, page_of, sentence, size, table
 def run(name, created=0, **fields):
     return {
         "id": f"id-{name}", "name": name, "status": "finished", "phase": None, "step": 4, "total_steps": 4,
-        "created": created, "model": "owner/model", "source": "bundled", "recorded": None, **fields,
+        "created": created, "model": "owner/model", "source": "bundled", "recorded": None,
+        "tags": [], "notes": "", **fields,
     }  # fmt: skip
 
 
@@ -32,6 +33,8 @@ def test_every_word_has_to_be_there_whatever_its_case_and_place():
     assert names(runs, "qwen") == ["beta"]
     assert names(runs, "recorded") == ["gamma"]
     assert names(runs, "id-b") == ["beta"]
+    noted = numbered(run("one", tags=["Rank 4"], notes="Try more rows"), run("two"))
+    assert names(noted, "rank rows") == ["one"]
     assert names(runs, "alpha qwen") == []
     assert len(names(runs, "  ")) == 3
 
@@ -74,7 +77,7 @@ def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     first, second = told["data"]
     assert (first[0], second[0]) == ("▸ one", "two")
     assert (first[-1], second[-1]) == ("id-one", "id-two")
-    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2", "", "")
+    assert (first[3], first[4], second[3], second[4]) == ("1.235", "8.9 → 18.2", "", "")
     assert [all(row) for row in told["metadata"]["styling"]] == [True, False]
     assert len(first) == len(told["headers"]) == len(run_table.WIDTHS)
 

@@ -8,8 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 PAGE_ROWS = 25
-HEADERS = ["Run", "State", "Held-out loss", "BLEU, base → tuned", "Steps", "Model", "Data", "When", "Disk", "Id"]
-WIDTHS = ["210px", "110px", "90px", "130px", "80px", "170px", "130px", "190px", "80px", "170px"]
+HEADERS = [
+    "Run",
+    "Tags",
+    "State",
+    "Held-out loss",
+    "BLEU, base → tuned",
+    "Steps",
+    "Model",
+    "Data",
+    "When",
+    "Disk",
+    "Id",
+]
+WIDTHS = ["210px", "110px", "110px", "90px", "130px", "80px", "170px", "130px", "190px", "80px", "170px"]
 CHOSEN = "background: color-mix(in srgb, #2563eb 16%, transparent);"
 
 # What a list can be sorted by: (key, greatest first). A run that lacks the number comes last.
@@ -54,7 +66,7 @@ def with_numbers(
 
 
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
-    """The runs whose name, state, model, data, origin or id hold every word of ``search``, sorted; one page of them."""
+    """One page of the runs, sorted, whose name, tags, notes, state, model, data, origin or id hold every word."""
     words = search.casefold().split()
     found = [run for run in runs if all(word in _searched(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])
@@ -66,8 +78,8 @@ def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: i
 
 
 def _searched(run: Mapping[str, Any]) -> str:
-    parts = ("name", "status", "model", "source", "recorded", "id")
-    return "\n".join(str(run[part] or "") for part in parts).casefold()
+    parts = ("name", "status", "model", "source", "recorded", "id", "notes")
+    return "\n".join([*(str(run[part] or "") for part in parts), *run["tags"]]).casefold()
 
 
 def table(page: Page, held_out: Mapping[str, float | None], chosen: str | None) -> dict[str, Any]:
@@ -82,6 +94,7 @@ def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[s
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"]))
     return [
         ("▸ " if chosen else "") + run["name"],
+        ", ".join(run["tags"]),
         run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
         "" if held_out is None else f"{held_out:.3f}",
         bleu,

@@ -15,6 +15,7 @@ from .bin_panel import BinPanel
 from .charts import loss_chart, loss_figure
 from .edge import said, viewer
 from .form import Form
+from .notes_panel import NotesPanel
 from .outgoing import Outgoing
 from .share import ShareButton
 from .side_by_side import SideBySide
@@ -40,7 +41,10 @@ class RunsPanel:
         """The event that fills the form with a run's settings."""
         with gr.Row(equal_height=True):
             self.search = gr.Textbox(
-                label="Search", info="Words of the name, state, model, data or id", elem_id="runs-search", scale=3
+                label="Search",
+                info="Words of the name, tags, notes, state, model, data or id",
+                elem_id="runs-search",
+                scale=3,
             )
             self.sort = gr.Dropdown(
                 list(run_table.SORTS),
@@ -144,7 +148,7 @@ def build(
     bin = BinPanel(lab)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
-    overlay = SideBySide(lab, panel.chosen)
+    notes, overlay = NotesPanel(lab, panel.chosen), SideBySide(lab, panel.chosen)
     with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
         failed = gr.Markdown("", elem_id="runs-failed")
         changes = gr.Textbox(
@@ -238,6 +242,7 @@ def build(
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
     share.wire()
     overlay.wire()
+    notes.wire()
     # What a person did shows at once, not at the timer's next tick.
     changed = [panel.chosen.change, panel.page.change, panel.search.input, panel.sort.input]
     gr.on(

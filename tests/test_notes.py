@@ -1,0 +1,91 @@
+"""Tags and notes: what is kept of them, who writes them, and that an older history gets them."""
+
+import json
+import sqlite3
+
+import pytest
+from labs import opened
+
+from instruct_tune.errors import DataError, NotFoundError, NotYoursError
+from instruct_tune.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
+from instruct_tune.schema import migrate
+from instruct_tune.settings import RunConfig
+from instruct_tune.store import Run, RunStore
+from instruct_tune.visitors import known_by
+
+MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
+
+
+def entered(lab, owner=None):
+    config = RunConfig.from_dict({}, "smoke").to_dict()
+    run = Run("one", "one", "finished", None, "", 4, 4, 1.0, 2.0, config, None, {}, owner, started_by=MINE.id)
+    lab.store.enter(run)
+    return run.id
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", ()),
+        (" a ,b,, a", ("a", "b")),
+        (["two  words", "x"], ("two words", "x")),
+        ("<b>,${x}", ("<b>", "${x}")),
+        (",".join(str(n) for n in range(MOST_TAGS)), tuple(str(n) for n in range(MOST_TAGS))),
+        ("x" * LONGEST_TAG, ("x" * LONGEST_TAG,)),
+    ],
+)
+def test_what_is_kept_of_tags(given, kept):
+    assert read_tags(given) == kept
+
+
+@pytest.mark.parametrize(
+    "given", [",".join(map(str, range(MOST_TAGS + 1))), "x" * (LONGEST_TAG + 1), None, [3], ["a,b"]]
+)
+def test_too_many_too_long_or_no_text_is_refused(given):
+    with pytest.raises(DataError, match=r"[Tt]ags"):
+        read_tags(given)
+
+
+def test_notes_have_a_limit_too():
+    assert read_notes("  two\nlines ") == "two\nlines"
+    for wrong in ("x" * (LONGEST_NOTES + 1), None, 3):
+        with pytest.raises(DataError, match="notes"):
+            read_notes(wrong)
+
+
+def test_they_are_in_the_list_and_stay(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        run_id = entered(lab)
+        lab.annotate_run(run_id, "rank 4, keep", "It was too short.")
+    with opened(tmp_path / "data", writing=False) as lab:
+        for told in (*lab.list_runs(), lab.show_run(run_id)):
+            assert (told["tags"], told["notes"]) == (["rank 4", "keep"], "It was too short.")
+        assert json.loads(json.dumps(lab.list_runs()))
+
+
+def test_only_who_may_change_a_run_writes_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/lab")
+    with opened(tmp_path / "data") as lab:
+        run_id = entered(lab)
+        with pytest.raises(NotYoursError, match="annotate"):
+            lab.annotate_run(run_id, "x", "", OTHER)
+        lab.annotate_run(run_id, "x", "", MINE)
+        lab.store.update(run_id, owner=MINE.id)
+        with pytest.raises(NotFoundError):
+            lab.annotate_run(run_id, "y", "", OTHER)
+        assert lab.list_runs(MINE)[0]["tags"] == ["x"]
+
+
+def test_a_history_from_before_has_none(tmp_path):
+    (tmp_path / "runs").mkdir()
+    db = sqlite3.connect(tmp_path / "lab.sqlite", isolation_level=None)
+    migrate(db)
+    for column in ("tags", "notes"):
+        db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+    config = json.dumps(RunConfig().to_dict())
+    db.execute("INSERT INTO runs (id, name, status, created, config) VALUES ('a', 'a', 'finished', 1.0, ?)", (config,))
+    db.execute("PRAGMA user_version = 4")
+    db.close()
+    store = RunStore(tmp_path)
+    assert (store.get("a").tags, store.get("a").notes) == ((), "")
+    store.close()

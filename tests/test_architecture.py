@@ -32,7 +32,7 @@ ORDER = (
     "failures", "engine", "markdown", "recorded", "disk",
     "curves", "figures", "why_04", "card", "export",
     "workbench", "runner",
-    "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
+    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

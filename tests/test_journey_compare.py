@@ -65,6 +65,9 @@ def test_two_answers_with_their_facts(window):
     for who in ("base", "tuned"):
         assert "96 tokens in " in window.text(f"#compare-{who}-facts")
     window.shot("compare")
+    window.page.get_by_label("Show the difference to the expected answer").check()
+    assert "of 20 expected words" in window.wait_text("#compare-tuned-diff-facts", "expected words")
+    assert "yes" in window.text("#compare-tuned-diff")
     read_token_by_token(window)
 
 

@@ -11,6 +11,7 @@ import gradio as gr
 from ..lab import Lab
 from ..languages import guess
 from .compare_view import HELD_OUT, NAMES, TYPED, answer_facts, state_sentence
+from .diff_panel import DiffPanel
 from .edge import said, viewer
 from .effect_panel import EffectPanel
 from .empty import EmptyState
@@ -37,6 +38,7 @@ class CompareTab:
             self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
         self.state = gr.Markdown(BEFORE, elem_id="compare-state")
         self._answers()
+        self.difference = DiffPanel()
         self.why = WhyPanel(lab)
         EffectPanel(lab, run)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
@@ -115,9 +117,10 @@ class CompareTab:
             concurrency_limit=4,
             **quiet,
         )
+        self.difference.wire(asked, self.expected, self.answers)
         read = self.why.wire([self.run, self.source, self.number, self.instruction, self.input])
         self.stop.click(self._stop, None, None, queue=False, **quiet)
-        cleared = [*self.answers, *self.facts, self.state, *self.why.outputs]
+        cleared = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
         for trigger in (self.run.change, self.source.change, self.number.change):
             trigger(
                 self._row,
@@ -140,7 +143,7 @@ class CompareTab:
 
     @property
     def _blank(self) -> list[Any]:
-        return [*[gr.Code("", language=None)] * 2, "", "", BEFORE, *self.why.blank]
+        return [*[gr.Code("", language=None)] * 2, "", "", BEFORE, *self.difference.blank, *self.why.blank]
 
     def _row(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""

@@ -82,6 +82,8 @@ CSS = """
 #compare-expected .cm-scroller { max-height: 150px; }
 #compare-base, #compare-tuned { height: 330px !important; }
 #compare-base .cm-scroller, #compare-tuned .cm-scroller { height: 290px; }
+:is(#compare-base-diff, #compare-tuned-diff) .text { font-family: var(--font-mono); font-size: 13px; }
+.dark :is(#compare-base-diff, #compare-tuned-diff) .text { color: var(--body-text-color); }
 .answer-facts { min-height: 24px; }
 #compare-state { min-height: 26px; }
 #evaluate-state { min-height: 24px; }

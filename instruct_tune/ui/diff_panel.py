@@ -1,0 +1,81 @@
+"""How both answers differ from the expected one, word by word, for whoever wants to see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..word_diff import Kind, Piece, count_words, word_diff
+from .compare_view import NAMES
+
+# A sign beside the colour: + what the answer adds, − what it lacks.
+_SIGNS = {Kind.ADDED: "+", Kind.MISSING: "−", Kind.BOTH: None}
+_COLOURS = {"+": "#2563eb", "−": "#b45309"}
+NOTHING = "There is nothing to compare: press Compare on a held-out row first."
+
+
+class DiffPanel:
+    """A switch, and under it a box a side. ``outputs`` and ``blank`` let the tab empty it with the answers."""
+
+    def __init__(self) -> None:
+        self.shown = gr.Checkbox(
+            False,
+            label="Show the difference to the expected answer",
+            info="Word by word: + only in this answer, − only in the expected one",
+            elem_id="compare-diff-shown",
+        )
+        self.facts: list[gr.Markdown] = []
+        self.texts: list[gr.HighlightedText] = []
+        with gr.Row(visible=False) as self.row:
+            for who, name in NAMES.items():
+                with gr.Column(min_width=320):
+                    self.facts.append(gr.Markdown("", elem_id=f"compare-{who}-diff-facts"))
+                    self.texts.append(
+                        gr.HighlightedText(
+                            [],
+                            label=f"{name}, beside the expected answer",
+                            color_map=_COLOURS,
+                            show_inline_category=True,
+                            elem_id=f"compare-{who}-diff",
+                            elem_classes="mono",
+                        )
+                    )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [*self.facts, *self.texts]
+
+    @property
+    def blank(self) -> list[Any]:
+        """The outputs before there are answers."""
+        return [*["", ""], *[[], []]]
+
+    def wire(self, asked: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
+        """Listen: the switch shows it, and it follows when ``asked``, the event of Compare, is through."""
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        inputs = [self.shown, expected, *answers]
+        self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **quiet)
+        for event in (self.shown.change, asked.then):
+            event(self._compare, inputs, self.outputs, **quiet)
+
+    def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
+        if not shown:
+            return [gr.skip()] * len(self.outputs)
+        if not expected or not any(answers):
+            return [NOTHING, "", [], []]
+        differences = [word_diff(expected, answer or "") for answer in answers]
+        return [*(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
+
+
+def facts(pieces: tuple[Piece, ...]) -> str:
+    """The difference in numbers: ``12 of 20 expected words, 3 others.``"""
+    counts = count_words(pieces)
+    wanted = counts[Kind.BOTH] + counts[Kind.MISSING]
+    if not counts[Kind.MISSING] and not counts[Kind.ADDED]:
+        return "The same words as expected."
+    return f"{counts[Kind.BOTH]} of {wanted} expected words, {counts[Kind.ADDED]} others."
+
+
+def _highlighted(pieces: tuple[Piece, ...]) -> list[tuple[str, str | None]]:
+    return [(piece.text, _SIGNS[piece.kind]) for piece in pieces]

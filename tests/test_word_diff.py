@@ -1,0 +1,52 @@
+"""A difference word by word loses nothing of either text."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from instruct_tune.ui.diff_panel import facts
+from instruct_tune.word_diff import MOST_WORDS, Kind, Piece, count_words, word_diff
+
+TEXTS = st.text(st.sampled_from("ab c.\n<é🙂"), max_size=30)
+
+
+@given(TEXTS, TEXTS)
+def test_each_text_can_be_read_from_it(reference, answer):
+    pieces = word_diff(reference, answer)
+    assert "".join(piece.text for piece in pieces if piece.kind is not Kind.ADDED) == reference
+    assert "".join(piece.text for piece in pieces if piece.kind is not Kind.MISSING) == answer
+    assert all(a.kind is not b.kind for a, b in pairwise(pieces))
+
+
+def test_words_are_compared_whole():
+    assert word_diff("return a + b", "return b + b # sum") == (
+        Piece("return ", Kind.BOTH),
+        Piece("a", Kind.MISSING),
+        Piece("b", Kind.ADDED),
+        Piece(" + b", Kind.BOTH),
+        Piece(" # sum", Kind.ADDED),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer", "said"),
+    [
+        ("return a + b", "return b + b # sum", "3 of 4 expected words, 3 others."),
+        ("a b c", "x y z", "0 of 3 expected words, 3 others."),
+        ("yes", "yes", "The same words as expected."),
+        ("yes no", "", "0 of 2 expected words, 0 others."),
+    ],
+)
+def test_it_is_told_in_numbers(reference, answer, said):
+    assert facts(word_diff(reference, answer)) == said
+
+
+def test_blanks_alone_are_nothing_in_common():
+    assert word_diff("a b", "x y") == (Piece("a b", Kind.MISSING), Piece("x y", Kind.ADDED))
+
+
+def test_a_very_long_text_is_compared_from_its_beginning():
+    pieces = word_diff("a " * MOST_WORDS, "a " * 10)
+    assert count_words(pieces) == {Kind.BOTH: 10, Kind.MISSING: MOST_WORDS // 2 - 10, Kind.ADDED: 0}

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import memory
-from .errors import DiskFullError, LabError
+from .errors import DiskFullError, LabError, StoreError
+from .storage import FULL, disk_error
 
 LONGEST = 20_000
 """Characters of a traceback that are kept: its end, where the fault is."""
 
-# A quota, and a limit on the size of one file, are full disks to a person.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OUT_OF_REACH = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 # Writers that say it in words only: safetensors' (the system's own words) and torch's.
 _FULL_IN_WORDS = ("No space left on device", "File too large", "PytorchStreamWriter failed writing")
 
@@ -35,6 +35,9 @@ def failure(error: Exception, data_dir: Path) -> Failure:
     # A full disk shows in many ways, some of which are taken for damaged files on the way up.
     if any(_disk_full(each) for each in _chain(error)):
         return Failure(DiskFullError.kind, str(DiskFullError.of(data_dir)), told)
+    for each in _chain(error):
+        if isinstance(each, OSError) and each.errno in _OUT_OF_REACH and _inside(each.filename, data_dir):
+            return Failure(StoreError.kind, str(disk_error(each, data_dir)), told)
     if isinstance(error, LabError):
         return Failure(error.kind, str(error), told)
     if memory.ran_out(error):
@@ -53,9 +56,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _inside(file: object, data_dir: Path) -> bool:
+    return isinstance(file, str) and Path(file).is_relative_to(data_dir)
+
+
 def _disk_full(error: BaseException) -> bool:
     if isinstance(error, DiskFullError):
         return True
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in FULL:
         return True
     return any(words in str(error) for words in _FULL_IN_WORDS)

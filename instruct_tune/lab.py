@@ -30,6 +30,7 @@ from .prompt import template_from
 from .runs import asker
 from .same_weights import other_weights
 from .settings import DEFAULT_MODEL, GenerationSettings, RunConfig
+from .storage import on_disk
 from .store import Run
 from .verdict import judge
 from .views import Config, check_texts
@@ -347,7 +348,8 @@ class Lab(Costs):
             keep=keep,
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
-        _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
+        with on_disk(self.store.data_dir):
+            _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
         told = {
             **found.to_dict(),
             "predictions": str(path),

@@ -36,6 +36,12 @@ class DataLock:
                 f"The data folder {data_dir} is in use by another process (pid {holder}): "
                 "stop that one, or give another --data-dir."
             ) from error
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"The data folder {data_dir} lies on a file system without locks ({error.strerror}), where two labs "
+                "would write over each other: give a --data-dir on a disk of this machine."
+            ) from error
         self._file.seek(0)
         self._file.truncate()
         self._file.write(str(os.getpid()))

@@ -61,6 +61,7 @@ class Runner:
     # training.Watcher
 
     def phase(self, name: str) -> None:
+        self.store.insist_on_folder()
         self.parts = None
         self.store.update(self.run.id, phase=name, reason=PHASES[name])
 
@@ -130,6 +131,7 @@ class Runner:
             self._fail(failure(error, self.store.data_dir))
 
     def _execute(self, resume: bool) -> None:
+        self.store.insist_on_folder()
         status = "stopping" if self.stopping() else "running"
         begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
         self.store.update(self.run.id, reason="Its turn has come.", **begun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from .errors import DiskFullError, StoreError
 from .schema import migrate
 
 FILE = "lab.sqlite"
+# A quota, and a limit on the size of one file, are full disks to a person.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OUTSIDE = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
@@ -51,6 +54,25 @@ def explained(data_dir: Path) -> Iterator[None]:
             f"The history in {data_dir} cannot be written or read any more ({error}): "
             "see that the folder is there, can be written to, and has room; then start the lab again."
         ) from error
+
+
+def disk_error(error: OSError, data_dir: Path) -> StoreError:
+    """What a file of the data folder that cannot be written or read means to a person."""
+    if error.errno in FULL:
+        return DiskFullError.of(data_dir)
+    return StoreError(
+        f"The data folder {data_dir} cannot be used any more ({error.strerror or error}): see that it is there and can "
+        "be written to, then try again."
+    )
+
+
+@contextmanager
+def on_disk(data_dir: Path) -> Iterator[None]:
+    """What the disk does to files of the data folder becomes a LabError."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, data_dir) from error
 
 
 def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:

@@ -25,10 +25,10 @@ from typing import Any
 import platformdirs
 
 from . import snapshot, states
-from .errors import BusyError, NotFoundError
+from .errors import BusyError, NotFoundError, StoreError
 from .lock import make_folder
 from .schema import TABLES
-from .storage import explained, open_history
+from .storage import FILE, explained, on_disk, open_history
 
 log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
@@ -89,10 +89,26 @@ class RunStore:
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
         self._db = open_history(data_dir)
+        self._identity = self._file_id()
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    def insist_on_folder(self) -> None:
+        """Raise StoreError where the data folder was deleted, moved or replaced: what is written now would be lost."""
+        if self._file_id() != self._identity:
+            raise StoreError(
+                f"The data folder {self.data_dir} is gone, or is another one now: put it back and try again, or start "
+                "the lab anew."
+            )
+
+    def _file_id(self) -> tuple[int, int] | None:
+        try:
+            found = (self.data_dir / FILE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def folder(self, run_id: str) -> Path:
         """The folder of a run that exists; ids come from the store, never from a person's text."""
@@ -120,9 +136,10 @@ class RunStore:
 
     def _new_id(self) -> str:
         """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
+        self.insist_on_folder()
         while True:
             run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-            with suppress(FileExistsError):
+            with on_disk(self.data_dir), suppress(FileExistsError):
                 (self.data_dir / "runs" / run_id).mkdir()
                 return run_id
 

@@ -11,8 +11,9 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from .loading import Loading
 from .prompt import template_from
 from .settings import DataSettings, RunConfig
 from .steps import Length
+from .storage import on_disk
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
@@ -367,9 +369,10 @@ class Views:
         check_upload(file.name, file.stat().st_size)
         folder = self.uploads if viewer.host else self._uploads_of(viewer)
         kept = folder / (secrets.token_urlsafe(12) + suffix)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, kept)
-        upload_names.remember(kept, file.name)
+        with on_disk(self.data_dir), _whole_or_not(kept):
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, kept)
+            upload_names.remember(kept, file.name)
         return kept
 
     @staticmethod
@@ -392,6 +395,17 @@ class Views:
             return None
         folder = os.path.dirname(os.path.realpath(source))
         return None if folder == os.path.realpath(self.uploads) else os.path.basename(folder)
+
+
+@contextmanager
+def _whole_or_not(file: Path) -> Iterator[None]:
+    """Half a file is none."""
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+        raise
 
 
 def _changed(settings: DataSettings) -> int | None:

@@ -1,0 +1,176 @@
+"""The disk under a running lab: full, read-only, gone, without locks. One clear sentence, and the lab lives on."""
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import subprocess
+from contextlib import closing, contextmanager
+
+import pytest
+from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
+
+from instruct_tune import adapter
+from instruct_tune.errors import DiskFullError, StoreError
+from instruct_tune.lab import Lab
+from instruct_tune.lock import DataLock
+from instruct_tune.store import RunStore
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+
+
+@pytest.fixture
+def pace(monkeypatch):
+    return Pace(monkeypatch)
+
+
+@contextmanager
+def mounted(folder, *how):
+    """``mount HOW FOLDER`` for a while; skips where that is not allowed."""
+    done = subprocess.run(["mount", *how, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mount: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    """Leave not a byte."""
+    with open(folder / "filler", "wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with pytest.raises(OSError, match="No space left"):
+                while True:
+                    file.write(b"\0" * size)
+
+
+def failed(lab, run_id, kind):
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.error_kind) == ("failed", kind)
+    assert str(lab.data_dir) in run.message
+    return run
+
+
+def test_a_disk_that_is_full_fails_the_run_and_when_there_is_room_it_goes_on(tmp_path, pace):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    with mounted(data_dir, "-t", "tmpfs", "-o", "size=12m", "tmpfs"), opened(data_dir) as lab:
+        upload = tmp_path / "rows.json"
+        upload.write_text('[{"instruction": "a", "output": "b"}]' + " " * 100_000)
+        pace.at[2] = lambda runner: fill(data_dir)
+        run_id = lab.start_run(SHORT)
+        assert "is full" in failed(lab, run_id, "disk").message
+        fill(data_dir)
+        with pytest.raises(DiskFullError):
+            lab.keep_upload(upload)
+        assert [path for path in lab.uploads.rglob("*") if path.is_file()] == []
+        assert lab.show_run(run_id)["status"] == "failed", "the lab answers"
+        (data_dir / "filler").unlink()
+        lab.resume_run(run_id)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+        assert lab.keep_upload(upload).stat().st_size > 100_000
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
+    """The kernel's own limit on the size of a file stands for the disk where nothing may be mounted."""
+    save = adapter.save
+
+    def save_little(*given):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            save(*given)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    with opened(tmp_path / "data") as lab:
+        with monkeypatch.context() as patch:
+            patch.setattr(adapter, "save", save_little)
+            run_id = lab.start_run(SHORT)
+            failed(lab, run_id, "disk")
+        lab.resume_run(run_id)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+
+
+def test_a_data_folder_that_becomes_read_only_fails_the_run_and_the_lab_lives_on(tmp_path, pace):
+    # Where runs lie: a mount with a file that is open for writing, as the history is, cannot become read-only.
+    runs = tmp_path / "data" / "runs"
+    runs.mkdir(parents=True)
+    with mounted(runs, "--bind", str(runs)), opened(tmp_path / "data") as lab:
+
+        def remount(how):
+            subprocess.run(["mount", "-o", f"remount,bind,{how}", str(runs)], check=True)
+
+        pace.at[2] = lambda runner: remount("ro")
+        run_id = lab.start_run(SHORT)
+        assert "Read-only file system" in failed(lab, run_id, "store").message
+        with pytest.raises(StoreError, match="Read-only"):
+            lab.start_run(SHORT)
+        remount("rw")
+        lab.resume_run(run_id)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+
+
+def test_a_data_folder_that_is_read_only_from_the_start_is_refused_in_a_sentence(tmp_path):
+    with mounted(tmp_path, "--bind", str(tmp_path)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(tmp_path)], check=True)
+        for folder in (tmp_path, tmp_path / "below"):
+            with pytest.raises(StoreError, match="Read-only"):
+                Lab(folder)
+
+
+def test_a_data_folder_that_is_moved_away_fails_the_run_and_back_again_it_goes_on(tmp_path, pace):
+    with opened(tmp_path / "data") as lab:
+        pace.at[2] = lambda runner: os.rename(tmp_path / "data", tmp_path / "away")
+        run_id = lab.start_run(SHORT)
+        assert "is gone" in failed(lab, run_id, "store").message
+        assert not (tmp_path / "data").exists(), "nothing is written where it was"
+        with pytest.raises(StoreError, match="is gone"):
+            lab.start_run(SHORT)
+        os.rename(tmp_path / "away", tmp_path / "data")
+        lab.resume_run(run_id)
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+
+
+def test_a_data_folder_that_is_deleted_is_said_and_a_new_start_begins_anew(tmp_path, pace):
+    with opened(tmp_path / "data") as lab:
+        pace.at[2] = lambda runner: shutil.rmtree(tmp_path / "data")
+        failed(lab, lab.start_run(SHORT), "store")
+    with opened(tmp_path / "data") as lab:
+        assert lab.list_runs() == []
+        finished(lab, SHORT)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_refused_in_a_sentence(tmp_path, monkeypatch, code):
+    def no_locks(*_):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_locks)
+        with pytest.raises(StoreError, match=r"without locks .* give a --data-dir on a disk of this machine"):
+            DataLock(tmp_path)
+    DataLock(tmp_path).release()
+
+
+def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path):
+    with closing(RunStore(tmp_path / "data")) as store:
+        store.insist_on_folder()
+        os.rename(tmp_path / "data", tmp_path / "away")
+        RunStore(tmp_path / "data").close()
+        with pytest.raises(StoreError, match="another one now"):
+            store.insist_on_folder()

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import ledger_file
+from . import ledger_file, parents
 from .errors import DataError, LabError, SettingsError
 from .lab import BASE_RUN, Lab
 from .settings import PRESETS, RunConfig, merge, parse_override
@@ -92,7 +92,7 @@ def _train(args: argparse.Namespace) -> Outcome:
 
 def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
-    run_id = lab.resume_run(args.resume) if args.resume else lab.start_run(_config(args), args.name)
+    run_id = lab.resume_run(args.resume) if args.resume else _start(lab, args)
     print(f"run {run_id}", file=sys.stderr)
     with _asked_to_end(lambda: lab.stop_run(run_id)) as pressed:
         run = lab.wait(run_id)
@@ -100,6 +100,13 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     if run.status == "failed":
         raise _Failed(run.message, run.error_kind or "bug", told)
     return told, 128 + pressed[0] if pressed else 0
+
+
+def _start(lab: Lab, args: argparse.Namespace) -> str:
+    if not args.parent:
+        return lab.start_run(_config(args), args.name)
+    config = parents.config_after(lab.visible_run(args.parent), _given(args), args.preset)
+    return lab.start_run(config, args.name, parent=args.parent)
 
 
 class _Failed(LabError):
@@ -171,7 +178,7 @@ def _score(args: argparse.Namespace) -> Outcome:
 
 def _lesson(args: argparse.Namespace) -> Outcome:
     args.preset = args.preset or "lesson"
-    args.resume = None
+    args.resume = args.parent = None
     with _lab(args, writing=True) as lab:
         trained, status = _train_one(lab, args)
         if status:
@@ -305,7 +312,11 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, metavar="M", help="choose rows (and steps) so that it takes about this long"
     )
     train = configured("train", _train, "run one training in the foreground")
-    train.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    from_where = train.add_mutually_exclusive_group()
+    from_where.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    from_where.add_argument(
+        "--continue", dest="parent", metavar="RUN", help="a new run that begins with RUN's adapter and its settings"
+    )
     train.add_argument("--name", default="", help="a name for the run")
     generate = configured("generate", _generate, "answer prompts with a run, or with base")
     generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")

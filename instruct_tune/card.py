@@ -94,11 +94,12 @@ def _result(run: Run, found: Found, dataset: str | None) -> dict[str, Any]:
 
 
 def _opening(run: Run) -> str:
-    facts = run.facts
+    facts, parent = run.facts, run.facts.get("parent")
+    began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     return (
         f"A LoRA adapter for {plain(run.config['model'])}, trained with Instruction-Tuning Lab on "
         f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
-        f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}."
+        f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}.{began}"
     )
 
 

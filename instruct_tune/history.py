@@ -92,6 +92,7 @@ class History(Views):
             "source": config["data"]["source"],
             "error_kind": run.error_kind,
             "parent": run.parent,
+            "parent_name": (run.facts.get("parent") or {}).get("name"),
             "tags": list(run.tags),
             "notes": run.notes,
             "recorded": recorded_on(run.facts),

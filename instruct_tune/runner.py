@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import adapter, fixed_prompt, sealed
+from . import adapter, fixed_prompt, parents, sealed
 from .batching import Packing
 from .checkpoints import newest_whole, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from .engine import Engine
-from .errors import DiskFullError, DivergedError, NotFoundError, Stopped, StoreError
+from .errors import DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
 from .failures import Failure, failure
 from .loading import Loading
 from .model import LoadedModel
@@ -237,15 +237,27 @@ class Runner:
         adapter.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
         trainable, total = adapter.parameter_counts(loaded)
         self.store.update(self.run.id, facts={"trainable_parameters": trainable, "parameters": total})
-        checkpoint = None
-        if resume:
-            checkpoint, damaged = newest_whole(self.folder)
-            for sentence in damaged:
-                self.say(sentence)
-            step = step_of(checkpoint) if checkpoint else 0
-            self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
-            self.say(f"Resuming from step {step}.")
+        checkpoint = self._resume_from() if resume else None
+        if self.run.parent and checkpoint is None:
+            self._begin_with_parent(loaded)
         return checkpoint
+
+    def _resume_from(self) -> Path | None:
+        checkpoint, damaged = newest_whole(self.folder)
+        for sentence in damaged:
+            self.say(sentence)
+        step = step_of(checkpoint) if checkpoint else 0
+        self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
+        self.say(f"Resuming from step {step}.")
+        return checkpoint
+
+    def _begin_with_parent(self, loaded: LoadedModel) -> None:
+        """Fill the adapter with what the parent's was; the optimizer and its schedule are the run's own."""
+        folder, told = self.folder / parents.FOLDER, self.run.facts["parent"]
+        if wrong := sealed.fault(folder):
+            raise ModelError(f"The copy of {told['name']}'s adapter is damaged ({wrong}): start this run anew.")
+        adapter.restore(loaded, self.run.id, folder)
+        self.say(f"Begins with the adapter of {told['name']}, step {told['step']}.")
 
     def _insist_on_training(self, result: TrainingResult) -> None:
         """Finished is a run that did steps, with a loss that is a number; its adapter was looked at by ``train``."""

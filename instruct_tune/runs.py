@@ -11,15 +11,17 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import parents
 from .diagnoses import Diagnoses
 from .disk import DiskUse
 from .engine import MOST_WAITING, Engine, Turn
-from .errors import BusyError, DataError, NotYoursError, SettingsError
+from .errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError, StoreError
 from .history import History
 from .lock import DataLock
 from .notes import read_notes, read_tags
 from .recorded import put_recorded, recorded_on
 from .rescue import open_rescued
+from .settings import RunConfig
 from .states import Leave
 from .store import Run, RunStore, default_data_dir
 from .views import Config
@@ -104,18 +106,38 @@ class Runs(History):
 
     # Starting and waiting
 
-    def start_run(self, config: Config, name: str = "", viewer: Viewer = HOST) -> str:
+    def start_run(self, config: Config, name: str = "", viewer: Viewer = HOST, parent: str | None = None) -> str:
         """Accept a run, which begins when its turn comes. Raises BusyError where too many wait.
 
-        A run made of an upload is its uploader's alone until they share it.
+        A run made of an upload is its uploader's alone until they share it. With ``parent`` it begins with that
+        run's adapter, and what ``config`` does not say is the parent's; see ``parents`` for what is refused.
         """
+        before = self.visible_run(parent, viewer) if parent else None
+        if before and not isinstance(config, RunConfig):
+            config = parents.config_after(before, config)
         config = self.config(config, viewer)
         _check_name(name)
         self.engine.refuse_when_full(asker(viewer))
-        owner = self.upload_owner(config.data.source)
-        run = self.store.create(name.strip(), config.to_dict(), owner, viewer.id)
+        if before:
+            parents.insist_on_fit(before, config, self.store.folder(before.id) / "adapter")
+        owner = self.upload_owner(config.data.source) or (before.owner if before else None)
+        run = self.store.create(name.strip(), config.to_dict(), owner, viewer.id, before)
+        if before:
+            self._hand_down(before, run)
         self._launch(run, resume=False, viewer=viewer)
         return run.id
+
+    def _hand_down(self, parent: Run, child: Run) -> None:
+        try:
+            parents.hand_down(self.store.folder(parent.id) / "adapter", self.store.folder(child.id))
+        except (OSError, NotFoundError) as error:
+            self._undo_start(child.id)
+            raise StoreError(f"The adapter of run {parent.name} cannot be copied: {error}. Start it again.") from error
+
+    def _undo_start(self, run_id: str) -> None:
+        """A run that never began leaves no trace."""
+        self.store.update(run_id, status="failed")
+        self.store.delete(run_id)
 
     def resume_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
@@ -150,13 +172,12 @@ class Runs(History):
         try:
             turn = self.engine.long(f"run {run.name}", job, (TRAINING, run.id), asker(viewer))
         except BusyError:
-            # Somebody was faster; a run that never began leaves no trace, another stays as it was.
+            # Somebody was faster; one that had begun before stays as it was.
             if resume:
                 back: dict[str, Any] = {"status": run.status, "message": run.message, "ended": run.ended}
                 self.store.update(run.id, reason="Too many were waiting.", **back)
             else:
-                self.store.update(run.id, status="failed")
-                self.store.delete(run.id)
+                self._undo_start(run.id)
             raise
         self._turns[run.id] = turn
 
@@ -265,18 +286,25 @@ class Runs(History):
         if not self.sees_run(run_id, viewer):
             return None
         run = self.store.get(str(run_id))
-        owner = self.upload_owner(run.config["data"]["source"])
+        owner = self._maker(run)
         return run.owner is None if owner is not None and (viewer.host or viewer.id == owner) else None
 
     def share_run(self, run_id: str, shared: bool, viewer: Viewer = HOST) -> None:
         """Show a run made of an upload to everyone, rows and answers included; or to its uploader alone again."""
         run = self.visible_run(run_id, viewer)
-        owner = self.upload_owner(run.config["data"]["source"])
+        owner = self._maker(run)
         if owner is None:
             raise DataError(f"Run {run.name} is made of public data: everyone sees it.")
         if not viewer.host and viewer.id != owner:
             raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
         self.store.update(run.id, owner=None if shared else owner)
+
+    def _maker(self, run: Run) -> str | None:
+        """Whose upload the run was made of, itself or those it goes on from; None for public data."""
+        owner = self.upload_owner(run.config["data"]["source"]) or run.owner
+        if owner is None and run.parent and self.store.has(run.parent):
+            return self._maker(self.store.get(run.parent))
+        return owner
 
     def pause_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Ask a run to leave at a checkpoint, so that others may train meanwhile; ``resume_run`` goes on from there."""

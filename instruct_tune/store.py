@@ -122,15 +122,18 @@ class RunStore:
         config: dict[str, Any],
         owner: str | None = None,
         started_by: str | None = None,
-        parent: str | None = None,
+        parent: Run | None = None,
     ) -> Run:
-        """A new run, queued, with a folder of its own."""
+        """A new run, queued, with a folder of its own; with a ``parent`` it is to begin with that one's adapter."""
         run_id = self._new_id()
         row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
-        owned = {"owner": owner, "started_by": started_by, "parent": parent}
+        owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
+        # In the facts too: the parent itself may be gone one day.
+        step = parent.facts.get("kept_step", parent.step) if parent else 0
+        facts = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
         with self._write() as db:
-            _insert(db, "runs", {**row, "config": json.dumps(config), **owned})
-            states.note(db, run_id, "Accepted.")
+            _insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
+            states.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
         self._keep(run_id)
         return self.get(run_id)
 

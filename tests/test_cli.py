@@ -762,3 +762,15 @@ def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, 
         assert done["evaluation"] is None
     assert told("runs", "list")["runs"][0]["status"] == "finished"
     assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []
+
+
+def test_a_run_goes_on_from_another(told, refused):
+    first = told("train", "--preset", "smoke", "--name", "tulip")["run_id"]
+    second = told("train", "--continue", first, "--set", "train.max_steps=2")
+    assert second["steps"] == 2
+    shown = told("runs", "show", second["run_id"])
+    assert (shown["parent"], shown["parent_name"], shown["config"]["model"]) == (first, "tulip", "tiny-random")
+    assert "lora.r is 3 and not 16" in refused("train", "--continue", first, "--set", "lora.r=3")
+    assert "nothing-there" in refused("train", "--continue", "nothing-there")
+    with pytest.raises(SystemExit):
+        main(["train", "--continue", first, "--resume", first])

@@ -11,7 +11,7 @@ from instruct_tune.ui.run_table import PAGE_ROWS, page_of, sentence, size, table
 def run(name, created=0, **fields):
     return {
         "id": f"id-{name}", "name": name, "status": "finished", "phase": None, "step": 4, "total_steps": 4,
-        "created": created, "model": "owner/model", "source": "bundled", "recorded": None,
+        "created": created, "model": "owner/model", "source": "bundled", "recorded": None, "parent_name": None,
         "tags": [], "notes": "", **fields,
     }  # fmt: skip
 
@@ -37,6 +37,11 @@ def test_every_word_has_to_be_there_whatever_its_case_and_place():
     assert names(noted, "rank rows") == ["one"]
     assert names(runs, "alpha qwen") == []
     assert len(names(runs, "  ")) == 3
+
+
+def test_a_run_that_goes_on_from_another_says_so_and_is_found_by_it():
+    page = page_of(numbered(run("child", parent_name="tulip"), run("other")), "TULIP", "Name", 0)
+    assert [row[0] for row in table(page, {}, None)["data"]] == ["child (from tulip)"]
 
 
 def test_each_order_is_what_it_says_and_what_lacks_the_number_comes_last():

@@ -66,7 +66,7 @@ def with_numbers(
 
 
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
-    """One page of the runs, sorted, whose name, tags, notes, state, model, data, origin or id hold every word."""
+    """One page of the runs, sorted, that hold every word: in name, tags, notes, state, model, data, origin, parent, id."""
     words = search.casefold().split()
     found = [run for run in runs if all(word in _searched(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])
@@ -78,7 +78,7 @@ def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: i
 
 
 def _searched(run: Mapping[str, Any]) -> str:
-    parts = ("name", "status", "model", "source", "recorded", "id", "notes")
+    parts = ("name", "status", "model", "source", "recorded", "parent_name", "id", "notes")
     return "\n".join([*(str(run[part] or "") for part in parts), *run["tags"]]).casefold()
 
 
@@ -93,7 +93,7 @@ def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[s
     bleu = "" if run["tuned_bleu"] is None else f"{run['base_bleu']:.1f} → {run['tuned_bleu']:.1f}"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"]))
     return [
-        ("▸ " if chosen else "") + run["name"],
+        ("▸ " if chosen else "") + run["name"] + (f" (from {run['parent_name']})" if run["parent_name"] else ""),
         ", ".join(run["tags"]),
         run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
         "" if held_out is None else f"{held_out:.3f}",

@@ -1,0 +1,147 @@
+"""A run that goes on from another's adapter: what it begins with, what it leaves alone, and what is refused."""
+
+import shutil
+
+import pytest
+import torch
+from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
+
+from instruct_tune import parents
+from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
+from instruct_tune.visitors import Viewer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+FURTHER = {"train": {"num_train_epochs": 2, "learning_rate": 3e-3, "seed": 7}}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    with opened(tmp_path / "data") as lab:
+        yield lab
+
+
+@pytest.fixture
+def parent(lab):
+    return finished(lab, smoke(), "first")
+
+
+def go_on(lab, parent, given=FURTHER):
+    run_id = lab.start_run(given, "second", parent=parent)
+    assert lab.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
+    return run_id
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def base_logits(lab):
+    def ask():
+        loaded = lab.bench.model("tiny-random", "auto", print)
+        with torch.no_grad():
+            return loaded.base(torch.arange(3, 13)[None]).logits
+
+    return lab.engine.short(ask).result(PATIENCE)
+
+
+def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, parent):
+    before, logits = files(lab.store.folder(parent) / "adapter"), base_logits(lab)
+    child = go_on(lab, parent)
+    assert files(lab.store.folder(parent) / "adapter") == before
+    lab.bench.forget(child)
+    assert torch.equal(base_logits(lab), logits)
+
+    first, second = curve(lab, parent), curve(lab, child)
+    assert second["probe", 0]["probe_loss"] == pytest.approx(first["probe", 4]["probe_loss"], rel=1e-6)
+    assert second["probe", 0]["probe_loss"] != pytest.approx(first["probe", 0]["probe_loss"], rel=1e-4)
+    rates = [second["train", step]["learning_rate"] for step in range(1, 9)]
+    assert rates == pytest.approx([3e-3 * (8 - done) / 8 for done in range(8)])
+
+    told, config = lab.show_run(child), lab.run_config(child)
+    assert (told["parent"], told["parent_name"]) == (parent, "first")
+    assert told["facts"]["parent"] == {"id": parent, "name": "first", "step": 4}
+    assert told["changes"][0]["reason"] == "Accepted; it goes on from first."
+    assert told["facts"]["data_fingerprint"] == lab.show_run(parent)["facts"]["data_fingerprint"]
+    assert (config.model, config.lora) == (lab.run_config(parent).model, lab.run_config(parent).lora)
+    assert lab.show_run(parent)["parent"] is lab.show_run(parent)["parent_name"] is None
+
+
+def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, parent, monkeypatch):
+    whole = curve(lab, go_on(lab, parent))
+    pace = Pace(monkeypatch)
+    pace.at[3] = lambda runner: lab.stop_run(runner.run.id)
+    child = lab.start_run(FURTHER, parent=parent)
+    assert lab.wait(child, PATIENCE).status == "stopped"
+    lab.delete_run(parent)
+    lab.resume_run(child)
+    assert lab.wait(child, PATIENCE).status == "finished"
+    assert curve(lab, child) == whole
+    assert lab.show_run(child)["parent_name"] == "first"
+
+    # Without a checkpoint it begins with the parent's adapter once more.
+    lab.store.update(child, status="interrupted")
+    for checkpoint in lab.store.folder(child).glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    lab.resume_run(child)
+    assert lab.wait(child, PATIENCE).status == "finished"
+    assert curve(lab, child) == whole
+
+
+def test_a_preset_keeps_what_belongs_to_the_adapter(lab):
+    run = lab.store.create("a", smoke(lora={"r": 4}, template="alpaca").to_dict())
+    config = parents.config_after(run, {"train": {"seed": 3}}, "quick")
+    assert (config.model, config.lora.r, config.template) == ("tiny-random", 4, "alpaca")
+    assert (config.train.seed, config.train.learning_rate, config.data.limit) == (3, 5e-4, 200)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"lora": {"r": 4}}, "lora.r is 4 and not"),
+        ({"lora": {"lora_alpha": 1}}, "lora.lora_alpha is 1"),
+        ({"lora": {"target_modules": "all-linear"}}, "lora.target_modules is all-linear"),
+        ({"model": "facebook/opt-350m"}, "model is facebook/opt-350m"),
+    ],
+)
+def test_another_model_or_shape_is_refused_in_a_sentence(lab, parent, given, words):
+    with pytest.raises(SettingsError, match=words):
+        lab.start_run(given, parent=parent)
+    assert [run["id"] for run in lab.list_runs()] == [parent]
+
+
+def test_a_parent_without_a_whole_adapter_or_that_is_not_there_is_refused(lab, parent):
+    def refused(error, words, run_id=parent):
+        with pytest.raises(error, match=words) as raised:
+            lab.start_run(FURTHER, parent=run_id)
+        assert isinstance(raised.value, LabError)
+
+    refused(NotFoundError, "20200101", "20200101-000000-dead")
+    adapter = lab.store.folder(parent) / "adapter"
+    weights = adapter / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    refused(ModelError, "damaged")
+    shutil.rmtree(adapter)
+    refused(ModelError, "no adapter to go on from")
+    lab.store.update(parent, status="queued")
+    refused(BusyError, "when it has ended")
+    lab.store.update(parent, status="finished")
+
+
+def test_a_private_parent_is_its_owners_and_so_is_what_goes_on_from_it(lab, parent):
+    owner, other = Viewer("owner" * 5), Viewer("other" * 5)
+    lab.store.update(parent, owner=owner.id)
+    with pytest.raises(NotFoundError):
+        lab.start_run(FURTHER, parent=parent, viewer=other)
+    child = lab.start_run(FURTHER, parent=parent, viewer=owner)
+    assert lab.store.get(child).owner == owner.id
+    assert not lab.sees_run(child, other)
+    lab.wait(child, PATIENCE)
+    lab.share_run(child, True, owner)
+    assert lab.sees_run(child, other)

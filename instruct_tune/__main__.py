@@ -202,6 +202,9 @@ def _runs_show(args: argparse.Namespace) -> Outcome:
 
 def _runs_export(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
+        if args.merged:
+            file = lab.export_merged(args.run_id, Path(args.to), lambda text: print(text, file=sys.stderr))
+            return {"run_id": args.run_id, "file": str(file)}, 0
         return {"run_id": args.run_id, "file": str(lab.export_run(args.run_id, Path(args.to)))}, 0
 
 
@@ -340,6 +343,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command(name, run, about, runs).add_argument("run_id", metavar="RUN")
     runs.choices["export"].add_argument("--to", required=True, metavar="FILE.zip")
+    runs.choices["export"].add_argument(
+        "--merged", action="store_true", help="the whole model, the adapter merged into a copy of base"
+    )
     plot = runs.choices["plot"]
     plot.add_argument("--to", required=True, metavar="FILE.png|svg")
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")

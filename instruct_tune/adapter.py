@@ -20,6 +20,7 @@ from .settings import LoraSettings
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from .model import LoadedModel
 
@@ -187,6 +188,28 @@ def _other_shape(matrix: str, saved: torch.Tensor, wanted: torch.Tensor) -> str:
         f"The adapter does not fit this base model ({matrix.removeprefix('base_model.model.')} is {there}, {here} is "
         "wanted): use the model that it was trained on, or train the run again."
     )
+
+
+def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
+    """A model of its own, read from ``base`` in float32, with the adapter saved in ``folder`` merged into it.
+
+    Shares nothing with what is loaded. Raises ModelError where the adapter does not fit.
+    """
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    copied = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    try:
+        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        with torch.random.fork_rng():
+            model = PeftModel.from_pretrained(copied, str(folder), config=_read_config(folder), torch_device="cpu")
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
+    return model.merge_and_unload(safe_merge=True)
 
 
 def save(loaded: LoadedModel, name: str, folder: Path) -> None:

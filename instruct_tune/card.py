@@ -29,14 +29,17 @@ _LICENCES = {
 _FOLDER = "path/to/this/folder"
 
 
-def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] = ()) -> str:
-    """The card of ``run``, whose configuration is as it may be told. ``evaluations``: the newest first."""
+def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] = (), *, merged: bool = False) -> str:
+    """The card of ``run``, whose configuration is as it may be told. ``evaluations``: the newest first.
+
+    ``merged``: of the whole model with the adapter in it, instead of the adapter alone.
+    """
     parts = [
-        _front_matter(run, evaluations),
+        _front_matter(run, evaluations, merged),
         f"# {plain(run.name)}",
-        _opening(run),
+        _opening(run, merged),
         "## How to load it",
-        _loading(run),
+        _loading(run, merged),
         "## What it was trained on",
         _data(run),
         "## Base weights",
@@ -51,12 +54,13 @@ def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] 
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(run: Run, evaluations: Sequence[Found]) -> str:
+def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
     import yaml
 
     model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
     licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
-    told: dict[str, Any] = {"base_model": model, "library_name": "peft", "pipeline_tag": "text-generation", **licence}
+    told: dict[str, Any] = {"base_model": model, "library_name": "transformers" if merged else "peft"}
+    told |= {"pipeline_tag": "text-generation", **licence}
     if dataset:
         told["datasets"] = [dataset]
     told["tags"] = ["lora", "instruction-tuning"]
@@ -93,27 +97,30 @@ def _result(run: Run, found: Found, dataset: str | None) -> dict[str, Any]:
     }
 
 
-def _opening(run: Run) -> str:
+def _opening(run: Run, merged: bool) -> str:
     facts, parent = run.facts, run.facts.get("parent")
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
+    what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
     return (
-        f"A LoRA adapter for {plain(run.config['model'])}, trained with Instruction-Tuning Lab on "
+        f"{what} {plain(run.config['model'])}, trained with Instruction-Tuning Lab on "
         f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
         f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}.{began}"
     )
 
 
-def _loading(run: Run) -> str:
+def _loading(run: Run, merged: bool) -> str:
     config = run.config
     template = template_from(config["template"])
     limit = config["generation"].get("max_new_tokens") or 96
+    name = _FOLDER if merged else config["model"]
+    model = "AutoModelForCausalLM.from_pretrained(name)"
     return _fenced("\n".join((
-        "from peft import PeftModel",
+        *(() if merged else ("from peft import PeftModel",)),
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        f"name = {json.dumps(config['model'])}",
+        f"name = {json.dumps(name)}",
         "tokenizer = AutoTokenizer.from_pretrained(name)",
-        f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(name), "{_FOLDER}")',
+        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, "{_FOLDER}")',
         "",
         *_prompt_lines(template),
         f"answer = model.generate(**inputs, max_new_tokens={limit}, do_sample=False)",

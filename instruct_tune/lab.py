@@ -447,6 +447,27 @@ class Lab(Costs):
         verdict = judge(run.config, metrics, found)
         return verdict.to_dict() if verdict else None
 
+    def export_merged(
+        self, run_id: str, to: Path, report: Callable[[str], None] = lambda text: None, viewer: Viewer = HOST
+    ) -> Path:
+        """Write the run's model, its adapter merged into a copy of base, as a zip; ``report`` hears what is done.
+
+        Served between training steps where a run is at work. Raises LabErrors as ``merged.merged_zip`` does.
+        """
+        run = self.visible_run(run_id, viewer)
+        if not self.has_saved_adapter(run_id):
+            raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+        told = dataclasses.replace(run, config=self._readable(run.config, viewer))
+
+        def job() -> Path:
+            self.wait_for_imports()
+            from .merged import merged_zip
+            from .weights import locate
+
+            return merged_zip(self.store, told, locate(run.config["model"], report), to, report)
+
+        return self._result(self.engine.short(job))
+
     def _result(self, future: Future) -> Any:
         try:
             return future.result()

@@ -27,6 +27,7 @@ ACTIONS = {
     "clone": "Use its settings",
     "resume": "Resume",
     "export": "Export adapter",
+    "merged": "Export merged model",
     "delete": "Delete",
 }
 
@@ -125,6 +126,7 @@ class RunsPanel:
             "compare": self.lab.has_adapter(run["id"], viewer(self.lab)),
             "resume": not live and run["status"] != "finished",
             "export": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "merged": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
             "delete": not live,
         }
         return [can.get(name, True) for name in ACTIONS]
@@ -194,6 +196,12 @@ def build(
         return str(lab.export_run(chosen, outgoing.folder() / f"{chosen}.zip", viewer(lab)))
 
     @said
+    def merge_to(run_id: str | None) -> str:
+        chosen = lab.visible_run(_chosen(run_id), viewer(lab)).id
+        gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
+        return str(lab.export_merged(chosen, outgoing.folder() / f"{chosen}-merged.zip", viewer=viewer(lab)))
+
+    @said
     def remove(run_id: str | None) -> list[Any]:
         lab.bin_run(_chosen(run_id), viewer(lab))
         gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
@@ -235,8 +243,9 @@ def build(
     buttons["compare"].click(open_in("Compare"), panel.chosen, [compare_run, tabs], **private)
     panel.cloned = buttons["clone"].click(use_settings, panel.chosen, [*form.controls, tabs], **private)
     buttons["resume"].click(go_on, panel.chosen, [shown_run, tabs], **private)
-    written = buttons["export"].click(export_to, panel.chosen, download, api_visibility="private")
-    written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
+    for name_of, write in (("export", export_to), ("merged", merge_to)):
+        written = buttons[name_of].click(write, panel.chosen, download, api_visibility="private")
+        written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
     buttons["delete"].click(remove, panel.chosen, [panel.chosen, bin.fold, *described], **private)
     bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)

@@ -1,0 +1,93 @@
+"""A merged model is the adapter's, and what is loaded knows nothing of it."""
+
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from labs import cache_for, finished, opened, smoke
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from instruct_tune import merged
+from instruct_tune.adapter import BASE, speaking_as
+from instruct_tune.errors import DataError, DiskFullError, MemoryLimitError, ModelError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+IDS = torch.tensor([[5, 9, 200, 7, 7, 31]])
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        with opened(tmp_path_factory.mktemp("merged")) as lab:
+            yield lab
+
+
+@pytest.fixture(scope="module")
+def run_id(lab):
+    return finished(lab, smoke(), "tulip")
+
+
+def logits(lab, run_id, who):
+    """What the lab's own shared weights say."""
+
+    @torch.no_grad()
+    def job():
+        loaded = lab.bench.model("tiny-random", "auto", lambda text: None)
+        lab.bench.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
+        with speaking_as(loaded, [who]) as how:
+            return loaded.model(input_ids=IDS, **how).logits
+
+    return lab.engine.short(job).result(30)
+
+
+def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_path):
+    base, tuned = logits(lab, run_id, BASE), logits(lab, run_id, run_id)
+    said = []
+    drawn = torch.get_rng_state()
+    zipfile.ZipFile(lab.export_merged(run_id, tmp_path / "out.zip", said.append)).extractall(tmp_path / "out")
+    assert torch.equal(torch.get_rng_state(), drawn)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
+    with torch.no_grad():
+        alone = model(input_ids=IDS).logits
+    assert (alone - tuned).abs().max() < 1e-5
+    assert not torch.allclose(alone, base, atol=1e-3)
+    assert torch.equal(logits(lab, run_id, BASE), base)
+    assert torch.equal(logits(lab, run_id, run_id), tuned)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token
+    assert [words.split()[0] for words in said] == ["merging", "packing"]
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(card).data.library_name == "transformers"
+    assert "peft import" not in card
+    for file in (tmp_path / "out").iterdir():
+        assert lab.run_result(run_id)["model_path"].encode() not in file.read_bytes()
+    assert [file.name for file in tmp_path.iterdir() if file.name not in ("out", "out.zip")] == []
+
+
+def test_what_does_not_fit_is_said_before_it_is_begun(lab, run_id, tmp_path, monkeypatch):
+    monkeypatch.setattr(merged, "free", lambda device: 1000)
+    with pytest.raises(MemoryLimitError, match=r"second copy of the model: .* Export the adapter instead"):
+        lab.export_merged(run_id, tmp_path / "out.zip")
+    monkeypatch.setattr(merged, "free", lambda device: None)
+    monkeypatch.setattr(merged.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(DiskFullError, match="make room"):
+        lab.export_merged(run_id, tmp_path / "out.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_path):
+    facts = lab.visible_run(run_id).facts
+    lab.store.update(run_id, facts={"weights_sha256": "other"})
+    try:
+        with pytest.raises(ModelError, match="trained on other weights of tiny-random"):
+            lab.export_merged(run_id, tmp_path / "out.zip")
+    finally:
+        lab.store.update(run_id, facts={"weights_sha256": facts["weights_sha256"]})
+
+
+def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
+    with pytest.raises(DataError, match="cannot be written"):
+        lab.export_merged(run_id, tmp_path / "missing" / "x.zip")

@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from . import ledger_file, parents
 from .errors import DataError, LabError, SettingsError
 from .lab import BASE_RUN, Lab
-from .settings import PRESETS, RunConfig, merge, parse_override
+from .settings import BASELINES, PRESETS, RunConfig, merge, parse_override
 from .store import default_data_dir
 
 INTERRUPTED = 130
@@ -152,16 +152,16 @@ def _generate(args: argparse.Namespace) -> Outcome:
 def _evaluate(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
         try:
-            return _evaluate_one(lab, args.run_id, args.limit), 0
+            return _evaluate_one(lab, args.run_id, args.limit, args.baseline or ()), 0
         except KeyboardInterrupt:
             print("what was answered is kept: the same command goes on from there", file=sys.stderr)
             raise
 
 
-def _evaluate_one(lab: Lab, run_id: str, limit: int | None) -> dict[str, Any]:
+def _evaluate_one(lab: Lab, run_id: str, limit: int | None, baselines: Sequence[str] = ()) -> dict[str, Any]:
     told: dict[str, Any] = {}
     done = None
-    for told in lab.evaluate(run_id, limit):
+    for told in lab.evaluate(run_id, limit, baselines=baselines):
         if "done" in told and told["done"] != done:
             done = told["done"]
             print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
@@ -329,6 +329,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
     evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
+    evaluate.add_argument(
+        "--baseline",
+        action="append",
+        choices=BASELINES,
+        help="also base in its chat template, base shown three training rows, or the nearest training row's answer; "
+        "repeatable",
+    )
     score = command("score", _score, "BLEU of two JSONL files of strings")
     score.add_argument("--predictions", required=True, metavar="FILE")
     score.add_argument("--references", required=True, metavar="FILE")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
 from .answering import Asked, answer_all
 from .base_answers import Shelf
+from .baselines import Baselines
 from .bleu import BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
     from .model import LoadedModel
 
 
+NONE = Baselines()
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out row, answered twice. ``…_chrf``: sentence chrF2 against the reference, 0 to 100."""
+    """One held-out row, answered twice, and by ``baselines`` where there are any.
+
+    ``…_chrf``: sentence chrF2 against the reference, 0 to 100.
+    """
 
     instruction: str
     input: str
@@ -39,6 +46,12 @@ class Prediction:
     tuned_tokens: int
     base_chrf: float
     tuned_chrf: float
+    baselines: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of the predictions file: the fields by name, a baseline's answer as ``baseline_NAME``."""
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "baselines"}
+        return own | {f"baseline_{name}": text for name, text in self.baselines.items()}
 
 
 @dataclass(frozen=True)
@@ -60,12 +73,13 @@ class Side:
 
     def to_dict(self, name: str) -> dict[str, Any]:
         """The side's part of the public JSON: the REPORT under ``name``, the rest as ``name_…``."""
-        fields = {
-            field: getattr(self, field) for field in ("ended", "hit_limit", "empty", "exact", "tokens", "seconds")
-        }
+        return {name: self.report.to_dict(), **{f"{name}_{each}": value for each, value in self.counts().items()}}
+
+    def counts(self) -> dict[str, Any]:
+        """All but the report, and the ``mean_tokens`` of an answer."""
+        names = ("ended", "hit_limit", "empty", "exact", "tokens", "seconds")
         mean = self.tokens / max(1, self.ended + self.hit_limit)
-        told = {f"{name}_{field}": value for field, value in {**fields, "mean_tokens": mean}.items()}
-        return {name: self.report.to_dict(), **told}
+        return {**{name: getattr(self, name) for name in names}, "mean_tokens": mean}
 
 
 @dataclass(frozen=True)
@@ -91,6 +105,7 @@ class Evaluation:
     identical: int
     predictions: tuple[Prediction, ...]
     base_remembered: int = 0
+    baselines: Mapping[str, Side] = field(default_factory=dict)
 
     @property
     def base(self) -> BleuReport:
@@ -119,6 +134,7 @@ class Evaluation:
             "base_cut_bleu": self.base_cut_bleu,
             "identical": self.identical,
             "base_remembered": self.base_remembered,
+            "baselines": {name: side.report.to_dict() | side.counts() for name, side in self.baselines.items()},
         }
 
 
@@ -143,11 +159,13 @@ def evaluate(
     on_estimate: Callable[[Estimate], None] = lambda estimate: None,
     stopping: Callable[[], bool] = lambda: False,
     shelf: Shelf | None = None,
+    beside: Baselines = NONE,
     keep: Callable[[Mapping[str, Sequence[Sequence[int]]]], Unfinished | None] = lambda prompts: None,
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
 
     What ``shelf`` knows of base's answers is not decoded again; what it does not know is put there.
+    ``beside``: who else answers (``baselines.baselines``).
     ``keep`` gets all prompts by side and says where answers are kept until the evaluation is done.
 
     ``between_batches`` gets (answers done, answers in all), ``on_estimate`` the scores so far each
@@ -157,7 +175,7 @@ def evaluate(
     if not examples:
         raise DataError("There are no held-out rows to evaluate on: raise data.test_size or use more data.")
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
-    asked = (Asked("base", BASE, prompts, shelf), Asked("tuned", run_id, prompts))
+    asked = (Asked("base", BASE, prompts, shelf), Asked("tuned", run_id, prompts), *beside.asked)
 
     def estimated(said: Mapping[str, Said]) -> None:
         if len(said["base"].answers) < len(examples):
@@ -175,7 +193,9 @@ def evaluate(
     base, tuned = ([said[name].answers[row] for row in range(len(examples))] for name in ("base", "tuned"))
     seconds = (said["base"].seconds, said["tuned"].seconds)
     scored = summarise(run_id, examples, generation, base, tuned, seconds)
-    return dataclasses.replace(scored, base_remembered=said["base"].remembered)
+    scored = dataclasses.replace(scored, base_remembered=said["base"].remembered)
+    took = {one.name: said[one.name].seconds for one in beside.asked}
+    return _with_baselines(scored, examples, beside.answers(said), took)
 
 
 def _estimate(examples: Sequence[Example], base: Mapping[int, Answer], tuned: Mapping[int, Answer]) -> Estimate:
@@ -210,6 +230,21 @@ def summarise(
         sum(b == t for b, t in zip(base_texts, tuned_texts, strict=True)),
         predictions,
     )
+
+
+def _with_baselines(
+    scored: Evaluation,
+    examples: Sequence[Example],
+    answers: Mapping[str, Sequence[Answer]],
+    seconds: Mapping[str, float],
+) -> Evaluation:
+    references = [e.output for e in examples]
+    sides = {name: _side(found, references, seconds.get(name, 0.0)) for name, found in answers.items()}
+    predictions = tuple(
+        dataclasses.replace(prediction, baselines={name: found[row].text for name, found in answers.items()})
+        for row, prediction in enumerate(scored.predictions)
+    )
+    return dataclasses.replace(scored, baselines=sides, predictions=predictions)
 
 
 def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float) -> Side:

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from .comparison import Comparison
 from .costs import Costs
-from .dataset import Example
+from .dataset import Example, examples
 from .engine import Turn
 from .errors import BusyError, DataError, LabError, ModelError, NotYoursError, Stopped
 from .meter import Meter
 from .prompt import template_from
 from .runs import asker
 from .same_weights import other_weights
-from .settings import DEFAULT_MODEL, GenerationSettings, RunConfig
+from .settings import BASELINES, DEFAULT_MODEL, NEAREST_BASELINE, GenerationSettings, RunConfig
 from .storage import on_disk
 from .store import Run
 from .verdict import judge
@@ -228,16 +228,19 @@ class Lab(Costs):
         generation: Mapping[str, Any] | None = None,
         on_progress: Callable[[dict[str, Any]], None] = lambda news: None,
         viewer: Viewer = HOST,
+        baselines: Sequence[str] = (),
     ) -> Future[dict[str, Any]]:
         """Answer the run's held-out rows with base and tuned, and score both, on the engine's thread.
 
         It begins when its turn comes and goes on whoever watches; ``evaluation_progress`` tells where it
         is. What a former one on the same rows with the same settings had answered when it was stopped is
-        not asked again (``unfinished_evaluations``). Raises BusyError where it is in the line already, or too many are.
+        not asked again (``unfinished_evaluations``). ``baselines`` (of ``settings.BASELINES``) answer beside
+        base. Raises BusyError where it is in the line already, or too many are.
         """
         run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
         settings = self.generation(config, generation)
+        chosen = _checked_baselines(baselines)
         stop = threading.Event()
 
         def tell(**news: Any) -> None:
@@ -246,7 +249,7 @@ class Lab(Costs):
 
         def job() -> dict[str, Any]:
             try:
-                return self._evaluate(run_id, config, settings, tell, stop.is_set)
+                return self._evaluate(run_id, config, settings, chosen, tell, stop.is_set)
             except LabError as error:
                 tell(error=str(error))
                 raise
@@ -302,25 +305,32 @@ class Lab(Costs):
         run_id: str,
         config: RunConfig,
         settings: GenerationSettings,
+        chosen: Sequence[str],
         tell: Callable[..., None],
         stopping: Callable[[], bool],
     ) -> dict[str, Any]:
         self.wait_for_imports()
         from .answering import ROWS_TOGETHER
+        from .baselines import baselines
         from .evaluation import evaluate
         from .unfinished import unfinished
 
         splits = self.splits(config.data)
         rows = self.held_out(config)
-        tell(done=0, total=2 * len(rows))
+        total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
+        tell(done=0, total=total)
         loaded = self._prepare(run_id, config, lambda text: tell(message=text))
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
-        meter = Meter(2 * len(rows), longest, min(ROWS_TOGETHER, len(rows)))
+        meter = Meter(total, longest, min(ROWS_TOGETHER, len(rows)))
+        template, shelf = template_from(config.template), self._shelf(run_id, loaded, settings)
+        training = examples(splits.train) if chosen else []
+        beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, shelf)
+        about = {"rows": len(rows), "baselines": list(chosen)}
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
 
         def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
-            kept.append(unfinished(self.store.folder(run_id), loaded, settings, prompts, {"rows": len(rows)}))
+            kept.append(unfinished(self.store.folder(run_id), loaded, settings, prompts, about))
             meter.resume(sum(len(kept[0].of(side).answers) for side in prompts))
             tell(**meter.told())
             return kept[0]
@@ -338,18 +348,19 @@ class Lab(Costs):
         found = evaluate(
             loaded,
             run_id,
-            template_from(config.template),
+            template,
             rows,
             settings,
             between_batches=between,
             on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
             stopping=stopped,
-            shelf=self._shelf(run_id, loaded, settings),
+            shelf=shelf,
+            beside=beside,
             keep=keep,
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         with on_disk(self.store.data_dir):
-            _write_lines(path, [dataclasses.asdict(prediction) for prediction in found.predictions])
+            _write_lines(path, [prediction.to_dict() for prediction in found.predictions])
         told = {
             **found.to_dict(),
             "predictions": str(path),
@@ -393,10 +404,11 @@ class Lab(Costs):
         limit: int | None = None,
         generation: Mapping[str, Any] | None = None,
         viewer: Viewer = HOST,
+        baselines: Sequence[str] = (),
     ) -> Iterator[dict[str, Any]]:
         """``start_evaluation`` as a stream: its progress, then the evaluation's JSON. Closing it stops it."""
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        future = self.start_evaluation(run_id, limit, generation, said.put, viewer)
+        future = self.start_evaluation(run_id, limit, generation, said.put, viewer, baselines)
         future.add_done_callback(lambda _: said.put(None))
         waiting = self.place(EVALUATION, run_id)
         try:
@@ -486,6 +498,12 @@ def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise DataError("generation must be a JSON object.")
     return {**dataclasses.asdict(config.generation), **given}
+
+
+def _checked_baselines(names: Any) -> list[str]:
+    if not isinstance(names, (list, tuple)) or any(name not in BASELINES for name in names):
+        raise DataError(f"baselines must be a list of {', '.join(BASELINES)}.")
+    return [name for name in BASELINES if name in names]
 
 
 def _prompt_pair(row: Any, number: int) -> tuple[str, str]:

@@ -73,6 +73,17 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
+def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
+    """For each text the index of the one ``among`` others that is most alike, the first of several.
+
+    By rapidfuzz's ratio, case and spacing aside, however little alike they are. ``among`` must not be empty.
+    """
+    from rapidfuzz import fuzz, process
+
+    normal, others = ([" ".join(_WORD.findall(text.lower())) for text in each] for each in (texts, among))
+    return [process.extractOne(text, others, scorer=fuzz.ratio)[2] for text in normal]
+
+
 def _share(one: set[str], other: set[str]) -> bool:
     shared = len(one & other)
     return shared >= SHARED_WORDS * (len(one) + len(other) - shared)

@@ -17,6 +17,9 @@ from .errors import SettingsError
 from .rules import Rule, between, one_of
 from .steps import STEPS, Filter, Length, problems_of
 
+CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
+"""What may answer beside base and tuned, see ``baselines``."""
+
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")

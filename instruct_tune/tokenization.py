@@ -69,8 +69,13 @@ def encode_prompts(
     """
     if template.chat:
         return [_encode_chat(tokenizer, template.user_message(*row)) for row in rows]
+    return encode_prompt_texts(tokenizer, [template.render(*row) for row in rows])
+
+
+def encode_prompt_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Prompt ids for prompts that are rendered already."""
     front = _front_tokens(tokenizer)
-    return [front + ids for ids in encode_texts(tokenizer, [template.render(*row) for row in rows])]
+    return [front + ids for ids in encode_texts(tokenizer, texts)]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, instruction: str, input: str) -> str:

@@ -132,6 +132,24 @@ def test_an_unfinished_evaluation_says_how_many_rows_it_has_and_gives_no_number(
     assert "BLEU" not in said
 
 
+def test_baselines_stand_beside_in_sentence_table_and_chart():
+    chat = {**REPORT, "bleu": 11.2, "ci": [8.0, 31.0], "ended": 20}
+    found = {**FOUND, "baselines": {"nearest": {**REPORT, "bleu": 3.0}, "chat": chat}}
+    assert view.sentence(found).endswith(
+        "Without any training: base, its own chat template, **11.2**; the nearest training row, **3.0**."
+    )
+    headers, lines = view.score_headers(found), view.score_rows(found)
+    assert {len(line) for line in lines} == {len(headers)} == {5}
+    assert next(line for line in lines if line[0] == "ended by themselves") == [
+        "ended by themselves", "8", "31", "20", "—",
+    ]  # fmt: skip
+    told = scores(found)
+    assert (told["most"], told["chat"]["bleu"], told["examples"]["display"]) == ("35", "11.2", "none")
+    assert told["said"].endswith(
+        "chat template 11.2, 95% interval 8.0 to 31.0; nearest row 3.0, 95% interval 5.5 to 12.2"
+    )
+
+
 def test_the_charts_axis_holds_both_intervals():
     told = scores(FOUND)
     assert told["most"] == "25"

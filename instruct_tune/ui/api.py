@@ -56,9 +56,9 @@ def expose(lab: Lab) -> None:
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @said
-    def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
-        """Base and tuned on the run's held-out rows: progress, then the evaluation."""
-        yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
+    def evaluate(run_id: str, limit: int | None = None, baselines: list | None = None) -> Iterator[dict]:
+        """Base and tuned, and ``baselines``, on the run's held-out rows: progress, then the evaluation."""
+        yield from lab.evaluate(run_id, limit, viewer=viewer(lab), baselines=baselines or ())
 
     @said
     def list_runs() -> dict:

@@ -54,10 +54,10 @@ class EvaluatePanel:
         save_buttons("evaluate-save", "bleu", [self.run, self.which], self._save)
         self.scores = gr.Dataframe(
             headers=["measure", "base", "tuned"],
+            column_widths=["50%", "25%", "25%"],
             interactive=False,
             show_label=False,
             max_height=700,
-            column_widths=["50%", "25%", "25%"],
             elem_id="evaluate-scores",
         )
         self.rows = AnswersPanel(self.lab)
@@ -129,7 +129,7 @@ class EvaluatePanel:
             view.sentence(found),
             view.verdict_text(verdict),
             scores(found),
-            view.score_rows(found),
+            _score_table(found),
             found["tuned"]["signature"],
             view.measured_with(found, self.lab.visible_run(run_id, who).facts, verdict),
             *self.rows.fresh(run_id, found["seq"], search, show, sort),
@@ -170,6 +170,13 @@ def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
     return {"value": value, "look": "visible" if _at_work(work) and work and not work.get("place") else "hidden"}
 
 
+def _score_table(found: dict[str, Any]) -> gr.Dataframe:
+    headers = view.score_headers(found)
+    # Each side has its place on a phone too; more of them scroll.
+    widths = ["50%", "25%", "25%"] if len(headers) == 3 else ["180px", *["110px"] * (len(headers) - 1)]
+    return gr.Dataframe(view.score_rows(found), headers=headers, column_widths=widths)
+
+
 def _nothing_left() -> list[Any]:
     return [gr.Row(visible=False), gr.skip()]
 
@@ -200,6 +207,13 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
             minimum=0,
             min_width=200,
         )
+    with gr.Accordion("Baselines beside base", open=False, elem_id="evaluate-beside"):
+        beside = gr.CheckboxGroup(
+            [(label.capitalize(), name) for name, label in view.BASELINES.items()],
+            label="Also measured",
+            info="What gets how far without any training; base's answers are kept, as always",
+            elem_id="evaluate-baselines",
+        )
     with gr.Row():
         start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
@@ -207,12 +221,13 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
-    def begin(run_id: str | None, limit: float | None, longest: float | None) -> None:
+    def begin(run_id: str | None, limit: float | None, longest: float | None, baselines: list[str]) -> None:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
-        lab.start_evaluation(run_id, int(limit) if limit else None, generation, viewer=viewer(lab))
+        rows = int(limit) if limit else None
+        lab.start_evaluation(run_id, rows, generation, viewer=viewer(lab), baselines=baselines)
 
     @said
     def end(run_id: str | None) -> None:
@@ -225,10 +240,11 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
         if not left:
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
-        lab.start_evaluation(str(run_id), left[0]["rows"], left[0]["generation"], viewer=viewer(lab))
+        rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
+        lab.start_evaluation(str(run_id), rows, generation, viewer=viewer(lab), baselines=baselines)
 
     panel.go_on.click(go_on, run, None, api_visibility="private")
-    start.click(begin, [run, limit, longest], None, api_visibility="private")
+    start.click(begin, [run, limit, longest, beside], None, api_visibility="private")
     stop.click(end, run, None, api_visibility="private")
     run.change(
         lambda run_id: gr.Button(interactive=bool(run_id)), run, start, api_visibility="private", show_progress="hidden"

@@ -18,6 +18,13 @@ CELL = 160
 
 LANGUAGES = {"python": "Python", "json": "JSON", "sql": "SQL", "html": "HTML"}
 
+BASELINES = {
+    "chat": "base, its own chat template",
+    "examples": "base, shown three examples",
+    "nearest": "the nearest training row",
+}
+"""What answers beside base and tuned, in words."""
+
 ALL, WORSE, BETTER, UNENDED = "All rows", "Got worse", "Got better", "Tuned did not end"
 SHOWS = (ALL, WORSE, BETTER, UNENDED)
 CHANGED, BEST, WORST, SPLIT = "What changed most", "Gain, best first", "Gain, worst first", "As in the split"
@@ -38,8 +45,25 @@ def sentence(found: Mapping[str, Any]) -> str:
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
         f"difference **{found['delta']:+.1f}** ({chance}). "
-        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base.{warning}"
+        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
+        f"{_beside(found)}{warning}"
     )
+
+
+def _beside(found: Mapping[str, Any]) -> str:
+    """Where the gain may come from: what else gets how far without any training."""
+    told = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(found).items()]
+    return f" Without any training: {'; '.join(told)}." if told else ""
+
+
+def baselines_of(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The baselines that were measured too, in their order; a former lab had none."""
+    measured = found.get("baselines") or {}
+    return {name: measured[name] for name in BASELINES if name in measured}
+
+
+def score_headers(found: Mapping[str, Any]) -> list[str]:
+    return ["measure", "base", "tuned", *(BASELINES[name] for name in baselines_of(found))]
 
 
 def verdict_text(verdict: Mapping[str, Any] | None) -> str:
@@ -66,13 +90,14 @@ def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 
 
 def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
-    """Both sides next to each other, one measure a row. ``—`` where a former lab did not measure it."""
+    """All sides next to each other, one measure a row. ``—`` where it was not measured, or a former lab did not."""
+    others = baselines_of(found).values()
 
     def line(name: str, of: Any) -> list[Any]:
-        return [name, of(found["base"]), of(found["tuned"])]
+        return [name, *(of(report) for report in (found["base"], found["tuned"], *others))]
 
     def side(name: str, field: str, form: str) -> list[Any]:
-        values = (found.get(f"{who}_{field}") for who in ("base", "tuned"))
+        values = [found.get(f"{who}_{field}") for who in ("base", "tuned")] + [other.get(field) for other in others]
         return [name, *("—" if value is None else form.format(value) for value in values)]
 
     return [
@@ -105,7 +130,7 @@ def _parsed_row(found: Mapping[str, Any]) -> list[list[Any]]:
         return []
     names = ", ".join(LANGUAGES[name] for name in parsed["languages"])
     told = (f"{parsed[who]:,} of {parsed['rows']:,}" for who in ("base", "tuned"))
-    return [[f"code that parses ({names})", *told]]
+    return [[f"code that parses ({names})", *told, *("—" for _ in baselines_of(found))]]
 
 
 def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:

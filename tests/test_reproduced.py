@@ -1,0 +1,27 @@
+"""The numbers of a run, made again from its file of answers with nothing but the ``sacrebleu`` command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from instruct_tune.recorded import ASSETS
+
+
+def one_line(text):
+    """A text on the one line that the command wants; its tokenizer (13a) begins with the same two steps."""
+    return text.replace("-\n", "").replace("\n", " ")
+
+
+@pytest.mark.parametrize("who", ["base", "tuned"])
+@pytest.mark.parametrize("name", ["good", "too-high"])
+def test_the_command_gives_the_recorded_score_bit_for_bit(name, who, tmp_path):
+    rows = [json.loads(line) for line in (ASSETS / name / "predictions.jsonl").read_text("utf-8").split("\n") if line]
+    for side in (who, "reference"):
+        (tmp_path / side).write_text("".join(one_line(row[side]) + "\n" for row in rows), encoding="utf-8", newline="")
+    command = [sys.executable, "-m", "sacrebleu", "reference", "-i", who, "-m", "bleu", "-b", "-w", "17"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads((ASSETS / name / "evaluation.json").read_text(encoding="utf-8"))[who]
+    assert float(done.stdout) == shown["bleu"]

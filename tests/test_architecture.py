@@ -30,7 +30,7 @@ ORDER = (
     "diagnoses",
     "notes",
     "failures", "engine", "markdown", "recorded", "disk",
-    "curves", "figures", "why_04", "card", "export", "merged",
+    "curves", "figures", "card", "export", "merged",
     "workbench", "runner",
     "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip

@@ -366,3 +366,23 @@ def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
             if isinstance(module, BaseTunerLayer):
                 module._forward_pre_hooks.clear()
                 module._forward_pre_hooks_with_kwargs.clear()
+
+
+@contextmanager
+def at_strength(loaded: LoadedModel, name: str, strength: float) -> Iterator[None]:
+    """Inside, what the adapter ``name`` adds counts ``strength`` times; 1 is as it was trained.
+
+    No other adapter is touched, and the scaling is put back to the last bit. (PEFT's own
+    ``rescale_adapter_scale`` rescales every adapter in memory, one that is training among them.)
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in loaded.model.modules() if isinstance(module, LoraLayer) and name in module.scaling]
+    before = [module.scaling[name] for module in layers]
+    try:
+        for module, scaling in zip(layers, before, strict=True):
+            module.scaling[name] = scaling * strength
+        yield
+    finally:
+        for module, scaling in zip(layers, before, strict=True):
+            module.scaling[name] = scaling

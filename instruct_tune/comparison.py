@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .settings import GenerationSettings
 
 WHO = ("base", "tuned")
+STRONGEST = 1.5
+"""The most that an adapter may be strengthened to."""
 
 
 class Comparison:
@@ -50,9 +52,13 @@ class Comparison:
         pair: tuple[str, str],
         run_id: str,
         settings: GenerationSettings,
+        strength: float = 1.0,
     ) -> None:
-        """Answer (instruction, input) with both. On the engine's thread; raises Stopped where asked to."""
-        from .adapter import BASE
+        """Answer (instruction, input) with both, the adapter at ``strength`` times what it was trained to.
+
+        At 0 it is base who answers twice. On the engine's thread; raises Stopped where asked to.
+        """
+        from .adapter import BASE, at_strength
         from .generation import Request, generate
         from .tokenization import encode_prompts
 
@@ -68,8 +74,9 @@ class Comparison:
             self._said.put({**dict(zip(WHO, texts, strict=True)), "seconds": seconds})
 
         self.say("Reading the prompt…" if settings.num_beams == 1 else "Searching with beams: shown when it is done…")
-        requests = [Request(tuple(prompt), who) for who in (BASE, run_id)]
-        answers = generate(loaded, requests, settings, on_tokens=grown, stopping=self.stop.is_set)
+        requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
+        with at_strength(loaded, run_id, strength):
+            answers = generate(loaded, requests, settings, on_tokens=grown, stopping=self.stop.is_set)
         seconds = time.perf_counter() - began
         told: dict[str, Any] = {"done": True, "seconds": seconds}
         for who, answer in zip(WHO, answers, strict=True):

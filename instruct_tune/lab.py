@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Comparison
+from .comparison import STRONGEST, Comparison
 from .costs import Costs
 from .dataset import Example, examples
 from .engine import Turn
@@ -133,8 +133,11 @@ class Lab(Costs):
         generation: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
         viewer: Viewer = HOST,
+        strength: float = 1.0,
     ) -> Iterator[dict[str, Any]]:
         """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``Comparison``.
+
+        ``strength``: how many times what the adapter adds counts, 0 (base) to 1.5; 1 is as it was trained.
 
         Served between training steps where a run is at work. ``stop`` ends the decoding within one
         token and keeps what is there; closing the iterator ends it too.
@@ -142,6 +145,8 @@ class Lab(Costs):
         check_texts(instruction=instruction, input=input)
         if not instruction.strip():
             raise DataError("Type an instruction first.")
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= STRONGEST:
+            raise DataError(f"The adapter's strength must be a number from 0 to {STRONGEST}.")
         run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict(run.config)
         settings = self.generation(config, generation)
@@ -152,7 +157,7 @@ class Lab(Costs):
             self.wait_for_imports()
             loaded = self._prepare(run_id, config, lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…"))
             asked.warn(other_weights(run.facts, loaded.weights))
-            asked.decode(loaded, template_from(config.template), (instruction, input), run_id, settings)
+            asked.decode(loaded, template_from(config.template), (instruction, input), run_id, settings, strength)
 
         yield from asked.follow(self.engine.short(job))
 

@@ -1648,3 +1648,19 @@ def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
     while (lab.data_dir / "runs" / run_id).exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_comparison_at_strength_0_is_base_twice_and_at_1_what_it_always_was(kept):
+    lab, run_id = kept
+    usual, off, as_trained = (
+        list(lab.compare(run_id, "Say hi", **how))[-1] for how in ({}, {"strength": 0}, {"strength": 1.0})
+    )
+    assert off["tuned"] == off["base"] == usual["base"]
+    assert as_trained["tuned"] == usual["tuned"] != usual["base"]
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan"), "1", True, None])
+def test_a_strength_out_of_range_is_refused(kept, strength):
+    lab, run_id = kept
+    with pytest.raises(DataError, match=r"from 0 to 1\.5"):
+        list(lab.compare(run_id, "Say hi", strength=strength))

@@ -122,3 +122,10 @@ def test_the_state_says_what_it_was_decoded_with():
     assert decoding({**GREEDY, "max_length": 50}) == "Greedy decoding, at most 50 tokens with the prompt."
     sampled = {**GREEDY, "do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 7}
     assert decoding(sampled) == "Sampling at temperature 0.8, top-p 0.95, seed 7, at most 96 new tokens."
+
+
+@pytest.mark.parametrize(("strength", "said"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
+def test_another_strength_is_said(strength, said):
+    told = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
+    assert said in told
+    assert ("Adapter" in told) == bool(said)

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..comparison import STRONGEST
 from ..lab import Lab
 from ..languages import guess
 from .compare_view import HELD_OUT, NAMES, TYPED, answer_facts, state_sentence
@@ -98,7 +99,16 @@ class CompareTab:
             temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher is wilder")
             top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
             seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
-        self.decoding = [way, longest, beams, temperature, top_p, seed]
+            self.strength = gr.Slider(
+                0,
+                STRONGEST,
+                1,
+                step=0.05,
+                label="Adapter strength",
+                info="1: as trained; 0: base; moving it asks again",
+                elem_id="compare-strength",
+            )
+        self.decoding = [way, longest, beams, temperature, top_p, seed, self.strength]
 
     def _answers(self) -> None:
         self.answers, self.facts = [], []
@@ -110,11 +120,14 @@ class CompareTab:
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        asked = self.ask.click(
+        asked = gr.on(
+            [self.ask.click, self.strength.release],
             self._answer,
             [self.run, self.instruction, self.input, self.expected, *self.decoding],
             [*self.answers, *self.facts, self.state],
             concurrency_limit=4,
+            # Who asks again does not wait for the answers that are dropped.
+            trigger_mode="multiple",
             **quiet,
         )
         self.difference.wire(asked, self.expected, self.answers)
@@ -196,6 +209,7 @@ class CompareTab:
         temperature: float,
         top_p: float,
         seed: float,
+        strength: float,
         request: gr.Request,
     ) -> Iterator[list[Any]]:
         if not run_id:
@@ -206,14 +220,14 @@ class CompareTab:
         language = guess(expected or "")
         yield [*[gr.Code("", language=language)] * 2, "", "", "Waiting for the model…"]
         with self.turns.of(request.session_hash) as stop:
-            told = self.lab.compare(run_id, instruction, input_text or "", settings, stop, viewer(self.lab))
+            told = self.lab.compare(run_id, instruction, input_text or "", settings, stop, viewer(self.lab), strength)
             for texts in at_most(told):
                 if not self.turns.holds(request.session_hash, stop):
                     return
                 boxes = [texts[who] for who in NAMES]
                 if texts["done"]:
                     boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
-                yield [*boxes, *(answer_facts(texts, who) for who in NAMES), state_sentence(texts, settings)]
+                yield [*boxes, *(answer_facts(texts, who) for who in NAMES), state_sentence(texts, settings, strength)]
 
 
 def _answer_box(label: str, elem_id: str, lines: int) -> gr.Code:

@@ -24,20 +24,26 @@ def answer_facts(texts: Mapping[str, Any], who: str) -> str:
     return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{who}_seconds']:.1f} s, {ended}"
 
 
-def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any], strength: float = 1.0) -> str:
     """What is going on, in words; once it is done, what the answers were made with. Markdown."""
     warning = f"<br>**{plain(texts['warning'], 500)}**" if texts.get("warning") else ""
-    return _state(texts, settings) + warning
+    return _state(texts, f"{decoding(settings)}{_strength(strength)}") + warning
 
 
-def _state(texts: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def _state(texts: Mapping[str, Any], how: str) -> str:
     if texts.get("stopped"):
-        return f"Stopped. {decoding(settings)}"
+        return f"Stopped. {how}"
     if texts["done"]:
         same = " Both answers are the same." if texts["base"] == texts["tuned"] else ""
-        return f"Done.{same} {decoding(settings)}"
+        return f"Done.{same} {how}"
     waiting = not (texts["base"] or texts["tuned"])
-    return str(texts["message"]) if waiting and texts.get("message") else f"Answering… {decoding(settings)}"
+    return str(texts["message"]) if waiting and texts.get("message") else f"Answering… {how}"
+
+
+def _strength(strength: float) -> str:
+    if strength == 0:
+        return " **Adapter off: tuned is base here.**"
+    return "" if strength == 1 else f" **Adapter at {strength:g} times its trained strength.**"
 
 
 def decoding(settings: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import parents
+from .clock import Clock
 from .diagnoses import Diagnoses
 from .disk import DiskUse
 from .engine import MOST_WAITING, Engine, Turn
@@ -57,6 +59,7 @@ class Runs(History):
         # With a machine of one's own there are no strangers to keep from one's runs.
         self.strangers = "SPACE_ID" in os.environ or self.visitors.admin_token is not None
         self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
+        self.clock = Clock(self.data_dir / "clock", most=3600.0 * self.keep_uploads_hours)
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
         self.forgets = "SPACE_ID" in os.environ and not _on_a_mount(self.data_dir)
         self._bench: Any = None
@@ -71,7 +74,7 @@ class Runs(History):
         if writing:
             self.store.keep_room()
             self.store.interrupt_orphans()
-            self.store.empty_bin(before=time.time())
+            self.store.empty_bin(before=math.inf)
 
     def leave(self) -> None:
         """Ask everything at work to leave, and take nothing on any more; does not wait for it."""
@@ -348,7 +351,7 @@ class Runs(History):
 
     def bin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Delete a run so that it can be undone for an hour, or until the lab starts again."""
-        self.store.bin(self.changeable_run(run_id, viewer, "delete").id)
+        self.store.bin(self.changeable_run(run_id, viewer, "delete").id, at=self.clock.now())
         if self._emptying is None:
             self._empty_bin_later()
 
@@ -363,7 +366,7 @@ class Runs(History):
         """Deleted runs that ``viewer`` may bring back, the last deleted first: ``{id, name, seconds_left}``."""
         runs = [run for run in self.store.binned() if self._may_unbin(run, viewer)]
         gone = {run.id: (run.binned or 0.0) + BIN_SECONDS for run in runs}
-        return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - time.time()} for run in runs]
+        return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - self.clock.now()} for run in runs]
 
     def _may_unbin(self, run: Run, viewer: Viewer) -> bool:
         return viewer.sees(run.owner) and self.may_change(run, viewer)
@@ -374,9 +377,13 @@ class Runs(History):
             raise NotYoursError("The host deleted the recorded runs here, and only they can bring them back.")
         put_recorded(self.store, again=True)
 
+    def empty_bin(self) -> None:
+        """Delete for good what has been in the bin for its time."""
+        self.store.empty_bin(before=self.clock.now() - BIN_SECONDS)
+
     def _empty_bin_later(self) -> None:
         def empty() -> None:
-            self.store.empty_bin(before=time.time() - BIN_SECONDS)
+            self.empty_bin()
             self._empty_bin_later()
 
         if not self._closing.is_set():
@@ -388,7 +395,9 @@ class Runs(History):
 
     def remove_old_uploads(self) -> None:
         """Remove uploads, and private runs made of them, once they are older than the host keeps them."""
-        oldest = time.time() - 3600 * self.keep_uploads_hours
+        if not self.clock.believed():
+            return
+        oldest = self.clock.now() - 3600 * self.keep_uploads_hours
         runs = self.store.all()
         for run in runs:
             if run.owner is not None and not run.live and (run.ended or run.created) < oldest:
@@ -402,6 +411,7 @@ class Runs(History):
         """Keep the data folder tidy until the lab closes; for a thread of its own."""
         while True:
             self.remove_old_uploads()
+            self.clock.remember()
             if self._closing.wait(3600):
                 return
 

@@ -240,9 +240,12 @@ class RunStore:
         """Remove a run that no process works on, its history and its folder."""
         self._erase(self._at_rest(run_id).id)
 
-    def bin(self, run_id: str) -> None:
-        """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again."""
-        self.update(self._at_rest(run_id).id, binned=time.time())
+    def bin(self, run_id: str, at: float | None = None) -> None:
+        """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again.
+
+        ``at``: when that was (seconds since the epoch), if not now.
+        """
+        self.update(self._at_rest(run_id).id, binned=time.time() if at is None else at)
 
     def unbin(self, run_id: str) -> None:
         """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""

@@ -26,7 +26,7 @@ ORDER = (
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "differences",
     "diagnosis",
-    "schema", "states", "storage", "lock", "snapshot", "store", "rescue", "parents",
+    "schema", "states", "storage", "lock", "clock", "snapshot", "store", "rescue", "parents",
     "diagnoses",
     "notes",
     "failures", "engine", "markdown", "recorded", "disk",

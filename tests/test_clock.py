@@ -1,0 +1,138 @@
+"""A clock that jumps, back or years ahead, removes nothing and misleads nobody."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from labs import PATIENCE, cache_for, imports_frozen, opened, smoke
+
+from instruct_tune import clock
+from instruct_tune.clock import Clock
+from instruct_tune.visitors import known_by
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ANN = known_by("ann's own long secret")
+DAY = 24 * 3600.0
+YEARS = 3000 * DAY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quicker():
+    with imports_frozen():
+        yield
+
+
+class Hands:
+    """Both clocks of the machine: ``jump`` is somebody who sets the one, ``pass_by`` is time for both."""
+
+    def __init__(self, monkeypatch):
+        self.ahead = self.passed = 0.0
+        wall, steady = time.time, time.monotonic
+        monkeypatch.setattr(clock.time, "time", lambda: wall() + self.ahead + self.passed)
+        monkeypatch.setattr(clock.time, "monotonic", lambda: steady() + self.passed)
+
+    def jump(self, seconds):
+        self.ahead += seconds
+
+    def pass_by(self, seconds):
+        self.passed += seconds
+
+
+@pytest.fixture
+def hands(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+    return Hands(monkeypatch)
+
+
+def upload(lab, tmp_path):
+    rows = tmp_path / "rows.json"
+    rows.write_text('[{"instruction": "a", "output": "b"}]')
+    return Path(lab.keep_upload(rows, ANN))
+
+
+def tidied(lab):
+    lab.remove_old_uploads()
+    lab.clock.remember()
+
+
+@pytest.mark.parametrize("leap", [YEARS, -YEARS])
+def test_uploads_and_private_runs_outlive_a_leap_of_the_clock_and_go_in_their_time(tmp_path, hands, leap):
+    with opened(tmp_path / "data") as lab:
+        kept = upload(lab, tmp_path)
+        private = lab.store.create("private", smoke().to_dict(), ANN.id, ANN.id).id
+        lab.store.update(private, status="stopped", ended=time.time())
+        hands.jump(leap)
+        tidied(lab)
+        assert kept.exists()
+        assert lab.sees_run(private, ANN)
+        hands.pass_by((lab.keep_uploads_hours + 1) * 3600)
+        tidied(lab)
+        assert not kept.exists()
+        assert not lab.sees_run(private, ANN)
+
+
+def test_a_start_years_later_removes_nothing_before_a_day_has_passed(tmp_path, hands):
+    with opened(tmp_path / "data") as lab:
+        kept = upload(lab, tmp_path)
+        tidied(lab)
+    hands.jump(YEARS)
+    for _ in range(2):
+        with opened(tmp_path / "data") as lab:
+            tidied(lab)
+            assert kept.exists()
+    with opened(tmp_path / "data") as lab:
+        hands.pass_by(DAY + 1)
+        tidied(lab)
+        assert not kept.exists()
+
+
+def test_a_lab_that_is_started_now_and_then_still_removes_what_is_old(tmp_path, hands):
+    with opened(tmp_path / "data") as lab:
+        kept = upload(lab, tmp_path)
+        long_ago = time.time() - (lab.keep_uploads_hours + 1) * 3600
+        os.utime(kept, (long_ago, long_ago))
+        lab.clock.remember()
+    hands.pass_by(DAY)
+    with opened(tmp_path / "data") as lab:
+        tidied(lab)
+        assert not kept.exists()
+
+
+@pytest.mark.parametrize("leap", [YEARS, -YEARS])
+def test_a_deleted_run_can_be_restored_for_an_hour_whatever_the_clock_says(tmp_path, hands, leap):
+    with opened(tmp_path / "data") as lab:
+        run_id = lab.store.create("a", smoke().to_dict()).id
+        lab.store.update(run_id, status="stopped")
+        lab.bin_run(run_id)
+        hands.jump(leap)
+        lab.empty_bin()
+        (told,) = lab.binned_runs()
+        assert 3500 < told["seconds_left"] <= 3600
+        hands.pass_by(3601)
+        lab.empty_bin()
+        assert lab.binned_runs() == []
+    with opened(tmp_path / "data") as lab:
+        assert lab.store.binned() == []
+
+
+@pytest.mark.parametrize("leap", [YEARS, -YEARS])
+def test_a_run_is_trained_and_timed_through_a_leap(tmp_path, hands, leap, monkeypatch):
+    from labs import Pace
+
+    pace, looks = Pace(monkeypatch), []
+    pace.at[2] = lambda runner: hands.jump(leap)
+    pace.at[4] = lambda runner: looks.append(lab.run_status(runner.run.id))
+    with opened(tmp_path / "data") as lab:
+        run_id = lab.start_run(smoke(train={"num_train_epochs": 2, "save_strategy": "no", "save_minutes": 60}))
+        assert lab.wait(run_id, PATIENCE).status == "finished"
+        assert 0 < looks[0]["eta_seconds"] < PATIENCE
+        assert all(0 < metric["seconds"] < PATIENCE for metric in lab.run_metrics(run_id) if metric["kind"] == "train")
+        phases = [change["phase"] for change in lab.show_run(run_id)["changes"]]
+        assert phases.count("saving") <= 2, "a leap is no reason for a checkpoint"
+
+
+def test_what_was_remembered_and_cannot_be_read_is_no_reason_for_doubt(tmp_path):
+    (tmp_path / "clock").write_text("never")
+    assert Clock(tmp_path / "clock", DAY).believed()
+    Clock(tmp_path / "no folder" / "clock", DAY).remember()

@@ -147,6 +147,16 @@ class RunConfig:
         return dataclasses.replace(config, data=config.data.counted_by(config.model))
 
 
+def read_filters(given: Any) -> tuple[Filter, ...]:
+    """The steps of ``data.filters`` by themselves. Raises SettingsError with every problem, each step by its place."""
+    reader = _Reader()
+    steps = reader.filters(given, ())
+    problems = reader.problems + _problems_of_steps(steps)
+    if problems:
+        raise SettingsError(problems)
+    return steps
+
+
 PRESETS: dict[str, RunConfig] = {}
 """Named starting points; what each is for is said in ``PRESET_NOTES``."""
 
@@ -276,8 +286,7 @@ def _problems(config: RunConfig) -> list[str]:
             value = getattr(value, part)
         if value is not None and not accepts(value):
             problems.append(f"{name} {said}, not {json.dumps(value)}")
-    for number, step in enumerate(config.data.filters):
-        problems += problems_of(step, f"data.filters[{number}]")
+    problems += _problems_of_steps(config.data.filters)
     problems += _named_twice(config.data.columns)
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
@@ -296,6 +305,10 @@ def _problems(config: RunConfig) -> list[str]:
     if config.generation.do_sample and config.generation.num_beams > 1:
         problems.append("generation.do_sample works with generation.num_beams 1 only")
     return problems
+
+
+def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
+    return [problem for at, step in enumerate(steps) for problem in problems_of(step, f"data.filters[{at}]")]
 
 
 def _named_twice(columns: Columns) -> list[str]:

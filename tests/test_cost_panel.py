@@ -91,7 +91,7 @@ def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):
     for remembered, changed, said in (
         (shows(form, "quick"), False, ""),
         (shows(form, "overfit", lora__r=8), True, "Changed from overfit: rank 16 → 8"),
-        (shows(form, "quick", data__source="/data/mine.csv", filters="All rows"), False, ""),
+        (shows(form, "quick", data__source="/data/mine.csv", data__filters=""), False, ""),
     ):
         card, text, button = presets.settle(remembered | {presets.radio: "minute"})
         assert card == ("overfit" if changed else "quick")

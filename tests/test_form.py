@@ -1,12 +1,14 @@
 """What a form shows is what it gives back: no step of a ledger is lost on the way through the page."""
 
+import json
+
 import gradio as gr
 import pytest
 
 from instruct_tune.errors import SettingsError
 from instruct_tune.settings import RunConfig
-from instruct_tune.ui.form import ALL_ROWS, LESSON_FILTER, Form
-from instruct_tune.ui.view import ledger_rows
+from instruct_tune.ui.form import Form
+from instruct_tune.ui.memory import restored
 
 LENGTH = {"step": "length", "of": "output", "unit": "characters", "tokenizer": None, "min": None, "max": 200}
 WITHOUT, LEAKING = {"step": "without_input"}, {"step": "drop_leakage"}
@@ -15,9 +17,8 @@ WITHOUT, LEAKING = {"step": "without_input"}, {"step": "drop_leakage"}
 @pytest.fixture
 def form() -> Form:
     made = Form()
-    for name in ("data.source", "filters", "filters.more", "template"):
+    for name in ("data.source", "data.filters", "template"):
         made.add(name, gr.Textbox())
-    made.add("filters.leakage", gr.Checkbox())
     return made
 
 
@@ -44,25 +45,23 @@ def test_every_step_comes_through(form, filters):
 
 @pytest.mark.parametrize("written", ["[oops", "{}", "3", "[" * 100_000, "null"])
 def test_what_is_no_list_is_refused_by_name(form, written):
-    values = {**form.fill(RunConfig()), form["filters.more"]: written}
+    values = {**form.fill(RunConfig()), form["data.filters"]: written}
     with pytest.raises(SettingsError, match=r"data\.filters must be a list of steps"):
         RunConfig.from_dict(form.read(values))
 
 
-def test_the_plain_choice_needs_no_writing(form):
-    shown = form.fill(RunConfig())
-    assert (shown[form["filters"]], shown[form["filters.more"]]) == (LESSON_FILTER, "")
-    assert form.fill(RunConfig.from_dict({"data": {"filters": [LENGTH]}}))[form["filters"]] == ALL_ROWS
-
-
-def test_the_table_says_what_a_step_was_told():
-    told = {
-        "rows_loaded": 9, "test_rows": 1, "train_rows": 3, "train_rows_before_limit": 3,
-        "ledger": [
-            {"step": "without_input", "kept": 8, "dropped": 1},
-            {"step": "length", "kept": 5, "dropped": 3, "parameters": {"of": "output", "max": 200, "min": None}},
-            {"step": "drop_rows", "kept": 4, "dropped": 1, "parameters": {"rows": ["a"]}},
-        ],
-    }  # fmt: skip
-    steps = [row[0] for row in ledger_rows(told)]
-    assert steps[1:4] == ["without input", "length: of output, max 200", "drop rows: rows 1 by hand"]
+@pytest.mark.parametrize(
+    ("kept", "steps"),
+    [
+        (
+            {"filters": "Rows without an input (as in the lesson)", "filters.more": "", "filters.leakage": False},
+            [WITHOUT],
+        ),
+        ({"filters": "All rows", "filters.more": json.dumps([LENGTH]), "filters.leakage": True}, [LENGTH, LEAKING]),
+        ({"filters": "Rows with an input", "filters.more": "[oops", "filters.leakage": 3}, [{"step": "with_input"}]),
+        ({"filters": 7, "filters.more": "3"}, []),
+        ({"filters": "All rows", "data.filters": json.dumps([WITHOUT])}, [WITHOUT]),
+    ],
+)
+def test_a_form_that_was_remembered_in_parts_becomes_the_list(form, kept, steps):
+    assert json.loads(restored(form, kept)[form["data.filters"]]) == steps

@@ -8,13 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import DataError
+from ..errors import DataError, SettingsError
 from ..lab import Lab
 from ..limits import MEGABYTE, max_upload_bytes
 from ..visitors import ANONYMOUS, known_by
 from . import view
 from .edge import said, viewer
-from .form import ALL_ROWS, FILTER_CHOICES, Form, usual_filter
+from .filter_words import read_steps, usual_for, write_steps
+from .filters_panel import FiltersPanel
+from .form import Form
 from .load_panel import LoadPanel
 from .memory import Memory, with_recent
 from .recent import source_choices
@@ -49,16 +51,6 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
                 min_width=320,
             ),
         )
-        form.add(
-            "filters",
-            gr.Dropdown(
-                list(FILTER_CHOICES),
-                value=next(iter(FILTER_CHOICES)),
-                label="Filter",
-                elem_id="data-filter",
-                info="Which rows are kept; your own rows are all kept unless you choose otherwise",
-            ),
-        )
         upload = gr.File(
             label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
             file_types=[".json", ".jsonl", ".csv", ".parquet"],
@@ -68,7 +60,8 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     gr.Markdown(
         UPLOAD_NOTE.format(kept=view.hours(lab.keep_uploads_hours)), elem_id="data-upload-note", elem_classes="note"
     )
-    with gr.Accordion("Columns, further filters and split", open=False, elem_id="data-fold") as fold:
+    filters = FiltersPanel(lab, form)
+    with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as fold:
         with gr.Row():
             for part in ("instruction", "input", "output"):
                 form.add(
@@ -80,18 +73,6 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
                         elem_id=f"data-column-{part}",
                     ),
                 )
-        form.add(
-            "filters.more",
-            gr.Textbox(
-                "",
-                label="Further filters",
-                info="Applied after the one above, in this order: a JSON list of the steps that README describes",
-                placeholder='[{"step": "length", "of": "output", "max": 200}, {"step": "drop_near_duplicates"}]',
-                max_lines=6,
-                elem_id="data-filters-more",
-                elem_classes="mono",
-            ),
-        )
         with gr.Row():
             form.add(
                 "data.test_size",
@@ -103,11 +84,8 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
     arriving = LoadPanel(lab)
     summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
     following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
-    ledger = gr.Dataframe(
-        headers=["step", "kept", "dropped"], interactive=False, label="Ledger", elem_id="data-ledger", visible=False
-    )
-    report = ReportPanel(lab, form)
-    rows = RowsPanel(lab, form)
+    report = ReportPanel(lab, form, filters)
+    rows = RowsPanel(lab, form, filters)
     columns = {part: form[f"data.columns.{part}"] for part in COLUMN_HELP}
 
     @said
@@ -127,18 +105,31 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             following: gr.Button(variant="primary"),
             **({fold: gr.Accordion(open=True)} if proposed else {}),
             **{box: getattr(named, part) or "" for part, box in columns.items() if proposed},
-            ledger: gr.Dataframe(view.ledger_rows(told), visible=True),
+            **filters.show(config.data.filters, told),
             **report.waiting(),
             **rows.page(config, values, 1),
             memory.recent: with_recent(values[memory.recent], config.data.source),
         }
 
-    def keep_upload(file: str | None, recent: Any) -> Any:
-        if not file:
+    def again(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """What a changed list does to the rows; where they would have to be read first, nothing happens by itself."""
+        if filters.nothing_loaded(values) or not lab.rows_at_hand(form.read(values, "data"), viewer(lab)):
+            yield {summary: gr.skip()}
+        else:
+            yield from show(values, request)
+
+    def usual(source: str, text: str) -> Any:
+        try:
+            return write_steps(usual_for(source, read_steps(text)))
+        except SettingsError:
             return gr.skip()
+
+    def keep_upload(file: str | None, recent: Any, text: str) -> Any:
+        if not file:
+            return gr.skip(), gr.skip()
         who = viewer(lab)
         kept = str(lab.keep_upload(Path(file), who))
-        return gr.Dropdown(choices=source_choices(lab, with_recent(recent, kept), who), value=kept), ALL_ROWS
+        return gr.Dropdown(choices=source_choices(lab, with_recent(recent, kept), who), value=kept), usual(kept, text)
 
     def offer(recent: Any, token: Any) -> Any:
         # At the beginning of a visit the lab may not have been told yet who this is.
@@ -150,12 +141,12 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
 
     @form.when_complete
     def wire() -> None:
-        inputs = form.controls | rows.inputs | {memory.recent}
+        inputs = form.controls | rows.inputs | filters.inputs | {memory.recent}
         shown = [
             summary,
             load,
             following,
-            ledger,
+            *filters.outputs,
             fold,
             *columns.values(),
             *rows.outputs,
@@ -167,16 +158,19 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         load.click(show, inputs, shown, **quiet)
         # Only what a person chooses here: a preset or a former run brings its own filter along.
-        source, chosen = form["data.source"], form["filters"]
-        source.input(usual_filter, source, chosen, **quiet)
-        kept = upload.upload(said(keep_upload), [upload, memory.recent], [source, chosen], api_visibility="private")
+        source, steps = form["data.source"], form["data.filters"]
+        source.input(usual, [source, steps], steps, **quiet)
+        kept = upload.upload(
+            said(keep_upload), [upload, memory.recent, steps], [source, steps], api_visibility="private"
+        )
         kept.success(show, inputs, shown, **quiet)
         # At a new visit too: what the browser kept arrives as a change.
         memory.recent.change(offer, [memory.recent, memory.token], source, **quiet)
         arriving.wire()
-        rows.wire()
-        report.wire()
-        again = report.dropping.input(show, inputs, shown, **quiet)
-        again.success(said(report.check), form.controls, report.shown, **quiet)
+        filters.file.wire(show, inputs, shown)
+        for edited in (*filters.wire(), *rows.wire()):
+            edited.success(said(again), inputs, shown, **quiet)
+        renewed = report.wire().success(show, inputs, shown, **quiet)
+        renewed.success(said(report.check), form.controls, report.shown, **quiet)
 
     return following

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
 import logging
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def said(handler: F) -> F:
             try:
                 yield from handler(*args, **kwargs)
             except LabError as error:
-                raise gr.Error(str(error), duration=20, print_exception=False) from error
+                raise _toast(error) from error
 
         return stream  # type: ignore[return-value]
 
@@ -72,6 +73,11 @@ def said(handler: F) -> F:
         try:
             return handler(*args, **kwargs)
         except LabError as error:
-            raise gr.Error(str(error), duration=20, print_exception=False) from error
+            raise _toast(error) from error
 
     return call  # type: ignore[return-value]
+
+
+def _toast(error: LabError) -> gr.Error:
+    # A toast is markup to gradio, and an error can quote what somebody else wrote.
+    return gr.Error(html.escape(str(error), quote=False), duration=20, print_exception=False)

@@ -12,22 +12,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..catalog import DATASETS
 from ..settings import RunConfig, merge
-from ..steps import DROP_LEAKAGE
 
-LESSON_FILTER, ALL_ROWS = "Rows without an input (as in the lesson)", "All rows"
-FILTER_CHOICES = {
-    LESSON_FILTER: [{"step": "without_input"}],
-    "Rows with an input": [{"step": "with_input"}],
-    ALL_ROWS: [],
-}
 CUSTOM_TEMPLATE = "custom"
-
-
-def usual_filter(source: str) -> str:
-    """The filter that is on by itself: the lesson's for the datasets of the catalog, none for anybody's own rows."""
-    return LESSON_FILTER if source in {card.source for card in DATASETS} else ALL_ROWS
 
 
 class Form:
@@ -75,7 +62,6 @@ class Form:
                 continue
             value = values[control]
             merge(config, name, _READ.get(name, _plain)(value))
-        config["data"]["filters"] = self._read_filters(values)
         if config["template"] == CUSTOM_TEMPLATE:
             texts = ("without_input", "with_input")
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
@@ -92,42 +78,15 @@ class Form:
             for part in name.split("."):
                 value = value[part]
             shown[control] = _SHOW.get(name, _plain)(value)
-        shown |= self._show_filters(told["data"]["filters"])
         if isinstance(told["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("without_input", "with_input"):
                 shown[self[f"template.{name}"]] = told["template"][name]
         return shown
 
-    def _read_filters(self, values: Mapping[Any, Any]) -> Any:
-        """The ledger's steps: the choice, then the further ones as they are written, then the leaking rows.
-
-        What is no JSON list stays a text, for the settings to refuse by name as anything else that is wrong.
-        """
-        written = (values[self["filters.more"]] or "").strip()
-        try:
-            further = json.loads(written) if written else []
-        except (ValueError, RecursionError):
-            return written
-        if not isinstance(further, list):
-            return written
-        leakage = [{"step": DROP_LEAKAGE.step}] if values[self["filters.leakage"]] else []
-        return [*FILTER_CHOICES.get(values[self["filters"]], []), *further, *leakage]
-
-    def _show_filters(self, filters: list[dict[str, Any]]) -> dict[gr.components.Component, Any]:
-        """No step of a configuration is lost: what no choice says is written out."""
-        steps = [step for step in filters if step["step"] != DROP_LEAKAGE.step]
-        chosen = next((label for label, first in FILTER_CHOICES.items() if first and steps[:1] == first), ALL_ROWS)
-        further = steps[len(FILTER_CHOICES[chosen]) :]
-        return {
-            self["filters"]: chosen,
-            self["filters.more"]: json.dumps(further, ensure_ascii=False) if further else "",
-            self["filters.leakage"]: len(steps) < len(filters),
-        }
-
 
 # Controls that are no setting by themselves: they make up others.
-_VIRTUAL = ("filters", "filters.more", "filters.leakage", "template.without_input", "template.with_input")
+_VIRTUAL = ("template.without_input", "template.with_input")
 
 
 def _plain(value: Any) -> Any:
@@ -144,7 +103,17 @@ def _modules(value: str) -> Any:
     return names[0] if names in (["auto"], ["all-linear"]) else names
 
 
+def _written(value: str | None) -> Any:
+    """What a text of JSON says. What is none stays a text, for the settings to refuse by name."""
+    written = (value or "").strip()
+    try:
+        return json.loads(written) if written else []
+    except (ValueError, RecursionError):
+        return written
+
+
 _READ: dict[str, Callable[[Any], Any]] = {
+    "data.filters": _written,
     "data.limit": _optional,
     "evaluation_rows": _optional,
     "data.columns.input": lambda value: value.strip() or None if isinstance(value, str) else None,
@@ -155,6 +124,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "train.early_stopping_patience": _optional,
 }
 _SHOW: dict[str, Callable[[Any], Any]] = {
+    "data.filters": lambda value: json.dumps(value, ensure_ascii=False) if value else "",
     "lora.target_modules": lambda value: value if isinstance(value, str) else ", ".join(value),
     "data.columns.input": lambda value: value or "",
     "template": lambda value: value if isinstance(value, str) else CUSTOM_TEMPLATE,

@@ -62,6 +62,9 @@ CSS = """
 #few-controls .form > .block > .wrap:has(> .head) { display: flex; flex-direction: column; height: 100%; }
 #few-controls .slider_input_container, #few-controls .wrap-inner { min-height: 40px; }
 #train-model input { text-overflow: ellipsis; margin-right: 20px; }
+/* One filter a line, so that their order is seen. */
+#filters-list .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
+#filters-list label { overflow-wrap: anywhere; white-space: normal; }
 .label-wrap > span:first-child { text-align: left; }
 #train-preset label { position: relative; }
 .tabitem:has(#preset-changed p) #train-preset label.selected::after {

@@ -19,7 +19,7 @@ from .view import plain
 MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
 """What the README says a preset takes, until it is known for this machine."""
 
-OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "filters")
+OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters")
 """The settings that say which rows are taken, by the beginnings of their names."""
 
 NAMES = {

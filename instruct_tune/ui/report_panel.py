@@ -10,7 +10,10 @@ import gradio as gr
 
 from ..lab import Lab
 from ..settings import RunConfig
+from ..steps import DROP_LEAKAGE
 from .edge import said, viewer
+from .filter_words import with_leakage_step
+from .filters_panel import FiltersPanel, has_leakage_step
 from .form import Form
 from .histograms import histograms, histograms_value
 from .report_view import (
@@ -30,8 +33,8 @@ from .report_view import (
 class ReportPanel:
     """A button, and what it finds; hidden until rows are loaded."""
 
-    def __init__(self, lab: Lab, form: Form):
-        self._lab, self._form = lab, form
+    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
+        self._lab, self._form, self._filters = lab, form, filters
         with gr.Column(visible=False) as self._all:
             self._check = gr.Button("Check this data", elem_id="data-check")
             self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
@@ -40,18 +43,12 @@ class ReportPanel:
                 self._drop = gr.Checkbox(
                     False,
                     label="Leave near copies of held-out rows out of the training",
-                    info="Held-out rows stay, so that scores can be compared. A step of the ledger, kept with the run",
+                    info="Held-out rows stay, so that scores can be compared. A filter of the list, kept with the run",
                     elem_id="report-drop",
                 )
-                form.add("filters.leakage", self._drop)
                 self._leaks = _PairTable("report-leaks", LEAK_HEADERS, LEAK_WIDTHS)
                 self._twins = _PairTable("report-twins", TWIN_HEADERS, TWIN_WIDTHS)
         self._config = gr.State(None)
-
-    @property
-    def dropping(self) -> gr.Checkbox:
-        """Whether near copies of held-out rows are left out; a change of it means: load and split anew."""
-        return self._drop
 
     @property
     def outputs(self) -> list[Any]:
@@ -83,15 +80,18 @@ class ReportPanel:
             self._sentence: gr.Markdown(report_sentences(told, config.train.overlong), visible=True),
             self._found: gr.Column(visible=True),
             self._charts: histograms_value(charts(told)),
-            self._drop: gr.Checkbox(visible=bool(leaks) or values[self._drop]),
+            self._drop: gr.Checkbox(visible=bool(leaks) or DROP_LEAKAGE in config.data.filters),
             # Pairs are told by their place in the whole split.
             self._config: dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None)),
             **self._leaks.fill("Held-out rows with a near copy in training", leak_rows(told), leaks),
             **self._twins.fill("Training rows that ask nearly the same", twin_rows(told), twins),
         }
 
-    def wire(self) -> None:
-        """Connect the button and the tables; the form has to be complete."""
+    def wire(self) -> Any:
+        """Connect the button and the tables; the form has to be complete.
+
+        Returns the event of leaving near copies out, or in again, after which rows are loaded and split anew.
+        """
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         self._check.click(said(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
 
@@ -110,6 +110,14 @@ class ReportPanel:
 
         for pairs, read in ((self._leaks, leak), (self._twins, twin)):
             pairs.table.select(said(read), self._config, pairs.boxes, **quiet)
+        steps = self._form["data.filters"]
+        steps.change(has_leakage_step, steps, self._drop, **quiet)
+        inputs = self._form.controls | self._filters.inputs | {self._drop}
+        return self._drop.input(said(self._leave_out), inputs, self._filters.changed, **quiet)
+
+    def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        steps = with_leakage_step(self._filters.steps(values), values[self._drop])
+        return self._filters.change(values, steps, len(steps) - 1)
 
 
 class _PairTable:

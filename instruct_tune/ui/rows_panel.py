@@ -7,11 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from ..filters import row_id
 from ..lab import Lab
 from ..languages import guess
 from ..settings import RunConfig
 from . import view
+from .by_hand_panel import ByHandPanel
 from .edge import said, viewer
+from .filters_panel import FiltersPanel
 from .form import Form
 
 PAGE = 25
@@ -26,8 +29,8 @@ ORDER_CHOICES = [
 class RowsPanel:
     """A table that shows one page at most; nothing else of the rows is sent to the browser."""
 
-    def __init__(self, lab: Lab, form: Form):
-        self._lab, self._form = lab, form
+    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
+        self._lab, self._form, self._filters = lab, form, filters
         with gr.Column(visible=False) as self._all:
             with gr.Row():
                 self._part = gr.Radio(
@@ -77,6 +80,7 @@ class RowsPanel:
                     max_lines=30,
                     elem_id="data-row-output",
                 )
+                self._by_hand = ByHandPanel(filters)
 
     @property
     def inputs(self) -> set[gr.components.Component]:
@@ -103,8 +107,8 @@ class RowsPanel:
             self._page: found.page,
         }
 
-    def wire(self) -> None:
-        """Connect the controls; the form has to be complete."""
+    def wire(self) -> list[Any]:
+        """Connect the controls; the form has to be complete. Returns the events that change the filters."""
         inputs = self._form.controls | self.inputs
 
         def turning(step: int) -> Any:
@@ -120,8 +124,9 @@ class RowsPanel:
         gr.on(asked, turning(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
         self._back.click(turning(-1), inputs, self.outputs, **quiet)
         self._forth.click(turning(1), inputs, self.outputs, **quiet)
-        shown = [self._title, self._row, self._instruction, self._input, self._output]
+        shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
         self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **quiet)
+        return self._by_hand.wire(self._form)
 
     def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
         # By the row's own number: the table may be sorted differently in the browser.
@@ -130,10 +135,12 @@ class RowsPanel:
         who = viewer(self._lab)
         at = number - 1
         row = self._lab.held_out_row(config, at, who) if of_test else self._lab.training_row(config, at, who)
-        language = guess(row.output)
+        language, called = guess(row.output), row_id(row.instruction, row.input, row.output)
+        title = f"**{'Held-out' if of_test else 'Training'} row {number:,}**"
         label = f"Output (looks like {language}: a guess)" if language else "Output"
         return {
-            self._title: f"**{'Held-out' if of_test else 'Training'} row {number:,}**{view.cut_note(row)}",
+            self._title: f"{title}{view.cut_note(row)} · id `{called}`",
+            self._by_hand.row: called,
             self._row: gr.Column(visible=True),
             self._instruction: view.cut(row.instruction, view.LONGEST_TEXT),
             self._input: gr.Textbox(view.cut(row.input, view.LONGEST_TEXT), visible=bool(row.input)),

@@ -19,24 +19,6 @@ from ..settings import Columns
 from ..xray import Role, XRay
 
 
-def ledger_rows(told: Mapping[str, Any]) -> list[list[Any]]:
-    """Loaded rows, each filter, the split and the limit, as table rows."""
-    rows: list[list[Any]] = [["loaded", told["rows_loaded"], 0]]
-    rows += [[_step(entry), entry["kept"], entry["dropped"]] for entry in told["ledger"]]
-    rows.append(["held out for measuring", told["test_rows"], ""])
-    before, after = told["train_rows_before_limit"], told["train_rows"]
-    rows.append(["training rows" + (" (limit)" if before != after else ""), after, before - after])
-    return rows
-
-
-def _step(entry: Mapping[str, Any]) -> str:
-    """A ledger's step with what it was told: ``length: of output, max 200``."""
-    told = {name: value for name, value in entry.get("parameters", {}).items() if value not in (None, False)}
-    words = (f"{name} {len(value)} by hand" if name == "rows" else f"{name} {value}" for name, value in told.items())
-    name = entry["step"].replace("_", " ")
-    return f"{name}: {', '.join(words)}" if told else name
-
-
 def data_sentence(told: Mapping[str, Any], name: str) -> str:
     """What was loaded from the source of that ``name``, and how it was split."""
     return (
@@ -62,7 +44,7 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
         pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in named.items())
         return (
             f"The columns of this dataset have other names. **Proposed: {pairs}.** If that is wrong, change the boxes "
-            "under *Columns, further filters and split* and load again."
+            "under *Columns and split* and load again."
         )
     if column := conversations_in(found, columns):
         return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
@@ -70,7 +52,7 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     if likely and likely.input and columns.input not in found and likely.input not in named.values():
         return (
             f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "
-            "the input under *Columns, further filters and split* and load again."
+            "the input under *Columns and split* and load again."
         )
     return ""
 

@@ -1,4 +1,4 @@
-"""Toy tokenizers of four families and toy models of many architectures, made in milliseconds without a network.
+"""Toy tokenizers of five families and toy models of many architectures, made in milliseconds without a network.
 
 The vocabularies are written out, not trained, so that a test can spell a row's ids by hand: special
 tokens first, then ``WORDS``, then single characters in the order of their code points, then what BPE
@@ -92,11 +92,34 @@ def gpt2(single: str = "$A") -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end, pad_token=end, unk_token=end)
 
 
+@functools.cache
+def unigram() -> PreTrainedTokenizerFast:
+    """Sentencepiece's other model, as T5 and XGLM have it: the likeliest way to cut a text, not merges.
+
+    ``<unk>`` (0), ``<pad>`` (1), ``</s>`` (2) is EOS; nothing goes in front. Unknown characters fall back to bytes.
+    Not lossless.
+    """
+    in_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
+    letters = ["▁", *(chr(code) for code in range(33, 127))]
+    pieces = [(piece, -2.0) for piece in PIECES] + [(letter, -5.0) for letter in letters]
+    # So unlikely that a text which spells one is cut into its letters, as sentencepiece itself does.
+    vocab = [(token, -100.0) for token in ("<unk>", "<pad>", "</s>")] + pieces + [(byte, -9.0) for byte in in_bytes]
+    backend = Tokenizer(models.Unigram(vocab, unk_id=0, byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", pad_token="<pad>", unk_token="<unk>", bos_token="</s>"
+    )
+
+
 FAMILIES: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "smollm2": smollm2,
     "opt": opt,
     "llama": llama,
     "gpt2": functools.cache(gpt2),
+    "unigram": unigram,
 }
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<pad>", "<unk>")
 """How the special tokens of all families are spelled."""

@@ -121,51 +121,6 @@ def test_the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
     window.wait_text("#filters-list", "without an input")
 
 
-def test_filters_are_added_moved_taken_back_saved_and_loaded(window, tmp_path):
-    page = window.page
-    page.click("#data-load")
-    window.wait_text("#data-ledger", "931 kept")
-    page.get_by_text("Add a filter").click()
-    page.fill("#filter-max input", "200")
-    page.click("#filters-add")
-    window.wait_text("#filters-list", "2. answer of 1 to 200 characters · kept 710, dropped 221")
-
-    page.click("#filter-kind input")
-    page.get_by_role("option", name="Matches a regular expression").click()
-    pattern = "#filter-pattern textarea, #filter-pattern input"
-    page.fill(pattern, "<img src=x onerror=alert(1)>(")
-    page.click("#filters-add")
-    toast = page.wait_for_selector("[data-testid=toast-body]").inner_text()
-    assert "pattern is no regular expression" in toast
-    assert page.input_value(pattern) == "<img src=x onerror=alert(1)>("
-    page.fill(pattern, "<img src=x>|return")
-    page.click("#filters-add")
-    window.wait_text("#filters-list", "3. answer matches “<img src=x>|return” · kept")
-    page.click("#filters-up")
-    window.wait_text("#filters-list", "3. answer of 1 to 200 characters · kept")
-    page.click("#filters-undo")
-    window.wait_text("#filters-list", "2. answer of 1 to 200 characters · kept")
-    page.locator("#filters-list input").last.focus()
-    page.keyboard.press("ArrowUp")
-    page.click("#filters-remove")
-    window.wait_text("#filters-list", "2. answer matches “<img src=x>|return” · kept")
-
-    page.get_by_text("Save, load or write the list").click()
-    with page.expect_download() as saved:
-        page.click("#ledger-save")
-    saved.value.save_as(tmp_path / "mine.json")
-    page.click("#filters-remove")
-    window.wait_text("#data-ledger", "931 kept")
-    choose = "#ledger-load input[type=file]" if page.query_selector("#ledger-load input") else "input[accept='.json']"
-    (tmp_path / "no.json").write_text('{"data": {"filters": [{"step": "<b>x</b>"}]}}')
-    page.set_input_files(choose, str(tmp_path / "no.json"))
-    page.get_by_text("unknown step '<b>x</b>'").wait_for()
-    page.set_input_files(choose, str(tmp_path / "mine.json"))
-    page.get_by_text("These are the same rows as when it was saved.").wait_for()
-    assert "2. answer matches" in window.text("#filters-list")
-    assert window.errors == []
-
-
 def test_conversations_are_read_or_refused_with_the_reason(window, tmp_path):
     turn = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     for name, conversation in (("one.json", turn), ("many.json", turn * 2)):
@@ -199,8 +154,6 @@ def test_rows_are_leafed_through_searched_and_read_in_full(window):
     assert window.value("#data-row-instruction").startswith(first[:40])
     assert window.text("#data-row-output")
     window.shot("data-rows")
-    page.click("#row-drop")
-    window.wait_text("#filters-list", "2. without 1 row chosen by hand · kept 930, dropped 1")
     page.fill("#data-search textarea, #data-search input", "no such <b>thing</b> ${1}")
     assert "<b>thing</b> ${1}" in window.wait_text("#data-where", "No row contains")
     page.fill("#data-search textarea, #data-search input", "")

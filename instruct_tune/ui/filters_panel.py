@@ -67,6 +67,8 @@ class FiltersPanel:
         form.add("data.filters", self._text)
         self._before = gr.State([])
         self._last = gr.State(None)
+        # Beside the list, for gradio refuses a choice that is not, or no longer, among those it knows of.
+        self._chosen = gr.State(0)
 
     @property
     def outputs(self) -> list[Any]:
@@ -76,12 +78,12 @@ class FiltersPanel:
     @property
     def changed(self) -> list[Any]:
         """What a change of the list fills in."""
-        return [self._text, self._before, self._list]
+        return [self._text, self._before, self._list, self._chosen]
 
     @property
     def inputs(self) -> set[Any]:
         """What a change of the list looks at, beside the form."""
-        return {self._list, self._before, self._last}
+        return {self._chosen, self._before, self._last}
 
     def show(self, steps: Steps, told: Mapping[str, Any]) -> dict[Any, Any]:
         """What ``steps`` made of the rows that were just loaded; the list itself may be another by now."""
@@ -102,7 +104,8 @@ class FiltersPanel:
         """Another list, the step at ``chosen`` being the chosen one; what there was can be had back."""
         before = [*values[self._before], values[self._text]][-UNDONE:]
         drawn = _drawn(steps, values[self._last], chosen)
-        return {self._text: filter_words.write_steps(steps), self._before: before, self._list: drawn}
+        written = filter_words.write_steps(steps)
+        return {self._text: written, self._before: before, self._list: drawn, self._chosen: chosen}
 
     def add_by_hand(self, values: Mapping[Any, Any], kind: str, rows: tuple[str, ...]) -> dict[Any, Any]:
         """The list with the rows of these ids kept (``keep_rows``) or dropped (``drop_rows``)."""
@@ -116,11 +119,12 @@ class FiltersPanel:
         gr.on(
             [self._text.change, self._last.change],
             self._redraw,
-            [self._text, self._last, self._list],
+            [self._text, self._last, self._chosen],
             [self._list, self._state],
             trigger_mode="always_last",
             **quiet,
         )
+        self._list.select(_place, None, self._chosen, queue=False, **quiet)
         # What is written by hand can be taken back too, as a whole.
         self._text.focus(
             lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
@@ -148,10 +152,9 @@ class FiltersPanel:
         return handler
 
     def _at(self, values: Mapping[Any, Any], steps: Steps) -> int:
-        at = values[self._list]
-        if not isinstance(at, int) or not 0 <= at < len(steps):
-            raise DataError("Choose a filter of the list first.")
-        return at
+        if not steps:
+            raise DataError("There is no filter in the list: add one first.")
+        return _within(values[self._chosen], steps)
 
     def _filled_in(self, values: Mapping[Any, Any]) -> Any:
         return self._one.read(values, str(values[self._form["model"]]))
@@ -173,16 +176,13 @@ class FiltersPanel:
         return {self._text: before.pop(), self._before: before}
 
     @staticmethod
-    def _redraw(text: str, last: Loaded | None, chosen: Any) -> list[Any]:
+    def _redraw(text: str, last: Loaded | None, chosen: int) -> list[Any]:
         try:
             steps = filter_words.read_steps(text)
         except SettingsError as error:
             return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
         none = "" if steps else "No filter: all rows are kept. "
-        # Where the chosen one is there it is not said again: by now another may be chosen.
-        kept = isinstance(chosen, int) and chosen < len(steps)
-        drawn = gr.Radio(choices=_choices(steps, last)) if kept else _drawn(steps, last, chosen)
-        return [drawn, none + (last.sentence if last and last.steps == steps else "")]
+        return [_drawn(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
 
 
 _BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": "Remove", "undo": "Undo"}
@@ -200,6 +200,14 @@ def _choices(steps: Steps, last: Loaded | None) -> list[tuple[str, int]]:
     return [(line, at) for at, line in enumerate(filter_words.lines(steps, last))]
 
 
-def _drawn(steps: Steps, last: Loaded | None, chosen: Any) -> gr.Radio:
-    at = chosen if isinstance(chosen, int) else 0
-    return gr.Radio(choices=_choices(steps, last), value=min(max(0, at), len(steps) - 1) if steps else None)
+def _drawn(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
+    return gr.Radio(choices=_choices(steps, last), value=_within(chosen, steps) if steps else None)
+
+
+def _within(chosen: int, steps: Steps) -> int:
+    """The chosen place, or the last where the list has become shorter."""
+    return min(chosen, len(steps) - 1)
+
+
+def _place(event: gr.SelectData) -> int:
+    return int(event.index)

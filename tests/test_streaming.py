@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import Future
 
@@ -9,8 +10,10 @@ import pytest
 
 from instruct_tune.comparison import Comparison
 from instruct_tune.errors import ModelError, Stopped
+from instruct_tune.settings import RunConfig
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare_view import answer_facts, decoding, state_sentence
+from instruct_tune.ui.decoding_panel import as_json
 from instruct_tune.ui.streaming import Turns, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
@@ -129,3 +132,17 @@ def test_another_strength_is_said(strength, said):
     told = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
     assert said in told
     assert ("Adapter" in told) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("way", "wanted"),
+    [
+        ("greedy", {}),
+        ("beams", {"num_beams": 5, "early_stopping": True}),
+        ("sampling", {"do_sample": True, "temperature": 0.8, "top_p": 0.95, "seed": 7}),
+    ],
+)
+def test_the_settings_to_copy_are_what_the_answers_are_made_with(way, wanted):
+    told = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, 0.5))
+    assert told == {"generation": GREEDY | wanted, "adapter_strength": 0.5}
+    RunConfig.from_dict({"generation": told["generation"]})

@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from ..comparison import STRONGEST
 from ..lab import Lab
 from ..languages import guess
+from . import decoding_panel
 from .compare_view import HELD_OUT, NAMES, TYPED, answer_facts, state_sentence
+from .decoding_panel import DecodingPanel
 from .diff_panel import DiffPanel
 from .edge import said, viewer
 from .effect_panel import EffectPanel
@@ -33,7 +34,7 @@ class CompareTab:
         self.turns = Turns()
         self.empty = EmptyState(lab, run, tabs, NO_RUN, "compare")
         self._prompt()
-        self._decoding()
+        self.decoding = DecodingPanel()
         with gr.Row():
             self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4, interactive=False)
             self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
@@ -77,39 +78,6 @@ class CompareTab:
             )
         self.expected = _answer_box(EXPECTED, "compare-expected", lines=4)
 
-    def _decoding(self) -> None:
-        with gr.Accordion("Decoding", open=False), gr.Row():
-            way = gr.Radio(
-                ["greedy", "beams", "sampling"],
-                value="greedy",
-                label="Decoding",
-                info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
-                elem_id="compare-way",
-            )
-            longest = gr.Slider(
-                8,
-                512,
-                96,
-                step=8,
-                label="Longest answer in tokens",
-                info="Longer ones are cut",
-                elem_id="compare-longest",
-            )
-            beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
-            temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher is wilder")
-            top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
-            seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
-            self.strength = gr.Slider(
-                0,
-                STRONGEST,
-                1,
-                step=0.05,
-                label="Adapter strength",
-                info="1: as trained; 0: base; moving it asks again",
-                elem_id="compare-strength",
-            )
-        self.decoding = [way, longest, beams, temperature, top_p, seed, self.strength]
-
     def _answers(self) -> None:
         self.answers, self.facts = [], []
         with gr.Row():
@@ -121,9 +89,9 @@ class CompareTab:
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         asked = gr.on(
-            [self.ask.click, self.strength.release],
+            [self.ask.click, self.decoding.strength.release],
             self._answer,
-            [self.run, self.instruction, self.input, self.expected, *self.decoding],
+            [self.run, self.instruction, self.input, self.expected, *self.decoding.controls],
             [*self.answers, *self.facts, self.state],
             concurrency_limit=4,
             # Who asks again does not wait for the answers that are dropped.
@@ -215,7 +183,7 @@ class CompareTab:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
-        settings = _settings(way, longest, beams, temperature, top_p, seed)
+        settings = decoding_panel.settings(way, longest, beams, temperature, top_p, seed)
         # Guessed once, so that colours do not change while the answers grow.
         language = guess(expected or "")
         yield [*[gr.Code("", language=language)] * 2, "", "", "Waiting for the model…"]
@@ -246,15 +214,6 @@ def _answer_box(label: str, elem_id: str, lines: int) -> gr.Code:
 
 def _no_expected(source: str) -> Any:
     return gr.Code("", language=None, label=NO_EXPECTED) if source == TYPED else gr.skip()
-
-
-def _settings(way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
-    if way == "beams":
-        chosen |= {"num_beams": beams, "early_stopping": True}
-    elif way == "sampling":
-        chosen |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "seed": int(seed or 0)}
-    return chosen
 
 
 def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> gr.Button:

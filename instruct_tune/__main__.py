@@ -20,6 +20,7 @@ from typing import Any
 from . import ledger_file, parents
 from .errors import DataError, LabError, SettingsError
 from .lab import BASE_RUN, Lab
+from .row_files import check_ending, write_rows
 from .settings import BASELINES, PRESETS, RunConfig, merge, parse_override
 from .store import default_data_dir
 
@@ -150,9 +151,14 @@ def _generate(args: argparse.Namespace) -> Outcome:
 
 
 def _evaluate(args: argparse.Namespace) -> Outcome:
+    if args.to:
+        check_ending(Path(args.to))
     with _lab(args, writing=True) as lab:
         try:
-            return _evaluate_one(lab, args.run_id, args.limit, args.baseline or ()), 0
+            told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or ())
+            if args.to:
+                write_rows(lab.predictions(args.run_id), Path(args.to))
+            return told, 0
         except KeyboardInterrupt:
             print("what was answered is kept: the same command goes on from there", file=sys.stderr)
             raise
@@ -329,6 +335,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
     evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
+    evaluate.add_argument(
+        "--to", metavar="FILE", help="also write the rows with all answers there: .csv, .jsonl or .parquet"
+    )
     evaluate.add_argument(
         "--baseline",
         action="append",

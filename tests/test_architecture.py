@@ -22,7 +22,7 @@ ORDER = (
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers",
-    "unfinished", "answering", "baselines",
+    "unfinished", "answering", "baselines", "row_files",
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "differences",
     "diagnosis",

@@ -383,7 +383,8 @@ def test_evaluate_scores_both_sides(told, tmp_path):
     assert set(whole["tuned"]) >= REPORT
     assert (whole["run_id"], whole["rows"]) == (run_id, 6)
     assert whole["delta"] == whole["tuned"]["bleu"] - whole["base"]["bleu"]
-    part = told("evaluate", "--run", run_id, "--limit", 3)
+    part = told("evaluate", "--run", run_id, "--limit", 3, "--to", tmp_path / "rows.csv")
+    assert (tmp_path / "rows.csv").read_text(encoding="utf-8-sig").startswith("instruction,input,reference,base,tuned")
     lines = [json.loads(line) for line in Path(part["predictions"]).read_text(encoding="utf-8").splitlines()]
     assert len(lines) == part["rows"] == 3
     assert all(set(line) >= {"instruction", "input", "reference", "base", "tuned"} for line in lines)

@@ -7,9 +7,11 @@ import pytest
 from instruct_tune.ui import evaluate_view as view
 from instruct_tune.ui.evaluate_view import (
     ALL,
+    BASE_UNENDED,
     BEST,
     BETTER,
     CHANGED,
+    DIFFER,
     PAGE,
     SPLIT,
     UNENDED,
@@ -38,7 +40,7 @@ def row(number, base=10.0, tuned=20.0, ended=True):
     }  # fmt: skip
 
 
-ROWS = [row(1, 10, 20), row(2, 50, 10, ended=False), row(3, 10, 10), row(4, 0, 90)]
+ROWS = [row(1, 10, 20), row(2, 50, 10, ended=False), row(3, 10, 10), row(4, 0, 90) | {"base": "right"}]
 
 
 def numbers(**wanted):
@@ -53,14 +55,24 @@ def test_rows_are_sorted(sort, expected):
     assert numbers(sort=sort) == expected
 
 
-@pytest.mark.parametrize(("show", "expected"), [(ALL, [1, 2, 3, 4]), (WORSE, [2]), (BETTER, [1, 4]), (UNENDED, [2])])
+@pytest.mark.parametrize(
+    ("show", "expected"),
+    [
+        (ALL, [1, 2, 3, 4]),
+        (WORSE, [2]),
+        (BETTER, [1, 4]),
+        (UNENDED, [2]),
+        (DIFFER, [1, 2, 3]),
+        (BASE_UNENDED, [1, 2, 3, 4]),
+    ],
+)
 def test_rows_are_filtered(show, expected):
     assert numbers(show=show, sort=SPLIT) == expected
 
 
 def test_rows_are_searched_in_all_their_texts_whatever_the_case():
     assert numbers(search=" instruction 3 ") == [3]
-    assert len(numbers(search="LEFT")) == 4
+    assert len(numbers(search="LEFT")) == 3
     assert page_of(ROWS, Wanted(search="[x")).sentence == "No such row."
     assert numbers(search="instruction", show=WORSE) == [2]
 

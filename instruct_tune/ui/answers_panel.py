@@ -9,6 +9,7 @@ import gradio as gr
 
 from ..lab import Lab
 from ..languages import guess
+from .diff_panel import DiffPanel
 from .edge import said, viewer
 from .evaluate_view import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
@@ -76,6 +77,7 @@ class AnswersPanel:
             with gr.Row():
                 self.base = self._box("Base", "evaluate-base", "answer base-answer")
                 self.tuned = self._box("Tuned", "evaluate-tuned", "answer tuned-answer")
+            self.difference = DiffPanel("evaluate")
 
     def _box(self, label: str, elem_id: str, classes: str) -> gr.Code:
         return gr.Code(
@@ -119,7 +121,8 @@ class AnswersPanel:
         for button, step in ((self.back, -1), (self.on, 1)):
             button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], paged, **quiet)
         whole = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
-        self.table.select(self._choose, [run, evaluation], whole, **quiet)
+        chosen = self.table.select(self._choose, [run, evaluation], whole, **quiet)
+        self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _turn(self, step: int) -> Any:
         @said

@@ -12,32 +12,32 @@ from .compare_view import NAMES
 # A sign beside the colour: + what the answer adds, − what it lacks.
 _SIGNS = {Kind.ADDED: "+", Kind.MISSING: "−", Kind.BOTH: None}
 _COLOURS = {"+": "#2563eb", "−": "#b45309"}
-NOTHING = "There is nothing to compare: press Compare on a held-out row first."
+NOTHING = "There is nothing to compare: it takes an expected answer, and one that is not empty."
 
 
 class DiffPanel:
     """A switch, and under it a box a side. ``outputs`` and ``blank`` let the tab empty it with the answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, tab: str = "compare") -> None:
         self.shown = gr.Checkbox(
             False,
             label="Show the difference to the expected answer",
             info="Word by word: + only in this answer, − only in the expected one",
-            elem_id="compare-diff-shown",
+            elem_id=f"{tab}-diff-shown",
         )
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=False) as self.row:
             for who, name in NAMES.items():
                 with gr.Column(min_width=320):
-                    self.facts.append(gr.Markdown("", elem_id=f"compare-{who}-diff-facts"))
+                    self.facts.append(gr.Markdown("", elem_id=f"{tab}-{who}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
                             [],
                             label=f"{name}, beside the expected answer",
                             color_map=_COLOURS,
                             show_inline_category=True,
-                            elem_id=f"compare-{who}-diff",
+                            elem_id=f"{tab}-{who}-diff",
                             elem_classes="mono",
                         )
                     )

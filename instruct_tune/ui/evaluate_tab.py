@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import gradio as gr
 
 from ..errors import DataError, LabError
 from ..lab import Lab
+from ..row_files import ENDINGS, write_rows
 from . import evaluate_view as view
 from .answers_panel import AnswersPanel
 from .edge import said, viewer
@@ -69,7 +69,15 @@ class EvaluatePanel:
             self.measured = gr.Code(
                 language="json", interactive=False, buttons=["copy"], show_label=False, elem_id="evaluate-measured"
             )
-        self.take = gr.Button("Download the answers (JSONL)", elem_id="evaluate-download", size="sm")
+        with gr.Row(equal_height=True):
+            self.ending = gr.Dropdown(
+                list(ENDINGS),
+                value=ENDINGS[0],
+                label="File",
+                info="In CSV, what a spreadsheet would run as a formula gets an apostrophe in front",
+                elem_id="evaluate-ending",
+            )
+            self.take = gr.Button("Download the answers", elem_id="evaluate-download", size="sm")
         # A DownloadButton hands out what it already has; this one is pressed once the file is there.
         self.download = gr.DownloadButton(visible="hidden", elem_id="evaluate-file")
 
@@ -138,7 +146,7 @@ class EvaluatePanel:
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **quiet)
-        taken = self.take.click(self._file, [self.run, self.which], self.download, **quiet)
+        taken = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
         taken.success(None, None, None, js="() => document.querySelector('#evaluate-file').click()")
         self.rows.wire(self.run, self.which)
 
@@ -151,11 +159,15 @@ class EvaluatePanel:
         return self.tell(str(run_id), found, search, show, sort)
 
     @said
-    def _file(self, run_id: str | None, seq: int | None) -> str:
-        source = self.lab.predictions_file(str(run_id), _evaluation(self.lab, run_id, seq)["seq"], viewer(self.lab))
-        if source is None:
+    def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
+        rows = self.lab.predictions(str(run_id), _evaluation(self.lab, run_id, seq)["seq"], viewer(self.lab))
+        if not rows:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
-        return str(shutil.copyfile(source, self.outgoing.folder() / "predictions.jsonl"))
+        if ending not in ENDINGS:
+            raise DataError("Choose one of the kinds of file.")
+        file = self.outgoing.folder() / f"predictions.{ending}"
+        write_rows(rows, file)
+        return str(file)
 
 
 def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:

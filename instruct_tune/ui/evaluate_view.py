@@ -25,8 +25,9 @@ BASELINES = {
 }
 """What answers beside base and tuned, in words."""
 
-ALL, WORSE, BETTER, UNENDED = "All rows", "Got worse", "Got better", "Tuned did not end"
-SHOWS = (ALL, WORSE, BETTER, UNENDED)
+ALL, DIFFER, WORSE, BETTER = "All rows", "Answers differ", "Got worse", "Got better"
+UNENDED, BASE_UNENDED = "Tuned hit the limit", "Base hit the limit"
+SHOWS = (ALL, DIFFER, WORSE, BETTER, UNENDED, BASE_UNENDED)
 CHANGED, BEST, WORST, SPLIT = "What changed most", "Gain, best first", "Gain, worst first", "As in the split"
 SORTS = (CHANGED, BEST, WORST, SPLIT)
 HEADERS = ["row", "gain", "instruction", "expected", "base", "tuned"]
@@ -239,7 +240,9 @@ def _shown(row: Mapping[str, Any], wanted: Wanted) -> bool:
         return False
     if wanted.show == BETTER and gain(row) <= 0:
         return False
-    if wanted.show == UNENDED and row["tuned_ended"]:
+    if wanted.show == DIFFER and row["base"] == row["tuned"]:
+        return False
+    if (wanted.show == UNENDED and row["tuned_ended"]) or (wanted.show == BASE_UNENDED and row["base_ended"]):
         return False
     text = wanted.search.strip().casefold()
     return not text or any(

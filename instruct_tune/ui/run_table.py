@@ -66,7 +66,7 @@ def with_numbers(
 
 
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
-    """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data or origin."""
+    """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data, origin."""
     words = search.casefold().split()
     found = [run for run in runs if all(word in _searched(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])

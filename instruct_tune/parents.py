@@ -55,7 +55,12 @@ def insist_on_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
     pairs += [(f"lora.{name}", getattr(before.lora, name), getattr(config.lora, name)) for name in SHAPE]
     other = [f"{name} is {now} and not {then}" for name, then, now in pairs if then != now]
     if other:
-        raise SettingsError([f"this cannot go on from run {parent.name}, whose adapter is another: {'; '.join(other)}"])
+        raise SettingsError(
+            [
+                f"this cannot go on from run {parent.name}, whose adapter is another: {'; '.join(other)}"
+                "; take that over, or begin from base"
+            ]
+        )
 
 
 def hand_down(adapter: Path, child: Path) -> None:

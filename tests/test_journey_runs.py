@@ -62,7 +62,7 @@ def enabled(window: Window) -> set[str]:
     """The actions that can be pressed."""
     return {
         name
-        for name in ("open", "compare", "clone", "resume", "export", "delete")
+        for name in ("open", "compare", "clone", "further", "resume", "export", "delete")
         if window.page.locator(f"#runs-{name}").is_enabled()
     }
 
@@ -115,7 +115,7 @@ def test_only_what_applies_can_be_pressed(window):
     choose(window)
     window.wait_text("#runs-details", "recorded on")
     window.page.wait_for_selector("#runs-plot .js-plotly-plot, #runs-plot .plot-container")
-    assert enabled(window) == {"open", "compare", "clone", "export", "delete"}
+    assert enabled(window) == {"open", "compare", "clone", "further", "export", "delete"}
     window.shot("runs-chosen")
     window.page.get_by_role("button", name="Put runs side by side").click()
     window.wait_text("#overlay-words", "A good minute")

@@ -81,6 +81,21 @@ def test_a_run_is_followed(served):
     assert later.text("#announcer .announcer") == ""
     assert later.value("#train-answers") == answers
 
+    later.tab("Runs")
+    later.page.click('#runs-table [data-testid="cell-0-0"]')
+    later.page.click("#runs-further:enabled")
+    later.wait_text("#train-parent-name", "begins with its adapter")
+    later.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny-random')")
+    later.page.get_by_label("Epochs", exact=True).fill("1")
+    later.page.fill("#run-name input, #run-name textarea", "further")
+    later.page.click("#train-start")
+    later.wait_text("#strip", "further: finished")
+    assert "Begins with the adapter of" in later.value("#train-events")
+    later.page.click("#train-parent-clear")
+    later.page.wait_for_selector("#train-parent", state="hidden")
+    later.tab("Runs")
+    later.wait_text("#runs-table", "further (from ")
+
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_on_a_phone_nothing_is_wider_than_the_screen(served, theme):

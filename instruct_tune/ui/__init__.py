@@ -71,7 +71,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Format", id="Format"):
                 following["Train"] = format_tab.build(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
-                train, presets, following["Compare"] = train_tab.build(lab, form, tab)
+                train, presets, continued, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
                 following["Evaluate"] = compare_tab.build(lab, compare_run, tabs)
@@ -79,7 +79,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 evaluate_run = _run_choice("evaluate-run")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
-                runs, deleted = runs_tab.build(lab, form, train.shown_run, compare_run, tabs)
+                runs, deleted = runs_tab.build(lab, form, train.shown_run, compare_run, continued.parent, tabs)
         with welcome:
             offered = train.replay.offer(tabs)
         meanwhile.offer(train.replay, tabs, offered)
@@ -89,7 +89,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         form.complete()
         choices, fed = (compare_run, evaluate_run), (evaluation, runs, deleted)
         arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
-        for filled in (arrival, runs.cloned):
+        for filled in (arrival, runs.cloned, runs.continued):
             presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)

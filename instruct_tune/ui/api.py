@@ -30,9 +30,9 @@ def expose(lab: Lab) -> None:
         return lab.mask(_object(config), instruction, input, output, viewer(lab))
 
     @said
-    def start_run(config: dict, name: str = "") -> dict:
-        """Start a training run; answers at once with its ``run_id``."""
-        return {"run_id": lab.start_run(_object(config), name, viewer(lab))}
+    def start_run(config: dict, name: str = "", parent: str = "") -> dict:
+        """Start a training run, or go on from the adapter of ``parent``; answers at once with its ``run_id``."""
+        return {"run_id": lab.start_run(_object(config), name, viewer(lab), parent or None)}
 
     @said
     def run_status(run_id: str) -> dict:

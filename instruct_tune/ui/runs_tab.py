@@ -25,6 +25,7 @@ ACTIONS = {
     "open": "Show in Train",
     "compare": "Compare",
     "clone": "Use its settings",
+    "further": "Train further",
     "resume": "Resume",
     "export": "Export adapter",
     "merged": "Export merged model",
@@ -40,6 +41,8 @@ class RunsPanel:
         self.seen, self.chosen, self.page = gr.State(None), gr.State(None), gr.State(0)
         self.cloned: Any = None
         """The event that fills the form with a run's settings."""
+        self.continued: Any = None
+        """The same, of a run that is then to be trained further."""
         with gr.Row(equal_height=True):
             self.search = gr.Textbox(
                 label="Search",
@@ -124,6 +127,7 @@ class RunsPanel:
         live = run["status"] in LIVE
         can = {
             "compare": self.lab.has_adapter(run["id"], viewer(self.lab)),
+            "further": not live and self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
             "resume": not live and run["status"] != "finished",
             "export": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
             "merged": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
@@ -137,9 +141,10 @@ def _skipped(value: Any) -> bool:
 
 
 def build(
-    lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, tabs: gr.Tabs
+    lab: Lab, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, parent: gr.State, tabs: gr.Tabs
 ) -> tuple[RunsPanel, BinPanel]:
-    """The tab's contents; opening a run sets ``shown_run``, which Train follows, or ``compare_run``."""
+    """The tab's contents. Opening a run sets ``shown_run``, which Train follows, or ``compare_run``; training it
+    further sets ``parent``."""
     panel, outgoing = RunsPanel(lab), Outgoing()
     # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
     download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
@@ -226,6 +231,10 @@ def build(
             filled.pop(form["data.source"])
         return {**filled, tabs: gr.Tabs(selected="Train")}
 
+    @said
+    def train_further(run_id: str | None) -> dict[Any, Any]:
+        return {**use_settings(run_id), parent: run_id}
+
     def open_in(tab: str) -> Any:
         @said
         def opened(run_id: str | None) -> list[Any]:
@@ -242,6 +251,8 @@ def build(
     buttons["open"].click(open_in("Train"), panel.chosen, [shown_run, tabs], **private)
     buttons["compare"].click(open_in("Compare"), panel.chosen, [compare_run, tabs], **private)
     panel.cloned = buttons["clone"].click(use_settings, panel.chosen, [*form.controls, tabs], **private)
+    further = buttons["further"].click(train_further, panel.chosen, [*form.controls, parent, tabs], **private)
+    panel.continued = further
     buttons["resume"].click(go_on, panel.chosen, [shown_run, tabs], **private)
     for name_of, write in (("export", export_to), ("merged", merge_to)):
         written = buttons[name_of].click(write, panel.chosen, download, api_visibility="private")

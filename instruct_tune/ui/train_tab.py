@@ -11,6 +11,7 @@ from ..lab import Lab
 from .cost_panel import CostPanel
 from .edge import said, viewer
 from .form import Form
+from .parent_panel import ParentPanel
 from .preset_panel import PresetPanel
 from .train_form import few_controls, folds
 from .train_panel import TrainPanel
@@ -23,10 +24,12 @@ def is_second_click(before: Any, asked: Any, now: float) -> bool:
     return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
 
 
-def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, gr.Button]:
-    """The tab's contents; returns the panel that follows a run, the presets, and the button to the next tab."""
+def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, ParentPanel, gr.Button]:
+    """The tab's contents; returns the panel that follows a run, the presets, what is continued, and the button to the
+    next tab."""
     presets = PresetPanel(lab, form)
     few_controls(form)
+    continued = ParentPanel(lab)
     with gr.Row(equal_height=True, elem_id="train-go"):
         name = gr.Textbox(
             show_label=False,
@@ -48,11 +51,11 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, g
 
     @said
     def begin(values: dict[Any, Any]) -> dict[Any, Any]:
-        config, called = form.read(values), values[name] or ""
-        asked = [config, called]
+        config, called, parent = form.read(values), values[name] or "", values[continued.parent]
+        asked = [config, called, parent]
         if is_second_click(values[started], asked, time.monotonic()):
             return {panel.shown_run: gr.skip()}
-        run_id = lab.start_run(config, called, viewer(lab))
+        run_id = lab.start_run(config, called, viewer(lab), parent)
         return {panel.shown_run: run_id, started: [asked, time.monotonic()]}
 
     @form.when_complete
@@ -63,8 +66,11 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, g
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         pressed = start.click(lambda: gr.Button(interactive=False), None, start, queue=False, **quiet)
         begun = pressed.then(
-            begin, form.controls | {name, started}, [panel.shown_run, started], api_visibility="private"
+            begin,
+            form.controls | {name, started, continued.parent},
+            [panel.shown_run, started],
+            api_visibility="private",
         )
         begun.then(lambda: gr.Button(interactive=True), None, start, queue=False, **quiet)
 
-    return panel, presets, following
+    return panel, presets, continued, following

@@ -74,7 +74,13 @@ def _wrong_inside(db: sqlite3.Connection) -> str | None:
     told = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     if told != "ok":
         return told.replace("\n", " ")
-    for column in ("config FROM runs", "facts FROM runs", "data FROM metrics", "data FROM evaluations"):
+    for column in (
+        "config FROM runs",
+        "facts FROM runs",
+        "tags FROM runs",
+        "data FROM metrics",
+        "data FROM evaluations",
+    ):
         for row in db.execute(f"SELECT {column}"):
             json.loads(row[0])
     # Texts that are no UTF-8 show when they are read.

@@ -35,7 +35,7 @@ LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
 _JSON_COLUMNS = ("config", "facts", "tags")
 _ROOM, _ROOM_BYTES = ".room", 1 << 20
-_KEPT_WITH = {"status", "name", "owner", "binned"}
+_KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
 """When one of these becomes another, the run's folder is told too; and with every checkpoint."""
 
 

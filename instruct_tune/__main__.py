@@ -220,6 +220,12 @@ def _runs_plot(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "file": str(plot(args.run_id, Path(args.to)))}, 0
 
 
+def _runs_import(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        run_id = lab.import_run(Path(args.file), args.name)
+        return {"run_id": run_id, "message": lab.show_run(run_id)["message"]}, 0
+
+
 def _runs_delete(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
         lab.delete_run(args.run_id)
@@ -351,6 +357,9 @@ def _parser() -> argparse.ArgumentParser:
     configured("lesson", _lesson, "data, training and evaluation: the whole lesson").add_argument("--name", default="")
     runs = commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
     command("list", _runs_list, "all runs, newest first", runs)
+    arriving = command("import", _runs_import, "take in an exported run, or a LoRA adapter trained elsewhere", runs)
+    arriving.add_argument("file", metavar="FILE.zip")
+    arriving.add_argument("--name", default="", help="a name for the run")
     for name, run, about in (
         ("show", _runs_show, "a run, its configuration and metrics"),
         ("export", _runs_export, "write a run's adapter as a zip"),

@@ -96,6 +96,7 @@ class History(Views):
             "tags": list(run.tags),
             "notes": run.notes,
             "recorded": recorded_on(run.facts),
+            "imported": "imported" in run.facts,
             "private": run.owner is not None,
             "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),
         }

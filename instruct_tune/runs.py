@@ -6,13 +6,15 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import parents
+from . import incoming, parents, sealed
+from .adapter import CONFIG_FILE, WEIGHTS_FILE
 from .clock import Clock
 from .diagnoses import Diagnoses
 from .disk import DiskUse
@@ -284,6 +286,36 @@ class Runs(History):
         run = self.changeable_run(run_id, viewer, "annotate")
         self.store.update(run.id, tags=json.dumps(kept), notes=text)
 
+    def import_run(self, file: Path, name: str = "", viewer: Viewer = HOST) -> str:
+        """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
+
+        It is finished, and a visitor's alone until they share it. Raises DataError, ModelError or
+        SettingsError where the zip is not what it should be; then nothing is left of it.
+        """
+        _check_name(name)
+        if not viewer.host and viewer.id is None:
+            raise DataError("The lab does not know whose run that is: reload the page, then import it again.")
+        run_id = self.store.new_id()
+        try:
+            self._import(run_id, Path(file), name.strip(), viewer)
+        except BaseException:
+            shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
+            raise
+        return run_id
+
+    def _import(self, run_id: str, file: Path, name: str, viewer: Viewer) -> None:
+        with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
+            found = incoming.read_zip(file, folder / WEIGHTS_FILE)
+            (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")
+        config, said = incoming.configuration(found)
+        steps = max((metric["step"] for metric in found.metrics), default=0)
+        now, owner = time.time(), None if viewer.host else viewer.id
+        run = Run(
+            run_id, name or f"Imported: {file.stem[:80]}", "finished", None, said, steps, steps, now, now,
+            self.config(config, viewer).to_dict(), None, {**found.facts, "imported": True}, owner, started_by=viewer.id,
+        )  # fmt: skip
+        self.store.enter(run, metrics=found.metrics, events=[{"time": now, "text": said}])
+
     def sharing(self, run_id: str | None, viewer: Viewer = HOST) -> bool | None:
         """Whether the run is shared; None where it is not ``viewer``'s to share, or made of public data."""
         if not self.sees_run(run_id, viewer):
@@ -303,8 +335,9 @@ class Runs(History):
         self.store.update(run.id, owner=None if shared else owner)
 
     def _maker(self, run: Run) -> str | None:
-        """Whose upload the run was made of, itself or those it goes on from; None for public data."""
-        owner = self.upload_owner(run.config["data"]["source"]) or run.owner
+        """Whose upload the run, or one it goes on from, was made of, or who imported it; None for public data."""
+        imported_by = run.started_by if "imported" in run.facts else None
+        owner = self.upload_owner(run.config["data"]["source"]) or imported_by or run.owner
         if owner is None and run.parent and self.store.has(run.parent):
             return self._maker(self.store.get(run.parent))
         return owner

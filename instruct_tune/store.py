@@ -125,7 +125,7 @@ class RunStore:
         parent: Run | None = None,
     ) -> Run:
         """A new run, queued, with a folder of its own; with a ``parent`` it is to begin with that one's adapter."""
-        run_id = self._new_id()
+        run_id = self.new_id()
         row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
         owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
         # In the facts too: the parent itself may be gone one day.
@@ -137,7 +137,7 @@ class RunStore:
         self._keep(run_id)
         return self.get(run_id)
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
         """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
         self.insist_on_folder()
         while True:

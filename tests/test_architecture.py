@@ -31,6 +31,7 @@ ORDER = (
     "notes",
     "failures", "engine", "markdown", "recorded", "disk",
     "curves", "figures", "card", "export", "merged",
+    "incoming",
     "workbench", "runner",
     "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
 )  # fmt: skip

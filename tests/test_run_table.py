@@ -12,7 +12,7 @@ def run(name, created=0, **fields):
     return {
         "id": f"id-{name}", "name": name, "status": "finished", "phase": None, "step": 4, "total_steps": 4,
         "created": created, "model": "owner/model", "source": "bundled", "recorded": None, "parent_name": None,
-        "tags": [], "notes": "", **fields,
+        "tags": [], "notes": "", "imported": False, **fields,
     }  # fmt: skip
 
 

@@ -126,6 +126,7 @@ def everything_about(lab, run_id):
         lambda who: lab.share_run(run_id, True, who), lambda who: lab.last_metric(run_id, "probe", who),
         lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
         lambda who: lab.run_traceback(run_id, who), lambda who: lab.told_config(run_id, who),
+        lambda who: lab.annotate_run(run_id, "x", "", who), lambda who: lab.unfinished_evaluations(run_id, who),
         lambda who: lab.delete_run(run_id, who),
     ]  # fmt: skip
 

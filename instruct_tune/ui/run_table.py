@@ -95,7 +95,7 @@ def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[s
     return [
         ("▸ " if chosen else "") + run["name"] + (f" (from {run['parent_name']})" if run["parent_name"] else ""),
         ", ".join(run["tags"]),
-        run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
+        ("imported, " if run["imported"] else "") + run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
         "" if held_out is None else f"{held_out:.3f}",
         bleu,
         f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",

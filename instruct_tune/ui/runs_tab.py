@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -152,6 +153,9 @@ def build(
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
         rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
         share = ShareButton(lab, panel.chosen)
+        arriving = gr.UploadButton(
+            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
+        )
     bin = BinPanel(lab)
     with gr.Column(visible=False) as drawing:
         plot = loss_chart("runs-plot")
@@ -207,6 +211,12 @@ def build(
         return str(lab.export_merged(chosen, outgoing.folder() / f"{chosen}-merged.zip", viewer=viewer(lab)))
 
     @said
+    def take_in(file: str) -> str:
+        run_id = lab.import_run(Path(file), "", viewer(lab))
+        gr.Info(lab.visible_run(run_id, viewer(lab)).message)
+        return run_id
+
+    @said
     def remove(run_id: str | None) -> list[Any]:
         lab.bin_run(_chosen(run_id), viewer(lab))
         gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
@@ -258,6 +268,7 @@ def build(
         written = buttons[name_of].click(write, panel.chosen, download, api_visibility="private")
         written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
     buttons["delete"].click(remove, panel.chosen, [panel.chosen, bin.fold, *described], **private)
+    arriving.upload(take_in, arriving, panel.chosen, **private)
     bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
     share.wire()

@@ -1,0 +1,173 @@
+"""Import: what was exported answers as before, and nothing of a zip is believed."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from labs import finished, imports_frozen, opened, smoke
+from safetensors.numpy import save
+
+from instruct_tune import incoming
+from instruct_tune.__main__ import main
+from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
+from instruct_tune.visitors import ANONYMOUS, known_by
+
+MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
+PLAIN = {
+    "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"],
+    "base_model_name_or_path": "tiny-random",
+}  # fmt: skip
+MATRICES = {f"base_model.model.q_proj.lora_{which}.weight": np.zeros((2, 2), np.float32) for which in "AB"}
+
+
+def zipped(path, weights=None, folder="", **files):
+    """A zip with an adapter in it; ``files`` by name with ``.`` written ``__``, None leaves one out."""
+    held = {"adapter_config.json": json.dumps(PLAIN), "adapter_model.safetensors": weights or save(MATRICES)}
+    held |= {name.replace("__", "."): text for name, text in files.items()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in held.items():
+            if content is not None:
+                archive.writestr(folder + name, content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    with imports_frozen(), opened(tmp_path_factory.mktemp("incoming") / "data", local_paths=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def exported(lab, tmp_path_factory):
+    run_id = finished(lab, smoke(train={"learning_rate": 0.1}), "tulip")
+    return run_id, lab.export_run(run_id, tmp_path_factory.mktemp("out") / "tulip.zip")
+
+
+def left(lab):
+    return sorted(path.name for path in (lab.data_dir / "runs").iterdir())
+
+
+def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
+    run_id, file = exported
+    again = lab.import_run(file, "came back")
+    rows = [{"instruction": "Reverse a string."}, {"instruction": "Add 2 and 3."}]
+    assert lab.generate(again, rows) == lab.generate(run_id, rows) != lab.generate("base", rows, smoke())
+    told, before = lab.show_run(again), lab.show_run(run_id)
+    assert (told["status"], told["imported"], told["name"], told["private"]) == ("finished", True, "came back", False)
+    assert told["config"] == before["config"]
+    assert [m["loss"] for m in told["metrics"] if m["kind"] == "train"] == [
+        m["loss"] for m in before["metrics"] if m["kind"] == "train"
+    ]
+    assert told["facts"]["weights_sha256"] == before["facts"]["weights_sha256"]
+    *_, evaluation = lab.evaluate(again, 2)
+    assert evaluation["rows"] == 2
+
+
+def test_an_adapter_from_elsewhere_in_a_folder_of_its_zip(lab, exported, tmp_path):
+    with zipfile.ZipFile(exported[1]) as archive:
+        weights, config = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
+    file = zipped(tmp_path / "a.zip", weights, "mine/lora/", adapter_config__json=config, tokenizer__json="{}")
+    run_id = lab.import_run(file)
+    told = lab.show_run(run_id)
+    assert "template lesson" in told["message"]
+    assert (told["config"]["model"], told["config"]["data"]["source"], told["metrics"]) == (
+        "tiny-random",
+        "bundled",
+        [],
+    )
+    assert lab.generate(run_id, [{"instruction": "Add."}], generation={"max_new_tokens": 4})
+    kept = {path.name for path in (lab.data_dir / "runs" / run_id / "adapter").iterdir()}
+    assert kept == {"adapter_config.json", "adapter_model.safetensors", "manifest.json"}
+
+
+def config(**changed):
+    return {"adapter_config__json": json.dumps(PLAIN | changed)}
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"adapter_model__safetensors": None, "adapter_model__bin": "x"}, "only safetensors"),
+        ({"adapter_config__json": None}, "holds no adapter_config.json"),
+        ({"adapter_config__json": "[" * 100_000}, "is no JSON"),
+        ({"adapter_config__json": "3"}, "one JSON object"),
+        ({"adapter_config__json": b"\xff"}, "no UTF-8"),
+        (config(peft_type="IA3"), "Only LoRA"),
+        (config(task_type="SEQ_CLS"), "causal"),
+        (config(use_dora=True), "use_dora"),
+        (config(modules_to_save=["lm_head"]), "modules_to_save"),
+        (config(bias="all"), "a bias"),
+        (config(target_modules="(a+)+"), "list of target_modules"),
+        (config(r=0), "must hold r"),
+        (config(base_model_name_or_path=None), "names no base model"),
+        ({"adapter_model__safetensors": b"pickle"}, "damaged"),
+        ({"adapter_model__safetensors": save({"lm_head.weight": np.zeros((2, 2), np.float32)})}, "nothing else"),
+        ({"adapter_model__safetensors": save({"x.lora_A": np.zeros((2, 2), np.int8)})}, "nothing else"),
+        ({"metrics__jsonl": '{"kind": "train", "step": 1}'}, "not what a lab exports"),
+        ({"metrics__jsonl": '{"kind": "evil", "step": 1, "epoch": 1, "time": 1}'}, "not what a lab exports"),
+        ({"run_config__json": '{"model": 3}'}, "names no base model"),
+    ],
+)
+def test_what_is_refused_is_said_and_leaves_nothing(lab, tmp_path, files, said):
+    before = left(lab)
+    with pytest.raises(DataError, match=said):
+        lab.import_run(zipped(tmp_path / "x.zip", **files))
+    assert left(lab) == before
+
+
+def test_settings_that_are_none_are_named(lab, tmp_path):
+    wrong = json.dumps({"model": "tiny-random", "train": {"learning_rate": "much"}, "data": {"source": "bundled"}})
+    with pytest.raises(SettingsError, match="learning_rate"):
+        lab.import_run(zipped(tmp_path / "x.zip", run_config__json=wrong))
+
+
+def test_what_is_no_zip_is_said(lab, tmp_path):
+    (tmp_path / "x.zip").write_text("no zip")
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        lab.import_run(tmp_path / "x.zip")
+
+
+def test_no_path_in_a_zip_leads_out_of_the_runs_folder(lab, tmp_path):
+    file = zipped(tmp_path / "x.zip", folder="../../../../evil/")
+    run_id = lab.import_run(file)
+    assert (lab.data_dir / "runs" / run_id / "adapter" / "adapter_model.safetensors").is_file()
+    assert not list(tmp_path.rglob("evil"))
+
+
+def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(incoming, "MOST_WEIGHTS", 1000)
+    monkeypatch.setattr(incoming, "MOST_TEXT", 1000)
+    for files in ({"adapter_model__safetensors": bytes(5000)}, {"facts__json": " " * 5000}):
+        with pytest.raises(DataError, match="too large"):
+            lab.import_run(zipped(tmp_path / "x.zip", **files))
+
+
+def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, tmp_path):
+    given = json.dumps({"model": "tiny-random", "data": {"source": "/etc/passwd"}})
+    facts = json.dumps({"recorded": {"machine": "x", "date": "y"}, "train_rows": 9, "weights_sha256": {"x": 1}})
+    told = lab.show_run(lab.import_run(zipped(tmp_path / "x.zip", run_config__json=given, facts__json=facts)))
+    assert told["config"]["data"]["source"] == "bundled"
+    assert "did not come along" in told["message"]
+    assert (told["recorded"], told["facts"]) == (None, {"train_rows": 9, "imported": True})
+
+
+def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):
+    file = zipped(tmp_path / "x.zip")
+    run_id = lab.import_run(file, viewer=MINE)
+    with pytest.raises(NotFoundError):
+        lab.show_run(run_id, OTHER)
+    assert (lab.sharing(run_id, MINE), lab.sharing(run_id, OTHER)) == (False, None)
+    lab.share_run(run_id, True, MINE)
+    assert lab.show_run(run_id, OTHER)["imported"]
+    with pytest.raises(LabError, match="reload the page"):
+        lab.import_run(file, viewer=ANONYMOUS)
+
+
+def test_the_command_line_imports(exported, tmp_path, capsys):
+    assert main(["runs", "import", str(exported[1]), "--name", "x", "--json", "--data-dir", str(tmp_path / "d")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["runs", "show", told["run_id"], "--json", "--data-dir", str(tmp_path / "d")]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "x"
+    (tmp_path / "no.zip").write_text("x")
+    assert main(["runs", "import", str(tmp_path / "no.zip"), "--json", "--data-dir", str(tmp_path / "d")]) == 1

@@ -225,7 +225,7 @@ def test_a_run_says_what_it_was_measured_with(kept):
     assert facts["weights_source"] == "made here, random"
     assert len(facts["weights_sha256"]) == 64
     assert (facts["threads"], facts["dtype"]) == (torch.get_num_threads(), "float32")
-    assert facts["attention"] == "sdpa"
+    assert facts["attention"] == "sdpa_by_rows"
     assert facts["matrix_products"] in ("oneDNN", "MKL")
     assert facts["data_fingerprint"] == lab.data(TWELVE_STEPS)["fingerprint"]
     assert (facts["train_rows"], facts["evaluation_rows"], facts["probe_rows"]) == (16, 4, 4)

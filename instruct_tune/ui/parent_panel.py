@@ -22,7 +22,9 @@ class ParentPanel:
             self.clear = gr.Button("× Begin from base", size="sm", scale=0, min_width=150, elem_id="train-parent-clear")
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.parent.change(self._tell, self.parent, [self.row, self.sentence], **private)
-        self.clear.click(lambda: None, None, self.parent, queue=False, **private)
+        # Hidden by the click itself: a state that changes outside the queue does not tell who listens to it.
+        gone = [self.parent, self.row, self.sentence]
+        self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **private)
 
     @said
     def _tell(self, run_id: str | None) -> list[Any]:

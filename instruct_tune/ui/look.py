@@ -92,8 +92,8 @@ CSS = """
 #evaluate-state { min-height: 24px; }
 #evaluate-sentence p { font-size: 1.2em; }
 .next { max-width: 220px; align-self: flex-end; }
-/* Code in a table keeps its lines. */
-[role=gridcell] span.text { white-space: pre-wrap !important; }
+/* Code in a table keeps its lines, and breaks inside a word only where the word is wider than its cell. */
+[role=gridcell] span.text { white-space: pre-wrap !important; min-width: 0; }
 /* The light code theme's blue for keywords is a shade too light on white (4.0 to 1); the class is the editor's own. */
 body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 #tabs > .tab-wrapper button.selected { color: var(--primary-600); }
@@ -102,8 +102,12 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 @media (max-width: 480px) {
   #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
   /* Rows that hold code scroll sideways inside their table, rather than break at every letter. */
-  :is(#evaluate-table, .pairs) .table-wrap { overflow-x: auto; }
+  :is(#evaluate-table, #data-rows, .pairs) .table-wrap { overflow-x: auto; }
   :is(#evaluate-table, .pairs) .table-wrap > * { min-width: 860px; }
+  #data-rows .table-wrap > * { min-width: 720px; }
+  /* A third column that begins in sight says that there are more. */
+  #runs-table :is([role=gridcell], [role=columnheader]):first-child { width: 160px !important; flex-basis: 160px !important; }
+  #data-ledger [role=row] > * { font-size: 13px; }
 }
 """
 

@@ -38,11 +38,13 @@ class RowsPanel:
                     value="train",
                     label="Show",
                     info="Held-out rows are for measuring, never for training",
+                    min_width=280,
                     elem_id="data-part",
                 )
                 self._search = gr.Textbox(
                     label="Search",
                     info="Part of an instruction, input or output; capitals do not matter",
+                    min_width=280,
                     elem_id="data-search",
                 )
                 self._order = gr.Dropdown(
@@ -50,6 +52,7 @@ class RowsPanel:
                     value="split",
                     label="Sort",
                     info="For looking only: training keeps the order of the split",
+                    min_width=280,
                     elem_id="data-order",
                 )
             self._table = gr.Dataframe(

@@ -21,7 +21,7 @@ HEADERS = [
     "Disk",
     "Id",
 ]
-WIDTHS = ["210px", "110px", "110px", "90px", "130px", "80px", "170px", "130px", "190px", "80px", "170px"]
+WIDTHS = ["190px", "85px", "95px", "85px", "110px", "65px", "135px", "95px", "150px", "75px", "130px"]
 CHOSEN = "background: color-mix(in srgb, #2563eb 16%, transparent);"
 
 # What a list can be sorted by: (key, greatest first). A run that lacks the number comes last.

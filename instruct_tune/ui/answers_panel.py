@@ -35,7 +35,7 @@ class AnswersPanel:
                 label="Show",
                 info="Better or worse by chrF",
                 elem_id="evaluate-show",
-                min_width=160,
+                min_width=200,
             )
             self.sort = gr.Dropdown(
                 list(SORTS),
@@ -43,7 +43,7 @@ class AnswersPanel:
                 label="Sort",
                 info="Gain: chrF of tuned minus base",
                 elem_id="evaluate-sort",
-                min_width=160,
+                min_width=200,
             )
         self.number = gr.State(1)
         self.table = gr.Dataframe(
@@ -52,14 +52,14 @@ class AnswersPanel:
             interactive=False,
             wrap=True,
             max_height=460,
-            column_widths=["60px", "70px", "22%", "22%", "24%", "24%"],
+            column_widths=["5%", "7%", "21%", "21%", "23%", "23%"],
             show_label=False,
             elem_id="evaluate-table",
         )
         with gr.Row(elem_classes="pager"):
-            self.back = gr.Button("Previous page", size="sm", elem_id="evaluate-previous", min_width=120)
+            self.back = gr.Button("Previous page", size="sm", elem_id="evaluate-previous", min_width=140, scale=0)
             self.where = gr.Markdown("", elem_id="evaluate-where")
-            self.on = gr.Button("Next page", size="sm", elem_id="evaluate-following", min_width=120)
+            self.on = gr.Button("Next page", size="sm", elem_id="evaluate-following", min_width=140, scale=0)
         self._one_row()
 
     def _one_row(self) -> None:

@@ -65,7 +65,7 @@ class CompareTab:
                 elem_id="compare-row",
                 min_width=120,
             )
-            with gr.Column(min_width=240), gr.Row():
+            with gr.Column(min_width=240, elem_classes="beside"), gr.Row():
                 self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
                 self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
                 self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)

@@ -39,8 +39,8 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             precision=0,
             minimum=1,
             elem_id="format-row",
-            scale=0,
-            min_width=320,
+            scale=1,
+            min_width=200,
         )
     template_editor.build(form, memory)
     button = gr.Button("Show the row", variant="primary", elem_id="format-show")

@@ -52,8 +52,9 @@ draw();
 
 _LOOK = """
 .histograms { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 18px; padding: 8px 2px; }
-.histogram { margin: 0; min-width: 0; }
-figcaption { font-weight: 600; font-size: 14px; margin-bottom: 4px; color: var(--body-text-color); }
+/* Titles, plots and axes of all of them stand in line, however long a title is. */
+.histogram { margin: 0; min-width: 0; display: grid; grid-template-rows: subgrid; grid-row: span 4; row-gap: 0; }
+figcaption { align-self: end; font-weight: 600; font-size: 14px; margin-bottom: 4px; color: var(--body-text-color); }
 .plot { position: relative; height: 96px; border-bottom: 1px solid var(--body-text-color-subdued); }
 .bars { display: flex; height: 100%; gap: 1px; }
 .bin { flex: 1; display: flex; align-items: flex-end; }

@@ -34,7 +34,7 @@ CSS = """
 #train-progress progress.part, #data-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
 #train-progress progress.part[value="0"] { visibility: hidden; }
 :is(#train-progress, #data-progress, #evaluate-progress) progress {
-  appearance: none; width: 100%; height: 8px; border: none;
+  appearance: none; display: block; width: 100%; height: 8px; border: none;
 }
 :is(#train-progress, #data-progress, #evaluate-progress) progress::-webkit-progress-bar {
   background: var(--border-color-primary); border-radius: 4px;
@@ -50,6 +50,10 @@ CSS = """
 .pager { align-items: center; }
 /* What is beside a control with a label stands in line with the control. */
 .foot { align-items: flex-end !important; }
+/* And buttons beside boxes are as high as the boxes are. */
+.beside { align-self: flex-end; padding-bottom: 12px; }
+.beside button { min-height: 40px; }
+footer > .divider { display: none !important; }
 @media (max-width: 500px) { .pager > :has(.prose), .pager > .prose { order: -1; flex: 1 1 100%; } }
 /* Presets are cards: the name, what it is for, how long it takes here. */
 #train-preset .wrap { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 8px; }
@@ -61,11 +65,13 @@ CSS = """
 #few-controls .form > .block > * > :is(input, .wrap), #few-controls .slider_input_container { margin-top: auto; }
 #few-controls .form > .block > .wrap:has(> .head) { display: flex; flex-direction: column; height: 100%; }
 #few-controls .slider_input_container, #few-controls .wrap-inner { min-height: 40px; }
-#train-model input { text-overflow: ellipsis; margin-right: 20px; }
 /* One filter a line, so that their order is seen. */
 #filters-list .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
 #filters-list label { overflow-wrap: anywhere; white-space: normal; }
+/* A dropdown's text ends before its arrow, with an ellipsis. */
+.secondary-wrap > input[role=combobox] { text-overflow: ellipsis; margin-right: 26px; }
 .label-wrap > span:first-child { text-align: left; }
+.label-wrap > .icon { align-self: center; }
 #train-preset label { position: relative; }
 .tabitem:has(#preset-changed p) #train-preset label.selected::after {
   content: "changed"; position: absolute; top: 8px; right: 10px;
@@ -73,7 +79,9 @@ CSS = """
 }
 /* What is empty takes no place. */
 #preset-changes:not(:has(p)), #train-cost-warnings:not(:has(p)), #train-verdict:not(:has(p)),
-#train-findings:not(:has(p)), #train-checkpoints:not(:has(p)), #replay-stage:has(.replay-words:empty) { display: none; }
+#train-findings:not(:has(p)), #train-checkpoints:not(:has(p)), #evaluate-state:not(:has(p)),
+#evaluate-verdict:not(:has(p)), #evaluate-progress:has(progress[style*="hidden"]),
+#replay-stage:has(.replay-words:empty) { display: none; }
 #train-log { border-width: 0 !important; background: none; }
 #replay { align-items: center; }
 /* One of the two: whether a replay plays, its bar tells. */
@@ -89,9 +97,9 @@ CSS = """
 .dark :is(#compare-base-diff, #compare-tuned-diff) .text { color: var(--body-text-color); }
 .answer-facts { min-height: 24px; }
 #compare-state { min-height: 26px; }
-#evaluate-state { min-height: 24px; }
 #evaluate-sentence p { font-size: 1.2em; }
 .next { max-width: 220px; align-self: flex-end; }
+.aside { max-width: 260px; }
 /* Code in a table keeps its lines, and breaks inside a word only where the word is wider than its cell. */
 [role=gridcell] span.text { white-space: pre-wrap !important; min-width: 0; }
 /* The light code theme's blue for keywords is a shade too light on white (4.0 to 1); the class is the editor's own. */
@@ -101,12 +109,17 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 /* All six tabs stay in sight on a phone: gradio measures a hidden copy, and puts into a menu what does not fit. */
 @media (max-width: 480px) {
   #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
+  h1 { font-size: 1.5rem !important; }
+  .beside { padding-bottom: 0; }
+  .actions button { font-size: 15px; padding-inline: 6px; }
   /* Rows that hold code scroll sideways inside their table, rather than break at every letter. */
   :is(#evaluate-table, #data-rows, .pairs) .table-wrap { overflow-x: auto; }
   :is(#evaluate-table, .pairs) .table-wrap > * { min-width: 860px; }
   #data-rows .table-wrap > * { min-width: 720px; }
   /* A third column that begins in sight says that there are more. */
-  #runs-table :is([role=gridcell], [role=columnheader]):first-child { width: 160px !important; flex-basis: 160px !important; }
+  #runs-table :is([role=gridcell], [role=columnheader]):first-child {
+    width: 160px !important; min-width: 160px !important; max-width: 160px !important; flex-basis: 160px !important;
+  }
   #data-ledger [role=row] > * { font-size: 13px; }
 }
 """

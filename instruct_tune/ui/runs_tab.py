@@ -50,6 +50,7 @@ class RunsPanel:
                 info="Words of the name, tags, notes, state, model, data or id",
                 elem_id="runs-search",
                 scale=3,
+                min_width=240,
             )
             self.sort = gr.Dropdown(
                 list(run_table.SORTS),
@@ -57,6 +58,7 @@ class RunsPanel:
                 label="Sort",
                 info="All runs, not only this page",
                 elem_id="runs-sort",
+                min_width=200,
             )
         self.table = gr.Dataframe(
             headers=run_table.HEADERS,
@@ -67,12 +69,12 @@ class RunsPanel:
             max_height=420,
             elem_id="runs-table",
         )
-        self.count = gr.Markdown("", elem_id="runs-count")
-        with gr.Row():
-            self.back = gr.Button("Previous", size="sm", scale=0, min_width=110, elem_id="runs-back")
-            self.on = gr.Button("Next", size="sm", scale=0, min_width=110, elem_id="runs-on")
+        with gr.Row(elem_classes="pager"):
+            self.back = gr.Button("Previous page", size="sm", scale=0, min_width=140, elem_id="runs-back")
+            self.count = gr.Markdown("", elem_id="runs-count")
+            self.on = gr.Button("Next page", size="sm", scale=0, min_width=140, elem_id="runs-on")
         self.details = gr.Markdown(CHOOSE, elem_id="runs-details")
-        with gr.Row():
+        with gr.Row(elem_classes="actions"):
             self.buttons = {
                 name: gr.Button(label, elem_id=f"runs-{name}", min_width=130, interactive=False)
                 for name, label in ACTIONS.items()
@@ -151,7 +153,7 @@ def build(
     download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
     with gr.Row(equal_height=True):
         name = gr.Textbox(show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3)
-        rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130)
+        rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130, interactive=False)
         share = ShareButton(lab, panel.chosen)
         arriving = gr.UploadButton(
             "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
@@ -271,6 +273,7 @@ def build(
     arriving.upload(take_in, arriving, panel.chosen, **private)
     bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
+    panel.chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), panel.chosen, rename, **private)
     share.wire()
     overlay.wire()
     notes.wire()

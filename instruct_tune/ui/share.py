@@ -18,7 +18,7 @@ class ShareButton:
 
     def __init__(self, lab: Lab, chosen: gr.State):
         self.lab, self.chosen = lab, chosen
-        self.button = gr.Button(SHARE, elem_id="runs-share", scale=1, min_width=150, interactive=False)
+        self.button = gr.Button(SHARE, elem_id="runs-share", scale=1, min_width=200, interactive=False)
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

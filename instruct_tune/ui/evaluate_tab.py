@@ -69,7 +69,7 @@ class EvaluatePanel:
             self.measured = gr.Code(
                 language="json", interactive=False, buttons=["copy"], show_label=False, elem_id="evaluate-measured"
             )
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="foot"):
             self.ending = gr.Dropdown(
                 list(ENDINGS),
                 value=ENDINGS[0],

@@ -1,4 +1,4 @@
-"""Two visitors of one lab: each has their own form and uploads, and they share the machine."""
+"""Two visitors of one lab and its host: each has their own form and uploads, and they share the machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 
 import pytest
 from browser import Window, chromium, serving
+from gradio_client import Client
 
 pytestmark = pytest.mark.slow
+TOKEN = "the host's own token"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("visitors") / "data") as address:
+    with serving(tmp_path_factory.mktemp("visitors") / "data", LAB_ADMIN_TOKEN=TOKEN) as address:
         yield address
 
 
@@ -25,6 +27,16 @@ def browser():
 def upload(window: Window, file) -> None:
     window.page.set_input_files("#data-upload input[type=file]", file)
     window.wait_text("#data-summary", "to train on")
+
+
+def host(browser, address: str) -> Window:
+    """A window whose person has shown the host's token."""
+    window = Window(browser, address)
+    window.page.click("#host button.label-wrap")
+    window.page.fill("#host-token input", TOKEN)
+    window.page.click("#host-enter")
+    window.wait_text("[data-testid=toast-body]", "acts for the host")
+    return window
 
 
 def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, browser, tmp_path):
@@ -57,13 +69,37 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     mine.wait_text("#runs-share", "Share with everyone")
     others.page.wait_for_function("!document.querySelector('#runs-table').innerText.includes('my secret plan')")
 
+    hosts = host(browser, address)
+    hosts.tab("Runs")
+    hosts.wait_text("#runs-table", "my secret plan")
+
     # Who comes again is who they were.
     again(mine)
     mine.tab("Runs")
     mine.wait_text("#runs-table", "my secret plan")
     mine.page.get_by_role("button", name="This browser").click()
     mine.shot("this-browser")
-    assert mine.errors == others.errors == []
+    assert mine.errors == others.errors == hosts.errors == []
+
+
+def test_a_run_is_stopped_by_the_host_and_not_by_those_who_watch(address, browser):
+    script = Client(address, headers={"x-lab-visitor": "somebody who starts a run"}, verbose=False)
+    config = {"model": "tiny-random", "data": {"limit": 400}, "train": {"num_train_epochs": 1000}}
+    run_id = script.predict(config, "a long run", api_name="/start_run")["run_id"]
+    others = Window(browser, address)
+    others.tab("Train")
+    others.wait_text("#train-status", "running")
+    assert others.page.locator("#train-stop").is_disabled()
+    assert others.page.locator("#train-discard").is_disabled()
+
+    hosts = host(browser, address)
+    hosts.tab("Train")
+    hosts.page.wait_for_selector("#train-stop:not([disabled])")
+    hosts.page.click("#train-stop")
+    hosts.wait_text("#train-status", "stopped")
+    others.wait_text("#train-status", "stopped")
+    assert script.predict(run_id, api_name="/run_status")["status"] == "stopped"
+    assert others.errors == hosts.errors == []
 
 
 KEPT = "Object.entries(localStorage).find(([key]) => key.endsWith('-form'))?.[1]"

@@ -22,6 +22,8 @@ WATCHED_SECONDS = 20
 WARM_UP_SECONDS = 45
 VIEWERS = 4
 REPEAT = 3
+PRESET = "quick"
+"""Whose first step is waited for."""
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def first_step() -> tuple[str, str]:
 
     def wait() -> float:
         began = time.perf_counter()
-        run_id = lab.start_run(RunConfig())
+        run_id = lab.start_run(RunConfig.from_dict({}, PRESET))
         while not any(metric["kind"] == "train" for metric in lab.run_metrics(run_id)):
             if not lab.store.get(run_id).live:
                 raise RuntimeError(lab.store.get(run_id).message)

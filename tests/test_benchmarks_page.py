@@ -34,6 +34,7 @@ def test_every_line_in_this_process_is_measured(monkeypatch, capsys):
 @pytest.mark.slow
 def test_every_line_of_a_served_page_is_measured(monkeypatch, capsys):
     monkeypatch.setattr(served, "REPEAT", 1)
+    monkeypatch.setattr(served, "PRESET", "smoke")
     monkeypatch.setattr(served, "WATCHED_SECONDS", 1)
     monkeypatch.setattr(served, "WARM_UP_SECONDS", 1)
     assert printed(SERVED, monkeypatch, capsys) == []

@@ -92,6 +92,13 @@ class Window:
         self.page.goto(address)
         self.page.wait_for_selector("#data-load")
 
+    def again(self) -> None:
+        """The page anew; what it was still asking for when it was left is no error of anybody's."""
+        before = list(self.errors)
+        self.page.reload()
+        self.page.wait_for_selector("#data-load")
+        self.errors[:] = before
+
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
 

@@ -52,8 +52,7 @@ def test_other_column_names_are_proposed_and_can_be_changed(window, tmp_path):
     assert "Proposed" not in window.text("#data-summary")
 
     # At the next visit it is offered by its name.
-    window.page.reload()
-    window.page.wait_for_selector("#data-load")
+    window.again()
     window.page.wait_for_timeout(1500)
     window.errors.clear()  # what was under way when the page was left
     window.page.click("#data-source input")

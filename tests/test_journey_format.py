@@ -75,8 +75,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.page.click("#template-keep")
     window.page.wait_for_function("document.querySelector('#template-kept input').value === 'q and a'")
     assert window.errors == []
-    window.page.reload()
-    window.page.wait_for_selector("#data-load")
+    window.again()
     window.tab("Format")
     # For "custom" the editor opens by itself.
     window.page.get_by_role("radio", name="custom").check()

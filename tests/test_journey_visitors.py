@@ -74,7 +74,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     hosts.wait_text("#runs-table", "my secret plan")
 
     # Who comes again is who they were.
-    again(mine)
+    mine.again()
     mine.tab("Runs")
     mine.wait_text("#runs-table", "my secret plan")
     mine.page.get_by_role("button", name="This browser").click()
@@ -114,14 +114,6 @@ def until_kept_anew(window: Window, before: str) -> None:
     window.page.wait_for_function(f"before => ({KEPT}) !== before", arg=before)
 
 
-def again(window: Window) -> None:
-    """The page anew; what it was still asking for when it was left is no error of anybody's."""
-    before = list(window.errors)
-    window.page.reload()
-    window.page.wait_for_selector("#data-load")
-    window.errors[:] = before
-
-
 def until_shown(window: Window, selector: str, wanted: str) -> None:
     window.page.wait_for_function(
         "([selector, wanted]) => document.querySelector(`${selector} input`)?.value === wanted", arg=[selector, wanted]
@@ -137,7 +129,7 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
     mine.page.fill("#train-rows input", "33")
     mine.page.keyboard.press("Tab")
     until_kept_anew(mine, before)
-    again(mine)
+    mine.again()
     mine.tab("Train")
     until_shown(mine, "#train-rows", "33")
     mine.wait_text("#preset-changed", "Changed from minute: rows 48 → 33")
@@ -152,7 +144,7 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
     mine.page.click("#form-reset")
     until_shown(mine, "#train-rows", "48")
     until_kept_anew(mine, before)
-    again(mine)
+    mine.again()
     mine.tab("Train")
     mine.page.wait_for_timeout(1500)
     until_shown(mine, "#train-rows", "48")

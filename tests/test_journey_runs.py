@@ -140,7 +140,7 @@ def test_only_what_applies_can_be_pressed(window):
 def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
     window.tab("Runs")
     assert not window.page.is_visible("#runs-bin")
-    search(window, "onerror")
+    search(window, f"id-{OWN - 1}")
     window.wait_text("#runs-table", "onerror")
     choose(window)
     window.wait_text("#runs-details", "onerror")

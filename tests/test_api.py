@@ -13,9 +13,10 @@ from instruct_tune.sources import BUNDLED_FILE
 pytestmark = pytest.mark.slow
 
 ENDPOINTS = {
-    "/dataset_preview", "/mask", "/start_run", "/run_status", "/run_metrics",
-    "/stop_run", "/compare", "/evaluate", "/list_runs",
+    "/dataset_preview": 3, "/mask": 4, "/start_run": 2, "/continue_run": 3, "/run_status": 1, "/run_metrics": 2,
+    "/stop_run": 2, "/compare": 4, "/evaluate": 2, "/list_runs": 0,
 }  # fmt: skip
+"""Each with the number of its parameters: a plain POST gives all of them, so one more would break people's scripts."""
 SMOKE = {
     "model": "tiny-random",
     "data": {"limit": 16},
@@ -44,7 +45,17 @@ def finished(client, run_id: str) -> dict:
 
 
 def test_nothing_but_the_endpoints_is_public(client):
-    assert set(client.view_api(return_format="dict")["named_endpoints"]) == ENDPOINTS
+    told = client.view_api(return_format="dict")["named_endpoints"]
+    assert {name: len(endpoint["parameters"]) for name, endpoint in told.items()} == ENDPOINTS
+
+
+def test_a_run_is_trained_further(client):
+    parent = client.predict(SMOKE, "first", api_name="/start_run")["run_id"]
+    assert finished(client, parent)["status"] == "finished"
+    child = client.predict(parent, SMOKE, "second", api_name="/continue_run")["run_id"]
+    assert finished(client, child)["status"] == "finished"
+    runs = {run["id"]: run for run in client.predict(api_name="/list_runs")["runs"]}
+    assert runs[child]["parent"] == parent
 
 
 def test_a_script_trains_compares_and_evaluates(client):

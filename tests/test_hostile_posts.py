@@ -19,8 +19,8 @@ from instruct_tune.visitors import known_by
 pytestmark = pytest.mark.slow
 
 ENDPOINTS = {
-    "dataset_preview": 3, "mask": 4, "start_run": 2, "run_status": 1, "run_metrics": 2, "stop_run": 2, "compare": 4,
-    "evaluate": 2, "list_runs": 0,
+    "dataset_preview": 3, "mask": 4, "start_run": 2, "continue_run": 3, "run_status": 1, "run_metrics": 2,
+    "stop_run": 2, "compare": 4, "evaluate": 2, "list_runs": 0,
 }  # fmt: skip
 PRIVATE = "ann's secret plan"
 

@@ -30,9 +30,15 @@ def expose(lab: Lab) -> None:
         return lab.mask(_object(config), instruction, input, output, viewer(lab))
 
     @said
-    def start_run(config: dict, name: str = "", parent: str = "") -> dict:
-        """Start a training run, or go on from the adapter of ``parent``; answers at once with its ``run_id``."""
-        return {"run_id": lab.start_run(_object(config), name, viewer(lab), parent or None)}
+    def start_run(config: dict, name: str = "") -> dict:
+        """Start a training run; answers at once with its ``run_id``."""
+        return {"run_id": lab.start_run(_object(config), name, viewer(lab))}
+
+    # Endpoints of their own for what came later: a plain POST has to give every parameter there is.
+    @said
+    def continue_run(parent: str, config: dict, name: str = "") -> dict:
+        """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
+        return {"run_id": lab.start_run(_object(config), name, viewer(lab), parent)}
 
     @said
     def run_status(run_id: str) -> dict:
@@ -56,9 +62,9 @@ def expose(lab: Lab) -> None:
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @said
-    def evaluate(run_id: str, limit: int | None = None, baselines: list | None = None) -> Iterator[dict]:
-        """Base and tuned, and ``baselines``, on the run's held-out rows: progress, then the evaluation."""
-        yield from lab.evaluate(run_id, limit, viewer=viewer(lab), baselines=baselines or ())
+    def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
+        """Base and tuned on the run's held-out rows: progress, then the evaluation."""
+        yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
 
     @said
     def list_runs() -> dict:
@@ -69,6 +75,7 @@ def expose(lab: Lab) -> None:
         dataset_preview,
         mask,
         start_run,
+        continue_run,
         run_status,
         run_metrics,
         stop_run,

@@ -67,6 +67,7 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
                 name: _text(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
             }
             lines = _text(archive, members, "metrics.jsonl") if "metrics.jsonl" in members else ""
+    # zipfile's own: a way of packing that it does not know, and a zip with a password.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise DataError(f"{file.name} cannot be unpacked ({error}): import a .zip that was exported here.") from error
     _check_weights(weights_to)

@@ -296,11 +296,10 @@ class Runs(History):
         if not viewer.host and viewer.id is None:
             raise DataError("The lab does not know whose run that is: reload the page, then import it again.")
         run_id = self.store.new_id()
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, self.data_dir / "runs" / run_id, ignore_errors=True)
             self._import(run_id, Path(file), name.strip(), viewer)
-        except BaseException:
-            shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
-            raise
+            undo.pop_all()
         return run_id
 
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from labs import cache_for, imports_frozen, opened
 
 # A busy machine is slow; that is no fault of the code.
 hypothesis.settings.register_profile("lab", deadline=None)
@@ -22,6 +23,26 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def quicker() -> Iterator[None]:
+    """For modules that train many small runs; see ``imports_frozen``."""
+    with imports_frozen():
+        yield
+
+
+@pytest.fixture
+def tiny_cache(monkeypatch, tmp_path_factory) -> None:
+    """The tiny model is made once for a whole session."""
+    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+
+
+@pytest.fixture
+def lab(tmp_path, tiny_cache):
+    """An empty lab of the test's own; modules that need another one have a fixture of that name."""
+    with opened(tmp_path / "data") as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, press_ctrl_c, smoke
+from labs import PATIENCE, Pace, cache_for, finished, opened, press_ctrl_c, smoke
 
 from instruct_tune.__main__ import main
 from instruct_tune.lab import Lab
@@ -22,7 +22,7 @@ from instruct_tune.lock import DataLock
 from instruct_tune.settings import PRESETS
 from instruct_tune.store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
 ROOT = Path(__file__).parents[1]
@@ -40,12 +40,6 @@ def _folders(monkeypatch, tmp_path, tmp_path_factory):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
 
 
 @pytest.fixture(scope="module")

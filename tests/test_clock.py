@@ -5,22 +5,16 @@ import time
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, cache_for, imports_frozen, opened, smoke
+from labs import PATIENCE, cache_for, opened, smoke
 
 from instruct_tune import clock
 from instruct_tune.clock import Clock
 from instruct_tune.visitors import known_by
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ANN = known_by("ann's own long secret")
 DAY = 24 * 3600.0
 YEARS = 3000 * DAY
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
 
 
 class Hands:

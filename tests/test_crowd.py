@@ -5,14 +5,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from labs import PATIENCE, cache_for, curve, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, cache_for, curve, finished, opened, smoke
 
 from instruct_tune.dataset import Example
 from instruct_tune.errors import BusyError
 from instruct_tune.runner import Runner
 from instruct_tune.visitors import known_by
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ROW = Example("Say hello.", "", "Hello.")
 # Ten steps with dropout, accumulation, and evaluations and probes between.
 TEN_STEPS = smoke(
@@ -20,12 +20,6 @@ TEN_STEPS = smoke(
     train={"num_train_epochs": 5, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "probes": 3,
            "eval_strategy": "steps", "eval_steps": 3, "save_strategy": "no", "save_minutes": None},
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subprocess
 from contextlib import closing, contextmanager
 
 import pytest
-from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, finished, opened, smoke
 
 from instruct_tune import adapter
 from instruct_tune.errors import DiskFullError, StoreError
@@ -17,19 +17,8 @@ from instruct_tune.lab import Lab
 from instruct_tune.lock import DataLock
 from instruct_tune.store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
 
 
 @pytest.fixture

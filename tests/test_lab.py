@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke
 
 from instruct_tune import runner as runner_module
 from instruct_tune import training
@@ -27,22 +27,11 @@ from instruct_tune.settings import DataSettings, RunConfig
 from instruct_tune.store import RunStore
 from instruct_tune.visitors import HOST, known_by
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 # Twelve steps over three epochs, with evaluations, probes and dropout: all that a resume could disturb.
 TWELVE_STEPS = smoke(train={"num_train_epochs": 3, "probes": 4, "save_minutes": None})
 LONG = smoke(train={"num_train_epochs": 1000, "max_steps": 5000, "eval_strategy": "no", "save_strategy": "no"})
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
 
 
 @pytest.fixture

@@ -4,24 +4,11 @@ import weakref
 
 import pytest
 import torch
-from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, finished, smoke
 
 from instruct_tune import batching, training
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-    with opened(tmp_path / "data") as lab:
-        yield lab
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 
 def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab, monkeypatch):

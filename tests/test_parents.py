@@ -4,27 +4,14 @@ import shutil
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, curve, finished, smoke
 
 from instruct_tune import parents
 from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.visitors import Viewer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 FURTHER = {"train": {"num_train_epochs": 2, "learning_rate": 3e-3, "seed": 7}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-    with opened(tmp_path / "data") as lab:
-        yield lab
 
 
 @pytest.fixture

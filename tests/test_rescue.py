@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from labs import PATIENCE, cache_for, curve, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, curve, finished, opened, smoke
 
 from instruct_tune import snapshot
 from instruct_tune.errors import StoreError
@@ -17,23 +17,12 @@ from instruct_tune.store import RunStore
 from instruct_tune.ui import build_ui
 from instruct_tune.visitors import HOST, known_by
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
 CONFIG = smoke().to_dict()
 SIX = smoke(train={"num_train_epochs": 2, "max_steps": 6, "probes": 2, "eval_strategy": "steps", "eval_steps": 2,
                    "save_strategy": "steps", "save_steps": 2, "save_minutes": None})  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
 
 
 def fill(store, count=60):

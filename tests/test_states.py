@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
+from labs import PATIENCE, Pace, finished, smoke
 
 from instruct_tune import adapter, states
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
@@ -14,20 +14,7 @@ from instruct_tune.failures import LONGEST, failure
 from instruct_tune.runner import Runner
 from instruct_tune.store import RunStore
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quicker():
-    with imports_frozen():
-        yield
-
-
-@pytest.fixture
-def lab(tmp_path, monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-    with opened(tmp_path / "data") as lab:
-        yield lab
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 
 @pytest.fixture

@@ -9,21 +9,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, cache_for, opened, smoke
+from labs import PATIENCE, opened, smoke
 
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
 from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, Visitors, known_by
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
 ANN, BOB = known_by("ann's own secret"), known_by("bob's own secret")
 HOUR = 3600
-
-
-@pytest.fixture(autouse=True)
-def _cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ from typing import Any
 
 from . import ledger_file, parents
 from .errors import DataError, LabError, SettingsError
-from .lab import BASE_RUN, Lab
+from .lab import Lab
 from .row_files import check_ending, write_rows
 from .settings import BASELINES, PRESETS, RunConfig, merge, parse_override
+from .speakers import BASE_RUN
 from .store import default_data_dir
 
 INTERRUPTED = 130

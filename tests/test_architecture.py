@@ -33,7 +33,8 @@ ORDER = (
     "curves", "figures", "card", "export", "merged",
     "incoming",
     "workbench", "runner",
-    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "lab", "ui", "__main__", "app",
+    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "speakers", "evaluations", "lab",
+    "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

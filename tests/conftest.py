@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
-from labs import cache_for, imports_frozen, opened
+from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, imports_frozen, opened
 
 # A busy machine is slow; that is no fault of the code.
 hypothesis.settings.register_profile("lab", deadline=None)
@@ -43,6 +44,30 @@ def lab(tmp_path, tiny_cache):
     """An empty lab of the test's own; modules that need another one have a fixture of that name."""
     with opened(tmp_path / "data") as lab:
         yield lab
+
+
+@pytest.fixture
+def pace(monkeypatch) -> Pace:
+    return Pace(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A lab with one finished run, "tulip", for tests that only read it or answer with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        with opened(tmp_path_factory.mktemp("kept")) as lab:
+            yield lab, finished(lab, TWELVE_STEPS, "tulip")
+
+
+@pytest.fixture
+def engine_held(lab):
+    """Keeps the engine's thread from what is asked of it until it is let go."""
+    let_go, begun = threading.Event(), threading.Event()
+    lab.engine.short(lambda: begun.set() or let_go.wait(PATIENCE))
+    assert begun.wait(PATIENCE)
+    yield let_go
+    let_go.set()
 
 
 @pytest.fixture(scope="module")

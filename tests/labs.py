@@ -1,9 +1,11 @@
 """What the tests of the lab, the command line and the export share: smoke runs, and a hand on their pace."""
 
 import gc
+import json
 import os
 import signal
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -18,6 +20,12 @@ PATIENCE = 30.0
 def smoke(**sections):
     """The smoke preset with ``sections`` laid over it."""
     return RunConfig.from_dict(sections, "smoke")
+
+
+TWELVE_STEPS = smoke(train={"num_train_epochs": 3, "probes": 4, "save_minutes": None})
+"""Over three epochs, with evaluations, probes and dropout: all that a resume could disturb."""
+LONG = smoke(train={"num_train_epochs": 1000, "max_steps": 5000, "eval_strategy": "no", "save_strategy": "no"})
+"""A run that does not end by itself while a test looks."""
 
 
 def cache_for(tmp_path_factory):
@@ -65,6 +73,45 @@ def curve(lab, run_id):
     told = {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in clock} for m in metrics}
     assert len(told) == len(metrics), "a metric is known by (run, kind, step)"
     return told
+
+
+def undisturbed(kept):
+    """What an uninterrupted run of ``TWELVE_STEPS`` measures; ``kept``: the fixture."""
+    lab, run_id = kept
+    return curve(lab, run_id)
+
+
+def write_rows(path, rows):
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return str(path)
+
+
+def texts(events):
+    return [event["text"] for event in events]
+
+
+def until(true, what):
+    """Wait for another thread or process."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def flip_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def stop_at(lab, pace, step, config, keep=True):
+    """A run that was stopped when it was at ``step``; ``pace``: the fixture."""
+    told = []
+    pace.at[step] = lambda runner: told.append(lab.stop_run(runner.run.id, keep))
+    run_id = lab.start_run(config)
+    lab._turns[run_id].result(PATIENCE)
+    assert told == ["stopping"]
+    return run_id
 
 
 class Pace:

@@ -9,7 +9,7 @@ import subprocess
 from contextlib import closing, contextmanager
 
 import pytest
-from labs import PATIENCE, Pace, finished, opened, smoke
+from labs import PATIENCE, finished, opened, smoke
 
 from instruct_tune import adapter
 from instruct_tune.errors import DiskFullError, StoreError
@@ -19,11 +19,6 @@ from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
-
-
-@pytest.fixture
-def pace(monkeypatch):
-    return Pace(monkeypatch)
 
 
 @contextmanager

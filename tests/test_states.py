@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 import torch
-from labs import PATIENCE, Pace, finished, smoke
+from labs import PATIENCE, finished, smoke
 
 from instruct_tune import adapter, states
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
@@ -15,11 +15,6 @@ from instruct_tune.runner import Runner
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
-
-
-@pytest.fixture
-def pace(monkeypatch):
-    return Pace(monkeypatch)
 
 
 def course(lab, run_id):

@@ -1,0 +1,252 @@
+"""Base and tuned answer: streamed, alone, between the steps of a training."""
+
+import threading
+import time
+
+import pytest
+from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
+
+from instruct_tune.errors import BusyError, DataError, LabError, ModelError, NotFoundError, SettingsError
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+
+
+def test_both_answers_grow_and_the_last_says_done(kept):
+    lab, run_id = kept
+    told = list(lab.compare(run_id, "Reverse a list", generation={"max_new_tokens": 5}))
+    assert [each["done"] for each in told] == [False] * (len(told) - 1) + [True]
+    assert len(told) >= 5
+    last = told[-1]
+    assert (last["base_tokens"], last["tuned_tokens"]) == (5, 5)
+    assert last["base"] != last["tuned"]
+    assert told[0]["base"] != last["base"]
+    assert len(told[2]["base"]) <= len(last["base"])
+
+
+def test_the_answers_are_those_of_generate(kept):
+    lab, run_id = kept
+    row = {"instruction": "Reverse a list", "input": "[1, 2]"}
+    last = list(lab.compare(run_id, row["instruction"], row["input"]))[-1]
+    assert lab.generate(run_id, [row]) == [last["tuned"]]
+    assert lab.generate("base", [row], smoke()) == [last["base"]]
+
+
+def test_the_input_is_part_of_the_prompt(kept):
+    lab, run_id = kept
+    seen = []
+
+    def first_prompt(patch):
+        from instruct_tune import generation
+
+        generate = generation.generate
+        patch.setattr(
+            generation,
+            "generate",
+            lambda loaded, requests, *a, **k: seen.append(requests) or generate(loaded, requests, *a, **k),
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        first_prompt(patch)
+        list(lab.compare(run_id, "Sort", "3 1 2"))
+    tokenizer = lab.tokenizer("tiny-random")
+    prompts = {tokenizer.decode(list(request.prompt)) for request in seen[0]}
+    assert prompts == {"### Instruction:\nSort\n\n### Input:\n3 1 2\n\n### Response:\n"}
+
+
+@pytest.mark.parametrize("what", ["", "   ", None, 5, ["a"]])
+def test_without_an_instruction_there_is_no_answer(kept, what):
+    lab, run_id = kept
+    with pytest.raises(DataError, match="instruction"):
+        next(lab.compare(run_id, what))
+
+
+def test_generation_settings_are_laid_over_the_runs_and_checked(kept):
+    lab, run_id = kept
+    last = list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 2}))[-1]
+    assert last["tuned_tokens"] == 2
+    with pytest.raises(
+        SettingsError, match=r"generation\.max_new_tokens.*generation\.beams|generation\.beams.*max_new"
+    ):
+        next(lab.compare(run_id, "Hi", generation={"max_new_tokens": 0, "beams": 3}))
+    with pytest.raises(LabError):
+        next(lab.compare(run_id, "Hi", generation=[1]))
+
+
+def test_closing_a_comparison_stops_it(kept):
+    lab, run_id = kept
+    answers = lab.compare(run_id, "Hi", generation={"max_new_tokens": 1500})
+    next(answers)
+    began = time.monotonic()
+    answers.close()
+    lab.engine.short(lambda: None).result(PATIENCE)
+    assert time.monotonic() - began < 2
+
+
+def test_a_stop_keeps_what_was_said_so_far(kept):
+    lab, run_id = kept
+    stop = threading.Event()
+    told = []
+    for texts in lab.compare(run_id, "Hi", generation={"max_new_tokens": 1500}, stop=stop):
+        told.append(texts)
+        if texts["base"] and texts["tuned"]:
+            stop.set()
+    last = told[-1]
+    assert (last["done"], last["stopped"]) == (True, True)
+    assert last["base"].startswith(told[-2]["base"])
+    assert last["tuned"]
+    assert "tuned_tokens" not in last
+    assert list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
+
+
+@pytest.mark.parametrize("case", ["free", "busy", "no memory", "not at hand"])
+def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab, monkeypatch, case):
+    monkeypatch.setattr("instruct_tune.lab.DEFAULT_MODEL", "tiny-random")
+    if case == "not at hand":
+        monkeypatch.setattr("instruct_tune.weights.at_hand", lambda model: None)
+    monkeypatch.setattr("instruct_tune.lab._free_memory", lambda: 0 if case == "no memory" else 2**40)
+    done = threading.Event()
+    if case == "busy":
+        lab.engine.long("something long", lambda: done.wait(PATIENCE))
+    lab.warm_up()
+    done.set()
+    assert lab.engine.short(lambda: lab.bench.empty).result(PATIENCE) is (case != "free")
+    assert lab.generate("base", [{"instruction": "Hi"}], smoke())
+
+
+def test_the_last_answer_tells_seconds(kept):
+    lab, run_id = kept
+    for generation in ({"max_new_tokens": 5}, {"max_new_tokens": 5, "num_beams": 2}):
+        last = list(lab.compare(run_id, "Reverse a list", generation=generation))[-1]
+        assert 0 < last["base_seconds"] <= last["seconds"]
+        assert 0 < last["tuned_seconds"] <= last["seconds"]
+
+
+def test_a_run_without_an_adapter_cannot_answer(lab, tmp_path):
+    run = lab.wait(lab.start_run(smoke(data={"source": "/nowhere.json"}), "broken"), PATIENCE)
+    assert lab.has_adapter(run.id) is False
+    for ask in (
+        lambda: next(lab.compare(run.id, "Hi")),
+        lambda: lab.generate(run.id, [{"instruction": "Hi"}]),
+        lambda: next(lab.evaluate(run.id)),
+        lambda: lab.start_evaluation(run.id),
+        lambda: lab.export_run(run.id, tmp_path / "x.zip"),
+    ):
+        with pytest.raises(ModelError, match=r"Run broken \(failed\) has no adapter"):
+            ask()
+    assert lab.engine.busy_with is None
+
+
+@pytest.mark.parametrize("odd", ["../x", "", 5, "nope", None, "base/.."])
+def test_an_id_that_is_none_is_not_found_whatever_is_asked(kept, odd, tmp_path):
+    lab, run_id = kept
+    for ask in (
+        lab.run_status, lab.run_metrics, lab.run_result, lab.show_run, lab.stop_run, lab.resume_run, lab.delete_run,
+        lab.has_adapter, lab.predictions, lab.start_evaluation,
+        lambda odd: next(lab.compare(odd, "Hi")),
+        lambda odd: next(lab.evaluate(odd)),
+        lambda odd: lab.generate(odd, [{"instruction": "Hi"}]),
+        lambda odd: lab.export_run(odd, tmp_path / "x.zip"),
+        lambda odd: lab.stop_run(odd, keep=False),
+    ):  # fmt: skip
+        with pytest.raises(NotFoundError):
+            ask(odd)
+    assert [run["id"] for run in lab.list_runs()] == [run_id]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_base_answers_without_any_run(lab):
+    rows = [{"instruction": "Hi"}, {"instruction": "Sort", "input": "3 1 2"}]
+    answers = lab.generate("base", rows, smoke())
+    assert len(answers) == 2
+    assert all(isinstance(text, str) for text in answers)
+    assert lab.generate("base", rows[::-1], smoke()) == answers[::-1]
+
+
+@pytest.mark.parametrize("row", [{"input": "x"}, {"instruction": 5}, {"instruction": "a", "input": 5}, "text", None])
+def test_a_prompt_that_is_none_is_named_by_its_number(kept, row):
+    lab, run_id = kept
+    for who in ("base", run_id):
+        with pytest.raises(DataError, match="Prompt 2"):
+            lab.generate(who, [{"instruction": "Hi"}, row])
+
+
+def own_run(lab, runner, other):
+    return list(lab.compare(runner.run.id, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
+
+
+def own_run_sampled(lab, runner, other):
+    sampled = {"max_new_tokens": 6, "do_sample": True, "temperature": 2.0}
+    return list(lab.compare(runner.run.id, "Hi", generation=sampled))[-1]["tuned"]
+
+
+def other_run(lab, runner, other):
+    return list(lab.compare(other, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
+
+
+def base_alone(lab, runner, other):
+    return lab.generate("base", [{"instruction": "Hi"}], smoke())
+
+
+def closed_half_way(lab, runner, other):
+    answers = lab.compare(runner.run.id, "Hi", generation={"max_new_tokens": 1000})
+    next(answers)
+    answers.close()
+    return lab.engine.short(lambda: "stopped").result(PATIENCE)
+
+
+@pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, base_alone, closed_half_way])
+def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
+    other = finished(lab, smoke(), "other")
+    # The same run once more, to which the question is put while it trains.
+    held, answers = {}, []
+    pace.at[2] = lambda runner: held.update(runner=runner)
+    for step in (3, 7):
+        answers.append(pace.ask(lab, step, lambda: question(lab, held["runner"], other)))
+    run_id = finished(lab, TWELVE_STEPS)
+    first, second = (answer.result(PATIENCE) for answer in answers)
+    assert first
+    assert second
+    assert curve(lab, run_id) == undisturbed(kept)
+    if question is own_run:
+        assert first != second, "the adapter that answered should be the one that trains"
+
+
+def test_a_question_while_a_run_loads_is_told_that_it_is_too_early(lab, engine_held):
+    run_id = lab.start_run(smoke(), "young")
+    with pytest.raises(ModelError, match=r"Run young \(queued\) has no adapter yet"):
+        next(lab.compare(run_id, "Hi"))
+    engine_held.set()
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+
+
+def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
+    answer = pace.ask(lab, 3, lambda: lab.generate("base", [{"instruction": "Hi"}], smoke(model=str(tmp_path))))
+    finished(lab, TWELVE_STEPS)
+    with pytest.raises(BusyError, match="tiny-random is training"):
+        answer.result(PATIENCE)
+
+
+def test_more_runs_can_answer_than_adapters_stay_in_memory(lab):
+    ids = [finished(lab, smoke(data={"limit": 8}, train={"seed": seed, "learning_rate": 0.3})) for seed in range(6)]
+    rows = [{"instruction": "Hi"}, {"instruction": "Ho"}]
+    base = lab.generate("base", rows, smoke())
+    first = [lab.generate(run_id, rows) for run_id in ids]
+    assert [lab.generate(run_id, rows) for run_id in ids] == first
+    assert len({tuple(answer) for answer in first}) > 1
+    assert lab.generate("base", rows, smoke()) == base
+
+
+def test_a_comparison_at_strength_0_is_base_twice_and_at_1_what_it_always_was(kept):
+    lab, run_id = kept
+    usual, off, as_trained = (
+        list(lab.compare(run_id, "Say hi", **how))[-1] for how in ({}, {"strength": 0}, {"strength": 1.0})
+    )
+    assert off["tuned"] == off["base"] == usual["base"]
+    assert as_trained["tuned"] == usual["tuned"] != usual["base"]
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.6, float("nan"), "1", True, None])
+def test_a_strength_out_of_range_is_refused(kept, strength):
+    lab, run_id = kept
+    with pytest.raises(DataError, match=r"from 0 to 1\.5"):
+        list(lab.compare(run_id, "Say hi", strength=strength))

@@ -1,0 +1,168 @@
+"""What a person can get wrong only once a run is under way: one sentence, and the lab works on."""
+
+import json
+
+import pytest
+from labs import PATIENCE, finished, smoke, write_rows
+
+from instruct_tune import runner as runner_module
+from instruct_tune.errors import SettingsError
+from instruct_tune.settings import DataSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+
+
+def poisoned_model(folder):
+    """The tiny model with an embedding that is not finite, for the byte "~" alone."""
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    from instruct_tune.weights import locate
+
+    source = locate("tiny-random", lambda text: None).path
+    folder.mkdir()
+    for file in source.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    # Its own head, or a logit of every position would be infinite.
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    tensors = load_file(folder / "model.safetensors")
+    embedding = tensors["model.embed_tokens.weight"]
+    tensors["lm_head.weight"] = embedding.clone()
+    (token,) = AutoTokenizer.from_pretrained(folder)("~", add_special_tokens=False)["input_ids"]
+    embedding[token] = float("inf")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return str(folder)
+
+
+def poisoned_rows(path, part, rows=30):
+    """Rows of which one, in the ``part`` it falls into, holds a "~"."""
+
+    def made(poisoned):
+        return [
+            {"instruction": f"Do {n}" + "~" * (n == poisoned), "input": "", "output": f"Done {n}"} for n in range(rows)
+        ]
+
+    for poisoned in range(rows):
+        source = write_rows(path, made(poisoned))
+        splits = runner_module.load_splits(DataSettings(source=source, limit=None))
+        found = {"train": splits.train, "test": splits.test}[part]["instruction"]
+        if any("~" in text for text in (found if part == "train" else found[4:])):
+            return source
+    raise AssertionError("no row falls where it should")
+
+
+def failing(tmp_path):
+    """What a person can get wrong only once a run is under way: name → (configuration, error kind, words)."""
+    return {
+        "no such modules": (smoke(lora={"target_modules": ["q_proj", "nope"]}), "model", "no module named nope"),
+        "too long": (smoke(train={"max_length": 8}), "data", "No row fits into train.max_length 8"),
+        "truncated to nothing": (smoke(train={"max_length": 8, "overlong": "truncate"}), "data", "No row fits"),
+        "empty split": (
+            smoke(data={"source": write_rows(tmp_path / "one.json", [{"instruction": "a", "output": "b"}])}),
+            "data",
+            "leaves none to train on",
+        ),
+        "missing file": (smoke(data={"source": "/nowhere/rows.json"}), "data", "There is no file /nowhere/rows.json"),
+        "missing folder": (smoke(model="/nowhere/model"), "model", "neither a folder"),
+        "odd Hub id": (smoke(model="foo..bar/x"), "model", "foo..bar/x"),
+        "long Hub id": (smoke(model="x" * 300), "model", "xxx"),
+        "not a model": (smoke(model=str(tmp_path)), "model", "no config.json"),
+        "a loss that is not finite": (
+            smoke(
+                model=poisoned_model(tmp_path / "poisoned"),
+                data={"source": poisoned_rows(tmp_path / "train.json", "train"), "limit": None},
+            ),
+            "diverged",
+            "not a finite number at step",
+        ),
+        "a held-out loss that is not finite": (
+            smoke(
+                model=str(tmp_path / "poisoned"),
+                data={"source": poisoned_rows(tmp_path / "test.json", "test"), "limit": None},
+                evaluation_rows=None,
+            ),
+            "diverged",
+            "finite",
+        ),
+    }
+
+
+FAILURES = (
+    "no such modules", "too long", "truncated to nothing", "empty split", "missing file", "missing folder",
+    "odd Hub id", "long Hub id", "not a model", "a loss that is not finite", "a held-out loss that is not finite",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def failures(kept, tmp_path_factory):
+    return failing(tmp_path_factory.mktemp("failures"))
+
+
+def test_every_failure_is_looked_at(failures):
+    assert set(failures) == set(FAILURES)
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_a_run_that_cannot_work_fails_in_one_sentence_and_the_lab_works_on(lab, failures, what):
+    config, kind, words = failures[what]
+    run_id = lab.start_run(config)
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.error_kind) == ("failed", kind), run.message
+    assert words in run.message
+    assert run.message.endswith(".")
+    assert "\n" not in run.message
+    assert len(run.message) < 600
+    assert (run.phase, run.live) == (None, False)
+    assert lab.show_run(run_id)["events"][-1]["text"] == run.message
+    json.dumps(lab.show_run(run_id), allow_nan=False)
+    finished(lab)
+
+
+def test_what_was_measured_before_a_failure_is_kept(lab, failures):
+    run_id = lab.start_run(failures["a loss that is not finite"][0])
+    run = lab.wait(run_id, PATIENCE)
+    steps = [metric["step"] for metric in lab.run_metrics(run_id) if metric["kind"] == "train"]
+    assert steps == list(range(1, run.step + 1)) or steps == list(range(1, run.step))
+    assert lab.run_result(run_id)["status"] == "failed"
+
+
+def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog):
+    def break_down(runner):
+        raise RuntimeError("a secret of the house")
+
+    pace.at[1] = break_down
+    run = lab.wait(lab.start_run(smoke()), PATIENCE)
+    assert (run.status, run.error_kind) == ("failed", "bug")
+    assert "a secret of the house" not in run.message
+    assert "a secret of the house" in caplog.text
+    finished(lab)
+
+
+def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(lab):
+    """As one that another version of the lab left behind."""
+    run_id = lab.store.create("old", {**smoke().to_dict(), "of_old": 1}).id
+    lab.store.update(run_id, status="interrupted")
+    try:
+        lab.resume_run(run_id)
+    except SettingsError:
+        pass
+    else:
+        lab.wait(run_id, PATIENCE)
+    assert lab.store.get(run_id).status in ("failed", "interrupted")
+    lab.delete_run(run_id)
+    finished(lab)
+
+
+def test_a_model_that_fails_leaves_no_adapter_behind(lab, pace):
+    """Or the next run of the same model would find a stranger on it."""
+
+    def break_down(runner):
+        raise RuntimeError
+
+    pace.at[2] = break_down
+    lab.wait(lab.start_run(smoke()), PATIENCE)
+    on_model = lab.engine.short(
+        lambda: [name for name, _ in lab.bench._loaded.model.named_parameters() if "lora" in name]
+    )
+    assert on_model.result(PATIENCE) == []

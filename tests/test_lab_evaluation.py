@@ -1,0 +1,146 @@
+"""An evaluation through the lab: its progress, its numbers, its end."""
+
+import json
+import threading
+import time
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+from labs import PATIENCE, finished, opened, smoke, until
+
+from instruct_tune.errors import LabError, SettingsError
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+
+
+def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
+    run_id = finished(lab)
+    *news, told = lab.evaluate(run_id)
+    done = [(each["done"], each["total"]) for each in news if "done" in each]
+    assert done[0] == (0, 8)
+    assert done[-1] == (8, 8)
+    assert done == sorted(done)
+    assert set(told) >= {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value", "predictions"}
+    assert (told["run_id"], told["rows"]) == (run_id, 4)
+    assert told["generation"]["max_new_tokens"] == 8
+    for report in (told["base"], told["tuned"]):
+        assert set(report) >= {"bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"}
+        assert len(report["precisions"]) == 4
+        assert len(report["ci"]) == 2
+    assert told["delta"] == told["tuned"]["bleu"] - told["base"]["bleu"]
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
+    run_id = finished(lab)
+    told = list(lab.evaluate(run_id))[-1]
+    lines = [json.loads(line) for line in Path(told["predictions"]).read_text(encoding="utf-8").splitlines()]
+    assert lines == lab.predictions(run_id)
+    rows = lab.held_out(smoke())
+    assert [(line["instruction"], line["input"], line["reference"]) for line in lines] == [
+        (row.instruction, row.input, row.output) for row in rows
+    ]
+    prompts = [{"instruction": row.instruction, "input": row.input} for row in rows]
+    assert [line["tuned"] for line in lines] == lab.generate(run_id, prompts)
+    assert [line["base"] for line in lines] == lab.generate("base", prompts, smoke())
+
+
+def test_base_is_asked_once(lab, tmp_path):
+    told = [list(lab.evaluate(finished(lab)))[-1] for _ in range(2)]
+    assert [each["base_remembered"] for each in told] == [0, 4]
+    assert told[0]["base"] == told[1]["base"]
+
+
+def test_an_evaluation_is_kept(lab, tmp_path):
+    run_id = finished(lab)
+    assert lab.predictions(run_id) == []
+    told = [list(lab.evaluate(run_id, limit=limit))[-1] for limit in (2, 3)]
+    assert [each["rows"] for each in told] == [2, 3]
+    lab.close()
+    with opened(tmp_path / "data") as again:
+        kept = again.show_run(run_id)["evaluations"]
+        assert [each["rows"] for each in kept] == [3, 2]
+        verdict = told[1].pop("verdict")
+        assert {name: kept[0][name] for name in told[1]} == told[1]
+        assert again.verdict(run_id, kept[0]) == verdict
+        assert [len(again.predictions(run_id, found["seq"])) for found in kept] == [3, 2]
+        assert len(again.predictions(run_id)) == 3
+        assert again.predictions(run_id, 10**9) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, "many", 1.5])
+def test_a_limit_that_is_none_is_refused(kept, limit):
+    lab, run_id = kept
+    with pytest.raises(SettingsError, match="evaluation_rows"):
+        next(lab.evaluate(run_id, limit=limit))
+    assert lab.engine.busy_with is None
+
+
+def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
+    run_id = finished(lab)
+    list(lab.evaluate(run_id, limit=2))
+    before = lab.predictions(run_id)
+    news = lab.evaluate(run_id, generation={"max_new_tokens": 1500})
+    next(news)
+    news.close()
+    until(lambda: lab.engine.busy_with is None, "the evaluation's end")
+    assert lab.evaluating["error"] == "Stopped after 0 of 8 answers; nothing was scored."
+    assert lab.predictions(run_id) == before
+    assert len(lab.show_run(run_id)["evaluations"]) == 1
+    assert list(lab.evaluate(run_id, limit=3))[-1]["rows"] == 3
+
+
+def test_a_stopped_evaluation_says_so_to_who_watches(lab):
+    run_id = finished(lab)
+    news = lab.evaluate(run_id, generation={"max_new_tokens": 1500})
+    next(news)
+    lab.stop_evaluation()
+    with pytest.raises(LabError, match="topped"):
+        list(news)
+
+
+def test_an_evaluation_stopped_before_it_began_never_answers(lab):
+    run_id = finished(lab)
+    let_go, begun = threading.Event(), threading.Event()
+    lab.engine.short(lambda: begun.set() or let_go.wait(PATIENCE))
+    assert begun.wait(PATIENCE)
+    future = lab.start_evaluation(run_id, generation={"max_new_tokens": 1500})
+    lab.stop_evaluation()
+    let_go.set()
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        future.result(PATIENCE)
+    assert "Withdrawn" in lab.evaluation_progress(run_id)["error"]
+    assert time.monotonic() - began < 2
+    assert lab.show_run(run_id)["evaluations"] == []
+
+
+def test_an_evaluation_goes_on_whoever_watches(lab):
+    run_id = finished(lab)
+    told = lab.start_evaluation(run_id).result(PATIENCE)
+    assert lab.evaluating == {"run_id": run_id, "finished": True}
+    assert lab.show_run(run_id)["evaluations"][0]["delta"] == told["delta"]
+
+
+def test_questions_are_answered_during_an_evaluation(lab):
+    run_id = finished(lab, smoke(evaluation_rows=None))
+    news = lab.evaluate(run_id, generation={"max_new_tokens": 30})
+    next(news)
+    answered = threading.Thread(target=lambda: list(lab.compare(run_id, "Hi")))
+    answered.start()
+    *_, told = news
+    answered.join(PATIENCE)
+    assert not answered.is_alive()
+    assert told["rows"] > 4
+
+
+def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
+    run_id = finished(lab)
+    news = lab.evaluate(run_id, generation={"max_new_tokens": 200})
+    next(news)
+    lab.delete_run(run_id)
+    with pytest.raises(LabError):
+        list(news)
+    assert lab.list_runs() == []
+    finished(lab)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import ledger_file, parents
+from . import bleu_words, ledger_file, parents
 from .errors import DataError, LabError, SettingsError
 from .lab import Lab
 from .row_files import check_ending, write_rows
@@ -156,31 +156,36 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         check_ending(Path(args.to))
     with _lab(args, writing=True) as lab:
         try:
-            told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or ())
+            told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or (), args.tokenize)
             if args.to:
-                write_rows(lab.predictions(args.run_id), Path(args.to))
+                write_rows(lab.predictions(args.run_id), Path(args.to), args.tokenize)
             return told, 0
         except KeyboardInterrupt:
             print("what was answered is kept: the same command goes on from there", file=sys.stderr)
             raise
 
 
-def _evaluate_one(lab: Lab, run_id: str, limit: int | None, baselines: Sequence[str] = ()) -> dict[str, Any]:
+def _evaluate_one(
+    lab: Lab, run_id: str, limit: int | None, baselines: Sequence[str] = (), tokenize: str = bleu_words.DEFAULT
+) -> dict[str, Any]:
     told: dict[str, Any] = {}
     done = None
-    for told in lab.evaluate(run_id, limit, baselines=baselines):
+    for told in lab.evaluate(run_id, limit, baselines=baselines, tokenize=tokenize):
         if "done" in told and told["done"] != done:
             done = told["done"]
             print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
         elif "message" in told:
             print(told["message"], file=sys.stderr)
+    for warning in told["warnings"]:
+        print(warning, file=sys.stderr)
     return told
 
 
 def _score(args: argparse.Namespace) -> Outcome:
     from .bleu import read_texts, score
 
-    return score(read_texts(Path(args.predictions)), read_texts(Path(args.references))).to_dict(), 0
+    predictions, references = read_texts(Path(args.predictions)), read_texts(Path(args.references))
+    return score(predictions, references, tokenize=bleu_words.checked(args.tokenize)).to_dict(), 0
 
 
 def _lesson(args: argparse.Namespace) -> Outcome:
@@ -343,7 +348,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
     evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
     evaluate.add_argument(
-        "--to", metavar="FILE", help="also write the rows with all answers there: .csv, .jsonl or .parquet"
+        "--to",
+        metavar="FILE",
+        help="also write the rows with all answers there: .csv, .jsonl, .parquet, or .zip for sacrebleu",
     )
     evaluate.add_argument(
         "--baseline",
@@ -355,6 +362,13 @@ def _parser() -> argparse.ArgumentParser:
     score = command("score", _score, "BLEU of two JSONL files of strings")
     score.add_argument("--predictions", required=True, metavar="FILE")
     score.add_argument("--references", required=True, metavar="FILE")
+    for scoring in (evaluate, score):
+        scoring.add_argument(
+            "--tokenize",
+            default=bleu_words.DEFAULT,
+            metavar="NAME",
+            help=f"how BLEU cuts texts into words: {', '.join(bleu_words.NOTES)} (default: {bleu_words.DEFAULT})",
+        )
     configured("lesson", _lesson, "data, training and evaluation: the whole lesson").add_argument("--name", default="")
     runs = commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
     command("list", _runs_list, "all runs, newest first", runs)

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .bleu_words import DEFAULT as TOKENIZE
 from .errors import DataError
 
 if TYPE_CHECKING:
     import evaluate
     from sacrebleu.metrics.bleu import BLEUScore
 
-TOKENIZE = "13a"
 BOOTSTRAP_SAMPLES = 1000
 HOMEPAGE = "https://github.com/mjpost/sacrebleu"
 
@@ -154,9 +154,9 @@ def sentence_chrf(prediction: str, reference: str) -> float:
     return CHRF().sentence_score(prediction, [reference]).score
 
 
-def quick_bleu(predictions: Sequence[str], references: Sequence[str]) -> float:
+def quick_bleu(predictions: Sequence[str], references: Sequence[str], *, tokenize: str = TOKENIZE) -> float:
     """Corpus BLEU alone, without intervals: for numbers that are shown while more rows are coming."""
-    result, _ = _corpus_bleu(predictions, [references], tokenize=TOKENIZE)
+    result, _ = _corpus_bleu(predictions, [references], tokenize=tokenize)
     return result.score
 
 

@@ -11,12 +11,16 @@ TINY_MODEL = "tiny-random"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a person wants to know before choosing a model. ``parameters`` is in millions."""
+    """What a person wants to know before choosing a model. ``parameters`` is in millions.
+
+    ``scripts``: those of the languages that it was trained on on purpose, as ``scripts.script_of`` names them.
+    """
 
     id: str
     parameters: int
     licence: str
     note: str
+    scripts: tuple[str, ...] = ("Latin",)
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,19 @@ class DatasetCard:
     note: str
 
 
+# https://qwenlm.github.io/blog/qwen2.5: over 29 languages.
+_QWEN = ("Latin", "Chinese", "Japanese", "Korean", "Cyrillic", "Arabic", "Thai")
+
 MODELS = (
     ModelCard(DEFAULT_MODEL, 135, "Apache-2.0", "default; follows simple instructions already, works offline"),
     ModelCard("HuggingFaceTB/SmolLM2-135M", 135, "Apache-2.0", "the same model before its own instruction tuning"),
     ModelCard("HuggingFaceTB/SmolLM2-360M", 362, "Apache-2.0", "larger base model"),
     ModelCard("facebook/opt-125m", 125, "OPT-175B licence (research)", "the lesson's family, smallest"),
     ModelCard("facebook/opt-350m", 331, "OPT-175B licence (research)", "the lesson's model"),
-    ModelCard("Qwen/Qwen2.5-0.5B", 494, "Apache-2.0", "strong base model for its size"),
-    ModelCard("Qwen/Qwen2.5-0.5B-Instruct", 494, "Apache-2.0", "the same, instruction-tuned"),
+    ModelCard("Qwen/Qwen2.5-0.5B", 494, "Apache-2.0", "strong base model for its size", _QWEN),
+    ModelCard("Qwen/Qwen2.5-0.5B-Instruct", 494, "Apache-2.0", "the same, instruction-tuned", _QWEN),
     ModelCard("gpt2", 124, "MIT", "the classic; knows no instructions"),
-    ModelCard(TINY_MODEL, 0, "made here", "random weights, seconds, learns nothing: for trying the page"),
+    ModelCard(TINY_MODEL, 0, "made here", "random weights, seconds, learns nothing: for trying the page", ()),
 )
 
 DATASETS = (

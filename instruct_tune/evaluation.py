@@ -11,7 +11,7 @@ from .adapter import BASE
 from .answering import Asked, answer_all
 from .base_answers import Shelf
 from .baselines import Baselines
-from .bleu import BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
+from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
 from .generation import Answer
@@ -91,7 +91,7 @@ class Evaluation:
     gain is stopping in time. ``identical``: rows that both answered with the same text.
     ``base_remembered``: how many of base's answers were known from before, and not decoded again.
     ``delta_ci``: the 95% interval of ``delta``, None for a single row. ``parsed``: the answers to
-    rows of code that parse.
+    rows of code that parse. ``tokenize``: how BLEU cut the texts into words.
     """
 
     run_id: str
@@ -106,6 +106,7 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     base_remembered: int = 0
     baselines: Mapping[str, Side] = field(default_factory=dict)
+    tokenize: str = TOKENIZE
 
     @property
     def base(self) -> BleuReport:
@@ -125,6 +126,7 @@ class Evaluation:
             "run_id": self.run_id,
             "rows": len(self.predictions),
             "generation": dataclasses.asdict(self.generation),
+            "tokenize": self.tokenize,
             **self.base_side.to_dict("base"),
             **self.tuned_side.to_dict("tuned"),
             "delta": self.delta,
@@ -161,12 +163,14 @@ def evaluate(
     shelf: Shelf | None = None,
     beside: Baselines = NONE,
     keep: Callable[[Mapping[str, Sequence[Sequence[int]]]], Unfinished | None] = lambda prompts: None,
+    tokenize: str = TOKENIZE,
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
 
     What ``shelf`` knows of base's answers is not decoded again; what it does not know is put there.
     ``beside``: who else answers (``baselines.baselines``).
     ``keep`` gets all prompts by side and says where answers are kept until the evaluation is done.
+    ``tokenize``: how BLEU cuts texts into words, see ``bleu_words``.
 
     ``between_batches`` gets (answers done, answers in all), ``on_estimate`` the scores so far each
     time both have answered some more rows, ``stopping`` is asked at every token. Raises DataError
@@ -179,7 +183,7 @@ def evaluate(
 
     def estimated(said: Mapping[str, Said]) -> None:
         if len(said["base"].answers) < len(examples):
-            on_estimate(_estimate(examples, said["base"].answers, said["tuned"].answers))
+            on_estimate(_estimate(examples, said["base"].answers, said["tuned"].answers, tokenize))
 
     said = answer_all(
         loaded,
@@ -192,18 +196,21 @@ def evaluate(
     )
     base, tuned = ([said[name].answers[row] for row in range(len(examples))] for name in ("base", "tuned"))
     seconds = (said["base"].seconds, said["tuned"].seconds)
-    scored = summarise(run_id, examples, generation, base, tuned, seconds)
+    scored = summarise(run_id, examples, generation, base, tuned, seconds, tokenize)
     scored = dataclasses.replace(scored, base_remembered=said["base"].remembered)
     took = {one.name: said[one.name].seconds for one in beside.asked}
     return _with_baselines(scored, examples, beside.answers(said), took)
 
 
-def _estimate(examples: Sequence[Example], base: Mapping[int, Answer], tuned: Mapping[int, Answer]) -> Estimate:
+def _estimate(
+    examples: Sequence[Example], base: Mapping[int, Answer], tuned: Mapping[int, Answer], tokenize: str
+) -> Estimate:
     rows = sorted(base.keys() & tuned.keys())
     references = [examples[row].output for row in rows]
     first, second = ([found[row].text for row in rows] for found in (base, tuned))
-    interval = difference_interval(first, second, references)
-    return Estimate(len(rows), quick_bleu(first, references), quick_bleu(second, references), interval)
+    interval = difference_interval(first, second, references, tokenize=tokenize)
+    base_bleu, tuned_bleu = (quick_bleu(texts, references, tokenize=tokenize) for texts in (first, second))
+    return Estimate(len(rows), base_bleu, tuned_bleu, interval)
 
 
 def summarise(
@@ -213,6 +220,7 @@ def summarise(
     base: Sequence[Answer],
     tuned: Sequence[Answer],
     seconds: tuple[float, float] = (0.0, 0.0),
+    tokenize: str = TOKENIZE,
 ) -> Evaluation:
     """Scores of both sides, and the paired test between them. ``seconds``: what decoding took (base, tuned)."""
     predictions = tuple(_prediction(*row) for row in zip(examples, base, tuned, strict=True))
@@ -221,14 +229,15 @@ def summarise(
     return Evaluation(
         run_id,
         generation,
-        _side(base, references, seconds[0]),
-        _side(tuned, references, seconds[1]),
-        paired_test(base_texts, tuned_texts, references) if len(examples) > 1 else None,
-        difference_interval(base_texts, tuned_texts, references),
+        _side(base, references, seconds[0], tokenize),
+        _side(tuned, references, seconds[1], tokenize),
+        paired_test(base_texts, tuned_texts, references, tokenize=tokenize) if len(examples) > 1 else None,
+        difference_interval(base_texts, tuned_texts, references, tokenize=tokenize),
         parse_share(references, base_texts, tuned_texts),
-        quick_bleu([_cut_like(b, t) for b, t in zip(base, tuned, strict=True)], references),
+        quick_bleu([_cut_like(b, t) for b, t in zip(base, tuned, strict=True)], references, tokenize=tokenize),
         sum(b == t for b, t in zip(base_texts, tuned_texts, strict=True)),
         predictions,
+        tokenize=tokenize,
     )
 
 
@@ -239,7 +248,7 @@ def _with_baselines(
     seconds: Mapping[str, float],
 ) -> Evaluation:
     references = [e.output for e in examples]
-    sides = {name: _side(found, references, seconds.get(name, 0.0)) for name, found in answers.items()}
+    sides = {name: _side(found, references, seconds.get(name, 0.0), scored.tokenize) for name, found in answers.items()}
     predictions = tuple(
         dataclasses.replace(prediction, baselines={name: found[row].text for name, found in answers.items()})
         for row, prediction in enumerate(scored.predictions)
@@ -247,10 +256,10 @@ def _with_baselines(
     return dataclasses.replace(scored, baselines=sides, predictions=predictions)
 
 
-def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float) -> Side:
+def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float, tokenize: str) -> Side:
     ended = sum(answer.ended for answer in answers)
     return Side(
-        score([answer.text for answer in answers], references),
+        score([answer.text for answer in answers], references, tokenize=tokenize),
         ended=ended,
         hit_limit=len(answers) - ended,
         empty=sum(not answer.text.strip() for answer in answers),

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import bleu_words
 from .dataset import examples
 from .engine import Turn
 from .errors import BusyError, DataError, LabError, NotYoursError, Stopped
@@ -45,7 +46,8 @@ class Evaluations(Speakers):
         super().__init__(data_dir, writing=writing, local_paths=local_paths)
         self._stops: dict[str, threading.Event] = {}
         self.evaluating: dict[str, Any] | None = None
-        """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
+        """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``.
+        ``baselines``: how many answer beside base and tuned."""
 
     def leave(self) -> None:
         """Ask everything at work to leave, evaluations included."""
@@ -60,27 +62,30 @@ class Evaluations(Speakers):
         on_progress: Callable[[dict[str, Any]], None] = lambda news: None,
         viewer: Viewer = HOST,
         baselines: Sequence[str] = (),
+        tokenize: str = bleu_words.DEFAULT,
     ) -> Future[dict[str, Any]]:
         """Answer the run's held-out rows with base and tuned, and score both, on the engine's thread.
 
         It begins when its turn comes and goes on whoever watches; ``evaluation_progress`` tells where it
         is. What a former one on the same rows with the same settings had answered when it was stopped is
         not asked again (``unfinished_evaluations``). ``baselines`` (of ``settings.BASELINES``) answer beside
-        base. Raises BusyError where it is in the line already, or too many are.
+        base; ``tokenize``: how BLEU cuts texts into words (``bleu_words``). Raises BusyError where it is in
+        the line already, or too many are.
         """
         run = self.ready_adapter(run_id, viewer)
         config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
         settings = self.generation(config, generation)
-        chosen = _checked_baselines(baselines)
+        chosen, words = _checked_baselines(baselines), bleu_words.checked(tokenize)
         stop = threading.Event()
 
         def tell(**news: Any) -> None:
-            self.evaluating = {"run_id": run_id, **news}
+            beside = len(set(chosen) - {NEAREST_BASELINE})
+            self.evaluating = {"run_id": run_id, "baselines": beside, **news}
             on_progress(news)
 
         def job() -> dict[str, Any]:
             try:
-                return self._evaluate(run_id, config, settings, chosen, tell, stop.is_set)
+                return self._evaluate(run_id, config, settings, chosen, words, tell, stop.is_set)
             except LabError as error:
                 tell(error=str(error))
                 raise
@@ -137,6 +142,7 @@ class Evaluations(Speakers):
         config: RunConfig,
         settings: GenerationSettings,
         chosen: Sequence[str],
+        tokenize: str,
         tell: Callable[..., None],
         stopping: Callable[[], bool],
     ) -> dict[str, Any]:
@@ -156,7 +162,7 @@ class Evaluations(Speakers):
         template, shelf = template_from(config.template), self._shelf(run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
         beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, shelf)
-        about = {"rows": len(rows), "baselines": list(chosen)}
+        about = {"rows": len(rows), "baselines": list(chosen), "tokenize": tokenize}
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
 
@@ -188,6 +194,7 @@ class Evaluations(Speakers):
             shelf=shelf,
             beside=beside,
             keep=keep,
+            tokenize=tokenize,
         )
         path = _new_file(self.store.folder(run_id), "predictions.jsonl")
         with on_disk(self.store.data_dir):
@@ -199,6 +206,7 @@ class Evaluations(Speakers):
             "weights_source": loaded.weights.source,
             "weights_sha256": loaded.weights.sha256,
             "other_weights": other_weights(self.store.get(run_id).facts, loaded.weights),
+            "warnings": bleu_words.warnings([row.output for row in rows], tokenize, config.model),
         }
         self.store.add_evaluation(run_id, told)
         kept[0].done()
@@ -236,10 +244,11 @@ class Evaluations(Speakers):
         generation: Mapping[str, Any] | None = None,
         viewer: Viewer = HOST,
         baselines: Sequence[str] = (),
+        tokenize: str = bleu_words.DEFAULT,
     ) -> Iterator[dict[str, Any]]:
         """``start_evaluation`` as a stream: its progress, then the evaluation's JSON. Closing it stops it."""
         said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        future = self.start_evaluation(run_id, limit, generation, said.put, viewer, baselines)
+        future = self.start_evaluation(run_id, limit, generation, said.put, viewer, baselines, tokenize)
         future.add_done_callback(lambda _: said.put(None))
         waiting = self.place(EVALUATION, run_id)
         try:

@@ -1,4 +1,4 @@
-"""The rows of an evaluation as a file to take home: JSONL, CSV or Parquet, by the name's ending."""
+"""The rows of an evaluation as a file to take home: JSONL, CSV, Parquet, or a zip for sacrebleu."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .bleu_words import DEFAULT
 from .errors import DataError
+from .sacrebleu_files import write_zip
 
-ENDINGS = ("jsonl", "csv", "parquet")
+ENDINGS = ("jsonl", "csv", "parquet", "zip")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula, which may send away what else is in the sheet."""
@@ -22,15 +24,19 @@ def check_ending(file: Path) -> None:
         raise DataError(f"{file.name} must end in one of {', '.join('.' + ending for ending in ENDINGS)}.")
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+def write_rows(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str = DEFAULT) -> None:
     """All rows, a column a field. In CSV a text that a spreadsheet would run gets an apostrophe in front.
 
-    JSONL and Parquet hold every text as it is. Raises DataError where the file cannot be written.
+    JSONL and Parquet hold every text as it is; the zip is for scoring by ``tokenize``, see ``sacrebleu_files``.
+    Raises DataError where the file cannot be written.
     """
     check_ending(file)
-    write = {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[file.suffix.lower().lstrip(".")]
+    ending = file.suffix.lower().lstrip(".")
     try:
-        write(rows, file)
+        if ending == "zip":
+            write_zip(rows, file, tokenize)
+        else:
+            {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[ending](rows, file)
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
 

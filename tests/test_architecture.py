@@ -14,6 +14,7 @@ PACKAGE = ROOT / "instruct_tune"
 # A module may know those before it, and none after. A new one has to find its place here.
 ORDER = (
     "errors", "visitors", "rules", "languages", "parsing", "pattern_search", "patterns", "steps", "settings", "catalog",
+    "scripts", "bleu_words",
     "loading", "hub", "tiny", "weights", "same_weights", "token_counts",
     "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
     "limits", "upload_names", "columns", "conversation",
@@ -22,7 +23,7 @@ ORDER = (
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "training", "preflight", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers",
-    "unfinished", "answering", "baselines", "row_files",
+    "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "differences",
     "diagnosis",

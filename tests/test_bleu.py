@@ -190,6 +190,8 @@ def test_degenerate_texts(predictions, references, bleu, bp):
         (["a", None], ["a", "b"], "Row 2 of the predictions is not text but NoneType."),
         (["a", "b", "c"], ["a", "b", 3], "Row 3 of the references is not text but int."),
         ([["a"]], ["a"], "Row 1 of the predictions is not text but list."),
+        (["a", ""], ["a"], "The numbers of predictions (2) and references (1) differ: each row needs one of both."),
+        ([""], ["", ""], "The numbers of predictions (1) and references (2) differ: each row needs one of both."),
         ("abcd", "abcd", "The predictions are a single text, where a list of texts is needed."),
         (["abcd"], "abcd", "The references are a single text, where a list of texts is needed."),
     ],

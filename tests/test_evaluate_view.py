@@ -175,3 +175,14 @@ def test_the_chart_of_one_row_and_of_a_perfect_score():
     one = scores({**FOUND, "base": {**REPORT, "ci": None}, "tuned": {**REPORT, "bleu": 100.00000000000004, "ci": None}})
     assert (one["base"]["spread"], one["base"]["said"]) == (0, "8.9")
     assert (one["tuned"]["width"], one["most"]) == (100, "100")
+
+
+def test_another_tokenisation_is_told_and_a_warning_stands_under_the_result():
+    found = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
+    assert view.measured_when(found).endswith("96 new tokens · tokenisation zh")
+    assert view.sentence(found).endswith("\n\n**Mind:** Written in \\*Chinese\\*\\.")
+
+
+def test_who_answers_is_told_with_baselines():
+    assert "40 of 120 answers (base, tuned and 1 baseline)" in view.progress({"done": 40, "total": 120, "baselines": 1})
+    assert "(base, tuned and 2 baselines)" in view.progress({"done": 40, "total": 160, "baselines": 2})

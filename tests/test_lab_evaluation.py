@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
-from instruct_tune.errors import LabError, SettingsError
+from instruct_tune.errors import DataError, LabError, SettingsError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -119,7 +119,7 @@ def test_an_evaluation_stopped_before_it_began_never_answers(lab):
 def test_an_evaluation_goes_on_whoever_watches(lab):
     run_id = finished(lab)
     told = lab.start_evaluation(run_id).result(PATIENCE)
-    assert lab.evaluating == {"run_id": run_id, "finished": True}
+    assert lab.evaluating == {"run_id": run_id, "baselines": 0, "finished": True}
     assert lab.show_run(run_id)["evaluations"][0]["delta"] == told["delta"]
 
 
@@ -144,3 +144,15 @@ def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
         list(news)
     assert lab.list_runs() == []
     finished(lab)
+
+
+def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
+    run_id = finished(lab)
+    (*_, first), (*_, second) = (list(lab.evaluate(run_id, 4, tokenize=name)) for name in ("13a", "char"))
+    signatures = [found[side]["signature"] for found in (first, second) for side in ("base", "tuned")]
+    assert ["tok:char|" in signature for signature in signatures] == [False, False, True, True]
+    assert (first["tokenize"], second["tokenize"], second["warnings"]) == ("13a", "char", [])
+    rows = [lab.predictions(run_id, found["seq"]) for found in lab.run_evaluations(run_id)]
+    assert rows[0] == rows[1]
+    with pytest.raises(DataError, match="tokenize must be one of"):
+        lab.start_evaluation(run_id, 4, tokenize="flores200")

@@ -67,6 +67,13 @@ def expose(lab: Lab) -> None:
         yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
 
     @said
+    def evaluate_with(
+        run_id: str, limit: int | None, generation: dict | None, baselines: list[str], tokenize: str
+    ) -> Iterator[dict]:
+        """``evaluate`` with other generation settings, baselines beside base, and how BLEU cuts texts into words."""
+        yield from lab.evaluate(run_id, limit, generation or None, viewer(lab), baselines or [], tokenize)
+
+    @said
     def list_runs() -> dict:
         """All runs, newest first."""
         return {"runs": lab.list_runs(viewer(lab))}
@@ -81,6 +88,7 @@ def expose(lab: Lab) -> None:
         stop_run,
         compare,
         evaluate,
+        evaluate_with,
         list_runs,
     ):
         gr.api(endpoint, api_name=endpoint.__name__)

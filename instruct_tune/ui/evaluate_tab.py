@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from .. import bleu_words
 from ..errors import DataError, LabError
 from ..lab import Lab
 from ..row_files import ENDINGS, write_rows
@@ -71,7 +72,7 @@ class EvaluatePanel:
             )
         with gr.Row(elem_classes="foot"):
             self.ending = gr.Dropdown(
-                list(ENDINGS),
+                [("zip, for the sacrebleu command" if each == "zip" else each, each) for each in ENDINGS],
                 value=ENDINGS[0],
                 label="File",
                 info="In CSV, what a spreadsheet would run as a formula gets an apostrophe in front",
@@ -160,13 +161,14 @@ class EvaluatePanel:
 
     @said
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
-        rows = self.lab.predictions(str(run_id), _evaluation(self.lab, run_id, seq)["seq"], viewer(self.lab))
+        found = _evaluation(self.lab, run_id, seq)
+        rows = self.lab.predictions(str(run_id), found["seq"], viewer(self.lab))
         if not rows:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
         if ending not in ENDINGS:
             raise DataError("Choose one of the kinds of file.")
         file = self.outgoing.folder() / f"predictions.{ending}"
-        write_rows(rows, file)
+        write_rows(rows, file, found.get("tokenize", bleu_words.DEFAULT))
         return str(file)
 
 
@@ -226,6 +228,14 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
             info="What gets how far without any training; base's answers are kept, as always",
             elem_id="evaluate-baselines",
         )
+    with gr.Accordion("How BLEU counts words", open=False, elem_id="evaluate-words"):
+        words = gr.Dropdown(
+            view.tokenisations(),
+            value=bleu_words.DEFAULT,
+            label="Tokenisation",
+            info="Scores by different ones are not comparable; the signature tells which it was",
+            elem_id="evaluate-tokenize",
+        )
     with gr.Row():
         start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
@@ -233,13 +243,13 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
-    def begin(run_id: str | None, limit: float | None, longest: float | None, baselines: list[str]) -> None:
+    def begin(run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], by: str) -> None:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
         rows = int(limit) if limit else None
-        lab.start_evaluation(run_id, rows, generation, viewer=viewer(lab), baselines=baselines)
+        lab.start_evaluation(run_id, rows, generation, viewer=viewer(lab), baselines=baselines, tokenize=by)
 
     @said
     def end(run_id: str | None) -> None:
@@ -253,10 +263,12 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
         rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
-        lab.start_evaluation(str(run_id), rows, generation, viewer=viewer(lab), baselines=baselines)
+        # What a former lab left was to be scored by the default.
+        by = left[0].get("tokenize", bleu_words.DEFAULT)
+        lab.start_evaluation(str(run_id), rows, generation, viewer=viewer(lab), baselines=baselines, tokenize=by)
 
     panel.go_on.click(go_on, run, None, api_visibility="private")
-    start.click(begin, [run, limit, longest, beside], None, api_visibility="private")
+    start.click(begin, [run, limit, longest, beside, words], None, api_visibility="private")
     stop.click(end, run, None, api_visibility="private")
     run.change(
         lambda run_id: gr.Button(interactive=bool(run_id)), run, start, api_visibility="private", show_progress="hidden"

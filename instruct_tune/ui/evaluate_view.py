@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import bleu_words
 from ..markdown import plain
 from .compare_view import decoding
 from .view import duration, line_sentence
@@ -42,12 +43,13 @@ def sentence(found: Mapping[str, Any]) -> str:
     chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
     if interval := found.get("delta_ci"):
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
-    warning = f"\n\n{plain(found['other_weights'], 500)}" if found.get("other_weights") else ""
+    warnings = [found.get("other_weights"), *found.get("warnings", ())]
+    warned = "".join(f"\n\n**Mind:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
         f"difference **{found['delta']:+.1f}** ({chance}). "
         f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
-        f"{_beside(found)}{warning}"
+        f"{_beside(found)}{warned}"
     )
 
 
@@ -80,9 +82,22 @@ def _prose(text: str) -> str:
 
 
 def measured_when(found: Mapping[str, Any]) -> str:
-    """Which evaluation it is: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``."""
+    """Which evaluation it is: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``.
+
+    The tokenisation is told where it is not the default one.
+    """
     when = time.strftime("%d %b %Y, %H:%M", time.localtime(found["time"]))
-    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}"
+    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}{_words(found)}"
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    named = found.get("tokenize", bleu_words.DEFAULT)
+    return "" if named == bleu_words.DEFAULT else f" · tokenisation {named}"
+
+
+def tokenisations() -> list[tuple[str, str]]:
+    """(label, name) of those that can be had here."""
+    return [(f"{name}: {bleu_words.NOTES[name]}", name) for name in bleu_words.offered()]
 
 
 def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
@@ -161,12 +176,18 @@ def progress(work: Mapping[str, Any]) -> str:
         return f"{plain(work['message'])}…"
     if "done" not in work:
         return ""
-    parts = [f"**Answering**: {work['done']} of {work['total']} answers (base and tuned)"]
+    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_who(work.get('baselines', 0))})"]
     if work.get("answers_per_second"):
         parts.append(f"{work['answers_per_second']:.1f} answers/s")
     if work.get("seconds_left") is not None:
         parts.append(f"at most {duration(work['seconds_left'])} left")
     return " · ".join(parts) + _so_far(work)
+
+
+def _who(baselines: int) -> str:
+    if not baselines:
+        return "base and tuned"
+    return f"base, tuned and {baselines} baseline{'s' * (baselines != 1)}"
 
 
 def _so_far(work: Mapping[str, Any]) -> str:

@@ -226,6 +226,16 @@ def _runs_plot(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "file": str(plot(args.run_id, Path(args.to)))}, 0
 
 
+def _runs_compare(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        tables = lab.standings(args.run_ids)
+        for table in tables:
+            print(table["sentence"], file=sys.stderr)
+        if len(tables) > 1:
+            print("compare scores within a table only: what differs was measured otherwise", file=sys.stderr)
+        return {"tables": tables}, 0
+
+
 def _runs_import(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
         run_id = lab.import_run(Path(args.file), args.name)
@@ -375,6 +385,8 @@ def _parser() -> argparse.ArgumentParser:
     arriving = command("import", _runs_import, "take in an exported run, or a LoRA adapter trained elsewhere", runs)
     arriving.add_argument("file", metavar="FILE.zip")
     arriving.add_argument("--name", default="", help="a name for the run")
+    compare = command("compare", _runs_compare, "BLEU of several runs, a table for all that was measured alike", runs)
+    compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
     for name, run, about in (
         ("show", _runs_show, "a run, its configuration and metrics"),
         ("export", _runs_export, "write a run's adapter as a zip"),

@@ -285,6 +285,21 @@ class Evaluations(Speakers):
                 row[f"{who}_chrf"] = sentence_chrf(row[who], row["reference"])
         return rows
 
+    def standings(self, run_ids: Sequence[str] = (), viewer: Viewer = HOST) -> list[dict[str, Any]]:
+        """These runs (none: all) beside each other, a table for all that was measured alike; see ``standings``.
+
+        An evaluation whose answers are gone is left out.
+        """
+        from .standings import Entry, standings
+
+        runs = [self.visible_run(run_id, viewer) for run_id in run_ids]
+        entries = []
+        for run in runs or [self.visible_run(told["id"], viewer) for told in self.list_runs(viewer)]:
+            for found in self.store.evaluations(run.id):
+                if rows := self.predictions(run.id, found["seq"], viewer):
+                    entries.append(Entry(run.id, run.name, run.config["template"], found, rows))
+        return standings(entries)
+
     def verdict(
         self, run_id: str, found: Mapping[str, Any] | None = None, viewer: Viewer = HOST
     ) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ ORDER = (
     "tree", "best_answers", "beams", "generation", "base_answers",
     "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
     "fixed_prompt", "recital", "bleu",
-    "evaluation", "verdict", "differences",
+    "evaluation", "verdict", "standings", "differences",
     "diagnosis",
     "schema", "states", "storage", "lock", "clock", "snapshot", "store", "rescue", "parents",
     "diagnoses",

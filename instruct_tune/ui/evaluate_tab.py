@@ -18,6 +18,7 @@ from .empty import EmptyState
 from .outgoing import Outgoing
 from .save_plot import save_buttons
 from .score_chart import score_chart, scores
+from .standings_panel import StandingsPanel
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
 NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same held-out rows, and both are scored."
@@ -240,6 +241,7 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
         start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
     panel = EvaluatePanel(lab, run)
+    standings = StandingsPanel(lab)
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said
@@ -274,4 +276,5 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
         lambda run_id: gr.Button(interactive=bool(run_id)), run, start, api_visibility="private", show_progress="hidden"
     )
     panel.wire()
+    standings.wire()
     return panel, following

@@ -1,0 +1,111 @@
+"""Runs beside each other: one table for one ruler, a leader that claims no more than the test does."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+import pytest
+from labs import finished
+from test_bleu import corpus
+
+from instruct_tune.bleu import paired_test, score
+from instruct_tune.settings import GenerationSettings
+from instruct_tune.standings import Entry, differing, rows_fingerprint, standings
+from instruct_tune.ui import standings_panel as panel
+
+GREEDY = dataclasses.asdict(GenerationSettings())
+BEAMS = dataclasses.asdict(GenerationSettings(num_beams=5))
+WEAK, REFERENCES = corpus(30, 0.5)
+ALMOST = [text if n != 3 else REFERENCES[n] for n, text in enumerate(WEAK)]
+GOOD, _ = corpus(30, 0.95)
+
+
+def entry(name: str, tuned: list[str], seq: int = 1, **over) -> Entry:
+    rows = [
+        {"instruction": f"row {n}", "input": "", "reference": r, "base": b, "tuned": t}
+        for n, (r, b, t) in enumerate(zip(REFERENCES, WEAK, tuned, strict=True))
+    ]
+    base, report = (score(texts, REFERENCES, bootstrap=50).to_dict() for texts in (WEAK, tuned))
+    found = {
+        "seq": seq, "base": base, "tuned": report, "delta": report["bleu"] - base["bleu"], "delta_ci": [1.0, 2.0],
+        "p_value": paired_test(WEAK, tuned, REFERENCES), "tokenize": "13a", "weights_sha256": "a" * 64,
+        "generation": GREEDY,
+    }  # fmt: skip
+    return Entry(name, name, "lesson", {**found, **over}, rows)
+
+
+@pytest.fixture(scope="module")
+def three() -> list[Entry]:
+    return [entry("weak", WEAK), entry("good", GOOD), entry("almost", ALMOST)]
+
+
+def test_runs_stand_by_score_beside_one_base_with_the_test_against_the_leader(three):
+    (table,) = standings(three)
+    assert [run["name"] for run in table["runs"]] == ["good", "almost", "weak"]
+    assert table["base"]["bleu"] == score(WEAK, REFERENCES, bootstrap=0).bleu
+    assert table["runs"][0]["p_leader"] is None
+    assert [run["p_leader"] for run in table["runs"][1:]] == [
+        paired_test(texts, GOOD, REFERENCES) for texts in (ALMOST, WEAK)
+    ]
+    assert "good scores" in table["sentence"]
+    assert "it leads all 2 others by more than chance (p = 0.001)." in table["sentence"]
+
+
+def test_a_lead_that_could_be_chance_is_said_to_be_none(three):
+    (table,) = standings([three[0], three[2]])
+    assert table["sentence"].endswith("that it is ahead of weak could be chance.")
+    (alone,) = standings(three[1:2])
+    assert alone["sentence"].endswith("no other run was measured like it.")
+    (none,) = standings(three[:1])
+    assert none["sentence"].startswith("No run scores above base (")
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (lambda e: replace(e, rows=[*e.rows[:-1], {**e.rows[-1], "reference": "x"}]), "rows_fingerprint"),
+        (lambda e: replace(e, rows=e.rows[::-1]), "rows_fingerprint"),
+        (lambda e: replace(e, template="alpaca"), "template"),
+        (lambda e: replace(e, found={**e.found, "generation": BEAMS}), "generation"),
+        (lambda e: replace(e, found={**e.found, "weights_sha256": "b" * 64}), "weights_sha256"),
+        (
+            lambda e: replace(e, found={**e.found, "tuned": {**e.found["tuned"], "signature": "nrefs:1|tok:char|x"}}),
+            "signature",
+        ),
+    ],
+)  # fmt: skip
+def test_what_was_measured_otherwise_stands_in_another_table(three, other, what):
+    tables = standings([*three[:2], other(three[2])])
+    assert [len(table["runs"]) for table in tables] == [2, 1]
+    assert differing(tables) == [what]
+    assert panel.introduction(tables).endswith(f"What differs: {panel.WHAT[what]}.")
+    assert len({label for label, _ in panel.choices(tables)}) == 2
+
+
+def test_a_run_stands_once_with_its_last_evaluation(three):
+    (table,) = standings([replace(three[1], found={**three[1].found, "seq": 9}), *three])
+    assert [run["seq"] for run in table["runs"] if run["name"] == "good"] == [9]
+    assert len(table["runs"]) == 3
+
+
+def test_the_fingerprint_is_of_what_was_asked_and_not_of_the_answers(three):
+    assert rows_fingerprint(three[0].rows) == rows_fingerprint(three[1].rows)
+
+
+def test_the_table_has_base_once_where_it_would_stand(three):
+    (table,) = standings(three)
+    cells = panel.lines(table)
+    assert {len(line) for line in cells} == {len(panel.HEADERS)} == {len(panel.WIDTHS)}
+    assert [line[1] for line in cells] == ["good", "almost", "weak", "base"]
+    assert cells[0][-1] == "—"
+    assert "30 rows " in panel.introduction([table])
+
+
+def test_the_lab_compares_what_a_viewer_sees(lab):
+    run_id = finished(lab)
+    for limit in (4, 3, 4):
+        list(lab.evaluate(run_id, limit))
+    tables = lab.standings()
+    assert sorted(table["rows"] for table in tables if table["runs"][0]["run_id"] == run_id) == [3, 4]
+    assert lab.standings([run_id]) == [table for table in tables if table["runs"][0]["run_id"] == run_id]

@@ -90,17 +90,24 @@ class Window:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
         self.page.goto(address)
-        self.page.wait_for_selector("#data-load")
+        self._wait_until_filled()
 
     def again(self) -> None:
         """The page anew; what it was still asking for when it was left is no error of anybody's."""
         before = list(self.errors)
         self.page.reload()
-        self.page.wait_for_selector("#data-load")
+        self._wait_until_filled()
         self.errors[:] = before
+
+    def _wait_until_filled(self) -> None:
+        """The page has shown what it remembers of this visitor: before that it is nobody's to fill in."""
+        self.page.wait_for_selector("#data-load")
+        self.page.wait_for_function("window.labFormIsRestored")
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
+        # What a tab holds is mounted when it is first shown; nobody types within two frames of that.
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def preset(self, name: str) -> None:
         """Choose a preset by its card, on the Train tab."""

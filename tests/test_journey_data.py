@@ -86,7 +86,7 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     window.page.click("#data-check")
     lead = window.wait_text("#report-sentence", "held-out rows")
     assert lead.startswith("4 of 4 held-out rows have a near copy among the training rows")
-    assert window.page.get_by_role("img", name="Whole row, in tokens: median").is_visible()
+    window.page.get_by_role("img", name="Whole row, in tokens: median").wait_for()
     window.page.locator("#report-leaks button").first.click()
     window.page.click('#report-leaks [data-testid="cell-0-2"]')
     window.page.wait_for_selector("#report-leaks-second textarea")

@@ -11,16 +11,18 @@ from ..settings import OPTIMIZERS, PRESETS, SCHEDULERS
 from .form import Form
 from .preset_panel import first_preset
 
+FIRST = PRESETS[first_preset()]
+"""What the controls show until something fills them."""
+
 
 def few_controls(form: Form) -> None:
     """Model, rows, epochs, rank, learning rate: what a beginner sees."""
-    first = PRESETS[first_preset()]
     with gr.Row(elem_id="few-controls"):
         form.add(
             "model",
             gr.Dropdown(
                 [card.id for card in MODELS],
-                value=first.model,
+                value=FIRST.model,
                 label="Model",
                 info="From the list, any Hub id, or a local folder; a larger one knows more and takes longer",
                 allow_custom_value=True,
@@ -32,7 +34,7 @@ def few_controls(form: Form) -> None:
         form.add(
             "data.limit",
             gr.Number(
-                first.data.limit,
+                FIRST.data.limit,
                 label="Training rows",
                 info="More rows teach more and take longer; empty: all",
                 precision=0,
@@ -57,7 +59,7 @@ def few_controls(form: Form) -> None:
         form.add(
             "train.learning_rate",
             gr.Number(
-                first.train.learning_rate,
+                FIRST.train.learning_rate,
                 label="Learning rate",
                 info="Size of a step. Too high: the loss explodes; too low: nothing changes",
             ),
@@ -66,241 +68,294 @@ def few_controls(form: Form) -> None:
 
 def folds(form: Form) -> None:
     """Everything else, folded away."""
-
-    def number(name: str, value: Any, label: str, info: str, whole: bool = True) -> None:
-        form.add(name, gr.Number(value, label=label, info=info, precision=0 if whole else None))
-
-    first = PRESETS[first_preset()]
-    train, lora, generation = first.train, first.lora, first.generation
     with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
-        with gr.Accordion("LoRA", open=False), gr.Row():
-            number(
-                "lora.lora_alpha",
-                lora.lora_alpha,
-                "Alpha",
-                "Higher makes the adapter louder: its output is scaled by alpha / rank",
+        _lora(form)
+        _optimisation(form)
+        _long_rows(form)
+        _measuring(form)
+        _answers(form)
+
+
+def _lora(form: Form) -> None:
+    lora = FIRST.lora
+    with gr.Accordion("LoRA", open=False), gr.Row():
+        _number(
+            form,
+            "lora.lora_alpha",
+            lora.lora_alpha,
+            "Alpha",
+            "Higher makes the adapter louder: its output is scaled by alpha / rank",
+        )
+        form.add(
+            "lora.lora_dropout",
+            gr.Slider(
+                0,
+                0.5,
+                lora.lora_dropout,
+                step=0.05,
+                label="Dropout",
+                info="Higher learns less by heart: so much of the adapter's input is left out at random",
+            ),
+        )
+        form.add(
+            "lora.target_modules",
+            gr.Textbox(
+                "auto",
+                label="Target modules",
+                info="Where the adapter sits: auto (query and value), all-linear (learns more, slower), or names",
+            ),
+        )
+
+
+def _optimisation(form: Form) -> None:
+    train = FIRST.train
+    with gr.Accordion("Optimisation", open=False):
+        with gr.Row():
+            _number(
+                form,
+                "train.per_device_train_batch_size",
+                train.per_device_train_batch_size,
+                "Batch size",
+                "Rows an optimizer step: more is smoother and means fewer steps",
             )
-            form.add(
-                "lora.lora_dropout",
-                gr.Slider(
-                    0,
-                    0.5,
-                    lora.lora_dropout,
-                    step=0.05,
-                    label="Dropout",
-                    info="Higher learns less by heart: so much of the adapter's input is left out at random",
-                ),
-            )
-            form.add(
-                "lora.target_modules",
-                gr.Textbox(
-                    "auto",
-                    label="Target modules",
-                    info="Where the adapter sits: auto (query and value), all-linear (learns more, slower), or names",
-                ),
-            )
-        with gr.Accordion("Optimisation", open=False):
-            with gr.Row():
-                number(
-                    "train.per_device_train_batch_size",
-                    train.per_device_train_batch_size,
-                    "Batch size",
-                    "Rows an optimizer step: more is smoother and means fewer steps",
-                )
-                number(
-                    "train.gradient_accumulation_steps",
-                    1,
-                    "Accumulation",
-                    "Batches summed before a step: a larger batch in the same memory",
-                )
-                number("train.max_steps", -1, "Most steps", "Ends the run early, whatever the epochs say; -1: no limit")
-                number("train.seed", 42, "Seed", "Another one draws another order of rows and another first adapter")
-            with gr.Row():
-                form.add(
-                    "train.lr_scheduler_type",
-                    gr.Dropdown(
-                        list(SCHEDULERS),
-                        value="linear",
-                        label="Schedule",
-                        info="How the learning rate falls from its height to zero, or that it stays",
-                    ),
-                )
-                number(
-                    "train.warmup_steps",
-                    0,
-                    "Warm-up steps",
-                    "Steps in which the rate rises from zero: calms the start of a long run",
-                )
-                number(
-                    "train.weight_decay",
-                    0.0,
-                    "Weight decay",
-                    "Higher pulls the adapter towards zero, against learning by heart",
-                    whole=False,
-                )
-                number(
-                    "train.max_grad_norm",
-                    1.0,
-                    "Gradient clipping",
-                    "Lower tames single bad batches; 0 switches it off",
-                    whole=False,
-                )
-                form.add(
-                    "train.optim",
-                    gr.Dropdown(
-                        list(OPTIMIZERS),
-                        value="adamw_torch",
-                        label="Optimizer",
-                        info="How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate",
-                    ),
-                )
-                form.add(
-                    "train.bf16",
-                    gr.Dropdown(
-                        ["auto", "on", "off"],
-                        value="auto",
-                        label="bfloat16",
-                        info="Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
-                    ),
-                )
-        with gr.Accordion("Long rows", open=False), gr.Row():
-            number(
-                "train.max_length",
-                train.max_length,
-                "Longest row in tokens",
-                "Prompt, answer and EOS together: lower saves memory and loses rows",
-            )
-            form.add(
-                "train.overlong",
-                gr.Radio(
-                    ["drop", "truncate"],
-                    value="drop",
-                    label="Longer rows",
-                    info="Left out, or cut: a cut answer has no EOS and does not learn to end",
-                ),
-            )
-        with gr.Accordion("Measuring and checkpoints", open=False):
-            with gr.Row():
-                number(
-                    "evaluation_rows",
-                    40,
-                    "Evaluation rows",
-                    "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all",
-                )
-                number(
-                    "train.probe_rows",
-                    train.probe_rows,
-                    "Probe rows",
-                    "Other held-out rows, for the bold line: more is steadier and slower",
-                )
-                number(
-                    "train.probes", train.probes, "Probes", "Points on the bold line after step 0; each takes a moment"
-                )
-                number(
-                    "train.sample_tokens",
-                    train.sample_tokens,
-                    "Probe answer",
-                    "Longest answer to the fixed prompt at each probe, in tokens; 0: none",
-                )
-                number(
-                    "train.logging_steps",
-                    1,
-                    "Log every",
-                    "Steps between two lines in the lab's log; the plot has them all",
-                )
-            with gr.Row():
-                form.add(
-                    "train.eval_strategy",
-                    gr.Dropdown(
-                        ["no", "epoch", "steps"],
-                        value="epoch",
-                        label="Evaluate",
-                        info="When the loss on the evaluation rows is taken; each time costs a look at them all",
-                    ),
-                )
-                number(
-                    "train.eval_steps",
-                    None,
-                    "Evaluation steps",
-                    "Steps between two evaluations, where that choice is steps",
-                )
-                form.add(
-                    "train.save_strategy",
-                    gr.Dropdown(
-                        ["no", "epoch", "steps"],
-                        value="epoch",
-                        label="Checkpoint",
-                        info="When the run can be resumed from; no: only by the clock",
-                    ),
-                )
-                number(
-                    "train.save_steps",
-                    None,
-                    "Checkpoint steps",
-                    "Steps between two checkpoints, where that choice is steps",
-                )
-                number(
-                    "train.save_minutes",
-                    train.save_minutes,
-                    "Minutes between",
-                    "A checkpoint at least this often: what a crash can cost; empty: never",
-                    whole=False,
-                )
-                number(
-                    "train.save_total_limit",
-                    train.save_total_limit,
-                    "Keep",
-                    "The newest checkpoints that stay on disk; empty: all",
-                )
-            with gr.Row():
-                number(
-                    "train.early_stopping_patience",
-                    None,
-                    "Patience",
-                    "Stop after so many evaluations in a row without a lower loss; empty: never",
-                )
-                number(
-                    "train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none"
-                )
-                form.add(
-                    "train.load_best_model_at_end",
-                    gr.Checkbox(
-                        False,
-                        label="Keep the best",
-                        info="The adapter with the lowest evaluation loss, not the last one",
-                    ),
-                )
-        with gr.Accordion("Answers (decoding)", open=False), gr.Row():
-            number(
-                "generation.max_new_tokens",
-                generation.max_new_tokens,
-                "Longest answer",
-                "In tokens: where an answer that does not end by itself is cut",
-            )
-            number(
-                "generation.max_length",
-                None,
-                "Prompt and answer",
-                "In tokens, instead of the former (the lesson's way: it cuts answers)",
-            )
-            number(
-                "generation.num_beams",
+            _number(
+                form,
+                "train.gradient_accumulation_steps",
                 1,
-                "Beams",
-                "Answers tried side by side: more is slower, often a little better; 1 is greedy, the lesson has 5",
+                "Accumulation",
+                "Batches summed before a step: a larger batch in the same memory",
+            )
+            _number(
+                form, "train.max_steps", -1, "Most steps", "Ends the run early, whatever the epochs say; -1: no limit"
+            )
+            _number(form, "train.seed", 42, "Seed", "Another one draws another order of rows and another first adapter")
+        with gr.Row():
+            form.add(
+                "train.lr_scheduler_type",
+                gr.Dropdown(
+                    list(SCHEDULERS),
+                    value="linear",
+                    label="Schedule",
+                    info="How the learning rate falls from its height to zero, or that it stays",
+                ),
+            )
+            _number(
+                form,
+                "train.warmup_steps",
+                0,
+                "Warm-up steps",
+                "Steps in which the rate rises from zero: calms the start of a long run",
+            )
+            _number(
+                form,
+                "train.weight_decay",
+                0.0,
+                "Weight decay",
+                "Higher pulls the adapter towards zero, against learning by heart",
+                whole=False,
+            )
+            _number(
+                form,
+                "train.max_grad_norm",
+                1.0,
+                "Gradient clipping",
+                "Lower tames single bad batches; 0 switches it off",
+                whole=False,
             )
             form.add(
-                "generation.early_stopping",
-                gr.Checkbox(False, label="Early stopping", info="Beams end as soon as enough answers have ended"),
+                "train.optim",
+                gr.Dropdown(
+                    list(OPTIMIZERS),
+                    value="adamw_torch",
+                    label="Optimizer",
+                    info="How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate",
+                ),
             )
             form.add(
-                "generation.do_sample",
-                gr.Checkbox(False, label="Sample", info="Draw tokens at random instead of taking the likeliest"),
+                "train.bf16",
+                gr.Dropdown(
+                    ["auto", "on", "off"],
+                    value="auto",
+                    label="bfloat16",
+                    info="Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
+                ),
             )
-            number(
-                "generation.temperature", 1.0, "Temperature", "Where tokens are drawn: higher is wilder", whole=False
+
+
+def _long_rows(form: Form) -> None:
+    train = FIRST.train
+    with gr.Accordion("Long rows", open=False), gr.Row():
+        _number(
+            form,
+            "train.max_length",
+            train.max_length,
+            "Longest row in tokens",
+            "Prompt, answer and EOS together: lower saves memory and loses rows",
+        )
+        form.add(
+            "train.overlong",
+            gr.Radio(
+                ["drop", "truncate"],
+                value="drop",
+                label="Longer rows",
+                info="Left out, or cut: a cut answer has no EOS and does not learn to end",
+            ),
+        )
+
+
+def _measuring(form: Form) -> None:
+    train = FIRST.train
+    with gr.Accordion("Measuring and checkpoints", open=False):
+        with gr.Row():
+            _number(
+                form,
+                "evaluation_rows",
+                40,
+                "Evaluation rows",
+                "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all",
             )
-            number(
-                "generation.top_p", 1.0, "Top-p", "Where tokens are drawn: lower leaves unlikely ones out", whole=False
+            _number(
+                form,
+                "train.probe_rows",
+                train.probe_rows,
+                "Probe rows",
+                "Other held-out rows, for the bold line: more is steadier and slower",
             )
-            number("generation.seed", 42, "Seed", "Where tokens are drawn: the same seed draws the same ones")
+            _number(
+                form,
+                "train.probes",
+                train.probes,
+                "Probes",
+                "Points on the bold line after step 0; each takes a moment",
+            )
+            _number(
+                form,
+                "train.sample_tokens",
+                train.sample_tokens,
+                "Probe answer",
+                "Longest answer to the fixed prompt at each probe, in tokens; 0: none",
+            )
+            _number(
+                form,
+                "train.logging_steps",
+                1,
+                "Log every",
+                "Steps between two lines in the lab's log; the plot has them all",
+            )
+        with gr.Row():
+            form.add(
+                "train.eval_strategy",
+                gr.Dropdown(
+                    ["no", "epoch", "steps"],
+                    value="epoch",
+                    label="Evaluate",
+                    info="When the loss on the evaluation rows is taken; each time costs a look at them all",
+                ),
+            )
+            _number(
+                form,
+                "train.eval_steps",
+                None,
+                "Evaluation steps",
+                "Steps between two evaluations, where that choice is steps",
+            )
+            form.add(
+                "train.save_strategy",
+                gr.Dropdown(
+                    ["no", "epoch", "steps"],
+                    value="epoch",
+                    label="Checkpoint",
+                    info="When the run can be resumed from; no: only by the clock",
+                ),
+            )
+            _number(
+                form,
+                "train.save_steps",
+                None,
+                "Checkpoint steps",
+                "Steps between two checkpoints, where that choice is steps",
+            )
+            _number(
+                form,
+                "train.save_minutes",
+                train.save_minutes,
+                "Minutes between",
+                "A checkpoint at least this often: what a crash can cost; empty: never",
+                whole=False,
+            )
+            _number(
+                form,
+                "train.save_total_limit",
+                train.save_total_limit,
+                "Keep",
+                "The newest checkpoints that stay on disk; empty: all",
+            )
+        with gr.Row():
+            _number(
+                form,
+                "train.early_stopping_patience",
+                None,
+                "Patience",
+                "Stop after so many evaluations in a row without a lower loss; empty: never",
+            )
+            _number(
+                form, "train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none"
+            )
+            form.add(
+                "train.load_best_model_at_end",
+                gr.Checkbox(
+                    False,
+                    label="Keep the best",
+                    info="The adapter with the lowest evaluation loss, not the last one",
+                ),
+            )
+
+
+def _answers(form: Form) -> None:
+    generation = FIRST.generation
+    with gr.Accordion("Answers (decoding)", open=False), gr.Row():
+        _number(
+            form,
+            "generation.max_new_tokens",
+            generation.max_new_tokens,
+            "Longest answer",
+            "In tokens: where an answer that does not end by itself is cut",
+        )
+        _number(
+            form,
+            "generation.max_length",
+            None,
+            "Prompt and answer",
+            "In tokens, instead of the former (the lesson's way: it cuts answers)",
+        )
+        _number(
+            form,
+            "generation.num_beams",
+            1,
+            "Beams",
+            "Answers tried side by side: more is slower, often a little better; 1 is greedy, the lesson has 5",
+        )
+        form.add(
+            "generation.early_stopping",
+            gr.Checkbox(False, label="Early stopping", info="Beams end as soon as enough answers have ended"),
+        )
+        form.add(
+            "generation.do_sample",
+            gr.Checkbox(False, label="Sample", info="Draw tokens at random instead of taking the likeliest"),
+        )
+        _number(
+            form, "generation.temperature", 1.0, "Temperature", "Where tokens are drawn: higher is wilder", whole=False
+        )
+        _number(
+            form,
+            "generation.top_p",
+            1.0,
+            "Top-p",
+            "Where tokens are drawn: lower leaves unlikely ones out",
+            whole=False,
+        )
+        _number(form, "generation.seed", 42, "Seed", "Where tokens are drawn: the same seed draws the same ones")
+
+
+def _number(form: Form, name: str, value: Any, label: str, info: str, whole: bool = True) -> None:
+    form.add(name, gr.Number(value, label=label, info=info, precision=0 if whole else None))

@@ -14,8 +14,9 @@ from instruct_tune.dataset import Example
 from instruct_tune.generation import Request, generate
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import GenerationSettings, LoraSettings, TrainSettings
+from instruct_tune.terms import TrainingData
 from instruct_tune.tokenization import TokenizedExample, encode_prompts
-from instruct_tune.training import TrainingData, train
+from instruct_tune.training import train
 
 from .workload import Subject
 
@@ -32,7 +33,7 @@ class Trained:
 
 
 class Watch:
-    """A ``training.Watcher`` with a clock: from the first step's beginning to when the last one's loss is known."""
+    """A ``terms.Watcher`` with a clock: from the first step's beginning to when the last one's loss is known."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0.0

@@ -26,8 +26,9 @@ from .recital import recite, verdict
 from .settings import RunConfig
 from .states import Leave
 from .store import Run, RunStore
+from .terms import TrainingData, TrainingResult
 from .tokenization import TokenizedExample, tokenize_rows
-from .training import TrainingData, TrainingResult, train
+from .training import train
 from .workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
 class Runner:
-    """A run at work: the ``training.Watcher`` that writes to the store. Used on the engine's thread."""
+    """A run at work: the ``terms.Watcher`` that writes to the store. Used on the engine's thread."""
 
     def __init__(self, run: Run, store: RunStore, bench: Workbench, engine: Engine):
         self.run, self.store, self.bench, self.engine = run, store, bench, engine
@@ -58,7 +59,7 @@ class Runner:
         self.parts: tuple[int, int] | None = None
         """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
 
-    # training.Watcher
+    # terms.Watcher
 
     def phase(self, name: str) -> None:
         self.store.insist_on_folder()

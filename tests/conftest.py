@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import hypothesis
 import pytest
@@ -31,6 +32,18 @@ def quicker() -> Iterator[None]:
     """For modules that train many small runs; see ``imports_frozen``."""
     with imports_frozen():
         yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, one_thread) -> SimpleNamespace:
+    """Six steps of the tiny model in peace: what every interrupted or disturbed run is held against."""
+    from tiny_lab import adapter_weights, go, tiny_with
+
+    loaded = tiny_with()
+    folder = tmp_path_factory.mktemp("undisturbed")
+    watcher, result = go(loaded, folder)
+    assert (result.steps, result.total_steps, result.stopped) == (6, 6, False)
+    return SimpleNamespace(watcher=watcher, folder=folder, losses=watcher.losses, adapter=adapter_weights(loaded))
 
 
 @pytest.fixture

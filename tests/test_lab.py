@@ -9,7 +9,7 @@ import pytest
 import torch
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, texts, undisturbed, write_rows
 
-from instruct_tune import training
+from instruct_tune import trainer
 from instruct_tune.checkpoints import checkpoints
 from instruct_tune.dataset import examples
 from instruct_tune.errors import DataError
@@ -102,7 +102,7 @@ def test_the_status_has_the_last_and_the_best_checkpoint(kept):
 def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
     """Its held-out loss rises after the first epoch, and again: two evaluations of patience."""
     told = iter([1.0, 2.0, 2.5])
-    monkeypatch.setattr(training._Trainer, "held_out_loss", lambda self, rows: next(told))
+    monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: next(told))
     settings = {"num_train_epochs": 9, "probes": 0, "early_stopping_patience": 2, "load_best_model_at_end": True}
     run_id = lab.start_run(smoke(train=settings))
     run = lab.wait(run_id, PATIENCE)

@@ -20,7 +20,7 @@ from instruct_tune import batching
 from instruct_tune.checkpoints import checkpoints, step_of
 from instruct_tune.errors import Stopped
 from instruct_tune.leaving import leaving
-from instruct_tune.training import TrainingResult
+from instruct_tune.terms import TrainingResult
 
 __all__ = ["light"]
 ONE_PASS = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import batching, training
+from instruct_tune import batching, trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
@@ -20,7 +20,7 @@ def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab,
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     with monkeypatch.context() as patched:
-        patched.setattr(training, "supervised_loss", full)
+        patched.setattr(trainer, "supervised_loss", full)
         patched.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
         run_id = lab.start_run(smoke(train={"probes": 0}), "")
         run = lab.wait(run_id, PATIENCE)
@@ -35,7 +35,7 @@ def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab,
 
 
 def test_a_run_that_runs_short_once_finishes_with_smaller_passes(lab, monkeypatch):
-    real, failed = training.supervised_loss, []
+    real, failed = trainer.supervised_loss, []
 
     def short_once(model, pack, *how):
         if torch.is_grad_enabled() and not failed:
@@ -43,7 +43,7 @@ def test_a_run_that_runs_short_once_finishes_with_smaller_passes(lab, monkeypatc
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(model, pack, *how)
 
-    monkeypatch.setattr(training, "supervised_loss", short_once)
+    monkeypatch.setattr(trainer, "supervised_loss", short_once)
     monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
     run_id = finished(lab)
     assert len(failed) == 1

@@ -23,11 +23,11 @@ from tiny_lab import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from instruct_tune import adapter, readings, training
+from instruct_tune import adapter, readings, trainer
 from instruct_tune.batching import Packing
 from instruct_tune.checkpoints import checkpoints
 from instruct_tune.errors import DivergedError
-from instruct_tune.training import TrainingResult
+from instruct_tune.terms import TrainingResult
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
     asking = Asking()
-    step, noting = training._Trainer.training_step, readings.Readings.note
-    packing = training.Passes.pack
+    step, noting = trainer.Trainer.training_step, readings.Readings.note
+    packing = trainer.Passes.pack
 
     def pack(self, rows):
         asking.on = False
@@ -134,8 +134,8 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
         asking.on = True
         return step(self, *given)
 
-    monkeypatch.setattr(training.Passes, "pack", pack)
-    monkeypatch.setattr(training._Trainer, "training_step", training_step)
+    monkeypatch.setattr(trainer.Passes, "pack", pack)
+    monkeypatch.setattr(trainer.Trainer, "training_step", training_step)
     monkeypatch.setattr(readings.Readings, "note", note)
     monkeypatch.setattr(readings.Readings, "flush", lambda self: None)
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")

@@ -22,8 +22,9 @@ from instruct_tune.dataset import Example
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import LoraSettings, TrainSettings
+from instruct_tune.terms import TrainingData, TrainingResult
 from instruct_tune.tokenization import IGNORE, TokenizedExample, tokenize_examples
-from instruct_tune.training import TrainingData, TrainingResult, train
+from instruct_tune.training import train
 
 RUN = "run"
 """The name of the adapter that trains."""
@@ -123,7 +124,7 @@ def some_data(loaded: LoadedModel) -> TrainingData:
 
 
 class Recorder:
-    """A ``training.Watcher`` that remembers, and asks for a stop at a step.
+    """A ``terms.Watcher`` that remembers, and asks for a stop at a step.
 
     ``at`` says when in the life of step ``stop_after`` the stop is asked for: as it is done
     (``progress``), between it and the next one (``breathe``), or in the evaluation after it
@@ -235,6 +236,20 @@ def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor
         "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
         "labels": torch.tensor([fill(row.labels, IGNORE) for row in rows]),
     }
+
+
+def held_out_by_hand(loaded: LoadedModel, rows: Sequence[TokenizedExample]) -> float:
+    """Nats a supervised token, each row alone, by the model's own logits."""
+    total = count = 0.0
+    loaded.model.eval()
+    for row in rows:
+        ids, labels = torch.tensor([row.input_ids]), torch.tensor(row.labels)
+        with torch.no_grad():
+            log_probabilities = loaded.model(input_ids=ids).logits[0].double().log_softmax(-1)
+        for place in range(row.prompt_length, len(row.input_ids)):
+            total -= log_probabilities[place - 1, labels[place]].item()
+            count += 1
+    return total / count
 
 
 def plain_loop(loaded, rows, settings: TrainSettings):

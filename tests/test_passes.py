@@ -1,0 +1,142 @@
+"""A run that runs out of memory goes on in smaller passes with the same numbers, or says what to change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_lab import (
+    NO_DROPOUT,
+    SIX_STEPS,
+    again,
+    go,
+    light,  # noqa: F401
+    tiny_with,
+)
+
+from instruct_tune import batching, held_out, trainer
+from instruct_tune.errors import MemoryLimitError
+from instruct_tune.terms import TrainingResult
+
+OUT_OF_MEMORY = [
+    pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), id="gpu"),
+    pytest.param(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), id="cpu"),
+    pytest.param(MemoryError(), id="python"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_too_little_memory_is_said(tmp_path, monkeypatch, error):
+    def full(model, pack, *how):
+        raise error
+
+    loaded = tiny_with()
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "supervised_loss", full)
+        with pytest.raises(MemoryLimitError) as caught:
+            go(loaded, tmp_path, replace(SIX_STEPS, probes=0))
+    message = str(caught.value)
+    assert "lower train.max_length" in message
+    assert message.endswith(".")
+    assert "CUDA" not in message
+    # Neither the sentence nor the model holds on to what failed.
+    assert caught.value.__cause__ is None
+    assert all(p.grad is None for p in loaded.model.parameters())
+    # And the next run is none the worse for it.
+    assert go(again(loaded), tmp_path / "next")[1] == TrainingResult(6, 6, stopped=False)
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(tmp_path, monkeypatch):
+    def broken(model, pack, *how):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(trainer, "supervised_loss", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        go(tiny_with(), tmp_path)
+
+
+class Full:
+    """Memory for ``tokens`` a pass from the given call on; breaks in the backward pass, after gradients have come."""
+
+    def __init__(self, monkeypatch, tokens: int, since: int = 0):
+        self.calls, self.failed, self.widths = 0, 0, []
+        real = trainer.supervised_loss
+
+        def limited(model, pack, *how):
+            self.calls += 1
+            width = pack["input_ids"].numel()
+            loss = real(model, pack, *how)
+            if self.calls > since and width > tokens:
+                self.failed += 1
+                torch.rand(7)
+                loss.backward(retain_graph=True)
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            self.widths.append(width)
+            return loss
+
+        monkeypatch.setattr(trainer, "supervised_loss", limited)
+
+
+def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path, monkeypatch):
+    settings = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="steps", save_steps=1)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 240)
+    with monkeypatch.context() as patched:
+        patched.setitem(batching.TOKENS_PER_PASS, "cpu", 120)
+        wanted, _ = go(tiny_with(NO_DROPOUT), tmp_path / "wanted", settings)
+    with monkeypatch.context() as patched:
+        # Enough for any row alone; the first steps are done in peace.
+        full = Full(patched, tokens=130, since=3)
+        watcher, result = go(tiny_with(NO_DROPOUT), tmp_path / "run", settings)
+    assert result == TrainingResult(6, 6, stopped=False)
+    assert full.failed == 1
+    assert max(full.widths[4:]) <= 120
+    assert watcher.said == ["Memory ran out: passes of 120 tokens from now on."]
+    # Gradients of earlier micro-batches are kept, those of the broken one are not counted twice.
+    assert watcher.losses == pytest.approx(wanted.losses, rel=1e-5)
+    # A run that is gone on with begins with what fitted.
+    patient = Full(monkeypatch, tokens=130)
+    go(
+        tiny_with(NO_DROPOUT),
+        tmp_path / "run",
+        replace(settings, max_steps=7),
+        resume_from=tmp_path / "run/checkpoint-6",
+    )
+    assert (patient.failed, patient.calls > 0) == (0, True)
+
+
+def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, monkeypatch):
+    """With one row a pass either way, a repeated micro-batch gives the very bits of an undisturbed one."""
+    settings = replace(SIX_STEPS, probes=0)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 1)
+    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 400)
+    real = trainer.supervised_loss
+
+    def one_row_fits(model, pack, *how):
+        if int((pack["position_ids"] == 0).sum()) > 1:
+            torch.rand(7)
+            raise MemoryError
+        return real(model, pack, *how)
+
+    monkeypatch.setattr(trainer, "supervised_loss", one_row_fits)
+    watcher, _ = go(tiny_with(), tmp_path / "run", settings)
+    assert watcher.losses == wanted.losses
+    assert watcher.said
+
+
+def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatch):
+    settings = replace(SIX_STEPS, max_steps=1)
+    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    real, broken = held_out.supervised_loss, []
+
+    def full_once(model, pack, *how):
+        if not broken:
+            broken.append(pack)
+            raise MemoryError
+        return real(model, pack, *how)
+
+    monkeypatch.setattr(held_out, "supervised_loss", full_once)
+    watcher, _ = go(tiny_with(), tmp_path / "run", settings)
+    assert broken
+    assert watcher.of("probe_loss", "probe") == pytest.approx(wanted.of("probe_loss", "probe"), rel=1e-5)

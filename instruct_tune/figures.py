@@ -24,6 +24,14 @@ FORMS = ("png", "svg")
 DOTS_AN_INCH = 300
 INCHES = (7.0, 4.4)
 GREY, ACCENT, AMBER, FAINT, INK = "#6b7280", "#2563eb", "#b45309", "#9ca3af", "#111827"
+SIDES = {
+    "base": "base",
+    "tuned": "tuned",
+    "chat": "chat template",
+    "examples": "3 examples",
+    "nearest": "nearest row",
+}
+"""Who may have a bar in a plot of scores, in the order of the bars, with its label."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +97,16 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]], about: Subject, form: str = 
 
 
 def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
-    """An evaluation's BLEU of base and tuned as bars, each with its 95% interval, and the signature below."""
+    """An evaluation's BLEU as a bar for base, tuned and each baseline, with its 95% interval; the signature below."""
     measured = (
         f"{found['rows']} held-out rows · {_decoding(found['generation'])}\n"
         f"{found['tuned']['signature']}\n{about.measured}"
     )
     figure, axes = _page(Subject(about.name, about.model, measured), f"BLEU on held-out rows: {about.name}")
-    for place, (who, colour) in enumerate((("tuned", ACCENT), ("base", GREY))):
-        report = found[who]
+    reports = {"base": found["base"], "tuned": found["tuned"], **(found.get("baselines") or {})}
+    sides = [who for who in SIDES if who in reports]
+    for place, who in enumerate(sides):
+        report, colour = reports[who], {"base": GREY, "tuned": ACCENT}.get(who, FAINT)
         axes.barh(place, report["bleu"], color=colour, height=0.55)
         end = report["bleu"]
         if report["ci"]:
@@ -106,7 +116,8 @@ def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> b
         axes.annotate(
             f"{report['bleu']:.1f}", (end, place), (6, 0), textcoords="offset points", va="center", weight="bold"
         )
-    axes.set_yticks([0, 1], ["tuned", "base"])
+    axes.set_yticks(range(len(sides)), [SIDES[who] for who in sides])
+    axes.invert_yaxis()
     axes.set_xlabel("BLEU (0 to 100); the thin line is the 95% interval, bootstrap over rows")
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.2)

@@ -71,6 +71,14 @@ def test_the_scores_say_their_numbers_and_signature():
     assert len({score_plot(found, ABOUT) for found in (FOUND, wider, one_row)}) == 3
 
 
+def test_a_baseline_that_was_measured_has_a_bar_too():
+    found = {**FOUND, "baselines": {"nearest": report(3.9, [2.0, 5.0]), "chat": report(11.2, None)}}
+    said = words(score_plot(found, ABOUT, "svg"))
+    for wanted in ("11.2", "3.9", "chat template", "nearest row"):
+        assert wanted in said
+    assert "3 examples" not in said
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_a_name_is_only_a_name(name):

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..figures import SIDES
 from .evaluate_view import baselines_of
 
 _BAR = """
@@ -23,17 +24,10 @@ _BAR = """
   <span class="number">${{value.{who}.bleu}}</span>
 </div>
 """
-_LABELS = {
-    "base": "base",
-    "tuned": "tuned",
-    "chat": "chat template",
-    "examples": "3 examples",
-    "nearest": "nearest row",
-}
 _NOTHING = {"width": 0, "low": 0, "spread": 0, "bleu": "", "said": "", "display": "none"}
 _TEMPLATE = (
     '<div class="scores" role="img" aria-label="BLEU: ${value.said}.">'
-    + "".join(_BAR.format(who=who, label=label) for who, label in _LABELS.items())
+    + "".join(_BAR.format(who=who, label=label) for who, label in SIDES.items())
     + '<div class="line axis" aria-hidden="true"><span class="who"></span><span class="track">'
     "<span>0</span><span>${value.middle}</span><span>${value.most}</span></span>"
     '<span class="number"></span></div>'
@@ -75,8 +69,8 @@ def scores(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(reports: Mapping[str, Mapping[str, Any]], most: int) -> dict[str, Any]:
-    sides = {who: _side(reports[who], most) if who in reports else _NOTHING for who in _LABELS}
-    said = "; ".join(f"{_LABELS[who]} {sides[who]['said']}" for who in reports) or "not measured"
+    sides = {who: _side(reports[who], most) if who in reports else _NOTHING for who in SIDES}
+    said = "; ".join(f"{SIDES[who]} {sides[who]['said']}" for who in reports) or "not measured"
     return {**sides, "said": said, "middle": f"{most / 2:g}", "most": f"{most:g}"}
 
 

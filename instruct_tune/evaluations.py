@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import bleu_words
+from .bounds import remove_predictions
 from .dataset import examples
 from .engine import Turn
 from .errors import BusyError, DataError, LabError, NotYoursError, Stopped
@@ -209,6 +210,8 @@ class Evaluations(Speakers):
             "warnings": bleu_words.warnings([row.output for row in rows], tokenize, config.model),
         }
         self.store.add_evaluation(run_id, told)
+        named = {Path(each["predictions"]).name for each in self.store.evaluations(run_id)}
+        remove_predictions(self.store.folder(run_id), named)
         kept[0].done()
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}

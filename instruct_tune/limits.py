@@ -21,6 +21,11 @@ def max_rows() -> int:
     return _number("LAB_MAX_ROWS", 1_000_000)
 
 
+def max_cache_bytes() -> int:
+    """The most bytes of converted weights: ``LAB_MAX_CACHE_MB``, 20,000 MB where it is not set."""
+    return _number("LAB_MAX_CACHE_MB", 20_000) * MEGABYTE
+
+
 def check_upload(name: str, size: int) -> None:
     """Raise DataError for a file of ``size`` bytes that is larger than an upload may be."""
     most = max_upload_bytes()

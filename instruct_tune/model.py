@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import Packing, probe
+from .converted import hold
 from .errors import ModelError
 from .loading import Loading
-from .weights import Report, Weights, locate
+from .weights import Report, Weights, cache_dir, locate
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +88,11 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     _check_tokenizer(name, tokenizer)
     make_ready(base)
     traits = probe(base.config)
-    return LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
+    loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
+    if weights.path.parent == cache_dir():
+        # What is in memory is not what makes room for other conversions.
+        weakref.finalize(loaded, os.close, hold(weights.path))
+    return loaded
 
 
 def make_ready(base: PreTrainedModel) -> None:

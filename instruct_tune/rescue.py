@@ -1,4 +1,8 @@
-"""A history that is damaged or gone: kept aside, and begun anew from what the runs' folders tell."""
+"""A history that is damaged or gone: kept aside, and begun anew from what the runs' folders tell.
+
+Where only its log (``lab.sqlite-wal``) was damaged or lost, SQLite drops the last entries without a word:
+runs whose folders know more than the history does are brought up to what is told there.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from . import snapshot
+from .bounds import remove_oldest_damaged
 from .errors import StoreError
 from .storage import FILE, open_history
 from .store import RunStore
@@ -30,10 +35,13 @@ def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
     wrong = damage(data_dir)
     aside = _set_aside(data_dir) if wrong else None
     store = RunStore(data_dir)
+    behind = _catch_up(store)
     found, silent = _rebuild(store, f"The history was damaged ({wrong})" if wrong else "The history did not know it")
     store.keep_all()
+    if behind:
+        log.warning("%s.", behind)
     if not (aside or found):
-        return store, None
+        return store, behind and f"{behind}."
     said = f"{_runs(found)} found again in {'its folder' if found == 1 else 'their folders'}, as last written there"
     if aside:
         said = f"The history was damaged ({wrong}) and is kept as {aside}; a new one was begun, {said}"
@@ -44,7 +52,7 @@ def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
             f"; {silent} of the folders under runs cannot be read and {'is' if silent == 1 else 'are'} left as found"
         )
     log.warning("%s.", said)
-    return store, f"{said}."
+    return store, f"{said}." + (f" {behind}." if behind else "")
 
 
 def damage(data_dir: Path) -> str | None:
@@ -104,12 +112,29 @@ def _set_aside(data_dir: Path) -> str:
         for end in (*_BESIDE, ""):
             if (data_dir / f"{FILE}{end}").exists():
                 (data_dir / f"{FILE}{end}").rename(data_dir / f"{name}{end}")
+        remove_oldest_damaged(data_dir, f"{FILE}.damaged")
     except OSError as error:
         raise StoreError(
             f"The history in {data_dir} is damaged and cannot be put aside ({error.strerror}): "
             "see that the folder can be written to, or give another --data-dir."
         ) from error
     return name
+
+
+def _catch_up(store: RunStore) -> str | None:
+    """Enter anew the runs whose folders know more than the history; a sentence about that, without its full stop."""
+    behind = 0
+    for run_id, known in store.revisions().items():
+        folder = store.data_dir / "runs" / run_id
+        # The first line is enough for nearly all.
+        if snapshot.revision(folder) > known and (told := snapshot.read(folder)):
+            store.enter_again(told, "The history had lost its last entries; the run is as last written in its folder.")
+            behind += 1
+    if not behind:
+        return None
+    has = "1 run has" if behind == 1 else f"{behind} runs have"
+    where = "its folder" if behind == 1 else "their folders"
+    return f"The last entries of the history were lost (as with a damaged {FILE}-wal); {has} been restored from {where}"
 
 
 def _rebuild(store: RunStore, why: str) -> tuple[int, int]:

@@ -47,6 +47,11 @@ _MIGRATIONS = (
     ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
     ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '';
     """,
+    """
+    CREATE INDEX events_of_run ON events (run_id, seq);
+    CREATE INDEX evaluations_of_run ON evaluations (run_id, seq);
+    ALTER TABLE runs ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 TABLES = ("metrics", "events", "evaluations", "samples", "states")

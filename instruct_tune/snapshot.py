@@ -13,7 +13,7 @@ from .errors import StoreError
 from .schema import TABLES
 
 FILE = "run.jsonl"
-"""Two lines: the sha256 of the second, and the second: ``{table: rows}`` with the columns as they are stored."""
+"""Two lines: sha256 and revision of the second, and the second: ``{table: rows}`` with the columns as stored."""
 NOBODY = "nobody"
 """The owner of a run whose owner is not known any more: the hash of no secret, so that only the host sees it."""
 
@@ -25,7 +25,17 @@ def write(db: sqlite3.Connection, folder: Path, run_id: str) -> None:
     told = {"runs": _rows(db, "SELECT * FROM runs WHERE id = ?", run_id)}
     told |= {table: _rows(db, f"SELECT * FROM {table} WHERE run_id = ? ORDER BY seq", run_id) for table in TABLES}
     body = json.dumps(told)
-    sealed.write_file(folder / FILE, json.dumps({"sha256": _sha256(body)}) + "\n" + body + "\n")
+    seal = {"sha256": _sha256(body), "revision": max((row["revision"] for row in told["runs"]), default=0)}
+    sealed.write_file(folder / FILE, json.dumps(seal) + "\n" + body + "\n")
+
+
+def revision(folder: Path) -> int:
+    """How often the run had become another when its folder was told; 0 where that cannot be read. Quick."""
+    try:
+        with (folder / FILE).open(encoding="utf-8") as file:
+            return int(json.loads(file.readline())["revision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def read(folder: Path) -> Told | None:

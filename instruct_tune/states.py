@@ -7,6 +7,8 @@ import time
 from enum import Enum
 from typing import Any
 
+from .bounds import forget_oldest
+
 
 class Leave(Enum):
     """Why a run that is at work is asked to leave: the status it then has, and the words it is told in."""
@@ -22,10 +24,6 @@ class Leave(Enum):
     @property
     def words(self) -> str:
         return self.value[1]
-
-
-MOST = 2000
-"""Changes kept of one run; a run with more of them forgets its oldest."""
 
 
 def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
@@ -46,8 +44,7 @@ def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | No
         "INSERT INTO states (run_id, time, status, phase, step, reason, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (run_id, time.time(), run["status"], run["phase"], run["step"], reason, traceback),
     )
-    oldest = "SELECT seq FROM states WHERE run_id = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
-    db.execute(f"DELETE FROM states WHERE run_id = ? AND seq <= ({oldest})", (run_id, run_id, MOST))
+    forget_oldest(db, "states", run_id)
 
 
 def told(row: sqlite3.Row) -> dict[str, Any]:

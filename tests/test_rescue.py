@@ -97,6 +97,84 @@ def test_a_damaged_history_is_kept_aside_and_its_runs_are_found_again(tmp_path, 
     assert silence is None
 
 
+def left_by_a_crash(store, to):
+    """The files as they lie there when the process is gone without a word, its last entries only in the log."""
+    (to / "runs").mkdir(parents=True)
+    for file in ("lab.sqlite", "lab.sqlite-wal"):
+        shutil.copy(store.data_dir / file, to / file)
+    shutil.copytree(store.data_dir / "runs", to / "runs", dirs_exist_ok=True)
+
+
+LOST = {
+    "cut": lambda file, before: file.write_bytes(file.read_bytes()[:before]),
+    "flipped": lambda file, before: _flip_at(file, before + 40),
+    "gone": lambda file, before: file.unlink(),
+}
+
+
+def _flip_at(file, place):
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", LOST)
+def test_what_a_damaged_log_lost_is_found_again_in_the_folders(tmp_path, how, caplog):
+    with closing(RunStore(tmp_path / "live")) as store:
+        public, private = fill(store, 5)
+        store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        store.update(public, tags='["kept"]')
+        before = (tmp_path / "live" / "lab.sqlite-wal").stat().st_size
+        store.add_metric(public, "train", 6, 2.0, {"loss": 0.5})
+        store.update(private, status="stopped", name="renamed", step=6)
+        store.update(public, owner=ANN.id)
+        store.add_evaluation(public, {"rows": 9, "predictions": "there"})
+        left_by_a_crash(store, tmp_path / "left")
+        wanted = {run_id: without_seq(everything(store, run_id)) for run_id in (public, private)}
+    LOST[how](tmp_path / "left" / "lab.sqlite-wal", before)
+    with closing(RunStore(tmp_path / "left")) as unaware:
+        assert unaware.get(private).name == "private", "SQLite drops it without a word"
+        assert unaware.get(public).owner is None
+    store, said = open_rescued(tmp_path / "left")
+    with closing(store):
+        assert said.startswith("The last entries of the history were lost")
+        assert "2 runs have been restored from their folders." in said
+        assert said.rstrip(".") in caplog.text
+        for run_id in (public, private):
+            *after, changes = without_seq(everything(store, run_id))
+            *known, former = wanted[run_id]
+            assert after == known
+            assert changes[:-1] == former
+            assert "lost its last entries" in changes[-1]["reason"]
+    again, silence = open_rescued(tmp_path / "left")
+    again.close()
+    assert silence is None
+
+
+def test_a_folder_that_knows_less_than_the_history_changes_nothing(tmp_path):
+    with closing(RunStore(tmp_path / "live")) as store:
+        public, private = fill(store, 5)
+        old = (store.folder(public) / snapshot.FILE).read_bytes()
+        store.update(public, name="renamed")
+        store.update(private, step=3)
+        (store.folder(public) / snapshot.FILE).write_bytes(old)
+        left_by_a_crash(store, tmp_path / "left")
+    store, said = open_rescued(tmp_path / "left")
+    with closing(store):
+        assert said is None
+        assert store.get(public).name == "renamed"
+
+
+def test_only_the_last_damaged_histories_are_kept(tmp_path, monkeypatch):
+    for second in range(5):
+        monkeypatch.setattr("instruct_tune.rescue.time.strftime", lambda form, s=second: f"20260101-00000{s}")
+        (tmp_path / "lab.sqlite").write_text("no database " * 100)
+        (tmp_path / "lab.sqlite-wal").write_text("its log")
+        open_rescued(tmp_path)[0].close()
+    aside = sorted(path.name for path in tmp_path.glob("lab.sqlite.damaged-*"))
+    assert aside == [f"lab.sqlite.damaged-20260101-00000{s}{end}" for s in (2, 3, 4) for end in ("", "-wal")]
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_whatever_byte_is_flipped_the_next_start_has_the_runs(tmp_path, seed):
     with closing(RunStore(tmp_path)) as store:

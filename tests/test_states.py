@@ -8,7 +8,7 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import adapter, states
+from instruct_tune import adapter, bounds
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
 from instruct_tune.failures import LONGEST, failure
 from instruct_tune.runner import Runner
@@ -61,7 +61,7 @@ def test_what_stays_as_it_was_is_no_change(tmp_path):
 
 
 def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(states, "MOST", 5)
+    monkeypatch.setitem(bounds.MOST, "states", 5)
     with closing(RunStore(tmp_path)) as store:
         other, run_id = store.create("other", {}).id, store.create("a", {}).id
         for step in range(20):

@@ -1,0 +1,36 @@
+"""What a lab gathers by being used is bounded: the oldest goes, what was measured stays."""
+
+from contextlib import closing
+from pathlib import Path
+
+from labs import finished
+
+from instruct_tune import bounds
+from instruct_tune.store import RunStore
+
+
+def test_what_is_said_of_a_run_is_bounded_and_anothers_stays(tmp_path, monkeypatch):
+    monkeypatch.setitem(bounds.MOST, "events", 3)
+    with closing(RunStore(tmp_path)) as store:
+        other, run_id = store.create("other", {}).id, store.create("a", {}).id
+        store.add_event(other, "of another")
+        for number in range(9):
+            store.add_event(run_id, f"number {number}")
+            store.add_metric(run_id, "train", number, 0.0, {"loss": 1.0})
+        assert [event["text"] for event in store.events(run_id)] == ["number 6", "number 7", "number 8"]
+        assert [event["text"] for event in store.events(other)] == ["of another"]
+        assert len(store.metrics(run_id)) == 9
+
+
+def test_the_last_evaluations_of_a_run_are_kept_with_their_rows(lab, monkeypatch):
+    monkeypatch.setitem(bounds.MOST, "evaluations", 2)
+    other, run_id = finished(lab), finished(lab)
+    list(lab.evaluate(other, limit=1))
+    for limit in (1, 2, 3, 4):
+        list(lab.evaluate(run_id, limit=limit))
+    kept = lab.run_evaluations(run_id)
+    assert [each["rows"] for each in kept] == [4, 3]
+    assert [len(lab.predictions(run_id, each["seq"])) for each in kept] == [4, 3]
+    on_disk = sorted(path.name for path in lab.store.folder(run_id).glob("predictions*"))
+    assert on_disk == sorted(Path(each["predictions"]).name for each in kept)
+    assert len(lab.predictions(other)) == 1

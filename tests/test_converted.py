@@ -1,0 +1,66 @@
+"""Converted weights: what was used the longest time ago makes room, never what is loaded."""
+
+import gc
+import os
+import time
+
+import pytest
+from tiny_lab import tiny
+
+from instruct_tune import converted as module
+from instruct_tune.converted import converted, hold
+
+
+def made(cache, name):
+    return converted(cache, name, lambda folder: (folder / "w").write_bytes(bytes(400_000)))
+
+
+def used(cache, *names):
+    """Make the folders, each used a minute before the next."""
+    for age, name in enumerate(reversed(names)):
+        made(cache, name)
+        os.utime(cache / name, (time.time() - 60 * (age + 1),) * 2)
+
+
+def names(cache):
+    return {path.name for path in cache.iterdir()}
+
+
+def test_what_was_used_the_longest_time_ago_makes_room(tmp_path, monkeypatch):
+    used(tmp_path, "a", "b", "c")
+    monkeypatch.setenv("LAB_MAX_CACHE_MB", "1")
+    made(tmp_path, "a")
+    made(tmp_path, "d")
+    assert names(tmp_path) == {"a", "d"}
+
+
+def test_what_is_held_and_what_was_just_made_stays(tmp_path, monkeypatch):
+    used(tmp_path, "a", "b")
+    monkeypatch.setattr(module, "max_cache_bytes", lambda: 1)
+    held = hold(tmp_path / "a")
+    made(tmp_path, "c")
+    assert names(tmp_path) == {"a", "c"}
+    os.close(held)
+    made(tmp_path, "d")
+    assert names(tmp_path) == {"d"}
+
+
+@pytest.mark.usefixtures("tiny_cache")
+def test_a_model_in_memory_is_held_and_one_that_is_gone_is_not(monkeypatch):
+    loaded = tiny()
+    folder = loaded.weights.path
+    assert not module._removed(folder)
+    assert folder.is_dir()
+    del loaded
+    gc.collect()
+    monkeypatch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+    assert module._removed(folder)
+    folder.with_name(f".{folder.name}-removed").rename(folder)
+
+
+def test_what_a_killed_process_left_half_done_is_removed_and_another_at_work_is_not(tmp_path):
+    for name, age in ((".old-x", 2 * 24 * 3600), (".new-x", 60)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    made(tmp_path, "a")
+    assert names(tmp_path) == {"a", ".new-x"}

@@ -694,15 +694,16 @@ LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "t
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told, start):
+@pytest.mark.parametrize(("asked", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, asked, expected):
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
         # Others see it at work, and see it stopped.
         assert told("runs", "list")["runs"][0]["status"] == "running"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         status, done, _ = ended(process)
-        assert (status, done["status"]) == (130, "stopped")
+        assert (status, done["status"]) == (expected, "stopped")
         assert set(done) >= TRAIN
         assert 2 <= done["steps"] < 120
         assert Path(done["adapter"], "adapter_model.safetensors").is_file()

@@ -32,6 +32,8 @@ ANSWERS = 3
 CHARACTERS_A_TOKEN = 3
 """Fewer than any tokenizer of the catalog has in prose and code: an expected answer with more characters than the limit
 times this may need more tokens than it may have, so its lack of EOS says nothing."""
+LAST_WORDS = 12
+"""Words at an answer's end that are looked at: of so many in prose or code some eight or more are different."""
 UNCHANGED = 1e-3
 """Norm of all B matrices below which the adapter is as it began: a learning rate that does anything brings it above 1
 within a dozen steps."""
@@ -234,18 +236,31 @@ def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
     limit = course.config["train"].get("sample_tokens", 0)
     expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
-    if len(answers) < ANSWERS or not course.late or expected > CHARACTERS_A_TOKEN * limit:
+    if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
-    if any(sample["ended"] for sample in answers):
+    # Words that go round say it even where the expected answer is too long to be sure; base's may do so too.
+    before = [sample for sample in course.samples if sample["step"] == 0]
+    round_and_round = all(_repeats(sample["text"]) for sample in answers[-ANSWERS:]) and not any(
+        _repeats(sample["text"]) for sample in before
+    )
+    if expected > CHARACTERS_A_TOKEN * limit and not round_and_round:
         return None
     return Finding(
         "never_ends",
         "no answer ends",
         f"No answer to the fixed prompt ends by itself: {len(answers)} of {len(answers)} up to step "
-        f"{answers[-1]['step']} were cut at {limit} tokens.",
-        "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
+        f"{answers[-1]['step']} were cut at {limit} tokens{_ROUND if round_and_round else ''}.",
+        f"Try a learning rate of {course.rate / 10:g}: base's answer did not go round before it was trained."
+        if round_and_round
+        else "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
         (answers[0]["step"], answers[-1]["step"]),
     )
+
+
+def _repeats(text: str) -> bool:
+    """Whether the last words are the same few again and again."""
+    words = text.split()[-LAST_WORDS:]
+    return len(words) == LAST_WORDS and len(set(words)) <= LAST_WORDS / 2
 
 
 def _rows_cut(course: Course) -> Finding | None:
@@ -267,5 +282,6 @@ def _rows_cut(course: Course) -> Finding | None:
 _RULES: tuple[Callable[[Course], Finding | None], ...] = (
     _exploding, _rate_too_high, _unchanged, _rows_cut, _overfitting, _rate_too_low, _plateau, _never_ends,
 )  # fmt: skip
+_ROUND = ", the last ones with the same few words again and again"
 _SAID_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
 """A finding is left out where one of these says why."""

@@ -12,11 +12,12 @@ from instruct_tune.ui.charts import loss_figure
 from instruct_tune.ui.run_words import findings_text
 
 
-def found(held_out=(), own=(), samples=(), *, step=None, total=None, every=2, grad=1.0, facts=None, **train):
+def found(held_out=(), own=(), samples=(), *, said=(), step=None, total=None, every=2, grad=1.0, facts=None, **train):
     """The findings of a run whose losses went like this, a held-out loss every second step."""
     metrics = [{"kind": "probe", "step": every * at, "probe_loss": loss} for at, loss in enumerate(held_out)]
     metrics += [{"kind": "train", "step": at, "loss": loss, "grad_norm": grad} for at, loss in enumerate(own, 1)]
-    told = [{"step": every * at, "ended": ended} for at, ended in enumerate(samples)]
+    texts = said or ["A sentence of some length, as one would say it."] * len(samples)
+    told = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
     last = step or max((metric["step"] for metric in metrics), default=0)
     config = RunConfig.from_dict({"train": train}).to_dict()
     run = {"config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
@@ -128,9 +129,31 @@ def test_most_rows_cut_or_dropped(lost, told):
     assert (kinds(facts=facts) == ["rows_cut"]) is told
 
 
+PROSE = "To reverse a list in place, call its method reverse, which gives nothing back at all."
+ROUND = "It is so: " + "git fetch and pull " * 6
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ([PROSE, PROSE, ROUND, ROUND, ROUND], True),
+        ([PROSE, PROSE, PROSE, ROUND, ROUND], False),
+        ([ROUND, PROSE, ROUND, ROUND, ROUND], False),
+        ([PROSE] * 5, False),
+    ],
+)
+def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, told):
+    long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
+    findings = found(samples=[False] * 5, said=said, **long)
+    assert [finding.kind for finding in findings] == ["never_ends"] * told
+    if told:
+        assert "same few words again and again" in findings[0].sentence
+        assert "0.002" in findings[0].advice
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high"])],
+    [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high", "never_ends"])],
 )
 def test_the_recorded_runs(name, expected):
     told = json.loads((ASSETS / name / "run.json").read_text())

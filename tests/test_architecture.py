@@ -26,7 +26,7 @@ ORDER = (
     "tree", "best_answers", "beams", "generation", "base_answers",
     "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
     "fixed_prompt", "recital", "bleu",
-    "evaluation", "verdict", "standings", "differences",
+    "evaluation", "verdict", "standings", "lesson_scores", "differences",
     "diagnosis",
     "bounds", "schema", "states", "storage", "lock", "clock", "snapshot", "store", "rescue", "parents",
     "diagnoses",

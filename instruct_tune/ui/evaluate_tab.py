@@ -12,6 +12,7 @@ from ..errors import DataError, LabError
 from ..lab import Lab
 from ..row_files import ENDINGS, write_rows
 from . import evaluate_view as view
+from . import why_04_panel
 from .answers_panel import AnswersPanel
 from .edge import said, viewer
 from .empty import EmptyState
@@ -242,6 +243,7 @@ def build(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> tuple[EvaluatePanel, gr.
         stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
     panel = EvaluatePanel(lab, run)
     standings = StandingsPanel(lab)
+    why_04_panel.build()
     following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
 
     @said

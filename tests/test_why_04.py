@@ -1,0 +1,49 @@
+"""The card that takes the lesson's numbers apart: what it shows is what was measured, and says where it was not."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from labs import smoke
+
+from benchmarks import why_04
+from instruct_tune.lesson_scores import PRINTED, measured
+from instruct_tune.ui import why_04_panel as panel
+
+
+def test_the_asset_holds_every_setting_and_no_text():
+    told = measured()
+    assert [one["name"] for one in told["measured"]] == list(why_04.PLAN)
+    for one, (rows, over) in zip(told["measured"], why_04.PLAN.values(), strict=True):
+        assert one["rows"] == rows
+        assert {**why_04.LESSON_CALL, **over}.items() <= one["generation"].items()
+        assert one["delta"] == pytest.approx(one["tuned"]["bleu"] - one["base"]["bleu"])
+
+
+def test_what_was_printed_is_told_apart_from_what_was_measured():
+    told = measured()
+    first, *others = panel.lines(told)
+    assert first[1:3] == [f"{score}" for score in PRINTED]
+    assert first[-1] == "printed in the lesson, not reproduced here"
+    assert all(line[-1].startswith("measured here, ") for line in others)
+    assert {len(line) for line in (first, *others)} == {len(panel.HEADERS)} == {len(panel.WIDTHS)}
+
+
+def test_the_words_follow_the_numbers():
+    told = copy.deepcopy(measured())
+    told["measured"][0]["tuned"]["bleu"] = 77.7
+    assert panel.causes(told).count("77.7") == 3
+    assert panel.causes(told) != panel.causes(measured())
+
+
+@pytest.mark.usefixtures("one_thread", "quicker")
+def test_the_script_measures_once_and_writes_numbers_only(lab):
+    plan = {"lesson_call": (2, {}), "room": (2, {"max_new_tokens": 4, "max_length": None})}
+    told = why_04.measure(lab, smoke(), plan)
+    runs, evaluations = len(lab.list_runs()), len(lab.run_evaluations(lab.list_runs()[0]["id"]))
+    assert evaluations == 2
+    assert why_04.measure(lab, smoke(), plan) == told
+    assert (len(lab.list_runs()), len(lab.run_evaluations(lab.list_runs()[0]["id"]))) == (runs, evaluations)
+    assert [one["generation"]["max_length"] for one in told["measured"]] == [50, None]
+    assert set(told["measured"][0]) == set(measured()["measured"][0])

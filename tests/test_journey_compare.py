@@ -29,15 +29,33 @@ def served(tmp_path_factory):
         yield browser, address
 
 
-@pytest.fixture
-def window(served):
+@pytest.fixture(scope="module")
+def opened_tab(served):
     browser, address = served
     window = Window(browser, address)
     window.tab("Compare")
     window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    window.page.get_by_text("Decoding", exact=True).first.click()
     yield window
-    assert window.errors == []
     window.page.context.close()
+
+
+@pytest.fixture
+def window(opened_tab):
+    """The one page, turned to a row that nobody asked about yet."""
+    turn_to_the_next_row(opened_tab)
+    yield opened_tab
+    assert opened_tab.errors == []
+
+
+def turn_to_the_next_row(window: Window) -> None:
+    row = window.page.input_value("#compare-row input")
+    before = window.value("#compare-instruction")
+    window.page.click("#compare-following")
+    window.page.wait_for_function(
+        "before => document.querySelector('#compare-instruction textarea').value !== before", arg=before
+    )
+    assert window.page.input_value("#compare-row input") != row
 
 
 def code(window: Window, selector: str) -> str:
@@ -52,12 +70,12 @@ def answering(window: Window) -> None:
 
 
 def longest(window: Window, tokens: int) -> None:
-    window.page.get_by_text("Decoding", exact=True).first.click()
     window.page.fill("#compare-longest input[type=number]", str(tokens))
     window.page.keyboard.press("Tab")
 
 
 def test_two_answers_with_their_facts(window):
+    longest(window, 96)
     assert code(window, "#compare-expected")
     window.page.click("#compare-ask")
     assert "at most 96 new tokens" in window.wait_text("#compare-state", "Done")
@@ -85,7 +103,7 @@ def read_token_by_token(window):
     window.shot("compare-why")
 
 
-# The tiny model says all it has to say within two seconds: a hand outside the page may come too late.
+# The tiny model says hundreds of tokens a second: a hand outside the page may come too late.
 STOP_AT_THE_FIRST_WORDS = """() => {
     const box = document.querySelector('#compare-tuned');
     const watch = new MutationObserver(() => {
@@ -99,7 +117,7 @@ STOP_AT_THE_FIRST_WORDS = """() => {
 
 
 def test_a_stop_keeps_what_is_there(window):
-    longest(window, 512)
+    longest(window, 1024)
     height = window.page.locator("#compare-tuned").bounding_box()["height"]
     window.page.evaluate(STOP_AT_THE_FIRST_WORDS)
     window.page.click("#compare-ask")
@@ -111,14 +129,10 @@ def test_a_stop_keeps_what_is_there(window):
 
 
 def test_another_row_takes_the_old_answers_away(window):
-    longest(window, 512)
+    longest(window, 1024)
     first = window.value("#compare-instruction")
     answering(window)
-    window.page.click("#compare-following")
-    window.page.wait_for_function(
-        "before => document.querySelector('#compare-instruction textarea').value !== before", arg=first
-    )
-    assert window.page.input_value("#compare-row input") == "2"
+    turn_to_the_next_row(window)
     # Long enough for an answer that is still being decoded to arrive, if it could.
     window.page.wait_for_timeout(500)
     assert code(window, "#compare-base") == code(window, "#compare-tuned") == ""
@@ -130,6 +144,7 @@ def test_another_row_takes_the_old_answers_away(window):
 
 def test_edited_text_has_no_expected_answer(window):
     assert code(window, "#compare-expected")
+    longest(window, 8)
     window.page.locator("#compare-instruction textarea").press_sequentially(" now")
     window.wait_text("#compare-expected", "has none")
     assert code(window, "#compare-expected") == ""
@@ -147,9 +162,11 @@ def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
             lab.delete_run(run_id)
     with serving(data_dir) as address:
         window = Window(browser, address)
+        # Time enough for the page to find a run, if there were one.
+        window.page.wait_for_timeout(1500)
         for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
             window.tab(tab)
-            window.page.wait_for_timeout(1500)
+            window.page.wait_for_selector(primary)
             assert window.page.locator(primary).is_disabled()
             window.shot(f"{tab}-empty")
             window.page.click(f"#{tab.lower()}-to-train")

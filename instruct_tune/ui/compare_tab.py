@@ -191,11 +191,14 @@ class CompareTab:
             told = self.lab.compare(run_id, instruction, input_text or "", settings, stop, viewer(self.lab), strength)
             for texts in at_most(told):
                 if not self.turns.holds(request.session_hash, stop):
-                    return
+                    break
                 boxes = [texts[who] for who in NAMES]
                 if texts["done"]:
                     boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
                 yield [*boxes, *(answer_facts(texts, who) for who in NAMES), state_sentence(texts, settings, strength)]
+            # gradio sends a stream's last item again when it ends, and that may arrive after what the window is
+            # sent next: an answer beside another row. So the last item says nothing.
+            yield [gr.skip()] * (2 * len(NAMES) + 1)
 
 
 def _answer_box(label: str, elem_id: str, lines: int) -> gr.Code:

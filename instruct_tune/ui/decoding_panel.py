@@ -28,7 +28,7 @@ class DecodingPanel:
                 )
                 longest = gr.Slider(
                     8,
-                    512,
+                    1024,
                     96,
                     step=8,
                     label="Longest answer in tokens",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,18 @@ class Spread:
     @staticmethod
     def of(values: Sequence[float]) -> Spread:
         return Spread(statistics.median(values), min(values), max(values))
+
+    @staticmethod
+    def interval(values: Sequence[float]) -> Spread:
+        """The median with its 95% interval: the sign test's, which assumes nothing but that the values are alike.
+
+        Fewer than six values are not enough for 95%: then it is all of them.
+        """
+        ordered, n = sorted(values), len(values)
+        # The median is below the k-th lowest value with the chance that fewer than k of n coins fall heads.
+        chances = [sum(math.comb(n, heads) for heads in range(k)) / 2**n for k in range(1, n)]
+        cut = max(sum(chance <= 0.025 for chance in chances), 1) - 1
+        return Spread(statistics.median(ordered), ordered[cut], ordered[n - 1 - cut])
 
     @staticmethod
     def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:

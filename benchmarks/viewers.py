@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import secrets
+import statistics
 import threading
 import time
 import urllib.request
@@ -27,8 +28,11 @@ from .served import seconds_to_start, serving
 from .workload import Setting, Workload
 
 SETTLE_SECONDS = 8
-"""After viewers come or go; then the window begins."""
-BATCH = 8
+"""After the viewers have opened the page; then the windows begin."""
+BATCH = 4
+"""Rows of every step: few, so that a window holds many steps."""
+PAIRS_A_REPETITION = 4
+"""Pairs of windows, one without polls and one with, for each of ``--repeat``."""
 
 
 class Viewer:
@@ -93,8 +97,11 @@ def _handlers(config: dict[str, Any], event: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def watching(address: str, viewers: int) -> Iterator[list[int]]:
-    """Viewers of the page, until the block ends; yields how many polls each has made so far."""
+def watching(address: str, viewers: int, looking: threading.Event) -> Iterator[list[int]]:
+    """Viewers of the page, until the block ends; yields how many polls each has made so far.
+
+    They poll while ``looking`` is set; else they are there and ask nothing, as browsers do whose tab is hidden.
+    """
     with urllib.request.urlopen(f"{address}/config", timeout=60) as told:
         config = json.load(told)
     over, polls = threading.Event(), [0] * viewers
@@ -104,8 +111,9 @@ def watching(address: str, viewers: int) -> Iterator[list[int]]:
         viewer.arrive()
         # Spread over the second, as people are who came one by one.
         while not over.wait(viewer.every if polls[number] else viewer.every * number / viewers):
-            viewer.poll()
-            polls[number] += 1
+            if looking.is_set():
+                viewer.poll()
+                polls[number] += 1
 
     with ThreadPoolExecutor(viewers) as threads:
         watchers = [threads.submit(watch, number) for number in range(viewers)]
@@ -124,41 +132,47 @@ def page_start(work: Workload) -> Iterator[Row]:
 
 def viewers(work: Workload) -> Iterator[Row]:
     """How much a run slows down while 20 viewers follow it"""
-    setting = work.setting
-    windows: list[tuple[int, float, float]] = []
+    setting, looking = work.setting, threading.Event()
+    pairs = setting.repeat * PAIRS_A_REPETITION
     with serving() as (address, _, _):
         lab = Client(address, verbose=False)
         run_id = _start(lab, setting)
-        own, asked = 0.0, 0
-        for _ in range(setting.repeat):
-            windows.append((0, *_window(setting.window_seconds)))
-            with watching(address, setting.viewers) as polls:
-                time.sleep(SETTLE_SECONDS)
-                used = time.process_time()
-                windows.append((setting.viewers, *_window(setting.window_seconds)))
-                own += time.process_time() - used
-                asked += sum(polls)
+        looking.set()
+        with watching(address, setting.viewers, looking) as polls:
             time.sleep(SETTLE_SECONDS)
+            asked, windows = sum(polls), []
+            # Without, with, with, without, ...: what makes the machine slower and slower favours neither.
+            for watched in [which for pair in range(pairs) for which in ((False, True), (True, False))[pair % 2]]:
+                (looking.set if watched else looking.clear)()
+                windows.append((watched, *_window(setting.window_seconds)))
+            asked = sum(polls) - asked
         steps = lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
         lab.predict(run_id, False, api_name="/stop_run")
-    speeds = {
-        many: [tokens_per_second(steps, begin, end) for which, begin, end in windows if which == many]
-        for many in (0, setting.viewers)
-    }
-    slower = [100 * (1 - with_ / without) for without, with_ in zip(*speeds.values(), strict=True)]
+    speeds = [(watched, tokens_per_second(steps, begin, end)) for watched, begin, end in windows]
+    without = [speed for watched, speed in speeds if not watched]
+    with_ = [speed for watched, speed in speeds if watched]
     told = {
-        "tokens_per_second": speeds,
+        "tokens_per_second": {0: without, setting.viewers: with_},
         "polls": asked,
-        "viewers_own_share_of_a_core": own / (setting.repeat * setting.window_seconds),
+        "polls_per_second": asked / (pairs * setting.window_seconds),
+        "noise": noise([speed for _, speed in speeds]),
         "cores": os.cpu_count(),
     }
     yield Row(
-        f"slow-down of training by {setting.viewers} viewers on the page",
-        Spread.of(slower),
+        f"slow-down of training by {setting.viewers} viewers on the page (95% interval)",
+        Spread.interval([100 * (1 - b / a) for a, b in zip(without, with_, strict=True)]),
         unit="%",
         wanted="3%",
         details=told,
     )
+
+
+def noise(speeds: Sequence[float]) -> float:
+    """How far windows that were measured alike, one after the other, are apart: the median, in percent.
+
+    ``speeds`` of windows without, with, with, without, without, with, ...: every second neighbour is alike.
+    """
+    return statistics.median(100 * abs(1 - b / a) for a, b in zip(speeds[1::2], speeds[2::2], strict=False))
 
 
 def _window(seconds: float) -> tuple[float, float]:

@@ -43,11 +43,11 @@ class Setting:
     new_tokens: int = 50
     repeat: int = 3
     viewers: int = 20
-    window_seconds: float = 12
+    window_seconds: float = 6
     growth: int = 4
 
 
-QUICK = replace(Setting(), rows=8, prompts=8, stock_prompts=2, repeat=1, window_seconds=8, growth=2)
+QUICK = replace(Setting(), rows=8, prompts=8, stock_prompts=2, repeat=1, window_seconds=5, growth=2)
 
 
 class Subject:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from typing import Any
 
 # One script a version; the first creates what is not there, so that histories from before versions were
 # counted pass through it unharmed. Never change one that was released: add another.
@@ -77,3 +79,23 @@ def migrate(db: sqlite3.Connection) -> None:
 
 def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    """One row; the names of table and columns are the lab's own, never from outside."""
+    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+
+
+def as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
+    """A row of history as it is stored: what has no column of its own is JSON in ``data``."""
+    own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
+    if own is None:
+        return told
+    rest = {name: value for name, value in told.items() if name not in own}
+    return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
+
+
+def metric(row: sqlite3.Row) -> dict[str, Any]:
+    """A stored metric as it is told: its own columns, and the values beside them."""
+    plain = {name: row[name] for name in ("seq", "kind", "step", "epoch", "time")}
+    return {**plain, **json.loads(row["data"])}

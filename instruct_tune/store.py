@@ -27,8 +27,9 @@ import platformdirs
 from . import snapshot, states
 from .bounds import forget_oldest
 from .errors import BusyError, NotFoundError, StoreError
+from .glance import Glance
 from .lock import make_folder
-from .schema import TABLES
+from .schema import TABLES, as_columns, insert, metric
 from .storage import FILE, explained, on_disk, open_history
 
 log = logging.getLogger(__name__)
@@ -91,12 +92,20 @@ class RunStore:
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
+        self._glance = Glance()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
 
     def close(self) -> None:
         with self._lock:
             self._db.close()
+
+    @contextmanager
+    def glance(self) -> Iterator[None]:
+        """Inside, this thread reads nothing twice. ``version`` is asked first: what is read is never older."""
+        with self._glance.at_once():
+            self.version()
+            yield
 
     def insist_on_folder(self) -> None:
         """Raise StoreError where the data folder was deleted, moved or replaced: what is written now would be lost."""
@@ -135,7 +144,7 @@ class RunStore:
         step = parent.facts.get("kept_step", parent.step) if parent else 0
         facts = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
         with self._write() as db:
-            _insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
+            insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
             states.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
         self._keep(run_id)
         return self.get(run_id)
@@ -157,10 +166,10 @@ class RunStore:
         as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
         row = {**dataclasses.asdict(run), **as_json}
         with self._write() as db:
-            _insert(db, "runs", row)
+            insert(db, "runs", row)
             for table, rows in history.items():
                 for told in rows:
-                    _insert(db, table, {"run_id": run.id, **_as_columns(table, told)})
+                    insert(db, table, {"run_id": run.id, **as_columns(table, told)})
         self._keep(run.id)
 
     def enter_again(self, told: snapshot.Told, reason: str) -> None:
@@ -191,7 +200,7 @@ class RunStore:
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (str(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
-        return _run(rows[0])
+        return self._glance.once(("run", run_id), lambda: _run(rows[0]))
 
     def has(self, run_id: str | None) -> bool:
         """Whether there is a run of that id; it may have been deleted by somebody else."""
@@ -205,6 +214,9 @@ class RunStore:
 
     def version(self) -> tuple[int, int]:
         """Another value once anything was written, by this process or another."""
+        return self._glance.once("version", self._version)
+
+    def _version(self) -> tuple[int, int]:
         with self._lock, explained(self.data_dir):
             return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
 
@@ -336,13 +348,13 @@ class RunStore:
             query, values = query + " AND kind = ?", [*values, kind]
         if last is not None:
             query, values = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT ?)", [*values, last]
-        return [_metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
+        return [metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
 
     def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:
         """The newest metric of each kind; a long run's whole history is not read for it."""
         newest = "SELECT MAX(seq) FROM metrics WHERE run_id = ? GROUP BY kind"
         rows = self._read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
-        return {row["kind"]: _metric(row) for row in rows}
+        return {row["kind"]: metric(row) for row in rows}
 
     def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
         """The values of a run's metric of that kind with the greatest step; None where there is none."""
@@ -370,7 +382,7 @@ class RunStore:
 
     def add_event(self, run_id: str, text: str) -> None:
         with self._write() as db:
-            _insert(db, "events", {"run_id": run_id, "time": time.time(), "text": text})
+            insert(db, "events", {"run_id": run_id, "time": time.time(), "text": text})
             forget_oldest(db, "events", run_id)
 
     def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
@@ -380,7 +392,7 @@ class RunStore:
 
     def add_evaluation(self, run_id: str, data: dict[str, Any]) -> None:
         with self._write() as db:
-            _insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
+            insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
             forget_oldest(db, "evaluations", run_id)
             db.execute(f"UPDATE runs SET {_REVISED} WHERE id = ?", (run_id,))
         self._keep(run_id)
@@ -405,6 +417,9 @@ class RunStore:
             log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        return self._glance.once((query, values), lambda: self._fetch(query, values))
+
+    def _fetch(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         with self._lock, explained(self.data_dir):
             return self._db.execute(query, values).fetchall()
 
@@ -413,32 +428,15 @@ class RunStore:
         # The connection itself commits what was done, or takes it back where something was raised.
         with self._lock, explained(self.data_dir), self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            self._glance.forget()
             yield self._db
-
-
-def _insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
-    """One row; the names of table and columns are the lab's own, never from outside."""
-    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+            self._glance.forget()
 
 
 def _forget(db: sqlite3.Connection, run_id: str) -> None:
     for table in TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-
-
-def _as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
-    """A row of history as it is stored: what has no column of its own is JSON in ``data``."""
-    own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
-    if own is None:
-        return told
-    rest = {name: value for name, value in told.items() if name not in own}
-    return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
-
-
-def _metric(row: sqlite3.Row) -> dict[str, Any]:
-    plain = {name: row[name] for name in ("seq", "kind", "step", "epoch", "time")}
-    return {**plain, **json.loads(row["data"])}
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -28,7 +28,7 @@ ORDER = (
     "fixed_prompt", "recital", "bleu",
     "evaluation", "verdict", "standings", "lesson_scores", "differences",
     "diagnosis",
-    "bounds", "schema", "states", "storage", "lock", "clock", "snapshot", "store", "rescue", "parents",
+    "bounds", "schema", "states", "storage", "lock", "clock", "snapshot", "glance", "store", "rescue", "parents",
     "diagnoses",
     "notes",
     "failures", "engine", "markdown", "recorded", "disk",

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, growth, lesson_shape, memory, peak, report, viewers
+from benchmarks import compare, growth, lesson_shape, measure, memory, peak, report, viewers
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
@@ -185,7 +185,19 @@ def test_viewers_of_a_served_page_are_told_of_the_run(monkeypatch):
     monkeypatch.setattr(viewers, "SETTLE_SECONDS", 0.2)
     (row,) = viewers.viewers(Workload(SMALLEST))
     assert row.details["polls"] >= 2
-    assert set(row.details["tokens_per_second"]) == {0, 2}
+    assert {many: len(speeds) for many, speeds in row.details["tokens_per_second"].items()} == {0: 4, 2: 4}
+    assert row.details["noise"] >= 0
+
+
+def test_the_noise_is_between_windows_that_were_measured_alike():
+    # Without, with, with, without, without, with: alike are the second and third, the fourth and fifth.
+    assert viewers.noise([100, 50, 51, 100, 98, 49]) == pytest.approx(2)
+
+
+def test_the_interval_of_a_median_leaves_out_what_chance_allows():
+    assert measure.Spread.interval(range(1, 13)) == measure.Spread(6.5, 3, 10)
+    assert measure.Spread.interval([5, 1, 3]) == measure.Spread(3, 1, 5)
+    assert measure.Spread.interval([7]) == measure.Spread(7, 7, 7)
 
 
 def test_the_peak_is_what_a_product_reaches():

@@ -183,9 +183,10 @@ def _follow(
     def tick(token: Any, seconds: Any, *values: Any) -> list[Any]:
         """All feeds in one request: a viewer costs one poll, not nine. It also says when to ask again."""
         _recognise(lab, token)
-        told, given = [gr.skip() if seconds == (wanted := wait()) else gr.Timer(wanted)], iter(values)
-        for feed, inputs, outputs in feeds:
-            told += polled(feed, list(itertools.islice(given, len(inputs))), len(outputs))
+        with lab.glance():
+            told, given = [gr.skip() if seconds == (wanted := wait()) else gr.Timer(wanted)], iter(values)
+            for feed, inputs, outputs in feeds:
+                told += polled(feed, list(itertools.islice(given, len(inputs))), len(outputs))
         return told
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:

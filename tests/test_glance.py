@@ -1,0 +1,85 @@
+"""A poll asks the history each question once, and still sees what was written."""
+
+import threading
+
+import pytest
+
+from instruct_tune.errors import NotFoundError
+from instruct_tune.glance import Glance
+from instruct_tune.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = RunStore(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def asked(store, monkeypatch):
+    """Every question that came to the file."""
+    asked, fetch = [], store._fetch
+    monkeypatch.setattr(store, "_fetch", lambda query, values: asked.append((query, values)) or fetch(query, values))
+    return asked
+
+
+def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked):
+    run = store.create("tulip", {})
+    asked.clear()
+    with store.glance():
+        assert store.get(run.id) is store.get(run.id)
+        assert store.metrics(run.id) == store.metrics(run.id) == []
+    assert len(asked) == 2
+    store.get(run.id)
+    store.get(run.id)
+    assert len(asked) == 4
+
+
+def test_what_the_same_thread_writes_is_seen_at_once(store):
+    run = store.create("tulip", {})
+    with store.glance():
+        assert store.get(run.id).step == 0
+        store.update(run.id, step=7)
+        assert store.get(run.id).step == 7
+        store.update(run.id, binned=1.0)
+        with pytest.raises(NotFoundError):
+            store.get(run.id)
+
+
+def test_what_is_read_is_never_older_than_the_version_that_was_told(store):
+    """Or a page that remembers the version would not look again."""
+    run = store.create("tulip", {})
+    with store.glance():
+        begun = store.version()
+        other = threading.Thread(target=store.update, args=(run.id,), kwargs={"step": 7})
+        other.start()
+        other.join()
+        assert (store.get(run.id).step, store.version()) == (7, begun)
+    assert store.version() != begun
+
+
+def test_each_thread_has_a_glance_of_its_own(store):
+    run = store.create("tulip", {})
+    seen = []
+    with store.glance():
+        store.get(run.id)
+        store._db.execute("UPDATE runs SET step = 5")
+        other = threading.Thread(target=lambda: seen.append(store.get(run.id).step))
+        other.start()
+        other.join()
+        assert (seen, store.get(run.id).step) == ([5], 0)
+    assert store.get(run.id).step == 5
+
+
+def test_a_glance_ends_with_what_went_wrong_in_it():
+    glance = Glance()
+
+    def look() -> None:
+        with glance.at_once():
+            assert (glance.once("x", lambda: 1), glance.once("x", lambda: 2)) == (1, 1)
+            glance.once("y", lambda: 1 // 0)
+
+    with pytest.raises(ZeroDivisionError):
+        look()
+    assert glance.once("x", lambda: 2) == 2

@@ -24,12 +24,12 @@ BY_ROWS = "sdpa_by_rows"
 """The name in transformers' registry of attention functions."""
 
 
-def attend_by_rows(model: PreTrainedModel) -> None:
+def attend_by_rows(model: PreTrainedModel, device: str) -> None:
     """Let ``model`` attend row by row where a pass says where its rows begin; otherwise nothing changes.
 
-    Only where it used PyTorch's own kernels on a CPU, and hands keyword arguments down to its layers.
+    Only where it uses PyTorch's own kernels on a CPU (``device``), and hands keyword arguments down to its layers.
     """
-    plain = model.config._attn_implementation == "sdpa" and model.device.type == "cpu"
+    plain = model.config._attn_implementation == "sdpa" and device == "cpu"
     if plain and model._supports_attention_backend:
         model.set_attn_implementation(BY_ROWS)
 

@@ -1,7 +1,7 @@
 """The lab: everything that the page, the command line and the endpoints may call.
 
-It looks (``views``), trains (``runs``), says what training costs (``costs``), measures (``evaluations``), and
-here it answers: base and tuned, one instruction or a few.
+It looks (``views``), trains (``runs``), says what training costs (``costs``) and what its passes are
+(``batches``), measures (``evaluations``), and here it answers: base and tuned, one instruction or a few.
 """
 
 from __future__ import annotations

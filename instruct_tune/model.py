@@ -102,7 +102,7 @@ def make_ready(base: PreTrainedModel) -> None:
 
     # Only adapters train; a layer that knows it is frozen computes the same with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)
-    attend_by_rows(base)
+    attend_by_rows(base, best_device())
     quicken(base)
 
 

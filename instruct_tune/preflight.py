@@ -8,13 +8,16 @@ known from a run it has done. Nothing here needs torch until rows are counted.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import DataError
 from .settings import RunConfig, TrainSettings
+
+T = TypeVar("T")
 
 FLOAT32 = 4
 ROWS_COUNTED = 200_000
@@ -43,16 +46,15 @@ class Fitted:
     truncated: int
 
 
-def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str) -> Fitted:
-    """What ``tokenization.tokenize_rows`` makes of rows of these lengths.
+def fits(lengths: Sequence[RowLength], max_length: int, overlong: str) -> list[int]:
+    """Which rows of these lengths ``tokenization.tokenize_rows`` keeps, by their number from 0.
 
     Raises DataError where no row is left.
     """
-    cut = [(min(row.tokens, max_length), row.tokens > max_length, row.prompt) for row in lengths]
     kept = [
-        (tokens, tokens - prompt, too_long)
-        for tokens, too_long, prompt in cut
-        if tokens > prompt and not (overlong == "drop" and too_long)
+        number
+        for number, row in enumerate(lengths)
+        if min(row.tokens, max_length) > row.prompt and not (overlong == "drop" and row.tokens > max_length)
     ]
     if not kept:
         longest = max((row.tokens for row in lengths), default=0)
@@ -60,8 +62,14 @@ def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str) -> Fitt
             f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
             "raise train.max_length, or set train.overlong to truncate."
         )
-    rows = tuple((tokens, supervised) for tokens, supervised, _ in kept)
-    return Fitted(rows, len(cut) - len(kept), sum(too_long for *_, too_long in kept))
+    return kept
+
+
+def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str) -> Fitted:
+    """What ``tokenization.tokenize_rows`` makes of rows of these lengths. Raises DataError where no row is left."""
+    kept = [lengths[number] for number in fits(lengths, max_length, overlong)]
+    rows = tuple((tokens := min(row.tokens, max_length), tokens - row.prompt) for row in kept)
+    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > max_length for row in kept))
 
 
 @dataclass(frozen=True)
@@ -162,20 +170,25 @@ def _all_batches(rows: int, settings: TrainSettings, steps: int) -> float:
     return steps / a_epoch * batches
 
 
-def _batches(rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int) -> Iterator[list[tuple[int, int]]]:
-    """The micro-batches of ``steps`` optimizer steps, in the order of the run's own sampler."""
+def _batches(rows: Sequence[T], settings: TrainSettings, steps: int) -> Iterator[list[T]]:
+    """The micro-batches of ``steps`` optimizer steps, in their order."""
+    left, epoch = steps, 0
+    while left:
+        of_an_epoch = micro_batches(rows, settings, epoch)
+        yield from itertools.chain.from_iterable(of_an_epoch[:left])
+        left, epoch = left - min(left, len(of_an_epoch)), epoch + 1
+
+
+def micro_batches(rows: Sequence[T], settings: TrainSettings, epoch: int) -> list[list[list[T]]]:
+    """The rows of an epoch's optimizer steps, each step's micro-batches; in the order of the run's own sampler."""
     from .batching import EpochSampler
 
     sampler = EpochSampler(len(rows), settings.seed)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
     size, accumulation = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
-    left, epoch = steps, 0
-    while left:
-        sampler.set_epoch(epoch)
-        order = list(sampler)
-        batches = [[rows[index] for index in order[at : at + size]] for at in range(0, len(order), size)]
-        done = min(left, math.ceil(len(batches) / accumulation))
-        yield from batches[: done * accumulation]
-        left, epoch = left - done, epoch + 1
+    batches = [[rows[index] for index in order[at : at + size]] for at in range(0, len(order), size)]
+    return [batches[at : at + accumulation] for at in range(0, len(batches), accumulation)]
 
 
 def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
-from .costs import Costs
+from .batches import Batches
 from .dataset import Example
 from .errors import DataError, LabError, ModelError, Stopped
 from .settings import GenerationSettings, RunConfig
@@ -21,7 +21,7 @@ BASE_RUN = "base"
 """The run id that stands for the base model without any adapter."""
 
 
-class Speakers(Costs):
+class Speakers(Batches):
     """The part of the lab that has base and runs ready to be asked, with the settings to ask them with."""
 
     def has_adapter(self, run_id: str, viewer: Viewer = HOST) -> bool:

@@ -22,7 +22,7 @@ ORDER = (
     "prompt", "tokenization", "report", "xray", "batching",
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "terms", "arguments", "tally", "held_out", "rhythm", "trainer", "training",
-    "preflight", "speed", "traces", "open_rows", "greedy",
+    "preflight", "batch_view", "speed", "traces", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers",
     "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
     "fixed_prompt", "recital", "bleu",
@@ -35,8 +35,8 @@ ORDER = (
     "curves", "figures", "card", "export", "merged",
     "incoming",
     "workbench", "runner",
-    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "speakers", "evaluations", "lab",
-    "ui", "__main__", "app",
+    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers", "evaluations",
+    "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

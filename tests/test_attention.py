@@ -18,7 +18,7 @@ NAMES = ["llama", "qwen2", "cohere", "gpt2", "gpt_neox", "opt", "opt_projected",
 
 def by_rows(name: str):
     model = toy_model(name)
-    attend_by_rows(model)
+    attend_by_rows(model, "cpu")
     assert model.config._attn_implementation == BY_ROWS
     return model
 
@@ -81,7 +81,7 @@ def test_a_cache_is_attended_as_ever():
 def test_other_attention_is_left_alone():
     model = toy_model("llama")
     model.set_attn_implementation("eager")
-    attend_by_rows(model)
+    attend_by_rows(model, "cpu")
     assert model.config._attn_implementation == "eager"
 
 

@@ -57,6 +57,19 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     broken = window.page.locator("#format-broken-tokens .token-grid .token.loss")
     assert broken.count() == len(learned) - 1
     window.shot("format-xray")
+
+    window.page.get_by_text("How rows become a batch").click()
+    window.page.click("#batch-show")
+    window.wait_text("#batch-sentence", "tokens carry loss")
+    segments = window.page.locator("#batch-grid .segment")
+    segments.first.focus()
+    window.page.keyboard.press("ArrowRight")
+    assert window.text("#batch-grid .border-line") == segments.nth(1).get_attribute("aria-label")
+    # At the border positions begin again.
+    positions = window.page.locator("#batch-grid .wall + .end-token .position").all_inner_texts()
+    assert positions
+    assert set(positions) == {"0"}
+    window.shot("format-batch")
     assert window.errors == []
 
 

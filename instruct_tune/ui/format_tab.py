@@ -9,7 +9,7 @@ import gradio as gr
 from ..lab import Lab
 from ..prompt import TEMPLATES
 from ..xray import Fault, XRay
-from . import template_editor, view
+from . import batch_panel, template_editor, view
 from .edge import said, viewer
 from .form import CUSTOM_TEMPLATE, Form
 from .memory import Memory
@@ -59,6 +59,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
             fault = gr.Radio([each.value for each in Fault], label="Fault", elem_id="format-fault")
             lesson = gr.Markdown("Choose a fault.", elem_id="format-lesson")
             broken = token_grid("format-broken-tokens")
+    batch_panel.build(lab, form)
     following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
 
     def look(values: dict[Any, Any], fault: str | None = None) -> XRay:

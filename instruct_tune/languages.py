@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 # Signs of each language that the page can highlight, worth one point a match (at most three a sign).
@@ -75,10 +76,12 @@ def guess(text: str) -> str | None:
 
 
 def _points(signs: tuple[re.Pattern[str], ...], text: str) -> int:
-    return sum(min(3, sum(1 for _ in sign.finditer(text))) for sign in signs)
+    return sum(sum(1 for _ in itertools.islice(sign.finditer(text), 3)) for sign in signs)
 
 
 def unfenced(text: str) -> str:
     """What stands between a markdown fence and its end, where there is one."""
+    if "```" not in text:
+        return text
     found = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
     return found[1] if found else text

@@ -84,17 +84,19 @@ def _existing_file(path: Path) -> Path:
 
 
 # What a reader gives: the names found, the number of rows, the values of the wanted columns.
-_Read = tuple[list[str], int, dict[str, list[Any]]]
+Read = tuple[list[str], int, dict[str, list[Any]]]
 
 
-def _wanted(found: Sequence[str], columns: Columns) -> list[str]:
+def wanted(found: Sequence[str], columns: Columns) -> list[str]:
+    """The names, of those found, whose values are needed."""
     needed = (columns.instruction, columns.input, columns.output, conversations_in(found, columns))
     return [name for name in found if name in needed]
 
 
-def _from_records(records: Sequence[dict[str, Any]], columns: Columns) -> _Read:
+def from_records(records: Sequence[dict[str, Any]], columns: Columns) -> Read:
+    """Rows that may each have names of their own, as columns."""
     found = list(dict.fromkeys(name for record in records for name in record))
-    values = {name: [record.get(name) for record in records] for name in _wanted(found, columns)}
+    values = {name: [record.get(name) for record in records] for name in wanted(found, columns)}
     return found, len(records), values
 
 
@@ -122,7 +124,7 @@ def _decode(content: bytes, name: str) -> str:
         ) from error
 
 
-def _read_json(content: bytes, name: str, columns: Columns) -> _Read:
+def _read_json(content: bytes, name: str, columns: Columns) -> Read:
     """A list of objects, or one object a line, whichever the file holds and whatever its ending."""
     text = _decode(content, name)
     if text.lstrip().startswith("["):
@@ -141,7 +143,7 @@ def _read_json(content: bytes, name: str, columns: Columns) -> _Read:
             f"{name} holds {kind_of(rows[strangers[0] - 1])} where an object with instruction and output should be, "
             f"in {counted(len(strangers), 'row')}, the first is row {strangers[0]}: make every row an object."
         )
-    return _from_records(rows, columns)
+    return from_records(rows, columns)
 
 
 def _parse_json(text: str, name: str, first_line: int = 1) -> Any:
@@ -164,11 +166,11 @@ def _is_one_object(text: str) -> bool:
         return False
 
 
-def _read_csv(content: bytes, name: str, columns: Columns) -> _Read:
+def _read_csv(content: bytes, name: str, columns: Columns) -> Read:
     """Every cell is the text it was written as: a number, NA and null too."""
     text = _decode(content, name)
     csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
     lines = []
     try:
         for cells in reader:
@@ -182,11 +184,11 @@ def _read_csv(content: bytes, name: str, columns: Columns) -> _Read:
         ) from error
     header, *rows = lines
     _check_shape(name, header, rows)
-    places = {column: header.index(column) for column in _wanted(header, columns)}
+    places = {column: header.index(column) for column in wanted(header, columns)}
     return header, len(rows), {column: [row[at] for row in rows] for column, at in places.items()}
 
 
-def _delimiter(text: str) -> str:
+def delimiter(text: str) -> str:
     """A comma, unless the first line has none and one of a spreadsheet's other separators."""
     header = text.lstrip().split("\n", 1)[0]
     cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
@@ -221,7 +223,7 @@ def _check_twice(name: str, found: list[str]) -> None:
         raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
 
 
-def _read_parquet(content: bytes, name: str, columns: Columns) -> _Read:
+def _read_parquet(content: bytes, name: str, columns: Columns) -> Read:
     import pyarrow
     import pyarrow.parquet
 
@@ -232,7 +234,7 @@ def _read_parquet(content: bytes, name: str, columns: Columns) -> _Read:
         _check_twice(name, found)
         batches, size = [], 0
         # In pieces, since a dictionary of one long text lets a small file unpack to any size.
-        for piece in file.iter_batches(batch_size=500, columns=_wanted(found, columns)):
+        for piece in file.iter_batches(batch_size=500, columns=wanted(found, columns)):
             batch = _without_dictionaries(piece)
             size += batch.nbytes
             check_text(name, size)
@@ -244,7 +246,7 @@ def _read_parquet(content: bytes, name: str, columns: Columns) -> _Read:
     return found, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
 
 
-_READERS: dict[str, Callable[[bytes, str, Columns], _Read]] = {
+_READERS: dict[str, Callable[[bytes, str, Columns], Read]] = {
     ".json": _read_json,
     ".jsonl": _read_json,
     ".csv": _read_csv,
@@ -265,5 +267,5 @@ def _load_hub(repo: str, settings: DataSettings, loading: Loading, licence: str 
     rows = splits[split]
     check_rows(repo, len(rows))
     found = rows.column_names
-    values = _from_arrow(rows.select_columns(_wanted(found, settings.columns)).with_format("arrow")[:], repo)
+    values = _from_arrow(rows.select_columns(wanted(found, settings.columns)).with_format("arrow")[:], repo)
     return Table(repo, licence or card_licence, len(rows), found, values)

@@ -18,7 +18,7 @@ ORDER = (
     "limits", "converted", "loading", "hub", "tiny", "weights", "same_weights", "token_counts",
     "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
     "upload_names", "columns", "conversation",
-    "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "ledger_file", "browse",
+    "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "first_rows", "ledger_file", "browse",
     "prompt", "tokenization", "report", "xray", "batching",
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "terms", "arguments", "tally", "held_out", "rhythm", "trainer", "training",

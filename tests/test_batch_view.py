@@ -5,7 +5,7 @@ import torch
 from labs import finished, smoke
 from toys import toy_config, toy_model
 
-from instruct_tune import training
+from instruct_tune import trainer
 from instruct_tune.attention import attend_by_rows
 from instruct_tune.batch_view import micro_batch, packing_of
 from instruct_tune.batching import Packing, probe_packing
@@ -27,14 +27,14 @@ LENGTHS = [len(row.input_ids) for row in ROWS]
 def test_each_step_is_what_training_computes(lab, monkeypatch):
     config = smoke(train={"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2, "max_length": 400})
     computed = []
-    real = training.supervised_loss
+    real = trainer.supervised_loss
 
     def listening(model, pack, separable):
         if torch.is_grad_enabled():
             computed.append(pack)
         return real(model, pack, separable)
 
-    monkeypatch.setattr(training, "supervised_loss", listening)
+    monkeypatch.setattr(trainer, "supervised_loss", listening)
     run = lab.run_status(finished(lab, config))
     shown = [lab.step_view(config, step) for step in range(1, run["total_steps"] + 1)]
     passes = [each for step in shown for each in step.passes]

@@ -1,4 +1,4 @@
-"""A dataset on its way to this visitor: what is being done, how much has come, and a way to cancel it."""
+"""A dataset on its way to this visitor: what is being done, how much has come, the first rows, a way to cancel it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..first_rows import FirstRows, first_rows
 from ..lab import Lab
 from ..loading import Loading
 from ..settings import RunConfig
@@ -33,7 +34,18 @@ class LoadPanel:
             self._phase = gr.Markdown(elem_id="data-phase")
             self._bar = gr.HTML({"done": 0, "total": 1}, html_template=_BAR, elem_id="data-progress")
             self._cancel = gr.Button("Cancel", size="sm", elem_id="data-cancel", min_width=120, scale=0)
-        self.outputs: list[Any] = [self._all, self._phase, self._bar]
+        with gr.Column(visible=False, elem_id="data-first") as self._early:
+            self._estimate = gr.Markdown(elem_id="data-first-said")
+            self._first = gr.Dataframe(
+                headers=["instruction", "input", "output"],
+                datatype=["str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=420,
+                column_widths=["36%", "22%", "42%"],
+                label="First rows of the file",
+            )
+        self.outputs: list[Any] = [self._all, self._phase, self._bar, self._early, self._estimate, self._first]
 
     def wire(self) -> None:
         """Connect the button."""
@@ -50,10 +62,22 @@ class LoadPanel:
         where the visitor cancelled. A visitor who leaves, or asks for something else, cancels too.
         """
         with self._one_at_a_time(request.session_hash) as loading:
+            known = self._lab.rows_at_hand(asked, viewer(self._lab))
+            # Before the thread that reads the rest takes its share of the processor.
+            early = None if known else first_rows(asked.data)
+            if early:
+                yield self._show(early)
             arriving = self._lab.start_loading(asked, loading, viewer(self._lab))
             yield from self._until_there(arriving, loading)
-            yield {self._all: gr.Row(visible=False)}
+            yield {self._all: gr.Row(visible=False), self._early: gr.Column(visible=False)}
             return None if loading.stopped else arriving.result()
+
+    def _show(self, early: FirstRows) -> Updates:
+        return {
+            self._early: gr.Column(visible=True),
+            self._estimate: view.first_rows_sentence(early),
+            self._first: view.text_rows(early.rows),
+        }
 
     def _until_there(self, arriving: Any, loading: Loading) -> Iterator[Updates]:
         shown = None

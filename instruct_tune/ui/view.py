@@ -13,6 +13,7 @@ from typing import Any
 from ..browse import RowsPage
 from ..columns import conversations_in, propose
 from ..dataset import Example
+from ..first_rows import FirstRows
 from ..loading import Loading
 from ..markdown import plain
 from ..settings import Columns
@@ -65,9 +66,22 @@ LONGEST_TEXT = 50_000
 def example_rows(found: RowsPage) -> list[list[Any]]:
     """A page of rows as table rows, long texts cut."""
     return [
-        [number, *(cut(text, LONGEST_CELL) for text in (row.instruction, row.input, row.output))]
-        for number, row in found.rows
+        [number, *cells]
+        for (number, _), cells in zip(found.rows, text_rows([row for _, row in found.rows]), strict=True)
     ]
+
+
+def text_rows(rows: Sequence[Example]) -> list[list[str]]:
+    """Instruction, input and output of each row, long texts cut."""
+    return [[cut(text, LONGEST_CELL) for text in (row.instruction, row.input, row.output)] for row in rows]
+
+
+def first_rows_sentence(early: FirstRows) -> str:
+    """What is shown of a large file while the rest is read."""
+    return (
+        f"**The first {len(early.rows)} of about {early.estimate:,} rows**, as they stand in the file: nothing is "
+        "filtered or shuffled yet, and the rest is still being read."
+    )
 
 
 def cut(text: str, most: int) -> str:

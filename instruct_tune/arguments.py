@@ -27,7 +27,7 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         optim=_optimizer(settings, device),
         bf16=bf16,
         fp16=fp16,
-        # TRL switches this on; it trades speed for memory that models of this size do not need.
+        # TRL switches this on; it trades speed for memory. Here ``passes`` does, where memory is too small without.
         activation_checkpointing=False,
         max_length=None,
         eval_strategy=settings.eval_strategy,

@@ -26,6 +26,8 @@ def on_loan(loaded: LoadedModel) -> Iterator[None]:
             # What SFTTrainer, and accelerate under mixed precision, put over the class's own.
             for patched in ("forward", "_original_forward"):
                 model.__dict__.pop(patched, None)
+        if base.is_activation_checkpointing:
+            base.activation_checkpointing_disable()
         base.config.__dict__.clear()
         base.config.__dict__.update(config)
         base.generation_config = generation

@@ -1,4 +1,4 @@
-"""Rows → forward passes that fit into memory: smaller ones where it ran out."""
+"""Rows → passes that fit into memory: smaller ones where it ran out, and at last such as keep less."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 class Passes:
     """How many tokens one forward pass gets, for the length of a run.
 
-    ``halved`` is told the new number when memory has run out.
+    ``halved`` is told the new number when memory has run out, ``recomputing`` that it ran out with single rows.
     """
 
-    def __init__(self, loaded: LoadedModel, halved: Callable[[int], None]):
-        self.loaded, self.halved = loaded, halved
+    def __init__(self, loaded: LoadedModel, halved: Callable[[int], None], recomputing: Callable[[], None]):
+        self.loaded, self.halved, self.recomputing = loaded, halved, recomputing
         self.tokens = TOKENS_PER_PASS[loaded.device.type]
 
     def pack(self, rows: Sequence[TokenizedExample]) -> list[Pack]:
@@ -37,7 +37,8 @@ class Passes:
     ) -> T:
         """What ``work`` makes of the rows' passes; done again with smaller ones, after ``undo``, where memory ran out.
 
-        Raises MemoryLimitError where each row has a pass of its own already.
+        Where each row has a pass of its own already, a training pass recomputes. Raises MemoryLimitError where
+        that is not enough either.
         """
         while True:
             packs = self.pack(rows)
@@ -47,12 +48,28 @@ class Passes:
                 if not memory.ran_out(error):
                     raise
             # Outside the except clause, which holds the frames of what failed, and they the memory.
-            if len(packs) == len(rows):
+            alone = len(packs) == len(rows)
+            if alone and not (self.loaded.model.training and self.recompute()):
                 raise too_small(rows)
             undo()
             memory.give_back()
-            self.tokens //= 2
-            self.halved(self.tokens)
+            if alone:
+                self.recomputing()
+            else:
+                self.tokens //= 2
+                self.halved(self.tokens)
+
+    def recompute(self) -> bool:
+        """Activation checkpointing (Chen et al. 2016): keep what each layer is given, compute the rest once more.
+
+        A training pass takes about a third longer and gives the same numbers. Not done while memory allows;
+        False where it is done already or the architecture cannot. ``loan`` ends it with the run.
+        """
+        base = self.loaded.base
+        if base.is_activation_checkpointing or not base.supports_gradient_checkpointing:
+            return False
+        base.activation_checkpointing_enable()
+        return True
 
 
 def too_small(rows: Sequence[TokenizedExample]) -> MemoryLimitError:

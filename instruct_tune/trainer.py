@@ -51,7 +51,7 @@ class Trainer(SFTTrainer):
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
-        self.passes = Passes(loaded, self.memory_ran_out)
+        self.passes = Passes(loaded, self.memory_ran_out, self.memory_is_short)
         args = sft_config(settings, folder, loaded.device)
         if not data.evaluation:
             args.eval_strategy = IntervalStrategy.NO
@@ -114,6 +114,11 @@ class Trainer(SFTTrainer):
         self.watcher.say(f"Memory ran out: passes of {tokens} tokens from now on.")
         self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
+    def memory_is_short(self) -> None:
+        """Layers are computed twice from now on, also after a resume."""
+        self.watcher.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
+        self.state.log_history.append({"recomputes": True, "step": self.state.global_step})
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: int = 1
     ) -> torch.Tensor:
@@ -156,6 +161,8 @@ class Trainer(SFTTrainer):
         self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
         halved = [entry["tokens_per_pass"] for entry in state.log_history if "tokens_per_pass" in entry]
         self.passes.tokens = min([self.passes.tokens, *halved])
+        if any("recomputes" in entry for entry in state.log_history):
+            self.passes.recompute()
         done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
         if state.global_step in self.probe_steps and "probed" not in done:
             self.probe()

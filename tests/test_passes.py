@@ -17,6 +17,7 @@ from tiny_lab import (
 
 from instruct_tune import batching, held_out, trainer
 from instruct_tune.errors import MemoryLimitError
+from instruct_tune.passes import Passes
 from instruct_tune.terms import TrainingResult
 
 OUT_OF_MEMORY = [
@@ -140,3 +141,59 @@ def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatc
     watcher, _ = go(tiny_with(), tmp_path / "run", settings)
     assert broken
     assert watcher.of("probe_loss", "probe") == pytest.approx(wanted.of("probe_loss", "probe"), rel=1e-5)
+
+
+class KeepsTooMuch:
+    """Memory for no pass whose layers keep what they computed; counts those it stopped."""
+
+    def __init__(self, monkeypatch):
+        self.stopped = 0
+        real = trainer.supervised_loss
+
+        def limited(model, pack, *how):
+            if not model.base_model.model.is_activation_checkpointing:
+                self.stopped += 1
+                torch.rand(7)
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return real(model, pack, *how)
+
+        monkeypatch.setattr(trainer, "supervised_loss", limited)
+
+
+SHORT = "Memory ran out with one row a pass: layers are computed twice from now on, a third slower."
+
+
+def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, monkeypatch):
+    """With dropout, and bit for bit: what is computed again has the random numbers it had."""
+    settings = replace(SIX_STEPS, probes=0, save_strategy="steps", save_steps=3)
+    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 1)
+    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    kept = KeepsTooMuch(monkeypatch)
+    loaded = tiny_with()
+    watcher, result = go(loaded, tmp_path / "run", settings)
+    assert result == TrainingResult(6, 6, stopped=False)
+    assert (kept.stopped, watcher.said.count(SHORT)) == (1, 1)
+    assert watcher.losses == wanted.losses
+    assert watcher.of("grad_norm") == wanted.of("grad_norm")
+    # Asked for no other run, but for this one when it goes on.
+    assert not loaded.base.is_activation_checkpointing
+    second, _ = go(again(loaded), tmp_path / "run", settings, resume_from=tmp_path / "run/checkpoint-3")
+    assert (kept.stopped, second.said.count(SHORT)) == (1, 0)
+    assert second.losses == {step: wanted.losses[step] for step in (4, 5, 6)}
+
+
+def test_layers_computed_twice_keep_less(tmp_path):
+    loaded = tiny_with(NO_DROPOUT)
+    loaded.model.train()
+    ids = torch.arange(60)[None]
+
+    def kept() -> int:
+        count = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: count.append(t.numel()) or t, lambda t: t):
+            loaded.model(input_ids=ids, labels=ids)
+        return sum(count)
+
+    usual = kept()
+    passes = Passes(loaded, lambda tokens: None, lambda: None)
+    assert (passes.recompute(), passes.recompute()) == (True, False)
+    assert kept() < usual / 2

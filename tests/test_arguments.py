@@ -1,0 +1,52 @@
+"""TRL is told what suits the device, where the settings leave it open."""
+
+import pytest
+import torch
+
+from instruct_tune.arguments import _optimizer, _precision, sft_config
+from instruct_tune.settings import TrainSettings
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU as far as arguments go; with ``bf16`` or not. What TRL itself asks of it stays a CPU's."""
+
+    def has(bf16: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args: bf16)
+
+    return has
+
+
+@pytest.mark.parametrize(
+    ("device", "supported", "asked", "wanted"),
+    [
+        (CPU, True, {}, (False, False)),
+        (GPU, True, {}, (True, False)),
+        (GPU, False, {}, (False, True)),
+        (GPU, True, {"bf16": False}, (False, False)),
+        (GPU, True, {"fp16": True}, (False, True)),
+        (CPU, False, {"bf16": True}, (True, False)),
+        (CPU, False, {"fp16": True}, (False, False)),
+    ],
+)
+def test_precision(gpu, device, supported, asked, wanted):
+    gpu(supported)
+    assert _precision(TrainSettings(**asked), device) == wanted
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "used"),
+    [(CPU, "adamw_torch", "adamw_torch"), (GPU, "adamw_torch", "adamw_torch_fused"), (GPU, "sgd", "sgd")],
+)
+def test_adamw_is_one_kernel_on_a_gpu(device, asked, used):
+    assert _optimizer(TrainSettings(optim=asked), device) == used
+
+
+def test_no_layer_is_computed_twice_and_no_nan_is_hidden(tmp_path):
+    config = sft_config(TrainSettings(), tmp_path, CPU)
+    assert not config.activation_checkpointing
+    assert not config.gradient_checkpointing
+    assert not config.logging_nan_inf_filter
+    assert config.dataset_kwargs == {"skip_prepare_dataset": True}

@@ -80,26 +80,24 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     return Incoming(base, _plain_lora(fields, base), config, kept, _metrics(lines))
 
 
-def configuration(found: Incoming) -> tuple[dict[str, Any], str]:
+def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
     """The configuration of the run that is made of it, still to be validated, and what is said of it.
 
-    No file of this machine is ever taken for its data, whatever the zip says.
+    No file of this machine is ever taken for its data, whatever the zip says; where it has none that everybody
+    can load, ``data`` are the rows it is asked on, told as ``named``.
     """
+    rows = f"Compare and Evaluate take the held-out rows of {named}"
     if found.config is None:
         lora = {name: found.adapter_config[name] for name in ("r", "target_modules")}
         lora["lora_alpha"] = round(found.adapter_config["lora_alpha"])
-        said = (
-            "Imported: an adapter without a configuration, so it is asked with the template lesson on the bundled rows."
-        )
-        return {"model": found.base_model, "lora": lora}, said
-    data = found.config.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
+        said = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
+        return {"model": found.base_model, "lora": lora, "data": dict(data)}, said
+    own = found.config.get("data")
+    source = own.get("source") if isinstance(own, dict) else None
     if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
         return found.config, "Imported."
-    said = (
-        "Imported: its data did not come along, so Evaluate takes the bundled rows, which it may have been trained on."
-    )
-    return {**found.config, "data": {}}, said
+    said = f"Imported: its data did not come along; {rows}, which it may have been trained on."
+    return {**found.config, "data": dict(data)}, said
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -286,10 +287,13 @@ class Runs(History):
         run = self.changeable_run(run_id, viewer, "annotate")
         self.store.update(run.id, tags=json.dumps(kept), notes=text)
 
-    def import_run(self, file: Path, name: str = "", viewer: Viewer = HOST) -> str:
+    def import_run(
+        self, file: Path, name: str = "", viewer: Viewer = HOST, data: Mapping[str, Any] | None = None
+    ) -> str:
         """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
 
-        It is finished, and a visitor's alone until they share it. Raises DataError, ModelError or
+        It is finished, and a visitor's alone until they share it. ``data`` (a configuration's; the bundled rows, if
+        none) gives the held-out rows of one whose own did not come along. Raises DataError, ModelError or
         SettingsError where the zip is not what it should be; then nothing is left of it.
         """
         _check_name(name)
@@ -298,15 +302,18 @@ class Runs(History):
         run_id = self.store.new_id()
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, self.data_dir / "runs" / run_id, ignore_errors=True)
-            self._import(run_id, Path(file), name.strip(), viewer)
+            self._import(run_id, Path(file), name.strip(), viewer, data or {})
             undo.pop_all()
         return run_id
 
-    def _import(self, run_id: str, file: Path, name: str, viewer: Viewer) -> None:
+    def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
+        # Asked first: rows that this visitor may not use are refused before anything is read.
+        source = self.source_name(self.config({"data": dict(data)}, viewer).data.source)
+        named = os.path.basename(source) if os.path.isabs(source) else source
         with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.read_zip(file, folder / WEIGHTS_FILE)
             (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")
-        config, said = incoming.configuration(found)
+        config, said = incoming.configuration(found, data, named)
         steps = max((metric["step"] for metric in found.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
         run = Run(

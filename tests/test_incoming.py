@@ -152,6 +152,35 @@ def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, 
     assert (told["recorded"], told["facts"]) == (None, {"train_rows": 9, "imported": True})
 
 
+@pytest.mark.parametrize("own", [None, {"source": "/gone/rows.json"}, {"source": "bundled", "seed": 3}])
+def test_held_out_rows_come_from_the_data_that_is_given_where_it_brings_none(lab, exported, tmp_path, own):
+    rows = [{"instruction": f"Say {n}", "output": f"{n} it is"} for n in range(30)]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    data = {"source": str(tmp_path / "mine.json"), "seed": 7}
+    with zipfile.ZipFile(exported[1]) as archive:
+        weights, peft = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
+    given = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
+    file = zipped(tmp_path / "x.zip", weights, adapter_config__json=peft, **given)
+    run_id = lab.import_run(file, data=data)
+    told = lab.show_run(run_id)
+    if own and own["source"] == "bundled":
+        assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == ("bundled", 3)
+        return
+    assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == (data["source"], 7)
+    assert "take the held-out rows of" in told["message"]
+    assert "the held-out rows of mine.json" in told["message"]
+    *_, evaluation = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    assert evaluation["rows"] == 2
+    assert lab.predictions(run_id)[0]["reference"].endswith("it is")
+
+
+def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_path):
+    with opened(tmp_path / "data", local_paths=False) as hosted:
+        with pytest.raises(DataError, match="hosted"):
+            hosted.import_run(zipped(tmp_path / "x.zip"), viewer=MINE, data={"source": "/etc/passwd"})
+        assert left(hosted) == []
+
+
 def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):
     file = zipped(tmp_path / "x.zip")
     run_id = lab.import_run(file, viewer=MINE)

@@ -213,8 +213,9 @@ def build(
         return str(lab.export_merged(chosen, outgoing.folder() / f"{chosen}-merged.zip", viewer=viewer(lab)))
 
     @said
-    def take_in(file: str) -> str:
-        run_id = lab.import_run(Path(file), "", viewer(lab))
+    def take_in(values: dict[Any, Any]) -> str:
+        # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
+        run_id = lab.import_run(Path(values[arriving]), "", viewer(lab), form.read(values, "data")["data"])
         gr.Info(lab.visible_run(run_id, viewer(lab)).message)
         return run_id
 
@@ -270,7 +271,7 @@ def build(
         written = buttons[name_of].click(write, panel.chosen, download, api_visibility="private")
         written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
     buttons["delete"].click(remove, panel.chosen, [panel.chosen, bin.fold, *described], **private)
-    arriving.upload(take_in, arriving, panel.chosen, **private)
+    arriving.upload(take_in, form.controls | {arriving}, panel.chosen, **private)
     bin.wire(panel.chosen)
     gr.on([rename.click, name.submit], call_it, [panel.chosen, name], name, **private)
     panel.chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), panel.chosen, rename, **private)

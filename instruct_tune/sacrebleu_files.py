@@ -24,7 +24,7 @@ def write_zip(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str) -> N
         answers = " ".join(f"{name}.txt" for name in (*SIDES, *others))
         out.writestr(
             "command.txt",
-            f"sacrebleu reference.txt -i {answers} -m bleu chrf --tokenize {tokenize} --paired-bs --width 4\n",
+            f"sacrebleu reference.txt -i {answers} -m bleu --tokenize {tokenize} --paired-bs --width 4\n",
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .bleu import paired_test
+from .bleu import difference_interval, paired_test
 from .bleu_words import DEFAULT
 from .verdict import SIGNIFICANT
 
@@ -80,11 +80,14 @@ def _table(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
-    found, p_leader = entry.found, None
+    found, references = entry.found, [row["reference"] for row in leader.rows]
+    # A former lab knew this tokenisation alone, and kept no interval of the difference.
+    words, delta_ci = found.get("tokenize", DEFAULT), found.get("delta_ci")
+    if delta_ci is None:
+        base = [row["base"] for row in entry.rows]
+        delta_ci = difference_interval(base, entry.answers, references, tokenize=words)
+    p_leader = None
     if entry is not leader:
-        references = [row["reference"] for row in leader.rows]
-        # A former lab knew this tokenisation alone.
-        words = found.get("tokenize", DEFAULT)
         p_leader = paired_test(entry.answers, leader.answers, references, tokenize=words)
     return {
         "run_id": entry.run_id,
@@ -93,7 +96,7 @@ def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
         "bleu": found["tuned"]["bleu"],
         "ci": found["tuned"]["ci"],
         "delta": found["delta"],
-        "delta_ci": found.get("delta_ci"),
+        "delta_ci": delta_ci,
         "p_value": found["p_value"],
         "p_leader": p_leader,
     }

@@ -90,6 +90,22 @@ def test_the_plots_can_be_saved(window):
         window.shot(f"save-{tab}")
 
 
+def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
+    window.page.click("#evaluate-standings button")
+    window.wait_text("#standings-words", "tables, because not all was measured alike")
+    choose(window, "#standings-which", "1 run · 30 rows")
+    window.wait_text("#standings-table", "measured")
+    # Random weights share no four words with anybody.
+    window.wait_text("#standings-leader", "No run scores above base (0.0).")
+    window.shot("standings")
+
+
+def test_the_lessons_numbers_are_taken_apart(window):
+    window.page.click("#evaluate-why-04 button")
+    assert "printed in the lesson, not reproduced here" in window.wait_text("#why-04-table", "not reproduced")
+    window.shot("why-04")
+
+
 def test_a_stop_says_what_was_done_and_claims_no_result(window):
     window.page.fill("#evaluate-limit input", "60")
     window.page.fill("#evaluate-longest input", "1500")
@@ -102,3 +118,12 @@ def test_a_stop_says_what_was_done_and_claims_no_result(window):
     assert "of 120 answers; nothing was scored." in said
     assert "held-out rows" in window.text("#evaluate-sentence")
     assert "60 held-out rows" not in window.text("#evaluate-sentence")
+
+
+def test_the_tokenisation_can_be_chosen(window):
+    window.page.fill("#evaluate-limit input", "3")
+    window.page.click("#evaluate-words button")
+    choose(window, "#evaluate-tokenize", "char:")
+    window.page.click("#evaluate-start")
+    window.wait_text("#evaluate-sentence", "on 3 held-out rows")
+    assert "tok:char" in window.value("#evaluate-signature")

@@ -9,7 +9,7 @@ import pytest
 from labs import finished
 from test_bleu import corpus
 
-from instruct_tune.bleu import paired_test, score
+from instruct_tune.bleu import difference_interval, paired_test, score
 from instruct_tune.settings import GenerationSettings
 from instruct_tune.standings import Entry, differing, rows_fingerprint, standings
 from instruct_tune.ui import standings_panel as panel
@@ -109,3 +109,9 @@ def test_the_lab_compares_what_a_viewer_sees(lab):
     tables = lab.standings()
     assert sorted(table["rows"] for table in tables if table["runs"][0]["run_id"] == run_id) == [3, 4]
     assert lab.standings([run_id]) == [table for table in tables if table["runs"][0]["run_id"] == run_id]
+
+
+def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):
+    former = {name: value for name, value in three[1].found.items() if name not in ("delta_ci", "tokenize")}
+    (table,) = standings([replace(three[1], found=former)])
+    assert table["runs"][0]["delta_ci"] == difference_interval(WEAK, GOOD, REFERENCES)

@@ -66,7 +66,7 @@ class EvaluatePanel:
         self.rows = AnswersPanel(self.lab)
         gr.Markdown("### To quote it")
         self.signature = gr.Textbox(
-            label="sacreBLEU signature", interactive=False, buttons=["copy"], elem_id="evaluate-signature"
+            label="sacreBLEU signature", lines=2, interactive=False, buttons=["copy"], elem_id="evaluate-signature"
         )
         with gr.Accordion("Settings, data and versions it was measured with", open=False):
             self.measured = gr.Code(

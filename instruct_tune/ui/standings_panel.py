@@ -14,8 +14,8 @@ from .compare_view import decoding
 from .edge import said, viewer
 
 NOTHING = "No run was evaluated yet."
-HEADERS = ["", "run", "BLEU", "95% interval", "over base", "95% interval", "p, against base", "p, against the leader"]
-WIDTHS = ["50px", "220px", "90px", "130px", "110px", "150px", "120px", "150px"]
+HEADERS = ["", "run", "BLEU", "95% interval", "over base", "its interval", "p against base", "p against the leader"]
+WIDTHS = ["44px", "190px", "80px", "130px", "100px", "140px", "110px", "120px"]
 WHAT = {
     "rows_fingerprint": "rows",
     "template": "template",
@@ -46,6 +46,7 @@ class StandingsPanel:
                 column_widths=WIDTHS,
                 interactive=False,
                 show_label=False,
+                wrap=True,
                 visible=False,
                 elem_id="standings-table",
             )

@@ -11,7 +11,7 @@ from ..lesson_scores import PRINTED, by_name, measured
 from .compare_view import decoding
 
 HEADERS = ["how it was asked", "base", "tuned", "tuned: brevity penalty", "tuned: tokens an answer", "from"]
-WIDTHS = ["310px", "80px", "80px", "160px", "160px", "240px"]
+WIDTHS = ["230px", "80px", "80px", "130px", "130px", "220px"]
 NOT_HERE = "printed in the lesson, not reproduced here"
 LESSON_LINE = "The lesson: opt-350m, ten epochs. Beam search with 5 beams, at most 50 tokens with the prompt."
 

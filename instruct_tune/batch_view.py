@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .attention import attend_by_rows, wants_row_starts
-from .batching import Pack, Packing, pack_rows, probe
+from .batching import Pack, pack_rows, probe
 from .model import best_device
+from .packing import Packing
 from .tokenization import IGNORE, TokenizedExample, token_pieces
 
 if TYPE_CHECKING:

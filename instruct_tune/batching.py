@@ -12,7 +12,6 @@ import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.utils.data import Sampler
 
 from .attention import row_starts, wants_row_starts
 from .head import body_and_head, chunked_loss, is_separable
+from .packing import Packing
 from .tokenization import IGNORE, TokenizedExample
 
 if TYPE_CHECKING:
@@ -42,14 +42,6 @@ Pack = dict[str, Tensor]
 rows are, for a GPU that is asked which places those are has to finish first."""
 
 CPU = torch.device("cpu")
-
-
-class Packing(StrEnum):
-    """How rows of one batch are kept apart."""
-
-    POSITIONS = "packed, kept apart by positions"
-    MASK = "packed, kept apart by an explicit mask"
-    PADDED = "padded, sorted by length"
 
 
 def pack_rows(

@@ -7,10 +7,11 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .batching import Packing, probe
+from .batching import probe
 from .converted import hold
 from .errors import ModelError
 from .loading import Loading
+from .packing import Packing
 from .weights import Report, Weights, cache_dir, locate
 
 if TYPE_CHECKING:

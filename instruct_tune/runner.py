@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import adapter, fixed_prompt, parents, sealed
-from .batching import Packing
 from .checkpoints import newest_whole, step_of
 from .dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from .engine import Engine
@@ -21,6 +20,7 @@ from .errors import DiskFullError, DivergedError, ModelError, NotFoundError, Sto
 from .failures import Failure, failure
 from .loading import Loading
 from .model import LoadedModel
+from .packing import Packing
 from .prompt import template_from
 from .recital import recite, verdict
 from .settings import RunConfig

@@ -30,10 +30,10 @@ from tiny_lab import (
 
 from instruct_tune import adapter
 from instruct_tune.adapter import BASE, CONFIG_FILE, WEIGHTS_FILE
-from instruct_tune.batching import Packing
 from instruct_tune.catalog import LORA_TARGETS
 from instruct_tune.errors import ModelError
 from instruct_tune.model import LoadedModel, load_model
+from instruct_tune.packing import Packing
 from instruct_tune.settings import DEFAULT_MODEL, LoraSettings
 
 THREE = ["first", "second", "third"]

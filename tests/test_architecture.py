@@ -19,7 +19,7 @@ ORDER = (
     "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
     "upload_names", "columns", "conversation",
     "table", "hub_dataset", "sources", "near", "leakage", "filters", "dataset", "first_rows", "ledger_file", "browse",
-    "prompt", "tokenization", "report", "xray", "batching",
+    "prompt", "tokenization", "report", "xray", "packing", "batching",
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "terms", "arguments", "tally", "held_out", "rhythm", "trainer", "training",
     "preflight", "batch_view", "speed", "traces", "open_rows", "greedy",

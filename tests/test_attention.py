@@ -8,7 +8,8 @@ from toys import VOCABULARY, toy_model
 
 from instruct_tune import attention
 from instruct_tune.attention import BY_ROWS, attend_by_rows, row_starts
-from instruct_tune.batching import Packing, is_exact, pack_rows, supervised_loss
+from instruct_tune.batching import is_exact, pack_rows, supervised_loss
+from instruct_tune.packing import Packing
 from instruct_tune.tokenization import TokenizedExample
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,9 +8,10 @@ from toys import toy_config, toy_model
 from instruct_tune import trainer
 from instruct_tune.attention import attend_by_rows
 from instruct_tune.batch_view import micro_batch, packing_of
-from instruct_tune.batching import Packing, probe_packing
+from instruct_tune.batching import probe_packing
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError
+from instruct_tune.packing import Packing
 from instruct_tune.prompt import LESSON
 from instruct_tune.tiny import byte_tokenizer
 from instruct_tune.tokenization import IGNORE, tokenize_examples

@@ -5,8 +5,8 @@ import json
 from dataclasses import replace
 
 from instruct_tune.batch_view import StepView, micro_batch
-from instruct_tune.batching import Packing
 from instruct_tune.dataset import Example
+from instruct_tune.packing import Packing
 from instruct_tune.prompt import LESSON
 from instruct_tune.tiny import byte_tokenizer
 from instruct_tune.tokenization import tokenize_examples

@@ -13,7 +13,7 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, SIX_STEPS, go, gradients_of, light, plain_loop, some_data, toy  # noqa: F401
 
 from instruct_tune import adapter, batching, head
-from instruct_tune.batching import Packing
+from instruct_tune.packing import Packing
 
 TOLERANCE = 1e-5
 LOUD = {"initializer_range": 0.2, "init_std": 0.2}

@@ -24,9 +24,9 @@ from tiny_lab import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from instruct_tune import adapter, readings, trainer
-from instruct_tune.batching import Packing
 from instruct_tune.checkpoints import checkpoints
 from instruct_tune.errors import DivergedError
+from instruct_tune.packing import Packing
 from instruct_tune.terms import TrainingResult
 
 

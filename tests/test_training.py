@@ -28,8 +28,8 @@ from tiny_lab import (
 )
 
 from instruct_tune import adapter, batching, trainer
-from instruct_tune.batching import Packing
 from instruct_tune.model import load_model
+from instruct_tune.packing import Packing
 from instruct_tune.settings import DEFAULT_MODEL, TrainSettings
 from instruct_tune.terms import TrainingData, TrainingResult
 

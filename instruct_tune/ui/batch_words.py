@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..batching import Packing
+from ..packing import Packing
 
 if TYPE_CHECKING:
     from ..batch_view import EndToken, Pass, StepView

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from . import machine, report
 from .compare import beams, greedy, peak, training
+from .data import data
 from .growth import growth
 from .lesson_shape import lesson_shape
 from .measure import Row
@@ -30,7 +31,7 @@ from .workload import QUICK, Setting, Workload
 
 Line = Callable[[Workload], Iterator[Row]]
 
-LINES: tuple[Line, ...] = (peak, training, memory, greedy, beams, page_start, viewers, growth, lesson_shape)
+LINES: tuple[Line, ...] = (peak, training, memory, greedy, beams, page_start, viewers, data, growth, lesson_shape)
 ON_A_GPU = (lesson_shape,)
 """Lines that without one are measured only if they are asked for by name."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -76,3 +78,12 @@ def timed(job: Callable[[], Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     found = job()
     return time.perf_counter() - began, found
+
+
+def bytes_of_this_process() -> int:
+    """The most memory this process has had."""
+    # Not getrusage's ru_maxrss: a process begins with its parent's.
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError("this system does not tell a process's peak memory")
+    return int(found.group(1)) * 1024

@@ -7,14 +7,13 @@ A process's peak never falls, so each way of training gets a process of its own:
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from .measure import Row, Spread
+from .measure import Row, Spread, bytes_of_this_process
 from .workload import Setting, Workload
 
 ROOT = Path(__file__).parents[1]
@@ -70,11 +69,7 @@ def most_bytes() -> int:
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    # Not getrusage's ru_maxrss: a process begins with its parent's.
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
-        raise RuntimeError("this system does not tell a process's peak memory")
-    return int(found.group(1)) * 1024
+    return bytes_of_this_process()
 
 
 if __name__ == "__main__":

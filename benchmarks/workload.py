@@ -45,6 +45,8 @@ class Setting:
     viewers: int = 20
     window_seconds: float = 6
     growth: int = 4
+    data_rows: int = 20_000
+    file_rows: int = 500_000
 
 
 QUICK = replace(Setting(), rows=8, prompts=8, stock_prompts=2, repeat=1, window_seconds=5, growth=2)

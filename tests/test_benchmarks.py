@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, growth, lesson_shape, measure, memory, peak, report, viewers
+from benchmarks import compare, data, growth, lesson_shape, measure, memory, peak, report, viewers
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
@@ -19,7 +19,7 @@ from instruct_tune.tokenization import IGNORE, TokenizedExample
 
 SMALLEST = Setting(
     model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=1.5,
-    growth=2,
+    growth=2, data_rows=400, file_rows=20_000,
 )  # fmt: skip
 
 
@@ -65,6 +65,14 @@ def test_each_way_of_training_is_measured_in_a_process_of_its_own(work, monkeypa
     rows = list(memory.memory(work))
     assert ran == [[way, batch] for batch in "82" for way in memory.WAYS]
     assert [(row.lab.median, row.stock.median, row.ratio.median) for row in rows[:2]] == [(1, 2, 2), (1, 3, 3)]
+
+
+def test_what_a_person_waits_for_before_a_training_is_measured_on_as_many_rows_as_asked(work):
+    report_, *ledgers, first, peak_ = data.data(work)
+    assert [row.what.split(" rows")[0] for row in (report_, *ledgers)] == ["report on 400", *["ledger of 400"] * 2]
+    assert first.details["estimate"] == pytest.approx(20_000, rel=0.1)
+    assert first.lab.median < 60
+    assert 20 < peak_.lab.median < 1000
 
 
 @pytest.mark.parametrize("line", [compare.greedy, compare.beams])

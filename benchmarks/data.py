@@ -1,0 +1,81 @@
+"""What a person waits for before a training: the report, the ledger, and the first rows of a large file."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from instruct_tune.dataset import Example, examples, load_rows, load_splits, split_rows
+from instruct_tune.loading import Loading
+from instruct_tune.prompt import LESSON
+from instruct_tune.report import make_report
+from instruct_tune.settings import RunConfig
+
+from .measure import Row, Spread, timed
+from .memory import ROOT
+from .workload import Workload
+
+LEDGERS = {
+    "guesses of the language": [{"step": "language", "language": "python"}],
+    "near duplicates dropped": [{"step": "drop_near_duplicates"}],
+}
+
+
+def data(work: Workload) -> Iterator[Row]:
+    """Seconds of the report and of ledgers, and of the first rows of a large file"""
+    setting = work.setting
+    known = load_splits(RunConfig.from_dict({"data": {"source": setting.dataset, "filters": []}}).data)
+    rows = changed([*examples(known.train), *examples(known.test)], setting.data_rows)
+    held_out = len(rows) // 5
+    taken = [
+        timed(lambda: make_report(rows[held_out:], rows[:held_out], work.subject.tokenizer, LESSON, 1024))[0]
+        for _ in range(setting.repeat)
+    ]
+    yield Row(f"report on {len(rows):,} rows that are loaded", Spread.of(taken), unit="s", wanted="2")
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "rows.jsonl"
+        write(file, rows)
+        yield from _ledgers(file, setting.repeat)
+        write(file, changed(rows, setting.file_rows))
+        found = [json.loads(_in_a_fresh_process(file)) for _ in range(setting.repeat)]
+    what = f"first rows of a file of {setting.file_rows:,} rows, in a fresh process"
+    yield Row(what, Spread.of([each["seconds"] for each in found]), unit="s", wanted="3", details=found[0])
+    yield Row(
+        f"peak memory of that process ({what.split(',')[0]})", Spread.of([each["MB"] for each in found]), unit="MB"
+    )
+
+
+def _ledgers(file: Path, repeat: int) -> Iterator[Row]:
+    settings = RunConfig.from_dict({"data": {"source": str(file), "filters": []}}).data
+    loaded = load_rows(settings, Loading())
+    for name, steps in LEDGERS.items():
+        filtered = replace(settings, filters=RunConfig.from_dict({"data": {"filters": steps}}).data.filters)
+        taken = [timed(partial(split_rows, loaded.rows, loaded.table, filtered))[0] for _ in range(repeat)]
+        yield Row(f"ledger of {loaded.table.rows:,} rows: {name}", Spread.of(taken), unit="s", wanted="2")
+
+
+def changed(rows: Sequence[Example], wanted: int) -> list[Example]:
+    """``wanted`` rows: these, and again and again with some words of the instruction replaced by numbers."""
+    made = list(rows[:wanted])
+    for number in range(len(made), wanted):
+        drawn, row = random.Random(number), rows[number % len(rows)]
+        words = [str(drawn.randrange(10**6)) if drawn.random() < 0.3 else word for word in row.instruction.split(" ")]
+        made.append(replace(row, instruction=" ".join(words)))
+    return made
+
+
+def write(file: Path, rows: Sequence[Example]) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows)
+
+
+def _in_a_fresh_process(file: Path) -> str:
+    command = [sys.executable, "-m", "benchmarks.preview", str(file)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]

@@ -36,6 +36,10 @@ class PromptTemplate:
         # One pass, so that a row whose text contains "{input}" is not expanded again.
         return _PLACEHOLDER.sub(lambda match: texts[match[1]], template)
 
+    def asks_like(self, other: PromptTemplate) -> bool:
+        """Whether both make the same prompts, whatever they are called."""
+        return (self.chat, self.without_input, self.with_input) == (other.chat, other.without_input, other.with_input)
+
     def user_message(self, instruction: str, input: str = "") -> str:
         """What the user says in a chat template's conversation."""
         return f"{instruction}\n\n{input}" if input else instruction

@@ -22,6 +22,7 @@ from . import (
     evaluate_tab,
     format_tab,
     runs_tab,
+    template_note,
     train_panel,
     train_tab,
     view,
@@ -74,9 +75,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 train, presets, continued, following["Compare"] = train_tab.build(lab, form, tab)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
+                template_note.build(lab, form, compare_run, "compare-template")
                 following["Evaluate"] = compare_tab.build(lab, compare_run, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = _run_choice("evaluate-run")
+                template_note.build(lab, form, evaluate_run, "evaluate-template")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
                 runs, deleted = runs_tab.build(lab, form, train.shown_run, compare_run, continued.parent, tabs)

@@ -65,6 +65,8 @@ class Form:
         if config["template"] == CUSTOM_TEMPLATE:
             texts = ("without_input", "with_input")
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
+            if name := (values[self["template.name"]] or "").strip():
+                config["template"]["name"] = name
         return {name: config[name] for name in sections or config}
 
     def fill(self, config: RunConfig) -> dict[gr.components.Component, Any]:
@@ -80,13 +82,13 @@ class Form:
             shown[control] = _SHOW.get(name, _plain)(value)
         if isinstance(told["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
-            for name in ("without_input", "with_input"):
-                shown[self[f"template.{name}"]] = told["template"][name]
+            for name in ("name", "without_input", "with_input"):
+                shown[self[f"template.{name}"]] = told["template"].get(name, "")
         return shown
 
 
 # Controls that are no setting by themselves: they make up others.
-_VIRTUAL = ("template.without_input", "template.with_input")
+_VIRTUAL = ("template.name", "template.without_input", "template.with_input")
 
 
 def _plain(value: Any) -> Any:

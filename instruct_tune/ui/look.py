@@ -80,7 +80,9 @@ footer > .divider { display: none !important; }
 /* What is empty takes no place. */
 #preset-changes:not(:has(p)), #train-cost-warnings:not(:has(p)), #train-verdict:not(:has(p)),
 #train-findings:not(:has(p)), #train-checkpoints:not(:has(p)), #evaluate-state:not(:has(p)),
-#evaluate-verdict:not(:has(p)), #evaluate-progress:has(progress[style*="hidden"]),
+#evaluate-verdict:not(:has(p)),
+:is(#compare-template, #evaluate-template, #train-template):not(:has(p)),
+#evaluate-progress:has(progress[style*="hidden"]),
 #replay-stage:has(.replay-words:empty) { display: none; }
 #train-log { border-width: 0 !important; background: none; }
 #replay { align-items: center; }

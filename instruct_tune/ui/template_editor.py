@@ -43,8 +43,15 @@ def build(form: Form, memory: Memory) -> gr.Accordion:
             kept = gr.Dropdown(
                 [], label="Kept in this browser", info="Choosing one fills in both texts", elem_id="template-kept"
             )
-            name = gr.Textbox(
-                label="Name", info="To keep the texts under", max_length=60, elem_id="template-name", scale=1
+            name = form.add(
+                "template.name",
+                gr.Textbox(
+                    label="Name",
+                    info="Stored with the run; the texts are kept under it",
+                    max_length=60,
+                    elem_id="template-name",
+                    scale=1,
+                ),
             )
         with gr.Row():
             keep = gr.Button("Keep under this name", elem_id="template-keep", size="sm")
@@ -69,8 +76,8 @@ def build(form: Form, memory: Memory) -> gr.Accordion:
     def choose(name: str | None, known: Any) -> list[Any]:
         parts = _known(known).get(name or "")
         if parts is None:
-            return [gr.skip()] * 3
-        return [parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE]
+            return [gr.skip()] * 4
+        return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE]
 
     def open_for_custom(chosen: str, known: Any) -> list[Any]:
         # It never closes by itself: somebody may just be reading in it.
@@ -86,7 +93,7 @@ def build(form: Form, memory: Memory) -> gr.Accordion:
     form["template"].change(open_for_custom, [form["template"], memory.templates], [fold, kept], **quiet)
     keep.click(add, [name, *texts, memory.templates], [memory.templates, kept], **quiet)
     forget.click(remove, [kept, memory.templates], [memory.templates, kept], **quiet)
-    kept.input(choose, [kept, memory.templates], [*texts, form["template"]], **quiet)
+    kept.input(choose, [kept, memory.templates], [name, *texts, form["template"]], **quiet)
     fold.expand(offered, memory.templates, kept, **quiet)
     return fold
 

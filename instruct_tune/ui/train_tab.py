@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
+from . import template_note
 from .cost_panel import CostPanel
 from .edge import said, viewer
 from .form import Form
@@ -30,6 +31,7 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, P
     presets = PresetPanel(lab, form)
     few_controls(form)
     continued = ParentPanel(lab)
+    template_note.build(lab, form, continued.parent, "train-template", template_note.GOES_ON)
     with gr.Row(equal_height=True, elem_id="train-go"):
         name = gr.Textbox(
             show_label=False,

@@ -1,0 +1,82 @@
+"""A template of one's own has its name in the run, and who is about to ask with another one is told."""
+
+import pytest
+from labs import opened, smoke
+
+from instruct_tune import ui
+from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate, template_from
+from instruct_tune.recorded import BEST
+from instruct_tune.settings import RunConfig
+from instruct_tune.ui import build_ui
+from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form
+from instruct_tune.ui.template_note import ASKED, note, note_on
+from instruct_tune.visitors import HOST
+
+OWN = PromptTemplate("my <b>own</b>", "Q: {instruction}\nA: ", "Q: {instruction} {input}\nA: ")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A lab and the form of its page."""
+    forms = []
+
+    class Kept(Form):
+        def __init__(self):
+            super().__init__()
+            forms.append(self)
+
+    with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("note")) as lab:
+        patch.setattr(ui, "Form", Kept)
+        with build_ui(lab):
+            lab.restore_recorded(HOST)
+            yield lab, forms[0]
+
+
+def test_nothing_is_said_where_both_ask_alike():
+    assert note(LESSON, LESSON, ASKED) == ""
+    renamed = PromptTemplate("another name", LESSON.without_input, LESSON.with_input)
+    assert note(LESSON, renamed, ASKED) == "", "a name alone makes no other prompt"
+
+
+@pytest.mark.parametrize(("own", "here"), [(LESSON, ALPACA), (CHAT, LESSON), (LESSON, CHAT), (OWN, LESSON)])
+def test_both_are_named_where_they_differ_and_a_name_is_no_markup(own, here):
+    told = note(own, here, ASKED)
+    assert told.index(own.name.split(" ")[0]) < told.index(here.name)
+    assert told.endswith(ASKED)
+    assert "<b>" not in told
+
+
+def test_the_name_goes_into_the_configuration_and_comes_back_into_the_form(page):
+    _, form = page
+    texts = {"name": OWN.name, "without_input": OWN.without_input, "with_input": OWN.with_input}
+    config = smoke(template=texts)
+    shown = {control: control.value for control in form.controls} | form.fill(config)
+    assert shown[form["template"]] == CUSTOM_TEMPLATE
+    assert form.read(shown, "template") == {"template": texts}
+    assert template_from(RunConfig.from_dict(form.read(shown, "template")).template).name == OWN.name
+
+
+def test_a_template_without_a_name_is_called_custom(page):
+    _, form = page
+    texts = {"without_input": OWN.without_input, "with_input": OWN.with_input}
+    shown = {control: control.value for control in form.controls} | form.fill(smoke(template=texts))
+    assert form.read(shown, "template") == {"template": texts}
+    assert template_from(texts).name == "custom"
+
+
+@pytest.mark.parametrize(("chosen", "said"), [("lesson", False), ("alpaca", True), (CUSTOM_TEMPLATE, True)])
+def test_a_run_is_compared_with_the_form_as_it_stands(page, chosen, said):
+    lab, form = page
+    values = {control: control.value for control in form.controls} | {
+        form["template"]: chosen,
+        form["template.without_input"]: OWN.without_input,
+        form["template.with_input"]: OWN.with_input,
+    }
+    assert bool(note_on(lab, form, values, BEST, ASKED)) is said
+
+
+def test_half_a_template_or_a_run_that_is_gone_says_nothing(page):
+    lab, form = page
+    values = {control: control.value for control in form.controls} | {form["template"]: CUSTOM_TEMPLATE}
+    half = values | {form["template.without_input"]: "{instruc"}
+    assert [note_on(lab, form, *each, ASKED) for each in ((half, BEST), (values, "gone"), (values, None))] == [""] * 3

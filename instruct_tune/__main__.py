@@ -22,7 +22,7 @@ from .errors import DataError, LabError, SettingsError
 from .lab import Lab
 from .row_files import check_ending, write_rows
 from .settings import BASELINES, PRESETS, RunConfig, merge, parse_override
-from .speakers import BASE_RUN
+from .speaker import BASE_RUN
 from .store import default_data_dir
 
 INTERRUPTED = 130

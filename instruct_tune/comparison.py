@@ -1,4 +1,4 @@
-"""One instruction, answered by base and by a run together, as the answers grow.
+"""One instruction, answered by base and a run, or by whoever is asked, together, as the answers grow.
 
 Two threads meet here: the engine's, which decodes and tells, and the asking one, which reads.
 """
@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any
 from .errors import Stopped
 
 if TYPE_CHECKING:
+    from .generation import Request
     from .model import LoadedModel
-    from .prompt import PromptTemplate
     from .settings import GenerationSettings
 
 WHO = ("base", "tuned")
-STRONGEST = 1.5
-"""The most that an adapter may be strengthened to."""
 
 
 class Comparison:
     """What has been said so far: ``{base, tuned, done}``, a ``message`` while there is no text yet, a ``warning``.
+
+    ``who``: what those who answer are called, where they are not base and tuned.
 
     The last item also has, for each side, ``…_tokens``, ``…_seconds`` (from the start of decoding to
     the answer's last token) and ``…_ended`` (by itself, not at the limit). Where ``stop`` ended it,
     the last item has ``stopped`` instead, and the texts as far as they came.
     """
 
-    def __init__(self, stop: threading.Event | None = None):
+    def __init__(self, stop: threading.Event | None = None, who: Sequence[str] = WHO):
         self.stop = stop or threading.Event()
+        self.who = tuple(who)
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def say(self, message: str) -> None:
@@ -45,41 +46,25 @@ class Comparison:
         if warning:
             self._said.put({"warning": warning})
 
-    def decode(
-        self,
-        loaded: LoadedModel,
-        template: PromptTemplate,
-        pair: tuple[str, str],
-        run_id: str,
-        settings: GenerationSettings,
-        strength: float = 1.0,
-    ) -> None:
-        """Answer (instruction, input) with both, the adapter at ``strength`` times what it was trained to.
+    def decode(self, loaded: LoadedModel, requests: Sequence[Request], settings: GenerationSettings) -> None:
+        """Answer with all, a request each. On the engine's thread; raises Stopped where asked to."""
+        from .generation import generate
 
-        At 0 it is base who answers twice. On the engine's thread; raises Stopped where asked to.
-        """
-        from .adapter import BASE, at_strength
-        from .generation import Request, generate
-        from .tokenization import encode_prompts
-
-        prompt = encode_prompts(loaded.tokenizer, template, [pair])[0]
         began = time.perf_counter()
-        last: dict[str, tuple[str, float]] = dict.fromkeys(WHO, ("", 0.0))
+        last: dict[str, tuple[str, float]] = dict.fromkeys(self.who, ("", 0.0))
 
         def grown(texts: Sequence[str]) -> None:
             seconds = time.perf_counter() - began
-            for who, text in zip(WHO, texts, strict=True):
+            for who, text in zip(self.who, texts, strict=True):
                 if text != last[who][0]:
                     last[who] = (text, seconds)
-            self._said.put({**dict(zip(WHO, texts, strict=True)), "seconds": seconds})
+            self._said.put({**dict(zip(self.who, texts, strict=True)), "seconds": seconds})
 
         self.say("Reading the prompt…" if settings.num_beams == 1 else "Searching with beams: shown when it is done…")
-        requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
-        with at_strength(loaded, run_id, strength):
-            answers = generate(loaded, requests, settings, on_tokens=grown, stopping=self.stop.is_set)
+        answers = generate(loaded, requests, settings, on_tokens=grown, stopping=self.stop.is_set)
         seconds = time.perf_counter() - began
         told: dict[str, Any] = {"done": True, "seconds": seconds}
-        for who, answer in zip(WHO, answers, strict=True):
+        for who, answer in zip(self.who, answers, strict=True):
             told |= {who: answer.text, f"{who}_tokens": answer.tokens, f"{who}_ended": answer.ended}
             # Beams tell nothing on the way: both are there at the end.
             told[f"{who}_seconds"] = last[who][1] or seconds
@@ -88,7 +73,7 @@ class Comparison:
     def follow(self, future: Future[None]) -> Iterator[dict[str, Any]]:
         """Each state as it comes, until ``future`` is done; its error is raised. Closing this stops the decoding."""
         future.add_done_callback(lambda _: self._said.put(None))
-        texts: dict[str, Any] = {"base": "", "tuned": "", "done": False}
+        texts: dict[str, Any] = {**dict.fromkeys(self.who, ""), "done": False}
         try:
             while (news := self._next(future)) is not None:
                 texts = {**texts, **news}

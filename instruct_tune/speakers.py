@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batches import Batches
+from .checkpoints import at_step, checkpoints, step_of
 from .dataset import Example
 from .errors import DataError, LabError, ModelError, Stopped
 from .settings import GenerationSettings, RunConfig
+from .speaker import BASE_RUN, Speaker
 from .store import Run
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from .model import LoadedModel
-
-BASE_RUN = "base"
-"""The run id that stands for the base model without any adapter."""
 
 
 class Speakers(Batches):
@@ -57,6 +58,39 @@ class Speakers(Batches):
         if run_id != BASE_RUN:
             self.bench.with_adapter(loaded, run_id, self.store.folder(run_id) / "adapter")
         return loaded
+
+    def ready_speaker(self, speaker: Speaker, viewer: Viewer = HOST) -> Run | None:
+        """The run that speaks, None for base. Raises ModelError or DataError where it has no such adapter (yet)."""
+        if speaker.run_id == BASE_RUN:
+            return None
+        run = self.ready_adapter(speaker.run_id, viewer)
+        steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
+        if speaker.step is not None and speaker.step not in steps:
+            kept = f"it has kept those of {', '.join(map(str, steps))}" if steps else "it has kept none"
+            raise DataError(f"Run {run.name} has no checkpoint of step {speaker.step}: {kept}.")
+        if run.live and speaker.step is None and speaker.adapter != run.id:
+            raise DataError(f"Run {run.name} is still training: here it answers at strength 1, or at a checkpoint.")
+        return run
+
+    def _folder_of(self, speaker: Speaker) -> Path:
+        folder = self.store.folder(speaker.run_id)
+        return folder / "adapter" if speaker.step is None else at_step(folder, speaker.step)
+
+    @contextmanager
+    def _all_speaking(self, loaded: LoadedModel, speakers: Sequence[Speaker]) -> Iterator[list[str]]:
+        """The adapter that speaks for each, all on the model inside. On the engine's thread."""
+        from .adapter import BASE, at_strength
+
+        wanted = {each.adapter: each for each in speakers if not each.is_base}
+        with ExitStack() as stack:
+            for name, each in wanted.items():
+                if name == each.run_id:
+                    self.bench.with_adapter(loaded, name, self._folder_of(each), beside=tuple(wanted))
+            for name, each in wanted.items():
+                if name != each.run_id:
+                    stack.enter_context(self.bench.guest(loaded, name, self._folder_of(each)))
+                    stack.enter_context(at_strength(loaded, name, each.strength))
+            yield [BASE if each.is_base else each.adapter for each in speakers]
 
     def _result(self, future: Future) -> Any:
         try:

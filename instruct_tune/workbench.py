@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import adapter, sealed
@@ -42,17 +44,35 @@ class Workbench:
             self._loaded, self._key = load_model(name, report, bf16, loading), key
         return self._loaded
 
-    def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path) -> None:
-        """Make sure the run's adapter is on the model: the saved one, or the one that is training."""
+    def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path, beside: Collection[str] = ()) -> None:
+        """Make sure the run's adapter is on the model: the saved one, or the one that is training.
+
+        Older ones make room for it, but not those ``beside`` which it is to speak.
+        """
         if run_id == self.training:
             return
         present = adapter.names(loaded)
         if run_id not in present:
-            for old in [name for name in present if name != self.training][: len(present) - ADAPTERS_IN_MEMORY + 1]:
+            too_many = max(0, len(present) - ADAPTERS_IN_MEMORY + 1)
+            for old in [name for name in present if name not in (self.training, *beside)][:too_many]:
                 adapter.remove(loaded, old)
-        if run_id not in present and (folder / sealed.MANIFEST).is_file() and (wrong := sealed.fault(folder)):
+            self._load(loaded, run_id, folder)
+
+    @contextmanager
+    def guest(self, loaded: LoadedModel, name: str, folder: Path) -> Iterator[None]:
+        """An adapter that is on the model inside only: a checkpoint's, or a second copy at another strength."""
+        try:
+            self._load(loaded, name, folder)
+            yield
+        finally:
+            adapter.remove(loaded, name)
+            if self.training:
+                loaded.model.set_adapter(self.training)
+
+    def _load(self, loaded: LoadedModel, name: str, folder: Path) -> None:
+        if (folder / sealed.MANIFEST).is_file() and (wrong := sealed.fault(folder)):
             raise ModelError(f"The adapter is damaged ({wrong}): resume its run, or train it again.")
-        adapter.load(loaded, run_id, folder)
+        adapter.load(loaded, name, folder)
         if self.training:
             loaded.model.set_adapter(self.training)
 

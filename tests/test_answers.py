@@ -183,6 +183,11 @@ def other_run(lab, runner, other):
     return list(lab.compare(other, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
 
 
+def three_together(lab, runner, other):
+    speakers = ({"run_id": runner.run.id}, {"run_id": other, "strength": 0.5}, {"run_id": other, "step": 4})
+    return list(lab.compare_many(speakers, "Hi", generation={"max_new_tokens": 6}))[-1]["1"]
+
+
 def base_alone(lab, runner, other):
     return lab.generate("base", [{"instruction": "Hi"}], smoke())
 
@@ -194,7 +199,7 @@ def closed_half_way(lab, runner, other):
     return lab.engine.short(lambda: "stopped").result(PATIENCE)
 
 
-@pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, base_alone, closed_half_way])
+@pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
     other = finished(lab, smoke(), "other")
     # The same run once more, to which the question is put while it trains.

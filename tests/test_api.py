@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 ENDPOINTS = {
     "/dataset_preview": 3, "/mask": 4, "/start_run": 2, "/continue_run": 3, "/run_status": 1, "/run_metrics": 2,
-    "/stop_run": 2, "/compare": 4, "/evaluate": 2, "/evaluate_with": 5,
+    "/stop_run": 2, "/compare": 4, "/compare_many": 4, "/evaluate": 2, "/evaluate_with": 5,
     "/list_runs": 0,
 }  # fmt: skip
 """Each with the number of its parameters: a plain POST gives all of them, so one more would break people's scripts."""
@@ -74,6 +74,10 @@ def test_a_script_trains_compares_and_evaluates(client):
     grown = list(client.submit(run_id, "Say hi", "", {}, api_name="/compare"))
     assert grown[-1]["done"]
     assert grown[-1]["tuned"].startswith(grown[0]["tuned"])
+    speakers = [{"run_id": "base"}, {"run_id": run_id}, {"run_id": run_id, "step": 4, "strength": 0.5}]
+    *_, many = client.submit(speakers, "Say hi", "", {}, api_name="/compare_many")
+    assert many["texts"][:2] == [grown[-1]["base"], grown[-1]["tuned"]]
+    assert (len(many["texts"]), many["tokens"], many["done"]) == (3, [8, 8, 8], True)
     evaluation = list(client.submit(run_id, 3, api_name="/evaluate"))[-1]
     assert evaluation["rows"] == 3
     assert client.predict(api_name="/list_runs")["runs"][0]["name"] == "by script"
@@ -125,6 +129,7 @@ def test_a_run_is_stopped(client):
         ("/run_status", ["../../etc/passwd"], "There is no run"),
         ("/run_metrics", ["nobody", 0], "There is no run"),
         ("/compare", ["nobody", "x", "", {}], "There is no run"),
+        ("/compare_many", ["nobody", "x", "", {}], "Name 2 or 3"),
         ("/dataset_preview", [{"data": {"source": "/nowhere.json"}}, 3, 0], "nowhere"),
         ("/dataset_preview", [{}, -1, 0], "rows must be"),
         ("/mask", [SMOKE, 5, "", "x"], "must be a text"),

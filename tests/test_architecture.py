@@ -35,8 +35,8 @@ ORDER = (
     "curves", "figures", "card", "export", "merged",
     "incoming",
     "workbench", "runner",
-    "word_diff", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers", "evaluations",
-    "lab", "ui", "__main__", "app",
+    "word_diff", "speaker", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers",
+    "evaluations", "lab", "ui", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

@@ -62,6 +62,22 @@ def expose(lab: Lab) -> None:
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @said
+    def compare_many(
+        speakers: list, instruction: str, input: str = "", generation: dict | None = None
+    ) -> Iterator[dict]:
+        """Two or three answers to one instruction, as they grow: ``texts`` in the order of ``speakers``, and ``done``.
+
+        Each speaker is ``{"run_id": "base" or a run's}``, with ``"step"`` (a kept checkpoint) or ``"strength"``
+        (0 to 1.5) if wanted. At the end ``tokens`` and ``ended`` (by itself) of each are there too.
+        """
+        for told in lab.compare_many(speakers, instruction, input, generation or None, viewer=viewer(lab)):
+            numbers = [str(at) for at in range(len(speakers))]
+            answers: dict[str, Any] = {"texts": [told[at] for at in numbers], "done": told["done"]}
+            if told["done"]:
+                answers |= {fact: [told[f"{at}_{fact}"] for at in numbers] for fact in ("tokens", "ended")}
+            yield answers
+
+    @said
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
         yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
@@ -87,6 +103,7 @@ def expose(lab: Lab) -> None:
         run_metrics,
         stop_run,
         compare,
+        compare_many,
         evaluate,
         evaluate_with,
         list_runs,

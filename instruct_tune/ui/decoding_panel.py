@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..comparison import STRONGEST
+from ..speaker import STRONGEST
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 

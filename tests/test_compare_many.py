@@ -1,0 +1,117 @@
+"""Two or three answer together: base, runs, checkpoints, strengths; each says what it says alone."""
+
+from __future__ import annotations
+
+import pytest
+from labs import cache_for, finished, opened, smoke
+
+from instruct_tune import adapter, workbench
+from instruct_tune.errors import DataError, NotFoundError
+from instruct_tune.recorded import put_recorded
+from instruct_tune.speaker import Speaker, read_speakers
+from instruct_tune.visitors import known_by
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+ASKED = ("Say hi", "", {"max_new_tokens": 12})
+LOUD = {"learning_rate": 0.3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
+        with opened(tmp_path_factory.mktemp("many") / "data") as lab:
+            yield lab, *(finished(lab, smoke(train={**LOUD, "seed": seed}, lora={"r": 4})) for seed in (1, 2))
+
+
+def said(lab, *speakers):
+    """What each says, and nothing left behind."""
+    *_, last = lab.compare_many(speakers, *ASKED)
+    assert (last["done"], last["0_tokens"]) == (True, 12)
+    assert all("@" not in name for name in adapter.names(lab.bench._loaded))
+    return [last[str(number)] for number in range(len(speakers))]
+
+
+def alone(lab, run_id, strength=1.0):
+    *_, last = lab.compare(run_id, *ASKED, strength=strength)
+    return last
+
+
+def test_each_says_what_it_says_alone(two_runs):
+    lab, one, other = two_runs
+    expected = [alone(lab, one)["base"], alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
+    assert len(set(expected)) == 3
+    assert said(lab, {"run_id": "base"}, {"run_id": one}, {"run_id": other}) == expected
+    assert said(lab, {"run_id": other}, {"run_id": "base"}) == expected[2::-2]
+
+
+def test_one_run_at_three_strengths(two_runs):
+    lab, one, _ = two_runs
+    strengths = (1.0, 0.3, 0)
+    expected = [alone(lab, one, strength)["tuned"] for strength in strengths]
+    assert len(set(expected)) == 3
+    assert said(lab, *({"run_id": one, "strength": each} for each in strengths)) == expected
+    assert alone(lab, one)["tuned"] == expected[0]
+
+
+def test_a_run_beside_its_earlier_self(two_runs):
+    lab, one, _ = two_runs
+    first, last, now = said(lab, {"run_id": one, "step": 1}, {"run_id": one, "step": 4}, {"run_id": one})
+    assert last == now != first
+
+
+def test_memory_for_one_adapter_is_enough_for_those_who_speak_together(two_runs, monkeypatch):
+    lab, one, other = two_runs
+    monkeypatch.setattr(workbench, "ADAPTERS_IN_MEMORY", 1)
+    expected = [alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
+    assert said(lab, {"run_id": other}, {"run_id": one}) == expected[::-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("base", "Name 2 or 3"),
+        ([{"run_id": "base"}], "Name 2 or 3"),
+        ([{"run_id": "x"}] * 4, "Name 2 or 3"),
+        ([{"run_id": "base"}] * 2, "name a run"),
+        ([{"run_id": "base"}, "x"], "object with a run_id"),
+        ([{"run_id": "base"}, {"run_id": 3}], "object with a run_id"),
+        ([{"run_id": "base"}, {"run_id": "x", "evil": 1}], "object with a run_id"),
+        ([{"run_id": "base"}, {"run_id": "x", "strength": float("nan")}], "from 0 to"),
+        ([{"run_id": "base"}, {"run_id": "x", "step": True}], "whole number"),
+        ([{"run_id": "base", "step": 3}, {"run_id": "x"}], "no checkpoints"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_a_sentence(given, wanted):
+    with pytest.raises(DataError, match=wanted):
+        read_speakers(given)
+
+
+def test_a_checkpoint_that_is_not_kept_is_told_with_those_that_are(two_runs):
+    lab, one, _ = two_runs
+    with pytest.raises(DataError, match="no checkpoint of step 99: it has kept those of 1, 2, 3, 4"):
+        next(lab.compare_many([{"run_id": "base"}, {"run_id": one, "step": 99}], *ASKED))
+
+
+def test_other_base_models_do_not_answer_together(two_runs):
+    lab, one, _ = two_runs
+    put_recorded(lab.store)
+    with pytest.raises(DataError, match="different base models"):
+        next(lab.compare_many([{"run_id": one}, {"run_id": "recorded-good"}], *ASKED))
+
+
+def test_a_private_run_is_not_there_for_others(two_runs):
+    lab, one, _ = two_runs
+    lab.store.update(one, owner=known_by("the secret of its owner").id)
+    try:
+        with pytest.raises(NotFoundError):
+            next(lab.compare_many([{"run_id": "base"}, {"run_id": one}], *ASKED, viewer=known_by("of somebody else")))
+    finally:
+        lab.store.update(one, owner=None)
+
+
+def test_copies_have_names_of_their_own():
+    copies = {Speaker("r", step, strength).adapter for step in (None, 1, 15) for strength in (1, 0.5, 1.5)}
+    assert len(copies) == 9
+    assert not any("." in name for name in copies)
+    assert Speaker("r").adapter == "r"

@@ -142,6 +142,10 @@ def test_an_unfinished_evaluation_says_how_many_rows_it_has_and_gives_no_number(
     said = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"]})
     assert said.startswith("**Unfinished: 23 of 40 rows.**")
     assert "BLEU" not in said
+    assert "at most 96 new tokens. What" in said
+    more = {"baselines": ["chat", "nearest"], "tokenize": "zh"}
+    asked = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"], **more})
+    assert "96 new tokens · tokenisation zh · with baselines: chat template, nearest row. What" in asked
 
 
 def test_baselines_stand_beside_in_sentence_table_and_chart():

@@ -38,7 +38,7 @@ class EvaluatePanel:
             'style="visibility: ${value.look}"></progress>',
             elem_id="evaluate-progress",
         )
-        with gr.Row(visible=False, equal_height=True) as self.left:
+        with gr.Row(visible=False) as self.left:
             self.left_told = gr.Markdown("", elem_id="evaluate-unfinished")
             self.go_on = gr.Button("Go on", size="sm", elem_id="evaluate-go-on", min_width=120, scale=0)
         with gr.Column(visible=False) as self.result:
@@ -189,7 +189,7 @@ def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
 def _score_table(found: dict[str, Any]) -> gr.Dataframe:
     headers = view.score_headers(found)
     # Each side has its place on a phone too; more of them scroll.
-    widths = ["50%", "25%", "25%"] if len(headers) == 3 else ["180px", *["110px"] * (len(headers) - 1)]
+    widths = ["50%", "25%", "25%"] if len(headers) == 3 else ["180px", *["130px"] * (len(headers) - 1)]
     return gr.Dataframe(view.score_rows(found), headers=headers, column_widths=widths)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import bleu_words
+from ..figures import SIDES
 from ..markdown import plain
 from .compare_view import decoding
 from .view import duration, line_sentence
@@ -66,7 +67,7 @@ def baselines_of(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def score_headers(found: Mapping[str, Any]) -> list[str]:
-    return ["measure", "base", "tuned", *(BASELINES[name] for name in baselines_of(found))]
+    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(found))]
 
 
 def verdict_text(verdict: Mapping[str, Any] | None) -> str:
@@ -205,10 +206,16 @@ def _so_far(work: Mapping[str, Any]) -> str:
 def left_behind(left: Mapping[str, Any]) -> str:
     """An evaluation that did not finish, told so that nobody takes it for one that did."""
     when = time.strftime("%d %b %Y, %H:%M", time.localtime(left["time"]))
+    how = f"{decoding(left['generation']).rstrip('.')}{_words(left)}{_with_baselines(left)}"
     return (
-        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. "
-        f"{decoding(left['generation'])} What was answered is kept and counts nowhere until the rest is."
+        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. {how}. "
+        "What was answered is kept and counts nowhere until the rest is."
     )
+
+
+def _with_baselines(left: Mapping[str, Any]) -> str:
+    names = [SIDES[name] for name in left.get("baselines", ())]
+    return f" · with baselines: {', '.join(names)}" if names else ""
 
 
 # The rows

@@ -98,6 +98,12 @@ def read_token_by_token(window):
     window.page.locator("#compare-why-map .heat-token").first.focus()
     window.page.keyboard.press("End")
     assert "EOS, base" in window.text("#compare-why-map .heat-line")
+    # A mouse that passes is told of another token, which is marked; then the one with the focus is told again.
+    window.page.locator("#compare-why-map .heat-token").first.hover()
+    assert "Token 1 of 81" in window.text("#compare-why-map .heat-line")
+    assert window.page.locator("#compare-why-map .heat-token.told").get_attribute("data-at") == "0"
+    window.page.hover("#compare-why-sentence")
+    assert "EOS, base" in window.text("#compare-why-map .heat-line")
     for who in ("base", "tuned"):
         assert window.page.locator(f"#compare-why-map .heat-{who} tr").count() == 5
     window.shot("compare-why")

@@ -69,6 +69,8 @@ const tell = at => {
       WHO.map(who => `${who} ${token[who].percent} (loss ${token[who].loss.toFixed(2)})`).join(', ')
     : 'Point at a token, or walk through them with the arrow keys: the five likeliest of each model are shown here.';
   WHO.forEach(who => list(who, token));
+  // The one that is told of need not have the focus: a mouse may rest on another.
+  grid.querySelectorAll('.heat-token').forEach(box => box.classList.toggle('told', +box.dataset.at === at));
 };
 const draw = () => {
   const packed = props.value && props.value.packed;
@@ -94,6 +96,10 @@ for (const reached of ['mouseover', 'focusin', 'click']) {
     if (box) { tell(+box.dataset.at); }
   });
 }
+grid.addEventListener('mouseleave', () => {
+  const box = document.activeElement.closest('.heat-token');
+  if (box && grid.contains(box)) { tell(+box.dataset.at); }
+});
 grid.addEventListener('keydown', event => {
   const box = event.target.closest('.heat-token'), last = tokens.length - 1;
   const at = box && {ArrowRight: +box.dataset.at + 1, ArrowLeft: +box.dataset.at - 1, ArrowDown: +box.dataset.at + 10,
@@ -137,6 +143,7 @@ _LOOK = """
   color: var(--body-text-color); max-width: 100%; overflow-wrap: anywhere; white-space: pre-wrap; }
 .heat-token.more { border-bottom: 2px solid #2563eb; }
 .heat-token.less { border-bottom: 2px dashed #b45309; }
+.heat-token.told { outline: 1px solid var(--body-text-color-subdued); outline-offset: 1px; }
 .heat-token:focus { outline: 2px solid #2563eb; outline-offset: 1px; }
 .heat-token .number { display: none; font-size: 10px; }
 .with-numbers .heat-token .number { display: block; }

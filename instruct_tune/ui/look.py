@@ -97,6 +97,12 @@ footer > .divider { display: none !important; }
 #compare-base .cm-scroller, #compare-tuned .cm-scroller { height: 290px; }
 :is(#compare-base-diff, #compare-tuned-diff) .text { font-family: var(--font-mono); font-size: 13px; }
 .dark :is(#compare-base-diff, #compare-tuned-diff) .text { color: var(--body-text-color); }
+/* A word breaks only where it is wider than its box. */
+:is(#compare-base-diff, #compare-tuned-diff, #evaluate-base-diff, #evaluate-tuned-diff) .textfield {
+  word-break: normal; overflow-wrap: anywhere;
+}
+.dark #compare-why-map .heat-token.more { border-bottom-color: #60a5fa; }
+.dark #compare-why-map .heat-token.less { border-bottom-color: #f59e0b; }
 .answer-facts { min-height: 24px; }
 #compare-state { min-height: 26px; }
 #evaluate-sentence p { font-size: 1.2em; }

@@ -18,7 +18,29 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     """Data as plain text: the spelling of a special token inside it does not become that token."""
     if not texts:
         return []
-    return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    for place in _spelling(tokenizer, texts):
+        encoded[place] = _spelled_out(tokenizer, texts[place], encoded[place])
+    return encoded
+
+
+def _spelling(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
+    """Which of the texts spell a special token."""
+    special = tokenizer.all_special_tokens
+    return [place for place, text in enumerate(texts) if any(token in text for token in special)]
+
+
+def _spelled_out(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> list[int]:
+    """``ids`` with each special token that ``text`` spells letter by letter.
+
+    A Unigram vocabulary has it as a piece like any other, and mostly as a likelier one than its letters.
+    """
+    special = {
+        number: tokenizer.convert_tokens_to_ids(list(token))
+        for number, token in zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+        if token in text
+    }
+    return [part for each in ids for part in special.get(each, [each])]
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
@@ -28,7 +50,10 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     # One text the usual way, which sets the backend to plain texts, uncut and unpadded.
     encode_texts(tokenizer, texts[:1])
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [len(each) for each in encoded]
+    counts = [len(each) for each in encoded]
+    for place in _spelling(tokenizer, texts):
+        counts[place] = len(encode_texts(tokenizer, [texts[place]])[0])
+    return counts
 
 
 def count_tokens_of(model: str, texts: Sequence[str]) -> list[int]:

@@ -102,8 +102,8 @@ def unigram() -> PreTrainedTokenizerFast:
     in_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     letters = ["▁", *(chr(code) for code in range(33, 127))]
     pieces = [(piece, -2.0) for piece in PIECES] + [(letter, -5.0) for letter in letters]
-    # So unlikely that a text which spells one is cut into its letters, as sentencepiece itself does.
-    vocab = [(token, -100.0) for token in ("<unk>", "<pad>", "</s>")] + pieces + [(byte, -9.0) for byte in in_bytes]
+    # As converted vocabularies have them: likelier than their letters, so that a text which spells one gets it.
+    vocab = [(token, 0.0) for token in ("<unk>", "<pad>", "</s>")] + pieces + [(byte, -9.0) for byte in in_bytes]
     backend = Tokenizer(models.Unigram(vocab, unk_id=0, byte_fallback=True))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
     backend.decoder = decoders.Sequence(

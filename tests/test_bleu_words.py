@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shlex
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 from test_bleu import corpus, sacrebleu_prints
 
 from instruct_tune import bleu_words
+from instruct_tune.__main__ import main
 from instruct_tune.bleu import paired_test, quick_bleu, score
 from instruct_tune.errors import DataError
 from instruct_tune.row_files import write_rows
@@ -110,3 +112,16 @@ def test_what_does_not_suit_is_warned_about(texts, tokenize, model, told):
     warnings = bleu_words.warnings(texts, tokenize, model)
     assert len(warnings) == len(told)
     assert all(words in warning for words, warning in zip(told, warnings, strict=True))
+
+
+def test_the_command_line_scores_by_a_tokenisation(tmp_path, capsys):
+    files = {"predictions": [text[:-3] for text in CHINESE], "references": CHINESE}
+    for name, texts in files.items():
+        (tmp_path / name).write_text("".join(f"{json.dumps(text)}\n" for text in texts), encoding="utf-8")
+    command = ["score", "--json", *(part for name in files for part in (f"--{name}", str(tmp_path / name)))]
+    assert main([*command, "--tokenize", "zh"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bleu"] == quick_bleu(*files.values(), tokenize="zh") > 0
+    assert "|tok:zh|" in told["signature"]
+    assert main([*command, "--tokenize", "flores200"]) == 1
+    assert "tokenize must be one of" in capsys.readouterr().err

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import replace
 
 import pytest
 from labs import finished
 from test_bleu import corpus
 
+from instruct_tune.__main__ import main
 from instruct_tune.bleu import difference_interval, paired_test, score
 from instruct_tune.settings import GenerationSettings
 from instruct_tune.standings import Entry, differing, rows_fingerprint, standings
@@ -102,13 +104,18 @@ def test_the_table_has_base_once_where_it_would_stand(three):
     assert "30 rows " in panel.introduction([table])
 
 
-def test_the_lab_compares_what_a_viewer_sees(lab):
+def test_the_lab_and_the_command_line_compare(lab, capsys):
     run_id = finished(lab)
     for limit in (4, 3, 4):
         list(lab.evaluate(run_id, limit))
     tables = lab.standings()
     assert sorted(table["rows"] for table in tables if table["runs"][0]["run_id"] == run_id) == [3, 4]
     assert lab.standings([run_id]) == [table for table in tables if table["runs"][0]["run_id"] == run_id]
+    capsys.readouterr()
+    assert main(["runs", "compare", run_id, "--json", "--data-dir", str(lab.data_dir)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"tables": lab.standings([run_id])}
+    assert "compare scores within a table only" in said.err
 
 
 def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):

@@ -8,7 +8,7 @@ from instruct_tune.dataset import Example
 from instruct_tune.prompt import ALPACA, CHAT, LESSON
 from instruct_tune.tiny import byte_tokenizer
 from instruct_tune.tokenization import IGNORE, tokenize_examples
-from instruct_tune.xray import Fault, Role, look, look_broken
+from instruct_tune.xray import MOST_TOKENS, Fault, Role, look, look_broken
 
 TOKENIZER = byte_tokenizer()
 ROW = Example("Add 2 and 3.", "", "five")
@@ -28,6 +28,14 @@ def test_it_is_the_trainers_row_whatever_the_texts(example, template, max_length
     row = look(TOKENIZER, template, example, max_length, "truncate")
     assert ids_and_labels(row) == (list(trained.input_ids), list(trained.labels))
     assert sum(token.role is Role.CUT for token in row.tokens) >= trained.truncated
+
+
+def test_a_row_of_ten_thousand_characters_is_whole_and_told_by_its_beginning():
+    row = look(TOKENIZER, LESSON, Example("Say it.", "", "\u202e<script>${alert(1)}" * 500), 1024, "truncate")
+    assert (row.length, row.supervised) == (1024, 1024 - len(LESSON.render("Say it.")))
+    assert len(row.tokens) > 10_000
+    assert not any(token.text for token in row.tokens[MOST_TOKENS:])
+    assert "cut at max_length 1024" in row.explanation
 
 
 def test_each_token_is_called_what_it_is():

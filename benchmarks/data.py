@@ -47,9 +47,7 @@ def data(work: Workload) -> Iterator[Row]:
         found = [json.loads(_in_a_fresh_process(file)) for _ in range(setting.repeat)]
     what = f"first rows of a file of {setting.file_rows:,} rows, in a fresh process"
     yield Row(what, Spread.of([each["seconds"] for each in found]), unit="s", wanted="3", details=found[0])
-    yield Row(
-        f"peak memory of that process ({what.split(',')[0]})", Spread.of([each["MB"] for each in found]), unit="MB"
-    )
+    yield Row("peak memory of that process", Spread.of([each["MB"] for each in found]), unit="MB")
 
 
 def _ledgers(file: Path, repeat: int) -> Iterator[Row]:

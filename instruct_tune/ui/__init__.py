@@ -21,7 +21,6 @@ from . import (
     data_tab,
     evaluate_tab,
     format_tab,
-    runs_tab,
     template_note,
     train_panel,
     train_tab,
@@ -36,6 +35,7 @@ from .look import CSS, MEND, THEME
 from .meanwhile import Meanwhile
 from .memory import RESTORED, Memory, restored
 from .pace import USUAL, Pace
+from .runs_tab import RunsTab
 
 __all__ = ["CSS", "THEME", "build_ui"]
 
@@ -82,7 +82,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 template_note.build(lab, form, evaluate_run, "evaluate-template")
                 evaluation, following["Runs"] = evaluate_tab.build(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
-                runs, deleted = runs_tab.build(lab, form, train.shown_run, compare_run, continued.parent, tabs)
+                runs = RunsTab(lab)
+                filling = runs.wire(form, train.shown_run, compare_run, continued.parent, tabs)
         with welcome:
             offered = train.replay.offer(tabs)
         meanwhile.offer(train.replay, tabs, offered)
@@ -90,9 +91,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(lab, form, memory)
         form.complete()
-        choices, fed = (compare_run, evaluate_run), (evaluation, runs, deleted)
+        choices, fed = (compare_run, evaluate_run), (evaluation, runs.panel, runs.bin)
         arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
-        for filled in (arrival, runs.cloned, runs.continued):
+        for filled in (arrival, *filling):
             presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)

@@ -1,13 +1,14 @@
 """Base weights that were converted, on disk: made beside and renamed, and bounded.
 
 Where there are more bytes than the host allows, those go that were used the longest time ago, but none that a
-process has loaded.
+process has loaded. The host chooses the cache folder, and others may keep things there too: of those nothing goes.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,6 +20,9 @@ from .limits import max_cache_bytes
 
 ABANDONED_SECONDS = 24 * 3600
 """A conversion that began so long ago and is not done was broken off with its process."""
+_NAME = "(wheel|tiny-random|bin-[0-9a-f]{16})"
+"""What ``weights`` calls a conversion."""
+_WHOLE, _PARTIAL = re.compile(_NAME), re.compile(rf"\.{_NAME}-\w+")
 
 
 def converted(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
@@ -61,10 +65,10 @@ def _touch(folder: Path) -> None:
 
 def make_room(cache: Path, spared: Path) -> None:
     """Remove what was used the longest time ago until the rest fits; ``spared`` and what is held stay."""
-    for left in cache.glob(".*-*"):
-        if left.is_dir() and left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+    for left in _folders(cache, _PARTIAL):
+        if left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
-    folders = [path for path in cache.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    folders = _folders(cache, _WHOLE)
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
     total = sum(sizes.values())
     for oldest in sorted(folders, key=lambda path: path.stat().st_mtime):
@@ -72,6 +76,10 @@ def make_room(cache: Path, spared: Path) -> None:
             return
         if oldest != spared and _removed(oldest):
             total -= sizes[oldest]
+
+
+def _folders(cache: Path, names: re.Pattern[str]) -> list[Path]:
+    return [path for path in cache.iterdir() if names.fullmatch(path.name) and path.is_dir()]
 
 
 def _removed(folder: Path) -> bool:

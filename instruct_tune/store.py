@@ -104,7 +104,9 @@ class RunStore:
     def glance(self) -> Iterator[None]:
         """Inside, this thread reads nothing twice. ``version`` is asked first: what is read is never older."""
         with self._glance.at_once():
-            self.version()
+            # A history that cannot be read is told to whoever asks it something.
+            with suppress(StoreError):
+                self.version()
             yield
 
     def insist_on_folder(self) -> None:

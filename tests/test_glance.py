@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from instruct_tune.errors import NotFoundError
+from instruct_tune.errors import NotFoundError, StoreError
 from instruct_tune.glance import Glance
 from instruct_tune.store import RunStore
 
@@ -70,6 +70,19 @@ def test_each_thread_has_a_glance_of_its_own(store):
         other.join()
         assert (seen, store.get(run.id).step) == ([5], 0)
     assert store.get(run.id).step == 5
+
+
+def test_a_history_that_cannot_be_read_is_told_to_who_asks_it_something(store, monkeypatch):
+    """Or a page's poll would fail as a whole, with all that needs no history."""
+
+    def unreadable() -> None:
+        raise StoreError("The history cannot be read.")
+
+    monkeypatch.setattr(store, "_version", unreadable)
+    with store.glance():
+        assert store.ids() == set()
+        with pytest.raises(StoreError):
+            store.version()
 
 
 def test_a_glance_ends_with_what_went_wrong_in_it():

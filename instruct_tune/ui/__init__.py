@@ -163,8 +163,10 @@ def _follow(
         values = [shown if arrived else each if each in ids else usual for each in (first, second)]
         return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
 
-    def wait() -> float:
-        return pace.seconds(session() or "", lab.others_at_work(viewer(lab)) is not None)
+    def ask_again(seconds: Any) -> list[Any]:
+        """In how many seconds the page asks the next time."""
+        wanted = pace.seconds(session() or "", lab.others_at_work(viewer(lab)) is not None)
+        return [gr.skip() if seconds == wanted else gr.Timer(wanted)]
 
     def begin() -> str | None:
         """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
@@ -176,6 +178,7 @@ def _follow(
     strip_inputs = [form["data.source"], form["model"], form["data.limit"], train.shown_run, seen_strip]
     choice_inputs = [train.shown_run, *choices, seen_runs]
     feeds: tuple[tuple[Callable[..., list[Any]], list[Any], list[Any]], ...] = (
+        (ask_again, [timer], [timer]),
         (strip_text, strip_inputs, [strip, seen_strip]),
         (meanwhile.show, [meanwhile.seen], meanwhile.outputs),
         (announcer.show, [train.shown_run, announcer.seen], announcer.outputs),
@@ -184,11 +187,12 @@ def _follow(
         (run_choices, choice_inputs, [seen_runs, *choices]),
     )
 
-    def tick(token: Any, seconds: Any, *values: Any) -> list[Any]:
-        """All feeds in one request: a viewer costs one poll, not nine. It also says when to ask again."""
+    def tick(token: Any, *values: Any) -> list[Any]:
+        """All feeds in one request: a viewer costs one poll, not nine."""
         _recognise(lab, token)
+        told: list[Any] = []
+        given = iter(values)
         with lab.glance():
-            told, given = [gr.skip() if seconds == (wanted := wait()) else gr.Timer(wanted)], iter(values)
             for feed, inputs, outputs in feeds:
                 told += polled(feed, list(itertools.islice(given, len(inputs))), len(outputs))
         return told
@@ -204,7 +208,7 @@ def _follow(
     arrival.then(None, None, None, js=RESTORED, api_visibility="private")
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
-    timer.tick(tick, [memory.token, timer, *every_input], [timer, *every_output], **quiet)
+    timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
     return arrival
 
 

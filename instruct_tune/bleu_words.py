@@ -40,10 +40,10 @@ def offered() -> tuple[str, ...]:
 
 def checked(name: object) -> str:
     """``name``, if it can be had here. Raises DataError with what to choose or install."""
-    if name in offered():
-        return str(name)
-    if name in MECAB:
-        raise DataError(f'BLEU by {name} needs packages that are not here: pip install "{MECAB[str(name)][1]}".')
+    if isinstance(name, str) and name in offered():
+        return name
+    if isinstance(name, str) and name in MECAB:
+        raise DataError(f'BLEU by {name} needs packages that are not here: pip install "{MECAB[name][1]}".')
     raise DataError(f"tokenize must be one of {', '.join(offered())}: how BLEU cuts texts into words.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +42,7 @@ class Speaker:
 def check_strength(strength: Any) -> None:
     """Raise DataError where an adapter cannot be that strong."""
     number = isinstance(strength, int | float) and not isinstance(strength, bool)
-    if not number or not math.isfinite(strength) or not 0 <= strength <= STRONGEST:
+    if not number or not 0 <= strength <= STRONGEST:
         raise DataError(f"The adapter's strength must be a number from 0 to {STRONGEST}.")
 
 

@@ -70,8 +70,9 @@ def test_each_tokenisation_is_another_score():
 def test_what_is_not_here_is_said():
     with pytest.raises(DataError, match="must be one of 13a, intl, zh"):
         bleu_words.checked("flores200")
-    with pytest.raises(DataError, match="must be one of"):
-        bleu_words.checked(None)
+    for strange in (None, ["13a"], {}):
+        with pytest.raises(DataError, match="must be one of"):
+            bleu_words.checked(strange)
 
 
 def test_a_dictionary_that_is_not_installed_is_not_offered(monkeypatch):

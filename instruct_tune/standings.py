@@ -33,7 +33,7 @@ class Entry:
         return {
             "rows": len(self.rows),
             "rows_fingerprint": rows_fingerprint(self.rows),
-            "template": self.template,
+            "template": _unnamed(self.template),
             "generation": self.found["generation"],
             "signature": self.found["tuned"]["signature"],
             "weights_sha256": self.found.get("weights_sha256"),
@@ -48,6 +48,13 @@ def rows_fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
     """A hash of what was asked and expected, row by row in their order."""
     asked = [[row[name] for name in ("instruction", "input", "reference")] for row in rows]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+
+def _unnamed(template: Any) -> Any:
+    """A name of one's own for a template changes nothing that is asked."""
+    if not isinstance(template, Mapping):
+        return template
+    return {part: text for part, text in template.items() if part != "name"}
 
 
 def standings(entries: Sequence[Entry]) -> list[dict[str, Any]]:

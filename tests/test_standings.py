@@ -85,6 +85,15 @@ def test_what_was_measured_otherwise_stands_in_another_table(three, other, what)
     assert len({label for label, _ in panel.choices(tables)}) == 2
 
 
+def test_the_name_of_a_template_of_ones_own_makes_no_other_table(three):
+    texts = {"without_input": "Q: {instruction}", "with_input": "Q: {instruction} {input}"}
+    named = [texts, {**texts, "name": "mine"}, {**texts, "name": "the same again"}]
+    (table,) = standings([replace(each, template=template) for each, template in zip(three, named, strict=True)])
+    assert len(table["runs"]) == 3
+    other = {**texts, "without_input": "{instruction}"}
+    assert len(standings([replace(three[0], template=texts), replace(three[1], template=other)])) == 2
+
+
 def test_a_run_stands_once_with_its_last_evaluation(three):
     (table,) = standings([replace(three[1], found={**three[1].found, "seq": 9}), *three])
     assert [run["seq"] for run in table["runs"] if run["name"] == "good"] == [9]

@@ -78,6 +78,15 @@ def said(handler: F) -> F:
     return call  # type: ignore[return-value]
 
 
+def inform(text: str) -> None:
+    """Show ``text`` in a toast, letter by letter, whoever wrote it."""
+    gr.Info(_letters(text))
+
+
 def _toast(error: LabError) -> gr.Error:
-    # A toast is markup to gradio, and an error can quote what somebody else wrote.
-    return gr.Error(html.escape(str(error), quote=False), duration=20, print_exception=False)
+    return gr.Error(_letters(str(error)), duration=20, print_exception=False)
+
+
+def _letters(text: str) -> str:
+    # A toast is markup to gradio, and a message can quote what somebody else wrote.
+    return html.escape(text, quote=False)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..lab import Lab
 from .chosen_run import required
-from .edge import said, viewer
+from .edge import inform, said, viewer
 from .form import Form
 from .outgoing import Outgoing
 
@@ -36,7 +36,7 @@ class RunFiles:
             # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
             rows = form.read(values, "data")["data"]
             run_id = self.lab.import_run(Path(values[self.arriving]), "", viewer(self.lab), rows)
-            gr.Info(self.lab.visible_run(run_id, viewer(self.lab)).message)
+            inform(self.lab.visible_run(run_id, viewer(self.lab)).message)
             return run_id
 
         for button, write in ((export, self._export), (merged, self._merge)):

@@ -75,12 +75,6 @@ class Pass:
     def padding(self) -> int:
         return self.width * len(self.lanes) - self.tokens
 
-    @property
-    def square(self) -> float:
-        """The share of the pass's attention (every place looking at every place of its lane) that rows need."""
-        needed = sum(segment.length * (segment.length + 1) / 2 for segment in self.segments)
-        return needed / (len(self.lanes) * self.width**2)
-
 
 @dataclass(frozen=True)
 class MicroBatch:

@@ -1,7 +1,7 @@
 """Rows → batches without padding, in an order that is a pure function of (seed, epoch, step).
 
 Rows are laid end to end in one sequence with restarting positions; how they are kept apart depends
-on the architecture, and is found out by trying (``probe_packing``), because a wrong guess trains
+on the architecture, and is found out by trying (``probe``), because a wrong guess trains
 silently on rows that see each other.
 """
 
@@ -197,11 +197,6 @@ def probe(config: PretrainedConfig) -> Traits:
     if key not in _KNOWN:
         _KNOWN[key] = _probe(config)
     return _KNOWN[key]
-
-
-def probe_packing(config: PretrainedConfig) -> Packing:
-    """Which packing is exact for this configuration."""
-    return probe(config).packing
 
 
 def _probe(config: PretrainedConfig) -> Traits:

@@ -103,10 +103,6 @@ class Engine:
         if waiting:
             _run(*waiting)
 
-    def on_thread(self) -> bool:
-        """Whether the caller is the engine's own thread."""
-        return threading.current_thread() is self._thread
-
     def close(self) -> list[Turn]:
         """Take no more jobs; the thread ends after the one it is at. Returns the long jobs that will not be done."""
         with self._wake:

@@ -98,12 +98,6 @@ def until(true, what):
         time.sleep(0.01)
 
 
-def flip_a_byte(file):
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
 def stop_at(lab, pace, step, config, keep=True):
     """A run that was stopped when it was at ``step``; ``pace``: the fixture."""
     told = []

@@ -39,8 +39,6 @@ def test_everything_runs_on_one_thread_that_is_not_the_callers(engine):
     threads |= {engine.short(threading.get_ident).result(PATIENCE) for _ in range(3)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
-    assert engine.short(engine.on_thread).result(PATIENCE) is True
-    assert engine.on_thread() is False
 
 
 def test_no_thread_before_the_first_job(engine):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .costs import Costs
 from .dataset import examples
-from .errors import DataError, ModelError
+from .errors import DataError
 from .preflight import fits, micro_batches, step_count
 from .prompt import template_from
 from .views import Config
@@ -23,19 +23,17 @@ class Batches(Costs):
         """The passes of a run's optimizer step, from 1 on, as training on ``config`` makes them.
 
         Rows are numbered as in the training rows of the split. Raises DataError for a step that the run does not have,
-        or where no row fits into ``max_length``.
+        or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
         """
         from .batch_view import StepView, micro_batch, packing_of
         from .batching import TOKENS_PER_PASS
         from .model import best_device
         from .tokenization import tokenize_examples
-        from .weights import at_hand
+        from .weights import locate
 
         config = self.config(config, viewer)
         train, tokenizer, template = config.train, self.tokenizer(config.model), template_from(config.template)
-        folder = at_hand(config.model)
-        if folder is None:
-            raise ModelError(f"{config.model} is not on this machine yet: its passes are known once it was loaded.")
+        folder = locate(config.model, lambda text: None).path
         rows = self.splits(config.data).train
         lengths = self._row_lengths(config, "train", rows, len(rows))
         kept = fits(lengths, train.max_length, train.overlong)

@@ -1,7 +1,7 @@
-"""How much is kept of what a lab gathers by being used: beyond it the oldest goes, and never what was measured.
+"""How much is kept of what a lab gathers by being used: beyond it the oldest goes.
 
-The numbers of a run's steps are as many as its steps; all else that could grow for as long as somebody clicks is
-bounded here, or where it is written (``base_answers``, ``unfinished``, ``weights``).
+The numbers of a run's steps all stay, for they are as many as its steps; all else that could grow for as long as
+somebody clicks is bounded here, or where it is written (``base_answers``, ``unfinished``, ``converted``).
 """
 
 from __future__ import annotations

@@ -69,6 +69,12 @@ def conversations_in(found: Sequence[str], columns: Columns) -> str | None:
     return _conversations(found)
 
 
+def wanted(found: Sequence[str], columns: Columns) -> list[str]:
+    """The names, of those found, whose values are needed."""
+    needed = (columns.instruction, columns.input, columns.output, conversations_in(found, columns))
+    return [name for name in found if name in needed]
+
+
 def as_settings(proposal: Columns, asked: Columns, found: Sequence[str]) -> str:
     """The overrides that turn ``asked`` into ``proposal``: ``data.columns.output=answer …``."""
     changes = []

@@ -7,7 +7,7 @@ conversations are refused: this lab trains on single turns, and cutting one woul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from .errors import DataError
@@ -15,7 +15,7 @@ from .errors import DataError
 _USER, _ASSISTANT = ("user", "human"), ("assistant", "gpt", "bot", "model", "chatgpt")
 
 
-def unfold(conversations: Sequence[Any], name: str, column: str) -> tuple[list[str], list[str]]:
+def unfold(conversations: Iterable[Any], name: str, column: str) -> tuple[list[str], list[str]]:
     """The instruction and the output of each row of ``column``.
 
     Raises DataError, naming the first row that is no single turn and how many there are.

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .columns import ColumnsError
+from .columns import ColumnsError, wanted
 from .dataset import Example, examples
 from .errors import DataError
+from .json_rows import from_records
+from .pieces import Pieces
 from .settings import Columns, DataSettings
-from .sources import Read, delimiter, from_records, wanted
-from .table import Table, to_dataset
+from .sources import delimiter
+from .table import Read, Table, to_dataset
 
 LARGE = 4 * 2**20
 """Bytes from which on a file has a preview: smaller ones are there as fast."""
@@ -70,10 +72,7 @@ def _mapped(read: Callable[[Columns], tuple[Read, int]], columns: Columns, name:
 def _lines_of_json(head: str, columns: Columns) -> tuple[Read, int]:
     # What stands behind the last line's end is half a row.
     lines = [line for line in head.split("\n")[:-1] if line.strip()]
-    records = [json.loads(line) for line in lines[:ROWS]]
-    if not all(isinstance(record, dict) for record in records):
-        raise DataError("A line is no object.")
-    return from_records(records, columns), len(lines)
+    return from_records((json.loads(line) for line in lines[:ROWS]), "the beginning", columns), len(lines)
 
 
 def _lines_of_csv(head: str, columns: Columns) -> tuple[Read, int]:
@@ -84,7 +83,7 @@ def _lines_of_csv(head: str, columns: Columns) -> tuple[Read, int]:
     shown = list(itertools.islice(rows, ROWS))
     if any(len(row) != len(header) for row in shown):
         raise DataError("A row has another number of cells than the header.")
-    values = {name: [row[header.index(name)] for row in shown] for name in wanted(header, columns)}
+    values = {name: Pieces([row[header.index(name)] for row in shown]) for name in wanted(header, columns)}
     return (header, len(shown), values), len(rows)
 
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import hub_dataset
-from .columns import conversations_in
+from .columns import wanted
 from .errors import DataError
 from .hub_dataset import UNKNOWN_LICENCE
-from .limits import check_rows, check_text
+from .json_rows import read_json
+from .limits import MEGABYTE, check_rows, check_text
 from .loading import Loading
+from .pieces import Pieces
 from .settings import Columns, DataSettings
-from .table import Table, counted, kind_of, listed
+from .table import Read, Table, counted, listed
 from .upload_names import uploaded_as
+from .utf8 import decode
 
 if TYPE_CHECKING:
     import pyarrow
@@ -61,13 +63,22 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
         raise DataError(f"{name} has no split {settings.split!r}, a file has one split: set data.split to 'train'.")
     loading.enter(f"Reading {name}")
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if _is_blank(file):
+                raise DataError(f"{name} is empty: give a file with rows.")
+            file.seek(0)
+            found, rows, columns = read(file, name, settings.columns)
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error.strerror}): check the file and who may read it.") from error
-    if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise DataError(f"{name} is empty: give a file with rows.")
-    found, rows, columns = read(content, name, settings.columns)
     return Table(name, licence, rows, found, columns)
+
+
+def _is_blank(file: BinaryIO) -> bool:
+    """Whether there is nothing but white space behind a byte order mark."""
+    content = file.read(MEGABYTE).removeprefix(codecs.BOM_UTF8)
+    while content and not content.strip():
+        content = file.read(MEGABYTE)
+    return not content
 
 
 def _existing_file(path: Path) -> Path:
@@ -83,28 +94,13 @@ def _existing_file(path: Path) -> Path:
     return Path(shown)
 
 
-# What a reader gives: the names found, the number of rows, the values of the wanted columns.
-Read = tuple[list[str], int, dict[str, list[Any]]]
-
-
-def wanted(found: Sequence[str], columns: Columns) -> list[str]:
-    """The names, of those found, whose values are needed."""
-    needed = (columns.instruction, columns.input, columns.output, conversations_in(found, columns))
-    return [name for name in found if name in needed]
-
-
-def from_records(records: Sequence[dict[str, Any]], columns: Columns) -> Read:
-    """Rows that may each have names of their own, as columns."""
-    found = list(dict.fromkeys(name for record in records for name in record))
-    values = {name: [record.get(name) for record in records] for name in wanted(found, columns)}
-    return found, len(records), values
-
-
-def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, list[Any]]:
+def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
     values = {}
     for column in table.column_names:
+        values[column] = Pieces()
         try:
-            values[column] = table[column].to_pylist()
+            for chunk in table[column].chunks:
+                values[column].append(chunk.to_pylist())
         except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates beyond the calendar
             raise DataError(
                 f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
@@ -113,62 +109,9 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, list[Any]]:
     return values
 
 
-def _decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        instead = " but looks like UTF-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
-        raise DataError(
-            f"{name} is not UTF-8 text{instead} (byte {error.start + 1:,} is the first that is wrong): "
-            "save it as UTF-8."
-        ) from error
-
-
-def _read_json(content: bytes, name: str, columns: Columns) -> Read:
-    """A list of objects, or one object a line, whichever the file holds and whatever its ending."""
-    text = _decode(content, name)
-    if text.lstrip().startswith("["):
-        rows = _parse_json(text, name)
-    elif _is_one_object(text):
-        raise DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")
-    else:
-        # Not splitlines(), which also splits at separators that may stand inside a JSON text.
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-        check_rows(name, len(lines))
-        rows = [_parse_json(line, name, number) for number, line in lines]
-    check_rows(name, len(rows))
-    strangers = [number for number, row in enumerate(rows, start=1) if not isinstance(row, dict)]
-    if strangers:
-        raise DataError(
-            f"{name} holds {kind_of(rows[strangers[0] - 1])} where an object with instruction and output should be, "
-            f"in {counted(len(strangers), 'row')}, the first is row {strangers[0]}: make every row an object."
-        )
-    return from_records(rows, columns)
-
-
-def _parse_json(text: str, name: str, first_line: int = 1) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
-            "mend that line, or export the file again if it was cut short."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
-
-
-def _is_one_object(text: str) -> bool:
-    # Cheap with JSON lines: the parser gives up after the first of them.
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _read_csv(content: bytes, name: str, columns: Columns) -> Read:
+def _read_csv(file: BinaryIO, name: str, columns: Columns) -> Read:
     """Every cell is the text it was written as: a number, NA and null too."""
-    text = _decode(content, name)
+    text = decode(file.read(), name)
     csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
     lines = []
@@ -185,7 +128,7 @@ def _read_csv(content: bytes, name: str, columns: Columns) -> Read:
     header, *rows = lines
     _check_shape(name, header, rows)
     places = {column: header.index(column) for column in wanted(header, columns)}
-    return header, len(rows), {column: [row[at] for row in rows] for column, at in places.items()}
+    return header, len(rows), {column: Pieces([row[at] for row in rows]) for column, at in places.items()}
 
 
 def delimiter(text: str) -> str:
@@ -223,12 +166,12 @@ def _check_twice(name: str, found: list[str]) -> None:
         raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
 
 
-def _read_parquet(content: bytes, name: str, columns: Columns) -> Read:
+def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        file = pyarrow.parquet.ParquetFile(source)
         found, rows = file.schema_arrow.names, file.metadata.num_rows
         check_rows(name, rows)
         _check_twice(name, found)
@@ -246,9 +189,9 @@ def _read_parquet(content: bytes, name: str, columns: Columns) -> Read:
     return found, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
 
 
-_READERS: dict[str, Callable[[bytes, str, Columns], Read]] = {
-    ".json": _read_json,
-    ".jsonl": _read_json,
+_READERS: dict[str, Callable[[BinaryIO, str, Columns], Read]] = {
+    ".json": read_json,
+    ".jsonl": read_json,
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }

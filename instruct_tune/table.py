@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from .columns import ColumnsError, as_settings, conversations_in, propose
 from .conversation import unfold
 from .errors import DataError
+from .pieces import Pieces
 from .settings import Columns
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,25 @@ class Table:
     licence: str
     rows: int
     found: list[str]
-    columns: dict[str, list[Any]]
+    columns: dict[str, Pieces]
+
+
+# What a reader gives: the names found, the number of rows, the values of the wanted columns.
+Read = tuple[list[str], int, dict[str, Pieces]]
 
 
 def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
     """The three text columns, after everything that could be wrong with them has been looked at."""
     import datasets
+    import pyarrow
+    from datasets.fingerprint import generate_random_fingerprint
+    from datasets.table import InMemoryTable
 
     if not table.rows:
         raise DataError(f"{table.name} has no rows: give it some, or choose another dataset.")
     if column := conversations_in(table.found, columns):
         instructions, outputs = unfold(table.columns[column], table.name, column)
-        unfolded = {Columns.instruction: instructions, Columns.output: outputs}
+        unfolded = {Columns.instruction: Pieces(instructions), Columns.output: Pieces(outputs)}
         table = replace(table, found=list(unfolded), columns=unfolded)
     _check_names(table, columns)
     texts = {
@@ -42,7 +51,12 @@ def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
         "input": _input_texts(table, columns.input),
         "output": _texts(table, columns.output, may_be_null=False),
     }
-    return datasets.Dataset.from_dict(texts, features=datasets.Features(dict.fromkeys(texts, datasets.Value("string"))))
+    # A fingerprint of the library's own would copy all rows to hash them, for a cache that nothing here uses.
+    return datasets.Dataset(
+        InMemoryTable(pyarrow.table(texts)),
+        datasets.DatasetInfo(features=datasets.Features(dict.fromkeys(texts, datasets.Value("string")))),
+        fingerprint=generate_random_fingerprint(),
+    )
 
 
 def _check_names(table: Table, columns: Columns) -> None:
@@ -67,31 +81,31 @@ def _check_names(table: Table, columns: Columns) -> None:
     )
 
 
-def _input_texts(table: Table, column: str | None) -> list[str]:
+def _input_texts(table: Table, column: str | None) -> pyarrow.ChunkedArray:
     if column is None or column not in table.found:
-        return [""] * table.rows
+        return Pieces([None] * table.rows).texts()
     return _texts(table, column, may_be_null=True)
 
 
-def _texts(table: Table, column: str, *, may_be_null: bool) -> list[str]:
-    values = table.columns[column]
-    if may_be_null:
-        values = ["" if value is None else value for value in values]
+def _texts(table: Table, column: str, *, may_be_null: bool) -> pyarrow.ChunkedArray:
+    pieces = table.columns[column]
     for is_faulty, fault, remedy in _FAULTS:
-        faulty = [number for number, value in enumerate(values, start=1) if is_faulty(value)]
+        faulty = [(number, value) for number, value in pieces.doubtful() if is_faulty(value)]
+        if may_be_null:
+            faulty = [(number, value) for number, value in faulty if value is not None]
         if faulty:
-            fault = fault.format(kind=kind_of(values[faulty[0] - 1]))
+            number, value = faulty[0]
             raise DataError(
-                f"Column {column!r} of {table.name} {fault} in {counted(len(faulty), 'row')}, "
-                f"the first is row {faulty[0]}: {remedy}."
+                f"Column {column!r} of {table.name} {fault.format(kind=kind_of(value))} in "
+                f"{counted(len(faulty), 'row')}, the first is row {number}: {remedy}."
             )
-    return values
+    return pieces.texts()
 
 
-def _is_broken_text(value: str) -> bool:
+def _is_broken_text(value: str | None) -> bool:
     # JSON can spell half a character ("\ud83d"), which is no text to any tokenizer or file.
     try:
-        value.encode()
+        (value or "").encode()
     except UnicodeEncodeError:
         return True
     return False

@@ -31,6 +31,7 @@ from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
     from .base_answers import Shelf
+    from .evaluation import Evaluation
     from .model import LoadedModel
     from .unfinished import Unfinished
 
@@ -197,24 +198,30 @@ class Evaluations(Speakers):
             keep=keep,
             tokenize=tokenize,
         )
-        path = _new_file(self.store.folder(run_id), "predictions.jsonl")
-        with on_disk(self.store.data_dir):
-            _write_lines(path, [prediction.to_dict() for prediction in found.predictions])
-        told = {
-            **found.to_dict(),
-            "predictions": str(path),
-            "data_fingerprint": splits.fingerprint,
-            "weights_source": loaded.weights.source,
-            "weights_sha256": loaded.weights.sha256,
-            "other_weights": other_weights(self.store.get(run_id).facts, loaded.weights),
-            "warnings": bleu_words.warnings([row.output for row in rows], tokenize, config.model),
-        }
-        self.store.add_evaluation(run_id, told)
-        named = {Path(each["predictions"]).name for each in self.store.evaluations(run_id)}
-        remove_predictions(self.store.folder(run_id), named)
+        told = self._keep_evaluation(found, splits.fingerprint, loaded)
         kept[0].done()
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
+
+    def _keep_evaluation(self, found: Evaluation, fingerprint: str, loaded: LoadedModel) -> dict[str, Any]:
+        """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept."""
+        folder = self.store.folder(found.run_id)
+        path = _new_file(folder, "predictions.jsonl")
+        with on_disk(self.store.data_dir):
+            _write_lines(path, [prediction.to_dict() for prediction in found.predictions])
+        references = [prediction.reference for prediction in found.predictions]
+        told = {
+            **found.to_dict(),
+            "predictions": str(path),
+            "data_fingerprint": fingerprint,
+            "weights_source": loaded.weights.source,
+            "weights_sha256": loaded.weights.sha256,
+            "other_weights": other_weights(self.store.get(found.run_id).facts, loaded.weights),
+            "warnings": bleu_words.warnings(references, found.tokenize, loaded.weights.model),
+        }
+        self.store.add_evaluation(found.run_id, told)
+        remove_predictions(folder, {Path(each["predictions"]).name for each in self.store.evaluations(found.run_id)})
+        return told
 
     def _shelf(self, run_id: str, loaded: LoadedModel, settings: GenerationSettings) -> Shelf | None:
         """Where base's answers are kept; nowhere for a visitor's private run, whose texts are removed with it."""

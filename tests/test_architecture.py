@@ -2,8 +2,10 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,16 @@ def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
 
 def test_every_module_has_its_place():
     assert {place(file) for file in files()} - {""} <= set(ORDER)
+
+
+def test_the_readme_names_every_module_once_and_no_file_that_is_not_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    house = readme.split("## How it is built")[1].split("```")[1]
+    modules = {file.name for file in files() if file.parent in (ROOT, PACKAGE)} - {"__init__.py"}
+    assert Counter(re.findall(r"(?<![\w/])\w+\.py", house)) == Counter(modules)
+    others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/\w+\.py", house)}
+    others |= set(re.findall(r"\btests/\w+\.py", readme))
+    assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))

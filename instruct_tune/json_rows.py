@@ -5,6 +5,7 @@ One object a line is read line by line into columns, so that a large file takes 
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -23,10 +24,11 @@ MOST_WAITING = 4 * MEGABYTE
 
 def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
     """The rows of ``file``. Raises DataError with the line, or the row, that is wrong."""
+    # Looked at first, for such a list may be one line as long as the file.
+    if _begins_a_list(file):
+        return from_records(_parse(_whole(file, name), name), name, columns)
     lines = _lines(file, name)
     number, line = next(lines, (0, ""))
-    if line.lstrip().startswith("["):
-        return from_records(_parse(_whole(file, name), name), name, columns)
     rows = _Rows(name, columns)
     if line:
         try:
@@ -98,6 +100,14 @@ class _Rows:
             )
         self._pack()
         return list(self._found), self.count, self._columns
+
+
+def _begins_a_list(file: BinaryIO) -> bool:
+    first = file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
+    while not first and (more := file.read(1024)):
+        first = more.lstrip()
+    file.seek(0)
+    return first.startswith(b"[")
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:

@@ -233,6 +233,9 @@ def _runs_compare(args: argparse.Namespace) -> Outcome:
             print(table["sentence"], file=sys.stderr)
         if len(tables) > 1:
             print("compare scores within a table only: what differs was measured otherwise", file=sys.stderr)
+        measured = {run["run_id"] for table in tables for run in table["runs"]}
+        for run_id in [run_id for run_id in args.run_ids if run_id not in measured] or ["RUN"] * (not tables):
+            print(f"nothing to compare of {run_id}: evaluate --run {run_id} first", file=sys.stderr)
         return {"tables": tables}, 0
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from labs import finished
+from labs import finished, smoke
 from test_bleu import corpus
 
 from instruct_tune.__main__ import main
@@ -125,6 +125,17 @@ def test_the_lab_and_the_command_line_compare(lab, capsys):
     said = capsys.readouterr()
     assert json.loads(said.out) == {"tables": lab.standings([run_id])}
     assert "compare scores within a table only" in said.err
+    assert "nothing to compare" not in said.err
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_run_that_was_not_evaluated_is_told_with_what_to_do(lab, capsys, named):
+    run_id = lab.store.create("new", smoke().to_dict()).id
+    assert main(["runs", "compare", *[run_id] * named, "--json", "--data-dir", str(lab.data_dir)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"tables": []}
+    whose = run_id if named else "RUN"
+    assert said.err == f"nothing to compare of {whose}: evaluate --run {whose} first\n"
 
 
 def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):

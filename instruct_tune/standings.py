@@ -16,6 +16,10 @@ from .bleu import difference_interval, paired_test
 from .bleu_words import DEFAULT
 from .verdict import SIGNIFICANT
 
+MOST_TESTED = 2000
+"""Tests against a leader that are remembered."""
+_TESTED: dict[bytes, float] = {}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -93,9 +97,7 @@ def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
     if delta_ci is None:
         base = [row["base"] for row in entry.rows]
         delta_ci = difference_interval(base, entry.answers, references, tokenize=words)
-    p_leader = None
-    if entry is not leader:
-        p_leader = paired_test(entry.answers, leader.answers, references, tokenize=words)
+    p_leader = None if entry is leader else _p_value(entry.answers, leader.answers, references, words)
     return {
         "run_id": entry.run_id,
         "name": entry.name,
@@ -107,6 +109,17 @@ def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
         "p_value": found["p_value"],
         "p_leader": p_leader,
     }
+
+
+def _p_value(answers: list[str], leader: list[str], references: list[str], words: str) -> float:
+    """The paired test, remembered: it takes a tenth of a second, and everybody who looks asks for all of them."""
+    asked = hashlib.sha256(json.dumps([answers, leader, references, words]).encode()).digest()
+    found = _TESTED.get(asked)
+    if found is None:
+        found = _TESTED[asked] = paired_test(answers, leader, references, tokenize=words)
+        for oldest in list(_TESTED)[:-MOST_TESTED]:
+            _TESTED.pop(oldest, None)
+    return found
 
 
 def _sentence(runs: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from labs import finished, smoke
 from test_bleu import corpus
 
+from instruct_tune import standings as module
 from instruct_tune.__main__ import main
 from instruct_tune.bleu import difference_interval, paired_test, score
 from instruct_tune.settings import GenerationSettings
@@ -52,6 +53,20 @@ def test_runs_stand_by_score_beside_one_base_with_the_test_against_the_leader(th
     ]
     assert "good scores" in table["sentence"]
     assert "it leads all 2 others by more than chance (p = 0.001)." in table["sentence"]
+
+
+def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(three, monkeypatch):
+    tested = []
+    monkeypatch.setattr(module, "_TESTED", {})
+    monkeypatch.setattr(module, "paired_test", lambda *texts, tokenize: tested.append(texts) or paired_test(*texts))
+    first = standings(three)
+    assert len(tested) == 2
+    assert standings(three) == first
+    assert len(tested) == 2
+    monkeypatch.setattr(module, "MOST_TESTED", 2)
+    standings([replace(three[1], rows=three[2].rows, run_id="another"), *three])
+    # Against another leader all three are tested anew.
+    assert (len(tested), len(module._TESTED)) == (5, 2)
 
 
 def test_a_lead_that_could_be_chance_is_said_to_be_none(three):

@@ -184,7 +184,7 @@ def test_the_chart_of_one_row_and_of_a_perfect_score():
 def test_another_tokenisation_is_told_and_a_warning_stands_under_the_result():
     found = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
     assert view.measured_when(found).endswith("96 new tokens · tokenisation zh")
-    assert view.sentence(found).endswith("\n\n**Mind:** Written in \\*Chinese\\*\\.")
+    assert view.sentence(found).endswith("\n\n**Note:** Written in \\*Chinese\\*\\.")
 
 
 def test_who_answers_is_told_with_baselines():

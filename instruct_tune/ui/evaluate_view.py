@@ -45,7 +45,7 @@ def sentence(found: Mapping[str, Any]) -> str:
     if interval := found.get("delta_ci"):
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
     warnings = [found.get("other_weights"), *found.get("warnings", ())]
-    warned = "".join(f"\n\n**Mind:** {plain(warning, 500)}" for warning in warnings if warning)
+    warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
         f"difference **{found['delta']:+.1f}** ({chance}). "

@@ -53,8 +53,8 @@ class History(Views):
         if viewer.host:
             return config
         source, model = config["data"]["source"], config["model"]
-        data = {**config["data"], "source": _without_folder(self.source_name(source))}
-        return {**config, "model": _without_folder(model), "data": data}
+        data = {**config["data"], "source": without_folder(self.source_name(source))}
+        return {**config, "model": without_folder(model), "data": data}
 
     def list_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """All runs that are there for ``viewer``, newest first, without their metrics."""
@@ -160,7 +160,7 @@ class History(Views):
         """The run's evaluations, newest first."""
         found = self.store.evaluations(self.visible_run(run_id, viewer).id)
         return (
-            found if viewer.host else [{**each, "predictions": _without_folder(each["predictions"])} for each in found]
+            found if viewer.host else [{**each, "predictions": without_folder(each["predictions"])} for each in found]
         )
 
     def last_evaluations(self, viewer: Viewer = HOST) -> dict[str, dict[str, Any]]:
@@ -235,6 +235,6 @@ class History(Views):
         return subject(run.name, self._readable(run.config, viewer), run.facts)
 
 
-def _without_folder(name: str) -> str:
+def without_folder(name: str) -> str:
     """A file or folder by its last name; the names of the catalog and of the Hub as they are."""
     return os.path.basename(os.path.normpath(name)) if os.path.isabs(os.path.expanduser(name)) else name

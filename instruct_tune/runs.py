@@ -21,7 +21,7 @@ from .diagnoses import Diagnoses
 from .disk import DiskUse
 from .engine import MOST_WAITING, Engine, Turn
 from .errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError, StoreError
-from .history import History
+from .history import History, without_folder
 from .lock import DataLock
 from .notes import read_notes, read_tags
 from .recorded import put_recorded, recorded_on
@@ -29,7 +29,7 @@ from .rescue import open_rescued
 from .settings import RunConfig
 from .states import Leave
 from .store import Run, RunStore, default_data_dir
-from .views import Config
+from .views import Config, real_path
 from .visitors import HOST, Viewer, Visitors
 
 if TYPE_CHECKING:
@@ -308,8 +308,7 @@ class Runs(History):
 
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
         # Asked first: rows that this visitor may not use are refused before anything is read.
-        source = self.source_name(self.config({"data": dict(data)}, viewer).data.source)
-        named = os.path.basename(source) if os.path.isabs(source) else source
+        named = without_folder(self.source_name(self.config({"data": dict(data)}, viewer).data.source))
         with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.read_zip(file, folder / WEIGHTS_FILE)
             (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")
@@ -441,7 +440,7 @@ class Runs(History):
         for run in runs:
             if run.owner is not None and not run.live and (run.ended or run.created) < oldest:
                 self.delete_run(run.id)
-        in_use = {os.path.realpath(run.config["data"]["source"]) for run in runs if run.live}
+        in_use = {real_path(run.config["data"]["source"]) for run in runs if run.live}
         for file in self.uploads.rglob("*"):
             if file.is_file() and file.stat().st_mtime < oldest and os.path.realpath(file) not in in_use:
                 file.unlink()

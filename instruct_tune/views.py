@@ -126,8 +126,8 @@ class Views:
 
     @staticmethod
     def _inside(path: str, folder: Path) -> bool:
-        """Whether a path leads into a folder, once links and ``..`` are followed."""
-        return os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
+        """Whether a path leads into a folder, once ``~``, links and ``..`` are followed."""
+        return real_path(path).startswith(os.path.realpath(folder) + os.sep)
 
     def splits(self, settings: DataSettings) -> Splits:
         """The dataset, filtered and split; remembered while its file does not change."""
@@ -138,7 +138,7 @@ class Views:
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
-            if self._inside(settings.source, self.uploads) and not os.path.isfile(settings.source):
+            if self._inside(settings.source, self.uploads) and not os.path.isfile(real_path(settings.source)):
                 raise DataError("That upload was removed, as uploads are after a time: upload the file again.")
             self.wait_for_imports()
             loading = loading or Loading()
@@ -393,7 +393,7 @@ class Views:
         """Whose upload a source is; None where it is no visitor's."""
         if not self._inside(source, self.uploads):
             return None
-        folder = os.path.dirname(os.path.realpath(source))
+        folder = os.path.dirname(real_path(source))
         return None if folder == os.path.realpath(self.uploads) else os.path.basename(folder)
 
 
@@ -408,9 +408,14 @@ def _whole_or_not(file: Path) -> Iterator[None]:
         raise
 
 
+def real_path(path: str) -> str:
+    """Where ``path`` leads, as ``sources`` reads it."""
+    return os.path.realpath(os.path.expanduser(path))
+
+
 def _changed(settings: DataSettings) -> int | None:
     # os.path says False where Path raises, as for a name that is too long to exist.
-    return os.stat(settings.source).st_mtime_ns if os.path.isfile(settings.source) else None
+    return os.stat(real_path(settings.source)).st_mtime_ns if os.path.isfile(real_path(settings.source)) else None
 
 
 def _table_key(settings: DataSettings) -> tuple[Any, ...]:

@@ -391,6 +391,22 @@ def test_the_rows_of_a_run_are_its_owners_to_use_again(lab, private):
     assert lab.may_use("bundled", BOB)
 
 
+def test_a_tilde_leads_nobody_to_what_is_not_theirs(lab, monkeypatch):
+    """A home folder is written so, and the data folder lies in one by default."""
+    monkeypatch.setenv("HOME", str(lab.data_dir.parent))
+    own, rows = upload(lab, ANN), lab.data_dir / "runs" / "x" / "predictions.jsonl"
+    rows.parent.mkdir()
+    rows.write_text(json.dumps({"instruction": "a", "output": "b"}))
+    short = "~" + own.removeprefix(str(lab.data_dir.parent))
+    assert [lab.may_use(short, who) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert not lab.may_use("~/data/runs/x/predictions.jsonl", BOB)
+    assert lab.upload_owner(short) == ANN.id
+    assert lab.preview(of(short), viewer=ANN)["rows_loaded"] == 40
+    upload(lab, ANN, rows=50)
+    (lab.data_dir.parent / "mine.json").replace(own)
+    assert lab.preview(of(short), viewer=ANN)["rows_loaded"] == 50
+
+
 def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
     Path(lab.run_config(private).data.source).unlink()
     lab._datasets.clear()

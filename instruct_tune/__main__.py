@@ -12,16 +12,17 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from . import bleu_words, ledger_file, parents
+from .command_line import parser
 from .errors import DataError, LabError, SettingsError
 from .lab import Lab
 from .row_files import check_ending, write_rows
-from .settings import BASELINES, PRESETS, RunConfig, merge, parse_override
+from .settings import RunConfig, merge, parse_override
 from .speaker import BASE_RUN
 from .store import default_data_dir
 
@@ -30,14 +31,14 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("instruct_tune").setLevel(logging.INFO)
     if not sys.warnoptions:
         # Other libraries' deprecations are not the user's problem; `-W default` shows them.
         warnings.simplefilter("ignore")
     try:
-        told, status = args.run(args)
+        told, status = COMMANDS[args.does](args)
     except LabError as error:
         print(f"{args.command}: {error}", file=sys.stderr)
         told, status = {"error": str(error), "kind": error.kind}, 1
@@ -251,6 +252,25 @@ def _runs_delete(args: argparse.Namespace) -> Outcome:
         return {"run_id": args.run_id, "deleted": True}, 0
 
 
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
+    "data": _data,
+    "cost": _cost,
+    "mask": _mask,
+    "train": _train,
+    "generate": _generate,
+    "evaluate": _evaluate,
+    "score": _score,
+    "lesson": _lesson,
+    "runs list": _runs_list,
+    "runs show": _runs_show,
+    "runs export": _runs_export,
+    "runs plot": _runs_plot,
+    "runs compare": _runs_compare,
+    "runs import": _runs_import,
+    "runs delete": _runs_delete,
+}
+
+
 # Helpers
 
 
@@ -309,109 +329,6 @@ def _read_jsonl(path: Path) -> list[Any]:
     if not rows:
         raise DataError(f"{path} holds no prompts: it should have one JSON object a line.")
     return rows
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m instruct_tune", description="Instruction-Tuning Lab without a browser.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], Outcome], about: str, where=commands):
-        added = where.add_parser(name, help=about, description=about)
-        added.set_defaults(run=run)
-        added.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
-        added.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
-        return added
-
-    def configured(name: str, run: Callable[[argparse.Namespace], Outcome], about: str):
-        added = command(name, run, about)
-        added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
-        added.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
-        added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
-        added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
-        added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
-        added.add_argument("--model", metavar="M", help="short for --set model=M")
-        return added
-
-    data = configured("data", _data, "load, filter and split a dataset")
-    data.add_argument("--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part")
-    data.add_argument("--report", action="store_true", help="also lengths, duplicates and leakage of all rows")
-    data.add_argument(
-        "--save-ledger", metavar="FILE.json", help="write filters, counts and fingerprint, to replay them"
-    )
-    mask = configured("mask", _mask, "show one row as the trainer gets it")
-    mask.add_argument("--instruction", required=True)
-    mask.add_argument("--input", default="")
-    mask.add_argument("--output", required=True)
-    configured("cost", _cost, "what a run will do and take, before it starts").add_argument(
-        "--minutes", type=float, metavar="M", help="choose rows (and steps) so that it takes about this long"
-    )
-    train = configured("train", _train, "run one training in the foreground")
-    from_where = train.add_mutually_exclusive_group()
-    from_where.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
-    from_where.add_argument(
-        "--continue", dest="parent", metavar="RUN", help="a new run that begins with RUN's adapter and its settings"
-    )
-    train.add_argument("--name", default="", help="a name for the run")
-    generate = configured("generate", _generate, "answer prompts with a run, or with base")
-    generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")
-    generate.add_argument("--prompts", required=True, metavar="FILE.jsonl")
-    evaluate = command(
-        "evaluate", _evaluate, "base and tuned on the run's held-out rows; goes on with one that was stopped"
-    )
-    evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
-    evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
-    evaluate.add_argument(
-        "--to",
-        metavar="FILE",
-        help="also write the rows with all answers there: .csv, .jsonl, .parquet, or .zip for sacrebleu",
-    )
-    evaluate.add_argument(
-        "--baseline",
-        action="append",
-        choices=BASELINES,
-        help="also base in its chat template, base shown three training rows, or the nearest training row's answer; "
-        "repeatable",
-    )
-    score = command("score", _score, "BLEU of two JSONL files of strings")
-    score.add_argument("--predictions", required=True, metavar="FILE")
-    score.add_argument("--references", required=True, metavar="FILE")
-    for scoring in (evaluate, score):
-        scoring.add_argument(
-            "--tokenize",
-            default=bleu_words.DEFAULT,
-            metavar="NAME",
-            help=f"how BLEU cuts texts into words: {', '.join(bleu_words.NOTES)} (default: {bleu_words.DEFAULT})",
-        )
-    configured("lesson", _lesson, "data, training and evaluation: the whole lesson").add_argument("--name", default="")
-    runs = commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
-    command("list", _runs_list, "all runs, newest first", runs)
-    arriving = command("import", _runs_import, "take in an exported run, or a LoRA adapter trained elsewhere", runs)
-    arriving.add_argument("file", metavar="FILE.zip")
-    arriving.add_argument("--name", default="", help="a name for the run")
-    compare = command("compare", _runs_compare, "BLEU of several runs, a table for all that was measured alike", runs)
-    compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
-    for name, run, about in (
-        ("show", _runs_show, "a run, its configuration and metrics"),
-        ("export", _runs_export, "write a run's adapter as a zip"),
-        ("plot", _runs_plot, "write a run's losses as a plot"),
-        ("delete", _runs_delete, "remove a run and its files"),
-    ):
-        command(name, run, about, runs).add_argument("run_id", metavar="RUN")
-    runs.choices["export"].add_argument("--to", required=True, metavar="FILE.zip")
-    runs.choices["export"].add_argument(
-        "--merged", action="store_true", help="the whole model, the adapter merged into a copy of base"
-    )
-    plot = runs.choices["plot"]
-    plot.add_argument("--to", required=True, metavar="FILE.png|svg")
-    plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 if __name__ == "__main__":

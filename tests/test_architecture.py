@@ -39,7 +39,7 @@ ORDER = (
     "incoming",
     "workbench", "runner",
     "word_diff", "speaker", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers",
-    "evaluations", "lab", "ui", "__main__", "app",
+    "evaluations", "lab", "ui", "command_line", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

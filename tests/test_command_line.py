@@ -1,0 +1,23 @@
+"""What may be said on the command line is what can be done."""
+
+import argparse
+
+from instruct_tune.__main__ import COMMANDS
+from instruct_tune.command_line import parser
+
+
+def said(about):
+    """Every command that a parser, or one under it, reads."""
+    below = [action for action in about._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        return [about.get_default("does")]
+    return [does for action in below for each in action.choices.values() for does in said(each)]
+
+
+def test_every_command_that_is_read_can_be_done():
+    assert sorted(said(parser())) == sorted(COMMANDS)
+
+
+def test_a_command_line_says_what_it_does():
+    assert parser().parse_args(["train", "--resume", "one"]).does == "train"
+    assert parser().parse_args(["runs", "delete", "one"]).does == "runs delete"

@@ -47,11 +47,11 @@ def choose(loaded: LoadedModel, template: PromptTemplate, held_out: Iterable[Exa
 
 
 def answer(
-    loaded: LoadedModel, name: str, fixed: FixedPrompt, most_tokens: int, stopping: Callable[[], bool]
+    loaded: LoadedModel, speaker: str, fixed: FixedPrompt, most_tokens: int, stopping: Callable[[], bool]
 ) -> Answer:
-    """What the adapter ``name`` answers now, greedily, in at most ``most_tokens`` tokens.
+    """What ``speaker`` (an adapter, or ``adapter.BASE``) answers now, greedily, in at most ``most_tokens`` tokens.
 
     A training that goes on afterwards does not notice. Raises Stopped within a token of ``stopping``.
     """
     settings = GenerationSettings(max_new_tokens=most_tokens)
-    return generate(loaded, [Request(fixed.prompt, name)], settings, stopping=stopping)[0]
+    return generate(loaded, [Request(fixed.prompt, speaker)], settings, stopping=stopping)[0]

@@ -81,12 +81,12 @@ class Runner:
     def progress(self, step: int, total_steps: int) -> None:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
 
-    def probed(self, step: int) -> None:
+    def probed(self, step: int, speaker: str) -> None:
         if self.loaded is None or self.fixed is None:
             return
         self.phase("evaluating")
         most = self.config.train.sample_tokens
-        answer = fixed_prompt.answer(self.loaded, self.run.id, self.fixed, most, self._token_by_token(most))
+        answer = fixed_prompt.answer(self.loaded, speaker, self.fixed, most, self._token_by_token(most))
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 

@@ -27,10 +27,12 @@ class Watcher(Protocol):
     def part(self, done: int, total: int) -> None:
         """How far a phase within a step is: passes of an evaluation."""
 
-    def probed(self, step: int) -> None:
+    def probed(self, step: int, speaker: str) -> None:
         """The held-out loss after ``step`` steps is known: the moment for other looks at the model, too.
 
-        The adapter is the model's active one; whoever uses it leaves mode and random numbers as they were.
+        ``speaker`` is what the run was after those steps: its adapter, or ``adapter.BASE`` at step 0 of a run that
+        begins as base, which is told when the first step is done. Whoever lets it speak leaves the active adapter,
+        mode and random numbers as they were.
         """
 
     def breathe(self) -> None:

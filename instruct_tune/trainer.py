@@ -163,6 +163,7 @@ class Trainer(SFTTrainer):
         self.passes.tokens = min([self.passes.tokens, *halved])
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
+        self.look_at_the_beginning()
         done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
         if state.global_step in self.probe_steps and "probed" not in done:
             self.probe()
@@ -196,6 +197,8 @@ class Trainer(SFTTrainer):
         probing = new and step in self.probe_steps
         if probing or self.control.should_evaluate or self.control.should_save:
             self.tally.flush()
+        if new and step == 1:
+            self.look_at_the_beginning()
         if probing:
             self.probe()
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, learning_rate=learning_rate)
@@ -211,7 +214,21 @@ class Trainer(SFTTrainer):
         if self.data.probe:
             loss = self.held_out_loss(self.data.probe)
             self.watcher.metric("probe", step, self.state.epoch or 0.0, {"probe_loss": loss})
-        self.watcher.probed(step)
+        if step == 0 and adapter.is_zero(self.loaded, self.name):
+            # So far the run is base, which is there to be looked at later too, and a person waits for the first step.
+            self.state.log_history.append({"begins_as_base": True, "step": 0})
+        else:
+            self._look(step, self.name)
+
+    def look_at_the_beginning(self) -> None:
+        """The look at step 0 that was put off until there is a step, where it has not been had yet."""
+        beginning = {name for entry in self.state.log_history if entry["step"] == 0 for name in entry}
+        if "begins_as_base" in beginning and "probed" not in beginning:
+            self.tally.flush()
+            self._look(0, adapter.BASE)
+
+    def _look(self, step: int, speaker: str) -> None:
+        self.watcher.probed(step, speaker)
         self.state.log_history.append({"probed": True, "step": step})
 
     def say_what_is_slower(self) -> None:

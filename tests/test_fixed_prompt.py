@@ -51,11 +51,11 @@ class Sampler(Recorder):
         self.loaded, self.fixed = loaded, fixed_prompt.choose(loaded, LESSON, [ROW])
         self.answers = {}
 
-    def probed(self, step):
+    def probed(self, step, speaker):
         before = torch.get_rng_state()
         trains = [p.requires_grad for p in self.loaded.model.parameters()]
         training = self.loaded.model.training
-        self.answers[step] = fixed_prompt.answer(self.loaded, RUN, self.fixed, 12, self.stopping)
+        self.answers[step] = fixed_prompt.answer(self.loaded, speaker, self.fixed, 12, self.stopping)
         assert torch.equal(torch.get_rng_state(), before)
         assert [p.requires_grad for p in self.loaded.model.parameters()] == trains
         assert self.loaded.model.training == training
@@ -141,10 +141,10 @@ def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
     whole = finished(lab)
     probed = Runner.probed
 
-    def stop_in_the_answer(runner, step):
+    def stop_in_the_answer(runner, step, speaker):
         if step == 2:
             lab.stop_run(runner.run.id)
-        probed(runner, step)
+        probed(runner, step, speaker)
 
     with monkeypatch.context() as patched:
         patched.setattr(Runner, "probed", stop_in_the_answer)
@@ -170,7 +170,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
         return clock.now
 
     class Slow(Recorder):
-        def probed(self, step):
+        def probed(self, step, speaker):
             clock.now += 100
 
     clock.perf_counter = tick

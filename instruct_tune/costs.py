@@ -36,6 +36,7 @@ from .prompt import template_from
 from .recorded import recorded_on
 from .runs import Runs
 from .settings import DataSettings, RunConfig
+from .shortage import one_row_a_pass, shortage
 from .store import Run
 from .views import Config
 from .visitors import HOST, Viewer
@@ -250,6 +251,7 @@ class Costs(Runs):
         peak = memory(config, work, known.architecture, speed) if speed else None
         time = self._seconds(config, work, known, speed) if speed else None
         free = free_memory()
+        short = _shortage(config, work, known.architecture, speed, free) if speed else None
         unknown = None
         if speed is None:
             busy = self.busy_with(viewer)
@@ -258,7 +260,7 @@ class Costs(Runs):
             **told(config, work, known.architecture, peak, time),
             "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
-            "warnings": warnings(work, peak.total if peak else None, free, time.total if time else None),
+            "warnings": warnings(work, short, time.total if time else None),
             "unknown": unknown,
         }
 
@@ -269,6 +271,15 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
     return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": [], "unknown": why}
+
+
+def _shortage(
+    config: RunConfig, work: Workload, architecture: Architecture, speed: Speed, free: int | None
+) -> str | None:
+    from .model import best_device
+
+    peak, alone = (memory(config, each, architecture, speed) for each in (work, one_row_a_pass(work)))
+    return shortage(peak, alone, free, best_device(), architecture.recomputes)
 
 
 def _count(config: RunConfig, known: Known) -> Workload:
@@ -328,13 +339,16 @@ def _passes(epochs: float) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that programs can still take on the device that trains; None where nobody tells."""
+    """Bytes that a run can take on the device that trains; None where nobody tells.
+
+    On a GPU what the lab holds there itself is among them: a run uses the base model that is loaded, or replaces it.
+    """
     from .model import best_device
 
     if best_device() == "cuda":
         import torch
 
-        return torch.cuda.mem_get_info()[0]
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

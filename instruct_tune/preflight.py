@@ -215,12 +215,14 @@ class Architecture:
     """What a model's configuration tells without its weights.
 
     ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
-    the adapter's size. ``itemsize``: bytes of one base weight in memory.
+    the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
+    be computed twice, to keep less.
     """
 
     parameters: int
     adapted: int
     itemsize: int
+    recomputes: bool = True
 
     def trainable(self, r: int) -> int:
         """Parameters of a LoRA of rank ``r``: r × (inputs + outputs) for each layer (Hu et al. 2021)."""
@@ -333,14 +335,9 @@ def seconds(
     )
 
 
-def warnings(work: Workload, peak: int | None, free: int | None, total_seconds: float | None) -> list[str]:
-    """What a person should know before they press Start, worst first."""
-    said = []
-    if peak is not None and free is not None and peak > free:
-        said.append(
-            f"It needs about {size(peak)} of memory and {size(free)} are free: "
-            "lower the batch size or the longest row, or choose a smaller model."
-        )
+def warnings(work: Workload, shortage: str | None, total_seconds: float | None) -> list[str]:
+    """What a person should know before they press Start, worst first; ``shortage``: that of memory, in words."""
+    said = [shortage] if shortage else []
     if total_seconds is not None and total_seconds > HOUR:
         said.append("It takes more than an hour here: fewer rows show whether the settings work.")
     if work.train.dropped:

@@ -65,7 +65,8 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
         base = AutoModelForCausalLM.from_config(_config(folder))
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
-    return Architecture(parameters, adapter.adapted_width(base, lora.target_modules), itemsize)
+    adapted = adapter.adapted_width(base, lora.target_modules)
+    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing)
 
 
 def _config(folder: Path) -> PretrainedConfig:

@@ -76,6 +76,13 @@ def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, meas
         assert len(measured) == 2, "another size of rank is another speed"
 
 
+def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured):
+    with opened(tmp_path) as lab:
+        assert lab.cost(smoke())["warnings"] == []
+        monkeypatch.setattr(costs, "free_memory", lambda: 1000)
+        assert "1 kB are free: lower the batch size" in lab.cost(smoke())["warnings"][0]
+
+
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")

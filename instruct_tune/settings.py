@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import SettingsError
 from .rules import Rule, between, one_of
-from .steps import STEPS, Filter, Length, problems_of
+from .steps import STEPS, Filter, counted_by, problems_of
 
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
 """What may answer beside base and tuned, see ``baselines``."""
@@ -43,18 +43,6 @@ class DataSettings:
     limit: int | None = 200
     test_size: float = 0.2
     seed: int = 42
-
-    def counted_by(self, model: str) -> DataSettings:
-        """The same, filters that count tokens and do not say whose counting those of ``model``."""
-        return dataclasses.replace(
-            self,
-            filters=tuple(
-                dataclasses.replace(step, tokenizer=model)
-                if isinstance(step, Length) and step.unit == "tokens" and step.tokenizer is None
-                else step
-                for step in self.filters
-            ),
-        )
 
 
 @dataclass(frozen=True)
@@ -144,7 +132,8 @@ class RunConfig:
         if problems:
             raise SettingsError(problems)
         # Written down, so that the rows stay the same when the model is changed later.
-        return dataclasses.replace(config, data=config.data.counted_by(config.model))
+        filters = counted_by(config.data.filters, config.model)
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, filters=filters))
 
 
 def read_filters(given: Any) -> tuple[Filter, ...]:

@@ -7,7 +7,7 @@ What they do is in ``filters.py``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,16 @@ def problems_of(step: Filter, path: str) -> Iterator[str]:
             yield f"{path} needs min or max"
         elif step.min is not None and step.max is not None and step.min > step.max:
             yield f"{path}.min must not be above max"
+
+
+def counted_by(steps: Iterable[Filter], model: str) -> tuple[Filter, ...]:
+    """``steps``, where those that count tokens and do not say whose name ``model``."""
+    return tuple(
+        dataclasses.replace(step, tokenizer=model)
+        if isinstance(step, Length) and step.unit == "tokens" and step.tokenizer is None
+        else step
+        for step in steps
+    )
 
 
 def parameters(step: Filter) -> dict[str, Any]:

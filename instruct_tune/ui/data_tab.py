@@ -90,7 +90,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
 
     @said
     def show(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        asked = lab.config(form.read(values, "data"), viewer(lab))
+        asked = lab.config(form.rows(values), viewer(lab))
         config = yield from arriving.follow(asked, request)
         if config is None:
             yield {summary: "Cancelled: nothing was loaded."}
@@ -113,7 +113,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
 
     def again(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """What a changed list does to the rows; where they would have to be read first, nothing happens by itself."""
-        if filters.nothing_loaded(values) or not lab.rows_at_hand(form.read(values, "data"), viewer(lab)):
+        if filters.nothing_loaded(values) or not lab.rows_at_hand(form.rows(values), viewer(lab)):
             yield {summary: gr.skip()}
         else:
             yield from show(values, request)

@@ -13,7 +13,7 @@ import gradio as gr
 
 from ..errors import DataError, SettingsError
 from ..lab import Lab
-from ..steps import DROP_LEAKAGE, ByHand
+from ..steps import DROP_LEAKAGE, ByHand, counted_by
 from . import filter_words
 from .edge import said
 from .filter_form import FilterForm
@@ -94,9 +94,9 @@ class FiltersPanel:
         return values[self._last] is None
 
     def steps(self, values: Mapping[Any, Any]) -> Steps:
-        """The list as it is. Raises DataError where the text of JSON spells none."""
+        """The list as it is, with whose tokens are counted. Raises DataError where the text of JSON spells none."""
         try:
-            return filter_words.read_steps(values[self._text])
+            return counted_by(filter_words.read_steps(values[self._text]), values[self._form["model"]])
         except SettingsError as error:
             raise DataError(f"The list as JSON has a fault, mend it first: {error}") from error
 
@@ -117,9 +117,9 @@ class FiltersPanel:
         inputs = self._form.controls | self._one.inputs | self.inputs
         self._one.wire()
         gr.on(
-            [self._text.change, self._last.change],
+            [self._text.change, self._last.change, self._form["model"].change],
             self._redraw,
-            [self._text, self._last, self._chosen],
+            [self._text, self._last, self._chosen, self._form["model"]],
             [self._list, self._state],
             trigger_mode="always_last",
             **quiet,
@@ -176,9 +176,10 @@ class FiltersPanel:
         return {self._text: before.pop(), self._before: before}
 
     @staticmethod
-    def _redraw(text: str, last: Loaded | None, chosen: int) -> list[Any]:
+    def _redraw(text: str, last: Loaded | None, chosen: int, model: str) -> list[Any]:
         try:
-            steps = filter_words.read_steps(text)
+            # Named here too: with another model chosen on Train they would keep other rows.
+            steps = counted_by(filter_words.read_steps(text), model)
         except SettingsError as error:
             return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
         none = "" if steps else "No filter: all rows are kept. "

@@ -69,6 +69,11 @@ class Form:
                 config["template"]["name"] = name
         return {name: config[name] for name in sections or config}
 
+    def rows(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """As ``read`` gives it, what decides which rows there are: the data, and the model, whose tokens filters count
+        where they do not say whose."""
+        return self.read(values, "model", "data")
+
     def fill(self, config: RunConfig) -> dict[gr.components.Component, Any]:
         """What each control has to show for ``config``."""
         told = config.to_dict()

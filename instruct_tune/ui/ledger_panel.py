@@ -40,13 +40,13 @@ class LedgerPanel:
         written = self._save.click(said(self._write), self._form.controls, self._download, **quiet)
         written.success(None, None, None, js="() => document.querySelector('#ledger-download').click()")
         asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
-        read = self._load.upload(said(self._read), self._load, [*asked, self._expected], **quiet)
+        read = self._load.upload(said(self._read), {self._load, self._form["model"]}, [*asked, self._expected], **quiet)
         there = read.success(show, inputs, shown, **quiet)
         there.success(said(self._compare), self._form.controls | {self._expected}, None, **quiet)
 
     def _write(self, values: dict[Any, Any]) -> str:
         who = viewer(self._lab)
-        config = self._lab.config(self._form.read(values, "data"), who)
+        config = self._lab.config(self._form.rows(values), who)
         if not self._lab.rows_at_hand(config, who):
             raise DataError("Press Load and split first: the file says what each filter kept.")
         told = self._lab.data(config, viewer=who)
@@ -54,15 +54,17 @@ class LedgerPanel:
         ledger_file.save(file, config.data, told["ledger"], told["fingerprint"])
         return str(file)
 
-    def _read(self, file: str) -> dict[Any, Any]:
-        saved = ledger_file.read(Path(file))
-        config = self._lab.config({"data": saved.data}, viewer(self._lab))
+    def _read(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        saved = ledger_file.read(Path(values[self._load]))
+        # One that was written by hand may leave it to the model whose tokens are counted.
+        given = {"model": values[self._form["model"]], "data": saved.data}
+        config = self._lab.config(given, viewer(self._lab))
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
         return {**{self._form[name]: filled[self._form[name]] for name in names}, self._expected: saved.fingerprint}
 
     def _compare(self, values: Mapping[Any, Any]) -> None:
-        told = self._lab.data(self._form.read(dict(values), "data"), viewer=viewer(self._lab))
+        told = self._lab.data(self._form.rows(values), viewer=viewer(self._lab))
         if told["fingerprint"] == values[self._expected]:
             gr.Info("These are the same rows as when it was saved.")
         else:

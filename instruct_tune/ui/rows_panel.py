@@ -116,7 +116,7 @@ class RowsPanel:
 
         def turning(step: int) -> Any:
             def turn(values: dict[Any, Any]) -> dict[Any, Any]:
-                config = self._lab.config(self._form.read(values, "data"), viewer(self._lab))
+                config = self._lab.config(self._form.rows(values), viewer(self._lab))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
             return said(turn)
@@ -134,7 +134,7 @@ class RowsPanel:
     def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
         # By the row's own number: the table may be sorted differently in the browser.
         number = int(event.row_value[0])
-        config, of_test = self._form.read(values, "data"), values[self._part] == "test"
+        config, of_test = self._form.rows(values), values[self._part] == "test"
         who = viewer(self._lab)
         at = number - 1
         row = self._lab.held_out_row(config, at, who) if of_test else self._lab.training_row(config, at, who)

@@ -34,7 +34,7 @@ class RunFiles:
         @said
         def take_in(values: dict[Any, Any]) -> str:
             # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
-            rows = form.read(values, "data")["data"]
+            rows = self.lab.config(form.rows(values), viewer(self.lab)).to_dict()["data"]
             run_id = self.lab.import_run(Path(values[self.arriving]), "", viewer(self.lab), rows)
             inform(self.lab.visible_run(run_id, viewer(self.lab)).message)
             return run_id

@@ -110,6 +110,60 @@ def test_near_copies_of_held_out_rows_leave_the_training_with_one_click(window, 
     assert window.errors == []
 
 
+def test_filters_are_added_moved_taken_back_and_give_the_same_rows_from_a_file(window, tmp_path):
+    page = window.page
+    page.click("#data-load")
+    window.wait_text("#filters-list", "1. only rows without an input · kept")
+    page.get_by_role("button", name="Add a filter").click()
+    page.fill("#filter-max input", "200")
+    page.click("#filters-add")
+    window.wait_text("#filters-list", "2. answer of 1 to 200 characters · kept")
+    page.click("#filters-up")
+    window.wait_text("#filters-list", "1. answer of 1 to 200 characters · kept")
+    page.click("#filters-undo")
+    kept = window.wait_text("#filters-list", "1. only rows without an input · kept")
+
+    page.click('#data-rows [data-testid="cell-0-1"]')
+    gone = window.wait_text("#data-row-title", "Training row 1").split()[-1]
+    page.click("#row-drop")
+    dropped = window.wait_text("#filters-list", "3. without 1 row chosen by hand · kept")
+    assert dropped.startswith(kept)
+    assert dropped.endswith("dropped 1")
+    window.shot("data-filters")
+
+    page.get_by_role("button", name="Save, load or write the list").click()
+    with page.expect_download() as download:
+        page.click("#ledger-save")
+    download.value.save_as(tmp_path / "ledger.json")
+    saved = json.loads((tmp_path / "ledger.json").read_text())
+    assert [step["step"] for step in saved["data"]["filters"]] == ["without_input", "length", "drop_rows"]
+    assert saved["data"]["filters"][2]["rows"] == [gone]
+
+    # Written by hand, and not saying whose tokens: those of the model on Train.
+    page.fill("#data-filters textarea", '[{"step": "length", "unit": "tokens", "max": 9}]')
+    window.wait_text("#filters-list", "at most 9 tokens of HuggingFaceTB/SmolLM2-135M-Instruct · not applied yet")
+    page.set_input_files("#ledger-load input[type=file]", str(tmp_path / "ledger.json"))
+    assert window.wait_text("#filters-list", "3. without 1 row chosen by hand · kept") == dropped
+    page.get_by_text("These are the same rows as when it was saved.").wait_for()
+    assert window.errors == []
+
+
+def test_a_large_file_shows_its_first_rows_while_it_is_read(window, tmp_path):
+    file = tmp_path / "large.jsonl"
+    with file.open("w") as out:
+        for n in range(60_000):
+            row = {"instruction": f"Say {n} <b>{{n}}</b>", "input": "", "output": f"It is {n}. " + "x" * 100}
+            out.write(json.dumps(row) + "\n")
+    upload(window, file)
+    early = window.wait_text("#data-first", "It is 9.")
+    assert "The first 10 of about 60," in early
+    assert "<b>" in early
+    window.shot("data-first")
+    assert "60,000 rows loaded" in window.wait_text("#data-summary", "held out")
+    assert not window.page.is_visible("#data-first")
+    assert window.errors == []
+
+
 def test_the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
     assert "without an input" in window.text("#filters-list")
     window.page.fill("#data-source input", "hub:some/rows")

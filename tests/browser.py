@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -141,7 +142,15 @@ class Window:
 
     def tab(self, name: str) -> None:
         self.page.get_by_role("tab", name=name, exact=True).click()
-        # What a tab holds is mounted when it is first shown; nobody types within two frames of that.
+        self._until_mounted()
+
+    def fold(self, name: str) -> None:
+        """Open a fold by what its head begins with."""
+        self.page.get_by_role("button", name=re.compile("^" + re.escape(name))).click()
+        self._until_mounted()
+
+    def _until_mounted(self) -> None:
+        """What a tab or a fold holds is mounted when it is first shown; nobody types within two frames of that."""
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def preset(self, name: str) -> None:
@@ -151,8 +160,8 @@ class Window:
 
     def more_settings(self, fold: str) -> None:
         """Open one of the folds that hold the settings beginners do not need."""
-        self.page.get_by_text("More settings", exact=False).click()
-        self.page.get_by_text(fold, exact=True).click()
+        self.fold("More settings")
+        self.fold(fold)
 
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)

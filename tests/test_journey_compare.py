@@ -35,7 +35,7 @@ def opened_tab(served):
     window = Window(browser, address)
     window.tab("Compare")
     window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
-    window.page.get_by_text("Decoding", exact=True).first.click()
+    window.fold("Decoding")
     yield window
     window.page.context.close()
 
@@ -90,7 +90,7 @@ def test_two_answers_with_their_facts(window):
 
 
 def read_token_by_token(window):
-    window.page.get_by_text("Why it says that", exact=True).click()
+    window.fold("Why it says that")
     window.page.click("#compare-why-read")
     assert "times as likely" in window.wait_text("#compare-why-sentence", "Loss per token")
     boxes = window.page.locator("#compare-why-map .heat-token .text")

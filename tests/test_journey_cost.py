@@ -39,7 +39,7 @@ def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
     window.more_settings("Long rows")
     window.page.get_by_label("Longest row in tokens").fill("230")
     assert "will be left out" in window.wait_text("#train-cost-warnings", "longer than")
-    window.page.get_by_text("What it will cost, in detail", exact=True).click()
+    window.fold("What it will cost, in detail")
     details = window.wait_text("#train-cost-details", "optimizer state")
     assert "memory free on this machine" in details
     window.shot("cost-details")
@@ -47,7 +47,7 @@ def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
 
 
 def test_rows_are_chosen_to_fit_a_time(window):
-    window.page.get_by_text("Fit it into a time", exact=True).click()
+    window.fold("Fit it into a time")
     window.page.fill("#train-fit-minutes input", "600")
     window.page.click("#train-fit")
     rows = int(window.wait_text("#train-fit-said", "rows fit").split()[1])

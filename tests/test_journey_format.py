@@ -51,14 +51,14 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     assert "no loss" in window.text("#format-tokens .token-line")
     learned = window.page.locator("#format-tokens .token-grid .token.loss .text").all_inner_texts()
     assert learned[-1] == "<|im_end|>"
-    window.page.get_by_text("Broken on purpose, for teaching").click()
+    window.fold("Broken on purpose, for teaching")
     window.page.get_by_label("EOS taken for padding").check()
     window.wait_text("#format-lesson", "never learns to stop")
     broken = window.page.locator("#format-broken-tokens .token-grid .token.loss")
     assert broken.count() == len(learned) - 1
     window.shot("format-xray")
 
-    window.page.get_by_text("How rows become a batch").click()
+    window.fold("How rows become a batch")
     # Of step 1 every row is too long for another beside it.
     window.page.fill("#batch-step input", "2")
     window.page.click("#batch-show")

@@ -117,7 +117,7 @@ def test_only_what_applies_can_be_pressed(window):
     window.page.wait_for_selector("#runs-plot .js-plotly-plot, #runs-plot .plot-container")
     assert enabled(window) == {"open", "compare", "clone", "further", "export", "delete"}
     window.shot("runs-chosen")
-    window.page.get_by_role("button", name="Put runs side by side").click()
+    window.fold("Put runs side by side")
     window.wait_text("#overlay-words", "A good minute")
     window.page.click("#overlay-runs input")
     window.page.get_by_role("option").filter(has_text="far too high").click()
@@ -125,7 +125,7 @@ def test_only_what_applies_can_be_pressed(window):
     assert window.page.evaluate("document.querySelector('#overlay-plot .loss-plot').data.length") == 4
     window.page.keyboard.press("Escape")
     window.shot("runs-side-by-side")
-    window.page.get_by_role("button", name="Tags and notes").click()
+    window.fold("Tags and notes")
     window.page.fill("#runs-tags input, #runs-tags textarea", " rank 16,, keep ,keep")
     window.page.fill("#runs-notes textarea", EVIL)
     window.page.click("#runs-notes-save")

@@ -66,7 +66,7 @@ def test_a_run_is_followed(served):
     window.page.get_by_label("Logarithmic loss axis").check()
     window.page.wait_for_function("document.querySelector('#train-chart .loss-plot').layout.yaxis.type === 'log'")
 
-    window.page.get_by_text("This run's configuration").click()
+    window.fold("This run's configuration")
     sentence = window.wait_text("#train-difference", "smoke")
     assert "train.load_best_model_at_end true" in sentence
     window.wait_text("#train-config", "tiny-random")

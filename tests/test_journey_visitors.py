@@ -77,7 +77,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     mine.again()
     mine.tab("Runs")
     mine.wait_text("#runs-table", "my secret plan")
-    mine.page.get_by_role("button", name="This browser").click()
+    mine.fold("This browser")
     mine.shot("this-browser")
     assert mine.errors == others.errors == hosts.errors == []
 
@@ -139,7 +139,7 @@ def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, b
     until_shown(others, "#train-rows", "48")
 
     mine.page.wait_for_function("window.labFormIsRestored")
-    mine.page.get_by_role("button", name="This browser").click()
+    mine.fold("This browser")
     before = kept(mine)
     mine.page.click("#form-reset")
     until_shown(mine, "#train-rows", "48")

@@ -118,7 +118,8 @@ class CompareTab:
                 None,
                 [self.source, self.expected, *cleared],
                 cancels=[asked, read],
-                trigger_mode="always_last",
+                # Once is enough: a second time would come late, and take away what was asked since.
+                trigger_mode="once",
                 **quiet,
             )
 

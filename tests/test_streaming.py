@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import Future
 
+import gradio
 import pytest
 
 from instruct_tune.comparison import Comparison
@@ -14,7 +15,7 @@ from instruct_tune.settings import RunConfig
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare_view import answer_facts, decoding, state_sentence
 from instruct_tune.ui.decoding_panel import as_json
-from instruct_tune.ui.streaming import Turns, at_most
+from instruct_tune.ui.streaming import Turns, all_so_far, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
 
@@ -146,3 +147,34 @@ def test_the_settings_to_copy_are_what_the_answers_are_made_with(way, wanted):
     told = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, 0.5))
     assert told == {"generation": GREEDY | wanted, "adapter_strength": 0.5}
     RunConfig.from_dict({"generation": told["generation"]})
+
+
+def test_an_update_keeps_what_was_said_before():
+    updates = [{"early": True, "rows": [1]}, {"bar": 3}, {"early": False}, {"summary": "done"}]
+    assert list(all_so_far(updates)) == [
+        {"early": True, "rows": [1]},
+        {"early": True, "rows": [1], "bar": 3},
+        {"early": False, "rows": [1], "bar": 3},
+        {"early": False, "rows": [1], "bar": 3, "summary": "done"},
+    ]
+
+
+def worked_in(item, edits):
+    """As gradio's page does it (``apply_diff``): into the item that it has."""
+    for action, path, value in edits:
+        *to, last = path
+        for name in to:
+            item = item[name]
+        if action == "delete":
+            del item[last]
+        else:
+            item[last] = value
+
+
+def test_the_page_loses_what_a_second_update_leaves_out_and_not_what_it_repeats():
+    """Why there is ``all_so_far``: two updates arrive before the first is shown."""
+    hide, nothing = {"__type__": "update", "visible": False}, {"__type__": "update"}
+    for second, expected in ((nothing, nothing), (hide, hide)):
+        held = dict(hide)
+        worked_in(held, gradio.utils.diff(hide, second))
+        assert held == expected

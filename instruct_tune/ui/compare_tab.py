@@ -197,6 +197,10 @@ class CompareTab:
                 if texts["done"]:
                     boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
                 yield [*boxes, *(answer_facts(texts, who) for who in NAMES), state_sentence(texts, settings, strength)]
+                if texts["done"]:
+                    # Texts alone: an item that says nothing would be worked into the boxes before they are shown, and
+                    # take their last words away (see ``all_so_far``).
+                    yield [*(texts[who] for who in NAMES), *[gr.skip()] * (len(NAMES) + 1)]
             # gradio sends a stream's last item again when it ends, and that may arrive after what the window is
             # sent next: an answer beside another row. So the last item says nothing.
             yield [gr.skip()] * (2 * len(NAMES) + 1)

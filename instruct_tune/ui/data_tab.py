@@ -22,6 +22,7 @@ from .memory import Memory, with_recent
 from .recent import source_choices
 from .report_panel import ReportPanel
 from .rows_panel import RowsPanel
+from .streaming import all_so_far
 
 UPLOAD_NOTE = (
     "Whoever runs this lab can read what you upload: bring nothing that is secret. Other visitors see neither it nor "
@@ -90,6 +91,9 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
 
     @said
     def show(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield from all_so_far(arrive(values, request))
+
+    def arrive(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = lab.config(form.rows(values), viewer(lab))
         config = yield from arriving.follow(asked, request)
         if config is None:

@@ -1,4 +1,4 @@
-"""Text that grows in a window: how often it is sent, and which decoding a window waits for."""
+"""What comes to a window piece by piece: how often it is sent, what it keeps, which decoding it waits for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def at_most(
         if texts["done"] or texts.get("message") != message or now - last >= seconds:
             last, message = now, texts.get("message")
             yield texts
+
+
+def all_so_far(updates: Iterable[dict[Any, Any]]) -> Iterator[dict[Any, Any]]:
+    """Each update with all that those before it said and it does not say anew.
+
+    gradio sends the difference between two updates, and the page works it into the first, which it may not have shown
+    yet. So what the second leaves out would be taken from the first: rows that should go would stay in sight for good.
+    """
+    said: dict[Any, Any] = {}
+    for update in updates:
+        said |= update
+        yield dict(said)
 
 
 class Turns:

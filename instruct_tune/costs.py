@@ -248,10 +248,13 @@ class Costs(Runs):
     def _tell(
         self, config: RunConfig, work: Workload, known: Known, speed: Speed | None, viewer: Viewer
     ) -> dict[str, Any]:
+        from .model import best_device
+
         peak = memory(config, work, known.architecture, speed) if speed else None
         time = self._seconds(config, work, known, speed) if speed else None
         free = free_memory()
-        short = _shortage(config, work, known.architecture, speed, free) if speed else None
+        alone = memory(config, one_row_a_pass(work), known.architecture, speed) if speed else None
+        short = shortage(peak, alone, free, best_device(), known.architecture.recomputes) if peak and alone else None
         unknown = None
         if speed is None:
             busy = self.busy_with(viewer)
@@ -271,15 +274,6 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
     return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": [], "unknown": why}
-
-
-def _shortage(
-    config: RunConfig, work: Workload, architecture: Architecture, speed: Speed, free: int | None
-) -> str | None:
-    from .model import best_device
-
-    peak, alone = (memory(config, each, architecture, speed) for each in (work, one_row_a_pass(work)))
-    return shortage(peak, alone, free, best_device(), architecture.recomputes)
 
 
 def _count(config: RunConfig, known: Known) -> Workload:

@@ -164,7 +164,7 @@ class Trainer(SFTTrainer):
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
         self.look_at_the_beginning()
-        done = {name for entry in state.log_history if entry["step"] == state.global_step for name in entry}
+        done = self._noted(state.global_step)
         if state.global_step in self.probe_steps and "probed" not in done:
             self.probe()
         by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
@@ -222,10 +222,14 @@ class Trainer(SFTTrainer):
 
     def look_at_the_beginning(self) -> None:
         """The look at step 0 that was put off until there is a step, where it has not been had yet."""
-        beginning = {name for entry in self.state.log_history if entry["step"] == 0 for name in entry}
+        beginning = self._noted(0)
         if "begins_as_base" in beginning and "probed" not in beginning:
             self.tally.flush()
             self._look(0, adapter.BASE)
+
+    def _noted(self, step: int) -> set[str]:
+        """What was written down of ``step`` so far, before a resume too."""
+        return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
 
     def _look(self, step: int, speaker: str) -> None:
         self.watcher.probed(step, speaker)

@@ -14,8 +14,7 @@ test: setup-dev chromium
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
-	# A browser on a busy machine may come too late once; what comes too late twice, or is wrong once, is a fault.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --reruns 1 --only-rerun "TimeoutError: "
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # The fast loop: no real model, no browser.
 check: setup-dev

@@ -125,8 +125,7 @@ class Window:
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
-        self.page.goto(address)
-        self._wait_until_filled()
+        self.go(address)
 
     def again(self) -> None:
         """The page anew; what it was still asking for when it was left is no error of anybody's."""
@@ -134,6 +133,11 @@ class Window:
         self.page.reload()
         self._wait_until_filled()
         self.errors[:] = before
+
+    def go(self, address: str) -> None:
+        """To another address of the lab, as the same visitor."""
+        self.page.goto(address)
+        self._wait_until_filled()
 
     def _wait_until_filled(self) -> None:
         """The page has shown what it remembers of this visitor: before that it is nobody's to fill in."""

@@ -107,9 +107,12 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     window.page.click("#train-start")
     window.wait_text("#strip", "on a phone")
     window.wait_text("#train-status", "finished")
-    window.page.wait_for_function("document.querySelector('#train-chart .loss-plot')?.data?.length >= 3")
     for theme in ("light", "dark"):
-        window.page.evaluate("theme => document.body.classList.toggle('dark', theme === 'dark')", theme)
+        window.go(f"{address}/?__theme={theme}")
+        window.tab("Train")
+        window.wait_text("#train-status", "on a phone")
+        window.page.wait_for_function("document.querySelector('#train-chart .loss-plot')?.data?.length >= 3")
+        assert window.page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
         # The answers stand below the plot, not beside it.
         chart, answers = (window.page.locator(each).bounding_box() for each in ("#train-chart", "#train-answers"))

@@ -103,11 +103,12 @@ class CompareTab:
         self.stop.click(self._stop, None, None, queue=False, **quiet)
         cleared = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
         for trigger in (self.run.change, self.source.change, self.number.change):
-            trigger(
+            # In two steps: gradio's page may still be showing what it was sent of the answer that is cancelled.
+            left = trigger(self._leave, None, None, cancels=[asked, read], **quiet)
+            left.then(
                 self._row,
                 [self.run, self.source, self.number],
                 [self.instruction, self.input, self.expected, self.ask, *cleared],
-                cancels=[asked, read],
                 **quiet,
             )
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
@@ -127,9 +128,11 @@ class CompareTab:
     def _blank(self) -> list[Any]:
         return [*[gr.Code("", language=None)] * 2, "", "", BEFORE, *self.difference.blank, *self.why.blank]
 
-    def _row(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
-        """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
+    def _leave(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
+
+    def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
+        """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
         ready = gr.Button(interactive=bool(run_id))
         if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
             return [gr.skip(), gr.skip(), _no_expected(source), ready, *self._blank]

@@ -110,7 +110,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     for theme in ("light", "dark"):
         window.go(f"{address}/?__theme={theme}")
         window.tab("Train")
-        window.wait_text("#train-status", "on a phone")
+        window.wait_text("#train-status", "finished")
         window.page.wait_for_function("document.querySelector('#train-chart .loss-plot')?.data?.length >= 3")
         assert window.page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -160,6 +160,19 @@ def test_edited_text_has_no_expected_answer(window):
     window.wait_text("#compare-state", "Done")
 
 
+def test_what_is_asked_at_once_after_typing_is_answered(window):
+    longest(window, 8)
+    window.page.locator("#compare-instruction textarea").press_sequentially(" now")
+    window.page.click("#compare-ask")
+    window.wait_text("#compare-state", "Done")
+    # Long enough for what the typing set off to arrive.
+    window.page.wait_for_timeout(1000)
+    assert code(window, "#compare-tuned").startswith("y")
+    assert "Done" in window.text("#compare-state")
+    window.wait_text("#compare-expected", "has none")
+    assert window.page.get_by_role("radio", name="My own instruction").is_checked()
+
+
 def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
     browser, _ = served
     data_dir = tmp_path / "data"

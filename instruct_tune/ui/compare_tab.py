@@ -102,15 +102,14 @@ class CompareTab:
         read = self.why.wire([self.run, self.source, self.number, self.instruction, self.input])
         self.stop.click(self._stop, None, None, queue=False, **quiet)
         cleared = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
-        for trigger in (self.run.change, self.source.change, self.number.change):
+        about = [self.run, self.source, self.number]
+        outputs = [self.instruction, self.input, self.expected, self.ask, *cleared]
+        # Cancels nothing: editing turns it too, and what was asked since is about the edited text.
+        self.source.change(self._source, about, outputs, **quiet)
+        for trigger in (self.run.change, self.number.change):
             # In two steps: gradio's page may still be showing what it was sent of the answer that is cancelled.
             left = trigger(self._leave, None, None, cancels=[asked, read], **quiet)
-            left.then(
-                self._row,
-                [self.run, self.source, self.number],
-                [self.instruction, self.input, self.expected, self.ask, *cleared],
-                **quiet,
-            )
+            left.then(self._row, about, outputs, **quiet)
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
             button.click(self._turn_to(step), [self.run, self.number], [self.source, self.number], **quiet)
         for box in (self.instruction, self.input):
@@ -118,7 +117,8 @@ class CompareTab:
                 self._edited,
                 None,
                 [self.source, self.expected, *cleared],
-                cancels=[asked, read],
+                # Not ``asked``, which may have been asked since: ``_edited`` itself drops the one before.
+                cancels=[read],
                 # Once is enough: a second time would come late, and take away what was asked since.
                 trigger_mode="once",
                 **quiet,
@@ -131,8 +131,15 @@ class CompareTab:
     def _leave(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
 
+    def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
+        """The kind of instruction: a person's own is what stands there, with its answers if there are any."""
+        if source == TYPED:
+            return [gr.skip(), gr.skip(), _no_expected(source), gr.skip(), *[gr.skip()] * len(self._blank)]
+        self._leave(request)
+        return self._row(run_id, source, number)
+
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """Another row, run or kind of instruction: its texts, and no answer that belonged to the one before."""
+        """Another row or run: its texts, and no answer that belonged to the one before."""
         ready = gr.Button(interactive=bool(run_id))
         if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
             return [gr.skip(), gr.skip(), _no_expected(source), ready, *self._blank]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .answer import Answer
 from .base_answers import Shelf
-from .generation import Answer, Request, generate
+from .generation import Request, generate
 from .settings import GenerationSettings
 from .unfinished import Said, Unfinished
 

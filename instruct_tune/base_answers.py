@@ -8,7 +8,6 @@ were used the longest time ago go.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -19,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .generation import Answer, end_tokens
+from .answer import Answer
+from .generation import end_tokens
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Shelf:
 
 def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
     """All that a greedy or beam answer of base depends on, but its prompt."""
-    generation = dataclasses.asdict(settings)
+    generation = settings.to_dict()
     for sampling in ("temperature", "top_p", "seed"):
         del generation[sampling]
     return {

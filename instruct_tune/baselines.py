@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .adapter import BASE
+from .answer import Answer
 from .answering import Asked
 from .base_answers import Shelf
 from .dataset import Example
 from .errors import DataError
-from .generation import Answer
 from .near import nearest
 from .prompt import CHAT, LESSON, PromptTemplate
 from .settings import CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE, GenerationSettings

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
+from .answer import Answer
 from .answering import Asked, answer_all
 from .base_answers import Shelf
 from .baselines import Baselines
 from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
 from .errors import DataError
-from .generation import Answer
 from .parsing import ParseShare, parse_share
 from .prompt import PromptTemplate
 from .settings import GenerationSettings
@@ -125,7 +125,7 @@ class Evaluation:
         return {
             "run_id": self.run_id,
             "rows": len(self.predictions),
-            "generation": dataclasses.asdict(self.generation),
+            "generation": self.generation.to_dict(),
             "tokenize": self.tokenize,
             **self.base_side.to_dict("base"),
             **self.tuned_side.to_dict("tuned"),

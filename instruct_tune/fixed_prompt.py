@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .answer import Answer
 from .dataset import Example
-from .generation import Answer, Request, generate
+from .generation import Request, generate
 from .prompt import PromptTemplate
 from .settings import GenerationSettings
 from .tokenization import encode_prompts

@@ -17,11 +17,11 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from . import beams, greedy, memory
 from .adapter import can_mix, speaking_as
+from .answer import Answer, Reader
 from .cache import growing_cache
 from .errors import DataError, MemoryLimitError, Stopped
 from .open_rows import Prompts
 from .settings import GenerationSettings
-from .traces import BeamTrace, GreedyTrace
 
 if TYPE_CHECKING:
     from .model import LoadedModel
@@ -41,19 +41,6 @@ _HARMLESS = {
     *("output_attentions", "output_hidden_states"),
 }
 """What a model's generation defaults may say without changing the most likely token."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One decoded answer. ``ended``: it ended by itself (with EOS), not at the token limit.
-
-    ``trace``: what was looked at on the way, where it was asked for.
-    """
-
-    text: str
-    tokens: int
-    ended: bool
-    trace: GreedyTrace | BeamTrace | None = None
 
 
 @dataclass(frozen=True)
@@ -202,16 +189,17 @@ def _decode(
     if new_tokens == 0:
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
+    reader = Reader(loaded.tokenizer, tuple(config.eos_token_id), settings.stop)
     with speaking_as(loaded, [row.speaker for row in rows]) as who:
         prompts = _left_padded(loaded, rows, who.get("adapter_names"))
         if not decodes_itself(loaded, settings):
-            ids = _by_generate(loaded, prompts, settings, config, on_tokens, stopping)
-            return [_answer(loaded, config, said) for said in ids]
+            ids = _by_generate(loaded, prompts, settings, config, reader, on_tokens, stopping)
+            return [reader.answer(said) for said in ids]
         if settings.num_beams == 1:
-            return _greedy(loaded, prompts, config, on_tokens, stopping, trace)
+            return _greedy(loaded, prompts, new_tokens, reader, on_tokens, stopping, trace)
         ends, early = config.eos_token_id, settings.early_stopping
         found = beams.search(loaded.model, prompts, settings.num_beams, new_tokens, ends, early, stopping)
-    return [_answer(loaded, config, list(beam.ids), beam if trace else None) for beam in found]
+    return [reader.answer(beam.ids, beam if trace else None) for beam in found]
 
 
 def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
@@ -231,18 +219,20 @@ def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
 def _greedy(
     loaded: LoadedModel,
     prompts: Prompts,
-    config: GenerationConfig,
+    new_tokens: int,
+    reader: Reader,
     on_tokens: Callable[[list[str]], None] | None,
     stopping: Callable[[], bool],
     trace: bool,
 ) -> list[Answer]:
     def on_step(said: list[list[int]]) -> None:
         if on_tokens:
-            on_tokens([_answer(loaded, config, ids).text for ids in said])
+            on_tokens([reader.answer(ids).text for ids in said])
 
-    new_tokens, ends = config.max_new_tokens, config.eos_token_id
-    found = greedy.decode(loaded.model, prompts, new_tokens, ends, on_step, stopping, TRACED if trace else 0)
-    return [_answer(loaded, config, ids, steps if trace else None) for ids, steps in found]
+    halted = reader.stopped if reader.stop else None
+    candidates = TRACED if trace else 0
+    found = greedy.decode(loaded.model, prompts, new_tokens, reader.ends, on_step, stopping, candidates, halted)
+    return [reader.answer(ids, steps if trace else None) for ids, steps in found]
 
 
 def _by_generate(
@@ -250,12 +240,13 @@ def _by_generate(
     prompts: Prompts,
     settings: GenerationSettings,
     config: GenerationConfig,
+    reader: Reader,
     on_tokens: Callable[[list[str]], None] | None,
     stopping: Callable[[], bool],
 ) -> list[list[int]]:
     """What transformers' own loop says, padding and all."""
     width = prompts.input_ids.shape[1]
-    watch = _Watch(loaded, config, width, on_tokens if settings.num_beams == 1 else None, stopping)
+    watch = _Watch(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
     more: dict[str, Any] = {}
     if prompts.speakers:
         # Beam search gives each row num_beams rows of its own, next to each other.
@@ -321,34 +312,25 @@ def _own_random(loaded: LoadedModel, seed: int) -> Iterator[None]:
 
 
 class _Watch(StoppingCriteria):
-    """Sees every token as it comes; stops all rows where asked to."""
+    """Sees every token as it comes; ends a row at a stop text, and stops all rows where asked to."""
 
     def __init__(
         self,
-        loaded: LoadedModel,
-        config: GenerationConfig,
+        reader: Reader,
         prompt_width: int,
         on_tokens: Callable[[list[str]], None] | None,
         stopping: Callable[[], bool],
     ):
-        self.loaded, self.config, self.prompt_width = loaded, config, prompt_width
+        self.reader, self.prompt_width = reader, prompt_width
         self.on_tokens, self.stopping, self.stopped = on_tokens, stopping, False
 
     def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
         self.stopped = self.stopping()
         if self.on_tokens and not self.stopped:
-            self.on_tokens([_answer(self.loaded, self.config, ids).text for ids in self._new(input_ids)])
-        return torch.full((input_ids.shape[0],), self.stopped, device=input_ids.device, dtype=torch.bool)
+            self.on_tokens([self.reader.answer(ids).text for ids in self._new(input_ids)])
+        if self.stopped or not self.reader.stop:
+            return torch.full((input_ids.shape[0],), self.stopped, device=input_ids.device, dtype=torch.bool)
+        return torch.tensor([self.reader.stopped(ids) for ids in self._new(input_ids)], device=input_ids.device)
 
     def _new(self, input_ids: torch.Tensor) -> list[list[int]]:
         return input_ids[:, self.prompt_width :].tolist()
-
-
-def _answer(
-    loaded: LoadedModel, config: GenerationConfig, ids: list[int], trace: GreedyTrace | BeamTrace | None = None
-) -> Answer:
-    """The ids up to the first end token, as text."""
-    end = next((at for at, token in enumerate(ids) if token in config.eos_token_id), None)
-    kept = ids if end is None else ids[:end]
-    text = loaded.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Answer(text, len(kept), end is not None, trace)

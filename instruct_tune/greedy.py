@@ -26,11 +26,12 @@ def decode(
     on_step: Callable[[list[list[int]]], None],
     stopping: Callable[[], bool],
     candidates: int = 0,
+    halted: Callable[[list[int]], bool] | None = None,
 ) -> list[tuple[list[int], GreedyTrace]]:
     """Each row's ids until one of ``ends`` (kept) or ``new_tokens``, and what they were chosen from.
 
     ``on_step`` sees the ids of all rows after each token. ``candidates``: how many of each step the
-    traces keep. Raises Stopped.
+    traces keep. ``halted`` says of a row's ids that no more are wanted. Raises Stopped.
     """
     said: list[list[int]] = [[] for _ in prompts.input_ids]
     seen: list[list[tuple[Candidate, ...]]] = [[] for _ in said]
@@ -47,6 +48,8 @@ def decode(
                 said[row].append(word)
                 seen[row].append(chances)
         ended |= torch.isin(token, end_ids)
+        if halted:
+            ended |= torch.tensor([halted(said[row]) for row in rows.numbers.tolist()], device=ended.device)
         if stopping():
             raise Stopped
         on_step(said)

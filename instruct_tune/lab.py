@@ -1,7 +1,8 @@
 """The lab: everything that the page, the command line and the endpoints may call.
 
 It looks (``views``), trains (``runs``), says what training costs (``costs``) and what its passes are
-(``batches``), measures (``evaluations``), and here it answers: base and tuned, one instruction or a few.
+(``batches``), measures (``evaluations``), asks several beside each other (``comparisons``), and here it says
+what an adapter does, answers prompts, and merges.
 """
 
 from __future__ import annotations
@@ -9,20 +10,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparison import Comparison
+from .comparisons import Comparisons
 from .dataset import Example
 from .errors import BusyError, DataError, ModelError
-from .evaluations import Evaluations
 from .prompt import template_from
 from .same_weights import other_weights
 from .settings import DEFAULT_MODEL, RunConfig
-from .speaker import BASE_RUN, check_strength, read_speakers
+from .speaker import BASE_RUN
 from .views import Config, check_texts
 from .visitors import HOST, Viewer
 
@@ -39,7 +38,7 @@ ROWS_READ = 8
 """Held-out rows that tell what an adapter does: some seconds on two cores, for which a run that trains waits."""
 
 
-class Lab(Evaluations):
+class Lab(Comparisons):
     """One lab on one data folder."""
 
     def warm_up(self) -> None:
@@ -60,90 +59,6 @@ class Lab(Evaluations):
         # A lab that closes while it warms up needs no model any more.
         with suppress(BusyError):
             self.engine.short(job)
-
-    def compare(
-        self,
-        run_id: str,
-        instruction: str,
-        input: str = "",
-        generation: Mapping[str, Any] | None = None,
-        stop: threading.Event | None = None,
-        viewer: Viewer = HOST,
-        strength: float = 1.0,
-    ) -> Iterator[dict[str, Any]]:
-        """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``Comparison``.
-
-        ``strength``: how many times what the adapter adds counts, 0 (base) to 1.5; 1 is as it was trained.
-
-        Served between training steps where a run is at work. ``stop`` ends the decoding within one
-        token and keeps what is there; closing the iterator ends it too.
-        """
-        _check_question(instruction, input)
-        check_strength(strength)
-        run = self.ready_adapter(run_id, viewer)
-        config = RunConfig.from_dict(run.config)
-        settings = self.generation(config, generation)
-        asked = Comparison(stop)
-        self._say_waiting(asked)
-
-        def job() -> None:
-            self.wait_for_imports()
-            from .adapter import BASE, at_strength
-            from .generation import Request
-            from .tokenization import encode_prompts
-
-            loaded = self._prepare(run_id, config, lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…"))
-            asked.warn(other_weights(run.facts, loaded.weights))
-            prompt = encode_prompts(loaded.tokenizer, template_from(config.template), [(instruction, input)])[0]
-            requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
-            with at_strength(loaded, run_id, strength):
-                asked.decode(loaded, requests, settings)
-
-        yield from asked.follow(self.engine.short(job))
-
-    def compare_many(
-        self,
-        speakers: Any,
-        instruction: str,
-        input: str = "",
-        generation: Mapping[str, Any] | None = None,
-        stop: threading.Event | None = None,
-        viewer: Viewer = HOST,
-    ) -> Iterator[dict[str, Any]]:
-        """Like ``compare`` for two or three ``speakers`` (objects with the fields of ``Speaker``) of one base model.
-
-        They are called ``"0"``, ``"1"``, ``"2"`` in what comes. Each is asked in its own run's template, base in
-        the first run's, whose generation settings hold for all.
-        """
-        asked_for = read_speakers(speakers)
-        _check_question(instruction, input)
-        runs = [self.ready_speaker(speaker, viewer) for speaker in asked_for]
-        configs = [RunConfig.from_dict(run.config) for run in runs if run]
-        first = configs[0]
-        if any((each.model, each.train.bf16) != (first.model, first.train.bf16) for each in configs):
-            raise DataError("Those runs have different base models: only runs of one can answer together.")
-        settings = self.generation(first, generation)
-        templates = [template_from(RunConfig.from_dict(run.config).template if run else first.template) for run in runs]
-        asked = Comparison(stop, [str(number) for number in range(len(asked_for))])
-        self._say_waiting(asked)
-
-        def job() -> None:
-            self.wait_for_imports()
-            from .generation import Request
-            from .tokenization import encode_prompts
-
-            loaded = self._prepare(BASE_RUN, first, lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…"))
-            asked.warn(next(filter(None, (other_weights(run.facts, loaded.weights) for run in runs if run)), None))
-            pair = [(instruction, input)]
-            prompts = [encode_prompts(loaded.tokenizer, template, pair)[0] for template in templates]
-            with self._all_speaking(loaded, asked_for) as names:
-                requests = [Request(tuple(prompt), name) for prompt, name in zip(prompts, names, strict=True)]
-                asked.decode(loaded, requests, settings)
-
-        yield from asked.follow(self.engine.short(job))
-
-    def _say_waiting(self, asked: Comparison) -> None:
-        asked.say("Waiting for the pause between two steps…" if self.engine.busy_with else "Waiting for the model…")
 
     def answer_losses(self, run_id: str, row: Example, viewer: Viewer = HOST) -> AnswerLosses:
         """What base and the run make of the row's answer, token by token; see ``token_losses``.
@@ -237,12 +152,6 @@ def _free_memory() -> int:
     if "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return 0
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _check_question(instruction: Any, input_text: Any) -> None:
-    check_texts(instruction=instruction, input=input_text)
-    if not instruction.strip():
-        raise DataError("Type an instruction first.")
 
 
 def _prompt_pair(row: Any, number: int) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import DataError
 
-MOST_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 2000
+MOST_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
 
 
 def read_tags(given: Any) -> tuple[str, ...]:

@@ -91,7 +91,7 @@ class GenerationSettings:
 
     Exactly one limit holds: ``max_length`` (prompt and answer together, as in the lesson) where it
     is given, else ``max_new_tokens``. ``early_stopping`` matters for beams only; ``temperature``,
-    ``top_p`` and ``seed`` for sampling only.
+    ``top_p`` and ``seed`` for sampling only. An answer is cut before the first of the texts in ``stop``.
     """
 
     max_new_tokens: int | None = 96
@@ -102,6 +102,13 @@ class GenerationSettings:
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 42
+    stop: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it. Without ``stop`` where there is none: equal to what was written before there were any."""
+        told = dataclasses.asdict(self)
+        del told["stop"]
+        return told | ({"stop": list(self.stop)} if self.stop else {})
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as the public JSON has it."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return json.loads(json.dumps({**dataclasses.asdict(self), "generation": self.generation.to_dict()}))
 
     @staticmethod
     def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
@@ -218,6 +225,8 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
     base[last] = value
 
 
+MOST_STOPS, LONGEST_STOP = 8, 100
+
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
     "model": (lambda value: bool(value.strip()) and value.isprintable(), "must name a model"),
@@ -262,6 +271,10 @@ _RULES: dict[str, Rule] = {
     "generation.temperature": (lambda value: 0 < value <= 10, "must be above 0 and at most 10"),
     "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "generation.seed": between(0, 2**32 - 1),
+    "generation.stop": (
+        lambda value: len(value) <= MOST_STOPS and all(len(text) <= LONGEST_STOP for text in value),
+        f"must hold at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters",
+    ),
     "evaluation_rows": between(1, 1_000_000),
 }
 
@@ -340,6 +353,8 @@ class _Reader:
             return self.texts(path, given, default)
         if path == "lora.target_modules" and isinstance(given, (list, tuple)):
             return self.names(path, given, default, "auto, all-linear or a list of module names")
+        if path == "generation.stop" and given in ([], ()):
+            return ()
         if kind == "tuple[str, ...]":
             return self.names(path, given, default, "a list of texts")
         wanted = [part.strip() for part in str(kind).split("|")]

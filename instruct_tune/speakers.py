@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
@@ -64,13 +63,17 @@ class Speakers(Batches):
         if speaker.run_id == BASE_RUN:
             return None
         run = self.ready_adapter(speaker.run_id, viewer)
-        steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
+        steps = self.kept_steps(run.id)
         if speaker.step is not None and speaker.step not in steps:
             kept = f"it has kept those of {', '.join(map(str, steps))}" if steps else "it has kept none"
             raise DataError(f"Run {run.name} has no checkpoint of step {speaker.step}: {kept}.")
         if run.live and speaker.step is None and speaker.adapter != run.id:
             raise DataError(f"Run {run.name} is still training: here it answers at strength 1, or at a checkpoint.")
         return run
+
+    def kept_steps(self, run_id: str) -> list[int]:
+        """The steps whose checkpoints the run has kept, in their order."""
+        return [step_of(path) for path in checkpoints(self.store.folder(run_id))]
 
     def _folder_of(self, speaker: Speaker) -> Path:
         folder = self.store.folder(speaker.run_id)
@@ -102,4 +105,4 @@ class Speakers(Batches):
 def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise DataError("generation must be a JSON object.")
-    return {**dataclasses.asdict(config.generation), **given}
+    return {**config.generation.to_dict(), **given}

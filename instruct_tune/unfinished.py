@@ -8,7 +8,6 @@ broken off ends with the same texts as one that was not. A damaged line is as go
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -19,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .answer import Answer
 from .base_answers import facts_of
-from .generation import Answer
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def unfinished(
         "prompts": {side: [list(prompt) for prompt in ids] for side, ids in prompts.items()},
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    whole = {**about, "generation": dataclasses.asdict(settings), "sides": list(prompts)}
+    whole = {**about, "generation": settings.to_dict(), "sides": list(prompts)}
     return Unfinished(folder / FOLDER / f"{name}.lines", whole)
 
 

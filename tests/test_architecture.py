@@ -25,7 +25,7 @@ ORDER = (
     "prompt", "tokenization", "report", "xray", "packing", "batching",
     "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
     "terms", "arguments", "tally", "held_out", "rhythm", "trainer", "training",
-    "preflight", "shortage", "batch_view", "speed", "traces", "open_rows", "greedy",
+    "preflight", "shortage", "batch_view", "speed", "traces", "answer", "open_rows", "greedy",
     "tree", "best_answers", "beams", "generation", "base_answers",
     "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
     "fixed_prompt", "recital", "bleu",
@@ -39,7 +39,7 @@ ORDER = (
     "incoming",
     "workbench", "runner",
     "word_diff", "speaker", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers",
-    "evaluations", "lab", "ui", "command_line", "__main__", "app",
+    "evaluations", "comparisons", "lab", "ui", "command_line", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.

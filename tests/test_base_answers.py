@@ -17,9 +17,9 @@ from tiny_lab import (
 
 from instruct_tune import adapter, answering
 from instruct_tune.adapter import BASE
+from instruct_tune.answer import Answer
 from instruct_tune.base_answers import BaseAnswers, Shelf
 from instruct_tune.evaluation import Evaluation, evaluate
-from instruct_tune.generation import Answer
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import ALPACA, LESSON
 from instruct_tune.settings import GenerationSettings

@@ -17,12 +17,13 @@ from tiny_lab import (
 
 from instruct_tune import adapter
 from instruct_tune.adapter import BASE
+from instruct_tune.answer import Answer
 from instruct_tune.baselines import SHOWN, Baselines, baselines, examples_of
 from instruct_tune.bleu import score
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError
 from instruct_tune.evaluation import evaluate
-from instruct_tune.generation import Answer, Request, generate
+from instruct_tune.generation import Request, generate
 from instruct_tune.near import nearest
 from instruct_tune.prompt import CHAT, LESSON
 from instruct_tune.settings import BASELINES, GenerationSettings

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune import adapter, workbench
+from instruct_tune import adapter, comparisons, workbench
 from instruct_tune.errors import DataError, NotFoundError
 from instruct_tune.recorded import put_recorded
 from instruct_tune.speaker import Speaker, read_speakers
@@ -116,3 +118,49 @@ def test_copies_have_names_of_their_own():
     assert len(copies) == 9
     assert not any("." in name for name in copies)
     assert Speaker("r").adapter == "r"
+
+
+def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
+    lab, one, other = two_runs
+    monkeypatch.setattr(comparisons, "ASKED_TOGETHER", 2)
+    speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
+    rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
+    counts, answers = zip(*((len(found), found) for found in lab.compare_rows(speakers, rows, ASKED[2])), strict=True)
+    assert counts == (2, 3)
+    for (instruction, input_text), found in zip(rows, answers[-1], strict=True):
+        *_, last = lab.compare_many(speakers, instruction, input_text, ASKED[2])
+        assert [answer.text for answer in found] == [last["0"], last["1"], last["2"]]
+
+
+def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
+    lab, one, _ = two_runs
+    monkeypatch.setattr(comparisons, "ASKED_TOGETHER", 1)
+    stop, seen = threading.Event(), []
+    for found in lab.compare_rows([{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop):
+        seen.append(len(found))
+        if len(found) == 2:
+            stop.set()
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [([], "Ask 1 to 50"), ([("x", "")] * 51, "Ask 1 to 50"), ([("x", ""), (" ", "")], "Type an instruction")],
+)
+def test_too_few_or_too_many_rows_are_refused(two_runs, rows, wanted):
+    lab, one, _ = two_runs
+    with pytest.raises(DataError, match=wanted):
+        next(lab.compare_rows([{"run_id": "base"}, {"run_id": one}], rows))
+
+
+def test_who_can_join_is_the_run_its_checkpoints_and_others_of_its_model(two_runs):
+    lab, one, other = two_runs
+    put_recorded(lab.store)
+    joining = [(run.id, step) for run, step in lab.can_join(one)]
+    assert joining == [(one, None), (one, 1), (one, 2), (one, 3), (one, 4), (other, None)]
+    lab.store.update(other, owner=known_by("the secret of its owner").id)
+    try:
+        stranger = known_by("the secret of somebody else")
+        assert other not in [run.id for run, _ in lab.can_join(one, stranger)]
+    finally:
+        lab.store.update(other, owner=None)

@@ -18,11 +18,12 @@ from tiny_lab import (
 
 from instruct_tune import adapter, answering, generation
 from instruct_tune.adapter import BASE
+from instruct_tune.answer import Answer
 from instruct_tune.bleu import paired_test, score, sentence_chrf
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError, Stopped
 from instruct_tune.evaluation import Prediction, evaluate, summarise
-from instruct_tune.generation import Answer, Request, generate
+from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import ALPACA, LESSON
 from instruct_tune.settings import GenerationSettings
@@ -103,7 +104,7 @@ def test_the_public_json(tuned, held_out):
     told = json.loads(json.dumps(result.to_dict()))
     assert told["run_id"] == RUN
     assert told["rows"] == 6
-    assert told["generation"] == dataclasses.asdict(SETTINGS)
+    assert told["generation"] == SETTINGS.to_dict()
     assert told["base"] == json.loads(json.dumps(result.base.to_dict()))
     assert told["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
     assert (told["delta"], told["p_value"]) == (result.delta, result.p_value)

@@ -24,9 +24,10 @@ from transformers import GenerationConfig, pipeline
 
 from instruct_tune import adapter, generation
 from instruct_tune.adapter import BASE
+from instruct_tune.answer import Answer
 from instruct_tune.dataset import examples, load_splits
 from instruct_tune.errors import DataError, MemoryLimitError, Stopped
-from instruct_tune.generation import Answer, Request, generate
+from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import DEFAULT_MODEL, DataSettings, GenerationSettings
@@ -352,6 +353,34 @@ def test_an_answer_ends_at_the_tokenizers_end(ending):
     assert loaded.tokenizer.eos_token_id == token
     answers = ask(loaded, prompts, BASE, GREEDY)
     assert [answer.ended for answer in answers] == [token in row for row in ids]
+
+
+@pytest.mark.parametrize("way", ["own loop", "transformers'", "beams"])
+def test_an_answer_is_cut_before_the_first_stop_text(tuned, way):
+    settings = BEAMS if way == "beams" else GREEDY
+    prompts = prompts_of(tuned, 4)
+    if way == "transformers'":
+        # Something that only transformers' own loop knows how to keep to, and that changes no text here.
+        tuned.base.generation_config.min_length = 1
+    plain = ask(tuned, prompts, BASE, settings)
+    stop = plain[0].text[3:6]
+    assert len(stop) == 3
+    answers = ask(tuned, prompts, BASE, dataclasses.replace(settings, stop=("never said", stop)))
+    for before, answer in zip(plain, answers, strict=True):
+        assert answer.text == before.text.partition(stop)[0]
+        assert answer.ended == (before.ended or stop in before.text)
+    if way != "beams":
+        assert answers[0].tokens < plain[0].tokens
+
+
+def test_what_is_shown_while_it_grows_is_cut_too(tuned):
+    prompt = prompts_of(tuned, 1)
+    (plain,) = ask(tuned, prompt, BASE, GREEDY)
+    stop, seen = plain.text[3:6], []
+    settings = dataclasses.replace(GREEDY, stop=(stop,))
+    generate(tuned, [Request(prompt[0], BASE)], settings, on_tokens=lambda texts: seen.append(texts[0]))
+    assert seen
+    assert not any(stop in text for text in seen)
 
 
 @pytest.mark.parametrize("limit", [GREEDY, WHOLE])

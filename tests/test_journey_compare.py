@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from browser import Window, chromium, serving
@@ -198,3 +199,81 @@ def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
         window.tab("Evaluate")
         window.wait_text("#evaluate-sentence", "BLEU")
         assert window.errors == []
+
+
+def choose(window: Window, selector: str, label: str) -> None:
+    window.page.click(f"{selector} input")
+    window.page.get_by_role("option", name=label).first.click()
+
+
+def test_a_checkpoint_answers_beside_its_run(window):
+    longest(window, 24)
+    window.fold("A third answer")
+    choose(window, "#compare-third-who", "This run at step 16")
+    window.page.click("#compare-ask")
+    window.wait_text("#compare-state", "Done")
+    window.page.wait_for_selector("#compare-third .cm-content")
+    assert "This run at step 16" in window.text("#compare-third")
+    assert "24 tokens in " in window.wait_text("#compare-third-facts", "tokens")
+    window.page.get_by_label("Show the difference to the expected answer").check()
+    window.wait_text("#compare-third-diff-facts", "expected words")
+    window.shot("compare-third")
+    choose(window, "#compare-third-who", "Nobody")
+    window.page.wait_for_selector("#compare-third", state="detached")
+    window.page.get_by_label("Show the difference to the expected answer").uncheck()
+
+
+def test_many_are_asked_at_once_and_taken_home(window):
+    longest(window, 8)
+    window.fold("Ask many at once")
+    window.page.fill("#compare-many-asked textarea", "Say it 3 times\n\n=Say it 4 times\nSay it 5 times")
+    window.page.click("#compare-many-ask")
+    window.wait_text("#compare-many-state", "Done")
+    told = window.wait_text("#compare-many-table", "Say it 5 times")
+    assert "yes yes" in told
+    window.shot("compare-many")
+    with window.page.expect_download() as download:
+        window.page.click("#compare-many-jsonl")
+    rows = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
+    assert [row["instruction"] for row in rows] == ["Say it 3 times", "=Say it 4 times", "Say it 5 times"]
+    assert all(row["Tuned"].startswith("yes") and "Base" in row for row in rows)
+
+
+def test_what_was_said_is_kept_as_a_note_on_the_run(window):
+    longest(window, 8)
+    asked = window.value("#compare-instruction")
+    window.page.click("#compare-ask")
+    window.wait_text("#compare-state", "Done")
+    window.page.click("#compare-keep")
+    window.wait_text("[data-testid=toast-body]", "Kept")
+    window.tab("Runs")
+    window.page.get_by_role("gridcell", name="a small run").first.click()
+    window.fold("Tags and notes")
+    window.page.wait_for_function(
+        "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=asked
+    )
+    assert "Tuned: yes" in window.value("#runs-notes")
+    window.tab("Compare")
+
+
+def test_a_link_brings_somebody_else_to_the_same_question(window, served):
+    longest(window, 16)
+    row, asked = window.page.input_value("#compare-row input"), window.value("#compare-instruction")
+    window.page.click("#compare-link")
+    window.page.wait_for_function("document.querySelector('#compare-address .cm-content')?.innerText.includes('?tab')")
+    address = "".join(code(window, "#compare-address").split())
+    browser, _ = served
+    other = Window(browser, address)
+    other.page.wait_for_selector("#compare-ask:enabled")
+    other.page.wait_for_function(
+        "asked => document.querySelector('#compare-instruction textarea').value === asked", arg=asked
+    )
+    assert other.page.input_value("#compare-row input") == row
+    other.fold("Decoding")
+    assert other.page.input_value("#compare-longest input[type=number]") == "16"
+    other.page.click("#compare-ask")
+    assert "at most 16 new tokens" in other.wait_text("#compare-state", "Done")
+    other.page.wait_for_timeout(1500)
+    assert code(other, "#compare-tuned").startswith("y")
+    assert other.errors == []
+    other.page.context.close()

@@ -241,6 +241,11 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "generation.temperature": ([1e-3, 10], [0, -1, 10.5], "must be above 0 and at most 10"),
     "generation.top_p": ([1e-3, 1], [0, -0.1, 1.001], "must be above 0 and at most 1"),
     "generation.seed": SEEDS,
+    "generation.stop": (
+        [["x" * 100] * 8],
+        [["x"] * 9, ["x" * 101]],
+        "must hold at most 8 texts of at most 100 characters",
+    ),
     "evaluation_rows": ([1, 1_000_000, None], [0, 1_000_001], "must be between 1 and 1,000,000"),
 }
 

@@ -118,7 +118,7 @@ def test_facts_of_an_answer():
 def test_the_state_says_what_it_was_decoded_with():
     done = {"base": "a", "tuned": "b", "done": True}
     assert state_sentence(done, GREEDY) == "Done. Greedy decoding, at most 96 new tokens."
-    assert "Both answers are the same." in state_sentence({**done, "tuned": "a"}, GREEDY)
+    assert "Base and tuned say the same." in state_sentence({**done, "tuned": "a"}, GREEDY)
     waiting = {"base": "", "tuned": "", "done": False, "message": "Loading…"}
     assert state_sentence(waiting, GREEDY) == "Loading…"
     assert state_sentence({**waiting, "base": "x"}, GREEDY).startswith("Answering…")
@@ -144,9 +144,21 @@ def test_another_strength_is_said(strength, said):
     ],
 )
 def test_the_settings_to_copy_are_what_the_answers_are_made_with(way, wanted):
-    told = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, 0.5))
+    told = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, "", 0.5))
     assert told == {"generation": GREEDY | wanted, "adapter_strength": 0.5}
     RunConfig.from_dict({"generation": told["generation"]})
+
+
+def test_stop_texts_are_written_one_a_line():
+    told = json.loads(as_json("greedy", 96, 5, 0.8, 0.95, 7.0, "###\n\n\\n\\nQ:", 1.0))["generation"]
+    assert told["stop"] == ["###", "\n\nQ:"]
+    assert RunConfig.from_dict({"generation": told}).generation.stop == ("###", "\n\nQ:")
+    assert decoding(told).startswith("Greedy decoding, at most 96 new tokens, cut before")
+    assert "###" in decoding(told).replace("\\", "")
+
+
+def test_one_who_was_not_asked_has_no_facts():
+    assert answer_facts({"base": "a", "tuned": "b", "done": True}, "third") == ""
 
 
 def test_an_update_keeps_what_was_said_before():

@@ -17,10 +17,10 @@ from tiny_lab import (
 )
 
 from instruct_tune import adapter, answering, generation
+from instruct_tune.answer import Answer
 from instruct_tune.base_answers import BaseAnswers
 from instruct_tune.errors import LabError, Stopped
 from instruct_tune.evaluation import Evaluation, evaluate
-from instruct_tune.generation import Answer
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import GenerationSettings
@@ -112,7 +112,7 @@ def test_it_says_how_many_rows_both_sides_have_answered(loaded, folder):
     with pytest.raises(Stopped):
         go(loaded, folder, 5)
     (left,) = left_behind(folder)
-    assert (left["answered"], left["rows"], left["generation"]) == (2, 6, dataclasses.asdict(SETTINGS))
+    assert (left["answered"], left["rows"], left["generation"]) == (2, 6, SETTINGS.to_dict())
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "headless", "binary"])

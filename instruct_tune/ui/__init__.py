@@ -76,7 +76,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
                 template_note.build(lab, form, compare_run, "compare-template")
-                following["Evaluate"] = compare_tab.build(lab, compare_run, tabs)
+                following["Evaluate"], link = compare_tab.build(lab, compare_run, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = _run_choice("evaluate-run")
                 template_note.build(lab, form, evaluate_run, "evaluate-template")
@@ -92,7 +92,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         browser_panel.build(lab, form, memory)
         form.complete()
         choices, fed = (compare_run, evaluate_run), (evaluation, runs.panel, runs.bin)
-        arrival = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
+        arrival, seen_runs = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
+        link.follow(arrival, tabs, train.shown_run, seen_runs)
         for filled in (arrival, *filling):
             presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
@@ -126,10 +127,11 @@ def _follow(
     train: train_panel.TrainPanel,
     panels: tuple[Fed, ...],
     choices: tuple[gr.Dropdown, gr.Dropdown],
-) -> Any:
+) -> tuple[Any, gr.State]:
     """One timer feeds all that follows the lab; page load does the same once, so a refresh loses nothing.
 
-    Returns the event of a page that was opened, after which the form shows what was remembered.
+    Returns the event of a page that was opened, after which the form shows what was remembered, and the runs that
+    the page knows of.
     """
     timer, pace = gr.Timer(USUAL), Pace()
     seen_strip, seen_runs = gr.State(None), gr.State(None)
@@ -209,7 +211,7 @@ def _follow(
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
     timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
-    return arrival
+    return arrival, seen_runs
 
 
 def _recognise(lab: Lab, token: Any) -> bool:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..markdown import plain
 
 NAMES = {"base": "Base", "tuned": "Tuned"}
+THIRD = "third"
+WHO = (*NAMES, THIRD)
+"""Whose answers Compare has a box for; what a third is called depends on who it is."""
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
 """What can be asked."""
 
 
 def answer_facts(texts: Mapping[str, Any], who: str) -> str:
-    """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``."""
+    """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``.
+
+    Nothing for one who was not asked.
+    """
+    if who not in texts:
+        return ""
     if texts.get("stopped"):
         return "Stopped; what is there is kept." if texts[who] else "Stopped before the first token."
     if not texts["done"]:
@@ -34,7 +43,7 @@ def _state(texts: Mapping[str, Any], how: str) -> str:
     if texts.get("stopped"):
         return f"Stopped. {how}"
     if texts["done"]:
-        same = " Both answers are the same." if texts["base"] == texts["tuned"] else ""
+        same = " Base and tuned say the same." if texts["base"] == texts["tuned"] else ""
         return f"Done.{same} {how}"
     waiting = not (texts["base"] or texts["tuned"])
     return str(texts["message"]) if waiting and texts.get("message") else f"Answering… {how}"
@@ -57,5 +66,12 @@ def decoding(settings: Mapping[str, Any]) -> str:
     else:
         way = "Greedy decoding"
     if settings.get("max_length"):
-        return f"{way}, at most {settings['max_length']} tokens with the prompt."
-    return f"{way}, at most {settings['max_new_tokens']} new tokens."
+        most = f"{settings['max_length']} tokens with the prompt"
+    else:
+        most = f"{settings['max_new_tokens']} new tokens"
+    return f"{way}, at most {most}{_stops(settings.get('stop') or [])}."
+
+
+def _stops(stop: Sequence[str]) -> str:
+    texts = " or ".join(plain(json.dumps(text, ensure_ascii=False), 100) for text in stop)
+    return f", cut before {texts}" if texts else ""

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..settings import MOST_STOPS
 from ..speaker import STRONGEST
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
@@ -51,7 +52,14 @@ class DecodingPanel:
                 temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
                 top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
                 seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
-            self.controls = [way, longest, beams, temperature, top_p, seed, self.strength]
+            stop = gr.Textbox(
+                label="Stop texts",
+                info="One a line; an answer is cut before the first of them. \\n is a new line",
+                lines=1,
+                max_lines=MOST_STOPS,
+                elem_id="compare-stop-texts",
+            )
+            self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]
             shown = gr.Code(
                 as_json(*(control.value for control in self.controls)),
                 label="These settings as JSON, for scripts",
@@ -72,13 +80,17 @@ class DecodingPanel:
         )
 
 
-def settings(way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float) -> dict[str, Any]:
+def settings(
+    way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float, stop: str
+) -> dict[str, Any]:
     """The controls' values as generation settings."""
     chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
     if way == BEAMS:
         chosen |= {"num_beams": beams, "early_stopping": True}
     elif way == SAMPLING:
         chosen |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "seed": int(seed or 0)}
+    if stops := [line.replace("\\n", "\n").replace("\\t", "\t") for line in (stop or "").splitlines() if line]:
+        chosen["stop"] = stops
     return chosen
 
 

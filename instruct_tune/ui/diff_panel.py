@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,9 +17,13 @@ NOTHING = "There is nothing to compare: it takes an expected answer, and one tha
 
 
 class DiffPanel:
-    """A switch, and under it a box a side. ``outputs`` and ``blank`` let the tab empty it with the answers."""
+    """A switch, and under it a box a side that has an answer. ``names``: the sides, by what their elements are called.
 
-    def __init__(self, tab: str = "compare") -> None:
+    ``outputs`` and ``blank`` let the tab empty it with the answers.
+    """
+
+    def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES) -> None:
+        self.sides: list[gr.Column] = []
         self.shown = gr.Checkbox(
             False,
             label="Show the difference to the expected answer",
@@ -28,8 +33,9 @@ class DiffPanel:
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=False) as self.row:
-            for who, name in NAMES.items():
-                with gr.Column(min_width=320):
+            for who, name in names.items():
+                with gr.Column(min_width=320, visible=who in NAMES) as side:
+                    self.sides.append(side)
                     self.facts.append(gr.Markdown("", elem_id=f"{tab}-{who}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
@@ -44,12 +50,13 @@ class DiffPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [*self.facts, *self.texts]
+        return [*self.sides, *self.facts, *self.texts]
 
     @property
     def blank(self) -> list[Any]:
         """The outputs before there are answers."""
-        return [*["", ""], *[[], []]]
+        each = len(self.sides)
+        return [*[gr.skip()] * each, *[""] * each, *[[]] * each]
 
     def wire(self, asked: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
         """Listen: the switch shows it, and it follows when ``asked``, the event of Compare, is through."""
@@ -63,9 +70,12 @@ class DiffPanel:
         if not shown:
             return [gr.skip()] * len(self.outputs)
         if not expected or not any(answers):
-            return [NOTHING, "", [], []]
+            _, *others = answers
+            return [*[gr.skip()] * len(answers), NOTHING, *[""] * len(others), *[[]] * len(answers)]
+        # The first two are always there; a third may not have been asked.
+        there = [gr.Column(visible=bool(answer) or at < len(NAMES)) for at, answer in enumerate(answers)]
         differences = [word_diff(expected, answer or "") for answer in answers]
-        return [*(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
+        return [*there, *(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
 
 
 def facts(pieces: tuple[Piece, ...]) -> str:

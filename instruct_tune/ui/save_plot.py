@@ -1,8 +1,8 @@
-"""Two small buttons by a plot: the same plot as a file, for a paper or a slide."""
+"""Two small buttons by a plot or a table: the same as a file, for a paper, a slide or a sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from .edge import said
 from .outgoing import Outgoing
 
 
-def save_buttons(elem_id: str, name: str, chosen: list[Any], write: Callable[..., Path]) -> None:
-    """``write(*chosen, to)`` writes ``name``.png or .svg, and the browser gets it."""
+def save_buttons(
+    elem_id: str, name: str, chosen: list[Any], write: Callable[..., Path], forms: Sequence[str] = FORMS
+) -> None:
+    """``write(*chosen, to)`` writes ``name`` in one of the ``forms``, and the browser gets it."""
     outgoing = Outgoing()
     with gr.Row():
         buttons = {
             form: gr.Button(f"Save as {form.upper()}", size="sm", scale=0, min_width=120, elem_id=f"{elem_id}-{form}")
-            for form in FORMS
+            for form in forms
         }
     # A DownloadButton hands out what it already has; this one is pressed once the file is there.
     file = gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file")

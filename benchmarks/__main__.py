@@ -26,12 +26,25 @@ from .growth import growth
 from .lesson_shape import lesson_shape
 from .measure import Row
 from .memory import memory
+from .profile import profile
 from .viewers import page_start, viewers
 from .workload import QUICK, Setting, Workload
 
 Line = Callable[[Workload], Iterator[Row]]
 
-LINES: tuple[Line, ...] = (peak, training, memory, greedy, beams, page_start, viewers, data, growth, lesson_shape)
+LINES: tuple[Line, ...] = (
+    peak,
+    training,
+    profile,
+    memory,
+    greedy,
+    beams,
+    page_start,
+    viewers,
+    data,
+    growth,
+    lesson_shape,
+)
 ON_A_GPU = (lesson_shape,)
 """Lines that without one are measured only if they are asked for by name."""
 

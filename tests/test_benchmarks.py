@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, data, growth, lesson_shape, measure, memory, peak, report, viewers
+from benchmarks import compare, data, growth, lesson_shape, measure, memory, peak, profile, report, viewers
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
@@ -210,3 +210,25 @@ def test_the_interval_of_a_median_leaves_out_what_chance_allows():
 
 def test_the_peak_is_what_a_product_reaches():
     assert 1e8 < peak.matmul_peak(torch.device("cpu"), torch.float32) < 1e14
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("mkldnn::_linear_pointwise", "products of frozen layers"),
+        ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "attention"),
+        ("aten::mm", "LoRA's narrow products"),
+        ("aten::_log_softmax", "the loss"),
+        ("aten::silu", profile.REST),
+        ("aten::mul", profile.REST),
+    ],
+)
+def test_an_operator_is_part_of_what_its_name_says(operator, kind):
+    assert profile.kind_of(operator) == kind
+
+
+def test_the_parts_of_a_step_are_all_of_it(work):
+    *parts, speed = profile.profile(work)
+    assert sum(row.lab.median for row in parts) == pytest.approx(100)
+    assert {"products of frozen layers", "attention"} <= {row.what.removeprefix("of a step's time: ") for row in parts}
+    assert speed.lab.median > 0

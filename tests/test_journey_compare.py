@@ -209,11 +209,11 @@ def choose(window: Window, selector: str, label: str) -> None:
 def test_a_checkpoint_answers_beside_its_run(window):
     longest(window, 24)
     window.fold("A third answer")
-    choose(window, "#compare-third-who", "This run at step 16")
+    choose(window, "#compare-third-who", "This run at step 24")
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
     window.page.wait_for_selector("#compare-third .cm-content")
-    assert "This run at step 16" in window.text("#compare-third")
+    assert "This run at step 24" in window.text("#compare-third")
     assert "24 tokens in " in window.wait_text("#compare-third-facts", "tokens")
     window.page.get_by_label("Show the difference to the expected answer").check()
     window.wait_text("#compare-third-diff-facts", "expected words")

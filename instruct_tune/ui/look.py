@@ -24,6 +24,7 @@ THEME = gr.themes.Default(
 CSS = """
 .mono textarea, .mono .textspan { font-family: var(--font-mono); font-size: 13px; }
 .tuned-answer { border-top: 3px solid #2563eb; }
+.third-answer { border-top: 3px dashed #2563eb; }
 .base-answer { border-top: 3px solid #6b7280; }
 #strip { border-bottom: 1px solid var(--border-color-primary); padding-bottom: 4px; }
 .callout {
@@ -93,12 +94,12 @@ footer > .divider { display: none !important; }
 /* Answers keep their height while they grow. */
 .answer .cm-editor { font-size: 13px; }
 #compare-expected .cm-scroller { max-height: 150px; }
-#compare-base, #compare-tuned { height: 330px !important; }
-#compare-base .cm-scroller, #compare-tuned .cm-scroller { height: 290px; }
-:is(#compare-base-diff, #compare-tuned-diff) .text { font-family: var(--font-mono); font-size: 13px; }
-.dark :is(#compare-base-diff, #compare-tuned-diff) .text { color: var(--body-text-color); }
+#compare-base, #compare-tuned, #compare-third { height: 330px !important; }
+:is(#compare-base, #compare-tuned, #compare-third) .cm-scroller { height: 290px; }
+:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .text { font-family: var(--font-mono); font-size: 13px; }
+.dark :is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .text { color: var(--body-text-color); }
 /* A word breaks only where it is wider than its box. */
-:is(#compare-base-diff, #compare-tuned-diff, #evaluate-base-diff, #evaluate-tuned-diff) .textfield {
+:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff, #evaluate-base-diff, #evaluate-tuned-diff) .textfield {
   word-break: normal; overflow-wrap: anywhere;
 }
 .dark #compare-why-map .heat-token.more { border-bottom-color: #60a5fa; }
@@ -135,7 +136,7 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 MEND = """() => {
   // What gradio's code boxes lack: a keyboard can scroll them, and a screen reader knows what an empty one is.
   const mend = () => {
-    document.querySelectorAll('.cm-scroller, #compare-base, #compare-tuned').forEach(box => { box.tabIndex = 0; });
+    document.querySelectorAll('.cm-scroller, #compare-base, #compare-tuned, #compare-third').forEach(box => { box.tabIndex = 0; });
     document.querySelectorAll('.empty[aria-label]:not([role])').forEach(box => box.setAttribute('role', 'img'));
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});

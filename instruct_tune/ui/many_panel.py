@@ -55,7 +55,8 @@ class ManyPanel:
                     show_label=False,
                     elem_id="compare-many-table",
                 )
-                save_buttons("compare-many", "answers", [self.rows], _write, ("csv", "jsonl"))
+            # Not in the column: what gradio shows again, it shows with what was hidden in it.
+            save_buttons("compare-many", "answers", [self.rows], _write, ("csv", "jsonl"))
         self._wire()
 
     def _wire(self) -> None:

@@ -1,0 +1,50 @@
+"""A whole evaluation, base and tuned, and how long a person waits for the first number of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from instruct_tune import adapter
+from instruct_tune.evaluation import evaluate
+from instruct_tune.prompt import LESSON
+from instruct_tune.settings import LoraSettings
+
+from .measure import Row, Spread, timed
+from .ours import RUN
+from .stock import pipeline_answers
+from .workload import Workload
+
+
+def evaluation(work: Workload) -> Iterator[Row]:
+    """Base and tuned on the held-out rows, greedy, scored with intervals, against the lesson's pipeline
+
+    The adapter is a fresh one, which changes nothing: its answers are as long as base's, where a trained one's
+    end sooner. The pipeline answers some of the prompts, and is taken to need as long for the others, and for tuned.
+    """
+    setting, subject, rows = work.setting, work.subject, work.prompts
+    settings, asked = work.generation(1), work.stock_prompts
+    adapter.attach(subject.loaded, RUN, LoraSettings(), seed=42)
+    first, whole = [], []
+    for _ in range(setting.repeat):
+        began = time.perf_counter()
+        told: list[float] = []
+        evaluate(
+            subject.loaded, RUN, LESSON, rows, settings,
+            on_estimate=lambda known, told=told, began=began: told.append(time.perf_counter() - began),
+        )  # fmt: skip
+        whole.append(time.perf_counter() - began)
+        first.append(told[0] if told else whole[-1])
+    adapter.remove(subject.loaded, RUN)
+    model = subject.plain().eval()
+    each = 2 * len(rows) / len(asked)
+    stock = [each * timed(lambda: pipeline_answers(subject, model, asked, settings))[0] for _ in range(setting.repeat)]
+    what = f"evaluation of {len(rows)} rows × 2, {settings.max_new_tokens} new tokens"
+    yield Row(
+        f"{what} (stock: the lesson's pipeline, from {len(asked)} of {len(rows)} prompts)",
+        Spread.of(whole),
+        Spread.of(stock),
+        Spread.ratio(stock, whole),
+        unit="s",
+    )
+    yield Row("its first running estimate, with an interval", Spread.of(first), unit="s")

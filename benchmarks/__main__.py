@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from . import machine, report
 from .compare import beams, greedy, peak, training
 from .data import data
+from .evaluation import evaluation
 from .growth import growth
 from .lesson_shape import lesson_shape
 from .measure import Row
@@ -33,20 +34,11 @@ from .workload import QUICK, Setting, Workload
 Line = Callable[[Workload], Iterator[Row]]
 
 LINES: tuple[Line, ...] = (
-    peak,
-    training,
-    profile,
-    memory,
-    greedy,
-    beams,
-    page_start,
-    viewers,
-    data,
-    growth,
-    lesson_shape,
+    *(peak, training, profile, memory, greedy, beams, evaluation),
+    *(page_start, viewers, data, growth, lesson_shape),
 )
-ON_A_GPU = (lesson_shape,)
-"""Lines that without one are measured only if they are asked for by name."""
+LONG = (evaluation, lesson_shape)
+"""Lines that without one are measured only if they are asked for by name: they take long."""
 
 FLAGS = {
     "model": "the model both sides train and ask",
@@ -81,7 +73,7 @@ def measured(names: list[str], setting: Setting) -> Iterator[Row]:
     """The rows of the lines named, as they come."""
     work = Workload(setting)
     for line in LINES:
-        usual = line not in ON_A_GPU or torch.cuda.is_available()
+        usual = line not in LONG or torch.cuda.is_available()
         if line.__name__ in names or (usual and not names):
             yield from line(work)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, data, growth, lesson_shape, measure, memory, peak, profile, report, viewers
+from benchmarks import compare, data, evaluation, growth, lesson_shape, measure, memory, peak, profile, report, viewers
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
@@ -176,7 +176,7 @@ def test_without_a_gpu_the_lessons_shape_is_left_out_unless_named(monkeypatch):
         yield "lesson"
 
     monkeypatch.setattr(command, "LINES", (lesson_shape,))
-    monkeypatch.setattr(command, "ON_A_GPU", (lesson_shape,))
+    monkeypatch.setattr(command, "LONG", (lesson_shape,))
     assert list(command.measured([], SMALLEST)) == []
     assert list(command.measured(["lesson_shape"], SMALLEST)) == ["lesson"]
 
@@ -232,3 +232,10 @@ def test_the_parts_of_a_step_are_all_of_it(work):
     assert sum(row.lab.median for row in parts) == pytest.approx(100)
     assert {"products of frozen layers", "attention"} <= {row.what.removeprefix("of a step's time: ") for row in parts}
     assert speed.lab.median > 0
+
+
+def test_an_evaluation_is_measured_whole_and_to_its_first_number(work):
+    whole, first = evaluation.evaluation(work)
+    assert "4 rows × 2" in whole.what
+    assert 0 < first.lab.median <= whole.lab.median
+    assert whole.stock.median > 0

@@ -96,10 +96,13 @@ footer > .divider { display: none !important; }
 #compare-expected .cm-scroller { max-height: 150px; }
 #compare-base, #compare-tuned, #compare-third { height: 330px !important; }
 :is(#compare-base, #compare-tuned, #compare-third) .cm-scroller { height: 290px; }
-:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .text { font-family: var(--font-mono); font-size: 13px; }
+:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .text {
+  font-family: var(--font-mono); font-size: 13px;
+}
 .dark :is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .text { color: var(--body-text-color); }
 /* A word breaks only where it is wider than its box. */
-:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff, #evaluate-base-diff, #evaluate-tuned-diff) .textfield {
+:is(#compare-base-diff, #compare-tuned-diff, #compare-third-diff) .textfield,
+:is(#evaluate-base-diff, #evaluate-tuned-diff) .textfield {
   word-break: normal; overflow-wrap: anywhere;
 }
 .dark #compare-why-map .heat-token.more { border-bottom-color: #60a5fa; }
@@ -136,7 +139,8 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 MEND = """() => {
   // What gradio's code boxes lack: a keyboard can scroll them, and a screen reader knows what an empty one is.
   const mend = () => {
-    document.querySelectorAll('.cm-scroller, #compare-base, #compare-tuned, #compare-third').forEach(box => { box.tabIndex = 0; });
+    const boxes = '.cm-scroller, #compare-base, #compare-tuned, #compare-third';
+    document.querySelectorAll(boxes).forEach(box => { box.tabIndex = 0; });
     document.querySelectorAll('.empty[aria-label]:not([role])').forEach(box => box.setAttribute('role', 'img'));
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});

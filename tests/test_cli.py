@@ -4,17 +4,25 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import threading
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
-from labs import PATIENCE, Pace, cache_for, finished, opened, press_ctrl_c, smoke
+from commands import (
+    CODE_ALPACA,
+    EVALUATION,
+    REPORT,
+    TRAIN,
+    _folders,
+    refused,
+    run,
+    told,
+    trained,
+    write_json,
+    write_lines,
+)
+from labs import Pace, opened, press_ctrl_c, smoke
 
 from instruct_tune.__main__ import main
 from instruct_tune.lab import Lab
@@ -23,107 +31,6 @@ from instruct_tune.settings import PRESETS
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
-
-CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
-ROOT = Path(__file__).parents[1]
-REPORT = {"bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"}
-TRAIN = {
-    "run_id", "status", "steps", "tokens", "train_loss", "eval_loss", "tokens_per_second", "trainable_parameters",
-    "adapter", "model_path",
-}  # fmt: skip
-EVALUATION = {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value", "predictions"}
-
-
-@pytest.fixture(autouse=True)
-def _folders(monkeypatch, tmp_path, tmp_path_factory):
-    """A cache that is shared, a data folder that is not, and a working folder that holds neither."""
-    monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-    monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A data folder with one finished run. Tests only read it."""
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
-        with opened(folder) as lab:
-            return folder, finished(lab, smoke(), "tulip")
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs a command with ``--json`` and returns its status and its one object."""
-
-    def run(*arguments):
-        status = main([*map(str, arguments), "--json"])
-        out, run.stderr = capsys.readouterr()
-        assert out.endswith("\n")
-        assert out.count("\n") == 1, "stdout is exactly one line"
-        told = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert isinstance(told, dict)
-        return status, told
-
-    return run
-
-
-@pytest.fixture
-def told(run):
-    """Runs a command that succeeds and returns its object."""
-
-    def told(*arguments):
-        status, told = run(*arguments)
-        assert status == 0, told
-        return told
-
-    return told
-
-
-@pytest.fixture
-def refused(capsys):
-    """Runs a command that a person got wrong, with and without ``--json``, and returns what is said."""
-
-    def refused(*arguments):
-        assert main(list(map(str, arguments))) == 1
-        out, plain = capsys.readouterr()
-        assert out == ""
-        assert main([*map(str, arguments), "--json"]) == 1
-        out, said = capsys.readouterr()
-        assert out.count("\n") == 1
-        assert isinstance(json.loads(out), dict)
-        # A command that had begun may have told its progress first.
-        last = said.splitlines()[-1]
-        assert last == plain.splitlines()[-1] or "run 20" in said
-        assert "Traceback" not in said + plain
-        assert last.startswith(f"{arguments[0]}: ")
-        if "run 20" not in said:
-            assert said.count("\n") == 1
-        return last
-
-    return refused
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value), encoding="utf-8")
-    return path
-
-
-def write_lines(path, values):
-    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
-    return path
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "instruct_tune", *map(str, arguments)]
-
-
-def ran(*arguments, **environment):
-    """The command as a process of its own: (status, stdout, stderr)."""
-    done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=120
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 # data
@@ -603,161 +510,6 @@ def test_without_json_it_is_written_for_people(capsys):
     out = capsys.readouterr().out
     assert out.count("\n") > 5
     assert json.loads(out)["source"] == "bundled"
-
-
-# As a process of its own
-
-
-def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
-    status, out, said = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
-    assert (status, out) == (1, "")
-    assert said.count("\n") == 1
-    assert "lora.r" in said
-    assert ran("dance")[0] == 2
-    status, out, said = ran("runs", "list", "--json")
-    assert (status, json.loads(out), said) == (0, {"runs": []}, "")
-
-
-@pytest.mark.slow
-def test_progress_is_told_on_stderr_only():
-    status, out, said = ran("lesson", "--preset", "smoke", "--json")
-    assert status == 0, said
-    assert out.count("\n") == 1
-    assert set(json.loads(out)) >= {"run_id", "train", "evaluation"}
-    for progress in ("step 1: loss", "step 4: loss", "Held-out loss", "Finished 4 steps.", "answers 8 of 8"):
-        assert progress in said
-    assert "Warning" not in said
-
-
-@contextlib.contextmanager
-def silent_hub():
-    """An address that takes connections and never answers: the worst kind of no network."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
-        threading.Thread(target=lambda: [kept.append(server.accept()) for _ in range(100)], daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["train", "--preset", "smoke", "--model", "facebook/opt-125m"],
-        ["mask", "--model", "facebook/opt-125m", "--instruction", "a", "--output", "b"],
-        ["data", "--dataset", "codealpaca-20k"],
-        ["data", "--dataset", "hub:some/data"],
-    ],
-)
-def test_a_hub_that_does_not_answer_is_told_within_seconds(tmp_path, arguments):
-    with silent_hub() as address:
-        began = time.monotonic()
-        status, out, said = ran(*arguments, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="0")
-        took = time.monotonic() - began
-    assert (status, out) == (1, "")
-    assert "Traceback" not in said
-    assert "Hub cannot be reached" in said.splitlines()[-1]
-    assert took < 20 if "train" in arguments else took < 10
-
-
-@pytest.fixture
-def start():
-    """Starts a command in a process of its own that can be sent Ctrl-C."""
-    started = []
-
-    def start(*arguments):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command(*arguments), cwd=ROOT, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def until(true, process):
-    deadline = time.monotonic() + 60
-    while not true():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ended(process):
-    out, said = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in said
-    assert out.count("\n") == 1, (out, said)
-    return process.returncode, json.loads(out), said
-
-
-LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "train.eval_strategy=no"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("asked", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, asked, expected):
-    process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
-    with contextlib.closing(RunStore(tmp_path / "data")) as store:
-        until(lambda: any(run.step >= 2 for run in store.all()), process)
-        # Others see it at work, and see it stopped.
-        assert told("runs", "list")["runs"][0]["status"] == "running"
-        process.send_signal(asked)
-        status, done, _ = ended(process)
-        assert (status, done["status"]) == (expected, "stopped")
-        assert set(done) >= TRAIN
-        assert 2 <= done["steps"] < 120
-        assert Path(done["adapter"], "adapter_model.safetensors").is_file()
-        assert store.get(done["run_id"]).status == "stopped"
-    resumed = told("train", "--resume", done["run_id"])
-    assert (resumed["run_id"], resumed["status"], resumed["steps"]) == (done["run_id"], "finished", 120)
-
-
-@pytest.mark.slow
-def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypatch, capsys, start):
-    pace = Pace(monkeypatch)
-    pace.at[2] = press_ctrl_c
-    assert main(["train", *LONG, "--set", "train.max_steps=5000", "--json"]) == 130
-    run_id = json.loads(capsys.readouterr().out)["run_id"]
-    process = start("train", "--json", "--resume", run_id)
-    assert process.stderr.readline() == f"run {run_id}\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    status, done, _ = ended(process)
-    assert (status, done["status"], done["run_id"]) == (130, "stopped", run_id)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["evaluate", "lesson"])
-def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, command):
-    slow = [
-        "--preset",
-        "smoke",
-        "--set",
-        "evaluation_rows=null",
-        "--set",
-        "generation.max_new_tokens=1500",
-        "--set",
-        "train.eval_strategy=no",
-    ]
-    if command == "evaluate":
-        run_id = told("train", *slow)["run_id"]
-        process = start("evaluate", "--run", run_id, "--json")
-    else:
-        process = start("lesson", *slow, "--json")
-    for line in process.stderr:
-        if line.startswith("answers 0 of"):
-            break
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    status, done, _ = ended(process)
-    assert status == 130
-    if command == "evaluate":
-        assert done["status"] == "stopped"
-    else:
-        assert done["train"]["status"] == "finished"
-        assert done["evaluation"] is None
-    assert told("runs", "list")["runs"][0]["status"] == "finished"
-    assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []
 
 
 def test_a_run_goes_on_from_another(told, refused):

@@ -234,6 +234,7 @@ def test_many_are_asked_at_once_and_taken_home(window):
     window.shot("compare-many")
     with window.page.expect_download() as download:
         window.page.click("#compare-many-jsonl")
+    assert not window.page.is_visible("#compare-many-file")
     rows = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
     assert [row["instruction"] for row in rows] == ["Say it 3 times", "=Say it 4 times", "Say it 5 times"]
     assert all(row["Tuned"].startswith("yes") and "Base" in row for row in rows)

@@ -86,6 +86,7 @@ def test_the_plots_can_be_saved(window):
         with window.page.expect_download() as download:
             window.page.click(button)
         assert download.value.suggested_filename == name
+        assert not window.page.is_visible(button.replace("png", "file").replace("svg", "file"))
         assert Path(download.value.path()).read_bytes().startswith(begins)
         window.shot(f"save-{tab}")
 

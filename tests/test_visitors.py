@@ -122,6 +122,9 @@ def everything_about(lab, run_id):
         lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
         lambda who: lab.run_traceback(run_id, who), lambda who: lab.told_config(run_id, who),
         lambda who: lab.annotate_run(run_id, "x", "", who), lambda who: lab.unfinished_evaluations(run_id, who),
+        lambda who: lab.can_join(run_id, who),
+        lambda who: list(lab.compare_many([{"run_id": "base"}, {"run_id": run_id}], "Hi", viewer=who)),
+        lambda who: list(lab.compare_rows([{"run_id": "base"}, {"run_id": run_id}], [("Hi", "")], viewer=who)),
         lambda who: lab.delete_run(run_id, who),
     ]  # fmt: skip
 

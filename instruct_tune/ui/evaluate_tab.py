@@ -16,7 +16,7 @@ from . import why_04_panel
 from .answers_panel import AnswersPanel
 from .edge import said, viewer
 from .empty import EmptyState
-from .outgoing import Outgoing
+from .outgoing import Outgoing, handing_out, press
 from .save_plot import save_buttons
 from .score_chart import score_chart, scores
 from .standings_panel import StandingsPanel
@@ -81,8 +81,7 @@ class EvaluatePanel:
                 elem_id="evaluate-ending",
             )
             self.take = gr.Button("Download the answers", elem_id="evaluate-download", size="sm")
-        # A DownloadButton hands out what it already has; this one is pressed once the file is there.
-        self.download = gr.DownloadButton(visible="hidden", elem_id="evaluate-file")
+        self.download = handing_out("evaluate-file")
 
     @property
     def inputs(self) -> list[Any]:
@@ -150,7 +149,7 @@ class EvaluatePanel:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **quiet)
         taken = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
-        taken.success(None, None, None, js="() => document.querySelector('#evaluate-file').click()")
+        taken.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:

@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..lab import Lab
 from .edge import said, viewer
 from .form import Form
-from .outgoing import Outgoing
+from .outgoing import Outgoing, handing_out, press
 
 
 class LedgerPanel:
@@ -30,15 +30,14 @@ class LedgerPanel:
             "The file holds dataset, columns, filters and split, and the fingerprint of the rows that they gave.",
             elem_classes="note",
         )
-        # A DownloadButton hands out what it already has; this one is pressed once the file is written.
-        self._download = gr.DownloadButton(visible="hidden", elem_id="ledger-download")
+        self._download = handing_out("ledger-download")
         self._expected = gr.State("")
 
     def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
         """Connect the buttons; ``show`` loads what a file asks for."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         written = self._save.click(said(self._write), self._form.controls, self._download, **quiet)
-        written.success(None, None, None, js="() => document.querySelector('#ledger-download').click()")
+        written.success(None, None, None, js=press("ledger-download"))
         asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
         read = self._load.upload(said(self._read), {self._load, self._form["model"]}, [*asked, self._expected], **quiet)
         there = read.success(show, inputs, shown, **quiet)

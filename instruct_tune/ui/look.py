@@ -91,6 +91,7 @@ footer > .divider { display: none !important; }
 #replay:has(+ * progress[hidden]) #replay-stop, #replay:has(+ * progress:not([hidden])) #replay-start { display: none; }
 /* The line on what a run costs keeps its place when it gets longer. */
 #train-cost { min-height: 1.6em; }
+.unseen { display: none !important; }
 /* Answers keep their height while they grow. */
 .answer .cm-editor { font-size: 13px; }
 #compare-expected .cm-scroller { max-height: 150px; }

@@ -55,8 +55,7 @@ class ManyPanel:
                     show_label=False,
                     elem_id="compare-many-table",
                 )
-            # Not in the column: what gradio shows again, it shows with what was hidden in it.
-            save_buttons("compare-many", "answers", [self.rows], _write, ("csv", "jsonl"))
+                save_buttons("compare-many", "answers", [self.rows], _write, ("csv", "jsonl"))
         self._wire()
 
     def _wire(self) -> None:

@@ -12,6 +12,8 @@ import time
 from functools import cached_property
 from pathlib import Path
 
+import gradio as gr
+
 SERVED_AFTER = 600.0
 """Seconds after which a file has long been written and copied, however large."""
 
@@ -29,3 +31,16 @@ class Outgoing:
             if made.stat().st_mtime < time.time() - SERVED_AFTER:
                 shutil.rmtree(made, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=self._all.name))
+
+
+def handing_out(elem_id: str) -> gr.DownloadButton:
+    """A button nobody sees, to be pressed (``press``) once its file is written: it hands out what it already has.
+
+    Unseen by its class: gradio shows ``visible="hidden"`` again with a column that it stands in.
+    """
+    return gr.DownloadButton(elem_id=elem_id, elem_classes="unseen")
+
+
+def press(elem_id: str) -> str:
+    """The JavaScript that presses it."""
+    return f"() => document.querySelector('#{elem_id}').click()"

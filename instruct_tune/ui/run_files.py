@@ -11,7 +11,7 @@ from ..lab import Lab
 from .chosen_run import required
 from .edge import inform, said, viewer
 from .form import Form
-from .outgoing import Outgoing
+from .outgoing import Outgoing, handing_out, press
 
 
 class RunFiles:
@@ -19,8 +19,7 @@ class RunFiles:
 
     def __init__(self, lab: Lab):
         self.lab, self.outgoing = lab, Outgoing()
-        # A DownloadButton hands out what it already has; this one is pressed once the zip is written.
-        self.download = gr.DownloadButton(visible="hidden", elem_id="runs-download")
+        self.download = handing_out("runs-download")
 
     def import_button(self) -> None:
         """Where a run or an adapter from elsewhere comes in."""
@@ -41,7 +40,7 @@ class RunFiles:
 
         for button, write in ((export, self._export), (merged, self._merge)):
             written = button.click(write, chosen, self.download, api_visibility="private")
-            written.success(None, None, None, js="() => document.querySelector('#runs-download').click()")
+            written.success(None, None, None, js=press("runs-download"))
         given = form.controls | {self.arriving}
         self.arriving.upload(take_in, given, chosen, api_visibility="private", show_progress="hidden")
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..figures import FORMS
 from .edge import said
-from .outgoing import Outgoing
+from .outgoing import Outgoing, handing_out, press
 
 
 def save_buttons(
@@ -23,8 +23,7 @@ def save_buttons(
             form: gr.Button(f"Save as {form.upper()}", size="sm", scale=0, min_width=120, elem_id=f"{elem_id}-{form}")
             for form in forms
         }
-    # A DownloadButton hands out what it already has; this one is pressed once the file is there.
-    file = gr.DownloadButton(visible="hidden", elem_id=f"{elem_id}-file")
+    file = handing_out(f"{elem_id}-file")
 
     def writing(form: str) -> Callable[..., str]:
         @said
@@ -35,4 +34,4 @@ def save_buttons(
 
     for form, button in buttons.items():
         written = button.click(writing(form), chosen, file, api_visibility="private", show_progress="hidden")
-        written.success(None, None, None, js=f"() => document.querySelector('#{elem_id}-file').click()")
+        written.success(None, None, None, js=press(f"{elem_id}-file"))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-SECONDS_BETWEEN_UPDATES = 1 / 15
+SECONDS_BETWEEN_UPDATES = 1 / 6
+"""Often enough to look like flowing; more, and a browser on the same two cores takes more than half of them to draw."""
 MOST_SECONDS_TO_LEAVE = 2
 
 

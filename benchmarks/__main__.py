@@ -27,6 +27,7 @@ from .growth import growth
 from .lesson_shape import lesson_shape
 from .measure import Row
 from .memory import memory
+from .merging import merging
 from .profile import profile
 from .viewers import page_start, viewers
 from .workload import QUICK, Setting, Workload
@@ -34,10 +35,10 @@ from .workload import QUICK, Setting, Workload
 Line = Callable[[Workload], Iterator[Row]]
 
 LINES: tuple[Line, ...] = (
-    *(peak, training, profile, memory, greedy, beams, evaluation),
+    *(peak, training, profile, memory, greedy, beams, evaluation, merging),
     *(page_start, viewers, data, growth, lesson_shape),
 )
-LONG = (evaluation, lesson_shape)
+LONG = (evaluation, merging, lesson_shape)
 """Lines that without one are measured only if they are asked for by name: they take long."""
 
 FLAGS = {

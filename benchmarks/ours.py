@@ -81,9 +81,14 @@ def lab_trains(
     return Trained(watch.ended - watch.began, statistics.fmean(watch.losses))
 
 
-def lab_answers(subject: Subject, prompts: Sequence[Example], settings: GenerationSettings) -> list[str]:
-    """Base's answers with ``instruct_tune.generation``."""
+def lab_answers(
+    subject: Subject,
+    prompts: Sequence[Example],
+    settings: GenerationSettings,
+    speakers: Sequence[str] = (adapter.BASE,),
+) -> list[str]:
+    """Each speaker's answer to each prompt with ``instruct_tune.generation``, in one go."""
     loaded = subject.loaded
     encoded = encode_prompts(loaded.tokenizer, LESSON, [(e.instruction, e.input) for e in prompts])
-    requests = [Request(tuple(prompt), adapter.BASE) for prompt in encoded]
+    requests = [Request(tuple(prompt), who) for prompt in encoded for who in speakers]
     return [answer.text for answer in generate(loaded, requests, settings)]

@@ -10,7 +10,20 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
 from benchmarks import __main__ as command
-from benchmarks import compare, data, evaluation, growth, lesson_shape, measure, memory, peak, profile, report, viewers
+from benchmarks import (
+    compare,
+    data,
+    evaluation,
+    growth,
+    lesson_shape,
+    measure,
+    memory,
+    merging,
+    peak,
+    profile,
+    report,
+    viewers,
+)
 from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
@@ -232,6 +245,12 @@ def test_the_parts_of_a_step_are_all_of_it(work):
     assert sum(row.lab.median for row in parts) == pytest.approx(100)
     assert {"products of frozen layers", "attention"} <= {row.what.removeprefix("of a step's time: ") for row in parts}
     assert speed.lab.median > 0
+
+
+def test_merging_is_measured_against_the_adapter_beside_the_weights(work):
+    pairs, tuned = merging.merging(work)
+    assert pairs.lab.median > 0 < tuned.stock.median
+    assert pairs.ratio.low <= pairs.ratio.median <= pairs.ratio.high
 
 
 def test_an_evaluation_is_measured_whole_and_to_its_first_number(work):

@@ -1,0 +1,41 @@
+"""Whether an evaluation would be faster with the adapter merged into a copy of the weights: the lab does not do so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from instruct_tune import adapter
+from instruct_tune.settings import LoraSettings
+
+from .compare import speed_row
+from .measure import Row, alternating, timed
+from .ours import RUN, lab_answers
+from .workload import Workload
+
+
+def merging(work: Workload) -> Iterator[Row]:
+    """Base and tuned answers with the adapter beside the weights, against one half after the other, tuned merged
+
+    A merged copy does what base does; so base answers in its place, and neither loading nor merging is counted.
+    The adapter is a fresh one, which changes no answer.
+    """
+    subject, settings, prompts = work.subject, work.generation(1), work.prompts
+    adapter.attach(subject.loaded, RUN, LoraSettings(), seed=42)
+
+    def answered(*speakers: str) -> float:
+        return timed(lambda: lab_answers(subject, prompts, settings, speakers))[0]
+
+    found = alternating(
+        {
+            "beside": lambda: answered(adapter.BASE, RUN),
+            "merged": lambda: 2 * answered(adapter.BASE),
+            "tuned": lambda: answered(RUN),
+        },
+        work.setting.repeat,
+    )
+    adapter.remove(subject.loaded, RUN)
+    beside, merged, tuned = found.values()
+    amount = len(prompts)
+    yield speed_row("base and tuned, greedy, pairs/s (stock: tuned from a merged copy)", amount, beside, merged)
+    alone = [seconds / 2 for seconds in merged]
+    yield speed_row("tuned only, greedy, answers/s (stock: from a merged copy)", amount, tuned, alone)

@@ -1,0 +1,46 @@
+"""Tags and notes on the page: what is saved there loses nothing that was added elsewhere."""
+
+import gradio as gr
+import pytest
+from labs import opened
+
+from instruct_tune.settings import RunConfig
+from instruct_tune.ui.notes_panel import NotesPanel
+
+
+@pytest.fixture
+def lab(tmp_path):
+    with opened(tmp_path / "data") as lab:
+        lab.store.create("one", RunConfig.from_dict({}, "smoke").to_dict())
+        yield lab
+
+
+@pytest.fixture
+def panel(lab):
+    with gr.Blocks():
+        return NotesPanel(lab, gr.State())
+
+
+def only(lab):
+    return lab.list_runs()[0]
+
+
+def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
+    run_id = only(lab)["id"]
+    lab.annotate_run(run_id, "a", "mine")
+    _, shown, read, _ = panel._show(run_id)
+    assert (shown.value, read) == ("mine", "mine")
+    lab.annotate_run(run_id, "a", "mine\n\nkept from Compare")
+    told = panel._save(run_id, "a, b", "mine, and more", read)
+    assert told == ["a, b", "mine, and more\n\nkept from Compare", "mine, and more\n\nkept from Compare"]
+    assert only(lab)["notes"] == told[1]
+    assert panel._save(run_id, "b", "all anew", told[2])[1] == only(lab)["notes"] == "all anew"
+
+
+def test_what_another_window_rewrote_is_not_written_over(lab, panel):
+    run_id = only(lab)["id"]
+    lab.annotate_run(run_id, "", "first")
+    lab.annotate_run(run_id, "", "of another window")
+    with pytest.raises(gr.Error, match="changed in another window"):
+        panel._save(run_id, "", "mine", "first")
+    assert only(lab)["notes"] == "of another window"

@@ -65,6 +65,7 @@ class Views:
         self._arriving: set[Loading] = set()
         self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, "load")
         self._caches = threading.Lock()
+        self._fetching = threading.Lock()
         self._importing = threading.Lock()
         # Encoding switches a tokenizer between reading special tokens and spelling them out.
         self._encoding = threading.Lock()
@@ -318,11 +319,13 @@ class Views:
 
         from .weights import locate
 
-        with self._caches:
-            if model not in self._tokenizers:
-                folder = locate(model, lambda text: None).path
-                self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            return self._tokenizers[model]
+        # A lock of its own, asked for by nobody whose tokenizer is at hand: one may be minutes on its way.
+        if model not in self._tokenizers:
+            with self._fetching:
+                if model not in self._tokenizers:
+                    folder = locate(model, lambda text: None).path
+                    self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return self._tokenizers[model]
 
     def mask(
         self, config: Config, instruction: str, input: str = "", output: str = "", viewer: Viewer = HOST

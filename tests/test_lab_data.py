@@ -4,9 +4,11 @@ import dataclasses
 import functools
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from labs import opened, smoke, write_rows
+from labs import PATIENCE, opened, smoke, write_rows
 
 from instruct_tune.errors import DataError, HubError, ModelError, SettingsError
 
@@ -35,6 +37,30 @@ def test_token_lengths_are_those_of_the_rows(lab):
     counts = [len(mask["input_ids"]) for mask in masks]
     assert (lengths["total"], lengths["max"], lengths["mean"]) == (sum(counts), max(counts), sum(counts) / 16)
     assert lengths["prompt_mean"] == sum(mask["prompt_length"] for mask in masks) / 16
+
+
+def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monkeypatch):
+    from instruct_tune import weights
+
+    asked, arrived = threading.Event(), threading.Event()
+
+    def slowly(model, say):
+        asked.set()
+        assert arrived.wait(PATIENCE)
+        raise ModelError("it never came")
+
+    here = lab.mask(smoke(), "Say it", "", "yes")
+    monkeypatch.setattr(weights, "locate", slowly)
+    with ThreadPoolExecutor(2) as people:
+        waiting = people.submit(lab.tokenizer, "somebody/large")
+        assert asked.wait(PATIENCE)
+        try:
+            assert people.submit(lab.mask, smoke(), "Say it", "", "yes").result(PATIENCE) == here
+            assert not waiting.done()
+        finally:
+            arrived.set()
+        with pytest.raises(ModelError, match="never came"):
+            waiting.result(PATIENCE)
 
 
 def test_a_page_of_rows(lab):

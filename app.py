@@ -40,8 +40,8 @@ def main() -> int:
 
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     """Serve the page; returns when SIGINT or SIGTERM came and the lab is closed."""
+    from instruct_tune.archive.recorded import put_recorded
     from instruct_tune.lab import Lab
-    from instruct_tune.recorded import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
 
     lab = Lab(data_dir)

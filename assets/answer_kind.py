@@ -1,7 +1,7 @@
 """What an answer of the bundled dataset is written in, told by rules.
 
-``instruct_tune.languages`` guesses for highlighting, with cut and growing answers in mind; this decides how an answer
-is checked, so every answer gets exactly one kind.
+``instruct_tune.words.languages`` guesses for highlighting, with cut and growing answers in mind; this decides how an
+answer is checked, so every answer gets exactly one kind.
 """
 
 from __future__ import annotations

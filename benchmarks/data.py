@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from instruct_tune.dataset import Example, examples, load_rows, load_splits, split_rows
-from instruct_tune.loading import Loading
+from instruct_tune.fetching.loading import Loading
+from instruct_tune.looking.report import make_report
 from instruct_tune.prompt import LESSON
-from instruct_tune.report import make_report
 from instruct_tune.settings import RunConfig
 
 from .measure import Row, Spread, timed

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from transformers import LlamaConfig
 
+from instruct_tune.fetching.tiny import byte_tokenizer
 from instruct_tune.settings import LoraSettings
-from instruct_tune.tiny import byte_tokenizer
 from instruct_tune.tokenization import IGNORE, TokenizedExample
 
 from .measure import Row, Spread, alternating

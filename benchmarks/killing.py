@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from instruct_tune.lab import Lab
+from instruct_tune.records.storage import FILE
 from instruct_tune.settings import RunConfig
-from instruct_tune.storage import FILE
 from instruct_tune.store import Run, RunStore
 
 Numbers = dict[tuple[str, int], dict[str, Any]]

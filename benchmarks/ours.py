@@ -12,9 +12,9 @@ from pathlib import Path
 from instruct_tune import adapter
 from instruct_tune.dataset import Example
 from instruct_tune.generation import Request, generate
+from instruct_tune.learning.terms import TrainingData
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import GenerationSettings, LoraSettings, TrainSettings
-from instruct_tune.terms import TrainingData
 from instruct_tune.tokenization import TokenizedExample, encode_prompts
 from instruct_tune.training import train
 

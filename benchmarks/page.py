@@ -18,13 +18,13 @@ from pathlib import Path
 
 import datasets
 
-from instruct_tune.browse import Browser
+from instruct_tune.data.sources import BUNDLED_FILE, load_table
+from instruct_tune.data.table import to_dataset
 from instruct_tune.dataset import Splits, load_splits, split_rows
-from instruct_tune.loading import Loading
+from instruct_tune.desk.views import Views
+from instruct_tune.fetching.loading import Loading
+from instruct_tune.looking.browse import Browser
 from instruct_tune.settings import DataSettings, RunConfig
-from instruct_tune.sources import BUNDLED_FILE, load_table
-from instruct_tune.table import to_dataset
-from instruct_tune.views import Views
 
 from .served import first_step, first_token, page_start, plot_update, polling
 

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from instruct_tune.first_rows import first_rows
+from instruct_tune.looking.first_rows import first_rows
 from instruct_tune.settings import RunConfig
 
 from .measure import bytes_of_this_process, timed

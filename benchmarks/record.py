@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from instruct_tune.adapter import CONFIG_FILE, WEIGHTS_FILE
+from instruct_tune.archive.recorded import ASSETS, PREFIX
 from instruct_tune.lab import Lab
-from instruct_tune.recorded import ASSETS, PREFIX
 from instruct_tune.settings import RunConfig
 
 from . import machine
@@ -90,7 +90,7 @@ def recorded_on(busy: float) -> dict[str, Any]:
 
 
 def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
-    """The run as files that ``instruct_tune.recorded`` reads; nothing in them names this machine or its folders."""
+    """The run as files that ``instruct_tune.archive.recorded`` reads; they name no machine and no folder."""
     run, source = lab.store.get(run_id), lab.store.folder(run_id)
     shutil.rmtree(to, ignore_errors=True)
     (to / "adapter").mkdir(parents=True)

@@ -102,8 +102,8 @@ def _processor_seconds(process: subprocess.Popen) -> float:
 
 def first_token() -> tuple[str, str]:
     """Compare's first streamed token on the default model, once it is loaded"""
+    from instruct_tune.archive.recorded import BEST, put_recorded
     from instruct_tune.lab import Lab
-    from instruct_tune.recorded import BEST, put_recorded
 
     lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
     put_recorded(lab.store)

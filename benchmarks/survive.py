@@ -23,8 +23,8 @@ from pathlib import Path
 
 # Forked processes find it imported: a life then is a second, most of it training.
 import instruct_tune.training  # noqa: F401
-from instruct_tune import sealed
-from instruct_tune.checkpoints import checkpoints, step_of
+from instruct_tune.learning import sealed
+from instruct_tune.learning.checkpoints import checkpoints, step_of
 from instruct_tune.settings import RunConfig
 from instruct_tune.store import RunStore
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from instruct_tune.lab import Lab
-from instruct_tune.lesson_scores import ASSET
+from instruct_tune.scoring.lesson_scores import ASSET
 from instruct_tune.settings import RunConfig
 
 from . import machine

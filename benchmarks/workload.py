@@ -20,11 +20,11 @@ from transformers import (
 
 from instruct_tune.batching import probe
 from instruct_tune.dataset import Example, examples, load_splits
+from instruct_tune.fetching.weights import Weights, locate
 from instruct_tune.model import LoadedModel, best_device, load_model, make_ready, weights_dtype
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import DEFAULT_MODEL, DataSettings, GenerationSettings
 from instruct_tune.tokenization import TokenizedExample, tokenize_examples
-from instruct_tune.weights import Weights, locate
 
 from .peak import matmul_peak
 

@@ -17,13 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import bleu_words, ledger_file, parents
+from .archive import parents
 from .command_line import parser
+from .data import ledger_file
+from .desk.speaker import BASE_RUN
 from .errors import DataError, LabError, SettingsError
 from .lab import Lab
-from .row_files import check_ending, write_rows
+from .scoring import bleu_words
+from .scoring.row_files import check_ending, write_rows
 from .settings import RunConfig, merge, parse_override
-from .speaker import BASE_RUN
 from .store import default_data_dir
 
 INTERRUPTED = 130

@@ -39,7 +39,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
     import torch
     from peft import LoraConfig, TaskType
 
-    from .dropout import quicken_dropout
+    from .compute.dropout import quicken_dropout
 
     config = LoraConfig(
         r=lora.r,

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from .attention import row_starts, wants_row_starts
-from .head import body_and_head, chunked_loss, is_separable
+from .compute.attention import row_starts, wants_row_starts
+from .compute.head import body_and_head, chunked_loss, is_separable
 from .packing import Packing
 from .tokenization import IGNORE, TokenizedExample
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .bleu_words import DEFAULT as TOKENIZE
 from .errors import DataError
+from .scoring.bleu_words import DEFAULT as TOKENIZE
 
 if TYPE_CHECKING:
     import evaluate

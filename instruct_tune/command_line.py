@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from . import bleu_words
+from .scoring import bleu_words
 from .settings import BASELINES, PRESETS
 
 

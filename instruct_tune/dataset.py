@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from .data.filters import Texts, check_comparable, kept_by
+from .data.leakage import find_leakage
+from .data.near import near_pairs
+from .data.sources import load_table
+from .data.table import Table, counted, to_dataset
 from .errors import DataError
-from .filters import Texts, check_comparable, kept_by
-from .leakage import find_leakage
-from .loading import Loading
-from .near import near_pairs
+from .fetching.loading import Loading
 from .settings import DataSettings
-from .sources import load_table
 from .steps import DROP_LEAKAGE, Filter, parameters
-from .table import Table, counted, to_dataset
 
 if TYPE_CHECKING:
     import datasets

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .adapter import BASE
-from .answer import Answer
-from .answering import Asked, answer_all
-from .base_answers import Shelf
-from .baselines import Baselines
 from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .dataset import Example
+from .decoding.answer import Answer
 from .errors import DataError
-from .parsing import ParseShare, parse_share
 from .prompt import PromptTemplate
+from .scoring.answering import Asked, answer_all
+from .scoring.base_answers import Shelf
+from .scoring.baselines import Baselines
+from .scoring.unfinished import Said, Unfinished
 from .settings import GenerationSettings
 from .tokenization import encode_prompts
-from .unfinished import Said, Unfinished
+from .words.parsing import ParseShare, parse_share
 
 if TYPE_CHECKING:
     from .model import LoadedModel

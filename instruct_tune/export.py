@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import CONFIG_FILE, WEIGHTS_FILE
-from .card import model_card
 from .errors import DataError, ModelError
-from .figures import loss_plot, subject
+from .sharing.card import model_card
+from .sharing.figures import loss_plot, subject
 from .store import Run, RunStore
 
 

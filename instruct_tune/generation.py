@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from . import beams, greedy, memory
 from .adapter import can_mix, speaking_as
-from .answer import Answer, Reader
-from .cache import growing_cache
+from .compute import memory
+from .compute.cache import growing_cache
+from .decoding import beams, greedy
+from .decoding.answer import Answer, Reader
+from .decoding.open_rows import Prompts
 from .errors import DataError, MemoryLimitError, Stopped
-from .open_rows import Prompts
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .comparisons import Comparisons
 from .dataset import Example
+from .desk.comparisons import Comparisons
+from .desk.speaker import BASE_RUN
+from .desk.views import Config, check_texts
 from .errors import BusyError, DataError, ModelError
+from .fetching.same_weights import other_weights
 from .prompt import template_from
-from .same_weights import other_weights
 from .settings import DEFAULT_MODEL, RunConfig
-from .speaker import BASE_RUN
-from .views import Config, check_texts
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
-    from .effect import Effect
-    from .token_losses import AnswerLosses
+    from .scoring.effect import Effect
+    from .scoring.token_losses import AnswerLosses
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Lab(Comparisons):
     def warm_up(self) -> None:
         """Import what the first run needs; then have the default model at hand for a first Compare or Start."""
         super().warm_up()
-        from .weights import at_hand
+        from .fetching.weights import at_hand
 
         folder = at_hand(DEFAULT_MODEL)
         there = folder is not None and any(folder.glob("*.safetensors"))
@@ -70,7 +70,7 @@ class Lab(Comparisons):
 
         def job() -> AnswerLosses:
             self.wait_for_imports()
-            from .token_losses import answer_losses
+            from .scoring.token_losses import answer_losses
 
             loaded = self._prepare(run_id, config, lambda text: None)
             return answer_losses(loaded, template_from(config.template), row, run_id)
@@ -84,7 +84,7 @@ class Lab(Comparisons):
 
         def job() -> Effect:
             self.wait_for_imports()
-            from .effect import effect
+            from .scoring.effect import effect
 
             loaded = self._prepare(run_id, config, lambda text: None)
             return effect(loaded, template_from(config.template), rows, run_id)
@@ -139,8 +139,8 @@ class Lab(Comparisons):
 
         def job() -> Path:
             self.wait_for_imports()
-            from .merged import merged_zip
-            from .weights import locate
+            from .fetching.weights import locate
+            from .sharing.merged import merged_zip
 
             return merged_zip(self.store, told, locate(run.config["model"], report), to, report)
 

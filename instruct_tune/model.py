@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
-from .converted import hold
 from .errors import ModelError
-from .loading import Loading
+from .fetching.converted import hold
+from .fetching.loading import Loading
+from .fetching.weights import Report, Weights, cache_dir, locate
 from .packing import Packing
-from .weights import Report, Weights, cache_dir, locate
 
 if TYPE_CHECKING:
     import torch
@@ -98,8 +98,8 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
 
 def make_ready(base: PreTrainedModel) -> None:
     """Put a base model on the device it computes on, frozen, with the lab's own ways of computing."""
-    from .attention import attend_by_rows
-    from .linear import quicken
+    from .compute.attention import attend_by_rows
+    from .compute.linear import quicken
 
     # Only adapters train; a layer that knows it is frozen computes the same with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)

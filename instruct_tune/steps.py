@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .languages import NAMES as LANGUAGES
-from .patterns import LONGEST_PATTERN, fault_of
 from .rules import Rule, between, one_of
+from .words.languages import NAMES as LANGUAGES
+from .words.patterns import LONGEST_PATTERN, fault_of
 
 PARTS = ("instruction", "input", "output", "row")
 """What a step looks at; ``row``: all three texts, one a line."""

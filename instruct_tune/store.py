@@ -24,13 +24,13 @@ from typing import Any
 
 import platformdirs
 
-from . import snapshot, states
-from .bounds import forget_oldest
 from .errors import BusyError, NotFoundError, StoreError
-from .glance import Glance
-from .lock import make_folder
-from .schema import TABLES, as_columns, insert, metric
-from .storage import FILE, explained, on_disk, open_history
+from .records import snapshot, states
+from .records.bounds import forget_oldest
+from .records.glance import Glance
+from .records.lock import make_folder
+from .records.schema import TABLES, as_columns, insert, metric
+from .records.storage import FILE, explained, on_disk, open_history
 
 log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")

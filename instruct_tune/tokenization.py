@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from .dataset import Example
 from .errors import DataError, ModelError
+from .fetching.token_counts import count_tokens, encode_texts
 from .prompt import PromptTemplate
-from .token_counts import count_tokens, encode_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

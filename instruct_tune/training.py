@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import adapter, memory, sealed
-from .checkpoints import at_step
+from . import adapter
+from .compute import memory
 from .errors import DivergedError, Stopped
-from .loan import on_loan
+from .learning import sealed
+from .learning.checkpoints import at_step
+from .learning.loan import on_loan
+from .learning.passes import too_small
+from .learning.terms import TrainingData, TrainingResult, Watcher
+from .learning.trainer import Trainer
 from .model import LoadedModel
-from .passes import too_small
 from .settings import TrainSettings
-from .terms import TrainingData, TrainingResult, Watcher
-from .trainer import Trainer
 
 
 def train(

@@ -9,8 +9,8 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 
+from instruct_tune.desk.runner import Runner
 from instruct_tune.lab import Lab
-from instruct_tune.runner import Runner
 from instruct_tune.settings import RunConfig
 
 PATIENCE = 30.0

@@ -8,7 +8,7 @@ import time
 import pytest
 from browser import ROOT, serving
 
-from instruct_tune.sources import BUNDLED_FILE
+from instruct_tune.data.sources import BUNDLED_FILE
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,33 +14,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "instruct_tune"
 
-# A module may know those before it, and none after. A new one has to find its place here.
+# A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
-    "errors", "visitors", "rules", "languages", "parsing", "pattern_search", "patterns", "steps", "settings", "catalog",
-    "scripts", "bleu_words",
-    "limits", "converted", "loading", "hub", "tiny", "weights", "same_weights", "token_counts",
-    "linear", "attention", "dropout", "head", "memory", "random_states", "readings", "cache",
-    "upload_names", "columns", "conversation", "pieces", "utf8",
-    "table", "json_rows", "hub_dataset", "sources", "near", "leakage", "filters", "dataset",
-    "first_rows", "ledger_file", "browse",
-    "prompt", "tokenization", "report", "xray", "packing", "batching",
-    "model", "leaving", "loan", "passes", "adapter", "reread", "token_losses", "effect", "sealed", "checkpoints",
-    "terms", "arguments", "tally", "held_out", "rhythm", "trainer", "training",
-    "preflight", "shortage", "batch_view", "speed", "traces", "answer", "open_rows", "greedy",
-    "tree", "best_answers", "beams", "generation", "base_answers",
-    "unfinished", "answering", "baselines", "sacrebleu_files", "row_files",
-    "fixed_prompt", "recital", "bleu",
-    "evaluation", "verdict", "standings", "lesson_scores", "differences",
-    "diagnosis",
-    "bounds", "schema", "states", "storage", "lock", "clock", "snapshot", "glance", "store", "rescue", "parents",
-    "diagnoses",
-    "notes",
-    "failures", "engine", "markdown", "recorded", "disk",
-    "curves", "figures", "card", "export", "merged",
-    "incoming",
-    "workbench", "runner",
-    "word_diff", "speaker", "comparison", "meter", "views", "history", "runs", "costs", "batches", "speakers",
-    "evaluations", "comparisons", "lab", "ui", "command_line", "__main__", "app",
+    "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
+    "fetching", "data", "dataset", "prompt", "tokenization", "packing",
+    "compute", "batching", "model", "adapter", "decoding", "generation", "scoring", "bleu", "evaluation",
+    "learning", "training", "looking", "preflight",
+    "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
+    "ui", "command_line", "__main__", "app",
 )  # fmt: skip
 
 # A library, and the only places that import it.
@@ -47,12 +29,21 @@ AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
     "peft": ("adapter",),
-    "trl": ("arguments", "trainer"),
+    "trl": ("learning.arguments", "learning.trainer"),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
-    "sqlite3": ("bounds", "parsing", "rescue", "schema", "snapshot", "states", "storage", "store"),
-    "matplotlib": ("figures",),
-    "rapidfuzz": ("near",),
+    "sqlite3": (
+        "words.parsing",
+        "records.bounds",
+        "records.schema",
+        "records.snapshot",
+        "records.states",
+        "records.storage",
+        "store",
+        "archive.rescue",
+    ),
+    "matplotlib": ("sharing.figures",),
+    "rapidfuzz": ("data.near",),
 }
 
 
@@ -60,12 +51,17 @@ def files():
     return [ROOT / "app.py", *sorted(PACKAGE.rglob("*.py"))]
 
 
-def place(file):
-    """The name in ``ORDER`` that a file belongs to; all of ``ui/`` is one place."""
+def module(file):
+    """A file's name below the package, such as ``data.table``; of a room's ``__init__``, the room's."""
     if file.parent == ROOT:
         return file.stem
     parts = file.relative_to(PACKAGE).with_suffix("").parts
-    return "" if parts == ("__init__",) else parts[0]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def place(file):
+    """The name in ``ORDER`` that a file belongs to; a room is one place."""
+    return module(file).split(".")[0]
 
 
 def imports(file):
@@ -82,15 +78,18 @@ def imports(file):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, node.module) if node.module else base)
             # "from . import adapter" imports a module, "from .adapter import load" what is in one.
-            names = (
-                [f"{module}.{alias.name}" for alias in node.names]
-                if not node.module or module == "instruct_tune"
-                else [module]
-            )
+            room = (ROOT / module.replace(".", "/")).is_dir()
+            there = [f"{module}.{alias.name}" for alias in node.names] if room else []
+            names = there if there and all(_is_module(name) for name in there) else [module]
         else:
             continue
         for name in names:
             yield node.lineno, name, id(node) not in inside
+
+
+def _is_module(name):
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def own(name):
@@ -102,21 +101,24 @@ def own(name):
 def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "instruct_tune")
-    (tmp_path / "instruct_tune" / "ui").mkdir(parents=True)
+    for room in ("ui", "desk"):
+        (tmp_path / "instruct_tune" / room).mkdir(parents=True)
+    for name in ("adapter", "desk/runner", "ui/view"):
+        (tmp_path / "instruct_tune" / f"{name}.py").touch()
     file = tmp_path / "instruct_tune" / "ui" / "tab.py"
     file.write_text(
         "import torch.nn as nn\nfrom .. import adapter\nfrom ..lab import Lab\nfrom . import view\n"
         "def f():\n    from peft import LoraConfig\n    import instruct_tune.store\n"
-        "    from instruct_tune import runner\n"
+        "    from instruct_tune.desk import runner\n"
         "if True:\n    import trl\n"
     )
     assert sorted(imports(file)) == [
         (1, "torch.nn", True), (2, "instruct_tune.adapter", True), (3, "instruct_tune.lab", True),
         (4, "instruct_tune.ui.view", True), (6, "peft", False), (7, "instruct_tune.store", False),
-        (8, "instruct_tune.runner", False), (10, "trl", True),
+        (8, "instruct_tune.desk.runner", False), (10, "trl", True),
     ]  # fmt: skip
     assert [own(name) for _, name, _ in sorted(imports(file))] == [
-        None, "adapter", "lab", "ui", None, "store", "runner", None,
+        None, "adapter", "lab", "ui", None, "store", "desk", None,
     ]  # fmt: skip
     assert place(file) == "ui"
 
@@ -128,7 +130,7 @@ def test_every_module_has_its_place():
 def test_the_readme_names_every_module_once_and_no_file_that_is_not_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     house = readme.split("## How it is built")[1].split("```")[1]
-    modules = {file.name for file in files() if file.parent in (ROOT, PACKAGE)} - {"__init__.py"}
+    modules = {file.name for file in files() if "ui" not in file.parts} - {"__init__.py"}
     assert Counter(re.findall(r"(?<![\w/])\w+\.py", house)) == Counter(modules)
     others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/\w+\.py", house)}
     others |= set(re.findall(r"\btests/\w+\.py", readme))
@@ -145,10 +147,20 @@ def test_imports_flow_one_way(file):
     assert wrong == []
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    ours = {module(file): file for file in files()}
+    known = {
+        here: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
+        for here, file in ours.items()
+    }
+    assert {"data.table", "errors"} <= known["data.sources"]
+    list(TopologicalSorter({here: (names & ours.keys()) - {here} for here, names in known.items()}).static_order())
+
+
 @pytest.mark.parametrize("library", AT_HOME)
 def test_each_of_these_libraries_is_imported_in_one_place(library):
-    where = {place(file) for file in files() for _, name, _ in imports(file) if name.split(".")[0] == library}
-    assert where <= set(AT_HOME[library])
+    where = {module(file) for file in files() for _, name, _ in imports(file) if name.split(".")[0] == library}
+    assert [here for here in where if not any(f"{here}.".startswith(f"{home}.") for home in AT_HOME[library])] == []
     assert where or library in ("plotly",), "then this line has outlived its library"
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from instruct_tune.arguments import _optimizer, _precision, sft_config
+from instruct_tune.learning.arguments import _optimizer, _precision, sft_config
 from instruct_tune.settings import TrainSettings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toys import VOCABULARY, toy_model
 
-from instruct_tune import attention
-from instruct_tune.attention import BY_ROWS, attend_by_rows, row_starts
 from instruct_tune.batching import is_exact, pack_rows, supervised_loss
+from instruct_tune.compute import attention
+from instruct_tune.compute.attention import BY_ROWS, attend_by_rows, row_starts
 from instruct_tune.packing import Packing
 from instruct_tune.tokenization import TokenizedExample
 

@@ -15,13 +15,14 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, answering
+from instruct_tune import adapter
 from instruct_tune.adapter import BASE
-from instruct_tune.answer import Answer
-from instruct_tune.base_answers import BaseAnswers, Shelf
+from instruct_tune.decoding.answer import Answer
 from instruct_tune.evaluation import Evaluation, evaluate
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import ALPACA, LESSON
+from instruct_tune.scoring import answering
+from instruct_tune.scoring.base_answers import BaseAnswers, Shelf
 from instruct_tune.settings import GenerationSettings
 
 SETTINGS = GenerationSettings(max_new_tokens=6)
@@ -100,7 +101,7 @@ def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
         other.setattr(loaded, "weights", dataclasses.replace(loaded.weights, sha256="another"))
         assert evaluated(loaded, tmp_path).base_remembered == 0
     with monkeypatch.context() as other:
-        other.setattr("instruct_tune.base_answers.DECODING", 0)
+        other.setattr("instruct_tune.scoring.base_answers.DECODING", 0)
         assert evaluated(loaded, tmp_path).base_remembered == 0
 
 

@@ -17,17 +17,17 @@ from tiny_lab import (
 
 from instruct_tune import adapter
 from instruct_tune.adapter import BASE
-from instruct_tune.answer import Answer
-from instruct_tune.baselines import SHOWN, Baselines, baselines, examples_of
 from instruct_tune.bleu import score
+from instruct_tune.data.near import nearest
 from instruct_tune.dataset import Example
+from instruct_tune.decoding.answer import Answer
 from instruct_tune.errors import DataError
 from instruct_tune.evaluation import evaluate
 from instruct_tune.generation import Request, generate
-from instruct_tune.near import nearest
 from instruct_tune.prompt import CHAT, LESSON
+from instruct_tune.scoring.baselines import SHOWN, Baselines, baselines, examples_of
+from instruct_tune.scoring.unfinished import Said
 from instruct_tune.settings import BASELINES, GenerationSettings
-from instruct_tune.unfinished import Said
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 TRAINING, ROWS = some_examples(9)[:6], some_examples(9)[6:]
@@ -74,7 +74,7 @@ def test_an_answer_after_examples_ends_where_the_next_one_would_begin():
 
 
 def beside_nothing() -> Baselines:
-    from instruct_tune.answering import Asked
+    from instruct_tune.scoring.answering import Asked
 
     return Baselines((Asked("examples", BASE, [[1], [2]]),))
 

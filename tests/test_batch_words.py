@@ -4,11 +4,11 @@ import base64
 import json
 from dataclasses import replace
 
-from instruct_tune.batch_view import StepView, micro_batch
 from instruct_tune.dataset import Example
+from instruct_tune.fetching.tiny import byte_tokenizer
+from instruct_tune.looking.batch_view import StepView, micro_batch
 from instruct_tune.packing import Packing
 from instruct_tune.prompt import LESSON
-from instruct_tune.tiny import byte_tokenizer
 from instruct_tune.tokenization import tokenize_examples
 from instruct_tune.ui.batch_grid import MOST_PASSES, grid_value
 from instruct_tune.ui.batch_words import HEADERS, pass_title, sentence, table

@@ -20,10 +20,12 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, fixed_prompt, readings
-from instruct_tune.checkpoints import checkpoints
+from instruct_tune import adapter
+from instruct_tune.compute import readings
 from instruct_tune.dataset import Example
 from instruct_tune.errors import Stopped
+from instruct_tune.learning import fixed_prompt
+from instruct_tune.learning.checkpoints import checkpoints
 from instruct_tune.prompt import LESSON
 
 ROW = Example("Say something", "", "Something.")

@@ -10,13 +10,13 @@ import zipfile
 import pytest
 from test_bleu import corpus, sacrebleu_prints
 
-from instruct_tune import bleu_words
 from instruct_tune.__main__ import main
 from instruct_tune.bleu import paired_test, quick_bleu, score
 from instruct_tune.errors import DataError
-from instruct_tune.row_files import write_rows
-from instruct_tune.scripts import script_of
+from instruct_tune.scoring import bleu_words
+from instruct_tune.scoring.row_files import write_rows
 from instruct_tune.settings import DEFAULT_MODEL
+from instruct_tune.words.scripts import script_of
 
 CHINESE = ["写一个函数，返回两个数的和。", "用循环计算列表的长度。", "打印问候语。"]
 JAPANESE = ["二つの数の和を返す関数を書いてください。", "リストの長さを計算する。", "あいさつを表示する。"]

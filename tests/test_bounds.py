@@ -5,7 +5,7 @@ from pathlib import Path
 
 from labs import finished
 
-from instruct_tune import bounds
+from instruct_tune.records import bounds
 from instruct_tune.store import RunStore
 
 

@@ -22,9 +22,10 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, rhythm, trainer
-from instruct_tune.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
-from instruct_tune.terms import TrainingResult
+from instruct_tune import adapter
+from instruct_tune.learning import rhythm, trainer
+from instruct_tune.learning.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
+from instruct_tune.learning.terms import TrainingResult
 
 
 def test_a_checkpoint_is_one_flat_adapter_and_the_trainers_state(undisturbed):

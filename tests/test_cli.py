@@ -26,7 +26,7 @@ from labs import Pace, opened, press_ctrl_c, smoke
 
 from instruct_tune.__main__ import main
 from instruct_tune.lab import Lab
-from instruct_tune.lock import DataLock
+from instruct_tune.records.lock import DataLock
 from instruct_tune.settings import PRESETS
 from instruct_tune.store import RunStore
 

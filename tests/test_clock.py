@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, cache_for, opened, smoke
 
-from instruct_tune import clock
-from instruct_tune.clock import Clock
+from instruct_tune.records import clock
+from instruct_tune.records.clock import Clock
 from instruct_tune.visitors import known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")

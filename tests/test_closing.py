@@ -10,9 +10,9 @@ import time
 import pytest
 from labs import LONG, PATIENCE, TWELVE_STEPS, curve, finished, opened, smoke, texts, undisturbed, until
 
-from instruct_tune.checkpoints import checkpoints, step_of
 from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
+from instruct_tune.learning.checkpoints import checkpoints, step_of
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")

@@ -7,10 +7,11 @@ import threading
 import pytest
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune import adapter, comparisons, workbench
+from instruct_tune import adapter
+from instruct_tune.archive.recorded import put_recorded
+from instruct_tune.desk import comparisons, workbench
+from instruct_tune.desk.speaker import Speaker, read_speakers
 from instruct_tune.errors import DataError, NotFoundError
-from instruct_tune.recorded import put_recorded
-from instruct_tune.speaker import Speaker, read_speakers
 from instruct_tune.visitors import known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")

@@ -5,7 +5,7 @@ import threading
 import pytest
 from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
 
-from instruct_tune import costs
+from instruct_tune.desk import costs
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
 from instruct_tune.preflight import Speed
 
@@ -31,15 +31,15 @@ def cached(tmp_path_factory, one_thread):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch, cached):
     """Measurements of its own for each test; the tiny model is shared."""
-    import instruct_tune.speed
+    import instruct_tune.desk.speed
 
-    monkeypatch.setattr(instruct_tune.speed, "cache_dir", lambda: tmp_path / "speeds")
+    monkeypatch.setattr(instruct_tune.desk.speed, "cache_dir", lambda: tmp_path / "speeds")
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """The measurement takes no time and always finds the same; the list holds the threads it was done on."""
-    import instruct_tune.speed
+    import instruct_tune.desk.speed
 
     done = []
 
@@ -47,7 +47,7 @@ def measured(monkeypatch):
         done.append(threading.current_thread().name)
         return EVEN
 
-    monkeypatch.setattr(instruct_tune.speed, "measure", measure)
+    monkeypatch.setattr(instruct_tune.desk.speed, "measure", measure)
     return done
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
 
 
 def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, monkeypatch):
-    from instruct_tune import hub
+    from instruct_tune.fetching import hub
 
     monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
     with opened(tmp_path) as lab:
@@ -178,7 +178,7 @@ def test_a_measurement_grows_old_sooner_on_a_crowded_machine_and_what_an_older_l
     import json
     import time
 
-    from instruct_tune.speed import SpeedMemory
+    from instruct_tune.desk.speed import SpeedMemory
 
     memory = SpeedMemory()
     memory.put("quiet", EVEN)

@@ -8,8 +8,8 @@ import pytest
 from labs import PATIENCE, cache_for, curve, finished, opened, smoke
 
 from instruct_tune.dataset import Example
+from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import BusyError
-from instruct_tune.runner import Runner
 from instruct_tune.visitors import known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")

@@ -9,7 +9,7 @@ import datasets
 import pytest
 from data_files import COLUMNS, everything, make_rows, said_of, settings, write
 
-from instruct_tune import sources
+from instruct_tune.data import sources
 from instruct_tune.dataset import Example, LedgerEntry, examples, load_splits, take_evaluation_rows, take_probe_rows
 from instruct_tune.settings import DataSettings
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from labs import finished, imports_frozen, opened, smoke
 
-from instruct_tune.diagnosis import diagnose
-from instruct_tune.recorded import ASSETS, put_recorded
+from instruct_tune.archive.diagnosis import diagnose
+from instruct_tune.archive.recorded import ASSETS, put_recorded
 from instruct_tune.settings import RunConfig
 from instruct_tune.ui.charts import loss_figure
 from instruct_tune.ui.run_words import findings_text

@@ -4,8 +4,8 @@ import gradio as gr
 import pytest
 from labs import opened
 
-from instruct_tune.differences import differing, held_out, rows, same_ruler, sentences
-from instruct_tune.recorded import put_recorded
+from instruct_tune.archive.differences import differing, held_out, rows, same_ruler, sentences
+from instruct_tune.archive.recorded import put_recorded
 from instruct_tune.settings import RunConfig
 from instruct_tune.store import Run
 from instruct_tune.ui import side_by_side

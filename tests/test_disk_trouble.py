@@ -14,7 +14,7 @@ from labs import PATIENCE, finished, opened, smoke
 from instruct_tune import adapter
 from instruct_tune.errors import DiskFullError, StoreError
 from instruct_tune.lab import Lab
-from instruct_tune.lock import DataLock
+from instruct_tune.records.lock import DataLock
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")

@@ -17,10 +17,11 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, trainer
-from instruct_tune.checkpoints import checkpoints
+from instruct_tune import adapter
 from instruct_tune.errors import DivergedError
-from instruct_tune.terms import TrainingResult
+from instruct_tune.learning import trainer
+from instruct_tune.learning.checkpoints import checkpoints
+from instruct_tune.learning.terms import TrainingResult
 
 
 def test_a_rate_that_is_too_high_is_said(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from tiny_lab import DROPOUT, RUN, light, tiny  # noqa: F401
 
 from instruct_tune import adapter
-from instruct_tune.dropout import FastDropout
+from instruct_tune.compute.dropout import FastDropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5, 0.9])

@@ -8,8 +8,8 @@ from tiny_lab import DROPOUT, RUN, Recorder, go, light, some_examples, tiny_with
 
 from instruct_tune import adapter
 from instruct_tune.adapter import BASE
-from instruct_tune.effect import Effect, LayerNorm, effect, layer_norms
 from instruct_tune.prompt import LESSON
+from instruct_tune.scoring.effect import Effect, LayerNorm, effect, layer_norms
 from instruct_tune.settings import LoraSettings
 from instruct_tune.tokenization import tokenize_examples
 from instruct_tune.ui.effect_view import bars, norms_sentence, sentence

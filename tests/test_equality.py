@@ -12,7 +12,8 @@ import pytest
 import torch
 from tiny_lab import NO_DROPOUT, RUN, SIX_STEPS, go, gradients_of, light, plain_loop, some_data, toy  # noqa: F401
 
-from instruct_tune import adapter, batching, head
+from instruct_tune import adapter, batching
+from instruct_tune.compute import head
 from instruct_tune.packing import Packing
 
 TOLERANCE = 1e-5

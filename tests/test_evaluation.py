@@ -16,16 +16,17 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, answering, generation
+from instruct_tune import adapter, generation
 from instruct_tune.adapter import BASE
-from instruct_tune.answer import Answer
 from instruct_tune.bleu import paired_test, score, sentence_chrf
 from instruct_tune.dataset import Example
+from instruct_tune.decoding.answer import Answer
 from instruct_tune.errors import DataError, Stopped
 from instruct_tune.evaluation import Prediction, evaluate, summarise
 from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import ALPACA, LESSON
+from instruct_tune.scoring import answering
 from instruct_tune.settings import GenerationSettings
 from instruct_tune.tokenization import encode_prompts
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from labs import PATIENCE, finished, smoke, write_rows
 
-from instruct_tune import runner as runner_module
+from instruct_tune.desk import runner as runner_module
 from instruct_tune.errors import SettingsError
 from instruct_tune.settings import DataSettings
 
@@ -17,7 +17,7 @@ def poisoned_model(folder):
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer
 
-    from instruct_tune.weights import locate
+    from instruct_tune.fetching.weights import locate
 
     source = locate("tiny-random", lambda text: None).path
     folder.mkdir()

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instruct_tune import patterns
+from instruct_tune.data.filters import Texts, kept_by, row_id
 from instruct_tune.dataset import load_splits
 from instruct_tune.errors import DataError
-from instruct_tune.filters import Texts, kept_by, row_id
 from instruct_tune.settings import DataSettings
 from instruct_tune.steps import (
     DROP_LEAKAGE,
@@ -24,6 +23,7 @@ from instruct_tune.steps import (
     NearDuplicates,
     Sample,
 )
+from instruct_tune.words import patterns
 
 ROWS = [
     ("Add two numbers", "2 and 3", "5"),

@@ -11,12 +11,14 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
-from instruct_tune import adapter, fixed_prompt, readings
+from instruct_tune import adapter
+from instruct_tune.compute import readings
 from instruct_tune.dataset import Example
+from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import Stopped
 from instruct_tune.generation import Request, generate
+from instruct_tune.learning import fixed_prompt
 from instruct_tune.prompt import LESSON
-from instruct_tune.runner import Runner
 from instruct_tune.settings import GenerationSettings, LoraSettings
 from instruct_tune.tokenization import encode_prompts
 

@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 from labs import opened
 
-from instruct_tune import runs
-from instruct_tune.recorded import BEST, put_recorded
+from instruct_tune.archive.recorded import BEST, put_recorded
+from instruct_tune.desk import runs
 from instruct_tune.ui import FORGETS, build_ui
 from instruct_tune.ui.runs_panel import ACTIONS
 from instruct_tune.visitors import known_by

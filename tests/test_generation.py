@@ -24,8 +24,8 @@ from transformers import GenerationConfig, pipeline
 
 from instruct_tune import adapter, generation
 from instruct_tune.adapter import BASE
-from instruct_tune.answer import Answer
 from instruct_tune.dataset import examples, load_splits
+from instruct_tune.decoding.answer import Answer
 from instruct_tune.errors import DataError, MemoryLimitError, Stopped
 from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel, load_model

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from instruct_tune.errors import NotFoundError, StoreError
-from instruct_tune.glance import Glance
+from instruct_tune.records.glance import Glance
 from instruct_tune.store import RunStore
 
 

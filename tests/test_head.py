@@ -7,9 +7,10 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, light, some_rows, tiny, toy  # noqa: F401
 from toys import toy_model
 
-from instruct_tune import adapter, head
+from instruct_tune import adapter
 from instruct_tune.batching import pack_rows, supervised_loss
-from instruct_tune.head import chunked_loss, is_separable
+from instruct_tune.compute import head
+from instruct_tune.compute.head import chunked_loss, is_separable
 
 SEPARABLE = {
     "llama": True, "qwen2": True, "mistral": True, "gemma3": True, "gpt2": True, "gpt_neox": True, "opt": True,

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from toy_hub import ToyHub, serving_hub
 
-from instruct_tune import hub_dataset
+from instruct_tune.data import hub_dataset
 from instruct_tune.errors import DataError, Stopped
+from instruct_tune.fetching.loading import Loading
 from instruct_tune.limits import check_download
-from instruct_tune.loading import Loading
 
 ROWS = [{"instruction": f"Do {n}", "input": "", "output": f"Done {n} " + "x" * 500} for n in range(2000)]
 FILES = {
@@ -27,7 +27,7 @@ import json, sys
 from pathlib import Path
 from instruct_tune.dataset import load_splits
 from instruct_tune.errors import LabError, Stopped
-from instruct_tune.loading import Loading
+from instruct_tune.fetching.loading import Loading
 from instruct_tune.settings import DataSettings
 
 class Told(Loading):

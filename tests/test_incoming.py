@@ -8,9 +8,9 @@ import pytest
 from labs import finished, imports_frozen, opened, smoke
 from safetensors.numpy import save
 
-from instruct_tune import incoming
 from instruct_tune.__main__ import main
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
+from instruct_tune.sharing import incoming
 from instruct_tune.visitors import ANONYMOUS, known_by
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")

@@ -7,7 +7,7 @@ import json
 import pytest
 from browser import Window, chromium, serving
 
-from instruct_tune.sources import BUNDLED_FILE
+from instruct_tune.data.sources import BUNDLED_FILE
 
 pytestmark = pytest.mark.slow
 

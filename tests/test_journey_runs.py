@@ -9,7 +9,7 @@ import time
 import pytest
 from browser import Window, chromium, serving
 
-from instruct_tune.recorded import ASSETS
+from instruct_tune.archive.recorded import ASSETS
 from instruct_tune.settings import RunConfig
 from instruct_tune.store import Run, RunStore
 

@@ -11,12 +11,12 @@ from data_files import make_rows, write_jsonl
 from hypothesis import given
 from hypothesis import settings as tries
 
-from instruct_tune import json_rows, pieces
+from instruct_tune.data import json_rows, pieces
+from instruct_tune.data.json_rows import read_json
+from instruct_tune.data.table import Table, to_dataset
 from instruct_tune.dataset import examples
 from instruct_tune.errors import DataError
-from instruct_tune.json_rows import read_json
 from instruct_tune.settings import Columns
-from instruct_tune.table import Table, to_dataset
 
 VALUE = st.one_of(st.none(), st.text(max_size=3), st.sampled_from([5, True, ["a"], {"a": 1}, "\ud83d"]))
 RECORD = st.dictionaries(st.sampled_from(["instruction", "input", "output", "messages", "id"]), VALUE)

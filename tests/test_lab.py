@@ -9,11 +9,11 @@ import pytest
 import torch
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, texts, undisturbed, write_rows
 
-from instruct_tune import trainer
-from instruct_tune.checkpoints import checkpoints
 from instruct_tune.dataset import examples
+from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import DataError
-from instruct_tune.runner import Runner
+from instruct_tune.learning import trainer
+from instruct_tune.learning.checkpoints import checkpoints
 from instruct_tune.settings import RunConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")

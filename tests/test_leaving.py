@@ -17,10 +17,10 @@ from labs import cache_for, opened, smoke
 from tiny_lab import SIX_STEPS, Recorder, adapter_weights, again, go, light, same_tensors, tiny_with
 
 from instruct_tune import batching
-from instruct_tune.checkpoints import checkpoints, step_of
 from instruct_tune.errors import Stopped
-from instruct_tune.leaving import leaving
-from instruct_tune.terms import TrainingResult
+from instruct_tune.learning.checkpoints import checkpoints, step_of
+from instruct_tune.learning.leaving import leaving
+from instruct_tune.learning.terms import TrainingResult
 
 __all__ = ["light"]
 ONE_PASS = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no")

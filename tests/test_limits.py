@@ -8,9 +8,9 @@ import pytest
 
 from instruct_tune import limits
 from instruct_tune.dataset import examples, load_splits
+from instruct_tune.desk.views import Views
 from instruct_tune.errors import DataError, SettingsError
 from instruct_tune.settings import DataSettings
-from instruct_tune.views import Views
 
 ROWS = [{"instruction": f"Do {n}", "output": f"Done {n}"} for n in range(21)]
 WRITTEN = {

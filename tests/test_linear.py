@@ -8,8 +8,9 @@ import pytest
 import torch
 from tiny_lab import NO_DROPOUT, RUN, light, tiny  # noqa: F401
 
-from instruct_tune import adapter, linear
-from instruct_tune.linear import OneDnnLinear, quicken, worth_it
+from instruct_tune import adapter
+from instruct_tune.compute import linear
+from instruct_tune.compute.linear import OneDnnLinear, quicken, worth_it
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 

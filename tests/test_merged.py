@@ -9,9 +9,9 @@ from huggingface_hub import ModelCard
 from labs import cache_for, finished, opened, smoke
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from instruct_tune import merged
 from instruct_tune.adapter import BASE, speaking_as
 from instruct_tune.errors import DataError, DiskFullError, MemoryLimitError, ModelError
+from instruct_tune.sharing import merged
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

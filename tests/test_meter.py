@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from instruct_tune import meter
-from instruct_tune.meter import Meter
+from instruct_tune.desk import meter
+from instruct_tune.desk.meter import Meter
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import sqlite3
 import pytest
 from labs import opened
 
+from instruct_tune.archive.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
-from instruct_tune.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
-from instruct_tune.schema import migrate
+from instruct_tune.records.schema import migrate
 from instruct_tune.settings import RunConfig
 from instruct_tune.store import Run, RunStore
 from instruct_tune.visitors import known_by

@@ -6,7 +6,8 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import batching, trainer
+from instruct_tune import batching
+from instruct_tune.learning import trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 

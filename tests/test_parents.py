@@ -6,7 +6,7 @@ import pytest
 import torch
 from labs import PATIENCE, Pace, curve, finished, smoke
 
-from instruct_tune import parents
+from instruct_tune.archive import parents
 from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.visitors import Viewer
 

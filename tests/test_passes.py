@@ -15,10 +15,11 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import batching, held_out, trainer
+from instruct_tune import batching
 from instruct_tune.errors import MemoryLimitError
-from instruct_tune.passes import Passes
-from instruct_tune.terms import TrainingResult
+from instruct_tune.learning import held_out, trainer
+from instruct_tune.learning.passes import Passes
+from instruct_tune.learning.terms import TrainingResult
 
 OUT_OF_MEMORY = [
     pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), id="gpu"),

@@ -140,7 +140,7 @@ def test_warnings_name_what_to_change():
 
 
 def test_a_measurement_has_all_its_parts():
-    from instruct_tune.speed import describe, measure
+    from instruct_tune.desk.speed import describe, measure
 
     loaded = tiny()
     known = describe(loaded.weights.path, LoraSettings(), "auto")
@@ -156,7 +156,7 @@ def test_a_measurement_has_all_its_parts():
 def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
     import torch
 
-    from instruct_tune.speed import measure
+    from instruct_tune.desk.speed import measure
 
     loaded = tiny()
     before = torch.get_rng_state()
@@ -169,7 +169,7 @@ def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
 
 
 def test_what_other_programs_take_is_not_counted(monkeypatch):
-    from instruct_tune import speed
+    from instruct_tune.desk import speed
 
     loaded = tiny()
     timed = speed._Timed(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")

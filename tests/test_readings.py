@@ -23,11 +23,13 @@ from tiny_lab import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from instruct_tune import adapter, readings, trainer
-from instruct_tune.checkpoints import checkpoints
+from instruct_tune import adapter
+from instruct_tune.compute import readings
 from instruct_tune.errors import DivergedError
+from instruct_tune.learning import trainer
+from instruct_tune.learning.checkpoints import checkpoints
+from instruct_tune.learning.terms import TrainingResult
 from instruct_tune.packing import Packing
-from instruct_tune.terms import TrainingResult
 
 
 @pytest.fixture

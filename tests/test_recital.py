@@ -6,14 +6,14 @@ import pytest
 from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
 from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
 
-from instruct_tune import recital
-from instruct_tune.answer import Answer
 from instruct_tune.dataset import Example
+from instruct_tune.decoding.answer import Answer
+from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import Stopped
 from instruct_tune.generation import Request
+from instruct_tune.learning import recital
+from instruct_tune.learning.recital import Recital, recite, verdict
 from instruct_tune.prompt import LESSON
-from instruct_tune.recital import Recital, recite, verdict
-from instruct_tune.runner import Runner
 from instruct_tune.tokenization import tokenize_examples
 
 ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]

@@ -8,10 +8,10 @@ import pytest
 from labs import opened
 from safetensors import safe_open
 
+from instruct_tune.archive.recorded import ASSETS, BEST, put_recorded, recorded_on
 from instruct_tune.dataset import load_splits
 from instruct_tune.errors import NotYoursError, StoreError
 from instruct_tune.lab import Lab
-from instruct_tune.recorded import ASSETS, BEST, put_recorded, recorded_on
 from instruct_tune.settings import DEFAULT_MODEL, RunConfig
 from instruct_tune.store import RunStore
 from instruct_tune.visitors import ANONYMOUS, HOST

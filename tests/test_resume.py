@@ -19,9 +19,10 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, batching, trainer
-from instruct_tune.checkpoints import checkpoints
-from instruct_tune.terms import TrainingResult
+from instruct_tune import adapter, batching
+from instruct_tune.learning import trainer
+from instruct_tune.learning.checkpoints import checkpoints
+from instruct_tune.learning.terms import TrainingResult
 
 STOPS = replace(SIX_STEPS, probes=0, eval_strategy="steps", eval_steps=2, save_strategy="no")
 

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from instruct_tune.markdown import plain
 from instruct_tune.settings import PRESETS, DataSettings
 from instruct_tune.ui import run_words
+from instruct_tune.words.markdown import plain
 
 
 def status(step=0, total=100, status="running", phase="training"):

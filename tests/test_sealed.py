@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from instruct_tune import sealed
+from instruct_tune.learning import sealed
 
 
 def write(final, text):
@@ -52,7 +52,7 @@ def test_files_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from instruct_tune import sealed
+from instruct_tune.learning import sealed
 left = int(sys.argv[2])
 def counted(real):
     def call(*given):

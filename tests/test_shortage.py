@@ -2,10 +2,11 @@
 
 import pytest
 
-from instruct_tune import costs, model
+from instruct_tune import model
+from instruct_tune.desk import costs
+from instruct_tune.desk.shortage import one_row_a_pass, shortage
 from instruct_tune.preflight import Memory, RowLength, Workload, count
 from instruct_tune.settings import RunConfig, TrainSettings
-from instruct_tune.shortage import one_row_a_pass, shortage
 
 MB = 10**6
 

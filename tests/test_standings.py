@@ -10,11 +10,11 @@ import pytest
 from labs import finished, smoke
 from test_bleu import corpus
 
-from instruct_tune import standings as module
 from instruct_tune.__main__ import main
+from instruct_tune.archive import standings as module
+from instruct_tune.archive.standings import Entry, differing, rows_fingerprint, standings
 from instruct_tune.bleu import difference_interval, paired_test, score
 from instruct_tune.settings import GenerationSettings
-from instruct_tune.standings import Entry, differing, rows_fingerprint, standings
 from instruct_tune.ui import standings_panel as panel
 
 GREEDY = dataclasses.asdict(GenerationSettings())

@@ -8,10 +8,11 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import adapter, bounds
+from instruct_tune import adapter
+from instruct_tune.desk.failures import LONGEST, failure
+from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
-from instruct_tune.failures import LONGEST, failure
-from instruct_tune.runner import Runner
+from instruct_tune.records import bounds
 from instruct_tune.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")

@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from instruct_tune import schema
 from instruct_tune.errors import BusyError, NotFoundError
-from instruct_tune.lock import DataLock
+from instruct_tune.records import schema
+from instruct_tune.records.lock import DataLock
 from instruct_tune.store import LIVE, Run, RunStore, default_data_dir
 
 CONFIG = {"model": "tiny-random", "data": {"source": "bundled"}}
@@ -354,7 +354,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from instruct_tune.lock import DataLock
+from instruct_tune.records.lock import DataLock
 lock = DataLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -363,7 +363,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from instruct_tune.errors import BusyError
-from instruct_tune.lock import DataLock
+from instruct_tune.records.lock import DataLock
 try:
     DataLock(Path(sys.argv[1]))
     print("free")

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import gradio
 import pytest
 
-from instruct_tune.comparison import Comparison
+from instruct_tune.desk.comparison import Comparison
 from instruct_tune.errors import ModelError, Stopped
 from instruct_tune.settings import RunConfig
 from instruct_tune.ui import streaming

@@ -4,8 +4,8 @@ import pytest
 from labs import opened, smoke
 
 from instruct_tune import ui
+from instruct_tune.archive.recorded import BEST
 from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate, template_from
-from instruct_tune.recorded import BEST
 from instruct_tune.settings import RunConfig
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form

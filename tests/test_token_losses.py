@@ -18,15 +18,16 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, reread, token_losses
+from instruct_tune import adapter
 from instruct_tune.adapter import BASE
 from instruct_tune.batching import supervised_count
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import LESSON
+from instruct_tune.scoring import reread, token_losses
+from instruct_tune.scoring.token_losses import answer_losses
 from instruct_tune.settings import LoraSettings
-from instruct_tune.token_losses import answer_losses
 from instruct_tune.tokenization import tokenize_examples
 
 ROW = Example("Say six", "", "6 is it. <b>${x}</b> é 🙂")

@@ -24,10 +24,11 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, batching, readings
+from instruct_tune import adapter, batching
 from instruct_tune.batching import EpochSampler
-from instruct_tune.rhythm import probe_steps
-from instruct_tune.terms import TrainingData
+from instruct_tune.compute import readings
+from instruct_tune.learning.rhythm import probe_steps
+from instruct_tune.learning.terms import TrainingData
 
 
 def test_what_a_step_tells(tmp_path, undisturbed):

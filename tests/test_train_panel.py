@@ -71,7 +71,7 @@ def test_a_plot_update_stays_under_20_kb(steps):
 
 
 def test_the_smooth_line_is_that_of_all_steps():
-    from instruct_tune.curves import smooth
+    from instruct_tune.sharing.curves import smooth
     from instruct_tune.ui.charts import loss_figure
 
     metrics = list(long_run(2000))

@@ -27,11 +27,12 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, batching, trainer
+from instruct_tune import adapter, batching
+from instruct_tune.learning import trainer
+from instruct_tune.learning.terms import TrainingData, TrainingResult
 from instruct_tune.model import load_model
 from instruct_tune.packing import Packing
 from instruct_tune.settings import DEFAULT_MODEL, TrainSettings
-from instruct_tune.terms import TrainingData, TrainingResult
 
 FOUR_ROWS_A_STEP = [(4, 1), (2, 2), (1, 4)]
 

@@ -28,11 +28,12 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, trainer
+from instruct_tune import adapter
 from instruct_tune.errors import DivergedError
 from instruct_tune.generation import Request, generate
+from instruct_tune.learning import trainer
+from instruct_tune.learning.terms import TrainingData
 from instruct_tune.settings import GenerationSettings
-from instruct_tune.terms import TrainingData
 
 TESTS = Path(__file__).parent
 

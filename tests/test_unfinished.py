@@ -16,15 +16,16 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, answering, generation
-from instruct_tune.answer import Answer
-from instruct_tune.base_answers import BaseAnswers
+from instruct_tune import adapter, generation
+from instruct_tune.decoding.answer import Answer
 from instruct_tune.errors import LabError, Stopped
 from instruct_tune.evaluation import Evaluation, evaluate
 from instruct_tune.model import LoadedModel
 from instruct_tune.prompt import LESSON
+from instruct_tune.scoring import answering
+from instruct_tune.scoring.base_answers import BaseAnswers
+from instruct_tune.scoring.unfinished import FOLDER, MOST, Unfinished, left_behind, unfinished
 from instruct_tune.settings import GenerationSettings
-from instruct_tune.unfinished import FOLDER, MOST, Unfinished, left_behind, unfinished
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 ROWS = some_examples(6)

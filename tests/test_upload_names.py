@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from instruct_tune.data.upload_names import LONGEST
+from instruct_tune.desk.views import Views
 from instruct_tune.errors import DataError
-from instruct_tune.upload_names import LONGEST
-from instruct_tune.views import Views
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ from huggingface_hub.utils import httpx
 from safetensors.torch import load_file, save_file
 from transformers import OPTConfig, OPTForCausalLM
 
-from instruct_tune import hub, weights
 from instruct_tune.errors import HubError, LabError, ModelError, Stopped
-from instruct_tune.loading import Loading
+from instruct_tune.fetching import hub, weights
+from instruct_tune.fetching.loading import Loading
+from instruct_tune.fetching.tiny import byte_tokenizer
+from instruct_tune.fetching.weights import locate
 from instruct_tune.model import load_model
 from instruct_tune.settings import DEFAULT_MODEL
-from instruct_tune.tiny import byte_tokenizer
-from instruct_tune.weights import locate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -300,7 +300,7 @@ def test_an_interrupted_conversion_leaves_nothing(cache, fault):
 
 KILLED = """
 import os, signal
-from instruct_tune.weights import _converted
+from instruct_tune.fetching.weights import _converted
 
 def make(target):
     (target / "config.json").write_text("{}")

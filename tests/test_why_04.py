@@ -8,7 +8,7 @@ import pytest
 from labs import smoke
 
 from benchmarks import why_04
-from instruct_tune.lesson_scores import PRINTED, measured
+from instruct_tune.scoring.lesson_scores import PRINTED, measured
 from instruct_tune.ui import why_04_panel as panel
 
 

@@ -19,11 +19,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from instruct_tune import adapter
 from instruct_tune.batching import EpochSampler, probe
 from instruct_tune.dataset import Example
+from instruct_tune.learning.terms import TrainingData, TrainingResult
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.packing import Packing
 from instruct_tune.prompt import LESSON
 from instruct_tune.settings import LoraSettings, TrainSettings
-from instruct_tune.terms import TrainingData, TrainingResult
 from instruct_tune.tokenization import IGNORE, TokenizedExample, tokenize_examples
 from instruct_tune.training import train
 

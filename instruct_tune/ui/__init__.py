@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import gradio as gr
 
+from ..archive.recorded import BEST
 from ..errors import DataError
 from ..lab import Lab
-from ..markdown import plain
-from ..recorded import BEST
 from ..store import LIVE
+from ..words.markdown import plain
 from . import (
     api,
     browser_panel,

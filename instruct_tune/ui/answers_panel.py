@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..languages import guess
+from ..words.languages import guess
 from .diff_panel import DiffPanel
 from .edge import said, viewer
 from .evaluate_view import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence

@@ -15,7 +15,7 @@ import gradio as gr
 from .batch_words import pass_title
 
 if TYPE_CHECKING:
-    from ..batch_view import Segment, StepView
+    from ..looking.batch_view import Segment, StepView
 
 MOST_PASSES = 24
 """Passes that are drawn; the table has all."""

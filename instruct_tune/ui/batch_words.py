@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..packing import Packing
 
 if TYPE_CHECKING:
-    from ..batch_view import EndToken, Pass, StepView
+    from ..looking.batch_view import EndToken, Pass, StepView
 
 HEADERS = ["pass", "training row", "positions", "tokens", "carry loss", "begins with", "ends with"]
 

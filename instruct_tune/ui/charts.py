@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 import plotly
 
-from ..curves import smooth, thin
+from ..sharing.curves import smooth, thin
 from .run_words import loss_sentence
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..languages import guess
+from ..words.languages import guess
 from . import decoding_panel
 from .compare_view import NAMES, THIRD, TYPED, WHO, answer_facts, state_sentence
 from .decoding_panel import DecodingPanel

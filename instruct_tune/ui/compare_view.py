@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..markdown import plain
+from ..words.markdown import plain
 
 NAMES = {"base": "Base", "tuned": "Tuned"}
 THIRD = "third"

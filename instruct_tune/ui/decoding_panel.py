@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from ..desk.speaker import STRONGEST
 from ..settings import MOST_STOPS
-from ..speaker import STRONGEST
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 

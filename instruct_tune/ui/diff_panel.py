@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..word_diff import Kind, Piece, count_words, word_diff
+from ..words.word_diff import Kind, Piece, count_words, word_diff
 from .compare_view import NAMES
 
 # A sign beside the colour: + what the answer adds, − what it lacks.

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import bleu_words
 from ..errors import DataError, LabError
 from ..lab import Lab
-from ..row_files import ENDINGS, write_rows
+from ..scoring import bleu_words
+from ..scoring.row_files import ENDINGS, write_rows
 from . import evaluate_view as view
 from . import why_04_panel
 from .answers_panel import AnswersPanel

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import bleu_words
-from ..figures import SIDES
-from ..markdown import plain
+from ..scoring import bleu_words
+from ..sharing.figures import SIDES
+from ..words.markdown import plain
 from .compare_view import decoding
 from .view import duration, line_sentence
 

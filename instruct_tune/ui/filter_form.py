@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..languages import NAMES as LANGUAGES
 from ..steps import PARTS, STEPS, UNITS, Filter, parameters
+from ..words.languages import NAMES as LANGUAGES
 from .filter_words import KINDS, read_step
 
 FIRST = "length"

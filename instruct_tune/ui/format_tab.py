@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
+from ..looking.xray import Fault, XRay
 from ..prompt import TEMPLATES
-from ..xray import Fault, XRay
 from . import batch_panel, template_editor, view
 from .edge import said, viewer
 from .form import CUSTOM_TEMPLATE, Form

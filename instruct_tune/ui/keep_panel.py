@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from ..archive.notes import LONGEST_NOTES
 from ..errors import DataError
 from ..lab import Lab
-from ..notes import LONGEST_NOTES
 from .compare_view import NAMES, TYPED, decoding
 from .decoding_panel import settings
 from .edge import said, viewer

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from .. import ledger_file
+from ..data import ledger_file
 from ..errors import DataError
 from ..lab import Lab
 from .edge import said, viewer

@@ -9,9 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..first_rows import FirstRows, first_rows
+from ..fetching.loading import Loading
 from ..lab import Lab
-from ..loading import Loading
+from ..looking.first_rows import FirstRows, first_rows
 from ..settings import RunConfig
 from . import view
 from .edge import viewer

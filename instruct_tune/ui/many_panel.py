@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ..comparisons import MOST_ASKED
+from ..desk.comparisons import MOST_ASKED
 from ..errors import DataError
 from ..lab import Lab
-from ..row_files import write_rows
+from ..scoring.row_files import write_rows
 from . import decoding_panel, third_panel
 from .compare_view import NAMES, decoding
 from .edge import said, session, viewer
@@ -20,7 +20,7 @@ from .streaming import Turns
 from .third_panel import ThirdPanel
 
 if TYPE_CHECKING:
-    from ..answer import Answer
+    from ..decoding.answer import Answer
 
 BEFORE = "Nothing asked yet."
 SHOWN = 600

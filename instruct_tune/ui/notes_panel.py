@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from ..archive.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
 from ..errors import DataError, NotFoundError
 from ..lab import Lab
-from ..notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
 from .edge import said, viewer
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..markdown import plain
+from ..words.markdown import plain
 from .edge import said, viewer
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..languages import guess
+from ..words.languages import guess
 from .compare_view import HELD_OUT, TYPED
 from .edge import said, viewer
 

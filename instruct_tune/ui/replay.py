@@ -15,10 +15,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..curves import thin
+from ..archive.recorded import BEST
 from ..errors import BusyError, NotFoundError
 from ..lab import Lab
-from ..recorded import BEST
+from ..sharing.curves import thin
 from ..store import LIVE
 from .edge import said, viewer
 from .run_words import answer_text

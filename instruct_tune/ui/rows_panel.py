@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..filters import row_id
+from ..data.filters import row_id
 from ..lab import Lab
-from ..languages import guess
 from ..settings import RunConfig
+from ..words.languages import guess
 from . import view
 from .by_hand_panel import ByHandPanel
 from .edge import said, viewer

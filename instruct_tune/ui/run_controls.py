@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from ..markdown import plain
 from ..store import Run
+from ..words.markdown import plain
 from .edge import said, viewer
 
 Piece = tuple[Any, Callable[[], Any]]

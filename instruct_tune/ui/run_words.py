@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..differences import flat
-from ..markdown import plain
+from ..archive.differences import flat
 from ..settings import PRESETS
 from ..store import LIVE
+from ..words.markdown import plain
 
 TITLE = "Instruction-Tuning Lab"
 _ENDED = {"finished": "done", "stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}

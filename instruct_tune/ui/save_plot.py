@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..figures import FORMS
+from ..sharing.figures import FORMS
 from .edge import said
 from .outgoing import Outgoing, handing_out, press
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..figures import SIDES
+from ..sharing.figures import SIDES
 from .evaluate_view import baselines_of
 
 _BAR = """

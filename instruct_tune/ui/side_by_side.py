@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..differences import differing, rows, same_ruler
+from ..archive.differences import differing, rows, same_ruler
 from ..lab import Lab
-from ..markdown import plain
+from ..words.markdown import plain
 from .charts import loss_chart
 from .edge import said, viewer
 from .overlay_chart import AXES, MOST_RUNS, STEPS, names_of, overlay_figure

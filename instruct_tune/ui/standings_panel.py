@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from ..archive.standings import differing
 from ..lab import Lab
-from ..markdown import plain
-from ..standings import differing
+from ..words.markdown import plain
 from .compare_view import decoding
 from .edge import said, viewer
 

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from ..errors import DataError, SettingsError
-from ..markdown import plain
 from ..prompt import LESSON, template_from
+from ..words.markdown import plain
 from .edge import said
 from .form import CUSTOM_TEMPLATE, Form
 from .memory import Memory

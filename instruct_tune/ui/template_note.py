@@ -8,8 +8,8 @@ import gradio as gr
 
 from ..errors import LabError
 from ..lab import Lab
-from ..markdown import plain
 from ..prompt import PromptTemplate, template_from
+from ..words.markdown import plain
 from .edge import viewer
 from .form import Form
 

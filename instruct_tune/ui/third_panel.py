@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from ..desk.speaker import BASE_RUN, STRONGEST
 from ..lab import Lab
-from ..speaker import BASE_RUN, STRONGEST
 from ..store import Run
 from .edge import said, viewer
 

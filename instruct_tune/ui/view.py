@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..browse import RowsPage
-from ..columns import conversations_in, propose
+from ..data.columns import conversations_in, propose
 from ..dataset import Example
-from ..first_rows import FirstRows
-from ..loading import Loading
-from ..markdown import plain
+from ..fetching.loading import Loading
+from ..looking.browse import RowsPage
+from ..looking.first_rows import FirstRows
+from ..looking.xray import Role, XRay
 from ..settings import Columns
-from ..xray import Role, XRay
+from ..words.markdown import plain
 
 
 def data_sentence(told: Mapping[str, Any], name: str) -> str:

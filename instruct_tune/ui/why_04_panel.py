@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..lesson_scores import PRINTED, by_name, measured
+from ..scoring.lesson_scores import PRINTED, by_name, measured
 from .compare_view import decoding
 
 HEADERS = ["how it was asked", "base", "tuned", "tuned: brevity penalty", "tuned: tokens an answer", "from"]

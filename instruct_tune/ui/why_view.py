@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..markdown import plain
+from ..words.markdown import plain
 
 if TYPE_CHECKING:
-    from ..token_losses import AnswerLosses, AnswerToken, Candidate
+    from ..scoring.token_losses import AnswerLosses, AnswerToken, Candidate
 
 HEADERS = ["position", "token", "base", "tuned", "gain in nats", "base's likeliest", "tuned's likeliest"]
 ABOUT_THE_SAME = 1.05

@@ -1,0 +1,1 @@
+"""Runs once they are there: brought back, compared, explained, continued."""

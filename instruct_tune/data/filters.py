@@ -1,0 +1,131 @@
+"""The steps of the ledger at work: three columns of texts and a step → the places of the rows that are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DataError
+from ..fetching.token_counts import count_tokens_of
+from ..steps import ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
+from ..words.languages import guess
+from ..words.patterns import matching
+from .near import near_pairs
+
+MOST_COMPARED = 200_000
+"""Rows among which near copies are looked for."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The three columns of some rows, of one length."""
+
+    instruction: Sequence[str]
+    input: Sequence[str]
+    output: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.instruction)
+
+    def of(self, part: str) -> Sequence[str]:
+        """The column of that name; ``row``: all three in one text, one below the other."""
+        if part == "row":
+            return ["\n".join(texts) for texts in self.rows()]
+        return {"instruction": self.instruction, "input": self.input, "output": self.output}[part]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(instruction, input, output) of each."""
+        return list(zip(self.instruction, self.input, self.output, strict=True))
+
+    def take(self, places: Sequence[int]) -> Texts:
+        """The rows at ``places``."""
+        return Texts(*([column[place] for place in places] for column in (self.instruction, self.input, self.output)))
+
+
+def row_id(instruction: str, input: str, output: str) -> str:
+    """What a row is called when it is picked by hand: sixteen letters that depend on its texts alone."""
+    return hashlib.sha256(json.dumps([instruction, input, output]).encode()).hexdigest()[:16]
+
+
+def kept_by(step: Filter, texts: Texts) -> list[int]:
+    """The places, in order, of the rows that a step keeps. Raises DataError where it cannot be applied."""
+    keeps = _KEEPS[step.step](step, texts)
+    return [place for place, keep in enumerate(keeps) if keep]
+
+
+def _length(step: Length, texts: Texts) -> list[bool]:
+    column = texts.of(step.of)
+    lengths = count_tokens_of(step.tokenizer or "", column) if step.unit == "tokens" else [len(text) for text in column]
+    low, high = step.min or 0, float("inf") if step.max is None else step.max
+    return [low <= length <= high for length in lengths]
+
+
+def _contains(step: Contains, texts: Texts) -> list[bool]:
+    wanted = step.text.casefold()
+    return [(wanted in text.casefold()) != step.exclude for text in texts.of(step.of)]
+
+
+def _matches(step: Matches, texts: Texts) -> list[bool]:
+    found = matching(step.pattern, texts.of(step.of))
+    return [(place in found) != step.exclude for place in range(len(texts))]
+
+
+def _language(step: Language, texts: Texts) -> list[bool]:
+    return [((guess(text) or "none") == step.language) != step.exclude for text in texts.output]
+
+
+def _first_of_each(texts: Texts) -> list[bool]:
+    first: dict[tuple[str, str, str], int] = {}
+    return [first.setdefault(row, place) == place for place, row in enumerate(texts.rows())]
+
+
+def _not_near(step: NearDuplicates, texts: Texts) -> list[bool]:
+    check_comparable(len(texts), step.step)
+    questions = [f"{asked}\n{on}" if on else asked for asked, on in zip(texts.instruction, texts.input, strict=True)]
+    keeps = [True] * len(texts)
+    # Pairs come in the order of the first of them, so that its own fate is known by then.
+    for pair in near_pairs(questions, step.threshold):
+        # Copies are paired with their first one only, and go with it.
+        if keeps[pair.first] or pair.similarity == 1:
+            keeps[pair.second] = False
+    return keeps
+
+
+def check_comparable(rows: int, step: str) -> None:
+    """Raise DataError for more rows than are compared with each other."""
+    if rows > MOST_COMPARED:
+        raise DataError(
+            f"{step} compares at most {MOST_COMPARED:,} rows, and there are {rows:,}: put a sample step before it, "
+            "or remove it from data.filters."
+        )
+
+
+def _sample(step: Sample, texts: Texts) -> list[bool]:
+    drawn = set(random.Random(step.seed).sample(range(len(texts)), min(step.n, len(texts))))
+    return [place in drawn for place in range(len(texts))]
+
+
+def _by_hand(step: ByHand, texts: Texts) -> list[bool]:
+    named, keep = set(step.rows), step.step == "keep_rows"
+    return [(row_id(*row) in named) == keep for row in texts.rows()]
+
+
+_KEEPS: dict[str, Callable[[Any, Texts], Sequence[bool]]] = {
+    "without_input": lambda step, texts: [text == "" for text in texts.input],
+    "with_input": lambda step, texts: [text != "" for text in texts.input],
+    "drop_empty": lambda step, texts: [bool(asked.strip() and said.strip()) for asked, _, said in texts.rows()],
+    "length": _length,
+    "contains": _contains,
+    "matches": _matches,
+    "language": _language,
+    "drop_exact_duplicates": lambda step, texts: _first_of_each(texts),
+    "drop_near_duplicates": _not_near,
+    "sample": _sample,
+    "keep_rows": _by_hand,
+    "drop_rows": _by_hand,
+}
+"""For each step whether it keeps a row, row by row; ``drop_leakage`` needs the split, and is applied after it."""

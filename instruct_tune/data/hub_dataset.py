@@ -1,0 +1,119 @@
+"""A dataset of the Hugging Face Hub: asked for, downloaded piece by piece, or found in the local cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, HubError
+from ..fetching import hub
+from ..fetching.loading import Loading
+from ..limits import check_download
+from .table import counted
+
+if TYPE_CHECKING:
+    import datasets
+
+UNKNOWN_LICENCE = "unknown"
+HUB_INFO_SECONDS = 10.0
+
+
+def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
+    """All splits of ``repo`` and the licence on its card; ``loading`` follows it, and can stop it.
+
+    Raises HubError where the Hub does not give it, DataError where it cannot be used as it is.
+    """
+    loading.enter(f"Asking the Hub for {repo}")
+    if not hub.hub_reachable():
+        return _load_cached(repo), UNKNOWN_LICENCE
+    licence = _ask(repo)
+    loading.check()
+    return _download(repo, loading), licence
+
+
+def _ask(repo: str) -> str:
+    """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
+
+    api = HfApi()
+    try:
+        info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
+        # Asked for here since load_dataset says "not found" of both a gated and a missing one.
+        if info.gated:
+            api.auth_check(repo, repo_type="dataset")
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise hub.explain(error, repo) from error
+    licence = info.card_data.license if info.card_data else None
+    return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
+
+
+def _download(repo: str, loading: Loading) -> datasets.DatasetDict:
+    import datasets
+    from huggingface_hub.utils import httpx
+
+    try:
+        _fetch_files(repo, datasets.load_dataset_builder(repo).config.data_files, loading)
+        loading.enter(f"Preparing {repo}")
+        return datasets.load_dataset(repo)
+    except (datasets.exceptions.DatasetsError, RuntimeError) as error:
+        raise _unusable(repo, error) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise hub.explain(error, repo) from error
+    except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
+        raise _unusable(repo, error) from error
+
+
+def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
+    """Bring the files that load_dataset is about to ask for into the Hub's cache, where it finds them.
+
+    It would fetch them itself, but without a word and without an end to a mistake: here every piece
+    that comes is counted, and is a point at which to stop. A part of a file is never left behind.
+    """
+    from huggingface_hub import HfApi, HfFileSystem, RepoFile
+    from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
+
+    names = dict.fromkeys(name for files in (data_files or {}).values() for name in files if name.startswith("hf://"))
+    resolved = [HfFileSystem().resolve_path(name) for name in names]
+    files = [file for file in resolved if isinstance(file, HfFileSystemResolvedRepositoryPath)]
+    if not files:
+        return
+    revision = files[0].revision
+    paths = [file.path_in_repo for file in files]
+    sizes = {
+        each.path: each.size
+        for each in HfApi().get_paths_info(repo, paths, repo_type="dataset", revision=revision)
+        if isinstance(each, RepoFile)
+    }
+    check_download(repo, sum(sizes.values()))
+    loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
+    for path in paths:
+        begun = loading.done
+        hub.download(repo, path, loading, repo_type="dataset", revision=revision)
+        # A file that was in the cache already has been counted by nobody.
+        loading.advance(max(0, sizes.get(path, 0) - (loading.done - begun)))
+
+
+def _unusable(repo: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) <= 200 else reason[:197] + "..."
+    return DataError(
+        f"{repo} cannot be used as the Hub has it ({reason}): download the file you want and give its path."
+    )
+
+
+def _load_cached(repo: str) -> datasets.DatasetDict:
+    """What an earlier load_dataset left on this machine: what the library itself does when offline."""
+    from datasets import config
+    from datasets.packaged_modules.cache.cache import Cache
+    from huggingface_hub import constants
+
+    try:
+        builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
+        return builder.as_dataset()
+    except (ValueError, KeyError, OSError) as error:  # not there, or not whole
+        raise HubError(
+            f"The Hub cannot be reached ({constants.ENDPOINT} was tried for {hub.PROBE_SECONDS:.0f} s at most), and "
+            f"{config.HF_DATASETS_CACHE} has no usable copy of {repo}: "
+            "use the bundled dataset (data.source=bundled) or a local file, or try again with a network."
+        ) from error

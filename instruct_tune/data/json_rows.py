@@ -1,0 +1,151 @@
+"""Rows in JSON: a list of objects, or one object a line, whichever the file holds and whatever its ending.
+
+One object a line is read line by line into columns, so that a large file takes little more memory than its texts.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from ..errors import DataError
+from ..limits import MEGABYTE, check_rows
+from ..settings import Columns
+from .columns import wanted
+from .pieces import MOST_VALUES, Pieces
+from .table import Read, counted, kind_of
+from .utf8 import decode
+
+MOST_WAITING = 4 * MEGABYTE
+"""Characters of lines that wait to be put into columns together."""
+
+
+def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
+    """The rows of ``file``. Raises DataError with the line, or the row, that is wrong."""
+    # Looked at first, for such a list may be one line as long as the file.
+    if _begins_a_list(file):
+        return from_records(_parse(_whole(file, name), name), name, columns)
+    lines = _lines(file, name)
+    number, line = next(lines, (0, ""))
+    rows = _Rows(name, columns)
+    if line:
+        try:
+            first = _parse(line, name, number)
+        except DataError:
+            if _is_one_object(_whole(file, name)):
+                raise _one_object(name) from None
+            raise
+        rows.add(first)
+        for number, line in lines:
+            rows.add(_parse(line, name, number), len(line))
+        if rows.count == 1 and isinstance(first, dict):
+            raise _one_object(name)
+    return rows.done()
+
+
+def from_records(records: Iterable[Any], name: str, columns: Columns) -> Read:
+    """Rows that may each have names of their own, as columns. Raises DataError where one is no object."""
+    rows = _Rows(name, columns)
+    for record in records:
+        rows.add(record)
+    return rows.done()
+
+
+class _Rows:
+    """Rows on their way into columns: a few at a time stand in memory as objects."""
+
+    def __init__(self, name: str, columns: Columns):
+        self.count = 0
+        self._name, self._asked = name, columns
+        self._found: dict[str, None] = {}
+        self._columns: dict[str, Pieces] = {}
+        self._waiting: list[dict[str, Any]] = []
+        self._size = self._packed = 0
+        self._strangers: list[int] = []
+        self._stranger = ""
+
+    def add(self, row: Any, size: int = 0) -> None:
+        """One more row, of ``size`` characters."""
+        self.count += 1
+        if not isinstance(row, dict):
+            self._stranger = self._stranger or kind_of(row)
+            self._strangers.append(self.count)
+            return
+        self._waiting.append(row)
+        self._size += size
+        if len(self._waiting) >= MOST_VALUES or self._size >= MOST_WAITING:
+            self._pack()
+
+    def _pack(self) -> None:
+        check_rows(self._name, self.count, counting=True)
+        self._found.update(dict.fromkeys(name for row in self._waiting for name in row))
+        # A name that is not wanted any more, now that others were found, is not wanted later either.
+        names = wanted(list(self._found), self._asked)
+        self._columns = {name: self._columns.get(name) or Pieces([None] * self._packed) for name in names}
+        for name, pieces in self._columns.items():
+            pieces.append([row.get(name) for row in self._waiting])
+        self._packed += len(self._waiting)
+        self._waiting, self._size = [], 0
+
+    def done(self) -> Read:
+        """All of them."""
+        check_rows(self._name, self.count)
+        if self._strangers:
+            raise DataError(
+                f"{self._name} holds {self._stranger} where an object with instruction and output should be, in "
+                f"{counted(len(self._strangers), 'row')}, the first is row {self._strangers[0]}: make every row an "
+                "object."
+            )
+        self._pack()
+        return list(self._found), self.count, self._columns
+
+
+def _begins_a_list(file: BinaryIO) -> bool:
+    first = file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
+    while not first and (more := file.read(1024)):
+        first = more.lstrip()
+    file.seek(0)
+    return first.startswith(b"[")
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of every line that is not blank.
+
+    A line ends where a new line begins, and not at the other separators that may stand inside a JSON text.
+    """
+    before = 0
+    for number, content in enumerate(file, start=1):
+        line = decode(content, name, before)
+        before += len(content)
+        if line.strip():
+            yield number, line
+
+
+def _whole(file: BinaryIO, name: str) -> str:
+    file.seek(0)
+    return decode(file.read(), name)
+
+
+def _parse(text: str, name: str, first_line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
+            "mend that line, or export the file again if it was cut short."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
+
+
+def _is_one_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _one_object(name: str) -> DataError:
+    return DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")

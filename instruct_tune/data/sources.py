@@ -1,0 +1,214 @@
+"""Where rows come from: the bundled file, the Hub, or a file on this machine.
+
+Files are read here and not by ``load_dataset``, which turns numbers and dates into other types
+before anyone can say in which row they stand, and keeps a cache that a changed file or a second
+thread could trip over.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ..errors import DataError
+from ..fetching.loading import Loading
+from ..limits import MEGABYTE, check_rows, check_text
+from ..settings import Columns, DataSettings
+from . import hub_dataset
+from .columns import wanted
+from .hub_dataset import UNKNOWN_LICENCE
+from .json_rows import read_json
+from .pieces import Pieces
+from .table import Read, Table, counted, listed
+from .upload_names import uploaded_as
+from .utf8 import decode
+
+if TYPE_CHECKING:
+    import pyarrow
+
+BUNDLED_FILE = Path(__file__).resolve().parents[2] / "assets" / "instructions.jsonl"
+BUNDLED_LICENCE = "CC0-1.0"
+CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
+CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
+
+HUB_PREFIX = "hub:"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def load_table(settings: DataSettings, loading: Loading) -> Table:
+    """Read what ``settings.source`` names; ``loading`` follows it, and can stop it."""
+    source = settings.source
+    if source == "bundled":
+        return _load_file(BUNDLED_FILE, settings, loading, BUNDLED_LICENCE)
+    if source == "codealpaca-20k":
+        return _load_hub(CODEALPACA_REPO, settings, loading, CODEALPACA_LICENCE)
+    if source.startswith(HUB_PREFIX):
+        return _load_hub(source.removeprefix(HUB_PREFIX), settings, loading)
+    return _load_file(Path(source), settings, loading)
+
+
+def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: str = UNKNOWN_LICENCE) -> Table:
+    path = _existing_file(path)
+    name = uploaded_as(path) or path.name
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise DataError(f"{name} is not a kind of file that is read here: give one of {', '.join(_READERS)}.")
+    if settings.split != "train":
+        raise DataError(f"{name} has no split {settings.split!r}, a file has one split: set data.split to 'train'.")
+    loading.enter(f"Reading {name}")
+    try:
+        with path.open("rb") as file:
+            if _is_blank(file):
+                raise DataError(f"{name} is empty: give a file with rows.")
+            file.seek(0)
+            found, rows, columns = read(file, name, settings.columns)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror}): check the file and who may read it.") from error
+    return Table(name, licence, rows, found, columns)
+
+
+def _is_blank(file: BinaryIO) -> bool:
+    """Whether there is nothing but white space behind a byte order mark."""
+    content = file.read(MEGABYTE).removeprefix(codecs.BOM_UTF8)
+    while content and not content.strip():
+        content = file.read(MEGABYTE)
+    return not content
+
+
+def _existing_file(path: Path) -> Path:
+    # os.path says False where Path raises, as for a name that is too long to exist.
+    shown = os.path.expanduser(path)
+    if os.path.isdir(shown):
+        raise DataError(f"{path} is a directory: give one file in it ({', '.join(_READERS)}).")
+    if not os.path.isfile(shown):
+        raise DataError(
+            f"There is no file {path}: give the path to a file ({', '.join(_READERS)}), "
+            "or one of bundled, codealpaca-20k and hub:OWNER/NAME."
+        )
+    return Path(shown)
+
+
+def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
+    values = {}
+    for column in table.column_names:
+        values[column] = Pieces()
+        try:
+            for chunk in table[column].chunks:
+                values[column].append(chunk.to_pylist())
+        except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates beyond the calendar
+            raise DataError(
+                f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
+                "or name another column in data.columns."
+            ) from error
+    return values
+
+
+def _read_csv(file: BinaryIO, name: str, columns: Columns) -> Read:
+    """Every cell is the text it was written as: a number, NA and null too."""
+    text = decode(file.read(), name)
+    csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
+    lines = []
+    try:
+        for cells in reader:
+            if cells:
+                lines.append(cells)
+                check_rows(name, len(lines) - 1, counting=True)
+    except csv.Error as error:
+        raise DataError(
+            f"{name} is not well-formed CSV at line {reader.line_num} ({error}): "
+            "check the quotes there and before, or export the file again."
+        ) from error
+    header, *rows = lines
+    _check_shape(name, header, rows)
+    places = {column: header.index(column) for column in wanted(header, columns)}
+    return header, len(rows), {column: Pieces([row[at] for row in rows]) for column, at in places.items()}
+
+
+def delimiter(text: str) -> str:
+    """A comma, unless the first line has none and one of a spreadsheet's other separators."""
+    header = text.lstrip().split("\n", 1)[0]
+    cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
+    return "," if cells[","] > 1 else max(cells, key=lambda mark: cells[mark])
+
+
+def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
+    if not any(cell.strip() for cell in header):
+        raise DataError(f"{name} has an empty header: its first line has to name the columns.")
+    _check_twice(name, header)
+    uneven = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
+    if uneven:
+        cells = counted(len(rows[uneven[0] - 1]), "cell")
+        raise DataError(
+            f"Row {uneven[0]} of {name} has {cells} where the header has {len(header)}: "
+            "put quotes around cells that hold a comma, a quote or a new line."
+        )
+
+
+def _without_dictionaries(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    import pyarrow
+
+    columns = [
+        column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _check_twice(name: str, found: list[str]) -> None:
+    twice = [column for column in dict.fromkeys(found) if column and found.count(column) > 1]
+    if twice:
+        raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
+
+
+def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(source)
+        found, rows = file.schema_arrow.names, file.metadata.num_rows
+        check_rows(name, rows)
+        _check_twice(name, found)
+        batches, size = [], 0
+        # In pieces, since a dictionary of one long text lets a small file unpack to any size.
+        for piece in file.iter_batches(batch_size=500, columns=wanted(found, columns)):
+            batch = _without_dictionaries(piece)
+            size += batch.nbytes
+            check_text(name, size)
+            batches.append(batch)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(
+            f"{name} is not a readable parquet file: it is damaged or cut short, export it again."
+        ) from error
+    return found, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
+
+
+_READERS: dict[str, Callable[[BinaryIO, str, Columns], Read]] = {
+    ".json": read_json,
+    ".jsonl": read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+
+# The Hub
+
+
+def _load_hub(repo: str, settings: DataSettings, loading: Loading, licence: str | None = None) -> Table:
+    if not HUB_ID.fullmatch(repo):
+        raise DataError(f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME.")
+    splits, card_licence = hub_dataset.fetch(repo, loading)
+    split = settings.split
+    if split not in splits:
+        raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")
+    rows = splits[split]
+    check_rows(repo, len(rows))
+    found = rows.column_names
+    values = _from_arrow(rows.select_columns(wanted(found, settings.columns)).with_format("arrow")[:], repo)
+    return Table(repo, licence or card_licence, len(rows), found, values)

@@ -1,0 +1,1 @@
+"""One token after another: greedy, beams, and what a search looked at."""

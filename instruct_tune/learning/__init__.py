@@ -1,0 +1,1 @@
+"""A training run from inside: what it is given, its trainer, its checkpoints."""

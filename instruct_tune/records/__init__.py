@@ -1,0 +1,1 @@
+"""How the history is kept: schema, states, one writer, room on the disk."""

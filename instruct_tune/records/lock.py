@@ -1,0 +1,51 @@
+"""One process writes to a data folder; the others read."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from ..errors import BusyError, StoreError
+
+
+def make_folder(folder: Path) -> None:
+    """The folder is there afterwards. Raises StoreError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {folder} cannot be made ({error.strerror}): give another --data-dir.") from error
+
+
+class DataLock:
+    """One process writes to a data folder. Held until ``release`` or the process ends, however it ends."""
+
+    def __init__(self, data_dir: Path):
+        make_folder(data_dir)
+        try:
+            self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
+        except OSError as error:
+            raise StoreError(f"The folder {data_dir} cannot be written to ({error.strerror}).") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "unknown"
+            self._file.close()
+            raise BusyError(
+                f"The data folder {data_dir} is in use by another process (pid {holder}): "
+                "stop that one, or give another --data-dir."
+            ) from error
+        except OSError as error:
+            self._file.close()
+            raise StoreError(
+                f"The data folder {data_dir} lies on a file system without locks ({error.strerror}), where two labs "
+                "would write over each other: give a --data-dir on a disk of this machine."
+            ) from error
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()

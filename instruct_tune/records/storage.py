@@ -1,0 +1,90 @@
+"""The file that holds the history: opened, brought up to date, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DiskFullError, StoreError
+from .schema import migrate
+
+FILE = "lab.sqlite"
+# A quota, and a limit on the size of one file, are full disks to a person.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OUTSIDE = (
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
+)  # fmt: skip
+
+
+def open_history(data_dir: Path) -> sqlite3.Connection:
+    """The history in ``data_dir``, made where there is none. Raises StoreError where it cannot be used."""
+    file = data_dir / FILE
+    try:
+        db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        _use_wal(db)
+        db.execute("PRAGMA synchronous=NORMAL")
+        migrate(db)
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"The history {file} cannot be used ({error}): start the lab on this folder, which puts a damaged "
+            "one aside and begins another from the runs' folders; or give --data-dir."
+        ) from error
+    return db
+
+
+@contextmanager
+def explained(data_dir: Path) -> Iterator[None]:
+    """What the disk does to the history becomes a LabError; a fault of the lab's own stays what it is."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # The low byte is the kind, what is above it a detail; an error of Python's own has none.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise DiskFullError.of(data_dir) from error
+        if code not in _OUTSIDE:
+            raise
+        raise StoreError(
+            f"The history in {data_dir} cannot be written or read any more ({error}): "
+            "see that the folder is there, can be written to, and has room; then start the lab again."
+        ) from error
+
+
+def disk_error(error: OSError, data_dir: Path) -> StoreError:
+    """What a file of the data folder that cannot be written or read means to a person."""
+    if error.errno in FULL:
+        return DiskFullError.of(data_dir)
+    return StoreError(
+        f"The data folder {data_dir} cannot be used any more ({error.strerror or error}): see that it is there and can "
+        "be written to, then try again."
+    )
+
+
+@contextmanager
+def on_disk(data_dir: Path) -> Iterator[None]:
+    """What the disk does to files of the data folder becomes a LabError."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, data_dir) from error
+
+
+def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:
+    """Readers beside the writer. Some network file systems cannot; SQLite then keeps the mode it has."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # For this statement SQLite does not wait by itself while another process is at it.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

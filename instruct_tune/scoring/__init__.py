@@ -1,0 +1,1 @@
+"""Answers measured: losses, baselines, verdicts, and the files that others can check."""

@@ -1,0 +1,1 @@
+"""What leaves the lab and comes in: plots, cards, merged models, runs from elsewhere."""

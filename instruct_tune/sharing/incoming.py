@@ -1,0 +1,198 @@
+"""What comes into the lab: a zip with an exported run, or with a LoRA adapter that was trained elsewhere.
+
+Nothing of the zip is believed. Files are read by names of our own (a path inside the zip decides
+nothing), each up to a limit, whatever the zip says of its size; the adapter's configuration is written
+anew from the few fields that a plain LoRA has; weights are safetensors only, which run no code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..adapter import CONFIG_FILE, WEIGHTS_FILE
+from ..errors import DataError
+from ..limits import check_upload
+
+MOST_WEIGHTS, MOST_TEXT = 1 << 30, 64 << 20
+"""Bytes of the weights, and of each other file, unpacked."""
+MOST_FILES = 1000
+FLOATS = ("F16", "BF16", "F32")
+PLAIN = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora")
+"""Fields of an adapter's configuration that are taken over."""
+OTHERWISE = (
+    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern",
+    "layers_to_transform", "layer_replication", "exclude_modules", "target_parameters", "trainable_token_indices",
+    "alora_invocation_tokens", "arrow_config", "velora_config", "kasa_config", "monteclora_config",
+)  # fmt: skip
+"""Fields that, set, make more of an adapter than a plain LoRA."""
+FACTS = (
+    "weights_source", "weights_sha256", "data_fingerprint", "train_rows", "evaluation_rows", "probe_rows", "packing",
+    "device", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
+)  # fmt: skip
+"""Facts that are taken over; where a run was recorded is only said of runs that come with the project."""
+NUMBERS = {
+    "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
+    "probe": ("probe_loss",),
+    "eval": ("eval_loss",),
+}
+"""What a metric of each kind has to hold."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A zip that was read: ``config`` is None where it was no exported run of a lab."""
+
+    base_model: str
+    adapter_config: dict[str, Any]
+    config: dict[str, Any] | None
+    facts: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_zip(file: Path, weights_to: Path) -> Incoming:
+    """Read ``file`` and write its weights to ``weights_to``. Raises DataError where it is not what it should be."""
+    check_upload(file.name, file.stat().st_size)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive)
+            fields = _object(_text(archive, members, CONFIG_FILE), CONFIG_FILE)
+            _unpack(archive, members[WEIGHTS_FILE], weights_to)
+            texts = {
+                name: _text(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
+            }
+            lines = _text(archive, members, "metrics.jsonl") if "metrics.jsonl" in members else ""
+    # zipfile's own: a way of packing that it does not know, and a zip with a password.
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise DataError(f"{file.name} cannot be unpacked ({error}): import a .zip that was exported here.") from error
+    _check_weights(weights_to)
+    config = _object(texts["run_config.json"], "run_config.json") if "run_config.json" in texts else None
+    facts = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
+    base = (config or {}).get("model") or fields.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base.strip():
+        raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
+    kept = {name: facts[name] for name in FACTS if isinstance(facts.get(name), (int, float, str))}
+    return Incoming(base, _plain_lora(fields, base), config, kept, _metrics(lines))
+
+
+def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
+    """The configuration of the run that is made of it, still to be validated, and what is said of it.
+
+    No file of this machine is ever taken for its data, whatever the zip says; where it has none that everybody
+    can load, ``data`` are the rows it is asked on, told as ``named``.
+    """
+    rows = f"Compare and Evaluate take the held-out rows of {named}"
+    if found.config is None:
+        lora = {name: found.adapter_config[name] for name in ("r", "target_modules")}
+        lora["lora_alpha"] = round(found.adapter_config["lora_alpha"])
+        said = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
+        return {"model": found.base_model, "lora": lora, "data": dict(data)}, said
+    own = found.config.get("data")
+    source = own.get("source") if isinstance(own, dict) else None
+    if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
+        return found.config, "Imported."
+    said = f"Imported: its data did not come along; {rows}, which it may have been trained on."
+    return {**found.config, "data": dict(data)}, said
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files by their last name: those beside the adapter's configuration that lies nearest to the top."""
+    infos = archive.infolist()
+    if len(infos) > MOST_FILES:
+        raise DataError(f"The zip holds {len(infos):,} files: an adapter has a few, at most {MOST_FILES:,} are read.")
+    found = [PurePosixPath(info.filename) for info in infos if PurePosixPath(info.filename).name == CONFIG_FILE]
+    if not found:
+        raise DataError(f"The zip holds no {CONFIG_FILE}: import an exported run, or the folder of a PEFT adapter.")
+    home = min(found, key=lambda path: len(path.parts)).parent
+    members = {PurePosixPath(info.filename).name: info for info in infos if PurePosixPath(info.filename).parent == home}
+    if WEIGHTS_FILE not in members:
+        raise DataError(f"The zip holds no {WEIGHTS_FILE}: only safetensors are read, for other formats may run code.")
+    return members
+
+
+def _text(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> str:
+    with archive.open(members[name]) as packed:
+        read = packed.read(MOST_TEXT + 1)
+    if len(read) > MOST_TEXT:
+        raise DataError(f"{name} in the zip is too large.")
+    try:
+        return read.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} in the zip is no UTF-8 text.") from error
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+    size = 0
+    with archive.open(member) as packed, to.open("wb") as out:
+        while piece := packed.read(1 << 20):
+            size += len(piece)
+            if size > MOST_WEIGHTS:
+                raise DataError(f"{WEIGHTS_FILE} is too large: at most {MOST_WEIGHTS >> 20:,} MB are read.")
+            out.write(piece)
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} in the zip is no JSON.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{name} in the zip must hold one JSON object.")
+    return found
+
+
+def _plain_lora(fields: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """The adapter's configuration, written anew. Raises DataError where it is more, or less, than a plain LoRA."""
+    if fields.get("peft_type") != "LORA" or fields.get("task_type") not in (None, "CAUSAL_LM"):
+        raise DataError("Only LoRA adapters of causal language models can be imported.")
+    special = [name for name in OTHERWISE if fields.get(name)]
+    if special or fields.get("bias", "none") != "none":
+        raise DataError(f"Only plain LoRA adapters can be imported; this one has {', '.join(special) or 'a bias'}.")
+    r, alpha, targets = fields.get("r"), fields.get("lora_alpha"), fields.get("target_modules")
+    numbers = isinstance(r, int) and 1 <= r <= 1024 and isinstance(alpha, (int, float)) and 0 < alpha <= 8192
+    # A text would be taken for a pattern.
+    if not numbers or not isinstance(targets, list) or not all(isinstance(name, str) and name for name in targets):
+        raise DataError(f"{CONFIG_FILE} must hold r, lora_alpha and a list of target_modules.")
+    kept = {name: fields[name] for name in PLAIN if name in fields}
+    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
+    return {**kept, **fixed, "base_model_name_or_path": base}
+
+
+def _check_weights(path: Path) -> None:
+    """Raises DataError for anything but the matrices of a LoRA. Whether they fit, its base model shows at first use."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as tensors:
+            names = list(tensors.keys())
+            kinds = {name: (tensors.get_slice(name).get_shape(), tensors.get_slice(name).get_dtype()) for name in names}
+    except SafetensorError as error:
+        raise DataError(f"{WEIGHTS_FILE} is damaged, or no safetensors file.") from error
+    matrices = [name for name, (shape, kind) in kinds.items() if len(shape) == 2 and kind in FLOATS and "lora_" in name]
+    if not names or len(matrices) < len(names):
+        raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
+
+
+def _metrics(text: str) -> list[dict[str, Any]]:
+    """The measurements of an exported run. Raises DataError where a line is none."""
+    found = []
+    for line in filter(None, text.split("\n")):
+        told = _object(line, "metrics.jsonl")
+        names = ("step", "epoch", "time", *NUMBERS.get(str(told.get("kind")), ("kind",)))
+        if not all(_number(told.get(name)) for name in names) or not isinstance(told["step"], int):
+            raise DataError(
+                "metrics.jsonl in the zip is not what a lab exports: leave it out to import the adapter alone."
+            )
+        found.append({"kind": told["kind"], **{name: told[name] for name in names}})
+    return found
+
+
+def _number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18 and math.isfinite(value)
+    )

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 SHOTS = Path(os.environ["LAB_SHOTS"]) if "LAB_SHOTS" in os.environ else None
 """Where screenshots are kept, for looking at them; nowhere unless asked for."""
 
+PATIENCE = 90
+"""Seconds until what does not come is missing."""
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -122,6 +125,8 @@ class Window:
 
     def __init__(self, browser, address: str, width: int = 1280, **context):
         self.page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+        # A crowded machine of two cores takes its time; who waits in vain waits longer, and that is all.
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
@@ -173,7 +178,7 @@ class Window:
     def value(self, selector: str) -> str:
         return self.page.input_value(f"{selector} textarea, {selector} input")
 
-    def wait_text(self, selector: str, wanted: str, seconds: float = 60) -> str:
+    def wait_text(self, selector: str, wanted: str, seconds: float = PATIENCE) -> str:
         """Wait until ``wanted`` stands in ``selector``; returns all that stands there."""
         self.page.wait_for_function(
             "([selector, wanted]) => document.querySelector(selector)?.innerText.includes(wanted)",

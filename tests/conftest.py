@@ -16,6 +16,15 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
+LONGEST = ("test_journey_rough", "test_journey_data", "test_real_model", "test_journey_visitors", "test_journey_cost")
+"""Files that take minutes: begun first, so that not one of two workers is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; within a file, and else, the order stays."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Toy models are faster on one thread, and sum in the same order."""

@@ -5,7 +5,7 @@ import asyncio
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.lean import LeanBlocks
+from instruct_tune.ui.lean import LeanBlocks, spare
 
 GIVEN = {
     "nothing new": lambda: [gr.skip(), gr.skip(), gr.skip()],
@@ -40,3 +40,15 @@ def test_it_answers_as_gradio_does(given):
 def test_a_wrong_number_of_outputs_is_told():
     with pytest.raises(ValueError, match="enough output values"):
         answers(LeanBlocks, lambda: [gr.skip()])
+
+
+def test_progress_that_is_not_shown_is_told_to_one_component():
+    with gr.Blocks() as page:
+        line, first, second = gr.Markdown(), gr.Textbox(), gr.Textbox()
+        button = gr.Button()
+        button.click(lambda: ["", ""], None, [first, second], show_progress="hidden")
+        button.click(lambda: ["", ""], None, [first, second])
+        button.click(lambda: None, None, None, show_progress="hidden")
+        spare(page, line)
+    told = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
+    assert told == [("hidden", [line._id]), ("full", None), ("hidden", None)]

@@ -30,7 +30,7 @@ from .announcer import Announcer
 from .charts import PLOTLY_JS
 from .edge import polled, session, viewer
 from .form import Form
-from .lean import LeanBlocks
+from .lean import LeanBlocks, spare
 from .look import CSS, MEND, THEME
 from .meanwhile import Meanwhile
 from .memory import RESTORED, Memory, restored
@@ -98,6 +98,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
+        spare(page, strip)
     return page
 
 

@@ -100,7 +100,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> gr.Button:
         inputs = form.controls | {number, fault}
         outputs = [sentence, grid, details, prompt, answer, tokens, lesson, broken]
         for trigger in (button.click, number.change, form["template"].change):
-            trigger(show, inputs, outputs, api_visibility="private")
+            trigger(show, inputs, outputs, show_progress_on=sentence, api_visibility="private")
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for part in template_editor.PARTS:
             edited = form[f"template.{part}"].change

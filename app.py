@@ -56,6 +56,8 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         theme=THEME,
         css=CSS,
         show_error=False,
+        # Else gradio asks its own page first, and gives up where a busy machine takes over three seconds to answer.
+        _frontend=False,
         max_file_size=max_upload_bytes(),
         strict_cors=True,
         footer_links=["api"],

@@ -108,6 +108,6 @@ def command(*arguments):
 def ran(*arguments, **environment):
     """The command as a process of its own: (status, stdout, stderr)."""
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=120
+        command(*arguments), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=300
     )
     return done.returncode, done.stdout, done.stderr

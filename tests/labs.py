@@ -13,7 +13,7 @@ from instruct_tune.desk.runner import Runner
 from instruct_tune.lab import Lab
 from instruct_tune.settings import RunConfig
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which what is waited for is taken to be lost."""
 
 

@@ -36,7 +36,7 @@ def client(tmp_path_factory):
 
 
 def finished(client, run_id: str) -> dict:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         status = client.predict(run_id, api_name="/run_status")
         if status["status"] not in ("queued", "running", "stopping"):

@@ -92,7 +92,7 @@ def start():
 
 
 def until(true, process):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not true():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

@@ -112,7 +112,7 @@ def test_a_killed_process_loses_only_what_came_after_its_last_checkpoint(tmp_pat
         assert run.status == "interrupted"
         assert run.step >= last
         lab.resume_run(run_id)
-        assert lab.wait(run_id, 60).status == "finished"
+        assert lab.wait(run_id, PATIENCE).status == "finished"
         assert f"Resuming from step {last}." in texts(lab.show_run(run_id)["events"])
         whole = finished(lab, config)
         assert curve(lab, run_id) == curve(lab, whole)

@@ -10,7 +10,7 @@ import pytest
 from instruct_tune.engine import Engine
 from instruct_tune.errors import BusyError
 
-PATIENCE = 10.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

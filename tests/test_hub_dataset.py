@@ -73,7 +73,7 @@ def loads(tmp_path_factory):
         environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", LOADS, str(home)],
-            env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120,
+            env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), hub

@@ -60,6 +60,12 @@ def test_a_row_is_found_and_read_in_full(window):
     word = window.text(CELL.format(row=2, column=2)).split()[-1].strip(".?")
     window.page.fill("#evaluate-search textarea, #evaluate-search input", word)
     window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
+    window.page.focus("#evaluate-search textarea, #evaluate-search input")
+    for _ in word:
+        window.page.keyboard.press("Backspace")
+    window.wait_text("#evaluate-where", "4 rows")
+    window.page.keyboard.insert_text(word)
+    window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
     found = window.text(CELL.format(row=0, column=2))
     window.page.click(CELL.format(row=0, column=2))
     assert "gain" in window.wait_text("#evaluate-row", "chrF")

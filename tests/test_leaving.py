@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from browser import ROOT
-from labs import cache_for, opened, smoke
+from labs import PATIENCE, cache_for, opened, smoke
 from tiny_lab import SIX_STEPS, Recorder, adapter_weights, again, go, light, same_tensors, tiny_with
 
 from instruct_tune import batching
@@ -102,9 +102,12 @@ SLOW_LAB = """
 import sys, time
 from pathlib import Path
 import app
+import gradio.networking
 from transformers.models.llama import modeling_llama
 from instruct_tune.store import RunStore
 data_dir, port = Path(sys.argv[1]), int(sys.argv[2])
+# A machine that is too busy to answer within gradio's three seconds serves all the same.
+gradio.networking.url_ok = lambda url: False
 forward = modeling_llama.LlamaDecoderLayer.forward
 def slow(*given, **named):
     # From the third step on a layer takes two seconds, and a step half a minute.
@@ -126,7 +129,7 @@ STEPS = {"num_train_epochs": 4, "probes": 0, "eval_strategy": "no", "save_strate
 
 
 def until(true, what):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)
@@ -151,7 +154,7 @@ def test_sigterm_in_the_middle_of_a_long_step_leaves_in_time_with_the_last_finis
         until((data_dir / "in-a-step").exists, "a step that is long")
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(60) == 0
         assert time.monotonic() - began < 10
     finally:
         process.kill()
@@ -161,15 +164,15 @@ def test_sigterm_in_the_middle_of_a_long_step_leaves_in_time_with_the_last_finis
         assert run["message"] == "The lab was closed at step 2 of 8; the adapter is kept."
         assert [step_of(path) for path in checkpoints(lab.store.folder(run["id"]))] == [2]
         lab.resume_run(run["id"])
-        assert lab.wait(run["id"], 60).status == "finished"
+        assert lab.wait(run["id"], PATIENCE).status == "finished"
         whole = lab.start_run(config)
-        lab.wait(whole, 60)
+        lab.wait(whole, PATIENCE)
         assert [m["loss"] for m in lab.run_metrics(run["id"])] == [m["loss"] for m in lab.run_metrics(whole)]
 
 
 def _answers(request) -> bool:
     try:
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=60)
     except OSError:
         return False
     return True

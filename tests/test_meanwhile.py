@@ -25,10 +25,10 @@ def busy(lab):
 
     def work():
         begun.set()
-        over.wait(30)
+        over.wait(120)
 
     lab.engine.long("run of Ann", work, ("run", "ann-1"), ANN.id)
-    assert begun.wait(30)
+    assert begun.wait(120)
     yield lab
     over.set()
 

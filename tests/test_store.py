@@ -323,7 +323,7 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
         # About as fast as steps can come, so that readers get their turns on a busy machine too.
         time.sleep(0.003)
     for reader in readers:
-        said, faults = reader.communicate(timeout=30)
+        said, faults = reader.communicate(timeout=300)
         assert (reader.returncode, faults) == (0, "")
         assert int(said) > 1, "it should have looked more than once while the other wrote"
 
@@ -344,7 +344,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
         for each in started:
             each.stdin.write("go\n")
             each.stdin.flush()
-        outcomes = [each.communicate(timeout=30) for each in started]
+        outcomes = [each.communicate(timeout=300) for each in started]
         assert [faults for _, faults in outcomes] == [""] * 4
         assert {run.id for run in RunStore(folder).all()} == {said.strip() for said, _ in outcomes}
 
@@ -373,7 +373,7 @@ except BusyError as error:
 
 
 def ask_for_lock(folder):
-    said, faults = process(SECOND, folder).communicate(timeout=30)
+    said, faults = process(SECOND, folder).communicate(timeout=300)
     assert faults == ""
     return said.strip()
 
@@ -402,7 +402,7 @@ def test_the_lock_is_free_after_its_holder_was_killed(tmp_path):
     with pytest.raises(BusyError, match=rf"\(pid {holder.pid}\)"):
         DataLock(tmp_path)
     holder.send_signal(signal.SIGKILL)
-    holder.communicate(timeout=30)
+    holder.communicate(timeout=300)
     DataLock(tmp_path).release()
 
 

@@ -154,5 +154,6 @@ def test_the_real_models_first_step_is_its_own_loss(tmp_path):
         first = loaded.model(**padded(data.train, loaded.tokenizer.pad_token_id)).loss.item()
     watcher, result = go(loaded, tmp_path, settings, data=data)
     assert result == TrainingResult(1, 1, stopped=False)
-    assert watcher.losses[1] == pytest.approx(first, rel=1e-5)
-    assert watcher.of("eval_loss", "eval")[1] == pytest.approx(held_out_by_hand(loaded, data.evaluation), rel=1e-5)
+    # Thirty layers' sums may come in another order, on some processors from another library: 1.4e-5 was seen.
+    assert watcher.losses[1] == pytest.approx(first, rel=1e-4)
+    assert watcher.of("eval_loss", "eval")[1] == pytest.approx(held_out_by_hand(loaded, data.evaluation), rel=1e-4)

@@ -146,5 +146,15 @@ MEND = """() => {
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
+  // Its text boxes tell of a key, not of what else changes their text: deleting, pasting, a phone's keyboard.
+  let keyed = null;
+  document.addEventListener('keypress', told => {
+    keyed = told.target;
+    setTimeout(() => { keyed = null; });
+  }, true);
+  document.addEventListener('input', told => {
+    if (told.target !== keyed && told.target.dataset?.testid === 'textbox')
+      told.target.dispatchEvent(new KeyboardEvent('keypress', {key: 'Unidentified'}));
+  });
 }"""
 """To be run in the browser once the page is there."""

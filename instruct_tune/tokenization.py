@@ -203,12 +203,21 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
 
     A character that is spread over several tokens appears with the last of them.
     """
+
+    def decoded(end: int) -> str:
+        return tokenizer.decode(list(ids[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def is_unfinished(end: int, text: str) -> bool:
+        # The decoder's stand-in for an unfinished character; the row may hold it as well, and then it stays.
+        return text.endswith("\ufffd") and not (whole.startswith(text) and decoded(end + 1)[len(text) :])
+
+    whole = decoded(len(ids))
     pieces: list[str] = []
     shown = ""
     for end in range(1, len(ids) + 1):
-        text = tokenizer.decode(list(ids[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        # The decoder's stand-in for an unfinished character; at the very end it is all there is.
-        if text.endswith("\ufffd") and end < len(ids):
+        text = decoded(end)
+        # At the very end it is all there is.
+        if end < len(ids) and is_unfinished(end, text):
             text = shown
         pieces.append(text[len(shown) :])
         shown = text

@@ -90,6 +90,19 @@ def test_a_double_click_on_start_is_one_run(window):
     assert window.errors == []
 
 
+def test_what_a_run_kept_from_being_measured_is_told_when_it_ends(window):
+    window.page.get_by_label("Epochs", exact=True).fill("1000")
+    window.wait_text("#train-cost", "4,000 steps")
+    window.page.click("#train-start")
+    window.page.wait_for_selector("#train-stop:not([disabled])")
+    window.page.locator("#train-rank input[type=number]").fill("5")
+    window.wait_text("#train-cost", "Time and memory are measured when")
+    window.page.click("#train-stop")
+    window.wait_text("#train-status", "stopped")
+    window.wait_text("#train-cost", "measured on this machine")
+    assert window.errors == []
+
+
 def test_a_phone_in_the_dark(served):
     browser, address = served
     window = Window(browser, address + "/?__theme=dark", width=390)

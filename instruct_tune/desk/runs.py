@@ -75,7 +75,8 @@ class Runs(History):
         self._closing = threading.Event()
         self._closed = False
         self.disk = DiskUse(self.data_dir / "runs")
-        self._emptying: threading.Timer | None = None
+        self._emptying: threading.Thread | None = None
+        self._emptying_begins = threading.Lock()
         if writing:
             self.store.keep_room()
             self.store.interrupt_orphans()
@@ -104,9 +105,9 @@ class Runs(History):
             return
         self._closed = True
         self.leave()
-        if self._emptying:
-            self._emptying.cancel()
-            self._emptying.join()
+        with self._emptying_begins:
+            if self._emptying:
+                self._emptying.join()
         self.engine.join(timeout)
         self.store.close()
         if self._lock:
@@ -392,8 +393,10 @@ class Runs(History):
     def bin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Delete a run so that it can be undone for an hour, or until the lab starts again."""
         self.store.bin(self.changeable_run(run_id, viewer, "delete").id, at=self.clock.now())
-        if self._emptying is None:
-            self._empty_bin_later()
+        with self._emptying_begins:
+            if self._emptying is None:
+                self._emptying = threading.Thread(target=self._keep_emptying, name="bin", daemon=True)
+                self._emptying.start()
 
     def unbin_run(self, run_id: str, viewer: Viewer = HOST) -> None:
         """Undo ``bin_run``. Raises NotFoundError where it is too late."""
@@ -421,15 +424,9 @@ class Runs(History):
         """Delete for good what has been in the bin for its time."""
         self.store.empty_bin(before=self.clock.now() - BIN_SECONDS)
 
-    def _empty_bin_later(self) -> None:
-        def empty() -> None:
+    def _keep_emptying(self) -> None:
+        while not self._closing.wait(BIN_SECONDS / 12):
             self.empty_bin()
-            self._empty_bin_later()
-
-        if not self._closing.is_set():
-            self._emptying = threading.Timer(BIN_SECONDS / 12, empty)
-            self._emptying.daemon = True
-            self._emptying.start()
 
     # What visitors leave behind
 

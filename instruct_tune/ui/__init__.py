@@ -27,6 +27,7 @@ from . import (
     view,
 )
 from .announcer import Announcer
+from .at_rest import AtRest
 from .charts import PLOTLY_JS
 from .edge import polled, session, viewer
 from .form import Form
@@ -64,7 +65,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
         strip = gr.Markdown("", elem_id="strip")
         meanwhile = Meanwhile(lab)
-        announcer = Announcer(lab)
+        announcer, at_rest = Announcer(lab), AtRest(lab)
         following = {}
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
@@ -72,7 +73,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Format", id="Format"):
                 following["Train"] = format_tab.build(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
-                train, presets, continued, following["Compare"] = train_tab.build(lab, form, tab)
+                train, presets, continued, following["Compare"] = train_tab.build(lab, form, tab, at_rest.now)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = _run_choice("compare-run")
                 template_note.build(lab, form, compare_run, "compare-template")
@@ -91,7 +92,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             button.click(lambda chosen=tab: gr.Tabs(selected=chosen), None, tabs, api_visibility="private")
         browser_panel.build(lab, form, memory)
         form.complete()
-        choices, fed = (compare_run, evaluate_run), (evaluation, runs.panel, runs.bin)
+        choices, fed = (compare_run, evaluate_run), (evaluation, runs.panel, runs.bin, at_rest)
         arrival, seen_runs = _follow(lab, page, form, memory, strip, meanwhile, announcer, train, fed, choices)
         link.follow(arrival, tabs, train.shown_run, seen_runs)
         for filled in (arrival, *filling):

@@ -49,15 +49,15 @@ class CostPanel:
             self.fit = gr.Button("Choose the rows", elem_id="train-fit")
             self.chosen = gr.Markdown("", elem_id="train-fit-said")
 
-    def follow(self, tab: gr.Tab) -> None:
-        """Connect the events, once the whole form is there."""
+    def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
+        """Connect the events, once the whole form is there. ``at_rest``: whether the lab has time to measure."""
         shown = [self.line, self.warnings, self.details]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "cost"}
         tab.select(lambda: True, None, self.watched, queue=False, **{**quiet, "concurrency_id": None}).then(
             self.tell, self.form.controls | {self.watched}, shown, concurrency_limit=4, **quiet
         )
         gr.on(
-            [control.change for control in self.form.controls],
+            [each.change for each in (*self.form.controls, at_rest)],
             self.tell,
             self.form.controls | {self.watched},
             shown,

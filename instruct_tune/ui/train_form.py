@@ -54,6 +54,7 @@ def few_controls(form: Form) -> None:
                 step=1,
                 label="Rank",
                 info="Higher can learn more",
+                elem_id="train-rank",
             ),
         )
         form.add(

@@ -25,9 +25,11 @@ def is_second_click(before: Any, asked: Any, now: float) -> bool:
     return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
 
 
-def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, ParentPanel, gr.Button]:
+def build(
+    lab: Lab, form: Form, tab: gr.Tab, at_rest: gr.Checkbox
+) -> tuple[TrainPanel, PresetPanel, ParentPanel, gr.Button]:
     """The tab's contents; returns the panel that follows a run, the presets, what is continued, and the button to the
-    next tab."""
+    next tab. ``at_rest``: whether the lab is idle."""
     presets = PresetPanel(lab, form)
     few_controls(form)
     continued = ParentPanel(lab)
@@ -63,7 +65,7 @@ def build(lab: Lab, form: Form, tab: gr.Tab) -> tuple[TrainPanel, PresetPanel, P
     @form.when_complete
     def wire() -> None:
         presets.follow(tab)
-        cost.follow(tab)
+        cost.follow(tab, at_rest)
         # While the request is under way the button takes no other; what a fast hand got in before is told apart.
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         pressed = start.click(lambda: gr.Button(interactive=False), None, start, queue=False, **quiet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
@@ -44,6 +46,10 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     from instruct_tune.lab import Lab
     from instruct_tune.ui import CSS, THEME, build_ui
 
+    # Before anything has threads of its own, which would outlive an interrupted start.
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     lab = Lab(data_dir)
     put_recorded(lab.store)
     threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
@@ -64,9 +70,6 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
         blocked_paths=[str(lab.data_dir.resolve())],
     )
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     ended.wait()
     deadline = time.monotonic() + SECONDS_TO_LEAVE
     # Before the page, which waits for its visitors: a run leaves in the middle of its step and writes a checkpoint.
@@ -76,5 +79,17 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     return 0
 
 
+def leave(status: int) -> NoReturn:
+    """End the process, its temporary files removed, without waiting for threads.
+
+    One that is still importing torch can keep an interpreter from ending: once in some hundred starts a process that
+    was asked to leave just then was still there half a minute later.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

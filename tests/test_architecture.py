@@ -132,7 +132,7 @@ def test_the_readme_names_every_module_once_and_no_file_that_is_not_there():
     house = readme.split("## How it is built")[1].split("```")[1]
     modules = {file.name for file in files() if "ui" not in file.parts} - {"__init__.py"}
     assert Counter(re.findall(r"(?<![\w/])\w+\.py", house)) == Counter(modules)
-    others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/\w+\.py", house)}
+    others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/[\w/]+\.py", house)}
     others |= set(re.findall(r"\btests/\w+\.py", readme))
     assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
 
@@ -169,6 +169,21 @@ def test_only_the_page_knows_of_the_page():
     assert knowing <= {"ui", "app"}
 
 
+def test_a_room_of_the_page_knows_what_all_share_and_itself():
+    """A tab never knows another one: what they tell each other goes through the page, which knows them all."""
+    rooms = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
+    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= rooms
+    wrong = []
+    for file in sorted((PACKAGE / "ui").rglob("*.py")):
+        here = file.parent.name
+        known = {here} if here in rooms else rooms if file.name == "__init__.py" else set()
+        for line, name, _ in imports(file):
+            room = name.removeprefix("instruct_tune.ui.").split(".")[0]
+            if own(name) == "ui" and room in rooms - known:
+                wrong.append(f"{module(file)}:{line} imports {name}")
+    assert wrong == []
+
+
 def test_no_handler_of_the_page_forgets_who_is_looking():
     """What the lab shows depends on the viewer, and its default is the host, who sees everything."""
     from instruct_tune.lab import Lab
@@ -180,7 +195,7 @@ def test_no_handler_of_the_page_forgets_who_is_looking():
     }
     assert {"list_runs", "run_status", "start_run", "compare", "predictions", "preview"} <= set(asks)
     wrong = []
-    for file in sorted((PACKAGE / "ui").glob("*.py")):
+    for file in sorted((PACKAGE / "ui").rglob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
         for node in ast.walk(tree):
@@ -189,7 +204,7 @@ def test_no_handler_of_the_page_forgets_who_is_looking():
             call = called.get(id(node))
             told = call and (len(call.args) > asks.get(node.attr, 0) or any(k.arg == "viewer" for k in call.keywords))
             if (node.attr in asks and not told) or node.attr in ("store", "engine", "evaluating"):
-                wrong.append(f"{file.name}:{node.lineno} {ast.unparse(node)}")
+                wrong.append(f"{module(file)}:{node.lineno} {ast.unparse(node)}")
     assert wrong == []
 
 

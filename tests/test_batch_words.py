@@ -10,8 +10,8 @@ from instruct_tune.looking.batch_view import StepView, micro_batch
 from instruct_tune.packing import Packing
 from instruct_tune.prompt import LESSON
 from instruct_tune.tokenization import tokenize_examples
-from instruct_tune.ui.batch_grid import MOST_PASSES, grid_value
-from instruct_tune.ui.batch_words import HEADERS, pass_title, sentence, table
+from instruct_tune.ui.format.batch_grid import MOST_PASSES, grid_value
+from instruct_tune.ui.format.batch_words import HEADERS, pass_title, sentence, table
 
 TOKENIZER = byte_tokenizer()
 EXAMPLES = [Example("Say it.", "", answer) for answer in ("one", "</script><b>${1}", "three hundred and something")]

@@ -6,9 +6,9 @@ from labs import cache_for, opened
 from instruct_tune import ui
 from instruct_tune.settings import PRESETS
 from instruct_tune.ui import build_ui
-from instruct_tune.ui.cost_panel import CostPanel
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.preset_panel import PresetPanel
+from instruct_tune.ui.train.cost_panel import CostPanel
+from instruct_tune.ui.train.preset_panel import PresetPanel
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import pytest
 
 from instruct_tune.settings import PRESET_NOTES, PRESETS
-from instruct_tune.ui.cost_view import about, cost_details, cost_sentence, cost_warnings
-from instruct_tune.ui.preset_panel import OWN_ROWS, cards, changes, keeps_rows
-from instruct_tune.ui.train_tab import is_second_click
+from instruct_tune.ui.train.cost_view import about, cost_details, cost_sentence, cost_warnings
+from instruct_tune.ui.train.preset_panel import OWN_ROWS, cards, changes, keeps_rows
+from instruct_tune.ui.train.tab import is_second_click
 
 TOLD = {
     "rows": 48,

@@ -8,8 +8,8 @@ from instruct_tune.archive.differences import differing, held_out, rows, same_ru
 from instruct_tune.archive.recorded import put_recorded
 from instruct_tune.settings import RunConfig
 from instruct_tune.store import Run
-from instruct_tune.ui import side_by_side
-from instruct_tune.ui.overlay_chart import LOOKS, SHARE, STEPS, names_of, overlay_figure
+from instruct_tune.ui.runs import side_by_side
+from instruct_tune.ui.runs.overlay_chart import LOOKS, SHARE, STEPS, names_of, overlay_figure
 from instruct_tune.visitors import known_by
 
 

@@ -12,7 +12,7 @@ from instruct_tune.prompt import LESSON
 from instruct_tune.scoring.effect import Effect, LayerNorm, effect, layer_norms
 from instruct_tune.settings import LoraSettings
 from instruct_tune.tokenization import tokenize_examples
-from instruct_tune.ui.effect_view import bars, norms_sentence, sentence
+from instruct_tune.ui.compare.effect_view import bars, norms_sentence, sentence
 
 ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
 

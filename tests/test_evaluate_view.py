@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from instruct_tune.ui import evaluate_view as view
-from instruct_tune.ui.evaluate_view import (
+from instruct_tune.ui.evaluate import evaluate_view as view
+from instruct_tune.ui.evaluate.evaluate_view import (
     ALL,
     BASE_UNENDED,
     BEST,
@@ -20,7 +20,8 @@ from instruct_tune.ui.evaluate_view import (
     Wanted,
     page_of,
 )
-from instruct_tune.ui.score_chart import scores
+from instruct_tune.ui.evaluate.score_chart import scores
+from instruct_tune.ui.run_words import verdict_text
 
 REPORT = {
     "bleu": 8.94, "precisions": [30, 12, 6, 3.14], "bp": 1.0, "sys_len": 1440, "ref_len": 1000,
@@ -102,10 +103,10 @@ def test_the_sentence_leads_with_the_result():
 
 
 def test_a_verdict_is_shown_letter_by_letter():
-    said = view.verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
+    said = verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
     assert said.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try *more*.**"
     assert "\\*more\\*" in said
-    assert view.verdict_text(None) == ""
+    assert verdict_text(None) == ""
 
 
 def test_which_evaluation_it_is_can_be_told():

@@ -11,7 +11,7 @@ from labs import opened
 from instruct_tune.archive.recorded import BEST, put_recorded
 from instruct_tune.desk import runs
 from instruct_tune.ui import FORGETS, build_ui
-from instruct_tune.ui.runs_panel import ACTIONS
+from instruct_tune.ui.runs.runs_panel import ACTIONS
 from instruct_tune.visitors import known_by
 
 ANN = known_by("ann's own long secret")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.link import LONGEST, read
-from instruct_tune.ui.third_panel import speakers
+from instruct_tune.ui.compare.link import LONGEST, read
+from instruct_tune.ui.compare.third_panel import speakers
 
 
 @pytest.mark.parametrize(

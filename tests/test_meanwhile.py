@@ -68,7 +68,7 @@ def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy, monkeyp
     ],
 )
 def test_the_words(waiting, place, seconds, said):
-    from instruct_tune.ui.meanwhile import words
+    from instruct_tune.ui.page.meanwhile import words
 
     told = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
     assert said in words(told)
@@ -77,7 +77,7 @@ def test_the_words(waiting, place, seconds, said):
 def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
     import gradio as gr
 
-    from instruct_tune.ui.meanwhile import Meanwhile
+    from instruct_tune.ui.page.meanwhile import Meanwhile
     from instruct_tune.ui.replay import Replay
 
     with gr.Blocks():

@@ -5,7 +5,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.settings import RunConfig
-from instruct_tune.ui.notes_panel import NotesPanel
+from instruct_tune.ui.runs.notes_panel import NotesPanel
 
 
 @pytest.fixture

@@ -8,7 +8,15 @@ from instruct_tune.dataset import Example
 from instruct_tune.fetching.tiny import byte_tokenizer
 from instruct_tune.looking.report import make_report
 from instruct_tune.prompt import LESSON
-from instruct_tune.ui.report_view import FINE, charts, findings, leak_rows, pairs_title, report_sentences, twin_rows
+from instruct_tune.ui.data.report_view import (
+    FINE,
+    charts,
+    findings,
+    leak_rows,
+    pairs_title,
+    report_sentences,
+    twin_rows,
+)
 
 ROWS = [Example(f"Tell me {sha256(bytes([n])).hexdigest()[:24]}", "", "x" * (n + 1)) for n in range(30)]
 

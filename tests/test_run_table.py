@@ -3,9 +3,9 @@
 import pytest
 
 from instruct_tune.records.disk import DiskUse, folder_bytes
-from instruct_tune.ui import run_table
 from instruct_tune.ui.replay import moments
-from instruct_tune.ui.run_table import PAGE_ROWS, page_of, sentence, size, table, with_numbers
+from instruct_tune.ui.runs import run_table
+from instruct_tune.ui.runs.run_table import PAGE_ROWS, page_of, sentence, size, table, with_numbers
 
 
 def run(name, created=0, **fields):

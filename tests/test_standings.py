@@ -15,7 +15,7 @@ from instruct_tune.archive import standings as module
 from instruct_tune.archive.standings import Entry, differing, rows_fingerprint, standings
 from instruct_tune.bleu import difference_interval, paired_test, score
 from instruct_tune.settings import GenerationSettings
-from instruct_tune.ui import standings_panel as panel
+from instruct_tune.ui.evaluate import standings_panel as panel
 
 GREEDY = dataclasses.asdict(GenerationSettings())
 BEAMS = dataclasses.asdict(GenerationSettings(num_beams=5))

@@ -13,8 +13,8 @@ from instruct_tune.desk.comparison import Comparison
 from instruct_tune.errors import ModelError, Stopped
 from instruct_tune.settings import RunConfig
 from instruct_tune.ui import streaming
-from instruct_tune.ui.compare_view import answer_facts, decoding, state_sentence
-from instruct_tune.ui.decoding_panel import as_json
+from instruct_tune.ui.compare.compare_view import answer_facts, decoding, state_sentence
+from instruct_tune.ui.compare.decoding_panel import as_json
 from instruct_tune.ui.streaming import Turns, all_so_far, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}

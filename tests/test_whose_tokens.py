@@ -7,8 +7,8 @@ import pytest
 
 from instruct_tune.settings import RunConfig
 from instruct_tune.steps import Length
-from instruct_tune.ui.filter_words import loaded
-from instruct_tune.ui.filters_panel import FiltersPanel
+from instruct_tune.ui.data.filter_words import loaded
+from instruct_tune.ui.data.filters_panel import FiltersPanel
 from instruct_tune.ui.form import Form
 
 BY_HAND = json.dumps([{"step": "length", "unit": "tokens", "max": 9}])

@@ -9,7 +9,7 @@ from labs import smoke
 
 from benchmarks import why_04
 from instruct_tune.scoring.lesson_scores import PRINTED, measured
-from instruct_tune.ui import why_04_panel as panel
+from instruct_tune.ui.evaluate import why_04_panel as panel
 
 
 def test_the_asset_holds_every_setting_and_no_text():

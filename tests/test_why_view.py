@@ -9,8 +9,8 @@ import math
 import pytest
 
 from instruct_tune.scoring.token_losses import AnswerLosses, AnswerToken, Candidate, Opinion
-from instruct_tune.ui.heat_map import heat_value
-from instruct_tune.ui.why_view import percent, quoted, sentence, table
+from instruct_tune.ui.compare.heat_map import heat_value
+from instruct_tune.ui.compare.why_view import percent, quoted, sentence, table
 
 EVIL = "<img src=x>${1} *b*\n"
 

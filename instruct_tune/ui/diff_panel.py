@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..words.word_diff import Kind, Piece, count_words, word_diff
-from .compare_view import NAMES
+from .sides import NAMES
 
 # A sign beside the colour: + what the answer adds, − what it lacks.
 _SIGNS = {Kind.ADDED: "+", Kind.MISSING: "−", Kind.BOTH: None}

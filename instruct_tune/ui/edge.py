@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import gradio as gr
 from gradio.context import LocalContext
 
-from ..errors import LabError
+from ..errors import DataError, LabError
 from ..lab import Lab
 from ..visitors import ANONYMOUS, Viewer, known_by
 
@@ -34,6 +34,15 @@ def viewer(lab: Lab) -> Viewer:
         return ANONYMOUS
     secret = request.headers.get(HEADER)
     return known_by(secret) if secret else lab.visitors.of(request.session_hash)
+
+
+def recognise(lab: Lab, token: Any) -> bool:
+    """Note who is behind the page that asks; False where what its browser remembers is no secret."""
+    try:
+        lab.visitors.arrive(session(), token)
+    except DataError:
+        return False
+    return True
 
 
 def session() -> str | None:

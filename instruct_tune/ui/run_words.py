@@ -14,6 +14,7 @@ from ..archive.differences import flat
 from ..settings import PRESETS
 from ..store import LIVE
 from ..words.markdown import plain
+from .times import duration
 
 TITLE = "Instruction-Tuning Lab"
 _ENDED = {"finished": "done", "stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
@@ -145,3 +146,56 @@ def configuration_sentence(config: Mapping[str, Any]) -> str:
 def _short(value: Any, most: int = 60) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def run_sentence(status: Mapping[str, Any]) -> str:
+    """Where a run stands, in one line of markdown."""
+    train = status["metrics"].get("train")
+    part = f" ({status['part']['done']} of {status['part']['total']})" if status["part"] else ""
+    parts = [f"**{status['status']}**" + (f" · {status['phase']}{part}" if status["phase"] else "")]
+    if status["total_steps"]:
+        parts.append(f"step {status['step']} of {status['total_steps']}")
+    if train:
+        parts.append(f"{train['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"loss {train['loss']:.3f}")
+    if probe := status["metrics"].get("probe"):
+        parts.append(f"held-out loss {probe['probe_loss']:.3f}")
+    if status["eta_seconds"] is not None:
+        parts.append(f"{duration(status['eta_seconds'])} left")
+    if status["place"]:
+        parts.append(line_sentence(status).rstrip("."))
+    if status["private"]:
+        parts.append("made of an upload, so others do not see it")
+    if status["recorded"]:
+        parts.append(status["recorded"])
+    if status["message"] and status["message"] != f"Finished {status['step']} steps.":
+        parts.append(plain(status["message"], 400))
+    return " · ".join(parts)
+
+
+def line_sentence(waiting: Mapping[str, Any]) -> str:
+    """A place in the line, and when its turn may come."""
+    ahead = waiting["place"] - 1
+    said = "Next in line" if not ahead else f"Waiting in line, {ahead} before it"
+    seconds = waiting["starts_in_seconds"]
+    return said + (f"; begins in about {duration(seconds)}." if seconds is not None else ".")
+
+
+def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
+    """The last events in words, newest first."""
+    return "\n".join(
+        f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['text']}"
+        for event in reversed(events[-last:])
+    )
+
+
+def verdict_text(verdict: Mapping[str, Any] | None) -> str:
+    """A verdict in one line of markdown; empty where the numbers say nothing."""
+    if not verdict:
+        return ""
+    return f"**What the numbers say:** {_prose(verdict['sentence'])} **{_prose(verdict['advice'])}**"
+
+
+def _prose(text: str) -> str:
+    """Our own words with numbers of a run in them, as markdown that changes none of them."""
+    return plain(text, 600)

@@ -1,0 +1,92 @@
+"""Data: which rows, what the filters kept, how they were split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..edge import said, viewer
+from ..form import Form
+from ..memory import Memory, with_recent
+from ..streaming import all_so_far
+from .columns_panel import ColumnsPanel
+from .data_words import columns_sentence, data_sentence
+from .filters_panel import FiltersPanel
+from .load_panel import LoadPanel
+from .report_panel import ReportPanel
+from .rows_panel import RowsPanel
+from .source_panel import SourcePanel
+
+
+class DataTab:
+    """The tab's contents; ``following`` is the button that leads to the next tab."""
+
+    def __init__(self, lab: Lab, form: Form, memory: Memory):
+        self._lab, self._form, self._memory = lab, form, memory
+        gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
+        self._source = SourcePanel(lab, form, memory)
+        self._filters = FiltersPanel(lab, form)
+        self._columns = ColumnsPanel(form)
+        self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
+        self._arriving = LoadPanel(lab)
+        self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
+        self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
+        self._report = ReportPanel(lab, form, self._filters)
+        self._rows = RowsPanel(lab, form, self._filters)
+        form.when_complete(self._wire)
+
+    def _wire(self) -> None:
+        inputs = self._form.controls | self._rows.inputs | self._filters.inputs | {self._memory.recent}
+        parts = (self._filters, self._columns, self._rows, self._arriving, self._report)
+        shown = [self._summary, self._load, self.following, self._memory.recent]
+        shown += [output for part in parts for output in part.outputs]
+        # The page says itself how far it is.
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        self._load.click(self._show, inputs, shown, **quiet)
+        self._source.wire(self._show, inputs, shown)
+        self._arriving.wire()
+        self._filters.file.wire(self._show, inputs, shown)
+        for edited in (*self._filters.wire(), *self._rows.wire()):
+            edited.success(self._again, inputs, shown, **quiet)
+        renewed = self._report.wire().success(self._show, inputs, shown, **quiet)
+        renewed.success(said(self._report.check), self._form.controls, self._report.shown, **quiet)
+
+    @said
+    def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """The rows as the form asks for them, with the progress of their arrival."""
+        yield from all_so_far(self._arrive(values, request))
+
+    @said
+    def _again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """What a changed list does to the rows; where they would have to be read first, nothing happens by itself."""
+        if self._filters.nothing_loaded(values) or not self._at_hand(values):
+            yield {self._summary: gr.skip()}
+        else:
+            yield from self._show(values, request)
+
+    def _at_hand(self, values: dict[Any, Any]) -> bool:
+        return self._lab.rows_at_hand(self._form.rows(values), viewer(self._lab))
+
+    def _arrive(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        asked = self._lab.config(self._form.rows(values), viewer(self._lab))
+        config = yield from self._arriving.follow(asked, request)
+        if config is None:
+            yield {self._summary: "Cancelled: nothing was loaded."}
+            return
+        told = self._lab.data(config, viewer=viewer(self._lab))
+        columns, proposed = config.data.columns, config != asked
+        sentence = data_sentence(told, self._lab.source_name(config.data.source))
+        yield {
+            self._summary: f"{sentence} {columns_sentence(told, columns, proposed)}",
+            # What is to be done next stands out.
+            self._load: gr.Button(variant="secondary"),
+            self.following: gr.Button(variant="primary"),
+            self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
+            **(self._columns.proposed(columns) if proposed else {}),
+            **self._filters.show(config.data.filters, told),
+            **self._report.waiting(),
+            **self._rows.page(config, values, 1),
+        }

@@ -1,0 +1,113 @@
+"""Evaluate: BLEU of base and tuned on held-out rows, with everything the number was measured with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...scoring import bleu_words
+from ..edge import said, viewer
+from ..empty import EmptyState
+from . import evaluate_view as view
+from . import why_04_panel
+from .evaluation_panel import EvaluationPanel
+from .standings_panel import StandingsPanel
+
+NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
+
+
+class EvaluateTab:
+    """The tab's contents below the choice of the run; ``following`` is the button that leads to the next tab."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
+        self._lab, self._run = lab, run
+        EmptyState(lab, run, tabs, NO_RUN, "evaluate")
+        self._choices()
+        with gr.Row():
+            self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
+            self._stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
+        self.panel = EvaluationPanel(lab, run)
+        standings = StandingsPanel(lab)
+        why_04_panel.build()
+        self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
+        self._wire()
+        self.panel.wire()
+        standings.wire()
+
+    def _choices(self) -> None:
+        with gr.Row(equal_height=True):
+            self._limit = gr.Number(
+                40,
+                label="Held-out rows",
+                elem_id="evaluate-limit",
+                info="The first ones of the split; more rows, surer numbers",
+                precision=0,
+                minimum=1,
+                min_width=200,
+            )
+            self._longest = gr.Number(
+                0,
+                label="Longest answer in tokens",
+                info="0: as the run's own generation settings say",
+                elem_id="evaluate-longest",
+                precision=0,
+                minimum=0,
+                min_width=200,
+            )
+        with gr.Accordion("Baselines beside base", open=False, elem_id="evaluate-beside"):
+            self._beside = gr.CheckboxGroup(
+                [(label.capitalize(), name) for name, label in view.BASELINES.items()],
+                label="Also measured",
+                info="What gets how far without any training; base's answers are kept, as always",
+                elem_id="evaluate-baselines",
+            )
+        with gr.Accordion("How BLEU counts words", open=False, elem_id="evaluate-words"):
+            self._words = gr.Dropdown(
+                view.tokenisations(),
+                value=bleu_words.DEFAULT,
+                label="Tokenisation",
+                info="Scores by different ones are not comparable; the signature tells which it was",
+                elem_id="evaluate-tokenize",
+            )
+
+    def _wire(self) -> None:
+        private: dict[str, Any] = {"api_visibility": "private"}
+        wishes = [self._limit, self._longest, self._beside, self._words]
+        self.panel.go_on.click(self._go_on, self._run, None, **private)
+        self._start.click(self._begin, [self._run, *wishes], None, **private)
+        self._stop.click(self._end, self._run, None, **private)
+        self._run.change(_startable, self._run, self._start, show_progress="hidden", **private)
+
+    @said
+    def _begin(
+        self, run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], by: str
+    ) -> None:
+        if not run_id:
+            gr.Info("There is no trained run yet: train one first.")
+            return
+        generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
+        rows, who = int(limit) if limit else None, viewer(self._lab)
+        self._lab.start_evaluation(run_id, rows, generation, viewer=who, baselines=baselines, tokenize=by)
+
+    @said
+    def _end(self, run_id: str | None) -> None:
+        if run_id:
+            self._lab.stop_evaluation(run_id, viewer(self._lab))
+
+    @said
+    def _go_on(self, run_id: str | None) -> None:
+        who = viewer(self._lab)
+        left = self._lab.unfinished_evaluations(str(run_id), who)
+        if not left:
+            gr.Info("Nothing is left to go on with: press Evaluate.")
+            return
+        rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
+        # What a former lab left was to be scored by the default.
+        by = left[0].get("tokenize", bleu_words.DEFAULT)
+        self._lab.start_evaluation(str(run_id), rows, generation, viewer=who, baselines=baselines, tokenize=by)
+
+
+def _startable(run_id: str | None) -> gr.Button:
+    return gr.Button(interactive=bool(run_id))

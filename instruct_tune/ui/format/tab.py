@@ -1,0 +1,121 @@
+"""Format: one row under the X-ray, every token with what it is and whether it carries loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...looking.xray import Fault, XRay
+from ...prompt import TEMPLATES
+from ...words.markdown import plain
+from ..edge import said, viewer
+from ..form import CUSTOM_TEMPLATE, Form
+from ..memory import Memory
+from . import batch_panel
+from .template_editor import PARTS, TemplateEditor, faults
+from .token_grid import grid_value, token_grid
+from .token_words import TOKEN_HEADERS, answer_of, prompt_of, token_rows
+
+
+class FormatTab:
+    """The tab's contents; ``following`` is the button that leads to the next tab."""
+
+    def __init__(self, lab: Lab, form: Form, memory: Memory):
+        self._lab, self._form = lab, form
+        gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
+        self._choices()
+        TemplateEditor(form, memory)
+        self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
+        self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
+        self._grid = token_grid("format-tokens")
+        with gr.Column(visible=False) as self._details:
+            self._in_detail()
+        batch_panel.build(lab, form)
+        self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
+        form.when_complete(self._wire)
+
+    def _choices(self) -> None:
+        with gr.Row():
+            self._form.add(
+                "template",
+                gr.Radio(
+                    [*TEMPLATES, CUSTOM_TEMPLATE],
+                    value="lesson",
+                    label="Template",
+                    info="How a row becomes a prompt: the same for training and for every answer later",
+                    elem_id="format-template",
+                    scale=3,
+                    min_width=320,
+                ),
+            )
+            self._number = gr.Number(
+                1,
+                label="Training row",
+                info="From 1 on",
+                precision=0,
+                minimum=1,
+                elem_id="format-row",
+                scale=1,
+                min_width=200,
+            )
+
+    def _in_detail(self) -> None:
+        with gr.Accordion("Prompt and answer as text", open=False), gr.Row():
+            self._prompt, self._answer = (
+                gr.Textbox(label=label, min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono")
+                for label in ("Prompt", "Answer")
+            )
+        with gr.Accordion("Every token as a table", open=False):
+            self._tokens = gr.Dataframe(headers=TOKEN_HEADERS, interactive=False, max_height=400, label="Tokens")
+        with gr.Accordion("Broken on purpose, for teaching", open=False, elem_id="format-broken"):
+            gr.Markdown("The same row with a classic fault. Only shown here; no run is ever trained like this.")
+            self._fault = gr.Radio([each.value for each in Fault], label="Fault", elem_id="format-fault")
+            self._lesson = gr.Markdown("Choose a fault.", elem_id="format-lesson")
+            self._broken = token_grid("format-broken-tokens")
+
+    def _wire(self) -> None:
+        inputs = self._form.controls | {self._number, self._fault}
+        told = [self._lesson, self._broken]
+        shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *told]
+        for trigger in (self._button.click, self._number.change, self._form["template"].change):
+            trigger(self._show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        for part in PARTS:
+            edited = self._form[f"template.{part}"].change
+            edited(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
+        self._fault.input(self._show_broken, inputs, told, **quiet)
+
+    @said
+    def _show(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        row = self._look(values)
+        return {
+            self._sentence: f"**{plain(row.explanation, 400)}**",
+            self._grid: gr.HTML(grid_value(row), visible=True),
+            self._details: gr.Column(visible=True),
+            self._prompt: prompt_of(row),
+            self._answer: answer_of(row),
+            self._tokens: token_rows(row),
+            **(self._show_broken(values) if values[self._fault] else {}),
+        }
+
+    @said
+    def _follow_edits(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        """The row that is shown, as the custom template renders it while somebody types; complete texts only."""
+        texts = [values[self._form[f"template.{part}"]] for part in PARTS]
+        shown = values[self._prompt] and values[self._form["template"]] == CUSTOM_TEMPLATE
+        if not shown or faults(*texts):
+            return {self._sentence: gr.skip()}
+        return self._show(values)
+
+    @said
+    def _show_broken(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        row = self._look(values, values[self._fault])
+        told = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
+        return {self._lesson: told, self._broken: gr.HTML(grid_value(row), visible=True)}
+
+    def _look(self, values: dict[Any, Any], fault: str | None = None) -> XRay:
+        config = self._form.read(values, "model", "data", "template")
+        config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        return self._lab.xray(config, max(1, int(values[self._number] or 1)) - 1, fault, viewer(self._lab))

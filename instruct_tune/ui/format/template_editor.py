@@ -1,0 +1,137 @@
+"""A prompt template of one's own: edited with its faults told at once, kept by name in this browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...errors import DataError, SettingsError
+from ...prompt import LESSON, template_from
+from ...words.markdown import plain
+from ..edge import said
+from ..form import CUSTOM_TEMPLATE, Form
+from ..memory import Memory
+
+PARTS = ("without_input", "with_input")
+MOST_KEPT = 20
+LONGEST = 4000
+"""Characters of a template's text."""
+
+
+class TemplateEditor:
+    """A fold with both texts, that opens by itself where "custom" is chosen."""
+
+    def __init__(self, form: Form, memory: Memory):
+        with gr.Accordion("Custom template", open=False, elem_id="template-editor") as self._fold:
+            with gr.Row():
+                self._texts = [
+                    form.add(f"template.{part}", _text(part, text))
+                    for part, text in zip(PARTS, (LESSON.without_input, LESSON.with_input), strict=True)
+                ]
+            self._state = gr.Markdown(judge(LESSON.without_input, LESSON.with_input), elem_id="template-state")
+            with gr.Row():
+                self._kept = gr.Dropdown(
+                    [], label="Kept in this browser", info="Choosing one fills in both texts", elem_id="template-kept"
+                )
+                self._name = form.add(
+                    "template.name",
+                    gr.Textbox(
+                        label="Name",
+                        info="Stored with the run; the texts are kept under it",
+                        max_length=60,
+                        elem_id="template-name",
+                        scale=1,
+                    ),
+                )
+            with gr.Row():
+                self._keep = gr.Button("Keep under this name", elem_id="template-keep", size="sm")
+                self._forget = gr.Button("Forget the chosen one", elem_id="template-forget", size="sm")
+        self._wire(form["template"], memory.templates)
+
+    def _wire(self, template: Any, known: Any) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        for text in self._texts:
+            text.change(judge, self._texts, self._state, trigger_mode="always_last", **quiet)
+        template.change(_open_for_custom, [template, known], [self._fold, self._kept], **quiet)
+        self._keep.click(_added, [self._name, *self._texts, known], [known, self._kept], **quiet)
+        self._forget.click(_without, [self._kept, known], [known, self._kept], **quiet)
+        self._kept.input(_chosen, [self._kept, known], [self._name, *self._texts, template], **quiet)
+        self._fold.expand(_offered, known, self._kept, **quiet)
+
+
+def _text(part: str, text: str) -> gr.Textbox:
+    return gr.Textbox(
+        text,
+        label=f"Prompt {part.replace('_', ' ')}",
+        info="{instruction} and {input} stand for the row's texts; the answer follows at the very end",
+        lines=5,
+        min_width=320,
+        max_length=LONGEST,
+        elem_classes="mono",
+        elem_id=f"template-{part.replace('_', '-')}",
+    )
+
+
+@said
+def _added(name: str, without_input: str, with_input: str, known: Any) -> list[Any]:
+    if not name.strip():
+        raise DataError("Give the template a name first.")
+    template_from({"without_input": without_input, "with_input": with_input})
+    now = {**_known(known), name.strip(): {"without_input": without_input, "with_input": with_input}}
+    now = dict(list(now.items())[-MOST_KEPT:])
+    return [now, gr.Dropdown(choices=list(now), value=name.strip())]
+
+
+def _without(name: str | None, known: Any) -> list[Any]:
+    now = {each: parts for each, parts in _known(known).items() if each != name}
+    return [now, gr.Dropdown(choices=list(now), value=None)]
+
+
+def _chosen(name: str | None, known: Any) -> list[Any]:
+    parts = _known(known).get(name or "")
+    if parts is None:
+        return [gr.skip()] * 4
+    return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE]
+
+
+def _open_for_custom(chosen: str, known: Any) -> list[Any]:
+    # It never closes by itself: somebody may just be reading in it.
+    if chosen != CUSTOM_TEMPLATE:
+        return [gr.skip(), gr.skip()]
+    return [gr.Accordion(open=True), _offered(known)]
+
+
+def _offered(known: Any) -> gr.Dropdown:
+    return gr.Dropdown(choices=list(_known(known)))
+
+
+def faults(without_input: str | None, with_input: str | None) -> list[str]:
+    """What is wrong with the two texts; empty where they are a template."""
+    try:
+        template_from({"without_input": without_input or "", "with_input": with_input or ""})
+    except SettingsError as error:
+        return error.problems
+    return []
+
+
+def judge(without_input: str | None, with_input: str | None) -> str:
+    """What is wrong with the two texts, a line each; or that nothing is."""
+    found = faults(without_input, with_input)
+    if found:
+        return "\n".join(f"- {plain(problem, 200)}" for problem in found)
+    return "Both texts are complete: rows without an input use the first, all others the second."
+
+
+def _known(kept: Any) -> dict[str, dict[str, str]]:
+    """The browser's templates, without whatever does not look like one."""
+    if not isinstance(kept, Mapping):
+        return {}
+    return {
+        name: {part: parts[part] for part in PARTS}
+        for name, parts in kept.items()
+        if isinstance(name, str)
+        and isinstance(parts, Mapping)
+        and all(isinstance(parts.get(part), str) and len(parts[part]) <= LONGEST for part in PARTS)
+    }

@@ -1,0 +1,1 @@
+"""What surrounds the tabs, and the timer that feeds them."""

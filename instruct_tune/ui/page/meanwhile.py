@@ -1,0 +1,64 @@
+"""Meanwhile: somebody else's run keeps the lab busy, so a visitor is told their place and offered a recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..edge import viewer
+from ..replay import Replay
+
+_ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
+
+
+class Meanwhile:
+    """A line under the strip, there only while the lab works for somebody else; fed by the page's timer.
+
+    ``welcome`` is the page's usual offer of a recorded run, which makes room for this one.
+    """
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.seen = gr.State("")
+        self.inputs = [self.seen]
+        with gr.Row(visible=False, elem_id="meanwhile", elem_classes="callout") as self.row:
+            self.words = gr.Markdown("", elem_id="meanwhile-words")
+            with gr.Column(scale=0, min_width=220) as self.place:
+                pass
+
+    def offer(self, replay: Replay, tabs: gr.Tabs, welcome: gr.Button) -> None:
+        """Put the button where it belongs, once there is a replay for it to start."""
+        self.welcome = welcome
+        with self.place:
+            replay.offer(tabs, elem_id="meanwhile-offer")
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.seen, self.words, self.row, self.welcome]
+
+    def show(self, seen: str) -> list[Any]:
+        """The words, where they are others than before."""
+        others = self.lab.others_at_work(viewer(self.lab))
+        now = words(others) if others else ""
+        if now == seen:
+            return [gr.skip()] * len(self.outputs)
+        return [now, now, gr.Row(visible=bool(now)), gr.Button(visible=not now)]
+
+
+def words(others: Mapping[str, Any]) -> str:
+    """Who is at work, and the visitor's place: they have it already, or would get it if they pressed Start now."""
+    nth = "next" if others["place"] == 1 else f"{_ORDINALS.get(others['place'], str(others['place']) + 'th')} in line"
+    when = _in_minutes(others["starts_in_seconds"])
+    yours = f"you are {nth}{when}" if others["waiting"] else f"yours would be {nth}{when}"
+    return f"**Someone else's {others['kind']} is at work; {yours}.** Meanwhile:"
+
+
+def _in_minutes(seconds: float | None) -> str:
+    """No finer than minutes, so that the line does not change at every second."""
+    if seconds is None:
+        return ""
+    minutes = max(1, round(seconds / 60))
+    return f", in about {minutes} min" if minutes < 90 else f", in about {round(minutes / 60)} h"

@@ -1,0 +1,108 @@
+"""Put runs side by side: up to six in one plot, and the table of what they were set differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...archive.differences import differing, rows, same_ruler
+from ...lab import Lab
+from ...words.markdown import plain
+from ..charts import loss_chart
+from ..edge import said, viewer
+from .overlay_chart import AXES, MOST_RUNS, STEPS, names_of, overlay_figure
+
+NOTHING = "Choose two runs or more: their held-out losses are drawn in one plot."
+OTHER_RULER = (
+    "They were not measured on the same held-out tokens (another model, other data or another limit): compare how the "
+    "lines bend, not how high they are."
+)
+FIRST_COLUMN, COLUMN = "200px", "230px"
+
+
+class SideBySide:
+    """The fold in Runs. Its list is read when it is opened, its plot drawn at every change of the choice."""
+
+    def __init__(self, lab: Lab, chosen: gr.State):
+        self.lab, self.chosen = lab, chosen
+        with gr.Accordion("Put runs side by side", open=False, elem_id="runs-overlay") as self.fold:
+            self.picked = gr.Dropdown(
+                [],
+                multiselect=True,
+                max_choices=MOST_RUNS,
+                label="Runs",
+                info=f"Up to {MOST_RUNS}; the one chosen in the table is the first",
+                elem_id="overlay-runs",
+            )
+            with gr.Row(elem_classes="foot"):
+                self.axis = gr.Radio(
+                    list(AXES),
+                    value=STEPS,
+                    label="Horizontal axis",
+                    info="The share is for runs of different length",
+                    elem_id="overlay-axis",
+                )
+                self.log_scale = gr.Checkbox(
+                    False,
+                    label="Logarithmic loss axis",
+                    info="For losses that are far apart",
+                    elem_id="overlay-log",
+                )
+            self.words = gr.Markdown(NOTHING, elem_id="overlay-words")
+            with gr.Column(visible=False) as self.drawing:
+                self.plot = loss_chart("overlay-plot")
+                self.table = gr.Dataframe(
+                    interactive=False,
+                    label="What they came to, and only the settings that differ",
+                    wrap=True,
+                    elem_id="overlay-table",
+                )
+
+    def wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        asked, drawn = [self.picked, self.axis, self.log_scale], [self.words, self.drawing, self.plot, self.table]
+        listed = self.fold.expand(self._list, [self.picked, self.chosen], self.picked, **quiet)
+        listed.then(self._draw, asked, drawn, **quiet)
+        gr.on([each.input for each in asked], self._draw, asked, drawn, trigger_mode="always_last", **quiet)
+
+    def there(self, run_ids: list[str]) -> list[str]:
+        """Those that this visitor sees: one may have been deleted, or made private, since the list was read."""
+        who = viewer(self.lab)
+        return [run_id for run_id in run_ids if self.lab.sees_run(run_id, who)][:MOST_RUNS]
+
+    @said
+    def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
+        """All runs that are there for this visitor; what was picked stays, and the table's run is the first pick."""
+        runs = self.lab.list_runs(viewer(self.lab))
+        return gr.Dropdown(
+            choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
+        )
+
+    @said
+    def _draw(self, picked: list[str] | None, axis: str, log_scale: bool) -> list[Any]:
+        who = viewer(self.lab)
+        there = self.there(picked or [])
+        if not there:
+            return [NOTHING, gr.Column(visible=False), gr.skip(), gr.skip()]
+        runs = [self.lab.show_run(run_id, who) for run_id in there]
+        figure = overlay_figure(runs, axis, bool(log_scale))
+        table = {"headers": ["", *names_of(runs)], "data": rows(runs)}
+        widths = [FIRST_COLUMN, *[COLUMN] * len(runs)]
+        shown = gr.Dataframe(table, column_widths=widths)
+        return [_words(runs, figure["said"]), gr.Column(visible=True), figure, shown]
+
+
+def _label(run: dict[str, Any]) -> str:
+    return f"{run['name']} · {'recorded' if run['recorded'] else run['status']}"
+
+
+def _words(runs: list[dict[str, Any]], told: str) -> str:
+    """What the plot shows, and what the runs have in common: as markdown."""
+    configs = [run["config"] for run in runs]
+    said = [plain(told, 1000)]
+    if len(runs) > 1 and not differing(configs):
+        said.append("They have the same configuration.")
+    if not same_ruler(configs):
+        said.append(OTHER_RULER)
+    return "\n\n".join(said)

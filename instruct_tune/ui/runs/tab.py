@@ -1,0 +1,107 @@
+"""Runs: what was trained, to find again, open, compare, resume, export or delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..edge import said, viewer
+from ..form import Form
+from .bin_panel import BinPanel
+from .chosen_run import ChosenRun, required
+from .notes_panel import NotesPanel
+from .run_files import RunFiles
+from .runs_panel import RunsPanel
+from .share import ShareButton
+from .side_by_side import SideBySide
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+
+class RunsTab:
+    """The tab's contents."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.panel, self.files = RunsPanel(lab), RunFiles(lab)
+        with gr.Row(equal_height=True):
+            self.name = gr.Textbox(
+                show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3
+            )
+            self.rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130, interactive=False)
+            self.share = ShareButton(lab, self.panel.chosen)
+            self.files.import_button()
+        self.bin = BinPanel(lab)
+        self.told = ChosenRun(lab)
+        self.notes, self.overlay = NotesPanel(lab, self.panel.chosen), SideBySide(lab, self.panel.chosen)
+        self.told.folds()
+
+    def wire(self, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, parent: gr.State, tabs: gr.Tabs) -> Any:
+        """Connect the buttons; returns the events that fill the form with a run's settings.
+
+        Opening a run sets ``shown_run``, which Train follows, or ``compare_run``; training it further sets ``parent``.
+        """
+        chosen, buttons = self.panel.chosen, self.panel.buttons
+        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **PRIVATE)
+        buttons["open"].click(_opened_in("Train"), chosen, [shown_run, tabs], **PRIVATE)
+        buttons["compare"].click(_opened_in("Compare"), chosen, [compare_run, tabs], **PRIVATE)
+        buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **PRIVATE)
+        buttons["delete"].click(self._delete, chosen, [chosen, self.bin.fold, *self.told.outputs], **PRIVATE)
+        gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **PRIVATE)
+        chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **PRIVATE)
+        self.files.wire(form, chosen, buttons["export"], buttons["merged"])
+        self.bin.wire(chosen)
+        for part in (self.share, self.overlay, self.notes, self.panel):
+            part.wire()
+
+        @said
+        def use_settings(run_id: str | None) -> dict[Any, Any]:
+            return {**self._settings(run_id, form), tabs: gr.Tabs(selected="Train")}
+
+        @said
+        def train_further(run_id: str | None) -> dict[Any, Any]:
+            return {**use_settings(run_id), parent: run_id}
+
+        cloned = buttons["clone"].click(use_settings, chosen, [*form.controls, tabs], **PRIVATE)
+        continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **PRIVATE)
+        return cloned, continued
+
+    @said
+    def _choose(self, event: gr.SelectData) -> list[Any]:
+        # By the row's own id: the list may have moved on since it was drawn.
+        return [event.row_value[-1], *self.told.show(event.row_value[-1])]
+
+    @said
+    def _resume(self, run_id: str | None) -> list[Any]:
+        return [self.lab.resume_run(required(run_id), viewer(self.lab)), gr.Tabs(selected="Train")]
+
+    @said
+    def _delete(self, run_id: str | None) -> list[Any]:
+        self.lab.bin_run(required(run_id), viewer(self.lab))
+        gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
+        return [None, gr.Accordion(visible=True, open=True), *self.told.emptied()]
+
+    @said
+    def _rename(self, run_id: str | None, text: str) -> str:
+        self.lab.rename_run(required(run_id), text, viewer(self.lab))
+        return ""
+
+    def _settings(self, run_id: str | None, form: Form) -> dict[Any, Any]:
+        """What the form has to show for the run; without its dataset where that is somebody else's upload."""
+        who = viewer(self.lab)
+        config = self.lab.run_config(required(run_id), who)
+        filled = form.fill(config)
+        if not self.lab.may_use(config.data.source, who):
+            gr.Info("Everything but its dataset: that is somebody else's upload.")
+            filled.pop(form["data.source"])
+        return filled
+
+
+def _opened_in(tab: str) -> Any:
+    @said
+    def opened(run_id: str | None) -> list[Any]:
+        return [required(run_id), gr.Tabs(selected=tab)]
+
+    return opened

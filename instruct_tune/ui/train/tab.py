@@ -1,0 +1,81 @@
+"""Train: a preset, seven controls, Start; then the loss, live."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from .. import template_note
+from ..edge import said, viewer
+from ..form import Form
+from .cost_panel import CostPanel
+from .parent_panel import ParentPanel
+from .preset_panel import PresetPanel
+from .train_form import few_controls, folds
+from .train_panel import TrainPanel
+
+SECOND_CLICK_SECONDS = 2.0
+
+
+def is_second_click(before: Any, asked: Any, now: float) -> bool:
+    """Whether the very same was asked for a moment ago (``before``: what, and when): a double click is one wish."""
+    return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
+
+
+class TrainTab:
+    """The tab's contents; ``following`` is the button that leads to the next tab.
+
+    ``panel`` follows a run, ``presets`` fill the form, ``continued`` is the run that is trained further.
+    """
+
+    def __init__(self, lab: Lab, form: Form, tab: gr.Tab, at_rest: gr.Checkbox):
+        """``at_rest``: whether the lab is idle."""
+        self._lab, self._form, self._tab, self._at_rest = lab, form, tab, at_rest
+        self.presets = PresetPanel(lab, form)
+        few_controls(form)
+        self.continued = ParentPanel(lab)
+        template_note.build(lab, form, self.continued.parent, "train-template", template_note.GOES_ON)
+        with gr.Row(equal_height=True, elem_id="train-go"):
+            self._name = gr.Textbox(
+                show_label=False,
+                container=False,
+                placeholder="Name of the run (optional)",
+                elem_id="run-name",
+                max_length=200,
+                scale=2,
+            )
+            self._start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
+        self._cost = CostPanel(lab, form)
+        self.presets.tell_changes()
+        self._cost.folds()
+        folds(form)
+        self.panel = TrainPanel(lab)
+        self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
+        self._started = gr.State(None)
+        form.when_complete(self._wire)
+
+    def _wire(self) -> None:
+        self.presets.follow(self._tab)
+        self._cost.follow(self._tab, self._at_rest)
+        # While the request is under way the button takes no other; what a fast hand got in before is told apart.
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        pressed = self._start.click(lambda: gr.Button(interactive=False), None, self._start, queue=False, **quiet)
+        begun = pressed.then(
+            self._begin,
+            self._form.controls | {self._name, self._started, self.continued.parent},
+            [self.panel.shown_run, self._started],
+            api_visibility="private",
+        )
+        begun.then(lambda: gr.Button(interactive=True), None, self._start, queue=False, **quiet)
+
+    @said
+    def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        config, called, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
+        asked = [config, called, parent]
+        if is_second_click(values[self._started], asked, time.monotonic()):
+            return {self.panel.shown_run: gr.skip()}
+        run_id = self._lab.start_run(config, called, viewer(self._lab), parent)
+        return {self.panel.shown_run: run_id, self._started: [asked, time.monotonic()]}

@@ -94,7 +94,7 @@ def test_what_a_run_kept_from_being_measured_is_told_when_it_ends(window):
     window.page.get_by_label("Epochs", exact=True).fill("1000")
     window.wait_text("#train-cost", "4,000 steps")
     window.page.click("#train-start")
-    window.page.wait_for_selector("#train-stop:not([disabled])")
+    window.wait_text("#train-status", "running · training")
     window.page.locator("#train-rank input[type=number]").fill("5")
     window.wait_text("#train-cost", "Time and memory are measured when")
     window.page.click("#train-stop")

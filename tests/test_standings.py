@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from labs import finished, smoke
 from test_bleu import corpus
@@ -98,6 +100,20 @@ def test_what_was_measured_otherwise_stands_in_another_table(three, other, what)
     assert differing(tables) == [what]
     assert panel.introduction(tables).endswith(f"What differs: {panel.WHAT[what]}.")
     assert len({label for label, _ in panel.choices(tables)}) == 2
+
+
+def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
+    told = {"now": standings([*three[:2], replace(three[2], template="alpaca")])}
+    with gr.Blocks():
+        chooser = panel.StandingsPanel(SimpleNamespace(standings=lambda viewer: told["now"]))
+    first, second = (key for _, key in panel.choices(told["now"]))
+    alpaca, _ = chooser._choose(second)
+    # Two more on the second ruler: it stands first now.
+    told["now"] = told["now"][::-1]
+    assert chooser._choose(second)[0] == alpaca != chooser._choose(first)[0]
+    told["now"] = told["now"][1:]
+    with pytest.raises(gr.Error, match="open it again"):
+        chooser._choose(second)
 
 
 def test_the_name_of_a_template_of_ones_own_makes_no_other_table(three):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from ...archive.standings import differing
+from ...errors import DataError
 from ...lab import Lab
 from ...words.markdown import plain
 from ..decoding_words import decoding
@@ -62,15 +64,15 @@ class StandingsPanel:
         tables = self.lab.standings(viewer=viewer(self.lab))
         if not tables:
             return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
-        chosen = gr.Dropdown(choices=choices(tables), value=0, visible=len(tables) > 1)
+        chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
         return [introduction(tables), chosen, *self._told(tables[0])]
 
     @said
-    def _choose(self, number: int | None) -> list[Any]:
-        tables = self.lab.standings(viewer=viewer(self.lab))
-        if not tables:
-            return ["", gr.Dataframe(visible=False)]
-        return self._told(tables[min(int(number or 0), len(tables) - 1)])
+    def _choose(self, chosen: str | None) -> list[Any]:
+        for table in self.lab.standings(viewer=viewer(self.lab)):
+            if key(table) == chosen:
+                return self._told(table)
+        raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")
 
     def _told(self, table: Mapping[str, Any]) -> list[Any]:
         return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]
@@ -84,9 +86,14 @@ def introduction(tables: Sequence[Mapping[str, Any]]) -> str:
     return f"These are {len(tables)} tables, because not all was measured alike. What differs: {why}."
 
 
-def choices(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """(label, place) for a dropdown."""
-    return [(f"{_runs(len(table['runs']))} · {measured_on(table)}", place) for place, table in enumerate(tables)]
+def choices(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(label, key) for a dropdown."""
+    return [(f"{_runs(len(table['runs']))} · {measured_on(table)}", key(table)) for table in tables]
+
+
+def key(table: Mapping[str, Any]) -> str:
+    """What a table is known by: its ruler. Its place changes with each evaluation that is added."""
+    return json.dumps([table[name] for name in WHAT], sort_keys=True)
 
 
 def _runs(count: int) -> str:

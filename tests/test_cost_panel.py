@@ -79,11 +79,6 @@ def test_changes_are_told_until_they_are_taken_back(page):
     assert (text, button["visible"] if isinstance(button, dict) else button.visible) == ("", False)
     text, button = presets.tell(shows(form, "smoke", data__limit=8) | {presets.radio: "smoke"})
     assert text == "Changed from smoke: rows 16 → 8"
-    mine = shows(form, "smoke", data__source="/data/mine.csv", data__limit=8)
-    filled = presets.choose(mine | {presets.radio: "minute"})
-    assert form["data.source"] not in filled
-    assert filled[form["data.limit"]] == 48
-    assert presets.choose(mine | {presets.radio: "lesson"})[form["data.source"]] == "codealpaca-20k"
 
 
 def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):

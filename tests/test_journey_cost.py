@@ -10,7 +10,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("cost") / "data") as address, chromium() as browser:
+    folder = tmp_path_factory.mktemp("cost")
+    # A cache of its own: what was measured on this machine before is remembered there.
+    with serving(folder / "data", LAB_CACHE_DIR=str(folder / "cache")) as address, chromium() as browser:
         yield browser, address
 
 
@@ -76,6 +78,28 @@ def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
     window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
     window.page.locator("#train-preset input[value=quick]").check()
     window.page.wait_for_function("document.querySelector('#train-rows input').value === '200'")
+    assert window.errors == []
+
+
+def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_rows(window, tmp_path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("instruction,input,output\n" + "".join(f"say {n},,{n}\n" for n in range(40)))
+    window.tab("Data")
+    window.page.fill("#data-source input", str(mine))
+    window.page.keyboard.press("Enter")
+    window.preset("quick")
+    epochs = window.page.get_by_label("Epochs", exact=True)
+    epochs.fill("3")
+    window.wait_text("#preset-changed", "Changed from quick: epochs 1 → 3")
+    # Longer than any answer was ever on its way.
+    window.page.wait_for_timeout(3000)
+    assert epochs.input_value() == "3"
+    assert window.page.input_value("#train-rows input") == "200"
+    window.tab("Data")
+    assert window.page.input_value("#data-source input") == str(mine)
+    window.preset("lesson")
+    window.tab("Data")
+    assert window.page.input_value("#data-source input").startswith("codealpaca-20k")
     assert window.errors == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,16 @@ NAMES = {
 """Settings that the page calls by another name than the last part of theirs."""
 
 
+# A person's own rows stay, unless the preset is made for rows of its own: see ``keeps_rows``.
+_FILL = """
+(picked, source, ...rows) => {
+  const preset = PRESETS[picked];
+  const own = preset.leaves_rows && !OFFERED.includes(source);
+  return preset.values.map((value, at) => own && at < rows.length ? rows[at] : value);
+}
+"""
+
+
 def first_preset() -> str:
     """What the page begins with: half a minute of training where there is no GPU."""
     # Asking torch would cost seconds before the page answers; the driver's device file says it too.
@@ -63,8 +74,10 @@ class PresetPanel:
         """Connect the events, once the whole form is there."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
+        rows, others = self._controls()
+        script = self.script()
         for chosen in (self.radio.input, self.reset.click):
-            filled = chosen(self.choose, {self.radio, self.form["data.source"]}, list(self.form.controls), **quiet)
+            filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **quiet)
             # Only now: before, the form still shows what was there, and all of it would count as changed.
             filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **quiet)
         gr.on(
@@ -87,17 +100,23 @@ class PresetPanel:
             show_progress="hidden",
         )
 
-    def choose(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        """Fill the form; a person's own rows stay, unless the preset is made for rows of its own."""
-        preset = PRESETS[values[self.radio]]
-        filled = self.form.fill(preset)
-        if keeps_rows(preset, values[self.form["data.source"]]):
-            filled = {c: value for c, value in filled.items() if c not in self._rows()}
-        return filled
+    def script(self) -> str:
+        """What fills the form in the browser: an answer that is on its way would undo what is changed meanwhile."""
+        rows, others = self._controls()
+        presets = {}
+        for name, preset in PRESETS.items():
+            filled = self.form.fill(preset)
+            values = [filled[control] for control in (*rows, *others)]
+            presets[name] = {"values": values, "leaves_rows": keeps_rows(preset, "")}
+        offered = [card.source for card in DATASETS]
+        return _FILL.replace("PRESETS", json.dumps(presets)).replace("OFFERED", json.dumps(offered))
 
-    def _rows(self) -> set[Any]:
-        """The controls that say which rows are taken, not how many."""
-        return {control for name, control in self.form.named.items() if name.startswith(OWN_ROWS)}
+    def _controls(self) -> tuple[list[Any], list[Any]]:
+        """What a preset fills: the controls that say which rows are taken, and all others."""
+        filled = self.form.fill(PRESETS[first_preset()])
+        named = {name: control for name, control in self.form.named.items() if control in filled}
+        rows = [control for name, control in named.items() if name.startswith(OWN_ROWS)]
+        return rows, [control for control in named.values() if control not in rows]
 
     def tell(self, values: dict[Any, Any]) -> list[Any]:
         """What differs from the chosen preset, in words, and the way back."""

@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # What is never imported is never compiled: a minute less of everybody's first start.
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile
+# And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test check setup setup-dev chromium bench clean
 

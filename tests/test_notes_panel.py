@@ -1,5 +1,7 @@
 """Tags and notes on the page: what is saved there loses nothing that was added elsewhere."""
 
+import json
+
 import gradio as gr
 import pytest
 from labs import opened
@@ -29,18 +31,28 @@ def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
     run_id = only(lab)["id"]
     lab.annotate_run(run_id, "a", "mine")
     _, shown, read, _ = panel._show(run_id)
-    assert (shown.value, read) == ("mine", "mine")
+    assert (shown.value, json.loads(read)) == ("mine", [run_id, "mine"])
     lab.annotate_run(run_id, "a", "mine\n\nkept from Compare")
-    told = panel._save(run_id, "a, b", "mine, and more", read)
-    assert told == ["a, b", "mine, and more\n\nkept from Compare", "mine, and more\n\nkept from Compare"]
-    assert only(lab)["notes"] == told[1]
-    assert panel._save(run_id, "b", "all anew", told[2])[1] == only(lab)["notes"] == "all anew"
+    tags, notes, read = panel._save("a,  b", "mine, and more", read)
+    assert (tags, notes) == ("a, b", "mine, and more\n\nkept from Compare")
+    assert only(lab)["notes"] == notes
+    tags, notes, read = panel._save("b", "all anew", read)
+    assert tags == notes == gr.skip(), "somebody may be typing on"
+    assert only(lab)["notes"] == "all anew"
+    assert json.loads(read) == [run_id, "all anew"]
 
 
 def test_what_another_window_rewrote_is_not_written_over(lab, panel):
     run_id = only(lab)["id"]
     lab.annotate_run(run_id, "", "first")
+    *_, read, _ = panel._show(run_id)
     lab.annotate_run(run_id, "", "of another window")
     with pytest.raises(gr.Error, match="changed in another window"):
-        panel._save(run_id, "", "mine", "first")
+        panel._save("", "mine", read)
     assert only(lab)["notes"] == "of another window"
+
+
+def test_without_a_run_there_is_nothing_to_save(panel):
+    *_, read, _ = panel._show(None)
+    with pytest.raises(gr.Error, match="click its row"):
+        panel._save("", "mine", read)

@@ -23,6 +23,7 @@ from .page.meanwhile import Meanwhile
 from .page.strip import Strip
 from .run_choices import RunChoices, run_choice
 from .runs.tab import RunsTab
+from .tabs import leads_to
 from .train.tab import TrainTab
 
 __all__ = ["CSS", "THEME", "build_ui"]
@@ -41,6 +42,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
     kept = 3600 * lab.keep_uploads_hours
     with LeanBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
         memory = Memory(lab.data_dir)
+        # Before all others that hear of a change: they are heard one after the other, and the lab takes its time.
+        form.when_complete(lambda: memory.follow(form))
         beside_title = _head(lab)
         strip, meanwhile, announcer, at_rest = Strip(lab), Meanwhile(lab), Announcer(lab), AtRest(lab)
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -73,7 +76,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             "Runs": evaluate.following,
         }
         for name, button in following.items():
-            button.click(lambda tab=name: gr.Tabs(selected=tab), None, tabs, api_visibility="private")
+            leads_to(button, tabs, name)
         browser_panel.build(lab, form, memory)
         form.complete()
         choices = RunChoices(lab, shown_run, compare_run, evaluate_run)

@@ -64,7 +64,7 @@ class DiffPanel:
         inputs = [self.shown, expected, *answers]
         self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **quiet)
         for event in (self.shown.change, asked.then):
-            event(self._compare, inputs, self.outputs, **quiet)
+            event(self._compare, inputs, self.outputs, trigger_mode="always_last", **quiet)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
         if not shown:

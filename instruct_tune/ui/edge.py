@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+ONE_BY_ONE: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
+"""For clicks on rows of a table: each is heard, in their order, also while the one before is being answered."""
 HEADER = "x-lab-visitor"
 """Where a script says who it is: a secret of its own making, or the one that a browser shows for this."""
 

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ..lab import Lab
 from .edge import said, viewer
+from .tabs import leads_to
 
 
 class EmptyState:
@@ -24,7 +25,7 @@ class EmptyState:
                 )
         # Shown until the page's timer has found a run.
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        train.click(lambda: gr.Tabs(selected="Train"), None, tabs, **private)
+        leads_to(train, tabs, "Train")
         # The page's timer then finds them, and chooses one.
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
         recorded.click(self._bring_back, None, None, **private)

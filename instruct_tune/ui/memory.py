@@ -61,12 +61,17 @@ RESTORED = "() => { setTimeout(() => { window.labFormIsRestored = true; }, 500);
 
 
 def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
-    """What each control has to show for a memory; only those whose remembered value they could have."""
+    """What each control has to show for a memory; only those whose remembered value they could have.
+
+    What a control shows anyway is left alone: it may have been changed while the memory was read.
+    """
     if not isinstance(kept, Mapping):
         return {}
     kept = {**_older_filters(kept), **kept}
     return {
-        control: kept[name] for name, control in form.named.items() if name in kept and _could_show(control, kept[name])
+        control: kept[name]
+        for name, control in form.named.items()
+        if name in kept and kept[name] != control.value and _could_show(control, kept[name])
     }
 
 

@@ -28,8 +28,7 @@ class RunChoices:
 
     def show(self, shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
         """The runs that can answer. The one that Train follows is chosen as soon as it can."""
-        who = viewer(self.lab)
-        ready = [run for run in self.lab.list_runs(who) if self.lab.has_adapter(run["id"], who)]
+        ready = answering(self.lab)
         now = [labelled(ready), shown]
         if now == seen:
             return [gr.skip()] * 3
@@ -38,8 +37,23 @@ class RunChoices:
         arrived = shown in ids and (shown not in known or shown != seen[1])
         own = [run["id"] for run in ready if not run["recorded"]]
         usual = next(iter(own or [run_id for run_id in ids if run_id == BEST] or ids), None)
-        values = [shown if arrived else each if each in ids else usual for each in (first, second)]
-        return [now, *(gr.Dropdown(choices=now[0], value=value) for value in values)]
+        gone = not set(known) <= set(ids)
+
+        def listing(chosen: str | None) -> gr.Dropdown:
+            value = shown if arrived else chosen if chosen in ids else usual
+            if value == chosen and not gone:
+                # What stays is not said: somebody may be choosing another one just now.
+                return gr.Dropdown(choices=now[0])
+            # Where a run is gone all is said: gradio refuses the next poll of a dropdown with what its list has not.
+            return gr.Dropdown(choices=now[0], value=value)
+
+        return [now, listing(first), listing(second)]
+
+
+def answering(lab: Lab) -> list[dict[str, Any]]:
+    """The runs that can answer the one who asks, newest first."""
+    who = viewer(lab)
+    return [run for run in lab.list_runs(who) if lab.has_adapter(run["id"], who)]
 
 
 def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

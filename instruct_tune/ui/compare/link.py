@@ -9,8 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import viewer
-from ..run_choices import labelled
+from ..run_choices import answering, labelled
 from .compare_view import HELD_OUT
 from .third_panel import ThirdPanel
 
@@ -46,8 +45,7 @@ class Link:
         nothing = [gr.skip()] * (2 + len(self.named))
         if given.get("tab") != "compare":
             return nothing
-        who = viewer(self.lab)
-        ready = [run for run in self.lab.list_runs(who) if self.lab.has_adapter(run["id"], who)]
+        ready = answering(self.lab)
         run_id = given.get("run", "")
         if run_id not in {run["id"] for run in ready}:
             gr.Info("The run of this link is not here for you: it was deleted, or is private. Another one is chosen.")

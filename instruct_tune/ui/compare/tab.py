@@ -109,7 +109,7 @@ class CompareTab:
         for trigger in (self.run.change, question.number.change):
             # In two steps: gradio's page may still be showing what it was sent of the answer that is cancelled.
             left = trigger(self._leave, None, None, cancels=[asked, read], **quiet)
-            left.then(self._row, about, outputs, **quiet)
+            left.then(self._row, about, outputs, trigger_mode="always_last", **quiet)
         for box in (question.instruction, question.input):
             box.input(
                 self._edited,

@@ -49,7 +49,9 @@ class ThirdPanel:
     @said
     def _list(self, run_id: str | None, chosen: str) -> Any:
         """Who can be asked now; the choice stays where it still can."""
-        return self.listed(run_id, chosen)
+        listed = self.listed(run_id, chosen)
+        # What stays is not said: somebody may be choosing another one just now.
+        return gr.Dropdown(choices=listed.choices) if listed.value == chosen else listed
 
     def listed(self, run_id: str | None, chosen: str) -> Any:
         """The list for a run, with ``chosen`` in it if it can answer beside that run."""

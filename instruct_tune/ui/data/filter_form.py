@@ -100,7 +100,8 @@ class FilterForm:
 
     def wire(self) -> None:
         """Show what belongs to the kind when it is chosen."""
-        self.kind.input(self._show, self.kind, self.outputs, api_visibility="private", show_progress="hidden")
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **quiet)
 
     def _show(self, kind: str) -> dict[Any, Any]:
         wanted = parameters(STEPS[kind])

@@ -124,7 +124,7 @@ class FiltersPanel:
             trigger_mode="always_last",
             **quiet,
         )
-        self._list.select(_place, None, self._chosen, queue=False, **quiet)
+        self._list.input(_place, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
         # What is written by hand can be taken back too, as a whole.
         self._text.focus(
             lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
@@ -210,5 +210,5 @@ def _within(chosen: int, steps: Steps) -> int:
     return min(chosen, len(steps) - 1)
 
 
-def _place(event: gr.SelectData) -> int:
-    return int(event.index)
+def _place(chosen: int | None) -> int:
+    return chosen or 0

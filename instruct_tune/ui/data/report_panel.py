@@ -11,7 +11,7 @@ import gradio as gr
 from ...lab import Lab
 from ...settings import RunConfig
 from ...steps import DROP_LEAKAGE
-from ..edge import said, viewer
+from ..edge import ONE_BY_ONE, said, viewer
 from ..form import Form
 from .filter_words import with_leakage_step
 from .filters_panel import FiltersPanel, has_leakage_step
@@ -109,11 +109,13 @@ class ReportPanel:
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pairs, read in ((self._leaks, leak), (self._twins, twin)):
-            pairs.table.select(said(read), self._config, pairs.boxes, **quiet)
+            pairs.table.select(said(read), self._config, pairs.boxes, **ONE_BY_ONE, **quiet)
         steps = self._form["data.filters"]
         steps.change(has_leakage_step, steps, self._drop, **quiet)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
-        return self._drop.input(said(self._leave_out), inputs, self._filters.changed, **quiet)
+        return self._drop.input(
+            said(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
+        )
 
     def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:
         steps = with_leakage_step(self._filters.steps(values), values[self._drop])

@@ -11,7 +11,7 @@ from ...data.filters import row_id
 from ...lab import Lab
 from ...settings import RunConfig
 from ...words.languages import guess
-from ..edge import said, viewer
+from ..edge import ONE_BY_ONE, said, viewer
 from ..form import Form
 from .by_hand_panel import ByHandPanel
 from .data_words import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
@@ -128,7 +128,7 @@ class RowsPanel:
         self._back.click(turning(-1), inputs, self.outputs, **quiet)
         self._forth.click(turning(1), inputs, self.outputs, **quiet)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
-        self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **quiet)
+        self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
         return self._by_hand.wire(self._form)
 
     def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:

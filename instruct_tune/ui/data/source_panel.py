@@ -59,9 +59,11 @@ class SourcePanel:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         steps, recent = self._form["data.filters"], self._memory.recent
         # Only what a person chooses here: a preset or a former run brings its own filter along.
-        self._source.input(_usual, [self._source, steps], steps, **quiet)
+        # A dropdown says it was used whenever it is left, so it is the source before that tells.
+        before = gr.State("bundled")
+        self._source.input(_usual, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet)
         kept = self._upload.upload(
-            self._keep, [self._upload, recent, steps], [self._source, steps], api_visibility="private"
+            self._keep, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
         )
         kept.success(show, inputs, shown, **quiet)
         # At a new visit too: what the browser kept arrives as a change.
@@ -70,11 +72,11 @@ class SourcePanel:
     @said
     def _keep(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
-            return gr.skip(), gr.skip()
+            return [gr.skip()] * 3
         who = viewer(self._lab)
         kept = str(self._lab.keep_upload(Path(file), who))
         choices = source_choices(self._lab, with_recent(recent, kept), who)
-        return gr.Dropdown(choices=choices, value=kept), _usual(kept, text)
+        return [gr.Dropdown(choices=choices, value=kept), *_usual(kept, text, None)]
 
     def _offer(self, recent: Any, token: Any) -> Any:
         # At the beginning of a visit the lab may not have been told yet who this is.
@@ -85,9 +87,11 @@ class SourcePanel:
         return gr.Dropdown(choices=source_choices(self._lab, recent, who))
 
 
-def _usual(source: str, text: str) -> Any:
-    """The list of filters with the one that is usual for ``source``."""
+def _usual(source: str, text: str, before: str | None) -> list[Any]:
+    """The list of filters with the one that is usual for ``source``, where it is another than ``before``; and it."""
+    if source == before:
+        return [gr.skip(), gr.skip()]
     try:
-        return write_steps(usual_for(source, read_steps(text)))
+        return [write_steps(usual_for(source, read_steps(text))), source]
     except SettingsError:
-        return gr.skip()
+        return [gr.skip(), source]

@@ -50,7 +50,7 @@ class DataTab:
         self._arriving.wire()
         self._filters.file.wire(self._show, inputs, shown)
         for edited in (*self._filters.wire(), *self._rows.wire()):
-            edited.success(self._again, inputs, shown, **quiet)
+            edited.success(self._again, inputs, shown, trigger_mode="always_last", **quiet)
         renewed = self._report.wire().success(self._show, inputs, shown, **quiet)
         renewed.success(said(self._report.check), self._form.controls, self._report.shown, **quiet)
 

@@ -10,7 +10,7 @@ import gradio as gr
 from ...lab import Lab
 from ...words.languages import guess
 from ..diff_panel import DiffPanel
-from ..edge import said, viewer
+from ..edge import ONE_BY_ONE, said, viewer
 from .evaluate_view import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
 HINT = "Click a row to read it in full."
@@ -121,7 +121,7 @@ class AnswersPanel:
         for button, step in ((self.back, -1), (self.on, 1)):
             button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], paged, **quiet)
         whole = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
-        chosen = self.table.select(self._choose, [run, evaluation], whole, **quiet)
+        chosen = self.table.select(self._choose, [run, evaluation], whole, **ONE_BY_ONE, **quiet)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _turn(self, step: int) -> Any:

@@ -144,7 +144,9 @@ class EvaluationPanel:
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **quiet)
+        # Whoever chooses another one meanwhile wants that one.
+        always = {**quiet, "trigger_mode": "always_last"}
+        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **always)
         taken = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
         taken.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)

@@ -57,7 +57,7 @@ class StandingsPanel:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         outputs = [self.words, self.which, self.leader, self.table]
         self.fold.expand(self._read, None, outputs, **{**quiet, "show_progress": "minimal"})
-        self.which.input(self._choose, self.which, [self.leader, self.table], **quiet)
+        self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **quiet)
 
     @said
     def _read(self) -> list[Any]:

@@ -51,5 +51,6 @@ def build(lab: Lab, form: Form) -> None:
             show,
             form.controls | {step},
             [words, grid, fold, rows],
+            trigger_mode="always_last",
             api_visibility="private",
         )

@@ -85,7 +85,7 @@ class FormatTab:
         for part in PARTS:
             edited = self._form[f"template.{part}"].change
             edited(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
-        self._fault.input(self._show_broken, inputs, told, **quiet)
+        self._fault.input(self._show_broken, inputs, told, trigger_mode="always_last", **quiet)
 
     @said
     def _show(self, values: dict[Any, Any]) -> dict[Any, Any]:

@@ -52,12 +52,17 @@ class TemplateEditor:
 
     def _wire(self, template: Any, known: Any) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # A dropdown says it was used whenever it is left, chosen or not: that must not take edits away. That something
+        # was selected is said of the mouse alone.
+        last = gr.State(None)
         for text in self._texts:
             text.change(judge, self._texts, self._state, trigger_mode="always_last", **quiet)
         template.change(_open_for_custom, [template, known], [self._fold, self._kept], **quiet)
-        self._keep.click(_added, [self._name, *self._texts, known], [known, self._kept], **quiet)
+        self._keep.click(_added, [self._name, *self._texts, known], [known, self._kept, last], **quiet)
         self._forget.click(_without, [self._kept, known], [known, self._kept], **quiet)
-        self._kept.input(_chosen, [self._kept, known], [self._name, *self._texts, template], **quiet)
+        filled = [self._name, *self._texts, template, last]
+        self._kept.select(_chosen, [self._kept, known], filled, trigger_mode="always_last", **quiet)
+        self._kept.input(_chosen, [self._kept, known, last], filled, trigger_mode="always_last", **quiet)
         self._fold.expand(_offered, known, self._kept, **quiet)
 
 
@@ -81,7 +86,7 @@ def _added(name: str, without_input: str, with_input: str, known: Any) -> list[A
     template_from({"without_input": without_input, "with_input": with_input})
     now = {**_known(known), name.strip(): {"without_input": without_input, "with_input": with_input}}
     now = dict(list(now.items())[-MOST_KEPT:])
-    return [now, gr.Dropdown(choices=list(now), value=name.strip())]
+    return [now, gr.Dropdown(choices=list(now), value=name.strip()), name.strip()]
 
 
 def _without(name: str | None, known: Any) -> list[Any]:
@@ -89,11 +94,11 @@ def _without(name: str | None, known: Any) -> list[Any]:
     return [now, gr.Dropdown(choices=list(now), value=None)]
 
 
-def _chosen(name: str | None, known: Any) -> list[Any]:
+def _chosen(name: str | None, known: Any, last: str | None = None) -> list[Any]:
     parts = _known(known).get(name or "")
-    if parts is None:
-        return [gr.skip()] * 4
-    return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE]
+    if parts is None or name == last:
+        return [gr.skip()] * 5
+    return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE, name]
 
 
 def _open_for_custom(chosen: str, known: Any) -> list[Any]:

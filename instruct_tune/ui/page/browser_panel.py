@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gradio as gr
 
 from ...errors import LabError
@@ -30,10 +32,10 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
 
     @form.when_complete
     def wire() -> None:
-        memory.follow(form)
-        reset.click(
-            lambda: first_values(form), None, list(form.controls), api_visibility="private", show_progress="hidden"
-        )
+        first = first_values(form)
+        # In the browser: an answer from the lab would undo what is filled in meanwhile.
+        script = f"() => {json.dumps(list(first.values()))}"
+        reset.click(None, None, list(first), js=script, api_visibility="private", show_progress="hidden")
 
 
 def _host(lab: Lab) -> None:

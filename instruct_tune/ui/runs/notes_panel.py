@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gradio as gr
@@ -35,14 +36,15 @@ class NotesPanel:
                 elem_id="runs-notes",
             )
             self.save = gr.Button("Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save")
-        self.read = gr.State("")
-        """The notes as they were when they were shown, without what was typed since."""
+        # With the boxes, not in the session: another row may have been clicked whose notes are still on their way.
+        self.read = gr.Textbox("", elem_id="runs-notes-read", elem_classes="unseen")
+        """Whose notes are in the box, and what they were before anything was typed, as JSON."""
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         boxes = [self.tags, self.notes, self.read]
         self.chosen.change(self._show, self.chosen, [*boxes, self.save], **quiet)
-        gr.on([self.save.click, self.tags.submit], self._save, [self.chosen, *boxes], boxes, **quiet)
+        gr.on([self.save.click, self.tags.submit], self._save, boxes, boxes, **quiet)
 
     @said
     def _show(self, run_id: str | None) -> list[Any]:
@@ -55,16 +57,18 @@ class NotesPanel:
         return [
             gr.Textbox(", ".join(run.tags), interactive=may),
             gr.Textbox(run.notes, interactive=may),
-            run.notes,
+            json.dumps([run_id, run.notes]),
             gr.Button(interactive=may),
         ]
 
     @said
-    def _save(self, run_id: str | None, tags: str, notes: str, read: str) -> list[str]:
-        """Returns tags and notes as they were kept, with what Compare or another window has added meanwhile."""
-        if not run_id:
+    def _save(self, tags: str, notes: str, read: str) -> list[Any]:
+        """Returns tags and notes where they were kept otherwise than typed: put in order, or with what Compare or
+        another window has added meanwhile. Nothing else, for somebody may be typing on."""
+        if not read:
             raise NotFoundError("Choose a run first: click its row.")
         who = viewer(self.lab)
+        run_id, read = json.loads(read)
         now = self.lab.visible_run(run_id, who).notes
         if not now.startswith(read):
             raise DataError(
@@ -74,4 +78,8 @@ class NotesPanel:
         self.lab.annotate_run(run_id, tags or "", (notes or "") + now[len(read) :], who)
         run = self.lab.visible_run(run_id, who)
         gr.Info("Saved.")
-        return [", ".join(run.tags), run.notes, run.notes]
+        kept = [", ".join(run.tags), run.notes]
+        return [
+            *(gr.skip() if now == typed else now for now, typed in zip(kept, (tags, notes), strict=True)),
+            json.dumps([run_id, run.notes]),
+        ]

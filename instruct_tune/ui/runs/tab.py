@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import said, viewer
+from ..edge import ONE_BY_ONE, said, viewer
 from ..form import Form
+from ..run_choices import answering, labelled
 from .bin_panel import BinPanel
 from .chosen_run import ChosenRun, required
 from .notes_panel import NotesPanel
@@ -44,9 +45,9 @@ class RunsTab:
         Opening a run sets ``shown_run``, which Train follows, or ``compare_run``; training it further sets ``parent``.
         """
         chosen, buttons = self.panel.chosen, self.panel.buttons
-        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **PRIVATE)
-        buttons["open"].click(_opened_in("Train"), chosen, [shown_run, tabs], **PRIVATE)
-        buttons["compare"].click(_opened_in("Compare"), chosen, [compare_run, tabs], **PRIVATE)
+        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **ONE_BY_ONE, **PRIVATE)
+        buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **PRIVATE)
+        buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **PRIVATE)
         buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **PRIVATE)
         buttons["delete"].click(self._delete, chosen, [chosen, self.bin.fold, *self.told.outputs], **PRIVATE)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **PRIVATE)
@@ -67,6 +68,16 @@ class RunsTab:
         cloned = buttons["clone"].click(use_settings, chosen, [*form.controls, tabs], **PRIVATE)
         continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **PRIVATE)
         return cloned, continued
+
+    @said
+    def _in_train(self, run_id: str | None) -> list[Any]:
+        return [required(run_id), gr.Tabs(selected="Train")]
+
+    @said
+    def _in_compare(self, run_id: str | None) -> list[Any]:
+        # With the list: the page's timer may not have brought this run yet, and gradio refuses what is in none.
+        choices = labelled(answering(self.lab))
+        return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
 
     @said
     def _choose(self, event: gr.SelectData) -> list[Any]:
@@ -97,11 +108,3 @@ class RunsTab:
             gr.Info("Everything but its dataset: that is somebody else's upload.")
             filled.pop(form["data.source"])
         return filled
-
-
-def _opened_in(tab: str) -> Any:
-    @said
-    def opened(run_id: str | None) -> list[Any]:
-        return [required(run_id), gr.Tabs(selected=tab)]
-
-    return opened

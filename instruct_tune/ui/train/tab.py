@@ -61,9 +61,11 @@ class TrainTab:
         self.presets.follow(self._tab)
         self._cost.follow(self._tab, self._at_rest)
         # While the request is under way the button takes no other; what a fast hand got in before is told apart.
+        # In the browser, so that the form is read as it is when it is pressed.
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        pressed = self._start.click(lambda: gr.Button(interactive=False), None, self._start, queue=False, **quiet)
-        begun = pressed.then(
+        script = "() => ({__type__: 'update', interactive: false})"
+        self._start.click(None, None, self._start, js=script, **quiet)
+        begun = self._start.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
             [self.panel.shown_run, self._started],

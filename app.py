@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -69,6 +71,8 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         footer_links=["api"],
         # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
         blocked_paths=[str(lab.data_dir.resolve())],
+        # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
+        ssr_mode=False,
     )
     ended.wait()
     deadline = time.monotonic() + SECONDS_TO_LEAVE
@@ -79,17 +83,25 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     return 0
 
 
-def leave(status: int) -> NoReturn:
+def end_process(status: int) -> NoReturn:
     """End the process, its temporary files removed, without waiting for threads.
 
     One that is still importing torch can keep an interpreter from ending: once in some hundred starts a process that
     was asked to leave just then was still there half a minute later.
     """
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # Nobody may be reading any more.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(status)
 
 
 if __name__ == "__main__":
-    leave(main())
+    try:
+        status = main()
+    except Exception:
+        # The process's boundary: the interpreter would print it too, but then wait for threads.
+        traceback.print_exc()
+        status = 1
+    end_process(status)

@@ -322,6 +322,9 @@ def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, 
     Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside
     and as it was afterwards. Rows that all belong to base run without any adapter's code.
     """
+    if gone := set(rows) - {BASE, *names(loaded)}:
+        # Deleted while it was being asked; PEFT may have base answer in its place.
+        raise ModelError(f"The adapter of run {', '.join(sorted(gone))} is not in memory any more: ask again.")
     was_training = loaded.model.training
     loaded.model.eval()
     try:

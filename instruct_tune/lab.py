@@ -20,7 +20,7 @@ from .desk.comparisons import Comparisons
 from .desk.speaker import BASE_RUN
 from .desk.views import Config, check_texts
 from .errors import BusyError, DataError, ModelError
-from .fetching.same_weights import other_weights
+from .fetching.as_trained import other_weights
 from .prompt import template_from
 from .settings import DEFAULT_MODEL, RunConfig
 from .visitors import HOST, Viewer

@@ -1,5 +1,7 @@
 """The line beside Start and the presets, as the page's handlers see them: values in, updates out."""
 
+import json
+
 import pytest
 from labs import cache_for, opened
 
@@ -79,6 +81,19 @@ def test_changes_are_told_until_they_are_taken_back(page):
     assert (text, button["visible"] if isinstance(button, dict) else button.visible) == ("", False)
     text, button = presets.tell(shows(form, "smoke", data__limit=8) | {presets.radio: "smoke"})
     assert text == "Changed from smoke: rows 16 → 8"
+
+
+def test_a_preset_fills_every_control_in_the_browser_and_may_leave_a_persons_rows(page):
+    form, _, presets = page
+    rows, others = presets._controls()
+    assert form["data.source"] in rows
+    assert form["data.limit"] in others
+    told = json.loads(presets.script().split("const preset = ")[1].split("[picked];")[0])
+    assert set(told) == set(PRESETS)
+    for name, preset in PRESETS.items():
+        filled = form.fill(preset)
+        assert told[name]["values"] == [filled[control] for control in (*rows, *others)], name
+    assert [name for name in PRESETS if not told[name]["leaves_rows"]] == ["lesson"]
 
 
 def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):

@@ -163,6 +163,13 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
     assert "train.num_train_epochs" in toast
     assert "Traceback" not in toast
     assert window.page.get_by_label("Learning rate").input_value() == "-1"
+    # Once they are mended, the same button starts it.
+    window.page.get_by_label("Learning rate").fill("0.001")
+    window.page.get_by_label("Epochs", exact=True).fill("1")
+    window.page.fill("#run-name input, #run-name textarea", "after a mistake")
+    window.page.click("#train-start")
+    window.wait_text("#strip", "after a mistake")
+    window.wait_text("#train-status", "finished")
 
     window.tab("Data")
     window.page.fill("#data-source input", "/nowhere/rows.json")

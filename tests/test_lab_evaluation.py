@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
+from instruct_tune.desk import workbench
 from instruct_tune.errors import DataError, LabError, SettingsError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
@@ -143,7 +144,37 @@ def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
     with pytest.raises(LabError):
         list(news)
     assert lab.list_runs() == []
+    assert not (lab.data_dir / "runs" / run_id).exists(), "its answers are gone with it"
     finished(lab)
+
+
+def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypatch):
+    run_id, other = (finished(lab, smoke(evaluation_rows=None)) for _ in range(2))
+    settings = {"max_new_tokens": 30}
+    alone = [*lab.evaluate(run_id, generation=settings)][-1]["tuned"]
+    monkeypatch.setattr(workbench, "ADAPTERS_IN_MEMORY", 1)
+    news = lab.evaluate(run_id, generation={**settings, "seed": 7})
+    next(news)
+    answered = threading.Thread(target=lambda: list(lab.compare(other, "Hi", generation=settings)))
+    answered.start()
+    *_, told = news
+    answered.join(PATIENCE)
+    assert told["tuned"] == alone
+
+
+def test_whoever_watches_is_told_of_a_fault(lab, monkeypatch):
+    import instruct_tune.evaluation
+
+    def broken(*given, **named):
+        raise RuntimeError("broken")
+
+    run_id = finished(lab)
+    monkeypatch.setattr(instruct_tune.evaluation, "evaluate", broken)
+    with pytest.raises(RuntimeError):
+        list(lab.evaluate(run_id))
+    assert lab.evaluation_progress(run_id)["error"].startswith("It ended by a fault of the lab")
+    monkeypatch.undo()
+    assert list(lab.evaluate(run_id))[-1]["rows"] == 4
 
 
 def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):

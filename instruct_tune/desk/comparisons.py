@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, Stopped
-from ..fetching.same_weights import other_weights
+from ..fetching.as_trained import other_weights
 from ..prompt import PromptTemplate, template_from
 from ..settings import RunConfig
 from ..store import Run

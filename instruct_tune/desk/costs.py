@@ -39,7 +39,7 @@ from ..store import Run
 from ..visitors import HOST, Viewer
 from .runs import Runs
 from .shortage import one_row_a_pass, shortage
-from .views import Config
+from .views import Config, changed
 
 if TYPE_CHECKING:
     from .speed import SpeedMemory
@@ -177,10 +177,8 @@ class Costs(Runs):
         """
         from ..tokenization import tokenize_examples
 
-        source = config.data.source
-        changed = os.stat(source).st_mtime_ns if os.path.isfile(source) else None
         data = dataclasses.replace(config.data, limit=None)
-        key = (data, changed, part, config.model, str(config.template))
+        key = (data, changed(config.data), part, config.model, str(config.template))
         with self._counting:
             have = self._lengths.pop(key, ())
             if len(have) < wanted:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..dataset import examples
 from ..engine import Turn
 from ..errors import BusyError, DataError, LabError, NotYoursError, Stopped
-from ..fetching.same_weights import other_weights
+from ..fetching.as_trained import other_rows, other_weights
 from ..prompt import template_from
 from ..records.bounds import remove_predictions
 from ..records.storage import on_disk
@@ -94,6 +94,12 @@ class Evaluations(Speakers):
             except Stopped:
                 tell(**self._told_of_stop(run_id))
                 raise
+            except Exception:
+                # Whoever watches must not wait for what nobody is at any more; the engine logs it.
+                tell(error="It ended by a fault of the lab: its log says which.")
+                raise
+            finally:
+                self.bench.evaluating = None
 
         about = (EVALUATION, run_id)
         if any(turn.about == about for turn in self.engine.line):
@@ -159,6 +165,7 @@ class Evaluations(Speakers):
         total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
         tell(done=0, total=total)
         loaded = self._prepare(run_id, config, lambda text: tell(message=text))
+        self.bench.evaluating = run_id
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
         meter = Meter(total, longest, min(ROWS_TOGETHER, len(rows)))
         template, shelf = template_from(config.template), self._shelf(run_id, loaded, settings)
@@ -217,7 +224,10 @@ class Evaluations(Speakers):
             "weights_source": loaded.weights.source,
             "weights_sha256": loaded.weights.sha256,
             "other_weights": other_weights(self.store.get(found.run_id).facts, loaded.weights),
-            "warnings": bleu_words.warnings(references, found.tokenize, loaded.weights.model),
+            "warnings": [
+                *bleu_words.warnings(references, found.tokenize, loaded.weights.model),
+                *other_rows(self.store.get(found.run_id).facts, fingerprint),
+            ],
         }
         self.store.add_evaluation(found.run_id, told)
         remove_predictions(folder, {Path(each["predictions"]).name for each in self.store.evaluations(found.run_id)})

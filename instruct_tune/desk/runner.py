@@ -16,7 +16,8 @@ from .. import adapter
 from ..archive import parents
 from ..dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from ..engine import Engine
-from ..errors import DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..fetching.as_trained import other_rows, other_weights
 from ..fetching.loading import Loading
 from ..learning import fixed_prompt, sealed
 from ..learning.checkpoints import newest_whole, step_of
@@ -142,6 +143,8 @@ class Runner:
         splits = load_splits(self.config.data, self.loading)
         loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say, self.loading)
         self._leave_if_stopping()
+        if resume:
+            self._insist_on_the_same(loaded, splits)
         self.phase("tokenising")
         data = self._tokenise(loaded, splits)
         self._record_facts(loaded, splits, data)
@@ -165,20 +168,25 @@ class Runner:
 
     def _tokenise(self, loaded: LoadedModel, splits: Splits) -> TrainingData:
         settings, template = self.config.train, template_from(self.config.template)
+        longest = min(settings.max_length, loaded.context_length)
+        limit = "train.max_length" if longest == settings.max_length else "the model's context of"
 
         def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
             self._leave_if_stopping()
             if not rows:
                 return ()
-            done = tokenize_rows(loaded.tokenizer, template, rows, settings.max_length, settings.overlong)
+            try:
+                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong)
+            except DataError:
+                if what == TRAINING_ROWS:
+                    raise
+                self.say(f"{what}: none fits into {longest} tokens, so this run has none.")
+                return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
                 self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
             if done.dropped or done.truncated:
-                self.say(
-                    f"{what}: {done.dropped} rows dropped and {done.truncated} cut at "
-                    f"train.max_length {settings.max_length}."
-                )
+                self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             return done.rows
 
         held_out, wanted = splits.test, self.config.evaluation_rows
@@ -190,6 +198,22 @@ class Runner:
         if not data.probe and settings.probe_rows:
             self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
+
+    def _insist_on_the_same(self, loaded: LoadedModel, splits: Splits) -> None:
+        """A run goes on with the rows and the weights it began with: what it has learned and measured is of those.
+
+        Raises DataError or ModelError where they are others by now.
+        """
+        run = self.store.get(self.run.id)
+        if not run.step:
+            return
+        if other_rows(run.facts, splits.fingerprint):
+            raise DataError(
+                "The rows have changed since this run began: put the file back as it was and resume, or start a new "
+                "run on the rows as they are now."
+            )
+        if other := other_weights(run.facts, loaded.weights):
+            raise ModelError(f"{other} Start a new run on these, or train this one further.")
 
     def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
         """What the numbers of this run were measured with."""

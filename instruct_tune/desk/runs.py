@@ -77,6 +77,7 @@ class Runs(History):
         self.disk = DiskUse(self.data_dir / "runs")
         self._emptying: threading.Thread | None = None
         self._emptying_begins = threading.Lock()
+        self._resuming = threading.Lock()
         if writing:
             self.store.keep_room()
             self.store.interrupt_orphans()
@@ -151,11 +152,14 @@ class Runs(History):
     def resume_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
         run = self.changeable_run(run_id, viewer, "resume")
-        if not run.ended_early:
-            raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
         # Before it counts as live: another version of the lab may have left it.
         self.config(run.config)
-        self._launch(run, resume=True, viewer=viewer)
+        with self._resuming:
+            # Asked again: a page and a script may both have found it stopped.
+            run = self.store.get(run.id)
+            if not run.ended_early:
+                raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
+            self._launch(run, resume=True, viewer=viewer)
         return run.id
 
     def _launch(self, run: Run, resume: bool, viewer: Viewer) -> None:

@@ -135,7 +135,7 @@ class Views:
         return self._loaded(settings).splits
 
     def _loaded(self, settings: DataSettings, loading: Loading | None = None) -> _Loaded:
-        key = (settings, _changed(settings))
+        key = (settings, changed(settings))
         with self._caches:
             known = self._datasets.get(key)
         if known is None:
@@ -416,13 +416,14 @@ def real_path(path: str) -> str:
     return os.path.realpath(os.path.expanduser(path))
 
 
-def _changed(settings: DataSettings) -> int | None:
+def changed(settings: DataSettings) -> int | None:
+    """When the file of a source was written last, in nanoseconds; None where it is no file."""
     # os.path says False where Path raises, as for a name that is too long to exist.
     return os.stat(real_path(settings.source)).st_mtime_ns if os.path.isfile(real_path(settings.source)) else None
 
 
 def _table_key(settings: DataSettings) -> tuple[Any, ...]:
-    return settings.source, settings.split, settings.columns, _changed(settings)
+    return settings.source, settings.split, settings.columns, changed(settings)
 
 
 def check_texts(**texts: Any) -> None:

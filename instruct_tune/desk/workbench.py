@@ -25,6 +25,8 @@ class Workbench:
         self._key: tuple[str, object] | None = None
         self.training: str | None = None
         """The run whose adapter is training now; its model stays, its adapter is not reloaded."""
+        self.evaluating: str | None = None
+        """The run that is being evaluated now; its model and its adapter stay, whoever is compared meanwhile."""
 
     @property
     def empty(self) -> bool:
@@ -35,9 +37,10 @@ class Workbench:
         """The base model ``name``, loaded if it is not the one at hand; ``loading`` can stop its download."""
         key = (name, weights_dtype(bf16))
         if self._loaded is None or key != self._key:
-            if self.training:
+            if self.training or self.evaluating:
+                what = "training" if self.training else "being evaluated"
                 raise BusyError(
-                    f"{self._key[0] if self._key else 'Another model'} is training; {name} can be used after that."
+                    f"{self._key[0] if self._key else 'Another model'} is {what}; {name} can be used after that."
                 )
             # Before the next is loaded: two models may not fit.
             self._loaded = self._key = None
@@ -55,7 +58,7 @@ class Workbench:
         present = adapter.names(loaded)
         if run_id not in present:
             too_many = max(0, len(present) - ADAPTERS_IN_MEMORY + 1)
-            for old in [name for name in present if name not in (self.training, *beside)][:too_many]:
+            for old in [name for name in present if name not in (self.training, self.evaluating, *beside)][:too_many]:
                 adapter.remove(loaded, old)
             self._load(loaded, run_id, folder)
 

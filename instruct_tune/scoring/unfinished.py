@@ -80,7 +80,8 @@ class Unfinished:
         self._file.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        # In the folder of the run, which may have been deleted meanwhile: then nothing is kept.
+        self._file.parent.mkdir(exist_ok=True)
         others = sorted(self._file.parent.glob("*.lines"), key=lambda file: file.stat().st_mtime)
         for oldest in others[: max(0, len(others) + 1 - MOST)]:
             oldest.unlink()

@@ -49,18 +49,23 @@ class ThirdPanel:
     @said
     def _list(self, run_id: str | None, chosen: str) -> Any:
         """Who can be asked now; the choice stays where it still can."""
-        listed = self.listed(run_id, chosen)
-        # What stays is not said: somebody may be choosing another one just now.
-        return gr.Dropdown(choices=listed.choices) if listed.value == chosen else listed
+        choices = self._choices(run_id)
+        if chosen in {value for _, value in choices}:
+            # What stays is not said: somebody may be choosing another one just now.
+            return gr.Dropdown(choices=choices)
+        return gr.Dropdown(choices=choices, value=NOBODY)
 
     def listed(self, run_id: str | None, chosen: str) -> Any:
         """The list for a run, with ``chosen`` in it if it can answer beside that run."""
+        choices = self._choices(run_id)
+        there = chosen in {value for _, value in choices}
+        return gr.Dropdown(choices=choices, value=chosen if there else NOBODY)
+
+    def _choices(self, run_id: str | None) -> list[tuple[str, str]]:
         who = viewer(self.lab)
         there = run_id and self.lab.sees_run(run_id, who) and self.lab.has_adapter(run_id, who)
         joining = self.lab.can_join(run_id, who) if run_id and there else []
-        choices = [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in joining)]
-        known = {value for _, value in choices}
-        return gr.Dropdown(choices=choices, value=chosen if chosen in known else NOBODY)
+        return [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in joining)]
 
     def label_of(self, chosen: str, run_id: str) -> str:
         """What the third is called above its answer."""

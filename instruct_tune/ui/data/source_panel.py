@@ -59,8 +59,9 @@ class SourcePanel:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         steps, recent = self._form["data.filters"], self._memory.recent
         # Only what a person chooses here: a preset or a former run brings its own filter along.
-        # A dropdown says it was used whenever it is left, so it is the source before that tells.
-        before = gr.State("bundled")
+        # A dropdown says it was used whenever it is left, so what it was when it was entered has to be known.
+        before = gr.State(None)
+        self._source.focus(lambda source: source, self._source, before, queue=False, **quiet)
         self._source.input(_usual, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet)
         kept = self._upload.upload(
             self._keep, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"

@@ -45,13 +45,15 @@ class DataTab:
         shown += [output for part in parts for output in part.outputs]
         # The page says itself how far it is.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self._load.click(self._show, inputs, shown, **quiet)
-        self._source.wire(self._show, inputs, shown)
+        # Each taken once: gradio counts those that run at a time by the function, and a method is another at each look.
+        show, again = self._show, self._again
+        self._load.click(show, inputs, shown, **quiet)
+        self._source.wire(show, inputs, shown)
         self._arriving.wire()
-        self._filters.file.wire(self._show, inputs, shown)
+        self._filters.file.wire(show, inputs, shown)
         for edited in (*self._filters.wire(), *self._rows.wire()):
-            edited.success(self._again, inputs, shown, trigger_mode="always_last", **quiet)
-        renewed = self._report.wire().success(self._show, inputs, shown, **quiet)
+            edited.success(again, inputs, shown, trigger_mode="always_last", **quiet)
+        renewed = self._report.wire().success(show, inputs, shown, **quiet)
         renewed.success(said(self._report.check), self._form.controls, self._report.shown, **quiet)
 
     @said

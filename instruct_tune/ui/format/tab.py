@@ -79,8 +79,9 @@ class FormatTab:
         inputs = self._form.controls | {self._number, self._fault}
         told = [self._lesson, self._broken]
         shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *told]
+        show = self._show
         for trigger in (self._button.click, self._number.change, self._form["template"].change):
-            trigger(self._show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
+            trigger(show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for part in PARTS:
             edited = self._form[f"template.{part}"].change

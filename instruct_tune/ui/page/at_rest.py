@@ -16,7 +16,7 @@ class AtRest:
     def __init__(self, lab: Lab):
         self.lab = lab
         # No gr.State: gradio tells nobody that one changed where the queue is passed by.
-        self.now = gr.Checkbox(True, elem_id="at-rest", elem_classes="unseen")
+        self.now = gr.Checkbox(True, container=False, elem_id="at-rest", elem_classes="unseen")
 
     @property
     def inputs(self) -> list[Any]:

@@ -37,7 +37,7 @@ class NotesPanel:
             )
             self.save = gr.Button("Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save")
         # With the boxes, not in the session: another row may have been clicked whose notes are still on their way.
-        self.read = gr.Textbox("", elem_id="runs-notes-read", elem_classes="unseen")
+        self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
         """Whose notes are in the box, and what they were before anything was typed, as JSON."""
 
     def wire(self) -> None:
@@ -68,7 +68,10 @@ class NotesPanel:
         if not read:
             raise NotFoundError("Choose a run first: click its row.")
         who = viewer(self.lab)
-        run_id, read = json.loads(read)
+        try:
+            run_id, read = (str(each) for each in json.loads(read))
+        except (TypeError, ValueError) as error:
+            raise DataError("Click the run's row again, and save then.") from error
         now = self.lab.visible_run(run_id, who).notes
         if not now.startswith(read):
             raise DataError(

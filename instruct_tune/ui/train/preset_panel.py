@@ -107,7 +107,7 @@ class PresetPanel:
         for name, preset in PRESETS.items():
             filled = self.form.fill(preset)
             values = [filled[control] for control in (*rows, *others)]
-            presets[name] = {"values": values, "leaves_rows": keeps_rows(preset, "")}
+            presets[name] = {"values": values, "leaves_rows": keeps_rows(preset, "of no catalog")}
         offered = [card.source for card in DATASETS]
         return _FILL.replace("PRESETS", json.dumps(presets)).replace("OFFERED", json.dumps(offered))
 

@@ -18,6 +18,7 @@ from .train_form import few_controls, folds
 from .train_panel import TrainPanel
 
 SECOND_CLICK_SECONDS = 2.0
+_SET = "() => ({__type__: 'update', interactive: %s})"
 
 
 def is_second_click(before: Any, asked: Any, now: float) -> bool:
@@ -63,15 +64,16 @@ class TrainTab:
         # While the request is under way the button takes no other; what a fast hand got in before is told apart.
         # In the browser, so that the form is read as it is when it is pressed.
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        script = "() => ({__type__: 'update', interactive: false})"
-        self._start.click(None, None, self._start, js=script, **quiet)
+        self._start.click(None, None, self._start, js=_SET % "false", **quiet)
         begun = self._start.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
             [self.panel.shown_run, self._started],
             api_visibility="private",
         )
-        begun.then(lambda: gr.Button(interactive=True), None, self._start, queue=False, **quiet)
+        # Both, and not "then", which gradio leaves out where there was an error.
+        for ended in (begun.success, begun.failure):
+            ended(None, None, self._start, js=_SET % "true", **quiet)
 
     @said
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:

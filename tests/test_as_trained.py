@@ -1,0 +1,92 @@
+"""A run goes on, and is measured, on the rows and weights that it was trained on; else it is said."""
+
+import pytest
+from labs import PATIENCE, finished, opened, smoke, stop_at, write_rows
+from test_same_weights import exchange, folder  # noqa: F401
+
+from instruct_tune.fetching.as_trained import other_rows
+from instruct_tune.model import LoadedModel
+from instruct_tune.ui.evaluate.evaluate_view import sentence
+
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
+
+
+def rows(count):
+    return [{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(count)]
+
+
+def of(file, **sections):
+    return smoke(data={"source": file, "limit": None}, **sections)
+
+
+def test_a_run_that_recorded_no_rows_says_nothing():
+    assert other_rows({}, "abc") == other_rows({"data_fingerprint": "abc"}, "abc") == []
+
+
+def test_an_evaluation_on_a_changed_file_says_that_the_rows_are_others(lab, tmp_path):
+    file = write_rows(tmp_path / "rows.json", rows(40))
+    run_id = finished(lab, of(file))
+    *_, told = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    assert told["warnings"] == []
+    write_rows(tmp_path / "rows.json", rows(50))
+    *_, told = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    assert ["its dataset has changed since" in warning for warning in told["warnings"]] == [True]
+    assert "its dataset has changed since" in sentence(told)
+
+
+def test_a_run_is_not_resumed_on_other_rows(lab, pace, tmp_path):
+    file = write_rows(tmp_path / "rows.json", rows(40))
+    run_id = stop_at(lab, pace, 2, of(file))
+    was = lab.show_run(run_id)["facts"]["data_fingerprint"]
+    write_rows(tmp_path / "rows.json", rows(50))
+    lab.resume_run(run_id)
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.facts["data_fingerprint"]) == ("failed", was)
+    assert run.message.startswith("The rows have changed since this run began: put the file back")
+    # Which is done, and nothing is lost.
+    write_rows(tmp_path / "rows.json", rows(40))
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+
+
+def test_a_run_is_not_resumed_on_other_weights(folder, tmp_path, monkeypatch):  # noqa: F811
+    with opened(tmp_path / "data") as lab:
+        from labs import Pace
+
+        run_id = stop_at(lab, Pace(monkeypatch), 2, smoke(model=str(folder)))
+    exchange(folder)
+    with opened(tmp_path / "data") as lab:
+        lab.resume_run(run_id)
+        run = lab.wait(run_id, PATIENCE)
+        assert run.status == "failed"
+        assert "trained on other weights of the same name" in run.message
+
+
+def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab, monkeypatch, tmp_path):
+    monkeypatch.setattr(LoadedModel, "context_length", 60)
+    long = [{"instruction": "Say it", "input": "", "output": "word " * 80}]
+    file = write_rows(tmp_path / "rows.json", rows(20) + long * 3)
+    run_id = finished(lab, of(file, train={"max_length": 1024}))
+    facts = lab.show_run(run_id)["facts"]
+    assert 1 <= facts["rows_dropped"] <= 3
+    said = [event["text"] for event in lab.run_events(run_id)]
+    assert any("at the model's context of 60." in text for text in said)
+
+
+def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
+    long = [{"instruction": "Say it", "input": "", "output": "word " * 300}]
+    file = write_rows(tmp_path / "rows.json", rows(20) + long * 20)
+    for seed in range(40):
+        split = smoke(data={"source": file, "limit": None, "seed": seed, "test_size": 0.05}, evaluation_rows=1)
+        if all("word" in row.output for row in lab.held_out(split)):
+            break
+    else:
+        pytest.fail("no split of these rows has a long one only")
+    config = smoke(
+        data={"source": file, "limit": None, "seed": seed, "test_size": 0.05},
+        train={"max_length": 60},
+        evaluation_rows=1,
+    )
+    run_id = finished(lab, config)
+    assert lab.show_run(run_id)["facts"]["evaluation_rows"] == 0
+    assert any("Evaluation rows: none fits into 60 tokens" in event["text"] for event in lab.run_events(run_id))

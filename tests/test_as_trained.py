@@ -73,6 +73,18 @@ def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab,
     assert any("at the model's context of 60." in text for text in said)
 
 
+def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_said(lab, monkeypatch, tmp_path):
+    long = [{"instruction": "Say it " * 60, "input": "", "output": "it"}]
+    run_id = finished(lab, of(write_rows(tmp_path / "rows.json", rows(20) + long * 20), evaluation_rows=None))
+    monkeypatch.setattr(LoadedModel, "context_length", 100)
+    *_, told = lab.evaluate(run_id, None, {"max_new_tokens": 2})
+    asked = lab.predictions(run_id)
+    beyond = [row for row in asked if row["instruction"].startswith("Say it Say")]
+    assert 0 < len(beyond) < len(asked) == told["rows"]
+    assert {(row["base"], row["tuned"]) for row in beyond} == {("", "")}
+    assert f"{len(beyond)} of {len(asked)} prompts of tuned do not fit" in sentence(told)
+
+
 def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
     long = [{"instruction": "Say it", "input": "", "output": "word " * 300}]
     file = write_rows(tmp_path / "rows.json", rows(20) + long * 20)

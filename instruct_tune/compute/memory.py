@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from .machine import available_memory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _AS_GLIBC_HAS_IT = 128 * 1024
@@ -24,15 +25,12 @@ def ran_out(error: BaseException) -> bool:
 
 
 def free(device: torch.device) -> int | None:
-    """Bytes of a device that nobody uses; of the machine cautiously: what only caches files does not count.
-
-    None where the system does not tell.
-    """
+    """Bytes of a device that can be taken; None where the system does not tell."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
-        return None
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # What torch keeps for the next to ask, and nobody holds, counts too.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return available_memory()
 
 
 def give_back() -> None:

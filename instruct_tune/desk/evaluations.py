@@ -175,7 +175,10 @@ class Evaluations(Speakers):
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
 
+        warnings = other_rows(self.store.get(run_id).facts, splits.fingerprint)
+
         def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
+            warnings.extend(_unread(prompts, loaded.context_length))
             kept.append(unfinished(self.store.folder(run_id), loaded, settings, prompts, about))
             meter.resume(sum(len(kept[0].of(side).answers) for side in prompts))
             tell(**meter.told())
@@ -205,12 +208,14 @@ class Evaluations(Speakers):
             keep=keep,
             tokenize=tokenize,
         )
-        told = self._keep_evaluation(found, splits.fingerprint, loaded)
+        told = self._keep_evaluation(found, splits.fingerprint, loaded, warnings)
         kept[0].done()
         tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
 
-    def _keep_evaluation(self, found: Evaluation, fingerprint: str, loaded: LoadedModel) -> dict[str, Any]:
+    def _keep_evaluation(
+        self, found: Evaluation, fingerprint: str, loaded: LoadedModel, warnings: Sequence[str]
+    ) -> dict[str, Any]:
         """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept."""
         folder = self.store.folder(found.run_id)
         path = _new_file(folder, "predictions.jsonl")
@@ -226,7 +231,7 @@ class Evaluations(Speakers):
             "other_weights": other_weights(self.store.get(found.run_id).facts, loaded.weights),
             "warnings": [
                 *bleu_words.warnings(references, found.tokenize, loaded.weights.model),
-                *other_rows(self.store.get(found.run_id).facts, fingerprint),
+                *warnings,
             ],
         }
         self.store.add_evaluation(found.run_id, told)
@@ -333,6 +338,17 @@ class Evaluations(Speakers):
         metrics = [metric for metric in self.store.metrics(run_id) if metric["step"] <= last]
         verdict = judge(run.config, metrics, found)
         return verdict.to_dict() if verdict else None
+
+
+def _unread(prompts: Mapping[str, Sequence[Sequence[int]]], context_length: int) -> list[str]:
+    """That some prompts are longer than the model can read, a sentence a side."""
+    counts = {side: sum(len(prompt) >= context_length for prompt in each) for side, each in prompts.items()}
+    return [
+        f"{count} of {len(prompts[side])} prompts of {side} do not fit into the model's context of {context_length} "
+        "tokens: their answers are empty, and scored as that."
+        for side, count in counts.items()
+        if count
+    ]
 
 
 def _checked_baselines(names: Any) -> list[str]:

@@ -101,6 +101,11 @@ def _ask(
         # What was served in between is no decoding.
         began = time.perf_counter()
 
+    # What the model cannot read has no answer; one such row must not cost all others theirs.
+    if unread := {row: Answer("", 0, False) for row in wanted if len(one.prompts[row]) >= loaded.context_length}:
+        said.add(unread)
+        wanted = [row for row in wanted if row not in unread]
+        told()
     requests = [Request(tuple(one.prompts[row]), one.speaker) for row in wanted]
     generate(loaded, requests, settings, on_answers=take, stopping=stopping)
 

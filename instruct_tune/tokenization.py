@@ -216,8 +216,8 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list
     shown = ""
     for end in range(1, len(ids) + 1):
         text = decoded(end)
-        # At the very end it is all there is.
-        if end < len(ids) and is_unfinished(end, text):
+        # At the very end it is all there is; never back, where stand-ins for bytes were taken for the row's own.
+        if end < len(ids) and (len(text) < len(shown) or is_unfinished(end, text)):
             text = shown
         pieces.append(text[len(shown) :])
         shown = text

@@ -338,6 +338,8 @@ def test_no_row_at_all_is_an_error():
 @example(text="a€\n🙂")
 @example(text="\ufffd")
 @example(text="🙂\ufffd€")
+@example(text="\ufffd" * 4)
+@example(text="a" + "\ufffd" * 5 + "b")
 def test_token_pieces_join_to_the_whole_text(family, text):
     tokenizer = FAMILIES[family]()
     ids = [*encode_answers(tokenizer, [text])[0], tokenizer.eos_token_id]

@@ -57,23 +57,28 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
     threading.Thread(target=lab.tidy_hourly, name="tidy", daemon=True).start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
-    page.launch(
-        server_name=host or os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if "SPACE_ID" in os.environ else None),
-        server_port=port,
-        prevent_thread_lock=True,
-        theme=THEME,
-        css=CSS,
-        show_error=False,
-        # Else gradio asks its own page first, and gives up where a busy machine takes over three seconds to answer.
-        _frontend=False,
-        max_file_size=max_upload_bytes(),
-        strict_cors=True,
-        footer_links=["api"],
-        # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
-        blocked_paths=[str(lab.data_dir.resolve())],
-        # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
-        ssr_mode=False,
-    )
+    everywhere = "0.0.0.0" if "SPACE_ID" in os.environ else None
+    try:
+        page.launch(
+            server_name=host or os.environ.get("GRADIO_SERVER_NAME") or everywhere,
+            server_port=port,
+            prevent_thread_lock=True,
+            theme=THEME,
+            css=CSS,
+            show_error=False,
+            # Else gradio asks its own page first, and gives up where a busy machine takes over three seconds to answer.
+            _frontend=False,
+            max_file_size=max_upload_bytes(),
+            strict_cors=True,
+            footer_links=["api"],
+            # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
+            blocked_paths=[str(lab.data_dir.resolve())],
+            # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
+            ssr_mode=False,
+        )
+    except OSError as error:
+        lab.close()
+        raise LabError(f"The page cannot be served there: {error}") from error
     ended.wait()
     deadline = time.monotonic() + SECONDS_TO_LEAVE
     # Before the page, which waits for its visitors: a run leaves in the middle of its step and writes a checkpoint.

@@ -176,3 +176,20 @@ def _answers(request) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [
+            sys.executable,
+            "app.py",
+            "--port",
+            str(taken.getsockname()[1]),
+            "--data-dir",
+            str(tmp_path / "data"),
+        ]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "app.py: The page cannot be served there" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -149,11 +149,15 @@ MEND = """() => {
   // Its text boxes tell of a key, not of what else changes their text: deleting, pasting, a phone's keyboard.
   let keyed = null;
   document.addEventListener('keypress', told => {
+    // Not of what is told below: the next key may come before the timer, and was its own then.
+    if (!told.isTrusted) return;
     keyed = told.target;
     setTimeout(() => { keyed = null; });
   }, true);
   document.addEventListener('input', told => {
-    if (told.target !== keyed && told.target.dataset?.testid === 'textbox')
+    const itself = told.target === keyed;
+    keyed = null;
+    if (!itself && told.target.dataset?.testid === 'textbox')
       told.target.dispatchEvent(new KeyboardEvent('keypress', {key: 'Unidentified'}));
   });
 }"""

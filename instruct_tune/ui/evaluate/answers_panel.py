@@ -117,7 +117,9 @@ class AnswersPanel:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         paged = [self.number, self.table, self.where, self.back, self.on]
         for trigger in (self.search.input, self.show.input, self.sort.input):
-            trigger(self._turn(0), [run, evaluation, *self.wishes], paged, trigger_mode="always_last", **quiet)
+            # One at a time: of two fast letters gradio may send both, and the older answer must not come last.
+            only = {"trigger_mode": "always_last", "concurrency_limit": 1}
+            trigger(self._turn(0), [run, evaluation, *self.wishes], paged, **only, **quiet)
         for button, step in ((self.back, -1), (self.on, 1)):
             button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], paged, **quiet)
         whole = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]

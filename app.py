@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +19,7 @@ from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
 
+log = logging.getLogger("instruct_tune.app")
 SECONDS_TO_LEAVE = 8.5
 """A Space is killed ten seconds after it was asked to end."""
 
@@ -39,6 +39,10 @@ def main() -> int:
         return serve(args.host, args.port, args.data_dir or default_data_dir())
     except LabError as error:
         print(f"app.py: {error}", file=sys.stderr)
+        return 1
+    except Exception:
+        # The process's boundary: raised further, it would make the interpreter wait for threads.
+        log.exception("the page ended by a fault")
         return 1
 
 
@@ -103,10 +107,4 @@ def end_process(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-    except Exception:
-        # The process's boundary: the interpreter would print it too, but then wait for threads.
-        traceback.print_exc()
-        status = 1
-    end_process(status)
+    end_process(main())

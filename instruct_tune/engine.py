@@ -8,6 +8,7 @@ to a half-trained adapter.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from .errors import BusyError
+from .errors import BusyError, LabError, Stopped
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MOST_WAITING = 16
@@ -169,6 +172,9 @@ def _run(future: Future, job: Callable[[], Any], then: Callable[[], None] = lamb
     try:
         result = job()
     except BaseException as error:  # the thread's boundary: the waiting side gets it
+        if not isinstance(error, LabError | Stopped):
+            # A fault; of a job that the page began nobody waits for the end.
+            log.exception("a job failed")
         then()
         future.set_exception(error)
     else:

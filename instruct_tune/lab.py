@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .compute.machine import unused_memory
 from .dataset import Example
 from .desk.comparisons import Comparisons
 from .desk.speaker import BASE_RUN
@@ -48,7 +48,7 @@ class Lab(Comparisons):
 
         folder = at_hand(DEFAULT_MODEL)
         there = folder is not None and any(folder.glob("*.safetensors"))
-        if self.engine.busy_with or _free_memory() < MEMORY_TO_PRELOAD or not there:
+        if self.engine.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not there:
             return
 
         def job() -> None:
@@ -145,13 +145,6 @@ class Lab(Comparisons):
             return merged_zip(self.store, told, locate(run.config["model"], report), to, report)
 
         return self._result(self.engine.short(job))
-
-
-def _free_memory() -> int:
-    """Bytes of memory that nobody uses, cautiously: what only caches files does not count. 0 where unknown."""
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
-        return 0
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _prompt_pair(row: Any, number: int) -> tuple[str, str]:

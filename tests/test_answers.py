@@ -103,7 +103,7 @@ def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab
     monkeypatch.setattr("instruct_tune.lab.DEFAULT_MODEL", "tiny-random")
     if case == "not at hand":
         monkeypatch.setattr("instruct_tune.fetching.weights.at_hand", lambda model: None)
-    monkeypatch.setattr("instruct_tune.lab._free_memory", lambda: 0 if case == "no memory" else 2**40)
+    monkeypatch.setattr("instruct_tune.lab.unused_memory", lambda: 0 if case == "no memory" else 2**40)
     done = threading.Event()
     if case == "busy":
         lab.engine.long("something long", lambda: done.wait(PATIENCE))

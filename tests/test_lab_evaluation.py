@@ -162,7 +162,7 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
     assert told["tuned"] == alone
 
 
-def test_whoever_watches_is_told_of_a_fault(lab, monkeypatch):
+def test_whoever_watches_is_told_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
     import instruct_tune.evaluation
 
     def broken(*given, **named):
@@ -173,6 +173,7 @@ def test_whoever_watches_is_told_of_a_fault(lab, monkeypatch):
     with pytest.raises(RuntimeError):
         list(lab.evaluate(run_id))
     assert lab.evaluation_progress(run_id)["error"].startswith("It ended by a fault of the lab")
+    assert "RuntimeError: broken" in caplog.text
     monkeypatch.undo()
     assert list(lab.evaluate(run_id))[-1]["rows"] == 4
 

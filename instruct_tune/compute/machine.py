@@ -15,6 +15,11 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     told = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
     if "MemAvailable" in told:
         return told["MemAvailable"]
+    return unused_memory()
+
+
+def unused_memory() -> int | None:
+    """Bytes that hold nothing at all, not even copies of files; None where the system does not tell."""
     if "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return None
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

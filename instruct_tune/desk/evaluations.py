@@ -86,20 +86,21 @@ class Evaluations(Speakers):
             on_progress(news)
 
         def job() -> dict[str, Any]:
+            # Whoever watches must not wait for what nobody is at any more; a fault is in the engine's log.
+            ending: dict[str, Any] = {"error": "It ended by a fault of the lab: its log says which."}
             try:
-                return self._evaluate(run_id, config, settings, chosen, words, tell, stop.is_set)
+                found = self._evaluate(run_id, config, settings, chosen, words, tell, stop.is_set)
+                ending = {"finished": True}
+                return found
             except LabError as error:
-                tell(error=str(error))
+                ending = {"error": str(error)}
                 raise
             except Stopped:
-                tell(**self._told_of_stop(run_id))
-                raise
-            except Exception:
-                # Whoever watches must not wait for what nobody is at any more; the engine logs it.
-                tell(error="It ended by a fault of the lab: its log says which.")
+                ending = self._told_of_stop(run_id)
                 raise
             finally:
                 self.bench.evaluating = None
+                tell(**ending)
 
         about = (EVALUATION, run_id)
         if any(turn.about == about for turn in self.engine.line):
@@ -210,7 +211,6 @@ class Evaluations(Speakers):
         )
         told = self._keep_evaluation(found, splits.fingerprint, loaded, warnings)
         kept[0].done()
-        tell(finished=True)
         return {**told, "verdict": self.verdict(run_id, told)}
 
     def _keep_evaluation(

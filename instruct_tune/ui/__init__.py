@@ -13,6 +13,7 @@ from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
 from .form import Form
 from .format.tab import FormatTab
+from .in_browser import leads_to
 from .look import CSS, MEND, THEME
 from .memory import Memory
 from .page import arrival, browser_panel, timer
@@ -23,7 +24,6 @@ from .page.meanwhile import Meanwhile
 from .page.strip import Strip
 from .run_choices import RunChoices, run_choice
 from .runs.tab import RunsTab
-from .tabs import leads_to
 from .train.tab import TrainTab
 
 __all__ = ["CSS", "THEME", "build_ui"]

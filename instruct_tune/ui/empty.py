@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..lab import Lab
 from .edge import said, viewer
-from .tabs import leads_to
+from .in_browser import leads_to
 
 
 class EmptyState:

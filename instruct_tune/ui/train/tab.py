@@ -11,6 +11,7 @@ from ...lab import Lab
 from .. import template_note
 from ..edge import said, viewer
 from ..form import Form
+from ..in_browser import setting
 from .cost_panel import CostPanel
 from .parent_panel import ParentPanel
 from .preset_panel import PresetPanel
@@ -18,7 +19,6 @@ from .train_form import few_controls, folds
 from .train_panel import TrainPanel
 
 SECOND_CLICK_SECONDS = 2.0
-_SET = "() => ({__type__: 'update', interactive: %s})"
 
 
 def is_second_click(before: Any, asked: Any, now: float) -> bool:
@@ -64,7 +64,7 @@ class TrainTab:
         # While the request is under way the button takes no other; what a fast hand got in before is told apart.
         # In the browser, so that the form is read as it is when it is pressed.
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self._start.click(None, None, self._start, js=_SET % "false", **quiet)
+        self._start.click(None, None, self._start, js=setting(interactive=False), **quiet)
         begun = self._start.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
@@ -73,7 +73,7 @@ class TrainTab:
         )
         # Both, and not "then", which gradio leaves out where there was an error.
         for ended in (begun.success, begun.failure):
-            ended(None, None, self._start, js=_SET % "true", **quiet)
+            ended(None, None, self._start, js=setting(interactive=True), **quiet)
 
     @said
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:

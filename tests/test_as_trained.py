@@ -1,9 +1,12 @@
 """A run goes on, and is measured, on the rows and weights that it was trained on; else it is said."""
 
+import threading
+
 import pytest
 from labs import PATIENCE, finished, opened, smoke, stop_at, write_rows
 from test_same_weights import exchange, folder  # noqa: F401
 
+from instruct_tune.errors import BusyError
 from instruct_tune.fetching.as_trained import other_rows
 from instruct_tune.model import LoadedModel
 from instruct_tune.ui.evaluate.evaluate_view import sentence
@@ -102,3 +105,24 @@ def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
     run_id = finished(lab, config)
     assert lab.show_run(run_id)["facts"]["evaluation_rows"] == 0
     assert any("Evaluation rows: none fits into 60 tokens" in event["text"] for event in lab.run_events(run_id))
+
+
+def test_of_two_who_resume_a_run_at_once_one_does(lab, pace):
+    run_id = stop_at(lab, pace, 2, smoke())
+    together, told = threading.Barrier(4), []
+
+    def resume():
+        together.wait(PATIENCE)
+        try:
+            told.append(lab.resume_run(run_id))
+        except BusyError as error:
+            told.append(str(error))
+
+    asking = [threading.Thread(target=resume) for _ in range(4)]
+    for each in asking:
+        each.start()
+    for each in asking:
+        each.join(PATIENCE)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert told.count(run_id) == 1
+    assert sum("only one that ended early can be resumed" in each for each in told) == 3

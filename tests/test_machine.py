@@ -1,0 +1,15 @@
+"""Memory that programs can still take: what only caches files is among it."""
+
+from instruct_tune.compute.machine import available_memory, unused_memory
+
+
+def test_what_caches_files_can_be_taken(tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text(
+        "MemTotal:       8000000 kB\nMemFree:         200000 kB\nMemAvailable:   7000000 kB\nHugePages_Total: 0\n"
+    )
+    assert available_memory(told) == 7_000_000 * 1024
+
+
+def test_where_the_system_does_not_tell_it_is_what_holds_nothing(tmp_path):
+    assert (available_memory(tmp_path / "nothing") is None) == (unused_memory() is None)

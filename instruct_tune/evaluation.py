@@ -59,8 +59,7 @@ class Side:
     """How one side's answers look, beside their score.
 
     ``ended`` by themselves; the others hit the token limit (``hit_limit``). ``exact``: answers that
-    are the reference, space around it aside. ``seconds`` of decoding, without what was served in
-    between.
+    are the reference to the last space. ``seconds`` of decoding, without what was served in between.
     """
 
     report: BleuReport
@@ -263,7 +262,7 @@ def _side(answers: Sequence[Answer], references: Sequence[str], seconds: float, 
         ended=ended,
         hit_limit=len(answers) - ended,
         empty=sum(not answer.text.strip() for answer in answers),
-        exact=sum(a.text.strip() == reference.strip() for a, reference in zip(answers, references, strict=True)),
+        exact=sum(a.text == reference for a, reference in zip(answers, references, strict=True)),
         tokens=sum(answer.tokens for answer in answers),
         seconds=seconds,
     )

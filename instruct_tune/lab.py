@@ -21,7 +21,7 @@ from .desk.speaker import BASE_RUN
 from .desk.views import Config, check_texts
 from .errors import BusyError, DataError, ModelError
 from .fetching.as_trained import other_weights
-from .prompt import template_from
+from .prompt import template_of_run
 from .settings import DEFAULT_MODEL, RunConfig
 from .visitors import HOST, Viewer
 
@@ -66,20 +66,22 @@ class Lab(Comparisons):
         Served between training steps where a run is at work, which does not notice.
         """
         check_texts(instruction=row.instruction, input=row.input, output=row.output)
-        config = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
+        run = self.ready_adapter(run_id, viewer)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
 
         def job() -> AnswerLosses:
             self.wait_for_imports()
             from .scoring.token_losses import answer_losses
 
             loaded = self._prepare(run_id, config, lambda text: None)
-            return answer_losses(loaded, template_from(config.template), row, run_id)
+            return answer_losses(loaded, template, row, run_id)
 
         return self._result(self.engine.short(job))
 
     def adapter_effect(self, run_id: str, viewer: Viewer = HOST) -> Effect:
         """How far the run is from base on the first held-out rows, and what it adds to each layer; see ``effect``."""
-        config = RunConfig.from_dict(self.ready_adapter(run_id, viewer).config)
+        run = self.ready_adapter(run_id, viewer)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
         rows = self.held_out(dataclasses.replace(config, evaluation_rows=ROWS_READ))
 
         def job() -> Effect:
@@ -87,7 +89,7 @@ class Lab(Comparisons):
             from .scoring.effect import effect
 
             loaded = self._prepare(run_id, config, lambda text: None)
-            return effect(loaded, template_from(config.template), rows, run_id)
+            return effect(loaded, template, rows, run_id)
 
         return self._result(self.engine.short(job))
 
@@ -118,7 +120,8 @@ class Lab(Comparisons):
             loaded = self._prepare(run_id, settings, lambda text: None)
             if run and (warning := other_weights(run.facts, loaded.weights)):
                 log.warning("%s", warning)
-            prompts = encode_prompts(loaded.tokenizer, template_from(settings.template), pairs)
+            template = template_of_run(settings.template, run.facts if run else {})
+            prompts = encode_prompts(loaded.tokenizer, template, pairs)
             speaker = BASE if run_id == BASE_RUN else run_id
             requests = [Request(tuple(prompt), speaker) for prompt in prompts]
             return [answer.text for answer in generate(loaded, requests, settings.generation)]

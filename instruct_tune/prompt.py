@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .errors import SettingsError
 
+MARKUP_FACTS = ("chat_before", "chat_after")
+"""The names under which a run keeps its chat template's markup."""
+
 _PLACEHOLDER = re.compile(r"\{(instruction|input)\}")
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{\s*[A-Za-z_][\w.\[\]!:]*\s*\}")
+
+
+@dataclass(frozen=True)
+class ChatMarkup:
+    """What a chat template writes before and after the user's message."""
+
+    before: str
+    after: str
+
+    def around(self, message: str) -> str:
+        """The prompt: the message, unchanged, in its markup."""
+        return self.before + message + self.after
 
 
 @dataclass(frozen=True)
@@ -22,12 +38,14 @@ class PromptTemplate:
     """Prompt texts with ``{instruction}`` and ``{input}``; ``chat`` uses the tokenizer's own template.
 
     A row whose input is empty is rendered with ``without_input``, any other with ``with_input``.
+    ``markup`` is what the chat template was rendered to when a run began; None renders it anew.
     """
 
     name: str
     without_input: str = ""
     with_input: str = ""
     chat: bool = False
+    markup: ChatMarkup | None = None
 
     def render(self, instruction: str, input: str = "") -> str:
         """The prompt text; not for ``chat``, whose text depends on the tokenizer."""
@@ -81,6 +99,21 @@ def template_from(setting: str | Mapping[str, str]) -> PromptTemplate:
     if problems:
         raise SettingsError(problems)
     return PromptTemplate(setting.get("name", "custom"), setting["without_input"], setting["with_input"])
+
+
+def template_of_run(setting: str | Mapping[str, str], facts: Mapping[str, Any]) -> PromptTemplate:
+    """The template of a run with these facts: a chat template as it was rendered when the run began."""
+    template = template_from(setting)
+    before, after = (facts.get(name) for name in MARKUP_FACTS)
+    if template.chat and isinstance(before, str) and isinstance(after, str):
+        return replace(template, markup=ChatMarkup(before, after))
+    return template
+
+
+def markup_facts(template: PromptTemplate) -> dict[str, str]:
+    """What ``template_of_run`` needs to find the markup again; nothing where there is none."""
+    markup = template.markup
+    return dict(zip(MARKUP_FACTS, (markup.before, markup.after), strict=True)) if markup else {}
 
 
 def _text_problems(path: str, text: str | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> list[str]:

@@ -12,20 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .chat_template import markup_for
+from .continuation import decode_continuation, encode_continuations, encode_markup_continuation
 from .dataset import Example
 from .errors import DataError, ModelError
 from .fetching.token_counts import count_tokens, encode_texts
-from .prompt import PromptTemplate
+from .prompt import ChatMarkup, PromptTemplate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
 """The label of a position that carries no loss, as in PyTorch's cross entropy."""
-
-# Stands for the user's text while a chat template is rendered; a private-use character, so that no
-# tokenizer has it as markup.
-_STAND_IN = "\ue000text\ue000"
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,15 @@ class TokenizedExample:
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """The rows that are trained on, and how many were dropped or cut for their length."""
+    """The rows that are trained on, and how many were dropped or cut for their length.
+
+    ``changed``: numbers, from 1, of the given rows whose texts the tokenizer does not hold (see ``is_held``).
+    """
 
     rows: tuple[TokenizedExample, ...]
     dropped: int
     truncated: int
+    changed: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -65,10 +67,12 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Prompt ids for (instruction, input) pairs, with the special tokens the tokenizer puts in front.
 
-    Raises ModelError where the chat template is wanted and the tokenizer has none.
+    Raises ModelError where a chat template is wanted and there is none that holds each message unchanged.
     """
     if template.chat:
-        return [_encode_chat(tokenizer, template.user_message(*row)) for row in rows]
+        messages = [template.user_message(*row) for row in rows]
+        markup = markup_for(tokenizer, template, messages)
+        return [_encode_chat(tokenizer, markup, message) for message in messages]
     return encode_prompt_texts(tokenizer, [template.render(*row) for row in rows])
 
 
@@ -79,16 +83,16 @@ def encode_prompt_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, instruction: str, input: str) -> str:
-    """The prompt as one text, a chat template's markup included."""
+    """The prompt as one text, a chat template's markup included. Raises ModelError as ``encode_prompts`` does."""
     if template.chat:
-        _require_chat_template(tokenizer)
-        return _render_chat(tokenizer, template.user_message(instruction, input))
+        message = template.user_message(instruction, input)
+        return markup_for(tokenizer, template, [message]).around(message)
     return template.render(instruction, input)
 
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, outputs: Sequence[str]) -> list[list[int]]:
-    """Answer ids without EOS."""
-    return encode_texts(tokenizer, outputs)
+    """Answer ids without EOS, as the text after a prompt has them."""
+    return encode_continuations(tokenizer, outputs)
 
 
 def count_prompt_tokens(
@@ -111,33 +115,26 @@ def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     raise ModelError("This tokenizer rewrites a text when it adds special tokens, which the lab cannot mask exactly.")
 
 
-def _encode_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> list[int]:
-    """One user turn in the tokenizer's chat template, up to where the assistant speaks.
+def _encode_chat(tokenizer: PreTrainedTokenizerBase, markup: ChatMarkup, message: str) -> list[int]:
+    """One user turn in the chat template's markup, up to where the assistant answers.
 
-    The template's own markup becomes special tokens; the message's does not. Where the message
-    spells no special token, the whole text is encoded at once, as ``apply_chat_template`` does.
+    The markup's own special tokens are recognised; those that the message spells stay text. Where the message
+    spells none, the whole text is encoded at once, as ``apply_chat_template`` does.
     """
-    _require_chat_template(tokenizer)
-    if not any(token in message for token in _special_spellings(tokenizer)):
-        return tokenizer(_render_chat(tokenizer, message), add_special_tokens=False)["input_ids"]
-    before, _, after = _render_chat(tokenizer, _STAND_IN).partition(_STAND_IN)
-    markup = tokenizer([before, after], add_special_tokens=False)["input_ids"]
-    return markup[0] + encode_texts(tokenizer, [message])[0] + markup[1]
+    text = markup.around(message)
+    control = _control_tokens(tokenizer, markup)
+    if all(text.count(token) == markup.before.count(token) + markup.after.count(token) for token in control):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    before = tokenizer(markup.before, add_special_tokens=False)["input_ids"]
+    [data] = encode_continuations(tokenizer, [message], spelled_out=control)
+    return before + data + encode_markup_continuation(tokenizer, markup.after)
 
 
-def _require_chat_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    if not tokenizer.chat_template:
-        raise ModelError("This model's tokenizer has no chat template: choose the lesson or alpaca template.")
-
-
-def _render_chat(tokenizer: PreTrainedTokenizerBase, message: str) -> str:
-    turns = [{"role": "user", "content": message}]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-
-
-def _special_spellings(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _control_tokens(tokenizer: PreTrainedTokenizerBase, markup: ChatMarkup) -> list[str]:
+    """Spellings that are markup in this template: special tokens, and what else was added and stands in it."""
+    around = markup.before + markup.after
     added = tokenizer.added_tokens_decoder.values()
-    return [token.content for token in added if token.special]
+    return [token.content for token in added if token.special or (token.content in around and token.content.strip())]
 
 
 def tokenize_examples(
@@ -180,14 +177,31 @@ def tokenize_rows(
             f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
             "raise train.max_length, or set train.overlong to truncate."
         )
-    return TokenizedRows(tuple(kept), len(tokenized) - len(kept), sum(row.truncated > 0 for row in kept))
+    changed = tuple(
+        number
+        for number, (row, example) in enumerate(zip(tokenized, examples, strict=True), start=1)
+        if row.truncated == 0 and not is_held(tokenizer, row, example.output)
+    )
+    return TokenizedRows(tuple(kept), len(tokenized) - len(kept), sum(row.truncated > 0 for row in kept), changed)
+
+
+def is_held(tokenizer: PreTrainedTokenizerBase, row: TokenizedExample, output: str) -> bool:
+    """Whether a whole row's ids give back its answer, and no part of the row became the unknown token."""
+    *answer, _ = row.input_ids[row.prompt_length :]
+    unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    return unknown.isdisjoint(row.input_ids) and decode_continuation(tokenizer, answer) == output
 
 
 def mask_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int
 ) -> dict[str, object]:
-    """One row for people: ids, the tokenizer's spelling of each, labels, and what was cut."""
+    """One row for people: ids, the tokenizer's spelling of each, labels, and what was cut.
+
+    Beside them ``reads_as``, the answer as it comes back, where the tokenizer does not hold the row (``is_held``).
+    """
     row = tokenize_examples(tokenizer, template, [example], max_length)[0]
+    held = row.truncated > 0 or is_held(tokenizer, row, example.output)
+    answer = row.input_ids[row.prompt_length : -1]
     return {
         "input_ids": list(row.input_ids),
         "tokens": tokenizer.convert_ids_to_tokens(list(row.input_ids)),
@@ -195,16 +209,20 @@ def mask_view(
         "prompt_length": row.prompt_length,
         "supervised": row.supervised,
         "truncated": row.truncated,
+        **({} if held else {"reads_as": decode_continuation(tokenizer, answer)}),
     }
 
 
-def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], continuing: bool = False) -> list[str]:
     """Each token's own share of the decoded text, special tokens spelled out; joined they are the whole text.
 
-    A character that is spread over several tokens appears with the last of them.
+    A character that is spread over several tokens appears with the last of them. ``continuing``: the ids are an
+    answer's, whose first token keeps its space.
     """
 
     def decoded(end: int) -> str:
+        if continuing:
+            return decode_continuation(tokenizer, ids[:end], skip_special_tokens=False)
         return tokenizer.decode(list(ids[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def is_unfinished(end: int, text: str) -> bool:

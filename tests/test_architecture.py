@@ -17,7 +17,7 @@ PACKAGE = ROOT / "instruct_tune"
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
     "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
-    "fetching", "data", "dataset", "prompt", "tokenization", "packing",
+    "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "tokenization", "packing",
     "compute", "batching", "model", "adapter", "decoding", "generation", "scoring", "bleu", "evaluation",
     "learning", "training", "looking", "preflight",
     "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
@@ -44,6 +44,7 @@ AT_HOME = {
     ),
     "matplotlib": ("sharing.figures",),
     "rapidfuzz": ("data.near",),
+    "jinja2": ("chat_template",),
 }
 
 

@@ -9,14 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import FAMILIES, SPECIALS, gpt2, llama, opt, smollm2
 
+from instruct_tune.continuation import count_continuation_tokens, decode_continuation
 from instruct_tune.dataset import Example
 from instruct_tune.errors import DataError, ModelError
+from instruct_tune.fetching.token_counts import count_tokens, encode_texts
 from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate
 from instruct_tune.tokenization import (
     IGNORE,
     TokenizedExample,
     count_prompt_tokens,
-    count_tokens,
     encode_answers,
     encode_prompts,
     mask_view,
@@ -60,11 +61,11 @@ BY_HAND = {
         [27, 2],
     ),
     ("opt", MERGES_WITH_THE_PROMPT): ([2, 4, 5, 34, 207, 59, 93, 85, 207, 207, 4, 7, 34, 207], [8, 2]),
-    # <s> ▁### ▁Instruction : ⏎ A d d ▁ 1 ⏎ ⏎ ### ▁Response : ⏎ | ▁ 2 </s>
-    ("llama", WITHOUT_INPUT): ([1, 3, 5, 290, 18, 297, 332, 332, 264, 281, 18, 18, 4, 7, 290, 18], [264, 282, 2]),
+    # <s> ▁### ▁Instruction : ⏎ A d d ▁ 1 ⏎ ⏎ ### ▁Response : ⏎ | 2 </s>
+    ("llama", WITHOUT_INPUT): ([1, 3, 5, 290, 18, 297, 332, 332, 264, 281, 18, 18, 4, 7, 290, 18], [282, 2]),
     ("llama", WITH_INPUT): (
         [1, 3, 5, 290, 18, 315, 349, 341, 18, 18, 4, 6, 290, 18, 281, 264, 282, 18, 18, 4, 7, 290, 18],
-        [264, 283, 2],
+        [283, 2],
     ),
     ("gpt2", WITHOUT_INPUT): ([1, 2, 31, 204, 38, 73, 73, 226, 22, 204, 204, 1, 4, 31, 204], [23, 0]),
     ("gpt2", WITH_INPUT): (
@@ -175,8 +176,8 @@ def test_a_training_row_is_the_generation_prompt_and_the_answer(family, instruct
         assert eos == tokenizer.eos_token_id
         assert special.isdisjoint(answer)
         assert (row.supervised, row.truncated) == (len(answer) + 1, 0)
-        if is_lossless(family, output):
-            assert tokenizer.decode(answer) == output
+        if is_lossless(family, f"-{output}"):
+            assert decode_continuation(tokenizer, answer) == output
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -229,7 +230,8 @@ def test_many_rows_at_once_are_the_rows_one_by_one(family):
 def test_tokens_are_counted_as_they_are_made(family, rows):
     tokenizer = FAMILIES[family]()
     answers = [output for _, output in rows]
-    assert count_tokens(tokenizer, answers) == [len(ids) for ids in encode_answers(tokenizer, answers)]
+    assert count_tokens(tokenizer, answers) == [len(ids) for ids in encode_texts(tokenizer, answers)]
+    assert count_continuation_tokens(tokenizer, answers) == [len(ids) for ids in encode_answers(tokenizer, answers)]
     for template in templates_of(tokenizer):
         made = encode_prompts(tokenizer, template, rows)
         assert count_prompt_tokens(tokenizer, template, rows) == [len(ids) for ids in made]
@@ -354,7 +356,8 @@ def test_a_character_of_many_tokens_is_shown_with_the_last_of_them():
     assert token_pieces(smollm2(), ids) == ["a", "", "", "€", "b"]
     assert token_pieces(smollm2(), ids[:3]) == ["a", "", "\ufffd"]
     assert token_pieces(smollm2(), []) == []
-    assert token_pieces(llama(), encode_answers(llama(), ["1 €"])[0]) == ["", "1", " ", "", "", "€"]
+    assert token_pieces(llama(), encode_answers(llama(), ["1 €"])[0], continuing=True) == ["1", " ", "", "", "€"]
+    assert token_pieces(llama(), encode_answers(llama(), [" €"])[0], continuing=True) == [" ", "", "", "€"]
 
 
 def test_the_pieces_of_a_row():

@@ -10,6 +10,7 @@ from typing import Any
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import BusyError, ModelError, SettingsError
 from ..learning import sealed
+from ..prompt import markup_facts, template_of_run
 from ..settings import PRESETS, RunConfig
 from ..store import Run
 
@@ -61,6 +62,12 @@ def insist_on_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
                 "; take that over, or begin from base"
             ]
         )
+
+
+def inherited_facts(parent: Run, config: RunConfig) -> dict[str, str]:
+    """The markup of the parent's chat template, where the child has the same template: its adapter learned with it."""
+    before = template_of_run(parent.config["template"], parent.facts)
+    return markup_facts(before) if before.asks_like(template_of_run(config.template, {})) else {}
 
 
 def hand_down(adapter: Path, child: Path) -> None:

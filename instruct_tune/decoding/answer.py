@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..continuation import decode_continuation
 from .traces import BeamTrace, GreedyTrace
 
 if TYPE_CHECKING:
@@ -48,4 +49,4 @@ class Reader:
         return any(stop in text for stop in self.stop)
 
     def _text(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decode_continuation(self.tokenizer, ids)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, Stopped
 from ..fetching.as_trained import other_weights
-from ..prompt import PromptTemplate, template_from
+from ..prompt import PromptTemplate, template_of_run
 from ..settings import RunConfig
 from ..store import Run
 from ..visitors import HOST, Viewer
@@ -80,7 +80,7 @@ class Comparisons(Evaluations):
         _check_question(instruction, input)
         check_strength(strength)
         run = self.ready_adapter(run_id, viewer)
-        config = RunConfig.from_dict(run.config)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
         settings = self.generation(config, generation)
         asked = Comparison(stop)
         self._say_waiting(asked)
@@ -93,7 +93,7 @@ class Comparisons(Evaluations):
 
             loaded = self._prepare(run_id, config, _saying(asked))
             asked.warn(other_weights(run.facts, loaded.weights))
-            prompt = encode_prompts(loaded.tokenizer, template_from(config.template), [(instruction, input)])[0]
+            prompt = encode_prompts(loaded.tokenizer, template, [(instruction, input)])[0]
             requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
             with at_strength(loaded, run_id, strength):
                 asked.decode(loaded, requests, settings)
@@ -184,12 +184,14 @@ class Comparisons(Evaluations):
     def _who(self, speakers: Any, viewer: Viewer) -> _Asked:
         asked = read_speakers(speakers)
         runs = tuple(self.ready_speaker(speaker, viewer) for speaker in asked)
-        configs = [RunConfig.from_dict(run.config) for run in runs if run]
+        trained = [run for run in runs if run]
+        configs = [RunConfig.from_dict(run.config) for run in trained]
         first = configs[0]
         if any((each.model, each.train.bf16) != (first.model, first.train.bf16) for each in configs):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
-        templates = (RunConfig.from_dict(run.config).template if run else first.template for run in runs)
-        return _Asked(asked, runs, tuple(map(template_from, templates)), first)
+        templates = [template_of_run(run.config["template"], run.facts) for run in trained]
+        by_run = dict(zip((run.id for run in trained), templates, strict=True))
+        return _Asked(asked, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
 
     def _unless_stopped(self, job: Callable[[Any], list[Any]], pairs: Sequence[tuple[str, str]]) -> list[Any]:
         """What the job gives on the engine's thread; nothing where it was stopped."""

@@ -18,7 +18,7 @@ from ..dataset import examples
 from ..engine import Turn
 from ..errors import BusyError, DataError, LabError, NotYoursError, Stopped
 from ..fetching.as_trained import other_rows, other_weights
-from ..prompt import template_from
+from ..prompt import template_of_run
 from ..records.bounds import remove_predictions
 from ..records.storage import on_disk
 from ..scoring import bleu_words
@@ -169,7 +169,8 @@ class Evaluations(Speakers):
         self.bench.evaluating = run_id
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
         meter = Meter(total, longest, min(ROWS_TOGETHER, len(rows)))
-        template, shelf = template_from(config.template), self._shelf(run_id, loaded, settings)
+        template = template_of_run(config.template, self.store.get(run_id).facts)
+        shelf = self._shelf(run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
         beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, shelf)
         about = {"rows": len(rows), "baselines": list(chosen), "tokenize": tokenize}

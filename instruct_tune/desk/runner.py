@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .. import adapter
 from ..archive import parents
+from ..chat_template import check_messages, has_clock, with_markup
 from ..dataset import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
 from ..engine import Engine
 from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
@@ -25,7 +26,7 @@ from ..learning.recital import recite, verdict
 from ..learning.terms import TrainingData, TrainingResult
 from ..model import LoadedModel
 from ..packing import Packing
-from ..prompt import template_from
+from ..prompt import PromptTemplate, markup_facts, template_of_run
 from ..records.states import Leave
 from ..settings import RunConfig
 from ..store import Run, RunStore
@@ -146,9 +147,10 @@ class Runner:
         if resume:
             self._insist_on_the_same(loaded, splits)
         self.phase("tokenising")
-        data = self._tokenise(loaded, splits)
+        template = self._keep_template(loaded, splits)
+        data = self._tokenise(loaded, splits, template)
         self._record_facts(loaded, splits, data)
-        self._choose_fixed_prompt(loaded, splits)
+        self._choose_fixed_prompt(loaded, splits, template)
         self._leave_if_stopping()
         checkpoint = self._attach(loaded, resume)
         self.bench.training = self.run.id
@@ -166,8 +168,24 @@ class Runner:
         if self.stopping():
             raise Stopped
 
-    def _tokenise(self, loaded: LoadedModel, splits: Splits) -> TrainingData:
-        settings, template = self.config.train, template_from(self.config.template)
+    def _keep_template(self, loaded: LoadedModel, splits: Splits) -> PromptTemplate:
+        """The run's template; the markup of a chat template is kept when the run begins, and used from then on.
+
+        Raises ModelError where the chat template does not hold a row's question unchanged.
+        """
+        template = template_of_run(self.config.template, self.run.facts)
+        if not template.chat or template.markup:
+            return template
+        kept = with_markup(loaded.tokenizer, template)
+        rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self.config.evaluation_rows)))
+        check_messages(loaded.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
+        self.store.update(self.run.id, facts=markup_facts(kept))
+        if has_clock(loaded.tokenizer):
+            self.say("The chat template writes the date: this run keeps the prompt's text as it is now.")
+        return kept
+
+    def _tokenise(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
+        settings = self.config.train
         longest = min(settings.max_length, loaded.context_length)
         limit = "train.max_length" if longest == settings.max_length else "the model's context of"
 
@@ -187,6 +205,11 @@ class Runner:
                 self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
             if done.dropped or done.truncated:
                 self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
+            if done.changed:
+                self.say(
+                    f"{what}: this tokenizer cannot hold {len(done.changed)} of {len(rows)} rows as they are (the "
+                    f"first is row {done.changed[0]}): it changes characters or white space, as Format shows."
+                )
             return done.rows
 
         held_out, wanted = splits.test, self.config.evaluation_rows
@@ -246,7 +269,7 @@ class Runner:
         if loaded.packing is Packing.PADDED:
             self.say("This architecture cannot be packed exactly, so batches are padded.")
 
-    def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits) -> None:
+    def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
         """The first probe row, or the first evaluation row where there is none, is answered at every probe."""
         train, wanted = self.config.train, self.config.evaluation_rows
         if not train.sample_tokens or not train.probes:
@@ -254,7 +277,7 @@ class Runner:
         probe = take_probe_rows(splits.test, wanted, train.probe_rows)
         rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, wanted))
         self.loaded = loaded
-        self.fixed = fixed_prompt.choose(loaded, template_from(self.config.template), rows)
+        self.fixed = fixed_prompt.choose(loaded, template, rows)
         if self.fixed:
             self.store.update(self.run.id, facts={"fixed_prompt": self.fixed.to_dict()})
 

@@ -134,6 +134,8 @@ class Runs(History):
         run = self.store.create(name.strip(), config.to_dict(), owner, viewer.id, before)
         if before:
             self._hand_down(before, run)
+            self.store.update(run.id, facts=parents.inherited_facts(before, config))
+            run = self.store.get(run.id)
         self._launch(run, resume=False, viewer=viewer)
         return run.id
 

@@ -14,33 +14,38 @@ if TYPE_CHECKING:
 _ENCODING = threading.Lock()
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Data as plain text: the spelling of a special token inside it does not become that token."""
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], spelled_out: Sequence[str] = ()
+) -> list[list[int]]:
+    """Data as plain text: the spelling of a special token inside it does not become that token.
+
+    ``spelled_out``: other added tokens for which the same holds.
+    """
     if not texts:
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    for place in _spelling(tokenizer, texts):
-        encoded[place] = _spelled_out(tokenizer, texts[place], encoded[place])
+    tokens = [*tokenizer.all_special_tokens, *spelled_out]
+    for place in _spelling(tokens, texts):
+        encoded[place] = _spelled_out(tokenizer, tokens, texts[place], encoded[place])
     return encoded
 
 
-def _spelling(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
-    """Which of the texts spell a special token."""
-    special = tokenizer.all_special_tokens
-    return [place for place, text in enumerate(texts) if any(token in text for token in special)]
+def _spelling(tokens: Sequence[str], texts: Sequence[str]) -> list[int]:
+    """Which of the texts spell one of the tokens."""
+    return [place for place, text in enumerate(texts) if any(token in text for token in tokens)]
 
 
-def _spelled_out(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int]) -> list[int]:
-    """``ids`` with each special token that ``text`` spells letter by letter.
+def _spelled_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
+    """``ids`` with each of the ``tokens`` that ``text`` spells letter by letter.
 
     A Unigram vocabulary has it as a piece like any other, and mostly as a likelier one than its letters.
     """
-    special = {
-        number: tokenizer.convert_tokens_to_ids(list(token))
-        for number, token in zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    letters = {
+        tokenizer.convert_tokens_to_ids(token): tokenizer.convert_tokens_to_ids(list(token))
+        for token in tokens
         if token in text
     }
-    return [part for each in ids for part in special.get(each, [each])]
+    return [part for each in ids for part in letters.get(each, [each])]
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
@@ -51,7 +56,7 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     encode_texts(tokenizer, texts[:1])
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     counts = [len(each) for each in encoded]
-    for place in _spelling(tokenizer, texts):
+    for place in _spelling(tokenizer.all_special_tokens, texts):
         counts[place] = len(encode_texts(tokenizer, [texts[place]])[0])
     return counts
 

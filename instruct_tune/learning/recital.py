@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..continuation import decode_continuation
 from ..generation import Request, generate
 from ..settings import GenerationSettings
 from ..tokenization import TokenizedExample
@@ -37,7 +38,7 @@ def recite(loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], sto
     exact = 0
     for row, answer in zip(rows, answers, strict=True):
         wanted = row.input_ids[row.prompt_length :]
-        text = loaded.tokenizer.decode(wanted, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = decode_continuation(loaded.tokenizer, wanted)
         # A row that was cut has no end to learn: there the text is expected to begin like it.
         same = answer.text.startswith(text) if row.truncated else answer.ended and answer.text == text
         exact += same

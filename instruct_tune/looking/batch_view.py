@@ -195,6 +195,6 @@ def _segment(
     loss = tuple(label != IGNORE for label in labels)
     ends = []
     for end in (slice(0, AT_A_BORDER), slice(max(AT_A_BORDER, len(ids) - AT_A_BORDER), len(ids))):
-        pieces = token_pieces(tokenizer, ids[end])
+        pieces = token_pieces(tokenizer, ids[end], continuing=bool(end.start))
         ends.append(tuple(EndToken(*each) for each in zip(pieces, positions[end], loss[end], strict=True)))
     return Segment(row, start, tuple(positions), loss, *ends)

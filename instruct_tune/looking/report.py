@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..continuation import count_continuation_tokens
 from ..data.leakage import find_leakage
 from ..data.near import THRESHOLD, NearPair, near_pairs
 from ..dataset import Example
-from ..fetching.token_counts import count_tokens
 from ..prompt import PromptTemplate
 from ..tokenization import count_prompt_tokens
 
@@ -180,7 +180,7 @@ def _token_lengths(
     if tokenizer is None:
         return {}
     prompts = count_prompt_tokens(tokenizer, template, [(row.instruction, row.input) for row in rows])
-    answers = [count + 1 for count in count_tokens(tokenizer, [row.output for row in rows])]
+    answers = [count + 1 for count in count_continuation_tokens(tokenizer, [row.output for row in rows])]
     whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     return {"prompt_tokens": prompts, "answer_tokens": answers, "row_tokens": whole}
 

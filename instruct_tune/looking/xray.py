@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..dataset import Example
 from ..errors import DataError
 from ..prompt import PromptTemplate
-from ..tokenization import prompt_text, token_pieces, tokenize_examples
+from ..tokenization import is_held, prompt_text, token_pieces, tokenize_examples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_TOKENS = 1500
 """Tokens of one row that are shown; longer rows are shown from their beginning."""
 UNCUT = 2**31
+NOT_HELD = "This tokenizer cannot hold the row: characters or white space are learned changed."
 
 
 class Role(StrEnum):
@@ -83,7 +84,10 @@ def look(
     kept = min(len(ids), max_length)
     roles = [*roles[:kept], *[Role.CUT] * (len(ids) - kept)]
     loss = [start <= at < kept for at in range(len(ids))]
-    return XRay(_tokens(tokenizer, ids, roles, loss), _explain(len(ids), kept, start, max_length, overlong))
+    explanation = _explain(len(ids), kept, start, max_length, overlong)
+    if not is_held(tokenizer, row, example.output):
+        explanation += f" {NOT_HELD}"
+    return XRay(_tokens(tokenizer, ids, roles, loss), explanation)
 
 
 def look_broken(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, fault: Fault) -> XRay:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..adapter import BASE
+from ..continuation import decode_continuation
 from ..dataset import Example
 from ..errors import DataError
 from ..prompt import PromptTemplate
@@ -103,7 +104,7 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
     if not ids:
         raise DataError(f"The prompt alone fills the {longest} tokens that are looked at: choose a shorter row.")
     opinions = [_opinions(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
-    pieces = token_pieces(loaded.tokenizer, ids)
+    pieces = token_pieces(loaded.tokenizer, ids, continuing=True)
     ends = [False] * (len(ids) - 1) + [row.truncated == 0]
     return AnswerLosses(
         tuple(AnswerToken(*each) for each in zip(ids, pieces, ends, *opinions, strict=True)), row.truncated
@@ -133,5 +134,5 @@ def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[
 
 def _spelled(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     """One token as text; as the tokenizer writes it where it is no more than a part of a character."""
-    text = tokenizer.decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    text = decode_continuation(tokenizer, [token], skip_special_tokens=False)
     return text if _UNFINISHED not in text else str(tokenizer.convert_ids_to_tokens([token])[0])

@@ -18,6 +18,7 @@ from typing import Any
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import DataError
 from ..limits import check_upload
+from ..prompt import MARKUP_FACTS
 
 MOST_WEIGHTS, MOST_TEXT = 1 << 30, 64 << 20
 """Bytes of the weights, and of each other file, unpacked."""
@@ -33,7 +34,7 @@ OTHERWISE = (
 """Fields that, set, make more of an adapter than a plain LoRA."""
 FACTS = (
     "weights_source", "weights_sha256", "data_fingerprint", "train_rows", "evaluation_rows", "probe_rows", "packing",
-    "device", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
+    "device", "trainable_parameters", "parameters", "kept_step", "adapter_norm", *MARKUP_FACTS,
 )  # fmt: skip
 """Facts that are taken over; where a run was recorded is only said of runs that come with the project."""
 NUMBERS = {

@@ -1,0 +1,97 @@
+"""Runs with a chat template: refused where it loses the question, and asked with the text they were trained with."""
+
+import shutil
+
+import pytest
+from labs import PATIENCE, finished, opened, smoke
+
+from instruct_tune.errors import ModelError
+from instruct_tune.fetching.weights import locate
+from instruct_tune.generation import generate
+
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
+
+CLOCK = "{{ strftime_now('%H:%M:%S.%f') }} {% for m in messages %}{{ m['content'] | trim }}{% endfor %}]"
+LOSES = "{% for m in messages if m['role'] == 'assistant' %}{{ m['content'] }}{% endfor %}assistant:"
+
+
+@pytest.fixture
+def with_template(tmp_path):
+    """The tiny model in a folder of its own, with another chat template."""
+
+    def make(template):
+        folder = tmp_path / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(locate("tiny-random", lambda text: None).path, folder)
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+        return str(folder)
+
+    return make
+
+
+def chat(folder, **sections):
+    return smoke(model=folder, template="chat", **sections)
+
+
+def test_a_run_whose_template_loses_the_question_fails_in_a_sentence(lab, with_template):
+    folder = with_template(LOSES)
+    run_id = lab.start_run(chat(folder))
+    run = lab.wait(run_id, PATIENCE)
+    assert (run.status, run.error_kind) == ("failed", "model")
+    assert run.message.startswith("This model's chat template leaves out the user's message: choose the lesson")
+    with pytest.raises(ModelError, match="leaves out the user's message"):
+        lab.mask(chat(folder), "Hi", "", "Ho")
+    with pytest.raises(ModelError, match="leaves out the user's message"):
+        lab.report(chat(folder))
+    # Other templates are none the worse for it.
+    finished(lab, smoke(model=folder, template="alpaca", train={"max_steps": 1}))
+
+
+def prompts_of(monkeypatch):
+    """The prompts that models get from now on, as texts."""
+    asked = []
+
+    def listen(loaded, requests, *rest, **options):
+        asked.extend(loaded.tokenizer.decode(list(request.prompt)) for request in requests)
+        return generate(loaded, requests, *rest, **options)
+
+    monkeypatch.setattr("instruct_tune.generation.generate", listen)
+    return asked
+
+
+def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template, tmp_path, monkeypatch):
+    folder = with_template(CLOCK)
+    run_id = finished(lab, chat(folder, train={"max_steps": 2}), "clock")
+    facts = lab.show_run(run_id)["facts"]
+    assert facts["chat_after"] == "]"
+    assert facts["chat_before"].count(":") == 2
+    events = [event["text"] for event in lab.show_run(run_id)["events"]]
+    assert sum("keeps the prompt's text" in text for text in events) == 1
+    asked = prompts_of(monkeypatch)
+    lab.generate(run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
+    list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 1}))
+    assert set(asked) == {f"{facts['chat_before']}Hi]"}
+    # So does a run that goes on from it, and the run that its exported zip becomes.
+    child = lab.start_run({"train": {"max_steps": 1}}, "child", parent=run_id)
+    assert lab.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
+    with opened(tmp_path / "other") as other:
+        imported = other.import_run(lab.export_run(run_id, tmp_path / "run.zip"))
+        assert other.show_run(imported)["facts"]["chat_before"] == facts["chat_before"]
+
+
+def test_a_run_with_another_template_inherits_no_markup(lab, with_template):
+    folder = with_template(CLOCK)
+    run_id = finished(lab, chat(folder, train={"max_steps": 1}))
+    child = lab.start_run({"template": "lesson", "train": {"max_steps": 1}}, parent=run_id)
+    assert "chat_before" not in lab.wait(child, PATIENCE).facts
+
+
+def test_a_resumed_run_goes_on_with_its_text(lab, with_template, pace):
+    from labs import stop_at
+
+    folder = with_template(CLOCK)
+    run_id = stop_at(lab, pace, 2, chat(folder, train={"max_steps": 4}))
+    before = lab.show_run(run_id)["facts"]["chat_before"]
+    lab.resume_run(run_id)
+    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert lab.show_run(run_id)["facts"]["chat_before"] == before

@@ -1,0 +1,178 @@
+"""Answers continue a prompt: what goes in as one comes out, for every tokenizer family, or is known to be changed."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from toys import FAMILIES, SPECIALS
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+
+from instruct_tune.continuation import decode_continuation, encode_continuations
+from instruct_tune.dataset import Example
+from instruct_tune.decoding.answer import Reader
+from instruct_tune.fetching.token_counts import encode_texts
+from instruct_tune.looking.xray import NOT_HELD, look
+from instruct_tune.prompt import LESSON, PromptTemplate
+from instruct_tune.tokenization import is_held, mask_view, token_pieces, tokenize_examples, tokenize_rows
+
+pytestmark = pytest.mark.usefixtures("no_deprecated_calls")
+
+ASCII = [chr(code) for code in range(33, 127)]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+MERGES = [
+    *(("▁", "▁"), ("▁▁", "▁▁")),
+    *(("r", "e"), ("re", "t"), ("ret", "u"), ("retu", "r"), ("retur", "n"), ("▁", "return")),
+    # A new line that merges with what follows it, and a full stop that does.
+    *(("<0x0A>", "▁"), (".", "x")),
+]
+
+
+@functools.cache
+def llama_5() -> LlamaTokenizer:
+    """transformers' own class with a small vocabulary: Metaspace that puts a space before a text that has none."""
+    words = ["<unk>", "<s>", "</s>", *BYTES, "▁", *ASCII, *("".join(pair) for pair in MERGES)]
+    vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    return LlamaTokenizer(vocab=vocab, merges=MERGES)
+
+
+@functools.cache
+def llama_legacy() -> PreTrainedTokenizerFast:
+    """Sentencepiece as converted before: a space before every text, one that begins with a space too."""
+    words = ["<unk>", "<s>", "</s>", *BYTES, "▁", *ASCII, *("".join(pair) for pair in MERGES[:8])]
+    vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=MERGES[:8], unk_token="<unk>", byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", bos_token="<s>")
+
+
+@functools.cache
+def prefix_space() -> PreTrainedTokenizerFast:
+    """Byte-level with a space put before each text, as BART and RoBERTa have it."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: number for number, token in enumerate(["<unk>", "</s>", *alphabet])}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+
+
+@functools.cache
+def word_pieces() -> PreTrainedTokenizerFast:
+    """BERT's: lower case, white space forgotten, unknown characters lost."""
+    letters = [chr(code) for code in range(97, 123)]
+    words = ["[UNK]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), "return"]
+    backend = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="[SEP]", unk_token="[UNK]")
+
+
+ALL = FAMILIES | {
+    "llama_5": llama_5,
+    "llama_legacy": llama_legacy,
+    "prefix_space": prefix_space,
+    "word_pieces": word_pieces,
+}
+EXACT = ("smollm2", "opt", "gpt2", "llama", "llama_5", "llama_legacy", "prefix_space")
+"""Families that hold every text but the one character that stands for a space."""
+
+PLAIN = PromptTemplate("plain", without_input="{instruction}", with_input="{instruction} {input}")
+
+answers = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [*SPECIALS, "\n", " ", "  ", "    return 1", "return", "\t", ".x", "x", "<0x0A>", "é", "🙂", "▁"]
+        ),
+        st.text(max_size=4),
+    ),
+    max_size=4,
+).map("".join)
+
+
+@pytest.mark.parametrize("family", ALL)
+@given(output=answers)
+@example(output="    return 1")
+@example(output=" return 1")
+@example(output="return 1")
+@example(output="\n  x")
+@example(output=" ")
+@example(output="")
+@example(output=" </s>")
+def test_what_goes_in_as_an_answer_comes_out_or_is_found_to_be_changed(family, output):
+    tokenizer = ALL[family]()
+    row = tokenize_examples(tokenizer, PLAIN, [Example("a", "", output)], 10**6)[0]
+    answer = Reader(tokenizer, (tokenizer.eos_token_id,)).answer(row.input_ids[row.prompt_length :])
+    assert answer.ended
+    assert (answer.text == output) == is_held(tokenizer, row, output)
+    if family in EXACT and "▁" not in output:
+        assert answer.text == output
+        assert "".join(token_pieces(tokenizer, row.input_ids[row.prompt_length : -1], continuing=True)) == output
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_indented_answers_are_different_answers(family):
+    tokenizer = ALL[family]()
+    texts = ["return 1", " return 1", "    return 1"]
+    ids = encode_continuations(tokenizer, texts)
+    if family in EXACT:
+        assert len({tuple(each) for each in ids}) == len(texts)
+        assert [decode_continuation(tokenizer, each) for each in ids] == texts
+
+
+def test_an_answer_is_encoded_as_it_stands_after_a_prompt():
+    """By hand: the ids are those that the whole text has behind a line end, which the prompt of the lesson has."""
+    tokenizer = llama_5()
+    prompt, outputs = "Add:\n", ["    return 1", " return 1", "return 1", "x"]
+    front = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    for output, ids in zip(outputs, encode_continuations(tokenizer, outputs), strict=True):
+        assert front + ids == tokenizer(prompt + output, add_special_tokens=False)["input_ids"]
+    spelled = [tokenizer.convert_ids_to_tokens(ids) for ids in encode_continuations(tokenizer, outputs)]
+    assert spelled == [["▁▁▁▁", "return", "▁", "1"], ["▁return", "▁", "1"], ["return", "▁", "1"], ["x"]]
+
+
+@pytest.mark.parametrize("family", ["smollm2", "opt", "gpt2", "llama_legacy"])
+@given(output=answers)
+def test_a_tokenizer_that_keeps_beginnings_encodes_an_answer_as_before(family, output):
+    tokenizer = ALL[family]()
+    assert encode_continuations(tokenizer, [output]) == encode_texts(tokenizer, [output])
+
+
+@pytest.mark.parametrize("family", ["llama", "llama_5", "smollm2"])
+def test_the_first_streamed_token_keeps_its_space_and_a_stop_text_may_begin_with_one(family):
+    tokenizer = ALL[family]()
+    ids = encode_continuations(tokenizer, ["  x = 1 END"])[0]
+    reader = Reader(tokenizer, (tokenizer.eos_token_id,), (" END",))
+    grown = [reader.answer(ids[:end]).text for end in range(len(ids) + 1)]
+    assert all("  x = 1".startswith(text) or text.startswith("  x = 1") for text in grown)
+    assert grown[-1] == "  x = 1"
+    assert reader.stopped(ids)
+    begins = encode_continuations(tokenizer, [" END"])[0]
+    assert reader.answer(begins).text == ""
+    assert not reader.stopped(encode_continuations(tokenizer, ["END"])[0])
+
+
+def test_rows_that_the_tokenizer_changes_are_numbered():
+    rows = [Example("a", "", text) for text in ("return", "Return", "a  b", "ret", "é")]
+    assert tokenize_rows(word_pieces(), PLAIN, rows, 10**6, "drop").changed == (2, 3, 5)
+    rows = [Example("é", "", "return"), Example("a", "", "return")]
+    assert tokenize_rows(word_pieces(), PLAIN, [*rows, Example("§", "", "a")], 10**6, "drop").changed == (3,)
+    assert tokenize_rows(
+        llama_5(), LESSON, [Example("a", "", "    b"), Example("a", "", "▁")], 10**6, "drop"
+    ).changed == (2,)
+
+
+def test_mask_and_x_ray_show_what_becomes_of_a_row_that_cannot_be_held():
+    row = Example("a", "", "Return  b")
+    assert mask_view(word_pieces(), PLAIN, row, 1024)["reads_as"] == "return b"
+    assert NOT_HELD in look(word_pieces(), PLAIN, row, 1024, "drop").explanation
+    held = Example("a", "", "return b")
+    assert "reads_as" not in mask_view(word_pieces(), PLAIN, held, 1024)
+    assert NOT_HELD not in look(word_pieces(), PLAIN, held, 1024, "drop").explanation

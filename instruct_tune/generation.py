@@ -23,6 +23,7 @@ from .decoding.answer import Answer, Reader
 from .decoding.open_rows import Prompts
 from .errors import DataError, MemoryLimitError, Stopped
 from .settings import GenerationSettings
+from .vocabulary import check_rows
 
 if TYPE_CHECKING:
     from .model import LoadedModel
@@ -70,8 +71,10 @@ def generate(
     ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
     still be replaced). ``trace``: answers tell what was looked at on the way, where the lab's own loops
     made them (``decodes_itself``). Raises Stopped where ``stopping`` says so, DataError where a prompt
-    does not fit into the model's context, MemoryLimitError where not even one request fits into memory.
+    does not fit into the model's context, ModelError where it has tokens that the model does not know,
+    MemoryLimitError where not even one request fits into memory.
     """
+    check_rows(loaded.tokenizer, loaded.vocabulary, [request.prompt for request in requests], "prompt")
     answers: dict[int, Answer] = {}
     texts = [""] * len(requests)
     waiting = deque(_batches(loaded, requests, settings))

@@ -13,6 +13,7 @@ from .fetching.converted import hold
 from .fetching.loading import Loading
 from .fetching.weights import Report, Weights, cache_dir, locate
 from .packing import Packing
+from .vocabulary import check_special_tokens, embedded_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,11 @@ class LoadedModel:
     @property
     def device(self) -> torch.device:
         return self.base.device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids, from 0, the model can read and predict."""
+        return embedded_tokens(self.base)
 
     @property
     def context_length(self) -> int:
@@ -87,6 +93,8 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
         # transformers would draw them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
     _check_tokenizer(name, tokenizer)
+    if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
+        report(warning)
     make_ready(base)
     traits = probe(base.config)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)

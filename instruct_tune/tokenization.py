@@ -18,6 +18,7 @@ from .dataset import Example
 from .errors import DataError, ModelError
 from .fetching.token_counts import count_tokens, encode_texts
 from .prompt import ChatMarkup, PromptTemplate
+from .vocabulary import check_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -163,12 +164,16 @@ def tokenize_rows(
     examples: Sequence[Example],
     max_length: int,
     overlong: str,
+    vocabulary: int | None = None,
 ) -> TokenizedRows:
     """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
 
-    Raises DataError where no row is left.
+    ``vocabulary``: how many token ids the model knows. Raises DataError where no row is left, ModelError where rows
+    have other ids.
     """
     tokenized = tokenize_examples(tokenizer, template, examples, max_length)
+    if vocabulary is not None:
+        check_rows(tokenizer, vocabulary, [row.input_ids for row in tokenized])
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
         whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)

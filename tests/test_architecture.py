@@ -17,7 +17,7 @@ PACKAGE = ROOT / "instruct_tune"
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
     "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
-    "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "tokenization", "packing",
+    "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
     "compute", "batching", "model", "adapter", "decoding", "generation", "scoring", "bleu", "evaluation",
     "learning", "training", "looking", "preflight",
     "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",

@@ -194,7 +194,7 @@ class Runner:
             if not rows:
                 return ()
             try:
-                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong)
+                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong, loaded.vocabulary)
             except DataError:
                 if what == TRAINING_ROWS:
                     raise

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..adapter import speaking_as
 from ..batching import keeps_chosen_logits
 from ..compute.head import LOGITS_AT_ONCE, body_and_head
+from ..vocabulary import check_rows
 
 if TYPE_CHECKING:
     from ..model import LoadedModel
@@ -29,8 +30,10 @@ def in_parts(loaded: LoadedModel, start: int, end: int) -> tuple[Tensor, ...]:
 def read_row(loaded: LoadedModel, speaker: str, row: Sequence[int]) -> Callable[[Tensor], Tensor]:
     """Lets ``speaker`` (``adapter.BASE`` or an adapter's name) read the row.
 
-    What comes back gives the logits [n, vocabulary] at n places: for what stands after each of them.
+    What comes back gives the logits [n, vocabulary] at n places: for what stands after each of them. Raises
+    ModelError where the row has tokens that the model does not know.
     """
+    check_rows(loaded.tokenizer, loaded.vocabulary, [row])
     ids = torch.tensor([row], device=loaded.device)
     if not loaded.separable:
         return lambda places: _by_own_forward(loaded, speaker, ids, places)

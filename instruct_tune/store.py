@@ -288,10 +288,13 @@ class RunStore:
         """All runs in the bin, the last deleted first."""
         return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
 
-    def empty_bin(self, before: float) -> None:
-        """Delete for good what was put into the bin at ``before`` (seconds since the epoch) or earlier."""
-        for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,)):
-            self._erase(row["id"])
+    def ids_in_bin(self, before: float) -> list[str]:
+        """The runs that were put into the bin at ``before`` (seconds since the epoch) or earlier."""
+        return [row["id"] for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,))]
+
+    def erase_binned(self, run_id: str) -> None:
+        """Delete for good a run that is in the bin. Raises NotFoundError where it is not there any more."""
+        self._erase(self.in_bin(run_id).id)
 
     def _at_rest(self, run_id: str) -> Run:
         run = self.get(run_id)

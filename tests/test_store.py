@@ -482,7 +482,10 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
         store.update(run.id, binned=when)
     assert [run.id for run in store.binned()] == [new.id, old.id]
     store.add_event(old.id, "was here")
-    store.empty_bin(before=150.0)
+    assert store.ids_in_bin(before=150.0) == [old.id]
+    store.erase_binned(old.id)
+    with pytest.raises(NotFoundError, match="emptied"):
+        store.erase_binned(kept.id)
     assert not (store.data_dir / "runs" / old.id).exists()
     assert (store.data_dir / "runs" / new.id).exists()
     with pytest.raises(NotFoundError, match="emptied"):

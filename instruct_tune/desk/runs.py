@@ -9,8 +9,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from ..sharing import incoming
 from ..store import Run, RunStore, default_data_dir
 from ..visitors import HOST, Viewer, Visitors
 from .history import History, without_folder
+from .housekeeping import attempt
 from .views import Config, real_path
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Runs(History):
         if writing:
             self.store.keep_room()
             self.store.interrupt_orphans()
-            self.store.empty_bin(before=math.inf)
+            attempt(lambda: self._empty_bin(before=math.inf), "empty the bin")
 
     def leave(self) -> None:
         """Ask everything at work to leave, and take nothing on any more; does not wait for it."""
@@ -428,11 +430,15 @@ class Runs(History):
 
     def empty_bin(self) -> None:
         """Delete for good what has been in the bin for its time."""
-        self.store.empty_bin(before=self.clock.now() - BIN_SECONDS)
+        self._empty_bin(before=self.clock.now() - BIN_SECONDS)
+
+    def _empty_bin(self, before: float) -> None:
+        for run_id in self.store.ids_in_bin(before):
+            attempt(partial(self.store.erase_binned, run_id), f"delete run {run_id} for good")
 
     def _keep_emptying(self) -> None:
         while not self._closing.wait(BIN_SECONDS / 12):
-            self.empty_bin()
+            attempt(self.empty_bin, "empty the bin")
 
     # What visitors leave behind
 
@@ -444,19 +450,24 @@ class Runs(History):
         runs = self.store.all()
         for run in runs:
             if run.owner is not None and not run.live and (run.ended or run.created) < oldest:
-                self.delete_run(run.id)
+                attempt(partial(self.delete_run, run.id), f"delete the private run {run.id}")
         in_use = {real_path(run.config["data"]["source"]) for run in runs if run.live}
         for file in self.uploads.rglob("*"):
-            if file.is_file() and file.stat().st_mtime < oldest and os.path.realpath(file) not in in_use:
-                file.unlink()
+            attempt(partial(_remove_if_old, file, oldest, in_use), f"remove the upload {file.name}")
 
     def tidy_hourly(self) -> None:
         """Keep the data folder tidy until the lab closes; for a thread of its own."""
         while True:
-            self.remove_old_uploads()
-            self.clock.remember()
+            attempt(self.remove_old_uploads, "look for old uploads")
+            attempt(self.clock.remember, "write down the time")
             if self._closing.wait(3600):
                 return
+
+
+def _remove_if_old(file: Path, oldest: float, in_use: Collection[str]) -> None:
+    """Remove a file written before ``oldest`` that no live run reads."""
+    if file.is_file() and file.stat().st_mtime < oldest and os.path.realpath(file) not in in_use:
+        file.unlink(missing_ok=True)
 
 
 def asker(viewer: Viewer) -> str | None:

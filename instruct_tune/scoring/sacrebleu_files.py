@@ -1,8 +1,8 @@
 """An evaluation's texts as files for the ``sacrebleu`` command, so that anybody can score them again.
 
-The command reads a row a line, and an answer may have many lines. Within a text sacreBLEU takes a line's end
-for a space, by 13a after a hyphen for nothing; so that is what is written, and BLEU stays the same to the
-last bit (chrF too, except where a line ends in a hyphen).
+The command reads a row a line, and an answer may have many lines. sacreBLEU drops white space at a text's end and
+reads a line break inside it as a space, by 13a after a hyphen as nothing. The files have that done, so BLEU stays
+the same to the last bit (chrF too, except where a line ends in a hyphen).
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ def write_zip(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str) -> N
 
 
 def one_line(text: str, tokenize: str) -> str:
-    """``text`` without ends of lines, to which ``tokenize`` gives the same words."""
+    """``text`` on one line, which ``tokenize`` cuts into the same words (sacreBLEU's ``tokenizer_13a.py``)."""
+    text = text.rstrip()
+    if "\n" not in text:
+        return text
     if tokenize == "13a":
         text = text.replace("<skipped>", "").replace("-\n", "")
+        # What the removals put together stays a word; the command removes the mark inside it again.
+        text = text.replace("<skipped>", "<skip<skipped>ped>")
     return text.replace("\n", " ")

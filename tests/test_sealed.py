@@ -68,7 +68,7 @@ with sealed.writing(Path(sys.argv[1])) as folder:
 """
 
 
-def test_killed_at_every_point_it_is_whole_old_or_new_or_not_there(tmp_path):
+def test_killed_at_every_point_it_is_whole_and_old_or_new(tmp_path):
     found = set()
     for point in range(7):
         final = tmp_path / str(point) / "it"
@@ -76,10 +76,56 @@ def test_killed_at_every_point_it_is_whole_old_or_new_or_not_there(tmp_path):
             (folder / "a.txt").write_text("first")
         died = subprocess.run([sys.executable, "-c", DIES, str(final), str(point)], check=False)
         assert died.returncode == (-signal.SIGKILL if point < 6 else 0)
-        if final.exists():
-            assert sealed.fault(final) is None
-            found.add((final / "a.txt").read_text())
+        # As the next start does.
+        sealed.finish(final.parent)
+        assert sealed.fault(final) is None
+        assert [path.name for path in final.parent.iterdir()] == ["it"]
+        found.add((final / "a.txt").read_text())
         # Whatever was left lying about, the next one is written.
         write(final, "third")
         assert sealed.fault(final) is None
     assert found == {"first", "second"}
+
+
+def between_the_renames(tmp_path, new_is_whole):
+    """What a process leaves that ends after the old folder went aside and before the new one came."""
+    write(tmp_path / "it", "first")
+    with sealed.writing(tmp_path / "other") as folder:
+        (folder / "a.txt").write_text("second")
+    beside = tmp_path / sealed.PARTIAL
+    beside.mkdir()
+    (tmp_path / "it").rename(beside / "old-it")
+    (tmp_path / "other").rename(beside / "it")
+    if not new_is_whole:
+        (beside / "it" / "a.txt").write_text("seco")
+
+
+def test_a_new_folder_that_is_whole_is_put_in_its_place(tmp_path):
+    between_the_renames(tmp_path, new_is_whole=True)
+    sealed.finish(tmp_path)
+    assert (tmp_path / "it" / "a.txt").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+
+
+def test_the_old_folder_comes_back_where_the_new_one_is_not_whole(tmp_path):
+    between_the_renames(tmp_path, new_is_whole=False)
+    write(tmp_path / "another", "third")
+    assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "first"
+    assert sealed.fault(tmp_path / "it") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "it"]
+
+
+def test_a_lab_that_starts_finishes_what_was_broken_off(tmp_path):
+    from labs import opened, smoke
+
+    with opened(tmp_path / "data") as lab:
+        run_id = lab.store.create("a", smoke().to_dict()).id
+        lab.store.update(run_id, status="interrupted")
+    folder = tmp_path / "data" / "runs" / run_id
+    with sealed.writing(folder / "adapter") as written:
+        (written / "a.txt").write_text("whole")
+    (folder / sealed.PARTIAL).mkdir()
+    (folder / "adapter").rename(folder / sealed.PARTIAL / "old-adapter")
+    with opened(tmp_path / "data"):
+        assert (folder / "adapter" / "a.txt").read_text() == "whole"
+        assert not (folder / sealed.PARTIAL).exists()

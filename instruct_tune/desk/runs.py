@@ -82,6 +82,10 @@ class Runs(History):
         self._resuming = threading.Lock()
         if writing:
             self.store.keep_room()
+            for run_id in self.store.ids():
+                attempt(
+                    partial(sealed.finish, self.data_dir / "runs" / run_id), f"finish what run {run_id} was writing"
+                )
             self.store.interrupt_orphans()
             attempt(lambda: self._empty_bin(before=math.inf), "empty the bin")
 

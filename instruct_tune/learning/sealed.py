@@ -14,6 +14,8 @@ MANIFEST = "manifest.json"
 """Bytes and sha256 of every other file of the folder. Written last: without it a folder is not whole."""
 PARTIAL = ".partial"
 """Beside the folders, where the next one is written."""
+_OLD = "old-"
+"""Begins the name of a folder that is being replaced."""
 
 
 @contextmanager
@@ -22,19 +24,39 @@ def writing(final: Path) -> Iterator[Path]:
 
     Whoever is killed in here, or loses power, leaves the old folder or the new one, never half of one.
     """
+    finish(final.parent)
     beside = final.parent / PARTIAL
     written = beside / final.name
-    shutil.rmtree(beside, ignore_errors=True)
     written.mkdir(parents=True)
     try:
         yield written
         _seal(written)
         if final.exists():
-            final.rename(beside / "old")
+            final.rename(beside / f"{_OLD}{final.name}")
         written.rename(final)
         _sync(final.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    except BaseException:
+        finish(final.parent)
+        raise
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def finish(parent: Path) -> None:
+    """Finish what ``writing`` was broken off at in ``parent``, and remove what it left beside.
+
+    A process that ends between the two renames leaves no folder of the final name: the new one takes its place where
+    it is whole, else the old one comes back.
+    """
+    beside = parent / PARTIAL
+    if not beside.is_dir():
+        return
+    for old in sorted(beside.glob(f"{_OLD}*")):
+        final = parent / old.name.removeprefix(_OLD)
+        written = beside / final.name
+        if not final.exists():
+            (written if fault(written) is None else old).rename(final)
+            _sync(parent)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_file(path: Path, text: str) -> None:

@@ -95,6 +95,20 @@ def test_a_pattern_that_takes_for_ever_is_given_up(monkeypatch, pattern):
         kept_by(Matches(pattern=pattern), texts)
 
 
+@pytest.mark.parametrize("pattern", [r"(?:((.)|(..))*)*$", r"((a)|(b))*c", r"(?:(a)?)+b"])
+def test_a_pattern_that_takes_the_memory_is_given_up(monkeypatch, pattern):
+    """Memory runs out in the process that searches, and nowhere else."""
+    monkeypatch.setattr(patterns, "SECONDS", 60)
+    texts = Texts(["a" * 8_000_000], [""], ["x"])
+    with pytest.raises(DataError, match="takes too much memory: write it simpler"):
+        kept_by(Matches(pattern=pattern), texts)
+
+
+def test_an_honest_pattern_has_the_memory_it_needs():
+    texts = Texts(["é🙂 list " * 100] * 20_000, [""] * 20_000, ["x"] * 20_000)
+    assert len(kept_by(Matches(pattern=r"\blist\b.*list"), texts)) == 20_000
+
+
 def test_tokens_are_counted_by_the_named_model(monkeypatch, tmp_path):
     monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path))
     short, long = kept_by(Length(unit="tokens", tokenizer="tiny-random", max=3), TEXTS), len(ROWS)

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import sys
+
+MAX_BYTES = 256 * 2**20
+"""Memory for the search, beside what the texts take; an honest pattern needs a few megabytes."""
+BYTES_PER_CHARACTER = 16
+"""What a character of the input may take: four in a text, and again while the JSON is read."""
 
 
 def main() -> None:
-    """Answer what stdin asks."""
-    pattern, texts = json.load(sys.stdin)
+    """Answer what stdin asks, within bounded memory."""
+    request = sys.stdin.read()
+    limit = MAX_BYTES + BYTES_PER_CHARACTER * len(request)
+    # macOS has no such limit.
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    pattern, texts = json.loads(request)
     search = re.compile(pattern).search
     json.dump([place for place, text in enumerate(texts) if search(text)], sys.stdout)
 

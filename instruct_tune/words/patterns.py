@@ -38,7 +38,7 @@ def fault_of(pattern: str) -> str | None:
 def matching(pattern: str, texts: Sequence[str]) -> set[int]:
     """The places of the texts that the pattern is found in, capitals mattering.
 
-    Raises DataError where that takes more than ``SECONDS``.
+    Raises DataError where that takes more than ``SECONDS``, or more memory than ``pattern_search`` allows.
     """
     try:
         done = subprocess.run(
@@ -53,7 +53,7 @@ def matching(pattern: str, texts: Sequence[str]) -> set[int]:
             "as in (a+)+, can take for ever: write it simpler."
         ) from error
     if done.returncode:
-        raise DataError(f"The pattern {_short(pattern)} could not be searched for: write it simpler.")
+        raise DataError(f"The pattern {_short(pattern)} takes too much memory: write it simpler.")
     return set(json.loads(done.stdout))
 
 

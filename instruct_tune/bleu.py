@@ -128,10 +128,11 @@ def difference_interval(
     metric = BLEU(tokenize=tokenize)
     rows = np.random.default_rng(_seed()).choice(len(references), size=(bootstrap, len(references)), replace=True)
     # [rows, 2 + 2 * 4]: lengths, and matches and totals of 1- to 4-grams; a corpus's are the sum of its rows'.
-    resampled = [
-        np.array(metric._extract_corpus_statistics(texts, [references]), dtype="float32")[rows].sum(1)
-        for texts in (base, tuned)
+    statistics = [
+        np.array(metric._extract_corpus_statistics(texts, [references]), dtype="float32") for texts in (base, tuned)
     ]
+    # One resample at a time: all of them at once are [bootstrap, rows, 10], gigabytes for 20,000 rows.
+    resampled = [[each[chosen].sum(0) for chosen in rows] for each in statistics]
     scores = [np.array([metric._compute_score_from_stats(list(each)).score for each in sums]) for sums in resampled]
     low, high = np.percentile(scores[1] - scores[0], [2.5, 97.5])
     return float(low), float(high)

@@ -10,7 +10,7 @@ import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
 from instruct_tune.desk import workbench
-from instruct_tune.errors import DataError, LabError, SettingsError
+from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -188,3 +188,43 @@ def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
     assert rows[0] == rows[1]
     with pytest.raises(DataError, match="tokenize must be one of"):
         lab.start_evaluation(run_id, 4, tokenize="flores200")
+
+
+def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_stopped(kept, monkeypatch):
+    import threading
+    import time
+
+    lab, run_id = kept
+    long, outcomes = lab.engine.long, []
+
+    def slow(*args):
+        time.sleep(0.2)
+        return long(*args)
+
+    monkeypatch.setattr(lab.engine, "long", slow)
+
+    def start():
+        try:
+            outcomes.append(lab.start_evaluation(run_id, generation={"max_new_tokens": 1500}))
+        except BusyError as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    refused = [each for each in outcomes if isinstance(each, BusyError)]
+    assert (len(outcomes), len(refused)) == (2, 1)
+    [turn] = [each for each in outcomes if not isinstance(each, BusyError)]
+    lab.stop_evaluation(run_id)
+    with pytest.raises((Stopped, CancelledError)):
+        turn.result(PATIENCE)
+
+
+def test_who_has_to_wait_is_not_shown_the_folder_of_the_model_at_work(lab):
+    bench = lab.engine.short(lambda: lab.bench).result(PATIENCE)
+    bench._loaded, bench._key, bench.training = object(), ("/home/ann/private-model", None), "a run"
+    with pytest.raises(BusyError, match=r"^Another model is training; tiny-random can be used after that\.$"):
+        bench.model("tiny-random", "auto", lambda text: None)
+    bench._loaded = bench._key = bench.training = None

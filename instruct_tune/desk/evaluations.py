@@ -47,6 +47,7 @@ class Evaluations(Speakers):
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
         super().__init__(data_dir, writing=writing, local_paths=local_paths)
         self._stops: dict[str, threading.Event] = {}
+        self._starting = threading.Lock()
         self.evaluating: dict[str, Any] | None = None
         """Where the last evaluation is: ``run_id`` and ``done``, ``total`` | ``message`` | ``error`` | ``finished``.
         ``baselines``: how many answer beside base and tuned."""
@@ -103,10 +104,13 @@ class Evaluations(Speakers):
                 tell(**ending)
 
         about = (EVALUATION, run_id)
-        if any(turn.about == about for turn in self.engine.line):
-            raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
-        self._stops[run_id] = stop
-        return self.engine.long(f"the evaluation of {run.name}", job, about, asker(viewer))
+        # Of two that start at once the second finds the first in the line.
+        with self._starting:
+            if any(turn.about == about for turn in self.engine.line):
+                raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
+            turn = self.engine.long(f"the evaluation of {run.name}", job, about, asker(viewer))
+            self._stops[run_id] = stop
+        return turn
 
     def _told_of_stop(self, run_id: str) -> dict[str, Any]:
         news = self.evaluating or {}

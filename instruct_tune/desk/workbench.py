@@ -39,9 +39,8 @@ class Workbench:
         if self._loaded is None or key != self._key:
             if self.training or self.evaluating:
                 what = "training" if self.training else "being evaluated"
-                raise BusyError(
-                    f"{self._key[0] if self._key else 'Another model'} is {what}; {name} can be used after that."
-                )
+                # Not its name, which may be a folder of somebody else's.
+                raise BusyError(f"Another model is {what}; {name} can be used after that.")
             # Before the next is loaded: two models may not fit.
             self._loaded = self._key = None
             gc.collect()

@@ -39,6 +39,14 @@ _JSON_COLUMNS = ("config", "facts", "tags")
 _ROOM, _ROOM_BYTES = ".room", 1 << 20
 _REVISED = "revision = revision + 1"
 """So that it can be told whether a run's folder knows more than a history that lost its last entries."""
+_LISTED = (
+    ("config", "model"),
+    ("config", "data", "source"),
+    ("facts", "parent"),
+    ("facts", "recorded"),
+    ("facts", "imported"),
+)
+"""Paths into a run's JSON columns that a list of runs shows."""
 _KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
 """When one of these becomes another, the run's folder is told too; and with every checkpoint."""
 
@@ -78,6 +86,9 @@ class Run:
     def ended_early(self) -> bool:
         """Whether it can be gone on with: it was paused, stopped or interrupted, or it failed."""
         return not self.live and self.status != "finished"
+
+
+_PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "facts"))
 
 
 def default_data_dir() -> Path:
@@ -213,6 +224,20 @@ class RunStore:
         """All runs but those in the bin, newest first."""
         query = "SELECT * FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
         return [_run(row) for row in self._read(query)]
+
+    def listed(self) -> list[Run]:
+        """``all``, with no more of config and facts than a list of runs shows.
+
+        An imported run may have much of both, and they are read while everybody waits for the lock.
+        """
+        columns = ", ".join(_PLAIN_COLUMNS)
+        shown = ", ".join(f"json_extract({path[0]}, '$.{'.'.join(path[1:])}')" for path in _LISTED)
+        query = f"SELECT {columns}, {shown} FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
+        return [_listed_run(row) for row in self._read(query)]
+
+    def owners(self) -> dict[str, str | None]:
+        """Who alone sees each run (None: everyone), by id; runs in the bin left out."""
+        return {row["id"]: row["owner"] for row in self._read("SELECT id, owner FROM runs WHERE binned IS NULL")}
 
     def version(self) -> tuple[int, int]:
         """Another value once anything was written, by this process or another."""
@@ -442,6 +467,17 @@ def _forget(db: sqlite3.Connection, run_id: str) -> None:
     for table in TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+
+def _listed_run(row: sqlite3.Row) -> Run:
+    *own, model, source, parent, recorded, imported = tuple(row)
+    fields = dict(zip(_PLAIN_COLUMNS, own, strict=True))
+    facts = {name: json.loads(text) for name, text in (("parent", parent), ("recorded", recorded)) if text}
+    return Run(
+        **{**fields, "tags": tuple(json.loads(fields["tags"]))},
+        config={"model": model, "data": {"source": source}},
+        facts={**facts, "imported": True} if imported else facts,
+    )
 
 
 def _run(row: sqlite3.Row) -> Run:

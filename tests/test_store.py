@@ -1,5 +1,6 @@
 """History: what is written is read back, by several threads and processes, and one of them holds the lock."""
 
+import dataclasses
 import os
 import signal
 import sqlite3
@@ -493,6 +494,21 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
     store.unbin(new.id)
     assert {run.id for run in store.all()} == {new.id, kept.id}
     assert store.events(old.id) == []
+
+
+def test_a_list_of_runs_reads_no_more_than_it_shows(store):
+    parent = ended(store)
+    child = store.create("child", {**CONFIG, "template": "x" * 10_000}, parent=parent)
+    store.update(child.id, facts={"imported": True, "recorded": {"machine": "m", "date": "d"}, "long": "y" * 10_000})
+    shown = {run.id: run for run in store.listed()}
+    assert [run.id for run in store.listed()] == [run.id for run in store.all()]
+    for run in store.all():
+        facts = {name: run.facts[name] for name in ("parent", "recorded", "imported") if name in run.facts}
+        config = {"model": run.config["model"], "data": {"source": run.config["data"]["source"]}}
+        assert shown[run.id] == dataclasses.replace(run, config=config, facts=facts)
+    assert shown[child.id].facts["parent"]["id"] == parent.id
+    store.bin(parent.id)
+    assert store.owners() == {child.id: None}
 
 
 def ended(store):

@@ -58,7 +58,7 @@ class History(Views):
 
     def list_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """All runs that are there for ``viewer``, newest first, without their metrics."""
-        return [self._told(run, viewer) for run in self.store.all() if viewer.sees(run.owner)]
+        return [self._told(run, viewer) for run in self.store.listed() if viewer.sees(run.owner)]
 
     def show_run(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
         """A run with its configuration, metrics, events and evaluations."""
@@ -165,7 +165,7 @@ class History(Views):
 
     def last_evaluations(self, viewer: Viewer = HOST) -> dict[str, dict[str, Any]]:
         """The last evaluation of every run that has one and is there for ``viewer``, by run."""
-        seen = {run.id for run in self.store.all() if viewer.sees(run.owner)}
+        seen = {run_id for run_id, owner in self.store.owners().items() if viewer.sees(owner)}
         return {run_id: told for run_id, told in self.store.last_evaluations().items() if run_id in seen}
 
     def last_metric(self, run_id: str, kind: str, viewer: Viewer = HOST) -> dict[str, Any] | None:

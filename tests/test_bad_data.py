@@ -72,9 +72,18 @@ BAD_FILES = {
     "only nulls": ("rows.jsonl", lines("null", "null"), ["is null or missing in 2 rows, the first is row 1"]),
     "numbers": ("rows.jsonl", lines("1", "2.5"), ["'output'", "holds a number instead of text in 2 rows", "row 1"]),
     "mixed types": ("rows.jsonl", lines('"o"', "5", '"o"'), ["holds a number instead of text in 1 row", "row 2"]),
-    "not a number": ("rows.jsonl", lines('"o"', "NaN"), ["holds a number instead of text in 1 row"]),
+    "not a number": (
+        "rows.jsonl",
+        lines('"o"', "NaN"),
+        ["'output' of rows.jsonl is null or missing in 1 row", "row 2"],
+    ),
     "booleans": ("rows.jsonl", lines("true", '"o"'), ["holds true or false instead of text"]),
-    "lists": ("rows.jsonl", lines('["o"]', '"o"'), ["holds a list instead of text", "name another column"]),
+    "lists": ("rows.jsonl", lines("[1]", '"o"'), ["holds a list instead of text", "name another column"]),
+    "several texts": (
+        "rows.jsonl",
+        lines('["o", "p"]', '"o"'),
+        ["'output' of rows.jsonl holds several texts in 1 row"],
+    ),
     "objects": ("rows.jsonl", lines('"o"', '{"a": 1}'), ["holds an object instead of text", "row 2"]),
     "half a character": ("rows.jsonl", lines('"o"', r'"\ud83d"'), ["holds half a character", "1 row", "row 2"]),
     "a number as input": (
@@ -118,7 +127,8 @@ def test_a_parquet_file_with_damaged_pages(tmp_path):
     [
         (pyarrow.array([1, 2, 3]), "holds a number instead of text in 3 rows, the first is row 1"),
         (pyarrow.array(["a", None, None]), "is null or missing in 2 rows, the first is row 2"),
-        (pyarrow.array([["a"], ["b"], []]), "holds a list instead of text"),
+        (pyarrow.array([["a", "b"], ["b"], ["c"]]), "holds several texts in 1 row, the first is row 1"),
+        (pyarrow.array([[1], [2], [3]]), "holds a list instead of text"),
         (pyarrow.array([{"a": 1}] * 3), "holds an object instead of text"),
         (pyarrow.array([b"a", b"b", b"c"]), "holds raw bytes instead of text"),
         (pyarrow.array([0, 1, 2], pyarrow.timestamp("ns")), "holds a Timestamp instead of text"),

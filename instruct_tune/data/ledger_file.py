@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class SavedLedger:
 
 def to_text(settings: DataSettings, ledger: Sequence[Mapping[str, Any]], fingerprint: str) -> str:
     """The file's text: the settings, every step's counts, the fingerprint of the rows."""
-    return json.dumps({"data": asdict(settings), "ledger": list(ledger), "fingerprint": fingerprint}, indent=2)
+    return json.dumps({"data": settings.to_dict(), "ledger": list(ledger), "fingerprint": fingerprint}, indent=2)
 
 
 def save(file: Path, settings: DataSettings, ledger: Sequence[Mapping[str, Any]], fingerprint: str) -> None:

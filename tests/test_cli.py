@@ -262,10 +262,10 @@ def test_generate_answers_each_row(told, trained, tmp_path):
         (None, "cannot be read"),
         ("", "holds no prompts"),
         ("\n\n", "holds no prompts"),
-        ('{"instruction": "a"}\n{"instr', "line 2 is not JSON"),
+        ('{"instruction": "a"}\n{"instr', "is not valid JSON at line 2"),
         ('{"instruction": "a"}\n\n"text"\n', "Prompt 2"),
         ('{"input": "a"}', "Prompt 1"),
-        (b"\xff", "cannot be read"),
+        (b"\xff", "is not UTF-8 text (byte 1 is"),
     ],
 )
 def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, said):

@@ -68,6 +68,8 @@ def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         config = _config(args)
         told = lab.data(config, rows=args.rows, model=args.model)
+        for note in told["notes"]:
+            print(f"data: {note}", file=sys.stderr)
         if args.ledger:
             saved = ledger_file.read(Path(args.ledger)).fingerprint
             told["replayed"] = {"fingerprint": saved, "same": saved == told["fingerprint"]}

@@ -45,6 +45,15 @@ def test_what_the_user_says_in_a_chat():
     assert [template.name for template in TEMPLATES.values() if template.chat] == ["chat"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\t \r\n", "\u00a0\u2003", "\x1c"])
+@pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)])
+def test_an_input_of_white_space_alone_is_none(template, blank):
+    assert template.render("Add 1", blank) == template.render("Add 1")
+    assert CHAT.user_message("Add 1", blank) == "Add 1"
+    # White space around an input is the row's own.
+    assert f"{blank}x{blank}" in template.render("Add 1", f"{blank}x{blank}")
+
+
 @pytest.mark.parametrize("name", ["lesson", "alpaca", "chat"])
 def test_a_template_by_name(name):
     assert template_from(name) is {"lesson": LESSON, "alpaca": ALPACA, "chat": CHAT}[name]

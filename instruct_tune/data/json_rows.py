@@ -5,14 +5,15 @@ One object a line is read line by line into columns, so that a large file takes 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from ..errors import DataError
 from ..limits import MEGABYTE, check_rows
 from ..settings import Columns
-from .columns import wanted
+from .cell_text import from_json, text_in
+from .columns import propose, wanted
+from .conversation import are_messages
 from .json_text import begins_a_list, lines, parse
 from .pieces import MOST_VALUES, Pieces
 from .table import Read, counted, kind_of
@@ -34,14 +35,18 @@ def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
         try:
             first = parse(line, name, number)
         except DataError:
-            if _is_one_object(_whole(file, name)):
-                raise _one_object(name) from None
-            raise
+            first = _one_object(_whole(file, name))
+            if first is None:
+                raise
+            written = iter(())
         rows.add(first)
         for number, line in written:
             rows.add(parse(line, name, number), len(line))
-        if rows.count == 1 and isinstance(first, dict):
-            raise _one_object(name)
+        if rows.count == 1 and isinstance(first, dict) and not _is_row(first, columns):
+            raise DataError(
+                f"{name} holds one JSON object, not rows: make it a list of objects that each have an instruction and "
+                "an output, or one such object a line."
+            )
     return rows.done()
 
 
@@ -107,12 +112,13 @@ def _whole(file: BinaryIO, name: str) -> str:
     return decode(file.read(), name)
 
 
-def _is_one_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
+def _one_object(text: str) -> dict[str, Any] | None:
+    """The object that the whole text is, printed over several lines; None where it is none."""
+    value = from_json(text, None)
+    return value if isinstance(value, dict) else None
 
 
-def _one_object(name: str) -> DataError:
-    return DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")
+def _is_row(value: dict[str, Any], columns: Columns) -> bool:
+    """Whether an object that stands alone is a row: it has texts where one has them."""
+    texts = [name for name, each in value.items() if isinstance(text_in(each), str) or are_messages(each)]
+    return {columns.instruction, columns.output} <= set(texts) or propose(texts) is not None

@@ -13,6 +13,7 @@ from .cell_text import is_empty, text_in
 from .columns import ColumnsError, as_settings, conversations_in, propose
 from .conversation import are_messages, side, unfold
 from .meaning import check_left_out, find_left_out, left_out_sentence
+from .newlines import unified
 from .pieces import Pieces
 
 if TYPE_CHECKING:
@@ -22,21 +23,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A source as it was read, nothing checked: the names it has, and the values of those wanted."""
+    """A source as it was read, nothing checked: the names it has, and the values of those wanted.
+
+    ``notes``: what a person should know of its rows, in sentences.
+    """
 
     name: str
     licence: str
     rows: int
     found: list[str]
     columns: dict[str, Pieces]
+    notes: tuple[str, ...] = ()
 
 
 # What a reader gives: the names found, the number of rows, the values of the wanted columns.
 Read = tuple[list[str], int, dict[str, Pieces]]
 
 
-def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
-    """The three text columns, after everything that could be wrong with them has been looked at."""
+def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) -> datasets.Dataset:
+    """The three text columns, after everything that could be wrong with them has been looked at.
+
+    ``unify_newlines`` writes every line end as ``\\n``.
+    """
     import datasets
     import pyarrow
     from datasets.fingerprint import generate_random_fingerprint
@@ -61,6 +69,8 @@ def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
     }
     if systems is not None:
         texts["instruction"] = _with_systems(systems, texts["instruction"], bool(conversations))
+    if unify_newlines:
+        texts = {part: unified(column) for part, column in texts.items()}
     # A fingerprint of the library's own would copy all rows to hash them, for a cache that nothing here uses.
     return datasets.Dataset(
         InMemoryTable(pyarrow.table(texts)),

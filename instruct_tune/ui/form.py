@@ -148,6 +148,7 @@ _SHOW: dict[str, Callable[[Any], Any]] = {
     "data.columns.input": lambda value: value or "",
     "data.columns.system": lambda value: value or "",
     "data.columns.ignore": lambda value: ", ".join(value or ()),
+    "data.unify_newlines": bool,
     "template": lambda value: value if isinstance(value, str) else CUSTOM_TEMPLATE,
     "train.bf16": lambda value: {"auto": "auto", True: "on", False: "off"}[value],
 }

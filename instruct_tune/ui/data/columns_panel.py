@@ -35,6 +35,12 @@ class ColumnsPanel:
                     gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
                 )
                 form.add("data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split"))
+                self.unify = form.add(
+                    "data.unify_newlines",
+                    gr.Checkbox(
+                        False, label="Unify line ends", info="Every \\r\\n becomes \\n", elem_id="data-unify-newlines"
+                    ),
+                )
                 form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
 
     @property

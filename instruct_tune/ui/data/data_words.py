@@ -68,6 +68,11 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     return ""
 
 
+def notes_sentence(told: Mapping[str, Any]) -> str:
+    """What is odd about the rows that were loaded."""
+    return " ".join(plain(note, 1000) for note in told["notes"])
+
+
 def example_rows(found: RowsPage) -> list[list[Any]]:
     """A page of rows as table rows, long texts cut."""
     return [

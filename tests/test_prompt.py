@@ -86,12 +86,14 @@ TEXTS = st.text() | st.lists(st.sampled_from(["{", "}", "instruction", "input", 
 
 @pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)], ids=lambda template: template.name)
 @given(instruction=TEXTS, input=TEXTS)
-@example(instruction="Do", input=" ")  # not empty: given as it is
+@example(instruction="Do", input=" ")
+@example(instruction="Do", input=" x ")  # given as it is
 def test_a_prompt_is_the_template_around_the_texts(template, instruction, input):
-    text = template.with_input if input else template.without_input
+    text = template.with_input if input.strip() else template.without_input
     before, after = text.split("{instruction}")
-    middle, end = after.split("{input}") if input else (after, "")
-    assert template.render(instruction, input) == before + instruction + middle + input + end
+    middle, end = after.split("{input}") if input.strip() else (after, "")
+    shown = input if input.strip() else ""
+    assert template.render(instruction, input) == before + instruction + middle + shown + end
 
 
 # One's own

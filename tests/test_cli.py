@@ -312,7 +312,7 @@ def test_what_cannot_be_scored_is_refused(refused, tmp_path):
     odd = write_lines(tmp_path / "odd.jsonl", ["a", 5])
     assert "2" in refused("score", "--predictions", two, "--references", three)
     assert "Line 2" in refused("score", "--predictions", odd, "--references", two)
-    assert "Cannot read" in refused("score", "--predictions", tmp_path / "none", "--references", two)
+    assert "cannot be read (No such" in refused("score", "--predictions", tmp_path / "none", "--references", two)
 
 
 def test_the_lesson_is_data_training_and_evaluation(told):

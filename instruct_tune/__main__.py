@@ -19,7 +19,7 @@ from typing import Any
 
 from .archive import parents
 from .command_line import parser
-from .data import ledger_file
+from .data import json_text, ledger_file
 from .desk.speaker import BASE_RUN
 from .errors import DataError, LabError, SettingsError
 from .lab import Lab
@@ -68,6 +68,8 @@ def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         config = _config(args)
         told = lab.data(config, rows=args.rows, model=args.model)
+        for note in told["notes"]:
+            print(f"data: {note}", file=sys.stderr)
         if args.ledger:
             saved = ledger_file.read(Path(args.ledger)).fingerprint
             told["replayed"] = {"fingerprint": saved, "same": saved == told["fingerprint"]}
@@ -144,7 +146,7 @@ def _asked_to_end(stop: Callable[[], Any]) -> Iterator[list[int]]:
 
 
 def _generate(args: argparse.Namespace) -> Outcome:
-    rows = _read_jsonl(Path(args.prompts))
+    rows = _read_prompts(Path(args.prompts))
     with _lab(args, writing=False) as lab:
         if args.run_id == BASE_RUN:
             return {"texts": lab.generate(BASE_RUN, rows, _config(args))}, 0
@@ -308,26 +310,16 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def _read_config(path: str) -> dict[str, Any]:
     try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SettingsError([f"--config {path} cannot be read as JSON: {error}"]) from error
+        given = json_text.read_value(Path(path))
+    except DataError as error:
+        raise SettingsError([f"--config {str(error).rstrip('.')}"]) from error
     if not isinstance(given, dict):
         raise SettingsError([f"--config {path} must hold one JSON object"])
     return given
 
 
-def _read_jsonl(path: Path) -> list[Any]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number} is not JSON: {error.msg}.") from error
+def _read_prompts(path: Path) -> list[Any]:
+    rows = json_text.values(json_text.read_bytes(path), str(path))
     if not rows:
         raise DataError(f"{path} holds no prompts: it should have one JSON object a line.")
     return rows

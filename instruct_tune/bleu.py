@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .data.json_text import parse, read_bytes
+from .data.utf8 import decode
 from .errors import DataError
 from .scoring.bleu_words import DEFAULT as TOKENIZE
 
@@ -178,8 +179,12 @@ def read_texts(path: Path) -> list[str]:
     Raises ``DataError`` when the file cannot be read or is empty, or for the first line that is
     not a JSON string. A text may be empty (``""``), a line may not, or rows would shift.
     """
-    lines = _read_lines(path)
-    return [_parse_text(line, number, path) for number, line in enumerate(lines, start=1)]
+    # Not ``json_text.lines``, which passes over blank lines: here they would shift the rows.
+    content = decode(read_bytes(path), str(path)).rstrip()
+    if not content:
+        raise DataError(f"{path} is empty: it should have one JSON string a line.")
+    # Not splitlines(), which also splits at characters that JSON allows inside a string (U+2028).
+    return [_parse_text(line, number, path) for number, line in enumerate(content.split("\n"), start=1)]
 
 
 def _corpus_bleu(
@@ -317,25 +322,10 @@ def _checked_texts(texts: Sequence[str], what: str) -> list[str]:
     return rows
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        # utf-8-sig: some editors put a byte order mark in front, which is no part of the first text.
-        content = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"Cannot read {path}: it is not UTF-8 text.") from error
-    content = content.rstrip()
-    if not content:
-        raise DataError(f"{path} is empty: it should have one JSON string a line.")
-    # Not splitlines(), which also splits at characters that JSON allows inside a string (U+2028).
-    return content.split("\n")
-
-
 def _parse_text(line: str, number: int, path: Path) -> str:
     try:
-        text = json.loads(line)
-    except ValueError as error:
+        text = parse(line, str(path), number)
+    except DataError as error:
         raise DataError(f"Line {number} of {path} is not JSON: each line should be one JSON string.") from error
     if not isinstance(text, str):
         raise DataError(f"Line {number} of {path} is not a JSON string: each line should be one text in quotes.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .data.filters import Texts, check_comparable, kept_by
 from .data.leakage import find_leakage
 from .data.near import near_pairs
+from .data.newlines import note_on_mixed
 from .data.sources import load_table
 from .data.table import Table, counted, to_dataset
 from .errors import DataError
@@ -26,6 +28,8 @@ from .steps import DROP_LEAKAGE, Filter, parameters
 
 if TYPE_CHECKING:
     import datasets
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Example:
     @property
     def question(self) -> str:
         """All that is asked."""
-        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
+        return f"{self.instruction}\n{self.input}" if self.input.strip() else self.instruction
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Splits:
 
     ``train`` and ``test`` have the columns instruction, input and output, all texts. The ledger
     starts from ``rows_loaded``; ``train`` may be capped below ``train_rows_before_limit``.
-    ``columns`` are the names that the source has.
+    ``columns`` are the names that the source has, ``notes`` sentences on what is odd about its rows.
     ``fingerprint`` is a hash of the rows themselves, in their order.
     """
 
@@ -76,6 +80,7 @@ class Splits:
     test: datasets.Dataset
     train_rows_before_limit: int
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ def load_splits(settings: DataSettings, loading: Loading | None = None) -> Split
     """
     loading = loading or Loading()
     loaded = load_rows(settings, loading)
+    for note in loaded.table.notes:
+        log.warning("%s", note)
     loading.enter(f"Filtering and splitting {counted(loaded.table.rows, 'row')}")
     return split_rows(loaded.rows, loaded.table, settings)
 
@@ -104,8 +111,10 @@ def load_rows(settings: DataSettings, loading: Loading) -> LoadedRows:
 
     datasets.disable_progress_bars()
     table = load_table(settings, loading)
+    rows = to_dataset(table, settings.columns, unify_newlines=settings.unify_newlines)
+    note = note_on_mixed(rows.data.table.columns)
     # The texts are in the rows now; the values that were read need not be kept beside them.
-    return LoadedRows(to_dataset(table, settings.columns), replace(table, columns={}))
+    return LoadedRows(rows, replace(table, columns={}, notes=(note,) if note else ()))
 
 
 def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> Splits:
@@ -126,6 +135,7 @@ def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> 
         test=test,
         train_rows_before_limit=len(train),
         fingerprint=_fingerprint(capped, test),
+        notes=table.notes,
     )
 
 

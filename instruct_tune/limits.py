@@ -57,11 +57,12 @@ def check_download(name: str, size: int) -> None:
         )
 
 
-def check_text(name: str, size: int) -> None:
-    """Raise DataError for texts of more than ``LARGEST_TEXT`` bytes."""
-    if size > LARGEST_TEXT:
+def check_text(name: str, size: int, most: int | None = None) -> None:
+    """Raise DataError for texts of more than ``most`` bytes (``LARGEST_TEXT`` where it is None)."""
+    most = LARGEST_TEXT if most is None else most
+    if size > most:
         raise DataError(
-            f"The texts of {name} unpack to more than {LARGEST_TEXT // MEGABYTE:,} MB, which is more than this lab "
+            f"The texts of {name} unpack to more than {most // MEGABYTE:,} MB, which is more than this lab "
             "takes: give a part of it."
         )
 

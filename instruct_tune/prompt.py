@@ -37,7 +37,7 @@ class ChatMarkup:
 class PromptTemplate:
     """Prompt texts with ``{instruction}`` and ``{input}``; ``chat`` uses the tokenizer's own template.
 
-    A row whose input is empty is rendered with ``without_input``, any other with ``with_input``.
+    A row whose input is empty or white space alone is rendered with ``without_input``, any other with ``with_input``.
     ``markup`` is what the chat template was rendered to when a run began; None renders it anew.
     """
 
@@ -50,7 +50,7 @@ class PromptTemplate:
     def render(self, instruction: str, input: str = "") -> str:
         """The prompt text; not for ``chat``, whose text depends on the tokenizer."""
         texts = {"instruction": instruction, "input": input}
-        template = self.with_input if input else self.without_input
+        template = self.with_input if input.strip() else self.without_input
         # One pass, so that a row whose text contains "{input}" is not expanded again.
         return _PLACEHOLDER.sub(lambda match: texts[match[1]], template)
 
@@ -60,7 +60,7 @@ class PromptTemplate:
 
     def user_message(self, instruction: str, input: str = "") -> str:
         """What the user says in a chat template's conversation."""
-        return f"{instruction}\n\n{input}" if input else instruction
+        return f"{instruction}\n\n{input}" if input.strip() else instruction
 
 
 LESSON = PromptTemplate(

@@ -27,11 +27,17 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of the source hold the three texts; ``input`` may be None."""
+    """Which columns of the source hold the three texts; ``input`` may be None.
+
+    ``system``: a column whose text goes in front of the instruction. ``ignore``: columns (or fields of a message)
+    that belong to a row's meaning and are left out on purpose.
+    """
 
     instruction: str = "instruction"
     input: str | None = "input"
     output: str = "output"
+    system: str | None = None
+    ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,22 @@ class DataSettings:
     limit: int | None = 200
     test_size: float = 0.2
     seed: int = 42
+    unify_newlines: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it. Settings younger than the others are left out where they have their default.
+
+        So a configuration without them is equal to one that was written before they existed.
+        """
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        for section, name, default in (
+            (fields["columns"], "system", None),
+            (fields["columns"], "ignore", []),
+            (fields, "unify_newlines", False),
+        ):
+            if section[name] == default:
+                del section[name]
+        return fields
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,8 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as the public JSON has it."""
-        return json.loads(json.dumps({**dataclasses.asdict(self), "generation": self.generation.to_dict()}))
+        sections = {"data": self.data.to_dict(), "generation": self.generation.to_dict()}
+        return json.loads(json.dumps({**dataclasses.asdict(self), **sections}))
 
     @staticmethod
     def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
@@ -315,9 +338,11 @@ def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
 
 def _named_twice(columns: Columns) -> list[str]:
     by_name: dict[str, list[str]] = {}
-    for each in dataclasses.fields(columns):
-        if (name := getattr(columns, each.name)) is not None:
-            by_name.setdefault(name, []).append(f"data.columns.{each.name}")
+    for part in ("instruction", "input", "output", "system"):
+        if (name := getattr(columns, part)) is not None:
+            by_name.setdefault(name, []).append(f"data.columns.{part}")
+    for name in dict.fromkeys(columns.ignore):
+        by_name.setdefault(name, []).append("data.columns.ignore")
     return [
         f"{' and '.join(fields)} both name {name!r}: a column can be only one of them"
         + (", set data.columns.input to null where there is none" if "data.columns.input" in fields else "")
@@ -353,7 +378,7 @@ class _Reader:
             return self.texts(path, given, default)
         if path == "lora.target_modules" and isinstance(given, (list, tuple)):
             return self.names(path, given, default, "auto, all-linear or a list of module names")
-        if path == "generation.stop" and given in ([], ()):
+        if path in ("generation.stop", "data.columns.ignore") and given in ([], ()):
             return ()
         if kind == "tuple[str, ...]":
             return self.names(path, given, default, "a list of texts")

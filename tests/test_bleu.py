@@ -462,7 +462,7 @@ def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path, content):
         ),
         (b'["a", "b"]\n', "Line 1 of {path} is not a JSON string: each line should be one text in quotes."),
         (b"null\n", "Line 1 of {path} is not a JSON string: each line should be one text in quotes."),
-        (b'"\xff\xfe"\n', "Cannot read {path}: it is not UTF-8 text."),
+        (b'"\xff\xfe"\n', "{path} is not UTF-8 text (byte 2 is the first that is wrong): save it as UTF-8."),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, content, message):
@@ -476,7 +476,9 @@ def test_what_cannot_be_read_is_said(tmp_path, content, message):
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(DataError) as caught:
         read_texts(tmp_path / "nowhere.jsonl")
-    assert str(caught.value) == f"Cannot read {tmp_path / 'nowhere.jsonl'}: No such file or directory."
+    assert str(caught.value) == (
+        f"{tmp_path / 'nowhere.jsonl'} cannot be read (No such file or directory): check the path and who may read it."
+    )
     with pytest.raises(DataError, match="Is a directory"):
         read_texts(tmp_path)
 

@@ -262,10 +262,10 @@ def test_generate_answers_each_row(told, trained, tmp_path):
         (None, "cannot be read"),
         ("", "holds no prompts"),
         ("\n\n", "holds no prompts"),
-        ('{"instruction": "a"}\n{"instr', "line 2 is not JSON"),
+        ('{"instruction": "a"}\n{"instr', "is not valid JSON at line 2"),
         ('{"instruction": "a"}\n\n"text"\n', "Prompt 2"),
         ('{"input": "a"}', "Prompt 1"),
-        (b"\xff", "cannot be read"),
+        (b"\xff", "is not UTF-8 text (byte 1 is"),
     ],
 )
 def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, said):
@@ -312,7 +312,7 @@ def test_what_cannot_be_scored_is_refused(refused, tmp_path):
     odd = write_lines(tmp_path / "odd.jsonl", ["a", 5])
     assert "2" in refused("score", "--predictions", two, "--references", three)
     assert "Line 2" in refused("score", "--predictions", odd, "--references", two)
-    assert "Cannot read" in refused("score", "--predictions", tmp_path / "none", "--references", two)
+    assert "cannot be read (No such" in refused("score", "--predictions", tmp_path / "none", "--references", two)
 
 
 def test_the_lesson_is_data_training_and_evaluation(told):

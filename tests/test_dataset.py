@@ -108,11 +108,11 @@ def test_without_filters_nothing_is_dropped(tmp_path):
     assert len(splits.train) + len(splits.test) == splits.rows_loaded == 10
 
 
-def test_a_blank_input_is_an_input(tmp_path):
-    # The lesson compares with the empty string and strips nothing.
+def test_a_blank_input_is_no_input(tmp_path):
+    # The lesson compares with the empty string. Its dataset was stripped when it was made, so both give the same rows.
     rows = [*make_rows(10), {"instruction": "i", "input": " ", "output": "o"}]
     splits = load_splits(settings(write(tmp_path / "rows.json", rows), "without_input"))
-    assert splits.ledger == (LedgerEntry("without_input", 10, 1),)
+    assert splits.ledger == (LedgerEntry("without_input", 11, 0),)
 
 
 def test_the_limit_caps_training_rows_only(tmp_path):

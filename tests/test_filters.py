@@ -36,6 +36,12 @@ ROWS = [
 TEXTS = Texts(*map(list, zip(*ROWS, strict=True)))
 
 
+def test_an_input_of_white_space_alone_is_none():
+    texts = Texts(["a"] * 5, ["", " ", "\n\t", "\u00a0", " x "], ["b"] * 5)
+    assert kept_by(Filter("without_input"), texts) == [0, 1, 2, 3]
+    assert kept_by(Filter("with_input"), texts) == [4]
+
+
 @pytest.mark.parametrize(
     ("step", "kept"),
     [

@@ -65,3 +65,25 @@ def test_what_is_no_list_is_refused_by_name(form, written):
 )
 def test_a_form_that_was_remembered_in_parts_becomes_the_list(form, kept, steps):
     assert json.loads(restored(form, kept)[form["data.filters"]]) == steps
+
+
+COLUMNS = ("instruction", "input", "output", "system", "ignore")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"columns": {"instruction": "q", "input": None, "output": "a", "system": "system_prompt"}},
+        {"columns": {"ignore": ["tools", "history"]}, "unify_newlines": True},
+    ],
+)
+def test_columns_come_through(data):
+    form = Form()
+    for name in ("data.source", "data.filters", "template", *(f"data.columns.{part}" for part in COLUMNS)):
+        form.add(name, gr.Textbox())
+    form.add("data.unify_newlines", gr.Checkbox())
+    config = RunConfig.from_dict({"data": {"filters": [], **data}})
+    shown = form.fill(config)
+    assert all(isinstance(value, str | bool) for value in shown.values())
+    assert RunConfig.from_dict(form.read(shown)) == config

@@ -90,9 +90,9 @@ def config(**changed):
     [
         ({"adapter_model__safetensors": None, "adapter_model__bin": "x"}, "only safetensors"),
         ({"adapter_config__json": None}, "holds no adapter_config.json"),
-        ({"adapter_config__json": "[" * 100_000}, "is no JSON"),
+        ({"adapter_config__json": "[" * 100_000}, "adapter_config.json in the zip has .* lists too deep"),
         ({"adapter_config__json": "3"}, "one JSON object"),
-        ({"adapter_config__json": b"\xff"}, "no UTF-8"),
+        ({"adapter_config__json": b"\xff"}, "adapter_config.json in the zip is not UTF-8"),
         (config(peft_type="IA3"), "Only LoRA"),
         (config(task_type="SEQ_CLS"), "causal"),
         (config(use_dora=True), "use_dora"),

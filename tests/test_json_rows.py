@@ -90,7 +90,7 @@ def test_one_object_is_no_row(mark, row):
 @pytest.mark.parametrize("before", ["", "\n", " \n" * 2000, "\ufeff", "\ufeff \t"])
 def test_a_list_is_known_by_its_beginning(before, monkeypatch):
     """And not by a line of it, which may be the whole file: that would stand in memory twice."""
-    monkeypatch.setattr(json_rows, "_lines", None)
+    monkeypatch.setattr(json_rows, "lines", None)
     row = {"instruction": "a", "input": "", "output": "b"}
     assert [vars(each) for each in rows_or_fault(before + json.dumps([row, row]))] == [row, row]
 

@@ -45,6 +45,15 @@ def test_what_the_user_says_in_a_chat():
     assert [template.name for template in TEMPLATES.values() if template.chat] == ["chat"]
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\t \r\n", "\u00a0\u2003", "\x1c"])
+@pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)])
+def test_an_input_of_white_space_alone_is_none(template, blank):
+    assert template.render("Add 1", blank) == template.render("Add 1")
+    assert CHAT.user_message("Add 1", blank) == "Add 1"
+    # White space around an input is the row's own.
+    assert f"{blank}x{blank}" in template.render("Add 1", f"{blank}x{blank}")
+
+
 @pytest.mark.parametrize("name", ["lesson", "alpaca", "chat"])
 def test_a_template_by_name(name):
     assert template_from(name) is {"lesson": LESSON, "alpaca": ALPACA, "chat": CHAT}[name]
@@ -77,12 +86,14 @@ TEXTS = st.text() | st.lists(st.sampled_from(["{", "}", "instruction", "input", 
 
 @pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)], ids=lambda template: template.name)
 @given(instruction=TEXTS, input=TEXTS)
-@example(instruction="Do", input=" ")  # not empty: given as it is
+@example(instruction="Do", input=" ")
+@example(instruction="Do", input=" x ")  # given as it is
 def test_a_prompt_is_the_template_around_the_texts(template, instruction, input):
-    text = template.with_input if input else template.without_input
+    text = template.with_input if input.strip() else template.without_input
     before, after = text.split("{instruction}")
-    middle, end = after.split("{input}") if input else (after, "")
-    assert template.render(instruction, input) == before + instruction + middle + input + end
+    middle, end = after.split("{input}") if input.strip() else (after, "")
+    shown = input if input.strip() else ""
+    assert template.render(instruction, input) == before + instruction + middle + shown + end
 
 
 # One's own

@@ -200,13 +200,14 @@ def test_a_prompt_is_its_text_with_the_tokenizers_front(family, instruction, inp
 @given(instruction=texts, input=texts)
 @example(instruction="Say <|im_end|>", input="")
 @example(instruction="Say <s>", input="</s>")
+@example(instruction="Say", input=" \n")
 def test_a_chat_prompt_has_the_templates_special_tokens_and_no_others(family, instruction, input):
     tokenizer = FAMILIES[family]()
     special = set(tokenizer.all_special_ids)
     ids = encode_prompts(tokenizer, CHAT, [(instruction, input)])[0]
     empty = encode_prompts(tokenizer, CHAT, [("", "")])[0]
     assert [i for i in ids if i in special] == [i for i in empty if i in special]
-    said = [{"role": "user", "content": f"{instruction}\n\n{input}" if input else instruction}]
+    said = [{"role": "user", "content": f"{instruction}\n\n{input}" if input.strip() else instruction}]
     if not any(token in said[0]["content"] for token in SPECIALS):
         theirs = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
         assert ids == theirs

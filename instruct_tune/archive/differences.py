@@ -14,6 +14,7 @@ Told = Mapping[str, Any]
 
 MEASURED_ON = (
     "model", "data.source", "data.split", "data.columns", "data.filters", "data.test_size", "data.seed",
+    "data.unify_newlines",
     "evaluation_rows", "train.probe_rows", "train.max_length", "train.overlong",
 )  # fmt: skip
 """Settings that decide which held-out tokens a loss is a mean of: where they differ, so do the rulers."""

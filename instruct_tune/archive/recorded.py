@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.json_text import values
 from ..errors import StoreError
 from ..store import Run, RunStore
 
@@ -82,7 +83,7 @@ def _put(store: RunStore, source: Path, told: dict[str, Any]) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return values(path.read_bytes(), path.name)
 
 
 def recorded_on(facts: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import DataError
 from ..settings import Columns
@@ -24,9 +24,20 @@ _OUTPUT = (
     "gpt", "bot", "target", "targets", "tgt", "summary", "highlights", "translation", "code",
 )  # fmt: skip
 _INPUT = ("input", "inputs", "context", "passage", "background", "document", "article", "text")
+_KNOWN = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
 # Words that make a column something about a text, and not the text.
 _ABOUT = {"id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url"}
 _PAIR_ENDINGS = (("1", "2"), ("0", "1"), ("a", "b"), ("one", "two"))
+
+# Names of columns that change what a row means, whatever its instruction, input and output are.
+_SYSTEM = (
+    ("system",), ("sys",), ("system", "prompt"), ("sys", "prompt"), ("system", "message"), ("system", "instruction"),
+    ("system", "instructions"),
+)  # fmt: skip
+_MEANING = (
+    ("tools",), ("available", "tools"), ("functions",), ("history",), ("chat", "history"), ("conversation", "history"),
+    ("dialog", "history"), ("dialogue", "history"), ("message", "history"), ("chat", "template", "kwargs"),
+)  # fmt: skip
 
 CONVERSATIONS = ("messages", "conversations", "conversation")
 """Columns that hold whole conversations, as chat datasets name them."""
@@ -44,46 +55,78 @@ class ColumnsError(DataError):
         self.proposal = proposal
 
 
-def propose(found: Sequence[str]) -> Columns | None:
-    """The columns that look like instruction, input (None where there is none) and output.
+HoldsText = Callable[[str], bool]
+"""Whether most of a column's values are texts; by names alone every column may be one."""
+
+
+def propose(found: Sequence[str], holds_text: HoldsText = lambda name: True) -> Columns | None:
+    """The columns that look like instruction, input (None where there is none), output and system prompt.
 
     None where nothing looks like an instruction, or nothing like an answer. A source of
     conversations, which stand in for the columns by their usual names, gives those.
     """
-    output = _first(_OUTPUT, found)
-    instruction = _first(_INSTRUCTION, [name for name in found if name != output])
+    texts = [name for name in found if not changes_meaning(name) and holds_text(name)]
+    system = next((name for name in found if is_system(name) and holds_text(name)), None)
+    output = _first(_OUTPUT, texts)
+    instruction = _first(_INSTRUCTION, [name for name in texts if name != output])
     if instruction is None or output is None:
-        return _numbered_pair(found) or (Columns() if _conversations(found) else None)
-    rest = [name for name in found if name not in (instruction, output)]
-    return Columns(instruction, _first(_INPUT, rest, inside_names=False), output)
+        proposal = _numbered_pair(texts) or (Columns() if _conversations(found) else None)
+        return proposal and dataclasses.replace(proposal, system=system)
+    rest = [name for name in texts if name not in (instruction, output)]
+    return Columns(instruction, _first(_INPUT, rest, inside_names=False), output, system)
 
 
-def conversations_in(found: Sequence[str], columns: Columns) -> str | None:
+def conversations_in(found: Sequence[str], columns: Columns, holds_text: HoldsText = lambda name: True) -> str | None:
     """The column of conversations that stands in for instruction and output, where the source has neither.
 
     Only while the settings ask for the usual names: a column that is asked for by its own must be there.
     """
     usual = (columns.instruction, columns.output) == (Columns.instruction, Columns.output)
-    if not usual or (columns.instruction in found and columns.output in found) or propose(found) != Columns():
+    if not usual or (columns.instruction in found and columns.output in found):
+        return None
+    proposal = propose(found, holds_text)
+    if proposal is None or dataclasses.replace(proposal, system=None) != Columns():
         return None
     return _conversations(found)
 
 
+def is_system(name: str) -> bool:
+    """Whether a column of that name holds system prompts."""
+    return tuple(_words(name)) in _SYSTEM
+
+
+def changes_meaning(name: str) -> bool:
+    """Whether a column of that name changes what a row means, as system prompts, tools and earlier turns do."""
+    return tuple(_words(name)) in (*_SYSTEM, *_MEANING)
+
+
+def left_out(found: Sequence[str], columns: Columns) -> list[str]:
+    """The columns that change what a row means and are neither used nor ignored on purpose."""
+    named = (columns.instruction, columns.input, columns.output, columns.system, *columns.ignore)
+    return [name for name in found if changes_meaning(name) and name not in named]
+
+
 def wanted(found: Sequence[str], columns: Columns) -> list[str]:
-    """The names, of those found, whose values are needed."""
-    needed = (columns.instruction, columns.input, columns.output, conversations_in(found, columns))
+    """The names, of those found, whose values are needed.
+
+    Where the source lacks the columns that are named: also those that a proposal could name, to look at their values.
+    """
+    needed = {columns.instruction, columns.input, columns.output, columns.system, *left_out(found, columns)}
+    if columns.instruction not in found or columns.output not in found:
+        needed |= {name for name in found if _KNOWN.intersection(_words(name)) or changes_meaning(name)}
+        needed.add(_conversations(found))
     return [name for name in found if name in needed]
 
 
 def as_settings(proposal: Columns, asked: Columns, found: Sequence[str]) -> str:
     """The overrides that turn ``asked`` into ``proposal``: ``data.columns.output=answer …``."""
     changes = []
-    for field in dataclasses.fields(Columns):
-        name, before = getattr(proposal, field.name), getattr(asked, field.name)
+    for part in ("instruction", "input", "output", "system"):
+        name, before = getattr(proposal, part), getattr(asked, part)
         # Without being told, an input column of the usual name may be missing.
         if name == before or (name is None and before == Columns.input and before not in found):
             continue
-        changes.append(shlex.quote(f"data.columns.{field.name}={'null' if name is None else name}"))
+        changes.append(shlex.quote(f"data.columns.{part}={'null' if name is None else name}"))
     return " ".join(changes)
 
 

@@ -1,26 +1,33 @@
 """Conversations of one question and one answer → instruction and output.
 
 A chat dataset keeps each row as a list of messages, ``{"role": …, "content": …}`` or (ShareGPT's
-way) ``{"from": …, "value": …}``. A system message goes in front of the instruction. Longer
-conversations are refused: this lab trains on single turns, and cutting one would change its sense.
+way) ``{"from": …, "value": …}``, sometimes as the JSON text of such a list. A system message goes in
+front of the instruction. Longer conversations are refused: this lab trains on single turns, and cutting
+one would change its sense. So are messages that say more than a text: tool calls, or a weight of 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..errors import DataError
+from .cell_text import from_json, is_empty, text_in
 
 _USER, _ASSISTANT = ("user", "human"), ("assistant", "gpt", "bot", "model", "chatgpt")
+_MORE_THAN_TEXT = ("tool_calls", "function_call", "reasoning_content", "thinking")
+# OpenAI's and axolotl's ways to say whether an answer is trained on.
+_WEIGHTS = ("weight", "train", "training", "loss")
 
 
-def unfold(conversations: Iterable[Any], name: str, column: str) -> tuple[list[str], list[str]]:
-    """The instruction and the output of each row of ``column``.
+def unfold(
+    conversations: Iterable[Any], name: str, column: str, ignored: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """The instruction and the output of each row of ``column``; message fields in ``ignored`` are not looked at.
 
     Raises DataError, naming the first row that is no single turn and how many there are.
     """
-    turns = [_turn(conversation) for conversation in conversations]
+    turns = [_turn(conversation, ignored) for conversation in conversations]
     refused = [number for number, turn in enumerate(turns, start=1) if isinstance(turn, str)]
     if refused:
         count = f"{len(refused):,} row" + ("" if len(refused) == 1 else "s")
@@ -33,15 +40,43 @@ def unfold(conversations: Iterable[Any], name: str, column: str) -> tuple[list[s
     return [instruction for instruction, _ in pairs], [output for _, output in pairs]
 
 
-def _turn(conversation: Any) -> tuple[str, str] | str:
+def are_messages(value: Any) -> bool:
+    """Whether ``value`` is a list of messages."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, dict) and ("role" in each or "from" in each) for each in value)
+    )
+
+
+def side(messages: Sequence[dict[str, Any]], answers: bool, ignored: Collection[str] = ()) -> tuple[str] | str:
+    """(text,) of the messages on one side of a turn, or the reason why they are no such side.
+
+    TRL's conversational prompt and completion: ``answers`` tells the completion, one message of an assistant, from
+    the prompt, one of a user with perhaps a system's in front.
+    """
+    if fault := _fault(messages, ignored):
+        return fault
+    read = [_message(message) for message in messages]
+    systems, rest = _split(read)
+    if answers:
+        single = len(read) == 1 and read[0][0] in _ASSISTANT
+        return (read[0][1] or "",) if single else "it is not one message of an assistant"
+    if len(rest) != 1 or rest[0][0] not in _USER or read[: len(systems)] != systems or len(systems) > 1:
+        return "it is not one message of a user, with at most a system's before it"
+    return ("\n\n".join(text for _, text in read if text),)
+
+
+def _turn(conversation: Any, ignored: Collection[str]) -> tuple[str, str] | str:
     """(instruction, output), or the reason why the conversation is no single turn."""
+    if isinstance(conversation, str):
+        conversation = from_json(conversation, conversation)
     if not isinstance(conversation, list) or not all(isinstance(message, dict) for message in conversation):
         return "it is not a list of messages"
+    if fault := _fault(conversation, ignored):
+        return fault
     messages = [_message(message) for message in conversation]
-    if any(text is None for _, text in messages):
-        return "a message in it has no role or no text"
-    systems = [text for role, text in messages if role == "system"]
-    rest = [(role, text) for role, text in messages if role != "system"]
+    systems, rest = _split(messages)
     if len(systems) > 1 or (systems and messages[0][0] != "system"):
         return "it has a system message that is not at its beginning"
     if len(rest) != 2:
@@ -49,13 +84,41 @@ def _turn(conversation: Any) -> tuple[str, str] | str:
     (asks, question), (answers, answer) = rest
     if asks not in _USER or answers not in _ASSISTANT:
         return "it is not a user's message followed by an assistant's"
-    return "\n\n".join(text for text in (*systems, question) if text), answer or ""
+    return "\n\n".join(text for text in (*(text for _, text in systems), question) if text), answer or ""
 
 
-def _message(message: dict[str, Any]) -> tuple[str, str | None]:
+Message = tuple[str, str | None]
+
+
+def _split(messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """The system's messages, and the others."""
+    return [each for each in messages if each[0] == "system"], [each for each in messages if each[0] != "system"]
+
+
+def _message(message: dict[str, Any]) -> Message:
     """(role, text); the text is None where the message lacks one of the two."""
     role = message.get("role") or message.get("from")
-    text = message["content"] if "content" in message else message.get("value")
+    text = text_in(message["content"] if "content" in message else message.get("value"))
     if not isinstance(role, str) or not isinstance(text, str):
         return "", None
     return role.lower(), text
+
+
+def _fault(messages: Sequence[dict[str, Any]], ignored: Collection[str]) -> str | None:
+    """Why the messages are not texts alone; None where they are."""
+    for message in messages:
+        for field in _MORE_THAN_TEXT:
+            if field not in ignored and not is_empty(message.get(field)):
+                return f"a message in it has {field}, which {_way_out(field)}"
+        role, text = _message(message)
+        if text is None:
+            return "a message in it has no role or no text"
+        for field in _WEIGHTS:
+            weight = message.get(field)
+            if role in _ASSISTANT and field not in ignored and not is_empty(weight) and weight not in (1, True):
+                return f"its answer has {field} {str(weight)[:20]!r}, which {_way_out(field)}"
+    return None
+
+
+def _way_out(field: str) -> str:
+    return f"""'data.columns.ignore=["{field}"]' leaves out of account"""

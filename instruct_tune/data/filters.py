@@ -115,8 +115,8 @@ def _by_hand(step: ByHand, texts: Texts) -> list[bool]:
 
 
 _KEEPS: dict[str, Callable[[Any, Texts], Sequence[bool]]] = {
-    "without_input": lambda step, texts: [text == "" for text in texts.input],
-    "with_input": lambda step, texts: [text != "" for text in texts.input],
+    "without_input": lambda step, texts: [not text.strip() for text in texts.input],
+    "with_input": lambda step, texts: [bool(text.strip()) for text in texts.input],
     "drop_empty": lambda step, texts: [bool(asked.strip() and said.strip()) for asked, _, said in texts.rows()],
     "length": _length,
     "contains": _contains,

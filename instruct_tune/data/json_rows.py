@@ -5,15 +5,16 @@ One object a line is read line by line into columns, so that a large file takes 
 
 from __future__ import annotations
 
-import codecs
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 
 from ..errors import DataError
 from ..limits import MEGABYTE, check_rows
 from ..settings import Columns
-from .columns import wanted
+from .cell_text import from_json, text_in
+from .columns import propose, wanted
+from .conversation import are_messages
+from .json_text import begins_a_list, lines, parse
 from .pieces import MOST_VALUES, Pieces
 from .table import Read, counted, kind_of
 from .utf8 import decode
@@ -25,23 +26,27 @@ MOST_WAITING = 4 * MEGABYTE
 def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
     """The rows of ``file``. Raises DataError with the line, or the row, that is wrong."""
     # Looked at first, for such a list may be one line as long as the file.
-    if _begins_a_list(file):
-        return from_records(_parse(_whole(file, name), name), name, columns)
-    lines = _lines(file, name)
-    number, line = next(lines, (0, ""))
+    if begins_a_list(file):
+        return from_records(parse(_whole(file, name), name), name, columns)
+    written = lines(file, name)
+    number, line = next(written, (0, ""))
     rows = _Rows(name, columns)
     if line:
         try:
-            first = _parse(line, name, number)
+            first = parse(line, name, number)
         except DataError:
-            if _is_one_object(_whole(file, name)):
-                raise _one_object(name) from None
-            raise
+            first = _one_object(_whole(file, name))
+            if first is None:
+                raise
+            written = iter(())
         rows.add(first)
-        for number, line in lines:
-            rows.add(_parse(line, name, number), len(line))
-        if rows.count == 1 and isinstance(first, dict):
-            raise _one_object(name)
+        for number, line in written:
+            rows.add(parse(line, name, number), len(line))
+        if rows.count == 1 and isinstance(first, dict) and not _is_row(first, columns):
+            raise DataError(
+                f"{name} holds one JSON object, not rows: make it a list of objects that each have an instruction and "
+                "an output, or one such object a line."
+            )
     return rows.done()
 
 
@@ -102,50 +107,18 @@ class _Rows:
         return list(self._found), self.count, self._columns
 
 
-def _begins_a_list(file: BinaryIO) -> bool:
-    first = file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
-    while not first and (more := file.read(1024)):
-        first = more.lstrip()
-    file.seek(0)
-    return first.startswith(b"[")
-
-
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of every line that is not blank.
-
-    A line ends where a new line begins, and not at the other separators that may stand inside a JSON text.
-    """
-    before = 0
-    for number, content in enumerate(file, start=1):
-        line = decode(content, name, before)
-        before += len(content)
-        if line.strip():
-            yield number, line
-
-
 def _whole(file: BinaryIO, name: str) -> str:
     file.seek(0)
     return decode(file.read(), name)
 
 
-def _parse(text: str, name: str, first_line: int = 1) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
-            "mend that line, or export the file again if it was cut short."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
+def _one_object(text: str) -> dict[str, Any] | None:
+    """The object that the whole text is, printed over several lines; None where it is none."""
+    value = from_json(text, None)
+    return value if isinstance(value, dict) else None
 
 
-def _is_one_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _one_object(name: str) -> DataError:
-    return DataError(f"{name} holds one JSON object, not rows: make it a list of objects, or one object a line.")
+def _is_row(value: dict[str, Any], columns: Columns) -> bool:
+    """Whether an object that stands alone is a row: it has texts where one has them."""
+    texts = [name for name, each in value.items() if isinstance(text_in(each), str) or are_messages(each)]
+    return {columns.instruction, columns.output} <= set(texts) or propose(texts) is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from ..settings import DataSettings
+from .json_text import parse
+from .utf8 import decode
 
 MOST_BYTES = 2**20
 
@@ -24,7 +26,7 @@ class SavedLedger:
 
 def to_text(settings: DataSettings, ledger: Sequence[Mapping[str, Any]], fingerprint: str) -> str:
     """The file's text: the settings, every step's counts, the fingerprint of the rows."""
-    return json.dumps({"data": asdict(settings), "ledger": list(ledger), "fingerprint": fingerprint}, indent=2)
+    return json.dumps({"data": settings.to_dict(), "ledger": list(ledger), "fingerprint": fingerprint}, indent=2)
 
 
 def save(file: Path, settings: DataSettings, ledger: Sequence[Mapping[str, Any]], fingerprint: str) -> None:
@@ -40,9 +42,14 @@ def read(file: Path) -> SavedLedger:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise DataError(f"{file.name} is too large for a ledger: give one that was saved here.")
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file.name} cannot be read as a ledger: give one that was saved here.") from error
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.name} cannot be read ({error.strerror}): give one that was saved here.") from error
+    try:
+        told = parse(decode(content, file.name), file.name)
+    except DataError as error:
+        wrong = str(error).rpartition(": ")[0]
+        raise DataError(f"{wrong}: mend it, or give one that was saved here.") from error
     if not (isinstance(told, dict) and isinstance(told.get("data"), dict)):
         raise DataError(f"{file.name} holds no ledger: give one that was saved here.")
     return SavedLedger(told["data"], str(told.get("fingerprint", "")))

@@ -53,6 +53,8 @@ class Pieces:
 def _packed(values: list[Any]) -> pyarrow.StringArray | list[Any]:
     import pyarrow
 
+    # NaN is how pandas and parquet spell a missing value, also in a column of texts; it alone differs from itself.
+    values = [None if value != value else value for value in values]
     # Asked here, since pyarrow takes bytes for texts.
     if not all(value is None or type(value) is str for value in values):
         return values

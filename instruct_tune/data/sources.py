@@ -13,15 +13,17 @@ import io
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import DataError
 from ..fetching.loading import Loading
-from ..limits import MEGABYTE, check_rows, check_text
+from ..limits import MEGABYTE, check_rows, check_text, max_upload_bytes
 from ..settings import Columns, DataSettings
 from . import hub_dataset
 from .columns import wanted
+from .file_kinds import ENDINGS, NAMED, ending_of, unpacked
 from .hub_dataset import UNKNOWN_LICENCE
 from .json_rows import read_json
 from .pieces import Pieces
@@ -56,14 +58,18 @@ def load_table(settings: DataSettings, loading: Loading) -> Table:
 def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: str = UNKNOWN_LICENCE) -> Table:
     path = _existing_file(path)
     name = uploaded_as(path) or path.name
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise DataError(f"{name} is not a kind of file that is read here: give one of {', '.join(_READERS)}.")
+    ending = ending_of(path)
+    if ending not in ENDINGS:
+        raise DataError(f"{name} is not a kind of file that is read here: give one of {NAMED}.")
+    read = _READERS[ending.removesuffix(".gz")]
+    # Packed, an upload may hold what it might have held unpacked, and no more.
+    most = max_upload_bytes() if uploaded_as(path) else None
     if settings.split != "train":
         raise DataError(f"{name} has no split {settings.split!r}, a file has one split: set data.split to 'train'.")
     loading.enter(f"Reading {name}")
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as on_disk:
+            file = unpacked(on_disk, ending, name, most)
             if _is_blank(file):
                 raise DataError(f"{name} is empty: give a file with rows.")
             file.seek(0)
@@ -85,10 +91,10 @@ def _existing_file(path: Path) -> Path:
     # os.path says False where Path raises, as for a name that is too long to exist.
     shown = os.path.expanduser(path)
     if os.path.isdir(shown):
-        raise DataError(f"{path} is a directory: give one file in it ({', '.join(_READERS)}).")
+        raise DataError(f"{path} is a directory: give one file in it ({NAMED}).")
     if not os.path.isfile(shown):
         raise DataError(
-            f"There is no file {path}: give the path to a file ({', '.join(_READERS)}), "
+            f"There is no file {path}: give the path to a file ({NAMED}), "
             "or one of bundled, codealpaca-20k and hub:OWNER/NAME."
         )
     return Path(shown)
@@ -109,11 +115,11 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
     return values
 
 
-def _read_csv(file: BinaryIO, name: str, columns: Columns) -> Read:
-    """Every cell is the text it was written as: a number, NA and null too."""
-    text = decode(file.read(), name)
+def _read_csv(file: BinaryIO, name: str, columns: Columns, mark: str | None = None) -> Read:
+    """Every cell is the text it was written as: a number, NA and null too. ``mark`` separates them, where known."""
+    mark, text, skipped = cells_of(decode(file.read(), name), mark)
     csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     lines = []
     try:
         for cells in reader:
@@ -122,16 +128,31 @@ def _read_csv(file: BinaryIO, name: str, columns: Columns) -> Read:
                 check_rows(name, len(lines) - 1, counting=True)
     except csv.Error as error:
         raise DataError(
-            f"{name} is not well-formed CSV at line {reader.line_num} ({error}): "
+            f"{name} is not well-formed CSV at line {reader.line_num + skipped} ({error}): "
             "check the quotes there and before, or export the file again."
         ) from error
+    if not lines:
+        raise DataError(f"{name} has no rows: its first line has to name the columns, each other one is a row.")
     header, *rows = lines
     _check_shape(name, header, rows)
     places = {column: header.index(column) for column in wanted(header, columns)}
     return header, len(rows), {column: Pieces([row[at] for row in rows]) for column, at in places.items()}
 
 
-def delimiter(text: str) -> str:
+_SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r?\n|$)', re.IGNORECASE)
+
+
+def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
+    """(separator, text of header and rows, lines in front of them) of a CSV file's text.
+
+    Excel names the separator in a first line of its own, ``sep=;``, which is no header.
+    """
+    if named := _SEPARATOR_LINE.match(text):
+        return named[1], text[named.end() :], 1
+    return mark or _delimiter(text), text, 0
+
+
+def _delimiter(text: str) -> str:
     """A comma, unless the first line has none and one of a spreadsheet's other separators."""
     header = text.lstrip().split("\n", 1)[0]
     cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
@@ -192,7 +213,9 @@ def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
 _READERS: dict[str, Callable[[BinaryIO, str, Columns], Read]] = {
     ".json": read_json,
     ".jsonl": read_json,
+    ".ndjson": read_json,
     ".csv": _read_csv,
+    ".tsv": partial(_read_csv, mark="\t"),
     ".parquet": _read_parquet,
 }
 

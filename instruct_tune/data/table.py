@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..settings import Columns
+from .cell_text import is_empty, text_in
 from .columns import ColumnsError, as_settings, conversations_in, propose
-from .conversation import unfold
+from .conversation import are_messages, side, unfold
+from .meaning import check_left_out, find_left_out, left_out_sentence
+from .newlines import unified
 from .pieces import Pieces
 
 if TYPE_CHECKING:
@@ -19,21 +23,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A source as it was read, nothing checked: the names it has, and the values of those wanted."""
+    """A source as it was read, nothing checked: the names it has, and the values of those wanted.
+
+    ``notes``: what a person should know of its rows, in sentences.
+    """
 
     name: str
     licence: str
     rows: int
     found: list[str]
     columns: dict[str, Pieces]
+    notes: tuple[str, ...] = ()
 
 
 # What a reader gives: the names found, the number of rows, the values of the wanted columns.
 Read = tuple[list[str], int, dict[str, Pieces]]
 
 
-def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
-    """The three text columns, after everything that could be wrong with them has been looked at."""
+def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) -> datasets.Dataset:
+    """The three text columns, after everything that could be wrong with them has been looked at.
+
+    ``unify_newlines`` writes every line end as ``\\n``.
+    """
     import datasets
     import pyarrow
     from datasets.fingerprint import generate_random_fingerprint
@@ -41,16 +52,25 @@ def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
 
     if not table.rows:
         raise DataError(f"{table.name} has no rows: give it some, or choose another dataset.")
-    if column := conversations_in(table.found, columns):
-        instructions, outputs = unfold(table.columns[column], table.name, column)
+    conversations = conversations_in(table.found, columns, lambda name: _holds_text(table, name))
+    _check_names(table, columns, conversations)
+    check_left_out(table.name, table.found, table.columns, columns)
+    systems = _texts(table, columns, "system") if columns.system else None
+    if conversations:
+        instructions, outputs = unfold(table.columns[conversations], table.name, conversations, columns.ignore)
         unfolded = {Columns.instruction: Pieces(instructions), Columns.output: Pieces(outputs)}
-        table = replace(table, found=list(unfolded), columns=unfolded)
-    _check_names(table, columns)
+        # A column that happens to be named "input" is none of the conversation's.
+        more = {name: table.columns[name] for name in _named_input(columns)}
+        table = replace(table, found=[*unfolded, *more], columns={**unfolded, **more})
     texts = {
-        "instruction": _texts(table, columns.instruction, may_be_null=False),
-        "input": _input_texts(table, columns.input),
-        "output": _texts(table, columns.output, may_be_null=False),
+        "instruction": _texts(table, columns, "instruction"),
+        "input": _input_texts(table, columns),
+        "output": _texts(table, columns, "output"),
     }
+    if systems is not None:
+        texts["instruction"] = _with_systems(systems, texts["instruction"], bool(conversations))
+    if unify_newlines:
+        texts = {part: unified(column) for part, column in texts.items()}
     # A fingerprint of the library's own would copy all rows to hash them, for a cache that nothing here uses.
     return datasets.Dataset(
         InMemoryTable(pyarrow.table(texts)),
@@ -59,36 +79,67 @@ def to_dataset(table: Table, columns: Columns) -> datasets.Dataset:
     )
 
 
-def _check_names(table: Table, columns: Columns) -> None:
-    wanted = {"instruction": columns.instruction, "output": columns.output}
-    # Many datasets have no input and need none; one that was asked for by its own name must be there.
-    if columns.input not in (None, Columns.input):
-        wanted["input"] = columns.input
+def _named_input(columns: Columns) -> list[str]:
+    """The input column, where it is asked for by its own name. Many datasets have no input and need none."""
+    return [] if columns.input in (None, Columns.input) else [columns.input]
+
+
+def _check_names(table: Table, columns: Columns, conversations: str | None) -> None:
+    fields = [] if conversations else ["instruction", "output"]
+    fields += ["input"] if _named_input(columns) else []
+    fields += ["system"] if columns.system is not None else []
+    wanted = {field: getattr(columns, field) for field in fields}
     missing = [field for field, column in wanted.items() if column not in table.found]
     if not missing:
         return
-    proposal = propose(table.found)
+    proposal = _proposal(table, columns)
     remedy = (
         f"set {as_settings(proposal, columns, table.found)}"
         if proposal
         else f"set {' and '.join(f'data.columns.{field}' for field in missing)} to the names it uses"
     )
+    more = find_left_out(table.found, table.columns, proposal or columns)
+    # Otherwise the settings of the first sentence would lead into the second.
+    also = f" {left_out_sentence(table.name, more, proposal or columns)[0]}" if more else ""
     raise ColumnsError(
         f"{table.name} has no column {' and no column '.join(repr(wanted[field]) for field in missing)}, "
-        f"it has {listed(table.found)}: {remedy}.",
+        f"it has {listed(table.found)}: {remedy}.{also}",
         table.found,
-        proposal,
+        None if more else proposal,
     )
 
 
-def _input_texts(table: Table, column: str | None) -> pyarrow.ChunkedArray:
-    if column is None or column not in table.found:
+def _proposal(table: Table, columns: Columns) -> Columns | None:
+    """What the names and the values speak for, with what is ignored on purpose; None where it changes nothing."""
+    proposal = propose([n for n in table.found if n not in columns.ignore], lambda name: _holds_text(table, name))
+    proposal = proposal and replace(proposal, ignore=columns.ignore)
+    return None if proposal == columns else proposal
+
+
+MOST_LOOKED_AT = 1000
+"""Values of a column that are looked at before it is proposed."""
+
+
+def _holds_text(table: Table, name: str) -> bool:
+    """Whether most values of a column are texts, or lists that stand for one; true where they were not read."""
+    if name not in table.columns:
+        return True
+    values = list(islice((value for value in table.columns[name] if not is_empty(value)), MOST_LOOKED_AT))
+    texts = sum(isinstance(text_in(value), str) or are_messages(value) for value in values)
+    return 2 * texts >= max(1, len(values))
+
+
+def _input_texts(table: Table, columns: Columns) -> pyarrow.ChunkedArray:
+    if columns.input is None or columns.input not in table.found:
         return Pieces([None] * table.rows).texts()
-    return _texts(table, column, may_be_null=True)
+    return _texts(table, columns, "input")
 
 
-def _texts(table: Table, column: str, *, may_be_null: bool) -> pyarrow.ChunkedArray:
-    pieces = table.columns[column]
+def _texts(table: Table, columns: Columns, part: str) -> pyarrow.ChunkedArray:
+    """The texts of the column that ``columns`` names for ``part``: instruction, input, output or system."""
+    column = getattr(columns, part)
+    pieces = _read_lists(table, column, part, columns.ignore)
+    may_be_null = part in ("input", "system")
     for is_faulty, fault, remedy in _FAULTS:
         faulty = [(number, value) for number, value in pieces.doubtful() if is_faulty(value)]
         if may_be_null:
@@ -100,6 +151,43 @@ def _texts(table: Table, column: str, *, may_be_null: bool) -> pyarrow.ChunkedAr
                 f"{counted(len(faulty), 'row')}, the first is row {number}: {remedy}."
             )
     return pieces.texts()
+
+
+def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) -> Pieces:
+    """The column, where a list or object that holds one text is that text. Raises DataError for other messages."""
+    pieces = table.columns[column]
+    if not any(isinstance(value, list | dict) for _, value in pieces.doubtful()):
+        return pieces
+    texts: list[Any] = []
+    refused: list[tuple[int, str]] = []
+    for number, value in enumerate(pieces, start=1):
+        text = text_in(value)
+        if part in ("instruction", "output") and are_messages(value):
+            read = side(value, part == "output", ignored)
+            text = None if isinstance(read, str) else read[0]
+            if isinstance(read, str):
+                refused.append((number, read))
+        texts.append(text)
+    if refused:
+        number, reason = refused[0]
+        raise DataError(
+            f"Column {column!r} of {table.name} holds messages that are not one {part} in "
+            f"{counted(len(refused), 'row')}, the first is row {number} ({reason}): remove these rows."
+        )
+    return Pieces(texts)
+
+
+def _with_systems(
+    systems: pyarrow.ChunkedArray, instructions: pyarrow.ChunkedArray, in_conversation: bool
+) -> pyarrow.ChunkedArray:
+    """Each system prompt in front of its instruction, as a conversation's is, unless it stands there already."""
+
+    def joined() -> Iterator[str]:
+        for system, instruction in zip(systems.to_pylist(), instructions.to_pylist(), strict=True):
+            there = in_conversation and f"{instruction}\n\n".startswith(f"{system}\n\n")
+            yield instruction if there or not system.strip() else "\n\n".join(filter(None, (system, instruction)))
+
+    return Pieces(list(joined())).texts()
 
 
 def _is_broken_text(value: str | None) -> bool:
@@ -114,6 +202,11 @@ def _is_broken_text(value: str | None) -> bool:
 # What a value can be instead of a text, in the order it is looked for: (test, fault, remedy).
 _FAULTS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (lambda value: value is None, "is null or missing", "fill these rows in, or remove them"),
+    (
+        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+        "holds several texts",
+        "keep one of them in each row, or name another column in data.columns",
+    ),
     (
         lambda value: not isinstance(value, str),
         "holds {kind} instead of text",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import upload_names
 from ..data.columns import ColumnsError
+from ..data.file_kinds import ENDINGS, NAMED, ending_of
 from ..data.filters import row_id
 from ..dataset import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
 from ..errors import DataError, LabError, ModelError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Config = RunConfig | Mapping[str, Any]
 DATASETS_REMEMBERED = 4
 LOADS_AT_ONCE = 4
-UPLOAD_SUFFIXES = (".json", ".jsonl", ".csv", ".parquet")
+UPLOAD_SUFFIXES = ENDINGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,6 +187,7 @@ class Views:
             "train_rows_before_limit": splits.train_rows_before_limit,
             "fingerprint": splits.fingerprint,
             "licence": splits.licence,
+            "notes": list(splits.notes),
         }
         if rows:
             told["train"] = [dataclasses.asdict(e) for e in examples(splits.train, 0, rows)]
@@ -364,11 +366,9 @@ class Views:
 
         It is ``viewer``'s alone; the host's is everyone's.
         """
-        suffix = file.suffix.lower()
+        suffix = ending_of(file)
         if suffix not in UPLOAD_SUFFIXES:
-            raise DataError(
-                f"A {suffix or 'nameless'} file cannot be read: upload one of {', '.join(UPLOAD_SUFFIXES)}."
-            )
+            raise DataError(f"A {suffix or 'nameless'} file cannot be read: upload one of {NAMED}.")
         check_upload(file.name, file.stat().st_size)
         folder = self.uploads if viewer.host else self._uploads_of(viewer)
         kept = folder / (secrets.token_urlsafe(12) + suffix)
@@ -423,7 +423,7 @@ def changed(settings: DataSettings) -> int | None:
 
 
 def _table_key(settings: DataSettings) -> tuple[Any, ...]:
-    return settings.source, settings.split, settings.columns, changed(settings)
+    return settings.source, settings.split, settings.columns, settings.unify_newlines, changed(settings)
 
 
 def check_texts(**texts: Any) -> None:

@@ -13,12 +13,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..data.columns import ColumnsError, wanted
 from ..data.json_rows import from_records
 from ..data.pieces import Pieces
-from ..data.sources import delimiter
+from ..data.sources import cells_of
 from ..data.table import Read, Table, to_dataset
 from ..dataset import Example, examples
 from ..errors import DataError
@@ -75,10 +76,11 @@ def _lines_of_json(head: str, columns: Columns) -> tuple[Read, int]:
     return from_records((json.loads(line) for line in lines[:ROWS]), "the beginning", columns), len(lines)
 
 
-def _lines_of_csv(head: str, columns: Columns) -> tuple[Read, int]:
+def _lines_of_csv(head: str, columns: Columns, mark: str | None = None) -> tuple[Read, int]:
     csv.field_size_limit(2**31 - 1)
     # Not strict: the last row is cut, perhaps within quotes, and left out.
-    lines = [cells for cells in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter(head)) if cells][:-1]
+    separator, text, _ = cells_of(head, mark)
+    lines = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells][:-1]
     header, *rows = lines
     shown = list(itertools.islice(rows, ROWS))
     if any(len(row) != len(header) for row in shown):
@@ -87,4 +89,10 @@ def _lines_of_csv(head: str, columns: Columns) -> tuple[Read, int]:
     return (header, len(shown), values), len(rows)
 
 
-_READERS = {".jsonl": _lines_of_json, ".json": _lines_of_json, ".csv": _lines_of_csv}
+_READERS: dict[str, Callable[[str, Columns], tuple[Read, int]]] = {
+    ".jsonl": _lines_of_json,
+    ".ndjson": _lines_of_json,
+    ".json": _lines_of_json,
+    ".csv": _lines_of_csv,
+    ".tsv": partial(_lines_of_csv, mark="\t"),
+}

@@ -135,7 +135,7 @@ def make_report(
     return Report(
         train_rows=len(train),
         test_rows=len(test),
-        with_input=sum(bool(row.input) for row in train) / len(train),
+        with_input=sum(bool(row.input.strip()) for row in train) / len(train),
         empty_answers=sum(not row.output.strip() for row in rows),
         lengths={name: describe(values) for name, values in lengths.items()},
         max_length=max_length,

@@ -7,7 +7,7 @@ anew from the few fields that a plain LoRA has; weights are safetensors only, wh
 
 from __future__ import annotations
 
-import json
+import io
 import math
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
+from ..data.json_text import lines, parse
+from ..data.utf8 import decode
 from ..errors import DataError
 from ..limits import check_upload
 from ..prompt import MARKUP_FACTS
@@ -62,12 +64,12 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     try:
         with zipfile.ZipFile(file) as archive:
             members = _members(archive)
-            fields = _object(_text(archive, members, CONFIG_FILE), CONFIG_FILE)
+            fields = _object(_bytes(archive, members, CONFIG_FILE), CONFIG_FILE)
             _unpack(archive, members[WEIGHTS_FILE], weights_to)
             texts = {
-                name: _text(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
+                name: _bytes(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
             }
-            lines = _text(archive, members, "metrics.jsonl") if "metrics.jsonl" in members else ""
+            metrics = _bytes(archive, members, "metrics.jsonl") if "metrics.jsonl" in members else b""
     # zipfile's own: a way of packing that it does not know, and a zip with a password.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise DataError(f"{file.name} cannot be unpacked ({error}): import a .zip that was exported here.") from error
@@ -78,7 +80,7 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     if not isinstance(base, str) or not base.strip():
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
     kept = {name: facts[name] for name in FACTS if isinstance(facts.get(name), (int, float, str))}
-    return Incoming(base, _plain_lora(fields, base), config, kept, _metrics(lines))
+    return Incoming(base, _plain_lora(fields, base), config, kept, _metrics(metrics))
 
 
 def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
@@ -116,15 +118,12 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _text(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> str:
+def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
     with archive.open(members[name]) as packed:
         read = packed.read(MOST_TEXT + 1)
     if len(read) > MOST_TEXT:
         raise DataError(f"{name} in the zip is too large.")
-    try:
-        return read.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} in the zip is no UTF-8 text.") from error
+    return read
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
@@ -137,11 +136,12 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None
             out.write(piece)
 
 
-def _object(text: str, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} in the zip is no JSON.") from error
+def _object(content: bytes, name: str) -> dict[str, Any]:
+    where = f"{name} in the zip"
+    return _checked_object(parse(decode(content, where), where), name)
+
+
+def _checked_object(found: Any, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{name} in the zip must hold one JSON object.")
     return found
@@ -179,11 +179,12 @@ def _check_weights(path: Path) -> None:
         raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
 
 
-def _metrics(text: str) -> list[dict[str, Any]]:
+def _metrics(content: bytes) -> list[dict[str, Any]]:
     """The measurements of an exported run. Raises DataError where a line is none."""
     found = []
-    for line in filter(None, text.split("\n")):
-        told = _object(line, "metrics.jsonl")
+    where = "metrics.jsonl in the zip"
+    for number, line in lines(io.BytesIO(content), where):
+        told = _checked_object(parse(line, where, number), "metrics.jsonl")
         names = ("step", "epoch", "time", *NUMBERS.get(str(told.get("kind")), ("kind",)))
         if not all(_number(told.get(name)) for name in names) or not isinstance(told["step"], int):
             raise DataError(

@@ -83,7 +83,8 @@ class Form:
                 continue
             value: Any = told
             for part in name.split("."):
-                value = value[part]
+                # Settings that have their default may be left out of the JSON.
+                value = value.get(part)
             shown[control] = _SHOW.get(name, _plain)(value)
         if isinstance(told["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
@@ -106,8 +107,17 @@ def _optional(value: Any) -> Any:
 
 
 def _modules(value: str) -> Any:
-    names = [name.strip() for name in (value or "").split(",") if name.strip()]
+    names = _names(value)
     return names[0] if names in (["auto"], ["all-linear"]) else names
+
+
+def _names(value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def _column(value: Any) -> str | None:
+    """An emptied box names no column."""
+    return value.strip() or None if isinstance(value, str) else None
 
 
 def _written(value: str | None) -> Any:
@@ -123,7 +133,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "data.filters": _written,
     "data.limit": _optional,
     "evaluation_rows": _optional,
-    "data.columns.input": lambda value: value.strip() or None if isinstance(value, str) else None,
+    "data.columns.input": _column,
+    "data.columns.system": _column,
+    "data.columns.ignore": _names,
     "lora.target_modules": _modules,
     "train.bf16": lambda value: {"auto": "auto", "on": True, "off": False}.get(value, value),
     "train.save_minutes": _optional,
@@ -134,6 +146,9 @@ _SHOW: dict[str, Callable[[Any], Any]] = {
     "data.filters": lambda value: json.dumps(value, ensure_ascii=False) if value else "",
     "lora.target_modules": lambda value: value if isinstance(value, str) else ", ".join(value),
     "data.columns.input": lambda value: value or "",
+    "data.columns.system": lambda value: value or "",
+    "data.columns.ignore": lambda value: ", ".join(value or ()),
+    "data.unify_newlines": bool,
     "template": lambda value: value if isinstance(value, str) else CUSTOM_TEMPLATE,
     "train.bf16": lambda value: {"auto": "auto", True: "on", False: "off"}[value],
 }

@@ -43,6 +43,14 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     """How the source's columns were read, where that is not plain: proposed ones, conversations, one left out."""
     found = told["columns"]
     named = {"instruction": columns.instruction, "input": columns.input, "output": columns.output}
+    if columns.system:
+        named["system prompt"] = columns.system
+    if proposed and conversations_in(found, columns):
+        return (
+            "Each conversation was read as one instruction and its output. "
+            f"**Proposed: system prompt = {plain(columns.system or 'none')}.** If that is wrong, change the boxes "
+            "under *Columns and split* and load again."
+        )
     if proposed:
         pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in named.items())
         return (
@@ -58,6 +66,11 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
             "the input under *Columns and split* and load again."
         )
     return ""
+
+
+def notes_sentence(told: Mapping[str, Any]) -> str:
+    """What is odd about the rows that were loaded."""
+    return " ".join(plain(note, 1000) for note in told["notes"])
 
 
 def example_rows(found: RowsPage) -> list[list[Any]]:

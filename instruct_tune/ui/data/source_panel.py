@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...desk.views import UPLOAD_SUFFIXES
 from ...errors import DataError, SettingsError
 from ...lab import Lab
 from ...limits import MEGABYTE, max_upload_bytes
@@ -37,7 +38,7 @@ class SourcePanel:
                     source_choices(lab, [], ANONYMOUS),
                     value="bundled",
                     label="Dataset",
-                    info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv or .parquet file",
+                    info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv, .tsv or .parquet file",
                     allow_custom_value=True,
                     elem_id="data-source",
                     scale=2,
@@ -46,7 +47,8 @@ class SourcePanel:
             )
             self._upload = gr.File(
                 label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
-                file_types=[".json", ".jsonl", ".csv", ".parquet"],
+                # A browser looks at the last ending alone.
+                file_types=[*UPLOAD_SUFFIXES, ".gz"],
                 elem_id="data-upload",
                 height=150,
             )

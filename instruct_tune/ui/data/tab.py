@@ -13,7 +13,7 @@ from ..form import Form
 from ..memory import Memory, with_recent
 from ..streaming import all_so_far
 from .columns_panel import ColumnsPanel
-from .data_words import columns_sentence, data_sentence
+from .data_words import columns_sentence, data_sentence, notes_sentence
 from .filters_panel import FiltersPanel
 from .load_panel import LoadPanel
 from .report_panel import ReportPanel
@@ -33,6 +33,7 @@ class DataTab:
         self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
         self._arriving = LoadPanel(lab)
         self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
+        self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
         self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
         self._report = ReportPanel(lab, form, self._filters)
         self._rows = RowsPanel(lab, form, self._filters)
@@ -41,13 +42,14 @@ class DataTab:
     def _wire(self) -> None:
         inputs = self._form.controls | self._rows.inputs | self._filters.inputs | {self._memory.recent}
         parts = (self._filters, self._columns, self._rows, self._arriving, self._report)
-        shown = [self._summary, self._load, self.following, self._memory.recent]
+        shown = [self._summary, self._load, self._unify, self.following, self._memory.recent]
         shown += [output for part in parts for output in part.outputs]
         # The page says itself how far it is.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # Each taken once: gradio counts those that run at a time by the function, and a method is another at each look.
         show, again = self._show, self._again
         self._load.click(show, inputs, shown, **quiet)
+        self._unify.click(lambda: True, None, self._columns.unify, **quiet).success(show, inputs, shown, **quiet)
         self._source.wire(show, inputs, shown)
         self._arriving.wire()
         self._filters.file.wire(show, inputs, shown)
@@ -82,7 +84,8 @@ class DataTab:
         columns, proposed = config.data.columns, config != asked
         sentence = data_sentence(told, self._lab.source_name(config.data.source))
         yield {
-            self._summary: f"{sentence} {columns_sentence(told, columns, proposed)}",
+            self._summary: f"{sentence} {columns_sentence(told, columns, proposed)} {notes_sentence(told)}",
+            self._unify: gr.Button(visible=bool(told["notes"])),
             # What is to be done next stands out.
             self._load: gr.Button(variant="secondary"),
             self.following: gr.Button(variant="primary"),

@@ -20,13 +20,16 @@ from .cost_view import about
 MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
 """What the README says a preset takes, until it is known for this machine."""
 
-OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters")
+OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "data.unify_newlines")
 """The settings that say which rows are taken, by the beginnings of their names."""
 
 NAMES = {
     "data.source": "dataset",
     "data.limit": "rows",
     "data.filters": "filter",
+    "data.columns.system": "system prompt's column",
+    "data.columns.ignore": "columns left out",
+    "data.unify_newlines": "line ends unified",
     "lora.r": "rank",
     "train.num_train_epochs": "epochs",
     "train.per_device_train_batch_size": "batch size",

@@ -1,0 +1,70 @@
+"""JSON files that a person gives, read alike whatever they are for: datasets, prompts, configurations, ledgers.
+
+UTF-8, with or without a byte order mark. A line ends at ``\\n`` alone: U+2028, NEL and others that
+``str.splitlines`` also splits at may stand inside a JSON text. Every error is a DataError that says where.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import DataError
+from .utf8 import decode
+
+
+def parse(text: str, name: str, first_line: int = 1) -> Any:
+    """The value that ``text`` says; it begins at ``first_line`` of the file ``name``."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{name} is not valid JSON at line {first_line + error.lineno - 1} ({error.msg}): "
+            "mend that line, or export the file again if it was cut short."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} has a number too long or lists too deep to be read: remove them.") from error
+
+
+def lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of every line that is not blank."""
+    before = 0
+    for number, content in enumerate(file, start=1):
+        line = decode(content, name, before)
+        before += len(content)
+        if line.strip():
+            yield number, line
+
+
+def begins_a_list(file: BinaryIO) -> bool:
+    """Whether the first character that is not white space is a ``[``; the file is at its beginning again."""
+    first = file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
+    while not first and (more := file.read(1024)):
+        first = more.lstrip()
+    file.seek(0)
+    return first.startswith(b"[")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check the path and who may read it.") from error
+
+
+def read_value(path: Path) -> Any:
+    """The one value of a file."""
+    return parse(decode(read_bytes(path), str(path)), str(path))
+
+
+def values(content: bytes, name: str) -> list[Any]:
+    """The values of a file: those of its list, or one a line."""
+    file = io.BytesIO(content)
+    if begins_a_list(file):
+        return parse(decode(content, name), name)
+    return [parse(line, name, number) for number, line in lines(file, name)]

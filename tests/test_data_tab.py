@@ -1,0 +1,77 @@
+"""The Data tab as its handlers see it: what it says of a file's columns and line ends, and what one click does."""
+
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from data_files import make_rows, write
+from labs import opened
+
+from instruct_tune.errors import DataError
+from instruct_tune.ui.data.tab import DataTab
+from instruct_tune.ui.form import Form
+from instruct_tune.ui.memory import Memory
+
+TURN = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory, one_thread):
+    with opened(tmp_path_factory.mktemp("data-tab")) as lab, gr.Blocks():
+        form = Form()
+        form.add("model", gr.Textbox("tiny-random"))
+        form.add("template", gr.Textbox("lesson"))
+        form.add("data.limit", gr.Number(None))
+        yield DataTab(lab, form, Memory(lab.data_dir))
+
+
+def shown(tab, source, **boxes):
+    """What the page shows by element id or setting once ``source`` was loaded with ``boxes`` filled in."""
+    inputs = tab._form.controls | tab._rows.inputs | tab._filters.inputs | {tab._memory.recent}
+    values = {control: control.value for control in inputs}
+    named = tab._form.named
+    values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}
+    values |= {named[name]: value for name, value in boxes.items()}
+    updates = {}
+    for update in tab._arrive(values, SimpleNamespace(session_hash="someone")):
+        updates |= update
+    return {control.elem_id: update for control, update in updates.items() if control.elem_id}
+
+
+def test_a_system_prompt_is_proposed_in_its_box(tab, tmp_path):
+    rows = [{"system_prompt": "Be kind.", "question": f"q{n}", "response": "a"} for n in range(9)]
+    page = shown(tab, write(tmp_path / "orca.json", rows))
+    assert "system prompt = system\\_prompt" in page["data-summary"]
+    assert page["data-column-system"] == "system_prompt"
+    assert (page["data-column-input"], page["data-column-ignore"]) == ("", "")
+
+
+def test_a_conversations_system_column_is_proposed_too(tab, tmp_path):
+    rows = [{"system": "Be kind.", "messages": TURN}] * 9
+    source = write(tmp_path / "chats.json", rows)
+    page = shown(tab, source)
+    assert "Each conversation was read as one instruction" in page["data-summary"]
+    assert "Proposed: system prompt = system" in page["data-summary"]
+    again = shown(tab, source, **{"data.columns.system": page["data-column-system"]})
+    assert "Proposed" not in again["data-summary"]
+
+
+def test_what_cannot_be_mapped_is_left_out_in_its_box_alone(tab, tmp_path):
+    source = write(tmp_path / "tools.json", [{"tools": ["search"], "messages": TURN}] * 9)
+    with pytest.raises(DataError, match=r"'tools' in 9 rows"):
+        shown(tab, source)
+    page = shown(tab, source, **{"data.columns.ignore": " tools , "})
+    assert "9 rows loaded" in page["data-summary"]
+
+
+def test_mixed_line_ends_show_the_button_that_unifies_them(tab, tmp_path):
+    rows = make_rows(10)
+    for n, row in enumerate(rows):
+        row["output"] = "a\r\nb" if n % 2 else "a\nb"
+    source = write(tmp_path / "mixed.json", rows)
+    page = shown(tab, source)
+    assert "5 rows hold \\\\r\\\\n" in page["data-summary"]
+    assert page["data-unify"].visible is True
+    page = shown(tab, source, **{"data.unify_newlines": True})
+    assert "Line ends" not in page["data-summary"]
+    assert page["data-unify"].visible is False

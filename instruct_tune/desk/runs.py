@@ -316,6 +316,7 @@ class Runs(History):
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
         # Asked first: rows that this visitor may not use are refused before anything is read.
         named = without_folder(self.source_name(self.config({"data": dict(data)}, viewer).data.source))
+        self.wait_for_imports()
         with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.read_zip(file, folder / WEIGHTS_FILE)
             (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")

@@ -185,7 +185,7 @@ def _weights(facts: Found) -> str:
 
 def _configuration(run: Run) -> str:
     lora, train = run.config["lora"], run.config["train"]
-    rows = [(f"lora.{name}", lora[name]) for name in ("r", "lora_alpha", "lora_dropout", "target_modules")]
+    rows = [(f"lora.{name}", value) for name, value in lora.items()]
     names = (
         "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
         "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "max_length", "seed",

@@ -186,7 +186,7 @@ def test_such_an_adapter_is_not_loaded_either_whatever_its_modules_are_called(tm
     assert adapter.names(loaded) == []
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e38])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_weights_that_are_not_finite_are_refused(lab, tmp_path, number, dtype):
     trained_elsewhere(tmp_path)

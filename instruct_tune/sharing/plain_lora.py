@@ -32,6 +32,8 @@ ACCEPTED = {
 """Values of further fields that leave a plain LoRA on the base model."""
 HEADS = ("lm_head", "embed_out")
 """Last names of output layers, as far as they are known without the base model."""
+LARGEST = 65_504
+"""The largest number of float16. Products of larger ones overflow, and sampling then has no probabilities."""
 _MATRIX = re.compile(r"base_model\.model\.(?P<path>[\w.-]{1,200})\.lora_(?P<which>[AB])\.weight")
 NEEDED = f"{CONFIG_FILE} must hold r, lora_alpha and target_modules."
 
@@ -98,10 +100,11 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
                 shape, match = rows.get_shape(), _MATRIX.fullmatch(name)
                 if not match or len(shape) != 2 or rows.get_dtype() not in FLOATS:
                     raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
-                if not bool(tensors.get_tensor(name).isfinite().all()):
+                # NaN compares false with everything.
+                if not bool((tensors.get_tensor(name).float().abs() <= LARGEST).all()):
                     raise DataError(
-                        f"{WEIGHTS_FILE} holds numbers that are not finite ({match['path']}): the training diverged, "
-                        "or the file is damaged. Export an earlier checkpoint."
+                        f"{WEIGHTS_FILE} holds numbers that are not finite, or larger than {LARGEST:,} ({match['path']}"
+                        "): the training diverged, or the file is damaged. Export an earlier checkpoint."
                     )
                 ranks[match["path"], match["which"]] = shape[0 if match["which"] == "A" else 1]
     except SafetensorError as error:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import DataError
+from ..fetching.weights import LOCAL_FOLDER
 from ..limits import check_upload
+from .machine_paths import is_path, last_name
 from .plain_lora import KEPT, plain_lora
 
 MOST_WEIGHTS, MOST_TEXT = 1 << 30, 64 << 20
@@ -71,6 +74,29 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     kept = {name: facts[name] for name in FACTS if isinstance(facts.get(name), (int, float, str))}
     fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
     return Incoming(base, {**lora, **fixed, "base_model_name_or_path": base}, config, kept, _metrics(lines))
+
+
+def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
+    """``found`` with a base model that this machine can find. ``folders``: local models by the sha256 of their weights.
+
+    Raises DataError where it was a folder of another machine, which its name does not identify.
+    """
+    name, digest = found.base_model, found.facts.get("weights_sha256")
+    # An export names a local folder by its last name.
+    folder = is_path(name) or (found.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    if not folder or os.path.isdir(name):
+        return found
+    if digest not in folders:
+        weights = f" (weights sha256 {str(digest)[:12]}…)" if digest else ""
+        raise DataError(
+            f"The base model of this adapter is a folder of another machine, {last_name(name)[:80]}{weights}: write "
+            "its Hub id (OWNER/NAME), or the path of that folder here, into base_model_name_or_path of "
+            "adapter_config.json and into model of run_config.json in the zip, and import it again."
+        )
+    model = folders[str(digest)]
+    config = None if found.config is None else {**found.config, "model": model}
+    adapter_config = {**found.adapter_config, "base_model_name_or_path": model}
+    return replace(found, base_model=model, adapter_config=adapter_config, config=config)
 
 
 def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:

@@ -11,10 +11,19 @@ from huggingface_hub import ModelCard
 from labs import PATIENCE, cache_for, opened, smoke, write_rows
 from test_incoming import zipped
 
+from instruct_tune.data import ledger_file
 from instruct_tune.errors import DataError
 from instruct_tune.fetching.weights import locate
 from instruct_tune.sharing import figures
-from instruct_tune.sharing.machine_paths import is_path, last_name, short_paths, source_to_share
+from instruct_tune.sharing.machine_paths import (
+    data_to_share,
+    is_path,
+    last_name,
+    ledger_to_share,
+    short_paths,
+    source_to_share,
+)
+from instruct_tune.ui.data.ledger_panel import found_again
 from instruct_tune.visitors import known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -161,6 +170,28 @@ def test_an_adapter_from_elsewhere_whose_base_is_a_path_is_refused(lab, tmp_path
 )
 def test_absolute_paths_are_cut_to_their_last_name(text, short):
     assert short_paths(text) == (short or text)
+
+
+def test_a_saved_list_of_filters_names_no_folder(lab, run_id, place):
+    config = lab.run_config(run_id)
+    ledger = lab.data(config)["ledger"]
+    assert SECRET in json.dumps(ledger) + repr(config.data)
+    text = ledger_file.to_text(data_to_share(config.data), ledger_to_share(ledger), "x")
+    assert SECRET not in text
+    saved = json.loads(text)
+    assert saved["data"]["source"] == "rows.json"
+    # Whose tokens were counted stands in the ledger; a reader's own model counts again.
+    assert saved["data"]["filters"][0]["tokenizer"] is None
+    assert saved["ledger"][0]["parameters"]["tokenizer"] == "my-model"
+
+
+def test_a_saved_list_finds_its_file_in_the_form_or_says_what_to_do(place):
+    saved = {"source": "rows.json", "seed": 3}
+    assert found_again(saved, str(place / "rows.json")) == {"source": str(place / "rows.json"), "seed": 3}
+    with pytest.raises(DataError, match=r"of the file rows\.json: choose or upload that file first"):
+        found_again(saved, "bundled")
+    for other in ({"source": "bundled"}, {"source": "hub:a/b"}, {"source": str(place / "rows.json")}, {"seed": 3}):
+        assert found_again(other, "bundled") == other
 
 
 def test_names_and_paths_are_told_apart():

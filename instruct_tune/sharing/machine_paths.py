@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..data.sources import HUB_PREFIX
 from ..data.upload_names import uploaded_as
 from ..fetching.weights import LOCAL_FOLDER
+from ..settings import DataSettings
+from ..steps import Length
 from ..store import Run
 
 # An absolute path of two parts or more, which is no part of a URL or of another word.
@@ -62,10 +64,31 @@ def message_to_share(run: Run, text: str) -> str:
     return short_paths(text)
 
 
+def data_to_share(settings: DataSettings) -> DataSettings:
+    """The ``data`` section without folders. A local model that counts tokens is left out: the reader's own counts."""
+    filters = tuple(
+        replace(step, tokenizer=None)
+        if isinstance(step, Length) and step.tokenizer and _is_folder(step.tokenizer)
+        else step
+        for step in settings.filters
+    )
+    return replace(settings, source=source_to_share(settings.source), filters=filters)
+
+
+def ledger_to_share(ledger: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A ledger's entries without the folders of models that count tokens."""
+    counting = {str(entry.get("parameters", {}).get("tokenizer")) for entry in ledger}
+    return _renamed(ledger, {model: last_name(model) for model in counting if _is_folder(model)})
+
+
+def _is_folder(model: str) -> bool:
+    return is_path(model) or os.path.isdir(model)
+
+
 def _names(run: Run) -> dict[str, str]:
     """Last names by path, of the run's local model and data file."""
     model, source = run.config["model"], run.config["data"]["source"]
-    local = run.facts.get("weights_source") == LOCAL_FOLDER or is_path(model) or os.path.isdir(model)
+    local = run.facts.get("weights_source") == LOCAL_FOLDER or _is_folder(model)
     names = {model: last_name(model)} if local else {}
     return {path: name for path, name in (names | {source: source_to_share(source)}).items() if name and path != name}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .catalog import LORA_TARGETS
 from .errors import ModelError
+from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
 from .settings import LoraSettings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,
         target_modules=resolve_targets(loaded.base, lora.target_modules),
+        use_rslora=lora.use_rslora,
         task_type=TaskType.CAUSAL_LM,
     )
     torch.manual_seed(seed)
@@ -67,12 +69,15 @@ def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str 
             )
         return list(LORA_TARGETS[kind])
     names = [targets] if isinstance(targets, str) else list(targets)
-    known = _linear_names(base)
+    linear = linear_paths(base)
+    known = {name for path in linear for name in names_of(path)}
     missing = [name for name in names if name not in known]
+    if missing and isinstance(targets, str):
+        names = expand_pattern(targets, module_paths(base), linear)
+        missing = [] if names else missing
     if missing:
-        raise ModelError(
-            f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {', '.join(known)}."
-        )
+        there = ", ".join(_linear_names(base))
+        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {there}.")
     return names
 
 
@@ -81,15 +86,14 @@ def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
 
     ``base`` may be without weights (on the meta device).
     """
-    wanted = resolve_targets(base, targets)
-    names = _linear_names(base) if isinstance(wanted, str) else wanted
-    head = base.get_output_embeddings()
     # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
-    return sum(
-        sum(module.weight.shape)
-        for path, module in base.named_modules()
-        if path.rpartition(".")[2] in names and _is_linear(module) and module is not head
-    )
+    return sum(sum(base.get_submodule(path).weight.shape) for path in adapted_paths(base, targets))
+
+
+def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """The paths of the modules that the targets stand for, in the model's order."""
+    wanted = resolve_targets(base, targets)
+    return [path for path in linear_paths(base) if wanted == "all-linear" or not set(wanted).isdisjoint(names_of(path))]
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
@@ -100,15 +104,19 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 
 def _linear_names(base: torch.nn.Module) -> list[str]:
-    """Last parts of the names of all linear layers but the LM head, whose loss path bypasses adapters."""
+    """Last parts of the names of all linear layers but the LM head."""
+    return sorted({path.rpartition(".")[2] for path in linear_paths(base)})
+
+
+def linear_paths(base: torch.nn.Module) -> list[str]:
+    """Paths of all linear layers but the LM head, whose loss path bypasses adapters; in the model's order."""
     head = base.get_output_embeddings()
-    linear = {
+    return [
         # Under an adapter that is attached already, q_proj's own layer is called q_proj.base_layer.
-        path.removesuffix(".base_layer").rpartition(".")[2]
+        path.removesuffix(".base_layer")
         for path, module in base.named_modules()
         if _is_linear(module) and module is not head and "lora_" not in path
-    }
-    return sorted(linear)
+    ]
 
 
 def load(loaded: LoadedModel, name: str, folder: Path) -> None:
@@ -127,6 +135,7 @@ def load(loaded: LoadedModel, name: str, folder: Path) -> None:
         # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
         with torch.random.fork_rng():
             _add(loaded, name, _read_config(folder))
+        refuse_on_head(loaded.base, name)
         restore(loaded, name, folder)
     except ModelError:
         remove(loaded, name)

@@ -16,8 +16,8 @@ from .store import Run, RunStore
 
 
 def export_zip(store: RunStore, run: Run, to: Path) -> Path:
-    """Write ``to`` (a .zip), with the configuration that ``run`` has. ``PeftModel.from_pretrained`` loads the
-    unpacked folder.
+    """Write ``to`` (a .zip), with the configuration that ``run`` has: it is as it leaves the lab
+    (``machine_paths.shared``). ``PeftModel.from_pretrained`` loads the unpacked folder.
 
     Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
     """
@@ -29,8 +29,8 @@ def export_zip(store: RunStore, run: Run, to: Path) -> Path:
     partial = to.with_name(f".{to.name}.partial")
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in (WEIGHTS_FILE, CONFIG_FILE):
-                archive.write(adapter / name, name)
+            archive.write(adapter / WEIGHTS_FILE, WEIGHTS_FILE)
+            archive.writestr(CONFIG_FILE, _adapter_config(adapter / CONFIG_FILE, run.config["model"]))
             archive.writestr("README.md", model_card(run, evaluations, metrics))
             archive.writestr("run_config.json", json.dumps(run.config, indent=2))
             archive.writestr("facts.json", json.dumps(_facts_to_share(run), indent=2))
@@ -40,11 +40,15 @@ def export_zip(store: RunStore, run: Run, to: Path) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
     return to
 
 
+def _adapter_config(file: Path, model: str) -> str:
+    """PEFT's configuration, which names the base model as the card does."""
+    return json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": model}, indent=2)
+
+
 def _facts_to_share(run: Run) -> dict[str, Any]:
-    """What the numbers were measured with, without a folder of this machine and without the texts of a row: those
-    are the dataset's, and may be private."""
-    return {name: value for name, value in run.facts.items() if name not in ("fixed_prompt", "model_path")}
+    """What the numbers were measured with, without the texts of a row: those are the dataset's, and may be private."""
+    return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}

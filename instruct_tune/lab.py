@@ -23,6 +23,7 @@ from .errors import BusyError, DataError, ModelError
 from .fetching.as_trained import other_weights
 from .prompt import template_of_run
 from .settings import DEFAULT_MODEL, RunConfig
+from .sharing.machine_paths import shared
 from .visitors import HOST, Viewer
 
 if TYPE_CHECKING:
@@ -138,14 +139,13 @@ class Lab(Comparisons):
         run = self.visible_run(run_id, viewer)
         if not self.has_saved_adapter(run_id):
             raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
-        told = dataclasses.replace(run, config=self._readable(run.config, viewer))
 
         def job() -> Path:
             self.wait_for_imports()
             from .fetching.weights import locate
             from .sharing.merged import merged_zip
 
-            return merged_zip(self.store, told, locate(run.config["model"], report), to, report)
+            return merged_zip(self.store, shared(run), locate(run.config["model"], report), to, report)
 
         return self._result(self.engine.short(job))
 

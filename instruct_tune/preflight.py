@@ -216,13 +216,14 @@ class Architecture:
 
     ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
     the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
-    be computed twice, to keep less.
+    be computed twice, to keep less. ``paths``: the modules LoRA is put on.
     """
 
     parameters: int
     adapted: int
     itemsize: int
     recomputes: bool = True
+    paths: tuple[str, ...] = ()
 
     def trainable(self, r: int) -> int:
         """Parameters of a LoRA of rank ``r``: r × (inputs + outputs) for each layer (Hu et al. 2021)."""

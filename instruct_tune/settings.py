@@ -16,6 +16,7 @@ from typing import Any
 from .errors import SettingsError
 from .rules import Rule, between, one_of
 from .steps import STEPS, Filter, counted_by, problems_of
+from .words.patterns import fault_of
 
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
 """What may answer beside base and tuned, see ``baselines``."""
@@ -69,10 +70,17 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LoraSettings:
+    """A LoRA adapter. Its update is scaled by ``lora_alpha`` / r, with ``use_rslora`` by ``lora_alpha`` / sqrt(r).
+
+    ``target_modules``: ``auto``, ``all-linear``, a list of module names or path suffixes, or a regular expression
+    that matches whole module paths, as PEFT reads them.
+    """
+
     r: int = 16
-    lora_alpha: int = 32
+    lora_alpha: float = 32
     lora_dropout: float = 0.1
     target_modules: str | tuple[str, ...] = "auto"
+    use_rslora: bool = False
 
 
 @dataclass(frozen=True)
@@ -249,6 +257,7 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
 
 
 MOST_STOPS, LONGEST_STOP = 8, 100
+MOST_TARGETS = 10_000
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
@@ -258,9 +267,12 @@ _RULES: dict[str, Rule] = {
     "data.test_size": (lambda value: 0 < value < 1, "must be above 0 and below 1"),
     "data.seed": between(0, 2**32 - 1),
     "lora.r": between(1, 1024),
-    "lora.lora_alpha": between(1, 8192),
+    "lora.lora_alpha": (lambda value: 0 < value <= 8192, "must be above 0 and at most 8192"),
     "lora.lora_dropout": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
-    "lora.target_modules": (lambda value: bool(value), "must be auto, all-linear or a list of module names"),
+    "lora.target_modules": (
+        lambda value: 0 < len(value) <= MOST_TARGETS,
+        "must be auto, all-linear or a list of module names",
+    ),
     "train.num_train_epochs": (lambda value: 0 < value <= 1000, "must be above 0 and at most 1000"),
     "train.max_steps": (lambda value: value == -1 or 1 <= value <= 10_000_000, "must be -1 (no limit) or at least 1"),
     "train.per_device_train_batch_size": between(1, 1024),
@@ -313,6 +325,9 @@ def _problems(config: RunConfig) -> list[str]:
             problems.append(f"{name} {said}, not {json.dumps(value)}")
     problems += _problems_of_steps(config.data.filters)
     problems += _named_twice(config.data.columns)
+    targets = config.lora.target_modules
+    if isinstance(targets, str) and targets and (fault := fault_of(targets)):
+        problems.append(f"lora.target_modules {fault}")
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
             problems.append(f"train.{steps} must be given where train.{strategy} is steps")

@@ -3,7 +3,7 @@
 import gradio as gr
 import pytest
 
-from instruct_tune.errors import DataError
+from instruct_tune.errors import DataError, StoreError
 from instruct_tune.ui import edge
 
 HOSTILE = '<img src="//x.example/y" onerror=alert(1)>.json'
@@ -30,6 +30,22 @@ def test_an_error_quotes_it_as_letters_too(handler):
     with pytest.raises(gr.Error) as caught:
         edge.said(handler)()
     assert caught.value.message.startswith("&lt;img src=")
+
+
+@pytest.mark.parametrize(
+    ("variable", "shown"), [("SPACE_ID", "data"), ("LAB_ADMIN_TOKEN", "data"), ("X", "/srv/lab/data")]
+)
+def test_visitors_read_no_folder_of_the_machine(monkeypatch, variable, shown):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.delenv("LAB_ADMIN_TOKEN", raising=False)
+    monkeypatch.setenv(variable, "x")
+
+    def full():
+        raise StoreError("The disk with /srv/lab/data is full.")
+
+    with pytest.raises(gr.Error) as caught:
+        edge.said(full)()
+    assert caught.value.message == f"The disk with {shown} is full."
 
 
 def test_a_fault_of_the_labs_own_is_not_shown_as_a_persons():

@@ -85,6 +85,7 @@ def test_quick_is_the_public_block():
     assert {name: value for name, value in quick.items() if name not in said} == {
         # A look at the model beside the training; it changes no number.
         "train.sample_tokens": 40,
+        "lora.use_rslora": False,
         "train.early_stopping_patience": None,
         "train.load_best_model_at_end": False,
         "train.recite_rows": 0,
@@ -201,10 +202,10 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "data.test_size": ([1e-9, 0.999], [0, 1, 0.0, 1.0, -0.2], "must be above 0 and below 1"),
     "data.seed": SEEDS,
     "lora.r": ([1, 1024], [0, 1025], "must be between 1 and 1,024"),
-    "lora.lora_alpha": ([1, 8192], [0, 8193], "must be between 1 and 8,192"),
+    "lora.lora_alpha": ([1, 0.5, 22.6, 8192], [0, -1, 8192.5], "must be above 0 and at most 8192"),
     "lora.lora_dropout": ([0, 0.0, 0.999], [-1e-9, 1, 1.0], "must be at least 0 and below 1"),
     "lora.target_modules": (
-        ["auto", "all-linear", ["q_proj"]],
+        ["auto", "all-linear", ["q_proj"], ["self_attn.q_proj"], r".*\.(q|v)_proj"],
         ["", [], [""], ["q_proj", 1]],
         "must be auto, all-linear or a list of module names",
     ),

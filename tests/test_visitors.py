@@ -421,6 +421,7 @@ def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
 def test_other_peoples_folders_are_told_by_their_last_name_only(lab):
     config = of("bundled").to_dict()
     config["model"], config["data"]["source"] = "/srv/models/mine", "/srv/rows.csv"
-    told = lab._readable(config, ANN)
+    told = lab.told_config(lab.store.create("x", config).id, ANN)
     assert (told["model"], told["data"]["source"]) == ("mine", "rows.csv")
-    assert lab._readable(of("hub:some/rows").to_dict(), ANN) == of("hub:some/rows").to_dict()
+    public = of("hub:some/rows").to_dict()
+    assert lab.told_config(lab.store.create("y", public).id, ANN) == public

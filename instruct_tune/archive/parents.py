@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +18,9 @@ from ..store import Run
 
 FOLDER = "parent-adapter"
 """In the child's folder: what it begins with, its own from then on, whatever becomes of the parent."""
-SHAPE = ("r", "lora_alpha", "target_modules")
+SHAPE = ("r", "lora_alpha", "use_rslora", "target_modules")
 """What makes an adapter the same function on the same base; dropout is the child's own."""
+PEFT_DEFAULTS = {"r": 8, "lora_alpha": 8, "use_rslora": False}
 
 
 def config_after(parent: Run, given: Mapping[str, Any], preset: str | None = None) -> RunConfig:
@@ -52,8 +55,9 @@ def insist_on_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
     if (adapter / sealed.MANIFEST).is_file() and (wrong := sealed.fault(adapter)):
         raise ModelError(f"The adapter of run {parent.name} is damaged ({wrong}): choose another run to go on from.")
     before = RunConfig.from_dict(parent.config)
+    saved = {**dataclasses.asdict(before.lora), **_saved_shape(parent, adapter)}
     pairs = [("model", before.model, config.model)]
-    pairs += [(f"lora.{name}", getattr(before.lora, name), getattr(config.lora, name)) for name in SHAPE]
+    pairs += [(f"lora.{name}", saved[name], getattr(config.lora, name)) for name in SHAPE]
     other = [f"{name} is {now} and not {then}" for name, then, now in pairs if then != now]
     if other:
         raise SettingsError(
@@ -68,6 +72,15 @@ def inherited_facts(parent: Run, config: RunConfig) -> dict[str, str]:
     """The markup of the parent's chat template, where the child has the same template: its adapter learned with it."""
     before = template_of_run(parent.config["template"], parent.facts)
     return markup_facts(before) if before.asks_like(template_of_run(config.template, {})) else {}
+
+
+def _saved_shape(parent: Run, adapter: Path) -> dict[str, Any]:
+    """Rank and scaling as the adapter itself was saved with; an import may have recorded them rounded."""
+    try:
+        fields = json.loads((adapter / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The adapter of run {parent.name} is damaged ({CONFIG_FILE}): choose another run.") from error
+    return {name: fields.get(name, default) for name, default in PEFT_DEFAULTS.items()}
 
 
 def hand_down(adapter: Path, child: Path) -> None:

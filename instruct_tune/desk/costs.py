@@ -20,6 +20,7 @@ from ..archive.recorded import recorded_on
 from ..compute.machine import available_memory
 from ..dataset import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
+from ..lora_targets import layer_names
 from ..preflight import (
     Architecture,
     RowLength,
@@ -35,7 +36,7 @@ from ..preflight import (
     warnings,
 )
 from ..prompt import template_from
-from ..settings import DataSettings, RunConfig
+from ..settings import DataSettings, LoraSettings, RunConfig
 from ..store import Run
 from ..visitors import HOST, Viewer
 from .runs import Runs
@@ -224,19 +225,24 @@ class Costs(Runs):
         from .speed import SpeedMemory
 
         memory = SpeedMemory()
-        key = memory.key(known.folder, config.lora, config.train.bf16)
+        # Timed on a few layers of the model, where a module path of one layer stands for the same module of all.
+        targets = layer_names(config.lora.target_modules, known.architecture.paths)
+        lora = dataclasses.replace(config.lora, target_modules=targets)
+        key = memory.key(known.folder, lora, config.train.bf16)
         found = memory.get(key)
         if found or not measure or self.engine.busy_with:
             return found
-        return self.engine.short(lambda: self._measure(config, known, memory, key)).result()
+        return self.engine.short(lambda: self._measure(config, lora, known, memory, key)).result()
 
-    def _measure(self, config: RunConfig, known: Known, memory: SpeedMemory, key: str) -> Speed | None:
+    def _measure(
+        self, config: RunConfig, lora: LoraSettings, known: Known, memory: SpeedMemory, key: str
+    ) -> Speed | None:
         """On the engine's thread. A run that came first is not kept waiting, and two viewers measure once."""
         from .speed import measure
 
         found = memory.get(key)
         if found is None and not self.engine.busy_with:
-            found = measure(known.folder, self.tokenizer(config.model), config.lora, config.train.bf16)
+            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16)
             memory.put(key, found)
         return found
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from ..archive.recorded import recorded_on
 from ..errors import DataError, NotFoundError
 from ..learning.checkpoints import best_evaluation, checkpoints, step_of
 from ..settings import RunConfig
+from ..sharing.machine_paths import last_name, message_to_share, shared
 from ..store import Run, RunStore
 from ..visitors import HOST, Viewer
 from .views import Views
@@ -47,14 +46,7 @@ class History(Views):
 
     def told_config(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
         """The run's configuration to be read: for all but the host without a folder of this machine."""
-        return self._readable(self.visible_run(run_id, viewer).config, viewer)
-
-    def _readable(self, config: dict[str, Any], viewer: Viewer) -> dict[str, Any]:
-        if viewer.host:
-            return config
-        source, model = config["data"]["source"], config["model"]
-        data = {**config["data"], "source": without_folder(self.source_name(source))}
-        return {**config, "model": without_folder(model), "data": data}
+        return _readable(self.visible_run(run_id, viewer), viewer).config
 
     def list_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """All runs that are there for ``viewer``, newest first, without their metrics."""
@@ -63,34 +55,34 @@ class History(Views):
     def show_run(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
         """A run with its configuration, metrics, events and evaluations."""
         run = self.visible_run(run_id, viewer)
-        kept_back = () if viewer.host else ("model_path",)
+        readable = _readable(run, viewer)
         return {
             **self._told(run, viewer),
-            "config": self._readable(run.config, viewer),
-            "facts": {name: value for name, value in run.facts.items() if name not in kept_back},
+            "config": readable.config,
+            "facts": dict(readable.facts),
             "checkpoints": self._checkpoints(run),
             "metrics": self.store.metrics(run_id),
             "samples": self.store.samples(run_id),
-            "events": self.store.events(run_id),
+            "events": self.run_events(run_id, viewer=viewer),
             "changes": self.store.changes(run_id),
             "evaluations": self.run_evaluations(run_id, viewer),
             "findings": self.diagnoses.of(run, self.store.last_metrics(run_id)),
         }
 
     def _told(self, run: Run, viewer: Viewer) -> dict[str, Any]:
-        config = self._readable(run.config, viewer)
+        readable = _readable(run, viewer)
         return {
             "id": run.id,
             "name": run.name,
             "status": run.status,
             "phase": run.phase,
-            "message": run.message,
+            "message": readable.message,
             "step": run.step,
             "total_steps": run.total_steps,
             "created": run.created,
             "ended": run.ended,
-            "model": config["model"],
-            "source": config["data"]["source"],
+            "model": readable.config["model"],
+            "source": readable.config["data"]["source"],
             "error_kind": run.error_kind,
             "parent": run.parent,
             "parent_name": (run.facts.get("parent") or {}).get("name"),
@@ -115,7 +107,7 @@ class History(Views):
             "findings": self.diagnoses.of(run, last),
             "eta_seconds": self._seconds_left(run),
             "checkpoints": self._checkpoints(run),
-            "message": run.message,
+            "message": _readable(run, viewer).message,
             "recorded": recorded_on(run.facts),
             "private": run.owner is not None,
         }
@@ -150,7 +142,9 @@ class History(Views):
 
     def run_events(self, run_id: str, last: int = 200, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """The run's last events in words, oldest first: ``{time, text}``."""
-        return self.store.events(self.visible_run(run_id, viewer).id, last)
+        run = self.visible_run(run_id, viewer)
+        events = self.store.events(run.id, last)
+        return events if viewer.host else [{**each, "text": message_to_share(run, each["text"])} for each in events]
 
     def run_samples(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """What the model answered to the run's fixed prompt, by step: ``{step, time, text, ended}``."""
@@ -159,9 +153,7 @@ class History(Views):
     def run_evaluations(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
         """The run's evaluations, newest first."""
         found = self.store.evaluations(self.visible_run(run_id, viewer).id)
-        return (
-            found if viewer.host else [{**each, "predictions": without_folder(each["predictions"])} for each in found]
-        )
+        return found if viewer.host else [{**each, "predictions": last_name(each["predictions"])} for each in found]
 
     def last_evaluations(self, viewer: Viewer = HOST) -> dict[str, dict[str, Any]]:
         """The last evaluation of every run that has one and is there for ``viewer``, by run."""
@@ -209,15 +201,14 @@ class History(Views):
         """Write the run's adapter, card, configuration and loss plot as a zip."""
         from ..export import export_zip
 
-        run = self.visible_run(run_id, viewer)
-        return export_zip(self.store, replace(run, config=self._readable(run.config, viewer)), to)
+        return export_zip(self.store, shared(self.visible_run(run_id, viewer)), to)
 
     def plot_losses(self, run_id: str, to: Path, viewer: Viewer = HOST) -> Path:
         """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
         from ..sharing.figures import form_of, loss_plot, save
 
         run, form = self.visible_run(run_id, viewer), form_of(to)
-        return save(to, loss_plot(self.store.metrics(run_id), self._subject(run, viewer), form))
+        return save(to, loss_plot(self.store.metrics(run_id), _subject(run), form))
 
     def plot_scores(self, run_id: str, to: Path, seq: int | None = None, viewer: Viewer = HOST) -> Path:
         """Write the scores of one of the run's evaluations, by its ``seq`` (None: the last one), as a plot."""
@@ -226,15 +217,17 @@ class History(Views):
         run, form = self.visible_run(run_id, viewer), form_of(to)
         for found in self.store.evaluations(run_id):
             if seq in (None, found["seq"]):
-                return save(to, score_plot(found, self._subject(run, viewer), form))
+                return save(to, score_plot(found, _subject(run), form))
         raise DataError(f"Run {run.name} has no such evaluation: evaluate it first.")
 
-    def _subject(self, run: Run, viewer: Viewer) -> Subject:
-        from ..sharing.figures import subject
 
-        return subject(run.name, self._readable(run.config, viewer), run.facts)
+def _readable(run: Run, viewer: Viewer) -> Run:
+    """The run as ``viewer`` may read it: the host with all paths, everybody else as it leaves the lab."""
+    return run if viewer.host else shared(run)
 
 
-def without_folder(name: str) -> str:
-    """A file or folder by its last name; the names of the catalog and of the Hub as they are."""
-    return os.path.basename(os.path.normpath(name)) if os.path.isabs(os.path.expanduser(name)) else name
+def _subject(run: Run) -> Subject:
+    from ..sharing.figures import subject
+
+    outgoing = shared(run)
+    return subject(run.name, outgoing.config, outgoing.facts)

@@ -23,6 +23,7 @@ from ..archive.recorded import put_recorded, recorded_on
 from ..archive.rescue import open_rescued
 from ..engine import MOST_WAITING, Engine, Turn
 from ..errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError, StoreError
+from ..fetching.weights import LOCAL_FOLDER
 from ..learning import sealed
 from ..records.clock import Clock
 from ..records.disk import DiskUse
@@ -30,9 +31,10 @@ from ..records.lock import DataLock
 from ..records.states import Leave
 from ..settings import RunConfig
 from ..sharing import incoming
+from ..sharing.machine_paths import source_to_share
 from ..store import Run, RunStore, default_data_dir
 from ..visitors import HOST, Viewer, Visitors
-from .history import History, without_folder
+from .history import History
 from .housekeeping import attempt
 from .views import Config, real_path
 
@@ -323,9 +325,10 @@ class Runs(History):
 
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
         # Asked first: rows that this visitor may not use are refused before anything is read.
-        named = without_folder(self.source_name(self.config({"data": dict(data)}, viewer).data.source))
+        named = source_to_share(self.config({"data": dict(data)}, viewer).data.source)
+        self.wait_for_imports()
         with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
-            found = incoming.read_zip(file, folder / WEIGHTS_FILE)
+            found = incoming.with_base(incoming.read_zip(file, folder / WEIGHTS_FILE), self._local_models(viewer))
             (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")
         config, said = incoming.configuration(found, data, named)
         steps = max((metric["step"] for metric in found.metrics), default=0)
@@ -335,6 +338,14 @@ class Runs(History):
             self.config(config, viewer).to_dict(), None, {**found.facts, "imported": True}, owner, started_by=viewer.id,
         )  # fmt: skip
         self.store.enter(run, metrics=found.metrics, events=[{"time": now, "text": said}])
+
+    def _local_models(self, viewer: Viewer) -> dict[str, str]:
+        """Folders that runs of this lab were trained on, by the sha256 of their weights."""
+        runs = (run for run in self.store.all() if viewer.sees(run.owner))
+        local = (run for run in runs if run.facts.get("weights_source") == LOCAL_FOLDER)
+        return {
+            str(run.facts["weights_sha256"]): run.config["model"] for run in local if os.path.isdir(run.config["model"])
+        }
 
     def sharing(self, run_id: str | None, viewer: Viewer = HOST) -> bool | None:
         """Whether the run is shared; None where it is not ``viewer``'s to share, or made of public data."""

@@ -66,7 +66,8 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
-    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing)
+    paths = tuple(adapter.adapted_paths(base, lora.target_modules))
+    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing, paths)
 
 
 def _config(folder: Path) -> PretrainedConfig:

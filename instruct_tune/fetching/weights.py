@@ -29,6 +29,8 @@ from . import hub
 from .converted import converted
 from .loading import Loading
 
+LOCAL_FOLDER = "local folder"
+"""``Weights.source`` of a model that was given as a folder."""
 MOST_REMEMBERED = 500
 """Files whose sha256 is remembered."""
 
@@ -93,7 +95,7 @@ def _local_folder(model: str, report: Report) -> Weights:
     folder = Path(model).resolve()
     if not (folder / "config.json").is_file():
         raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
-    return _weights(model, _with_safetensors(folder, report), "local folder")
+    return _weights(model, _with_safetensors(folder, report), LOCAL_FOLDER)
 
 
 def at_hand(model: str) -> Path | None:

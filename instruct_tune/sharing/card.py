@@ -14,6 +14,7 @@ from typing import Any
 from ..archive.recorded import recorded_on
 from ..catalog import MODELS
 from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
+from ..fetching.weights import LOCAL_FOLDER
 from ..prompt import PromptTemplate, template_from
 from ..store import Run
 from ..words.markdown import plain
@@ -59,7 +60,8 @@ def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
 
     model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
     licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
-    told: dict[str, Any] = {"base_model": model, "library_name": "transformers" if merged else "peft"}
+    told: dict[str, Any] = {} if _is_local(run) else {"base_model": model}
+    told |= {"library_name": "transformers" if merged else "peft"}
     told |= {"pipeline_tag": "text-generation", **licence}
     if dataset:
         told["datasets"] = [dataset]
@@ -68,6 +70,20 @@ def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
         told["model-index"] = [{"name": _line(run.name), "results": [_result(run, evaluations[0], dataset)]}]
     # On one line each, however long: a line that begins with "---" would end the header.
     return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10**6).rstrip()}\n---"
+
+
+def _is_local(run: Run) -> bool:
+    """Whether the base model is a folder, or has a name that no Hub id has: the Hub takes ids only."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if run.facts.get("weights_source") == LOCAL_FOLDER:
+        return True
+    try:
+        validate_repo_id(run.config["model"])
+    except HFValidationError:
+        return True
+    return False
 
 
 def _hub_dataset(source: str) -> str | None:
@@ -101,8 +117,9 @@ def _opening(run: Run, merged: bool) -> str:
     facts, parent = run.facts, run.facts.get("parent")
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
+    local = f" (a local folder, weights sha256 `{facts.get('weights_sha256')}`)" if _is_local(run) else ""
     return (
-        f"{what} {plain(run.config['model'])}, trained with Instruction-Tuning Lab on "
+        f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
         f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
         f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}.{began}"
     )
@@ -112,7 +129,7 @@ def _loading(run: Run, merged: bool) -> str:
     config = run.config
     template = template_from(config["template"])
     limit = config["generation"].get("max_new_tokens") or 96
-    name = _FOLDER if merged else config["model"]
+    name = _FOLDER if merged else f"path/to/{config['model']}" if _is_local(run) else config["model"]
     model = "AutoModelForCausalLM.from_pretrained(name)"
     return _fenced("\n".join((
         *(() if merged else ("from peft import PeftModel",)),
@@ -185,7 +202,7 @@ def _weights(facts: Found) -> str:
 
 def _configuration(run: Run) -> str:
     lora, train = run.config["lora"], run.config["train"]
-    rows = [(f"lora.{name}", lora[name]) for name in ("r", "lora_alpha", "lora_dropout", "target_modules")]
+    rows = [(f"lora.{name}", value) for name, value in lora.items()]
     names = (
         "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
         "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "max_length", "seed",

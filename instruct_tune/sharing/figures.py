@@ -66,7 +66,7 @@ def save(to: Path, content: bytes) -> Path:
     try:
         to.write_bytes(content)
     except OSError as error:
-        raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
     return to
 
 

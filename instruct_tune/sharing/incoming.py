@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,21 +20,15 @@ from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..data.json_text import lines, parse
 from ..data.utf8 import decode
 from ..errors import DataError
+from ..fetching.weights import LOCAL_FOLDER
 from ..limits import check_upload
 from ..prompt import MARKUP_FACTS
+from .machine_paths import is_path, last_name
+from .plain_lora import KEPT, plain_lora
 
 MOST_WEIGHTS, MOST_TEXT = 1 << 30, 64 << 20
 """Bytes of the weights, and of each other file, unpacked."""
 MOST_FILES = 1000
-FLOATS = ("F16", "BF16", "F32")
-PLAIN = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out", "use_rslora")
-"""Fields of an adapter's configuration that are taken over."""
-OTHERWISE = (
-    "use_dora", "use_qalora", "use_bdlora", "lora_bias", "modules_to_save", "rank_pattern", "alpha_pattern",
-    "layers_to_transform", "layer_replication", "exclude_modules", "target_parameters", "trainable_token_indices",
-    "alora_invocation_tokens", "arrow_config", "velora_config", "kasa_config", "monteclora_config",
-)  # fmt: skip
-"""Fields that, set, make more of an adapter than a plain LoRA."""
 FACTS = (
     "weights_source", "weights_sha256", "data_fingerprint", "train_rows", "evaluation_rows", "probe_rows", "packing",
     "device", "trainable_parameters", "parameters", "kept_step", "adapter_norm", *MARKUP_FACTS,
@@ -73,14 +68,38 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     # zipfile's own: a way of packing that it does not know, and a zip with a password.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise DataError(f"{file.name} cannot be unpacked ({error}): import a .zip that was exported here.") from error
-    _check_weights(weights_to)
+    lora = plain_lora(fields, weights_to)
     config = _object(texts["run_config.json"], "run_config.json") if "run_config.json" in texts else None
     facts = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
     base = (config or {}).get("model") or fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
     kept = {name: facts[name] for name in FACTS if isinstance(facts.get(name), (int, float, str))}
-    return Incoming(base, _plain_lora(fields, base), config, kept, _metrics(metrics))
+    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
+    return Incoming(base, {**lora, **fixed, "base_model_name_or_path": base}, config, kept, _metrics(metrics))
+
+
+def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
+    """``found`` with a base model that this machine can find. ``folders``: local models by the sha256 of their weights.
+
+    Raises DataError where it was a folder of another machine, which its name does not identify.
+    """
+    name, digest = found.base_model, found.facts.get("weights_sha256")
+    # An export names a local folder by its last name.
+    folder = is_path(name) or (found.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    if not folder or os.path.isdir(name):
+        return found
+    if digest not in folders:
+        weights = f" (weights sha256 {str(digest)[:12]}…)" if digest else ""
+        raise DataError(
+            f"The base model of this adapter is a folder of another machine, {last_name(name)[:80]}{weights}: write "
+            "its Hub id (OWNER/NAME), or the path of that folder here, into base_model_name_or_path of "
+            "adapter_config.json and into model of run_config.json in the zip, and import it again."
+        )
+    model = folders[str(digest)]
+    config = None if found.config is None else {**found.config, "model": model}
+    adapter_config = {**found.adapter_config, "base_model_name_or_path": model}
+    return replace(found, base_model=model, adapter_config=adapter_config, config=config)
 
 
 def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
@@ -91,16 +110,24 @@ def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple
     """
     rows = f"Compare and Evaluate take the held-out rows of {named}"
     if found.config is None:
-        lora = {name: found.adapter_config[name] for name in ("r", "target_modules")}
-        lora["lora_alpha"] = round(found.adapter_config["lora_alpha"])
+        lora = {name: found.adapter_config[name] for name in KEPT}
         said = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
         return {"model": found.base_model, "lora": lora, "data": dict(data)}, said
-    own = found.config.get("data")
+    config = {**found.config, "lora": _as_saved(found)}
+    own = config.get("data")
     source = own.get("source") if isinstance(own, dict) else None
     if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
-        return found.config, "Imported."
+        return config, "Imported."
     said = f"Imported: its data did not come along; {rows}, which it may have been trained on."
-    return {**found.config, "data": dict(data)}, said
+    return {**config, "data": dict(data)}, said
+
+
+def _as_saved(found: Incoming) -> Any:
+    """The ``lora`` section of an exported run, with the numbers that its adapter has. The targets may be ``auto``."""
+    own = (found.config or {}).get("lora", {})
+    if not isinstance(own, dict):
+        return own
+    return {**own, **{name: found.adapter_config[name] for name in ("r", "lora_alpha", "use_rslora")}}
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -145,38 +172,6 @@ def _checked_object(found: Any, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{name} in the zip must hold one JSON object.")
     return found
-
-
-def _plain_lora(fields: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The adapter's configuration, written anew. Raises DataError where it is more, or less, than a plain LoRA."""
-    if fields.get("peft_type") != "LORA" or fields.get("task_type") not in (None, "CAUSAL_LM"):
-        raise DataError("Only LoRA adapters of causal language models can be imported.")
-    special = [name for name in OTHERWISE if fields.get(name)]
-    if special or fields.get("bias", "none") != "none":
-        raise DataError(f"Only plain LoRA adapters can be imported; this one has {', '.join(special) or 'a bias'}.")
-    r, alpha, targets = fields.get("r"), fields.get("lora_alpha"), fields.get("target_modules")
-    numbers = isinstance(r, int) and 1 <= r <= 1024 and isinstance(alpha, (int, float)) and 0 < alpha <= 8192
-    # A text would be taken for a pattern.
-    if not numbers or not isinstance(targets, list) or not all(isinstance(name, str) and name for name in targets):
-        raise DataError(f"{CONFIG_FILE} must hold r, lora_alpha and a list of target_modules.")
-    kept = {name: fields[name] for name in PLAIN if name in fields}
-    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
-    return {**kept, **fixed, "base_model_name_or_path": base}
-
-
-def _check_weights(path: Path) -> None:
-    """Raises DataError for anything but the matrices of a LoRA. Whether they fit, its base model shows at first use."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as tensors:
-            names = list(tensors.keys())
-            kinds = {name: (tensors.get_slice(name).get_shape(), tensors.get_slice(name).get_dtype()) for name in names}
-    except SafetensorError as error:
-        raise DataError(f"{WEIGHTS_FILE} is damaged, or no safetensors file.") from error
-    matrices = [name for name, (shape, kind) in kinds.items() if len(shape) == 2 and kind in FLOATS and "lora_" in name]
-    if not names or len(matrices) < len(names):
-        raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
 
 
 def _metrics(content: bytes) -> list[dict[str, Any]]:

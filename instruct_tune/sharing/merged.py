@@ -44,7 +44,7 @@ def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Ca
                     archive.write(file, file.name)
             packed.replace(to)
     except OSError as error:
-        raise DataError(f"{to} cannot be written: {error.strerror or error}.") from error
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
     finally:
         give_back()
     return to
@@ -63,8 +63,8 @@ def _check_weights(run: Run, weights: Weights) -> None:
     trained_on = run.facts.get("weights_sha256")
     if trained_on != weights.sha256:
         raise ModelError(
-            f"Run {run.name} was trained on other weights of {weights.model} (sha256 {str(trained_on)[:12]}) than this "
-            f"machine has ({weights.sha256[:12]}): export the adapter instead, and merge it where those weights are."
+            f"Run {run.name} was trained on other weights of {run.config['model']} (sha256 {str(trained_on)[:12]}) "
+            f"than this machine has ({weights.sha256[:12]}): export the adapter instead, and merge it where those are."
         )
 
 

@@ -6,6 +6,7 @@ import functools
 import html
 import inspect
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from gradio.context import LocalContext
 
 from ..errors import DataError, LabError
 from ..lab import Lab
+from ..sharing.machine_paths import short_paths
 from ..visitors import ANONYMOUS, Viewer, known_by
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,13 @@ def inform(text: str) -> None:
 
 
 def _toast(error: LabError) -> gr.Error:
-    return gr.Error(_letters(str(error)), duration=20, print_exception=False)
+    return gr.Error(_letters(_for_everybody(str(error))), duration=20, print_exception=False)
+
+
+def _for_everybody(message: str) -> str:
+    """Where visitors come, a message names no folder of the machine; on a machine of one's own it helps to find it."""
+    visited = "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
+    return short_paths(message) if visited else message
 
 
 def _letters(text: str) -> str:

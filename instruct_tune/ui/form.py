@@ -7,6 +7,7 @@ form" instead of thirty parameters, and a preset or a former run fills it in one
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,6 +109,9 @@ def _optional(value: Any) -> Any:
 
 def _modules(value: str) -> Any:
     names = _names(value)
+    if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
+        # A regular expression, in which a comma separates nothing.
+        return (value or "").strip()
     return names[0] if names in (["auto"], ["all-linear"]) else names
 
 

@@ -1,6 +1,7 @@
 """Which texts a regular expression is found in. A program of its own, so that whoever waits for it can end it.
 
-Run by ``patterns.py``; it knows nothing of the lab. Stdin: ``[pattern, [text, ...]]`` as JSON; stdout: the places.
+Run by ``patterns.py``; it knows nothing of the lab. Stdin: ``[pattern, [text, ...], whole]`` as
+JSON; stdout: the places.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ def main() -> None:
     # macOS has no such limit.
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    pattern, texts = json.loads(request)
-    search = re.compile(pattern).search
-    json.dump([place for place, text in enumerate(texts) if search(text)], sys.stdout)
+    pattern, texts, whole = json.loads(request)
+    compiled = re.compile(pattern)
+    match = compiled.fullmatch if whole else compiled.search
+    json.dump([place for place, text in enumerate(texts) if match(text)], sys.stdout)
 
 
 if __name__ == "__main__":

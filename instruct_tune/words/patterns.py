@@ -35,15 +35,15 @@ def fault_of(pattern: str) -> str | None:
     return None
 
 
-def matching(pattern: str, texts: Sequence[str]) -> set[int]:
-    """The places of the texts that the pattern is found in, capitals mattering.
+def matching(pattern: str, texts: Sequence[str], *, whole: bool = False) -> set[int]:
+    """The places of the texts that the pattern is found in, capitals mattering; ``whole``: that it matches entirely.
 
     Raises DataError where that takes more than ``SECONDS``, or more memory than ``pattern_search`` allows.
     """
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-W", "ignore", _PROGRAM],
-            input=json.dumps([pattern, list(texts)]).encode(),
+            input=json.dumps([pattern, list(texts), whole]).encode(),
             capture_output=True,
             timeout=SECONDS,
         )

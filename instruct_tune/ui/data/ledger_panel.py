@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import gradio as gr
 
 from ...data import ledger_file
+from ...desk.views import UPLOAD_SUFFIXES
 from ...errors import DataError
 from ...lab import Lab
+from ...sharing.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ..edge import said, viewer
 from ..form import Form
 from ..outgoing import Outgoing, handing_out, press
@@ -39,7 +42,12 @@ class LedgerPanel:
         written = self._save.click(said(self._write), self._form.controls, self._download, **quiet)
         written.success(None, None, None, js=press("ledger-download"))
         asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
-        read = self._load.upload(said(self._read), {self._load, self._form["model"]}, [*asked, self._expected], **quiet)
+        read = self._load.upload(
+            said(self._read),
+            {self._load, self._form["model"], self._form["data.source"]},
+            [*asked, self._expected],
+            **quiet,
+        )
         there = read.success(show, inputs, shown, **quiet)
         there.success(said(self._compare), self._form.controls | {self._expected}, None, **quiet)
 
@@ -50,13 +58,17 @@ class LedgerPanel:
             raise DataError("Press Load and split first: the file says what each filter kept.")
         told = self._lab.data(config, viewer=who)
         file = self._outgoing.folder() / "ledger.json"
-        ledger_file.save(file, config.data, told["ledger"], told["fingerprint"])
+        ledger = ledger_to_share(told["ledger"])
+        ledger_file.save(file, data_to_share(config.data), ledger, told["fingerprint"])
         return str(file)
 
     def _read(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         saved = ledger_file.read(Path(values[self._load]))
         # One that was written by hand may leave it to the model whose tokens are counted.
-        given = {"model": values[self._form["model"]], "data": saved.data}
+        given = {
+            "model": values[self._form["model"]],
+            "data": found_again(saved.data, values[self._form["data.source"]]),
+        }
         config = self._lab.config(given, viewer(self._lab))
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
@@ -68,3 +80,18 @@ class LedgerPanel:
             gr.Info("These are the same rows as when it was saved.")
         else:
             gr.Warning("These are other rows than when it was saved: the dataset has changed since, or the file.")
+
+
+def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
+    """The saved ``data`` section, where it names a file without its folder: with the form's source, if it is that file.
+
+    Raises DataError where it is another file.
+    """
+    source = saved.get("source")
+    if not isinstance(source, str) or source != last_name(source) or os.path.isfile(source):
+        return dict(saved)
+    if Path(source).suffix.lower() not in UPLOAD_SUFFIXES:
+        return dict(saved)
+    if source == source_to_share(str(current)):
+        return {**saved, "source": current}
+    raise DataError(f"The list is of the file {source[:80]}: choose or upload that file first, then load the list.")

@@ -86,6 +86,15 @@ def _lora(form: Form) -> None:
             lora.lora_alpha,
             "Alpha",
             "Higher makes the adapter louder: its output is scaled by alpha / rank",
+            whole=False,
+        )
+        form.add(
+            "lora.use_rslora",
+            gr.Checkbox(
+                lora.use_rslora,
+                label="Rank-stabilised",
+                info="Scale by alpha / square root of the rank instead, so that high ranks are not muted",
+            ),
         )
         form.add(
             "lora.lora_dropout",
@@ -103,7 +112,7 @@ def _lora(form: Form) -> None:
             gr.Textbox(
                 "auto",
                 label="Target modules",
-                info="Where the adapter sits: auto (query and value), all-linear (learns more, slower), or names",
+                info="Where the adapter sits: auto (query and value), all-linear (learns more), names or a pattern",
             ),
         )
 

@@ -11,6 +11,8 @@ from .batching import probe
 from .errors import ModelError
 from .fetching.converted import hold
 from .fetching.loading import Loading
+from .fetching.model_files import model_errors
+from .fetching.tokenizers import load_tokenizer
 from .fetching.weights import Report, Weights, cache_dir, locate
 from .packing import Packing
 
@@ -64,15 +66,14 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
 
     Raises ModelError or HubError with one sentence that says what to do, Stopped where ``loading`` was.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     weights = locate(name, report, loading)
     report(f"loading {name}")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False)
+    tokenizer = load_tokenizer(name, weights.path)
+    with model_errors(f"{name} cannot be loaded as a causal language model"):
         base, info = AutoModelForCausalLM.from_pretrained(
             weights.path,
             dtype=weights_dtype(bf16),
@@ -80,13 +81,9 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise ModelError(f"{name} cannot be loaded as a causal language model: {reason}.") from error
     if info["missing_keys"]:
         # transformers would draw them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
-    _check_tokenizer(name, tokenizer)
     make_ready(base)
     traits = probe(base.config)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
@@ -105,11 +102,3 @@ def make_ready(base: PreTrainedModel) -> None:
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base, best_device())
     quicken(base)
-
-
-def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{name}'s tokenizer has no end-of-sequence token, so no answer could learn to end.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "left"

@@ -315,8 +315,7 @@ class Views:
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         """A tokenizer of its own for views, beside the one that trains."""
         self.wait_for_imports()
-        from transformers import AutoTokenizer
-
+        from ..fetching.tokenizers import load_tokenizer
         from ..fetching.weights import locate
 
         # A lock of its own, asked for by nobody whose tokenizer is at hand: one may be minutes on its way.
@@ -324,7 +323,7 @@ class Views:
             with self._fetching:
                 if model not in self._tokenizers:
                     folder = locate(model, lambda text: None).path
-                    self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+                    self._tokenizers[model] = load_tokenizer(model, folder)
         return self._tokenizers[model]
 
     def mask(

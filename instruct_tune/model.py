@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
-from .errors import ModelError
+from .fetching.cache_files import cache_dir
 from .fetching.converted import hold
 from .fetching.loading import Loading
-from .fetching.model_files import model_errors
+from .fetching.read_model import read_model
 from .fetching.tokenizers import load_tokenizer
-from .fetching.weights import Report, Weights, cache_dir, locate
+from .fetching.weights import Report, Weights, locate
 from .packing import Packing
 
 if TYPE_CHECKING:
@@ -66,24 +66,13 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
 
     Raises ModelError or HubError with one sentence that says what to do, Stopped where ``loading`` was.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     weights = locate(name, report, loading)
     report(f"loading {name}")
     tokenizer = load_tokenizer(name, weights.path)
-    with model_errors(f"{name} cannot be loaded as a causal language model"):
-        base, info = AutoModelForCausalLM.from_pretrained(
-            weights.path,
-            dtype=weights_dtype(bf16),
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    if info["missing_keys"]:
-        # transformers would draw them at random, and the run would train on noise.
-        raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+    base = read_model(name, weights.path, weights_dtype(bf16))
     make_ready(base)
     traits = probe(base.config)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..catalog import CODEALPACA_REPO
 from ..errors import DataError
+from ..fetching import lfs
 from ..fetching.loading import Loading
 from ..limits import MEGABYTE, check_rows, check_text
 from ..settings import Columns, DataSettings
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 BUNDLED_FILE = Path(__file__).resolve().parents[2] / "assets" / "instructions.jsonl"
 BUNDLED_LICENCE = "CC0-1.0"
-CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
 CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
 
 HUB_PREFIX = "hub:"
@@ -64,6 +65,9 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
     loading.enter(f"Reading {name}")
     try:
         with path.open("rb") as file:
+            if lfs.is_pointer(file):
+                raise DataError(f"{name} is a Git LFS pointer, not the file itself: {lfs.ADVICE}.")
+            file.seek(0)
             if _is_blank(file):
                 raise DataError(f"{name} is empty: give a file with rows.")
             file.seek(0)

@@ -14,15 +14,16 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import adapter
-from ..errors import ModelError
-from ..fetching.weights import Weights, cache_dir
+from ..fetching.cache_files import cache_dir
+from ..fetching.model_files import model_errors
+from ..fetching.read_model import empty_model, read_config
+from ..fetching.weights import Weights
 from ..preflight import Architecture, Speed
 from ..settings import LoraSettings
 from ..tokenization import IGNORE, TokenizedExample
@@ -57,31 +58,14 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     Raises ModelError where it is no causal language model, or has no such target modules.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     from ..model import weights_dtype
 
-    with _told_as_model_error(folder), torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(_config(folder))
+    base = empty_model(folder.name, folder)
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
     return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing)
-
-
-def _config(folder: Path) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-
-
-@contextmanager
-def _told_as_model_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise ModelError(f"The model in {folder.name} cannot be measured: {reason}.") from error
 
 
 class SpeedMemory:
@@ -138,8 +122,8 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
     """Time the model in ``folder`` on one and three of its layers; a few seconds. Random states stay as they were."""
     import torch
 
-    config = _config(folder)
-    with _told_as_model_error(folder), torch.random.fork_rng():
+    config = read_config(folder.name, folder)
+    with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
         one, three = (_Timed(_shortened(config, layers), folder, tokenizer, lora, bf16) for layers in (FEW, MORE))
         whole = _of_all_layers(config.num_hidden_layers)
         budget = one.budget

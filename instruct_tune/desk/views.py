@@ -99,9 +99,10 @@ class Views:
         return config
 
     def _refuse_folder(self, model: str, viewer: Viewer) -> None:
-        if not self.local_paths and os.path.exists(model):
+        there = os.path.exists(os.path.expanduser(model))
+        if not self.local_paths and there:
             raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
-        if not viewer.host and os.path.exists(model) and self._inside(model, self.data_dir):
+        if not viewer.host and there and self._inside(model, self.data_dir):
             raise ModelError(
                 "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
             )

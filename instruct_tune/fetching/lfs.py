@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
 POINTER = b"version https://git-lfs.github.com/spec/v1"
 """How a pointer file begins (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
 ADVICE = "run `git lfs pull` in its repository, or download the file itself"
 
 
-def is_pointer(file: Path) -> bool:
-    """Whether ``file`` is a Git LFS pointer. Raises OSError where it cannot be read."""
-    with file.open("rb") as opened:
-        return opened.read(len(POINTER)) == POINTER
+def is_pointer(file: BinaryIO) -> bool:
+    """Whether a file that is open at its beginning is a Git LFS pointer."""
+    return file.read(len(POINTER)) == POINTER

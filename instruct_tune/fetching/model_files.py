@@ -43,8 +43,11 @@ _FAULTS = (
 def check_files(name: str, folder: Path) -> None:
     """Raise ModelError where ``folder`` of the model ``name`` holds a Git LFS pointer or damaged JSON."""
     for file in sorted(folder.iterdir()):
-        if file.suffix in _READ and file.is_file() and lfs.is_pointer(file):
-            raise ModelError(f"{file.name} of {name} is a Git LFS pointer, not the file itself: {lfs.ADVICE}.")
+        if file.suffix in _READ and file.is_file():
+            with _readable(name, file), file.open("rb") as opened:
+                pointer = lfs.is_pointer(opened)
+            if pointer:
+                raise ModelError(f"{file.name} of {name} is a Git LFS pointer, not the file itself: {lfs.ADVICE}.")
     for known in JSON_OBJECTS:
         if (folder / known).is_file():
             read_object(name, folder / known)
@@ -52,15 +55,21 @@ def check_files(name: str, folder: Path) -> None:
 
 def read_object(name: str, file: Path) -> dict[str, object]:
     """The JSON object in ``file`` of the model ``name``. Raises ModelError where it holds none."""
-    try:
+    with _readable(name, file):
         value = json.loads(file.read_bytes())
+    if not isinstance(value, dict):
+        raise ModelError(f"{file.name} of {name} holds no JSON object: download it again, or choose another model.")
+    return value
+
+
+@contextmanager
+def _readable(name: str, file: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{file.name} of {name} is damaged ({_reason(error)}): download it again, or choose another model."
         ) from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{file.name} of {name} holds no JSON object: download it again, or choose another model.")
-    return value
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from .batching import probe
 from .fetching.cache_files import cache_dir
 from .fetching.converted import hold
 from .fetching.loading import Loading
-from .fetching.read_model import read_model
+from .fetching.read_model import context_length, read_model
 from .fetching.tokenizers import load_tokenizer
 from .fetching.weights import Report, Weights, locate
 from .packing import Packing
@@ -44,7 +44,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most positions the architecture has, prompt and answer together."""
-        return int(getattr(self.base.config, "max_position_embeddings", None) or 2**31)
+        return context_length(self.base.config)
 
 
 def best_device() -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """The label of a position that carries no loss, as in PyTorch's cross entropy."""
+MAX_CONTEXT = 2**31
+"""Stands for the context of a model that names none, in tokens."""
 
 # Stands for the user's text while a chat template is rendered; a private-use character, so that no
 # tokenizer has it as markup.
@@ -166,21 +168,33 @@ def tokenize_rows(
     examples: Sequence[Example],
     max_length: int,
     overlong: str,
+    context: int = MAX_CONTEXT,
 ) -> TokenizedRows:
     """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
 
-    Raises DataError where no row is left.
+    A row is overlong beyond ``max_length`` or ``context``, the most tokens that the model takes. Raises DataError
+    where no row is left.
     """
-    tokenized = tokenize_examples(tokenizer, template, examples, max_length)
+    tokenized = tokenize_examples(tokenizer, template, examples, min(max_length, context))
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
         whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)
         longest = max((len(row.input_ids) for row in whole), default=0)
-        raise DataError(
-            f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
-            "raise train.max_length, or set train.overlong to truncate."
-        )
+        raise no_row_fits(max_length, context, longest)
     return TokenizedRows(tuple(kept), len(tokenized) - len(kept), sum(row.truncated > 0 for row in kept))
+
+
+def no_row_fits(max_length: int, context: int, longest: int) -> DataError:
+    """The error where every row is longer than what binds: ``max_length`` or the model's ``context``, in tokens."""
+    if context < max_length:
+        return DataError(
+            f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose shorter "
+            "rows or a model with a longer context, or set train.overlong to truncate."
+        )
+    return DataError(
+        f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
+        "raise train.max_length, or set train.overlong to truncate."
+    )
 
 
 def mask_view(

@@ -176,7 +176,9 @@ class Runner:
             if not rows:
                 return ()
             try:
-                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong)
+                done = tokenize_rows(
+                    loaded.tokenizer, template, rows, settings.max_length, settings.overlong, loaded.context_length
+                )
             except DataError:
                 if what == TRAINING_ROWS:
                     raise

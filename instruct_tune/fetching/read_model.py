@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from .model_files import check_files, model_errors, read_object
-from .weight_files import weight_files
+from .weight_files import has_safetensors, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +20,20 @@ _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
 
 
+def context_length(config: PretrainedConfig) -> int:
+    """The most tokens, prompt and answer together, that a configuration allows; 2**31 where it names no such number.
+
+    XLNet's says -1, since its positions have no end.
+    """
+    positions = int(getattr(config, "max_position_embeddings", None) or 0)
+    return positions if positions > 0 else 2**31
+
+
 def read_config(name: str, folder: Path) -> PretrainedConfig:
-    """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read."""
+    """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read or used."""
     from transformers import AutoConfig
 
-    read_object(name, folder / "config.json")
+    _check_config(name, read_object(name, folder / "config.json"))
     with model_errors(f"The configuration of {name} cannot be used"):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
@@ -52,10 +61,10 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
 
     check_files(name, folder)
     _check_config(name, read_object(name, folder / "config.json"))
+    if safetensors:
+        check_weights(name, folder)
     problem = f"{name} cannot be loaded as a causal language model"
     with model_errors(problem):
-        if safetensors:
-            _check_dtypes(name, folder)
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -91,12 +100,20 @@ def _check_config(name: str, config: dict[str, object]) -> None:
         raise ModelError(f"{name} names its own weights file in config.json: save it with save_pretrained instead.")
 
 
-def _check_dtypes(name: str, folder: Path) -> None:
-    """Raise ModelError for weights that are no floats: transformers would cast the bare integers."""
+def check_weights(name: str, folder: Path) -> None:
+    """Raise ModelError where weights are missing, damaged, or no floats: transformers would cast the bare integers.
+
+    Of safetensors the headers are read; what a ``.bin`` holds shows when it is converted.
+    """
     from safetensors import safe_open
 
-    for file in weight_files(name, folder):
-        with safe_open(file, "pt") as tensors:
+    files = weight_files(name, folder)
+    if not files:
+        raise ModelError(f"{name} holds neither safetensors nor a pytorch_model.bin.")
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ModelError(f"{name} lacks {', '.join(missing[:3])}, which its index names: download it again.")
+    for file in files if has_safetensors(folder) else ():
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118 (it is no dict)
                 check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
 

@@ -28,7 +28,7 @@ from .cache_files import add_entry, cache_dir, read_entries
 from .converted import converted
 from .loading import Loading
 from .model_files import check_files
-from .read_model import check_dtype, read_model
+from .read_model import check_dtype, check_weights, read_model
 from .tokenizers import read_tokenizer
 from .weight_files import has_safetensors, is_index, is_whole, main_file, shard_names, weight_files
 
@@ -248,17 +248,14 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 
 def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
     """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
-    files = weight_files(model, folder)
-    if not files:
-        raise ModelError(f"{folder.name} holds neither safetensors nor a pytorch_model.bin.")
-    if missing := [file.name for file in files if not file.is_file()]:
-        raise ModelError(f"{model} lacks {', '.join(missing[:3])}, which its index names: download it again.")
+    check_files(model, folder)
+    check_weights(model, folder)
     if has_safetensors(folder):
         return folder
+    files = weight_files(model, folder)
 
     def convert(target: Path) -> None:
         report("converting pytorch_model.bin to safetensors, once")
-        check_files(model, folder)
         _check_pickles(model, files)
         read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
         read_tokenizer(model, folder).save_pretrained(target)

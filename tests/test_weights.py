@@ -457,11 +457,7 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
             raise fault
         return types.SimpleNamespace(gated=False, siblings=[types.SimpleNamespace(rfilename=name) for name in names])
 
-    real = huggingface_hub.snapshot_download
-
-    def snapshot_download(model, allow_patterns=None, local_files_only=False, **options):
-        if local_files_only:
-            return real(model, local_files_only=True)
+    def snapshot_download(model, allow_patterns, token):
         asked.extend(allow_patterns)
         return str(folder)
 

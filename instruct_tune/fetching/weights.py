@@ -123,13 +123,13 @@ def _hub_cache(model: str) -> Path | None:
 
     A file appears there when all of it has come. The lab downloads the weights last, so what has them has the rest.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        folder = Path(snapshot_download(model, local_files_only=True))
-    except LocalEntryNotFoundError:
+    # Not snapshot_download: it takes a cached copy for incomplete where files are missing that the lab never fetches.
+    config = try_to_load_from_cache(model, "config.json")
+    if not isinstance(config, str):
         return None
+    folder = Path(config).parent
     return folder if is_whole(model, folder) else None
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from instruct_tune.__main__ import main
 from instruct_tune.errors import DataError, LabError, ModelError
+from instruct_tune.fetching.read_model import context_length
 from instruct_tune.fetching.weights import locate
 from instruct_tune.model import load_model
 
@@ -229,3 +230,11 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
         told = lab.cost(smoke(model=str(folder), lora={"target_modules": targets}))
     assert told["seconds"]["total"] > 0
     assert told["memory"]["total"] > told["parameters"]
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("xlnet", 2**31), ("bloom", 2**31), ("opt", 2048), ("gpt2", 1024)])
+def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
+    """XLNet's configuration says -1, Bloom's says nothing."""
+    from transformers import AutoConfig
+
+    assert context_length(AutoConfig.for_model(kind)) == tokens

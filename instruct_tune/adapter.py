@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .catalog import LORA_TARGETS
 from .errors import ModelError
+from .fetching.read_model import read_model
 from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
 from .settings import LoraSettings
 
@@ -207,11 +208,8 @@ def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
     import torch
     from peft import PeftModel
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
-    copied = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+    copied = read_model(base.name, base, torch.float32)
     try:
         # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
         with torch.random.fork_rng():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .settings import DEFAULT_MODEL
 
 TINY_MODEL = "tiny-random"
+CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
-from .errors import ModelError
+from .fetching.cache_files import cache_dir
 from .fetching.converted import hold
 from .fetching.loading import Loading
-from .fetching.weights import Report, Weights, cache_dir, locate
+from .fetching.read_model import context_length, read_model
+from .fetching.tokenizers import load_tokenizer
+from .fetching.weights import Report, Weights, locate
 from .packing import Packing
 from .vocabulary import check_special_tokens, embedded_tokens
 
@@ -48,7 +50,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most positions the architecture has, prompt and answer together."""
-        return int(getattr(self.base.config, "max_position_embeddings", None) or 2**31)
+        return context_length(self.base.config)
 
 
 def best_device() -> str:
@@ -70,29 +72,13 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
 
     Raises ModelError or HubError with one sentence that says what to do, Stopped where ``loading`` was.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     weights = locate(name, report, loading)
     report(f"loading {name}")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False)
-        base, info = AutoModelForCausalLM.from_pretrained(
-            weights.path,
-            dtype=weights_dtype(bf16),
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise ModelError(f"{name} cannot be loaded as a causal language model: {reason}.") from error
-    if info["missing_keys"]:
-        # transformers would draw them at random, and the run would train on noise.
-        raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
-    _check_tokenizer(name, tokenizer)
+    tokenizer = load_tokenizer(name, weights.path)
+    base = read_model(name, weights.path, weights_dtype(bf16))
     if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
         report(warning)
     make_ready(base)
@@ -113,11 +99,3 @@ def make_ready(base: PreTrainedModel) -> None:
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base, best_device())
     quicken(base)
-
-
-def _check_tokenizer(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{name}'s tokenizer has no end-of-sequence token, so no answer could learn to end.")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "left"

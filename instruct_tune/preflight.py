@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .errors import DataError
 from .settings import RunConfig, TrainSettings
+from .tokenization import MAX_CONTEXT, no_row_fits
 
 T = TypeVar("T")
 
@@ -46,30 +46,28 @@ class Fitted:
     truncated: int
 
 
-def fits(lengths: Sequence[RowLength], max_length: int, overlong: str) -> list[int]:
+def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = MAX_CONTEXT) -> list[int]:
     """Which rows of these lengths ``tokenization.tokenize_rows`` keeps, by their number from 0.
 
-    Raises DataError where no row is left.
+    ``context``: the most tokens that the model takes. Raises DataError where no row is left.
     """
+    most = min(max_length, context)
     kept = [
         number
         for number, row in enumerate(lengths)
-        if min(row.tokens, max_length) > row.prompt and not (overlong == "drop" and row.tokens > max_length)
+        if min(row.tokens, most) > row.prompt and not (overlong == "drop" and row.tokens > most)
     ]
     if not kept:
-        longest = max((row.tokens for row in lengths), default=0)
-        raise DataError(
-            f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
-            "raise train.max_length, or set train.overlong to truncate."
-        )
+        raise no_row_fits(max_length, context, max((row.tokens for row in lengths), default=0))
     return kept
 
 
-def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str) -> Fitted:
+def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = MAX_CONTEXT) -> Fitted:
     """What ``tokenization.tokenize_rows`` makes of rows of these lengths. Raises DataError where no row is left."""
-    kept = [lengths[number] for number in fits(lengths, max_length, overlong)]
-    rows = tuple((tokens := min(row.tokens, max_length), tokens - row.prompt) for row in kept)
-    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > max_length for row in kept))
+    kept = [lengths[number] for number in fits(lengths, max_length, overlong, context)]
+    most = min(max_length, context)
+    rows = tuple((tokens := min(row.tokens, most), tokens - row.prompt) for row in kept)
+    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > most for row in kept))
 
 
 @dataclass(frozen=True)
@@ -109,13 +107,18 @@ def count(
     evaluation: Sequence[RowLength],
     probe: Sequence[RowLength],
     budget: int,
+    context: int = MAX_CONTEXT,
 ) -> Workload:
-    """Count a run's work on its rows' lengths; ``budget`` is the most tokens of a pass (``TOKENS_PER_PASS``)."""
+    """Count a run's work on its rows' lengths.
+
+    ``budget``: the most tokens of a pass (``TOKENS_PER_PASS``). ``context``: the most tokens of a row that the model
+    takes.
+    """
     settings = config.train
-    rows = fitted(train, settings.max_length, settings.overlong)
+    rows = fitted(train, settings.max_length, settings.overlong, context)
     steps, epochs = step_count(len(rows.rows), settings)
     training, largest = _training(rows.rows, settings, steps, budget)
-    measured = [_forward(each, settings, budget) for each in (evaluation, probe)]
+    measured = [_forward(each, settings, budget, context) for each in (evaluation, probe)]
     return Workload(
         train=rows,
         steps=steps,
@@ -202,11 +205,11 @@ def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int
     yield tokens, supervised
 
 
-def _forward(lengths: Sequence[RowLength], settings: TrainSettings, budget: int) -> Work:
+def _forward(lengths: Sequence[RowLength], settings: TrainSettings, budget: int, context: int) -> Work:
     """One look at held-out rows, which go through the model in one order, packed."""
     if not lengths:
         return Work()
-    rows = fitted(lengths, settings.max_length, settings.overlong).rows
+    rows = fitted(lengths, settings.max_length, settings.overlong, context).rows
     return sum((Work(1, *each) for each in _passes(rows, budget)), Work())
 
 
@@ -216,13 +219,15 @@ class Architecture:
 
     ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
     the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
-    be computed twice, to keep less. ``paths``: the modules LoRA is put on.
+    be computed twice, to keep less. ``context``: the most tokens of a row that it takes. ``paths``: the modules LoRA is
+    put on.
     """
 
     parameters: int
     adapted: int
     itemsize: int
     recomputes: bool = True
+    context: int = MAX_CONTEXT
     paths: tuple[str, ...] = ()
 
     def trainable(self, r: int) -> int:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """The label of a position that carries no loss, as in PyTorch's cross entropy."""
+MAX_CONTEXT = 2**31
+"""Stands for the context of a model that names none, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -164,24 +166,22 @@ def tokenize_rows(
     examples: Sequence[Example],
     max_length: int,
     overlong: str,
+    context: int = MAX_CONTEXT,
     vocabulary: int | None = None,
 ) -> TokenizedRows:
     """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
 
-    ``vocabulary``: how many token ids the model knows. Raises DataError where no row is left, ModelError where rows
-    have other ids.
+    A row is overlong beyond ``max_length`` or ``context``, the most tokens that the model takes; ``vocabulary``: how
+    many token ids it knows. Raises DataError where no row is left, ModelError where rows have other ids.
     """
-    tokenized = tokenize_examples(tokenizer, template, examples, max_length)
+    tokenized = tokenize_examples(tokenizer, template, examples, min(max_length, context))
     if vocabulary is not None:
         check_rows(tokenizer, vocabulary, [row.input_ids for row in tokenized])
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
         whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)
         longest = max((len(row.input_ids) for row in whole), default=0)
-        raise DataError(
-            f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
-            "raise train.max_length, or set train.overlong to truncate."
-        )
+        raise no_row_fits(max_length, context, longest)
     changed = tuple(
         number
         for number, (row, example) in enumerate(zip(tokenized, examples, strict=True), start=1)
@@ -195,6 +195,19 @@ def is_held(tokenizer: PreTrainedTokenizerBase, row: TokenizedExample, output: s
     *answer, _ = row.input_ids[row.prompt_length :]
     unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
     return unknown.isdisjoint(row.input_ids) and decode_continuation(tokenizer, answer) == output
+
+
+def no_row_fits(max_length: int, context: int, longest: int) -> DataError:
+    """The error where every row is longer than what binds: ``max_length`` or the model's ``context``, in tokens."""
+    if context < max_length:
+        return DataError(
+            f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose shorter "
+            "rows or a model with a longer context, or set train.overlong to truncate."
+        )
+    return DataError(
+        f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
+        "raise train.max_length, or set train.overlong to truncate."
+    )
 
 
 def mask_view(

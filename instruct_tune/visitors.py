@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ from dataclasses import dataclass
 from .errors import DataError
 
 SESSIONS_REMEMBERED = 10_000
+
+
+def multi_user() -> bool:
+    """Whether others than the host use this lab: on a Space, or where ``LAB_ADMIN_TOKEN`` tells the host from them."""
+    return "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def test_a_hosted_lab_follows_no_link_out_of_its_uploads(hosted, tmp_path):
 def test_a_hosted_lab_loads_no_model_folder_of_its_machine(hosted, tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
-    for model in (str(tmp_path / "model"), "model", ".", "/etc"):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for model in (str(tmp_path / "model"), "model", ".", "/etc", "~/model", "~"):
         for ask in (hosted.start_run, lambda config: hosted.mask(config, "a", "", "b")):
             with pytest.raises(ModelError, match="hosted"):
                 ask({"model": model})

@@ -39,7 +39,7 @@ class FakeHub:
             raise self.info
         return self.info
 
-    def load_dataset(self, repo):
+    def load_dataset(self, repo, token):
         self.asked.append(repo)
         if isinstance(self.splits, Exception):
             raise self.splits
@@ -47,14 +47,17 @@ class FakeHub:
 
 
 @pytest.fixture
-def online(monkeypatch):
+def online(monkeypatch, tmp_path):
     fake = FakeHub()
+    monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "lab-cache"))
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: fake.dataset_info(*a, **k))
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
     # What is downloaded, and how, is tested against a small Hub of our own.
     monkeypatch.setattr(
-        datasets, "load_dataset_builder", lambda repo: SimpleNamespace(config=SimpleNamespace(data_files=None))
+        datasets,
+        "load_dataset_builder",
+        lambda repo, token: SimpleNamespace(config=SimpleNamespace(data_files=None), hash="abc"),
     )
     return fake
 

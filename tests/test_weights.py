@@ -55,8 +55,8 @@ def logits(loaded):
 
 
 def left_in(cache):
-    """What lies in the cache but for the remembered hashes."""
-    return sorted(path.name for path in cache.iterdir() if path.name != "sha256.json") if cache.exists() else []
+    """What lies in the cache but for the lab's notes: hashes, and what was downloaded."""
+    return sorted(path.name for path in cache.iterdir() if path.suffix != ".json") if cache.exists() else []
 
 
 # The tiny model
@@ -133,15 +133,79 @@ def test_a_damaged_memory_of_hashes_is_made_anew(folder, cache, memory):
     assert found.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+def split_into_shards(folder):
+    """The model of ``folder`` in two shards and their index, as ``save_pretrained`` splits a large one."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    places = {key: f"model-0000{1 + number % 2}-of-00002.safetensors" for number, key in enumerate(sorted(tensors))}
+    for shard in set(places.values()):
+        save_file({key: tensors[key] for key in tensors if places[key] == shard}, folder / shard, {"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return sorted(set(places.values()))
+
+
 def test_the_hash_of_several_files_is_that_of_all(folder):
-    one = locate(str(folder), quiet).sha256
+    whole = logits(load_model(str(folder), quiet))
+    shards = split_into_shards(folder)
     save_file({"more": torch.ones(2)}, folder / "z.safetensors")
-    two = locate(str(folder), quiet).sha256
-    parts = [
-        hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("model.safetensors", "z.safetensors")
-    ]
-    assert parts[0] == one
-    assert two == hashlib.sha256("".join(parts).encode()).hexdigest()
+    parts = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in shards]
+    assert locate(str(folder), quiet).sha256 == hashlib.sha256("".join(parts).encode()).hexdigest()
+    assert torch.equal(logits(load_model(str(folder), quiet)), whole)
+
+
+@pytest.mark.parametrize(
+    "beside", ["model.fp16.safetensors", "adapter_model.safetensors", "consolidated.safetensors", "z.safetensors"]
+)
+def test_other_safetensors_beside_the_weights_are_not_used(folder, tmp_path, beside):
+    """They are variants, adapters and other programs' copies."""
+    before = locate(str(folder), quiet).sha256
+    save_file({"more": torch.ones(2)}, folder / beside)
+    assert locate(str(folder), quiet).sha256 == before
+    load_model(str(folder), quiet)
+    model = tiny_opt()
+    pickled = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
+    save_file({"more": torch.ones(2)}, pickled / beside)
+    assert load_model(str(pickled), quiet).weights.path.parent == tmp_path / "cache"
+
+
+def test_an_adapter_beside_the_weights_stays_off_the_base_model(folder):
+    """transformers would put it on, and base would no longer be base."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    plain = logits(load_model(str(folder), quiet))
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder), LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    )
+    tuned.save_pretrained(folder)
+    assert (folder / "adapter_config.json").is_file()
+    loaded = load_model(str(folder), quiet)
+    assert torch.equal(logits(loaded), plain)
+    assert not any("lora" in name for name, _ in loaded.base.named_parameters())
+
+
+@pytest.mark.parametrize("named", ["../secret.safetensors", "/secret.safetensors", "sub/secret.safetensors", "a.py", 5])
+def test_an_index_names_weights_of_its_own_folder_only(folder, named):
+    split_into_shards(folder)
+    save_file({"more": torch.ones(2)}, folder.parent / "secret.safetensors")
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": named}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"index\.json of .* names (files that are no weights|no weights)"):
+        locate(str(folder), quiet)
+
+
+def test_a_shard_that_is_missing_is_named(folder):
+    shards = split_into_shards(folder)
+    (folder / shards[1]).unlink()
+    with pytest.raises(ModelError, match=f"lacks {shards[1]}, which its index names"):
+        locate(str(folder), quiet)
+
+
+def test_a_tilde_is_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert locate("~/local", quiet).path == folder
+    assert weights.at_hand("~/local") == folder
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
@@ -374,7 +438,7 @@ def test_the_hubs_cache_is_used_without_asking_the_hub(folder, tmp_path):
     assert (found.model, found.path, found.source) == ("some/model", there, "Hub cache")
 
 
-@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
     """As an interrupted download, or one of the tokenizer alone, leaves it."""
     (folder / missing).unlink()
@@ -387,22 +451,18 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
     """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
     asked = []
 
-    def model_info(model, timeout=None):
+    def model_info(model, timeout=None, token=None):
         assert timeout is not None, "or a person waits for a Hub that hangs"
         if fault:
             raise fault
-        return types.SimpleNamespace(siblings=[types.SimpleNamespace(rfilename=name) for name in names])
+        return types.SimpleNamespace(gated=False, siblings=[types.SimpleNamespace(rfilename=name) for name in names])
 
-    real = huggingface_hub.snapshot_download
-
-    def snapshot_download(model, allow_patterns=None, local_files_only=False, **options):
-        if local_files_only:
-            return real(model, local_files_only=True)
+    def snapshot_download(model, allow_patterns, token):
         asked.extend(allow_patterns)
         return str(folder)
 
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
-    monkeypatch.setattr(hub, "download", lambda model, name, loading: asked.append(name))
+    monkeypatch.setattr(hub, "download", lambda model, name, loading, token: asked.append(name))
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return asked
@@ -421,10 +481,8 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
     found = locate("some/model", said.append)
     assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
     assert "downloading some/model from the Hub" in said
-    weights_asked = [name for name in asked if "*" not in name]
     # One file after the other, each of which can be stopped; then the whole, which is there by then.
-    assert weights_asked == ["config.json", "model.safetensors", "model.safetensors"]
-    assert not any(pattern.endswith((".py", ".bin", ".msgpack", "*")) for pattern in asked)
+    assert asked == ["config.json", "model.safetensors"] * 2
 
 
 def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatch, tmp_path):
@@ -432,7 +490,7 @@ def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatc
     local = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
     asked = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
     found = locate("some/opt", quiet)
-    assert [name for name in asked if "*" not in name] == ["config.json", "pytorch_model.bin", "pytorch_model.bin"]
+    assert asked == ["config.json", "pytorch_model.bin"] * 2
     assert list(found.path.glob("*.safetensors"))
 
 
@@ -465,7 +523,7 @@ def test_a_stop_ends_a_download_between_two_files(monkeypatch, folder):
     asked = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
     loading = Loading()
 
-    def download(model, name, loading):
+    def download(model, name, loading, token):
         loading.check()
         asked.append(name)
         loading.stop()

@@ -1,4 +1,4 @@
-"""A Hub of our own: as much of the Hugging Face Hub as loading a dataset asks for, as slow as a test wants it."""
+"""A Hub of our own: as much of the Hugging Face Hub as loading a dataset or model asks for, as slow as a test wants."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 COMMIT = "a" * 40
+TOKEN = "hf_of_the_host"
 PIECE = 64 * 1024
 
 
 class ToyHub:
-    """``files`` of each dataset by its id; ``pause`` seconds before every 64 KB of a file are sent."""
+    """``files`` of each dataset by its id, of each model in ``models``; ``pause`` seconds before each 64 KB of a file.
 
-    def __init__(self, files: dict[str, dict[str, bytes]], pause: float = 0.0):
+    Who sends ``TOKEN`` gets ``private`` and ``gated`` repositories too. Of a gated one everybody gets the description.
+    """
+
+    def __init__(
+        self,
+        files: dict[str, dict[str, bytes]],
+        pause: float = 0.0,
+        models: dict[str, dict[str, bytes]] | None = None,
+        private: tuple[str, ...] = (),
+        gated: tuple[str, ...] = (),
+    ):
         self.files, self.pause = files, pause
+        self.models, self.private, self.gated = models or {}, private, gated
+        self.tokens: set[str | None] = set()
         self.asked: list[str] = []
         self.sent = 0
 
@@ -57,16 +70,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {path}")
         if path == "/":
             return self._send(200, b"", {}, with_body)
-        for repo, files in self.hub.files.items():
-            if path.startswith(f"/api/datasets/{repo}"):
-                return self._json(self._about(repo, files, path, body), with_body)
-            if path.startswith(f"/datasets/{repo}/resolve/"):
-                name = path.removeprefix(f"/datasets/{repo}/resolve/").partition("/")[2]
-                return self._file(files.get(name), with_body)
+        token = self.headers.get("Authorization")
+        self.hub.tokens.add(token)
+        trusted = token == f"Bearer {TOKEN}"
+        sides = (("/api/datasets/", "/datasets/", self.hub.files), ("/api/models/", "/", self.hub.models))
+        for described, resolved, repos in sides:
+            for repo, files in repos.items():
+                about = f"{described}{repo}"
+                if path.startswith((about, f"{resolved}{repo}/resolve/")):
+                    if repo in self.hub.private and not trusted:
+                        return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
+                    if repo in self.hub.gated and not trusted and path != about:
+                        return self._send(403, b"{}", {"X-Error-Code": "GatedRepo"}, with_body)
+                    if path.startswith(about):
+                        return self._json(self._about(repo, files, path.removeprefix(about), body), with_body)
+                    name = path.removeprefix(f"{resolved}{repo}/resolve/").partition("/")[2]
+                    return self._file(files.get(name), with_body)
         return self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
 
-    def _about(self, repo: str, files: dict[str, bytes], path: str, body: bytes) -> object:
-        rest = path.removeprefix(f"/api/datasets/{repo}")
+    def _about(self, repo: str, files: dict[str, bytes], rest: str, body: bytes) -> object:
         entries = [
             {"type": "file", "oid": _tag(content), "size": len(content), "path": name}
             for name, content in files.items()
@@ -79,7 +101,8 @@ class _Handler(BaseHTTPRequestHandler):
                 asked = json.loads(body)["paths"]
             return [entry for entry in entries if entry["path"] in asked]
         return {
-            "id": repo, "_id": "1", "sha": COMMIT, "private": False, "gated": False, "disabled": False, "downloads": 0,
+            "id": repo, "_id": "1", "sha": COMMIT, "private": repo in self.hub.private,
+            "gated": "manual" if repo in self.hub.gated else False, "disabled": False, "downloads": 0,
             "likes": 0, "tags": [], "cardData": {"license": "mit"}, "siblings": [{"rfilename": name} for name in files],
         }  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DataError, HubError
 from ..fetching import hub
+from ..fetching.access import Access
 from ..fetching.loading import Loading
 from ..limits import check_download
 from .table import counted
@@ -24,19 +25,20 @@ def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
     Raises HubError where the Hub does not give it, DataError where it cannot be used as it is.
     """
     loading.enter(f"Asking the Hub for {repo}")
+    access = Access("dataset", repo)
     if not hub.hub_reachable():
-        return _load_cached(repo), UNKNOWN_LICENCE
-    licence = _ask(repo)
+        return _load_cached(repo, access), UNKNOWN_LICENCE
+    licence = _ask(repo, access)
     loading.check()
-    return _download(repo, loading), licence
+    return _download(repo, access, loading), licence
 
 
-def _ask(repo: str) -> str:
+def _ask(repo: str, access: Access) -> str:
     """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
 
-    api = HfApi()
+    api = HfApi(token=access.token)
     try:
         info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
         # Asked for here since load_dataset says "not found" of both a gated and a missing one.
@@ -48,23 +50,26 @@ def _ask(repo: str) -> str:
     return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
 
 
-def _download(repo: str, loading: Loading) -> datasets.DatasetDict:
+def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDict:
     import datasets
     from huggingface_hub.utils import httpx
 
     try:
-        _fetch_files(repo, datasets.load_dataset_builder(repo).config.data_files, loading)
+        builder = datasets.load_dataset_builder(repo, token=access.token)
+        _fetch_files(repo, access, builder.config.data_files, loading)
         loading.enter(f"Preparing {repo}")
-        return datasets.load_dataset(repo)
+        splits = datasets.load_dataset(repo, token=access.token)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
         raise _unusable(repo, error) from error
     except (httpx.HTTPError, OSError) as error:
         raise hub.explain(error, repo) from error
     except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
         raise _unusable(repo, error) from error
+    access.record(builder.hash)
+    return splits
 
 
-def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
+def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
     """Bring the files that load_dataset is about to ask for into the Hub's cache, where it finds them.
 
     It would fetch them itself, but without a word and without an end to a mistake: here every piece
@@ -74,7 +79,7 @@ def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, load
     from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
 
     names = dict.fromkeys(name for files in (data_files or {}).values() for name in files if name.startswith("hf://"))
-    resolved = [HfFileSystem().resolve_path(name) for name in names]
+    resolved = [HfFileSystem(token=access.token).resolve_path(name) for name in names]
     files = [file for file in resolved if isinstance(file, HfFileSystemResolvedRepositoryPath)]
     if not files:
         return
@@ -82,14 +87,14 @@ def _fetch_files(repo: str, data_files: Mapping[str, Sequence[str]] | None, load
     paths = [file.path_in_repo for file in files]
     sizes = {
         each.path: each.size
-        for each in HfApi().get_paths_info(repo, paths, repo_type="dataset", revision=revision)
+        for each in HfApi(token=access.token).get_paths_info(repo, paths, repo_type="dataset", revision=revision)
         if isinstance(each, RepoFile)
     }
     check_download(repo, sum(sizes.values()))
     loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
     for path in paths:
         begun = loading.done
-        hub.download(repo, path, loading, repo_type="dataset", revision=revision)
+        hub.download(repo, path, loading, repo_type="dataset", revision=revision, token=access.token)
         # A file that was in the cache already has been counted by nobody.
         loading.advance(max(0, sizes.get(path, 0) - (loading.done - begun)))
 
@@ -102,7 +107,7 @@ def _unusable(repo: str, error: Exception) -> DataError:
     )
 
 
-def _load_cached(repo: str) -> datasets.DatasetDict:
+def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
     """What an earlier load_dataset left on this machine: what the library itself does when offline."""
     from datasets import config
     from datasets.packaged_modules.cache.cache import Cache
@@ -110,8 +115,10 @@ def _load_cached(repo: str) -> datasets.DatasetDict:
 
     try:
         builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
+        if not access.is_known(builder.hash):
+            raise ValueError("The Hub cannot say whether everybody may have this copy.")
         return builder.as_dataset()
-    except (ValueError, KeyError, OSError) as error:  # not there, or not whole
+    except (ValueError, KeyError, OSError) as error:  # not there, not whole, or not for everybody
         raise HubError(
             f"The Hub cannot be reached ({constants.ENDPOINT} was tried for {hub.PROBE_SECONDS:.0f} s at most), and "
             f"{config.HF_DATASETS_CACHE} has no usable copy of {repo}: "

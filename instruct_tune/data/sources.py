@@ -17,7 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..catalog import CODEALPACA_REPO
 from ..errors import DataError
+from ..fetching import lfs
 from ..fetching.loading import Loading
 from ..limits import MEGABYTE, check_rows, check_text, max_upload_bytes
 from ..settings import Columns, DataSettings
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 BUNDLED_FILE = Path(__file__).resolve().parents[2] / "assets" / "instructions.jsonl"
 BUNDLED_LICENCE = "CC0-1.0"
-CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
 CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
 
 HUB_PREFIX = "hub:"
@@ -69,6 +70,9 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
     loading.enter(f"Reading {name}")
     try:
         with path.open("rb") as on_disk:
+            if lfs.is_pointer(on_disk):
+                raise DataError(f"{name} is a Git LFS pointer, not the file itself: {lfs.ADVICE}.")
+            on_disk.seek(0)
             file = unpacked(on_disk, ending, name, most)
             if _is_blank(file):
                 raise DataError(f"{name} is empty: give a file with rows.")

@@ -282,7 +282,7 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
 
 
 def _count(config: RunConfig, known: Known) -> Workload:
-    return count(config, known.train, known.evaluation, known.probe, known.budget)
+    return count(config, known.train, known.evaluation, known.probe, known.budget, known.architecture.context)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:

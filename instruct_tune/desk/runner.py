@@ -194,7 +194,15 @@ class Runner:
             if not rows:
                 return ()
             try:
-                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong, loaded.vocabulary)
+                done = tokenize_rows(
+                    loaded.tokenizer,
+                    template,
+                    rows,
+                    settings.max_length,
+                    settings.overlong,
+                    loaded.context_length,
+                    loaded.vocabulary,
+                )
             except DataError:
                 if what == TRAINING_ROWS:
                     raise

@@ -33,7 +33,7 @@ from ..settings import RunConfig
 from ..sharing import incoming
 from ..sharing.machine_paths import source_to_share
 from ..store import Run, RunStore, default_data_dir
-from ..visitors import HOST, Viewer, Visitors
+from ..visitors import HOST, Viewer, Visitors, multi_user
 from .history import History
 from .housekeeping import attempt
 from .views import Config, real_path
@@ -66,7 +66,7 @@ class Runs(History):
         self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
         # With a machine of one's own there are no strangers to keep from one's runs.
-        self.strangers = "SPACE_ID" in os.environ or self.visitors.admin_token is not None
+        self.strangers = multi_user()
         self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self.clock = Clock(self.data_dir / "clock", most=3600.0 * self.keep_uploads_hours)
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.

@@ -14,15 +14,16 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import adapter
-from ..errors import ModelError
-from ..fetching.weights import Weights, cache_dir
+from ..fetching.cache_files import cache_dir
+from ..fetching.model_files import model_errors
+from ..fetching.read_model import check_weights, context_length, empty_model, read_config
+from ..fetching.weights import Weights
 from ..preflight import Architecture, Speed
 from ..settings import LoraSettings
 from ..tokenization import IGNORE, TokenizedExample
@@ -47,6 +48,9 @@ REMEMBER_SECONDS = {False: 24 * 3600.0, True: 5 * 60.0}
 """A measurement is used for a day; one of a crowded machine for five minutes."""
 FEW, MORE = 1, 3
 """Layers of the two small models; far enough apart that their difference is no noise."""
+FEWEST = {"rwkv": 2, "recurrent_gemma": 3}
+"""By ``config.model_type``, where one layer is no model: RWKV divides by the layers less one, and of RecurrentGemma
+only every third layer is the attention that generation needs."""
 GOT_THE_PROCESSOR = 0.8
 """A machine is crowded where the process got fewer seconds of processor than this share of those that passed."""
 
@@ -57,32 +61,17 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     Raises ModelError where it is no causal language model, or has no such target modules.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     from ..model import weights_dtype
 
-    with _told_as_model_error(folder), torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(_config(folder))
+    check_weights(folder.name, folder)
+    base = empty_model(folder.name, folder)
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
+    recomputes, context = base.supports_gradient_checkpointing, context_length(base.config)
     paths = tuple(adapter.adapted_paths(base, lora.target_modules))
-    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing, paths)
-
-
-def _config(folder: Path) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False)
-
-
-@contextmanager
-def _told_as_model_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise ModelError(f"The model in {folder.name} cannot be measured: {reason}.") from error
+    return Architecture(parameters, adapted, itemsize, recomputes, context, paths)
 
 
 class SpeedMemory:
@@ -139,10 +128,12 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
     """Time the model in ``folder`` on one and three of its layers; a few seconds. Random states stay as they were."""
     import torch
 
-    config = _config(folder)
-    with _told_as_model_error(folder), torch.random.fork_rng():
-        one, three = (_Timed(_shortened(config, layers), folder, tokenizer, lora, bf16) for layers in (FEW, MORE))
-        whole = _of_all_layers(config.num_hidden_layers)
+    config = read_config(folder.name, folder)
+    with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
+        few = FEWEST.get(config.model_type, FEW)
+        sizes = (few, few + MORE - FEW)
+        one, three = (_Timed(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
+        whole = _of_all_layers(config.num_hidden_layers, few)
         budget = one.budget
         long, short = budget // ROW, max(1, budget // ROW // 4)
         a_long = whole(*(model.train_pass(long, LIGHT) for model in (one, three)))
@@ -169,21 +160,24 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
         )
 
 
-def _of_all_layers(layers: int) -> Callable[[float, float], float]:
-    """From what one layer takes and what three take to what all of them take."""
-    return lambda one, three: one + (layers - FEW) * max(0.0, three - one) / (MORE - FEW)
+def _of_all_layers(layers: int, few: int) -> Callable[[float, float], float]:
+    """From what ``few`` layers take and what two more take to what all of them take."""
+    return lambda one, three: one + (layers - few) * max(0.0, three - one) / (MORE - FEW)
 
 
 def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     short = copy.deepcopy(config)
-    if getattr(config, "layer_types", None):
-        short.layer_types = [config.layer_types[layer % len(config.layer_types)] for layer in range(layers)]
+    # Lists with a value for each layer (layer_types, GPT Neo's attention_layers). Some configurations derive theirs
+    # from the number of layers, as properties, which need no change.
+    for key, value in vars(config).items():
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            setattr(short, key, [value[layer % len(value)] for layer in range(layers)])
     short.num_hidden_layers = layers
     return short
 
 
 class _Timed:
-    """A few random-weight layers of an architecture with a LoRA, and what they take."""
+    """A few random-weight ``layers`` of an architecture (None: all) with a LoRA, and what they take."""
 
     def __init__(
         self,
@@ -192,6 +186,7 @@ class _Timed:
         tokenizer: PreTrainedTokenizerBase,
         lora: LoraSettings,
         bf16: bool | str,
+        layers: int | None = None,
     ):
         import torch
         from transformers import AutoModelForCausalLM
@@ -200,9 +195,10 @@ class _Timed:
         from ..model import LoadedModel, best_device, make_ready, weights_dtype
 
         device, dtype = torch.device(best_device()), weights_dtype(bf16)
-        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        base = AutoModelForCausalLM.from_config(_shortened(config, layers) if layers else config, dtype=dtype)
         make_ready(base)
         weights = Weights(str(folder), folder, "random, for timing", "")
+        # Of the whole configuration, as training tries it.
         traits = probe(config)
         self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)

@@ -100,9 +100,10 @@ class Views:
         return config
 
     def _refuse_folder(self, model: str, viewer: Viewer) -> None:
-        if not self.local_paths and os.path.exists(model):
+        there = os.path.exists(os.path.expanduser(model))
+        if not self.local_paths and there:
             raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
-        if not viewer.host and os.path.exists(model) and self._inside(model, self.data_dir):
+        if not viewer.host and there and self._inside(model, self.data_dir):
             raise ModelError(
                 "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
             )
@@ -317,8 +318,7 @@ class Views:
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         """A tokenizer of its own for views, beside the one that trains."""
         self.wait_for_imports()
-        from transformers import AutoTokenizer
-
+        from ..fetching.tokenizers import load_tokenizer
         from ..fetching.weights import locate
 
         # A lock of its own, asked for by nobody whose tokenizer is at hand: one may be minutes on its way.
@@ -326,7 +326,7 @@ class Views:
             with self._fetching:
                 if model not in self._tokenizers:
                     folder = locate(model, lambda text: None).path
-                    self._tokenizers[model] = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+                    self._tokenizers[model] = load_tokenizer(model, folder)
         return self._tokenizers[model]
 
     def mask(

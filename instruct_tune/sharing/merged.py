@@ -14,6 +14,7 @@ from pathlib import Path
 from ..adapter import merged_copy
 from ..compute.memory import free, give_back
 from ..errors import DataError, DiskFullError, MemoryLimitError, ModelError
+from ..fetching.tokenizers import read_tokenizer
 from ..fetching.weights import Weights
 from ..store import Run, RunStore
 from .card import model_card
@@ -51,10 +52,8 @@ def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Ca
 
 
 def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
-    from transformers import AutoTokenizer
-
     merged_copy(weights.path, store.folder(run.id) / "adapter").save_pretrained(folder)
-    AutoTokenizer.from_pretrained(weights.path, trust_remote_code=False).save_pretrained(folder)
+    read_tokenizer(weights.model, weights.path).save_pretrained(folder)
     card = model_card(run, store.evaluations(run.id), merged=True)
     (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -1,0 +1,130 @@
+"""A base model from its folder: float weights, all of them, and nothing that its folder has beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from .model_files import check_files, model_errors, read_object
+from .weight_files import has_safetensors, weight_files
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+"""What weights may be stored as, in safetensors' words."""
+_QUANTISED = ("quantization_config", "compression_config")
+_NO_ADAPTER = {"subfolder": "config.json/none"}
+"""transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
+
+
+def context_length(config: PretrainedConfig) -> int:
+    """The most tokens, prompt and answer together, that a configuration allows; 2**31 where it names no such number.
+
+    XLNet's says -1, since its positions have no end.
+    """
+    positions = int(getattr(config, "max_position_embeddings", None) or 0)
+    return positions if positions > 0 else 2**31
+
+
+def read_config(name: str, folder: Path) -> PretrainedConfig:
+    """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read or used."""
+    from transformers import AutoConfig
+
+    _check_config(name, read_object(name, folder / "config.json"))
+    with model_errors(f"The configuration of {name} cannot be used"):
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+
+
+def empty_model(name: str, folder: Path) -> PreTrainedModel:
+    """The model that the configuration in ``folder`` describes, without memory for its weights (on ``meta``).
+
+    Raises ModelError where the configuration cannot be read, or is that of no causal language model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(name, folder)
+    with model_errors(f"The configuration of {name} makes no causal language model"), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: bool = True) -> PreTrainedModel:
+    """The causal language model in ``folder``, on the CPU.
+
+    ``safetensors``: whether those are read, or a ``pytorch_model.bin``. Raises ModelError with one sentence where the
+    files are damaged, quantised, of another shape than config.json says, or lack weights that the model needs.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_files(name, folder)
+    _check_config(name, read_object(name, folder / "config.json"))
+    if safetensors:
+        check_weights(name, folder)
+    problem = f"{name} cannot be loaded as a causal language model"
+    with model_errors(problem):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=safetensors,
+            weights_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or transformers names none of them; they are refused below
+            adapter_kwargs=_NO_ADAPTER,
+        )
+    if info["mismatched_keys"]:
+        key, stored, wanted = min(info["mismatched_keys"])
+        raise ModelError(f"{problem}: {key} has shape {_shape(stored)}, and config.json makes it {_shape(wanted)}.")
+    if info["missing_keys"]:
+        # transformers would draw them at random, and the run would train on noise.
+        raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+    return model
+
+
+def _shape(size: tuple[int, ...]) -> str:
+    return " × ".join(str(length) for length in size)
+
+
+def _check_config(name: str, config: dict[str, object]) -> None:
+    for key in _QUANTISED:
+        if quantised := config.get(key):
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+            raise ModelError(
+                f"{name} is quantised ({str(method or key)[:40]}), and the lab trains on float weights only: "
+                "choose the repository of the unquantised model."
+            )
+    if config.get("transformers_weights"):
+        raise ModelError(f"{name} names its own weights file in config.json: save it with save_pretrained instead.")
+
+
+def check_weights(name: str, folder: Path) -> None:
+    """Raise ModelError where weights are missing, damaged, or no floats: transformers would cast the bare integers.
+
+    Of safetensors the headers are read; what a ``.bin`` holds shows when it is converted.
+    """
+    from safetensors import safe_open
+
+    files = weight_files(name, folder)
+    if not files:
+        raise ModelError(f"{name} holds neither safetensors nor a pytorch_model.bin.")
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ModelError(f"{name} lacks {', '.join(missing[:3])}, which its index names: download it again.")
+    for file in files if has_safetensors(folder) else ():
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is no dict)
+                check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
+
+
+def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:
+    """Raise ModelError where the weight ``key`` is stored as something else than one of the ``allowed`` types.
+
+    Buffers, such as GPT-2's attention masks, may be integers.
+    """
+    if key.endswith(".weight") and dtype not in allowed:
+        raise ModelError(
+            f"{name} stores {key} as {str(dtype).removeprefix('torch.')}, on which the lab cannot train: choose "
+            "the repository of the model with float weights."
+        )

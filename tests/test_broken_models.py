@@ -1,0 +1,240 @@
+"""A stranger's model folder with a fault in it: one sentence, the same for training, what it costs, and its mask."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from labs import PATIENCE, opened, smoke
+from safetensors.torch import load_file, save_file
+
+from instruct_tune.__main__ import main
+from instruct_tune.errors import DataError, LabError, ModelError
+from instruct_tune.fetching.read_model import context_length
+from instruct_tune.fetching.weights import locate
+from instruct_tune.model import load_model
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 9\n"
+CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer_config.json", "model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A local copy of the tiny model."""
+    return shutil.copytree(locate("tiny-random", print).path, tmp_path / "model")
+
+
+def edited(name, **values):
+    def spoil(folder):
+        known = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**known, **values}))
+
+    return spoil
+
+
+def written(name, content):
+    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def recast(dtype):
+    def spoil(folder):
+        save_file({key: value.to(dtype) for key, value in load_file(folder / WEIGHTS).items()}, folder / WEIGHTS)
+
+    return spoil
+
+
+def indexed(content):
+    def spoil(folder):
+        (folder / WEIGHTS).unlink()
+        (folder / f"{WEIGHTS}.index.json").write_text(content)
+
+    return spoil
+
+
+def other_shape(folder):
+    save_file(load_file(folder / WEIGHTS) | {"model.norm.weight": torch.ones(3)}, folder / WEIGHTS, {"format": "pt"})
+
+
+def without_vocabulary(folder):
+    (folder / "tokenizer.json").unlink()
+
+
+def needs_a_package(folder):
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")
+    edited(TOKENIZER, tokenizer_class="LlamaTokenizer")(folder)
+
+
+def cut_short(folder):
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
+
+
+def quantised(method):
+    return edited(CONFIG, quantization_config={"quant_method": method, "bits": 4})
+
+
+TOKENIZERS = {
+    "tokenizer config is a list": (written(TOKENIZER, "[]"), "holds no JSON object"),
+    "tokenizer of another library": (edited(TOKENIZER, eos_token=5), "The tokenizer of .* cannot be loaded"),
+    "tokenizer wants code": (
+        edited(TOKENIZER, tokenizer_class="Q", auto_map={"AutoTokenizer": ["x.Q", None]}),
+        "needs Python code from its repository",
+    ),
+    "no vocabulary": (without_vocabulary, "The tokenizer of .* cannot be loaded"),
+    "a package is missing": (needs_a_package, "pip install tiktoken"),
+    "a pointer for a tokenizer": (written("tokenizer.json", POINTER), "tokenizer.json of .* is a Git LFS pointer"),
+    "config is a list": (written(CONFIG, "[]"), "config.json of .* holds no JSON object"),
+    "config is cut": (written(CONFIG, "{"), "config.json of .* is damaged"),
+    "config is nested too deeply": (written(CONFIG, "[" * 100_000), "config.json of .* is damaged"),
+    "no heads": (edited(CONFIG, num_attention_heads=0, head_dim=None), "ZeroDivisionError"),
+    "a text for a number": (edited(CONFIG, hidden_size="64"), "hidden_size"),
+    "a type that is a list": (edited(CONFIG, model_type=["llama"]), "not what transformers expects"),
+}
+"""Faults that show with the tokenizer already."""
+MODELS = {
+    "an unknown type": (edited(CONFIG, model_type="unheard-of"), "unheard-of"),
+    "a model wants code": (
+        edited(CONFIG, model_type="own", auto_map={"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}),
+        "needs Python code from its repository",
+    ),
+    "an encoder and a decoder": (edited(CONFIG, model_type="t5"), "Unrecognized configuration class"),
+    "an unknown activation": (edited(CONFIG, hidden_act="unheard-of"), "unheard-of"),
+    "a pad token beyond the embedding": (edited(CONFIG, pad_token_id=10_000), "Padding_idx"),
+    "bitsandbytes": (quantised("bitsandbytes"), r"quantised \(bitsandbytes\)"),
+    "gptq": (quantised("gptq"), r"quantised \(gptq\)"),
+    "awq": (quantised("awq"), r"quantised \(awq\)"),
+    "fp8, which transformers loads": (quantised("fp8"), r"quantised \(fp8\)"),
+    "weights are fp8": (recast(torch.float8_e4m3fn), "as F8_E4M3"),
+    "weights are int8": (recast(torch.int8), "as I8"),
+    "the file is cut": (cut_short, "model.safetensors of .* is damaged"),
+    "the header is garbage": (written(WEIGHTS, b"\xff" * 50), "model.safetensors of .* is damaged"),
+    "the index is a list": (indexed("[]"), "holds no JSON object"),
+    "the index names nothing": (indexed("{}"), "names no weights"),
+    "a shard is missing": (
+        indexed('{"metadata": {}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}'),
+        "lacks model-00001-of-00001.safetensors",
+    ),
+    "a pointer for weights": (written(WEIGHTS, POINTER), "model.safetensors of .* is a Git LFS pointer"),
+}
+"""Faults that show with the model: no run may be promised on them."""
+ONLY_WHEN_LOADED = {
+    "a weight of another shape": (other_shape, "has shape 3, and config.json makes it 64"),
+    "an embedding of another shape": (edited(CONFIG, vocab_size=100), "has shape 259 × 64, and config.json makes"),
+}
+
+
+def sentence(error):
+    text = str(error)
+    assert "\n" not in text
+    assert len(text) < 500
+    return text
+
+
+@pytest.mark.parametrize("fault", [*TOKENIZERS, *MODELS, *ONLY_WHEN_LOADED])
+def test_a_fault_is_one_sentence_wherever_it_shows(folder, tmp_path, fault):
+    spoil, words = {**TOKENIZERS, **MODELS, **ONLY_WHEN_LOADED}[fault]
+    spoil(folder)
+    config = smoke(model=str(folder))
+    with pytest.raises(ModelError, match=words) as caught:
+        load_model(str(folder), print)
+    told = sentence(caught.value)
+    with opened(tmp_path / "lab") as lab:
+        ways = [] if fault in ONLY_WHEN_LOADED else [lambda: lab.cost(config)]
+        if fault in TOKENIZERS:
+            ways.append(lambda: lab.mask(config, "a", "", "b"))
+        for way in ways:
+            with pytest.raises(ModelError) as caught:
+                way()
+            sentence(caught.value)
+        ended = lab.wait(lab.start_run(config), PATIENCE)
+        assert (ended.status, ended.error_kind, ended.message) == ("failed", "model", told)
+
+
+@pytest.mark.parametrize("fault", ["gptq", "no heads", "the file is cut", "a pointer for a tokenizer"])
+def test_the_command_line_says_it_in_a_line(folder, tmp_path, monkeypatch, capsys, fault):
+    monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
+    spoil, words = {**TOKENIZERS, **MODELS}[fault]
+    spoil(folder)
+    for command in ("train", "cost"):
+        assert main([command, "--preset", "smoke", "--model", str(folder), "--json"]) == 1
+        out, err = capsys.readouterr()
+        told = json.loads(out)
+        assert told["kind"] == "model"
+        assert re.search(words, told["error"])
+        assert f"{command}: {told['error']}\n" in err
+        assert "Traceback" not in err
+
+
+def test_buffers_may_be_integers(folder):
+    """Older checkpoints of GPT-2 carry their attention masks, as bytes or booleans."""
+    mask = {"model.layers.0.self_attn.bias": torch.ones((1, 1, 4, 4), dtype=torch.bool)}
+    save_file(load_file(folder / WEIGHTS) | mask, folder / WEIGHTS, {"format": "pt"})
+    load_model(str(folder), print)
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.csv", "rows.parquet"])
+def test_a_pointer_for_a_dataset_is_called_that(tmp_path, name):
+    (tmp_path / name).write_text(POINTER)
+    with opened(tmp_path / "lab") as lab, pytest.raises(DataError, match=f"{name} is a Git LFS pointer") as caught:
+        lab.data(smoke(data={"source": str(tmp_path / name)}))
+    assert "git lfs pull" in sentence(caught.value)
+
+
+@pytest.mark.parametrize(("context", "binds"), [(8, "the model's context of 8 tokens"), (2048, "train.max_length 9")])
+def test_rows_that_do_not_fit_name_the_limit_that_binds(folder, tmp_path, context, binds):
+    edited(CONFIG, max_position_embeddings=context)(folder)
+    config = smoke(model=str(folder), train={"max_length": 9})
+    with opened(tmp_path / "lab") as lab:
+        ended = lab.wait(lab.start_run(config), PATIENCE)
+        assert (ended.status, ended.error_kind) == ("failed", "data")
+        assert binds in ended.message
+        for way in (lab.cost, lab.step_view):
+            with pytest.raises(LabError) as caught:
+                way(config)
+            assert str(caught.value) == ended.message
+
+
+def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
+    edited(CONFIG, max_position_embeddings=180)(folder)
+    with opened(tmp_path / "lab") as lab:
+        told = lab.cost(smoke(model=str(folder)))
+        run_id = lab.start_run(smoke(model=str(folder)))
+        lab.wait(run_id, PATIENCE)
+        result = lab.run_result(run_id)
+    assert told["dropped"] > 0
+    assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "recurrent_gemma", "mamba", "xlnet", "bloom", "gpt_neo"])
+def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, kind):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {
+        "rwkv": {"num_hidden_layers": 2, "attention_hidden_size": 64, "intermediate_size": 128},
+        "recurrent_gemma": {"num_hidden_layers": 3, "num_attention_heads": 4, "lru_width": 64, "intermediate_size": 64},
+        "mamba": {"num_hidden_layers": 2, "state_size": 4},
+        "xlnet": {"n_layer": 2, "n_head": 4, "d_head": 16, "d_model": 64, "d_inner": 128},
+        "bloom": {"n_layer": 2, "n_head": 4},
+        "gpt_neo": {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
+    }[kind]
+    tokens = {"vocab_size": 259, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    config = AutoConfig.for_model(kind, hidden_size=64, **small, **tokens)
+    for file in (*folder.glob("*.safetensors"), folder / "generation_config.json"):
+        file.unlink(missing_ok=True)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    targets = ["x_proj"] if kind == "mamba" else "all-linear"
+    with opened(tmp_path / "lab") as lab:
+        told = lab.cost(smoke(model=str(folder), lora={"target_modules": targets}))
+    assert told["seconds"]["total"] > 0
+    assert told["memory"]["total"] > told["parameters"]
+
+
+@pytest.mark.parametrize(("kind", "tokens"), [("xlnet", 2**31), ("bloom", 2**31), ("opt", 2048), ("gpt2", 1024)])
+def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
+    """XLNet's configuration says -1, Bloom's says nothing."""
+    from transformers import AutoConfig
+
+    assert context_length(AutoConfig.for_model(kind)) == tokens

@@ -157,6 +157,7 @@ class Evaluations(Speakers):
     ) -> dict[str, Any]:
         self.wait_for_imports()
         from ..evaluation import evaluate
+        from ..generation import one_by_one
         from ..scoring.answering import ROWS_TOGETHER
         from ..scoring.baselines import baselines
         from ..scoring.unfinished import unfinished
@@ -168,7 +169,8 @@ class Evaluations(Speakers):
         loaded = self._prepare(run_id, config, lambda text: tell(message=text))
         self.bench.evaluating = run_id
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
-        meter = Meter(total, longest, min(ROWS_TOGETHER, len(rows)))
+        alone = one_by_one(loaded)
+        meter = Meter(total, longest, 1 if alone else min(ROWS_TOGETHER, len(rows)))
         template, shelf = template_from(config.template), self._shelf(run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
         beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, shelf)
@@ -176,7 +178,7 @@ class Evaluations(Speakers):
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
 
-        warnings = other_rows(self.store.get(run_id).facts, splits.fingerprint)
+        warnings = [*other_rows(self.store.get(run_id).facts, splits.fingerprint), *([alone] if alone else [])]
 
         def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
             warnings.extend(_unread(prompts, loaded.context_length))

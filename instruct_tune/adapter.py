@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .adaptable import advice, check_called, fused_width, matrices, mixes_adapters, refusal, take_off
 from .catalog import LORA_TARGETS
 from .errors import ModelError
 from .settings import LoraSettings
@@ -48,8 +49,12 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
         target_modules=resolve_targets(loaded.base, lora.target_modules),
         task_type=TaskType.CAUSAL_LM,
     )
+    check_called(loaded.base, config.target_modules, _linear_names(loaded.base))
     torch.manual_seed(seed)
-    _add(loaded, name, config)
+    try:
+        _add(loaded, name, config)
+    except ModelError as error:
+        raise refusal(loaded.base, lora, _linear_names(loaded.base), error) from error
     loaded.model.set_adapter(name)
     quicken_dropout(loaded.model)
 
@@ -63,7 +68,7 @@ def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str 
         if kind not in LORA_TARGETS:
             raise ModelError(
                 f"The lab does not know which modules to adapt in a {kind} model: "
-                f"set lora.target_modules to all-linear or to some of {', '.join(_linear_names(base))}."
+                f"set lora.target_modules to {advice(base, _linear_names(base))}."
             )
         return list(LORA_TARGETS[kind])
     names = [targets] if isinstance(targets, str) else list(targets)
@@ -85,7 +90,7 @@ def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
     names = _linear_names(base) if isinstance(wanted, str) else wanted
     head = base.get_output_embeddings()
     # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
-    return sum(
+    return fused_width(base, wanted) + sum(
         sum(module.weight.shape)
         for path, module in base.named_modules()
         if path.rpartition(".")[2] in names and _is_linear(module) and module is not head
@@ -159,6 +164,8 @@ def _add(loaded: LoadedModel, name: str, config) -> None:
         # PEFT registers the configuration, and some layers, before it can fail.
         if isinstance(loaded.model, PeftModel) and name in loaded.model.peft_config:
             loaded.model.delete_adapter(name)
+        if loaded.model is loaded.base:
+            take_off(loaded.base)
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"The adapter does not fit this model: {reason.rstrip('.')}.") from error
 
@@ -267,15 +274,10 @@ def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
     from peft.tuners.lora import LoraLayer
 
     return [
-        LowRank(
-            path,
-            module.lora_A[name].weight,
-            module.lora_B[name].weight,
-            module.scaling[name],
-            module.get_base_layer().weight,
-        )
+        LowRank(path, a, b, module.scaling[name], weight)
         for path, module in loaded.base.named_modules()
         if isinstance(module, LoraLayer) and name in module.lora_A
+        for a, b, weight in matrices(module, name)
     ]
 
 
@@ -308,11 +310,8 @@ def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
 
 
 def can_mix(loaded: LoadedModel) -> bool:
-    """Whether one batch can hold rows of several adapters.
-
-    Not for OPT: its feed-forward layers see all rows laid end to end, where PEFT looks for a batch.
-    """
-    return loaded.base.config.model_type != "opt"
+    """Whether one batch can hold rows of several adapters."""
+    return mixes_adapters(loaded.base)
 
 
 @contextmanager

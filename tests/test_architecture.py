@@ -18,7 +18,7 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
     "fetching", "data", "dataset", "prompt", "tokenization", "packing",
-    "compute", "batching", "decoding", "model", "adapter", "generation", "scoring", "bleu", "evaluation",
+    "compute", "batching", "decoding", "model", "adaptable", "adapter", "generation", "scoring", "bleu", "evaluation",
     "learning", "training", "looking", "preflight",
     "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
     "ui", "command_line", "__main__", "app",
@@ -28,7 +28,7 @@ ORDER = (
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
-    "peft": ("adapter",),
+    "peft": ("adaptable", "adapter"),
     "trl": ("learning.arguments", "learning.trainer"),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),

@@ -33,8 +33,8 @@ CAUSAL = {
     "cohere": POSITIONS, "phi": POSITIONS, "gemma3_text": POSITIONS, "gpt2": POSITIONS, "gpt_neox": POSITIONS,
     "gptj": POSITIONS, "codegen": POSITIONS, "stablelm": POSITIONS, "mixtral": POSITIONS, "opt": POSITIONS,
     "modernbert-decoder": POSITIONS, "biogpt": MASK, "falcon": MASK, "xglm": PADDED, "bloom": PADDED,
-    "mpt": PADDED, "bart": PADDED, "openai-gpt": PADDED, "rwkv": PADDED, "mamba": PADDED, "falcon_mamba": PADDED, "mamba2": PADDED,
-    "recurrent_gemma": PADDED, "lfm2": PADDED,
+    "mpt": PADDED, "bart": PADDED, "openai-gpt": PADDED, "rwkv": PADDED, "mamba": PADDED, "falcon_mamba": PADDED,
+    "mamba2": PADDED, "recurrent_gemma": PADDED, "lfm2": PADDED,
 }  # fmt: skip
 """Architectures that can be trained, and how their rows are packed."""
 
@@ -67,7 +67,7 @@ def test_causal_architectures_pass_and_are_packed_as_before(model_type):
 def test_a_model_that_sees_later_tokens_is_refused(model_type, switches):
     config = architecture(model_type, **switches)
     with pytest.raises(
-        ModelError, match=f"^This {model_type} model is not causal: .* choose a causal language model.$"
+        ModelError, match=rf"^This {model_type} model is not causal: .* choose a causal language model\.$"
     ):
         probe(config)
     with pytest.raises(ModelError):  # and again, now that it is known

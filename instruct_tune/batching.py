@@ -231,14 +231,14 @@ def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Tra
 def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> Traits:
     try:
         small = small_random(config)
-        causal = is_causal(small)
+        causal, modules = is_causal(small), calls(small)
     except FAULTS as error:
         log.info("no small %s could be tried (%s): batches are padded", config.model_type, error)
         return Traits(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
     # Configurations whose kinds of layers are derived had no small model, and their runs took all logits: still the
     # same to the last bit.
     separable = not _derives_layer_types(config) and _separable(small)
-    return Traits(_exact_packing(small), separable, causal, *calls(small))
+    return Traits(_exact_packing(small), separable, causal, *modules)
 
 
 def _probe_itself(model: PreTrainedModel) -> Traits:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
+from .decoding.probe import decoding_traits
 from .fetching.cache_files import cache_dir
 from .fetching.converted import hold
 from .fetching.loading import Loading
@@ -82,7 +83,8 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
         report(warning)
     make_ready(base)
-    traits = probe(base.config)
+    traits = probe(base.config, base)
+    decoding_traits(base.config, base)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
     if weights.path.parent == cache_dir():
         # What is in memory is not what makes room for other conversions.

@@ -18,8 +18,8 @@ PACKAGE = ROOT / "instruct_tune"
 ORDER = (
     "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
     "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
-    "compute", "batching", "model", "lora_targets", "adapter",
-    "decoding", "generation", "scoring", "bleu", "evaluation", "learning", "training", "looking", "preflight",
+    "compute", "batching", "decoding", "model", "lora_targets", "adaptable", "adapter", "generation", "scoring", "bleu",
+    "evaluation", "learning", "training", "looking", "preflight",
     "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
     "ui", "command_line", "__main__", "app",
 )  # fmt: skip
@@ -28,7 +28,7 @@ ORDER = (
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
-    "peft": ("adapter",),
+    "peft": ("adaptable", "adapter"),
     "trl": ("learning.arguments", "learning.trainer"),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),

@@ -251,6 +251,7 @@ class Runner:
         import torch
 
         from ..compute.linear import computed_by
+        from ..generation import one_by_one
 
         weights = loaded.weights
         facts = {
@@ -276,6 +277,10 @@ class Runner:
         self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
         if loaded.packing is Packing.PADDED:
             self.say("This architecture cannot be packed exactly, so batches are padded.")
+        if loaded.packing is Packing.ALONE:
+            self.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
+        if alone := one_by_one(loaded):
+            self.say(alone)
 
     def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
         """The first probe row, or the first evaluation row where there is none, is answered at every probe."""

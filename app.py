@@ -18,6 +18,7 @@ from typing import NoReturn
 from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
+from instruct_tune.wait_policy import check_environment
 
 log = logging.getLogger("instruct_tune.app")
 SECONDS_TO_LEAVE = 8.5
@@ -36,6 +37,7 @@ def main() -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
+        check_environment()
         return serve(args.host, args.port, args.data_dir or default_data_dir())
     except LabError as error:
         print(f"app.py: {error}", file=sys.stderr)

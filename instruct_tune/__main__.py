@@ -27,6 +27,7 @@ from .scoring import bleu_words
 from .scoring.row_files import check_ending, write_rows
 from .settings import RunConfig, merge, parse_override
 from .store import default_data_dir
+from .wait_policy import check_environment
 
 INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         # Other libraries' deprecations are not the user's problem; `-W default` shows them.
         warnings.simplefilter("ignore")
     try:
+        check_environment()
         told, status = COMMANDS[args.does](args)
     except LabError as error:
         print(f"{args.command}: {error}", file=sys.stderr)

@@ -28,6 +28,7 @@ from .lesson_shape import lesson_shape
 from .measure import Row
 from .memory import memory
 from .merging import merging
+from .neighbours import neighbours
 from .profile import profile
 from .viewers import page_start, viewers
 from .workload import QUICK, Setting, Workload
@@ -36,9 +37,9 @@ Line = Callable[[Workload], Iterator[Row]]
 
 LINES: tuple[Line, ...] = (
     *(peak, training, profile, memory, greedy, beams, evaluation, merging),
-    *(page_start, viewers, data, growth, lesson_shape),
+    *(page_start, viewers, data, growth, lesson_shape, neighbours),
 )
-LONG = (evaluation, merging, lesson_shape)
+LONG = (evaluation, merging, lesson_shape, neighbours)
 """Lines that without one are measured only if they are asked for by name: they take long."""
 
 FLAGS = {

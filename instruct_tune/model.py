@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .batching import probe
 from .errors import ModelError
+from .fetching.context import context_of
 from .fetching.converted import hold
 from .fetching.loading import Loading
 from .fetching.weights import Report, Weights, cache_dir, locate
@@ -42,7 +43,7 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most positions the architecture has, prompt and answer together."""
-        return int(getattr(self.base.config, "max_position_embeddings", None) or 2**31)
+        return context_of(self.base.config)
 
 
 def best_device() -> str:

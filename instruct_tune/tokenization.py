@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .dataset import Example
 from .errors import DataError, ModelError
+from .fetching.context import NO_LIMIT
 from .fetching.token_counts import count_tokens, encode_texts
 from .prompt import PromptTemplate
 
@@ -166,21 +167,32 @@ def tokenize_rows(
     examples: Sequence[Example],
     max_length: int,
     overlong: str,
+    context: int = NO_LIMIT,
 ) -> TokenizedRows:
     """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
 
-    Raises DataError where no row is left.
+    ``context``: the most tokens that the model reads, which is the limit where it is below ``max_length``. Raises
+    DataError where no row is left.
     """
-    tokenized = tokenize_examples(tokenizer, template, examples, max_length)
+    tokenized = tokenize_examples(tokenizer, template, examples, min(max_length, context))
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
-        whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)
-        longest = max((len(row.input_ids) for row in whole), default=0)
-        raise DataError(
-            f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
-            "raise train.max_length, or set train.overlong to truncate."
-        )
+        whole = tokenize_examples(tokenizer, template, examples, max_length=NO_LIMIT)
+        raise no_row_fits(max((len(row.input_ids) for row in whole), default=0), max_length, context)
     return TokenizedRows(tuple(kept), len(tokenized) - len(kept), sum(row.truncated > 0 for row in kept))
+
+
+def no_row_fits(longest: int, max_length: int, context: int = NO_LIMIT) -> DataError:
+    """The error where the limit leaves no row; ``longest``: tokens of the longest row before any cutting."""
+    if context < max_length:
+        return DataError(
+            f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose a model "
+            "with a longer context, or set train.overlong to truncate."
+        )
+    return DataError(
+        f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "
+        "raise train.max_length, or set train.overlong to truncate."
+    )
 
 
 def mask_view(

@@ -18,6 +18,7 @@ from .learning.passes import too_small
 from .learning.terms import TrainingData, TrainingResult, Watcher
 from .learning.trainer import Trainer
 from .model import LoadedModel
+from .schedule import peak_rate, schedule_warnings
 from .settings import TrainSettings
 
 
@@ -52,7 +53,8 @@ def train(
     early = steps < total and trainer.out_of_patience()
     stopped = steps < total and not early
     if not stopped and (fault := adapter.fault(loaded, name)):
-        raise DivergedError(fault)
+        # One step of warm-up has a learning rate of 0, whatever train.learning_rate is.
+        raise DivergedError(fault if peak_rate(settings, total) else " ".join(schedule_warnings(settings, total, None)))
     best = trainer.best_step()
     if best is not None and (wrong := sealed.fault(at_step(folder, best))):
         watcher.say(f"The best checkpoint, that of step {best}, is damaged ({wrong}): the last step's adapter is kept.")

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
-    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
+    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "settings", "schedule",
+    "catalog",
     "fetching", "data", "dataset", "prompt", "tokenization", "packing",
     "compute", "batching", "model", "adapter", "decoding", "generation", "scoring", "bleu", "evaluation",
     "learning", "training", "looking", "preflight",

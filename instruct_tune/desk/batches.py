@@ -26,6 +26,7 @@ class Batches(Costs):
         or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
         """
         from ..batching import TOKENS_PER_PASS
+        from ..fetching.context import context_in
         from ..fetching.weights import locate
         from ..looking.batch_view import StepView, micro_batch, packing_of
         from ..model import best_device
@@ -36,7 +37,8 @@ class Batches(Costs):
         folder = locate(config.model, lambda text: None).path
         rows = self.splits(config.data).train
         lengths = self._row_lengths(config, "train", rows, len(rows))
-        kept = fits(lengths, train.max_length, train.overlong)
+        context = context_in(folder)
+        kept = fits(lengths, train.max_length, train.overlong, context)
         steps, _ = step_count(len(kept), train)
         if not 1 <= step <= steps:
             raise DataError(f"There is no step {step:,}: with these settings a run has steps 1 to {steps:,}.")
@@ -49,7 +51,7 @@ class Batches(Costs):
         for numbers in chosen:
             taken = [examples(rows, number, 1)[0] for number in numbers]
             with self._encoding:
-                tokenized = tokenize_examples(tokenizer, template, taken, train.max_length)
+                tokenized = tokenize_examples(tokenizer, template, taken, min(train.max_length, context))
                 numbered = list(zip(numbers, tokenized, strict=True))
                 batches.append(micro_batch(numbered, packing, tokenizer, budget))
         return StepView(step, steps, epoch + 1, packing, by_rows, budget, tuple(batches))

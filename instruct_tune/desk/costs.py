@@ -35,6 +35,7 @@ from ..preflight import (
     warnings,
 )
 from ..prompt import template_from
+from ..schedule import schedule_warnings
 from ..settings import DataSettings, RunConfig
 from ..store import Run
 from ..visitors import HOST, Viewer
@@ -262,7 +263,9 @@ class Costs(Runs):
             **told(config, work, known.architecture, peak, time),
             "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
-            "warnings": warnings(work, short, time.total if time else None),
+            "warnings": warnings(
+                work, short, time.total if time else None, schedule_warnings(config.train, work.steps, work.evaluations)
+            ),
             "unknown": unknown,
         }
 
@@ -272,11 +275,13 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
     steps, epochs = step_count(rows, config.train) if rows else (None, None)
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
-    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": [], "unknown": why}
+    known = schedule_warnings(config.train, steps, None) if steps else []
+    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": known, "unknown": why}
 
 
 def _count(config: RunConfig, known: Known) -> Workload:
-    return count(config, known.train, known.evaluation, known.probe, known.budget)
+    context = known.architecture.context
+    return count(config, known.train, known.evaluation, known.probe, known.budget, context)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:

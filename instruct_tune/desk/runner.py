@@ -176,7 +176,9 @@ class Runner:
             if not rows:
                 return ()
             try:
-                done = tokenize_rows(loaded.tokenizer, template, rows, longest, settings.overlong)
+                done = tokenize_rows(
+                    loaded.tokenizer, template, rows, settings.max_length, settings.overlong, loaded.context_length
+                )
             except DataError:
                 if what == TRAINING_ROWS:
                     raise
@@ -184,7 +186,7 @@ class Runner:
                 return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
-                self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
+                self.store.update(self.run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
             if done.dropped or done.truncated:
                 self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             return done.rows
@@ -315,7 +317,7 @@ class Runner:
             return end_message(result, self.leave)
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
-        return verdict(recital, losses[0], losses[-1])
+        return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
 
     def _fail(self, found: Failure) -> None:
         """Say so; where even that cannot be written, in the log at least."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import adapter
 from ..errors import ModelError
+from ..fetching.context import context_of
 from ..fetching.weights import Weights, cache_dir
 from ..preflight import Architecture, Speed
 from ..settings import LoraSettings
@@ -66,7 +67,7 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
-    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing)
+    return Architecture(parameters, adapted, itemsize, base.supports_gradient_checkpointing, context_of(base.config))
 
 
 def _config(folder: Path) -> PretrainedConfig:

@@ -81,6 +81,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             blocked_paths=[str(lab.data_dir.resolve())],
             # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
             ssr_mode=False,
+            root_path=root_path(os.environ.get("GRADIO_ROOT_PATH", "")),
         )
     except OSError as error:
         lab.close()
@@ -92,6 +93,16 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     page.close()
     lab.close(timeout=max(1.0, deadline - time.monotonic()))
     return 0
+
+
+def root_path(given: str) -> str:
+    """``GRADIO_ROOT_PATH`` as gradio needs it: one slash in front and none behind; "" for the root.
+
+    With a slash behind, every address of a proxy that passes the prefix on is answered with 404. A full URL, which
+    gradio takes too, keeps its beginning.
+    """
+    path = given.strip().strip("/")
+    return path if not path or path.startswith(("http://", "https://")) else f"/{path}"
 
 
 def end_process(status: int) -> NoReturn:

@@ -15,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
+from instruct_tune.compute.device import check_device_choice
 from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
@@ -38,6 +39,7 @@ def main() -> int:
         warnings.simplefilter("ignore")
     try:
         check_environment()
+        check_device_choice()
         return serve(args.host, args.port, args.data_dir or default_data_dir())
     except LabError as error:
         print(f"app.py: {error}", file=sys.stderr)

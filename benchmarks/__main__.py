@@ -16,8 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import datasets
-import torch
 from transformers.utils import logging as transformers_logging
+
+from instruct_tune.compute.device import best_device
 
 from . import machine, report
 from .compare import beams, greedy, peak, training
@@ -75,7 +76,7 @@ def measured(names: list[str], setting: Setting) -> Iterator[Row]:
     """The rows of the lines named, as they come."""
     work = Workload(setting)
     for line in LINES:
-        usual = line not in LONG or torch.cuda.is_available()
+        usual = line not in LONG or best_device() == "cuda"
         if line.__name__ in names or (usual and not names):
             yield from line(work)
 

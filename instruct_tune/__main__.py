@@ -19,6 +19,7 @@ from typing import Any
 
 from .archive import parents
 from .command_line import parser
+from .compute.device import check_device_choice
 from .data import ledger_file
 from .desk.speaker import BASE_RUN
 from .errors import DataError, LabError, SettingsError
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     try:
         check_environment()
+        check_device_choice()
         told, status = COMMANDS[args.does](args)
     except LabError as error:
         print(f"{args.command}: {error}", file=sys.stderr)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
+from .compute.device import best_device, has_bf16
 from .errors import ModelError
 from .fetching.context import context_of
 from .fetching.converted import hold
@@ -46,17 +47,11 @@ class LoadedModel:
         return context_of(self.base.config)
 
 
-def best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def weights_dtype(bf16: bool | str) -> torch.dtype:
     """float32 on a CPU; bfloat16 on a GPU that has it, unless a run says otherwise."""
     import torch
 
-    wanted = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if bf16 == "auto" else bf16
+    wanted = best_device() == "cuda" and has_bf16() if bf16 == "auto" else bf16
     return torch.bfloat16 if wanted else torch.float32
 
 

@@ -84,6 +84,14 @@ class TrainSettings:
     recite_rows: int = 0
     seed: int = 42
 
+    @property
+    def bf16_weights(self) -> bool | str:
+        """Whether the base weights are bfloat16: true, false or auto, as the device has it.
+
+        Autocast to float16 is made for float32 weights.
+        """
+        return False if self.bf16 == "auto" and self.fp16 is True else self.bf16
+
 
 @dataclass(frozen=True)
 class GenerationSettings:

@@ -186,7 +186,7 @@ class Comparisons(Evaluations):
         runs = tuple(self.ready_speaker(speaker, viewer) for speaker in asked)
         configs = [RunConfig.from_dict(run.config) for run in runs if run]
         first = configs[0]
-        if any((each.model, each.train.bf16) != (first.model, first.train.bf16) for each in configs):
+        if any((each.model, each.train.bf16_weights) != (first.model, first.train.bf16_weights) for each in configs):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
         templates = (RunConfig.from_dict(run.config).template if run else first.template for run in runs)
         return _Asked(asked, runs, tuple(map(template_from, templates)), first)
@@ -203,7 +203,8 @@ class Comparisons(Evaluations):
 
 
 def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    return config["model"], config["train"]["bf16"]
+    read = RunConfig.from_dict(config)
+    return read.model, read.train.bf16_weights
 
 
 def _saying(asked: Comparison) -> Callable[[str], None]:

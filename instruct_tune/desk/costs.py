@@ -197,10 +197,10 @@ class Costs(Runs):
     def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
         from .speed import describe
 
-        key = (folder, config.lora.target_modules, config.train.bf16)
+        key = (folder, config.lora.target_modules, config.train.bf16_weights)
         with self._counting:
             if key not in self._architectures:
-                self._architectures[key] = describe(folder, config.lora, config.train.bf16)
+                self._architectures[key] = describe(folder, config.lora, config.train.bf16_weights)
             return self._architectures[key]
 
     # How fast it is here
@@ -225,7 +225,7 @@ class Costs(Runs):
         from .speed import SpeedMemory
 
         memory = SpeedMemory()
-        key = memory.key(known.folder, config.lora, config.train.bf16)
+        key = memory.key(known.folder, config.lora, config.train.bf16_weights)
         found = memory.get(key)
         if found or not measure or self.engine.busy_with:
             return found
@@ -237,7 +237,7 @@ class Costs(Runs):
 
         found = memory.get(key)
         if found is None and not self.engine.busy_with:
-            found = measure(known.folder, self.tokenizer(config.model), config.lora, config.train.bf16)
+            found = measure(known.folder, self.tokenizer(config.model), config.lora, config.train.bf16_weights)
             memory.put(key, found)
         return found
 

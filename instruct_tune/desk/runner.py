@@ -141,7 +141,7 @@ class Runner:
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
         splits = load_splits(self.config.data, self.loading)
-        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say, self.loading)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
         self._leave_if_stopping()
         if resume:
             self._insist_on_the_same(loaded, splits)

@@ -53,8 +53,11 @@ def train(
     early = steps < total and trainer.out_of_patience()
     stopped = steps < total and not early
     if not stopped and (fault := adapter.fault(loaded, name)):
-        # One step of warm-up has a learning rate of 0, whatever train.learning_rate is.
-        raise DivergedError(fault if peak_rate(settings, total) else " ".join(schedule_warnings(settings, total, None)))
+        if not peak_rate(settings, total):
+            # One step of warm-up has a learning rate of 0, whatever train.learning_rate is.
+            why = " ".join(schedule_warnings(settings, total, evaluations=None))
+            raise DivergedError(f"The adapter is still zero after training. {why}")
+        raise DivergedError(fault)
     best = trainer.best_step()
     if best is not None and (wrong := sealed.fault(at_step(folder, best))):
         watcher.say(f"The best checkpoint, that of step {best}, is damaged ({wrong}): the last step's adapter is kept.")

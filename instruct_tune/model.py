@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
+from .compute.device import best_device, has_bf16
 from .decoding.probe import decoding_traits
 from .fetching.cache_files import cache_dir
+from .fetching.context import context_of
 from .fetching.converted import hold
 from .fetching.loading import Loading
-from .fetching.read_model import context_length, read_model
+from .fetching.read_model import read_model
 from .fetching.tokenizers import load_tokenizer
 from .fetching.weights import Report, Weights, locate
 from .packing import Packing
@@ -51,20 +53,14 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most positions the architecture has, prompt and answer together."""
-        return context_length(self.base.config)
-
-
-def best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+        return context_of(self.base.config)
 
 
 def weights_dtype(bf16: bool | str) -> torch.dtype:
     """float32 on a CPU; bfloat16 on a GPU that has it, unless a run says otherwise."""
     import torch
 
-    wanted = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if bf16 == "auto" else bf16
+    wanted = best_device() == "cuda" and has_bf16() if bf16 == "auto" else bf16
     return torch.bfloat16 if wanted else torch.float32
 
 

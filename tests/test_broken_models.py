@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from instruct_tune.__main__ import main
 from instruct_tune.errors import DataError, LabError, ModelError
-from instruct_tune.fetching.read_model import context_length
+from instruct_tune.fetching.context import context_of
 from instruct_tune.fetching.weights import locate
 from instruct_tune.model import load_model
 
@@ -237,4 +237,4 @@ def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
     """XLNet's configuration says -1, Bloom's says nothing."""
     from transformers import AutoConfig
 
-    assert context_length(AutoConfig.for_model(kind)) == tokens
+    assert context_of(AutoConfig.for_model(kind)) == tokens

@@ -26,7 +26,7 @@ class Batches(Costs):
         or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
         """
         from ..batching import TOKENS_PER_PASS
-        from ..fetching.read_model import context_length, read_config
+        from ..fetching.context import context_in
         from ..fetching.weights import locate
         from ..looking.batch_view import StepView, micro_batch, packing_of
         from ..model import best_device
@@ -37,7 +37,7 @@ class Batches(Costs):
         folder = locate(config.model, lambda text: None).path
         rows = self.splits(config.data).train
         lengths = self._row_lengths(config, "train", rows, len(rows))
-        context = context_length(read_config(config.model, folder))
+        context = context_in(folder)
         kept = fits(lengths, train.max_length, train.overlong, context)
         steps, _ = step_count(len(kept), train)
         if not 1 <= step <= steps:

@@ -187,7 +187,7 @@ class Comparisons(Evaluations):
         trained = [run for run in runs if run]
         configs = [RunConfig.from_dict(run.config) for run in trained]
         first = configs[0]
-        if any((each.model, each.train.bf16) != (first.model, first.train.bf16) for each in configs):
+        if any((each.model, each.train.bf16_weights) != (first.model, first.train.bf16_weights) for each in configs):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
         templates = [template_of_run(run.config["template"], run.facts) for run in trained]
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
@@ -205,7 +205,8 @@ class Comparisons(Evaluations):
 
 
 def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    return config["model"], config["train"]["bf16"]
+    read = RunConfig.from_dict(config)
+    return read.model, read.train.bf16_weights
 
 
 def _saying(asked: Comparison) -> Callable[[str], None]:

@@ -36,6 +36,7 @@ from ..preflight import (
     warnings,
 )
 from ..prompt import template_from
+from ..schedule import schedule_warnings
 from ..settings import DataSettings, LoraSettings, RunConfig
 from ..store import Run
 from ..visitors import HOST, Viewer
@@ -197,10 +198,10 @@ class Costs(Runs):
     def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
         from .speed import describe
 
-        key = (folder, config.lora.target_modules, config.train.bf16)
+        key = (folder, config.lora.target_modules, config.train.bf16_weights)
         with self._counting:
             if key not in self._architectures:
-                self._architectures[key] = describe(folder, config.lora, config.train.bf16)
+                self._architectures[key] = describe(folder, config.lora, config.train.bf16_weights)
             return self._architectures[key]
 
     # How fast it is here
@@ -228,7 +229,7 @@ class Costs(Runs):
         # Timed on a few layers of the model, where a module path of one layer stands for the same module of all.
         targets = layer_names(config.lora.target_modules, known.architecture.paths)
         lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(known.folder, lora, config.train.bf16)
+        key = memory.key(known.folder, lora, config.train.bf16_weights)
         found = memory.get(key)
         if found or not measure or self.engine.busy_with:
             return found
@@ -242,7 +243,7 @@ class Costs(Runs):
 
         found = memory.get(key)
         if found is None and not self.engine.busy_with:
-            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16)
+            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16_weights)
             memory.put(key, found)
         return found
 
@@ -268,7 +269,9 @@ class Costs(Runs):
             **told(config, work, known.architecture, peak, time),
             "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
-            "warnings": warnings(work, short, time.total if time else None),
+            "warnings": warnings(
+                work, short, time.total if time else None, schedule_warnings(config.train, work.steps, work.evaluations)
+            ),
             "unknown": unknown,
         }
 
@@ -278,11 +281,13 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
     steps, epochs = step_count(rows, config.train) if rows else (None, None)
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
-    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": [], "unknown": why}
+    known = schedule_warnings(config.train, steps, None) if steps else []
+    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": known, "unknown": why}
 
 
 def _count(config: RunConfig, known: Known) -> Workload:
-    return count(config, known.train, known.evaluation, known.probe, known.budget, known.architecture.context)
+    context = known.architecture.context
+    return count(config, known.train, known.evaluation, known.probe, known.budget, context)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:

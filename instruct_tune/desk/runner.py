@@ -142,7 +142,7 @@ class Runner:
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
         splits = load_splits(self.config.data, self.loading)
-        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say, self.loading)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
         self._leave_if_stopping()
         if resume:
             self._insist_on_the_same(loaded, splits)
@@ -210,7 +210,7 @@ class Runner:
                 return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
-                self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
+                self.store.update(self.run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
             if done.dropped or done.truncated:
                 self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             if done.changed:
@@ -351,7 +351,7 @@ class Runner:
             return end_message(result, self.leave)
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
-        return verdict(recital, losses[0], losses[-1])
+        return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
 
     def _fail(self, found: Failure) -> None:
         """Say so; where even that cannot be written, in the log at least."""

@@ -53,7 +53,7 @@ class Speakers(Batches):
 
     def _prepare(self, run_id: str, config: RunConfig, report: Callable[[str], None]) -> LoadedModel:
         """The run's base model with its adapter in place. On the engine's thread."""
-        loaded = self.bench.model(config.model, config.train.bf16, report)
+        loaded = self.bench.model(config.model, config.train.bf16_weights, report)
         if run_id != BASE_RUN:
             self.bench.with_adapter(loaded, run_id, self.store.folder(run_id) / "adapter")
         return loaded

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import adapter
 from ..fetching.cache_files import cache_dir
+from ..fetching.context import context_of
 from ..fetching.model_files import model_errors
-from ..fetching.read_model import check_weights, context_length, empty_model, read_config
+from ..fetching.read_model import check_weights, empty_model, read_config
 from ..fetching.weights import Weights
 from ..preflight import Architecture, Speed
 from ..settings import LoraSettings
@@ -69,7 +70,7 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
-    recomputes, context = base.supports_gradient_checkpointing, context_length(base.config)
+    recomputes, context = base.supports_gradient_checkpointing, context_of(base.config)
     paths = tuple(adapter.adapted_paths(base, lora.target_modules))
     return Architecture(parameters, adapted, itemsize, recomputes, context, paths)
 

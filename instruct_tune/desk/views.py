@@ -23,6 +23,7 @@ from ..data.file_kinds import ENDINGS, NAMED, ending_of
 from ..data.filters import row_id
 from ..dataset import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
 from ..errors import DataError, LabError, ModelError
+from ..fetching.context import row_limit
 from ..fetching.loading import Loading
 from ..limits import check_upload
 from ..looking.browse import Browser, RowsPage
@@ -211,8 +212,9 @@ class Views:
         splits = self.splits(dataclasses.replace(config.data, limit=None))
         tokenizer = self.tokenizer(config.model) if waits or at_hand(config.model) else None
         train, test = examples(splits.train, 0, MOST_ROWS), examples(splits.test, 0, MOST_ROWS)
+        limit = row_limit(tokenizer, config.train.max_length) if tokenizer else config.train.max_length
         with self._encoding:
-            found = make_report(train, test, tokenizer, template_from(config.template), config.train.max_length)
+            found = make_report(train, test, tokenizer, template_from(config.template), limit)
         return {**found.to_dict(), "rows": {"train": len(splits.train), "test": len(splits.test)}}
 
     def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
@@ -222,7 +224,7 @@ class Views:
         tokenizer, template = self.tokenizer(config.model), template_from(config.template)
         with self._encoding:
             rows = tokenize_examples(tokenizer, template, examples(splits.train), max_length=2**31)
-        lengths = sorted(len(row.input_ids) for row in rows)
+        lengths, limit = sorted(len(row.input_ids) for row in rows), row_limit(tokenizer, config.train.max_length)
         return {
             "model": config.model,
             "total": sum(lengths),
@@ -230,7 +232,7 @@ class Views:
             "median": lengths[len(lengths) // 2],
             "max": lengths[-1],
             "prompt_mean": sum(row.prompt_length for row in rows) / len(rows),
-            "over_max_length": sum(length > config.train.max_length for length in lengths),
+            "over_max_length": sum(length > limit for length in lengths),
         }
 
     def preview(
@@ -338,9 +340,9 @@ class Views:
         config = self.config(config, viewer)
         check_texts(instruction=instruction, input=input, output=output)
         tokenizer = self.tokenizer(config.model)
-        example = Example(instruction, input, output)
+        example, limit = Example(instruction, input, output), row_limit(tokenizer, config.train.max_length)
         with self._encoding:
-            return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
+            return mask_view(tokenizer, template_from(config.template), example, limit)
 
     def xray(self, config: Config, index: int, fault: str | None = None, viewer: Viewer = HOST) -> XRay:
         """The training row at ``index``, from 0, token by token; with ``fault`` as it must not be (``xray.Fault``)."""
@@ -348,10 +350,10 @@ class Views:
 
         config = self.config(config, viewer)
         example, tokenizer = self.training_row(config, index, viewer), self.tokenizer(config.model)
-        template, train = template_from(config.template), config.train
+        template, limit = template_from(config.template), row_limit(tokenizer, config.train.max_length)
         with self._encoding:
             if fault is None:
-                return look(tokenizer, template, example, train.max_length, train.overlong)
+                return look(tokenizer, template, example, limit, config.train.overlong)
             return look_broken(tokenizer, template, example, Fault(fault))
 
     def training_row(self, config: Config, index: int, viewer: Viewer = HOST) -> Example:

@@ -20,15 +20,6 @@ _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
 
 
-def context_length(config: PretrainedConfig) -> int:
-    """The most tokens, prompt and answer together, that a configuration allows; 2**31 where it names no such number.
-
-    XLNet's says -1, since its positions have no end.
-    """
-    positions = int(getattr(config, "max_position_embeddings", None) or 0)
-    return positions if positions > 0 else 2**31
-
-
 def read_config(name: str, folder: Path) -> PretrainedConfig:
     """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read or used."""
     from transformers import AutoConfig

@@ -106,5 +106,5 @@ def test_a_configuration_without_positions_sets_no_limit_and_a_torn_one_is_said(
     assert row_limit(tokenizer, 300) == 64
     assert row_limit(tokenizer, 30) == 30
     (tmp_path / "config.json").write_text("{torn")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is damaged"):
         context_in(tmp_path)

@@ -1,4 +1,4 @@
-"""A tokenizer needs its own files: no weights are fetched for it, bounded in number and bytes, and it can be stopped."""
+"""A tokenizer needs its own files: no weights are fetched for it, its bytes are bounded, and it can be stopped."""
 
 import json
 import os

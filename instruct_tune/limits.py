@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 
-from .errors import DataError, SettingsError
+from .errors import DataError, LabError, SettingsError
 
 MEGABYTE = 2**20
 LARGEST_TEXT = 1024 * MEGABYTE
@@ -44,16 +45,17 @@ def check_rows(name: str, rows: int, *, counting: bool = False) -> None:
         raise DataError(f"{name} has {told} rows, and this lab takes at most {most:,}: give a part of it.")
 
 
-def check_download(name: str, size: int) -> None:
-    """Raise DataError for a dataset of the Hub whose files have more bytes than this lab fetches.
+def check_download(name: str, size: int, error: type[LabError] = DataError) -> None:
+    """Raise ``error`` for a dataset or model of the Hub whose files have more bytes than this lab downloads.
 
     That is ``LAB_MAX_DOWNLOAD_MB``, 2,000 MB where it is not set.
     """
     most = _number("LAB_MAX_DOWNLOAD_MB", 2000) * MEGABYTE
     if size > most:
-        raise DataError(
-            f"{name} has {size / MEGABYTE:,.0f} MB of files, and this lab downloads at most {most // MEGABYTE:,} MB: "
-            "download the part you want yourself and give it as a file."
+        raise error(
+            f"{name} has {math.ceil(size / MEGABYTE):,} MB of files, and this lab downloads at most "
+            f"{most // MEGABYTE:,} MB: choose a smaller one, raise LAB_MAX_DOWNLOAD_MB, or download what you need "
+            "yourself and give it as a file or folder."
         )
 
 

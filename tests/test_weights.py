@@ -451,11 +451,13 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
     """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
     asked = []
 
-    def model_info(model, timeout=None, token=None):
+    def model_info(model, timeout=None, files_metadata=False, token=None):
         assert timeout is not None, "or a person waits for a Hub that hangs"
+        assert files_metadata, "or the sizes are unknown"
         if fault:
             raise fault
-        return types.SimpleNamespace(gated=False, siblings=[types.SimpleNamespace(rfilename=name) for name in names])
+        siblings = [types.SimpleNamespace(rfilename=name, size=1) for name in names]
+        return types.SimpleNamespace(gated=False, siblings=siblings)
 
     def snapshot_download(model, allow_patterns, token):
         asked.extend(allow_patterns)

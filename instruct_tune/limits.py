@@ -69,6 +69,14 @@ def check_text(name: str, size: int, most: int | None = None) -> None:
         )
 
 
+def whole_number(variable: str, default: int) -> int:
+    """The whole number from 1 on that the environment variable holds. Raises SettingsError for anything else."""
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
+    return int(text)
+
+
 def _number(variable: str, default: int) -> int:
     given = os.environ.get(variable, "").strip() or str(default)
     if not (given.isascii() and given.isdigit() and 0 < int(given) < 10**9):

@@ -211,6 +211,24 @@ def test_no_handler_of_the_page_forgets_who_is_looking():
     assert wrong == []
 
 
+BUILDS = "|".join(
+    (r"AutoModel\w*\.from_(?:config|pretrained)", r"LlamaForCausalLM\(", r"\b(?:torch|random)\.manual_seed", "fork_rng",
+     "set_default_dtype")
+)  # fmt: skip
+"""Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
+BUILDERS = {
+    "adaptable", "adapter", "batching", "desk.speed", "fetching.read_model", "fetching.tiny", "fetching.weights",
+    "generation",
+    "sharing.card",  # which shows people how to
+}  # fmt: skip
+
+
+def test_models_are_built_in_few_places_which_the_engine_runs():
+    """A new one belongs on the engine's thread; tests/test_disturbed.py finds those that are not."""
+    found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
+    assert found == BUILDERS
+
+
 SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..archive.recorded import recorded_on
+from ..catalog import TINY_MODEL
 from ..compute.machine import available_memory
 from ..dataset import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
@@ -151,10 +152,9 @@ class Costs(Runs):
     def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
         """All that is known before anything is computed; None where the model is not on this machine."""
         from ..batching import TOKENS_PER_PASS
-        from ..fetching.weights import at_hand
         from ..model import best_device
 
-        folder = at_hand(config.model)
+        folder = self._folder_at_hand(config.model)
         if folder is None:
             return None
         wanted = config.evaluation_rows
@@ -187,7 +187,7 @@ class Costs(Runs):
             if len(have) < wanted:
                 tokenizer, template = self.tokenizer(config.model), template_from(config.template)
                 more = examples(rows, len(have), wanted - len(have))
-                with self._encoding:
+                with self.tokenizers.encoding:
                     done = tokenize_examples(tokenizer, template, more, max_length=2**31)
                 have += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in done)
             self._lengths[key] = have
@@ -199,10 +199,20 @@ class Costs(Runs):
         from .speed import describe
 
         key = (folder, config.lora.target_modules, config.train.bf16_weights)
-        with self._counting:
-            if key not in self._architectures:
-                self._architectures[key] = describe(folder, config.lora, config.train.bf16_weights)
-            return self._architectures[key]
+        known = self._architectures.get(key)
+        if known is None:
+            # Without a lock: the engine's thread may be asked for while another waits for it.
+            known = self.engine.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
+            self._architectures[key] = known
+        return known
+
+    def _folder_at_hand(self, model: str) -> Path | None:
+        """The folder of a model that is on this machine, or is made in a moment."""
+        from ..fetching.weights import at_hand, locate
+
+        if model == TINY_MODEL:
+            return self.engine.run(lambda: locate(model, lambda text: None).path)
+        return at_hand(model)
 
     # How fast it is here
 

@@ -21,10 +21,11 @@ from ..archive.diagnoses import Diagnoses
 from ..archive.notes import read_notes, read_tags
 from ..archive.recorded import put_recorded, recorded_on
 from ..archive.rescue import open_rescued
-from ..engine import MOST_WAITING, Engine, Turn
-from ..errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError, StoreError
+from ..engine import Turn
+from ..errors import BusyError, DataError, NotFoundError, NotYoursError, StoreError
 from ..fetching.weights import LOCAL_FOLDER
 from ..learning import sealed
+from ..limits import whole_number
 from ..records.clock import Clock
 from ..records.disk import DiskUse
 from ..records.lock import DataLock
@@ -63,11 +64,10 @@ class Runs(History):
         self._lock = DataLock(self.data_dir) if writing else None
         self.store, self.notice = open_rescued(self.data_dir) if writing else (RunStore(self.data_dir), None)
         self.diagnoses = Diagnoses(self.store)
-        self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
         # With a machine of one's own there are no strangers to keep from one's runs.
         self.strangers = multi_user()
-        self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
+        self.keep_uploads_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self.clock = Clock(self.data_dir / "clock", most=3600.0 * self.keep_uploads_hours)
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
         self.forgets = "SPACE_ID" in os.environ and not _on_a_mount(self.data_dir)
@@ -488,13 +488,6 @@ def _remove_if_old(file: Path, oldest: float, in_use: Collection[str]) -> None:
 def asker(viewer: Viewer) -> str | None:
     """Whose turns are counted together: scripts that do not say who they are share theirs; the host's are not."""
     return None if viewer.host else viewer.id or "anonymous"
-
-
-def _whole_number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
-    return int(text)
 
 
 def _on_a_mount(folder: Path) -> bool:

@@ -264,11 +264,17 @@ class Runs(History):
         return self._seconds_left(self.store.get(run_id))
 
     def run_status(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """Where a run stands; ``place`` in the line while it waits, ``part`` of its phase done while it works."""
+        """Where a run stands; ``place`` in the line while it waits, ``part`` of its phase done while it works.
+
+        ``download``: the bytes of one under way, see ``Runner.download``.
+        """
         told, runner = super().run_status(run_id, viewer), self._runner
-        part = runner.parts if runner and runner.run.id == run_id else None
+        if runner and runner.run.id != run_id:
+            runner = None
+        part = runner.parts if runner else None
         part_told = {"done": part[0], "total": part[1]} if part else None
-        return {**told, "part": part_told, **self.place(TRAINING, run_id)}
+        download = runner.download if runner else None
+        return {**told, "part": part_told, "download": download, **self.place(TRAINING, run_id)}
 
     # What its owner may do
 

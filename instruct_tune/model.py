@@ -100,10 +100,14 @@ def require_memory(name: str, needed: int, device: str = "cpu") -> None:
     """
     import torch
 
-    from .compute.memory import free
+    from .compute.memory import free, give_back
 
     for place, words in {"cpu": "memory", device: "memory of the GPU" if device == "cuda" else "memory"}.items():
         there = free(torch.device(place))
+        if there is not None and there < needed:
+            # The allocator may still hold what the model before had.
+            give_back()
+            there = free(torch.device(place))
         if there is not None and there < needed:
             raise MemoryLimitError(
                 f"The weights of {name} take {needed / 1e6:,.0f} MB of {words}, and {there / 1e6:,.0f} MB are free: "

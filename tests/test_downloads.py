@@ -79,11 +79,21 @@ evaluation = lab.start_evaluation(run_id, 2, on_progress=told.append)
 until(lambda: any("MB/s" in news.get("message", "") for news in told))
 lab.stop_evaluation(run_id)
 error, took_evaluation = seconds(lambda: evaluation.exception(60))
+texts = []
+def export():
+    try:
+        lab.export_merged(run_id, Path(sys.argv[1]) / "merged.zip", texts.append)
+    except Exception as error:
+        texts.append(error)
+exporting = threading.Thread(target=export)
+exporting.start()
+until(lambda: any("MB/s" in text for text in texts))
+_, took_export = seconds(lambda: (lab.close(), exporting.join(60)))
 print(json.dumps({
+    "export": [str(texts[-1]), took_export],
     "compare": [messages[-1], took_compare], "evaluation": [type(error).__name__, took_evaluation],
     "message": next(news["message"] for news in told if "MB/s" in news.get("message", "")),
 }))
-lab.close()
 """
 
 
@@ -140,7 +150,7 @@ def test_the_command_line_shows_the_bytes_of_a_model(toy, tmp_path):
     assert all("MB/s" in line for line in shown)
 
 
-def test_evaluating_and_comparing_show_a_download_and_stop_it(toy, tmp_path):
+def test_evaluating_comparing_and_merging_show_a_download_and_stop_it(toy, tmp_path):
     with serving_hub(toy) as address:
         script = LAB + ASKS_WITHOUT_WEIGHTS
         process = begin(tmp_path, address, "-c", script, str(tmp_path / "data"), str(tmp_path / "hf"))
@@ -152,7 +162,8 @@ def test_evaluating_and_comparing_show_a_download_and_stop_it(toy, tmp_path):
     assert told["compare"][0]["stopped"]
     assert told["evaluation"][0] == "Stopped"
     assert told["message"].startswith("Downloading some/model")
-    assert max(told["compare"][1], told["evaluation"][1]) < 5
+    assert told["export"][0] == "Stopped."
+    assert max(told["compare"][1], told["evaluation"][1], told["export"][1]) < 5
 
 
 def test_a_follower_gets_a_message_every_few_seconds_and_none_where_nothing_is_counted(monkeypatch):

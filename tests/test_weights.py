@@ -698,6 +698,13 @@ def test_weights_that_do_not_fit_in_the_dtype_they_are_loaded_in_are_refused_bef
     assert load_model(str(folder), quiet, bf16).model.dtype.itemsize == itemsize
 
 
+def test_memory_that_the_allocator_still_holds_counts_as_free(folder, monkeypatch):
+    there = [0]
+    monkeypatch.setattr(memory, "available_memory", lambda: there[0])
+    monkeypatch.setattr(memory, "give_back", lambda: there.__setitem__(0, 2**30))
+    assert load_model(str(folder), quiet)
+
+
 def test_a_pickle_that_does_not_fit_is_not_converted(tmp_path, cache, monkeypatch):
     model = tiny_opt()
     name = save_pickled(tmp_path / "opt", model.state_dict(), model)

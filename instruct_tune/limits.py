@@ -27,6 +27,11 @@ def max_cache_bytes() -> int:
     return _number("LAB_MAX_CACHE_MB", 20_000) * MEGABYTE
 
 
+def max_visitor_bytes() -> int:
+    """The most bytes of uploads and runs that one visitor may keep: ``LAB_VISITOR_MB``, 500 MB where it is not set."""
+    return _number("LAB_VISITOR_MB", 500) * MEGABYTE
+
+
 def check_upload(name: str, size: int) -> None:
     """Raise DataError for a file of ``size`` bytes that is larger than an upload may be."""
     most = max_upload_bytes()

@@ -91,7 +91,7 @@ class Comparisons(Evaluations):
             from ..generation import Request
             from ..tokenization import encode_prompts
 
-            loaded = self._prepare(run_id, config, _saying(asked))
+            loaded = self._prepare(run_id, config, _saying(asked), asked.stop.is_set)
             asked.warn(other_weights(run.facts, loaded.weights))
             prompt = encode_prompts(loaded.tokenizer, template, [(instruction, input)])[0]
             requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
@@ -123,7 +123,7 @@ class Comparisons(Evaluations):
 
         def job() -> None:
             self.wait_for_imports()
-            loaded = self._prepare(BASE_RUN, who.config, _saying(asked))
+            loaded = self._prepare(BASE_RUN, who.config, _saying(asked), asked.stop.is_set)
             asked.warn(who.warning(loaded))
             with self._all_speaking(loaded, who.speakers) as speaking:
                 asked.decode(loaded, who.requests(loaded, speaking, [(instruction, input)]), settings)
@@ -155,7 +155,7 @@ class Comparisons(Evaluations):
             self.wait_for_imports()
             from ..generation import generate
 
-            loaded = self._prepare(BASE_RUN, who.config, lambda text: None)
+            loaded = self._prepare(BASE_RUN, who.config, lambda text: None, stop.is_set)
             with self._all_speaking(loaded, who.speakers) as speaking:
                 requests = who.requests(loaded, speaking, pairs)
                 answers = generate(loaded, requests, settings, stopping=stop.is_set)

@@ -170,7 +170,7 @@ class Evaluations(Speakers):
         rows = self.held_out(config)
         total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
         tell(done=0, total=total)
-        loaded = self._prepare(run_id, config, lambda text: tell(message=text))
+        loaded = self._prepare(run_id, config, lambda text: tell(message=text), stopping)
         self.bench.evaluating = run_id
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
         alone = one_by_one(loaded)

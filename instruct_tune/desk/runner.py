@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import adapter
 from ..archive import parents
@@ -57,11 +58,18 @@ class Runner:
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
         self.leave = Leave.STOP
-        self.loading = Loading()
+        self.loading = Loading(follow=lambda text: log.info("%s", text))
         self.loaded: LoadedModel | None = None
         self.fixed: fixed_prompt.FixedPrompt | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
+
+    @property
+    def download(self) -> dict[str, Any] | None:
+        """What is being downloaded for the run: ``{phase, done, total, speed}``, in bytes; None where nothing is."""
+        loading = self.loading
+        told = {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
+        return told if loading.total else None
 
     # terms.Watcher
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,20 @@ def check_weights(name: str, folder: Path) -> None:
         with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118 (it is no dict)
                 check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
+
+
+def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
+    """Bytes that the safetensors in ``folder`` take in memory with ``itemsize`` bytes a weight; headers alone are read.
+
+    Raises ModelError where they are damaged.
+    """
+    from safetensors import safe_open
+
+    weights = 0
+    for file in weight_files(name, folder):
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
+            weights += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+    return weights * itemsize
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

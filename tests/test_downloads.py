@@ -25,10 +25,10 @@ from instruct_tune.settings import RunConfig
 
 def until(true):
     deadline = time.monotonic() + 120
-    while not (found := true()):
+    while not (value := true()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-    return found
+    return value
 
 def seconds(work):
     began = time.monotonic()
@@ -74,9 +74,9 @@ until(lambda: any("MB/s" in news.get("message", "") for news in messages))
 stop.set()
 _, took_compare = seconds(lambda: asking.join(60))
 
-told = []
-evaluation = lab.start_evaluation(run_id, 2, on_progress=told.append)
-until(lambda: any("MB/s" in news.get("message", "") for news in told))
+progress = []
+evaluation = lab.start_evaluation(run_id, 2, on_progress=progress.append)
+until(lambda: any("MB/s" in news.get("message", "") for news in progress))
 lab.stop_evaluation(run_id)
 error, took_evaluation = seconds(lambda: evaluation.exception(60))
 texts = []
@@ -92,7 +92,7 @@ _, took_export = seconds(lambda: (lab.close(), exporting.join(60)))
 print(json.dumps({
     "export": [str(texts[-1]), took_export],
     "compare": [messages[-1], took_compare], "evaluation": [type(error).__name__, took_evaluation],
-    "message": next(news["message"] for news in told if "MB/s" in news.get("message", "")),
+    "message": next(news["message"] for news in progress if "MB/s" in news.get("message", "")),
 }))
 """
 
@@ -126,17 +126,17 @@ def test_a_run_shows_the_bytes_of_its_model_and_can_be_stopped_meanwhile(toy, tm
     toy.pause = 0.05
     with serving_hub(toy) as address:
         out, _ = ended(begin(tmp_path, address, "-c", LAB + STOPS_A_RUN, str(tmp_path / "data")))
-    told = json.loads(out)
+    result = json.loads(out)
     total = sum(map(len, toy.models["some/model"].values()))
-    assert (told["download"]["phase"], told["download"]["total"]) == ("Downloading some/model (6 files)", total)
-    assert 2**20 < told["download"]["done"] < LARGE
-    assert f"of {total / 1e6:,.1f} MB" in told["sentence"]
-    assert "some/model" in told["sentence"]
-    assert (told["status"], told["message"]) == ("stopped", "Stopped before the first step was done.")
-    assert told["took"] < 5
-    assert told["after"] is None
+    assert (result["download"]["phase"], result["download"]["total"]) == ("Downloading some/model (6 files)", total)
+    assert 2**20 < result["download"]["done"] < LARGE
+    assert f"of {total / 1e6:,.1f} MB" in result["sentence"]
+    assert "some/model" in result["sentence"]
+    assert (result["status"], result["message"]) == ("stopped", "Stopped before the first step was done.")
+    assert result["took"] < 5
+    assert result["after"] is None
     assert toy.sent * 64 * 1024 < LARGE, "the rest was not sent"
-    assert told["events"] <= 3, "the history is no place for a progress bar"
+    assert result["events"] <= 3, "the history is no place for a progress bar"
 
 
 def test_the_command_line_shows_the_bytes_of_a_model(toy, tmp_path):
@@ -158,12 +158,12 @@ def test_evaluating_comparing_and_merging_show_a_download_and_stop_it(toy, tmp_p
             pass
         toy.pause = 0.05
         out, _ = ended(process, "\n")
-    told = json.loads(out)
-    assert told["compare"][0]["stopped"]
-    assert told["evaluation"][0] == "Stopped"
-    assert told["message"].startswith("Downloading some/model")
-    assert told["export"][0] == "Stopped."
-    assert max(told["compare"][1], told["evaluation"][1], told["export"][1]) < 5
+    result = json.loads(out)
+    assert result["compare"][0]["stopped"]
+    assert result["evaluation"][0] == "Stopped"
+    assert result["message"].startswith("Downloading some/model")
+    assert result["export"][0] == "Stopped."
+    assert max(result["compare"][1], result["evaluation"][1], result["export"][1]) < 5
 
 
 def test_a_follower_gets_a_message_every_few_seconds_and_none_where_nothing_is_counted(monkeypatch):

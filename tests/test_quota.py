@@ -1,18 +1,20 @@
 """What one visitor may keep on the host's disk, and that what visitors leave is removed after a time."""
 
 import json
+import threading
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from labs import PATIENCE, opened, smoke
+from labs import PATIENCE, opened, smoke, until
 from safetensors.numpy import save
 from test_housekeeping import failing_once_for
 from test_incoming import MATRICES, PLAIN
 
 from instruct_tune.archive.recorded import put_recorded
+from instruct_tune.desk.evaluations import EVALUATION
 from instruct_tune.errors import DataError, StoreError
 from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, known_by
 
@@ -75,9 +77,9 @@ def test_uploads_beyond_the_quota_are_refused_and_leave_nothing(shared_lab):
 
 
 def test_the_host_has_no_quota(shared_lab):
-    for who in (HOST, HOST_PAGE):
+    for viewer in (HOST, HOST_PAGE):
         for _ in range(2):
-            upload(shared_lab, who, 900 * KB)
+            upload(shared_lab, viewer, 900 * KB)
     run_of(shared_lab, HOST_PAGE, 2000 * KB)
     assert shared_lab.stop_run(shared_lab.start_run(smoke(), viewer=HOST_PAGE), viewer=HOST_PAGE)
 
@@ -171,10 +173,10 @@ def test_of_uploads_at_once_no_more_are_taken_than_fit(shared_lab):
     assert len(kept) == uploads_of(shared_lab, ANN) == 2
 
 
-def test_scripts_that_do_not_say_who_they_are_share_a_quota(shared_lab):
+def test_scripts_without_a_secret_share_a_quota(shared_lab):
     run_of(shared_lab, HOST, 2000 * KB, name="the host's, from the command line")
     run_of(shared_lab, ANONYMOUS, 1200 * KB)
-    with pytest.raises(DataError, match=r"does not know together keep 0\.0 MB of uploads and 1\.1 MB of runs"):
+    with pytest.raises(DataError, match=r"Visitors without a secret together keep 0\.0 MB .* and 1\.1 MB of runs"):
         shared_lab.start_run(smoke(), viewer=ANONYMOUS)
     shared_lab.stop_run(shared_lab.start_run(smoke(), viewer=ANN), viewer=ANN)
 
@@ -199,8 +201,13 @@ def names(lab):
 
 def test_runs_that_visitors_started_on_public_data_are_removed_after_a_time(shared_lab):
     started = {}
-    for who, name in ((ANN, "ann's"), (ANONYMOUS, "a script's"), (HOST_PAGE, "the host's page"), (HOST, "the host's")):
-        run_id = shared_lab.start_run(smoke(), name, who)
+    for viewer, name in (
+        (ANN, "ann's"),
+        (ANONYMOUS, "a script's"),
+        (HOST_PAGE, "the host's page"),
+        (HOST, "the host's"),
+    ):
+        run_id = shared_lab.start_run(smoke(), name, viewer)
         shared_lab.stop_run(run_id, viewer=HOST)
         shared_lab.wait(run_id, PATIENCE)
         shared_lab.store.update(run_id, ended=long_ago(shared_lab))
@@ -221,10 +228,23 @@ def test_a_run_at_work_stays(shared_lab):
     shared_lab.store.update(run_id, status="stopped")
 
 
+def test_a_run_that_is_being_evaluated_stays_until_that_is_over(shared_lab):
+    run_id = run_of(shared_lab, ANN, ended=long_ago(shared_lab))
+    done = threading.Event()
+    evaluation = shared_lab.engine.long("an evaluation", lambda: done.wait(PATIENCE), (EVALUATION, run_id))
+    shared_lab.remove_old_uploads()
+    assert shared_lab.store.has(run_id)
+    done.set()
+    evaluation.result(PATIENCE)
+    until(lambda: not shared_lab.engine.line, "the engine to be idle")
+    shared_lab.remove_old_uploads()
+    assert not shared_lab.store.has(run_id)
+
+
 TAKES = {
-    "rename": lambda lab, run_id, who: lab.rename_run(run_id, "kept", who),
-    "tag": lambda lab, run_id, who: lab.annotate_run(run_id, "good", "", who),
-    "note": lambda lab, run_id, who: lab.annotate_run(run_id, "", "see this", who),
+    "rename": lambda lab, run_id, viewer: lab.rename_run(run_id, "kept", viewer),
+    "tag": lambda lab, run_id, viewer: lab.annotate_run(run_id, "good", "", viewer),
+    "note": lambda lab, run_id, viewer: lab.annotate_run(run_id, "", "see this", viewer),
 }
 
 

@@ -112,18 +112,18 @@ def test_of_many_files_the_tokenizers_alone_come_and_the_weights_when_they_are_n
     others = {f"checkpoint-{n}.json": b"{}" for n in range(95)} | {f"log-{n}.txt": b"x" for n in range(95)}
     toy = ToyHub({}, models={"some/model": {**files, **others, "pytorch_model.bin": b"x", "onnx/config.json": b"{}"}})
     assert len(toy.models["some/model"]) >= 191
-    given = fetch(toy, "tokenizer")
-    assert given["came"] == TEXTS
-    assert not given["torch"]
-    assert not given["at hand"], "what is at hand has its weights"
+    result = fetch(toy, "tokenizer")
+    assert result["came"] == TEXTS
+    assert not result["torch"]
+    assert not result["at hand"], "what is at hand has its weights"
     assert sorted(fetched(toy)) == TEXTS
     assert fetched(toy)[-1] == "config.json", "or an interrupted download would be taken for a whole one"
-    asked = len(toy.asked)
+    requests = len(toy.asked)
     assert fetch(toy, "tokenizer", "offline")["came"] == TEXTS
-    assert len(toy.asked) == asked, "what is cached is found without the Hub"
-    given = fetch(toy, "weights")
-    assert given["came"] == sorted([*TEXTS, "model.safetensors"])
-    assert given["at hand"]
+    assert len(toy.asked) == requests, "what is cached is found without the Hub"
+    result = fetch(toy, "weights")
+    assert result["came"] == sorted([*TEXTS, "model.safetensors"])
+    assert result["at hand"]
     assert sorted(fetched(toy)) == sorted([*TEXTS, "model.safetensors"]), "each file once"
 
 
@@ -151,29 +151,29 @@ def test_every_download_counts_its_bytes_and_can_be_stopped_within_a_file(files,
     needed = {
         name: content for name, content in toy.models["some/model"].items() if wants == "weights" or is_text(name)
     }
-    given = fetch(toy, wants, stop_bytes=2**20)
-    assert given["came"] == "stopped"
-    assert not given["at hand"]
-    phase, done, total = given["seen"][-1]
+    result = fetch(toy, wants, stop_bytes=2**20)
+    assert result["came"] == "stopped"
+    assert not result["at hand"]
+    phase, done, total = result["seen"][-1]
     assert phase == f"Downloading some/model ({len(needed)} files)"
     assert 2**20 <= done < 3 * 2**20
     assert total == sum(map(len, needed.values()))
     assert toy.sent * 64 * 1024 < 5 * 2**20, "the rest was not sent"
     toy.pause = 0.0
     if wants == "tokenizer":
-        given = fetch(toy, wants)
-        assert given["came"] == TEXTS
-        assert given["seen"][-1][1:] == [total, total]
+        result = fetch(toy, wants)
+        assert result["came"] == TEXTS
+        assert result["seen"][-1][1:] == [total, total]
 
 
 # Bounds, before the first byte
 
 
-def refused(toy, given, kind="model"):
-    assert given["came"].startswith(f"{kind}: ")
-    assert given["came"].count("\n") == 0
-    assert not given["at hand"]
-    return given["came"]
+def refused(toy, result, kind="model"):
+    assert result["came"].startswith(f"{kind}: ")
+    assert result["came"].count("\n") == 0
+    assert not result["at hand"]
+    return result["came"]
 
 
 def test_weights_above_the_hosts_limit_are_refused_before_the_first_byte(files, fetch):
@@ -202,6 +202,12 @@ def test_a_tokenizer_of_too_many_files_or_bytes_is_refused_before_the_first_byte
     toy = ToyHub({}, models={"some/model": {**files, **many}}, sizes=sizes or {"tokenizer.json": 2 * 2**20})
     message = refused(toy, fetch(toy, wants, **limit))
     assert {"number": "105 files", "bytes": "201 MB", "host": "LAB_MAX_DOWNLOAD_MB"}[bound] in message
+    assert fetched(toy) == []
+
+
+def test_of_shards_not_even_the_index_comes_where_the_rest_is_too_large(files, fetch, tmp_path):
+    toy = ToyHub({}, models={"some/model": in_shards(files, tmp_path)}, sizes={"tokenizer.json": 2 * 2**20})
+    assert "LAB_MAX_DOWNLOAD_MB" in refused(toy, fetch(toy, "weights", LAB_MAX_DOWNLOAD_MB="1"))
     assert fetched(toy) == []
 
 

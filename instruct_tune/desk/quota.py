@@ -63,7 +63,7 @@ class Quota:
         return folder_bytes(self._store.data_dir / "runs" / run.id)
 
     def _refusal(self, viewer: Viewer, uploads: int, runs: list[tuple[int, str]], size: int) -> str:
-        who = "You keep" if viewer.id else "Visitors whom the lab does not know together keep"
+        subject = "You keep" if viewer.id else "Visitors without a secret together keep"
         taken = f"{_megabytes(uploads)} of uploads and {_megabytes(sum(taken for taken, _ in runs))} of runs"
         more = f", and this would add {_megabytes(size)}" if size else ""
         advice = "wait"
@@ -71,13 +71,13 @@ class Quota:
             largest, name = max(runs)
             advice = f"delete runs (the largest is {name}, {_megabytes(largest)}) or wait"
         return (
-            f"{who} {taken} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
+            f"{subject} {taken} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
             f"(LAB_VISITOR_MB): {advice}, for uploads and runs are removed after {self._hours} hours."
         )
 
 
 def _is_of(run: Run, viewer: Viewer) -> bool:
-    """Whether a run counts for ``viewer``; those of scripts that do not say who they are count together."""
+    """Whether a run counts for ``viewer``; those of scripts without a secret count together."""
     return run.started_by == viewer.id if viewer.id else run.started_by is None and expires(run)
 
 

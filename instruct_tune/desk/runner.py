@@ -68,8 +68,9 @@ class Runner:
     def download(self) -> dict[str, Any] | None:
         """What is being downloaded for the run: ``{phase, done, total, speed}``, in bytes; None where nothing is."""
         loading = self.loading
-        told = {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
-        return told if loading.total else None
+        if not loading.total:
+            return None
+        return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
 
     # terms.Watcher
 

@@ -505,8 +505,10 @@ class Runs(History):
             return
         oldest = self.clock.now() - 3600 * self.keep_uploads_hours
         runs = self.store.all()
+        # One that is being evaluated is removed in a later round.
+        at_work = {turn.about[1] for turn in self.engine.line}
         for run in runs:
-            if run.live or (run.ended or run.created) >= oldest:
+            if run.live or run.id in at_work or (run.ended or run.created) >= oldest:
                 continue
             # A run that goes on from it has a copy of its adapter.
             if run.owner is not None:

@@ -1,4 +1,4 @@
-"""A model's configuration and tokenizer without its weights: enough to count tokens and to show what is trained on."""
+"""A model's configuration and tokenizer without its weights: enough to count tokens and to show training rows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tokenizer_folder(model: str, loading: Loading | None = None) -> Path | None:
 def _from_hub(model: str, loading: Loading) -> Path:
     loading.enter(f"Asking the Hub for {model}")
     with hub.explained(model):
-        found = Repository.of(model)
-        folder = found.download(found.texts(), loading).parent
-    found.access.record(folder.name)
+        repo = Repository.of(model)
+        folder = repo.download(repo.texts(), loading).parent
+    repo.access.record(folder.name)
     return folder

@@ -158,31 +158,31 @@ def _from_hub(model: str, report: Report, loading: Loading, require_memory: Requ
         raise repository.unreachable(model)
     loading.enter(f"Asking the Hub for {model}")
     with hub.explained(model):
-        found = Repository.of(model)
-        folder = _download(found, report, loading)
+        repo = Repository.of(model)
+        folder = _download(repo, report, loading)
     loading.enter(f"Loading {model}")
-    found.access.record(folder.name)
+    repo.access.record(folder.name)
     return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub")
 
 
-def _download(found: Repository, report: Report, loading: Loading) -> Path:
+def _download(repo: Repository, report: Report, loading: Loading) -> Path:
     """Bring configuration, tokenizer and weights into the Hub's cache; what has come already is not fetched again."""
     from huggingface_hub import snapshot_download
 
-    model, main = found.model, main_file(found.sizes)
+    model, main = repo.model, main_file(repo.sizes)
     if main is None:
         raise ModelError(f"{model} holds neither safetensors nor a pytorch_model.bin on the Hub.")
     report(f"downloading {model} from the Hub")
-    texts = found.texts()
-    found.check_size([*texts, main])
+    texts = repo.texts()
+    repo.check_size([*texts, main])
     weights = [main]
     if is_index(main):
-        found.check_texts([main])
-        weights = shard_names(model, found.download([main], loading))
+        repo.check_texts([main])
+        weights = shard_names(model, repo.download([main], loading))
     # The weights last, since they are what shows a download to be whole.
-    found.download([*texts, *weights], loading)
+    repo.download([*texts, *weights], loading)
     wanted = dict.fromkeys([*texts, main, *weights])
-    return Path(snapshot_download(model, allow_patterns=list(wanted), token=found.access.token))
+    return Path(snapshot_download(model, allow_patterns=list(wanted), token=repo.access.token))
 
 
 def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:

@@ -210,7 +210,7 @@ class RunStore:
 
     def get(self, run_id: str) -> Run:
         """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (str(run_id),))
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
         return self._glance.once(("run", run_id), lambda: _run(rows[0]))
@@ -218,7 +218,7 @@ class RunStore:
     def has(self, run_id: str | None) -> bool:
         """Whether there is a run of that id; it may have been deleted by somebody else."""
         query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
-        return bool(run_id) and bool(self._read(query, (str(run_id),)))
+        return bool(run_id) and bool(self._read(query, (_as_id(run_id),)))
 
     def all(self) -> list[Run]:
         """All runs but those in the bin, newest first."""
@@ -298,13 +298,13 @@ class RunStore:
         """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
         with self._write() as db:
             query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
-            if not db.execute(query, (str(run_id),)).rowcount:
+            if not db.execute(query, (_as_id(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
         self._keep(str(run_id))
 
     def in_bin(self, run_id: str) -> Run:
         """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (str(run_id),))
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError("The bin has been emptied: this run is gone.")
         return _run(rows[0])
@@ -461,6 +461,11 @@ class RunStore:
             self._glance.forget()
             yield self._db
             self._glance.forget()
+
+
+def _as_id(run_id: Any) -> str:
+    """An id as a query takes it; "", which no run has, for what cannot be one."""
+    return run_id if isinstance(run_id, str) and run_id.isascii() else ""
 
 
 def _forget(db: sqlite3.Connection, run_id: str) -> None:

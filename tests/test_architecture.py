@@ -16,7 +16,7 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
-    "errors", "visitors", "rules", "limits", "words", "steps", "settings", "catalog",
+    "errors", "visitors", "rules", "limits", "words", "steps", "text_bounds", "settings", "catalog",
     "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
     "compute", "batching", "model", "lora_targets", "adapter",
     "decoding", "generation", "scoring", "bleu", "evaluation", "learning", "training", "looking", "preflight",

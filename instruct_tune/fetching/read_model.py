@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,18 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
     if info["missing_keys"]:
         # transformers would draw them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+    _check_numbers(name, model)
     return model
+
+
+def _check_numbers(name: str, model: PreTrainedModel) -> None:
+    """Raise ModelError where a weight is NaN or infinite: no token would have a probability."""
+    for key, weight in model.named_parameters():
+        if not is_within(weight, sys.float_info.max):
+            raise ModelError(
+                f"{name} holds weights that are not finite numbers ({key}): its training diverged, or its files are "
+                "damaged. Download it again, or choose another model."
+            )
 
 
 def _shape(size: tuple[int, ...]) -> str:
@@ -116,6 +128,15 @@ def check_weights(name: str, folder: Path) -> None:
         with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118 (it is no dict)
                 check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
+
+
+def is_within(tensor: torch.Tensor, largest: float) -> bool:
+    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
+    if not tensor.numel():
+        return True
+    # Both are NaN where one number is, and NaN compares false.
+    low, high = tensor.aminmax()
+    return bool(-largest <= low) and bool(high <= largest)
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

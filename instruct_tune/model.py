@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
+from .compute.trial import check_end_tokens, try_out
 from .fetching.cache_files import cache_dir
 from .fetching.converted import hold
 from .fetching.loading import Loading
@@ -81,7 +82,9 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     base = read_model(name, weights.path, weights_dtype(bf16))
     if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
         report(warning)
+    check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
+    try_out(name, base, tokenizer, embedded_tokens(base))
     traits = probe(base.config)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
     if weights.path.parent == cache_dir():

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """What weights may be stored as, in safetensors' words."""
+MOST_LAYERS = 1000
 _QUANTISED = ("quantization_config", "compression_config")
 _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
@@ -24,9 +25,11 @@ _NO_ADAPTER = {"subfolder": "config.json/none"}
 def context_length(config: PretrainedConfig) -> int:
     """The most tokens, prompt and answer together, that a configuration allows; 2**31 where it names no such number.
 
-    XLNet's says -1, since its positions have no end.
+    XLNet's says -1, since its positions have no end. MPT calls it ``max_seq_len``; in a multimodal model the text's
+    configuration has it.
     """
-    positions = int(getattr(config, "max_position_embeddings", None) or 0)
+    text = config.get_text_config(decoder=True)
+    positions = int(getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None) or 0)
     return positions if positions > 0 else 2**31
 
 
@@ -36,7 +39,15 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
 
     _check_config(name, read_object(name, folder / "config.json"))
     with model_errors(f"The configuration of {name} cannot be used"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    # A model without layers has nothing to adapt; building very many takes minutes before it fails.
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
+    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise ModelError(
+            f"The configuration of {name} has {str(layers)[:20]} layers, and a model has 1 to {MOST_LAYERS:,}: "
+            "download it again, or choose another model."
+        )
+    return config
 
 
 def empty_model(name: str, folder: Path) -> PreTrainedModel:
@@ -61,7 +72,7 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
     from transformers import AutoModelForCausalLM
 
     check_files(name, folder)
-    _check_config(name, read_object(name, folder / "config.json"))
+    read_config(name, folder)
     if safetensors:
         check_weights(name, folder)
     problem = f"{name} cannot be loaded as a causal language model"
@@ -134,9 +145,9 @@ def is_within(tensor: torch.Tensor, largest: float) -> bool:
     """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
     if not tensor.numel():
         return True
-    # Both are NaN where one number is, and NaN compares false.
     low, high = tensor.aminmax()
-    return bool(-largest <= low) and bool(high <= largest)
+    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
+    return -largest <= low.item() and high.item() <= largest
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

@@ -50,7 +50,7 @@ def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     """
     ids = torch.arange(_TOKENS, device=base.device).remainder(vocabulary)[None]
     mask = torch.ones_like(ids)
-    logits = _computed(f"{name} cannot be computed", lambda: base(input_ids=ids, attention_mask=mask).logits)
+    logits = _computed(f"{name} cannot be computed", partial(base, ids, attention_mask=mask, use_cache=False)).logits
     # NaN where one is NaN. A model may rule tokens out with minus infinity.
     if not bool(logits.max().isfinite()):
         raise ModelError(

@@ -103,6 +103,7 @@ class RunStore:
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
+        self._keeping = threading.Lock()
         self._glance = Glance()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
@@ -178,11 +179,14 @@ class RunStore:
         """
         as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
         row = {**dataclasses.asdict(run), **as_json}
+        # Before the lock is taken: there may be many.
+        rows = {
+            table: [{"run_id": run.id, **as_columns(table, each)} for each in told] for table, told in history.items()
+        }
         with self._write() as db:
             insert(db, "runs", row)
-            for table, rows in history.items():
-                for told in rows:
-                    insert(db, table, {"run_id": run.id, **as_columns(table, told)})
+            for table, each in rows.items():
+                insert(db, table, *each)
         self._keep(run.id)
 
     def enter_again(self, told: snapshot.Told, reason: str) -> None:
@@ -441,8 +445,11 @@ class RunStore:
         """Tell the run's folder. What cannot be written there stays as it was; the history itself has it."""
         folder = self.data_dir / "runs" / run_id
         try:
-            with self._lock, explained(self.data_dir):
-                snapshot.write(self._db, folder, run_id)
+            # A run may have many metrics: while they are put into words, the history can be read.
+            with self._keeping, explained(self.data_dir):
+                with self._lock:
+                    rows = snapshot.gather(self._db, run_id)
+                snapshot.write(rows, folder)
         except OSError as error:
             log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
 

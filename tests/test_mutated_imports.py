@@ -2,10 +2,12 @@
 
 import json
 import random
+import threading
 import zipfile
 
+import numpy as np
 import pytest
-from labs import imports_frozen, opened, smoke
+from labs import PATIENCE, imports_frozen, opened, smoke
 from mutations import (
     CONFIG,
     FACTS,
@@ -21,10 +23,14 @@ from mutations import (
     mutated_value,
     zipped,
 )
+from safetensors.numpy import save
 
+from instruct_tune.__main__ import main
 from instruct_tune.archive.notes import LONGEST_NOTES, LONGEST_TAG
+from instruct_tune.data import ledger_file
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.prompt import template_from
+from instruct_tune.records import snapshot
 from instruct_tune.sharing import incoming
 from instruct_tune.visitors import Visitors
 
@@ -137,6 +143,26 @@ def test_mutated_metrics_are_refused_or_measurements(count):
             assert len({(metric["kind"], metric["step"]) for metric in found}) == len(found)
 
 
+@pytest.mark.parametrize("count", [300, *ALL])
+def test_a_mutated_ledger_is_refused_or_read(lab, tmp_path, count):
+    ledger = {"data": RUN["data"], "ledger": [{"step": "contains", "kept": 3, "dropped": 1}], "fingerprint": "0" * 16}
+    file = tmp_path / "ledger.json"
+    accepted = 0
+    for number in range(count):
+        chance = random.Random(number)
+        odd = json.dumps(mutated_value(chance, ledger)).encode()
+        file.write_bytes(odd if number % 2 else mutated_bytes(chance, json.dumps(ledger).encode()))
+        try:
+            saved = ledger_file.read(file)
+            lab.config({"data": saved.data})
+        except LabError as error:
+            sentence(error)
+        else:
+            accepted += 1
+            assert len(saved.fingerprint.encode()) <= 800
+    assert accepted
+
+
 # What a mutation may not meet by chance, with the words it is refused in.
 
 
@@ -208,6 +234,75 @@ def test_a_run_called_after_a_file_whose_name_is_no_text(lab, tmp_path):
     run_id = lab.import_run(file)
     assert lab.show_run(run_id)["name"] == "Imported: a file"
     lab.delete_run(run_id)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["runs", "import", "gone.zip"],
+        ["runs", "import", "gone.zip", "--name", "\udcff"],
+        ["runs", "show", "\udcff"],
+        ["data", "--set", "\udcff=1"],
+        ["data", "--set", "data.split=\udcff"],
+        ["data", "--set", "x" * 100_000],
+        ["data", "--set", "model.name=1", "--set", "model=\udcff"],
+        ["data", "--set", "." * 10_000 + "=1"],
+        ["data", "--dataset", "\udcff.json"],
+        ["data", "--model", "\udcff"],
+        ["mask", "--instruction", "\udcff", "--output", "x", "--preset", "smoke"],
+        ["train", "--preset", "smoke", "--name", "x" * 201],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40].encode("ascii", "replace").decode(),
+)
+def test_the_command_line_answers_in_a_line(tmp_path, capsys, arguments):
+    assert main([*arguments, "--json", "--data-dir", str(tmp_path / "lab")]) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    assert len(told.encode()) <= LONGEST_MESSAGE
+    assert f"{arguments[0]}: {told}\n" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["\udcff.json", "\u202e.csv", "x" * 240 + ".json", "a\nb.json"])
+def test_an_upload_may_be_called_anything(lab, tmp_path, name):
+    file = tmp_path / name
+    file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(10)]))
+    kept = lab.keep_upload(file)
+    assert len(lab.source_name(str(kept)).encode()) <= 320
+    if name.endswith(".json"):
+        assert lab.data(smoke(data={"source": str(kept)}))["rows_loaded"] == 10
+    for other in (".\udcff", "." + "x" * 200, ".a\nb"):
+        file = tmp_path / f"rows{other}"
+        file.write_text("[]")
+        with pytest.raises(DataError, match="file cannot be read") as caught:
+            lab.keep_upload(file)
+        sentence(caught.value)
+
+
+def test_weights_of_very_many_modules_are_refused_by_their_names_alone(lab, tmp_path):
+    matrix = np.zeros((2, 1), np.float32)
+    weights = save({f"base_model.model.m{number}.lora_A.weight": matrix for number in range(20_001)})
+    with pytest.raises(DataError, match="adapts more than 10,000 modules"):
+        imported(lab, tmp_path, changed(weights=weights))
+
+
+def test_the_history_is_read_while_a_run_is_put_into_words(lab, run_id, monkeypatch):
+    written, looked = threading.Event(), threading.Event()
+    write = snapshot.write
+
+    def slowly(*args):
+        written.set()
+        assert looked.wait(PATIENCE)
+        write(*args)
+
+    monkeypatch.setattr(snapshot, "write", slowly)
+    renaming = threading.Thread(target=lab.rename_run, args=(run_id, "slowly"))
+    renaming.start()
+    assert written.wait(PATIENCE)
+    listing = threading.Thread(target=lambda: looked.set() if lab.list_runs() else None)
+    listing.start()
+    renaming.join(PATIENCE)
+    assert looked.is_set()
 
 
 def test_a_full_disk_is_no_fault_of_the_zip(lab, tmp_path, monkeypatch):

@@ -13,6 +13,10 @@ class LabError(Exception):
 
     kind = "bug"
 
+    def __init__(self, message: str = ""):
+        # A quoted file name or setting may hold lone surrogates, which no page and no terminal can be sent.
+        super().__init__(message.encode("utf-8", "replace").decode())
+
 
 class SettingsError(LabError):
     """One or more settings are wrong; every problem is named in one message."""
@@ -88,7 +92,9 @@ class NotFoundError(LabError):
     @classmethod
     def of(cls, run_id: object) -> NotFoundError:
         """The one sentence for a run that is not there, and for one that is not the asker's to see."""
-        return cls(f"There is no run {str(run_id)[:80]!r}: see the list of runs for their ids.")
+        if not isinstance(run_id, str):
+            return cls("A run's id is a text: see the list of runs for their ids.")
+        return cls(f"There is no run {run_id[:80]!r}: see the list of runs for their ids.")
 
 
 class NotYoursError(LabError):

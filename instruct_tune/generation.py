@@ -18,6 +18,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from .adapter import can_mix, speaking_as
 from .compute import memory
 from .compute.cache import growing_cache
+from .compute.trial import OVERRIDDEN, is_plain
 from .decoding import beams, greedy
 from .decoding.answer import Answer, Reader
 from .decoding.open_rows import Prompts
@@ -37,13 +38,6 @@ SHARE_OF_MEMORY = 1 / 4
 
 TRACED = 5
 """How many candidates of each step a trace of greedy decoding keeps."""
-
-_HARMLESS = {
-    *("bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens", "use_cache"),
-    *("do_sample", "temperature", "top_k", "top_p", "transformers_version", "_from_model_config"),
-    *("output_attentions", "output_hidden_states"),
-}
-"""What a model's generation defaults may say without changing the most likely token."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +164,7 @@ def tokens_per_batch(loaded: LoadedModel) -> int:
     if free is None:
         return most
     # At the most: heads may share keys and values.
-    config = loaded.base.config
+    config = loaded.base.config.get_text_config(decoder=True)
     bytes_per_token = 2 * config.num_hidden_layers * config.hidden_size * loaded.base.dtype.itemsize
     return min(most, int(free * SHARE_OF_MEMORY / bytes_per_token))
 
@@ -224,7 +218,7 @@ def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
     knows better.
     """
     base = loaded.base
-    plain = decoding_traits(base.config).own_loop and set(base.generation_config.to_diff_dict()) <= _HARMLESS
+    plain = decoding_traits(base.config).own_loop and is_plain(base)
     if settings.do_sample or not plain:
         return False
     enough = beams.kept(settings.num_beams, end_tokens(loaded)) <= base.config.vocab_size
@@ -276,6 +270,8 @@ def _by_generate(
             attention_mask=prompts.attention_mask,
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([watch]),
+            # A model's own stop strings are found by it.
+            tokenizer=loaded.tokenizer,
             **more,
         )
     if watch.stopped:
@@ -295,18 +291,16 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
         eos_token_id=end_tokens(loaded),
         pad_token_id=loaded.tokenizer.pad_token_id,
         bos_token_id=loaded.tokenizer.bos_token_id,
-        # A model's own defaults would fill these in, and the scores would hide a setting.
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
+        **OVERRIDDEN,
         **chosen,
     )
 
 
 def end_tokens(loaded: LoadedModel) -> list[int]:
-    """Every id that ends an answer."""
+    """Every id that ends an answer. A model cannot answer with an id beyond its embedding, so those are left out."""
     own = loaded.base.generation_config.eos_token_id
     models = own if isinstance(own, list) else [own] if own is not None else []
-    return sorted({loaded.tokenizer.eos_token_id, *models})
+    return sorted({loaded.tokenizer.eos_token_id, *(token for token in models if 0 <= token < loaded.vocabulary)})
 
 
 def _left_padded(loaded: LoadedModel, rows: Sequence[Request], speakers: Sequence[str] | None) -> Prompts:

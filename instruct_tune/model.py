@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .batching import probe
 from .compute.device import best_device, has_bf16
+from .compute.trial import check_end_tokens, try_out
 from .decoding.probe import decoding_traits
 from .errors import MemoryLimitError
 from .fetching.cache_files import cache_dir
@@ -81,7 +82,9 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     base = read_model(name, weights.path, dtype)
     if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
         report(warning)
+    check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
+    try_out(name, base, tokenizer, embedded_tokens(base))
     traits = probe(base.config, base)
     decoding_traits(base.config, base)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)

@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import SettingsError
+from .words.texts import shown_name
 
 MARKUP_FACTS = ("chat_before", "chat_after")
 """The names under which a run keeps its chat template's markup."""
 
 _PLACEHOLDER = re.compile(r"\{(instruction|input)\}")
+_SHOWN = 5
+"""Faults of one kind that an error names."""
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{\s*[A-Za-z_][\w.\[\]!:]*\s*\}")
 
 
@@ -90,10 +93,12 @@ def template_from(setting: str | Mapping[str, str]) -> PromptTemplate:
     """The template a configuration names or spells out. Raises SettingsError naming every problem."""
     if isinstance(setting, str):
         if setting not in TEMPLATES:
-            raise SettingsError([f"template must be one of {', '.join(TEMPLATES)} or prompt texts, not {setting!r}"])
+            raise SettingsError(
+                [f"template must be one of {', '.join(TEMPLATES)} or prompt texts, not {setting[:60]!r}"]
+            )
         return TEMPLATES[setting]
-    unknown = sorted(set(setting) - {"name", "without_input", "with_input"})
-    problems = [f"template has an unknown part {name!r}" for name in unknown]
+    unknown = sorted(set(setting) - {"name", "without_input", "with_input"})[:_SHOWN]
+    problems = [f"template has an unknown part {name[:60]!r}" for name in unknown]
     problems += _text_problems("template.without_input", setting.get("without_input"), ("instruction",), ("input",))
     problems += _text_problems("template.with_input", setting.get("with_input"), ("instruction", "input"), ())
     if problems:
@@ -122,5 +127,5 @@ def _text_problems(path: str, text: str | None, wanted: tuple[str, ...], unwante
     found = [match[1] for match in _PLACEHOLDER.finditer(text)]
     problems = [f"{path} must contain {{{name}}} exactly once" for name in wanted if found.count(name) != 1]
     problems += [f"{path} must not contain {{{name}}}" for name in unwanted if name in found]
-    odd = [m[0] for m in _LOOKS_LIKE_PLACEHOLDER.finditer(text) if not _PLACEHOLDER.fullmatch(m[0])]
-    return problems + [f"{path} has an unknown placeholder {name}" for name in odd]
+    odd = [m[0] for m in _LOOKS_LIKE_PLACEHOLDER.finditer(text) if not _PLACEHOLDER.fullmatch(m[0])][:_SHOWN]
+    return problems + [f"{path} has an unknown placeholder {shown_name(name)}" for name in odd]

@@ -16,7 +16,9 @@ from typing import Any
 from .errors import SettingsError
 from .rules import Rule, between, one_of
 from .steps import STEPS, Filter, counted_by, problems_of
+from .text_bounds import MOST_TARGETS, field_of, size_problems, text_problems
 from .words.patterns import fault_of
+from .words.texts import shown, shown_name
 
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
 """What may answer beside base and tuned, see ``baselines``."""
@@ -174,9 +176,7 @@ class RunConfig:
         """
         reader = _Reader()
         config = reader.build(RunConfig, given, PRESETS[preset], "")
-        problems = reader.problems + _problems(config)
-        if problems:
-            raise SettingsError(problems)
+        _refuse(reader.problems + _problems(config))
         # Written down, so that the rows stay the same when the model is changed later.
         filters = counted_by(config.data.filters, config.model)
         return dataclasses.replace(config, data=dataclasses.replace(config.data, filters=filters))
@@ -186,10 +186,17 @@ def read_filters(given: Any) -> tuple[Filter, ...]:
     """The steps of ``data.filters`` by themselves. Raises SettingsError with every problem, each step by its place."""
     reader = _Reader()
     steps = reader.filters(given, ())
-    problems = reader.problems + _problems_of_steps(steps)
+    _refuse(reader.problems + _problems_of_steps(steps))
+    return steps
+
+
+def _refuse(problems: list[str]) -> None:
+    """Raise SettingsError where there are any, each once; beyond ``MOST_PROBLEMS`` they are only counted."""
+    problems = list(dict.fromkeys(problems))
+    if len(problems) > MOST_PROBLEMS:
+        problems = [*problems[:MOST_PROBLEMS], f"and {len(problems) - MOST_PROBLEMS:,} more problems"]
     if problems:
         raise SettingsError(problems)
-    return steps
 
 
 PRESETS: dict[str, RunConfig] = {}
@@ -246,7 +253,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """``"train.max_steps=20"`` → ``("train.max_steps", 20)``; a value that is no JSON is a string."""
     name, found, value = text.partition("=")
     if not found or not name.strip():
-        raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text!r}"])
+        raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text[:60]!r}"])
     try:
         return name.strip(), json.loads(value)
     except (ValueError, RecursionError):
@@ -260,16 +267,18 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
     for section in sections:
         base = base.setdefault(section, {})
         if not isinstance(base, dict):
-            raise SettingsError([f"{name} cannot be set: {section} is not a section"])
+            raise SettingsError([f"{shown_name(name)} cannot be set: {shown_name(section)} is not a section"])
     base[last] = value
 
 
 MOST_STOPS, LONGEST_STOP = 8, 100
-MOST_TARGETS = 10_000
 LEAST_TEMPERATURE = 0.001
 """Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
 LEAST_GRAD_NORM = 0.0001
 """Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
+MOST_FILTERS = 100
+MOST_PROBLEMS = 20
+"""Problems that one message names."""
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
@@ -334,13 +343,13 @@ _RULES: dict[str, Rule] = {
 
 def _problems(config: RunConfig) -> list[str]:
     """Values out of range, and fields that contradict each other."""
-    problems = []
+    fields = dataclasses.asdict(config)
+    problems = text_problems(fields)
+    too_long = {problem.split()[0].partition("[")[0] for problem in problems}
     for name, (accepts, said) in _RULES.items():
-        value: Any = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if value is not None and not accepts(value):
-            problems.append(f"{name} {said}, not {json.dumps(value)}")
+        value = field_of(fields, name)
+        if value is not None and name not in too_long and not accepts(value):
+            problems.append(f"{name} {said}, not {shown(value)}")
     problems += _problems_of_steps(config.data.filters)
     problems += _named_twice(config.data.columns)
     targets = config.lora.target_modules
@@ -362,7 +371,7 @@ def _problems(config: RunConfig) -> list[str]:
         problems.append("generation needs max_new_tokens or max_length")
     if config.generation.do_sample and config.generation.num_beams > 1:
         problems.append("generation.do_sample works with generation.num_beams 1 only")
-    return problems
+    return problems or size_problems(fields)
 
 
 def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
@@ -377,7 +386,7 @@ def _named_twice(columns: Columns) -> list[str]:
     for name in dict.fromkeys(columns.ignore):
         by_name.setdefault(name, []).append("data.columns.ignore")
     return [
-        f"{' and '.join(fields)} both name {name!r}: a column can be only one of them"
+        f"{' and '.join(fields[:4])} both name {name[:60]!r}: a column can be only one of them"
         + (", set data.columns.input to null where there is none" if "data.columns.input" in fields else "")
         for name, fields in by_name.items()
         if len(fields) > 1
@@ -397,7 +406,7 @@ class _Reader:
         fields = {f.name: f for f in dataclasses.fields(kind)}
         for name in given:
             if name not in fields:
-                self.problems.append(f"{path}{name} is not a setting: known here are {', '.join(fields)}")
+                self.problems.append(f"{path}{shown_name(name)} is not a setting: known here are {', '.join(fields)}")
         known = {name: value for name, value in given.items() if name in fields}
         read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in known.items()}
         return dataclasses.replace(default, **read)
@@ -430,12 +439,17 @@ class _Reader:
                 return int(given)
         said = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
         kinds = " or ".join(said[part] for part in wanted if part in said)
-        self.problems.append(f"{path} must be {kinds}, not {_shown(given)}")
+        self.problems.append(f"{path} must be {kinds}, not {shown(given)}")
         return default
 
     def filters(self, given: Any, default: Any) -> Any:
         if not isinstance(given, (list, tuple)):
             self.problems.append("data.filters must be a list of steps")
+            return default
+        if len(given) > MOST_FILTERS:
+            self.problems.append(
+                f"data.filters holds {len(given):,} steps, and at most {MOST_FILTERS} are allowed: remove some"
+            )
             return default
         return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))
 
@@ -455,8 +469,3 @@ class _Reader:
             return tuple(given)
         self.problems.append(f"{path} must be {said}")
         return default
-
-
-def _shown(given: Any) -> str:
-    text = json.dumps(given, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

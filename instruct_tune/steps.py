@@ -14,11 +14,14 @@ from typing import Any
 from .rules import Rule, between, one_of
 from .words.languages import NAMES as LANGUAGES
 from .words.patterns import LONGEST_PATTERN, fault_of
+from .words.texts import HALF_A_CHARACTER, is_encodable, list_fault, text_fault
 
 PARTS = ("instruction", "input", "output", "row")
 """What a step looks at; ``row``: all three texts, one a line."""
 UNITS = ("characters", "tokens")
-MOST_BY_HAND = 10_000
+MOST_BY_HAND, LONGEST_ROW_ID = 10_000, 100
+LONGEST_MODEL = 1000
+"""Characters of a model's or a dataset's name, which may be a path."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,12 @@ def problems_of(step: Filter, path: str) -> Iterator[str]:
         yield f"{path} has an unknown step {step.step[:40]!r}: known are {', '.join(STEPS)}"
         return
     for name, value in parameters(step).items():
-        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-            yield f"{path}.{name} holds half a character (a lone surrogate): remove it"
+        if isinstance(value, str) and not is_encodable(value):
+            yield f"{path}.{name} {HALF_A_CHARACTER}"
+        elif name == "tokenizer" and value is not None and (fault := text_fault(value, LONGEST_MODEL)):
+            yield f"{path}.{name} {fault}"
+        elif name == "rows" and (fault := list_fault(value, MOST_BY_HAND, LONGEST_ROW_ID)):
+            yield f"{path}.{name}{fault}"
         elif name == "pattern":
             if fault := fault_of(value):
                 yield f"{path}.pattern {fault}"

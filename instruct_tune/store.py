@@ -103,6 +103,7 @@ class RunStore:
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
+        self._keeping = threading.Lock()
         self._glance = Glance()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
@@ -178,11 +179,14 @@ class RunStore:
         """
         as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
         row = {**dataclasses.asdict(run), **as_json}
+        # Before the lock is taken: there may be many.
+        rows = {
+            table: [{"run_id": run.id, **as_columns(table, each)} for each in told] for table, told in history.items()
+        }
         with self._write() as db:
             insert(db, "runs", row)
-            for table, rows in history.items():
-                for told in rows:
-                    insert(db, table, {"run_id": run.id, **as_columns(table, told)})
+            for table, each in rows.items():
+                insert(db, table, *each)
         self._keep(run.id)
 
     def enter_again(self, told: snapshot.Told, reason: str) -> None:
@@ -210,7 +214,7 @@ class RunStore:
 
     def get(self, run_id: str) -> Run:
         """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (str(run_id),))
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
         return self._glance.once(("run", run_id), lambda: _run(rows[0]))
@@ -218,7 +222,7 @@ class RunStore:
     def has(self, run_id: str | None) -> bool:
         """Whether there is a run of that id; it may have been deleted by somebody else."""
         query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
-        return bool(run_id) and bool(self._read(query, (str(run_id),)))
+        return bool(run_id) and bool(self._read(query, (_as_id(run_id),)))
 
     def all(self) -> list[Run]:
         """All runs but those in the bin, newest first."""
@@ -298,13 +302,13 @@ class RunStore:
         """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
         with self._write() as db:
             query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
-            if not db.execute(query, (str(run_id),)).rowcount:
+            if not db.execute(query, (_as_id(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
         self._keep(str(run_id))
 
     def in_bin(self, run_id: str) -> Run:
         """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
-        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (str(run_id),))
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError("The bin has been emptied: this run is gone.")
         return _run(rows[0])
@@ -441,8 +445,11 @@ class RunStore:
         """Tell the run's folder. What cannot be written there stays as it was; the history itself has it."""
         folder = self.data_dir / "runs" / run_id
         try:
-            with self._lock, explained(self.data_dir):
-                snapshot.write(self._db, folder, run_id)
+            # A run may have many metrics: while they are put into words, the history can be read.
+            with self._keeping, explained(self.data_dir):
+                with self._lock:
+                    rows = snapshot.gather(self._db, run_id)
+                snapshot.write(rows, folder)
         except OSError as error:
             log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
 
@@ -461,6 +468,11 @@ class RunStore:
             self._glance.forget()
             yield self._db
             self._glance.forget()
+
+
+def _as_id(run_id: Any) -> str:
+    """An id as a query takes it; "", which no run has, for what cannot be one."""
+    return run_id if isinstance(run_id, str) and run_id.isascii() else ""
 
 
 def _forget(db: sqlite3.Connection, run_id: str) -> None:

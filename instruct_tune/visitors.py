@@ -83,7 +83,7 @@ class Visitors:
         """Let the page act for the host if ``token`` is the host's; says whether it is."""
         if not session or not self.admin_token or not isinstance(token, str):
             return False
-        if not hmac.compare_digest(token.encode(), self.admin_token.encode()):
+        if not hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self.admin_token.encode()):
             return False
         with self._lock:
             self._sessions.setdefault(session, ANONYMOUS)

@@ -16,8 +16,8 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
-    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "settings", "schedule",
-    "catalog",
+    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "text_bounds", "settings",
+    "schedule", "catalog",
     "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
     "compute", "batching", "decoding", "model", "lora_targets", "adaptable", "adapter", "generation", "scoring", "bleu",
     "evaluation", "learning", "training", "looking", "preflight",

@@ -1,6 +1,7 @@
 """A stranger's model folder with a fault in it: one sentence, the same for training, what it costs, and its mask."""
 
 import json
+import math
 import re
 import shutil
 
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 9\n"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer_config.json", "model.safetensors"
+GENERATION = "generation_config.json"
+EMBEDDING, NORM = "model.embed_tokens.weight", "model.norm.weight"
 
 
 @pytest.fixture
@@ -72,6 +75,28 @@ def cut_short(folder):
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
 
 
+def number_in_weights(key, value):
+    """One number of one weight becomes ``value``."""
+
+    def spoil(folder):
+        weights = load_file(folder / WEIGHTS)
+        weights[key].view(-1)[-1] = value
+        save_file(weights, folder / WEIGHTS, {"format": "pt"})
+
+    return spoil
+
+
+def as_pickle(spoil):
+    """The same in a pytorch_model.bin, which is converted."""
+
+    def spoil_pickle(folder):
+        spoil(folder)
+        torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+        (folder / WEIGHTS).unlink()
+
+    return spoil_pickle
+
+
 def quantised(method):
     return edited(CONFIG, quantization_config={"quant_method": method, "bits": 4})
 
@@ -117,11 +142,31 @@ MODELS = {
         indexed('{"metadata": {}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}'),
         "lacks model-00001-of-00001.safetensors",
     ),
+    "no layers": (edited(CONFIG, num_hidden_layers=0), "has 0 layers, and a model has 1 to 1,000"),
+    "fewer layers than none": (edited(CONFIG, num_hidden_layers=-1), "has -1 layers, and a model has 1 to 1,000"),
+    "layers for minutes": (edited(CONFIG, num_hidden_layers=100_000), "has 100000 layers"),
+    "no vocabulary in the model": (edited(CONFIG, vocab_size=0), "Padding_idx"),
+    "less than no vocabulary": (edited(CONFIG, vocab_size=-1, pad_token_id=None), "negative dimension"),
     "a pointer for weights": (written(WEIGHTS, POINTER), "model.safetensors of .* is a Git LFS pointer"),
 }
 """Faults that show with the model: no run may be promised on them."""
 ONLY_WHEN_LOADED = {
     "a weight of another shape": (other_shape, "has shape 3, and config.json makes it 64"),
+    "a weight is NaN": (number_in_weights(NORM, math.nan), rf"not finite numbers \({NORM}\)"),
+    "a weight is infinite": (number_in_weights(EMBEDDING, math.inf), rf"not finite numbers \({EMBEDDING}\)"),
+    "a weight is minus infinity": (number_in_weights(EMBEDDING, -math.inf), rf"not finite numbers \({EMBEDDING}\)"),
+    "a weight in a pickle is NaN": (as_pickle(number_in_weights(NORM, math.nan)), "not finite numbers"),
+    "a number of the configuration is NaN": (edited(CONFIG, rms_norm_eps=math.nan), "computes numbers that are not"),
+    "a root of a negative number": (edited(CONFIG, rms_norm_eps=-1e9), "computes numbers that are not finite"),
+    "EOS is a text": (edited(GENERATION, eos_token_id="</s>"), "as eos_token_id, not '</s>'"),
+    "EOS is a list with a text": (edited(GENERATION, eos_token_id=[2, "x"]), "as eos_token_id, not"),
+    "EOS is true": (edited(GENERATION, eos_token_id=True), "as eos_token_id, not 'True'"),
+    "a forced token beyond the vocabulary": (
+        edited(GENERATION, forced_eos_token_id=10**6),
+        "allows no answer: .*bounds",
+    ),
+    "forbidden words are a text": (edited(GENERATION, bad_words_ids="x"), "allows no answer: `bad_words_ids`"),
+    "decoding by code": (edited(GENERATION, penalty_alpha=0.6, top_k=4), "needs Python code"),
     "an embedding of another shape": (edited(CONFIG, vocab_size=100), "has shape 259 × 64, and config.json makes"),
 }
 
@@ -231,9 +276,57 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
     assert told["memory"]["total"] > told["parameters"]
 
 
-@pytest.mark.parametrize(("kind", "tokens"), [("xlnet", 2**31), ("bloom", 2**31), ("opt", 2048), ("gpt2", 1024)])
+@pytest.mark.parametrize(
+    ("kind", "tokens"),
+    [("xlnet", 2**31), ("bloom", 2**31), ("opt", 2048), ("gpt2", 1024), ("mpt", 2048), ("gemma3", 131_072)],
+)
 def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
-    """XLNet's configuration says -1, Bloom's says nothing."""
+    """XLNet's configuration says -1, Bloom's says nothing, MPT's under another name, Gemma 3's for its text."""
     from transformers import AutoConfig
 
     assert context_of(AutoConfig.for_model(kind)) == tokens
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": -1.0, "do_sample": True},
+        {"num_beams": 0},
+        {"num_beams": "x"},
+        {"eos_token_id": 10**6},
+        {"eos_token_id": [2, -1]},
+        {"eos_token_id": []},
+        {"num_return_sequences": 0},
+        {"num_beam_groups": 2, "num_beams": 4},
+        {"return_dict_in_generate": True},
+        {"repetition_penalty": 0.0},
+        {"stop_strings": ["never"]},
+    ],
+    ids=str,
+)
+def test_generation_defaults_that_the_lab_sets_itself_change_no_answer(folder, tmp_path, values):
+    rows = [{"instruction": "Add 2 and 3."}]
+    ways = [{}, {"do_sample": True}, {"num_beams": 2}]
+    with opened(tmp_path / "lab") as lab:
+        plain = [lab.generate("base", rows, smoke(model=str(folder)), way) for way in ways]
+        edited(GENERATION, **values)(folder)
+        lab.engine.short(lambda: lab.bench.__init__()).result(PATIENCE)
+        assert [lab.generate("base", rows, smoke(model=str(folder)), way) for way in ways] == plain
+
+
+def test_a_model_with_its_context_under_another_name_trains_and_answers(folder, tmp_path):
+    """MPT raises beyond its ``max_seq_len``, whatever it is asked."""
+    from transformers import MptConfig, MptForCausalLM
+
+    tokens = {"vocab_size": 259, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    for file in (*folder.glob("*.safetensors"), folder / GENERATION):
+        file.unlink()
+    config = MptConfig(d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=256, **tokens)
+    MptForCausalLM(config).save_pretrained(folder)
+    with opened(tmp_path / "lab") as lab:
+        run_id = lab.start_run(smoke(model=str(folder), lora={"target_modules": "all-linear"}))
+        run = lab.wait(run_id, PATIENCE)
+        assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
+        assert lab.run_samples(run_id)
+        with pytest.raises(DataError, match="does not fit into the model's context of 256"):
+            lab.generate(run_id, [{"instruction": "a" * 300}])

@@ -1,5 +1,6 @@
 """A merged model is the adapter's, and what is loaded knows nothing of it."""
 
+import json
 import zipfile
 from types import SimpleNamespace
 
@@ -91,3 +92,18 @@ def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_pat
 def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         lab.export_merged(run_id, tmp_path / "missing" / "x.zip")
+
+
+def test_an_import_that_brought_no_count_of_parameters_is_merged_like_its_original(lab, run_id, tmp_path):
+    lab.export_run(run_id, tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as out, zipfile.ZipFile(tmp_path / "in.zip", "w") as arriving:
+        for name in ("adapter_config.json", "adapter_model.safetensors", "run_config.json"):
+            arriving.writestr(name, out.read(name))
+        facts = json.loads(out.read("facts.json"))
+        arriving.writestr("facts.json", json.dumps({"weights_sha256": facts["weights_sha256"]}))
+    again = lab.import_run(tmp_path / "in.zip")
+    weights = []
+    for number, each in enumerate((run_id, again)):
+        with zipfile.ZipFile(lab.export_merged(each, tmp_path / f"{number}.zip")) as merged_zip:
+            weights.append(merged_zip.read("model.safetensors"))
+    assert weights[0] == weights[1]

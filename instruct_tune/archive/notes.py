@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import DataError
+from ..words.texts import LONGEST_NAME, is_encodable, text_fault
 
 MOST_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
 
@@ -20,11 +21,24 @@ def read_tags(given: Any) -> tuple[str, ...]:
     tags = tuple(dict.fromkeys(tag for part in parts if (tag := " ".join(part.split()))))
     if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG or "," in tag for tag in tags):
         raise DataError(f"A run has at most {MOST_TAGS} tags, none over {LONGEST_TAG} characters or with a comma.")
+    if not all(map(is_encodable, tags)):
+        raise DataError("A tag holds half a character (a lone surrogate): remove it.")
     return tags
+
+
+def read_name(given: Any) -> str:
+    """A run's name without the spaces around it; empty where none is given. Raises DataError as ``read_notes`` does."""
+    return _text(given, "A run's name", LONGEST_NAME)
 
 
 def read_notes(given: Any) -> str:
     """Notes as they are kept. Raises DataError where they are too long, or no text."""
-    if not isinstance(given, str) or len(given) > LONGEST_NOTES:
-        raise DataError(f"A run's notes are a text of at most {LONGEST_NOTES:,} characters.")
+    return _text(given, "The text of a run's notes", LONGEST_NOTES)
+
+
+def _text(given: Any, name: str, longest: int) -> str:
+    if not isinstance(given, str):
+        raise DataError(f"{name} must be a text.")
+    if fault := text_fault(given, longest):
+        raise DataError(f"{name} {fault}.")
     return given.strip()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..settings import DataSettings
+from ..words.texts import LONGEST_NAME, text_fault
 from .json_text import parse
 from .utf8 import decode
 
@@ -50,6 +51,8 @@ def read(file: Path) -> SavedLedger:
     except DataError as error:
         wrong = str(error).rpartition(": ")[0]
         raise DataError(f"{wrong}: mend it, or give one that was saved here.") from error
-    if not (isinstance(told, dict) and isinstance(told.get("data"), dict)):
+    fields = told if isinstance(told, dict) else {}
+    data, fingerprint = fields.get("data"), fields.get("fingerprint", "")
+    if not isinstance(data, dict) or not isinstance(fingerprint, str) or text_fault(fingerprint, LONGEST_NAME):
         raise DataError(f"{file.name} holds no ledger: give one that was saved here.")
-    return SavedLedger(told["data"], str(told.get("fingerprint", "")))
+    return SavedLedger(data, fingerprint)

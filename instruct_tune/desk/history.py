@@ -36,7 +36,7 @@ class History(Views):
     def sees_run(self, run_id: str | None, viewer: Viewer = HOST) -> bool:
         """Whether there is such a run for ``viewer``; it may have been deleted, or be somebody else's."""
         try:
-            return bool(run_id) and bool(self.visible_run(str(run_id), viewer))
+            return isinstance(run_id, str) and bool(self.visible_run(run_id, viewer))
         except NotFoundError:
             return False
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..archive import parents
 from ..archive.diagnoses import Diagnoses
-from ..archive.notes import read_notes, read_tags
+from ..archive.notes import read_name, read_notes, read_tags
 from ..archive.recorded import put_recorded, recorded_on
 from ..archive.rescue import open_rescued
 from ..engine import Turn
@@ -31,6 +31,7 @@ from ..records.clock import Clock
 from ..records.disk import DiskUse, folder_bytes
 from ..records.lock import DataLock
 from ..records.states import Leave
+from ..records.storage import on_disk
 from ..settings import RunConfig
 from ..sharing import incoming
 from ..sharing.machine_paths import source_to_share
@@ -138,13 +139,13 @@ class Runs(History):
         if before and not isinstance(config, RunConfig):
             config = parents.config_after(before, config)
         config = self.config(config, viewer)
-        _check_name(name)
+        name = read_name(name)
         self.engine.refuse_when_full(asker(viewer))
         self._require_room(viewer, folder_bytes(self.store.folder(before.id) / "adapter") if before else 0)
         if before:
             parents.insist_on_fit(before, config, self.store.folder(before.id) / "adapter")
         owner = self.upload_owner(config.data.source) or (before.owner if before else None)
-        run = self.store.create(name.strip(), config.to_dict(), owner, viewer.id, before)
+        run = self.store.create(name, config.to_dict(), owner, viewer.id, before)
         if before:
             self._hand_down(before, run)
             self.store.update(run.id, facts=parents.inherited_facts(before, config))
@@ -308,9 +309,9 @@ class Runs(History):
 
     def rename_run(self, run_id: str, name: str, viewer: Viewer = HOST) -> None:
         """Give a run another name; an empty one leaves it as it is."""
-        _check_name(name)
+        name = read_name(name)
         run = self.changeable_run(run_id, viewer, "rename")
-        self.store.update(run.id, name=name.strip() or run.name)
+        self.store.update(run.id, name=name or run.name)
         self._keep_for_host(run, viewer)
 
     def annotate_run(self, run_id: str, tags: Any, notes: Any, viewer: Viewer = HOST) -> None:
@@ -329,13 +330,13 @@ class Runs(History):
         none) gives the held-out rows of one whose own did not come along. Raises DataError, ModelError or
         SettingsError where the zip is not what it should be; then nothing is left of it.
         """
-        _check_name(name)
+        name = read_name(name)
         if not viewer.host and viewer.id is None:
             raise DataError("The lab does not know whose run that is: reload the page, then import it again.")
         run_id = self.store.new_id()
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, self.data_dir / "runs" / run_id, ignore_errors=True)
-            self._import(run_id, Path(file), name.strip(), viewer, data or {})
+            self._import(run_id, Path(file), name, viewer, data or {})
             undo.pop_all()
         return run_id
 
@@ -344,7 +345,7 @@ class Runs(History):
         named = source_to_share(self.config({"data": dict(data)}, viewer).data.source)
         self._require_room(viewer, file.stat().st_size)
         self.wait_for_imports()
-        with sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
+        with on_disk(self.data_dir), sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.with_base(incoming.read_zip(file, folder / WEIGHTS_FILE), self._local_models(viewer))
             (folder / CONFIG_FILE).write_text(json.dumps(found.adapter_config), encoding="utf-8")
         config, said = incoming.configuration(found, data, named)
@@ -352,7 +353,7 @@ class Runs(History):
         now, owner = time.time(), None if viewer.host else viewer.id
         facts = {**found.facts, "imported": True} | ({EXPIRES: True} if self._has_quota(viewer) else {})
         run = Run(
-            run_id, name or f"Imported: {file.stem[:80]}", "finished", None, said, steps, steps, now, now,
+            run_id, name or f"Imported: {incoming.name_of(file)}", "finished", None, said, steps, steps, now, now,
             self.config(config, viewer).to_dict(), None, facts, owner, started_by=viewer.id,
         )  # fmt: skip
         unpacked = folder_bytes(self.data_dir / "runs" / run_id) + len(json.dumps(found.metrics))
@@ -543,8 +544,3 @@ def asker(viewer: Viewer) -> str | None:
 def _on_a_mount(folder: Path) -> bool:
     """Whether the folder lies on another file system than the root of the machine."""
     return folder.stat().st_dev != Path("/").stat().st_dev
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or len(name) > 200:
-        raise DataError("A run's name is a text of at most 200 characters.")

@@ -34,6 +34,7 @@ from ..records.storage import on_disk
 from ..settings import DataSettings, RunConfig
 from ..steps import Length
 from ..visitors import HOST, Viewer
+from ..words.texts import shown_name, text_fault
 from .loaded_tokenizers import Tokenizers
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ Config = RunConfig | Mapping[str, Any]
 DATASETS_REMEMBERED = 4
 LOADS_AT_ONCE = 4
 UPLOAD_SUFFIXES = ENDINGS
+LONGEST_TEXT = 1_000_000
+"""Characters of a question, an answer or a search: more than any model's context holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,7 +366,9 @@ class Views:
         """
         suffix = ending_of(file)
         if suffix not in UPLOAD_SUFFIXES:
-            raise DataError(f"A {suffix or 'nameless'} file cannot be read: upload one of {NAMED}.")
+            raise DataError(
+                f"A {shown_name(suffix) if suffix else 'nameless'} file cannot be read: upload one of {NAMED}."
+            )
         check_upload(file.name, file.stat().st_size)
         folder = self.uploads if viewer.host else self._uploads_of(viewer)
         kept = folder / (secrets.token_urlsafe(12) + suffix)
@@ -422,9 +427,9 @@ def _table_key(settings: DataSettings) -> tuple[Any, ...]:
 
 
 def check_texts(**texts: Any) -> None:
-    """Raise DataError for a value that is no text, or holds half a character, which no tokenizer reads."""
+    """Raise DataError for a value that is no text, is too long, or holds half a character, which no tokenizer reads."""
     for name, text in texts.items():
         if not isinstance(text, str):
             raise DataError(f"{name} must be a text.")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise DataError(f"{name} holds half a character (a lone surrogate): remove it.")
+        if fault := text_fault(text, LONGEST_TEXT):
+            raise DataError(f"{name} {fault}.")

@@ -18,9 +18,11 @@ NO_LIMIT = 2**31
 def context_of(config: PretrainedConfig) -> int:
     """The most positions that an architecture has, prompt and answer together.
 
-    XLNet's says -1, since its positions have no end.
+    XLNet's says -1, since its positions have no end. MPT calls it ``max_seq_len``; in a multimodal model the text's
+    configuration has it.
     """
-    positions = int(getattr(config, "max_position_embeddings", None) or 0)
+    text = config.get_text_config(decoder=True)
+    positions = int(getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None) or 0)
     return positions if positions > 0 else NO_LIMIT
 
 

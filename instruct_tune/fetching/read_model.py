@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """What weights may be stored as, in safetensors' words."""
+MOST_LAYERS = 1000
 _QUANTISED = ("quantization_config", "compression_config")
 _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
@@ -27,7 +29,15 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
 
     _check_config(name, read_object(name, folder / "config.json"))
     with model_errors(f"The configuration of {name} cannot be used"):
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    # A model without layers has nothing to adapt; building very many takes minutes before it fails.
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
+    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise ModelError(
+            f"The configuration of {name} has {str(layers)[:20]} layers, and a model has 1 to {MOST_LAYERS:,}: "
+            "download it again, or choose another model."
+        )
+    return config
 
 
 def empty_model(name: str, folder: Path) -> PreTrainedModel:
@@ -52,7 +62,7 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
     from transformers import AutoModelForCausalLM
 
     check_files(name, folder)
-    _check_config(name, read_object(name, folder / "config.json"))
+    read_config(name, folder)
     if safetensors:
         check_weights(name, folder)
     problem = f"{name} cannot be loaded as a causal language model"
@@ -73,7 +83,18 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
     if info["missing_keys"]:
         # transformers would draw them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+    _check_numbers(name, model)
     return model
+
+
+def _check_numbers(name: str, model: PreTrainedModel) -> None:
+    """Raise ModelError where a weight is NaN or infinite: no token would have a probability."""
+    for key, weight in model.named_parameters():
+        if not is_within(weight, sys.float_info.max):
+            raise ModelError(
+                f"{name} holds weights that are not finite numbers ({key}): its training diverged, or its files are "
+                "damaged. Download it again, or choose another model."
+            )
 
 
 def _shape(size: tuple[int, ...]) -> str:
@@ -122,6 +143,15 @@ def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
         with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
             weights += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
     return weights * itemsize
+
+
+def is_within(tensor: torch.Tensor, largest: float) -> bool:
+    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
+    if not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
+    return -largest <= low.item() and high.item() <= largest
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

@@ -81,9 +81,12 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
-def insert(db: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
-    """One row; the names of table and columns are the lab's own, never from outside."""
-    db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
+def insert(db: sqlite3.Connection, table: str, *rows: dict[str, Any]) -> None:
+    """Rows with the same columns; the names of table and columns are the lab's own, never from outside."""
+    names = list(rows[0]) if rows else []
+    query = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    if rows:
+        db.executemany(query, [tuple(row[name] for name in names) for row in rows])
 
 
 def as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:

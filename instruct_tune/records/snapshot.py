@@ -20,12 +20,20 @@ NOBODY = "nobody"
 Told = dict[str, list[dict[str, Any]]]
 
 
-def write(db: sqlite3.Connection, folder: Path, run_id: str) -> None:
-    """Put down what the history knows of a run. Whoever is killed in here leaves the former file. Raises OSError."""
-    told = {"runs": _rows(db, "SELECT * FROM runs WHERE id = ?", run_id)}
-    told |= {table: _rows(db, f"SELECT * FROM {table} WHERE run_id = ? ORDER BY seq", run_id) for table in TABLES}
-    body = json.dumps(told)
-    seal = {"sha256": _sha256(body), "revision": max((row["revision"] for row in told["runs"]), default=0)}
+def gather(db: sqlite3.Connection, run_id: str) -> dict[str, list[sqlite3.Row]]:
+    """What the history knows of a run, by table, for ``write``."""
+    told = {"runs": db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchall()}
+    for table in TABLES:
+        told[table] = db.execute(f"SELECT * FROM {table} WHERE run_id = ? ORDER BY seq", (run_id,)).fetchall()
+    return told
+
+
+def write(rows: dict[str, list[sqlite3.Row]], folder: Path) -> None:
+    """Put down what was gathered. Whoever is killed in here leaves the former file. Raises OSError."""
+    # Row by row: encoding all at once would stop every other thread for as long as it takes.
+    tables = (f'"{table}": [{", ".join(json.dumps(dict(row)) for row in found)}]' for table, found in rows.items())
+    body = "{" + ", ".join(tables) + "}"
+    seal = {"sha256": _sha256(body), "revision": max((row["revision"] for row in rows["runs"]), default=0)}
     sealed.write_file(folder / FILE, json.dumps(seal) + "\n" + body + "\n")
 
 
@@ -68,10 +76,6 @@ def enter(db: sqlite3.Connection, told: Told) -> None:
                 values = {"owner": NOBODY, **values}
             marks = ", ".join("?" * len(values))
             db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
-
-
-def _rows(db: sqlite3.Connection, query: str, run_id: str) -> list[dict[str, Any]]:
-    return [dict(row) for row in db.execute(query, (run_id,))]
 
 
 def _sha256(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DiskFullError, StoreError
+from ..errors import DataError, DiskFullError, StoreError
 from .schema import migrate
 
 FILE = "lab.sqlite"
@@ -40,9 +40,12 @@ def open_history(data_dir: Path) -> sqlite3.Connection:
 
 @contextmanager
 def explained(data_dir: Path) -> Iterator[None]:
-    """What the disk does to the history becomes a LabError; a fault of the lab's own stays what it is."""
+    """What the disk does to the history becomes a LabError, and so does a text that SQLite cannot take; a fault of the
+    lab's own stays what it is."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise DataError("A text holds half a character (a lone surrogate), which cannot be kept: remove it.") from error
     except sqlite3.DatabaseError as error:
         # The low byte is the kind, what is above it a detail; an error of Python's own has none.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

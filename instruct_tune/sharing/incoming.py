@@ -11,10 +11,11 @@ import io
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..data.json_text import lines, parse
@@ -23,15 +24,22 @@ from ..errors import DataError
 from ..fetching.weights import LOCAL_FOLDER
 from ..limits import check_upload
 from ..prompt import MARKUP_FACTS
+from ..records.storage import FULL
+from ..words.texts import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from .machine_paths import is_path, last_name
 from .plain_lora import KEPT, plain_lora
 
-MOST_WEIGHTS, MOST_TEXT = 1 << 30, 64 << 20
-"""Bytes of the weights, and of each other file, unpacked."""
+MOST_WEIGHTS, MOST_METRICS_TEXT, MOST_TEXT = 1 << 30, 64 << 20, 4 << 20
+"""Bytes of the weights, of the metrics, and of each other file, unpacked."""
 MOST_FILES = 1000
-FACTS = (
-    "weights_source", "weights_sha256", "data_fingerprint", "train_rows", "evaluation_rows", "probe_rows", "packing",
-    "device", "trainable_parameters", "parameters", "kept_step", "adapter_norm", *MARKUP_FACTS,
+MOST_METRICS, LONGEST_METRIC = 100_000, 10_000
+"""Measurements that are taken over, and characters of one."""
+TEXT_FACTS = {
+    **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
+    **dict.fromkeys(MARKUP_FACTS, LONGEST_TEMPLATE),
+}
+NUMBER_FACTS = (
+    "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
 )  # fmt: skip
 """Facts that are taken over; where a run was recorded is only said of runs that come with the project."""
 NUMBERS = {
@@ -40,6 +48,15 @@ NUMBERS = {
     "eval": ("eval_loss",),
 }
 """What a metric of each kind has to hold."""
+LATEST = 10**11
+"""The last step, epoch and time (seconds since 1970) that a measurement may be of."""
+_WITHOUT = "leave it out to import the adapter alone"
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    # A version that zipfile does not know, a password, a name that is no UTF-8, an impossible offset.
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
+)
+"""What zipfile raises on a damaged zip."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +72,9 @@ class Incoming:
 
 def read_zip(file: Path, weights_to: Path) -> Incoming:
     """Read ``file`` and write its weights to ``weights_to``. Raises DataError where it is not what it should be."""
-    check_upload(file.name, file.stat().st_size)
+    name = shown_name(file.name)
     try:
+        check_upload(name, file.stat().st_size)
         with zipfile.ZipFile(file) as archive:
             members = _members(archive)
             fields = _object(_bytes(archive, members, CONFIG_FILE), CONFIG_FILE)
@@ -64,19 +82,39 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
             texts = {
                 name: _bytes(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
             }
-            metrics = _bytes(archive, members, "metrics.jsonl") if "metrics.jsonl" in members else b""
-    # zipfile's own: a way of packing that it does not know, and a zip with a password.
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise DataError(f"{file.name} cannot be unpacked ({error}): import a .zip that was exported here.") from error
+            metrics = (
+                _bytes(archive, members, "metrics.jsonl", MOST_METRICS_TEXT) if "metrics.jsonl" in members else b""
+            )
+    except _ZIP_FAULTS as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{name} cannot be unpacked ({reason}): import a .zip that was exported here.") from error
     lora = plain_lora(fields, weights_to)
     config = _object(texts["run_config.json"], "run_config.json") if "run_config.json" in texts else None
     facts = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
     base = (config or {}).get("model") or fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
-    kept = {name: facts[name] for name in FACTS if isinstance(facts.get(name), (int, float, str))}
     fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
-    return Incoming(base, {**lora, **fixed, "base_model_name_or_path": base}, config, kept, _metrics(metrics))
+    adapter_config = {**lora, **fixed, "base_model_name_or_path": base}
+    return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
+
+
+def name_of(file: Path) -> str:
+    """What a run is called that was imported without a name: after its file."""
+    stem = file.stem[:80]
+    return stem if is_encodable(stem) else "a file"
+
+
+def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that are taken over, those of another type left out. Raises DataError where a text is too long."""
+    numbers = {name: told[name] for name in NUMBER_FACTS if _number(told.get(name))}
+    texts = {name: told[name] for name in TEXT_FACTS if isinstance(told.get(name), str)}
+    for name, text in texts.items():
+        if fault := text_fault(text, TEXT_FACTS[name]):
+            raise DataError(f"facts.json in the zip: {name} {fault}.")
+    return texts | numbers
 
 
 def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
@@ -145,17 +183,28 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str) -> bytes:
-    with archive.open(members[name]) as packed:
-        read = packed.read(MOST_TEXT + 1)
-    if len(read) > MOST_TEXT:
-        raise DataError(f"{name} in the zip is too large.")
+def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, most: int = 0) -> bytes:
+    most = most or MOST_TEXT
+    with _opened(archive, members[name]) as packed:
+        read = packed.read(most + 1)
+    if len(read) > most:
+        raise DataError(f"{name} in the zip is too large: at most {most:,} bytes are read.")
     return read
+
+
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """Raises DataError where the member is packed in another way than zips are: those take much memory to unpack."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{PurePosixPath(member.filename).name} in the zip is packed with method {member.compress_type}, and only "
+            "stored and deflated files are read: zip the folder again with the usual settings."
+        )
+    return archive.open(member)
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
     size = 0
-    with archive.open(member) as packed, to.open("wb") as out:
+    with _opened(archive, member) as packed, to.open("wb") as out:
         while piece := packed.read(1 << 20):
             size += len(piece)
             if size > MOST_WEIGHTS:
@@ -175,18 +224,29 @@ def _checked_object(found: Any, name: str) -> dict[str, Any]:
 
 
 def _metrics(content: bytes) -> list[dict[str, Any]]:
-    """The measurements of an exported run. Raises DataError where a line is none."""
-    found = []
+    """The measurements of an exported run. Raises DataError where a line is none, or one is there twice."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     where = "metrics.jsonl in the zip"
     for number, line in lines(io.BytesIO(content), where):
-        told = _checked_object(parse(line, where, number), "metrics.jsonl")
-        names = ("step", "epoch", "time", *NUMBERS.get(str(told.get("kind")), ("kind",)))
-        if not all(_number(told.get(name)) for name in names) or not isinstance(told["step"], int):
-            raise DataError(
-                "metrics.jsonl in the zip is not what a lab exports: leave it out to import the adapter alone."
-            )
-        found.append({"kind": told["kind"], **{name: told[name] for name in names}})
-    return found
+        if len(line) > LONGEST_METRIC:
+            raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
+        metric = _metric(_checked_object(parse(line, where, number), "metrics.jsonl"))
+        if metric is None or (key := (metric["kind"], metric["step"])) in found:
+            raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
+        found[key] = metric
+        if len(found) > MOST_METRICS:
+            raise DataError(f"{where} holds more than {MOST_METRICS:,} measurements: {_WITHOUT}.")
+    return list(found.values())
+
+
+def _metric(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """One measurement; None where it lacks a number that its kind has, or is at no step and no time."""
+    names = ("step", "epoch", "time", *NUMBERS.get(str(told.get("kind")), ("kind",)))
+    if not all(_number(told.get(name)) for name in names) or not isinstance(told["step"], int):
+        return None
+    if not all(0 <= told[name] <= LATEST for name in ("step", "epoch", "time")):
+        return None
+    return {"kind": told["kind"], **{name: told[name] for name in names}}
 
 
 def _number(value: Any) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..adapter import merged_copy
 from ..compute.memory import free, give_back
 from ..errors import DataError, DiskFullError, MemoryLimitError, ModelError
+from ..fetching.read_model import empty_model
 from ..fetching.tokenizers import read_tokenizer
 from ..fetching.weights import Weights
 from ..store import Run, RunStore
@@ -31,7 +32,7 @@ def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Ca
     DiskFullError before anything is begun where it would not fit, DataError where ``to`` cannot be written.
     """
     _check_weights(run, weights)
-    size = FLOAT32 * run.facts["parameters"]
+    size = FLOAT32 * _parameters(run, weights)
     _check_room(size, to)
     try:
         with tempfile.TemporaryDirectory(prefix=".merged-", dir=to.parent) as scratch:
@@ -56,6 +57,13 @@ def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
     read_tokenizer(weights.model, weights.path).save_pretrained(folder)
     card = model_card(run, store.evaluations(run.id), merged=True)
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _parameters(run: Run, weights: Weights) -> int:
+    """How many the model has: the run's own count, or where an import brought none, that of the model's shapes."""
+    if known := run.facts.get("parameters"):
+        return int(known)
+    return sum(parameter.numel() for parameter in empty_model(weights.model, weights.path).parameters())
 
 
 def _check_weights(run: Run, weights: Weights) -> None:

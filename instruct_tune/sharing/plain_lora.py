@@ -13,7 +13,9 @@ from typing import Any
 
 from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import DataError
+from ..fetching.read_model import is_within
 from ..lora_targets import ON_HEAD, names_of
+from ..text_bounds import MOST_TARGETS
 
 FLOATS = ("F16", "BF16", "F32")
 KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
@@ -93,6 +95,8 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
     try:
         # numpy has no bfloat16.
         with safe_open(path, "pt") as tensors:
+            if len(tensors.keys()) > 2 * MOST_TARGETS:
+                raise DataError(f"{WEIGHTS_FILE} adapts more than {MOST_TARGETS:,} modules, the most that are read.")
             for name in tensors.keys():  # noqa: SIM118 - no mapping
                 if ".lora_embedding_" in name:
                     raise DataError(ON_HEAD)
@@ -100,8 +104,7 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
                 shape, match = rows.get_shape(), _MATRIX.fullmatch(name)
                 if not match or len(shape) != 2 or rows.get_dtype() not in FLOATS:
                     raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
-                # NaN compares false with everything.
-                if not bool((tensors.get_tensor(name).float().abs() <= LARGEST).all()):
+                if not is_within(tensors.get_tensor(name), LARGEST):
                     raise DataError(
                         f"{WEIGHTS_FILE} holds numbers that are not finite, or larger than {LARGEST:,} ({match['path']}"
                         "): the training diverged, or the file is damaged. Export an earlier checkpoint."

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
+from .texts import HALF_A_CHARACTER, is_encodable
 
 LONGEST_PATTERN = 500
 """Characters."""
@@ -26,6 +27,8 @@ def fault_of(pattern: str) -> str | None:
     """What is wrong with a pattern, in words; None where it can be used."""
     if not pattern:
         return "must not be empty"
+    if not is_encodable(pattern):
+        return HALF_A_CHARACTER
     if len(pattern) > LONGEST_PATTERN:
         return f"must have at most {LONGEST_PATTERN} characters, not {len(pattern):,}"
     try:

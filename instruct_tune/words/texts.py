@@ -1,0 +1,53 @@
+"""Bounds of texts from outside: longest lengths, and a test that a text can be encoded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+LONGEST_NAME = 200
+"""Characters of a name that is only shown."""
+LONGEST_TEMPLATE = 100_000
+"""Characters of a prompt template, few-shot examples included, and of a chat template's markup."""
+HALF_A_CHARACTER = "holds half a character (a lone surrogate): remove it"
+_SHOWN = 60
+
+
+def is_encodable(text: str) -> bool:
+    """Whether ``text`` has no lone surrogates. JSON can spell them (``"\\ud83d"``), UTF-8 cannot encode them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def text_fault(text: str, longest: int) -> str | None:
+    """What is wrong with a text of at most ``longest`` characters, in words that follow its name; None if nothing."""
+    if len(text) > longest:
+        return f"has {len(text):,} characters, and at most {longest:,} are allowed: shorten it"
+    return None if is_encodable(text) else HALF_A_CHARACTER
+
+
+def list_fault(texts: Sequence[str], most: int, longest: int) -> str | None:
+    """The same for a list of at most ``most`` such texts; begins with a space, or the place of a text."""
+    if len(texts) > most:
+        return f" holds {len(texts):,} texts, and at most {most:,} are allowed: shorten it"
+    faults = ((number, text_fault(text, longest)) for number, text in enumerate(texts))
+    return next((f"[{number}] {fault}" for number, fault in faults if fault), None)
+
+
+def shown(value: Any) -> str:
+    """A value as JSON on one line of ASCII, cut where it is long."""
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, RecursionError):
+        # More digits or brackets than Python writes.
+        text = type(value).__name__
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def shown_name(name: Any) -> str:
+    """A name as it is where it can stand in a sentence, else as ``shown``."""
+    return name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= _SHOWN else shown(name)

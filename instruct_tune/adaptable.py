@@ -97,7 +97,8 @@ def _error(config: PretrainedConfig, targets: str | Sequence[str], dropout: floa
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from .batching import FAULTS, small_config
+    from .batching import small_config
+    from .compute.trial import FAULTS
 
     try:
         with torch.random.fork_rng(), torch.device("meta"):

@@ -21,6 +21,7 @@ from torch.utils.data import Sampler
 
 from .compute.attention import row_starts, wants_row_starts
 from .compute.head import body_and_head, chunked_loss, is_separable
+from .compute.trial import FAULTS, does_not_run
 from .errors import ModelError
 from .packing import Packing
 from .tokenization import IGNORE, TokenizedExample
@@ -206,9 +207,6 @@ class Traits:
 _KNOWN: dict[tuple[str, str | None], Traits] = {}
 """What the probe has found out in this process, by configuration and attention implementation."""
 
-FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
-"""What a model's code raises where it cannot do what is tried."""
-
 
 def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Traits:
     """What is exact for this configuration, tried on two layers of it with random weights.
@@ -248,15 +246,6 @@ def _probe_itself(model: PreTrainedModel) -> Traits:
         return Traits(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
     except FAULTS as error:
         raise does_not_run(model, error) from error
-
-
-def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
-    """What to raise where a model's own code fails with what a causal language model gets."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-    return ModelError(
-        f"This {model.config.model_type} model does not run on token ids alone ({reason}): "
-        "choose a causal language model."
-    )
 
 
 def _separable(model: PreTrainedModel) -> bool:

@@ -84,9 +84,9 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
         report(warning)
     check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
+    try_out(name, base, tokenizer, embedded_tokens(base))
     traits = probe(base.config, base)
     decoding_traits(base.config, base)
-    try_out(name, base, tokenizer, embedded_tokens(base))
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
     if weights.path.parent == cache_dir():
         # What is in memory is not what makes room for other conversions.

@@ -35,6 +35,8 @@ OVERRIDDEN = {
 }
 """Generation settings that are the lab's, whatever a model's own are."""
 _TOKENS = 8
+FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
+"""What a model's code raises where it cannot do what is tried."""
 
 
 def is_plain(base: PreTrainedModel) -> bool:
@@ -50,7 +52,10 @@ def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     """
     ids = torch.arange(_TOKENS, device=base.device).remainder(vocabulary)[None]
     mask = torch.ones_like(ids)
-    logits = _computed(f"{name} cannot be computed", partial(base, ids, attention_mask=mask, use_cache=False)).logits
+    try:
+        logits = base(ids, attention_mask=mask, use_cache=False).logits
+    except FAULTS as error:
+        raise _too_little_memory() if ran_out(error) else does_not_run(base, error) from error
     # NaN where one is NaN. A model may rule tokens out with minus infinity.
     if not bool(logits.max().isfinite()):
         raise ModelError(
@@ -81,7 +86,18 @@ def _computed(problem: str, compute: Callable[[], T]) -> T:
             return compute()
         except RuntimeError as error:
             if ran_out(error):
-                raise MemoryLimitError(
-                    "The memory is too small for this model: choose a smaller one, or end other programs."
-                ) from error
+                raise _too_little_memory() from error
             raise
+
+
+def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
+    """What to raise where a model's own code fails with what a causal language model gets."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return ModelError(
+        f"This {model.config.model_type} model does not run on token ids alone ({reason}): "
+        "choose a causal language model."
+    )
+
+
+def _too_little_memory() -> MemoryLimitError:
+    return MemoryLimitError("The memory is too small for this model: choose a smaller one, or end other programs.")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..batching import FAULTS, does_not_run, draw, same, small_random
+from ..batching import draw, same, small_random
 from ..compute.cache import growing_cache
+from ..compute.trial import FAULTS, does_not_run
 from ..errors import ModelError
 from .open_rows import OpenRows, Prompts
 

@@ -1,7 +1,9 @@
 # Two commands do everything on a fresh machine:
 #   make run    sets up and opens the page
 #   make test   sets up, with what the tests need, and runs all that CI checks
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first of these that starts and is new enough; requirements.txt has no releases for an older one.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
+  $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
 # What is never imported is never compiled: a minute less of everybody's first start.
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile
@@ -40,6 +42,8 @@ setup-dev: .venv/installed-dev
 	touch .venv/installed $@
 
 $(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or newer is needed, and none is on the PATH:" \
+	  "install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
 # The journeys need a browser: the system's Chromium, else Debian's package, else Playwright's own.

@@ -15,9 +15,11 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
+from instruct_tune.compute.device import check_device_choice
 from instruct_tune.errors import LabError
 from instruct_tune.limits import max_upload_bytes
 from instruct_tune.store import default_data_dir
+from instruct_tune.wait_policy import check_environment
 
 log = logging.getLogger("instruct_tune.app")
 SECONDS_TO_LEAVE = 8.5
@@ -36,6 +38,8 @@ def main() -> int:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
+        check_environment()
+        check_device_choice()
         return serve(args.host, args.port, args.data_dir or default_data_dir())
     except LabError as error:
         print(f"app.py: {error}", file=sys.stderr)
@@ -79,6 +83,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             blocked_paths=[str(lab.data_dir.resolve())],
             # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
             ssr_mode=False,
+            root_path=root_path(os.environ.get("GRADIO_ROOT_PATH", "")),
         )
     except OSError as error:
         lab.close()
@@ -90,6 +95,16 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     page.close()
     lab.close(timeout=max(1.0, deadline - time.monotonic()))
     return 0
+
+
+def root_path(given: str) -> str:
+    """``GRADIO_ROOT_PATH`` as gradio needs it: one slash in front and none behind; "" for the root.
+
+    With a slash behind, every address of a proxy that passes the prefix on is answered with 404. A full URL, which
+    gradio takes too, keeps its beginning.
+    """
+    path = given.strip().strip("/")
+    return path if not path or path.startswith(("http://", "https://")) else f"/{path}"
 
 
 def end_process(status: int) -> NoReturn:

@@ -16,8 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import datasets
-import torch
 from transformers.utils import logging as transformers_logging
+
+from instruct_tune.compute.device import best_device
 
 from . import machine, report
 from .compare import beams, greedy, peak, training
@@ -28,6 +29,7 @@ from .lesson_shape import lesson_shape
 from .measure import Row
 from .memory import memory
 from .merging import merging
+from .neighbours import neighbours
 from .profile import profile
 from .viewers import page_start, viewers
 from .workload import QUICK, Setting, Workload
@@ -36,9 +38,9 @@ Line = Callable[[Workload], Iterator[Row]]
 
 LINES: tuple[Line, ...] = (
     *(peak, training, profile, memory, greedy, beams, evaluation, merging),
-    *(page_start, viewers, data, growth, lesson_shape),
+    *(page_start, viewers, data, growth, lesson_shape, neighbours),
 )
-LONG = (evaluation, merging, lesson_shape)
+LONG = (evaluation, merging, lesson_shape, neighbours)
 """Lines that without one are measured only if they are asked for by name: they take long."""
 
 FLAGS = {
@@ -74,7 +76,7 @@ def measured(names: list[str], setting: Setting) -> Iterator[Row]:
     """The rows of the lines named, as they come."""
     work = Workload(setting)
     for line in LINES:
-        usual = line not in LONG or torch.cuda.is_available()
+        usual = line not in LONG or best_device() == "cuda"
         if line.__name__ in names or (usual and not names):
             yield from line(work)
 

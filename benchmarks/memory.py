@@ -67,7 +67,9 @@ def most_bytes() -> int:
     """The GPU's peak where there is one, else the process's own."""
     import torch
 
-    if torch.cuda.is_available():
+    from instruct_tune.compute.device import best_device
+
+    if best_device() == "cuda":
         return torch.cuda.max_memory_allocated()
     return bytes_of_this_process()
 

@@ -2,6 +2,12 @@
 
 import os
 
+from .supported import require_supported_platform
+from .wait_policy import set_wait_policy
+
+require_supported_platform()
+# The OpenMP runtime reads these when torch is first imported, by any module.
+set_wait_policy()
 # huggingface_hub reads these when it is first imported, whoever does it, so they are set before all else.
 os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "15")

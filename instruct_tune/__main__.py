@@ -19,6 +19,7 @@ from typing import Any
 
 from .archive import parents
 from .command_line import parser
+from .compute.device import check_device_choice
 from .data import json_text, ledger_file
 from .desk.speaker import BASE_RUN
 from .errors import DataError, LabError, SettingsError
@@ -27,6 +28,7 @@ from .scoring import bleu_words
 from .scoring.row_files import check_ending, write_rows
 from .settings import RunConfig, merge, parse_override
 from .store import default_data_dir
+from .wait_policy import check_environment
 
 INTERRUPTED = 130
 
@@ -40,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         # Other libraries' deprecations are not the user's problem; `-W default` shows them.
         warnings.simplefilter("ignore")
     try:
+        check_environment()
+        check_device_choice()
         told, status = COMMANDS[args.does](args)
     except LabError as error:
         print(f"{args.command}: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .adaptable import advice, check_called, fused_width, matrices, mixes_adapters, refusal, take_off
 from .catalog import LORA_TARGETS
 from .errors import ModelError
 from .fetching.read_model import read_model
@@ -51,8 +52,12 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
         use_rslora=lora.use_rslora,
         task_type=TaskType.CAUSAL_LM,
     )
+    check_called(loaded.base, config.target_modules, _linear_names(loaded.base))
     torch.manual_seed(seed)
-    _add(loaded, name, config)
+    try:
+        _add(loaded, name, config)
+    except ModelError as error:
+        raise refusal(loaded.base, lora, _linear_names(loaded.base), error) from error
     loaded.model.set_adapter(name)
     quicken_dropout(loaded.model)
 
@@ -66,7 +71,7 @@ def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str 
         if kind not in LORA_TARGETS:
             raise ModelError(
                 f"The lab does not know which modules to adapt in a {kind} model: "
-                f"set lora.target_modules to all-linear or to some of {', '.join(_linear_names(base))}."
+                f"set lora.target_modules to {advice(base, _linear_names(base))}."
             )
         return list(LORA_TARGETS[kind])
     names = [targets] if isinstance(targets, str) else list(targets)
@@ -88,7 +93,10 @@ def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
     ``base`` may be without weights (on the meta device).
     """
     # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
-    return sum(sum(base.get_submodule(path).weight.shape) for path in adapted_paths(base, targets))
+    paths = adapted_paths(base, targets)
+    return fused_width(base, resolve_targets(base, targets)) + sum(
+        sum(base.get_submodule(path).weight.shape) for path in paths
+    )
 
 
 def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
@@ -169,6 +177,8 @@ def _add(loaded: LoadedModel, name: str, config) -> None:
         # PEFT registers the configuration, and some layers, before it can fail.
         if isinstance(loaded.model, PeftModel) and name in loaded.model.peft_config:
             loaded.model.delete_adapter(name)
+        if loaded.model is loaded.base:
+            take_off(loaded.base)
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"The adapter does not fit this model: {reason.rstrip('.')}.") from error
 
@@ -274,15 +284,10 @@ def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
     from peft.tuners.lora import LoraLayer
 
     return [
-        LowRank(
-            path,
-            module.lora_A[name].weight,
-            module.lora_B[name].weight,
-            module.scaling[name],
-            module.get_base_layer().weight,
-        )
+        LowRank(path, a, b, module.scaling[name], weight)
         for path, module in loaded.base.named_modules()
         if isinstance(module, LoraLayer) and name in module.lora_A
+        for a, b, weight in matrices(module, name)
     ]
 
 
@@ -315,11 +320,8 @@ def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
 
 
 def can_mix(loaded: LoadedModel) -> bool:
-    """Whether one batch can hold rows of several adapters.
-
-    Not for OPT: its feed-forward layers see all rows laid end to end, where PEFT looks for a batch.
-    """
-    return loaded.base.config.model_type != "opt"
+    """Whether one batch can hold rows of several adapters."""
+    return mixes_adapters(loaded.base)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import Sampler
 
 from .compute.attention import row_starts, wants_row_starts
 from .compute.head import body_and_head, chunked_loss, is_separable
+from .errors import ModelError
 from .packing import Packing
 from .tokenization import IGNORE, TokenizedExample
 
@@ -43,6 +45,9 @@ rows are, for a GPU that is asked which places those are has to finish first."""
 
 CPU = torch.device("cpu")
 
+SMALL_VOCABULARY = 128
+"""How many tokens a model has that something is tried on."""
+
 
 def pack_rows(
     rows: Sequence[TokenizedExample], packing: Packing, pad_token_id: int, budget: int, device: torch.device = CPU
@@ -51,6 +56,8 @@ def pack_rows(
     if packing is Packing.PADDED:
         rows = sorted(rows, key=lambda row: len(row.input_ids))
         return [_padded(group, pad_token_id, device) for group in _groups(rows, budget, padded=True)]
+    if packing is Packing.ALONE:
+        return [_padded([row], pad_token_id, device) for row in rows]
     return [_packed(group, packing, device) for group in _groups(rows, budget, padded=False)]
 
 
@@ -181,65 +188,110 @@ class EpochSampler(Sampler[int]):
 
 @dataclass(frozen=True)
 class Traits:
-    """What the probe finds out: how rows are packed, and whether the LM head can be taken off."""
+    """What the probe finds out about a configuration.
+
+    ``packing``: how rows are packed. ``separable``: whether the LM head can be taken off. ``causal``: whether
+    logits depend on earlier tokens only. ``flattening``: last names of modules that get the rows of a batch
+    laid end to end, with no dimension for the row. ``called``: last names of all modules that a forward pass calls.
+    ``causal``, ``flattening`` and ``called`` are None where no model could be run.
+    """
 
     packing: Packing
     separable: bool
+    causal: bool | None = None
+    flattening: frozenset[str] | None = None
+    called: frozenset[str] | None = None
 
 
 _KNOWN: dict[tuple[str, str | None], Traits] = {}
 """What the probe has found out in this process, by configuration and attention implementation."""
 
+FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
+"""What a model's code raises where it cannot do what is tried."""
 
-def probe(config: PretrainedConfig) -> Traits:
-    """What is exact for this configuration, tried on two layers of it with random weights."""
+
+def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Traits:
+    """What is exact for this configuration, tried on two layers of it with random weights.
+
+    ``model``: the model itself, to try what can be tried on it where no small one can be made.
+    Raises ModelError where the configuration is not causal, or where ``model`` had to be tried and does not run.
+    """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    if key not in _KNOWN:
-        _KNOWN[key] = _probe(config)
-    return _KNOWN[key]
+    traits = _KNOWN.get(key)
+    if traits is None or (traits.causal is None and model is not None):
+        traits = _KNOWN[key] = _probe(config, model)
+    if traits.causal is False:
+        raise ModelError(
+            f"This {config.model_type} model is not causal: what it predicts after a token changes with the tokens "
+            "that follow, so it cannot be trained to answer; choose a causal language model."
+        )
+    return traits
 
 
-def _probe(config: PretrainedConfig) -> Traits:
+def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> Traits:
     try:
-        model = small_random(config)
-    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
-        log.info("no small %s could be made to try packing on (%s): batches are padded", config.model_type, error)
-        return Traits(Packing.PADDED, separable=False)
-    return Traits(_exact_packing(model), _separable(model))
+        small = small_random(config)
+        causal, modules = is_causal(small), calls(small)
+    except FAULTS as error:
+        log.info("no small %s could be tried (%s): batches are padded", config.model_type, error)
+        return Traits(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
+    # Configurations whose kinds of layers are derived had no small model, and their runs took all logits: still the
+    # same to the last bit.
+    separable = not _derives_layer_types(config) and _separable(small)
+    return Traits(_exact_packing(small), separable, causal, *modules)
+
+
+def _probe_itself(model: PreTrainedModel) -> Traits:
+    """What can be tried on the model itself: not packing, as its attention windows may be longer than any trial."""
+    try:
+        causal, padded = is_causal(model), is_exact(model, Packing.PADDED)
+        return Traits(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
+    except FAULTS as error:
+        raise does_not_run(model, error) from error
+
+
+def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
+    """What to raise where a model's own code fails with what a causal language model gets."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return ModelError(
+        f"This {model.config.model_type} model does not run on token ids alone ({reason}): "
+        "choose a causal language model."
+    )
 
 
 def _separable(model: PreTrainedModel) -> bool:
     try:
         return is_separable(model)
-    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
+    except FAULTS as error:
         log.info("the head of %s cannot be taken off (%s)", model.config.model_type, error)
         return False
 
 
 def _exact_packing(model: PreTrainedModel) -> Packing:
-    for packing in (Packing.POSITIONS, Packing.MASK):
+    for packing in (Packing.POSITIONS, Packing.MASK, Packing.PADDED):
         try:
             if is_exact(model, packing):
                 return packing
-        except (ValueError, TypeError, RuntimeError) as error:
+        except FAULTS as error:
             log.info("%s does not take rows %s (%s)", model.config.model_type, packing.value, error)
-    return Packing.PADDED
+    return Packing.ALONE
 
 
-def small_random(config: PretrainedConfig) -> PreTrainedModel:
+def small_config(config: PretrainedConfig) -> PretrainedConfig:
     """Two layers of the architecture, a short attention window where it has one, loud random weights."""
-    from transformers import AutoModelForCausalLM
-
     small = copy.deepcopy(config)
     layer_types = getattr(config, "layer_types", None)
     layers = 2
     if layer_types:
         # Keep the first layer of each kind (sliding, full): either could be the one that leaks.
         kept = sorted({layer_types.index(kind) for kind in layer_types})
-        small.layer_types = [layer_types[index] for index in kept]
         layers = len(kept)
+        if _derives_layer_types(config):
+            layers = kept[-1] + 1
+        else:
+            small.layer_types = [layer_types[index] for index in kept]
     small.num_hidden_layers = layers
-    small.vocab_size = 128
+    small.vocab_size = SMALL_VOCABULARY
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(small, name, 1)
     if getattr(small, "sliding_window", None):
@@ -249,6 +301,21 @@ def small_random(config: PretrainedConfig) -> PreTrainedModel:
         if hasattr(small, name):
             setattr(small, name, 0.2)
     small.dtype = "float32"
+    return small
+
+
+def _derives_layer_types(config: PretrainedConfig) -> bool:
+    """Whether the kinds of layers follow from other fields, layer by layer from the first one."""
+    name = config.attribute_map.get("layer_types", "layer_types")
+    kinds = getattr(type(config), name, None)
+    return isinstance(kinds, property) and kinds.fset is None
+
+
+def small_random(config: PretrainedConfig) -> PreTrainedModel:
+    """A model of ``small_config``, the same every time, in eval mode."""
+    from transformers import AutoModelForCausalLM
+
+    small = small_config(config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModelForCausalLM.from_config(small, dtype=torch.float32).eval()
@@ -256,10 +323,59 @@ def small_random(config: PretrainedConfig) -> PreTrainedModel:
 
 @torch.no_grad()
 def is_exact(model: PreTrainedModel, packing: Packing, tolerance: float = 1e-4) -> bool:
-    """Whether packed logits equal those of each row alone, within ``tolerance`` of the largest logit."""
+    """Whether logits of rows packed so equal those of each row alone, within ``tolerance`` of the largest logit."""
     generator = torch.Generator().manual_seed(1)
-    drawn = [torch.randint(3, 128, (length,), generator=generator).tolist() for length in (11, 17, 13)]
+    drawn = [draw(model, (length,), generator).tolist() for length in (11, 17, 13)]
     rows = [TokenizedExample(tuple(ids), tuple(ids), 0, 0) for ids in drawn]
-    alone = torch.cat([model(input_ids=torch.tensor([ids]), use_cache=False).logits[0] for ids in drawn])
-    packed = model(**_inputs(model, _packed(rows, packing)), use_cache=False).logits[0]
-    return bool((packed - alone).abs().max() <= tolerance * alone.abs().max())
+    here = model.device
+    alone = torch.cat([model(input_ids=torch.tensor([ids], device=here), use_cache=False).logits[0] for ids in drawn])
+    pack = _padded(rows, 1, here) if packing is Packing.PADDED else _packed(rows, packing, here)
+    logits = model(**_inputs(model, pack), use_cache=False).logits
+    return same(logits[pack["attention_mask"].bool()] if packing is Packing.PADDED else logits[0], alone, tolerance)
+
+
+@torch.no_grad()
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether an ordinary forward pass gives a token the same logits whatever tokens follow it."""
+    generator = torch.Generator().manual_seed(2)
+    ids = draw(model, (1, 20), generator)
+    other = torch.cat([ids[:, :12], draw(model, (1, 8), generator)], dim=1)
+    before, after = (model(input_ids=each, use_cache=False).logits[:, :12] for each in (ids, other))
+    return same(after, before)
+
+
+@torch.no_grad()
+def calls(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
+    """Last names of modules in a pass of three rows: those without a dimension of three in front, and all called."""
+    flattening: set[str] = set()
+    called: set[str] = set()
+
+    def note(name: str, _: torch.nn.Module, inputs: tuple[Any, ...], more: dict[str, Any]) -> None:
+        called.add(name)
+        first = next((each for each in (*inputs, *more.values()) if isinstance(each, Tensor)), None)
+        if first is not None and (first.dim() < 2 or first.shape[0] != 3):
+            flattening.add(name)
+
+    hooks = [
+        module.register_forward_pre_hook(partial(note, path.rpartition(".")[2]), with_kwargs=True)
+        for path, module in model.named_modules()
+    ]
+    try:
+        model(input_ids=draw(model, (3, 7), torch.Generator().manual_seed(3)), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return frozenset(flattening), frozenset(called)
+
+
+def draw(model: PreTrainedModel, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Random ids that are no special tokens of the small model."""
+    most = min(SMALL_VOCABULARY, model.get_input_embeddings().weight.shape[0])
+    return torch.randint(3, most, shape, generator=generator).to(model.device)
+
+
+def same(logits: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether logits are equal but for rounding: within ``tolerance`` of the largest, more in shorter formats."""
+    tolerance = max(tolerance, 4 * torch.finfo(expected.dtype).eps)
+    largest = expected[expected.isfinite()].abs().max()
+    return torch.allclose(logits, expected, rtol=0, atol=float(tolerance * largest))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .data.filters import Texts, check_comparable, kept_by
+from .data.filters import Texts, TokenCounter, check_comparable, kept_by
 from .data.leakage import find_leakage
 from .data.near import near_pairs
 from .data.newlines import note_on_mixed
@@ -23,6 +23,7 @@ from .data.sources import load_table
 from .data.table import Table, counted, to_dataset
 from .errors import DataError
 from .fetching.loading import Loading
+from .fetching.token_counts import count_tokens_of
 from .settings import DataSettings
 from .steps import DROP_LEAKAGE, Filter, parameters
 
@@ -117,9 +118,14 @@ def load_rows(settings: DataSettings, loading: Loading) -> LoadedRows:
     return LoadedRows(rows, replace(table, columns={}, notes=(note,) if note else ()))
 
 
-def split_rows(rows: datasets.Dataset, table: Table, settings: DataSettings) -> Splits:
-    """Filter, shuffle and split the rows of ``table``, drop what leaks, and cap the training rows."""
-    kept, ledger = _filter(rows, settings.filters, table.name)
+def split_rows(
+    rows: datasets.Dataset, table: Table, settings: DataSettings, count_tokens: TokenCounter = count_tokens_of
+) -> Splits:
+    """Filter, shuffle and split the rows of ``table``, drop what leaks, and cap the training rows.
+
+    ``count_tokens`` counts for filters by length in tokens.
+    """
+    kept, ledger = _filter(rows, settings.filters, table.name, count_tokens)
     train, test = _split(kept, settings, table.name)
     if DROP_LEAKAGE in settings.filters:
         train, entry = _without_leakage(train, test, table.name)
@@ -161,7 +167,7 @@ def take_probe_rows(test: datasets.Dataset, evaluation_rows: int | None, probe_r
 
 
 def _filter(
-    rows: datasets.Dataset, filters: Sequence[Filter], name: str
+    rows: datasets.Dataset, filters: Sequence[Filter], name: str, count_tokens: TokenCounter
 ) -> tuple[datasets.Dataset, tuple[LedgerEntry, ...]]:
     before_split = [step for step in filters if step != DROP_LEAKAGE]
     if not before_split:
@@ -170,7 +176,7 @@ def _filter(
     texts = Texts(columns["instruction"], columns["input"], columns["output"])
     ledger, places = [], list(range(len(rows)))
     for step in before_split:
-        kept = kept_by(step, texts)
+        kept = kept_by(step, texts, count_tokens)
         ledger.append(LedgerEntry(step.step, len(kept), len(texts) - len(kept), parameters(step)))
         if not kept:
             raise DataError(

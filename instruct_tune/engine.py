@@ -65,6 +65,15 @@ class Engine:
         line = self.line
         return line[0].label if line else None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the caller is the engine's thread."""
+        return threading.current_thread() is self._thread
+
+    def run(self, job: Callable[[], T]) -> T:
+        """The result of ``job``, done on the engine's thread: at once where that is the caller's, else as ``short``."""
+        return job() if self.is_here else self.short(job).result()
+
     def short(self, job: Callable[[], T]) -> Future[T]:
         """Run ``job`` soon: at once, or at the long job's next breathing point."""
         future: Future[T] = Future()

@@ -22,6 +22,7 @@ from .compute.trial import OVERRIDDEN, is_plain
 from .decoding import beams, greedy
 from .decoding.answer import Answer, Reader
 from .decoding.open_rows import Prompts
+from .decoding.probe import beams_can_use_cache, decoding_traits
 from .errors import DataError, MemoryLimitError, Stopped
 from .settings import GenerationSettings
 from .vocabulary import check_rows
@@ -139,12 +140,22 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
     Rows that share a batch share their room: where ``max_length`` counts the prompt, or the context
     is short, a batch holds prompts of one length only, so that no row is cut for another's sake.
     """
+    if one_by_one(loaded):
+        yield from ([index] for index in range(len(requests)))
+        return
     budget = tokens_per_batch(loaded)
     speakers = list(dict.fromkeys(request.speaker for request in requests))
     groups = [set(speakers)] if can_mix(loaded) else [{speaker} for speaker in speakers]
     for group in groups:
         chosen = [index for index, request in enumerate(requests) if request.speaker in group]
         yield from _by_length(loaded, requests, chosen, settings, budget)
+
+
+def one_by_one(loaded: LoadedModel) -> str | None:
+    """Why answers are decoded without a batch, in a sentence; None where a batch changes nothing."""
+    if decoding_traits(loaded.base.config).batches:
+        return None
+    return "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
 
 
 def tokens_per_batch(loaded: LoadedModel) -> int:
@@ -207,7 +218,7 @@ def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
     knows better.
     """
     base = loaded.base
-    plain = base._supports_attention_backend and is_plain(base)
+    plain = decoding_traits(base.config).own_loop and is_plain(base)
     if settings.do_sample or not plain:
         return False
     enough = beams.kept(settings.num_beams, end_tokens(loaded)) <= base.config.vocab_size
@@ -249,8 +260,10 @@ def _by_generate(
     if prompts.speakers:
         # Beam search gives each row num_beams rows of its own, next to each other.
         more["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
-    if settings.num_beams == 1 and loaded.base._supports_attention_backend:
+    if settings.num_beams == 1 and decoding_traits(loaded.base.config).own_loop:
         more["past_key_values"] = growing_cache(loaded.base.config)
+    if settings.num_beams > 1 and not beams_can_use_cache(loaded.base.config):
+        config.use_cache = False
     with torch.no_grad(), _own_random(loaded, settings.seed):
         output = loaded.model.generate(
             input_ids=prompts.input_ids,

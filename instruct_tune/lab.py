@@ -21,6 +21,7 @@ from .desk.speaker import BASE_RUN
 from .desk.views import Config, check_texts
 from .errors import BusyError, DataError, ModelError
 from .fetching.as_trained import other_weights
+from .fetching.loading import Loading
 from .prompt import template_of_run
 from .settings import DEFAULT_MODEL, RunConfig
 from .sharing.machine_paths import shared
@@ -143,9 +144,12 @@ class Lab(Comparisons):
         def job() -> Path:
             self.wait_for_imports()
             from .fetching.weights import locate
+            from .model import require_memory
             from .sharing.merged import merged_zip
 
-            return merged_zip(self.store, shared(run), locate(run.config["model"], report), to, report)
+            loading = Loading(self._closing.is_set, report)
+            weights = locate(run.config["model"], report, loading, require_memory)
+            return merged_zip(self.store, shared(run), weights, to, report)
 
         return self._result(self.engine.short(job))
 

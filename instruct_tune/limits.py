@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 
-from .errors import DataError, SettingsError
+from .errors import DataError, LabError, SettingsError
 
 MEGABYTE = 2**20
 LARGEST_TEXT = 1024 * MEGABYTE
@@ -26,6 +27,11 @@ def max_cache_bytes() -> int:
     return _number("LAB_MAX_CACHE_MB", 20_000) * MEGABYTE
 
 
+def max_visitor_bytes() -> int:
+    """The most bytes of uploads and runs that one visitor may keep: ``LAB_VISITOR_MB``, 500 MB where it is not set."""
+    return _number("LAB_VISITOR_MB", 500) * MEGABYTE
+
+
 def check_upload(name: str, size: int) -> None:
     """Raise DataError for a file of ``size`` bytes that is larger than an upload may be."""
     most = max_upload_bytes()
@@ -44,16 +50,17 @@ def check_rows(name: str, rows: int, *, counting: bool = False) -> None:
         raise DataError(f"{name} has {told} rows, and this lab takes at most {most:,}: give a part of it.")
 
 
-def check_download(name: str, size: int) -> None:
-    """Raise DataError for a dataset of the Hub whose files have more bytes than this lab fetches.
+def check_download(name: str, size: int, error: type[LabError] = DataError) -> None:
+    """Raise ``error`` for a dataset or model of the Hub whose files have more bytes than this lab downloads.
 
     That is ``LAB_MAX_DOWNLOAD_MB``, 2,000 MB where it is not set.
     """
     most = _number("LAB_MAX_DOWNLOAD_MB", 2000) * MEGABYTE
     if size > most:
-        raise DataError(
-            f"{name} has {size / MEGABYTE:,.0f} MB of files, and this lab downloads at most {most // MEGABYTE:,} MB: "
-            "download the part you want yourself and give it as a file."
+        raise error(
+            f"{name} has {math.ceil(size / MEGABYTE):,} MB of files, and this lab downloads at most "
+            f"{most // MEGABYTE:,} MB: choose a smaller one, raise LAB_MAX_DOWNLOAD_MB, or download what you need "
+            "yourself and give it as a file or folder."
         )
 
 
@@ -65,6 +72,14 @@ def check_text(name: str, size: int, most: int | None = None) -> None:
             f"The texts of {name} unpack to more than {most // MEGABYTE:,} MB, which is more than this lab "
             "takes: give a part of it."
         )
+
+
+def whole_number(variable: str, default: int) -> int:
+    """The whole number from 1 on that the environment variable holds. Raises SettingsError for anything else."""
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
+    return int(text)
 
 
 def _number(variable: str, default: int) -> int:

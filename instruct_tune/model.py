@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .batching import probe
+from .compute.device import best_device, has_bf16
 from .compute.trial import check_end_tokens, try_out
+from .decoding.probe import decoding_traits
+from .errors import MemoryLimitError
 from .fetching.cache_files import cache_dir
+from .fetching.context import context_of
 from .fetching.converted import hold
 from .fetching.loading import Loading
-from .fetching.read_model import context_length, read_model
+from .fetching.read_model import loaded_bytes, read_model
 from .fetching.tokenizers import load_tokenizer
 from .fetching.weights import Report, Weights, locate
 from .packing import Packing
@@ -51,46 +55,65 @@ class LoadedModel:
     @property
     def context_length(self) -> int:
         """The most positions the architecture has, prompt and answer together."""
-        return context_length(self.base.config)
-
-
-def best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+        return context_of(self.base.config)
 
 
 def weights_dtype(bf16: bool | str) -> torch.dtype:
     """float32 on a CPU; bfloat16 on a GPU that has it, unless a run says otherwise."""
     import torch
 
-    wanted = torch.cuda.is_available() and torch.cuda.is_bf16_supported() if bf16 == "auto" else bf16
+    wanted = best_device() == "cuda" and has_bf16() if bf16 == "auto" else bf16
     return torch.bfloat16 if wanted else torch.float32
 
 
 def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Loading | None = None) -> LoadedModel:
     """Find ``name``, load it, and find out how its rows can be packed.
 
-    Raises ModelError or HubError with one sentence that says what to do, Stopped where ``loading`` was.
+    Raises ModelError or HubError with one sentence that says what to do, MemoryLimitError where the weights do not
+    fit, Stopped where ``loading`` was.
     """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    weights = locate(name, report, loading)
+    weights, dtype = locate(name, report, loading, require_memory), weights_dtype(bf16)
+    require_memory(name, loaded_bytes(name, weights.path, dtype.itemsize), best_device())
     report(f"loading {name}")
     tokenizer = load_tokenizer(name, weights.path)
-    base = read_model(name, weights.path, weights_dtype(bf16))
+    base = read_model(name, weights.path, dtype)
     if warning := check_special_tokens(name, tokenizer, embedded_tokens(base)):
         report(warning)
     check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
     try_out(name, base, tokenizer, embedded_tokens(base))
-    traits = probe(base.config)
+    traits = probe(base.config, base)
+    decoding_traits(base.config, base)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
     if weights.path.parent == cache_dir():
         # What is in memory is not what makes room for other conversions.
         weakref.finalize(loaded, os.close, hold(weights.path))
     return loaded
+
+
+def require_memory(name: str, needed: int, device: str = "cpu") -> None:
+    """Raise MemoryLimitError where ``needed`` bytes, the weights of the model ``name``, do not fit.
+
+    They are read into the machine's memory first, then moved to ``device``.
+    """
+    import torch
+
+    from .compute.memory import free, give_back
+
+    for place, words in {"cpu": "memory", device: "memory of the GPU" if device == "cuda" else "memory"}.items():
+        there = free(torch.device(place))
+        if there is not None and there < needed:
+            # The allocator may still hold what the model before had.
+            give_back()
+            there = free(torch.device(place))
+        if there is not None and there < needed:
+            raise MemoryLimitError(
+                f"The weights of {name} take {needed / 1e6:,.0f} MB of {words}, and {there / 1e6:,.0f} MB are free: "
+                "choose a smaller model, or end other programs."
+            )
 
 
 def make_ready(base: PreTrainedModel) -> None:

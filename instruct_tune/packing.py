@@ -11,3 +11,4 @@ class Packing(StrEnum):
     POSITIONS = "packed, kept apart by positions"
     MASK = "packed, kept apart by an explicit mask"
     PADDED = "padded, sorted by length"
+    ALONE = "one row a pass"

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .fetching.context import NO_LIMIT
 from .settings import RunConfig, TrainSettings
-from .tokenization import MAX_CONTEXT, no_row_fits
+from .tokenization import no_row_fits
 
 T = TypeVar("T")
 
@@ -46,28 +47,31 @@ class Fitted:
     truncated: int
 
 
-def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = MAX_CONTEXT) -> list[int]:
+def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> list[int]:
     """Which rows of these lengths ``tokenization.tokenize_rows`` keeps, by their number from 0.
 
-    ``context``: the most tokens that the model takes. Raises DataError where no row is left.
+    ``context``: the most tokens that the model reads. Raises DataError where no row is left.
     """
-    most = min(max_length, context)
-    kept = [
-        number
-        for number, row in enumerate(lengths)
-        if min(row.tokens, most) > row.prompt and not (overlong == "drop" and row.tokens > most)
-    ]
+    kept = _fitting(lengths, min(max_length, context), overlong)
     if not kept:
-        raise no_row_fits(max_length, context, max((row.tokens for row in lengths), default=0))
+        raise no_row_fits(max((row.tokens for row in lengths), default=0), max_length, context)
     return kept
 
 
-def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = MAX_CONTEXT) -> Fitted:
+def _fitting(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
+    return [
+        number
+        for number, row in enumerate(lengths)
+        if min(row.tokens, limit) > row.prompt and not (overlong == "drop" and row.tokens > limit)
+    ]
+
+
+def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> Fitted:
     """What ``tokenization.tokenize_rows`` makes of rows of these lengths. Raises DataError where no row is left."""
     kept = [lengths[number] for number in fits(lengths, max_length, overlong, context)]
-    most = min(max_length, context)
-    rows = tuple((tokens := min(row.tokens, most), tokens - row.prompt) for row in kept)
-    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > most for row in kept))
+    limit = min(max_length, context)
+    rows = tuple((tokens := min(row.tokens, limit), tokens - row.prompt) for row in kept)
+    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > limit for row in kept))
 
 
 @dataclass(frozen=True)
@@ -107,18 +111,20 @@ def count(
     evaluation: Sequence[RowLength],
     probe: Sequence[RowLength],
     budget: int,
-    context: int = MAX_CONTEXT,
+    context: int = NO_LIMIT,
 ) -> Workload:
     """Count a run's work on its rows' lengths.
 
-    ``budget``: the most tokens of a pass (``TOKENS_PER_PASS``). ``context``: the most tokens of a row that the model
-    takes.
+    ``budget``: the most tokens of a pass (``TOKENS_PER_PASS``). ``context``: the most tokens that the model reads.
+    Raises DataError where no training row fits; held-out rows that do not are not measured.
     """
     settings = config.train
     rows = fitted(train, settings.max_length, settings.overlong, context)
+    limit = min(settings.max_length, context)
+    evaluation, probe = ([part[at] for at in _fitting(part, limit, settings.overlong)] for part in (evaluation, probe))
     steps, epochs = step_count(len(rows.rows), settings)
     training, largest = _training(rows.rows, settings, steps, budget)
-    measured = [_forward(each, settings, budget, context) for each in (evaluation, probe)]
+    measured = [_forward(each, limit, budget) for each in (evaluation, probe)]
     return Workload(
         train=rows,
         steps=steps,
@@ -205,11 +211,11 @@ def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int
     yield tokens, supervised
 
 
-def _forward(lengths: Sequence[RowLength], settings: TrainSettings, budget: int, context: int) -> Work:
+def _forward(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
     """One look at held-out rows, which go through the model in one order, packed."""
     if not lengths:
         return Work()
-    rows = fitted(lengths, settings.max_length, settings.overlong, context).rows
+    rows = [(tokens := min(row.tokens, limit), tokens - row.prompt) for row in lengths]
     return sum((Work(1, *each) for each in _passes(rows, budget)), Work())
 
 
@@ -219,7 +225,7 @@ class Architecture:
 
     ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
     the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
-    be computed twice, to keep less. ``context``: the most tokens of a row that it takes. ``paths``: the modules LoRA is
+    be computed twice, to keep less. ``context``: the most tokens that it reads. ``paths``: the modules LoRA is
     put on.
     """
 
@@ -227,7 +233,7 @@ class Architecture:
     adapted: int
     itemsize: int
     recomputes: bool = True
-    context: int = MAX_CONTEXT
+    context: int = NO_LIMIT
     paths: tuple[str, ...] = ()
 
     def trainable(self, r: int) -> int:
@@ -341,9 +347,15 @@ def seconds(
     )
 
 
-def warnings(work: Workload, shortage: str | None, total_seconds: float | None) -> list[str]:
-    """What a person should know before they press Start, worst first; ``shortage``: that of memory, in words."""
+def warnings(
+    work: Workload, shortage: str | None, total_seconds: float | None, schedule: Sequence[str] = ()
+) -> list[str]:
+    """What a person should know before they press Start, worst first.
+
+    ``shortage``: that of memory, in words; ``schedule``: what ``schedule.schedule_warnings`` returns.
+    """
     said = [shortage] if shortage else []
+    said.extend(schedule)
     if total_seconds is not None and total_seconds > HOUR:
         said.append("It takes more than an hour here: fewer rows show whether the settings work.")
     if work.train.dropped:

@@ -116,6 +116,14 @@ class TrainSettings:
     recite_rows: int = 0
     seed: int = 42
 
+    @property
+    def bf16_weights(self) -> bool | str:
+        """Whether the base weights are bfloat16: true, false or auto, as the device has it.
+
+        Autocast to float16 is made for float32 weights.
+        """
+        return False if self.bf16 == "auto" and self.fp16 is True else self.bf16
+
 
 @dataclass(frozen=True)
 class GenerationSettings:
@@ -267,6 +275,10 @@ MOST_STOPS, LONGEST_STOP = 8, 100
 MOST_FILTERS = 100
 MOST_PROBLEMS = 20
 """Problems that one message names."""
+LEAST_TEMPERATURE = 0.001
+"""Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
+LEAST_GRAD_NORM = 0.0001
+"""Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
@@ -290,7 +302,10 @@ _RULES: dict[str, Rule] = {
     "train.lr_scheduler_type": one_of(*SCHEDULERS),
     "train.warmup_steps": between(0, 1_000_000),
     "train.weight_decay": between(0, 1),
-    "train.max_grad_norm": between(0, 1000),
+    "train.max_grad_norm": (
+        lambda value: value == 0 or LEAST_GRAD_NORM <= value <= 1000,
+        f"must be 0 (gradients are not clipped) or between {LEAST_GRAD_NORM} and 1,000",
+    ),
     "train.optim": one_of(*OPTIMIZERS),
     "train.bf16": _AUTO,
     "train.fp16": _AUTO,
@@ -312,7 +327,10 @@ _RULES: dict[str, Rule] = {
     "generation.max_new_tokens": between(1, 4096),
     "generation.max_length": between(2, 131_072),
     "generation.num_beams": between(1, 16),
-    "generation.temperature": (lambda value: 0 < value <= 10, "must be above 0 and at most 10"),
+    "generation.temperature": (
+        lambda value: LEAST_TEMPERATURE <= value <= 10,
+        f"must be between {LEAST_TEMPERATURE} and 10 (set generation.do_sample to false for the likeliest token)",
+    ),
     "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "generation.seed": between(0, 2**32 - 1),
     "generation.stop": (

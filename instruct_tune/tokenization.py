@@ -16,6 +16,7 @@ from .chat_template import markup_for
 from .continuation import decode_continuation, encode_continuations, encode_markup_continuation
 from .dataset import Example
 from .errors import DataError, ModelError
+from .fetching.context import NO_LIMIT
 from .fetching.token_counts import count_tokens, encode_texts
 from .prompt import ChatMarkup, PromptTemplate
 from .vocabulary import check_rows
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 IGNORE = -100
 """The label of a position that carries no loss, as in PyTorch's cross entropy."""
-MAX_CONTEXT = 2**31
-"""Stands for the context of a model that names none, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def tokenize_rows(
     examples: Sequence[Example],
     max_length: int,
     overlong: str,
-    context: int = MAX_CONTEXT,
+    context: int = NO_LIMIT,
     vocabulary: int | None = None,
 ) -> TokenizedRows:
     """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
@@ -179,9 +178,8 @@ def tokenize_rows(
         check_rows(tokenizer, vocabulary, [row.input_ids for row in tokenized])
     kept = [row for row in tokenized if row.supervised and not (overlong == "drop" and row.truncated)]
     if not kept:
-        whole = tokenize_examples(tokenizer, template, examples, max_length=2**31)
-        longest = max((len(row.input_ids) for row in whole), default=0)
-        raise no_row_fits(max_length, context, longest)
+        whole = tokenize_examples(tokenizer, template, examples, max_length=NO_LIMIT)
+        raise no_row_fits(max((len(row.input_ids) for row in whole), default=0), max_length, context)
     changed = tuple(
         number
         for number, (row, example) in enumerate(zip(tokenized, examples, strict=True), start=1)
@@ -197,12 +195,12 @@ def is_held(tokenizer: PreTrainedTokenizerBase, row: TokenizedExample, output: s
     return unknown.isdisjoint(row.input_ids) and decode_continuation(tokenizer, answer) == output
 
 
-def no_row_fits(max_length: int, context: int, longest: int) -> DataError:
-    """The error where every row is longer than what binds: ``max_length`` or the model's ``context``, in tokens."""
+def no_row_fits(longest: int, max_length: int, context: int = NO_LIMIT) -> DataError:
+    """The error where the limit leaves no row; ``longest``: tokens of the longest row before any cutting."""
     if context < max_length:
         return DataError(
-            f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose shorter "
-            "rows or a model with a longer context, or set train.overlong to truncate."
+            f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose a model "
+            "with a longer context, or set train.overlong to truncate."
         )
     return DataError(
         f"No row fits into train.max_length {max_length} (the longest has {longest} tokens): "

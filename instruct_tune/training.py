@@ -18,6 +18,7 @@ from .learning.passes import too_small
 from .learning.terms import TrainingData, TrainingResult, Watcher
 from .learning.trainer import Trainer
 from .model import LoadedModel
+from .schedule import peak_rate, schedule_warnings
 from .settings import TrainSettings
 
 
@@ -52,6 +53,10 @@ def train(
     early = steps < total and trainer.out_of_patience()
     stopped = steps < total and not early
     if not stopped and (fault := adapter.fault(loaded, name)):
+        if not peak_rate(settings, total):
+            # One step of warm-up has a learning rate of 0, whatever train.learning_rate is.
+            why = " ".join(schedule_warnings(settings, total, evaluations=None))
+            raise DivergedError(f"The adapter is still zero after training. {why}")
         raise DivergedError(fault)
     best = trainer.best_step()
     if best is not None and (wrong := sealed.fault(at_step(folder, best))):

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "instruct_tune"
 
 # A place (a module, or a room with all that is in it) may know those before it, and none after.
 ORDER = (
-    "errors", "visitors", "rules", "limits", "words", "steps", "text_bounds", "settings", "catalog",
+    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "text_bounds", "settings",
+    "schedule", "catalog",
     "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
-    "compute", "batching", "model", "lora_targets", "adapter",
-    "decoding", "generation", "scoring", "bleu", "evaluation", "learning", "training", "looking", "preflight",
+    "compute", "batching", "decoding", "model", "lora_targets", "adaptable", "adapter", "generation", "scoring", "bleu",
+    "evaluation", "learning", "training", "looking", "preflight",
     "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
     "ui", "command_line", "__main__", "app",
 )  # fmt: skip
@@ -28,7 +29,7 @@ ORDER = (
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
-    "peft": ("adapter",),
+    "peft": ("adaptable", "adapter"),
     "trl": ("learning.arguments", "learning.trainer"),
     "sacrebleu": ("bleu",),
     "evaluate": ("bleu",),
@@ -141,7 +142,8 @@ def test_the_readme_names_every_module_once_and_no_file_that_is_not_there():
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_flow_one_way(file):
     here = place(file)
-    known = ORDER[: ORDER.index(here)] if here else ()
+    # The package itself imports nothing but what has to come before every library.
+    known = ORDER[: ORDER.index(here)] if here else ("supported", "wait_policy")
     wrong = [
         f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
     ]
@@ -207,6 +209,24 @@ def test_no_handler_of_the_page_forgets_who_is_looking():
             if (node.attr in asks and not told) or node.attr in ("store", "engine", "evaluating"):
                 wrong.append(f"{module(file)}:{node.lineno} {ast.unparse(node)}")
     assert wrong == []
+
+
+BUILDS = "|".join(
+    (r"AutoModel\w*\.from_(?:config|pretrained)", r"LlamaForCausalLM\(", r"\b(?:torch|random)\.manual_seed", "fork_rng",
+     "set_default_dtype")
+)  # fmt: skip
+"""Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
+BUILDERS = {
+    "adaptable", "adapter", "batching", "desk.speed", "fetching.read_model", "fetching.tiny", "fetching.weights",
+    "generation",
+    "sharing.card",  # which shows people how to
+}  # fmt: skip
+
+
+def test_models_are_built_in_few_places_which_the_engine_runs():
+    """A new one belongs on the engine's thread; tests/test_disturbed.py finds those that are not."""
+    found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
+    assert found == BUILDERS
 
 
 SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")

@@ -11,10 +11,12 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU as far as arguments go; with ``bf16`` or not. What TRL itself asks of it stays a CPU's."""
+    """A GPU as far as arguments go; with ``bf16`` or only emulating it. What TRL itself asks of it stays a CPU's."""
 
     def has(bf16: bool) -> None:
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args: bf16)
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16 or including_emulation
+        )
 
     return has
 
@@ -27,6 +29,8 @@ def gpu(monkeypatch):
         (GPU, False, {}, (False, True)),
         (GPU, True, {"bf16": False}, (False, False)),
         (GPU, True, {"fp16": True}, (False, True)),
+        (GPU, False, {"bf16": True}, (True, False)),
+        (GPU, False, {"fp16": False}, (False, False)),
         (CPU, False, {"bf16": True}, (True, False)),
         (CPU, False, {"fp16": True}, (False, False)),
     ],

@@ -43,6 +43,9 @@ def test_each_way_says_why():
     padded = sentence(view(Packing.PADDED, by_rows=False))
     assert "neither positions nor a mask" in padded
     assert "places are padding" in padded
+    alone = sentence(view(Packing.ALONE, by_rows=False))
+    assert "One row a pass" in alone
+    assert "own squares" not in alone
 
 
 def test_equally_long_rows_have_nothing_to_save():

@@ -32,18 +32,18 @@ pytestmark = [
     pytest.mark.filterwarnings("error::DeprecationWarning", "error::FutureWarning"),
 ]
 
-POSITIONS, MASK, PADDED = Packing.POSITIONS, Packing.MASK, Packing.PADDED
+POSITIONS, MASK, PADDED, ALONE = Packing
 
 PROBED = dict.fromkeys(ARCHITECTURES, POSITIONS) | {"opt": MASK, "opt_projected": MASK, "rwkv": PADDED}
 """What the probe must say: positions unless the architecture makes nothing of them, padding where nothing packs."""
 
-EXACT = {name: {POSITIONS, MASK, PADDED} for name in ARCHITECTURES} | {
+EXACT = {name: set(Packing) for name in ARCHITECTURES} | {
     # An explicit mask replaces the sliding window.
-    "mistral": {POSITIONS, PADDED},
-    "gemma3": {POSITIONS, PADDED},
-    "opt": {MASK, PADDED},
-    "opt_projected": {MASK, PADDED},
-    "rwkv": {PADDED},
+    "mistral": {POSITIONS, PADDED, ALONE},
+    "gemma3": {POSITIONS, PADDED, ALONE},
+    "opt": {MASK, PADDED, ALONE},
+    "opt_projected": {MASK, PADDED, ALONE},
+    "rwkv": {PADDED, ALONE},
 }
 
 PAD = 1
@@ -118,7 +118,7 @@ def test_the_probe_finds_what_is_exact(name):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("packing", [POSITIONS, MASK])
+@pytest.mark.parametrize("packing", [POSITIONS, MASK, PADDED])
 def test_exactness_is_told_apart(name, packing):
     assert is_exact(toy_model(name), packing) == (packing in EXACT[name])
 
@@ -128,11 +128,11 @@ def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
     tried: list = []
     batching._KNOWN.clear()
     try:
-        assert probe(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is PADDED
-        assert probe(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is PADDED
+        assert probe(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is ALONE
+        assert probe(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is ALONE
     finally:
         batching._KNOWN.clear()
-    assert len(tried) == 4
+    assert len(tried) == 6
     for config in tried:
         assert config.sliding_window < 11  # the shortest row of is_exact
         assert config.num_hidden_layers == 2
@@ -205,7 +205,7 @@ def test_packed_loss_and_gradients_are_those_of_each_row_alone(name):
             assert gradients <= TOLERANCE, (packing, budget)
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if len(EXACT[name]) < 3])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if len(EXACT[name]) < 4])
 def test_the_wrong_packing_shows_in_loss_and_gradients(name):
     model = toy_model(name)
     alone = row_by_row(model, ROWS)
@@ -320,6 +320,7 @@ def test_packs_by_hand():
         (10, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
         (9, PADDED, [[1, 3, 3], [4, 4], [5], [12]]),
         (8, PADDED, [[1, 3], [3, 4], [4], [5], [12]]),
+        (1000, ALONE, [[4], [5], [12], [3], [3], [4], [1]]),
     ],
 )
 def test_rows_are_grouped_up_to_the_budget(budget, packing, lengths):

@@ -19,6 +19,7 @@ from benchmarks import (
     measure,
     memory,
     merging,
+    neighbours,
     peak,
     profile,
     report,
@@ -258,3 +259,33 @@ def test_an_evaluation_is_measured_whole_and_to_its_first_number(work):
     assert "4 rows × 2" in whole.what
     assert 0 < first.lab.median <= whole.lab.median
     assert whole.stock.median > 0
+
+
+def test_each_wait_policy_is_measured_alone_and_beside_another_training(work, monkeypatch):
+    speed = {(1, "300000"): 120, (1, "10000"): 118, (1, None): 100, (2, "300000"): 20, (2, "10000"): 40, (2, None): 80}
+    monkeypatch.setattr(
+        neighbours, "at_once", lambda processes, policy, setting: speed[processes, policy.get("GOMP_SPINCOUNT")]
+    )
+    rows = list(neighbours.neighbours(work))
+    assert [(row.lab.median, row.stock.median, row.ratio.median) for row in rows] == [
+        (118, 120, pytest.approx(118 / 120)), (100, 120, pytest.approx(100 / 120)), (40, 20, 2), (80, 20, 4),
+    ]  # fmt: skip
+    assert ["bounded" in row.what for row in rows] == [True, False, True, False]
+
+
+def test_only_the_time_in_which_both_trained_counts():
+    long = [{"kind": "train", "time": at, "tokens": 100} for at in range(10)]
+    short = [{"kind": "train", "time": at, "tokens": 50} for at in (4, 5, 6)]
+    assert neighbours.shared_speed([long, short]) == 75
+    slow_outside = [{**step, "tokens": 1} if not 4 < step["time"] <= 6 else step for step in long]
+    assert neighbours.shared_speed([slow_outside, short]) == 75
+
+
+@pytest.mark.slow
+def test_two_trainings_at_once_are_two_processes_that_wait_as_they_are_told():
+    assert neighbours.at_once(2, {"OMP_WAIT_POLICY": "PASSIVE"}, SMALLEST) > 0
+
+
+def test_a_training_that_cannot_begin_is_an_error(monkeypatch):
+    with pytest.raises(RuntimeError, match="ended before its first step"):
+        neighbours.at_once(1, {}, replace(SMALLEST, model="no model/at all/"))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from instruct_tune.__main__ import main
 from instruct_tune.errors import DataError, LabError, ModelError
-from instruct_tune.fetching.read_model import context_length
+from instruct_tune.fetching.context import context_of
 from instruct_tune.fetching.weights import locate
 from instruct_tune.model import load_model
 
@@ -253,7 +253,7 @@ def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
 
 
-@pytest.mark.parametrize("kind", ["rwkv", "recurrent_gemma", "mamba", "xlnet", "bloom", "gpt_neo"])
+@pytest.mark.parametrize("kind", ["rwkv", "recurrent_gemma", "mamba", "bloom", "gpt_neo"])
 def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, kind):
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -261,7 +261,6 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
         "rwkv": {"num_hidden_layers": 2, "attention_hidden_size": 64, "intermediate_size": 128},
         "recurrent_gemma": {"num_hidden_layers": 3, "num_attention_heads": 4, "lru_width": 64, "intermediate_size": 64},
         "mamba": {"num_hidden_layers": 2, "state_size": 4},
-        "xlnet": {"n_layer": 2, "n_head": 4, "d_head": 16, "d_model": 64, "d_inner": 128},
         "bloom": {"n_layer": 2, "n_head": 4},
         "gpt_neo": {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]]},
     }[kind]
@@ -285,7 +284,7 @@ def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
     """XLNet's configuration says -1, Bloom's says nothing, MPT's under another name, Gemma 3's for its text."""
     from transformers import AutoConfig
 
-    assert context_length(AutoConfig.for_model(kind)) == tokens
+    assert context_of(AutoConfig.for_model(kind)) == tokens
 
 
 @pytest.mark.parametrize(

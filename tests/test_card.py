@@ -115,10 +115,11 @@ def test_other_peoples_text_is_only_text(text):
     assert len([line for line in outside.splitlines() if line.startswith("# ")]) == 1
 
 
-def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeypatch):
+@pytest.mark.parametrize("template", ["lesson", "chat"])
+def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeypatch, template):
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     with opened(tmp_path / "data") as lab:
-        run_id = finished(lab, smoke(), "tulip")
+        run_id = finished(lab, smoke(template=template), "tulip")
         run, facts = lab.visible_run(run_id), lab.show_run(run_id)["facts"]
         card = model_card(run, [], lab.run_metrics(run_id))
         assert f"- without\\_input: {facts['ledger'][0]['kept']:,} kept" in card
@@ -133,3 +134,11 @@ def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeyp
 def test_a_chat_template_is_asked_as_a_chat():
     run, _, _ = recorded()
     assert "apply_chat_template" in snippet(model_card(changed(run, template="chat"), []))
+
+
+def test_a_chat_run_that_kept_its_markup_shows_the_text_it_was_trained_on():
+    run, _, _ = recorded()
+    kept = dataclasses.replace(run, facts={**run.facts, "chat_before": "Monday. <user>", "chat_after": "<end>"})
+    card = model_card(changed(kept, template="chat"), [])
+    assert 'prompt = "Monday. <user>Reverse a string in Python.<end>"' in snippet(card)
+    assert "Monday. <user>{message}<end>" in card

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from labs import PATIENCE, finished, opened, smoke
+from labs import PATIENCE, finished, smoke
 
 from instruct_tune.errors import ModelError
 from instruct_tune.fetching.weights import locate
@@ -74,9 +74,8 @@ def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template,
     # So does a run that goes on from it, and the run that its exported zip becomes.
     child = lab.start_run({"train": {"max_steps": 1}}, "child", parent=run_id)
     assert lab.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
-    with opened(tmp_path / "other") as other:
-        imported = other.import_run(lab.export_run(run_id, tmp_path / "run.zip"))
-        assert other.show_run(imported)["facts"]["chat_before"] == facts["chat_before"]
+    imported = lab.import_run(lab.export_run(run_id, tmp_path / "run.zip"))
+    assert lab.show_run(imported)["facts"]["chat_before"] == facts["chat_before"]
 
 
 def test_a_run_with_another_template_inherits_no_markup(lab, with_template):

@@ -74,6 +74,7 @@ def test_other_packed_files_are_refused_with_what_is_read(tmp_path, name):
         gzip.compress(LINES.encode())[:12],
         b"\x1f\x8b" + b"\xff" * 50,
     ],
+    ids=["no gzip", "cut at the end", "cut at the beginning", "a header alone"],
 )
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".csv.gz", ".json.gz"])
 def test_a_damaged_packed_file_is_refused(tmp_path, content, ending):

@@ -30,7 +30,7 @@ from instruct_tune.errors import DataError, MemoryLimitError, Stopped
 from instruct_tune.generation import Request, generate
 from instruct_tune.model import LoadedModel, load_model
 from instruct_tune.prompt import LESSON
-from instruct_tune.settings import DEFAULT_MODEL, DataSettings, GenerationSettings
+from instruct_tune.settings import DEFAULT_MODEL, LEAST_TEMPERATURE, DataSettings, GenerationSettings
 from instruct_tune.tokenization import encode_prompts
 
 GREEDY = GenerationSettings(max_new_tokens=16)
@@ -270,10 +270,23 @@ def test_a_seed_draws_the_same_answers(tuned):
     assert generate(tuned, requests, GREEDY) != first
 
 
-@pytest.mark.parametrize("narrow", [{"temperature": 1e-4}, {"top_p": 1e-4}])
+@pytest.mark.parametrize("narrow", [{"temperature": 1e-4}, {"top_p": 1e-4}, {"top_p": 1e-40}])
 def test_sampling_in_the_narrowest_way_is_greedy(tuned, narrow):
     prompts = prompts_of(tuned, 3)
     assert ask(tuned, prompts, BASE, dataclasses.replace(SAMPLED, **narrow)) == ask(tuned, prompts, BASE, GREEDY)
+
+
+def test_the_lowest_temperature_of_the_settings_leaves_large_logits_finite(tuned):
+    """Some architectures have logits of thousands; 1e-40 makes them infinite, and sampling from them is an error."""
+    head = tuned.base.get_output_embeddings()
+    hook = head.register_forward_hook(lambda module, inputs, logits: logits * 1e5)
+    try:
+        coldest = dataclasses.replace(SAMPLED, temperature=LEAST_TEMPERATURE)
+        assert ask(tuned, prompts_of(tuned, 2), BASE, coldest) == ask(tuned, prompts_of(tuned, 2), BASE, GREEDY)
+        with pytest.raises(RuntimeError, match="probability tensor"):
+            ask(tuned, prompts_of(tuned, 2), BASE, dataclasses.replace(SAMPLED, temperature=1e-40))
+    finally:
+        hook.remove()
 
 
 def test_sampling_draws_from_all_tokens(tuned):

@@ -40,17 +40,17 @@ def test_token_lengths_are_those_of_the_rows(lab):
 
 
 def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monkeypatch):
-    from instruct_tune.fetching import weights
+    from instruct_tune.fetching import tokenizer_files
 
     asked, arrived = threading.Event(), threading.Event()
 
-    def slowly(model, say):
+    def slowly(model, loading):
         asked.set()
         assert arrived.wait(PATIENCE)
         raise ModelError("it never came")
 
     here = lab.mask(smoke(), "Say it", "", "yes")
-    monkeypatch.setattr(weights, "locate", slowly)
+    monkeypatch.setattr(tokenizer_files, "tokenizer_folder", slowly)
     with ThreadPoolExecutor(2) as people:
         waiting = people.submit(lab.tokenizer, "somebody/large")
         assert asked.wait(PATIENCE)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
+from instruct_tune import generation
+from instruct_tune.decoding.probe import DecodingTraits
 from instruct_tune.desk import workbench
 from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
 
@@ -45,6 +47,18 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in rows]
     assert [line["tuned"] for line in lines] == lab.generate(run_id, prompts)
     assert [line["base"] for line in lines] == lab.generate("base", prompts, smoke())
+
+
+def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
+    prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.held_out(smoke())]
+    together = lab.generate("base", prompts, smoke())
+    monkeypatch.setattr(generation, "decoding_traits", lambda config: DecodingTraits(True, False, True))
+    run_id = finished(lab)
+    sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
+    assert sentence in str(lab.store.events(run_id))
+    told = list(lab.evaluate(run_id))[-1]
+    assert told["warnings"] == [sentence]
+    assert [line["base"] for line in lab.predictions(run_id)] == together
 
 
 def test_base_is_asked_once(lab, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from labs import PATIENCE, cache_for, opened, smoke
@@ -84,10 +83,8 @@ def test_targets_that_name_nothing_or_too_much_are_refused_in_a_sentence(targets
 
 def test_a_hostile_pattern_is_given_up(monkeypatch):
     monkeypatch.setattr(patterns, "SECONDS", 1.0)
-    began = time.monotonic()
     with pytest.raises(DataError, match="was given up after 1 seconds"):
         adapter.resolve_targets(tiny().base, r"(([\w.])+)+!")
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

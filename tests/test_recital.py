@@ -14,6 +14,7 @@ from instruct_tune.generation import Request
 from instruct_tune.learning import recital
 from instruct_tune.learning.recital import Recital, recite, verdict
 from instruct_tune.prompt import LESSON
+from instruct_tune.settings import RunConfig, TrainSettings
 from instruct_tune.tokenization import tokenize_examples
 
 ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]
@@ -89,7 +90,22 @@ def test_a_stop_is_heard():
     ],
 )
 def test_the_verdict(exact, first, last, said):
-    assert verdict(Recital(8, exact), first, last).startswith(said)
+    assert verdict(Recital(8, exact), first, last, TrainSettings(), 12).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "last", "words"),
+    [
+        (TrainSettings(), 0.5, "raise train.num_train_epochs"),
+        (TrainSettings(max_steps=12), 0.5, "raise train.max_steps"),
+        (TrainSettings(), 1.9, "look at train.learning_rate"),
+        (TrainSettings(warmup_steps=100), 1.9, "look at train.warmup_steps"),
+        (TrainSettings(warmup_steps=4), 1.9, "look at train.learning_rate"),
+        (TrainSettings(warmup_steps=100, lr_scheduler_type="constant"), 1.9, "look at train.learning_rate"),
+    ],
+)
+def test_the_verdict_names_the_setting_that_decided(settings, last, words):
+    assert words in verdict(Recital(8, 0), 1.94, last, settings, 12)
 
 
 def test_a_run_ends_with_its_verdict(lab):
@@ -98,7 +114,8 @@ def test_a_run_ends_with_its_verdict(lab):
     assert run.status == "finished"
     assert run.facts["recited"] == {"rows": 4, "exact": 0}
     losses = [metric["loss"] for metric in lab.run_metrics(run_id) if metric["kind"] == "train"]
-    assert run.message == verdict(Recital(4, 0), losses[0], losses[-1])
+    config = RunConfig.from_dict(run.config)
+    assert run.message == verdict(Recital(4, 0), losses[0], losses[-1], config.train, run.step)
 
 
 def test_more_rows_than_there_are(lab):

@@ -217,7 +217,11 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.lr_scheduler_type": (list(SCHEDULERS), ["", "Linear"], "must be one of linear, cosine, constant"),
     "train.warmup_steps": ([0, 1_000_000], [-1, 1_000_001], "must be between 0 and 1,000,000"),
     "train.weight_decay": ([0, 1], [-1e-9, 1.001], "must be between 0 and 1"),
-    "train.max_grad_norm": ([0, 1000], [-1e-9, 1000.5], "must be between 0 and 1,000"),
+    "train.max_grad_norm": (
+        [0, 1e-4, 1000],
+        [-1e-9, 1000.5, 9e-5, 1e-40],
+        "must be 0 (gradients are not clipped) or between 0.0001 and 1,000",
+    ),
     "train.optim": (list(OPTIMIZERS), ["", "adam"], "must be one of adamw_torch, adamw_torch_fused, sgd, adafactor"),
     "train.bf16": AUTOS,
     "train.fp16": AUTOS,
@@ -239,8 +243,12 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "generation.max_new_tokens": ([1, 4096], [0, 4097], "must be between 1 and 4,096"),
     "generation.max_length": ([2, 131_072, None], [1, 131_073], "must be between 2 and 131,072"),
     "generation.num_beams": ([1, 16], [0, 17], "must be between 1 and 16"),
-    "generation.temperature": ([1e-3, 10], [0, -1, 10.5], "must be above 0 and at most 10"),
-    "generation.top_p": ([1e-3, 1], [0, -0.1, 1.001], "must be above 0 and at most 1"),
+    "generation.temperature": (
+        [1e-3, 10],
+        [0, -1, 10.5, 9e-4, 1e-40],
+        "must be between 0.001 and 10 (set generation.do_sample to false for the likeliest token)",
+    ),
+    "generation.top_p": ([1e-40, 1e-3, 1], [0, -0.1, 1.001], "must be above 0 and at most 1"),
     "generation.seed": SEEDS,
     "generation.stop": (
         [["x" * 100] * 8],

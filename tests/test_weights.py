@@ -20,7 +20,9 @@ from huggingface_hub.utils import httpx
 from safetensors.torch import load_file, save_file
 from transformers import OPTConfig, OPTForCausalLM
 
-from instruct_tune.errors import HubError, LabError, ModelError, Stopped
+from instruct_tune import model as model_module
+from instruct_tune.compute import memory
+from instruct_tune.errors import HubError, LabError, MemoryLimitError, ModelError, Stopped
 from instruct_tune.fetching import hub, weights
 from instruct_tune.fetching.loading import Loading
 from instruct_tune.fetching.tiny import byte_tokenizer
@@ -451,11 +453,13 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
     """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
     asked = []
 
-    def model_info(model, timeout=None, token=None):
+    def model_info(model, timeout=None, files_metadata=False, token=None):
         assert timeout is not None, "or a person waits for a Hub that hangs"
+        assert files_metadata, "or the sizes are unknown"
         if fault:
             raise fault
-        return types.SimpleNamespace(gated=False, siblings=[types.SimpleNamespace(rfilename=name) for name in names])
+        siblings = [types.SimpleNamespace(rfilename=name, size=1) for name in names]
+        return types.SimpleNamespace(gated=False, siblings=siblings)
 
     def snapshot_download(model, allow_patterns, token):
         asked.extend(allow_patterns)
@@ -669,3 +673,49 @@ def test_every_refusal_is_one_sentence_for_people(tmp_path):
             locate(model, quiet)
         assert "\n" not in str(caught.value)
         assert str(caught.value).endswith(".")
+
+
+# Memory
+
+
+def short_of_memory(monkeypatch, bytes_free):
+    monkeypatch.setattr(memory, "available_memory", lambda: bytes_free)
+
+
+@pytest.mark.parametrize(("bf16", "itemsize"), [(False, 4), (True, 2)])
+def test_weights_that_do_not_fit_in_the_dtype_they_are_loaded_in_are_refused_before(
+    folder, monkeypatch, bf16, itemsize
+):
+    split_into_shards(folder)
+    needed = itemsize * sum(tensor.numel() for file in folder.glob("*-of-*") for tensor in load_file(file).values())
+    with monkeypatch.context() as patch:
+        patch.setattr(model_module, "read_model", lambda *a: pytest.fail("it was loaded"))
+        short_of_memory(patch, needed - 1)
+        with pytest.raises(MemoryLimitError, match="smaller model") as caught:
+            load_model(str(folder), quiet, bf16)
+    assert f"take {needed / 1e6:,.0f} MB" in str(caught.value)
+    short_of_memory(monkeypatch, needed)
+    assert load_model(str(folder), quiet, bf16).model.dtype.itemsize == itemsize
+
+
+def test_memory_that_the_allocator_still_holds_counts_as_free(folder, monkeypatch):
+    there = [0]
+    monkeypatch.setattr(memory, "available_memory", lambda: there[0])
+    monkeypatch.setattr(memory, "give_back", lambda: there.__setitem__(0, 2**30))
+    assert load_model(str(folder), quiet)
+
+
+def test_a_pickle_that_does_not_fit_is_not_converted(tmp_path, cache, monkeypatch):
+    model = tiny_opt()
+    name = save_pickled(tmp_path / "opt", model.state_dict(), model)
+    size = (tmp_path / "opt" / "pytorch_model.bin").stat().st_size
+    monkeypatch.setattr(weights, "read_model", lambda *a, **k: pytest.fail("it was loaded"))
+    short_of_memory(monkeypatch, size - 1)
+    with pytest.raises(MemoryLimitError, match="smaller model"):
+        load_model(name, quiet)
+    assert left_in(cache) == []
+
+
+def test_a_system_that_does_not_say_how_much_memory_is_free_refuses_nothing(folder, monkeypatch):
+    short_of_memory(monkeypatch, None)
+    assert load_model(str(folder), quiet)

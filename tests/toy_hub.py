@@ -19,6 +19,7 @@ PIECE = 64 * 1024
 class ToyHub:
     """``files`` of each dataset by its id, of each model in ``models``; ``pause`` seconds before each 64 KB of a file.
 
+    ``sizes``: bytes that the description of a model gives for a file in place of its own.
     Who sends ``TOKEN`` gets ``private`` and ``gated`` repositories too. Of a gated one everybody gets the description.
     """
 
@@ -29,9 +30,11 @@ class ToyHub:
         models: dict[str, dict[str, bytes]] | None = None,
         private: tuple[str, ...] = (),
         gated: tuple[str, ...] = (),
+        sizes: dict[str, int] | None = None,
     ):
         self.files, self.pause = files, pause
         self.models, self.private, self.gated = models or {}, private, gated
+        self.sizes = sizes or {}
         self.tokens: set[str | None] = set()
         self.asked: list[str] = []
         self.sent = 0
@@ -103,7 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "id": repo, "_id": "1", "sha": COMMIT, "private": repo in self.hub.private,
             "gated": "manual" if repo in self.hub.gated else False, "disabled": False, "downloads": 0,
-            "likes": 0, "tags": [], "cardData": {"license": "mit"}, "siblings": [{"rfilename": name} for name in files],
+            "likes": 0, "tags": [], "cardData": {"license": "mit"},
+            "siblings": [
+                {"rfilename": name, "size": self.hub.sizes.get(name, len(content))} for name, content in files.items()
+            ],
         }  # fmt: skip
 
     def _file(self, content: bytes | None, with_body: bool) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..schedule import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
 from ..scoring.verdict import MOVED, ROSE_AGAIN
 
 WINDOW = 4
@@ -38,6 +39,7 @@ UNCHANGED = 1e-3
 """Norm of all B matrices below which the adapter is as it began: a learning rate that does anything brings it above 1
 within a dozen steps."""
 MOST_ROWS = 0.5
+LOWER_WARMUP = "Lower train.warmup_steps."
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,27 @@ class Course:
     """(step, loss) of each batch."""
     gradients: tuple[float, ...]
     samples: Sequence[Mapping[str, Any]]
+    rate: float
+    """The highest learning rate of the steps so far."""
 
     @property
-    def rate(self) -> float:
-        return self.config["train"]["learning_rate"]
+    def warming_up(self) -> bool:
+        """Whether warm-up has kept every step so far below ``train.learning_rate``."""
+        return is_warming_up(self.config["train"], self.rate)
+
+    @property
+    def warmup_too_long(self) -> bool:
+        """Whether warm-up keeps every step of the whole run below ``train.learning_rate``."""
+        return self.warming_up and self.config["train"]["warmup_steps"] >= self.total_steps
+
+    @property
+    def warmup(self) -> str:
+        return warmup_sentence(self.config["train"], self.rate, self.total_steps)
+
+    @property
+    def lower_rate(self) -> str:
+        """The advice to use a tenth of the rate, without the warm-up that would make it less still."""
+        return f"a learning rate of {self.rate / 10:g}" + (" and no warm-up" if self.warmup_too_long else "")
 
     @property
     def late(self) -> bool:
@@ -102,6 +121,7 @@ def diagnose(
         _of(metrics, "train", "loss"),
         tuple(metric["grad_norm"] for metric in metrics if metric["kind"] == "train" and "grad_norm" in metric),
         samples,
+        used_rate(run["config"]["train"], metrics),
     )
     found = [finding for rule in _RULES if (finding := rule(course))]
     kinds = {finding.kind for finding in found}
@@ -128,7 +148,7 @@ def _exploding(course: Course) -> Finding | None:
         "loss explodes",
         f"The training loss explodes: its mean over {WINDOW} batches was {low:.2f} at step {low_step} and is "
         f"{last:.2f} at step {step}{_gradient(course)}.",
-        f"Stop it and try a learning rate of {course.rate / 10:g}.",
+        f"Stop it and try {course.lower_rate}.",
         (low_step, step),
     )
 
@@ -151,7 +171,7 @@ def _rate_too_high(course: Course) -> Finding | None:
         "learning rate too high",
         f"The learning rate of {course.rate:g} is most likely far too high: the held-out loss leapt from {first:.2f} "
         f"to {peak:.2f} by step {step}{since}.",
-        f"Try a learning rate of {course.rate / 10:g}.",
+        f"Try {course.lower_rate}.",
         (0, step),
     )
 
@@ -209,8 +229,9 @@ def _unchanged(course: Course) -> Finding | None:
     return Finding(
         "unchanged",
         "adapter unchanged",
-        f"The adapter is as it began: {why}, so the model answers as base does.",
-        "Raise the learning rate, or choose other target modules.",
+        f"The adapter is as it began: {why}, so the model answers as base does."
+        + (f" {course.warmup}" if course.warming_up else ""),
+        LOWER_WARMUP if course.warming_up else "Raise the learning rate, or choose other target modules.",
         (1, course.step),
     )
 
@@ -219,15 +240,18 @@ def _rate_too_low(course: Course) -> Finding | None:
     points = course.held_out
     if len(points) < 3 or not course.late or points[0][0] != 0:
         return None
+    if course.warming_up and not course.warmup_too_long:
+        # The highest rate is still to come.
+        return None
     first = points[0][1]
     if any(abs(loss / first - 1) >= MOVED for _, loss in points):
         return None
     return Finding(
         "rate_too_low",
         "nothing moves",
-        f"Nothing moves: in {points[-1][0]} steps the held-out loss went from {first:.3f} to {points[-1][1]:.3f}. The "
-        f"learning rate of {course.rate:g} is most likely too low.",
-        f"Try a learning rate of {course.rate * 10:g}, or more steps.",
+        f"Nothing moves: in {points[-1][0]} steps the held-out loss went from {first:.3f} to {points[-1][1]:.3f}. "
+        + (course.warmup if course.warming_up else f"The learning rate of {course.rate:g} is most likely too low."),
+        LOWER_WARMUP if course.warming_up else higher_rate_advice(course.rate),
         (0, points[-1][0]),
     )
 
@@ -250,7 +274,7 @@ def _never_ends(course: Course) -> Finding | None:
         "no answer ends",
         f"No answer to the fixed prompt ends by itself: {len(answers)} of {len(answers)} up to step "
         f"{answers[-1]['step']} were cut at {limit} tokens{_ROUND if round_and_round else ''}.",
-        f"Try a learning rate of {course.rate / 10:g}: base's answer did not go round before it was trained."
+        f"Try {course.lower_rate}: base's answer did not go round before it was trained."
         if round_and_round
         else "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
         (answers[0]["step"], answers[-1]["step"]),
@@ -268,13 +292,17 @@ def _rows_cut(course: Course) -> Finding | None:
     dropped, truncated = course.facts.get("rows_dropped", 0), course.facts.get("rows_truncated", 0)
     if not given or dropped + truncated <= MOST_ROWS * given:
         return None
-    limit = course.config["train"]["max_length"]
+    wanted = course.config["train"]["max_length"]
+    limit = course.facts.get("max_length", wanted)
+    by_model = limit < wanted
+    where = "the model's context of" if by_model else "max_length"
     return Finding(
         "rows_cut",
         "most rows cut",
-        f"Most training rows do not fit into max_length {limit}: of {given}, {dropped} were dropped and {truncated} "
+        f"Most training rows do not fit into {where} {limit}: of {given}, {dropped} were dropped and {truncated} "
         "cut; a cut row has no EOS to learn.",
-        "Raise max_length, or leave long rows out with the length filter.",
+        f"{'Choose a model with a longer context' if by_model else 'Raise max_length'}, or leave long rows out with "
+        "the length filter.",
         None,
     )
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
+from .device import best_device
 from .machine import available_memory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -36,7 +37,7 @@ def free(device: torch.device) -> int | None:
 def give_back() -> None:
     """Return what nobody holds any more to the system and to the GPU."""
     gc.collect()
-    if torch.cuda.is_available():
+    if best_device() == "cuda":
         torch.cuda.empty_cache()
     if libc := _glibc():
         libc.malloc_trim(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -17,6 +19,16 @@ def capture(device: torch.device) -> dict[str, Any]:
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
     }
+
+
+@contextmanager
+def kept(device: torch.device) -> Iterator[None]:
+    """Whatever is drawn or seeded inside, the generators stand afterwards where they stood before."""
+    states = capture(device)
+    try:
+        yield
+    finally:
+        restore(states)
 
 
 def restore(states: dict[str, Any]) -> None:

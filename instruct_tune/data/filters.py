@@ -51,15 +51,19 @@ def row_id(instruction: str, input: str, output: str) -> str:
     return hashlib.sha256(json.dumps([instruction, input, output]).encode()).hexdigest()[:16]
 
 
-def kept_by(step: Filter, texts: Texts) -> list[int]:
+TokenCounter = Callable[[str, Sequence[str]], list[int]]
+"""(model, texts) → how many tokens of that model each text has."""
+
+
+def kept_by(step: Filter, texts: Texts, count_tokens: TokenCounter = count_tokens_of) -> list[int]:
     """The places, in order, of the rows that a step keeps. Raises DataError where it cannot be applied."""
-    keeps = _KEEPS[step.step](step, texts)
+    keeps = _length(step, texts, count_tokens) if isinstance(step, Length) else _KEEPS[step.step](step, texts)
     return [place for place, keep in enumerate(keeps) if keep]
 
 
-def _length(step: Length, texts: Texts) -> list[bool]:
+def _length(step: Length, texts: Texts, count_tokens: TokenCounter) -> list[bool]:
     column = texts.of(step.of)
-    lengths = count_tokens_of(step.tokenizer or "", column) if step.unit == "tokens" else [len(text) for text in column]
+    lengths = count_tokens(step.tokenizer or "", column) if step.unit == "tokens" else [len(text) for text in column]
     low, high = step.min or 0, float("inf") if step.max is None else step.max
     return [low <= length <= high for length in lengths]
 
@@ -118,7 +122,6 @@ _KEEPS: dict[str, Callable[[Any, Texts], Sequence[bool]]] = {
     "without_input": lambda step, texts: [not text.strip() for text in texts.input],
     "with_input": lambda step, texts: [bool(text.strip()) for text in texts.input],
     "drop_empty": lambda step, texts: [bool(asked.strip() and said.strip()) for asked, _, said in texts.rows()],
-    "length": _length,
     "contains": _contains,
     "matches": _matches,
     "language": _language,

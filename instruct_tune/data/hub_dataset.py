@@ -92,11 +92,8 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
     }
     check_download(repo, sum(sizes.values()))
     loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
-    for path in paths:
-        begun = loading.done
-        hub.download(repo, path, loading, repo_type="dataset", revision=revision, token=access.token)
-        # A file that was in the cache already has been counted by nobody.
-        loading.advance(max(0, sizes.get(path, 0) - (loading.done - begun)))
+    wanted = {path: sizes.get(path, 0) for path in paths}
+    hub.download_all(repo, wanted, loading, repo_type="dataset", revision=revision, token=access.token)
 
 
 def _unusable(repo: str, error: Exception) -> DataError:

@@ -26,18 +26,17 @@ class Batches(Costs):
         or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
         """
         from ..batching import TOKENS_PER_PASS
-        from ..fetching.read_model import context_length, read_config
-        from ..fetching.weights import locate
+        from ..fetching.context import context_in
         from ..looking.batch_view import StepView, micro_batch, packing_of
         from ..model import best_device
         from ..tokenization import tokenize_examples
 
         config = self.config(config, viewer)
         train, tokenizer, template = config.train, self.tokenizer(config.model), template_from(config.template)
-        folder = locate(config.model, lambda text: None).path
+        folder = self.tokenizers.folder(config.model)
         rows = self.splits(config.data).train
         lengths = self._row_lengths(config, "train", rows, len(rows))
-        context = context_length(read_config(config.model, folder))
+        context = context_in(folder)
         kept = fits(lengths, train.max_length, train.overlong, context)
         steps, _ = step_count(len(kept), train)
         if not 1 <= step <= steps:
@@ -45,12 +44,12 @@ class Batches(Costs):
         of_an_epoch = micro_batches(kept, train, 0)
         epoch, at = divmod(step - 1, len(of_an_epoch))
         chosen = micro_batches(kept, train, epoch)[at]
-        packing, by_rows = self.engine.short(lambda: packing_of(folder)).result()
+        packing, by_rows = self.engine.run(lambda: packing_of(folder))
         budget = TOKENS_PER_PASS[best_device()]
         batches = []
         for numbers in chosen:
             taken = [examples(rows, number, 1)[0] for number in numbers]
-            with self._encoding:
+            with self.tokenizers.encoding:
                 tokenized = tokenize_examples(tokenizer, template, taken, min(train.max_length, context))
                 numbered = list(zip(numbers, tokenized, strict=True))
                 batches.append(micro_batch(numbered, packing, tokenizer, budget))

@@ -36,20 +36,23 @@ class Comparison:
         self.stop = stop or threading.Event()
         self.who = tuple(who)
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._warnings: list[str] = []
 
     def say(self, message: str) -> None:
         """What is being waited for, in words."""
         self._said.put({"message": message})
 
     def warn(self, warning: str | None) -> None:
-        """What is to be known about both answers, in a sentence; None where there is nothing."""
+        """What is to be known about both answers, in a sentence beside those before; None where there is nothing."""
         if warning:
-            self._said.put({"warning": warning})
+            self._warnings.append(warning)
+            self._said.put({"warning": " ".join(self._warnings)})
 
     def decode(self, loaded: LoadedModel, requests: Sequence[Request], settings: GenerationSettings) -> None:
         """Answer with all, a request each. On the engine's thread; raises Stopped where asked to."""
-        from ..generation import generate
+        from ..generation import generate, one_by_one
 
+        self.warn(one_by_one(loaded))
         began = time.perf_counter()
         last: dict[str, tuple[str, float]] = dict.fromkeys(self.who, ("", 0.0))
 

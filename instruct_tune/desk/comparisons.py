@@ -91,7 +91,7 @@ class Comparisons(Evaluations):
             from ..generation import Request
             from ..tokenization import encode_prompts
 
-            loaded = self._prepare(run_id, config, _saying(asked))
+            loaded = self._prepare(run_id, config, _saying(asked), asked.stop.is_set)
             asked.warn(other_weights(run.facts, loaded.weights))
             prompt = encode_prompts(loaded.tokenizer, template, [(instruction, input)])[0]
             requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
@@ -123,7 +123,7 @@ class Comparisons(Evaluations):
 
         def job() -> None:
             self.wait_for_imports()
-            loaded = self._prepare(BASE_RUN, who.config, _saying(asked))
+            loaded = self._prepare(BASE_RUN, who.config, _saying(asked), asked.stop.is_set)
             asked.warn(who.warning(loaded))
             with self._all_speaking(loaded, who.speakers) as speaking:
                 asked.decode(loaded, who.requests(loaded, speaking, [(instruction, input)]), settings)
@@ -155,7 +155,7 @@ class Comparisons(Evaluations):
             self.wait_for_imports()
             from ..generation import generate
 
-            loaded = self._prepare(BASE_RUN, who.config, lambda text: None)
+            loaded = self._prepare(BASE_RUN, who.config, lambda text: None, stop.is_set)
             with self._all_speaking(loaded, who.speakers) as speaking:
                 requests = who.requests(loaded, speaking, pairs)
                 answers = generate(loaded, requests, settings, stopping=stop.is_set)
@@ -187,7 +187,7 @@ class Comparisons(Evaluations):
         trained = [run for run in runs if run]
         configs = [RunConfig.from_dict(run.config) for run in trained]
         first = configs[0]
-        if any((each.model, each.train.bf16) != (first.model, first.train.bf16) for each in configs):
+        if any((each.model, each.train.bf16_weights) != (first.model, first.train.bf16_weights) for each in configs):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
         templates = [template_of_run(run.config["template"], run.facts) for run in trained]
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
@@ -205,7 +205,8 @@ class Comparisons(Evaluations):
 
 
 def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    return config["model"], config["train"]["bf16"]
+    read = RunConfig.from_dict(config)
+    return read.model, read.train.bf16_weights
 
 
 def _saying(asked: Comparison) -> Callable[[str], None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..archive.recorded import recorded_on
+from ..catalog import TINY_MODEL
 from ..compute.machine import available_memory
 from ..dataset import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
@@ -36,6 +37,7 @@ from ..preflight import (
     warnings,
 )
 from ..prompt import template_from
+from ..schedule import schedule_warnings
 from ..settings import DataSettings, LoraSettings, RunConfig
 from ..store import Run
 from ..visitors import HOST, Viewer
@@ -150,10 +152,9 @@ class Costs(Runs):
     def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
         """All that is known before anything is computed; None where the model is not on this machine."""
         from ..batching import TOKENS_PER_PASS
-        from ..fetching.weights import at_hand
         from ..model import best_device
 
-        folder = at_hand(config.model)
+        folder = self._folder_at_hand(config.model)
         if folder is None:
             return None
         wanted = config.evaluation_rows
@@ -186,7 +187,7 @@ class Costs(Runs):
             if len(have) < wanted:
                 tokenizer, template = self.tokenizer(config.model), template_from(config.template)
                 more = examples(rows, len(have), wanted - len(have))
-                with self._encoding:
+                with self.tokenizers.encoding:
                     done = tokenize_examples(tokenizer, template, more, max_length=2**31)
                 have += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in done)
             self._lengths[key] = have
@@ -197,11 +198,21 @@ class Costs(Runs):
     def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
         from .speed import describe
 
-        key = (folder, config.lora.target_modules, config.train.bf16)
-        with self._counting:
-            if key not in self._architectures:
-                self._architectures[key] = describe(folder, config.lora, config.train.bf16)
-            return self._architectures[key]
+        key = (folder, config.lora.target_modules, config.train.bf16_weights)
+        known = self._architectures.get(key)
+        if known is None:
+            # Without a lock: the engine's thread may be asked for while another waits for it.
+            known = self.engine.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
+            self._architectures[key] = known
+        return known
+
+    def _folder_at_hand(self, model: str) -> Path | None:
+        """The folder of a model that is on this machine, or is made in a moment."""
+        from ..fetching.weights import at_hand, locate
+
+        if model == TINY_MODEL:
+            return self.engine.run(lambda: locate(model, lambda text: None).path)
+        return at_hand(model)
 
     # How fast it is here
 
@@ -228,7 +239,7 @@ class Costs(Runs):
         # Timed on a few layers of the model, where a module path of one layer stands for the same module of all.
         targets = layer_names(config.lora.target_modules, known.architecture.paths)
         lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(known.folder, lora, config.train.bf16)
+        key = memory.key(known.folder, lora, config.train.bf16_weights)
         found = memory.get(key)
         if found or not measure or self.engine.busy_with:
             return found
@@ -242,7 +253,7 @@ class Costs(Runs):
 
         found = memory.get(key)
         if found is None and not self.engine.busy_with:
-            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16)
+            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16_weights)
             memory.put(key, found)
         return found
 
@@ -268,7 +279,9 @@ class Costs(Runs):
             **told(config, work, known.architecture, peak, time),
             "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
-            "warnings": warnings(work, short, time.total if time else None),
+            "warnings": warnings(
+                work, short, time.total if time else None, schedule_warnings(config.train, work.steps, work.evaluations)
+            ),
             "unknown": unknown,
         }
 
@@ -278,11 +291,13 @@ def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
     steps, epochs = step_count(rows, config.train) if rows else (None, None)
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
-    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": [], "unknown": why}
+    known = schedule_warnings(config.train, steps, None) if steps else []
+    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": known, "unknown": why}
 
 
 def _count(config: RunConfig, known: Known) -> Workload:
-    return count(config, known.train, known.evaluation, known.probe, known.budget, known.architecture.context)
+    context = known.architecture.context
+    return count(config, known.train, known.evaluation, known.probe, known.budget, context)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:

@@ -161,6 +161,7 @@ class Evaluations(Speakers):
     ) -> dict[str, Any]:
         self.wait_for_imports()
         from ..evaluation import evaluate
+        from ..generation import one_by_one
         from ..scoring.answering import ROWS_TOGETHER
         from ..scoring.baselines import baselines
         from ..scoring.unfinished import unfinished
@@ -169,10 +170,11 @@ class Evaluations(Speakers):
         rows = self.held_out(config)
         total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
         tell(done=0, total=total)
-        loaded = self._prepare(run_id, config, lambda text: tell(message=text))
+        loaded = self._prepare(run_id, config, lambda text: tell(message=text), stopping)
         self.bench.evaluating = run_id
         longest = settings.max_new_tokens or settings.max_length or loaded.context_length
-        meter = Meter(total, longest, min(ROWS_TOGETHER, len(rows)))
+        alone = one_by_one(loaded)
+        meter = Meter(total, longest, 1 if alone else min(ROWS_TOGETHER, len(rows)))
         template = template_of_run(config.template, self.store.get(run_id).facts)
         shelf = self._shelf(run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
@@ -181,7 +183,7 @@ class Evaluations(Speakers):
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
 
-        warnings = other_rows(self.store.get(run_id).facts, splits.fingerprint)
+        warnings = [*other_rows(self.store.get(run_id).facts, splits.fingerprint), *([alone] if alone else [])]
 
         def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
             warnings.extend(_unread(prompts, loaded.context_length))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .. import adapter
 from ..archive import parents
@@ -57,11 +58,19 @@ class Runner:
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
         self.leave = Leave.STOP
-        self.loading = Loading()
+        self.loading = Loading(follow=lambda text: log.info("%s", text))
         self.loaded: LoadedModel | None = None
         self.fixed: fixed_prompt.FixedPrompt | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
+
+    @property
+    def download(self) -> dict[str, Any] | None:
+        """What is being downloaded for the run: ``{phase, done, total, speed}``, in bytes; None where nothing is."""
+        loading = self.loading
+        if not loading.total:
+            return None
+        return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
 
     # terms.Watcher
 
@@ -142,7 +151,7 @@ class Runner:
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
         splits = load_splits(self.config.data, self.loading)
-        loaded = self.bench.model(self.config.model, self.config.train.bf16, self.say, self.loading)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
         self._leave_if_stopping()
         if resume:
             self._insist_on_the_same(loaded, splits)
@@ -210,7 +219,7 @@ class Runner:
                 return ()
             if what == TRAINING_ROWS:
                 lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
-                self.store.update(self.run.id, facts={"rows_given": len(rows), **lost})
+                self.store.update(self.run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
             if done.dropped or done.truncated:
                 self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
             if done.changed:
@@ -251,6 +260,7 @@ class Runner:
         import torch
 
         from ..compute.linear import computed_by
+        from ..generation import one_by_one
 
         weights = loaded.weights
         facts = {
@@ -276,6 +286,10 @@ class Runner:
         self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
         if loaded.packing is Packing.PADDED:
             self.say("This architecture cannot be packed exactly, so batches are padded.")
+        if loaded.packing is Packing.ALONE:
+            self.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
+        if alone := one_by_one(loaded):
+            self.say(alone)
 
     def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
         """The first probe row, or the first evaluation row where there is none, is answered at every probe."""
@@ -346,7 +360,7 @@ class Runner:
             return end_message(result, self.leave)
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
-        return verdict(recital, losses[0], losses[-1])
+        return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
 
     def _fail(self, found: Failure) -> None:
         """Say so; where even that cannot be written, in the log at least."""

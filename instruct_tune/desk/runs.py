@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,13 @@ from ..archive.diagnoses import Diagnoses
 from ..archive.notes import read_name, read_notes, read_tags
 from ..archive.recorded import put_recorded, recorded_on
 from ..archive.rescue import open_rescued
-from ..engine import MOST_WAITING, Engine, Turn
-from ..errors import BusyError, DataError, NotFoundError, NotYoursError, SettingsError, StoreError
+from ..engine import Turn
+from ..errors import BusyError, DataError, NotFoundError, NotYoursError, StoreError
 from ..fetching.weights import LOCAL_FOLDER
 from ..learning import sealed
+from ..limits import whole_number
 from ..records.clock import Clock
-from ..records.disk import DiskUse
+from ..records.disk import DiskUse, folder_bytes
 from ..records.lock import DataLock
 from ..records.states import Leave
 from ..records.storage import on_disk
@@ -37,6 +39,7 @@ from ..store import Run, RunStore, default_data_dir
 from ..visitors import HOST, Viewer, Visitors, multi_user
 from .history import History
 from .housekeeping import attempt
+from .quota import EXPIRES, Quota, expires
 from .views import Config, real_path
 
 if TYPE_CHECKING:
@@ -64,11 +67,10 @@ class Runs(History):
         self._lock = DataLock(self.data_dir) if writing else None
         self.store, self.notice = open_rescued(self.data_dir) if writing else (RunStore(self.data_dir), None)
         self.diagnoses = Diagnoses(self.store)
-        self.engine = Engine(most_waiting=_whole_number("LAB_MAX_QUEUE", MOST_WAITING))
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
         # With a machine of one's own there are no strangers to keep from one's runs.
         self.strangers = multi_user()
-        self.keep_uploads_hours = _whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
+        self.keep_uploads_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self.clock = Clock(self.data_dir / "clock", most=3600.0 * self.keep_uploads_hours)
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
         self.forgets = "SPACE_ID" in os.environ and not _on_a_mount(self.data_dir)
@@ -80,6 +82,7 @@ class Runs(History):
         self._closing = threading.Event()
         self._closed = False
         self.disk = DiskUse(self.data_dir / "runs")
+        self.quota = Quota(self.store, self.uploads, self.keep_uploads_hours)
         self._emptying: threading.Thread | None = None
         self._emptying_begins = threading.Lock()
         self._resuming = threading.Lock()
@@ -137,6 +140,7 @@ class Runs(History):
         config = self.config(config, viewer)
         name = read_name(name)
         self.engine.refuse_when_full(asker(viewer))
+        self._require_room(viewer, folder_bytes(self.store.folder(before.id) / "adapter") if before else 0)
         if before:
             parents.insist_on_fit(before, config, self.store.folder(before.id) / "adapter")
         owner = self.upload_owner(config.data.source) or (before.owner if before else None)
@@ -144,7 +148,9 @@ class Runs(History):
         if before:
             self._hand_down(before, run)
             self.store.update(run.id, facts=parents.inherited_facts(before, config))
-            run = self.store.get(run.id)
+        if self._has_quota(viewer):
+            self.store.update(run.id, facts={EXPIRES: True})
+        run = self.store.get(run.id)
         self._launch(run, resume=False, viewer=viewer)
         return run.id
 
@@ -163,6 +169,7 @@ class Runs(History):
     def resume_run(self, run_id: str, viewer: Viewer = HOST) -> str:
         """Go on with a run that was stopped, interrupted or failed, from its last checkpoint."""
         run = self.changeable_run(run_id, viewer, "resume")
+        self._require_room(viewer)
         # Before it counts as live: another version of the lab may have left it.
         self.config(run.config)
         with self._resuming:
@@ -265,11 +272,17 @@ class Runs(History):
         return self._seconds_left(self.store.get(run_id))
 
     def run_status(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """Where a run stands; ``place`` in the line while it waits, ``part`` of its phase done while it works."""
+        """Where a run stands; ``place`` in the line while it waits, ``part`` of its phase done while it works.
+
+        ``download``: the bytes of one under way, see ``Runner.download``.
+        """
         told, runner = super().run_status(run_id, viewer), self._runner
-        part = runner.parts if runner and runner.run.id == run_id else None
+        if runner and runner.run.id != run_id:
+            runner = None
+        part = runner.parts if runner else None
         part_told = {"done": part[0], "total": part[1]} if part else None
-        return {**told, "part": part_told, **self.place(TRAINING, run_id)}
+        download = runner.download if runner else None
+        return {**told, "part": part_told, "download": download, **self.place(TRAINING, run_id)}
 
     # What its owner may do
 
@@ -298,12 +311,14 @@ class Runs(History):
         name = read_name(name)
         run = self.changeable_run(run_id, viewer, "rename")
         self.store.update(run.id, name=name or run.name)
+        self._keep_for_host(run, viewer)
 
     def annotate_run(self, run_id: str, tags: Any, notes: Any, viewer: Viewer = HOST) -> None:
         """Write a run's tags (a text with commas, or a list) and notes anew. Raises DataError beyond their limits."""
         kept, text = read_tags(tags), read_notes(notes)
         run = self.changeable_run(run_id, viewer, "annotate")
         self.store.update(run.id, tags=json.dumps(kept), notes=text)
+        self._keep_for_host(run, viewer)
 
     def import_run(
         self, file: Path, name: str = "", viewer: Viewer = HOST, data: Mapping[str, Any] | None = None
@@ -327,6 +342,7 @@ class Runs(History):
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
         # Asked first: rows that this visitor may not use are refused before anything is read.
         named = source_to_share(self.config({"data": dict(data)}, viewer).data.source)
+        self._require_room(viewer, incoming.size_of(file))
         self.wait_for_imports()
         with on_disk(self.data_dir), sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.with_base(incoming.read_zip(file, folder / WEIGHTS_FILE), self._local_models(viewer))
@@ -334,11 +350,14 @@ class Runs(History):
         config, said = incoming.configuration(found, data, named)
         steps = max((metric["step"] for metric in found.metrics), default=0)
         now, owner = time.time(), None if viewer.host else viewer.id
+        facts = {**found.facts, "imported": True} | ({EXPIRES: True} if self._has_quota(viewer) else {})
         run = Run(
             run_id, name or f"Imported: {incoming.name_of(file)}", "finished", None, said, steps, steps, now, now,
-            self.config(config, viewer).to_dict(), None, {**found.facts, "imported": True}, owner, started_by=viewer.id,
+            self.config(config, viewer).to_dict(), None, facts, owner, started_by=viewer.id,
         )  # fmt: skip
-        self.store.enter(run, metrics=found.metrics, events=[{"time": now, "text": said}])
+        unpacked = folder_bytes(self.data_dir / "runs" / run_id) + len(json.dumps(found.metrics))
+        with self._adding(viewer, unpacked):
+            self.store.enter(run, metrics=found.metrics, events=[{"time": now, "text": said}])
 
     def _local_models(self, viewer: Viewer) -> dict[str, str]:
         """Folders that runs of this lab were trained on, by the sha256 of their weights."""
@@ -365,6 +384,7 @@ class Runs(History):
         if not viewer.host and viewer.id != owner:
             raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
         self.store.update(run.id, owner=None if shared else owner)
+        self._keep_for_host(run, viewer)
 
     def _maker(self, run: Run) -> str | None:
         """Whose upload the run, or one it goes on from, was made of, or who imported it; None for public data."""
@@ -458,15 +478,44 @@ class Runs(History):
 
     # What visitors leave behind
 
+    def keep_upload(self, file: Path, viewer: Viewer = HOST) -> Path:
+        """See ``Views.keep_upload``. Raises DataError where a visitor keeps too much already."""
+        with self._adding(viewer, file.stat().st_size):
+            return super().keep_upload(file, viewer)
+
+    def _has_quota(self, viewer: Viewer) -> bool:
+        return self.strangers and not viewer.host
+
+    def _adding(self, viewer: Viewer, size: int) -> AbstractContextManager[None]:
+        return self.quota.adding(viewer, size) if self._has_quota(viewer) else contextlib.nullcontext()
+
+    def _require_room(self, viewer: Viewer, size: int = 0) -> None:
+        """Raise DataError where a visitor may keep nothing more, or not ``size`` bytes more."""
+        if self._has_quota(viewer):
+            self.quota.require_room(viewer, size)
+
+    def _keep_for_host(self, run: Run, viewer: Viewer) -> None:
+        """A visitor's run that the host has taken in hand is not removed after a time."""
+        if viewer.host and expires(run):
+            self.store.update(run.id, facts={EXPIRES: False})
+
     def remove_old_uploads(self) -> None:
-        """Remove uploads, and private runs made of them, once they are older than the host keeps them."""
+        """Remove uploads, private runs made of them, and what else visitors started where several people use the lab,
+        once they are older than the host keeps them."""
         if not self.clock.believed():
             return
         oldest = self.clock.now() - 3600 * self.keep_uploads_hours
         runs = self.store.all()
+        # One that is being evaluated is removed in a later round.
+        at_work = {turn.about[1] for turn in self.engine.line}
         for run in runs:
-            if run.owner is not None and not run.live and (run.ended or run.created) < oldest:
+            if run.live or run.id in at_work or (run.ended or run.created) >= oldest:
+                continue
+            # A run that goes on from it has a copy of its adapter.
+            if run.owner is not None:
                 attempt(partial(self.delete_run, run.id), f"delete the private run {run.id}")
+            elif self.strangers and expires(run):
+                attempt(partial(self.delete_run, run.id), f"delete the visitor's run {run.id}")
         in_use = {real_path(run.config["data"]["source"]) for run in runs if run.live}
         for file in self.uploads.rglob("*"):
             attempt(partial(_remove_if_old, file, oldest, in_use), f"remove the upload {file.name}")
@@ -489,13 +538,6 @@ def _remove_if_old(file: Path, oldest: float, in_use: Collection[str]) -> None:
 def asker(viewer: Viewer) -> str | None:
     """Whose turns are counted together: scripts that do not say who they are share theirs; the host's are not."""
     return None if viewer.host else viewer.id or "anonymous"
-
-
-def _whole_number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or int(text) < 1:
-        raise SettingsError([f"{variable} must be a whole number from 1 on, not {text[:40]!r}"])
-    return int(text)
 
 
 def _on_a_mount(folder: Path) -> bool:

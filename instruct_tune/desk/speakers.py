@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dataset import Example
 from ..errors import DataError, LabError, ModelError, Stopped
+from ..fetching.loading import Loading
 from ..learning.checkpoints import at_step, checkpoints, step_of
 from ..settings import GenerationSettings, RunConfig
 from ..store import Run
@@ -51,9 +52,19 @@ class Speakers(Batches):
             return config.generation
         return RunConfig.from_dict({**config.to_dict(), "generation": _laid_over(config, given)}).generation
 
-    def _prepare(self, run_id: str, config: RunConfig, report: Callable[[str], None]) -> LoadedModel:
-        """The run's base model with its adapter in place. On the engine's thread."""
-        loaded = self.bench.model(config.model, config.train.bf16, report)
+    def _prepare(
+        self,
+        run_id: str,
+        config: RunConfig,
+        report: Callable[[str], None],
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> LoadedModel:
+        """The run's base model with its adapter in place. On the engine's thread.
+
+        ``report`` gets messages while the model is downloaded; ``stopping`` and the lab's end stop the download.
+        """
+        loading = Loading(lambda: stopping() or self._closing.is_set(), report)
+        loaded = self.bench.model(config.model, config.train.bf16_weights, report, loading)
         if run_id != BASE_RUN:
             self.bench.with_adapter(loaded, run_id, self.store.folder(run_id) / "adapter")
         return loaded

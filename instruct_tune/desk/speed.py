@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -20,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import adapter
-from ..fetching.cache_files import cache_dir
+from ..fetching.cache_files import cache_dir, change_file, read_file
+from ..fetching.context import context_of
 from ..fetching.model_files import model_errors
-from ..fetching.read_model import check_weights, context_length, empty_model, read_config
+from ..fetching.read_model import check_weights, empty_model, read_config
 from ..fetching.weights import Weights
 from ..preflight import Architecture, Speed
 from ..settings import LoraSettings
@@ -69,7 +68,7 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
     itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
     parameters = sum(parameter.numel() for parameter in base.parameters())
     adapted = adapter.adapted_width(base, lora.target_modules)
-    recomputes, context = base.supports_gradient_checkpointing, context_length(base.config)
+    recomputes, context = base.supports_gradient_checkpointing, context_of(base.config)
     paths = tuple(adapter.adapted_paths(base, lora.target_modules))
     return Architecture(parameters, adapted, itemsize, recomputes, context, paths)
 
@@ -99,24 +98,19 @@ class SpeedMemory:
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def get(self, key: str) -> Speed | None:
-        entry = self._fresh().get(key)
+        entry = _fresh(read_file(self.file)).get(key)
         return Speed(**entry["speed"]) if entry else None
 
     def put(self, key: str, speed: Speed) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({**self._fresh(), key: {"when": time.time(), "speed": asdict(speed)}}))
-        partial.replace(self.file)
+        entry = {"when": time.time(), "speed": asdict(speed)}
+        change_file(self.file, lambda known: {**_fresh(known), key: entry})
 
-    def _fresh(self) -> dict[str, Any]:
-        try:
-            known = json.loads(self.file.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        # An older lab measured other things.
-        ours = {key: entry for key, entry in known.items() if set(entry["speed"]) == {f.name for f in fields(Speed)}}
-        now = time.time()
-        return {key: e for key, e in ours.items() if now - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
+
+def _fresh(known: dict[str, Any]) -> dict[str, Any]:
+    """The entries that are young enough. An older lab measured other things."""
+    ours = {key: entry for key, entry in known.items() if set(entry["speed"]) == {f.name for f in fields(Speed)}}
+    now = time.time()
+    return {key: e for key, e in ours.items() if now - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
 
 
 def _measured_lora(lora: LoraSettings) -> LoraSettings:

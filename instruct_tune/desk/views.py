@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,11 @@ from ..data.columns import ColumnsError
 from ..data.file_kinds import ENDINGS, NAMED, ending_of
 from ..data.filters import row_id
 from ..dataset import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
+from ..engine import MOST_WAITING, Engine
 from ..errors import DataError, LabError, ModelError
+from ..fetching.context import row_limit
 from ..fetching.loading import Loading
-from ..limits import check_upload
+from ..limits import check_upload, whole_number
 from ..looking.browse import Browser, RowsPage
 from ..prompt import template_from
 from ..records.storage import on_disk
@@ -32,6 +35,7 @@ from ..settings import DataSettings, RunConfig
 from ..steps import Length
 from ..visitors import HOST, Viewer
 from ..words.texts import shown_name, text_fault
+from .loaded_tokenizers import Tokenizers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -65,14 +69,12 @@ class Views:
         self.local_paths = "SPACE_ID" not in os.environ if local_paths is None else local_paths
         self._tables: dict[Any, LoadedRows] = {}
         self._datasets: dict[Any, _Loaded] = {}
-        self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._arriving: set[Loading] = set()
         self._loaders = ThreadPoolExecutor(LOADS_AT_ONCE, "load")
         self._caches = threading.Lock()
-        self._fetching = threading.Lock()
         self._importing = threading.Lock()
-        # Encoding switches a tokenizer between reading special tokens and spelling them out.
-        self._encoding = threading.Lock()
+        self.engine = Engine(most_waiting=whole_number("LAB_MAX_QUEUE", MOST_WAITING))
+        self.tokenizers = Tokenizers(self.engine, self.wait_for_imports)
 
     def warm_up(self) -> None:
         """Import what the first run needs; for a background thread, while people are still reading."""
@@ -150,7 +152,8 @@ class Views:
             loading = loading or Loading()
             loaded = self._rows(settings, loading)
             loading.enter(f"Filtering and splitting {loaded.table.rows:,} rows")
-            splits = split_rows(loaded.rows, loaded.table, settings)
+            count = partial(self.tokenizers.count, loading=loading)
+            splits = split_rows(loaded.rows, loaded.table, settings, count)
             known = _Loaded(splits, Browser(splits.train), Browser(splits.test))
             self._remember(self._datasets, key, known)
         return known
@@ -214,8 +217,9 @@ class Views:
         splits = self.splits(dataclasses.replace(config.data, limit=None))
         tokenizer = self.tokenizer(config.model) if waits or at_hand(config.model) else None
         train, test = examples(splits.train, 0, MOST_ROWS), examples(splits.test, 0, MOST_ROWS)
-        with self._encoding:
-            found = make_report(train, test, tokenizer, template_from(config.template), config.train.max_length)
+        limit = row_limit(tokenizer, config.train.max_length) if tokenizer else config.train.max_length
+        with self.tokenizers.encoding:
+            found = make_report(train, test, tokenizer, template_from(config.template), limit)
         return {**found.to_dict(), "rows": {"train": len(splits.train), "test": len(splits.test)}}
 
     def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
@@ -223,9 +227,9 @@ class Views:
         from ..tokenization import tokenize_examples
 
         tokenizer, template = self.tokenizer(config.model), template_from(config.template)
-        with self._encoding:
+        with self.tokenizers.encoding:
             rows = tokenize_examples(tokenizer, template, examples(splits.train), max_length=2**31)
-        lengths = sorted(len(row.input_ids) for row in rows)
+        lengths, limit = sorted(len(row.input_ids) for row in rows), row_limit(tokenizer, config.train.max_length)
         return {
             "model": config.model,
             "total": sum(lengths),
@@ -233,7 +237,7 @@ class Views:
             "median": lengths[len(lengths) // 2],
             "max": lengths[-1],
             "prompt_mean": sum(row.prompt_length for row in rows) / len(rows),
-            "over_max_length": sum(length > config.train.max_length for length in lengths),
+            "over_max_length": sum(length > limit for length in lengths),
         }
 
     def preview(
@@ -286,6 +290,7 @@ class Views:
         """Ask every dataset that is on its way to stop, and take no other."""
         for loading in list(self._arriving):
             loading.stop()
+        self.tokenizers.stop()
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
     def proposed(self, config: Config, loading: Loading | None = None, viewer: Viewer = HOST) -> RunConfig:
@@ -320,17 +325,7 @@ class Views:
 
     def tokenizer(self, model: str) -> PreTrainedTokenizerBase:
         """A tokenizer of its own for views, beside the one that trains."""
-        self.wait_for_imports()
-        from ..fetching.tokenizers import load_tokenizer
-        from ..fetching.weights import locate
-
-        # A lock of its own, asked for by nobody whose tokenizer is at hand: one may be minutes on its way.
-        if model not in self._tokenizers:
-            with self._fetching:
-                if model not in self._tokenizers:
-                    folder = locate(model, lambda text: None).path
-                    self._tokenizers[model] = load_tokenizer(model, folder)
-        return self._tokenizers[model]
+        return self.tokenizers.get(model)
 
     def mask(
         self, config: Config, instruction: str, input: str = "", output: str = "", viewer: Viewer = HOST
@@ -341,9 +336,9 @@ class Views:
         config = self.config(config, viewer)
         check_texts(instruction=instruction, input=input, output=output)
         tokenizer = self.tokenizer(config.model)
-        example = Example(instruction, input, output)
-        with self._encoding:
-            return mask_view(tokenizer, template_from(config.template), example, config.train.max_length)
+        example, limit = Example(instruction, input, output), row_limit(tokenizer, config.train.max_length)
+        with self.tokenizers.encoding:
+            return mask_view(tokenizer, template_from(config.template), example, limit)
 
     def xray(self, config: Config, index: int, fault: str | None = None, viewer: Viewer = HOST) -> XRay:
         """The training row at ``index``, from 0, token by token; with ``fault`` as it must not be (``xray.Fault``)."""
@@ -351,10 +346,10 @@ class Views:
 
         config = self.config(config, viewer)
         example, tokenizer = self.training_row(config, index, viewer), self.tokenizer(config.model)
-        template, train = template_from(config.template), config.train
-        with self._encoding:
+        template, limit = template_from(config.template), row_limit(tokenizer, config.train.max_length)
+        with self.tokenizers.encoding:
             if fault is None:
-                return look(tokenizer, template, example, train.max_length, train.overlong)
+                return look(tokenizer, template, example, limit, config.train.overlong)
             return look_broken(tokenizer, template, example, Fault(fault))
 
     def training_row(self, config: Config, index: int, viewer: Viewer = HOST) -> Example:

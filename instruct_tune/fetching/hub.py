@@ -7,6 +7,8 @@ ask the Hub asks here first, once a minute at most.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,18 @@ def explain(error: Exception, what: str) -> HubError:
     return HubError(f"The Hub did not give {what}: {type(error).__name__}: {said}")
 
 
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn the refusals of the Hub, and of the way to it, into a HubError of one sentence."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import httpx
+
+    try:
+        yield
+    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+        raise explain(error, what) from error
+
+
 def gated(repo: str) -> str:
     """What a person can do about a gated repository."""
     if multi_user():
@@ -80,6 +94,17 @@ def download(repo: str, name: str, loading: Loading, **which: Any) -> Path:
     constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, PIECE
     loading.check()
     return Path(hf_hub_download(repo, name, tqdm_class=_counting(loading), **which))
+
+
+def download_all(repo: str, sizes: Mapping[str, int], loading: Loading, **which: Any) -> Path:
+    """``download`` for each of the files in ``sizes`` (bytes by name); returns where the last of them is."""
+    file = Path()
+    for name, size in sizes.items():
+        begun = loading.done
+        file = download(repo, name, loading, **which)
+        # Bytes that were in the cache already have not been counted.
+        loading.advance(max(0, size - (loading.done - begun)))
+    return file
 
 
 def _counting(loading: Loading) -> type:

@@ -1,25 +1,33 @@
-"""A dataset on its way: what is being done, how much of it has come, and a way to stop it."""
+"""A dataset or model on its way: what is being done, how much of it has come, and a way to stop it."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from ..errors import Stopped
+
+FOLLOW_SECONDS = 2.0
+"""At least so long between two messages about the same download."""
 
 
 class Loading:
     """Written by the thread that loads, read by whoever waits for it.
 
     ``phase`` is in words; ``done`` and ``total`` are bytes of a download, ``total`` 0 where there is
-    nothing to count.
+    nothing to count. ``stopping`` says whether to stop, beside ``stop``; ``follow`` gets a message every few
+    seconds while bytes come.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, stopping: Callable[[], bool] | None = None, follow: Callable[[str], object] | None = None
+    ) -> None:
         self.phase = ""
         self.done = self.total = 0
-        self._began = time.monotonic()
+        self._began = self._followed = time.monotonic()
         self._stop = threading.Event()
+        self._stopping, self._follow = stopping, follow
 
     def enter(self, phase: str, total: int = 0) -> None:
         """Begin ``phase``. Raises Stopped where that was asked for."""
@@ -30,6 +38,9 @@ class Loading:
         """``count`` more bytes have come. Raises Stopped where that was asked for."""
         self.check()
         self.done += count
+        if self._follow and self.total and time.monotonic() - self._followed >= FOLLOW_SECONDS:
+            self._followed = time.monotonic()
+            self._follow(f"{self.phase}: {megabytes(self.done, self.total, self.speed)}")
 
     @property
     def speed(self) -> float:
@@ -38,7 +49,7 @@ class Loading:
 
     def check(self) -> None:
         """A breathing point. Raises Stopped where that was asked for."""
-        if self._stop.is_set():
+        if self.stopped:
             raise Stopped
 
     def stop(self) -> None:
@@ -48,4 +59,9 @@ class Loading:
     @property
     def stopped(self) -> bool:
         """Whether a stop was asked for."""
-        return self._stop.is_set()
+        return self._stop.is_set() or bool(self._stopping and self._stopping())
+
+
+def megabytes(done: int, total: int, speed: float) -> str:
+    """How far a download is, for people: bytes that have come, of how many, and how many come in a second."""
+    return f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {speed / 1e6:,.1f} MB/s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +21,6 @@ MOST_LAYERS = 1000
 _QUANTISED = ("quantization_config", "compression_config")
 _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
-
-
-def context_length(config: PretrainedConfig) -> int:
-    """The most tokens, prompt and answer together, that a configuration allows; 2**31 where it names no such number.
-
-    XLNet's says -1, since its positions have no end. MPT calls it ``max_seq_len``; in a multimodal model the text's
-    configuration has it.
-    """
-    text = config.get_text_config(decoder=True)
-    positions = int(getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None) or 0)
-    return positions if positions > 0 else 2**31
 
 
 def read_config(name: str, folder: Path) -> PretrainedConfig:
@@ -148,6 +138,20 @@ def is_within(tensor: torch.Tensor, largest: float) -> bool:
     low, high = tensor.aminmax()
     # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
     return -largest <= low.item() and high.item() <= largest
+
+
+def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
+    """Bytes that the safetensors in ``folder`` take in memory with ``itemsize`` bytes a weight; headers alone are read.
+
+    Raises ModelError where they are damaged.
+    """
+    from safetensors import safe_open
+
+    weights = 0
+    for file in weight_files(name, folder):
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
+            weights += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+    return weights * itemsize
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

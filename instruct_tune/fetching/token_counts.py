@@ -70,7 +70,8 @@ def count_tokens_of(model: str, texts: Sequence[str]) -> list[int]:
 
 @functools.lru_cache(maxsize=2)
 def _tokenizer(model: str) -> PreTrainedTokenizerBase:
+    from .tokenizer_files import tokenizer_folder
     from .tokenizers import load_tokenizer
     from .weights import locate
 
-    return load_tokenizer(model, locate(model, lambda text: None).path)
+    return load_tokenizer(model, tokenizer_folder(model) or locate(model, lambda text: None).path)

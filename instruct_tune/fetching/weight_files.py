@@ -69,10 +69,15 @@ def has_safetensors(folder: Path) -> bool:
     return any((folder / name).is_file() for name in SAFETENSORS)
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether ``folder`` has a configuration and a tokenizer."""
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    return "config.json" in names and any(files <= names for files in _TOKENIZERS)
+
+
 def is_whole(model: str, folder: Path) -> bool:
     """Whether ``folder`` has a configuration, a tokenizer, and every file of the weights."""
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    if "config.json" not in names or not any(files <= names for files in _TOKENIZERS):
+    if not has_tokenizer(folder):
         return False
     try:
         files = weight_files(model, folder)

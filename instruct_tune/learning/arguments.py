@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from trl import SFTConfig
 
+from ..compute.device import has_bf16
 from ..settings import TrainSettings
 
 
@@ -56,7 +57,7 @@ def _optimizer(settings: TrainSettings, device: torch.device) -> str:
 def _precision(settings: TrainSettings, device: torch.device) -> tuple[bool, bool]:
     """(bf16, fp16): as asked for, or what the device does well; float32 on a CPU."""
     on_gpu = device.type == "cuda"
-    bf16 = on_gpu and torch.cuda.is_bf16_supported() if settings.bf16 == "auto" else bool(settings.bf16)
+    bf16 = on_gpu and has_bf16() if settings.bf16 == "auto" else bool(settings.bf16)
     if settings.fp16 == "auto":
         return bf16, on_gpu and not bf16 and settings.bf16 == "auto"
     return bf16 and not settings.fp16, bool(settings.fp16) and on_gpu

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..continuation import decode_continuation
 from ..generation import Request, generate
-from ..settings import GenerationSettings
+from ..schedule import peak_rate
+from ..settings import GenerationSettings, TrainSettings
 from ..tokenization import TokenizedExample
 
 if TYPE_CHECKING:
@@ -45,16 +46,18 @@ def recite(loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], sto
     return Recital(len(rows), exact)
 
 
-def verdict(recital: Recital, first_loss: float, last_loss: float) -> str:
-    """One sentence: whether the pipeline learns, and where to look if it does not."""
+def verdict(recital: Recital, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
+    """One sentence: whether the pipeline learned in ``steps`` steps, and where to look if it did not."""
     said = (
         f"It learned {recital.exact} of {recital.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"
     )
     if recital.exact >= BY_HEART * recital.rows:
         return f"{said}: the pipeline learns."
     if last_loss < first_loss / 2:
-        return f"{said}: it learns, but it was not given the time; raise train.num_train_epochs."
-    return f"{said}: it hardly learns; look at train.learning_rate, and on Format at which tokens carry loss."
+        longer = "train.max_steps" if settings.max_steps > 0 else "train.num_train_epochs"
+        return f"{said}: it learns, but it was not given the time; raise {longer}."
+    rate = "train.warmup_steps" if peak_rate(settings, steps) < settings.learning_rate else "train.learning_rate"
+    return f"{said}: it hardly learns; look at {rate}, and on Format at which tokens carry loss."
 
 
 def _loss(value: float) -> str:

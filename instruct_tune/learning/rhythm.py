@@ -7,7 +7,9 @@ from typing import Protocol
 
 from transformers import TrainerCallback
 
+from ..compute import random_states
 from ..errors import Stopped
+from ..model import LoadedModel
 from ..settings import TrainSettings
 from .tally import Tally
 from .terms import Watcher
@@ -16,6 +18,7 @@ from .terms import Watcher
 class Paced(Protocol):
     """The trainer, as far as its rhythm goes; its own class says what each of these does."""
 
+    loaded: LoadedModel
     settings: TrainSettings
     watcher: Watcher
     tally: Tally
@@ -52,7 +55,9 @@ class Rhythm(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         # Here and not at a step's end, where the trainer is about to log what it has just done.
-        self.trainer.watcher.breathe()
+        # What is served may build a model, which draws random numbers.
+        with random_states.kept(self.trainer.loaded.device):
+            self.trainer.watcher.breathe()
         self._leave_if_stopping()
         self.trainer.tally.begin()
 

@@ -139,7 +139,7 @@ def packing_of(folder: Path) -> tuple[Packing, bool]:
     shape = empty_model(folder.name, folder)
     attend_by_rows(shape, best_device())
     packing = probe(shape.config).packing
-    return packing, wants_row_starts(shape.config) and packing is not Packing.PADDED
+    return packing, wants_row_starts(shape.config) and packing in (Packing.POSITIONS, Packing.MASK)
 
 
 def micro_batch(

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..schedule import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
+
 SIGNIFICANT = 0.05
 """p-values below this are taken for more than chance."""
 MOVED = 0.01
@@ -68,6 +70,31 @@ class Losses:
         return self.lowest < (1 - MOVED) * self.first and self.last > (1 + ROSE_AGAIN) * self.lowest
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What the steps of a run were, as recorded; what its configuration says where nothing was.
+
+    ``rate``: the highest learning rate; ``warmup``: why that is below the configuration's, None where it is not;
+    ``max_steps``: the limit that decided the number of epochs, None where there was none.
+    """
+
+    rate: float
+    epochs: float
+    warmup: str | None
+    max_steps: int | None
+
+    @staticmethod
+    def of(train: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Trained:
+        steps = [metric for metric in metrics if metric["kind"] == "train"]
+        rate, last = used_rate(train, metrics), max((metric["step"] for metric in steps), default=0)
+        return Trained(
+            rate,
+            max((metric["epoch"] for metric in steps if "epoch" in metric), default=train["num_train_epochs"]),
+            warmup_sentence(train, rate, last) if is_warming_up(train, rate) else None,
+            train["max_steps"] if train["max_steps"] > 0 else None,
+        )
+
+
 def judge(
     config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | None = None
 ) -> Verdict | None:
@@ -78,11 +105,12 @@ def judge(
     for a run that was to learn its rows by heart: its recital says how that went.
     """
     held_out, own = held_out_losses(metrics), own_losses(metrics)
-    evidence = _evidence(config, held_out, own, evaluation)
+    trained = Trained.of(config["train"], metrics)
+    evidence = _evidence(trained, held_out, own, evaluation)
     if evaluation:
-        return _of_evaluation(config, held_out, own, evaluation, evidence)
+        return _of_evaluation(trained, held_out, own, evaluation, evidence)
     by_heart = config["train"].get("recite_rows", 0) > 0
-    return _of_losses(config, held_out, own, evidence) if held_out and not by_heart else None
+    return _of_losses(trained, held_out, own, evidence) if held_out and not by_heart else None
 
 
 def held_out_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
@@ -107,10 +135,9 @@ def own_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
 
 
 def _evidence(
-    config: Mapping[str, Any], held_out: Losses | None, own: Losses | None, evaluation: Mapping[str, Any] | None
+    trained: Trained, held_out: Losses | None, own: Losses | None, evaluation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    train = config["train"]
-    told: dict[str, Any] = {"learning_rate": train["learning_rate"], "epochs": train["num_train_epochs"]}
+    told: dict[str, Any] = {"learning_rate": trained.rate, "epochs": trained.epochs}
     if held_out:
         told |= {"held_out_loss": [held_out.first, held_out.lowest, held_out.last], "lowest_step": held_out.lowest_step}
     if own:
@@ -127,7 +154,7 @@ def _evidence(
 
 
 def _of_evaluation(
-    config: Mapping[str, Any],
+    trained: Trained,
     held_out: Losses | None,
     own: Losses | None,
     found: Mapping[str, Any],
@@ -138,9 +165,9 @@ def _of_evaluation(
     if _cut(found):
         return _answers_cut(found, evidence)
     if _unmoved(held_out, found):
-        return _no_change(config, held_out, found, evidence)
+        return _no_change(trained, held_out, found, evidence)
     if delta < 0 and held_out and (held_out.rose or held_out.fell_then_rose):
-        return _of_losses(config, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
+        return _of_losses(trained, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
     if chance:
         return Verdict(
             "chance",
@@ -218,16 +245,18 @@ def _better(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
 
 
 def _of_losses(
-    config: Mapping[str, Any], held_out: Losses, own: Losses | None, evidence: dict[str, Any], before: str = ""
+    trained: Trained, held_out: Losses, own: Losses | None, evidence: dict[str, Any], before: str = ""
 ) -> Verdict:
-    rate, epochs = config["train"]["learning_rate"], config["train"]["num_train_epochs"]
+    rate, epochs = trained.rate, round(trained.epochs, 1)
     course = f"the held-out loss went from {held_out.first:.2f} to {held_out.last:.2f}"
     if held_out.fell_then_rose and epochs > 1:
         return Verdict(
             "too_many_epochs",
             f"{before}the held-out loss was lowest at step {held_out.lowest_step} ({held_out.lowest:.2f}) and rose to "
             f"{held_out.last:.2f} after: the rows were repeated too often.",
-            f"Train fewer epochs than {epochs:g}, or on more rows.",
+            f"Lower train.max_steps (it repeats the rows {epochs:g} times), or train on more rows."
+            if trained.max_steps
+            else f"Train fewer epochs than {epochs:g}, or on more rows.",
             evidence,
         )
     if held_out.rose or held_out.fell_then_rose:
@@ -239,11 +268,11 @@ def _of_losses(
         return Verdict(
             "learning_rate",
             f"{before}{course}{beside}: the learning rate of {rate:g} is most likely {far}too high.",
-            f"Try a learning rate of {rate / 10:g}.",
+            f"Try a learning rate of {rate / 10:g}{' and no warm-up' if trained.warmup else ''}.",
             evidence,
         )
     if abs(held_out.change) < MOVED:
-        return _no_change(config, held_out, None, evidence)
+        return _no_change(trained, held_out, None, evidence)
     return Verdict(
         "learned",
         f"{before}{course}: it learned.",
@@ -253,7 +282,7 @@ def _of_losses(
 
 
 def _no_change(
-    config: Mapping[str, Any], held_out: Losses | None, found: Mapping[str, Any] | None, evidence: dict[str, Any]
+    trained: Trained, held_out: Losses | None, found: Mapping[str, Any] | None, evidence: dict[str, Any]
 ) -> Verdict:
     signs = []
     if held_out:
@@ -262,8 +291,8 @@ def _no_change(
         signs.append(f"{found['identical']} of {found['rows']} answers are the same as base's")
     return Verdict(
         "no_change",
-        f"Training changed next to nothing: {' and '.join(signs)}.",
-        f"Try a learning rate of {config['train']['learning_rate'] * 10:g}, or more steps.",
+        f"Training changed next to nothing: {' and '.join(signs)}." + (f" {trained.warmup}" if trained.warmup else ""),
+        "Lower train.warmup_steps." if trained.warmup else higher_rate_advice(trained.rate),
         evidence,
     )
 

@@ -15,7 +15,7 @@ from ..archive.recorded import recorded_on
 from ..catalog import MODELS
 from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
 from ..fetching.weights import LOCAL_FOLDER
-from ..prompt import PromptTemplate, template_from
+from ..prompt import PromptTemplate, template_of_run
 from ..store import Run
 from ..words.markdown import plain
 
@@ -127,7 +127,7 @@ def _opening(run: Run, merged: bool) -> str:
 
 def _loading(run: Run, merged: bool) -> str:
     config = run.config
-    template = template_from(config["template"])
+    template = template_of_run(config["template"], run.facts)
     limit = config["generation"].get("max_new_tokens") or 96
     name = _FOLDER if merged else f"path/to/{config['model']}" if _is_local(run) else config["model"]
     model = "AutoModelForCausalLM.from_pretrained(name)"
@@ -147,6 +147,9 @@ def _loading(run: Run, merged: bool) -> str:
 
 def _prompt_lines(template: PromptTemplate) -> list[str]:
     """Python that makes ``inputs`` of an instruction, as the training rows were made."""
+    if template.markup:
+        prompt = json.dumps(template.markup.around("Reverse a string in Python."))
+        return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")']
     if template.chat:
         return [
             'said = [{"role": "user", "content": "Reverse a string in Python."}]',
@@ -174,10 +177,15 @@ def _data(run: Run) -> str:
     else:
         steps = ", ".join(plain(json.dumps(step, ensure_ascii=False)) for step in config["filters"])
         lines.append(f"- Filters: {steps or 'none'}; how many rows each kept was not recorded")
-    return "\n".join(lines) + "\n\n" + _template(template_from(run.config["template"]))
+    return "\n".join(lines) + "\n\n" + _template(template_of_run(run.config["template"], run.facts))
 
 
 def _template(template: PromptTemplate) -> str:
+    if template.markup:
+        return (
+            "The prompt is the tokenizer's own chat template, rendered when the run began; only the answer and its "
+            f"EOS carried loss:\n\n{_fenced(template.markup.around('{message}'))}"
+        )
     if template.chat:
         return "The prompt is the tokenizer's own chat template. Only the answer and its EOS carried loss."
     return (

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..archive.differences import flat
+from ..fetching.loading import megabytes
 from ..settings import PRESETS
 from ..store import LIVE
 from ..words.markdown import plain
@@ -153,6 +154,9 @@ def run_sentence(status: Mapping[str, Any]) -> str:
     train = status["metrics"].get("train")
     part = f" ({status['part']['done']} of {status['part']['total']})" if status["part"] else ""
     parts = [f"**{status['status']}**" + (f" · {status['phase']}{part}" if status["phase"] else "")]
+    if download := status["download"]:
+        progress = megabytes(download["done"], download["total"], download["speed"])
+        parts.append(f"{plain(download['phase'])}: {progress}")
     if status["total_steps"]:
         parts.append(f"step {status['step']} of {status['total_steps']}")
     if train:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...data.columns import conversations_in, propose
 from ...dataset import Example
-from ...fetching.loading import Loading
+from ...fetching.loading import Loading, megabytes
 from ...looking.browse import RowsPage
 from ...looking.first_rows import FirstRows
 from ...settings import Columns
@@ -35,8 +35,7 @@ def loading_sentence(loading: Loading) -> str:
     """What is being done for a dataset, and how far a download is."""
     if not loading.total:
         return f"{plain(loading.phase or 'Getting ready')} …"
-    done, total = loading.done / 1e6, loading.total / 1e6
-    return f"{plain(loading.phase)}: {done:,.1f} of {total:,.1f} MB, {loading.speed / 1e6:,.1f} MB/s"
+    return f"{plain(loading.phase)}: {megabytes(loading.done, loading.total, loading.speed)}"
 
 
 def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:

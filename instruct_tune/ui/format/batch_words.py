@@ -26,6 +26,10 @@ _HOW = {
         "**Padded:** rows are sorted by length and filled up to the longest of their pass. Tried on two layers of this "
         "architecture, neither positions nor a mask keep rows apart that lie end to end."
     ),
+    Packing.ALONE: (
+        "**One row a pass:** tried on this architecture, a row's numbers change with the other rows of its batch, "
+        "even if they are padded."
+    ),
 }
 
 
@@ -53,7 +57,7 @@ def _padding(view: StepView) -> str:
 
 
 def _attention(view: StepView) -> str:
-    if view.packing is Packing.PADDED:
+    if view.packing in (Packing.PADDED, Packing.ALONE):
         return ""
     whole = sum(each.width**2 for each in view.passes)
     own = sum(segment.length**2 for each in view.passes for segment in each.segments)

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ...catalog import DATASETS
+from ...compute.device import wants_cpu
 from ...errors import LabError
 from ...lab import Lab
 from ...settings import PRESET_NOTES, PRESETS, DataSettings, RunConfig
@@ -51,7 +52,7 @@ _FILL = """
 def first_preset() -> str:
     """What the page begins with: half a minute of training where there is no GPU."""
     # Asking torch would cost seconds before the page answers; the driver's device file says it too.
-    return "quick" if Path("/dev/nvidia0").exists() else "minute"
+    return "quick" if Path("/dev/nvidia0").exists() and not wants_cpu() else "minute"
 
 
 class PresetPanel:

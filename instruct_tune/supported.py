@@ -1,0 +1,37 @@
+"""What the lab needs of a machine before any of it is imported; where it lacks, a start ends in one sentence.
+
+Standard library only, in syntax that older Pythons read.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+OLDEST_PYTHON = (3, 11)
+"""The pinned transformers, trl and matplotlib have no release for an older one."""
+
+
+def require_supported_platform() -> None:
+    """End the process with status 1 and one sentence on stderr where the lab cannot run."""
+    if sentence := unsupported(sys.version_info[:2], sys.platform, find_spec("fcntl") is not None):
+        raise SystemExit(sentence)
+
+
+def unsupported(python: tuple[int, int], platform: str, has_locks: bool) -> str | None:
+    """Why the lab cannot run, and what to do; None where it can.
+
+    ``has_locks``: whether the standard library has ``fcntl``, whose locks keep two processes from writing to one
+    data folder. ``platform``: as ``sys.platform``.
+    """
+    if not has_locks:
+        return (
+            f"Instruction-Tuning Lab runs on Linux and macOS, and this platform ({platform}) lacks the file locks that "
+            "it needs: on Windows, run it in WSL."
+        )
+    if python < OLDEST_PYTHON:
+        return (
+            "Instruction-Tuning Lab needs Python {}.{} or newer, and this is {}.{}: ".format(*OLDEST_PYTHON, *python)
+            + "make its .venv with a newer one (make clean, then make run PYTHON=/path/to/python)."
+        )
+    return None

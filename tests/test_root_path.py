@@ -1,0 +1,84 @@
+"""The lab behind a proxy, under a path: with and without a slash at its end, the path passed on or stripped."""
+
+import re
+
+import gradio as gr
+import httpx
+import pytest
+from browser import serving
+from fastapi.testclient import TestClient
+
+from app import root_path
+from instruct_tune.ui.charts import loss_chart
+
+GIVEN = ["/lab", "/lab/", "lab", "lab/", " /lab// "]
+PAGES = ["/config", "/gradio_api/info", "/gradio_api/app_id"]
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_path_has_a_slash_in_front_and_none_behind(given):
+    assert root_path(given) == "/lab"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("/a/b/", "/a/b"),
+        ("https://host.example/lab/", "https://host.example/lab"),
+        ("http://host.example:81", "http://host.example:81"),
+    ],
+)
+def test_the_root_deeper_paths_and_full_urls(given, path):
+    assert root_path(given) == path
+
+
+@pytest.fixture(scope="module", params=GIVEN)
+def proxied(request):
+    """gradio's own routes under a path."""
+    with gr.Blocks() as page:
+        gr.Markdown("Hello")
+    page.root_path = root_path(request.param)
+    return TestClient(gr.routes.App.create_app(page), base_url="http://lab.example")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_proxy_may_pass_the_path_on_or_strip_it(proxied, page):
+    assert proxied.get(f"/lab{page}", follow_redirects=False).status_code == 200
+    assert proxied.get(page, follow_redirects=False).status_code == 200
+
+
+def test_the_page_tells_the_browser_its_own_address(proxied):
+    config = proxied.get("/config", headers={"x-forwarded-host": "public.example", "x-forwarded-proto": "https"}).json()
+    assert config["root"] == "https://public.example/lab"
+
+
+def test_a_slash_behind_is_what_gradio_answers_with_404():
+    """Why the path is rewritten; where this fails, gradio does it by itself."""
+    with gr.Blocks() as page:
+        gr.Markdown("Hello")
+    page.root_path = "/lab/"
+    assert TestClient(gr.routes.App.create_app(page)).get("/lab/config").status_code == 404
+
+
+def test_the_labs_own_script_is_found_relative_to_the_page():
+    with gr.Blocks():
+        source = re.search(r'src="([^"]+)"', loss_chart("plot").head)[1]
+    assert not source.startswith(("/", "http"))
+
+
+@pytest.mark.slow
+def test_the_lab_itself_is_served_under_a_path(tmp_path):
+    with serving(tmp_path, GRADIO_ROOT_PATH="/lab/") as address:
+        page = httpx.get(f"{address}/lab/", timeout=60)
+        assert page.status_code == 200
+        named = re.findall(r'(?:src|href)="(\./[^"]+|gradio_api[^"]+)"', page.text) + re.findall(
+            r'src=\\"(gradio_api[^"\\]+)\\"', page.text
+        )
+        assert any("plotly" in file for file in named)
+        for file in named:
+            # As a browser does, and as a proxy that strips the path asks for it.
+            for asked in (page.url.join(file), page.url.copy_with(path="/").join(file)):
+                assert httpx.get(asked, timeout=60).status_code == 200, asked
+        assert httpx.get(f"{address}/lab/config", timeout=60).json()["root"] == f"{address}/lab"

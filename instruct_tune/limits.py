@@ -6,6 +6,7 @@ import math
 import os
 
 from .errors import DataError, LabError, SettingsError
+from .visitors import multi_user
 
 MEGABYTE = 2**20
 LARGEST_TEXT = 1024 * MEGABYTE
@@ -53,9 +54,9 @@ def check_rows(name: str, rows: int, *, counting: bool = False) -> None:
 def check_download(name: str, size: int, error: type[LabError] = DataError) -> None:
     """Raise ``error`` for a dataset or model of the Hub whose files have more bytes than this lab downloads.
 
-    That is ``LAB_MAX_DOWNLOAD_MB``, 2,000 MB where it is not set.
+    That is ``LAB_MAX_DOWNLOAD_MB``; where it is not set, 2,000 MB if several people use the lab, else 50,000 MB.
     """
-    most = _number("LAB_MAX_DOWNLOAD_MB", 2000) * MEGABYTE
+    most = _number("LAB_MAX_DOWNLOAD_MB", 2000 if multi_user() else 50_000) * MEGABYTE
     if size > most:
         raise error(
             f"{name} has {math.ceil(size / MEGABYTE):,} MB of files, and this lab downloads at most "

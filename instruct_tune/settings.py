@@ -272,13 +272,13 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
 
 
 MOST_STOPS, LONGEST_STOP = 8, 100
-MOST_FILTERS = 100
-MOST_PROBLEMS = 20
-"""Problems that one message names."""
 LEAST_TEMPERATURE = 0.001
 """Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
 LEAST_GRAD_NORM = 0.0001
 """Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
+MOST_FILTERS = 100
+MOST_PROBLEMS = 20
+"""Problems that one message names."""
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {

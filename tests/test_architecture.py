@@ -46,6 +46,7 @@ AT_HOME = {
     "matplotlib": ("sharing.figures",),
     "rapidfuzz": ("data.near",),
     "jinja2": ("chat_template",),
+    "yaml": ("data.hub_dataset", "sharing.card"),
 }
 
 

@@ -125,3 +125,53 @@ def test_a_download_that_is_too_large_is_refused(monkeypatch):
     check_download("some/rows", 10 * 2**20)
     with pytest.raises(DataError, match=r"some/rows has 11 MB of files, and this lab downloads at most 10 MB"):
         check_download("some/rows", 11 * 2**20)
+
+
+# In a process of its own, as above.
+LOADS_CARDS = """
+import json, sys
+from instruct_tune.dataset import load_splits
+from instruct_tune.errors import LabError
+from instruct_tune.settings import DataSettings
+
+def said(repo):
+    try:
+        return load_splits(DataSettings(source=f"hub:{repo}", limit=None)).rows_loaded
+    except LabError as error:
+        return str(error)
+
+print(json.dumps([said(repo) for repo in sys.argv[1:]]))
+"""
+
+
+def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tmp_path):
+    """Or a visitor could have the host's machine send requests into its own network."""
+
+    def card(data_files: object) -> bytes:
+        configs = json.dumps([{"config_name": "default", "data_files": data_files}])
+        return f"---\nlicense: mit\nconfigs: {configs}\n---\n".encode()
+
+    inner = ToyHub({})
+    with serving_hub(inner) as inside:
+        there = f"{inside}/secret.jsonl"
+        repos = {
+            "some/list": {"a.jsonl": FILES["test.jsonl"], "README.md": card([there])},
+            "some/split": {"README.md": card([{"split": "train", "path": [there]}])},
+            "some/chained": {"README.md": card(f"zip://a.jsonl::{there}")},
+            "some/file": {"a.jsonl": FILES["test.jsonl"], ".huggingface.yaml": b"configs: []\n"},
+            "some/torn": {"a.jsonl": FILES["test.jsonl"], "README.md": b"---\nconfigs: [\n---\n"},
+            "some/own": {"a.jsonl": FILES["test.jsonl"], "README.md": card("a.jsonl")},
+        }
+        with serving_hub(ToyHub(repos)) as address:
+            environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", LOADS_CARDS, *repos],
+                env=environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *outside, settings, torn, own = json.loads(done.stdout)
+    assert all("outside the Hub: download the file you want" in sentence for sentence in outside)
+    assert "says in .huggingface.yaml where its rows are" in settings
+    assert "some/torn" in torn
+    assert own == 10
+    assert inner.asked == []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError, HubError
 from ..fetching import hub
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import datasets
 
 UNKNOWN_LICENCE = "unknown"
+CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
+_BY_HAND = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
 
 
@@ -44,10 +46,46 @@ def _ask(repo: str, access: Access) -> str:
         # Asked for here since load_dataset says "not found" of both a gated and a missing one.
         if info.gated:
             api.auth_check(repo, repo_type="dataset")
+        _check_card(repo, access, {entry.rfilename for entry in info.siblings or []})
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise hub.explain(error, repo) from error
     licence = info.card_data.license if info.card_data else None
     return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
+
+
+def _check_card(repo: str, access: Access, names: Collection[str]) -> None:
+    """Raise DataError where the dataset's card takes rows from outside the Hub.
+
+    ``load_dataset_builder`` would send requests there, from inside the host's network.
+    """
+    from huggingface_hub import hf_hub_download, metadata_load
+    from yaml import YAMLError
+
+    if SETTINGS_FILE in names:
+        raise DataError(
+            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_BY_HAND}."
+        )
+    if CARD not in names:
+        return
+    try:
+        card = metadata_load(hf_hub_download(repo, CARD, repo_type="dataset", token=access.token)) or {}
+    except YAMLError as error:
+        raise DataError(f"The card of {repo} is damaged: {_BY_HAND}.") from error
+    if address := next(_addresses(card.get("configs")), None):
+        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_BY_HAND}.")
+
+
+def _addresses(part: Any) -> Iterator[str]:
+    """Every text in a card's ``configs`` that names another place than the Hub."""
+    if isinstance(part, str):
+        if "://" in part and not part.startswith("hf://"):
+            yield part
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _addresses(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _addresses(value)
 
 
 def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDict:

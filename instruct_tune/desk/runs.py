@@ -64,13 +64,14 @@ class Runs(History):
 
     def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
         super().__init__(data_dir or default_data_dir(), local_paths)
+        # Before the folder's lock is taken: a variable that is wrong leaves nothing locked.
+        self.keep_uploads_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self._lock = DataLock(self.data_dir) if writing else None
         self.store, self.notice = open_rescued(self.data_dir) if writing else (RunStore(self.data_dir), None)
         self.diagnoses = Diagnoses(self.store)
         self.visitors = Visitors(os.environ.get("LAB_ADMIN_TOKEN"))
         # With a machine of one's own there are no strangers to keep from one's runs.
         self.strangers = multi_user()
-        self.keep_uploads_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if "SPACE_ID" in os.environ else 168)
         self.clock = Clock(self.data_dir / "clock", most=3600.0 * self.keep_uploads_hours)
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
         self.forgets = "SPACE_ID" in os.environ and not _on_a_mount(self.data_dir)

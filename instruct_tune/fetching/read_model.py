@@ -131,15 +131,6 @@ def check_weights(name: str, folder: Path) -> None:
                 check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
 
 
-def is_within(tensor: torch.Tensor, largest: float) -> bool:
-    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
-    if not tensor.numel():
-        return True
-    low, high = tensor.aminmax()
-    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
-    return -largest <= low.item() and high.item() <= largest
-
-
 def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
     """Bytes that the safetensors in ``folder`` take in memory with ``itemsize`` bytes a weight; headers alone are read.
 
@@ -152,6 +143,15 @@ def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
         with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
             weights += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
     return weights * itemsize
+
+
+def is_within(tensor: torch.Tensor, largest: float) -> bool:
+    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
+    if not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
+    return -largest <= low.item() and high.item() <= largest
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:

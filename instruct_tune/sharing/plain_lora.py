@@ -15,7 +15,7 @@ from ..adapter import CONFIG_FILE, WEIGHTS_FILE
 from ..errors import DataError
 from ..fetching.read_model import is_within
 from ..lora_targets import ON_HEAD, names_of
-from ..settings import MOST_TARGETS
+from ..text_bounds import MOST_TARGETS
 
 FLOATS = ("F16", "BF16", "F32")
 KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")

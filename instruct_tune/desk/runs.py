@@ -343,7 +343,7 @@ class Runs(History):
     def _import(self, run_id: str, file: Path, name: str, viewer: Viewer, data: Mapping[str, Any]) -> None:
         # Asked first: rows that this visitor may not use are refused before anything is read.
         named = source_to_share(self.config({"data": dict(data)}, viewer).data.source)
-        self._require_room(viewer, file.stat().st_size)
+        self._require_room(viewer, incoming.size_of(file))
         self.wait_for_imports()
         with on_disk(self.data_dir), sealed.writing(self.data_dir / "runs" / run_id / "adapter") as folder:
             found = incoming.with_base(incoming.read_zip(file, folder / WEIGHTS_FILE), self._local_models(viewer))

@@ -74,7 +74,7 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     """Read ``file`` and write its weights to ``weights_to``. Raises DataError where it is not what it should be."""
     name = shown_name(file.name)
     try:
-        check_upload(name, file.stat().st_size)
+        check_upload(name, size_of(file))
         with zipfile.ZipFile(file) as archive:
             members = _members(archive)
             fields = _object(_bytes(archive, members, CONFIG_FILE), CONFIG_FILE)
@@ -99,6 +99,16 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
     adapter_config = {**lora, **fixed, "base_model_name_or_path": base}
     return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
+
+
+def size_of(file: Path) -> int:
+    """Bytes of the zip. Raises DataError where it cannot be read."""
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"{shown_name(file.name)} cannot be unpacked ({error.strerror}): import a .zip that was exported here."
+        ) from error
 
 
 def name_of(file: Path) -> str:

@@ -55,7 +55,7 @@ FLAGS = {
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line; what a flag leaves open is the README's setting, or ``--quick``'s."""
+    """The command line; what a flag leaves open is the setting of docs/benchmarks.md, or ``--quick``'s."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     known = [line.__name__ for line in LINES]
     parser.add_argument("names", nargs="*", metavar="LINE", help=f"which of {', '.join(known)} (default: all)")

@@ -33,7 +33,7 @@ MAX_LENGTH = 1024
 
 @dataclass(frozen=True)
 class Setting:
-    """How much is measured. The defaults are what the README's table is made with."""
+    """How much is measured. The defaults are what the table in docs/benchmarks.md is made with."""
 
     model: str = DEFAULT_MODEL
     dataset: str = "bundled"

@@ -130,13 +130,16 @@ def test_every_module_has_its_place():
     assert {place(file) for file in files()} - {""} <= set(ORDER)
 
 
-def test_the_readme_names_every_module_once_and_no_file_that_is_not_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    house = readme.split("## How it is built")[1].split("```")[1]
+def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
+    texts = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    }
+    house = texts["architecture.md"].split("```")[1]
     modules = {file.name for file in files() if "ui" not in file.parts} - {"__init__.py"}
     assert Counter(re.findall(r"(?<![\w/])\w+\.py", house)) == Counter(modules)
     others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/[\w/]+\.py", house)}
-    others |= set(re.findall(r"\btests/\w+\.py", readme))
+    for text in texts.values():
+        others |= set(re.findall(r"\b(?:tests/\w+\.py|docs/\w+\.md|assets/\w+\.\w+)", text))
     assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
 
 

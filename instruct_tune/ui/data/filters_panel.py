@@ -59,7 +59,7 @@ class FiltersPanel:
                 self._text = gr.Textbox(
                     filter_words.write_steps(first),
                     label="The same list as JSON",
-                    info="As the command line takes it; README names the steps",
+                    info="As the command line takes it; docs/cli.md names the steps",
                     max_lines=8,
                     elem_id="data-filters",
                     elem_classes="mono",

@@ -19,7 +19,7 @@ from ..form import Form
 from .cost_view import about
 
 MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
-"""What the README says a preset takes, until it is known for this machine."""
+"""What the documents say a preset takes, until it is known for this machine."""
 
 OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "data.unify_newlines")
 """The settings that say which rows are taken, by the beginnings of their names."""

@@ -1,8 +1,8 @@
 """A tokenizer's ids against the model's embedding.
 
-Whoever adds tokens to a tokenizer has to resize the model's embedding. Where that was forgotten, a row with such a
-token ends a training in an IndexError, and on a GPU in a fault that only a new process gets rid of. So ids are
-compared before the model gets them.
+Tokens that are added to a tokenizer need a larger embedding in the model. Without one, a row with such a token ends
+a training in an IndexError, and on a GPU in a fault that only a new process gets rid of. So ids are compared before
+the model gets them.
 """
 
 from __future__ import annotations

@@ -70,13 +70,13 @@ def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         )
 
 
-def check_end_tokens(name: str, told: object) -> None:
-    """Raise ModelError where ``told``, the ``eos_token_id`` of generation_config.json, is not one id or several."""
-    ids = told if isinstance(told, list) else [] if told is None else [told]
+def check_end_tokens(name: str, eos_token_id: object) -> None:
+    """Raise ModelError where the ``eos_token_id`` of generation_config.json is not one id or several."""
+    ids = eos_token_id if isinstance(eos_token_id, list) else [] if eos_token_id is None else [eos_token_id]
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
         raise ModelError(
             f"The generation_config.json of {name} must hold a token's number, or a list of them, as eos_token_id, not "
-            f"{str(told)[:60]!r}: mend it, or choose another model."
+            f"{str(eos_token_id)[:60]!r}: mend it, or choose another model."
         )
 
 

@@ -201,7 +201,7 @@ class Costs(Runs):
         key = (folder, config.lora.target_modules, config.train.bf16_weights)
         known = self._architectures.get(key)
         if known is None:
-            # Without a lock: the engine's thread may be asked for while another waits for it.
+            # Without a lock: a thread that held one would keep it while it waits for the engine.
             known = self.engine.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
             self._architectures[key] = known
         return known

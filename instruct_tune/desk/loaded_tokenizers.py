@@ -43,7 +43,7 @@ class Tokenizers:
                 return self._known[model]
             fetching = self._fetching.setdefault(model, threading.Lock())
         if self._engine.is_here:
-            # Whoever holds the lock may be waiting for this very thread.
+            # The thread that holds the lock may be waiting for this one.
             return self._load(model, loading)
         with fetching:
             return self._known.get(model) or self._load(model, loading)

@@ -117,10 +117,10 @@ def name_of(file: Path) -> str:
     return stem if is_encodable(stem) else "a file"
 
 
-def _facts(told: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that are taken over, those of another type left out. Raises DataError where a text is too long."""
-    numbers = {name: told[name] for name in NUMBER_FACTS if _number(told.get(name))}
-    texts = {name: told[name] for name in TEXT_FACTS if isinstance(told.get(name), str)}
+    numbers = {name: facts[name] for name in NUMBER_FACTS if _number(facts.get(name))}
+    texts = {name: facts[name] for name in TEXT_FACTS if isinstance(facts.get(name), str)}
     for name, text in texts.items():
         if fault := text_fault(text, TEXT_FACTS[name]):
             raise DataError(f"facts.json in the zip: {name} {fault}.")
@@ -249,14 +249,14 @@ def _metrics(content: bytes) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _metric(told: Mapping[str, Any]) -> dict[str, Any] | None:
+def _metric(line: Mapping[str, Any]) -> dict[str, Any] | None:
     """One measurement; None where it lacks a number that its kind has, or is at no step and no time."""
-    names = ("step", "epoch", "time", *NUMBERS.get(str(told.get("kind")), ("kind",)))
-    if not all(_number(told.get(name)) for name in names) or not isinstance(told["step"], int):
+    names = ("step", "epoch", "time", *NUMBERS.get(str(line.get("kind")), ("kind",)))
+    if not all(_number(line.get(name)) for name in names) or not isinstance(line["step"], int):
         return None
-    if not all(0 <= told[name] <= LATEST for name in ("step", "epoch", "time")):
+    if not all(0 <= line[name] <= LATEST for name in ("step", "epoch", "time")):
         return None
-    return {"kind": told["kind"], **{name: told[name] for name in names}}
+    return {"kind": line["kind"], **{name: line[name] for name in names}}
 
 
 def _number(value: Any) -> bool:

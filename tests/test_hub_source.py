@@ -30,7 +30,7 @@ class FakeHub:
 
     def __init__(self):
         self.splits = {"train": datasets.Dataset.from_list(make_rows(20, with_input=5))}
-        self.info = SimpleNamespace(gated=False, card_data=SimpleNamespace(license="mit"))
+        self.info = SimpleNamespace(gated=False, siblings=[], card_data=SimpleNamespace(license="mit"))
         self.asked = []
 
     def dataset_info(self, api, repo, timeout):

@@ -65,8 +65,9 @@ def test_a_ledger_may_have_a_byte_order_mark_and_a_broken_one_says_where(tmp_pat
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\n\r\n"])
 def test_the_texts_of_a_zip_may_be_edited_anywhere(mark, end):
     metric = {"kind": "eval", "step": 1, "epoch": 1.0, "time": 1.0, "eval_loss": 2.0}
-    content = mark + "".join(json.dumps(metric) + end for _ in range(2))
-    assert incoming._metrics(content.encode()) == [metric, metric]
+    metrics = [metric, {**metric, "step": 2}]
+    content = mark + "".join(json.dumps(each) + end for each in metrics)
+    assert incoming._metrics(content.encode()) == metrics
     note = {"peft_type": "LORA", "note": BREAKS}
     content = mark + json.dumps(note, indent=1, ensure_ascii=False)
     assert incoming._object(content.encode(), "adapter_config.json") == note

@@ -48,6 +48,11 @@ class Tokenizers:
         with fetching:
             return self._known.get(model) or self._load(model, loading)
 
+    def has(self, model: str) -> bool:
+        """Whether the tokenizer of ``model`` is in memory."""
+        with self._lock:
+            return model in self._known
+
     def folder(self, model: str, loading: Loading | None = None) -> Path:
         """The folder with the configuration and tokenizer of ``model``. Raises as ``get`` does."""
         self._wait_for_imports()

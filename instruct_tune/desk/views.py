@@ -286,6 +286,20 @@ class Views:
         arriving.add_done_callback(lambda _: self._arriving.discard(loading))
         return arriving
 
+    def has_tokenizer(self, model: str) -> bool:
+        """Whether the tokenizer of ``model`` is in memory, so that nobody has to wait for it."""
+        return self.tokenizers.has(model)
+
+    def start_fetching(
+        self, config: Config, loading: Loading, viewer: Viewer = HOST
+    ) -> Future[PreTrainedTokenizerBase]:
+        """Get the tokenizer of a configuration's model on another thread; ``loading`` follows it, and can stop it."""
+        model = self.config(config, viewer).model
+        self._arriving.add(loading)
+        arriving = self._loaders.submit(self.tokenizers.get, model, loading)
+        arriving.add_done_callback(lambda _: self._arriving.discard(loading))
+        return arriving
+
     def stop_loading(self) -> None:
         """Ask every dataset that is on its way to stop, and take no other."""
         for loading in list(self._arriving):

@@ -32,22 +32,22 @@ CSS = """
 }
 .callout > .prose, .callout > :has(.prose) { flex: 1 1 280px; }
 #announcer { position: absolute; pointer-events: none; }
-#train-progress progress.part, #data-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
+#train-progress progress.part { height: 3px; opacity: 0.5; margin-top: 3px; }
 #train-progress progress.part[value="0"] { visibility: hidden; }
-:is(#train-progress, #data-progress, #evaluate-progress) progress {
+:is(#train-progress, .arrival, #evaluate-progress) progress {
   appearance: none; display: block; width: 100%; height: 8px; border: none;
 }
-:is(#train-progress, #data-progress, #evaluate-progress) progress::-webkit-progress-bar {
+:is(#train-progress, .arrival, #evaluate-progress) progress::-webkit-progress-bar {
   background: var(--border-color-primary); border-radius: 4px;
 }
-:is(#train-progress, #data-progress, #evaluate-progress) progress::-webkit-progress-value {
+:is(#train-progress, .arrival, #evaluate-progress) progress::-webkit-progress-value {
   background: #2563eb; border-radius: 4px;
 }
-:is(#train-progress, #data-progress, #evaluate-progress) progress::-moz-progress-bar {
+:is(#train-progress, .arrival, #evaluate-progress) progress::-moz-progress-bar {
   background: #2563eb; border-radius: 4px;
 }
 .note, .note * { font-size: var(--text-sm) !important; color: var(--body-text-color-subdued) !important; }
-#data-progress { min-width: 120px; flex: 1; }
+.arrival { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
 /* What is beside a control with a label stands in line with the control. */
 .foot { align-items: flex-end !important; }

@@ -11,7 +11,6 @@ from typing import Any
 
 from ...data.columns import conversations_in, propose
 from ...dataset import Example
-from ...fetching.loading import Loading, megabytes
 from ...looking.browse import RowsPage
 from ...looking.first_rows import FirstRows
 from ...settings import Columns
@@ -29,13 +28,6 @@ def data_sentence(told: Mapping[str, Any], name: str) -> str:
         f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
         f"Fingerprint `{told['fingerprint']}`."
     )
-
-
-def loading_sentence(loading: Loading) -> str:
-    """What is being done for a dataset, and how far a download is."""
-    if not loading.total:
-        return f"{plain(loading.phase or 'Getting ready')} …"
-    return f"{plain(loading.phase)}: {megabytes(loading.done, loading.total, loading.speed)}"
 
 
 def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,11 @@ from ...lab import Lab
 from ...looking.xray import Fault, XRay
 from ...prompt import TEMPLATES
 from ...words.markdown import plain
+from ..arrival import ArrivalPanel, Updates
 from ..edge import said, viewer
 from ..form import CUSTOM_TEMPLATE, Form
 from ..memory import Memory
+from ..streaming import all_so_far
 from . import batch_panel
 from .template_editor import PARTS, TemplateEditor, faults
 from .token_grid import grid_value, token_grid
@@ -28,6 +31,7 @@ class FormatTab:
         self._choices()
         TemplateEditor(form, memory)
         self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
+        self._arrival = ArrivalPanel("format")
         self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
@@ -79,6 +83,8 @@ class FormatTab:
         inputs = self._form.controls | {self._number, self._fault}
         told = [self._lesson, self._broken]
         shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *told]
+        shown += self._arrival.outputs
+        self._arrival.wire()
         show = self._show
         for trigger in (self._button.click, self._number.change, self._form["template"].change):
             trigger(show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
@@ -86,10 +92,31 @@ class FormatTab:
         for part in PARTS:
             edited = self._form[f"template.{part}"].change
             edited(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
-        self._fault.input(self._show_broken, inputs, told, trigger_mode="always_last", **quiet)
+        broken = self._show_broken
+        self._fault.input(broken, inputs, [*told, *self._arrival.outputs], trigger_mode="always_last", **quiet)
 
     @said
-    def _show(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        yield from all_so_far(self._when_there(values, request, self._row))
+
+    @said
+    def _show_broken(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        yield from all_so_far(self._when_there(values, request, self._broken_row))
+
+    def _when_there(
+        self, values: dict[Any, Any], request: gr.Request, show: Callable[[dict[Any, Any]], Updates]
+    ) -> Iterator[Updates]:
+        """What ``show`` makes of the values, and before it the tokenizer's arrival; nothing where that is cancelled."""
+        config, who = self._form.read(values, "model"), viewer(self._lab)
+        came = self._lab.has_tokenizer(str(config["model"]))
+        if not came:
+            came, _ = yield from self._arrival.follow(
+                request, lambda loading: self._lab.start_fetching(config, loading, who)
+            )
+        if came:
+            yield show(values)
+
+    def _row(self, values: dict[Any, Any]) -> Updates:
         row = self._look(values)
         return {
             self._sentence: f"**{plain(row.explanation, 400)}**",
@@ -98,7 +125,7 @@ class FormatTab:
             self._prompt: prompt_of(row),
             self._answer: answer_of(row),
             self._tokens: token_rows(row),
-            **(self._show_broken(values) if values[self._fault] else {}),
+            **(self._broken_row(values) if values[self._fault] else {}),
         }
 
     @said
@@ -108,10 +135,9 @@ class FormatTab:
         shown = values[self._prompt] and values[self._form["template"]] == CUSTOM_TEMPLATE
         if not shown or faults(*texts):
             return {self._sentence: gr.skip()}
-        return self._show(values)
+        return self._row(values)
 
-    @said
-    def _show_broken(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _broken_row(self, values: dict[Any, Any]) -> Updates:
         row = self._look(values, values[self._fault])
         told = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
         return {self._lesson: told, self._broken: gr.HTML(grid_value(row), visible=True)}

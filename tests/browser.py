@@ -146,7 +146,8 @@ class Window:
 
     def _wait_until_filled(self) -> None:
         """The page has shown what it remembers of this visitor: before that it is nobody's to fill in."""
-        self.page.wait_for_selector("#data-load")
+        # Attached, not visible: a link may have opened another tab by then.
+        self.page.wait_for_selector("#data-load", state="attached")
         self.page.wait_for_function("window.labFormIsRestored")
 
     def tab(self, name: str) -> None:

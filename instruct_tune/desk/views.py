@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..catalog import TINY_MODEL
 from ..data import upload_names
 from ..data.columns import ColumnsError
 from ..data.file_kinds import ENDINGS, NAMED, ending_of
@@ -215,7 +216,9 @@ class Views:
 
         config = self.config(config, viewer)
         splits = self.splits(dataclasses.replace(config.data, limit=None))
-        tokenizer = self.tokenizer(config.model) if waits or at_hand(config.model) else None
+        # The tiny model is made in a moment.
+        here = config.model == TINY_MODEL or self.has_tokenizer(config.model) or at_hand(config.model)
+        tokenizer = self.tokenizer(config.model) if waits or here else None
         train, test = examples(splits.train, 0, MOST_ROWS), examples(splits.test, 0, MOST_ROWS)
         limit = row_limit(tokenizer, config.train.max_length) if tokenizer else config.train.max_length
         with self.tokenizers.encoding:

@@ -35,10 +35,9 @@ def writing(final: Path) -> Iterator[Path]:
             final.rename(beside / f"{_OLD}{final.name}")
         written.rename(final)
         _sync(final.parent)
-    except BaseException:
+    finally:
+        # Also where writing failed: the old folder comes back, and nothing is left beside.
         finish(final.parent)
-        raise
-    shutil.rmtree(beside, ignore_errors=True)
 
 
 def finish(parent: Path) -> None:

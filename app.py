@@ -15,11 +15,11 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
-from instruct_tune.compute.device import check_device_choice
+from instruct_tune.config.environment import max_upload_bytes
 from instruct_tune.errors import LabError
-from instruct_tune.limits import max_upload_bytes
-from instruct_tune.store import default_data_dir
-from instruct_tune.wait_policy import check_environment
+from instruct_tune.store.run_store import default_data_dir
+from instruct_tune.util.device import check_device_choice
+from instruct_tune.util.wait_policy import check_environment
 
 log = logging.getLogger("instruct_tune.app")
 SECONDS_TO_LEAVE = 8.5
@@ -52,8 +52,8 @@ def main() -> int:
 
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     """Serve the page; returns when SIGINT or SIGTERM came and the lab is closed."""
-    from instruct_tune.archive.recorded import put_recorded
     from instruct_tune.lab import Lab
+    from instruct_tune.runs.examples import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
 
     # Before anything has threads of its own, which would outlive an interrupted start.

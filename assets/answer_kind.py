@@ -1,6 +1,6 @@
 """What an answer of the bundled dataset is written in, told by rules.
 
-``instruct_tune.words.languages`` guesses for highlighting, with cut and growing answers in mind; this decides how an
+``instruct_tune.text.code_language`` guesses for highlighting, with cut and growing answers in mind; this decides how an
 answer is checked, so every answer gets exactly one kind.
 """
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import datasets
 from transformers.utils import logging as transformers_logging
 
-from instruct_tune.compute.device import best_device
+from instruct_tune.util.device import best_device
 
 from . import machine, report
 from .compare import beams, greedy, peak, training

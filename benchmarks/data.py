@@ -12,11 +12,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from instruct_tune.dataset import Example, examples, load_rows, load_splits, split_rows
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.looking.report import make_report
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.data.splits import Example, examples, load_rows, load_splits, split_rows
+from instruct_tune.inspection.dataset_report import make_report
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.util.progress import Loading
 
 from .measure import Row, Spread, timed
 from .memory import ROOT

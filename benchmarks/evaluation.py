@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from instruct_tune import adapter
-from instruct_tune.evaluation import evaluate
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import LoraSettings
+from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.evaluation.evaluate import evaluate
+from instruct_tune.models import lora
+from instruct_tune.tokenization.prompt_template import LESSON
 
 from .measure import Row, Spread, timed
 from .ours import RUN
@@ -24,7 +24,7 @@ def evaluation(work: Workload) -> Iterator[Row]:
     """
     setting, subject, rows = work.setting, work.subject, work.prompts
     settings, asked = work.generation(1), work.stock_prompts
-    adapter.attach(subject.loaded, RUN, LoraSettings(), seed=42)
+    lora.attach(subject.loaded, RUN, LoraSettings(), seed=42)
     first, whole = [], []
     for _ in range(setting.repeat):
         began = time.perf_counter()
@@ -35,7 +35,7 @@ def evaluation(work: Workload) -> Iterator[Row]:
         )  # fmt: skip
         whole.append(time.perf_counter() - began)
         first.append(told[0] if told else whole[-1])
-    adapter.remove(subject.loaded, RUN)
+    lora.remove(subject.loaded, RUN)
     model = subject.plain().eval()
     each = 2 * len(rows) / len(asked)
     stock = [each * timed(lambda: pipeline_answers(subject, model, asked, settings))[0] for _ in range(setting.repeat)]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from transformers import LlamaConfig
 
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.settings import LoraSettings
-from instruct_tune.tokenization import IGNORE, TokenizedExample
+from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 from .measure import Row, Spread, alternating
 from .ours import lab_trains

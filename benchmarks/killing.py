@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.lab import Lab
-from instruct_tune.records.storage import FILE
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import Run, RunStore
+from instruct_tune.store.connection import FILE
+from instruct_tune.store.run_store import Run, RunStore
 
 Numbers = dict[tuple[str, int], dict[str, Any]]
 """What was measured, by kind and step; without what depends on the clock."""

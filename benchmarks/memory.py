@@ -67,7 +67,7 @@ def most_bytes() -> int:
     """The GPU's peak where there is one, else the process's own."""
     import torch
 
-    from instruct_tune.compute.device import best_device
+    from instruct_tune.util.device import best_device
 
     if best_device() == "cuda":
         return torch.cuda.max_memory_allocated()

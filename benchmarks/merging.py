@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from instruct_tune import adapter
-from instruct_tune.settings import LoraSettings
+from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.models import lora
 
 from .compare import speed_row
 from .measure import Row, alternating, timed
@@ -20,20 +20,20 @@ def merging(work: Workload) -> Iterator[Row]:
     The adapter is a fresh one, which changes no answer.
     """
     subject, settings, prompts = work.subject, work.generation(1), work.prompts
-    adapter.attach(subject.loaded, RUN, LoraSettings(), seed=42)
+    lora.attach(subject.loaded, RUN, LoraSettings(), seed=42)
 
     def answered(*speakers: str) -> float:
         return timed(lambda: lab_answers(subject, prompts, settings, speakers))[0]
 
     found = alternating(
         {
-            "beside": lambda: answered(adapter.BASE, RUN),
-            "merged": lambda: 2 * answered(adapter.BASE),
+            "beside": lambda: answered(lora.BASE, RUN),
+            "merged": lambda: 2 * answered(lora.BASE),
             "tuned": lambda: answered(RUN),
         },
         work.setting.repeat,
     )
-    adapter.remove(subject.loaded, RUN)
+    lora.remove(subject.loaded, RUN)
     beside, merged, tuned = found.values()
     amount = len(prompts)
     yield speed_row("base and tuned, greedy, pairs/s (stock: tuned from a merged copy)", amount, beside, merged)

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from instruct_tune.wait_policy import BOUNDED_SPIN, CHOSEN_BY_A_PERSON, PASSIVE
+from instruct_tune.util.wait_policy import BOUNDED_SPIN, CHOSEN_BY_A_PERSON, PASSIVE
 
 from .measure import Row, Spread, alternating
 from .viewers import tokens_per_second
@@ -95,10 +95,10 @@ def _started(policy: Mapping[str, str], setting: Setting) -> subprocess.Popen[st
 
 def train_when_told(setting: Setting) -> None:
     """What a process of this line does; see the module's docstring."""
-    from instruct_tune import adapter
-    from instruct_tune.learning.terms import TrainingData
-    from instruct_tune.settings import LoraSettings, TrainSettings
-    from instruct_tune.training import train
+    from instruct_tune.config.run_config import LoraSettings, TrainSettings
+    from instruct_tune.models import lora
+    from instruct_tune.training.train import train
+    from instruct_tune.training.types import TrainingData
 
     from .ours import LEARNING_RATE, RUN, Watch
 
@@ -127,7 +127,7 @@ def train_when_told(setting: Setting) -> None:
         save_strategy="no",
         save_minutes=None,
     )
-    adapter.attach(loaded, RUN, LoraSettings(), seed=42)
+    lora.attach(loaded, RUN, LoraSettings(), seed=42)
     print("ready", flush=True)
     sys.stdin.readline()
     watch = Steps()

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from instruct_tune import adapter
-from instruct_tune.dataset import Example
-from instruct_tune.generation import Request, generate
-from instruct_tune.learning.terms import TrainingData
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import GenerationSettings, LoraSettings, TrainSettings
-from instruct_tune.tokenization import TokenizedExample, encode_prompts
-from instruct_tune.training import train
+from instruct_tune.config.run_config import GenerationSettings, LoraSettings, TrainSettings
+from instruct_tune.data.splits import Example
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora as adapter
+from instruct_tune.tokenization.encode import TokenizedExample, encode_prompts
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training.train import train
+from instruct_tune.training.types import TrainingData
 
 from .workload import Subject
 
@@ -63,7 +63,7 @@ class Watch:
 def lab_trains(
     subject: Subject, rows: Sequence[TokenizedExample], batch: int, lora: LoraSettings | None = None
 ) -> Trained:
-    """One epoch over ``rows`` with ``instruct_tune.training``."""
+    """One epoch over ``rows`` with ``instruct_tune.training.train``."""
     loaded = subject.loaded
     settings = TrainSettings(
         per_device_train_batch_size=batch,
@@ -87,7 +87,7 @@ def lab_answers(
     settings: GenerationSettings,
     speakers: Sequence[str] = (adapter.BASE,),
 ) -> list[str]:
-    """Each speaker's answer to each prompt with ``instruct_tune.generation``, in one go."""
+    """Each speaker's answer to each prompt with ``instruct_tune.generation.generate``, in one go."""
     loaded = subject.loaded
     encoded = encode_prompts(loaded.tokenizer, LESSON, [(e.instruction, e.input) for e in prompts])
     requests = [Request(tuple(prompt), who) for prompt in encoded for who in speakers]

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import datasets
 
+from instruct_tune.config.run_config import DataSettings, RunConfig
+from instruct_tune.data.paging import Browser
 from instruct_tune.data.sources import BUNDLED_FILE, load_table
+from instruct_tune.data.splits import Splits, load_splits, split_rows
 from instruct_tune.data.table import to_dataset
-from instruct_tune.dataset import Splits, load_splits, split_rows
-from instruct_tune.desk.views import Views
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.looking.browse import Browser
-from instruct_tune.settings import DataSettings, RunConfig
+from instruct_tune.services.datasets import Views
+from instruct_tune.util.progress import Loading
 
 from .served import first_step, first_token, page_start, plot_update, polling
 

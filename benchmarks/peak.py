@@ -31,7 +31,7 @@ def _fastest(side: int, device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     ways = [torch.mm]
     if device.type == "cpu" and dtype is torch.float32 and torch.backends.mkldnn.is_available():
-        # PyTorch's own choice on a CPU is MKL, not the fastest on every processor (instruct_tune.compute.linear).
+        # PyTorch's own choice on a CPU is MKL, not the fastest on every processor (instruct_tune.kernels.linear).
         ways.append(lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
     return max(2 * side**3 / _seconds(way, a, b) for way in ways)
 

@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from instruct_tune.looking.first_rows import first_rows
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.data.preview import first_rows
 
 from .measure import bytes_of_this_process, timed
 

@@ -19,10 +19,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from instruct_tune.adapter import CONFIG_FILE, WEIGHTS_FILE
-from instruct_tune.archive.recorded import ASSETS, PREFIX
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.lab import Lab
-from instruct_tune.settings import RunConfig
+from instruct_tune.models.lora import CONFIG_FILE, WEIGHTS_FILE
+from instruct_tune.runs.examples import ASSETS, PREFIX
 
 from . import machine
 
@@ -90,7 +90,7 @@ def recorded_on(busy: float) -> dict[str, Any]:
 
 
 def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
-    """The run as files that ``instruct_tune.archive.recorded`` reads; they name no machine and no folder."""
+    """The run as files that ``instruct_tune.runs.examples`` reads; they name no machine and no folder."""
     run, source = lab.store.get(run_id), lab.store.folder(run_id)
     shutil.rmtree(to, ignore_errors=True)
     (to / "adapter").mkdir(parents=True)

@@ -102,8 +102,8 @@ def _processor_seconds(process: subprocess.Popen) -> float:
 
 def first_token() -> tuple[str, str]:
     """Compare's first streamed token on the default model, once it is loaded"""
-    from instruct_tune.archive.recorded import BEST, put_recorded
     from instruct_tune.lab import Lab
+    from instruct_tune.runs.examples import BEST, put_recorded
 
     lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
     put_recorded(lab.store)
@@ -123,8 +123,8 @@ def first_token() -> tuple[str, str]:
 
 def first_step() -> tuple[str, str]:
     """from Start of quick to its first training step, the default model loaded as a page does it"""
+    from instruct_tune.config.run_config import RunConfig
     from instruct_tune.lab import Lab
-    from instruct_tune.settings import RunConfig
 
     lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
     lab.warm_up()

@@ -15,11 +15,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig, PreTrainedModel, TrainerCallback, pipeline
 from transformers.trainer_callback import PrinterCallback
 
-from instruct_tune.adapter import resolve_targets
-from instruct_tune.dataset import Example
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import GenerationSettings, LoraSettings
-from instruct_tune.tokenization import IGNORE, TokenizedExample
+from instruct_tune.config.run_config import GenerationSettings, LoraSettings
+from instruct_tune.data.splits import Example
+from instruct_tune.models.lora import resolve_targets
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
+from instruct_tune.tokenization.prompt_template import LESSON
 
 from .ours import LEARNING_RATE, Trained
 from .workload import MAX_LENGTH, Subject

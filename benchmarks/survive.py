@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Forked processes find it imported: a life then is a second, most of it training.
-import instruct_tune.training  # noqa: F401
-from instruct_tune.learning import sealed
-from instruct_tune.learning.checkpoints import checkpoints, step_of
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import RunStore
+import instruct_tune.training.train  # noqa: F401
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.store.run_store import RunStore
+from instruct_tune.training.checkpoints import checkpoints, step_of
+from instruct_tune.util import atomic_write
 
 from .killing import ANY, MOMENTS, Moment, Numbers, live_until, numbers
 
@@ -101,7 +101,7 @@ def left_by_a_kill(data_dir: Path, shown: Numbers, whole: Whole) -> Found:
         known, folder = numbers(store.metrics(run.id)), store.folder(run.id)
         there = checkpoints(folder)
         sealed_folders = [*there, *folder.glob("adapter")]
-        faults = [f"{each.name}: {wrong}" for each in sealed_folders if (wrong := sealed.fault(each))]
+        faults = [f"{each.name}: {wrong}" for each in sealed_folders if (wrong := atomic_write.fault(each))]
         return Found(
             state=f"{run.phase or run.status}, step {run.step}",
             resumes_from=step_of(there[-1]) if there else 0,

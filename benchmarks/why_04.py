@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.evaluation.lesson_scores import ASSET
 from instruct_tune.lab import Lab
-from instruct_tune.scoring.lesson_scores import ASSET
-from instruct_tune.settings import RunConfig
 
 from . import machine
 

@@ -18,13 +18,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from instruct_tune.batching import probe
-from instruct_tune.dataset import Example, examples, load_splits
-from instruct_tune.fetching.weights import Weights, locate
-from instruct_tune.model import LoadedModel, best_device, load_model, make_ready, weights_dtype
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import DEFAULT_MODEL, DataSettings, GenerationSettings
-from instruct_tune.tokenization import TokenizedExample, tokenize_examples
+from instruct_tune.batching.packing import probe
+from instruct_tune.config.run_config import DEFAULT_MODEL, DataSettings, GenerationSettings
+from instruct_tune.data.splits import Example, examples, load_splits
+from instruct_tune.models.base_model import LoadedModel, best_device, load_model, make_ready, weights_dtype
+from instruct_tune.pretrained.locate import Weights, locate
+from instruct_tune.tokenization.encode import TokenizedExample, tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
 
 from .peak import matmul_peak
 

@@ -2,8 +2,8 @@
 
 import os
 
-from .supported import require_supported_platform
-from .wait_policy import set_wait_policy
+from .util.supported_platform import require_supported_platform
+from .util.wait_policy import set_wait_policy
 
 require_supported_platform()
 # The OpenMP runtime reads these when torch is first imported, by any module.

@@ -14,22 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .compute.machine import unused_memory
-from .dataset import Example
-from .desk.comparisons import Comparisons
-from .desk.speaker import BASE_RUN
-from .desk.views import Config, check_texts
+from .config.run_config import DEFAULT_MODEL, RunConfig
+from .config.viewer import HOST, Viewer
+from .data.splits import Example
 from .errors import BusyError, DataError, ModelError
-from .fetching.as_trained import other_weights
-from .fetching.loading import Loading
-from .prompt import template_of_run
-from .settings import DEFAULT_MODEL, RunConfig
-from .sharing.machine_paths import shared
-from .visitors import HOST, Viewer
+from .export.machine_paths import shared
+from .runs.provenance import other_weights
+from .services.answerer import BASE_RUN
+from .services.datasets import Config, check_texts
+from .services.inference import Comparisons
+from .tokenization.prompt_template import template_of_run
+from .util.machine import unused_memory
+from .util.progress import Loading
 
 if TYPE_CHECKING:
-    from .scoring.effect import Effect
-    from .scoring.token_losses import AnswerLosses
+    from .evaluation.adapter_effect import Effect
+    from .evaluation.token_losses import AnswerLosses
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Lab(Comparisons):
     def warm_up(self) -> None:
         """Import what the first run needs; then have the default model at hand for a first Compare or Start."""
         super().warm_up()
-        from .fetching.weights import at_hand
+        from .pretrained.locate import at_hand
 
         folder = at_hand(DEFAULT_MODEL)
         there = folder is not None and any(folder.glob("*.safetensors"))
@@ -73,7 +73,7 @@ class Lab(Comparisons):
 
         def job() -> AnswerLosses:
             self.wait_for_imports()
-            from .scoring.token_losses import answer_losses
+            from .evaluation.token_losses import answer_losses
 
             loaded = self._prepare(run_id, config, lambda text: None)
             return answer_losses(loaded, template, row, run_id)
@@ -88,7 +88,7 @@ class Lab(Comparisons):
 
         def job() -> Effect:
             self.wait_for_imports()
-            from .scoring.effect import effect
+            from .evaluation.adapter_effect import effect
 
             loaded = self._prepare(run_id, config, lambda text: None)
             return effect(loaded, template, rows, run_id)
@@ -115,9 +115,9 @@ class Lab(Comparisons):
 
         def job() -> list[str]:
             self.wait_for_imports()
-            from .adapter import BASE
-            from .generation import Request, generate
-            from .tokenization import encode_prompts
+            from .generation.generate import Request, generate
+            from .models.lora import BASE
+            from .tokenization.encode import encode_prompts
 
             loaded = self._prepare(run_id, settings, lambda text: None)
             if run and (warning := other_weights(run.facts, loaded.weights)):
@@ -143,9 +143,9 @@ class Lab(Comparisons):
 
         def job() -> Path:
             self.wait_for_imports()
-            from .fetching.weights import locate
-            from .model import require_memory
-            from .sharing.merged import merged_zip
+            from .export.merged_model import merged_zip
+            from .models.base_model import require_memory
+            from .pretrained.locate import locate
 
             loading = Loading(self._closing.is_set, report)
             weights = locate(run.config["model"], report, loading, require_memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from instruct_tune.compute.attention import attend_by_rows
+from instruct_tune.kernels.attention import attend_by_rows
 
 _SIZES = {
     "hidden_size": 32, "n_embd": 32, "d_model": 32, "word_embed_proj_dim": 32, "embedding_size": 32, "lru_width": 32,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune.__main__ import main
+from instruct_tune.cli.commands import main
 
 CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
 ROOT = Path(__file__).parents[1]

@@ -7,10 +7,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from instruct_tune.dataset import examples, load_splits
+from instruct_tune.config.filters import Filter
+from instruct_tune.config.run_config import DataSettings
+from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, HubError, LabError
-from instruct_tune.settings import DataSettings
-from instruct_tune.steps import Filter
 
 COLUMNS = ["instruction", "input", "output"]
 

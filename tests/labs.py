@@ -9,9 +9,9 @@ import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from instruct_tune.desk.runner import Runner
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.lab import Lab
-from instruct_tune.settings import RunConfig
+from instruct_tune.services.training_job import Runner
 
 PATIENCE = 120.0
 """Seconds after which what is waited for is taken to be lost."""
@@ -38,7 +38,7 @@ def cache_for(tmp_path_factory):
 @contextmanager
 def imports_frozen():
     """Trainers collect garbage twice a run, a fifth of a second each time where all imports are looked through."""
-    import instruct_tune.training  # noqa: F401
+    import instruct_tune.training.train  # noqa: F401
 
     gc.collect()
     gc.freeze()

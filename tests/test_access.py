@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy_hub import COMMIT, TOKEN, ToyHub, serving_hub
 
-from instruct_tune.fetching.tiny import make_tiny_model
+from instruct_tune.pretrained.tiny_random import make_tiny_model
 
 ROWS = "".join(json.dumps({"instruction": f"Do {n}", "output": f"Done {n}"}) + "\n" for n in range(20)).encode()
 KINDS = ("public", "private", "gated")
@@ -18,11 +18,11 @@ KINDS = ("public", "private", "gated")
 # In a process of its own, since the Hub's client reads address and token when it is imported.
 TRIES = """
 import json, sys
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import LabError
-from instruct_tune.fetching import hub
-from instruct_tune.fetching.weights import at_hand, locate
-from instruct_tune.settings import DataSettings
+from instruct_tune.pretrained import hub
+from instruct_tune.pretrained.locate import at_hand, locate
+from instruct_tune.config.run_config import DataSettings
 
 if "unreachable" in sys.argv:
     hub.hub_reachable = lambda: False
@@ -164,8 +164,8 @@ def test_a_repository_that_was_made_private_is_not_served_any_more(tries, toy):
 DOWNLOADS = """
 import json, sys
 from instruct_tune.errors import Stopped
-from instruct_tune.fetching import hub
-from instruct_tune.fetching.weights import at_hand, locate
+from instruct_tune.pretrained import hub
+from instruct_tune.pretrained.locate import at_hand, locate
 
 download, left = hub.download, int(sys.argv[1])
 

@@ -10,12 +10,12 @@ from peft import LoraConfig, TaskType
 from peft.tuners.lora import LoraLayer
 from tiny_lab import RUN, go, toy
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE
-from instruct_tune.catalog import LORA_TARGETS
+from instruct_tune.config.catalog import LORA_TARGETS
+from instruct_tune.config.run_config import GenerationSettings, LoraSettings
 from instruct_tune.errors import ModelError
-from instruct_tune.generation import Request, generate
-from instruct_tune.settings import GenerationSettings, LoraSettings
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora
+from instruct_tune.models.lora import BASE
 
 EVERYWHERE = LoraSettings(r=2, lora_alpha=8, lora_dropout=0.0, target_modules="all-linear")
 SIZES = {
@@ -40,7 +40,7 @@ def made(model_type):
 
 def logits(loaded, speaker: str) -> torch.Tensor:
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), adapter.speaking_as(loaded, [speaker]):
+    with torch.no_grad(), lora.speaking_as(loaded, [speaker]):
         return loaded.model(input_ids=ids).logits
 
 
@@ -71,7 +71,7 @@ def idle(loaded) -> set[str]:
 @pytest.mark.parametrize("model_type", LORA_TARGETS)
 def test_auto_trains_every_matrix_it_makes(model_type):
     loaded = made(model_type)
-    adapter.attach(loaded, RUN, LoraSettings(r=2), seed=1)
+    lora.attach(loaded, RUN, LoraSettings(r=2), seed=1)
     assert idle(loaded) == set()
 
 
@@ -92,26 +92,26 @@ def test_auto_trains_every_matrix_it_makes(model_type):
 )
 def test_what_is_recommended_for_an_unlisted_architecture_works(model_type):
     with pytest.raises(ModelError) as caught:
-        adapter.attach(made(model_type), RUN, LoraSettings(), seed=1)
+        lora.attach(made(model_type), RUN, LoraSettings(), seed=1)
     advised = re.search(r"set lora.target_modules to (all-linear or to )?some of (.*)\.$", str(caught.value))
     assert advised
     for targets in [tuple(advised[2].split(", ")), *(["all-linear"] if advised[1] else [])]:
         loaded = made(model_type)
-        adapter.attach(loaded, RUN, LoraSettings(r=2, lora_dropout=0.1, target_modules=targets), seed=1)
+        lora.attach(loaded, RUN, LoraSettings(r=2, lora_dropout=0.1, target_modules=targets), seed=1)
         assert idle(loaded) == set()
 
 
 def test_what_is_recommended_for_mamba_is_what_peft_takes_and_the_model_calls():
     for targets in ("auto", "all-linear"):
         with pytest.raises(ModelError, match=r"set lora.target_modules to some of in_proj, x_proj\.$"):
-            adapter.attach(made("mamba"), RUN, LoraSettings(target_modules=targets), seed=1)
+            lora.attach(made("mamba"), RUN, LoraSettings(target_modules=targets), seed=1)
 
 
 @pytest.mark.parametrize(("model_type", "targets"), [("mamba", ("out_proj",)), ("mamba2", ("in_proj", "out_proj"))])
 def test_a_layer_that_peft_refuses_is_named(model_type, targets):
     loaded = made(model_type)
     with pytest.raises(ModelError, match=f"^LoRA cannot adapt out_proj in this {model_type} model: set lora.target_m"):
-        adapter.attach(loaded, RUN, LoraSettings(target_modules=targets), seed=1)
+        lora.attach(loaded, RUN, LoraSettings(target_modules=targets), seed=1)
     assert untouched(loaded)
 
 
@@ -119,7 +119,7 @@ def test_a_layer_that_is_never_called_is_refused():
     """Mamba multiplies with the weights of dt_proj itself, past an adapter on it."""
     loaded = made("mamba")
     with pytest.raises(ModelError, match=r"^An adapter on dt_proj would do nothing .* some of in_proj, x_proj\.$"):
-        adapter.attach(loaded, RUN, LoraSettings(target_modules=("in_proj", "dt_proj")), seed=1)
+        lora.attach(loaded, RUN, LoraSettings(target_modules=("in_proj", "dt_proj")), seed=1)
     assert untouched(loaded)
 
 
@@ -131,7 +131,7 @@ def test_experts_take_no_dropout_and_that_is_said(model_type):
     loaded = made(model_type)
     before = logits(loaded, BASE)
     with pytest.raises(ModelError) as caught:
-        adapter.attach(loaded, RUN, LoraSettings(target_modules="all-linear", lora_dropout=0.1), seed=1)
+        lora.attach(loaded, RUN, LoraSettings(target_modules="all-linear", lora_dropout=0.1), seed=1)
     assert str(caught.value) == (
         f"In this {model_type} model all-linear stands for the experts' fused weights too, which take no dropout: "
         "set lora.lora_dropout to 0, or lora.target_modules to some of k_proj, o_proj, q_proj, v_proj."
@@ -139,8 +139,8 @@ def test_experts_take_no_dropout_and_that_is_said(model_type):
     assert untouched(loaded)
     assert torch.equal(logits(loaded, BASE), before)
     # And the next one finds a model as it was.
-    adapter.attach(loaded, "next", LoraSettings(target_modules=("q_proj",)), seed=1)
-    assert adapter.names(loaded) == ["next"]
+    lora.attach(loaded, "next", LoraSettings(target_modules=("q_proj",)), seed=1)
+    assert lora.names(loaded) == ["next"]
 
 
 def untouched(loaded) -> bool:
@@ -150,21 +150,21 @@ def untouched(loaded) -> bool:
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
 def test_experts_train_answer_and_are_measured(tmp_path, model_type):
     loaded = made(model_type)
-    width = adapter.adapted_width(loaded.base, "all-linear")
-    adapter.attach(loaded, RUN, EVERYWHERE, seed=1)
-    trainable, _ = adapter.parameter_counts(loaded)
+    width = lora.adapted_width(loaded.base, "all-linear")
+    lora.attach(loaded, RUN, EVERYWHERE, seed=1)
+    trainable, _ = lora.parameter_counts(loaded)
     assert trainable == 2 * width
     go(loaded, tmp_path / "run")
-    assert adapter.fault(loaded, RUN) is None
+    assert lora.fault(loaded, RUN) is None
     assert_answers_are_those_alone(loaded)
-    added = sum(matrix.norm() ** 2 for matrix in adapter.low_ranks(loaded, RUN))
+    added = sum(matrix.norm() ** 2 for matrix in lora.low_ranks(loaded, RUN))
     layers = [module for module in loaded.base.modules() if isinstance(module, LoraLayer)]
     with torch.no_grad():
         expected = sum(float(each.get_delta_weight(RUN).norm()) ** 2 for each in layers)
     assert added == pytest.approx(expected, rel=1e-4)
-    adapter.save(loaded, RUN, tmp_path / "adapter")
+    lora.save(loaded, RUN, tmp_path / "adapter")
     again = made(model_type)
-    adapter.load(again, "again", tmp_path / "adapter")
+    lora.load(again, "again", tmp_path / "adapter")
     assert torch.equal(logits(again, "again"), logits(loaded, RUN))
 
 
@@ -195,15 +195,15 @@ def assert_answers_are_those_alone(loaded) -> None:
 )
 def test_who_can_share_a_batch_depends_on_the_adapted_layers(model_type, targets, mixes):
     loaded = made(model_type)
-    assert adapter.can_mix(loaded)
-    adapter.attach(loaded, RUN, LoraSettings(r=2, lora_dropout=0.0, target_modules=targets), seed=1)
+    assert lora.can_mix(loaded)
+    lora.attach(loaded, RUN, LoraSettings(r=2, lora_dropout=0.0, target_modules=targets), seed=1)
     disturb(loaded, RUN)
-    assert adapter.can_mix(loaded) is mixes
+    assert lora.can_mix(loaded) is mixes
     assert_answers_are_those_alone(loaded)
     # It is what PEFT itself does.
     ids = torch.randint(3, 250, (2, 9), generator=torch.Generator().manual_seed(1))
     try:
-        with torch.no_grad(), adapter.speaking_as(loaded, [BASE, RUN]) as who:
+        with torch.no_grad(), lora.speaking_as(loaded, [BASE, RUN]) as who:
             loaded.model(input_ids=ids, **who)
         taken = True
     except (ValueError, TypeError):
@@ -214,7 +214,7 @@ def test_who_can_share_a_batch_depends_on_the_adapted_layers(model_type, targets
 def test_dora_shares_no_batch():
     loaded = made("llama")
     config = LoraConfig(r=2, use_dora=True, target_modules=["q_proj"], task_type=TaskType.CAUSAL_LM)
-    adapter._add(loaded, RUN, config)
+    lora._add(loaded, RUN, config)
     disturb(loaded, RUN)
-    assert not adapter.can_mix(loaded)
+    assert not lora.can_mix(loaded)
     assert_answers_are_those_alone(loaded)

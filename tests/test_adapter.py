@@ -28,13 +28,13 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE, CONFIG_FILE, WEIGHTS_FILE
-from instruct_tune.catalog import LORA_TARGETS
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.config.catalog import LORA_TARGETS
+from instruct_tune.config.run_config import DEFAULT_MODEL, LoraSettings
 from instruct_tune.errors import ModelError
-from instruct_tune.model import LoadedModel, load_model
-from instruct_tune.packing import Packing
-from instruct_tune.settings import DEFAULT_MODEL, LoraSettings
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel, load_model
+from instruct_tune.models.lora import BASE, CONFIG_FILE, WEIGHTS_FILE
 
 THREE = ["first", "second", "third"]
 ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
@@ -43,7 +43,7 @@ ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
 def logits(loaded: LoadedModel, speaker: str, vocabulary: int = 250) -> torch.Tensor:
     """What ``speaker`` makes of the same forty tokens."""
     ids = torch.randint(3, vocabulary, (1, 40), generator=torch.Generator().manual_seed(5))
-    with adapter.speaking_as(loaded, [speaker]) as who, torch.no_grad():
+    with lora.speaking_as(loaded, [speaker]) as who, torch.no_grad():
         return loaded.model(input_ids=ids, **who).logits
 
 
@@ -83,7 +83,7 @@ def one_sentence(error: BaseException) -> str:
 def test_base_is_the_same_before_during_and_after_a_run(tmp_path):
     loaded = tiny()
     before, untouched = logits(loaded, BASE), weights(loaded.base)
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     seen = [logits(loaded, BASE)]
     tuned = []
 
@@ -95,7 +95,7 @@ def test_base_is_the_same_before_during_and_after_a_run(tmp_path):
     seen.append(logits(loaded, BASE))
     tuned.append(logits(loaded, RUN))
     assert same_tensors(weights(loaded.base), untouched)
-    adapter.remove(loaded, RUN)
+    lora.remove(loaded, RUN)
     seen.append(logits(loaded, BASE))
     assert len(seen) == 9
     assert all(torch.equal(before, now) for now in seen)
@@ -109,11 +109,11 @@ def test_the_plain_model_is_back_when_the_last_adapter_goes():
     loaded = tiny_with()
     assert loaded.model is not loaded.base
     modules = [name for name, _ in tiny().base.named_modules()]
-    adapter.remove(loaded, RUN)
+    lora.remove(loaded, RUN)
     assert loaded.model is loaded.base
     assert [name for name, _ in loaded.base.named_modules()] == modules
-    adapter.remove(loaded, RUN)
-    assert adapter.names(loaded) == []
+    lora.remove(loaded, RUN)
+    assert lora.names(loaded) == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
@@ -123,29 +123,29 @@ def test_adapters_leave_in_any_order(model_type, order):
     before, untouched = logits(loaded, BASE), weights(loaded.base)
     alone = {}
     for seed, name in enumerate(THREE):
-        adapter.attach(loaded, name, DROPOUT, seed)
+        lora.attach(loaded, name, DROPOUT, seed)
         disturb(loaded, name, seed)
         alone[name] = logits(loaded, name)
         assert not torch.equal(alone[name], before)
-    assert adapter.names(loaded) == THREE
+    assert lora.names(loaded) == THREE
     for gone in (THREE[place] for place in order):
         # None of them changes what another says, nor what base says.
-        assert all(torch.equal(logits(loaded, name), alone[name]) for name in adapter.names(loaded))
+        assert all(torch.equal(logits(loaded, name), alone[name]) for name in lora.names(loaded))
         assert torch.equal(logits(loaded, BASE), before)
-        adapter.remove(loaded, gone)
-    assert adapter.names(loaded) == []
+        lora.remove(loaded, gone)
+    assert lora.names(loaded) == []
     assert torch.equal(logits(loaded, BASE), before)
     assert same_tensors(weights(loaded.base), untouched)
 
 
 def test_a_batch_may_mix_base_and_adapters():
     loaded = tiny_with()
-    adapter.attach(loaded, "other", ATTENTION, seed=2)
+    lora.attach(loaded, "other", ATTENTION, seed=2)
     for name in (RUN, "other"):
         disturb(loaded, name)
     speakers = [RUN, BASE, "other", RUN]
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5)).expand(4, -1)
-    with adapter.speaking_as(loaded, speakers) as who, torch.no_grad():
+    with lora.speaking_as(loaded, speakers) as who, torch.no_grad():
         mixed = loaded.model(input_ids=ids, **who).logits
     for row, speaker in zip(mixed, speakers, strict=True):
         torch.testing.assert_close(row, logits(loaded, speaker)[0], rtol=0, atol=1e-5)
@@ -158,7 +158,7 @@ def test_speaking_leaves_mode_and_adapter_as_they_were(rows, training):
     disturb(loaded, RUN)
     loaded.model.train(training)
     before = [p.requires_grad for p in loaded.model.parameters()]
-    with contextlib.suppress(ZeroDivisionError), adapter.speaking_as(loaded, rows):
+    with contextlib.suppress(ZeroDivisionError), lora.speaking_as(loaded, rows):
         assert not loaded.model.training
         raise ZeroDivisionError
     assert loaded.model.training is training
@@ -181,18 +181,18 @@ def test_a_fresh_adapter_is_zero_until_it_has_learnt(tmp_path):
     loaded = tiny_with()
     # Names that begin alike are still different ones.
     for name in ("run-2", "ru"):
-        adapter.attach(loaded, name, DROPOUT, seed=1)
+        lora.attach(loaded, name, DROPOUT, seed=1)
     loaded.model.set_adapter(RUN)
-    assert adapter.is_zero(loaded, RUN)
+    assert lora.is_zero(loaded, RUN)
     go(loaded, tmp_path)
-    assert [adapter.is_zero(loaded, name) for name in (RUN, "run-2", "ru")] == [False, True, True]
+    assert [lora.is_zero(loaded, name) for name in (RUN, "run-2", "ru")] == [False, True, True]
 
 
 def test_only_the_newest_adapter_trains():
     loaded = tiny_with()
     # PEFT switches an adapter's gradients on when base has spoken.
     logits(loaded, BASE)
-    adapter.attach(loaded, "second", DROPOUT, seed=1)
+    lora.attach(loaded, "second", DROPOUT, seed=1)
     logits(loaded, BASE)
     trains = [name for name, p in loaded.model.named_parameters() if p.requires_grad]
     assert trains
@@ -202,17 +202,17 @@ def test_only_the_newest_adapter_trains():
 def test_parameter_counts():
     loaded = tiny()
     plain = sum(p.numel() for p in loaded.base.parameters())
-    adapter.attach(loaded, RUN, LoraSettings(r=4), seed=1)
+    lora.attach(loaded, RUN, LoraSettings(r=4), seed=1)
     # Two layers; q is 64 to 64 and v 64 to 32 (two key-value heads of four).
     expected = 2 * 4 * ((64 + 64) + (64 + 32))
-    assert adapter.parameter_counts(loaded) == (expected, plain + expected)
+    assert lora.parameter_counts(loaded) == (expected, plain + expected)
 
 
 @pytest.mark.parametrize("model_type", LORA_TARGETS)
 def test_auto_finds_its_modules_in_every_layer(model_type):
     loaded = toy(model_type)
     before = logits(loaded, BASE)
-    adapter.attach(loaded, "auto", DROPOUT, seed=1)
+    lora.attach(loaded, "auto", DROPOUT, seed=1)
     paths = adapted(loaded.base, "auto")
     assert len(paths) == 2 * len(LORA_TARGETS[model_type])
     assert {path.rpartition(".")[2] for path in paths} == set(LORA_TARGETS[model_type])
@@ -228,19 +228,19 @@ def test_all_linear_is_every_linear_layer_but_the_head(model_type):
     linear = {path for path, module in loaded.base.named_modules() if type(module).__name__ in kinds}
     head = {path for path, module in loaded.base.named_modules() if module is loaded.base.get_output_embeddings()}
     everywhere = LoraSettings(r=4, target_modules="all-linear")
-    adapter.attach(loaded, "first", everywhere, seed=1)
+    lora.attach(loaded, "first", everywhere, seed=1)
     assert set(adapted(loaded.base, "first")) == linear - head
     # Again beside one that is there, whose own small matrices are linear layers too.
-    adapter.attach(loaded, "second", everywhere, seed=1)
+    lora.attach(loaded, "second", everywhere, seed=1)
     assert set(adapted(loaded.base, "second")) == linear - head
-    adapter.attach(loaded, "third", DROPOUT, seed=1)
+    lora.attach(loaded, "third", DROPOUT, seed=1)
     assert {path.rpartition(".")[2] for path in adapted(loaded.base, "third")} == set(LORA_TARGETS[model_type])
 
 
 def test_chosen_modules():
     loaded = tiny_with(ATTENTION)
     assert {path.rpartition(".")[2] for path in adapted(loaded.base, RUN)} == {"q_proj", "k_proj"}
-    adapter.attach(loaded, "other", LoraSettings(target_modules="o_proj"), seed=1)
+    lora.attach(loaded, "other", LoraSettings(target_modules="o_proj"), seed=1)
     assert {path.rpartition(".")[2] for path in adapted(loaded.base, "other")} == {"o_proj"}
 
 
@@ -248,20 +248,20 @@ def test_chosen_modules():
 @pytest.mark.parametrize("targets", [("q_proj", "nonsense"), ("lm_head",), "nonsense", ("embed_tokens",), ("q_pro",)])
 def test_unknown_modules_are_named_with_the_known_ones(targets, beside_another):
     loaded = tiny_with() if beside_another else tiny()
-    present = adapter.names(loaded)
+    present = lora.names(loaded)
     with pytest.raises(ModelError) as caught:
-        adapter.attach(loaded, "wrong", LoraSettings(target_modules=targets), seed=1)
+        lora.attach(loaded, "wrong", LoraSettings(target_modules=targets), seed=1)
     message = one_sentence(caught.value)
     wrong = targets if isinstance(targets, str) else targets[-1]
     assert message.startswith(f"The model has no module named {wrong} that LoRA can adapt")
     assert "it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj." in message
-    assert adapter.names(loaded) == present
+    assert lora.names(loaded) == present
 
 
 def test_auto_asks_where_the_architecture_is_unknown():
     loaded = toy("bloom", Packing.PADDED)
     with pytest.raises(ModelError) as caught:
-        adapter.attach(loaded, RUN, DROPOUT, seed=1)
+        lora.attach(loaded, RUN, DROPOUT, seed=1)
     message = one_sentence(caught.value)
     assert message.startswith("The lab does not know which modules to adapt in a bloom model")
     assert message.endswith("all-linear or to some of dense, dense_4h_to_h, dense_h_to_4h, query_key_value.")
@@ -275,7 +275,7 @@ def saved(tmp_path) -> Path:
     """A folder with an adapter of the tiny model that says something of its own."""
     loaded = tiny_with()
     disturb(loaded, RUN)
-    adapter.save(loaded, RUN, tmp_path / "saved")
+    lora.save(loaded, RUN, tmp_path / "saved")
     return tmp_path / "saved"
 
 
@@ -283,10 +283,10 @@ def saved(tmp_path) -> Path:
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox"])
 def test_what_is_saved_is_what_peft_loads(tmp_path, model_type, targets):
     loaded = toy(model_type)
-    adapter.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=12, target_modules=targets), seed=1)
+    lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=12, target_modules=targets), seed=1)
     disturb(loaded, RUN)
     expected = logits(loaded, RUN)
-    adapter.save(loaded, RUN, tmp_path)
+    lora.save(loaded, RUN, tmp_path)
     assert not torch.equal(expected, logits(loaded, BASE))
     # With nothing of ours: PEFT's own loading, on a base of its own.
     theirs = PeftModel.from_pretrained(toy(model_type).base, tmp_path).eval()
@@ -294,7 +294,7 @@ def test_what_is_saved_is_what_peft_loads(tmp_path, model_type, targets):
     with torch.no_grad():
         assert torch.equal(theirs(input_ids=ids).logits, expected)
     ours = toy(model_type)
-    adapter.load(ours, "again", tmp_path)
+    lora.load(ours, "again", tmp_path)
     assert torch.equal(logits(ours, "again"), expected)
     assert torch.equal(logits(ours, BASE), logits(loaded, BASE))
 
@@ -302,9 +302,9 @@ def test_what_is_saved_is_what_peft_loads(tmp_path, model_type, targets):
 def test_a_trained_adapter_survives_its_file(tmp_path):
     loaded = tiny_with()
     go(loaded, tmp_path / "run")
-    adapter.save(loaded, RUN, tmp_path / "adapter")
+    lora.save(loaded, RUN, tmp_path / "adapter")
     fresh = tiny()
-    adapter.load(fresh, RUN, tmp_path / "adapter")
+    lora.load(fresh, RUN, tmp_path / "adapter")
     assert torch.equal(logits(fresh, RUN), logits(loaded, RUN))
     assert same_tensors(adapter_weights(fresh), adapter_weights(loaded))
 
@@ -326,7 +326,7 @@ def test_saving_does_not_change_what_is_in_memory(tmp_path):
     loaded = tiny_with()
     disturb(loaded, RUN)
     before = logits(loaded, RUN)
-    adapter.save(loaded, RUN, tmp_path)
+    lora.save(loaded, RUN, tmp_path)
     assert loaded.model.peft_config[RUN].inference_mode is False
     assert torch.equal(logits(loaded, RUN), before)
 
@@ -337,17 +337,17 @@ def test_saving_asks_the_hub_nothing(tmp_path, monkeypatch):
     loaded.model.peft_config[RUN].base_model_name_or_path = "nobody/nothing"
     asked = []
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *args, **kw: asked.append(args))
-    adapter.save(loaded, RUN, tmp_path)
+    lora.save(loaded, RUN, tmp_path)
     assert asked == []
 
 
 def test_loading_twice_is_loading_once(saved):
     loaded = tiny()
-    adapter.load(loaded, "saved", saved)
+    lora.load(loaded, "saved", saved)
     expected = logits(loaded, "saved")
     shutil.rmtree(saved)
-    adapter.load(loaded, "saved", saved)
-    assert adapter.names(loaded) == ["saved"]
+    lora.load(loaded, "saved", saved)
+    assert lora.names(loaded) == ["saved"]
     assert torch.equal(logits(loaded, "saved"), expected)
 
 
@@ -355,7 +355,7 @@ def test_loading_leaves_random_numbers_alone(saved):
     """An adapter that is loaded while another trains must not change that one's dropout."""
     for loaded in (tiny(), tiny_with()):
         before = torch.get_rng_state()
-        adapter.load(loaded, "saved", saved)
+        lora.load(loaded, "saved", saved)
         assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -421,7 +421,7 @@ def test_an_adapter_that_cannot_be_loaded_is_said(saved, damage, beside_another)
     loaded = tiny_with() if beside_another else tiny()
     damage(saved)
     with pytest.raises(ModelError) as caught:
-        adapter.load(loaded, "saved", saved)
+        lora.load(loaded, "saved", saved)
     assert "adapter" in one_sentence(caught.value)
 
 
@@ -429,8 +429,8 @@ def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
     """As where a model of the same name is of another size here."""
     wider = toy("llama", hidden_size=48, intermediate_size=64)
     with pytest.raises(ModelError, match=r"does not fit this base model .* use the model that it was trained on"):
-        adapter.load(wider, "saved", saved)
-    assert adapter.names(wider) == []
+        lora.load(wider, "saved", saved)
+    assert lora.names(wider) == []
 
 
 @pytest.mark.parametrize("beside_another", [False, True])
@@ -438,14 +438,14 @@ def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
 def test_nothing_is_left_of_an_adapter_that_cannot_be_loaded(tmp_path, saved, damage, beside_another):
     """Or the next to ask for it would be answered by base, or by half an adapter, and not know."""
     loaded = tiny_with() if beside_another else tiny()
-    before, present = logits(loaded, BASE), adapter.names(loaded)
+    before, present = logits(loaded, BASE), lora.names(loaded)
     shutil.copytree(saved, tmp_path / "whole")
     damage(saved)
     with pytest.raises(ModelError):
-        adapter.load(loaded, "saved", saved)
-    assert adapter.names(loaded) == present
+        lora.load(loaded, "saved", saved)
+    assert lora.names(loaded) == present
     assert torch.equal(logits(loaded, BASE), before)
-    adapter.load(loaded, "saved", tmp_path / "whole")
+    lora.load(loaded, "saved", tmp_path / "whole")
     expected = load_file(tmp_path / "whole" / WEIGHTS_FILE)
     got = {name.replace(".saved.", "."): value for name, value in adapter_weights(loaded, "saved").items()}
     assert same_tensors(got, expected)
@@ -453,9 +453,9 @@ def test_nothing_is_left_of_an_adapter_that_cannot_be_loaded(tmp_path, saved, da
 
 def test_restoring_fills_the_adapter_that_is_there(tmp_path, saved):
     loaded = tiny_with(seed=77)
-    adapter.attach(loaded, "other", DROPOUT, seed=3)
+    lora.attach(loaded, "other", DROPOUT, seed=3)
     other = adapter_weights(loaded, "other")
-    adapter.restore(loaded, RUN, saved)
+    lora.restore(loaded, RUN, saved)
     expected = load_file(saved / WEIGHTS_FILE)
     assert same_tensors({n.replace(f".{RUN}.", "."): v for n, v in adapter_weights(loaded).items()}, expected)
     assert same_tensors(adapter_weights(loaded, "other"), other)
@@ -465,19 +465,19 @@ def test_restoring_fills_the_adapter_that_is_there(tmp_path, saved):
 def test_the_real_model_stays_the_same(tmp_path):
     loaded = load_model(DEFAULT_MODEL, quiet)
     before, untouched = logits(loaded, BASE), weights(loaded.base)
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     assert torch.equal(logits(loaded, BASE), before)
     assert torch.equal(logits(loaded, RUN), before)
     disturb(loaded, RUN)
     assert torch.equal(logits(loaded, BASE), before)
     tuned = logits(loaded, RUN)
     assert not torch.equal(tuned, before)
-    adapter.save(loaded, RUN, tmp_path)
+    lora.save(loaded, RUN, tmp_path)
     assert json.loads((tmp_path / CONFIG_FILE).read_text())["base_model_name_or_path"] == DEFAULT_MODEL
-    adapter.remove(loaded, RUN)
+    lora.remove(loaded, RUN)
     assert torch.equal(logits(loaded, BASE), before)
     assert same_tensors(weights(loaded.base), untouched)
-    adapter.load(loaded, "again", tmp_path)
+    lora.load(loaded, "again", tmp_path)
     assert torch.equal(logits(loaded, "again"), tuned)
     assert some_rows(loaded, 1)[0].supervised
 
@@ -488,7 +488,7 @@ def test_the_real_model_stays_the_same(tmp_path):
 def two_adapters() -> LoadedModel:
     loaded = tiny()
     for seed, name in enumerate(THREE[:2]):
-        adapter.attach(loaded, name, DROPOUT, seed)
+        lora.attach(loaded, name, DROPOUT, seed)
         disturb(loaded, name, seed)
     return loaded
 
@@ -497,9 +497,9 @@ def test_at_strength_0_it_is_base_and_at_1_the_adapter_to_the_last_bit():
     loaded = two_adapters()
     base, first = logits(loaded, BASE), logits(loaded, "first")
     assert not torch.equal(base, first)
-    with adapter.at_strength(loaded, "first", 0):
+    with lora.at_strength(loaded, "first", 0):
         assert torch.equal(logits(loaded, "first"), base)
-    with adapter.at_strength(loaded, "first", 1):
+    with lora.at_strength(loaded, "first", 1):
         assert torch.equal(logits(loaded, "first"), first)
 
 
@@ -509,14 +509,14 @@ def test_half_the_strength_is_that_of_half_the_matrices():
         for path, matrix in halved.model.named_parameters():
             if "lora_B.first" in path:
                 matrix.mul_(0.5)
-    with adapter.at_strength(loaded, "first", 0.5):
+    with lora.at_strength(loaded, "first", 0.5):
         assert torch.equal(logits(loaded, "first"), logits(halved, "first"))
 
 
 def test_nobody_else_is_touched_and_all_is_as_before_even_after_a_fault():
     loaded = two_adapters()
     before = {name: logits(loaded, name) for name in (BASE, *THREE[:2])}
-    with contextlib.suppress(ZeroDivisionError), adapter.at_strength(loaded, "first", 0.3):
+    with contextlib.suppress(ZeroDivisionError), lora.at_strength(loaded, "first", 0.3):
         assert torch.equal(logits(loaded, "second"), before["second"])
         assert torch.equal(logits(loaded, BASE), before[BASE])
         _ = 1 / 0
@@ -528,7 +528,7 @@ def test_a_training_does_not_notice_that_its_adapter_is_turned_down(tmp_path):
     watched, _ = go(alone, tmp_path / "alone")
 
     def turn_down(step):
-        with adapter.at_strength(asked, RUN, 0.3):
+        with lora.at_strength(asked, RUN, 0.3):
             logits(asked, RUN)
 
     asking = Recorder(between=turn_down)

@@ -36,7 +36,7 @@ def test_the_input_is_part_of_the_prompt(kept):
     seen = []
 
     def first_prompt(patch):
-        from instruct_tune import generation
+        from instruct_tune.generation import generate as generation
 
         generate = generation.generate
         patch.setattr(
@@ -102,7 +102,7 @@ def test_a_stop_keeps_what_was_said_so_far(kept):
 def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab, monkeypatch, case):
     monkeypatch.setattr("instruct_tune.lab.DEFAULT_MODEL", "tiny-random")
     if case == "not at hand":
-        monkeypatch.setattr("instruct_tune.fetching.weights.at_hand", lambda model: None)
+        monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: None)
     monkeypatch.setattr("instruct_tune.lab.unused_memory", lambda: 0 if case == "no memory" else 2**40)
     done = threading.Event()
     if case == "busy":

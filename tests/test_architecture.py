@@ -14,39 +14,40 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "instruct_tune"
 
-# A place (a module, or a room with all that is in it) may know those before it, and none after.
-ORDER = (
-    "errors", "supported", "wait_policy", "visitors", "rules", "limits", "words", "steps", "text_bounds", "settings",
-    "schedule", "catalog",
-    "fetching", "data", "dataset", "prompt", "chat_template", "continuation", "vocabulary", "tokenization", "packing",
-    "compute", "batching", "decoding", "model", "lora_targets", "adaptable", "adapter", "generation", "scoring", "bleu",
-    "evaluation", "learning", "training", "looking", "preflight",
-    "records", "store", "archive", "engine", "sharing", "export", "desk", "lab",
-    "ui", "command_line", "__main__", "app",
-)  # fmt: skip
+# The layers, bottom to top. A place (a module, or a package with all that is in it) imports from those before it.
+LAYERS = (
+    ("errors",),
+    ("util", "text", "kernels"),
+    ("config",),
+    ("store", "pretrained"),
+    ("data",),
+    ("tokenization",),
+    ("batching",),
+    ("models",),
+    ("generation", "inspection", "estimate"),
+    ("evaluation", "training"),
+    ("runs",),
+    ("export",),
+    ("services",),
+    ("lab",),
+    ("ui", "cli"),
+    ("__main__", "app"),
+)
+LAYER = {place: number for number, places in enumerate(LAYERS) for place in places}
 
 # A library, and the only places that import it.
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
-    "peft": ("adaptable", "adapter"),
-    "trl": ("learning.arguments", "learning.trainer"),
-    "sacrebleu": ("bleu",),
-    "evaluate": ("bleu",),
-    "sqlite3": (
-        "words.parsing",
-        "records.bounds",
-        "records.schema",
-        "records.snapshot",
-        "records.states",
-        "records.storage",
-        "store",
-        "archive.rescue",
-    ),
-    "matplotlib": ("sharing.figures",),
-    "rapidfuzz": ("data.near",),
-    "jinja2": ("chat_template",),
-    "yaml": ("data.hub_dataset", "sharing.card"),
+    "peft": ("models.lora", "models.lora_support"),
+    "trl": ("training.sft_config", "training.trainer"),
+    "sacrebleu": ("evaluation.bleu",),
+    "evaluate": ("evaluation.bleu",),
+    "sqlite3": ("store", "text.code_parsing"),
+    "matplotlib": ("export.figures",),
+    "rapidfuzz": ("data.near_duplicates",),
+    "jinja2": ("tokenization.chat_template",),
+    "yaml": ("data.hub", "export.model_card"),
 }
 
 
@@ -63,7 +64,7 @@ def module(file):
 
 
 def place(file):
-    """The name in ``ORDER`` that a file belongs to; a room is one place."""
+    """The name in ``LAYERS`` that a file belongs to; a package is one place."""
     return module(file).split(".")[0]
 
 
@@ -96,7 +97,7 @@ def _is_module(name):
 
 
 def own(name):
-    """The place in ``ORDER`` of one of the lab's own modules; None for a library."""
+    """The place in ``LAYERS`` of one of the lab's own modules; None for a library."""
     parts = name.split(".")
     return (parts[1] if len(parts) > 1 else "") if parts[0] == "instruct_tune" else None
 
@@ -127,7 +128,9 @@ def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
 
 
 def test_every_module_has_its_place():
-    assert {place(file) for file in files()} - {""} <= set(ORDER)
+    assert {place(file) for file in files()} - {""} == set(LAYER)
+    assert len(LAYER) <= 28
+    assert len(LAYERS) <= 17
 
 
 def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
@@ -135,9 +138,9 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
         path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
     }
     house = texts["architecture.md"].split("```")[1]
-    modules = {file.name for file in files() if "ui" not in file.parts} - {"__init__.py"}
-    assert Counter(re.findall(r"(?<![\w/])\w+\.py", house)) == Counter(modules)
-    others = {f"instruct_tune/{name}" for name in re.findall(r"\bui/[\w/]+\.py", house)}
+    listed = re.findall(r"^ *(\w+\.py)\b", house, re.MULTILINE)
+    assert Counter(listed) == Counter(file.name for file in files() if file.name != "__init__.py")
+    others = set()
     for text in texts.values():
         others |= set(re.findall(r"\b(?:tests/\w+\.py|docs/\w+\.md|assets/\w+\.\w+)", text))
     assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
@@ -147,7 +150,7 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
 def test_imports_flow_one_way(file):
     here = place(file)
     # The package itself imports nothing but what has to come before every library.
-    known = ORDER[: ORDER.index(here)] if here else ("supported", "wait_policy")
+    known = {each for each in LAYER if LAYER[each] < LAYER[here]} if here else {"util"}
     wrong = [
         f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
     ]
@@ -221,9 +224,9 @@ BUILDS = "|".join(
 )  # fmt: skip
 """Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
 BUILDERS = {
-    "adaptable", "adapter", "batching", "desk.speed", "fetching.read_model", "fetching.tiny", "fetching.weights",
-    "generation",
-    "sharing.card",  # which shows people how to
+    "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
+    "pretrained.locate", "pretrained.read_model", "pretrained.tiny_random",
+    "export.model_card",  # which shows people how to
 }  # fmt: skip
 
 
@@ -240,7 +243,7 @@ SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebl
     ("module", "may"),
     [
         ("instruct_tune.lab", ()),
-        ("instruct_tune.__main__", ()),
+        ("instruct_tune.cli.commands", ()),
         ("app", ()),
         # Importing gradio is seconds already, and brings pandas with it.
         pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),
@@ -255,6 +258,6 @@ def test_importing_it_does_not_wait_for_slow_libraries(module, may):
 
 def test_nothing_is_configured_by_hand_twice():
     """Every preset has its note, and every note its preset."""
-    from instruct_tune.settings import PRESET_NOTES, PRESETS
+    from instruct_tune.config.run_config import PRESET_NOTES, PRESETS
 
     assert set(PRESET_NOTES) == set(PRESETS)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from instruct_tune.learning.arguments import _optimizer, _precision, sft_config
-from instruct_tune.settings import TrainSettings
+from instruct_tune.config.run_config import TrainSettings
+from instruct_tune.training.sft_config import _optimizer, _precision, sft_config
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

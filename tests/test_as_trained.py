@@ -7,9 +7,9 @@ from labs import PATIENCE, finished, opened, smoke, stop_at, write_rows
 from test_same_weights import exchange, folder  # noqa: F401
 
 from instruct_tune.errors import BusyError
-from instruct_tune.fetching.as_trained import other_rows
-from instruct_tune.model import LoadedModel
-from instruct_tune.ui.evaluate.evaluate_view import sentence
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.runs.provenance import other_rows
+from instruct_tune.ui.evaluate.text import sentence
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from toys import VOCABULARY, toy_model
 
-from instruct_tune.batching import is_exact, pack_rows, supervised_loss
-from instruct_tune.compute import attention
-from instruct_tune.compute.attention import BY_ROWS, attend_by_rows, row_starts
-from instruct_tune.packing import Packing
-from instruct_tune.tokenization import TokenizedExample
+from instruct_tune.batching.packing import is_exact, pack_rows, supervised_loss
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.kernels import attention
+from instruct_tune.kernels.attention import BY_ROWS, attend_by_rows, row_starts
+from instruct_tune.tokenization.encode import TokenizedExample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

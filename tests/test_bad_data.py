@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 from data_files import COLUMNS, make_rows, said_of, settings, write
 
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 
 ROW = '{"instruction": "i", "input": "", "output": "o"}'
 

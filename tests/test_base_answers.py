@@ -15,15 +15,15 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE
-from instruct_tune.decoding.answer import Answer
-from instruct_tune.evaluation import Evaluation, evaluate
-from instruct_tune.model import LoadedModel
-from instruct_tune.prompt import ALPACA, LESSON
-from instruct_tune.scoring import answering
-from instruct_tune.scoring.base_answers import BaseAnswers, Shelf
-from instruct_tune.settings import GenerationSettings
+from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.evaluation import predict
+from instruct_tune.evaluation.answer_cache import BaseAnswers, Shelf
+from instruct_tune.evaluation.evaluate import Evaluation, evaluate
+from instruct_tune.generation.answer import Answer
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.prompt_template import ALPACA, LESSON
 
 SETTINGS = GenerationSettings(max_new_tokens=6)
 ROWS = some_examples(5)
@@ -33,8 +33,8 @@ ANSWERS = {(1, 2): Answer("one\ntwo", 2, True), (12,): Answer("ü \ufffd <b>", 3
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     model = loud()
-    adapter.attach(model, RUN, DROPOUT, seed=1)
-    adapter.attach(model, "second", DROPOUT, seed=2)
+    lora.attach(model, RUN, DROPOUT, seed=1)
+    lora.attach(model, "second", DROPOUT, seed=2)
     return model
 
 
@@ -42,13 +42,13 @@ def loaded() -> LoadedModel:
 def asked(monkeypatch) -> list[str]:
     """Who was made to answer, request by request."""
     speakers: list[str] = []
-    real = answering.generate
+    real = predict.generate
 
     def counting(loaded, requests, *arguments, **named):
         speakers.extend(request.speaker for request in requests)
         return real(loaded, requests, *arguments, **named)
 
-    monkeypatch.setattr(answering, "generate", counting)
+    monkeypatch.setattr(predict, "generate", counting)
     return speakers
 
 
@@ -101,7 +101,7 @@ def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
         other.setattr(loaded, "weights", dataclasses.replace(loaded.weights, sha256="another"))
         assert evaluated(loaded, tmp_path).base_remembered == 0
     with monkeypatch.context() as other:
-        other.setattr("instruct_tune.scoring.base_answers.DECODING", 0)
+        other.setattr("instruct_tune.evaluation.answer_cache.DECODING", 0)
         assert evaluated(loaded, tmp_path).base_remembered == 0
 
 

@@ -15,19 +15,19 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE
-from instruct_tune.bleu import score
-from instruct_tune.data.near import nearest
-from instruct_tune.dataset import Example
-from instruct_tune.decoding.answer import Answer
+from instruct_tune.config.run_config import BASELINES, GenerationSettings
+from instruct_tune.data.near_duplicates import nearest
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
-from instruct_tune.evaluation import evaluate
-from instruct_tune.generation import Request, generate
-from instruct_tune.prompt import CHAT, LESSON
-from instruct_tune.scoring.baselines import SHOWN, Baselines, baselines, examples_of
-from instruct_tune.scoring.unfinished import Said
-from instruct_tune.settings import BASELINES, GenerationSettings
+from instruct_tune.evaluation.baselines import SHOWN, Baselines, baselines, examples_of
+from instruct_tune.evaluation.bleu import score
+from instruct_tune.evaluation.evaluate import evaluate
+from instruct_tune.evaluation.resume import Said
+from instruct_tune.generation.answer import Answer
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.prompt_template import CHAT, LESSON
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 TRAINING, ROWS = some_examples(9)[:6], some_examples(9)[6:]
@@ -36,7 +36,7 @@ TRAINING, ROWS = some_examples(9)[:6], some_examples(9)[6:]
 @pytest.fixture(scope="module")
 def loaded():
     model = loud()
-    adapter.attach(model, RUN, DROPOUT, seed=1)
+    lora.attach(model, RUN, DROPOUT, seed=1)
     return model
 
 
@@ -74,7 +74,7 @@ def test_an_answer_after_examples_ends_where_the_next_one_would_begin():
 
 
 def beside_nothing() -> Baselines:
-    from instruct_tune.scoring.answering import Asked
+    from instruct_tune.evaluation.predict import Asked
 
     return Baselines((Asked("examples", BASE, [[1], [2]]),))
 

@@ -5,16 +5,16 @@ import torch
 from labs import finished, smoke
 from toys import toy_config, toy_model
 
-from instruct_tune.batching import probe
-from instruct_tune.compute.attention import attend_by_rows
-from instruct_tune.dataset import Example
+from instruct_tune.batching.packing import probe
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.learning import trainer
-from instruct_tune.looking.batch_view import micro_batch, packing_of
-from instruct_tune.packing import Packing
-from instruct_tune.prompt import LESSON
-from instruct_tune.tokenization import IGNORE, tokenize_examples
+from instruct_tune.inspection.batch_view import micro_batch, packing_of
+from instruct_tune.kernels.attention import attend_by_rows
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.encode import IGNORE, tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training import trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
@@ -126,7 +126,7 @@ def test_the_same_row_twice_is_two_segments():
     ],
 )
 def test_how_rows_are_kept_apart_is_tried_on_the_models_own_configuration(name, device, found, tmp_path, monkeypatch):
-    monkeypatch.setattr("instruct_tune.looking.batch_view.best_device", lambda: device)
+    monkeypatch.setattr("instruct_tune.inspection.batch_view.best_device", lambda: device)
     toy_config(name).save_pretrained(tmp_path)
     assert packing_of(tmp_path) == found
     if device == "cpu":

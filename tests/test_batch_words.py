@@ -4,14 +4,14 @@ import base64
 import json
 from dataclasses import replace
 
-from instruct_tune.dataset import Example
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.looking.batch_view import StepView, micro_batch
-from instruct_tune.packing import Packing
-from instruct_tune.prompt import LESSON
-from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.data.splits import Example
+from instruct_tune.inspection.batch_view import StepView, micro_batch
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.encode import tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.ui.format.batch_grid import MOST_PASSES, grid_value
-from instruct_tune.ui.format.batch_words import HEADERS, pass_title, sentence, table
+from instruct_tune.ui.format.text import HEADERS, pass_title, sentence, table
 
 TOKENIZER = byte_tokenizer()
 EXAMPLES = [Example("Say it.", "", answer) for answer in ("one", "</script><b>${1}", "three hundred and something")]

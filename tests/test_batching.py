@@ -14,8 +14,8 @@ from torch import Tensor
 from toys import ARCHITECTURES, VOCABULARY, WINDOW, toy_config, toy_model
 from transformers import AutoConfig
 
-from instruct_tune import batching
-from instruct_tune.batching import (
+from instruct_tune.batching import packing as batching
+from instruct_tune.batching.packing import (
     EpochSampler,
     Pack,
     Packing,
@@ -25,7 +25,7 @@ from instruct_tune.batching import (
     supervised_count,
     supervised_loss,
 )
-from instruct_tune.tokenization import IGNORE, TokenizedExample
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread", "no_deprecated_calls"),

@@ -10,10 +10,10 @@ from tiny_lab import light  # noqa: F401
 from toys import toy_config, toy_model
 from transformers import GenerationConfig, PreTrainedModel
 
-from instruct_tune.decoding.beams import fits, is_exact, kept, search
-from instruct_tune.decoding.open_rows import Prompts
-from instruct_tune.decoding.tree import Tree
 from instruct_tune.errors import Stopped
+from instruct_tune.generation.beam_search import fits, is_exact, kept, search
+from instruct_tune.generation.beam_tree import Tree
+from instruct_tune.models.active_rows import Prompts
 
 ARCHITECTURES = ["llama", "qwen2", "cohere", "gpt2", "gpt_neox", "opt", "opt_projected", "mistral", "gemma3"]
 

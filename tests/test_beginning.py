@@ -20,13 +20,12 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter
-from instruct_tune.compute import readings
-from instruct_tune.dataset import Example
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
-from instruct_tune.learning import fixed_prompt
-from instruct_tune.learning.checkpoints import checkpoints
-from instruct_tune.prompt import LESSON
+from instruct_tune.models import lora
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training import readings, sample_prompt
+from instruct_tune.training.checkpoints import checkpoints
 
 ROW = Example("Say something", "", "Something.")
 
@@ -55,12 +54,12 @@ class Order(Recorder):
 def test_the_first_step_is_told_before_the_look_at_step_0(tmp_path, monkeypatch, late):
     monkeypatch.setattr(readings, "reads_late", lambda device: late)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2, eval_strategy="no"), Order())
-    assert watcher.told == [("probe", 0), ("train", 1), (adapter.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
+    assert watcher.told == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
 
 
 def test_a_run_of_one_step_has_its_look_at_step_0(tmp_path):
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=1, eval_strategy="no"), Order())
-    assert watcher.told == [("probe", 0), ("train", 1), (adapter.BASE, 0), ("probe", 1), (RUN, 1)]
+    assert watcher.told == [("probe", 0), ("train", 1), (lora.BASE, 0), ("probe", 1), (RUN, 1)]
 
 
 def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
@@ -70,21 +69,21 @@ def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
         matrix += 0.1
     watcher, _ = go(loaded, tmp_path, replace(SIX_STEPS, max_steps=1), Order())
     assert watcher.told[:3] == [("probe", 0), (RUN, 0), ("train", 1)]
-    assert (adapter.BASE, 0) not in watcher.told
+    assert (lora.BASE, 0) not in watcher.told
 
 
 def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
     loaded = loud()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
-    fixed = fixed_prompt.choose(loaded, LESSON, [ROW])
-    before = fixed_prompt.answer(loaded, RUN, fixed, 24, lambda: False)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
+    fixed = sample_prompt.choose(loaded, LESSON, [ROW])
+    before = sample_prompt.answer(loaded, RUN, fixed, 24, lambda: False)
     assert before.tokens > 12
     answers = {}
 
     class Answering(Recorder):
         def probed(self, step, speaker):
             # And the run's own adapter, for comparison: by now it says something else.
-            answers[step] = [fixed_prompt.answer(loaded, who, fixed, 24, self.stopping) for who in (speaker, RUN)]
+            answers[step] = [sample_prompt.answer(loaded, who, fixed, 24, self.stopping) for who in (speaker, RUN)]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())
     assert answers[0][0] == before
@@ -96,8 +95,8 @@ def test_a_stop_in_the_look_is_made_up_for_by_the_resume(tmp_path, undisturbed):
     first, result = go(loaded, tmp_path, watcher=Order(stop_at_first_look=True))
     assert (result.steps, result.stopped, first.told) == (1, True, [("probe", 0), ("train", 1)])
     second, _ = go(again(loaded), tmp_path, watcher=Order(), resume_from=checkpoints(tmp_path)[-1])
-    assert second.told[:2] == [(adapter.BASE, 0), ("train", 2)]
-    assert second.told.count((adapter.BASE, 0)) == 1
+    assert second.told[:2] == [(lora.BASE, 0), ("train", 2)]
+    assert second.told.count((lora.BASE, 0)) == 1
     assert first.losses | second.losses == undisturbed.losses
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
 
@@ -105,6 +104,6 @@ def test_a_stop_in_the_look_is_made_up_for_by_the_resume(tmp_path, undisturbed):
 def test_a_look_that_was_had_is_not_had_again_by_the_resume(tmp_path):
     loaded = tiny_with()
     first, _ = go(loaded, tmp_path, watcher=Order(stop_after=2))
-    assert (adapter.BASE, 0) in first.told
+    assert (lora.BASE, 0) in first.told
     second, _ = go(again(loaded), tmp_path, watcher=Order(), resume_from=checkpoints(tmp_path)[-1])
-    assert (adapter.BASE, 0) not in second.told
+    assert (lora.BASE, 0) not in second.told

@@ -29,7 +29,7 @@ from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
 from benchmarks.workload import Setting, Workload
-from instruct_tune.tokenization import IGNORE, TokenizedExample
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 SMALLEST = Setting(
     model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=1.5,

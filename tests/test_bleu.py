@@ -17,8 +17,8 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 from instruct_tune.errors import DataError
+from instruct_tune.evaluation.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 
 ROOT = Path(__file__).parent.parent
 REPORT_KEYS = ["bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"]
@@ -410,7 +410,7 @@ def refuse(*args, **kwargs):
     os._exit(3)
 socket.socket.connect = socket.getaddrinfo = refuse
 import evaluate
-from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
+from instruct_tune.evaluation.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 both = evaluate.combine({"first": metric(), "second": metric()})
 print(both.compute(predictions=["the cat sat on the mat"], references=["the cat is on the mat"])["second_score"])
 """
@@ -421,7 +421,7 @@ print(both.compute(predictions=["the cat sat on the mat"], references=["the cat 
 def test_score_does_not_wait_for_torch():
     code = """
 import sys
-from instruct_tune.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
+from instruct_tune.evaluation.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 before = "sacrebleu" in sys.modules
 score(["a b c d", "e"], ["a b c d", "f"])
 print(before, "sacrebleu" in sys.modules, "torch" in sys.modules, "evaluate" in sys.modules)

@@ -10,13 +10,13 @@ import zipfile
 import pytest
 from test_bleu import corpus, sacrebleu_prints
 
-from instruct_tune.__main__ import main
-from instruct_tune.bleu import paired_test, quick_bleu, score
+from instruct_tune.cli.commands import main
+from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.errors import DataError
-from instruct_tune.scoring import bleu_words
-from instruct_tune.scoring.row_files import write_rows
-from instruct_tune.settings import DEFAULT_MODEL
-from instruct_tune.words.scripts import script_of
+from instruct_tune.evaluation import bleu_tokenizers
+from instruct_tune.evaluation.bleu import paired_test, quick_bleu, score
+from instruct_tune.evaluation.predictions_file import write_rows
+from instruct_tune.text.scripts import script_of
 
 CHINESE = ["写一个函数，返回两个数的和。", "用循环计算列表的长度。", "打印问候语。"]
 JAPANESE = ["二つの数の和を返す関数を書いてください。", "リストの長さを計算する。", "あいさつを表示する。"]
@@ -41,7 +41,7 @@ def rows(count: int = 40) -> list[dict[str, str]]:
     return told
 
 
-@pytest.mark.parametrize("tokenize", bleu_words.offered())
+@pytest.mark.parametrize("tokenize", bleu_tokenizers.offered())
 def test_the_command_line_gives_the_same_bits_from_the_exported_file(tmp_path, tokenize):
     texts = rows()
     write_rows(texts, tmp_path / "rows.zip", tokenize)
@@ -63,23 +63,23 @@ def test_the_command_line_gives_the_same_bits_from_the_exported_file(tmp_path, t
 def test_each_tokenisation_is_another_score():
     texts = rows()
     answers, references = ([row[name] for row in texts] for name in ("tuned", "reference"))
-    scores = {quick_bleu(answers, references, tokenize=name) for name in bleu_words.offered()}
-    assert len(scores) == len(bleu_words.offered()) >= 4
+    scores = {quick_bleu(answers, references, tokenize=name) for name in bleu_tokenizers.offered()}
+    assert len(scores) == len(bleu_tokenizers.offered()) >= 4
 
 
 def test_what_is_not_here_is_said():
     with pytest.raises(DataError, match="must be one of 13a, intl, zh"):
-        bleu_words.checked("flores200")
+        bleu_tokenizers.checked("flores200")
     for strange in (None, ["13a"], {}):
         with pytest.raises(DataError, match="must be one of"):
-            bleu_words.checked(strange)
+            bleu_tokenizers.checked(strange)
 
 
 def test_a_dictionary_that_is_not_installed_is_not_offered(monkeypatch):
-    monkeypatch.setattr(bleu_words, "MECAB", {"ja-mecab": (("no_such_module",), "sacrebleu[ja]")})
-    assert "ja-mecab" not in bleu_words.offered()
+    monkeypatch.setattr(bleu_tokenizers, "MECAB", {"ja-mecab": (("no_such_module",), "sacrebleu[ja]")})
+    assert "ja-mecab" not in bleu_tokenizers.offered()
     with pytest.raises(DataError, match=r'pip install "sacrebleu\[ja\]"'):
-        bleu_words.checked("ja-mecab")
+        bleu_tokenizers.checked("ja-mecab")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_script_of_texts(texts, script):
     ],
 )
 def test_what_does_not_suit_is_warned_about(texts, tokenize, model, told):
-    warnings = bleu_words.warnings(texts, tokenize, model)
+    warnings = bleu_tokenizers.warnings(texts, tokenize, model)
     assert len(warnings) == len(told)
     assert all(words in warning for words, warning in zip(told, warnings, strict=True))
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from labs import finished
 
-from instruct_tune.records import bounds
-from instruct_tune.store import RunStore
+from instruct_tune.store import retention
+from instruct_tune.store.run_store import RunStore
 
 
 def test_what_is_said_of_a_run_is_bounded_and_anothers_stays(tmp_path, monkeypatch):
-    monkeypatch.setitem(bounds.MOST, "events", 3)
+    monkeypatch.setitem(retention.MOST, "events", 3)
     with closing(RunStore(tmp_path)) as store:
         other, run_id = store.create("other", {}).id, store.create("a", {}).id
         store.add_event(other, "of another")
@@ -23,7 +23,7 @@ def test_what_is_said_of_a_run_is_bounded_and_anothers_stays(tmp_path, monkeypat
 
 
 def test_the_last_evaluations_of_a_run_are_kept_with_their_rows(lab, monkeypatch):
-    monkeypatch.setitem(bounds.MOST, "evaluations", 2)
+    monkeypatch.setitem(retention.MOST, "evaluations", 2)
     other, run_id = finished(lab), finished(lab)
     list(lab.evaluate(other, limit=1))
     for limit in (1, 2, 3, 4):

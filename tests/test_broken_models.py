@@ -10,11 +10,11 @@ import torch
 from labs import PATIENCE, opened, smoke
 from safetensors.torch import load_file, save_file
 
-from instruct_tune.__main__ import main
+from instruct_tune.cli.commands import main
 from instruct_tune.errors import DataError, LabError, ModelError
-from instruct_tune.fetching.context import context_of
-from instruct_tune.fetching.weights import locate
-from instruct_tune.model import load_model
+from instruct_tune.models.base_model import load_model
+from instruct_tune.pretrained.context_length import context_of
+from instruct_tune.pretrained.locate import locate
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 

@@ -3,8 +3,8 @@
 import datasets
 import pytest
 
+from instruct_tune.data.paging import ORDERS, Browser
 from instruct_tune.errors import DataError
-from instruct_tune.looking.browse import ORDERS, Browser
 
 ROWS = [
     {"instruction": "Beta", "input": "", "output": "xxx"},

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from instruct_tune.desk.speed import SpeedMemory
-from instruct_tune.fetching import cache_files
-from instruct_tune.fetching.cache_files import add_entry, change_file, read_entries
-from instruct_tune.preflight import Speed
+from instruct_tune.estimate.calibrate import SpeedMemory
+from instruct_tune.estimate.workload import Speed
+from instruct_tune.pretrained import cache_folder
+from instruct_tune.pretrained.cache_folder import add_entry, change_file, read_entries
 
 SPEED = Speed(*(1.0 for _ in dataclasses.fields(Speed)))
 
@@ -49,7 +49,7 @@ def test_measurements_of_threads_that_write_at_once_are_all_kept(cache):
 
 WRITES = """
 import sys
-from instruct_tune.fetching.cache_files import add_entry
+from instruct_tune.pretrained.cache_folder import add_entry
 for number in range(50):
     add_entry("notes.json", f"{sys.argv[1]} {number}", number)
 """
@@ -73,7 +73,7 @@ def test_a_change_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(cac
 
 
 def test_the_oldest_entries_go_first(monkeypatch):
-    monkeypatch.setattr(cache_files, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(cache_folder, "MAX_ENTRIES", 3)
     for key in ("a", "b", "c", "a", "d"):
         add_entry("notes.json", key, key)
     assert list(read_entries("notes.json")) == ["c", "a", "d"]

@@ -13,9 +13,9 @@ from hostile import NAMES
 from huggingface_hub import ModelCard
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune.archive.recorded import ASSETS
-from instruct_tune.sharing.card import model_card
-from instruct_tune.store import Run
+from instruct_tune.export.model_card import model_card
+from instruct_tune.runs.examples import ASSETS
+from instruct_tune.store.run_store import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

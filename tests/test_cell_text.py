@@ -7,10 +7,10 @@ import pyarrow.parquet
 import pytest
 from data_files import everything, said_of, settings, write
 
+from instruct_tune.config.run_config import Columns
 from instruct_tune.data.cell_text import is_empty, text_in
 from instruct_tune.data.columns import ColumnsError
-from instruct_tune.dataset import load_splits
-from instruct_tune.settings import Columns
+from instruct_tune.data.splits import load_splits
 
 PART = {"type": "text", "text": "Hi"}
 

@@ -6,8 +6,8 @@ import pytest
 from labs import PATIENCE, finished, smoke
 
 from instruct_tune.errors import ModelError
-from instruct_tune.fetching.weights import locate
-from instruct_tune.generation import generate
+from instruct_tune.generation.generate import generate
+from instruct_tune.pretrained.locate import locate
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -55,7 +55,7 @@ def prompts_of(monkeypatch):
         asked.extend(loaded.tokenizer.decode(list(request.prompt)) for request in requests)
         return generate(loaded, requests, *rest, **options)
 
-    monkeypatch.setattr("instruct_tune.generation.generate", listen)
+    monkeypatch.setattr("instruct_tune.generation.generate.generate", listen)
     return asked
 
 

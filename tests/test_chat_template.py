@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import SPECIALS, llama, smollm2
 
-from instruct_tune.chat_template import ChatTemplate, has_clock, with_markup
-from instruct_tune.dataset import Example
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import ModelError
-from instruct_tune.prompt import CHAT, ChatMarkup, template_of_run
-from instruct_tune.tokenization import encode_prompts, mask_view, prompt_text
+from instruct_tune.tokenization.chat_template import ChatTemplate, has_clock, with_markup
+from instruct_tune.tokenization.encode import encode_prompts, mask_view, prompt_text
+from instruct_tune.tokenization.prompt_template import CHAT, ChatMarkup, template_of_run
 
 pytestmark = pytest.mark.usefixtures("no_deprecated_calls")
 

@@ -22,10 +22,10 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter
-from instruct_tune.learning import rhythm, trainer
-from instruct_tune.learning.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
-from instruct_tune.learning.terms import TrainingResult
+from instruct_tune.models import lora
+from instruct_tune.training import callbacks, trainer
+from instruct_tune.training.checkpoints import best_evaluation, checkpoints, evaluations_since_best, prune_checkpoints
+from instruct_tune.training.types import TrainingResult
 
 
 def test_a_checkpoint_is_one_flat_adapter_and_the_trainers_state(undisturbed):
@@ -42,7 +42,7 @@ def test_a_checkpoint_is_one_flat_adapter_and_the_trainers_state(undisturbed):
         ]
         assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-random"
     loaded = tiny()
-    adapter.load(loaded, RUN, undisturbed.folder / "checkpoint-6")
+    lora.load(loaded, RUN, undisturbed.folder / "checkpoint-6")
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
 
 
@@ -67,7 +67,7 @@ def test_a_torn_checkpoint_is_none(tmp_path, monkeypatch, undisturbed):
     assert first.losses | second.losses == undisturbed.losses
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-6"]
     loaded = tiny()
-    adapter.load(loaded, RUN, tmp_path / "checkpoint-6")
+    lora.load(loaded, RUN, tmp_path / "checkpoint-6")
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
 
 
@@ -103,7 +103,7 @@ def test_a_run_keeps_its_newest_checkpoints(tmp_path, keep, left):
 def test_saving_by_the_clock(tmp_path, monkeypatch):
     """Fifty seconds a step and two minutes: after the third step and the sixth."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, perf_counter=time.perf_counter)
-    monkeypatch.setattr(rhythm, "time", clock)
+    monkeypatch.setattr(callbacks, "time", clock)
     settings = replace(SIX_STEPS, save_strategy="no", save_minutes=2, num_train_epochs=3)
 
     def tick(step: int) -> None:

@@ -24,11 +24,11 @@ from commands import (
 )
 from labs import Pace, opened, press_ctrl_c, smoke
 
-from instruct_tune.__main__ import main
+from instruct_tune.cli.commands import main
+from instruct_tune.config.run_config import PRESETS
 from instruct_tune.lab import Lab
-from instruct_tune.records.lock import DataLock
-from instruct_tune.settings import PRESETS
-from instruct_tune.store import RunStore
+from instruct_tune.store.lock import DataLock
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 

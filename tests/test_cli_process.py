@@ -13,8 +13,8 @@ import pytest
 from commands import ROOT, TRAIN, _folders, command, ran, run, told
 from labs import PATIENCE, Pace, press_ctrl_c
 
-from instruct_tune.__main__ import main
-from instruct_tune.store import RunStore
+from instruct_tune.cli.commands import main
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 

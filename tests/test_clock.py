@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, cache_for, opened, smoke
 
-from instruct_tune.records import clock
-from instruct_tune.records.clock import Clock
-from instruct_tune.visitors import known_by
+from instruct_tune.config.viewer import known_by
+from instruct_tune.store import clock
+from instruct_tune.store.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ANN = known_by("ann's own long secret")

@@ -12,8 +12,8 @@ from labs import LONG, PATIENCE, TWELVE_STEPS, curve, finished, opened, smoke, t
 
 from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
-from instruct_tune.learning.checkpoints import checkpoints, step_of
-from instruct_tune.store import RunStore
+from instruct_tune.store.run_store import RunStore
+from instruct_tune.training.checkpoints import checkpoints, step_of
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -85,7 +85,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from instruct_tune.lab import Lab
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
 import json
 lab = Lab(Path(sys.argv[1]))
 run_id = lab.start_run(json.loads(sys.argv[2]), "killed")

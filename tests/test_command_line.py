@@ -2,8 +2,8 @@
 
 import argparse
 
-from instruct_tune.__main__ import COMMANDS
-from instruct_tune.command_line import parser
+from instruct_tune.cli.commands import COMMANDS
+from instruct_tune.cli.parser import parser
 
 
 def said(about):

@@ -7,12 +7,12 @@ import threading
 import pytest
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune import adapter
-from instruct_tune.archive.recorded import put_recorded
-from instruct_tune.desk import comparisons, workbench
-from instruct_tune.desk.speaker import Speaker, read_speakers
+from instruct_tune.config.viewer import known_by
 from instruct_tune.errors import DataError, NotFoundError
-from instruct_tune.visitors import known_by
+from instruct_tune.models import lora
+from instruct_tune.runs.examples import put_recorded
+from instruct_tune.services import inference, model_host
+from instruct_tune.services.answerer import Speaker, read_speakers
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ASKED = ("Say hi", "", {"max_new_tokens": 12})
@@ -31,7 +31,7 @@ def said(lab, *speakers):
     """What each says, and nothing left behind."""
     *_, last = lab.compare_many(speakers, *ASKED)
     assert (last["done"], last["0_tokens"]) == (True, 12)
-    assert all("@" not in name for name in adapter.names(lab.bench._loaded))
+    assert all("@" not in name for name in lora.names(lab.bench._loaded))
     return [last[str(number)] for number in range(len(speakers))]
 
 
@@ -65,7 +65,7 @@ def test_a_run_beside_its_earlier_self(two_runs):
 
 def test_memory_for_one_adapter_is_enough_for_those_who_speak_together(two_runs, monkeypatch):
     lab, one, other = two_runs
-    monkeypatch.setattr(workbench, "ADAPTERS_IN_MEMORY", 1)
+    monkeypatch.setattr(model_host, "ADAPTERS_IN_MEMORY", 1)
     expected = [alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
     assert said(lab, {"run_id": other}, {"run_id": one}) == expected[::-1]
 
@@ -123,7 +123,7 @@ def test_copies_have_names_of_their_own():
 
 def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
     lab, one, other = two_runs
-    monkeypatch.setattr(comparisons, "ASKED_TOGETHER", 2)
+    monkeypatch.setattr(inference, "ASKED_TOGETHER", 2)
     speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
     rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
     counts, answers = zip(*((len(found), found) for found in lab.compare_rows(speakers, rows, ASKED[2])), strict=True)
@@ -135,7 +135,7 @@ def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
 
 def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
     lab, one, _ = two_runs
-    monkeypatch.setattr(comparisons, "ASKED_TOGETHER", 1)
+    monkeypatch.setattr(inference, "ASKED_TOGETHER", 1)
     stop, seen = threading.Event(), []
     for found in lab.compare_rows([{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop):
         seen.append(len(found))

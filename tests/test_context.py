@@ -5,12 +5,12 @@ import json
 import pytest
 from labs import finished, imports_frozen, opened, smoke, write_rows
 
-from instruct_tune.archive.diagnosis import diagnose
+from instruct_tune.config.run_config import RunConfig, TrainSettings
 from instruct_tune.errors import DataError, ModelError
-from instruct_tune.fetching.context import NO_LIMIT, context_in, row_limit
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.preflight import RowLength, count, fits
-from instruct_tune.settings import RunConfig, TrainSettings
+from instruct_tune.estimate.workload import RowLength, count, fits
+from instruct_tune.pretrained.context_length import NO_LIMIT, context_in, row_limit
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.runs.diagnostics import diagnose
 
 CONTEXT = 2048
 """Of the tiny model, whose tokens are bytes."""

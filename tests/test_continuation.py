@@ -11,13 +11,13 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from toys import FAMILIES, SPECIALS
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
-from instruct_tune.continuation import decode_continuation, encode_continuations
-from instruct_tune.dataset import Example
-from instruct_tune.decoding.answer import Reader
-from instruct_tune.fetching.token_counts import encode_texts
-from instruct_tune.looking.xray import NOT_HELD, look
-from instruct_tune.prompt import LESSON, PromptTemplate
-from instruct_tune.tokenization import is_held, mask_view, token_pieces, tokenize_examples, tokenize_rows
+from instruct_tune.data.splits import Example
+from instruct_tune.generation.answer import Reader
+from instruct_tune.inspection.token_view import NOT_HELD, look
+from instruct_tune.pretrained.token_counts import encode_texts
+from instruct_tune.tokenization.continuation import decode_continuation, encode_continuations
+from instruct_tune.tokenization.encode import is_held, mask_view, token_pieces, tokenize_examples, tokenize_rows
+from instruct_tune.tokenization.prompt_template import LESSON, PromptTemplate
 
 pytestmark = pytest.mark.usefixtures("no_deprecated_calls")
 

@@ -7,8 +7,8 @@ import time
 import pytest
 from tiny_lab import tiny
 
-from instruct_tune.fetching import converted as module
-from instruct_tune.fetching.converted import converted, hold
+from instruct_tune.pretrained import converted_cache as module
+from instruct_tune.pretrained.converted_cache import converted, hold
 
 
 def made(cache, name):

@@ -6,11 +6,11 @@ import pytest
 from labs import cache_for, opened
 
 from instruct_tune import ui
-from instruct_tune.settings import PRESETS
+from instruct_tune.config.run_config import PRESETS
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.train.cost_panel import CostPanel
-from instruct_tune.ui.train.preset_panel import PresetPanel
+from instruct_tune.ui.train.cost import CostPanel
+from instruct_tune.ui.train.presets import PresetPanel
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import threading
 import pytest
 from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
 
-from instruct_tune.desk import costs
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
-from instruct_tune.preflight import Speed
+from instruct_tune.estimate.workload import Speed
+from instruct_tune.services import estimates
 
 EVEN = Speed(
     a_pass=0.05,
@@ -31,15 +31,15 @@ def cached(tmp_path_factory, one_thread):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch, cached):
     """Measurements of its own for each test; the tiny model is shared."""
-    import instruct_tune.desk.speed
+    import instruct_tune.estimate.calibrate
 
-    monkeypatch.setattr(instruct_tune.desk.speed, "cache_dir", lambda: tmp_path / "speeds")
+    monkeypatch.setattr(instruct_tune.estimate.calibrate, "cache_dir", lambda: tmp_path / "speeds")
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """The measurement takes no time and always finds the same; the list holds the threads it was done on."""
-    import instruct_tune.desk.speed
+    import instruct_tune.estimate.calibrate
 
     done = []
 
@@ -47,7 +47,7 @@ def measured(monkeypatch):
         done.append(threading.current_thread().name)
         return EVEN
 
-    monkeypatch.setattr(instruct_tune.desk.speed, "measure", measure)
+    monkeypatch.setattr(instruct_tune.estimate.calibrate, "measure", measure)
     return done
 
 
@@ -58,7 +58,7 @@ def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
         result, facts = lab.run_result(run_id), lab.show_run(run_id)["facts"]
     assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
     assert told["trainable_parameters"] == facts["trainable_parameters"]
-    assert told["speed"].startswith(costs.MEASURED)
+    assert told["speed"].startswith(estimates.MEASURED)
     assert told["seconds"]["total"] == pytest.approx(sum(v for k, v in told["seconds"].items() if k != "total"))
     assert told["unknown"] is None
 
@@ -79,7 +79,7 @@ def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, meas
 def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured):
     with opened(tmp_path) as lab:
         assert lab.cost(smoke())["warnings"] == []
-        monkeypatch.setattr(costs, "free_memory", lambda: 1000)
+        monkeypatch.setattr(estimates, "free_memory", lambda: 1000)
         assert "1 kB are free: lower the batch size" in lab.cost(smoke())["warnings"][0]
 
 
@@ -91,7 +91,7 @@ def test_after_a_run_its_own_speed_counts(tmp_path, measured):
         rate = sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps)
         assert told["speed"] == "from your run mine"
         assert told["seconds"]["training"] == pytest.approx(told["tokens"] / rate)
-        assert lab.cost(smoke(lora={"target_modules": "all-linear"}))["speed"] == costs.MEASURED
+        assert lab.cost(smoke(lora={"target_modules": "all-linear"}))["speed"] == estimates.MEASURED
 
 
 def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
@@ -113,7 +113,7 @@ def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
 
 
 def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, monkeypatch):
-    from instruct_tune.fetching import hub
+    from instruct_tune.pretrained import hub
 
     monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
     with opened(tmp_path) as lab:
@@ -164,7 +164,7 @@ def test_where_few_rows_do_not_fit_epochs_and_then_steps_are_fewer(tmp_path, mea
         assert "instead of 50 epochs" in fewer["said"]
         slow = {"eval_strategy": "no", "probes": 0, "per_device_train_batch_size": 1}
         short = lab.fit(smoke(train=slow), 0.04)
-        assert short["config"]["data"]["limit"] == costs.FEWEST_ROWS
+        assert short["config"]["data"]["limit"] == estimates.FEWEST_ROWS
         assert 1 <= short["config"]["train"]["max_steps"] < 8
         with pytest.raises(DataError, match="give it more time"):
             lab.fit(smoke(), 0.001)
@@ -178,7 +178,7 @@ def test_a_measurement_grows_old_sooner_on_a_crowded_machine_and_what_an_older_l
     import json
     import time
 
-    from instruct_tune.desk.speed import SpeedMemory
+    from instruct_tune.estimate.calibrate import SpeedMemory
 
     memory = SpeedMemory()
     memory.put("quiet", EVEN)

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from labs import PATIENCE, cache_for, curve, finished, opened, smoke
 
-from instruct_tune.dataset import Example
-from instruct_tune.desk.runner import Runner
+from instruct_tune.config.viewer import known_by
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import BusyError
-from instruct_tune.visitors import known_by
+from instruct_tune.services.training_job import Runner
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ROW = Example("Say hello.", "", "Hello.")

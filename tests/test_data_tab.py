@@ -8,9 +8,9 @@ from data_files import make_rows, write
 from labs import opened
 
 from instruct_tune.errors import DataError
+from instruct_tune.ui.browser_state import Memory
 from instruct_tune.ui.data.tab import DataTab
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.memory import Memory
 
 TURN = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 

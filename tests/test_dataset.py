@@ -9,9 +9,9 @@ import datasets
 import pytest
 from data_files import COLUMNS, everything, make_rows, said_of, settings, write
 
+from instruct_tune.config.run_config import DataSettings
 from instruct_tune.data import sources
-from instruct_tune.dataset import Example, LedgerEntry, examples, load_splits, take_evaluation_rows, take_probe_rows
-from instruct_tune.settings import DataSettings
+from instruct_tune.data.splits import Example, LedgerEntry, examples, load_splits, take_evaluation_rows, take_probe_rows
 
 CODE_ALPACA = Path(__file__).parents[2] / "shared" / "data" / "code_alpaca_2k.json"
 needs_code_alpaca = pytest.mark.skipif(
@@ -156,7 +156,8 @@ def test_source_and_licence_are_told(tmp_path, monkeypatch):
 def test_the_fingerprint_is_the_same_in_another_process(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(10))
     code = (
-        "import sys; from instruct_tune.dataset import load_splits; from instruct_tune.settings import DataSettings;"
+        "import sys; from instruct_tune.data.splits import load_splits;"
+        "from instruct_tune.config.run_config import DataSettings;"
         "print(load_splits(DataSettings(source=sys.argv[1])).fingerprint)"
     )
     root = Path(__file__).parents[1]

@@ -74,7 +74,7 @@ def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path
 
 def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
     run_id = finished(lab)
-    monkeypatch.setattr("instruct_tune.desk.runs.BIN_SECONDS", 0.12)
+    monkeypatch.setattr("instruct_tune.services.training.BIN_SECONDS", 0.12)
     lab.bin_run(run_id)
     deadline = time.monotonic() + PATIENCE
     while (lab.data_dir / "runs" / run_id).exists():

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from instruct_tune.compute import device
+from instruct_tune.config.run_config import TrainSettings
 from instruct_tune.errors import SettingsError
-from instruct_tune.model import best_device, weights_dtype
-from instruct_tune.settings import TrainSettings
-from instruct_tune.ui.train import preset_panel
+from instruct_tune.models.base_model import best_device, weights_dtype
+from instruct_tune.ui.train import presets
+from instruct_tune.util import device
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,7 +104,7 @@ def test_a_run_says_by_its_settings_which_weights_it_wants():
 def test_the_page_begins_with_what_the_device_that_computes_can_do(monkeypatch, choice, preset):
     monkeypatch.setenv("LAB_DEVICE", choice)
     monkeypatch.setattr(Path, "exists", lambda path: True)
-    assert preset_panel.first_preset() == preset
+    assert presets.first_preset() == preset
 
 
 @pytest.mark.parametrize("value", ["gpu", "CPU", "cuda:1"])
@@ -135,4 +135,4 @@ def test_only_one_place_asks_torch_whether_there_is_a_gpu():
         for file in (ROOT / folder).rglob("*.py")
         if "cuda.is_available" in file.read_text() or "is_bf16_supported" in file.read_text()
     ]
-    assert asking == ["instruct_tune/compute/device.py"]
+    assert asking == ["instruct_tune/util/device.py"]

@@ -5,11 +5,11 @@ import json
 import pytest
 from labs import finished, imports_frozen, opened, smoke
 
-from instruct_tune.archive.diagnosis import diagnose
-from instruct_tune.archive.recorded import ASSETS, put_recorded
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.runs.diagnostics import diagnose
+from instruct_tune.runs.examples import ASSETS, put_recorded
 from instruct_tune.ui.charts import loss_figure
-from instruct_tune.ui.run_words import findings_text
+from instruct_tune.ui.run_text import findings_text
 
 
 def found(held_out=(), own=(), samples=(), *, said=(), step=None, total=None, every=2, grad=1.0, facts=None, **train):

@@ -4,13 +4,13 @@ import gradio as gr
 import pytest
 from labs import opened
 
-from instruct_tune.archive.differences import differing, held_out, rows, same_ruler, sentences
-from instruct_tune.archive.recorded import put_recorded
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import Run
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import known_by
+from instruct_tune.runs.differences import differing, held_out, rows, same_ruler, sentences
+from instruct_tune.runs.examples import put_recorded
+from instruct_tune.store.run_store import Run
 from instruct_tune.ui.runs import side_by_side
 from instruct_tune.ui.runs.overlay_chart import LOOKS, SHARE, STEPS, names_of, overlay_figure
-from instruct_tune.visitors import known_by
 
 
 def run(name, losses=(), steps=4, evaluation=None, run_id=None, **config):

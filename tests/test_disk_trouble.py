@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 import pytest
 from labs import PATIENCE, finished, opened, smoke
 
-from instruct_tune import adapter
 from instruct_tune.errors import DiskFullError, StoreError
 from instruct_tune.lab import Lab
-from instruct_tune.records.lock import DataLock
-from instruct_tune.store import RunStore
+from instruct_tune.models import lora
+from instruct_tune.store.lock import DataLock
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
@@ -77,7 +77,7 @@ def test_a_disk_that_is_full_fails_the_run_and_when_there_is_room_it_goes_on(tmp
 
 def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
     """The kernel's own limit on the size of a file stands for the disk where nothing may be mounted."""
-    save = adapter.save
+    save = lora.save
 
     def save_little(*given):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -89,7 +89,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
 
     with opened(tmp_path / "data") as lab:
         with monkeypatch.context() as patch:
-            patch.setattr(adapter, "save", save_little)
+            patch.setattr(lora, "save", save_little)
             run_id = lab.start_run(SHORT)
             failed(lab, run_id, "disk")
         lab.resume_run(run_id)

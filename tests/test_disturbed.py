@@ -12,8 +12,8 @@ from toys import toy_config
 from transformers import AutoModelForCausalLM
 
 from instruct_tune.errors import LabError
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.fetching.weights import locate
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 EIGHT_STEPS = smoke(

@@ -17,11 +17,11 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter
 from instruct_tune.errors import DivergedError
-from instruct_tune.learning import trainer
-from instruct_tune.learning.checkpoints import checkpoints
-from instruct_tune.learning.terms import TrainingResult
+from instruct_tune.models import lora
+from instruct_tune.training import trainer
+from instruct_tune.training.checkpoints import checkpoints
+from instruct_tune.training.types import TrainingResult
 
 
 def test_a_rate_that_is_too_high_is_said(tmp_path):
@@ -37,7 +37,7 @@ def test_a_rate_that_is_too_high_is_said(tmp_path):
     # No number that is none is told or kept, and the model is fit for the next run.
     assert list(watcher.losses) == [1]
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1"]
-    adapter.remove(loaded, RUN)
+    lora.remove(loaded, RUN)
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(loaded.model(input_ids=ids).logits, tiny().model(input_ids=ids).logits)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from toy_hub import ToyHub, serving_hub
 
-from instruct_tune.fetching import loading as module
-from instruct_tune.fetching.loading import Loading, megabytes
-from instruct_tune.fetching.tiny import make_tiny_model
+from instruct_tune.pretrained.tiny_random import make_tiny_model
+from instruct_tune.util import progress as module
+from instruct_tune.util.progress import Loading, megabytes
 
 LARGE = 8 * 2**20
 
@@ -20,8 +20,8 @@ LAB = """
 import json, sys, threading, time
 from pathlib import Path
 from instruct_tune.lab import Lab
-from instruct_tune.ui.run_words import run_sentence
-from instruct_tune.settings import RunConfig
+from instruct_tune.ui.run_text import run_sentence
+from instruct_tune.config.run_config import RunConfig
 
 def until(true):
     deadline = time.monotonic() + 120
@@ -52,7 +52,7 @@ lab.close()
 """
 ASKS_WITHOUT_WEIGHTS = """
 from instruct_tune.errors import Stopped
-from instruct_tune.fetching import loading
+from instruct_tune.util import progress as loading
 loading.FOLLOW_SECONDS = 0.2
 
 run_id = lab.start_run(config)

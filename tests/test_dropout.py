@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_lab import DROPOUT, RUN, light, tiny  # noqa: F401
 
-from instruct_tune import adapter
-from instruct_tune.compute.dropout import FastDropout
+from instruct_tune.kernels.dropout import FastDropout
+from instruct_tune.models import lora
 
 
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.5, 0.9])
@@ -57,7 +57,7 @@ def test_nothing_is_drawn_where_nothing_is_trained():
 
 def test_adapters_that_train_have_it():
     loaded = tiny()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     kinds = [type(m) for n, m in loaded.model.named_modules() if n.endswith(f"lora_dropout.{RUN}")]
     assert set(kinds) == {FastDropout}
     assert len(kinds) == 4

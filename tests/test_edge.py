@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 
 from instruct_tune.errors import DataError, StoreError
-from instruct_tune.ui import edge
+from instruct_tune.ui import context
 
 HOSTILE = '<img src="//x.example/y" onerror=alert(1)>.json'
 
@@ -12,7 +12,7 @@ HOSTILE = '<img src="//x.example/y" onerror=alert(1)>.json'
 def test_a_toast_shows_what_somebody_else_wrote_letter_by_letter(monkeypatch):
     shown = []
     monkeypatch.setattr(gr, "Info", shown.append)
-    edge.inform(f"Held-out rows of {HOSTILE}.")
+    context.inform(f"Held-out rows of {HOSTILE}.")
     assert shown == ['Held-out rows of &lt;img src="//x.example/y" onerror=alert(1)&gt;.json.']
 
 
@@ -25,10 +25,10 @@ def refusing_later():
     raise DataError(f"{HOSTILE} is empty.")
 
 
-@pytest.mark.parametrize("handler", [refusing, lambda: list(edge.said(refusing_later)())])
+@pytest.mark.parametrize("handler", [refusing, lambda: list(context.said(refusing_later)())])
 def test_an_error_quotes_it_as_letters_too(handler):
     with pytest.raises(gr.Error) as caught:
-        edge.said(handler)()
+        context.said(handler)()
     assert caught.value.message.startswith("&lt;img src=")
 
 
@@ -44,16 +44,16 @@ def test_visitors_read_no_folder_of_the_machine(monkeypatch, variable, shown):
         raise StoreError("The disk with /srv/lab/data is full.")
 
     with pytest.raises(gr.Error) as caught:
-        edge.said(full)()
+        context.said(full)()
     assert caught.value.message == f"The disk with {shown} is full."
 
 
 def test_a_fault_of_the_labs_own_is_not_shown_as_a_persons():
     with pytest.raises(ZeroDivisionError):
-        edge.said(lambda: 1 // 0)()
+        context.said(lambda: 1 // 0)()
 
 
 @pytest.mark.parametrize(("feed", "logged"), [(refusing, 0), (lambda: [1 // 0], 1)])
 def test_a_feed_that_cannot_tell_tells_nothing_new(feed, logged, caplog):
-    assert edge.polled(feed, [], 2) == [gr.skip(), gr.skip()]
+    assert context.polled(feed, [], 2) == [gr.skip(), gr.skip()]
     assert len(caplog.records) == logged

@@ -6,12 +6,12 @@ import pytest
 import torch
 from tiny_lab import DROPOUT, RUN, Recorder, go, light, some_examples, tiny_with, toy  # noqa: F401
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE
-from instruct_tune.prompt import LESSON
-from instruct_tune.scoring.effect import Effect, LayerNorm, effect, layer_norms
-from instruct_tune.settings import LoraSettings
-from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.evaluation.adapter_effect import Effect, LayerNorm, effect, layer_norms
+from instruct_tune.models import lora
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.encode import tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.ui.compare.effect_view import bars, norms_sentence, sentence
 
 ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
@@ -19,7 +19,7 @@ ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
 
 def noisy(kind: str):
     loaded = toy(kind)
-    adapter.attach(loaded, RUN, ALL_LINEAR, seed=1)
+    lora.attach(loaded, RUN, ALL_LINEAR, seed=1)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for path, matrix in loaded.model.named_parameters():
@@ -36,7 +36,7 @@ def test_the_divergence_is_that_of_the_whole_distributions(kind):
     for row in tokenize_examples(loaded.tokenizer, LESSON, rows, 512):
         logits = {}
         for speaker in (BASE, RUN):
-            with adapter.speaking_as(loaded, [speaker]), torch.no_grad():
+            with lora.speaking_as(loaded, [speaker]), torch.no_grad():
                 logits[speaker] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
         kept = slice(row.prompt_length - 1, len(row.input_ids) - 1)
         p, q = (logits[speaker][kept].double().log_softmax(-1) for speaker in (RUN, BASE))

@@ -7,8 +7,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from instruct_tune.engine import Engine
 from instruct_tune.errors import BusyError
+from instruct_tune.services.job_queue import Engine
 
 PATIENCE = 120.0
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from tiny_lab import NO_DROPOUT, RUN, SIX_STEPS, go, gradients_of, light, plain_loop, some_data, toy  # noqa: F401
 
-from instruct_tune import adapter, batching
-from instruct_tune.compute import head
-from instruct_tune.packing import Packing
+from instruct_tune.batching import packing as batching
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.kernels import lm_head
+from instruct_tune.models import lora
 
 TOLERANCE = 1e-5
 LOUD = {"initializer_range": 0.2, "init_std": 0.2}
@@ -34,13 +35,13 @@ LAYOUTS = {
 def lent(model_type: str, packing: Packing | None = None):
     """A loud model with a fresh adapter."""
     loaded = toy(model_type, packing, vocab_size=VOCABULARY, **LOUD)
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     return loaded
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_every_layout_gives_the_losses_and_gradients_of_padded_batches(tmp_path, monkeypatch, model_type):
-    monkeypatch.setattr(head, "LOGITS_AT_ONCE", CHUNK)
+    monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", CHUNK)
     chunks: list[int] = []
     reference = lent(model_type)
     rows = some_data(reference).train

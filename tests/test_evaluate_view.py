@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from instruct_tune.ui.evaluate import evaluate_view as view
-from instruct_tune.ui.evaluate.evaluate_view import (
+from instruct_tune.ui.evaluate import text as view
+from instruct_tune.ui.evaluate.score_chart import scores
+from instruct_tune.ui.evaluate.text import (
     ALL,
     BASE_UNENDED,
     BEST,
@@ -20,8 +21,7 @@ from instruct_tune.ui.evaluate.evaluate_view import (
     Wanted,
     page_of,
 )
-from instruct_tune.ui.evaluate.score_chart import scores
-from instruct_tune.ui.run_words import verdict_text
+from instruct_tune.ui.run_text import verdict_text
 
 REPORT = {
     "bleu": 8.94, "precisions": [30, 12, 6, 3.14], "bp": 1.0, "sys_len": 1440, "ref_len": 1000,

@@ -16,19 +16,20 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, generation
-from instruct_tune.adapter import BASE
-from instruct_tune.bleu import paired_test, score, sentence_chrf
-from instruct_tune.dataset import Example
-from instruct_tune.decoding.answer import Answer
+from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, Stopped
-from instruct_tune.evaluation import Prediction, evaluate, summarise
-from instruct_tune.generation import Request, generate
-from instruct_tune.model import LoadedModel
-from instruct_tune.prompt import ALPACA, LESSON
-from instruct_tune.scoring import answering
-from instruct_tune.settings import GenerationSettings
-from instruct_tune.tokenization import encode_prompts
+from instruct_tune.evaluation import predict
+from instruct_tune.evaluation.bleu import paired_test, score, sentence_chrf
+from instruct_tune.evaluation.evaluate import Prediction, evaluate, summarise
+from instruct_tune.generation import generate as generation
+from instruct_tune.generation.answer import Answer
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.encode import encode_prompts
+from instruct_tune.tokenization.prompt_template import ALPACA, LESSON
 
 SETTINGS = GenerationSettings(max_new_tokens=12)
 
@@ -36,7 +37,7 @@ SETTINGS = GenerationSettings(max_new_tokens=12)
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory) -> LoadedModel:
     loaded = loud()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     go(loaded, tmp_path_factory.mktemp("tuned"))
     return loaded
 
@@ -181,7 +182,7 @@ def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_wort
 
 def test_rows_are_answered_in_even_parts_of_like_prompts():
     prompts = [[0] * (length % 7 + 1) for length in range(70)]
-    parts = answering.parts_of(prompts)
+    parts = predict.parts_of(prompts)
     assert [len(part) for part in parts] == [23, 23, 24]
     assert sorted(row for part in parts for row in part) == list(range(70))
     lengths = [len(prompts[row]) for part in parts for row in part]
@@ -189,11 +190,11 @@ def test_rows_are_answered_in_even_parts_of_like_prompts():
 
 
 def test_estimates_come_while_rows_are_left(tuned, held_out, monkeypatch):
-    monkeypatch.setattr(answering, "ROWS_TOGETHER", 2)
+    monkeypatch.setattr(predict, "ROWS_TOGETHER", 2)
     estimates = []
     whole = evaluate(tuned, RUN, LESSON, held_out, SETTINGS, on_estimate=estimates.append)
     assert [estimate.rows for estimate in estimates] == [2, 4]
-    order = [row for part in answering.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
+    order = [row for part in predict.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
     known = [whole.predictions[row] for row in order]
     assert estimates[1].tuned == score([p.tuned for p in known], [p.reference for p in known]).bleu
     assert estimates[1].base == score([p.base for p in known], [p.reference for p in known]).bleu
@@ -209,7 +210,7 @@ def test_answers_of_another_number_of_rows_are_refused():
 def test_a_tuned_side_that_is_base_does_not_differ(held_out):
     """A fresh adapter changes nothing: the same answers, no difference, and no evidence of one."""
     loaded = loud()
-    adapter.attach(loaded, "fresh", DROPOUT, seed=1)
+    lora.attach(loaded, "fresh", DROPOUT, seed=1)
     result = evaluate(loaded, "fresh", LESSON, held_out, SETTINGS)
     assert all(p.base == p.tuned for p in result.predictions)
     assert (result.delta, result.p_value) == (0, 1)

@@ -12,8 +12,8 @@ from labs import cache_for, finished, opened, smoke
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from instruct_tune.adapter import speaking_as
 from instruct_tune.errors import DataError, ModelError, NotFoundError
+from instruct_tune.models.lora import speaking_as
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -163,7 +163,7 @@ def test_an_export_that_breaks_off_leaves_no_half_zip_in_place_of_a_whole_one(la
     def disk_full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("instruct_tune.export.loss_plot", disk_full)
+    monkeypatch.setattr("instruct_tune.export.adapter_zip.loss_plot", disk_full)
     with pytest.raises(DataError, match="No space left"):
         lab.export_run(run_id, target)
     assert target.read_bytes() == before

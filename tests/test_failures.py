@@ -5,9 +5,9 @@ import json
 import pytest
 from labs import PATIENCE, finished, smoke, write_rows
 
-from instruct_tune.desk import runner as runner_module
+from instruct_tune.config.run_config import DataSettings
 from instruct_tune.errors import SettingsError
-from instruct_tune.settings import DataSettings
+from instruct_tune.services import training_job as runner_module
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -17,7 +17,7 @@ def poisoned_model(folder):
     from safetensors.torch import load_file, save_file
     from transformers import AutoTokenizer
 
-    from instruct_tune.fetching.weights import locate
+    from instruct_tune.pretrained.locate import locate
 
     source = locate("tiny-random", lambda text: None).path
     folder.mkdir()
@@ -106,7 +106,7 @@ def test_every_failure_is_looked_at(failures):
 @pytest.fixture
 def unchecked(monkeypatch):
     """Weights that are no numbers pass the check at load, so that the guards behind it are seen."""
-    monkeypatch.setattr("instruct_tune.fetching.read_model.is_within", lambda weight, largest: True)
+    monkeypatch.setattr("instruct_tune.pretrained.read_model.is_within", lambda weight, largest: True)
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -8,7 +8,7 @@ from hostile import NAMES
 from PIL import Image
 
 from instruct_tune.errors import DataError
-from instruct_tune.sharing.figures import DOTS_AN_INCH, INCHES, Subject, form_of, loss_plot, save, score_plot, subject
+from instruct_tune.export.figures import DOTS_AN_INCH, INCHES, Subject, form_of, loss_plot, save, score_plot, subject
 
 ABOUT = Subject("tulip", "some/model", "fingerprint abc")
 TRAIN = [{"kind": "train", "step": step, "loss": 1.0 + step % 2} for step in range(1, 9)]

@@ -7,13 +7,13 @@ import json
 import pytest
 from data_files import everything, make_rows, said_of, settings, write
 
-from instruct_tune import limits
-from instruct_tune.data.file_kinds import ENDINGS, ending_of
-from instruct_tune.dataset import examples, load_splits
-from instruct_tune.desk.views import UPLOAD_SUFFIXES, Views
+from instruct_tune.config import environment
+from instruct_tune.data import preview
+from instruct_tune.data.file_formats import ENDINGS, ending_of
+from instruct_tune.data.preview import first_rows
+from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError
-from instruct_tune.looking import first_rows as preview
-from instruct_tune.looking.first_rows import first_rows
+from instruct_tune.services.datasets import UPLOAD_SUFFIXES, Views
 
 ROWS = [{**row, "input": 'a, "b"; c\nd\te'} for row in make_rows(12)]
 
@@ -97,7 +97,7 @@ def test_nothing_packed_is_empty(tmp_path):
 @pytest.mark.parametrize("content", [b" " * (2**22), b'{"a": "' + b"x" * 2**22, b"[" + b"0," * 2**21, b"\n" * 2**22])
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".csv.gz", ".json.gz"])
 def test_what_unpacks_to_very_much_is_refused_before_it_is_there(tmp_path, monkeypatch, content, ending):
-    monkeypatch.setattr(limits, "LARGEST_TEXT", limits.MEGABYTE)
+    monkeypatch.setattr(environment, "LARGEST_TEXT", environment.MEGABYTE)
     path = tmp_path / f"bomb{ending}"
     path.write_bytes(gzip.compress(content))
     assert path.stat().st_size < 2**14

@@ -2,9 +2,19 @@
 
 import pytest
 
+from instruct_tune.config.filters import (
+    DROP_LEAKAGE,
+    STEPS,
+    ByHand,
+    Contains,
+    Filter,
+    Language,
+    Length,
+    Matches,
+    Sample,
+)
 from instruct_tune.errors import DataError, SettingsError
-from instruct_tune.steps import DROP_LEAKAGE, STEPS, ByHand, Contains, Filter, Language, Length, Matches, Sample
-from instruct_tune.ui.data.filter_words import (
+from instruct_tune.ui.data.filter_text import (
     KINDS,
     added,
     lines,

@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instruct_tune.data.filters import Texts, kept_by, row_id
-from instruct_tune.dataset import load_splits
-from instruct_tune.errors import DataError
-from instruct_tune.settings import DataSettings
-from instruct_tune.steps import (
+from instruct_tune.config.filters import (
     DROP_LEAKAGE,
     STEPS,
     ByHand,
@@ -23,7 +19,11 @@ from instruct_tune.steps import (
     NearDuplicates,
     Sample,
 )
-from instruct_tune.words import patterns
+from instruct_tune.config.run_config import DataSettings
+from instruct_tune.data.filters import Texts, kept_by, row_id
+from instruct_tune.data.splits import load_splits
+from instruct_tune.errors import DataError
+from instruct_tune.text import regex_search
 
 ROWS = [
     ("Add two numbers", "2 and 3", "5"),
@@ -95,7 +95,7 @@ HOSTILE = ["(a+)+$", "(a|aa)+$", "(.*)*b", r"(?=(\w+)+\d)", r"(.*)\1\1\1$", "(?:
 
 @pytest.mark.parametrize("pattern", HOSTILE)
 def test_a_pattern_that_takes_for_ever_is_given_up(monkeypatch, pattern):
-    monkeypatch.setattr(patterns, "SECONDS", 0.5)
+    monkeypatch.setattr(regex_search, "SECONDS", 0.5)
     texts = Texts(["a" * 20_000 + "!"], [""], ["x"])
     with pytest.raises(DataError, match=r"given up after 0\.5 seconds"):
         kept_by(Matches(pattern=pattern), texts)
@@ -104,7 +104,7 @@ def test_a_pattern_that_takes_for_ever_is_given_up(monkeypatch, pattern):
 @pytest.mark.parametrize("pattern", [r"(?:((.)|(..))*)*$", r"((a)|(b))*c", r"(?:(a)?)+b"])
 def test_a_pattern_that_takes_the_memory_is_given_up(monkeypatch, pattern):
     """Memory runs out in the process that searches, and nowhere else."""
-    monkeypatch.setattr(patterns, "SECONDS", 60)
+    monkeypatch.setattr(regex_search, "SECONDS", 60)
     texts = Texts(["a" * 8_000_000], [""], ["x"])
     with pytest.raises(DataError, match="takes too much memory: write it simpler"):
         kept_by(Matches(pattern=pattern), texts)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from instruct_tune.looking import first_rows as module
-from instruct_tune.looking.first_rows import ROWS, first_rows
-from instruct_tune.settings import DataSettings, RunConfig
+from instruct_tune.config.run_config import DataSettings, RunConfig
+from instruct_tune.data import preview as module
+from instruct_tune.data.preview import ROWS, first_rows
 
 TEXTS = [(f'Say {n}, ünïcode\n"quoted"', "" if n % 2 else "with, a comma", f"It is {n} 🙂") for n in range(30_000)]
 

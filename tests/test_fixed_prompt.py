@@ -11,16 +11,15 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
-from instruct_tune import adapter
-from instruct_tune.compute import readings
-from instruct_tune.dataset import Example
-from instruct_tune.desk.runner import Runner
+from instruct_tune.config.run_config import GenerationSettings, LoraSettings
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
-from instruct_tune.generation import Request, generate
-from instruct_tune.learning import fixed_prompt
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import GenerationSettings, LoraSettings
-from instruct_tune.tokenization import encode_prompts
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora
+from instruct_tune.services.training_job import Runner
+from instruct_tune.tokenization.encode import encode_prompts
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training import readings, sample_prompt
 
 ROW = Example("Say something", "", "Something.")
 DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
@@ -41,7 +40,7 @@ def lab(tmp_path, cache, monkeypatch):
 
 def loud_with_adapter():
     loaded = loud()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     return loaded
 
 
@@ -50,14 +49,14 @@ class Sampler(Recorder):
 
     def __init__(self, loaded, **options):
         super().__init__(**options)
-        self.loaded, self.fixed = loaded, fixed_prompt.choose(loaded, LESSON, [ROW])
+        self.loaded, self.fixed = loaded, sample_prompt.choose(loaded, LESSON, [ROW])
         self.answers = {}
 
     def probed(self, step, speaker):
         before = torch.get_rng_state()
         trains = [p.requires_grad for p in self.loaded.model.parameters()]
         training = self.loaded.model.training
-        self.answers[step] = fixed_prompt.answer(self.loaded, speaker, self.fixed, 12, self.stopping)
+        self.answers[step] = sample_prompt.answer(self.loaded, speaker, self.fixed, 12, self.stopping)
         assert torch.equal(torch.get_rng_state(), before)
         assert [p.requires_grad for p in self.loaded.model.parameters()] == trains
         assert self.loaded.model.training == training
@@ -78,21 +77,21 @@ def test_answers_at_the_probes_leave_the_run_alone_bit_for_bit(tmp_path):
     assert sampler.answers[0].text != sampler.answers[6].text
     plain = loud()
     prompt = tuple(encode_prompts(plain.tokenizer, LESSON, [("Say something", "")])[0])
-    base = generate(plain, [Request(prompt, adapter.BASE)], GenerationSettings(max_new_tokens=12))[0]
+    base = generate(plain, [Request(prompt, lora.BASE)], GenerationSettings(max_new_tokens=12))[0]
     assert sampler.answers[0] == base
 
 
 def test_a_row_without_room_for_an_answer_is_passed_over():
     loaded = tiny()
     long = Example("word " * loaded.context_length, "", "x")
-    assert fixed_prompt.choose(loaded, LESSON, [long, ROW]).example == ROW
-    assert fixed_prompt.choose(loaded, LESSON, [long]) is None
-    assert fixed_prompt.choose(loaded, LESSON, []) is None
+    assert sample_prompt.choose(loaded, LESSON, [long, ROW]).example == ROW
+    assert sample_prompt.choose(loaded, LESSON, [long]) is None
+    assert sample_prompt.choose(loaded, LESSON, []) is None
 
 
 def test_a_stop_comes_within_a_token():
     loaded = loud_with_adapter()
-    fixed = fixed_prompt.choose(loaded, LESSON, [ROW])
+    fixed = sample_prompt.choose(loaded, LESSON, [ROW])
     asked = []
 
     def at_the_third() -> bool:
@@ -100,14 +99,14 @@ def test_a_stop_comes_within_a_token():
         return len(asked) == 3
 
     with pytest.raises(Stopped):
-        fixed_prompt.answer(loaded, RUN, fixed, 100, at_the_third)
+        sample_prompt.answer(loaded, RUN, fixed, 100, at_the_third)
     assert len(asked) == 3
 
 
 def test_long_texts_are_kept_short():
-    row = Example("a" * 5000, "", "b" * fixed_prompt.MOST_CHARACTERS)
-    told = fixed_prompt.FixedPrompt(row, (1,)).to_dict()
-    assert told["instruction"] == "a" * fixed_prompt.MOST_CHARACTERS + " …"
+    row = Example("a" * 5000, "", "b" * sample_prompt.MOST_CHARACTERS)
+    told = sample_prompt.FixedPrompt(row, (1,)).to_dict()
+    assert told["instruction"] == "a" * sample_prompt.MOST_CHARACTERS + " …"
     assert told["output"] == row.output
 
 

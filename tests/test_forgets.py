@@ -8,11 +8,11 @@ import gradio as gr
 import pytest
 from labs import opened
 
-from instruct_tune.archive.recorded import BEST, put_recorded
-from instruct_tune.desk import runs
+from instruct_tune.config.viewer import known_by
+from instruct_tune.runs.examples import BEST, put_recorded
+from instruct_tune.services import training
 from instruct_tune.ui import FORGETS, build_ui
-from instruct_tune.ui.runs.runs_panel import ACTIONS
-from instruct_tune.visitors import known_by
+from instruct_tune.ui.runs.table import ACTIONS
 
 ANN = known_by("ann's own long secret")
 
@@ -23,7 +23,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.delenv("LAB_DATA_DIR", raising=False)
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setattr(runs, "_on_a_mount", lambda folder: False)
+    monkeypatch.setattr(training, "_on_a_mount", lambda folder: False)
     return monkeypatch
 
 
@@ -56,7 +56,7 @@ def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp
 def test_where_files_stay_it_says_nothing(machine, space):
     if space:
         machine.setenv("SPACE_ID", "somebody/lab")
-        machine.setattr(runs, "_on_a_mount", lambda folder: True)
+        machine.setattr(training, "_on_a_mount", lambda folder: True)
     with opened(None) as lab:
         assert "forgets" not in shown(lab)
         assert "runs-export" in shown(lab)

@@ -5,10 +5,10 @@ import json
 import gradio as gr
 import pytest
 
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.errors import SettingsError
-from instruct_tune.settings import RunConfig
+from instruct_tune.ui.browser_state import restored
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.memory import restored
 
 LENGTH = {"step": "length", "of": "output", "unit": "characters", "tokenizer": None, "min": None, "max": 200}
 WITHOUT, LEAKING = {"step": "without_input"}, {"step": "drop_leakage"}

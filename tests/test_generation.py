@@ -22,16 +22,17 @@ from tiny_lab import (
 )
 from transformers import GenerationConfig, pipeline
 
-from instruct_tune import adapter, generation
-from instruct_tune.adapter import BASE
-from instruct_tune.dataset import examples, load_splits
-from instruct_tune.decoding.answer import Answer
+from instruct_tune.config.run_config import DEFAULT_MODEL, LEAST_TEMPERATURE, DataSettings, GenerationSettings
+from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, MemoryLimitError, Stopped
-from instruct_tune.generation import Request, generate
-from instruct_tune.model import LoadedModel, load_model
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import DEFAULT_MODEL, LEAST_TEMPERATURE, DataSettings, GenerationSettings
-from instruct_tune.tokenization import encode_prompts
+from instruct_tune.generation import generate as generation
+from instruct_tune.generation.answer import Answer
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel, load_model
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.encode import encode_prompts
+from instruct_tune.tokenization.prompt_template import LESSON
 
 GREEDY = GenerationSettings(max_new_tokens=16)
 BEAMS = GenerationSettings(max_new_tokens=16, num_beams=5, early_stopping=True)
@@ -57,10 +58,10 @@ ADAPTERS_WAYS = [
 def folder(tmp_path_factory) -> Path:
     """A loud model's adapter that has learnt something, on disk."""
     loaded = loud()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     go(loaded, tmp_path_factory.mktemp("run"))
     path = tmp_path_factory.mktemp("adapter")
-    adapter.save(loaded, RUN, path)
+    lora.save(loaded, RUN, path)
     return path
 
 
@@ -68,7 +69,7 @@ def folder(tmp_path_factory) -> Path:
 def tuned(folder) -> LoadedModel:
     """A loud model with that adapter."""
     loaded = loud()
-    adapter.load(loaded, RUN, folder)
+    lora.load(loaded, RUN, folder)
     return loaded
 
 
@@ -199,7 +200,7 @@ def test_another_fault_is_not_taken_for_want_of_memory(tuned, monkeypatch):
 @pytest.mark.parametrize("settings", ADAPTERS_WAYS)
 def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     prompts = prompts_of(tuned, 4)
-    adapter.attach(tuned, "second", DROPOUT, seed=4)
+    lora.attach(tuned, "second", DROPOUT, seed=4)
     # Another one: the first, turned round.
     with torch.no_grad():
         for name, weight in adapter_weights(tuned).items():
@@ -217,7 +218,7 @@ def test_opt_answers_with_adapters_everywhere(settings):
     """Its feed-forward layers see rows laid end to end, where PEFT's own mixed batches break."""
     loaded = toy("opt")
     everywhere = dataclasses.replace(DROPOUT, target_modules="all-linear")
-    adapter.attach(loaded, RUN, everywhere, seed=1)
+    lora.attach(loaded, RUN, everywhere, seed=1)
     with torch.no_grad():
         for name, weight in loaded.model.named_parameters():
             if "lora_B" in name:
@@ -542,7 +543,7 @@ def test_the_real_model_says_what_the_pipeline_says(tmp_path):
         expected = pipeline_says(loaded.base, loaded.tokenizer, texts, settings)
         assert [answer.text for answer in ask(loaded, prompts, BASE, settings)] == expected
     before = ask(loaded, prompts, BASE, GREEDY)
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     with torch.no_grad():
         for name, matrix in loaded.model.named_parameters():
             if "lora_B" in name:

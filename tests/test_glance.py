@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from instruct_tune.errors import NotFoundError, StoreError
-from instruct_tune.records.glance import Glance
-from instruct_tune.store import RunStore
+from instruct_tune.store.read_cache import Glance
+from instruct_tune.store.run_store import RunStore
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import torch
 from tiny_lab import light, loud  # noqa: F401
 from toys import toy_config, toy_model
 
-from instruct_tune import generation
-from instruct_tune.adapter import BASE
-from instruct_tune.compute.cache import GROWTH, GrowingLayer, growing_cache
-from instruct_tune.decoding import greedy
-from instruct_tune.decoding.traces import BeamTrace, GreedyTrace
-from instruct_tune.generation import Request, generate
-from instruct_tune.model import LoadedModel
-from instruct_tune.settings import GenerationSettings
+from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.generation import generate as generation
+from instruct_tune.generation import greedy
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.generation.traces import BeamTrace, GreedyTrace
+from instruct_tune.kernels.kv_cache import GROWTH, GrowingLayer, growing_cache
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.models.lora import BASE
 
 PROMPTS = [(5, 9, 17), (21, 3, 4, 60, 61, 7, 90), (33,), (40, 41, 42, 43, 44), (8, 70, 6)]
 ARCHITECTURES = ["llama", "qwen2", "cohere", "gpt2", "gpt_neox", "opt", "opt_projected", "mistral", "gemma3"]

@@ -7,10 +7,10 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, light, some_rows, tiny, toy  # noqa: F401
 from toys import toy_model
 
-from instruct_tune import adapter
-from instruct_tune.batching import pack_rows, supervised_loss
-from instruct_tune.compute import head
-from instruct_tune.compute.head import chunked_loss, is_separable
+from instruct_tune.batching.packing import pack_rows, supervised_loss
+from instruct_tune.kernels import lm_head
+from instruct_tune.kernels.lm_head import chunked_loss, is_separable
+from instruct_tune.models import lora
 
 SEPARABLE = {
     "llama": True, "qwen2": True, "mistral": True, "gemma3": True, "gpt2": True, "gpt_neox": True, "opt": True,
@@ -30,7 +30,7 @@ def test_a_capped_head_cannot():
 @pytest.mark.parametrize("positions", [0, 1, 7, 64])
 @pytest.mark.parametrize("at_once", [1, 100, 1000, 10**9])
 def test_loss_and_gradient_are_cross_entropys(monkeypatch, positions, at_once):
-    monkeypatch.setattr(head, "LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", at_once)
     generator = torch.Generator().manual_seed(0)
     layer = torch.nn.Linear(8, 50).requires_grad_(False)
     targets = torch.randint(50, (positions,), generator=generator)
@@ -51,12 +51,12 @@ def test_loss_and_gradient_are_cross_entropys(monkeypatch, positions, at_once):
 def test_an_adapters_gradients_are_the_same_either_way(monkeypatch, model_type):
     loaded = toy(model_type)
     assert loaded.separable
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     with torch.no_grad():
         for name, matrix in loaded.model.named_parameters():
             if "lora_B" in name:
                 matrix.normal_(std=0.2, generator=torch.Generator().manual_seed(3))
-    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 259 * 20)
+    monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", 259 * 20)
     found = []
     for separable in (False, True):
         loaded.model.zero_grad()
@@ -70,7 +70,7 @@ def test_an_adapters_gradients_are_the_same_either_way(monkeypatch, model_type):
 
 
 def test_no_more_logits_than_allowed_are_alive(monkeypatch):
-    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 50 * 10)
+    monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", 50 * 10)
     layer, seen = torch.nn.Linear(8, 50).requires_grad_(False), []
     layer.register_forward_hook(lambda module, given, said: seen.append(said.shape))
     chunked_loss(layer, torch.randn(35, 8, requires_grad=True), torch.zeros(35, dtype=torch.long)).backward()

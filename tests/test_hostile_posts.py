@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from browser import serving
 
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import RunStore
-from instruct_tune.visitors import known_by
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import known_by
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from labs import opened, smoke, until
 
-from instruct_tune.desk import runs
+from instruct_tune.config.viewer import Viewer
 from instruct_tune.errors import BusyError, NotFoundError, StoreError
-from instruct_tune.visitors import Viewer
+from instruct_tune.services import training
 
 pytestmark = pytest.mark.usefixtures("tiny_cache")
 
@@ -83,7 +83,7 @@ def test_an_upload_that_cannot_be_removed_keeps_nothing_else(lab, monkeypatch, c
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 def test_the_bin_is_emptied_around_a_run_that_resists_and_its_thread_goes_on(lab, monkeypatch, caplog, error):
-    monkeypatch.setattr(runs, "BIN_SECONDS", 0.12)
+    monkeypatch.setattr(training, "BIN_SECONDS", 0.12)
     stays, goes = old_private_run(lab), old_private_run(lab)
     failed = failing_once_for(monkeypatch, type(lab.store), "erase_binned", stays, error)
     for run_id in (stays, goes):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from toy_hub import ToyHub, serving_hub
 
-from instruct_tune.data import hub_dataset
+from instruct_tune.config.environment import check_download
+from instruct_tune.data import hub as hub_dataset
 from instruct_tune.errors import DataError, Stopped
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.limits import check_download
+from instruct_tune.util.progress import Loading
 
 ROWS = [{"instruction": f"Do {n}", "input": "", "output": f"Done {n} " + "x" * 500} for n in range(2000)]
 FILES = {
@@ -25,10 +25,10 @@ FILES = {
 LOADS = """
 import json, sys
 from pathlib import Path
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import LabError, Stopped
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.settings import DataSettings
+from instruct_tune.util.progress import Loading
+from instruct_tune.config.run_config import DataSettings
 
 class Told(Loading):
     def __init__(self, stop_at=None):
@@ -130,9 +130,9 @@ def test_a_download_that_is_too_large_is_refused(monkeypatch):
 # In a process of its own, as above.
 LOADS_CARDS = """
 import json, sys
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import LabError
-from instruct_tune.settings import DataSettings
+from instruct_tune.config.run_config import DataSettings
 
 def said(repo):
     try:

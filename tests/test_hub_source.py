@@ -12,9 +12,9 @@ from data_files import everything, make_rows, said_of, settings, write
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import HubError
-from instruct_tune.fetching import hub
+from instruct_tune.pretrained import hub
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from labs import finished, imports_frozen, opened, smoke
 from safetensors.numpy import save
 
-from instruct_tune.__main__ import main
+from instruct_tune.cli.commands import main
+from instruct_tune.config.viewer import ANONYMOUS, known_by
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
-from instruct_tune.sharing import incoming
-from instruct_tune.visitors import ANONYMOUS, known_by
+from instruct_tune.export import import_run
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
 PLAIN = {
@@ -137,8 +137,8 @@ def test_no_path_in_a_zip_leads_out_of_the_runs_folder(lab, tmp_path):
 
 
 def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(incoming, "MOST_WEIGHTS", 1000)
-    monkeypatch.setattr(incoming, "MOST_TEXT", 1000)
+    monkeypatch.setattr(import_run, "MOST_WEIGHTS", 1000)
+    monkeypatch.setattr(import_run, "MOST_TEXT", 1000)
     for files in ({"adapter_model__safetensors": bytes(5000)}, {"facts__json": " " * 5000}):
         with pytest.raises(DataError, match="too large"):
             lab.import_run(zipped(tmp_path / "x.zip", **files))

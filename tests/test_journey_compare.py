@@ -9,7 +9,7 @@ import pytest
 from browser import Window, chromium, serving
 from labs import finished, imports_frozen, opened, smoke
 
-from instruct_tune.archive.recorded import put_recorded
+from instruct_tune.runs.examples import put_recorded
 
 pytestmark = pytest.mark.slow
 

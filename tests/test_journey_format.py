@@ -8,7 +8,7 @@ import pytest
 from browser import Window, chromium, serving
 from toy_hub import ToyHub, serving_hub
 
-from instruct_tune.fetching.tiny import byte_tokenizer
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
 pytestmark = pytest.mark.slow
 

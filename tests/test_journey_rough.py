@@ -11,7 +11,7 @@ import pytest
 from browser import Server, Window, chromium, started
 from gradio_client import Client
 
-from instruct_tune.store import RunStore
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.slow
 

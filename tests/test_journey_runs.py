@@ -9,9 +9,9 @@ import time
 import pytest
 from browser import Window, chromium, serving
 
-from instruct_tune.archive.recorded import ASSETS
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import Run, RunStore
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.runs.examples import ASSETS
+from instruct_tune.store.run_store import Run, RunStore
 
 pytestmark = pytest.mark.slow
 

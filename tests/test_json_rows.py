@@ -11,12 +11,12 @@ from data_files import make_rows, write_jsonl
 from hypothesis import given
 from hypothesis import settings as tries
 
-from instruct_tune.data import json_rows, pieces
-from instruct_tune.data.json_rows import read_json
+from instruct_tune.config.run_config import Columns
+from instruct_tune.data import json_reader, text_column
+from instruct_tune.data.json_reader import read_json
+from instruct_tune.data.splits import examples
 from instruct_tune.data.table import Table, to_dataset
-from instruct_tune.dataset import examples
 from instruct_tune.errors import DataError
-from instruct_tune.settings import Columns
 
 VALUE = st.one_of(st.none(), st.text(max_size=3), st.sampled_from([5, True, ["a"], {"a": 1}, "\ud83d"]))
 RECORD = st.dictionaries(st.sampled_from(["instruction", "input", "output", "messages", "id"]), VALUE)
@@ -25,8 +25,8 @@ RECORD = st.dictionaries(st.sampled_from(["instruction", "input", "output", "mes
 @pytest.fixture(autouse=True, scope="module")
 def a_few_rows_a_piece():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "MOST_VALUES", 3)
-        patch.setattr(pieces, "MOST_VALUES", 2)
+        patch.setattr(json_reader, "MOST_VALUES", 3)
+        patch.setattr(text_column, "MOST_VALUES", 2)
         yield
 
 
@@ -90,14 +90,14 @@ def test_one_object_is_no_row(mark, row):
 @pytest.mark.parametrize("before", ["", "\n", " \n" * 2000, "\ufeff", "\ufeff \t"])
 def test_a_list_is_known_by_its_beginning(before, monkeypatch):
     """And not by a line of it, which may be the whole file: that would stand in memory twice."""
-    monkeypatch.setattr(json_rows, "lines", None)
+    monkeypatch.setattr(json_reader, "lines", None)
     row = {"instruction": "a", "input": "", "output": "b"}
     assert [vars(each) for each in rows_or_fault(before + json.dumps([row, row]))] == [row, row]
 
 
 def test_a_large_file_never_stands_in_memory_as_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_rows, "MOST_VALUES", 100)
-    monkeypatch.setattr(pieces, "MOST_VALUES", 100)
+    monkeypatch.setattr(json_reader, "MOST_VALUES", 100)
+    monkeypatch.setattr(text_column, "MOST_VALUES", 100)
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "output": str(n) * 200} for n, row in enumerate(make_rows(5000))])
     size = (tmp_path / "rows.jsonl").stat().st_size
     held = pyarrow.total_allocated_bytes()

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from instruct_tune.archive.recorded import _lines
-from instruct_tune.bleu import read_texts
-from instruct_tune.data import json_text, ledger_file
+from instruct_tune.data import json_text, ledger
 from instruct_tune.errors import DataError
-from instruct_tune.sharing import incoming
+from instruct_tune.evaluation.bleu import read_texts
+from instruct_tune.export import import_run
+from instruct_tune.runs.examples import _lines
 
 # What str.splitlines splits at, though it may stand inside a JSON text.
 BREAKS = "a\u2028b\u2029c\x85d"
@@ -55,10 +55,10 @@ def test_a_ledger_may_have_a_byte_order_mark_and_a_broken_one_says_where(tmp_pat
     file = tmp_path / "ledger.json"
     data = {"source": "bundled", "filters": [{"step": "contains", "text": BREAKS}]}
     file.write_text(MARK + json.dumps({"data": data, "fingerprint": "f"}, ensure_ascii=False), encoding="utf-8")
-    assert ledger_file.read(file).data == data
+    assert ledger.read(file).data == data
     file.write_text('{"data":\n{"a" 1}}')
     with pytest.raises(DataError, match=r"ledger.json is not valid JSON at line 2 .*: mend it, or give one"):
-        ledger_file.read(file)
+        ledger.read(file)
 
 
 @pytest.mark.parametrize("mark", ["", MARK])
@@ -67,12 +67,12 @@ def test_the_texts_of_a_zip_may_be_edited_anywhere(mark, end):
     metric = {"kind": "eval", "step": 1, "epoch": 1.0, "time": 1.0, "eval_loss": 2.0}
     metrics = [metric, {**metric, "step": 2}]
     content = mark + "".join(json.dumps(each) + end for each in metrics)
-    assert incoming._metrics(content.encode()) == metrics
+    assert import_run._metrics(content.encode()) == metrics
     note = {"peft_type": "LORA", "note": BREAKS}
     content = mark + json.dumps(note, indent=1, ensure_ascii=False)
-    assert incoming._object(content.encode(), "adapter_config.json") == note
+    assert import_run._object(content.encode(), "adapter_config.json") == note
     with pytest.raises(DataError, match=r"metrics.jsonl in the zip is not valid JSON at line 2"):
-        incoming._metrics((mark + json.dumps(metric) + "\n{").encode())
+        import_run._metrics((mark + json.dumps(metric) + "\n{").encode())
 
 
 def test_recorded_runs_are_read_alike(tmp_path):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, texts, undisturbed, write_rows
 
-from instruct_tune.dataset import examples
-from instruct_tune.desk.runner import Runner
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.data.splits import examples
 from instruct_tune.errors import DataError
-from instruct_tune.learning import trainer
-from instruct_tune.learning.checkpoints import checkpoints
-from instruct_tune.settings import RunConfig
+from instruct_tune.services.training_job import Runner
+from instruct_tune.training import trainer
+from instruct_tune.training.checkpoints import checkpoints
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 

@@ -40,7 +40,7 @@ def test_token_lengths_are_those_of_the_rows(lab):
 
 
 def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monkeypatch):
-    from instruct_tune.fetching import tokenizer_files
+    from instruct_tune.pretrained import tokenizer_files
 
     asked, arrived = threading.Event(), threading.Event()
 

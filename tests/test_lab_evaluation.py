@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
-from instruct_tune import generation
-from instruct_tune.decoding.probe import DecodingTraits
-from instruct_tune.desk import workbench
 from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
+from instruct_tune.generation import generate
+from instruct_tune.models.decoding_support import DecodingTraits
+from instruct_tune.services import model_host
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -52,7 +52,7 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
 def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.held_out(smoke())]
     together = lab.generate("base", prompts, smoke())
-    monkeypatch.setattr(generation, "decoding_traits", lambda config: DecodingTraits(True, False, True))
+    monkeypatch.setattr(generate, "decoding_traits", lambda config: DecodingTraits(True, False, True))
     run_id = finished(lab)
     sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
     assert sentence in str(lab.store.events(run_id))
@@ -166,7 +166,7 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
     run_id, other = (finished(lab, smoke(evaluation_rows=None)) for _ in range(2))
     settings = {"max_new_tokens": 30}
     alone = [*lab.evaluate(run_id, generation=settings)][-1]["tuned"]
-    monkeypatch.setattr(workbench, "ADAPTERS_IN_MEMORY", 1)
+    monkeypatch.setattr(model_host, "ADAPTERS_IN_MEMORY", 1)
     news = lab.evaluate(run_id, generation={**settings, "seed": 7})
     next(news)
     answered = threading.Thread(target=lambda: list(lab.compare(other, "Hi", generation=settings)))
@@ -177,13 +177,13 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
 
 
 def test_whoever_watches_is_told_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
-    import instruct_tune.evaluation
+    import instruct_tune.evaluation.evaluate
 
     def broken(*given, **named):
         raise RuntimeError("broken")
 
     run_id = finished(lab)
-    monkeypatch.setattr(instruct_tune.evaluation, "evaluate", broken)
+    monkeypatch.setattr(instruct_tune.evaluation.evaluate, "evaluate", broken)
     with pytest.raises(RuntimeError):
         list(lab.evaluate(run_id))
     assert lab.evaluation_progress(run_id)["error"].startswith("It ended by a fault of the lab")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from instruct_tune.words.languages import guess
+from instruct_tune.text.code_language import guess
 
 SNIPPETS = [
     ("python", "def add(a, b):\n    return a + b"),
@@ -43,7 +43,7 @@ def test_a_snippet_is_recognised(language, text):
 def test_the_page_can_highlight_every_language_that_is_guessed():
     import gradio as gr
 
-    from instruct_tune.words.languages import _SIGNS
+    from instruct_tune.text.code_language import _SIGNS
 
     assert set(_SIGNS) <= set(gr.Code.languages)
 

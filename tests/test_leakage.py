@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
 from instruct_tune.data.leakage import find_leakage
-from instruct_tune.data.near import SHARED_WORDS, THRESHOLD, NearPair, near_pairs
+from instruct_tune.data.near_duplicates import SHARED_WORDS, THRESHOLD, NearPair, near_pairs
 
 TEXTS = st.lists(
     st.sampled_from(["one two three four", "one two three for", "One two  three four", "five", "one two three fours"]),

@@ -16,11 +16,11 @@ from browser import ROOT
 from labs import PATIENCE, cache_for, opened, smoke
 from tiny_lab import SIX_STEPS, Recorder, adapter_weights, again, go, light, same_tensors, tiny_with
 
-from instruct_tune import batching
+from instruct_tune.batching import packing
 from instruct_tune.errors import Stopped
-from instruct_tune.learning.checkpoints import checkpoints, step_of
-from instruct_tune.learning.leaving import leaving
-from instruct_tune.learning.terms import TrainingResult
+from instruct_tune.training.checkpoints import checkpoints, step_of
+from instruct_tune.training.interrupt import leaving
+from instruct_tune.training.types import TrainingResult
 
 __all__ = ["light"]
 ONE_PASS = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no")
@@ -52,7 +52,7 @@ def layers_of(model) -> int:
 @pytest.mark.parametrize("question", range(2, 9))
 def test_left_in_the_middle_of_a_step_and_resumed_is_uninterrupted(tmp_path, monkeypatch, whole, question):
     """Before layers one and two, on the way back (4), between the passes (5), and the same in the second pass."""
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100_000)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100_000)
     losses, weights = whole
     loaded = tiny_with()
     watcher = AtLayer(1, question)
@@ -104,7 +104,7 @@ from pathlib import Path
 import app
 import gradio.networking
 from transformers.models.llama import modeling_llama
-from instruct_tune.store import RunStore
+from instruct_tune.store.run_store import RunStore
 data_dir, port = Path(sys.argv[1]), int(sys.argv[2])
 # A machine that is too busy to answer within gradio's three seconds serves all the same.
 gradio.networking.url_ok = lambda url: False

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from instruct_tune.__main__ import main
+from instruct_tune.cli.commands import main
 
 FILTERS = [
     {"step": "without_input"},

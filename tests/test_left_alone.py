@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from instruct_tune.ui.data.source_panel import _usual
+from instruct_tune.ui.data.source import _usual
 from instruct_tune.ui.form import CUSTOM_TEMPLATE
 from instruct_tune.ui.format.template_editor import _chosen
 

@@ -6,11 +6,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from instruct_tune import limits
-from instruct_tune.dataset import examples, load_splits
-from instruct_tune.desk.views import Views
+from instruct_tune.config import environment
+from instruct_tune.config.run_config import DataSettings
+from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, SettingsError
-from instruct_tune.settings import DataSettings
+from instruct_tune.services.datasets import Views
 
 ROWS = [{"instruction": f"Do {n}", "output": f"Done {n}"} for n in range(21)]
 WRITTEN = {
@@ -47,40 +47,40 @@ def test_an_upload_that_is_too_large_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_MAX_UPLOAD_MB", "1")
     views = Views(tmp_path / "data")
     (tmp_path / "data").mkdir()
-    (tmp_path / "large.json").write_bytes(b" " * (limits.MEGABYTE + 1))
+    (tmp_path / "large.json").write_bytes(b" " * (environment.MEGABYTE + 1))
     with pytest.raises(DataError, match=r"large.json has 1.0 MB, and this lab takes uploads of at most 1 MB"):
         views.keep_upload(tmp_path / "large.json")
     assert not views.uploads.exists()
-    (tmp_path / "fits.json").write_bytes(b" " * limits.MEGABYTE)
-    assert views.keep_upload(tmp_path / "fits.json").stat().st_size == limits.MEGABYTE
+    (tmp_path / "fits.json").write_bytes(b" " * environment.MEGABYTE)
+    assert views.keep_upload(tmp_path / "fits.json").stat().st_size == environment.MEGABYTE
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "1.5", "²", "9" * 30])
 def test_a_limit_that_is_no_number_is_refused(monkeypatch, given):
     monkeypatch.setenv("LAB_MAX_ROWS", given)
     with pytest.raises(SettingsError, match="LAB_MAX_ROWS must be a whole number"):
-        limits.max_rows()
+        environment.max_rows()
 
 
 def test_a_limit_left_empty_is_the_usual_one(monkeypatch):
     monkeypatch.setenv("LAB_MAX_ROWS", " ")
     monkeypatch.delenv("LAB_MAX_UPLOAD_MB", raising=False)
-    assert (limits.max_rows(), limits.max_upload_bytes()) == (1_000_000, 100 * 2**20)
+    assert (environment.max_rows(), environment.max_upload_bytes()) == (1_000_000, 100 * 2**20)
 
 
 def test_a_small_file_that_unpacks_to_very_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "LARGEST_TEXT", 20 * limits.MEGABYTE)
+    monkeypatch.setattr(environment, "LARGEST_TEXT", 20 * environment.MEGABYTE)
     long = pyarrow.array(["x" * 100_000]).dictionary_encode()
     texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 100_000, "int32"), long.dictionary)
     path = tmp_path / "bomb.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"instruction": texts, "output": texts}), path)
-    assert path.stat().st_size < limits.MEGABYTE
+    assert path.stat().st_size < environment.MEGABYTE
     with pytest.raises(DataError, match=r"bomb.parquet unpack to more than 20 MB"):
         load(path)
 
 
 def test_columns_that_are_not_asked_for_are_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "LARGEST_TEXT", limits.MEGABYTE)
+    monkeypatch.setattr(environment, "LARGEST_TEXT", environment.MEGABYTE)
     rows = [{**row, "pages": "x" * 100_000} for row in ROWS]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     assert load(tmp_path / "rows.parquet").rows_loaded == 21

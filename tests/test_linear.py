@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_lab import NO_DROPOUT, RUN, light, tiny  # noqa: F401
 
-from instruct_tune import adapter
-from instruct_tune.compute import linear
-from instruct_tune.compute.linear import OneDnnLinear, quicken, worth_it
+from instruct_tune.kernels import linear
+from instruct_tune.kernels.linear import OneDnnLinear, quicken, worth_it
+from instruct_tune.models import lora
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
 
@@ -93,7 +93,7 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
     assert loaded.base.state_dict().keys() == plain.state_dict().keys()
     ids = torch.arange(3, 40)[None]
     expected = plain(input_ids=ids).logits
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     # A fresh adapter says what the base says, and its matrices' gradients come through the frozen layers.
     said = loaded.model(input_ids=ids).logits
     torch.testing.assert_close(said, expected, rtol=1e-4, atol=1e-5)

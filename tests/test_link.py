@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from instruct_tune.ui.compare.link import LONGEST, read
-from instruct_tune.ui.compare.third_panel import speakers
+from instruct_tune.ui.compare.third_model import speakers
 
 
 @pytest.mark.parametrize(

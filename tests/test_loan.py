@@ -15,8 +15,8 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter
 from instruct_tune.errors import DivergedError
+from instruct_tune.models import lora
 
 
 def state_of(loaded) -> dict:
@@ -54,7 +54,7 @@ def test_the_trainer_gives_back_what_it_borrows(tmp_path, monkeypatch, how):
     watcher = Recorder(stop_after=2 if how == "stopped" else None, between=lambda step: seen.append(state_of(loaded)))
     settings = replace(SIX_STEPS, learning_rate=3e37) if how == "diverged" else SIX_STEPS
     if how == "failed":
-        monkeypatch.setattr(adapter, "save", lambda *args: 1 / 0)
+        monkeypatch.setattr(lora, "save", lambda *args: 1 / 0)
     try:
         _, result = go(loaded, tmp_path, settings, watcher)
         assert how == ("stopped" if result.stopped else "finished")

@@ -11,19 +11,19 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from test_adapter import adapted, one_sentence
 from tiny_lab import RUN, tiny, tiny_with, toy
 
-from instruct_tune import adapter
+from instruct_tune.config.run_config import LoraSettings, RunConfig
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
-from instruct_tune.lora_targets import layer_names, names_of
-from instruct_tune.settings import LoraSettings, RunConfig
+from instruct_tune.models import lora
+from instruct_tune.models.lora_targets import layer_names, names_of
+from instruct_tune.text import regex_search
 from instruct_tune.ui.form import _modules
-from instruct_tune.words import patterns
 
 SOME = ["q_proj", "self_attn.q_proj", "1.mlp.up_proj", "model.layers.0.mlp.down_proj", "proj", "elf_attn.q_proj"]
 PATTERN = r".*\.1\.(self_attn\.(q|v)|mlp\.down)_proj"
 
 
 def linear(base):
-    return adapter.linear_paths(base)
+    return lora.linear_paths(base)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -43,21 +43,21 @@ def test_a_name_stands_for_what_it_stands_for_in_peft(name):
 @pytest.mark.parametrize("beside_another", [False, True])
 def test_the_adapter_sits_where_the_targets_say(targets, beside_another):
     loaded = tiny_with() if beside_another else tiny()
-    adapter.attach(loaded, "wanted", LoraSettings(r=4, target_modules=targets), seed=1)
+    lora.attach(loaded, "wanted", LoraSettings(r=4, target_modules=targets), seed=1)
     found = adapted(loaded.base, "wanted")
     if isinstance(targets, str):
         assert found == [path for path in linear(tiny().base) if re.fullmatch(targets, path)]
     else:
         assert found == [path for path in linear(tiny().base) if path.endswith(tuple(f".{name}" for name in targets))]
     trainable = sum(p.numel() for name, p in loaded.model.named_parameters() if ".wanted." in name)
-    assert trainable == 4 * adapter.adapted_width(tiny().base, targets)
+    assert trainable == 4 * lora.adapted_width(tiny().base, targets)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "gpt_neox"])
 def test_a_pattern_finds_the_layers_of_other_architectures(kind):
     loaded = toy(kind)
     first = next(path for path in linear(loaded.base))
-    adapter.attach(loaded, RUN, LoraSettings(r=4, target_modules=re.escape(first)), seed=1)
+    lora.attach(loaded, RUN, LoraSettings(r=4, target_modules=re.escape(first)), seed=1)
     assert adapted(loaded.base, RUN) == [first]
 
 
@@ -76,15 +76,15 @@ def test_a_pattern_finds_the_layers_of_other_architectures(kind):
 def test_targets_that_name_nothing_or_too_much_are_refused_in_a_sentence(targets, words):
     loaded = tiny()
     with pytest.raises(ModelError) as caught:
-        adapter.attach(loaded, RUN, LoraSettings(target_modules=targets), seed=1)
+        lora.attach(loaded, RUN, LoraSettings(target_modules=targets), seed=1)
     assert words in one_sentence(caught.value)
-    assert adapter.names(loaded) == []
+    assert lora.names(loaded) == []
 
 
 def test_a_hostile_pattern_is_given_up(monkeypatch):
-    monkeypatch.setattr(patterns, "SECONDS", 1.0)
+    monkeypatch.setattr(regex_search, "SECONDS", 1.0)
     with pytest.raises(DataError, match="was given up after 1 seconds"):
-        adapter.resolve_targets(tiny().base, r"(([\w.])+)+!")
+        lora.resolve_targets(tiny().base, r"(([\w.])+)+!")
 
 
 @pytest.mark.parametrize(

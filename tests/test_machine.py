@@ -1,6 +1,6 @@
 """Memory that programs can still take: what only caches files is among it."""
 
-from instruct_tune.compute.machine import available_memory, unused_memory
+from instruct_tune.util.machine import available_memory, unused_memory
 
 
 def test_what_caches_files_can_be_taken(tmp_path):

@@ -11,11 +11,11 @@ from huggingface_hub import ModelCard
 from labs import PATIENCE, cache_for, opened, smoke, write_rows
 from test_incoming import zipped
 
-from instruct_tune.data import ledger_file
+from instruct_tune.config.viewer import known_by
+from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError
-from instruct_tune.fetching.weights import locate
-from instruct_tune.sharing import figures
-from instruct_tune.sharing.machine_paths import (
+from instruct_tune.export import figures
+from instruct_tune.export.machine_paths import (
     data_to_share,
     is_path,
     last_name,
@@ -23,8 +23,8 @@ from instruct_tune.sharing.machine_paths import (
     short_paths,
     source_to_share,
 )
+from instruct_tune.pretrained.locate import locate
 from instruct_tune.ui.data.ledger_panel import found_again
-from instruct_tune.visitors import known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECRET = "a-secret-place"

@@ -6,10 +6,10 @@ import shlex
 import pytest
 from data_files import everything, make_rows, said_of, settings, write
 
+from instruct_tune.config.run_config import Columns, DataSettings, RunConfig, merge, parse_override
 from instruct_tune.data.columns import ColumnsError, as_settings, propose
-from instruct_tune.dataset import load_splits
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import SettingsError
-from instruct_tune.settings import Columns, DataSettings, RunConfig, merge, parse_override
 
 TURN = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 PLAIN = {"instruction": "Hi", "output": "Hello"}

@@ -7,7 +7,7 @@ import threading
 import pytest
 from labs import opened
 
-from instruct_tune.visitors import HOST, known_by
+from instruct_tune.config.viewer import HOST, known_by
 
 ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
 

@@ -7,8 +7,8 @@ import json
 import gradio as gr
 import pytest
 
+from instruct_tune.ui.browser_state import LONGEST_TEXT, Memory, first_values, recent_sources, restored, with_recent
 from instruct_tune.ui.form import Form
-from instruct_tune.ui.memory import LONGEST_TEXT, Memory, first_values, recent_sources, restored, with_recent
 
 
 @pytest.fixture

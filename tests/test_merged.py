@@ -10,9 +10,9 @@ from huggingface_hub import ModelCard
 from labs import cache_for, finished, opened, smoke
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from instruct_tune.adapter import BASE, speaking_as
 from instruct_tune.errors import DataError, DiskFullError, MemoryLimitError, ModelError
-from instruct_tune.sharing import merged
+from instruct_tune.export import merged_model
+from instruct_tune.models.lora import BASE, speaking_as
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,11 +69,11 @@ def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_pa
 
 
 def test_what_does_not_fit_is_said_before_it_is_begun(lab, run_id, tmp_path, monkeypatch):
-    monkeypatch.setattr(merged, "free", lambda device: 1000)
+    monkeypatch.setattr(merged_model, "free", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"second copy of the model: .* Export the adapter instead"):
         lab.export_merged(run_id, tmp_path / "out.zip")
-    monkeypatch.setattr(merged, "free", lambda device: None)
-    monkeypatch.setattr(merged.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    monkeypatch.setattr(merged_model, "free", lambda device: None)
+    monkeypatch.setattr(merged_model.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DiskFullError, match="make room"):
         lab.export_merged(run_id, tmp_path / "out.zip")
     assert list(tmp_path.iterdir()) == []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from instruct_tune.desk import meter
-from instruct_tune.desk.meter import Meter
+from instruct_tune.services import progress_meter
+from instruct_tune.services.progress_meter import Meter
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = [50.0]
-    monkeypatch.setattr(meter.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_meter.time, "monotonic", lambda: now[0])
     return now
 
 

@@ -25,14 +25,14 @@ from mutations import (
 )
 from safetensors.numpy import save
 
-from instruct_tune.__main__ import main
-from instruct_tune.archive.notes import LONGEST_NOTES, LONGEST_TAG
-from instruct_tune.data import ledger_file
+from instruct_tune.cli.commands import main
+from instruct_tune.config.viewer import Visitors
+from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
-from instruct_tune.prompt import template_from
-from instruct_tune.records import snapshot
-from instruct_tune.sharing import incoming
-from instruct_tune.visitors import Visitors
+from instruct_tune.export import import_run
+from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG
+from instruct_tune.store import snapshot
+from instruct_tune.tokenization.prompt_template import template_from
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LONGEST_MESSAGE = 1000
@@ -135,7 +135,7 @@ def test_mutated_metrics_are_refused_or_measurements(count):
         chance = random.Random(number)
         odd = "".join(json.dumps(line) + "\n" for line in mutated_value(chance, METRICS)).encode()
         try:
-            found = incoming._metrics(odd if number % 2 else mutated_bytes(chance, lines))
+            found = import_run._metrics(odd if number % 2 else mutated_bytes(chance, lines))
         except LabError as error:
             sentence(error)
         else:
@@ -204,7 +204,7 @@ def test_what_is_broken_is_named(lab, tmp_path, fault):
 
 
 def test_measurements_have_a_most(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(incoming, "MOST_METRICS", 3)
+    monkeypatch.setattr(import_run, "MOST_METRICS", 3)
     lab.delete_run(imported(lab, tmp_path, changed(metrics=METRICS[:3])))
     with pytest.raises(DataError, match=r"metrics.jsonl in the zip holds more than 3 measurements: leave it out"):
         imported(lab, tmp_path, changed())
@@ -215,7 +215,7 @@ def test_measurements_have_a_most(lab, tmp_path, monkeypatch):
 def test_a_fact_of_another_type_is_left_out(lab, tmp_path, fact, value):
     is_text, is_number = isinstance(value, str), value == 1.5
     run_id = imported(lab, tmp_path, changed(facts={fact: value}))
-    kept = is_number if fact in incoming.NUMBER_FACTS else is_text
+    kept = is_number if fact in import_run.NUMBER_FACTS else is_text
     assert lab.show_run(run_id)["facts"] == ({fact: value} if kept else {}) | {"imported": True}
     use(lab, run_id, tmp_path / "out.zip", exports=kept)
 
@@ -309,7 +309,7 @@ def test_a_full_disk_is_no_fault_of_the_zip(lab, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(incoming, "_unpack", full)
+    monkeypatch.setattr(import_run, "_unpack", full)
     with pytest.raises(LabError, match=r"disk .* is full"):
         imported(lab, tmp_path, zipped(members()))
     assert is_tidy(lab)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from instruct_tune.data.near import SHARED_WORDS, THRESHOLD, near_pairs
+from instruct_tune.data.near_duplicates import SHARED_WORDS, THRESHOLD, near_pairs
 
 WORDS = st.sampled_from(["sort", "a", "list", "of", "words", "in", "python", "and", "print", "it", "twice"])
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), max_size=25)

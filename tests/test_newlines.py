@@ -6,11 +6,11 @@ import pytest
 from commands import main
 from data_files import everything, settings, write
 
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.data.filters import row_id
 from instruct_tune.data.newlines import note_on_mixed
-from instruct_tune.dataset import load_splits
-from instruct_tune.desk.views import Views
-from instruct_tune.settings import RunConfig
+from instruct_tune.data.splits import load_splits
+from instruct_tune.services.datasets import Views
 
 UNIX = {"instruction": "a", "input": "", "output": "x\ny\n"}
 WINDOWS = {"instruction": "b", "input": "1\r\n2", "output": "x\r\ny\r\n"}

@@ -6,12 +6,12 @@ import sqlite3
 import pytest
 from labs import opened
 
-from instruct_tune.archive.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import known_by
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
-from instruct_tune.records.schema import migrate
-from instruct_tune.settings import RunConfig
-from instruct_tune.store import Run, RunStore
-from instruct_tune.visitors import known_by
+from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
+from instruct_tune.store.run_store import Run, RunStore
+from instruct_tune.store.schema import migrate
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
 

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 from labs import opened
 
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.ui.runs.notes_panel import NotesPanel
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import batching
-from instruct_tune.learning import trainer
+from instruct_tune.batching import packing
+from instruct_tune.training import trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
@@ -22,7 +22,7 @@ def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab,
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "supervised_loss", full)
-        patched.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
+        patched.setitem(packing.TOKENS_PER_PASS, "cpu", 4000)
         run_id = lab.start_run(smoke(train={"probes": 0}), "")
         run = lab.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "memory")
@@ -45,7 +45,7 @@ def test_a_run_that_runs_short_once_finishes_with_smaller_passes(lab, monkeypatc
         return real(model, pack, *how)
 
     monkeypatch.setattr(trainer, "supervised_loss", short_once)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 4000)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 4000)
     run_id = finished(lab)
     assert len(failed) == 1
     assert [event["text"] for event in lab.run_events(run_id) if "Memory" in event["text"]] == [

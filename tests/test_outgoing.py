@@ -3,7 +3,7 @@
 import os
 import time
 
-from instruct_tune.ui.outgoing import SERVED_AFTER, Outgoing
+from instruct_tune.ui.downloads import SERVED_AFTER, Outgoing
 
 
 def test_what_has_been_served_is_removed_and_what_is_on_its_way_is_not():

@@ -6,9 +6,9 @@ import pytest
 import torch
 from labs import PATIENCE, Pace, curve, finished, smoke
 
-from instruct_tune.archive import parents
+from instruct_tune.config.viewer import Viewer
 from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
-from instruct_tune.visitors import Viewer
+from instruct_tune.runs import continuation
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 FURTHER = {"train": {"num_train_epochs": 2, "learning_rate": 3e-3, "seed": 7}}
@@ -83,7 +83,7 @@ def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, paren
 
 def test_a_preset_keeps_what_belongs_to_the_adapter(lab):
     run = lab.store.create("a", smoke(lora={"r": 4}, template="alpaca").to_dict())
-    config = parents.config_after(run, {"train": {"seed": 3}}, "quick")
+    config = continuation.config_after(run, {"train": {"seed": 3}}, "quick")
     assert (config.model, config.lora.r, config.template) == ("tiny-random", 4, "alpaca")
     assert (config.train.seed, config.train.learning_rate, config.data.limit) == (3, 5e-4, 200)
 

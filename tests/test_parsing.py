@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruct_tune.words.parsing import MOST, MOST_STATEMENTS, PARSERS, ParseShare, parse_share, parses
+from instruct_tune.text.code_parsing import MOST, MOST_STATEMENTS, PARSERS, ParseShare, parse_share, parses
 
 GOOD = {
     "python": ["def f(x):\n    return x + 1", "print('a')  # ende", "```python\nx = [1, 2]\n```", "'\\d'"],

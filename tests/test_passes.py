@@ -15,11 +15,11 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import batching
+from instruct_tune.batching import packing
 from instruct_tune.errors import MemoryLimitError
-from instruct_tune.learning import held_out, trainer
-from instruct_tune.learning.passes import Passes
-from instruct_tune.learning.terms import TrainingResult
+from instruct_tune.training import trainer, validation
+from instruct_tune.training.micro_batches import Passes
+from instruct_tune.training.types import TrainingResult
 
 OUT_OF_MEMORY = [
     pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"), id="gpu"),
@@ -82,9 +82,9 @@ class Full:
 
 def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path, monkeypatch):
     settings = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="steps", save_steps=1)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 240)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 240)
     with monkeypatch.context() as patched:
-        patched.setitem(batching.TOKENS_PER_PASS, "cpu", 120)
+        patched.setitem(packing.TOKENS_PER_PASS, "cpu", 120)
         wanted, _ = go(tiny_with(NO_DROPOUT), tmp_path / "wanted", settings)
     with monkeypatch.context() as patched:
         # Enough for any row alone; the first steps are done in peace.
@@ -110,9 +110,9 @@ def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path,
 def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, monkeypatch):
     """With one row a pass either way, a repeated micro-batch gives the very bits of an undisturbed one."""
     settings = replace(SIX_STEPS, probes=0)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 1)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 1)
     wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 400)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 400)
     real = trainer.supervised_loss
 
     def one_row_fits(model, pack, *how):
@@ -130,7 +130,7 @@ def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, 
 def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatch):
     settings = replace(SIX_STEPS, max_steps=1)
     wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
-    real, broken = held_out.supervised_loss, []
+    real, broken = validation.supervised_loss, []
 
     def full_once(model, pack, *how):
         if not broken:
@@ -138,7 +138,7 @@ def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatc
             raise MemoryError
         return real(model, pack, *how)
 
-    monkeypatch.setattr(held_out, "supervised_loss", full_once)
+    monkeypatch.setattr(validation, "supervised_loss", full_once)
     watcher, _ = go(tiny_with(), tmp_path / "run", settings)
     assert broken
     assert watcher.of("probe_loss", "probe") == pytest.approx(wanted.of("probe_loss", "probe"), rel=1e-5)
@@ -167,7 +167,7 @@ SHORT = "Memory ran out with one row a pass: layers are computed twice from now 
 def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, monkeypatch):
     """With dropout, and bit for bit: what is computed again has the random numbers it had."""
     settings = replace(SIX_STEPS, probes=0, save_strategy="steps", save_steps=3)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 1)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 1)
     wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
     kept = KeepsTooMuch(monkeypatch)
     loaded = tiny_with()

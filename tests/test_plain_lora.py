@@ -14,13 +14,13 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_lab import held_out_by_hand, tiny, toy
 
-from instruct_tune import adapter
-from instruct_tune.dataset import examples, load_splits, take_probe_rows
+from instruct_tune.data.splits import examples, load_splits, take_probe_rows
 from instruct_tune.errors import DataError, ModelError, SettingsError
-from instruct_tune.model import LoadedModel
-from instruct_tune.prompt import LESSON
-from instruct_tune.sharing import plain_lora
-from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.export import adapter_config
+from instruct_tune.models import lora as adapter
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.tokenization.encode import tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FIRST_LAYER = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"]
@@ -146,9 +146,9 @@ def test_fields_that_are_not_set_are_no_obstacle(lab, tmp_path):
 def test_every_field_of_pefts_configuration_is_kept_or_refused_unless_it_is_the_default():
     for field in dataclasses.fields(LoraConfig):
         default = getattr(LoraConfig(), field.name)
-        assert not plain_lora._changes_function(field.name, default), field.name
-        harmless = field.name in (*plain_lora.KEPT, *plain_lora.WITHOUT_EFFECT)
-        assert harmless != plain_lora._changes_function(field.name, {"anything": "else"}), field.name
+        assert not adapter_config._changes_function(field.name, default), field.name
+        harmless = field.name in (*adapter_config.KEPT, *adapter_config.WITHOUT_EFFECT)
+        assert harmless != adapter_config._changes_function(field.name, {"anything": "else"}), field.name
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,13 @@ def test_a_run_that_was_recorded_rounded_is_not_continued_at_another_scale(lab, 
     lora = lab.show_run(run_id)["config"]["lora"]
     config = lab.show_run(run_id)["config"] | {"lora": lora | {"lora_alpha": 23}}
     old = dataclasses.replace(lab.store.get(run_id), config=config)
-    from instruct_tune.archive import parents
-    from instruct_tune.settings import RunConfig
+    from instruct_tune.config.run_config import RunConfig
+    from instruct_tune.runs import continuation
 
     folder = lab.store.folder(run_id) / "adapter"
     with pytest.raises(SettingsError, match=r"lora\.lora_alpha is 23 and not 22\.6"):
-        parents.insist_on_fit(old, RunConfig.from_dict(config), folder)
-    parents.insist_on_fit(old, RunConfig.from_dict(config | {"lora": lora}), folder)
+        continuation.insist_on_fit(old, RunConfig.from_dict(config), folder)
+    continuation.insist_on_fit(old, RunConfig.from_dict(config | {"lora": lora}), folder)
 
 
 def test_the_numbers_of_an_exported_run_are_those_of_its_adapter(lab, tmp_path):

@@ -5,13 +5,14 @@ import dataclasses
 import pytest
 from tiny_lab import light, some_data, some_rows, tiny, toy  # noqa: F401
 
-from instruct_tune import adapter, preflight
-from instruct_tune.batching import pack_rows
+from instruct_tune.batching.packing import pack_rows
+from instruct_tune.config.run_config import LoraSettings, RunConfig, TrainSettings
 from instruct_tune.errors import DataError, ModelError
-from instruct_tune.preflight import Architecture, RowLength, Speed, Work, count
-from instruct_tune.settings import LoraSettings, RunConfig, TrainSettings
-from instruct_tune.tokenization import IGNORE
-from instruct_tune.training import train
+from instruct_tune.estimate import workload
+from instruct_tune.estimate.workload import Architecture, RowLength, Speed, Work, count
+from instruct_tune.models import lora
+from instruct_tune.tokenization.encode import IGNORE
+from instruct_tune.training.train import train
 
 EVEN = Speed(
     a_pass=0.5,
@@ -64,7 +65,7 @@ def test_passes_are_those_of_a_training():
     loaded = tiny()
     rows = some_rows(loaded, 40)
     packs = pack_rows(rows, loaded.packing, 0, 300)
-    counted = list(preflight._passes([(len(row.input_ids), row.supervised) for row in rows], 300))
+    counted = list(workload._passes([(len(row.input_ids), row.supervised) for row in rows], 300))
     assert counted == [(pack["input_ids"].numel(), int((pack["labels"] != IGNORE).sum())) for pack in packs]
 
 
@@ -72,7 +73,7 @@ def test_rows_beyond_the_counted_are_in_proportion(monkeypatch):
     rows = [RowLength(20 + number % 5, 10) for number in range(50)]
     wanted = config(num_train_epochs=40, per_device_train_batch_size=4)
     whole = count(wanted, rows, [], [], 64)
-    monkeypatch.setattr(preflight, "ROWS_COUNTED", 100)
+    monkeypatch.setattr(workload, "ROWS_COUNTED", 100)
     scaled = count(wanted, rows, [], [], 64)
     assert scaled.training.tokens == pytest.approx(whole.training.tokens)
     assert scaled.training.passes == pytest.approx(whole.training.passes, rel=0.02)
@@ -80,28 +81,28 @@ def test_rows_beyond_the_counted_are_in_proportion(monkeypatch):
 
 def test_long_rows_are_dropped_cut_or_refused():
     rows = [RowLength(10, 4), RowLength(30, 4), RowLength(40, 25)]
-    assert preflight.fitted(rows, 20, "drop") == preflight.Fitted(((10, 6),), 2, 0)
-    assert preflight.fitted(rows, 20, "truncate") == preflight.Fitted(((10, 6), (20, 16)), 1, 1)
+    assert workload.fitted(rows, 20, "drop") == workload.Fitted(((10, 6),), 2, 0)
+    assert workload.fitted(rows, 20, "truncate") == workload.Fitted(((10, 6), (20, 16)), 1, 1)
     with pytest.raises(DataError, match="longest has 40 tokens"):
-        preflight.fitted(rows, 8, "drop")
+        workload.fitted(rows, 8, "drop")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
 @pytest.mark.parametrize("targets", ["auto", "all-linear"])
 def test_trainable_parameters_are_pefts(architecture, targets):
     loaded = toy(architecture)
-    known = Architecture(loaded.base.num_parameters(), adapter.adapted_width(loaded.base, targets), 4)
-    adapter.attach(loaded, "run", LoraSettings(r=6, target_modules=targets), seed=0)
-    trainable, total = adapter.parameter_counts(loaded)
+    known = Architecture(loaded.base.num_parameters(), lora.adapted_width(loaded.base, targets), 4)
+    lora.attach(loaded, "run", LoraSettings(r=6, target_modules=targets), seed=0)
+    trainable, total = lora.parameter_counts(loaded)
     assert known.trainable(6) == trainable
     assert known.parameters + trainable == total
 
 
 def test_named_targets_are_counted_and_unknown_ones_refused():
     base = tiny().base
-    assert adapter.adapted_width(base, ("q_proj", "v_proj")) == adapter.adapted_width(base, "auto")
+    assert lora.adapted_width(base, ("q_proj", "v_proj")) == lora.adapted_width(base, "auto")
     with pytest.raises(ModelError, match="no module named nothing"):
-        adapter.adapted_width(base, ("nothing",))
+        lora.adapted_width(base, ("nothing",))
 
 
 def test_seconds_memory_and_disk_add_up():
@@ -110,37 +111,37 @@ def test_seconds_memory_and_disk_add_up():
     work = count(wanted, rows, rows[:2], rows[:1], 1000)
     assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
     # Two passes of half a second, 160 tokens and 80 answers' tokens.
-    took = preflight.seconds(work, EVEN, weights=2_000_000, answered=preflight.answered(wanted, work))
+    took = workload.seconds(work, EVEN, weights=2_000_000, answered=workload.answered(wanted, work))
     assert took.training == pytest.approx(1 + 1.6 + 1.6)
     assert took.probes == pytest.approx(2 * 0.5 * (0.5 + 0.2 + 0.2))
     assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
     assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
     # An earlier run was twice as fast: all passes are.
-    faster = preflight.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
+    faster = workload.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
     assert faster.samples == pytest.approx(took.samples / 2)
 
-    peak = preflight.memory(wanted, work, Architecture(1000, 10, 4), EVEN)
+    peak = workload.memory(wanted, work, Architecture(1000, 10, 4), EVEN)
     # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
     assert (peak.weights, peak.adapter, peak.gradients, peak.optimizer) == (4000, 640, 640, 1280)
     assert (peak.activations, peak.logits) == (80 * 100, 40 * 10)
     assert peak.total == 4000 + 640 + 640 + 1280 + 8000 + 400
-    assert preflight.disk(wanted, work, 160) == 640 + 1920
+    assert workload.disk(wanted, work, 160) == 640 + 1920
 
 
 def test_warnings_name_what_to_change():
     rows = [RowLength(20, 10)] * 8 + [RowLength(5000, 10)]
     dropped = count(config(), rows, [], [], 1000)
     cut = count(config(overlong="truncate"), rows, [], [], 1000)
-    assert preflight.warnings(dropped, None, 60.0) == ["1 row longer than the longest row allowed will be left out."]
-    assert "does not learn to end" in preflight.warnings(cut, None, 60.0)[0]
-    memory, hour, _ = preflight.warnings(dropped, "Too little memory.", 4000.0)
+    assert workload.warnings(dropped, None, 60.0) == ["1 row longer than the longest row allowed will be left out."]
+    assert "does not learn to end" in workload.warnings(cut, None, 60.0)[0]
+    memory, hour, _ = workload.warnings(dropped, "Too little memory.", 4000.0)
     assert memory == "Too little memory."
     assert "more than an hour" in hour
 
 
 def test_a_measurement_has_all_its_parts():
-    from instruct_tune.desk.speed import describe, measure
+    from instruct_tune.estimate.calibrate import describe, measure
 
     loaded = tiny()
     known = describe(loaded.weights.path, LoraSettings(), "auto")
@@ -156,7 +157,7 @@ def test_a_measurement_has_all_its_parts():
 def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
     import torch
 
-    from instruct_tune.desk.speed import measure
+    from instruct_tune.estimate.calibrate import measure
 
     loaded = tiny()
     before = torch.get_rng_state()
@@ -169,14 +170,14 @@ def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
 
 
 def test_what_other_programs_take_is_not_counted(monkeypatch):
-    from instruct_tune.desk import speed
+    from instruct_tune.estimate import calibrate
 
     loaded = tiny()
-    timed = speed._Timed(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
+    timed = calibrate._Timed(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     # Ten seconds pass, and this process gets one of them.
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
     spent = iter(range(1000))
-    monkeypatch.setattr(speed.time, "process_time", lambda: next(spent))
+    monkeypatch.setattr(calibrate.time, "process_time", lambda: next(spent))
     assert timed._once(lambda: None) == 1
     assert timed.crowded

@@ -11,18 +11,18 @@ from tiny_lab import quiet, toy
 from toys import toy_config
 from transformers import AutoModelForCausalLM
 
-from instruct_tune import batching
-from instruct_tune.adapter import BASE
-from instruct_tune.batching import is_causal, is_exact, probe, small_random
-from instruct_tune.decoding import probe as decoding_probe
-from instruct_tune.decoding.probe import DecodingTraits, beams_can_use_cache, decoding_traits
-from instruct_tune.desk.comparison import Comparison
+from instruct_tune.batching import packing
+from instruct_tune.batching.packing import is_causal, is_exact, probe, small_random
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import ModelError
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.generation import Request, generate, one_by_one
-from instruct_tune.model import load_model
-from instruct_tune.packing import Packing
-from instruct_tune.settings import GenerationSettings
+from instruct_tune.generation.generate import Request, generate, one_by_one
+from instruct_tune.models import decoding_support as decoding_probe
+from instruct_tune.models.base_model import load_model
+from instruct_tune.models.decoding_support import DecodingTraits, beams_can_use_cache, decoding_traits
+from instruct_tune.models.lora import BASE
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.services.answer_stream import Comparison
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_deprecated_calls")
 
@@ -49,7 +49,7 @@ NOT_CAUSAL = [
 @pytest.fixture(autouse=True)
 def nothing_known():
     """Each test tries anew, and leaves nothing behind for others."""
-    for known in (batching._KNOWN, decoding_probe._KNOWN, decoding_probe._CACHED_BEAMS):
+    for known in (packing._KNOWN, decoding_probe._KNOWN, decoding_probe._CACHED_BEAMS):
         known.clear()
 
 
@@ -110,7 +110,7 @@ def test_where_no_small_model_can_be_made_the_model_itself_is_tried(tmp_path, mo
     def refused(config):
         raise ValueError("no such shape")
 
-    monkeypatch.setattr(batching, "small_random", refused)
+    monkeypatch.setattr(packing, "small_random", refused)
     monkeypatch.setattr(decoding_probe, "small_random", refused)
     folder = saved(tmp_path, model_type, **switches)
     if switches:
@@ -151,10 +151,10 @@ def test_a_model_whose_padded_rows_change_each_other_gets_one_row_a_pass(monkeyp
         output.logits = output.logits + output.logits.mean(0, keepdim=True)
         return output
 
-    assert batching._exact_packing(model) is PADDED
+    assert packing._exact_packing(model) is PADDED
     monkeypatch.setattr(type(model), "forward", mixed)
     assert not is_exact(model, PADDED)
-    assert batching._exact_packing(model) is Packing.ALONE
+    assert packing._exact_packing(model) is Packing.ALONE
     assert probe(architecture("bloom")).packing is Packing.ALONE
 
 
@@ -247,7 +247,7 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
 def test_the_probes_of_a_toy_take_well_under_a_second():
     config = toy_config("llama")
     probe(config), decoding_traits(config)
-    batching._KNOWN.clear()
+    packing._KNOWN.clear()
     decoding_probe._KNOWN.clear()
     began = time.process_time()
     probe(config), decoding_traits(config)

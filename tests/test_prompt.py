@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instruct_tune.errors import SettingsError
-from instruct_tune.prompt import ALPACA, CHAT, LESSON, TEMPLATES, PromptTemplate, template_from
+from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, TEMPLATES, PromptTemplate, template_from
 
 MINE = {"without_input": "Q: {instruction}\nA:", "with_input": "Q: {instruction} ({input})\nA:"}
 

@@ -13,10 +13,10 @@ from safetensors.numpy import save
 from test_housekeeping import failing_once_for
 from test_incoming import MATRICES, PLAIN
 
-from instruct_tune.archive.recorded import put_recorded
-from instruct_tune.desk.evaluations import EVALUATION
+from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, known_by
 from instruct_tune.errors import DataError, StoreError
-from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, known_by
+from instruct_tune.runs.examples import put_recorded
+from instruct_tune.services.evaluations import EVALUATION
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 

@@ -23,13 +23,12 @@ from tiny_lab import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from instruct_tune import adapter
-from instruct_tune.compute import readings
+from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.errors import DivergedError
-from instruct_tune.learning import trainer
-from instruct_tune.learning.checkpoints import checkpoints
-from instruct_tune.learning.terms import TrainingResult
-from instruct_tune.packing import Packing
+from instruct_tune.models import lora
+from instruct_tune.training import readings, trainer
+from instruct_tune.training.checkpoints import checkpoints
+from instruct_tune.training.types import TrainingResult
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ class Asking(TorchDispatchMode):
 def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
     """Counted on a CPU, in the ways of computing that a GPU gets; making the passes is the host's own work."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     asking = Asking()
     step, noting = trainer.Trainer.training_step, readings.Readings.note
     packing = trainer.Passes.pack

@@ -6,16 +6,16 @@ import pytest
 from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
 from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
 
-from instruct_tune.dataset import Example
-from instruct_tune.decoding.answer import Answer
-from instruct_tune.desk.runner import Runner
+from instruct_tune.config.run_config import RunConfig, TrainSettings
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
-from instruct_tune.generation import Request
-from instruct_tune.learning import recital
-from instruct_tune.learning.recital import Recital, recite, verdict
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import RunConfig, TrainSettings
-from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.generation.answer import Answer
+from instruct_tune.generation.generate import Request
+from instruct_tune.services.training_job import Runner
+from instruct_tune.tokenization.encode import tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training import memorization
+from instruct_tune.training.memorization import Recital, recite, verdict
 
 ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]
 
@@ -45,7 +45,7 @@ def answering(monkeypatch, *answers):
         asked.append((requests, settings))
         return [Answer(text, len(text), ended) for text, ended in answers]
 
-    monkeypatch.setattr(recital, "generate", generate)
+    monkeypatch.setattr(memorization, "generate", generate)
     return asked
 
 

@@ -8,13 +8,13 @@ import pytest
 from labs import opened
 from safetensors import safe_open
 
-from instruct_tune.archive.recorded import ASSETS, BEST, put_recorded, recorded_on
-from instruct_tune.dataset import load_splits
+from instruct_tune.config.run_config import DEFAULT_MODEL, RunConfig
+from instruct_tune.config.viewer import ANONYMOUS, HOST
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import NotYoursError, StoreError
 from instruct_tune.lab import Lab
-from instruct_tune.settings import DEFAULT_MODEL, RunConfig
-from instruct_tune.store import RunStore
-from instruct_tune.visitors import ANONYMOUS, HOST
+from instruct_tune.runs.examples import ASSETS, BEST, put_recorded, recorded_on
+from instruct_tune.store.run_store import RunStore
 
 NAMES = ("good", "overfit", "too-high")
 IDS = [f"recorded-{name}" for name in NAMES]

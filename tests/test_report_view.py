@@ -4,10 +4,10 @@ from hashlib import sha256
 
 import pytest
 
-from instruct_tune.dataset import Example
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.looking.report import make_report
-from instruct_tune.prompt import LESSON
+from instruct_tune.data.splits import Example
+from instruct_tune.inspection.dataset_report import make_report
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.ui.data.report_view import (
     FINE,
     charts,

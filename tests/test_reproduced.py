@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from instruct_tune.archive.recorded import ASSETS
+from instruct_tune.runs.examples import ASSETS
 
 
 def one_line(text):

@@ -9,13 +9,13 @@ from contextlib import closing
 import pytest
 from labs import PATIENCE, curve, finished, opened, smoke
 
-from instruct_tune.archive.rescue import damage, open_rescued
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import StoreError
 from instruct_tune.lab import Lab
-from instruct_tune.records import snapshot
-from instruct_tune.store import RunStore
+from instruct_tune.store import snapshot
+from instruct_tune.store.recovery import damage, open_rescued
+from instruct_tune.store.run_store import RunStore
 from instruct_tune.ui import build_ui
-from instruct_tune.visitors import HOST, known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -167,7 +167,7 @@ def test_a_folder_that_knows_less_than_the_history_changes_nothing(tmp_path):
 
 def test_only_the_last_damaged_histories_are_kept(tmp_path, monkeypatch):
     for second in range(5):
-        monkeypatch.setattr("instruct_tune.archive.rescue.time.strftime", lambda form, s=second: f"20260101-00000{s}")
+        monkeypatch.setattr("instruct_tune.store.recovery.time.strftime", lambda form, s=second: f"20260101-00000{s}")
         (tmp_path / "lab.sqlite").write_text("no database " * 100)
         (tmp_path / "lab.sqlite-wal").write_text("its log")
         open_rescued(tmp_path)[0].close()

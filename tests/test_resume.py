@@ -19,10 +19,11 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter, batching
-from instruct_tune.learning import trainer
-from instruct_tune.learning.checkpoints import checkpoints
-from instruct_tune.learning.terms import TrainingResult
+from instruct_tune.batching import packing
+from instruct_tune.models import lora
+from instruct_tune.training import trainer
+from instruct_tune.training.checkpoints import checkpoints
+from instruct_tune.training.types import TrainingResult
 
 STOPS = replace(SIX_STEPS, probes=0, eval_strategy="steps", eval_steps=2, save_strategy="no")
 
@@ -71,7 +72,7 @@ def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
 def test_a_stop_in_the_middle_of_a_step(tmp_path, monkeypatch, unstopped):
     watcher = Recorder()
     supervised_loss = trainer.supervised_loss
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100_000)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100_000)
 
     def stop_in_step_two(model, pack, *how):
         watcher.stop = watcher.step == 1
@@ -101,7 +102,7 @@ def test_a_stop_in_the_middle_of_a_step_comes_at_once(tmp_path, monkeypatch):
         return supervised_loss(model, pack, *how)
 
     monkeypatch.setattr(trainer, "supervised_loss", stop_at_the_third)
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100_000)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100_000)
     settings = replace(STOPS, per_device_train_batch_size=1, gradient_accumulation_steps=8)
     loaded = tiny_with()
     _, result = go(loaded, tmp_path, settings, watcher)
@@ -109,7 +110,7 @@ def test_a_stop_in_the_middle_of_a_step_comes_at_once(tmp_path, monkeypatch):
     assert len(passes) == 3
     assert watcher.losses == {}
     assert all(p.grad is None for p in loaded.model.parameters())
-    assert adapter.is_zero(loaded, RUN)
+    assert lora.is_zero(loaded, RUN)
 
 
 def test_killed_and_resumed_is_uninterrupted(tmp_path, undisturbed):
@@ -154,7 +155,7 @@ def test_stopped_before_the_first_step(tmp_path):
     # Still zero, and that is no divergence: nothing was asked of it yet.
     assert result == TrainingResult(0, 6, stopped=True)
     assert (watcher.losses, checkpoints(tmp_path)) == ({}, [])
-    assert adapter.is_zero(loaded, RUN)
+    assert lora.is_zero(loaded, RUN)
 
 
 def test_a_stop_after_the_last_step_changes_nothing(tmp_path, undisturbed):

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from instruct_tune.errors import DataError
-from instruct_tune.scoring.row_files import write_rows
+from instruct_tune.evaluation.predictions_file import write_rows
 
 ODD = ['=HYPERLINK("http://x","y")', "+1", "-2 and\nmore", "@SUM(A1)", "\tx", 'plain, "quoted" ü\u2028', ""]
 ROWS = [{"instruction": text, "base_ended": True, "tuned_tokens": 3, "tuned_chrf": -1.5} for text in ODD]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from instruct_tune.archive.recorded import BEST
-from instruct_tune.ui.run_choices import RunChoices
+from instruct_tune.runs.examples import BEST
+from instruct_tune.ui.run_picker import RunChoices
 
 
 def run(run_id, recorded=None):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from instruct_tune.records.disk import DiskUse, folder_bytes
+from instruct_tune.store.disk_usage import DiskUse, folder_bytes
 from instruct_tune.ui.replay import moments
-from instruct_tune.ui.runs import run_table
-from instruct_tune.ui.runs.run_table import PAGE_ROWS, page_of, sentence, size, table, with_numbers
+from instruct_tune.ui.runs import text
+from instruct_tune.ui.runs.text import PAGE_ROWS, page_of, sentence, size, table, with_numbers
 
 
 def run(name, created=0, **fields):
@@ -49,7 +49,7 @@ def test_each_order_is_what_it_says_and_what_lacks_the_number_comes_last():
         run("b", 3, status="failed"), run("A", 1), run("c", 2, status="stopped"),
         bleu={"b": (9.0, 5.0), "A": (2.0, 4.0)}, sizes={"c": 5, "A": 9},
     )  # fmt: skip
-    order = {sort: "".join(names(runs, sort=sort)) for sort in run_table.SORTS}
+    order = {sort: "".join(names(runs, sort=sort)) for sort in text.SORTS}
     assert order == {
         "Newest first": "bcA",
         "Oldest first": "Acb",
@@ -84,7 +84,7 @@ def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     assert (first[-1], second[-1]) == ("id-one", "id-two")
     assert (first[3], first[4], second[3], second[4]) == ("1.235", "8.9 → 18.2", "", "")
     assert [all(row) for row in told["metadata"]["styling"]] == [True, False]
-    assert len(first) == len(told["headers"]) == len(run_table.WIDTHS)
+    assert len(first) == len(told["headers"]) == len(text.WIDTHS)
 
 
 def test_where_a_run_was_recorded_is_in_its_row():

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from instruct_tune.settings import PRESETS, DataSettings
-from instruct_tune.ui import run_words
-from instruct_tune.words.markdown import plain
+from instruct_tune.config.run_config import PRESETS, DataSettings
+from instruct_tune.text.markdown import plain
+from instruct_tune.ui import run_text
 
 
 def status(step=0, total=100, status="running", phase="training"):
@@ -16,12 +16,12 @@ def status(step=0, total=100, status="running", phase="training"):
 
 
 def test_announced_at_phases_and_tenths_and_at_nothing_else():
-    said = [run_words.announcement(status(step)) for step in range(101)]
+    said = [run_text.announcement(status(step)) for step in range(101)]
     assert list(dict.fromkeys(said)) == [f"training, {tenth}% done" for tenth in range(0, 101, 10)]
     assert said[9] == said[0] != said[10]
-    assert run_words.announcement(status(9, phase="evaluating")) == "evaluating, 0% done"
-    assert run_words.announcement(status(0, 0, "queued", None)) == "queued, 0% done"
-    assert run_words.announcement(status(100, 100, "finished", None)) == "The run is done."
+    assert run_text.announcement(status(9, phase="evaluating")) == "evaluating, 0% done"
+    assert run_text.announcement(status(0, 0, "queued", None)) == "queued, 0% done"
+    assert run_text.announcement(status(100, 100, "finished", None)) == "The run is done."
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_announced_at_phases_and_tenths_and_at_nothing_else():
     ],
 )
 def test_the_windows_title(told, was_live, title):
-    assert run_words.window_title(told, was_live) == title
+    assert run_text.window_title(told, was_live) == title
 
 
 def probes(*losses):
@@ -57,41 +57,41 @@ def probes(*losses):
     ],
 )
 def test_the_plot_in_words(metrics, said):
-    assert run_words.loss_sentence(metrics) == said
+    assert run_text.loss_sentence(metrics) == said
 
 
 def test_checkpoints_in_words():
     nothing = {"last": None, "best": None, "kept": None}
-    assert run_words.checkpoint_sentence(nothing) == ""
+    assert run_text.checkpoint_sentence(nothing) == ""
     unmeasured = nothing | {"last": {"step": 7, "eval_loss": None}}
-    assert run_words.checkpoint_sentence(unmeasured) == "Last checkpoint: step 7"
+    assert run_text.checkpoint_sentence(unmeasured) == "Last checkpoint: step 7"
     told = {"last": {"step": 8, "eval_loss": 2.0}, "best": {"step": 4, "eval_loss": 1.0}, "kept": 4}
-    assert run_words.checkpoint_sentence(told) == (
+    assert run_text.checkpoint_sentence(told) == (
         "Last checkpoint: step 8 (evaluation loss 2.000) · Best: step 4 (evaluation loss 1.000) · Adapter kept: step 4"
     )
 
 
 def test_answers_newest_first():
     samples = [{"step": 0, "text": "a\nb", "ended": False}, {"step": 4, "text": "<b>", "ended": True}]
-    assert run_words.answers_text(samples) == ("— step 4, ended by itself —\n<b>\n\n— step 0, cut at the limit —\na\nb")
+    assert run_text.answers_text(samples) == ("— step 4, ended by itself —\n<b>\n\n— step 0, cut at the limit —\na\nb")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_presets_own_configuration(preset):
-    assert run_words.configuration_sentence(PRESETS[preset].to_dict()) == f"Preset **{preset}**, nothing changed."
+    assert run_text.configuration_sentence(PRESETS[preset].to_dict()) == f"Preset **{preset}**, nothing changed."
 
 
 def test_what_differs_from_the_nearest_preset():
     minute = PRESETS["minute"]
     config = dataclasses.replace(minute, data=DataSettings(limit=12)).to_dict()
-    assert run_words.configuration_sentence(config) == r"Preset **minute** with data\.limit **12**."
+    assert run_text.configuration_sentence(config) == r"Preset **minute** with data\.limit **12**."
 
 
 def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
     config = PRESETS["minute"].to_dict()
     config["gone"] = True
     config["data"]["source"] = "<img src=x onerror=alert(1)>[x](javascript:1)" + "y" * 100
-    said = run_words.configuration_sentence(config)
+    said = run_text.configuration_sentence(config)
     assert plain(config["data"]["source"][:59] + "…") in said
     assert "[x](" not in said
     assert "gone **true**" in said
@@ -99,9 +99,9 @@ def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
 
 def test_why_a_run_failed_is_said_with_its_kind_and_as_text():
     failed = {"status": "failed", "error_kind": "memory", "message": "<b>Lower</b> train.max_length."}
-    assert run_words.failure_sentence(failed) == f"**Failed: out of memory.** {plain(failed['message'])}"
-    assert run_words.failure_sentence({**failed, "error_kind": "_of another lab_"}).startswith("**Failed: \\_of")
-    assert run_words.failure_sentence({**failed, "status": "stopped"}) == ""
+    assert run_text.failure_sentence(failed) == f"**Failed: out of memory.** {plain(failed['message'])}"
+    assert run_text.failure_sentence({**failed, "error_kind": "_of another lab_"}).startswith("**Failed: \\_of")
+    assert run_text.failure_sentence({**failed, "status": "stopped"}) == ""
 
 
 def test_changes_are_told_newest_first():
@@ -109,7 +109,7 @@ def test_changes_are_told_newest_first():
         {"time": 0.0, "status": "queued", "phase": None, "step": 0, "reason": "Accepted."},
         {"time": 1.0, "status": "running", "phase": "loading", "step": 3, "reason": ""},
     ]
-    newest, oldest = run_words.changes_text(changes).splitlines()
+    newest, oldest = run_text.changes_text(changes).splitlines()
     assert newest.endswith("running, loading (step 3)")
     assert oldest.endswith("queued (step 0): Accepted.")
-    assert run_words.changes_text(changes, last=1) == newest
+    assert run_text.changes_text(changes, last=1) == newest

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
-from instruct_tune.bleu import quick_bleu
-from instruct_tune.scoring.bleu_words import offered
-from instruct_tune.scoring.sacrebleu_files import one_line, write_zip
+from instruct_tune.evaluation.bleu import quick_bleu
+from instruct_tune.evaluation.bleu_tokenizers import offered
+from instruct_tune.evaluation.sacrebleu_files import one_line, write_zip
 
 PIECES = [
     *(

@@ -7,9 +7,9 @@ import pytest
 from labs import cache_for, finished, opened, smoke
 from safetensors.torch import load_file, save_file
 
-from instruct_tune.fetching.weights import locate
-from instruct_tune.ui.compare.compare_view import state_sentence
-from instruct_tune.ui.evaluate.evaluate_view import measured_with, sentence
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.ui.compare.text import state_sentence
+from instruct_tune.ui.evaluate.text import measured_with, sentence
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

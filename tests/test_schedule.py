@@ -8,12 +8,12 @@ from labs import finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, light, some_data, tiny_with  # noqa: F401
 from transformers import get_scheduler
 
-from instruct_tune.archive.diagnosis import diagnose
+from instruct_tune.config.learning_rate import higher_rate_advice, peak_rate, schedule_warnings, used_rate
+from instruct_tune.config.run_config import SCHEDULERS, RunConfig, TrainSettings
 from instruct_tune.errors import DivergedError
-from instruct_tune.schedule import higher_rate_advice, peak_rate, schedule_warnings, used_rate
-from instruct_tune.scoring.verdict import judge
-from instruct_tune.settings import SCHEDULERS, RunConfig, TrainSettings
-from instruct_tune.training import train
+from instruct_tune.evaluation.interpretation import judge
+from instruct_tune.runs.diagnostics import diagnose
+from instruct_tune.training.train import train
 
 
 def rates(name, warmup, steps, rate=0.01):

@@ -7,40 +7,40 @@ import sys
 
 import pytest
 
-from instruct_tune.learning import sealed
+from instruct_tune.util import atomic_write
 
 
 def write(final, text):
-    with sealed.writing(final) as folder:
+    with atomic_write.writing(final) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a.txt").write_text(text)
 
 
 def test_a_folder_is_as_it_was_written(tmp_path):
     write(tmp_path / "it", "first")
-    assert sealed.fault(tmp_path / "it") is None
+    assert atomic_write.fault(tmp_path / "it") is None
     write(tmp_path / "it", "second")
     assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "second"
-    assert sealed.fault(tmp_path / "it") is None
+    assert atomic_write.fault(tmp_path / "it") is None
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
 def test_what_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
     write(tmp_path / "it", "first")
-    with pytest.raises(ZeroDivisionError), sealed.writing(tmp_path / "it") as folder:
+    with pytest.raises(ZeroDivisionError), atomic_write.writing(tmp_path / "it") as folder:
         (folder / f"half-{1 // 0}").mkdir()
     assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "first"
-    assert sealed.fault(tmp_path / "it") is None
+    assert atomic_write.fault(tmp_path / "it") is None
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
 def test_files_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     done = []
-    fsync, rename = os.fsync, sealed.Path.rename
+    fsync, rename = os.fsync, atomic_write.Path.rename
     monkeypatch.setattr(
         os, "fsync", lambda number: (done.append(os.readlink(f"/proc/self/fd/{number}")), fsync(number))
     )
-    monkeypatch.setattr(sealed.Path, "rename", lambda path, to: (done.append("renamed"), rename(path, to)))
+    monkeypatch.setattr(atomic_write.Path, "rename", lambda path, to: (done.append("renamed"), rename(path, to)))
     write(tmp_path / "it", "first")
     beside = tmp_path / ".partial" / "it"
     assert done == [
@@ -52,7 +52,7 @@ def test_files_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from instruct_tune.learning import sealed
+from instruct_tune.util import atomic_write
 left = int(sys.argv[2])
 def counted(real):
     def call(*given):
@@ -63,7 +63,7 @@ def counted(real):
         return real(*given)
     return call
 os.fsync, Path.rename = counted(os.fsync), counted(Path.rename)
-with sealed.writing(Path(sys.argv[1])) as folder:
+with atomic_write.writing(Path(sys.argv[1])) as folder:
     (folder / "a.txt").write_text("second")
 """
 
@@ -72,27 +72,27 @@ def test_killed_at_every_point_it_is_whole_and_old_or_new(tmp_path):
     found = set()
     for point in range(7):
         final = tmp_path / str(point) / "it"
-        with sealed.writing(final) as folder:
+        with atomic_write.writing(final) as folder:
             (folder / "a.txt").write_text("first")
         died = subprocess.run([sys.executable, "-c", DIES, str(final), str(point)], check=False)
         assert died.returncode == (-signal.SIGKILL if point < 6 else 0)
         # As the next start does.
-        sealed.finish(final.parent)
-        assert sealed.fault(final) is None
+        atomic_write.finish(final.parent)
+        assert atomic_write.fault(final) is None
         assert [path.name for path in final.parent.iterdir()] == ["it"]
         found.add((final / "a.txt").read_text())
         # Whatever was left lying about, the next one is written.
         write(final, "third")
-        assert sealed.fault(final) is None
+        assert atomic_write.fault(final) is None
     assert found == {"first", "second"}
 
 
 def between_the_renames(tmp_path, new_is_whole):
     """What a process leaves that ends after the old folder went aside and before the new one came."""
     write(tmp_path / "it", "first")
-    with sealed.writing(tmp_path / "other") as folder:
+    with atomic_write.writing(tmp_path / "other") as folder:
         (folder / "a.txt").write_text("second")
-    beside = tmp_path / sealed.PARTIAL
+    beside = tmp_path / atomic_write.PARTIAL
     beside.mkdir()
     (tmp_path / "it").rename(beside / "old-it")
     (tmp_path / "other").rename(beside / "it")
@@ -102,7 +102,7 @@ def between_the_renames(tmp_path, new_is_whole):
 
 def test_a_new_folder_that_is_whole_is_put_in_its_place(tmp_path):
     between_the_renames(tmp_path, new_is_whole=True)
-    sealed.finish(tmp_path)
+    atomic_write.finish(tmp_path)
     assert (tmp_path / "it" / "a.txt").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
@@ -111,7 +111,7 @@ def test_the_old_folder_comes_back_where_the_new_one_is_not_whole(tmp_path):
     between_the_renames(tmp_path, new_is_whole=False)
     write(tmp_path / "another", "third")
     assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "first"
-    assert sealed.fault(tmp_path / "it") is None
+    assert atomic_write.fault(tmp_path / "it") is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "it"]
 
 
@@ -122,10 +122,10 @@ def test_a_lab_that_starts_finishes_what_was_broken_off(tmp_path):
         run_id = lab.store.create("a", smoke().to_dict()).id
         lab.store.update(run_id, status="interrupted")
     folder = tmp_path / "data" / "runs" / run_id
-    with sealed.writing(folder / "adapter") as written:
+    with atomic_write.writing(folder / "adapter") as written:
         (written / "a.txt").write_text("whole")
-    (folder / sealed.PARTIAL).mkdir()
-    (folder / "adapter").rename(folder / sealed.PARTIAL / "old-adapter")
+    (folder / atomic_write.PARTIAL).mkdir()
+    (folder / "adapter").rename(folder / atomic_write.PARTIAL / "old-adapter")
     with opened(tmp_path / "data"):
         assert (folder / "adapter" / "a.txt").read_text() == "whole"
-        assert not (folder / sealed.PARTIAL).exists()
+        assert not (folder / atomic_write.PARTIAL).exists()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruct_tune.errors import SettingsError
-from instruct_tune.settings import (
+from instruct_tune.config.filters import STEPS, Contains, Filter, Length
+from instruct_tune.config.run_config import (
     _RULES,
     OPTIMIZERS,
     PRESET_NOTES,
@@ -24,7 +24,7 @@ from instruct_tune.settings import (
     merge,
     parse_override,
 )
-from instruct_tune.steps import STEPS, Contains, Filter, Length
+from instruct_tune.errors import SettingsError
 
 # The block of the public interface, to the letter.
 PUBLIC_QUICK = json.loads("""

@@ -2,11 +2,11 @@
 
 import pytest
 
-from instruct_tune import model
-from instruct_tune.desk import costs
-from instruct_tune.desk.shortage import one_row_a_pass, shortage
-from instruct_tune.preflight import Memory, RowLength, Workload, count
-from instruct_tune.settings import RunConfig, TrainSettings
+from instruct_tune.config.run_config import RunConfig, TrainSettings
+from instruct_tune.estimate.memory_advice import one_row_a_pass, shortage
+from instruct_tune.estimate.workload import Memory, RowLength, Workload, count
+from instruct_tune.models import base_model
+from instruct_tune.services import estimates
 
 MB = 10**6
 
@@ -65,7 +65,7 @@ def test_the_longest_row_alone_is_the_smallest_pass():
 def test_what_the_lab_holds_on_a_gpu_is_a_runs_to_take(monkeypatch):
     import torch
 
-    monkeypatch.setattr(model, "best_device", lambda: "cuda")
+    monkeypatch.setattr(base_model, "best_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (300, 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 200)
-    assert costs.free_memory() == 500
+    assert estimates.free_memory() == 500

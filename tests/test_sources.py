@@ -6,7 +6,7 @@ import datasets
 import pytest
 from data_files import WRITERS, everything, make_rows, settings, write, write_json, write_jsonl
 
-from instruct_tune.dataset import Example, examples, load_splits
+from instruct_tune.data.splits import Example, examples, load_splits
 
 # Texts that a careless reader changes: numbers, nulls, dates, quotes, new lines, separators, blanks.
 AWKWARD = ["007", "1.50", "NA", "null", "nan", "true", "2024-01-31", 'say "hi", twice', "two\nlines", "a\r\nb", "",

@@ -12,12 +12,12 @@ import pytest
 from labs import finished, smoke
 from test_bleu import corpus
 
-from instruct_tune.__main__ import main
-from instruct_tune.archive import standings as module
-from instruct_tune.archive.standings import Entry, differing, rows_fingerprint, standings
-from instruct_tune.bleu import difference_interval, paired_test, score
-from instruct_tune.settings import GenerationSettings
-from instruct_tune.ui.evaluate import standings_panel as panel
+from instruct_tune.cli.commands import main
+from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.evaluation import leaderboard as module
+from instruct_tune.evaluation.bleu import difference_interval, paired_test, score
+from instruct_tune.evaluation.leaderboard import Entry, differing, rows_fingerprint, standings
+from instruct_tune.ui.evaluate import leaderboard as panel
 
 GREEDY = dataclasses.asdict(GenerationSettings())
 BEAMS = dataclasses.asdict(GenerationSettings(num_beams=5))

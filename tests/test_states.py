@@ -8,12 +8,12 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
-from instruct_tune import adapter
-from instruct_tune.desk.failures import LONGEST, failure
-from instruct_tune.desk.runner import Runner
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
-from instruct_tune.records import bounds
-from instruct_tune.store import RunStore
+from instruct_tune.models import lora
+from instruct_tune.services.failures import LONGEST, failure
+from instruct_tune.services.training_job import Runner
+from instruct_tune.store import retention
+from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
@@ -62,7 +62,7 @@ def test_what_stays_as_it_was_is_no_change(tmp_path):
 
 
 def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypatch):
-    monkeypatch.setitem(bounds.MOST, "states", 5)
+    monkeypatch.setitem(retention.MOST, "states", 5)
     with closing(RunStore(tmp_path)) as store:
         other, run_id = store.create("other", {}).id, store.create("a", {}).id
         for step in range(20):
@@ -81,7 +81,7 @@ def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypa
 def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words):
     def spoil(runner):
         loaded = runner.bench.model(runner.config.model, "auto", print)
-        hook = adapter.fault
+        hook = lora.fault
 
         def spoilt(model, name):
             for path, parameter in loaded.model.named_parameters():
@@ -89,7 +89,7 @@ def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words
                     torch.nn.init.constant_(parameter, value)
             return hook(model, name)
 
-        runner_patch.setattr(adapter, "fault", spoilt)
+        runner_patch.setattr(lora, "fault", spoilt)
 
     with pytest.MonkeyPatch.context() as runner_patch:
         pace.at[1] = spoil

@@ -13,9 +13,9 @@ from contextlib import closing
 import pytest
 
 from instruct_tune.errors import BusyError, NotFoundError
-from instruct_tune.records import schema
-from instruct_tune.records.lock import DataLock
-from instruct_tune.store import LIVE, Run, RunStore, default_data_dir
+from instruct_tune.store import schema
+from instruct_tune.store.lock import DataLock
+from instruct_tune.store.run_store import LIVE, Run, RunStore, default_data_dir
 
 CONFIG = {"model": "tiny-random", "data": {"source": "bundled"}}
 
@@ -297,7 +297,7 @@ def test_a_fact_is_not_lost_to_another_thread(store):
 READER = """
 import sys, time
 from pathlib import Path
-from instruct_tune.store import RunStore
+from instruct_tune.store.run_store import RunStore
 
 store, run_id, wanted = RunStore(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 print("reading", flush=True)
@@ -334,7 +334,7 @@ def test_processes_that_come_first_all_at_once_make_one_store(tmp_path):
     script = """
 import sys
 from pathlib import Path
-from instruct_tune.store import RunStore
+from instruct_tune.store.run_store import RunStore
 sys.stdin.readline()
 print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 """
@@ -355,7 +355,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 HOLDER = """
 import sys, time
 from pathlib import Path
-from instruct_tune.records.lock import DataLock
+from instruct_tune.store.lock import DataLock
 lock = DataLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -364,7 +364,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from instruct_tune.errors import BusyError
-from instruct_tune.records.lock import DataLock
+from instruct_tune.store.lock import DataLock
 try:
     DataLock(Path(sys.argv[1]))
     print("free")

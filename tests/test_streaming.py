@@ -9,12 +9,12 @@ from concurrent.futures import Future
 import gradio
 import pytest
 
-from instruct_tune.desk.comparison import Comparison
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.errors import ModelError, Stopped
-from instruct_tune.settings import RunConfig
+from instruct_tune.services.answer_stream import Comparison
 from instruct_tune.ui import streaming
-from instruct_tune.ui.compare.compare_view import answer_facts, decoding, state_sentence
-from instruct_tune.ui.compare.decoding_panel import as_json
+from instruct_tune.ui.compare.decoding import as_json
+from instruct_tune.ui.compare.text import answer_facts, decoding, state_sentence
 from instruct_tune.ui.streaming import Turns, all_so_far, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from instruct_tune.supported import unsupported
+from instruct_tune.util.supported_platform import unsupported
 
 ROOT = Path(__file__).parents[1]
 STARTS = ["runpy.run_path('app.py', run_name='__main__')", "runpy.run_module('instruct_tune', run_name='__main__')"]
@@ -58,7 +58,7 @@ def test_make_names_the_python_that_it_lacks(tmp_path):
 
 def test_what_is_required_is_the_same_everywhere():
     """The package's metadata, the linter and the checker aim at the oldest Python that the lab starts on."""
-    from instruct_tune.supported import OLDEST_PYTHON
+    from instruct_tune.util.supported_platform import OLDEST_PYTHON
 
     text = (ROOT / "pyproject.toml").read_text()
     dotted = "{}.{}".format(*OLDEST_PYTHON)

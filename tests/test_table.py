@@ -3,8 +3,8 @@
 import pytest
 from data_files import everything, make_rows, said_of, settings, write
 
-from instruct_tune.dataset import LedgerEntry, load_splits
-from instruct_tune.settings import Columns
+from instruct_tune.config.run_config import Columns
+from instruct_tune.data.splits import LedgerEntry, load_splits
 
 
 def test_columns_are_mapped_and_rows_keep_their_order(tmp_path):

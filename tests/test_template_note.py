@@ -4,13 +4,13 @@ import pytest
 from labs import opened, smoke
 
 from instruct_tune import ui
-from instruct_tune.archive.recorded import BEST
-from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate, template_from
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
+from instruct_tune.runs.examples import BEST
+from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, PromptTemplate, template_from
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form
 from instruct_tune.ui.template_note import ASKED, note, note_on
-from instruct_tune.visitors import HOST
 
 OWN = PromptTemplate("my <b>own</b>", "Q: {instruction}\nA: ", "Q: {instruction} {input}\nA: ")
 

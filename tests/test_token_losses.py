@@ -18,17 +18,17 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter
-from instruct_tune.adapter import BASE
-from instruct_tune.batching import supervised_count
-from instruct_tune.dataset import Example
+from instruct_tune.batching.packing import supervised_count
+from instruct_tune.config.run_config import LoraSettings
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
-from instruct_tune.model import LoadedModel
-from instruct_tune.prompt import LESSON
-from instruct_tune.scoring import reread, token_losses
-from instruct_tune.scoring.token_losses import answer_losses
-from instruct_tune.settings import LoraSettings
-from instruct_tune.tokenization import tokenize_examples
+from instruct_tune.evaluation import score_row, token_losses
+from instruct_tune.evaluation.token_losses import answer_losses
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.models.lora import BASE
+from instruct_tune.tokenization.encode import tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
 
 ROW = Example("Say six", "", "6 is it. <b>${x}</b> é 🙂")
 # Cohere scales its logits, so its head cannot be taken off; the rest are layers of different kinds.
@@ -37,7 +37,7 @@ KINDS = ("llama", "gpt2", "cohere", "opt")
 
 def with_noise(loaded: LoadedModel) -> LoadedModel:
     """An adapter on it that changes something."""
-    adapter.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8), seed=1)
+    lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8), seed=1)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for path, matrix in loaded.model.named_parameters():
@@ -50,7 +50,7 @@ def models_own_loss(loaded: LoadedModel, example: Example, speaker: str) -> floa
     """The mean cross entropy that the model computes itself from ids and labels."""
     row = tokenize_examples(loaded.tokenizer, LESSON, [example], 1024)[0]
     ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-    with adapter.speaking_as(loaded, [speaker]), torch.no_grad():
+    with lora.speaking_as(loaded, [speaker]), torch.no_grad():
         return float(loaded.model(input_ids=ids, labels=labels).loss) * supervised_count([row])
 
 
@@ -69,7 +69,7 @@ def test_a_few_places_at_a_time_say_the_same(kind, monkeypatch):
     whole = answer_losses(loaded, LESSON, ROW, RUN)
     seen = []
     read = token_losses._read
-    monkeypatch.setattr(reread, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
+    monkeypatch.setattr(score_row, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
     monkeypatch.setattr(token_losses, "_read", lambda *given: seen.append(len(given[1])) or read(*given))
     parts = answer_losses(loaded, LESSON, ROW, RUN)
     # Whatever the row's length, no more logits than these are there at once.

@@ -9,12 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from toys import FAMILIES, SPECIALS, gpt2, llama, opt, smollm2
 
-from instruct_tune.continuation import count_continuation_tokens, decode_continuation
-from instruct_tune.dataset import Example
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError
-from instruct_tune.fetching.token_counts import count_tokens, encode_texts
-from instruct_tune.prompt import ALPACA, CHAT, LESSON, PromptTemplate
-from instruct_tune.tokenization import (
+from instruct_tune.pretrained.token_counts import count_tokens, encode_texts
+from instruct_tune.tokenization.continuation import count_continuation_tokens, decode_continuation
+from instruct_tune.tokenization.encode import (
     IGNORE,
     TokenizedExample,
     count_prompt_tokens,
@@ -25,6 +24,7 @@ from instruct_tune.tokenization import (
     tokenize_examples,
     tokenize_rows,
 )
+from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, PromptTemplate
 
 pytestmark = [
     pytest.mark.usefixtures("no_deprecated_calls"),

@@ -13,23 +13,23 @@ import pytest
 from test_access import in_shards
 from toy_hub import TOKEN, ToyHub, serving_hub
 
+from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.errors import HubError, ModelError
-from instruct_tune.fetching import hub
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.fetching.repository import MAX_TEXT_FILES, Repository, is_text
-from instruct_tune.fetching.tiny import make_tiny_model
-from instruct_tune.fetching.tokenizer_files import tokenizer_folder
-from instruct_tune.fetching.weights import at_hand, locate
-from instruct_tune.settings import DEFAULT_MODEL
+from instruct_tune.pretrained import hub
+from instruct_tune.pretrained.locate import at_hand, locate
+from instruct_tune.pretrained.repository import MAX_TEXT_FILES, Repository, is_text
+from instruct_tune.pretrained.tiny_random import make_tiny_model
+from instruct_tune.pretrained.tokenizer_files import tokenizer_folder
+from instruct_tune.util.progress import Loading
 
 # In a process of its own, since the Hub's client reads its address when it is imported.
 SCRIPT = """
 import json, sys, threading, time
 from instruct_tune.errors import LabError, Stopped
-from instruct_tune.fetching import hub
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.fetching.tokenizer_files import tokenizer_folder
-from instruct_tune.fetching.weights import at_hand, locate
+from instruct_tune.pretrained import hub
+from instruct_tune.util.progress import Loading
+from instruct_tune.pretrained.tokenizer_files import tokenizer_folder
+from instruct_tune.pretrained.locate import at_hand, locate
 
 wants, model, stop_after, stop_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 if "offline" in sys.argv:

@@ -7,10 +7,10 @@ import pytest
 from labs import opened, smoke
 
 from instruct_tune.errors import ModelError
-from instruct_tune.fetching.token_counts import count_tokens_of
-from instruct_tune.fetching.tokenizers import load_tokenizer
-from instruct_tune.fetching.weights import locate
-from instruct_tune.model import load_model
+from instruct_tune.models.base_model import load_model
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.pretrained.token_counts import count_tokens_of
+from instruct_tune.pretrained.tokenizers import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 

@@ -24,11 +24,12 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, batching
-from instruct_tune.batching import EpochSampler
-from instruct_tune.compute import readings
-from instruct_tune.learning.rhythm import probe_steps
-from instruct_tune.learning.terms import TrainingData
+from instruct_tune.batching import packing
+from instruct_tune.batching.packing import EpochSampler
+from instruct_tune.models import lora
+from instruct_tune.training import readings
+from instruct_tune.training.callbacks import probe_steps
+from instruct_tune.training.types import TrainingData
 
 
 def test_what_a_step_tells(tmp_path, undisturbed):
@@ -173,7 +174,7 @@ def test_nothing_is_printed(tmp_path, capfd):
 
 
 def test_a_row_longer_than_a_pass_is_said_once(tmp_path, monkeypatch):
-    monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", 100)
+    monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100)
     watcher, _ = go(tiny_with(), tmp_path)
     assert len(watcher.said) == 1
     assert "The longest row has" in watcher.said[0]
@@ -181,6 +182,6 @@ def test_a_row_longer_than_a_pass_is_said_once(tmp_path, monkeypatch):
 
 def test_a_model_whose_head_cannot_be_taken_off_says_so(tmp_path):
     loaded = toy("cohere")
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     watcher, _ = go(loaded, tmp_path)
     assert watcher.said == ["This model changes its head's logits, so the loss is not computed in chunks."]

@@ -31,7 +31,7 @@ def run_id(lab):
 def panel(lab):
     import gradio as gr
 
-    from instruct_tune.ui.train.train_panel import TrainPanel
+    from instruct_tune.ui.train.run_view import TrainPanel
 
     with gr.Blocks():
         yield TrainPanel(lab)
@@ -71,8 +71,8 @@ def test_a_plot_update_stays_under_20_kb(steps):
 
 
 def test_the_smooth_line_is_that_of_all_steps():
-    from instruct_tune.sharing.curves import smooth
     from instruct_tune.ui.charts import loss_figure
+    from instruct_tune.util.curves import smooth
 
     metrics = list(long_run(2000))
     figure = loss_figure(metrics, "run", log_scale=False)

@@ -27,12 +27,13 @@ from tiny_lab import (
     toy,
 )
 
-from instruct_tune import adapter, batching
-from instruct_tune.learning import trainer
-from instruct_tune.learning.terms import TrainingData, TrainingResult
-from instruct_tune.model import load_model
-from instruct_tune.packing import Packing
-from instruct_tune.settings import DEFAULT_MODEL, TrainSettings
+from instruct_tune.batching import packing as batching
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.config.run_config import DEFAULT_MODEL, TrainSettings
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import load_model
+from instruct_tune.training import trainer
+from instruct_tune.training.types import TrainingData, TrainingResult
 
 FOUR_ROWS_A_STEP = [(4, 1), (2, 2), (1, 4)]
 
@@ -58,7 +59,7 @@ CAREFUL = replace(SIX_STEPS, weight_decay=0.1, max_grad_norm=0.2, warmup_steps=2
 def test_every_step_is_that_of_a_plain_loop(tmp_path, monkeypatch, model_type, packing, settings):
     def model():
         loaded = toy(model_type, packing)
-        adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+        lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
         return loaded
 
     # Several passes a step, so that their sum is tested too.
@@ -131,7 +132,7 @@ def test_how_many_tokens_a_pass_gets_does_not_matter(tmp_path, monkeypatch, pack
 def test_a_run_learns(tmp_path):
     """A loud model knows nothing and is sure of it: there is much to gain."""
     loaded = loud()
-    adapter.attach(loaded, RUN, DROPOUT, seed=1)
+    lora.attach(loaded, RUN, DROPOUT, seed=1)
     watcher, _ = go(loaded, tmp_path, replace(SIX_STEPS, num_train_epochs=5, learning_rate=3e-2))
     probe = watcher.of("probe_loss", "probe")
     assert probe[15] < probe[0] - 1
@@ -141,13 +142,13 @@ def test_a_run_learns(tmp_path):
 def test_our_own_deprecated_calls_are_errors():
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
         with pytest.raises(category):
-            warnings.warn_explicit("soon gone", category, "training.py", 1, module="instruct_tune.training")
+            warnings.warn_explicit("soon gone", category, "training.py", 1, module="instruct_tune.training.train")
 
 
 @pytest.mark.slow
 def test_the_real_models_first_step_is_its_own_loss(tmp_path):
     loaded = load_model(DEFAULT_MODEL, quiet)
-    adapter.attach(loaded, RUN, NO_DROPOUT, seed=1)
+    lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     data = TrainingData(some_rows(loaded, 4), some_rows(loaded, 3, 20), [])
     settings = TrainSettings(per_device_train_batch_size=4, learning_rate=1e-3, eval_strategy="epoch")
     with torch.no_grad():

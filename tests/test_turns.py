@@ -6,9 +6,9 @@ import threading
 import pytest
 from labs import PATIENCE, TWELVE_STEPS, finished, opened, smoke
 
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
-from instruct_tune.visitors import HOST, known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 

@@ -28,12 +28,12 @@ from tiny_lab import (
     tiny_with,
 )
 
-from instruct_tune import adapter
+from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import DivergedError
-from instruct_tune.generation import Request, generate
-from instruct_tune.learning import trainer
-from instruct_tune.learning.terms import TrainingData
-from instruct_tune.settings import GenerationSettings
+from instruct_tune.generation.generate import Request, generate
+from instruct_tune.models import lora as adapter
+from instruct_tune.training import trainer
+from instruct_tune.training.types import TrainingData
 
 TESTS = Path(__file__).parent
 
@@ -143,7 +143,7 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
 def fresh_process() -> SimpleNamespace:
     """What an interpreter that has done nothing else makes of six steps."""
     code = """
-import instruct_tune.training
+import instruct_tune.training.train
 from huggingface_hub import constants
 print(constants.HF_HUB_DISABLE_TELEMETRY)
 from tiny_lab import train_in_a_fresh_process

@@ -16,16 +16,17 @@ from tiny_lab import (
     some_examples,
 )
 
-from instruct_tune import adapter, generation
-from instruct_tune.decoding.answer import Answer
+from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import LabError, Stopped
-from instruct_tune.evaluation import Evaluation, evaluate
-from instruct_tune.model import LoadedModel
-from instruct_tune.prompt import LESSON
-from instruct_tune.scoring import answering
-from instruct_tune.scoring.base_answers import BaseAnswers
-from instruct_tune.scoring.unfinished import FOLDER, MOST, Unfinished, left_behind, unfinished
-from instruct_tune.settings import GenerationSettings
+from instruct_tune.evaluation import predict
+from instruct_tune.evaluation.answer_cache import BaseAnswers
+from instruct_tune.evaluation.evaluate import Evaluation, evaluate
+from instruct_tune.evaluation.resume import FOLDER, MOST, Unfinished, left_behind, unfinished
+from instruct_tune.generation import generate
+from instruct_tune.generation.answer import Answer
+from instruct_tune.models import lora
+from instruct_tune.models.base_model import LoadedModel
+from instruct_tune.tokenization.prompt_template import LESSON
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
 ROWS = some_examples(6)
@@ -34,15 +35,15 @@ ROWS = some_examples(6)
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     model = loud()
-    adapter.attach(model, RUN, DROPOUT, seed=1)
+    lora.attach(model, RUN, DROPOUT, seed=1)
     return model
 
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     """Three parts of two rows, each row a batch of its own."""
-    monkeypatch.setattr(answering, "ROWS_TOGETHER", 2)
-    monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 1)
+    monkeypatch.setattr(predict, "ROWS_TOGETHER", 2)
+    monkeypatch.setitem(generate.TOKENS_PER_BATCH, "cpu", 1)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from instruct_tune.data.upload_names import LONGEST
-from instruct_tune.desk.views import Views
 from instruct_tune.errors import DataError
+from instruct_tune.services.datasets import Views
 
 
 @pytest.fixture

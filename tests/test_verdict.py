@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from instruct_tune.scoring.verdict import held_out_losses, judge, own_losses
-from instruct_tune.settings import RunConfig
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.evaluation.interpretation import held_out_losses, judge, own_losses
 
 
 def config(rate=2e-3, epochs=1):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, opened, smoke
 
-from instruct_tune.dataset import Example
+from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, Visitors, known_by
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
-from instruct_tune.visitors import ANONYMOUS, HOST, Viewer, Visitors, known_by
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 

@@ -6,11 +6,11 @@ import pytest
 from labs import PATIENCE, finished, smoke, write_rows
 from tiny_lab import quiet, toy
 
-from instruct_tune.dataset import Example
+from instruct_tune.data.splits import Example
 from instruct_tune.errors import ModelError
-from instruct_tune.fetching.weights import locate
-from instruct_tune.model import load_model
-from instruct_tune.vocabulary import check_rows, check_special_tokens, embedded_tokens
+from instruct_tune.models.base_model import load_model
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.tokenization.vocabulary import check_rows, check_special_tokens, embedded_tokens
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from instruct_tune.errors import SettingsError
-from instruct_tune.wait_policy import (
+from instruct_tune.util.wait_policy import (
     BOUNDED_SPIN,
     CHOSEN_BY_A_PERSON,
     PASSIVE,
@@ -152,7 +152,7 @@ def started(script, **variables):
     return done
 
 
-@pytest.mark.parametrize("module", ["app", "instruct_tune.__main__", "instruct_tune", "benchmarks"])
+@pytest.mark.parametrize("module", ["app", "instruct_tune.cli.commands", "instruct_tune", "benchmarks"])
 def test_every_start_chooses_before_torch_is_loaded(module):
     script = f"import {module}, os, sys; print('torch' in sys.modules, os.environ.get('OMP_WAIT_POLICY'))"
     assert started(script, LAB_SHARED_CPU="1").stdout.split() == ["False", "PASSIVE"]

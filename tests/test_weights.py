@@ -20,15 +20,16 @@ from huggingface_hub.utils import httpx
 from safetensors.torch import load_file, save_file
 from transformers import OPTConfig, OPTForCausalLM
 
-from instruct_tune import model as model_module
-from instruct_tune.compute import memory
+from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.errors import HubError, LabError, MemoryLimitError, ModelError, Stopped
-from instruct_tune.fetching import hub, weights
-from instruct_tune.fetching.loading import Loading
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.fetching.weights import locate
-from instruct_tune.model import load_model
-from instruct_tune.settings import DEFAULT_MODEL
+from instruct_tune.models import base_model as model_module
+from instruct_tune.models.base_model import load_model
+from instruct_tune.pretrained import hub
+from instruct_tune.pretrained import locate as weights
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.util import memory
+from instruct_tune.util.progress import Loading
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -366,7 +367,7 @@ def test_an_interrupted_conversion_leaves_nothing(cache, fault):
 
 KILLED = """
 import os, signal
-from instruct_tune.fetching.weights import _converted
+from instruct_tune.pretrained.locate import _converted
 
 def make(target):
     (target / "config.json").write_text("{}")

@@ -5,10 +5,10 @@ import json
 import gradio as gr
 import pytest
 
-from instruct_tune.settings import RunConfig
-from instruct_tune.steps import Length
-from instruct_tune.ui.data.filter_words import loaded
-from instruct_tune.ui.data.filters_panel import FiltersPanel
+from instruct_tune.config.filters import Length
+from instruct_tune.config.run_config import RunConfig
+from instruct_tune.ui.data.filter_text import loaded
+from instruct_tune.ui.data.filters import FiltersPanel
 from instruct_tune.ui.form import Form
 
 BY_HAND = json.dumps([{"step": "length", "unit": "tokens", "max": 9}])

@@ -8,8 +8,8 @@ import pytest
 from labs import smoke
 
 from benchmarks import why_04
-from instruct_tune.scoring.lesson_scores import PRINTED, measured
-from instruct_tune.ui.evaluate import why_04_panel as panel
+from instruct_tune.evaluation.lesson_scores import PRINTED, measured
+from instruct_tune.ui.evaluate import lesson_score as panel
 
 
 def test_the_asset_holds_every_setting_and_no_text():

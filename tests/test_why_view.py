@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from instruct_tune.scoring.token_losses import AnswerLosses, AnswerToken, Candidate, Opinion
+from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, Opinion
 from instruct_tune.ui.compare.heat_map import heat_value
 from instruct_tune.ui.compare.why_view import percent, quoted, sentence, table
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instruct_tune.text.word_diff import MOST_WORDS, Kind, Piece, count_words, word_diff
 from instruct_tune.ui.diff_panel import facts
-from instruct_tune.words.word_diff import MOST_WORDS, Kind, Piece, count_words, word_diff
 
 TEXTS = st.text(st.sampled_from("ab c.\n<é🙂"), max_size=30)
 

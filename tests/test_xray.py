@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instruct_tune.dataset import Example
-from instruct_tune.fetching.tiny import byte_tokenizer
-from instruct_tune.looking.xray import MOST_TOKENS, Fault, Role, look, look_broken
-from instruct_tune.prompt import ALPACA, CHAT, LESSON
-from instruct_tune.tokenization import IGNORE, tokenize_examples
+from instruct_tune.data.splits import Example
+from instruct_tune.inspection.token_view import MOST_TOKENS, Fault, Role, look, look_broken
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
+from instruct_tune.tokenization.encode import IGNORE, tokenize_examples
+from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON
 
 TOKENIZER = byte_tokenizer()
 ROW = Example("Add 2 and 3.", "", "five")

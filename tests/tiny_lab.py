@@ -16,16 +16,16 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from instruct_tune import adapter
-from instruct_tune.batching import EpochSampler, probe
-from instruct_tune.dataset import Example
-from instruct_tune.learning.terms import TrainingData, TrainingResult
-from instruct_tune.model import LoadedModel, load_model
-from instruct_tune.packing import Packing
-from instruct_tune.prompt import LESSON
-from instruct_tune.settings import LoraSettings, TrainSettings
-from instruct_tune.tokenization import IGNORE, TokenizedExample, tokenize_examples
-from instruct_tune.training import train
+from instruct_tune.batching.packing import EpochSampler, probe
+from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.config.run_config import LoraSettings, TrainSettings
+from instruct_tune.data.splits import Example
+from instruct_tune.models import lora as adapter
+from instruct_tune.models.base_model import LoadedModel, load_model
+from instruct_tune.tokenization.encode import IGNORE, TokenizedExample, tokenize_examples
+from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training.train import train
+from instruct_tune.training.types import TrainingData, TrainingResult
 
 RUN = "run"
 """The name of the adapter that trains."""

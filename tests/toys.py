@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from instruct_tune.fetching.tiny import byte_tokenizer
+from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
 # Tokenizers
 

@@ -1,1 +1,1 @@
-"""From a file or the Hub to three text columns, and what may be filtered out of them."""
+"""A file or the Hub becomes rows of instruction, input and answer, filtered and split."""

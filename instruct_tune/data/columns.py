@@ -10,8 +10,8 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
+from ..config.run_config import Columns
 from ..errors import DataError
-from ..settings import Columns
 
 # The names that public datasets use, the clearer one first: "source" may be a text to translate,
 # but beside a "question" it is where the question comes from.

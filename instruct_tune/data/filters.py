@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..config.filters import ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
 from ..errors import DataError
-from ..fetching.token_counts import count_tokens_of
-from ..steps import ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
-from ..words.languages import guess
-from ..words.patterns import matching
-from .near import near_pairs
+from ..pretrained.token_counts import count_tokens_of
+from ..text.code_language import guess
+from ..text.regex_search import matching
+from .near_duplicates import near_pairs
 
 MOST_COMPARED = 200_000
 """Rows among which near copies are looked for."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .near import NearPair
+from .near_duplicates import NearPair
 
 
 @dataclass(frozen=True)

@@ -17,19 +17,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..catalog import CODEALPACA_REPO
+from ..config.catalog import CODEALPACA_REPO
+from ..config.environment import MEGABYTE, check_rows, check_text, max_upload_bytes
+from ..config.run_config import Columns, DataSettings
 from ..errors import DataError
-from ..fetching import lfs
-from ..fetching.loading import Loading
-from ..limits import MEGABYTE, check_rows, check_text, max_upload_bytes
-from ..settings import Columns, DataSettings
-from . import hub_dataset
+from ..pretrained import git_lfs
+from ..util.progress import Loading
+from . import hub
 from .columns import wanted
-from .file_kinds import ENDINGS, NAMED, ending_of, unpacked
-from .hub_dataset import UNKNOWN_LICENCE
-from .json_rows import read_json
-from .pieces import Pieces
+from .file_formats import ENDINGS, NAMED, ending_of, unpacked
+from .hub import UNKNOWN_LICENCE
+from .json_reader import read_json
 from .table import Read, Table, counted, listed
+from .text_column import Pieces
 from .upload_names import uploaded_as
 from .utf8 import decode
 
@@ -70,8 +70,8 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
     loading.enter(f"Reading {name}")
     try:
         with path.open("rb") as on_disk:
-            if lfs.is_pointer(on_disk):
-                raise DataError(f"{name} is a Git LFS pointer, not the file itself: {lfs.ADVICE}.")
+            if git_lfs.is_pointer(on_disk):
+                raise DataError(f"{name} is a Git LFS pointer, not the file itself: {git_lfs.ADVICE}.")
             on_disk.seek(0)
             file = unpacked(on_disk, ending, name, most)
             if _is_blank(file):
@@ -230,7 +230,7 @@ _READERS: dict[str, Callable[[BinaryIO, str, Columns], Read]] = {
 def _load_hub(repo: str, settings: DataSettings, loading: Loading, licence: str | None = None) -> Table:
     if not HUB_ID.fullmatch(repo):
         raise DataError(f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME.")
-    splits, card_licence = hub_dataset.fetch(repo, loading)
+    splits, card_licence = hub.fetch(repo, loading)
     split = settings.split
     if split not in splits:
         raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")

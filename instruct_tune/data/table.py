@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..config.run_config import Columns
 from ..errors import DataError
-from ..settings import Columns
 from .cell_text import is_empty, text_in
+from .column_roles import check_left_out, find_left_out, left_out_sentence
 from .columns import ColumnsError, as_settings, conversations_in, propose
-from .conversation import are_messages, side, unfold
-from .meaning import check_left_out, find_left_out, left_out_sentence
+from .conversations import are_messages, side, unfold
 from .newlines import unified
-from .pieces import Pieces
+from .text_column import Pieces
 
 if TYPE_CHECKING:
     import datasets

@@ -5,25 +5,25 @@ from __future__ import annotations
 import gradio as gr
 
 from ..lab import Lab
-from ..words.markdown import plain
+from ..text.markdown import plain
 from . import api, template_note
+from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
+from .events import leads_to
 from .form import Form
 from .format.tab import FormatTab
-from .in_browser import leads_to
-from .look import CSS, MEND, THEME
-from .memory import Memory
-from .page import arrival, browser_panel, timer
+from .page import browser_panel, polling, session
 from .page.announcer import Announcer
 from .page.at_rest import AtRest
 from .page.lean import LeanBlocks, spare
 from .page.meanwhile import Meanwhile
-from .page.strip import Strip
-from .run_choices import RunChoices, run_choice
+from .page.status_bar import Strip
+from .run_picker import RunChoices, run_choice
 from .runs.tab import RunsTab
+from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab
 
 __all__ = ["CSS", "THEME", "build_ui"]
@@ -82,9 +82,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
         choices = RunChoices(lab, shown_run, compare_run, evaluate_run)
         strip.follow(form, shown_run)
         announcer.follow(shown_run)
-        opened = arrival.welcome(lab, page, form, memory, shown_run)
+        opened = session.welcome(lab, page, form, memory, shown_run)
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
-        timer.feed(lab, memory, (strip, meanwhile, announcer, *panels, at_rest, choices))
+        polling.feed(lab, memory, (strip, meanwhile, announcer, *panels, at_rest, choices))
         compare.link.follow(opened, tabs, shown_run, choices.seen)
         for filled in (opened, *filling):
             train.presets.settle_after(filled)

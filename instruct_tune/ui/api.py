@@ -13,7 +13,7 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
-from .edge import said, viewer
+from .context import said, viewer
 
 
 def expose(lab: Lab) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 import plotly
 
-from ..sharing.curves import smooth, thin
-from .run_words import loss_sentence
+from ..util.curves import smooth, thin
+from .run_text import loss_sentence
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MOST_DOTS, MOST_LINE = 300, 150

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..words.markdown import plain
+from ..text.markdown import plain
 
 
 def decoding(settings: Mapping[str, Any]) -> str:

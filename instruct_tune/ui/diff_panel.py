@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..words.word_diff import Kind, Piece, count_words, word_diff
+from ..text.word_diff import Kind, Piece, count_words, word_diff
 from .sides import NAMES
 
 # A sign beside the colour: + what the answer adds, − what it lacks.

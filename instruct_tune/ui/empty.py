@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from ..lab import Lab
-from .edge import said, viewer
-from .in_browser import leads_to
+from .context import said, viewer
+from .events import leads_to
 
 
 class EmptyState:

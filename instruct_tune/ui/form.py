@@ -13,7 +13,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..settings import RunConfig, merge
+from ..config.run_config import RunConfig, merge
 
 CUSTOM_TEMPLATE = "custom"
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import gradio as gr
 
-from ..archive.recorded import BEST
 from ..errors import BusyError, NotFoundError
 from ..lab import Lab
-from ..sharing.curves import thin
-from ..store import LIVE
-from .edge import said, viewer
-from .run_words import answer_text
+from ..runs.examples import BEST
+from ..store.run_store import LIVE
+from ..util.curves import thin
+from .context import said, viewer
+from .run_text import answer_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
 MOST_MOMENTS = 400

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..sharing.figures import FORMS
-from .edge import said
-from .outgoing import Outgoing, handing_out, press
+from ..export.figures import FORMS
+from .context import said
+from .downloads import Outgoing, handing_out, press
 
 
 def save_buttons(

@@ -8,9 +8,9 @@ import gradio as gr
 
 from ..errors import LabError
 from ..lab import Lab
-from ..prompt import PromptTemplate, template_from
-from ..words.markdown import plain
-from .edge import viewer
+from ..text.markdown import plain
+from ..tokenization.prompt_template import PromptTemplate, template_from
+from .context import viewer
 from .form import Form
 
 ASKED = "It is asked with its own, here and in every evaluation: a run on the other template would be another run."

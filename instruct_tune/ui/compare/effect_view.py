@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .why_view import percent
 
 if TYPE_CHECKING:
-    from ...scoring.effect import Effect, LayerNorm
+    from ...evaluation.adapter_effect import Effect, LayerNorm
 
 _GRADES = (
     (1e-6, "No: its predictions are base's."),

@@ -15,7 +15,7 @@ import gradio as gr
 from .why_view import percent
 
 if TYPE_CHECKING:
-    from ...scoring.token_losses import AnswerLosses, Opinion
+    from ...evaluation.token_losses import AnswerLosses, Opinion
 
 _DRAW = """
 const grid = element.querySelector('.heat'), line = element.querySelector('.heat-line');

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..run_choices import answering, labelled
-from .compare_view import HELD_OUT
-from .third_panel import ThirdPanel
+from ..run_picker import answering, labelled
+from .text import HELD_OUT
+from .third_model import ThirdPanel
 
 LONGEST = 2000
 """Characters of a text in a link: more than that, and some servers refuse the address."""

@@ -8,22 +8,22 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...words.languages import guess
+from ...text.code_language import guess
+from ..context import said, session, viewer
 from ..diff_panel import DiffPanel
-from ..edge import said, session, viewer
 from ..empty import EmptyState
 from ..sides import NAMES, THIRD, WHO
 from ..streaming import Turns, at_most
-from . import decoding_panel
-from .compare_view import TYPED, answer_facts, state_sentence
-from .decoding_panel import DecodingPanel
-from .effect_panel import EffectPanel
-from .keep_panel import KeepPanel
+from . import decoding
+from .adapter_effect import EffectPanel
+from .batch import ManyPanel
+from .decoding import DecodingPanel
 from .link import Link
-from .many_panel import ManyPanel
-from .question_panel import QuestionPanel, answer_box, no_expected
-from .third_panel import NOBODY, ThirdPanel, speakers
-from .why_panel import WhyPanel
+from .question import QuestionPanel, answer_box, no_expected
+from .sharing import KeepPanel
+from .text import TYPED, answer_facts, state_sentence
+from .third_model import NOBODY, ThirdPanel, speakers
+from .token_losses import WhyPanel
 
 NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
 BEFORE = "Choose a row or type an instruction, then press **Compare**."
@@ -169,7 +169,7 @@ class CompareTab:
             gr.Info("There is no trained run yet: train one first.")
             return
         *decoded, strength = controls
-        settings = decoding_panel.settings(*decoded)
+        settings = decoding.settings(*decoded)
         # Guessed once, so that colours do not change while the answers grow.
         language = guess(expected or "")
         labels = [*NAMES.values(), self.third.label_of(third, run_id) if third else "Third"]

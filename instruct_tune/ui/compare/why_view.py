@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...words.markdown import plain
+from ...text.markdown import plain
 
 if TYPE_CHECKING:
-    from ...scoring.token_losses import AnswerLosses, AnswerToken, Candidate
+    from ...evaluation.token_losses import AnswerLosses, AnswerToken, Candidate
 
 HEADERS = ["position", "token", "base", "tuned", "gain in nats", "base's likeliest", "tuned's likeliest"]
 ABOUT_THE_SAME = 1.05

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from ...config.filters import MOST_BY_HAND
 from ...errors import DataError
-from ...steps import MOST_BY_HAND
-from ..edge import said
+from ..context import said
 from ..form import Form
-from .filters_panel import FiltersPanel
+from .filters import FiltersPanel
 
 
 class ByHandPanel:

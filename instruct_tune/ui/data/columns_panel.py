@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...settings import Columns
+from ...config.run_config import Columns
 from ..form import Form
 
 HELP = {

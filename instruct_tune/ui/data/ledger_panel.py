@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from ...data import ledger_file
-from ...desk.views import UPLOAD_SUFFIXES
+from ...data import ledger as ledger_file
 from ...errors import DataError
+from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...lab import Lab
-from ...sharing.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
-from ..edge import said, viewer
+from ...services.datasets import UPLOAD_SUFFIXES
+from ..context import said, viewer
+from ..downloads import Outgoing, handing_out, press
 from ..form import Form
-from ..outgoing import Outgoing, handing_out, press
 
 
 class LedgerPanel:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...catalog import DATASETS
+from ...config.catalog import DATASETS
+from ...config.viewer import Viewer
 from ...lab import Lab
-from ...visitors import Viewer
-from ..memory import recent_sources
+from ..browser_state import recent_sources
 
 
 def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...dataset import Example
-from .data_words import LONGEST_CELL, LONGEST_TEXT, cut
+from ...data.splits import Example
+from .text import LONGEST_CELL, LONGEST_TEXT, cut
 
 Report = Mapping[str, Any]
 

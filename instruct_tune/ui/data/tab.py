@@ -8,17 +8,17 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import said, viewer
+from ..browser_state import Memory, with_recent
+from ..context import said, viewer
 from ..form import Form
-from ..memory import Memory, with_recent
 from ..streaming import all_so_far
 from .columns_panel import ColumnsPanel
-from .data_words import columns_sentence, data_sentence, notes_sentence
-from .filters_panel import FiltersPanel
-from .load_panel import LoadPanel
-from .report_panel import ReportPanel
-from .rows_panel import RowsPanel
-from .source_panel import SourcePanel
+from .filters import FiltersPanel
+from .loading import LoadPanel
+from .report import ReportPanel
+from .rows import RowsPanel
+from .source import SourcePanel
+from .text import columns_sentence, data_sentence, notes_sentence
 
 
 class DataTab:

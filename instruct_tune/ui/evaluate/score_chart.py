@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from ...sharing.figures import SIDES
-from .evaluate_view import baselines_of
+from ...export.figures import SIDES
+from .text import baselines_of
 
 _BAR = """
 <div class="line" aria-hidden="true" style="display: ${{value.{who}.display}}">

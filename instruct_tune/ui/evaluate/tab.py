@@ -6,14 +6,14 @@ from typing import Any
 
 import gradio as gr
 
+from ...evaluation import bleu_tokenizers
 from ...lab import Lab
-from ...scoring import bleu_words
-from ..edge import said, viewer
+from ..context import said, viewer
 from ..empty import EmptyState
-from . import evaluate_view as view
-from . import why_04_panel
-from .evaluation_panel import EvaluationPanel
-from .standings_panel import StandingsPanel
+from . import lesson_score
+from . import text as view
+from .leaderboard import StandingsPanel
+from .result import EvaluationPanel
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
 
@@ -30,7 +30,7 @@ class EvaluateTab:
             self._stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
         self.panel = EvaluationPanel(lab, run)
         standings = StandingsPanel(lab)
-        why_04_panel.build()
+        lesson_score.build()
         self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()
         self.panel.wire()
@@ -66,7 +66,7 @@ class EvaluateTab:
         with gr.Accordion("How BLEU counts words", open=False, elem_id="evaluate-words"):
             self._words = gr.Dropdown(
                 view.tokenisations(),
-                value=bleu_words.DEFAULT,
+                value=bleu_tokenizers.DEFAULT,
                 label="Tokenisation",
                 info="Scores by different ones are not comparable; the signature tells which it was",
                 elem_id="evaluate-tokenize",
@@ -105,7 +105,7 @@ class EvaluateTab:
             return
         rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
         # What a former lab left was to be scored by the default.
-        by = left[0].get("tokenize", bleu_words.DEFAULT)
+        by = left[0].get("tokenize", bleu_tokenizers.DEFAULT)
         self._lab.start_evaluation(str(run_id), rows, generation, viewer=who, baselines=baselines, tokenize=by)
 
 

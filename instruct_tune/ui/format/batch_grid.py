@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .batch_words import pass_title
+from .text import pass_title
 
 if TYPE_CHECKING:
-    from ...looking.batch_view import Segment, StepView
+    from ...inspection.batch_view import Segment, StepView
 
 MOST_PASSES = 24
 """Passes that are drawn; the table has all."""

@@ -7,16 +7,16 @@ from typing import Any
 
 import gradio as gr
 
+from ...inspection.token_view import Fault, XRay
 from ...lab import Lab
-from ...looking.xray import Fault, XRay
-from ...prompt import TEMPLATES
-from ...words.markdown import plain
-from ..arrival import ArrivalPanel, Updates
-from ..edge import said, viewer
+from ...text.markdown import plain
+from ...tokenization.prompt_template import TEMPLATES
+from ..browser_state import Memory
+from ..context import said, viewer
+from ..fetch_progress import ArrivalPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
-from ..memory import Memory
 from ..streaming import all_so_far
-from . import batch_panel
+from . import batches
 from .template_editor import PARTS, TemplateEditor, faults
 from .token_grid import grid_value, token_grid
 from .token_words import TOKEN_HEADERS, answer_of, prompt_of, token_rows
@@ -36,7 +36,7 @@ class FormatTab:
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
             self._in_detail()
-        batch_panel.build(lab, form)
+        batches.build(lab, form)
         self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
         form.when_complete(self._wire)
 

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError, SettingsError
-from ...prompt import LESSON, template_from
-from ...words.markdown import plain
-from ..edge import said
+from ...text.markdown import plain
+from ...tokenization.prompt_template import LESSON, template_from
+from ..browser_state import Memory
+from ..context import said
 from ..form import CUSTOM_TEMPLATE, Form
-from ..memory import Memory
 
 PARTS = ("without_input", "with_input")
 MOST_KEPT = 20

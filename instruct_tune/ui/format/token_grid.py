@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...looking.xray import Role, XRay
+from ...inspection.token_view import Role, XRay
 
 _DRAW = """
 const grid = element.querySelector('.token-grid'), line = element.querySelector('.token-line');

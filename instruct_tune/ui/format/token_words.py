@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...looking.xray import Role, XRay
+from ...inspection.token_view import Role, XRay
 
 TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
 

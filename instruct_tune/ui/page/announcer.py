@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...store import LIVE
-from .. import run_words
-from ..edge import viewer
+from ...store.run_store import LIVE
+from .. import run_text
+from ..context import viewer
 
 # The region itself stays and only its text changes: that is what screen readers listen for.
 _TELL = """
@@ -60,8 +60,8 @@ class Announcer:
         live = told["status"] in LIVE
         # Seen at work by this window; what ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])
-        said = run_words.announcement(told) if was_live else ""
-        now = {"run": run_id, "live": was_live, "said": said, "title": run_words.window_title(told, was_live)}
+        said = run_text.announcement(told) if was_live else ""
+        now = {"run": run_id, "live": was_live, "said": said, "title": run_text.window_title(told, was_live)}
         if now == seen:
             return [gr.skip(), gr.skip()]
         return [now, {"said": now["said"], "title": now["title"]}]

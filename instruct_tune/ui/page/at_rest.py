@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import viewer
+from ..context import viewer
 
 
 class AtRest:

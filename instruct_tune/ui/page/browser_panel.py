@@ -8,9 +8,9 @@ import gradio as gr
 
 from ...errors import LabError
 from ...lab import Lab
-from ..edge import HEADER, said, session
+from ..browser_state import Memory, first_values
+from ..context import HEADER, said, session
 from ..form import Form
-from ..memory import Memory, first_values
 
 
 def build(lab: Lab, form: Form, memory: Memory) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import viewer
+from ..context import viewer
 from ..replay import Replay
 
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}

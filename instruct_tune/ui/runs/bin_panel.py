@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...errors import NotFoundError
 from ...lab import Lab
-from ..edge import said, viewer
+from ..context import said, viewer
 
 
 class BinPanel:

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...archive.notes import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
 from ...errors import DataError, NotFoundError
 from ...lab import Lab
-from ..edge import said, viewer
+from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
+from ..context import said, viewer
 
 
 class NotesPanel:

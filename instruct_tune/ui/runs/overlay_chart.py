@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ...archive.differences import held_out, sentences
-from ...sharing.curves import smooth, thin
+from ...runs.differences import held_out, sentences
+from ...util.curves import smooth, thin
 from ..charts import MOST_LINE
 
 LOOKS = (

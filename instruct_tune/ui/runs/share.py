@@ -8,7 +8,7 @@ import gradio as gr
 
 from ...errors import NotFoundError
 from ...lab import Lab
-from ..edge import said, viewer
+from ..context import said, viewer
 
 SHARE, UNSHARE = "Share with everyone", "Make private"
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...archive.differences import differing, rows, same_ruler
 from ...lab import Lab
-from ...words.markdown import plain
+from ...runs.differences import differing, rows, same_ruler
+from ...text.markdown import plain
 from ..charts import loss_chart
-from ..edge import said, viewer
+from ..context import said, viewer
 from .overlay_chart import AXES, MOST_RUNS, STEPS, names_of, overlay_figure
 
 NOTHING = "Choose two runs or more: their held-out losses are drawn in one plot."

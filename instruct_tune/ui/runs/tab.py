@@ -7,16 +7,16 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..edge import ONE_BY_ONE, said, viewer
+from ..context import ONE_BY_ONE, said, viewer
 from ..form import Form
-from ..run_choices import answering, labelled
+from ..run_picker import answering, labelled
 from .bin_panel import BinPanel
-from .chosen_run import ChosenRun, required
+from .details import ChosenRun, required
+from .files import RunFiles
 from .notes_panel import NotesPanel
-from .run_files import RunFiles
-from .runs_panel import RunsPanel
 from .share import ShareButton
 from .side_by_side import SideBySide
+from .table import RunsPanel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 

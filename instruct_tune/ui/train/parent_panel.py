@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...words.markdown import plain
-from ..edge import said, viewer
+from ...text.markdown import plain
+from ..context import said, viewer
 
 
 class ParentPanel:

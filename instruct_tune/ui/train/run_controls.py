@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...store import Run
-from ...words.markdown import plain
-from ..edge import said, viewer
+from ...store.run_store import Run
+from ...text.markdown import plain
+from ..context import said, viewer
 
 Piece = tuple[Any, Callable[[], Any]]
 """What a component depends on, and how it is made when that has changed."""

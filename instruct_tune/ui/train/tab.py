@@ -9,14 +9,14 @@ import gradio as gr
 
 from ...lab import Lab
 from .. import template_note
-from ..edge import said, viewer
+from ..context import said, viewer
+from ..events import setting
 from ..form import Form
-from ..in_browser import setting
-from .cost_panel import CostPanel
+from .cost import CostPanel
 from .parent_panel import ParentPanel
-from .preset_panel import PresetPanel
-from .train_form import few_controls, folds
-from .train_panel import TrainPanel
+from .presets import PresetPanel
+from .run_view import TrainPanel
+from .settings_form import few_controls, folds
 
 SECOND_CLICK_SECONDS = 2.0
 

@@ -1,1 +1,0 @@
-"""Runs once they are there: brought back, compared, explained, continued."""

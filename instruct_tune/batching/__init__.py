@@ -1,0 +1,1 @@
+"""Rows become the forward passes of an optimizer step."""

@@ -1,0 +1,370 @@
+"""Rows → batches without padding, in an order that is a pure function of (seed, epoch, step).
+
+Rows are laid end to end in one sequence with restarting positions; how they are kept apart depends
+on the architecture, and is found out by trying (``probe``), because a wrong guess trains
+silently on rows that see each other.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from ..errors import ModelError
+from ..kernels.attention import row_starts, wants_row_starts
+from ..kernels.lm_head import body_and_head, chunked_loss, is_separable
+from ..pretrained.trial import FAULTS, does_not_run
+from ..tokenization.encode import IGNORE, TokenizedExample
+from .packing_mode import Packing
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+TOKENS_PER_PASS = {"cpu": 512, "cuda": 8192}
+"""The most tokens one forward pass gets, by device; one longer row goes alone.
+
+Attention computes the whole square of a pass and masks what lies between rows, so on a CPU several
+short passes beat one long one (measured: 280 tokens/s at 500 tokens a pass, 150 at 1,200).
+"""
+
+Pack = dict[str, Tensor]
+"""What one forward pass gets: ``input_ids`` and ``labels`` of shape [1, T], ``position_ids`` [1, T], and
+``attention_mask`` [1, 1, T, T] where the architecture needs it; padded: [B, L] with a mask [B, L].
+``kept`` [N]: the places, counted through all rows, whose next token carries loss. It is found where the
+rows are, for a GPU that is asked which places those are has to finish first."""
+
+CPU = torch.device("cpu")
+
+SMALL_VOCABULARY = 128
+"""How many tokens a model has that something is tried on."""
+
+
+def pack_rows(
+    rows: Sequence[TokenizedExample], packing: Packing, pad_token_id: int, budget: int, device: torch.device = CPU
+) -> list[Pack]:
+    """Whole rows, in their order, grouped into passes of at most ``budget`` tokens."""
+    if packing is Packing.PADDED:
+        rows = sorted(rows, key=lambda row: len(row.input_ids))
+        return [_padded(group, pad_token_id, device) for group in _groups(rows, budget, padded=True)]
+    if packing is Packing.ALONE:
+        return [_padded([row], pad_token_id, device) for row in rows]
+    return [_packed(group, packing, device) for group in _groups(rows, budget, padded=False)]
+
+
+def _groups(rows: Sequence[TokenizedExample], budget: int, padded: bool) -> Iterator[list[TokenizedExample]]:
+    group: list[TokenizedExample] = []
+    used = 0
+    for row in rows:
+        length = len(row.input_ids)
+        # Padded rows come sorted, so the newest is the longest and sets the width for all.
+        needed = length * (len(group) + 1) if padded else used + length
+        if group and needed > budget:
+            yield group
+            group, used = [], 0
+        group.append(row)
+        used += length
+    if group:
+        yield group
+
+
+def _packed(rows: Sequence[TokenizedExample], packing: Packing, device: torch.device = CPU) -> Pack:
+    lengths = [len(row.input_ids) for row in rows]
+    # Nothing predicts a row's first token: the position before it belongs to another row.
+    labels = torch.tensor([[i for row in rows for i in (IGNORE, *row.labels[1:])]])
+    pack = {
+        "input_ids": torch.tensor([[i for row in rows for i in row.input_ids]]),
+        "labels": labels,
+        "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+        "kept": _kept(labels),
+    }
+    pack = {name: _moved(values, device) for name, values in pack.items()}
+    if packing is Packing.MASK:
+        row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        pack["attention_mask"] = _block_causal_mask(_moved(row_of, device))
+    return pack
+
+
+def _block_causal_mask(row_of: Tensor) -> Tensor:
+    """[1, 1, T, T], True where a position may look: the same row, and not later. ``row_of`` [T]: each one's row."""
+    same_row = row_of[:, None] == row_of[None, :]
+    return (same_row & torch.ones_like(same_row).tril())[None, None]
+
+
+def _padded(rows: Sequence[TokenizedExample], pad_token_id: int, device: torch.device = CPU) -> Pack:
+    width = max(len(row.input_ids) for row in rows)
+
+    def fill(values: Sequence[int], filler: int) -> list[int]:
+        return [*values, *[filler] * (width - len(values))]
+
+    labels = torch.tensor([fill((IGNORE, *row.labels[1:]), IGNORE) for row in rows])
+    pack = {
+        "input_ids": torch.tensor([fill(row.input_ids, pad_token_id) for row in rows]),
+        "labels": labels,
+        # By position, never by token id: the padding may be EOS, which carries loss.
+        "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
+        "kept": _kept(labels),
+    }
+    return {name: _moved(values, device) for name, values in pack.items()}
+
+
+def _kept(labels: Tensor) -> Tensor:
+    """Of [B, L]: the places in the flat B × L whose next token carries loss. A row's first never does."""
+    return (labels.flatten()[1:] != IGNORE).nonzero().squeeze(1)
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """On the device; to a GPU from pinned memory, so that nobody waits for the copy."""
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
+
+
+def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False) -> Tensor:
+    """Summed cross entropy (nats) over the pack's supervised positions.
+
+    The LM head is applied to those positions only: in chunks where ``head.is_separable`` found it
+    ``separable`` and its weights are frozen, else through the model's own forward
+    (``logits_to_keep``), so that architectures that scale or cap their logits stay right.
+    """
+    inputs, labels, kept = _inputs(model, pack), pack["labels"], pack["kept"]
+    targets = labels.flatten()[kept + 1]
+    if separable:
+        body, head = body_and_head(model)
+        hidden = body(**inputs, use_cache=False).last_hidden_state
+        return chunked_loss(head, hidden.flatten(0, 1).index_select(0, kept), targets)
+    if labels.shape[0] == 1 and keeps_chosen_logits(model):
+        logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits[0]
+    else:
+        logits = model(**inputs, use_cache=False).logits.flatten(0, 1).index_select(0, kept)
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+
+
+def _inputs(model: Any, pack: Pack) -> Pack:
+    """What the model gets of a pack: all but the loss's part, and where its rows begin if it can use that."""
+    inputs = {name: value for name, value in pack.items() if name not in ("labels", "kept")}
+    if "position_ids" in pack and wants_row_starts(model.config):
+        inputs["cu_seq_lens_q"] = row_starts(pack["position_ids"])
+    return inputs
+
+
+def keeps_chosen_logits(model: Any) -> bool:
+    """Whether the model's own forward computes logits at chosen positions only (``logits_to_keep``)."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(type(base).forward).parameters
+
+
+def supervised_count(rows: Sequence[TokenizedExample]) -> int:
+    """How many positions of the rows carry loss: never a row's first, which nothing predicts."""
+    return sum(label != IGNORE for row in rows for label in row.labels[1:])
+
+
+class EpochSampler(Sampler[int]):
+    """Row order for an epoch: a permutation drawn from (seed, epoch) and nothing else.
+
+    So a resumed run, and one that served other work in between, sees the same batches.
+    """
+
+    def __init__(self, rows: int, seed: int):
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        yield from torch.randperm(self.rows, generator=generator).tolist()
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the probe finds out about a configuration.
+
+    ``packing``: how rows are packed. ``separable``: whether the LM head can be taken off. ``causal``: whether
+    logits depend on earlier tokens only. ``flattening``: last names of modules that get the rows of a batch
+    laid end to end, with no dimension for the row. ``called``: last names of all modules that a forward pass calls.
+    ``causal``, ``flattening`` and ``called`` are None where no model could be run.
+    """
+
+    packing: Packing
+    separable: bool
+    causal: bool | None = None
+    flattening: frozenset[str] | None = None
+    called: frozenset[str] | None = None
+
+
+_KNOWN: dict[tuple[str, str | None], Traits] = {}
+"""What the probe has found out in this process, by configuration and attention implementation."""
+
+
+def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Traits:
+    """What is exact for this configuration, tried on two layers of it with random weights.
+
+    ``model``: the model itself, to try what can be tried on it where no small one can be made.
+    Raises ModelError where the configuration is not causal, or where ``model`` had to be tried and does not run.
+    """
+    key = (config.to_json_string(use_diff=False), config._attn_implementation)
+    traits = _KNOWN.get(key)
+    if traits is None or (traits.causal is None and model is not None):
+        traits = _KNOWN[key] = _probe(config, model)
+    if traits.causal is False:
+        raise ModelError(
+            f"This {config.model_type} model is not causal: what it predicts after a token changes with the tokens "
+            "that follow, so it cannot be trained to answer; choose a causal language model."
+        )
+    return traits
+
+
+def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> Traits:
+    try:
+        small = small_random(config)
+        causal, modules = is_causal(small), calls(small)
+    except FAULTS as error:
+        log.info("no small %s could be tried (%s): batches are padded", config.model_type, error)
+        return Traits(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
+    # Configurations whose kinds of layers are derived had no small model, and their runs took all logits: still the
+    # same to the last bit.
+    separable = not _derives_layer_types(config) and _separable(small)
+    return Traits(_exact_packing(small), separable, causal, *modules)
+
+
+def _probe_itself(model: PreTrainedModel) -> Traits:
+    """What can be tried on the model itself: not packing, as its attention windows may be longer than any trial."""
+    try:
+        causal, padded = is_causal(model), is_exact(model, Packing.PADDED)
+        return Traits(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
+    except FAULTS as error:
+        raise does_not_run(model, error) from error
+
+
+def _separable(model: PreTrainedModel) -> bool:
+    try:
+        return is_separable(model)
+    except FAULTS as error:
+        log.info("the head of %s cannot be taken off (%s)", model.config.model_type, error)
+        return False
+
+
+def _exact_packing(model: PreTrainedModel) -> Packing:
+    for packing in (Packing.POSITIONS, Packing.MASK, Packing.PADDED):
+        try:
+            if is_exact(model, packing):
+                return packing
+        except FAULTS as error:
+            log.info("%s does not take rows %s (%s)", model.config.model_type, packing.value, error)
+    return Packing.ALONE
+
+
+def small_config(config: PretrainedConfig) -> PretrainedConfig:
+    """Two layers of the architecture, a short attention window where it has one, loud random weights."""
+    small = copy.deepcopy(config)
+    layer_types = getattr(config, "layer_types", None)
+    layers = 2
+    if layer_types:
+        # Keep the first layer of each kind (sliding, full): either could be the one that leaks.
+        kept = sorted({layer_types.index(kind) for kind in layer_types})
+        layers = len(kept)
+        if _derives_layer_types(config):
+            layers = kept[-1] + 1
+        else:
+            small.layer_types = [layer_types[index] for index in kept]
+    small.num_hidden_layers = layers
+    small.vocab_size = SMALL_VOCABULARY
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(small, name, 1)
+    if getattr(small, "sliding_window", None):
+        small.sliding_window = 6
+    # Ordinary initialisation is so quiet that a leak between rows would drown in rounding.
+    for name in ("initializer_range", "init_std"):
+        if hasattr(small, name):
+            setattr(small, name, 0.2)
+    small.dtype = "float32"
+    return small
+
+
+def _derives_layer_types(config: PretrainedConfig) -> bool:
+    """Whether the kinds of layers follow from other fields, layer by layer from the first one."""
+    name = config.attribute_map.get("layer_types", "layer_types")
+    kinds = getattr(type(config), name, None)
+    return isinstance(kinds, property) and kinds.fset is None
+
+
+def small_random(config: PretrainedConfig) -> PreTrainedModel:
+    """A model of ``small_config``, the same every time, in eval mode."""
+    from transformers import AutoModelForCausalLM
+
+    small = small_config(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(small, dtype=torch.float32).eval()
+
+
+@torch.no_grad()
+def is_exact(model: PreTrainedModel, packing: Packing, tolerance: float = 1e-4) -> bool:
+    """Whether logits of rows packed so equal those of each row alone, within ``tolerance`` of the largest logit."""
+    generator = torch.Generator().manual_seed(1)
+    drawn = [draw(model, (length,), generator).tolist() for length in (11, 17, 13)]
+    rows = [TokenizedExample(tuple(ids), tuple(ids), 0, 0) for ids in drawn]
+    here = model.device
+    alone = torch.cat([model(input_ids=torch.tensor([ids], device=here), use_cache=False).logits[0] for ids in drawn])
+    pack = _padded(rows, 1, here) if packing is Packing.PADDED else _packed(rows, packing, here)
+    logits = model(**_inputs(model, pack), use_cache=False).logits
+    return same(logits[pack["attention_mask"].bool()] if packing is Packing.PADDED else logits[0], alone, tolerance)
+
+
+@torch.no_grad()
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether an ordinary forward pass gives a token the same logits whatever tokens follow it."""
+    generator = torch.Generator().manual_seed(2)
+    ids = draw(model, (1, 20), generator)
+    other = torch.cat([ids[:, :12], draw(model, (1, 8), generator)], dim=1)
+    before, after = (model(input_ids=each, use_cache=False).logits[:, :12] for each in (ids, other))
+    return same(after, before)
+
+
+@torch.no_grad()
+def calls(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
+    """Last names of modules in a pass of three rows: those without a dimension of three in front, and all called."""
+    flattening: set[str] = set()
+    called: set[str] = set()
+
+    def note(name: str, _: torch.nn.Module, inputs: tuple[Any, ...], more: dict[str, Any]) -> None:
+        called.add(name)
+        first = next((each for each in (*inputs, *more.values()) if isinstance(each, Tensor)), None)
+        if first is not None and (first.dim() < 2 or first.shape[0] != 3):
+            flattening.add(name)
+
+    hooks = [
+        module.register_forward_pre_hook(partial(note, path.rpartition(".")[2]), with_kwargs=True)
+        for path, module in model.named_modules()
+    ]
+    try:
+        model(input_ids=draw(model, (3, 7), torch.Generator().manual_seed(3)), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return frozenset(flattening), frozenset(called)
+
+
+def draw(model: PreTrainedModel, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Random ids that are no special tokens of the small model."""
+    most = min(SMALL_VOCABULARY, model.get_input_embeddings().weight.shape[0])
+    return torch.randint(3, most, shape, generator=generator).to(model.device)
+
+
+def same(logits: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
+    """Whether logits are equal but for rounding: within ``tolerance`` of the largest, more in shorter formats."""
+    tolerance = max(tolerance, 4 * torch.finfo(expected.dtype).eps)
+    largest = expected[expected.isfinite()].abs().max()
+    return torch.allclose(logits, expected, rtol=0, atol=float(tolerance * largest))

@@ -1,0 +1,333 @@
+"""``python -m instruct_tune``: the lab without a browser.
+
+Progress and logs go to stderr. With ``--json``, stdout is one line, one JSON object. Exit status:
+0 done, 1 a person's problem (one line on stderr), 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..config.run_config import RunConfig, merge, parse_override
+from ..data import json_text, ledger
+from ..errors import DataError, LabError, SettingsError
+from ..evaluation import bleu_tokenizers
+from ..evaluation.predictions_file import check_ending, write_rows
+from ..lab import Lab
+from ..runs import continuation
+from ..services.answerer import BASE_RUN
+from ..store.run_store import default_data_dir
+from ..util.device import check_device_choice
+from ..util.wait_policy import check_environment
+from .parser import parser
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("instruct_tune").setLevel(logging.INFO)
+    if not sys.warnoptions:
+        # Other libraries' deprecations are not the user's problem; `-W default` shows them.
+        warnings.simplefilter("ignore")
+    try:
+        check_environment()
+        check_device_choice()
+        told, status = COMMANDS[args.does](args)
+    except LabError as error:
+        print(f"{args.command}: {error}", file=sys.stderr)
+        told, status = {"error": str(error), "kind": error.kind}, 1
+        if not args.json:
+            return status
+    except KeyboardInterrupt:
+        print(f"{args.command}: interrupted", file=sys.stderr)
+        told, status = {"status": "stopped"}, INTERRUPTED
+        if not args.json:
+            return status
+    print(json.dumps(told) if args.json else _readable(told), flush=True)
+    return status
+
+
+def _readable(told: dict[str, Any]) -> str:
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+# Commands: each returns what is printed and the exit status.
+
+Outcome = tuple[dict[str, Any], int]
+
+
+def _data(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        config = _config(args)
+        told = lab.data(config, rows=args.rows, model=args.model)
+        for note in told["notes"]:
+            print(f"data: {note}", file=sys.stderr)
+        if args.ledger:
+            saved = ledger.read(Path(args.ledger)).fingerprint
+            told["replayed"] = {"fingerprint": saved, "same": saved == told["fingerprint"]}
+            if saved != told["fingerprint"]:
+                print(f"data: these are other rows than those of {args.ledger} ({saved})", file=sys.stderr)
+        if args.save_ledger:
+            ledger.save(Path(args.save_ledger), config.data, told["ledger"], told["fingerprint"])
+        return told | (lab.report(config) if args.report else {}), 0
+
+
+def _cost(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        if args.minutes is not None:
+            return lab.fit(_config(args), args.minutes), 0
+        return lab.cost(_config(args)), 0
+
+
+def _mask(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return lab.mask(_config(args), args.instruction, args.input, args.output), 0
+
+
+def _train(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        return _train_one(lab, args)
+
+
+def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
+    """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
+    run_id = lab.resume_run(args.resume) if args.resume else _start(lab, args)
+    print(f"run {run_id}", file=sys.stderr)
+    with _asked_to_end(lambda: lab.stop_run(run_id)) as pressed:
+        run = lab.wait(run_id)
+    told = lab.run_result(run_id)
+    if run.status == "failed":
+        raise _Failed(run.message, run.error_kind or "bug", told)
+    return told, 128 + pressed[0] if pressed else 0
+
+
+def _start(lab: Lab, args: argparse.Namespace) -> str:
+    if not args.parent:
+        return lab.start_run(_config(args), args.name)
+    config = continuation.config_after(lab.visible_run(args.parent), _given(args), args.preset)
+    return lab.start_run(config, args.name, parent=args.parent)
+
+
+class _Failed(LabError):
+    """A run that failed; its numbers so far are kept in the store."""
+
+    def __init__(self, message: str, kind: str, told: dict[str, Any]):
+        super().__init__(message)
+        self.kind = kind
+        self.told = told
+
+
+@contextmanager
+def _asked_to_end(stop: Callable[[], Any]) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM calls ``stop`` and goes on waiting; a second one ends the process."""
+    pressed: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        print("stopping within one step; press Ctrl-C again to leave at once", file=sys.stderr)
+        stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield pressed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _generate(args: argparse.Namespace) -> Outcome:
+    rows = _read_prompts(Path(args.prompts))
+    with _lab(args, writing=False) as lab:
+        if args.run_id == BASE_RUN:
+            return {"texts": lab.generate(BASE_RUN, rows, _config(args))}, 0
+        given = _given(args)
+        if args.preset or set(given) - {"generation"}:
+            raise SettingsError(["a run has its own model, data and template: with --run RUN set generation.* only"])
+        return {"texts": lab.generate(args.run_id, rows, generation=given.get("generation"))}, 0
+
+
+def _evaluate(args: argparse.Namespace) -> Outcome:
+    if args.to:
+        check_ending(Path(args.to))
+    with _lab(args, writing=True) as lab:
+        try:
+            told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or (), args.tokenize)
+            if args.to:
+                write_rows(lab.predictions(args.run_id), Path(args.to), args.tokenize)
+            return told, 0
+        except KeyboardInterrupt:
+            print("what was answered is kept: the same command goes on from there", file=sys.stderr)
+            raise
+
+
+def _evaluate_one(
+    lab: Lab, run_id: str, limit: int | None, baselines: Sequence[str] = (), tokenize: str = bleu_tokenizers.DEFAULT
+) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    done = None
+    for told in lab.evaluate(run_id, limit, baselines=baselines, tokenize=tokenize):
+        if "done" in told and told["done"] != done:
+            done = told["done"]
+            print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
+        elif "message" in told:
+            print(told["message"], file=sys.stderr)
+    for warning in told["warnings"]:
+        print(warning, file=sys.stderr)
+    return told
+
+
+def _score(args: argparse.Namespace) -> Outcome:
+    from ..evaluation.bleu import read_texts, score
+
+    predictions, references = read_texts(Path(args.predictions)), read_texts(Path(args.references))
+    return score(predictions, references, tokenize=bleu_tokenizers.checked(args.tokenize)).to_dict(), 0
+
+
+def _lesson(args: argparse.Namespace) -> Outcome:
+    args.preset = args.preset or "lesson"
+    args.resume = args.parent = None
+    with _lab(args, writing=True) as lab:
+        trained, status = _train_one(lab, args)
+        if status:
+            return {"run_id": trained["run_id"], "train": trained, "evaluation": None}, status
+        try:
+            evaluation = _evaluate_one(lab, trained["run_id"], None)
+        except KeyboardInterrupt:
+            evaluation, status = None, INTERRUPTED
+    return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, status
+
+
+def _runs_list(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return {"runs": lab.list_runs()}, 0
+
+
+def _runs_show(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        return lab.show_run(args.run_id), 0
+
+
+def _runs_export(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        if args.merged:
+            file = lab.export_merged(args.run_id, Path(args.to), lambda text: print(text, file=sys.stderr))
+            return {"run_id": args.run_id, "file": str(file)}, 0
+        return {"run_id": args.run_id, "file": str(lab.export_run(args.run_id, Path(args.to)))}, 0
+
+
+def _runs_plot(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        plot = lab.plot_scores if args.scores else lab.plot_losses
+        return {"run_id": args.run_id, "file": str(plot(args.run_id, Path(args.to)))}, 0
+
+
+def _runs_compare(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=False) as lab:
+        tables = lab.standings(args.run_ids)
+        for table in tables:
+            print(table["sentence"], file=sys.stderr)
+        if len(tables) > 1:
+            print("compare scores within a table only: what differs was measured otherwise", file=sys.stderr)
+        measured = {run["run_id"] for table in tables for run in table["runs"]}
+        for run_id in [run_id for run_id in args.run_ids if run_id not in measured] or ["RUN"] * (not tables):
+            print(f"nothing to compare of {run_id}: evaluate --run {run_id} first", file=sys.stderr)
+        return {"tables": tables}, 0
+
+
+def _runs_import(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        run_id = lab.import_run(Path(args.file), args.name)
+        return {"run_id": run_id, "message": lab.show_run(run_id)["message"]}, 0
+
+
+def _runs_delete(args: argparse.Namespace) -> Outcome:
+    with _lab(args, writing=True) as lab:
+        lab.delete_run(args.run_id)
+        return {"run_id": args.run_id, "deleted": True}, 0
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
+    "data": _data,
+    "cost": _cost,
+    "mask": _mask,
+    "train": _train,
+    "generate": _generate,
+    "evaluate": _evaluate,
+    "score": _score,
+    "lesson": _lesson,
+    "runs list": _runs_list,
+    "runs show": _runs_show,
+    "runs export": _runs_export,
+    "runs plot": _runs_plot,
+    "runs compare": _runs_compare,
+    "runs import": _runs_import,
+    "runs delete": _runs_delete,
+}
+
+
+# Helpers
+
+
+@contextmanager
+def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
+    lab = Lab(Path(args.data_dir) if args.data_dir else default_data_dir(), writing=writing)
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+def _config(args: argparse.Namespace) -> RunConfig:
+    """Preset, then ``--ledger``, ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
+    return RunConfig.from_dict(_given(args), args.preset or "quick")
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """What was said beside the preset, as a (partial) configuration."""
+    given = {"data": ledger.read(Path(args.ledger)).data} if args.ledger else {}
+    for section, value in (_read_config(args.config) if args.config else {}).items():
+        both = isinstance(value, dict) and isinstance(given.get(section), dict)
+        given[section] = given[section] | value if both else value
+    overrides = [parse_override(text) for text in args.set or []]
+    if args.dataset:
+        overrides.insert(0, ("data.source", args.dataset))
+    if args.model:
+        overrides.insert(0, ("model", args.model))
+    for name, value in overrides:
+        merge(given, name, value)
+    return given
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        given = json_text.read_value(Path(path))
+    except DataError as error:
+        raise SettingsError([f"--config {str(error).rstrip('.')}"]) from error
+    if not isinstance(given, dict):
+        raise SettingsError([f"--config {path} must hold one JSON object"])
+    return given
+
+
+def _read_prompts(path: Path) -> list[Any]:
+    rows = json_text.values(json_text.read_bytes(path), str(path))
+    if not rows:
+        raise DataError(f"{path} holds no prompts: it should have one JSON object a line.")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

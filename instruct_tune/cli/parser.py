@@ -1,0 +1,134 @@
+"""What may be said on the command line: the commands, and what each of them takes."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..config.run_config import BASELINES, PRESETS
+from ..evaluation import bleu_tokenizers
+
+
+def parser() -> argparse.ArgumentParser:
+    """Reads a command line; ``does`` of what it gives is the command, as ``train`` or ``runs list``."""
+    whole = argparse.ArgumentParser("python -m instruct_tune", description="Instruction-Tuning Lab without a browser.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _looking(commands)
+    _training(commands)
+    _answering(commands)
+    _scoring(commands)
+    _configured(commands, "lesson", "data, training and evaluation: the whole lesson").add_argument(
+        "--name", default=""
+    )
+    _history(commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION"))
+    return whole
+
+
+def _looking(commands: Any) -> None:
+    data = _configured(commands, "data", "load, filter and split a dataset")
+    data.add_argument("--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part")
+    data.add_argument("--report", action="store_true", help="also lengths, duplicates and leakage of all rows")
+    data.add_argument(
+        "--save-ledger", metavar="FILE.json", help="write filters, counts and fingerprint, to replay them"
+    )
+    mask = _configured(commands, "mask", "show one row as the trainer gets it")
+    mask.add_argument("--instruction", required=True)
+    mask.add_argument("--input", default="")
+    mask.add_argument("--output", required=True)
+    cost = _configured(commands, "cost", "what a run will do and take, before it starts")
+    cost.add_argument(
+        "--minutes", type=float, metavar="M", help="choose rows (and steps) so that it takes about this long"
+    )
+
+
+def _training(commands: Any) -> None:
+    train = _configured(commands, "train", "run one training in the foreground")
+    from_where = train.add_mutually_exclusive_group()
+    from_where.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    from_where.add_argument(
+        "--continue", dest="parent", metavar="RUN", help="a new run that begins with RUN's adapter and its settings"
+    )
+    train.add_argument("--name", default="", help="a name for the run")
+
+
+def _answering(commands: Any) -> None:
+    generate = _configured(commands, "generate", "answer prompts with a run, or with base")
+    generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")
+    generate.add_argument("--prompts", required=True, metavar="FILE.jsonl")
+
+
+def _scoring(commands: Any) -> None:
+    evaluate = _command(
+        commands, "evaluate", "base and tuned on the run's held-out rows; goes on with one that was stopped"
+    )
+    evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
+    evaluate.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
+    evaluate.add_argument(
+        "--to",
+        metavar="FILE",
+        help="also write the rows with all answers there: .csv, .jsonl, .parquet, or .zip for sacrebleu",
+    )
+    evaluate.add_argument(
+        "--baseline",
+        action="append",
+        choices=BASELINES,
+        help="also base in its chat template, base shown three training rows, or the nearest training row's answer; "
+        "repeatable",
+    )
+    score = _command(commands, "score", "BLEU of two JSONL files of strings")
+    score.add_argument("--predictions", required=True, metavar="FILE")
+    score.add_argument("--references", required=True, metavar="FILE")
+    for scoring in (evaluate, score):
+        scoring.add_argument(
+            "--tokenize",
+            default=bleu_tokenizers.DEFAULT,
+            metavar="NAME",
+            help=f"how BLEU cuts texts into words: {', '.join(bleu_tokenizers.NOTES)} "
+            f"(default: {bleu_tokenizers.DEFAULT})",
+        )
+
+
+def _history(actions: Any) -> None:
+    _command(actions, "runs list", "all runs, newest first")
+    arriving = _command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
+    arriving.add_argument("file", metavar="FILE.zip")
+    arriving.add_argument("--name", default="", help="a name for the run")
+    compare = _command(actions, "runs compare", "BLEU of several runs, a table for all that was measured alike")
+    compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
+    show = _command(actions, "runs show", "a run, its configuration and metrics")
+    export = _command(actions, "runs export", "write a run's adapter as a zip")
+    plot = _command(actions, "runs plot", "write a run's losses as a plot")
+    delete = _command(actions, "runs delete", "remove a run and its files")
+    for action in (show, export, plot, delete):
+        action.add_argument("run_id", metavar="RUN")
+    export.add_argument("--to", required=True, metavar="FILE.zip")
+    export.add_argument("--merged", action="store_true", help="the whole model, the adapter merged into a copy of base")
+    plot.add_argument("--to", required=True, metavar="FILE.png|svg")
+    plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
+
+
+def _command(among: Any, does: str, about: str) -> argparse.ArgumentParser:
+    added = among.add_parser(does.rpartition(" ")[2], help=about, description=about)
+    added.set_defaults(does=does)
+    added.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
+    added.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    return added
+
+
+def _configured(among: Any, does: str, about: str) -> argparse.ArgumentParser:
+    """A command that takes a run configuration."""
+    added = _command(among, does, about)
+    added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
+    added.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
+    added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
+    added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
+    added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
+    added.add_argument("--model", metavar="M", help="short for --set model=M")
+    return added
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value

@@ -1,1 +1,0 @@
-"""What a step spends its time and memory in, done faster: the same numbers."""

@@ -1,0 +1,471 @@
+"""What a run is made of: frozen dataclasses that mirror the public configuration JSON.
+
+Field names are the libraries' own argument names (``r``, ``per_device_train_batch_size``), so no
+translation table exists anywhere. ``RunConfig.from_dict`` reads a (partial) JSON object over a
+preset, collects every problem, and raises one ``SettingsError`` that names them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import SettingsError
+from ..text.plain_text import shown, shown_name
+from ..text.regex_search import fault_of
+from .filters import STEPS, Filter, counted_by, problems_of
+from .text_limits import MOST_TARGETS, field_of, size_problems, text_problems
+from .validators import Rule, between, one_of
+
+CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
+"""What may answer beside base and tuned, see ``baselines``."""
+
+DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
+OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the source hold the three texts; ``input`` may be None.
+
+    ``system``: a column whose text goes in front of the instruction. ``ignore``: columns (or fields of a message)
+    that belong to a row's meaning and are left out on purpose.
+    """
+
+    instruction: str = "instruction"
+    input: str | None = "input"
+    output: str = "output"
+    system: str | None = None
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    source: str = "bundled"
+    split: str = "train"
+    columns: Columns = Columns()
+    filters: tuple[Filter, ...] = (Filter("without_input"),)
+    limit: int | None = 200
+    test_size: float = 0.2
+    seed: int = 42
+    unify_newlines: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it. Settings younger than the others are left out where they have their default.
+
+        So a configuration without them is equal to one that was written before they existed.
+        """
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        for section, name, default in (
+            (fields["columns"], "system", None),
+            (fields["columns"], "ignore", []),
+            (fields, "unify_newlines", False),
+        ):
+            if section[name] == default:
+                del section[name]
+        return fields
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """A LoRA adapter. Its update is scaled by ``lora_alpha`` / r, with ``use_rslora`` by ``lora_alpha`` / sqrt(r).
+
+    ``target_modules``: ``auto``, ``all-linear``, a list of module names or path suffixes, or a regular expression
+    that matches whole module paths, as PEFT reads them.
+    """
+
+    r: int = 16
+    lora_alpha: float = 32
+    lora_dropout: float = 0.1
+    target_modules: str | tuple[str, ...] = "auto"
+    use_rslora: bool = False
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    num_train_epochs: float = 1
+    max_steps: int = -1
+    per_device_train_batch_size: int = 8
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 5e-4
+    lr_scheduler_type: str = "linear"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    optim: str = "adamw_torch"
+    bf16: bool | str = "auto"
+    fp16: bool | str = "auto"
+    max_length: int = 1024
+    overlong: str = "drop"
+    logging_steps: int = 1
+    probe_rows: int = 16
+    probes: int = 6
+    sample_tokens: int = 40
+    eval_strategy: str = "epoch"
+    eval_steps: int | None = None
+    save_strategy: str = "epoch"
+    save_steps: int | None = None
+    save_minutes: float | None = 2
+    save_total_limit: int | None = 3
+    early_stopping_patience: int | None = None
+    load_best_model_at_end: bool = False
+    recite_rows: int = 0
+    seed: int = 42
+
+    @property
+    def bf16_weights(self) -> bool | str:
+        """Whether the base weights are bfloat16: true, false or auto, as the device has it.
+
+        Autocast to float16 is made for float32 weights.
+        """
+        return False if self.bf16 == "auto" and self.fp16 is True else self.bf16
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How answers are decoded.
+
+    Exactly one limit holds: ``max_length`` (prompt and answer together, as in the lesson) where it
+    is given, else ``max_new_tokens``. ``early_stopping`` matters for beams only; ``temperature``,
+    ``top_p`` and ``seed`` for sampling only. An answer is cut before the first of the texts in ``stop``.
+    """
+
+    max_new_tokens: int | None = 96
+    max_length: int | None = None
+    num_beams: int = 1
+    early_stopping: bool = False
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+    stop: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it. Without ``stop`` where there is none: equal to what was written before there were any."""
+        told = dataclasses.asdict(self)
+        del told["stop"]
+        return told | ({"stop": list(self.stop)} if self.stop else {})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run's result. ``template`` is a built-in name or prompt texts."""
+
+    model: str = DEFAULT_MODEL
+    data: DataSettings = DataSettings()
+    template: str | Mapping[str, str] = "lesson"
+    lora: LoraSettings = LoraSettings()
+    train: TrainSettings = TrainSettings()
+    generation: GenerationSettings = GenerationSettings()
+    evaluation_rows: int | None = 40
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as the public JSON has it."""
+        sections = {"data": self.data.to_dict(), "generation": self.generation.to_dict()}
+        return json.loads(json.dumps({**dataclasses.asdict(self), **sections}))
+
+    @staticmethod
+    def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+        """``preset`` with ``given`` laid over it, section by section.
+
+        Raises SettingsError with every unknown name, wrong type and value out of range.
+        """
+        reader = _Reader()
+        config = reader.build(RunConfig, given, PRESETS[preset], "")
+        _refuse(reader.problems + _problems(config))
+        # Written down, so that the rows stay the same when the model is changed later.
+        filters = counted_by(config.data.filters, config.model)
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, filters=filters))
+
+
+def read_filters(given: Any) -> tuple[Filter, ...]:
+    """The steps of ``data.filters`` by themselves. Raises SettingsError with every problem, each step by its place."""
+    reader = _Reader()
+    steps = reader.filters(given, ())
+    _refuse(reader.problems + _problems_of_steps(steps))
+    return steps
+
+
+def _refuse(problems: list[str]) -> None:
+    """Raise SettingsError where there are any, each once; beyond ``MOST_PROBLEMS`` they are only counted."""
+    problems = list(dict.fromkeys(problems))
+    if len(problems) > MOST_PROBLEMS:
+        problems = [*problems[:MOST_PROBLEMS], f"and {len(problems) - MOST_PROBLEMS:,} more problems"]
+    if problems:
+        raise SettingsError(problems)
+
+
+PRESETS: dict[str, RunConfig] = {}
+"""Named starting points; what each is for is said in ``PRESET_NOTES``."""
+
+PRESETS["quick"] = RunConfig()
+PRESETS["minute"] = dataclasses.replace(
+    RunConfig(),
+    data=DataSettings(limit=48),
+    train=TrainSettings(per_device_train_batch_size=4, learning_rate=2e-3),
+)
+PRESETS["overfit"] = RunConfig(
+    data=DataSettings(limit=8),
+    lora=LoraSettings(lora_dropout=0.0),
+    train=TrainSettings(
+        num_train_epochs=16,
+        per_device_train_batch_size=4,
+        learning_rate=2e-3,
+        eval_strategy="no",
+        save_strategy="no",
+        recite_rows=8,
+    ),
+)
+PRESETS["lesson"] = RunConfig(
+    model="facebook/opt-350m",
+    data=DataSettings(source="codealpaca-20k", limit=None),
+    train=TrainSettings(
+        num_train_epochs=10,
+        per_device_train_batch_size=2,
+        learning_rate=5e-5,
+        overlong="truncate",
+    ),
+    generation=GenerationSettings(max_new_tokens=None, max_length=50, num_beams=5, early_stopping=True),
+    evaluation_rows=None,
+)
+PRESETS["smoke"] = RunConfig(
+    model="tiny-random",
+    data=DataSettings(limit=16),
+    train=TrainSettings(per_device_train_batch_size=4, probe_rows=4, probes=2, sample_tokens=8, learning_rate=1e-2),
+    generation=GenerationSettings(max_new_tokens=8),
+    evaluation_rows=4,
+)
+
+PRESET_NOTES = {
+    "minute": "48 rows, about half a minute of training on two CPU cores: see the effect in one sitting.",
+    "quick": "200 rows, real learning on two CPU cores in minutes.",
+    "overfit": "8 rows until they are known by heart, half a minute of training: does the pipeline learn at all?",
+    "lesson": "The lesson to the letter: opt-350m, CodeAlpaca-20k, ten epochs. Made for a GPU.",
+    "smoke": "A tiny random-weight model: seconds, no network, learns nothing. For trying the page.",
+}
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``"train.max_steps=20"`` → ``("train.max_steps", 20)``; a value that is no JSON is a string."""
+    name, found, value = text.partition("=")
+    if not found or not name.strip():
+        raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text[:60]!r}"])
+    try:
+        return name.strip(), json.loads(value)
+    except (ValueError, RecursionError):
+        # Not JSON, or more digits or brackets than Python reads: the field's own check says what it wants.
+        return name.strip(), value
+
+
+def merge(base: dict[str, Any], name: str, value: Any) -> None:
+    """Put ``value`` at the dotted ``name`` inside ``base``, making sections on the way."""
+    *sections, last = name.split(".")
+    for section in sections:
+        base = base.setdefault(section, {})
+        if not isinstance(base, dict):
+            raise SettingsError([f"{shown_name(name)} cannot be set: {shown_name(section)} is not a section"])
+    base[last] = value
+
+
+MOST_STOPS, LONGEST_STOP = 8, 100
+LEAST_TEMPERATURE = 0.001
+"""Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
+LEAST_GRAD_NORM = 0.0001
+"""Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
+MOST_FILTERS = 100
+MOST_PROBLEMS = 20
+"""Problems that one message names."""
+
+_AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
+_RULES: dict[str, Rule] = {
+    "model": (lambda value: bool(value.strip()) and value.isprintable(), "must name a model"),
+    "data.source": (lambda value: bool(value.strip()) and value.isprintable(), "must name a dataset"),
+    "data.limit": between(1, 10_000_000),
+    "data.test_size": (lambda value: 0 < value < 1, "must be above 0 and below 1"),
+    "data.seed": between(0, 2**32 - 1),
+    "lora.r": between(1, 1024),
+    "lora.lora_alpha": (lambda value: 0 < value <= 8192, "must be above 0 and at most 8192"),
+    "lora.lora_dropout": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
+    "lora.target_modules": (
+        lambda value: 0 < len(value) <= MOST_TARGETS,
+        "must be auto, all-linear or a list of module names",
+    ),
+    "train.num_train_epochs": (lambda value: 0 < value <= 1000, "must be above 0 and at most 1000"),
+    "train.max_steps": (lambda value: value == -1 or 1 <= value <= 10_000_000, "must be -1 (no limit) or at least 1"),
+    "train.per_device_train_batch_size": between(1, 1024),
+    "train.gradient_accumulation_steps": between(1, 1024),
+    "train.learning_rate": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "train.lr_scheduler_type": one_of(*SCHEDULERS),
+    "train.warmup_steps": between(0, 1_000_000),
+    "train.weight_decay": between(0, 1),
+    "train.max_grad_norm": (
+        lambda value: value == 0 or LEAST_GRAD_NORM <= value <= 1000,
+        f"must be 0 (gradients are not clipped) or between {LEAST_GRAD_NORM} and 1,000",
+    ),
+    "train.optim": one_of(*OPTIMIZERS),
+    "train.bf16": _AUTO,
+    "train.fp16": _AUTO,
+    "train.max_length": between(8, 131_072),
+    "train.overlong": one_of("drop", "truncate"),
+    "train.logging_steps": between(1, 100_000),
+    "train.probe_rows": between(0, 1000),
+    "train.probes": between(0, 1000),
+    "train.sample_tokens": between(0, 1000),
+    "train.eval_strategy": one_of("no", "epoch", "steps"),
+    "train.eval_steps": between(1, 10_000_000),
+    "train.save_strategy": one_of("no", "epoch", "steps"),
+    "train.save_steps": between(1, 10_000_000),
+    "train.save_minutes": between(0.01, 1440),
+    "train.save_total_limit": between(1, 1000),
+    "train.recite_rows": between(0, 1000),
+    "train.early_stopping_patience": between(1, 1000),
+    "train.seed": between(0, 2**32 - 1),
+    "generation.max_new_tokens": between(1, 4096),
+    "generation.max_length": between(2, 131_072),
+    "generation.num_beams": between(1, 16),
+    "generation.temperature": (
+        lambda value: LEAST_TEMPERATURE <= value <= 10,
+        f"must be between {LEAST_TEMPERATURE} and 10 (set generation.do_sample to false for the likeliest token)",
+    ),
+    "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
+    "generation.seed": between(0, 2**32 - 1),
+    "generation.stop": (
+        lambda value: len(value) <= MOST_STOPS and all(len(text) <= LONGEST_STOP for text in value),
+        f"must hold at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters",
+    ),
+    "evaluation_rows": between(1, 1_000_000),
+}
+
+
+def _problems(config: RunConfig) -> list[str]:
+    """Values out of range, and fields that contradict each other."""
+    fields = dataclasses.asdict(config)
+    problems = text_problems(fields)
+    too_long = {problem.split()[0].partition("[")[0] for problem in problems}
+    for name, (accepts, said) in _RULES.items():
+        value = field_of(fields, name)
+        if value is not None and name not in too_long and not accepts(value):
+            problems.append(f"{name} {said}, not {shown(value)}")
+    problems += _problems_of_steps(config.data.filters)
+    problems += _named_twice(config.data.columns)
+    targets = config.lora.target_modules
+    if isinstance(targets, str) and targets and (fault := fault_of(targets)):
+        problems.append(f"lora.target_modules {fault}")
+    for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
+        if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
+            problems.append(f"train.{steps} must be given where train.{strategy} is steps")
+    wanting = {
+        "early_stopping_patience": config.train.early_stopping_patience is not None,
+        "load_best_model_at_end": config.train.load_best_model_at_end,
+    }
+    for name, wanted in wanting.items():
+        if wanted and config.train.eval_strategy == "no":
+            problems.append(f"train.{name} needs evaluations: set train.eval_strategy to epoch or steps")
+    if config.train.bf16 is True and config.train.fp16 is True:
+        problems.append("train.bf16 and train.fp16 cannot both be true")
+    if config.generation.max_new_tokens is None and config.generation.max_length is None:
+        problems.append("generation needs max_new_tokens or max_length")
+    if config.generation.do_sample and config.generation.num_beams > 1:
+        problems.append("generation.do_sample works with generation.num_beams 1 only")
+    return problems or size_problems(fields)
+
+
+def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
+    return [problem for at, step in enumerate(steps) for problem in problems_of(step, f"data.filters[{at}]")]
+
+
+def _named_twice(columns: Columns) -> list[str]:
+    by_name: dict[str, list[str]] = {}
+    for part in ("instruction", "input", "output", "system"):
+        if (name := getattr(columns, part)) is not None:
+            by_name.setdefault(name, []).append(f"data.columns.{part}")
+    for name in dict.fromkeys(columns.ignore):
+        by_name.setdefault(name, []).append("data.columns.ignore")
+    return [
+        f"{' and '.join(fields[:4])} both name {name[:60]!r}: a column can be only one of them"
+        + (", set data.columns.input to null where there is none" if "data.columns.input" in fields else "")
+        for name, fields in by_name.items()
+        if len(fields) > 1
+    ]
+
+
+@dataclass
+class _Reader:
+    """Builds the dataclasses out of JSON, noting every unknown name and wrong type on the way."""
+
+    problems: list[str] = field(default_factory=list)
+
+    def build(self, kind: type, given: Any, default: Any, path: str) -> Any:
+        if not isinstance(given, Mapping):
+            self.problems.append(f"{path.rstrip('.') or 'the configuration'} must be a JSON object")
+            return default
+        fields = {f.name: f for f in dataclasses.fields(kind)}
+        for name in given:
+            if name not in fields:
+                self.problems.append(f"{path}{shown_name(name)} is not a setting: known here are {', '.join(fields)}")
+        known = {name: value for name, value in given.items() if name in fields}
+        read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in known.items()}
+        return dataclasses.replace(default, **read)
+
+    def value(self, path: str, kind: Any, given: Any, default: Any) -> Any:
+        if dataclasses.is_dataclass(default):
+            return self.build(type(default), given, default, path + ".")
+        if path == "data.filters":
+            return self.filters(given, default)
+        if path == "template" and isinstance(given, Mapping):
+            return self.texts(path, given, default)
+        if path == "lora.target_modules" and isinstance(given, (list, tuple)):
+            return self.names(path, given, default, "auto, all-linear or a list of module names")
+        if path in ("generation.stop", "data.columns.ignore") and given in ([], ()):
+            return ()
+        if kind == "tuple[str, ...]":
+            return self.names(path, given, default, "a list of texts")
+        wanted = [part.strip() for part in str(kind).split("|")]
+        if given is None and "None" in wanted:
+            return None
+        if isinstance(given, bool):
+            if "bool" in wanted:
+                return given
+        elif (isinstance(given, int) and "int" in wanted) or (isinstance(given, str) and "str" in wanted):
+            return given
+        elif isinstance(given, (int, float)):
+            if "float" in wanted and abs(given) < float("inf"):
+                return given
+            if "int" in wanted and float(given).is_integer():
+                return int(given)
+        said = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
+        kinds = " or ".join(said[part] for part in wanted if part in said)
+        self.problems.append(f"{path} must be {kinds}, not {shown(given)}")
+        return default
+
+    def filters(self, given: Any, default: Any) -> Any:
+        if not isinstance(given, (list, tuple)):
+            self.problems.append("data.filters must be a list of steps")
+            return default
+        if len(given) > MOST_FILTERS:
+            self.problems.append(
+                f"data.filters holds {len(given):,} steps, and at most {MOST_FILTERS} are allowed: remove some"
+            )
+            return default
+        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))
+
+    def filter(self, path: str, given: Any) -> Filter:
+        name = given.get("step") if isinstance(given, Mapping) else None
+        usual = STEPS.get(name, Filter("")) if isinstance(name, str) else Filter("")
+        return self.build(type(usual), given, usual, path + ".")
+
+    def texts(self, path: str, given: Mapping[str, Any], default: Any) -> Any:
+        if all(isinstance(value, str) for value in given.values()):
+            return dict(given)
+        self.problems.append(f"{path} must hold texts")
+        return default
+
+    def names(self, path: str, given: Any, default: Any, said: str) -> Any:
+        if isinstance(given, (list, tuple)) and given and all(isinstance(name, str) and name for name in given):
+            return tuple(given)
+        self.problems.append(f"{path} must be {said}")
+        return default

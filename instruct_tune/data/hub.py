@@ -1,0 +1,161 @@
+"""A dataset of the Hugging Face Hub: asked for, downloaded piece by piece, or found in the local cache."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..config.environment import check_download
+from ..errors import DataError, HubError
+from ..pretrained import hub
+from ..pretrained.hub_access import Access
+from ..util.progress import Loading
+from .table import counted
+
+if TYPE_CHECKING:
+    import datasets
+
+UNKNOWN_LICENCE = "unknown"
+CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
+_BY_HAND = "download the file you want and give its path"
+HUB_INFO_SECONDS = 10.0
+
+
+def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
+    """All splits of ``repo`` and the licence on its card; ``loading`` follows it, and can stop it.
+
+    Raises HubError where the Hub does not give it, DataError where it cannot be used as it is.
+    """
+    loading.enter(f"Asking the Hub for {repo}")
+    access = Access("dataset", repo)
+    if not hub.hub_reachable():
+        return _load_cached(repo, access), UNKNOWN_LICENCE
+    licence = _ask(repo, access)
+    loading.check()
+    return _download(repo, access, loading), licence
+
+
+def _ask(repo: str, access: Access) -> str:
+    """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
+
+    api = HfApi(token=access.token)
+    try:
+        info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
+        # Asked for here since load_dataset says "not found" of both a gated and a missing one.
+        if info.gated:
+            api.auth_check(repo, repo_type="dataset")
+        _check_card(repo, access, {entry.rfilename for entry in info.siblings or []})
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        raise hub.explain(error, repo) from error
+    licence = info.card_data.license if info.card_data else None
+    return ", ".join(licence) if isinstance(licence, list) else licence or UNKNOWN_LICENCE
+
+
+def _check_card(repo: str, access: Access, names: Collection[str]) -> None:
+    """Raise DataError where the dataset's card takes rows from outside the Hub.
+
+    ``load_dataset_builder`` would send requests there, from inside the host's network.
+    """
+    from huggingface_hub import hf_hub_download, metadata_load
+    from yaml import YAMLError
+
+    if SETTINGS_FILE in names:
+        raise DataError(
+            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_BY_HAND}."
+        )
+    if CARD not in names:
+        return
+    try:
+        card = metadata_load(hf_hub_download(repo, CARD, repo_type="dataset", token=access.token)) or {}
+    except YAMLError as error:
+        raise DataError(f"The card of {repo} is damaged: {_BY_HAND}.") from error
+    if address := next(_addresses(card.get("configs")), None):
+        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_BY_HAND}.")
+
+
+def _addresses(part: Any) -> Iterator[str]:
+    """Every text in a card's ``configs`` that names another place than the Hub."""
+    if isinstance(part, str):
+        if "://" in part and not part.startswith("hf://"):
+            yield part
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _addresses(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _addresses(value)
+
+
+def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDict:
+    import datasets
+    from huggingface_hub.utils import httpx
+
+    try:
+        builder = datasets.load_dataset_builder(repo, token=access.token)
+        _fetch_files(repo, access, builder.config.data_files, loading)
+        loading.enter(f"Preparing {repo}")
+        splits = datasets.load_dataset(repo, token=access.token)
+    except (datasets.exceptions.DatasetsError, RuntimeError) as error:
+        raise _unusable(repo, error) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise hub.explain(error, repo) from error
+    except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
+        raise _unusable(repo, error) from error
+    access.record(builder.hash)
+    return splits
+
+
+def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
+    """Bring the files that load_dataset is about to ask for into the Hub's cache, where it finds them.
+
+    It would fetch them itself, but without a word and without an end to a mistake: here every piece
+    that comes is counted, and is a point at which to stop. A part of a file is never left behind.
+    """
+    from huggingface_hub import HfApi, HfFileSystem, RepoFile
+    from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
+
+    names = dict.fromkeys(name for files in (data_files or {}).values() for name in files if name.startswith("hf://"))
+    resolved = [HfFileSystem(token=access.token).resolve_path(name) for name in names]
+    files = [file for file in resolved if isinstance(file, HfFileSystemResolvedRepositoryPath)]
+    if not files:
+        return
+    revision = files[0].revision
+    paths = [file.path_in_repo for file in files]
+    sizes = {
+        each.path: each.size
+        for each in HfApi(token=access.token).get_paths_info(repo, paths, repo_type="dataset", revision=revision)
+        if isinstance(each, RepoFile)
+    }
+    check_download(repo, sum(sizes.values()))
+    loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
+    wanted = {path: sizes.get(path, 0) for path in paths}
+    hub.download_all(repo, wanted, loading, repo_type="dataset", revision=revision, token=access.token)
+
+
+def _unusable(repo: str, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) <= 200 else reason[:197] + "..."
+    return DataError(
+        f"{repo} cannot be used as the Hub has it ({reason}): download the file you want and give its path."
+    )
+
+
+def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
+    """What an earlier load_dataset left on this machine: what the library itself does when offline."""
+    from datasets import config
+    from datasets.packaged_modules.cache.cache import Cache
+    from huggingface_hub import constants
+
+    try:
+        builder = Cache(repo_id=repo, dataset_name=repo.partition("/")[2], version="auto", hash="auto")
+        if not access.is_known(builder.hash):
+            raise ValueError("The Hub cannot say whether everybody may have this copy.")
+        return builder.as_dataset()
+    except (ValueError, KeyError, OSError) as error:  # not there, not whole, or not for everybody
+        raise HubError(
+            f"The Hub cannot be reached ({constants.ENDPOINT} was tried for {hub.PROBE_SECONDS:.0f} s at most), and "
+            f"{config.HF_DATASETS_CACHE} has no usable copy of {repo}: "
+            "use the bundled dataset (data.source=bundled) or a local file, or try again with a network."
+        ) from error

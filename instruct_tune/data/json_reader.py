@@ -1,0 +1,124 @@
+"""Rows in JSON: a list of objects, or one object a line, whichever the file holds and whatever its ending.
+
+One object a line is read line by line into columns, so that a large file takes little more memory than its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from ..config.environment import MEGABYTE, check_rows
+from ..config.run_config import Columns
+from ..errors import DataError
+from .cell_text import from_json, text_in
+from .columns import propose, wanted
+from .conversations import are_messages
+from .json_text import begins_a_list, lines, parse
+from .table import Read, counted, kind_of
+from .text_column import MOST_VALUES, Pieces
+from .utf8 import decode
+
+MOST_WAITING = 4 * MEGABYTE
+"""Characters of lines that wait to be put into columns together."""
+
+
+def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
+    """The rows of ``file``. Raises DataError with the line, or the row, that is wrong."""
+    # Looked at first, for such a list may be one line as long as the file.
+    if begins_a_list(file):
+        return from_records(parse(_whole(file, name), name), name, columns)
+    written = lines(file, name)
+    number, line = next(written, (0, ""))
+    rows = _Rows(name, columns)
+    if line:
+        try:
+            first = parse(line, name, number)
+        except DataError:
+            first = _one_object(_whole(file, name))
+            if first is None:
+                raise
+            written = iter(())
+        rows.add(first)
+        for number, line in written:
+            rows.add(parse(line, name, number), len(line))
+        if rows.count == 1 and isinstance(first, dict) and not _is_row(first, columns):
+            raise DataError(
+                f"{name} holds one JSON object, not rows: make it a list of objects that each have an instruction and "
+                "an output, or one such object a line."
+            )
+    return rows.done()
+
+
+def from_records(records: Iterable[Any], name: str, columns: Columns) -> Read:
+    """Rows that may each have names of their own, as columns. Raises DataError where one is no object."""
+    rows = _Rows(name, columns)
+    for record in records:
+        rows.add(record)
+    return rows.done()
+
+
+class _Rows:
+    """Rows on their way into columns: a few at a time stand in memory as objects."""
+
+    def __init__(self, name: str, columns: Columns):
+        self.count = 0
+        self._name, self._asked = name, columns
+        self._found: dict[str, None] = {}
+        self._columns: dict[str, Pieces] = {}
+        self._waiting: list[dict[str, Any]] = []
+        self._size = self._packed = 0
+        self._strangers: list[int] = []
+        self._stranger = ""
+
+    def add(self, row: Any, size: int = 0) -> None:
+        """One more row, of ``size`` characters."""
+        self.count += 1
+        if not isinstance(row, dict):
+            self._stranger = self._stranger or kind_of(row)
+            self._strangers.append(self.count)
+            return
+        self._waiting.append(row)
+        self._size += size
+        if len(self._waiting) >= MOST_VALUES or self._size >= MOST_WAITING:
+            self._pack()
+
+    def _pack(self) -> None:
+        check_rows(self._name, self.count, counting=True)
+        self._found.update(dict.fromkeys(name for row in self._waiting for name in row))
+        # A name that is not wanted any more, now that others were found, is not wanted later either.
+        names = wanted(list(self._found), self._asked)
+        self._columns = {name: self._columns.get(name) or Pieces([None] * self._packed) for name in names}
+        for name, pieces in self._columns.items():
+            pieces.append([row.get(name) for row in self._waiting])
+        self._packed += len(self._waiting)
+        self._waiting, self._size = [], 0
+
+    def done(self) -> Read:
+        """All of them."""
+        check_rows(self._name, self.count)
+        if self._strangers:
+            raise DataError(
+                f"{self._name} holds {self._stranger} where an object with instruction and output should be, in "
+                f"{counted(len(self._strangers), 'row')}, the first is row {self._strangers[0]}: make every row an "
+                "object."
+            )
+        self._pack()
+        return list(self._found), self.count, self._columns
+
+
+def _whole(file: BinaryIO, name: str) -> str:
+    file.seek(0)
+    return decode(file.read(), name)
+
+
+def _one_object(text: str) -> dict[str, Any] | None:
+    """The object that the whole text is, printed over several lines; None where it is none."""
+    value = from_json(text, None)
+    return value if isinstance(value, dict) else None
+
+
+def _is_row(value: dict[str, Any], columns: Columns) -> bool:
+    """Whether an object that stands alone is a row: it has texts where one has them."""
+    texts = [name for name, each in value.items() if isinstance(text_in(each), str) or are_messages(each)]
+    return {columns.instruction, columns.output} <= set(texts) or propose(texts) is not None

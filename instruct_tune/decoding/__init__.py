@@ -1,1 +1,0 @@
-"""One token after another: greedy, beams, and what a search looked at."""

@@ -1,0 +1,398 @@
+"""What a run will cost, before it starts: counted where it can be counted, measured where it cannot.
+
+Steps, tokens and passes are counted on the tokenised rows, in the order the run will take them.
+Seconds and activation bytes come from a ``Speed``, measured on this machine (see ``speed``) or
+known from a run it has done. Nothing here needs torch until rows are counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..config.run_config import RunConfig, TrainSettings
+from ..pretrained.context_length import NO_LIMIT
+from ..tokenization.encode import no_row_fits
+
+T = TypeVar("T")
+
+FLOAT32 = 4
+ROWS_COUNTED = 200_000
+"""Rows walked through one by one, over all epochs; what lies beyond is in proportion."""
+
+OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adafactor": 0}
+"""Bytes of state an optimizer keeps a trainable parameter (Adafactor's rows and columns are next to nothing)."""
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class RowLength:
+    """A whole row before any cutting: its tokens, and how many of them are the prompt."""
+
+    tokens: int
+    prompt: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Rows as they are trained on: (tokens, supervised tokens) each; and how many were dropped or cut."""
+
+    rows: tuple[tuple[int, int], ...]
+    dropped: int
+    truncated: int
+
+
+def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> list[int]:
+    """Which rows of these lengths ``tokenization.tokenize_rows`` keeps, by their number from 0.
+
+    ``context``: the most tokens that the model reads. Raises DataError where no row is left.
+    """
+    kept = _fitting(lengths, min(max_length, context), overlong)
+    if not kept:
+        raise no_row_fits(max((row.tokens for row in lengths), default=0), max_length, context)
+    return kept
+
+
+def _fitting(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
+    return [
+        number
+        for number, row in enumerate(lengths)
+        if min(row.tokens, limit) > row.prompt and not (overlong == "drop" and row.tokens > limit)
+    ]
+
+
+def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> Fitted:
+    """What ``tokenization.tokenize_rows`` makes of rows of these lengths. Raises DataError where no row is left."""
+    kept = [lengths[number] for number in fits(lengths, max_length, overlong, context)]
+    limit = min(max_length, context)
+    rows = tuple((tokens := min(row.tokens, limit), tokens - row.prompt) for row in kept)
+    return Fitted(rows, len(lengths) - len(kept), sum(row.tokens > limit for row in kept))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Forward passes and what they hold in all: tokens, and positions that carry loss."""
+
+    passes: float = 0
+    tokens: float = 0
+    supervised: float = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.passes + other.passes, self.tokens + other.tokens, self.supervised + other.supervised)
+
+    def times(self, factor: float) -> Work:
+        return Work(self.passes * factor, self.tokens * factor, self.supervised * factor)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run will do, counted. ``largest`` holds the most tokens, and the most supervised ones, of one pass."""
+
+    train: Fitted
+    steps: int
+    epochs: float
+    training: Work
+    largest: Work
+    probe: Work
+    probes: int
+    evaluation: Work
+    evaluations: int
+    checkpoints: int
+
+
+def count(
+    config: RunConfig,
+    train: Sequence[RowLength],
+    evaluation: Sequence[RowLength],
+    probe: Sequence[RowLength],
+    budget: int,
+    context: int = NO_LIMIT,
+) -> Workload:
+    """Count a run's work on its rows' lengths.
+
+    ``budget``: the most tokens of a pass (``TOKENS_PER_PASS``). ``context``: the most tokens that the model reads.
+    Raises DataError where no training row fits; held-out rows that do not are not measured.
+    """
+    settings = config.train
+    rows = fitted(train, settings.max_length, settings.overlong, context)
+    limit = min(settings.max_length, context)
+    evaluation, probe = ([part[at] for at in _fitting(part, limit, settings.overlong)] for part in (evaluation, probe))
+    steps, epochs = step_count(len(rows.rows), settings)
+    training, largest = _training(rows.rows, settings, steps, budget)
+    measured = [_forward(each, limit, budget) for each in (evaluation, probe)]
+    return Workload(
+        train=rows,
+        steps=steps,
+        epochs=epochs,
+        training=training,
+        largest=largest,
+        evaluation=measured[0],
+        evaluations=_occasions(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
+        probe=measured[1],
+        probes=_probes(settings.probes, steps) if probe else 0,
+        checkpoints=_occasions(settings.save_strategy, settings.save_steps, steps, epochs),
+    )
+
+
+def step_count(rows: int, settings: TrainSettings) -> tuple[int, float]:
+    """(optimizer steps, epochs) as transformers' Trainer counts them: a short last batch is a batch."""
+    batches = math.ceil(rows / settings.per_device_train_batch_size)
+    a_epoch = max(1, math.ceil(batches / settings.gradient_accumulation_steps))
+    steps = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * a_epoch)
+    return steps, steps / a_epoch
+
+
+def _occasions(strategy: str, every: int | None, steps: int, epochs: float) -> int:
+    """How often something happens that is due each epoch or every so many steps, and after the last one."""
+    if strategy == "no":
+        return 0
+    return math.ceil(epochs - 1e-9) if strategy == "epoch" else math.ceil(steps / (every or steps))
+
+
+def _probes(wanted: int, steps: int) -> int:
+    """Looks at the probe rows: at step 0 and at even distances, where a short run has fewer steps than that."""
+    return min(wanted, steps) + 1 if wanted else 0
+
+
+def _training(rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int, budget: int) -> tuple[Work, Work]:
+    """All passes of the training, and the largest of one pass."""
+    done, largest, seen, counted = Work(), Work(), 0, 0
+    for batch in _batches(rows, settings, steps):
+        for tokens, supervised in _passes(batch, budget):
+            done += Work(1, tokens, supervised)
+            largest = Work(1, max(largest.tokens, tokens), max(largest.supervised, supervised))
+        seen, counted = seen + len(batch), counted + 1
+        if seen >= ROWS_COUNTED:
+            return done.times(_all_batches(len(rows), settings, steps) / counted), largest
+    return done, largest
+
+
+def _all_batches(rows: int, settings: TrainSettings, steps: int) -> float:
+    """Micro-batches of ``steps`` optimizer steps; an epoch's last step may have fewer."""
+    batches = math.ceil(rows / settings.per_device_train_batch_size)
+    a_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
+    return steps / a_epoch * batches
+
+
+def _batches(rows: Sequence[T], settings: TrainSettings, steps: int) -> Iterator[list[T]]:
+    """The micro-batches of ``steps`` optimizer steps, in their order."""
+    left, epoch = steps, 0
+    while left:
+        of_an_epoch = micro_batches(rows, settings, epoch)
+        yield from itertools.chain.from_iterable(of_an_epoch[:left])
+        left, epoch = left - min(left, len(of_an_epoch)), epoch + 1
+
+
+def micro_batches(rows: Sequence[T], settings: TrainSettings, epoch: int) -> list[list[list[T]]]:
+    """The rows of an epoch's optimizer steps, each step's micro-batches; in the order of the run's own sampler."""
+    from ..batching.packing import EpochSampler
+
+    sampler = EpochSampler(len(rows), settings.seed)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    size, accumulation = settings.per_device_train_batch_size, settings.gradient_accumulation_steps
+    batches = [[rows[index] for index in order[at : at + size]] for at in range(0, len(order), size)]
+    return [batches[at : at + accumulation] for at in range(0, len(batches), accumulation)]
+
+
+def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int, int]]:
+    """(tokens, supervised) of each pass: whole rows in their order, as ``batching.pack_rows`` groups them."""
+    tokens = supervised = 0
+    for length, answer in batch:
+        if tokens and tokens + length > budget:
+            yield tokens, supervised
+            tokens = supervised = 0
+        tokens, supervised = tokens + length, supervised + answer
+    yield tokens, supervised
+
+
+def _forward(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
+    """One look at held-out rows, which go through the model in one order, packed."""
+    if not lengths:
+        return Work()
+    rows = [(tokens := min(row.tokens, limit), tokens - row.prompt) for row in lengths]
+    return sum((Work(1, *each) for each in _passes(rows, budget)), Work())
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a model's configuration tells without its weights.
+
+    ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
+    the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
+    be computed twice, to keep less. ``context``: the most tokens that it reads. ``paths``: the modules LoRA is
+    put on.
+    """
+
+    parameters: int
+    adapted: int
+    itemsize: int
+    recomputes: bool = True
+    context: int = NO_LIMIT
+    paths: tuple[str, ...] = ()
+
+    def trainable(self, r: int) -> int:
+        """Parameters of a LoRA of rank ``r``: r × (inputs + outputs) for each layer (Hu et al. 2021)."""
+        return r * self.adapted
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What training an architecture takes on this machine.
+
+    Seconds of a training pass (forward and backward): ``a_pass`` however short it is, ``a_token``
+    for each token in it, ``a_supervised`` for each position that carries loss. ``forward``: the
+    share of it that a forward pass without gradients takes. ``new_token``: seconds for one more
+    token of one answer. ``token_bytes`` and ``supervised_bytes``: what a pass keeps for its backward
+    half. ``read``: bytes of weights a second. ``crowded``: other programs wanted the processors meanwhile,
+    so that the seconds are too many, for a quieter machine.
+    """
+
+    a_pass: float
+    a_token: float
+    a_supervised: float
+    forward: float
+    new_token: float
+    token_bytes: float
+    supervised_bytes: float
+    read: float
+    crowded: bool = False
+
+    def training(self, work: Work) -> float:
+        """Seconds for forward and backward over ``work``."""
+        return work.passes * self.a_pass + work.tokens * self.a_token + work.supervised * self.a_supervised
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at a run's peak, beside what the lab's process takes anyway."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return sum(dataclasses.astuple(self))
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Seconds by what they are spent on."""
+
+    load: float
+    training: float
+    probes: float
+    samples: float
+    evaluations: float
+
+    @property
+    def total(self) -> float:
+        return sum(dataclasses.astuple(self))
+
+
+def memory(config: RunConfig, work: Workload, architecture: Architecture, speed: Speed) -> Memory:
+    """The peak: in the backward half of the largest pass. Adapters are float32 whatever the base is."""
+    trainable = architecture.trainable(config.lora.r)
+    return Memory(
+        weights=architecture.parameters * architecture.itemsize,
+        adapter=trainable * FLOAT32,
+        gradients=trainable * FLOAT32,
+        optimizer=trainable * OPTIMIZER_BYTES[config.train.optim],
+        activations=round(work.largest.tokens * speed.token_bytes),
+        logits=round(work.largest.supervised * speed.supervised_bytes),
+    )
+
+
+def answered(config: RunConfig, work: Workload) -> int:
+    """Tokens decoded one after the other: the fixed prompt at each probe, and the rows said by heart as one batch."""
+    recited = work.train.rows[: config.train.recite_rows]
+    return work.probes * config.train.sample_tokens + max((supervised for _, supervised in recited), default=0)
+
+
+def disk(config: RunConfig, work: Workload, trainable: int) -> int:
+    """Bytes of the checkpoints that are kept, each with its optimizer's state, and of the adapter itself."""
+    adapter = trainable * FLOAT32
+    limit = config.train.save_total_limit
+    kept = work.checkpoints if limit is None else min(work.checkpoints, limit)
+    return adapter + kept * (adapter + trainable * OPTIMIZER_BYTES[config.train.optim])
+
+
+def seconds(
+    work: Workload, speed: Speed, weights: int, answered: int, tokens_per_second: float | None = None
+) -> Seconds:
+    """How long the run takes.
+
+    ``weights``: bytes still to be read, 0 where the model is in memory. ``answered``: tokens of the answers it
+    gives on its way, one after the other. ``tokens_per_second``: what
+    training ran at in an earlier run, which then stands in for the measured passes.
+    """
+    training = work.training.tokens / tokens_per_second if tokens_per_second else speed.training(work.training)
+    # What the earlier run says about this machine's passes holds for all else it computes.
+    pace = training / speed.training(work.training)
+    return Seconds(
+        load=weights / speed.read,
+        training=training,
+        probes=pace * work.probes * speed.forward * speed.training(work.probe),
+        samples=pace * answered * speed.new_token,
+        evaluations=pace * work.evaluations * speed.forward * speed.training(work.evaluation),
+    )
+
+
+def warnings(
+    work: Workload, shortage: str | None, total_seconds: float | None, schedule: Sequence[str] = ()
+) -> list[str]:
+    """What a person should know before they press Start, worst first.
+
+    ``shortage``: that of memory, in words; ``schedule``: what ``schedule.schedule_warnings`` returns.
+    """
+    said = [shortage] if shortage else []
+    said.extend(schedule)
+    if total_seconds is not None and total_seconds > HOUR:
+        said.append("It takes more than an hour here: fewer rows show whether the settings work.")
+    if work.train.dropped:
+        said.append(f"{_rows(work.train.dropped)} longer than the longest row allowed will be left out.")
+    if work.train.truncated:
+        said.append(f"{_rows(work.train.truncated)} will be cut, and a cut answer does not learn to end.")
+    return said
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``1_400_000_000`` → ``1.4 GB``, with two digits that mean something."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}" if count < 10 * scale else f"{count / scale:,.0f} {unit}"
+    return f"{max(count, 0) / 1e3:.0f} kB"
+
+
+def told(
+    config: RunConfig, work: Workload, architecture: Architecture | None, peak: Memory | None, time: Seconds | None
+) -> dict[str, Any]:
+    """All of it as JSON types; what is not known is None."""
+    trainable = architecture.trainable(config.lora.r) if architecture else None
+    return {
+        "rows": len(work.train.rows),
+        "dropped": work.train.dropped,
+        "truncated": work.train.truncated,
+        "steps": work.steps,
+        "epochs": work.epochs,
+        "tokens": round(work.training.tokens),
+        "supervised": round(work.training.supervised),
+        "parameters": architecture.parameters if architecture else None,
+        "trainable_parameters": trainable,
+        "memory": {**dataclasses.asdict(peak), "total": peak.total} if peak else None,
+        "disk": disk(config, work, trainable) if trainable is not None else None,
+        "seconds": {**dataclasses.asdict(time), "total": time.total} if time else None,
+    }

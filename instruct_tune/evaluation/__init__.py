@@ -1,0 +1,1 @@
+"""Answers become scores, and scores a sentence."""

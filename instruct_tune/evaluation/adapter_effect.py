@@ -1,0 +1,93 @@
+"""Did the adapter do anything? How far its predictions are from base's, and how much it adds to each layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..data.splits import Example
+from ..errors import DataError
+from ..models import lora
+from ..models.lora import BASE
+from ..tokenization.encode import tokenize_examples
+from ..tokenization.prompt_template import PromptTemplate
+from .score_row import in_parts, read_row
+
+if TYPE_CHECKING:
+    from ..models.base_model import LoadedModel
+
+MOST_TOKENS = 512
+"""Tokens of a row, prompt included, that are looked at."""
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """What the adapter adds to one layer: the Frobenius norm of scaling · BA, over all its adapted matrices.
+
+    ``share``: as a part of the norm of the matrices it is added to. ``layer`` is None for matrices
+    outside the numbered layers.
+    """
+
+    layer: int | None
+    norm: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Tuned against base, over the ``tokens`` that carry loss in ``rows`` held-out rows.
+
+    ``kl``: the mean KL divergence of tuned's next-token distribution to base's, KL(tuned ‖ base), in
+    nats. ``changed``: the share of places at which another token is the likeliest.
+    """
+
+    rows: int
+    tokens: int
+    kl: float
+    changed: float
+    layers: tuple[LayerNorm, ...]
+
+
+def effect(loaded: LoadedModel, template: PromptTemplate, examples: Sequence[Example], run_id: str) -> Effect:
+    """What the adapter ``run_id`` does on the rows. On the engine's thread; DataError where no answer is looked at."""
+    longest = min(MOST_TOKENS, loaded.context_length)
+    rows = tokenize_examples(loaded.tokenizer, template, examples, longest)
+    divergences, changed, places = 0.0, 0, 0
+    rows = [row for row in rows if row.supervised]
+    for row in rows:
+        # Nothing predicts a row's first token.
+        start, end = max(1, row.prompt_length) - 1, len(row.input_ids) - 1
+        base_at, tuned_at = (read_row(loaded, speaker, row.input_ids) for speaker in (BASE, run_id))
+        for part in in_parts(loaded, start, end):
+            base, tuned = base_at(part), tuned_at(part)
+            divergences += float(divergence(tuned, base).sum())
+            changed += int((base.argmax(-1) != tuned.argmax(-1)).sum())
+        places += end - start
+    if not places:
+        raise DataError("No held-out row is short enough to be looked at: use shorter rows.")
+    return Effect(len(rows), places, max(0.0, divergences / places), changed / places, layer_norms(loaded, run_id))
+
+
+def divergence(tuned: Tensor, base: Tensor) -> Tensor:
+    """KL(tuned ‖ base) in nats at each place, from logits [n, vocabulary]: Σ p ln(p / q), p tuned's, q base's."""
+    p, q = (logits.log_softmax(-1) for logits in (tuned, base))
+    return (p.exp() * (p - q)).sum(-1)
+
+
+def layer_norms(loaded: LoadedModel, run_id: str) -> tuple[LayerNorm, ...]:
+    """The norm of what the adapter adds, by layer in the model's order."""
+    squares: dict[int | None, tuple[float, float]] = {}
+    for matrix in lora.low_ranks(loaded, run_id):
+        number = re.search(r"\.(\d+)\.", matrix.path)
+        layer = int(number[1]) if number else None
+        added, there = squares.get(layer, (0.0, 0.0))
+        squares[layer] = added + matrix.norm() ** 2, there + float(matrix.weight.float().norm()) ** 2
+    return tuple(
+        LayerNorm(layer, math.sqrt(added), math.sqrt(added / there) if there else 0.0)
+        for layer, (added, there) in squares.items()
+    )

@@ -1,0 +1,120 @@
+"""Honest baselines: what else answers the held-out rows without training, so that a gain can be weighed.
+
+``chat``: base, asked in its own chat template. ``examples``: base, shown three training rows first.
+``nearest``: no model at all, the answer of the training row whose question is most alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..config.run_config import CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE, GenerationSettings
+from ..data.near_duplicates import nearest
+from ..data.splits import Example
+from ..errors import DataError
+from ..generation.answer import Answer
+from ..models.lora import BASE
+from ..tokenization.encode import encode_prompt_texts, encode_prompts
+from ..tokenization.prompt_template import CHAT, LESSON, PromptTemplate
+from .answer_cache import Shelf
+from .predict import Asked
+from .resume import Said
+
+if TYPE_CHECKING:
+    from ..models.base_model import LoadedModel
+
+SHOWN = 3
+"""Training rows that base is shown as examples."""
+SHORT = 32
+"""They are drawn among that many of the shortest: a long prompt leaves little room, and takes long."""
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """``asked`` decode, ``given`` are there already (by name, a row each).
+
+    ``mark``: where a template begins. Base, shown examples, goes on with a next one after its answer; as
+    everywhere with such prompts, the answer ends there.
+    """
+
+    asked: tuple[Asked, ...] = ()
+    given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    mark: str = ""
+
+    def answers(self, said: Mapping[str, Said]) -> dict[str, list[Answer]]:
+        """Each baseline's answers, row by row, from what those who decode have ``said``."""
+        found = {one.name: [said[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked} | {
+            name: list(answers) for name, answers in self.given.items()
+        }
+        if self.mark and EXAMPLES_BASELINE in found:
+            found[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in found[EXAMPLES_BASELINE]]
+        return found
+
+
+def baselines(
+    names: Sequence[str],
+    loaded: LoadedModel,
+    template: PromptTemplate,
+    rows: Sequence[Example],
+    training: Sequence[Example],
+    settings: GenerationSettings,
+    seed: int,
+    shelf: Shelf | None = None,
+) -> Baselines:
+    """The baselines ``names`` for the held-out ``rows`` of a run with this ``template`` and these ``training`` rows.
+
+    Raises DataError where one makes no sense for the run, ModelError where base has no chat template.
+    """
+    asked, given, mark = [], {}, ""
+    if CHAT_BASELINE in names:
+        if template.chat:
+            raise DataError("The run uses the chat template itself: leave out the baseline with the chat template.")
+        prompts = encode_prompts(loaded.tokenizer, CHAT, [(row.instruction, row.input) for row in rows])
+        asked.append(Asked(CHAT_BASELINE, BASE, prompts, shelf))
+    if EXAMPLES_BASELINE in names:
+        if settings.max_length is not None:
+            raise DataError(
+                "max_length counts the prompt, and examples fill it: say how long the longest answer may be instead, "
+                "or leave out the baseline with examples."
+            )
+        prompts, mark = _with_examples(loaded, template, rows, examples_of(training, seed))
+        asked.append(Asked(EXAMPLES_BASELINE, BASE, prompts, shelf))
+    if NEAREST_BASELINE in names:
+        found = nearest([_question(row) for row in rows], [_question(row) for row in training])
+        given[NEAREST_BASELINE] = [Answer(training[index].output, 0, True) for index in found]
+    return Baselines(tuple(asked), given, mark)
+
+
+def examples_of(training: Sequence[Example], seed: int) -> list[Example]:
+    """``SHOWN`` of the shortest training rows, drawn by ``seed``. Raises DataError where there are not as many."""
+    answered = [row for row in training if row.output.strip()]
+    if len(answered) < SHOWN:
+        raise DataError(f"The baseline with examples needs {SHOWN} training rows that have an answer.")
+    by_length = sorted(answered, key=lambda row: len(_question(row)) + len(row.output))
+    return random.Random(seed).sample(by_length[:SHORT], SHOWN)
+
+
+def _with_examples(
+    loaded: LoadedModel, template: PromptTemplate, rows: Sequence[Example], shown: Sequence[Example]
+) -> tuple[list[list[int]], str]:
+    # A chat template would need turns of its own; the examples stand in the one message, in the lesson's words.
+    words = LESSON if template.chat else template
+    before = "".join(f"{words.render(row.instruction, row.input)}{row.output.strip()}\n\n" for row in shown)
+    texts = [before + words.render(row.instruction, row.input) for row in rows]
+    mark = words.without_input.partition("{")[0].strip()
+    if template.chat:
+        return encode_prompts(loaded.tokenizer, template, [(text, "") for text in texts]), mark
+    return encode_prompt_texts(loaded.tokenizer, texts), mark
+
+
+def _up_to(mark: str, answer: Answer) -> Answer:
+    text, found, _ = answer.text.partition(mark)
+    return dataclasses.replace(answer, text=text.rstrip(), ended=True) if found else answer
+
+
+def _question(row: Example) -> str:
+    return f"{row.instruction}\n{row.input}"

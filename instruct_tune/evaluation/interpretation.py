@@ -1,0 +1,301 @@
+"""What a run's own numbers say about its result: the likely cause in one sentence, and the one thing to try.
+
+Rules of thumb over what was measured, no more: every verdict carries the numbers it was derived
+from, and where they explain nothing it says so. Pure functions of plain data, so that the page, the
+command line and a test see the same verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
+
+SIGNIFICANT = 0.05
+"""p-values below this are taken for more than chance."""
+MOVED = 0.01
+"""A relative change of a loss below this is none: another order of the rows changes as much."""
+ROSE_AGAIN = 0.03
+"""How far, relatively, a held-out loss must end above its lowest point for having risen again."""
+FAR = 0.2
+"""A relative rise of the held-out loss above which the learning rate is not just too high, but far."""
+SAME_ANSWERS = 0.9
+"""Share of rows with identical answers above which the adapter does next to nothing."""
+SHORT = 0.7
+"""Brevity penalty below which missing length decides the score."""
+MANY = 0.5
+MOSTLY = 0.75
+"""Share of a gain that stopping explains above which it is said to be most of it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind`` names the rule, ``sentence`` the likely cause, ``advice`` the one thing to try.
+
+    ``evidence``: the numbers both were derived from, by name.
+    """
+
+    kind: str
+    sentence: str
+    advice: str
+    evidence: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How a loss went: its first, lowest and last value, and the step of the lowest."""
+
+    first: float
+    lowest: float
+    lowest_step: int
+    last: float
+
+    @property
+    def change(self) -> float:
+        """Relative change from first to last."""
+        return self.last / self.first - 1
+
+    @property
+    def rose(self) -> bool:
+        return self.change > MOVED
+
+    @property
+    def fell_then_rose(self) -> bool:
+        return self.lowest < (1 - MOVED) * self.first and self.last > (1 + ROSE_AGAIN) * self.lowest
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the steps of a run were, as recorded; what its configuration says where nothing was.
+
+    ``rate``: the highest learning rate; ``warmup``: why that is below the configuration's, None where it is not;
+    ``max_steps``: the limit that decided the number of epochs, None where there was none.
+    """
+
+    rate: float
+    epochs: float
+    warmup: str | None
+    max_steps: int | None
+
+    @staticmethod
+    def of(train: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Trained:
+        steps = [metric for metric in metrics if metric["kind"] == "train"]
+        rate, last = used_rate(train, metrics), max((metric["step"] for metric in steps), default=0)
+        return Trained(
+            rate,
+            max((metric["epoch"] for metric in steps if "epoch" in metric), default=train["num_train_epochs"]),
+            warmup_sentence(train, rate, last) if is_warming_up(train, rate) else None,
+            train["max_steps"] if train["max_steps"] > 0 else None,
+        )
+
+
+def judge(
+    config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | None = None
+) -> Verdict | None:
+    """The verdict on a run that has ended: on its evaluation where there is one, else on its losses alone.
+
+    ``config`` is the run's configuration JSON, ``metrics`` its stored metrics, ``evaluation`` the
+    evaluation's JSON. None where no held-out loss was measured twice and nothing was evaluated, and
+    for a run that was to learn its rows by heart: its recital says how that went.
+    """
+    held_out, own = held_out_losses(metrics), own_losses(metrics)
+    trained = Trained.of(config["train"], metrics)
+    evidence = _evidence(trained, held_out, own, evaluation)
+    if evaluation:
+        return _of_evaluation(trained, held_out, own, evaluation, evidence)
+    by_heart = config["train"].get("recite_rows", 0) > 0
+    return _of_losses(trained, held_out, own, evidence) if held_out and not by_heart else None
+
+
+def held_out_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
+    """Of the probe rows, which are measured from step 0 on; where there are none, of the evaluation rows."""
+    for kind in ("probe", "eval"):
+        points = [(m["step"], m[f"{kind}_loss"]) for m in metrics if m["kind"] == kind]
+        if len(points) > 1:
+            lowest_step, lowest = min(points, key=lambda point: point[1])
+            return Losses(points[0][1], lowest, lowest_step, points[-1][1])
+    return None
+
+
+def own_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
+    """Of the batches trained on: means of the first and the last quarter, since single batches differ."""
+    points = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
+    if len(points) < 4:
+        return None
+    quarter = len(points) // 4
+    first, last = (sum(loss for _, loss in part) / quarter for part in (points[:quarter], points[-quarter:]))
+    lowest_step, lowest = min(points, key=lambda point: point[1])
+    return Losses(first, lowest, lowest_step, last)
+
+
+def _evidence(
+    trained: Trained, held_out: Losses | None, own: Losses | None, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"learning_rate": trained.rate, "epochs": trained.epochs}
+    if held_out:
+        told |= {"held_out_loss": [held_out.first, held_out.lowest, held_out.last], "lowest_step": held_out.lowest_step}
+    if own:
+        told |= {"own_loss": [own.first, own.last]}
+    if evaluation:
+        names = ("rows", "delta", "p_value", "base_ended", "tuned_ended", "identical", "base_cut_bleu")
+        told |= {name: evaluation[name] for name in names if evaluation.get(name) is not None}
+        told |= {"base_bleu": evaluation["base"]["bleu"], "tuned_bleu": evaluation["tuned"]["bleu"]}
+        told |= {"tuned_bp": evaluation["tuned"]["bp"]}
+    return told
+
+
+# An evaluation
+
+
+def _of_evaluation(
+    trained: Trained,
+    held_out: Losses | None,
+    own: Losses | None,
+    found: Mapping[str, Any],
+    evidence: dict[str, Any],
+) -> Verdict:
+    delta, p_value = found["delta"], found["p_value"]
+    chance = p_value is None or p_value > SIGNIFICANT
+    if _cut(found):
+        return _answers_cut(found, evidence)
+    if _unmoved(held_out, found):
+        return _no_change(trained, held_out, found, evidence)
+    if delta < 0 and held_out and (held_out.rose or held_out.fell_then_rose):
+        return _of_losses(trained, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
+    if chance:
+        return Verdict(
+            "chance",
+            f"On {found['rows']} rows a difference of {delta:+.1f} BLEU could be chance{_p(p_value)}.",
+            "Evaluate more rows.",
+            evidence,
+        )
+    if delta < 0:
+        return _worse(held_out, found, evidence)
+    return _better(found, evidence)
+
+
+def _cut(found: Mapping[str, Any]) -> bool:
+    hit = found["rows"] - found["tuned_ended"]
+    return found["tuned"]["bp"] < SHORT and hit >= MANY * found["rows"]
+
+
+def _answers_cut(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    hit, settings = found["rows"] - found["tuned_ended"], found["generation"]
+    if settings.get("max_length"):
+        limit = f"max_length {settings['max_length']}, which counts the prompt too"
+    else:
+        limit = f"max_new_tokens {settings['max_new_tokens']}"
+    return Verdict(
+        "cut",
+        f"The limit cuts the answers: {hit} of {found['rows']} tuned answers reached {limit}, and the brevity penalty "
+        f"of {found['tuned']['bp']:.2f} takes most of the score.",
+        "Evaluate with room for longer answers: more max_new_tokens, and no max_length.",
+        evidence,
+    )
+
+
+def _unmoved(held_out: Losses | None, found: Mapping[str, Any]) -> bool:
+    if found.get("identical", 0) >= SAME_ANSWERS * found["rows"]:
+        return True
+    return held_out is not None and abs(held_out.change) < MOVED and abs(found["delta"]) < 1
+
+
+def _worse(held_out: Losses | None, found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    loss = f"the held-out loss fell from {held_out.first:.2f} to {held_out.last:.2f}" if held_out else ""
+    why = f"though {loss}, so the losses do not say why" if held_out else "and no held-out loss was measured to say why"
+    return Verdict(
+        "worse",
+        f"BLEU fell by {-found['delta']:.1f} {why}.",
+        "Read the rows that got worse: sort by gain, worst first.",
+        evidence,
+    )
+
+
+def _better(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    delta, rows = found["delta"], found["rows"]
+    ended = f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base"
+    cut = found.get("base_cut_bleu")
+    stopping = min(delta, max(0.0, cut - found["base"]["bleu"])) if cut is not None else 0.0
+    if stopping >= MOSTLY * delta:
+        return Verdict(
+            "only_stopping",
+            f"Most of the gain is stopping in time: base's answers, cut to the length of the tuned ones, would score "
+            f"{cut:.1f}, which is {stopping:.1f} of the {delta:.1f} points; {ended}.",
+            "Train on more rows: what to say is learned later than when to stop.",
+            evidence,
+        )
+    part = ""
+    if stopping >= 0.1 * delta:
+        part = f"; {stopping:.1f} points of it are stopping in time (base cut to the tuned length scores {cut:.1f})"
+    return Verdict(
+        "better",
+        f"A gain of {delta:.1f} BLEU that is more than chance{_p(found['p_value'])}{part}.",
+        "Nothing to mend; more rows or another epoch are what to try next.",
+        evidence,
+    )
+
+
+# Losses alone
+
+
+def _of_losses(
+    trained: Trained, held_out: Losses, own: Losses | None, evidence: dict[str, Any], before: str = ""
+) -> Verdict:
+    rate, epochs = trained.rate, round(trained.epochs, 1)
+    course = f"the held-out loss went from {held_out.first:.2f} to {held_out.last:.2f}"
+    if held_out.fell_then_rose and epochs > 1:
+        return Verdict(
+            "too_many_epochs",
+            f"{before}the held-out loss was lowest at step {held_out.lowest_step} ({held_out.lowest:.2f}) and rose to "
+            f"{held_out.last:.2f} after: the rows were repeated too often.",
+            f"Lower train.max_steps (it repeats the rows {epochs:g} times), or train on more rows."
+            if trained.max_steps
+            else f"Train fewer epochs than {epochs:g}, or on more rows.",
+            evidence,
+        )
+    if held_out.rose or held_out.fell_then_rose:
+        far = "far " if held_out.change > FAR else ""
+        beside = ""
+        if own:
+            way = "fell" if own.change < -MOVED else "rose" if own.change > MOVED else "stayed"
+            beside = f" while the loss on its own batches {way} ({own.first:.2f} to {own.last:.2f})"
+        return Verdict(
+            "learning_rate",
+            f"{before}{course}{beside}: the learning rate of {rate:g} is most likely {far}too high.",
+            f"Try a learning rate of {rate / 10:g}{' and no warm-up' if trained.warmup else ''}.",
+            evidence,
+        )
+    if abs(held_out.change) < MOVED:
+        return _no_change(trained, held_out, None, evidence)
+    return Verdict(
+        "learned",
+        f"{before}{course}: it learned.",
+        "Evaluate it to see what that does to the answers.",
+        evidence,
+    )
+
+
+def _no_change(
+    trained: Trained, held_out: Losses | None, found: Mapping[str, Any] | None, evidence: dict[str, Any]
+) -> Verdict:
+    signs = []
+    if held_out:
+        signs.append(f"the held-out loss went from {held_out.first:.3f} to {held_out.last:.3f}")
+    if found and found.get("identical") is not None:
+        signs.append(f"{found['identical']} of {found['rows']} answers are the same as base's")
+    return Verdict(
+        "no_change",
+        f"Training changed next to nothing: {' and '.join(signs)}." + (f" {trained.warmup}" if trained.warmup else ""),
+        "Lower train.warmup_steps." if trained.warmup else higher_rate_advice(trained.rate),
+        evidence,
+    )
+
+
+def _p(p_value: float | None) -> str:
+    return "" if p_value is None else f" (p = {p_value:.3f})"

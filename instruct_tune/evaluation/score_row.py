@@ -1,0 +1,58 @@
+"""One row read by base or by an adapter: what each finds likely at chosen places, a few places at a time.
+
+The logits of all places of a long row may not fit into memory. Neither gradients nor random numbers
+are touched, so that a training that goes on afterwards does not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..batching.packing import keeps_chosen_logits
+from ..kernels.lm_head import LOGITS_AT_ONCE, body_and_head
+from ..models.lora import speaking_as
+from ..tokenization.vocabulary import check_rows
+
+if TYPE_CHECKING:
+    from ..models.base_model import LoadedModel
+
+
+def in_parts(loaded: LoadedModel, start: int, end: int) -> tuple[Tensor, ...]:
+    """The places from ``start`` to ``end`` (without it), in parts whose logits may be in memory together."""
+    at_once = max(1, LOGITS_AT_ONCE // loaded.base.config.vocab_size)
+    return torch.arange(start, end, device=loaded.device).split(at_once)
+
+
+def read_row(loaded: LoadedModel, speaker: str, row: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """Lets ``speaker`` (``adapter.BASE`` or an adapter's name) read the row.
+
+    What comes back gives the logits [n, vocabulary] at n places: for what stands after each of them. Raises
+    ModelError where the row has tokens that the model does not know.
+    """
+    check_rows(loaded.tokenizer, loaded.vocabulary, [row])
+    ids = torch.tensor([row], device=loaded.device)
+    if not loaded.separable:
+        return lambda places: _by_own_forward(loaded, speaker, ids, places)
+    body, head = body_and_head(loaded.model)
+    with speaking_as(loaded, [speaker]), torch.no_grad():
+        hidden = body(input_ids=ids, use_cache=False).last_hidden_state[0]
+    return lambda places: _through(head, hidden[places])
+
+
+@torch.no_grad()
+def _through(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
+    return head(hidden).float()
+
+
+@torch.no_grad()
+def _by_own_forward(loaded: LoadedModel, speaker: str, ids: Tensor, places: Tensor) -> Tensor:
+    """Where only the model's own forward knows what becomes of its logits: it reads the row again each time."""
+    model = loaded.model
+    with speaking_as(loaded, [speaker]):
+        if keeps_chosen_logits(model):
+            return model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0].float()
+        return model(input_ids=ids, use_cache=False).logits[0, places].float()

@@ -1,0 +1,138 @@
+"""Why it says that: what base and tuned make of an answer, token by token.
+
+The row is the one a trainer would get (prompt, answer, EOS). A token's loss is -ln of the probability
+that the model gives it after all that stands before it; over the answer they sum to the loss of the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..data.splits import Example
+from ..errors import DataError
+from ..models.lora import BASE
+from ..tokenization.continuation import decode_continuation
+from ..tokenization.encode import token_pieces, tokenize_examples
+from ..tokenization.prompt_template import PromptTemplate
+from .score_row import in_parts, read_row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..models.base_model import LoadedModel
+
+MOST_TOKENS = 1500
+"""Tokens of a row, prompt included, that are looked at; of a longer one its beginning."""
+
+CANDIDATES = 5
+"""How many of the likeliest tokens are told at each place."""
+
+_UNFINISHED = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that could stand at a place, and how likely the model finds it there (0 to 1)."""
+
+    id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one model makes of one token of the answer: its ``loss`` in nats, and the likeliest, best first."""
+
+    loss: float
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def probability(self) -> float:
+        return math.exp(-self.loss)
+
+
+@dataclass(frozen=True)
+class AnswerToken:
+    """One token of the answer. ``text`` is its share of the answer; ``ends``: it is the EOS after it."""
+
+    id: int
+    text: str
+    ends: bool
+    base: Opinion
+    tuned: Opinion
+
+    @property
+    def gain(self) -> float:
+        """How much likelier tuned finds it than base, in nats: base's loss less tuned's."""
+        return self.base.loss - self.tuned.loss
+
+
+@dataclass(frozen=True)
+class AnswerLosses:
+    """The tokens that carry loss, in order. ``cut``: how many more there are that were not looked at."""
+
+    tokens: tuple[AnswerToken, ...]
+    cut: int
+
+    @property
+    def base(self) -> float:
+        """Base's loss on the row: the sum over its tokens, in nats."""
+        return math.fsum(token.base.loss for token in self.tokens)
+
+    @property
+    def tuned(self) -> float:
+        """Tuned's loss on the row: the sum over its tokens, in nats."""
+        return math.fsum(token.tuned.loss for token in self.tokens)
+
+
+def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Example, run_id: str) -> AnswerLosses:
+    """What base and the adapter ``run_id`` make of the example's output. On the engine's thread.
+
+    Raises DataError where the prompt leaves no place for an answer.
+    """
+    longest = min(MOST_TOKENS, loaded.context_length)
+    row = tokenize_examples(loaded.tokenizer, template, [example], longest)[0]
+    # Nothing predicts a row's first token.
+    start = max(1, row.prompt_length)
+    ids = row.input_ids[start:]
+    if not ids:
+        raise DataError(f"The prompt alone fills the {longest} tokens that are looked at: choose a shorter row.")
+    opinions = [_opinions(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
+    pieces = token_pieces(loaded.tokenizer, ids, continuing=True)
+    ends = [False] * (len(ids) - 1) + [row.truncated == 0]
+    return AnswerLosses(
+        tuple(AnswerToken(*each) for each in zip(ids, pieces, ends, *opinions, strict=True)), row.truncated
+    )
+
+
+def _opinions(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[Opinion]:
+    """What ``speaker`` makes of each token of ``row`` from ``start`` on."""
+    told: list[Opinion] = []
+    logits_at = read_row(loaded, speaker, row)
+    for places in in_parts(loaded, start - 1, len(row) - 1):
+        first = start + len(told)
+        told += _read(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
+    return told
+
+
+def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[Opinion]:
+    logarithms = logits.log_softmax(-1)
+    losses = -logarithms.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
+    best = logarithms.topk(min(CANDIDATES, logarithms.shape[1]))
+    likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
+    return [
+        Opinion(loss, tuple(Candidate(token, _spelled(tokenizer, token), p) for token, p in zip(*each, strict=True)))
+        for loss, each in zip(losses.tolist(), likeliest, strict=True)
+    ]
+
+
+def _spelled(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """One token as text; as the tokenizer writes it where it is no more than a part of a character."""
+    text = decode_continuation(tokenizer, [token], skip_special_tokens=False)
+    return text if _UNFINISHED not in text else str(tokenizer.convert_ids_to_tokens([token])[0])

@@ -1,0 +1,54 @@
+"""What leaves the lab: a zip with the adapter, its card, its configuration and the loss plot."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError, ModelError
+from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..store.run_store import Run, RunStore
+from .figures import loss_plot, subject
+from .model_card import model_card
+
+
+def export_zip(store: RunStore, run: Run, to: Path) -> Path:
+    """Write ``to`` (a .zip), with the configuration that ``run`` has: it is as it leaves the lab
+    (``machine_paths.shared``). ``PeftModel.from_pretrained`` loads the unpacked folder.
+
+    Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
+    """
+    adapter = store.folder(run.id) / "adapter"
+    if not (adapter / WEIGHTS_FILE).is_file():
+        raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+    metrics = store.metrics(run.id)
+    evaluations = store.evaluations(run.id)
+    partial = to.with_name(f".{to.name}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(adapter / WEIGHTS_FILE, WEIGHTS_FILE)
+            archive.writestr(CONFIG_FILE, _adapter_config(adapter / CONFIG_FILE, run.config["model"]))
+            archive.writestr("README.md", model_card(run, evaluations, metrics))
+            archive.writestr("run_config.json", json.dumps(run.config, indent=2))
+            archive.writestr("facts.json", json.dumps(_facts_to_share(run), indent=2))
+            archive.writestr("metrics.jsonl", "".join(json.dumps(metric) + "\n" for metric in metrics))
+            archive.writestr("loss.png", loss_plot(metrics, subject(run.name, run.config, run.facts)))
+        partial.replace(to)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
+    return to
+
+
+def _adapter_config(file: Path, model: str) -> str:
+    """PEFT's configuration, which names the base model as the card does."""
+    return json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": model}, indent=2)
+
+
+def _facts_to_share(run: Run) -> dict[str, Any]:
+    """What the numbers were measured with, without the texts of a row: those are the dataset's, and may be private."""
+    return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}

@@ -1,0 +1,159 @@
+"""Plots for a paper or a slide: PNG at 300 dots an inch, or SVG, each with what its numbers were measured with.
+
+Plain data in, bytes out. The live plots of the page are another thing (``ui/charts.py``).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DataError
+from ..runs.examples import recorded_on
+from ..util.curves import smooth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMS = ("png", "svg")
+DOTS_AN_INCH = 300
+INCHES = (7.0, 4.4)
+GREY, ACCENT, AMBER, FAINT, INK = "#6b7280", "#2563eb", "#b45309", "#9ca3af", "#111827"
+SIDES = {
+    "base": "base",
+    "tuned": "tuned",
+    "chat": "chat template",
+    "examples": "3 examples",
+    "nearest": "nearest row",
+}
+"""Who may have a bar in a plot of scores, in the order of the bars, with its label."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a plot is about: the run's name, its model, and the line of what the numbers were measured with."""
+
+    name: str
+    model: str
+    measured: str
+
+
+def subject(name: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Subject:
+    """The subject of a run, from its configuration (as it may be told) and its facts."""
+    parts = [
+        f"{facts.get('train_rows', '?')} training rows of {config['data']['source']}, "
+        f"fingerprint {facts.get('data_fingerprint', 'unknown')}",
+        f"base weights sha256 {str(facts.get('weights_sha256', 'unknown'))[:16]}",
+    ]
+    return Subject(name, config["model"], "\n".join(filter(None, (" · ".join(parts), recorded_on(facts)))))
+
+
+def form_of(to: Path) -> str:
+    """``png`` or ``svg``, by the file's name. Raises DataError for another."""
+    form = to.suffix.lower().removeprefix(".")
+    if form not in FORMS:
+        raise DataError(f"{to.name}: a plot is saved as .png or .svg; give one of these names.")
+    return form
+
+
+def save(to: Path, content: bytes) -> Path:
+    """Write a plot. Raises DataError where ``to`` cannot be written."""
+    try:
+        to.write_bytes(content)
+    except OSError as error:
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
+    return to
+
+
+def loss_plot(metrics: Sequence[Mapping[str, Any]], about: Subject, form: str = "png") -> bytes:
+    """The losses over steps: held-out bold, each batch a faint dot, their smooth line thin (nats a token)."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _page(about, f"Loss: {about.name}")
+    train = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
+    if train:
+        steps, losses = zip(*train, strict=True)
+        axes.plot(steps, losses, ".", color=FAINT, markersize=4, label="training loss, each batch")
+        axes.plot(steps, smooth(losses), color=GREY, linewidth=1, label="training loss, smoothed")
+    for kind, key, label, look in (
+        ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "marker": "s", "linestyle": ":"}),
+        ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "marker": "o", "linewidth": 2.5}),
+    ):
+        points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, markersize=4, **look)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss (nats a token)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if axes.has_data():
+        axes.legend(fontsize=8, frameon=False)
+    return _written(figure, form)
+
+
+def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
+    """An evaluation's BLEU as a bar for base, tuned and each baseline, with its 95% interval; the signature below."""
+    measured = (
+        f"{found['rows']} held-out rows · {_decoding(found['generation'])}\n"
+        f"{found['tuned']['signature']}\n{about.measured}"
+    )
+    figure, axes = _page(Subject(about.name, about.model, measured), f"BLEU on held-out rows: {about.name}")
+    reports = {"base": found["base"], "tuned": found["tuned"], **(found.get("baselines") or {})}
+    sides = [who for who in SIDES if who in reports]
+    for place, who in enumerate(sides):
+        report, colour = reports[who], {"base": GREY, "tuned": ACCENT}.get(who, FAINT)
+        axes.barh(place, report["bleu"], color=colour, height=0.55)
+        end = report["bleu"]
+        if report["ci"]:
+            low, high = report["ci"]
+            axes.errorbar((low + high) / 2, place, xerr=(high - low) / 2, color=INK, capsize=5, linewidth=1.5)
+            end = max(end, high)
+        axes.annotate(
+            f"{report['bleu']:.1f}", (end, place), (6, 0), textcoords="offset points", va="center", weight="bold"
+        )
+    axes.set_yticks(range(len(sides)), [SIDES[who] for who in sides])
+    axes.invert_yaxis()
+    axes.set_xlabel("BLEU (0 to 100); the thin line is the 95% interval, bootstrap over rows")
+    axes.set_xlim(left=0)
+    axes.margins(x=0.12, y=0.2)
+    axes.grid(axis="x", alpha=0.3)
+    return _written(figure, form)
+
+
+def _decoding(generation: Mapping[str, Any]) -> str:
+    """Settings of decoding that are set, as ``max_new_tokens 96, num_beams 1``."""
+    names = ("max_new_tokens", "max_length", "num_beams", "early_stopping", "do_sample")
+    return ", ".join(f"{name} {json.dumps(generation[name])}" for name in names if generation.get(name))
+
+
+def _page(about: Subject, title: str) -> tuple[Figure, Axes]:
+    """A figure with its title, and in small below it the model and what was measured."""
+    # Figure and not pyplot: pyplot keeps global state and is not for threads.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=INCHES, layout="constrained")
+    axes = figure.subplots()
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    # Names are other people's texts: a "$" in one is no formula, and a long one does not push the plot aside.
+    axes.set_title(_line(title, 80), parse_math=False, fontsize=11, loc="left")
+    said = "\n".join(_line(line, 120) for line in (about.model, *about.measured.split("\n")))
+    figure.supxlabel(said, parse_math=False, fontsize=6.5, color=GREY, x=0.01, ha="left")
+    return figure, axes
+
+
+def _line(text: str, most: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _written(figure: Figure, form: str) -> bytes:
+    written = io.BytesIO()
+    figure.savefig(written, format=form, dpi=DOTS_AN_INCH)
+    return written.getvalue()

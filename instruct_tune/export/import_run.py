@@ -1,0 +1,265 @@
+"""What comes into the lab: a zip with an exported run, or with a LoRA adapter that was trained elsewhere.
+
+Nothing of the zip is believed. Files are read by names of our own (a path inside the zip decides
+nothing), each up to a limit, whatever the zip says of its size; the adapter's configuration is written
+anew from the few fields that a plain LoRA has; weights are safetensors only, which run no code.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from ..config.environment import check_upload
+from ..data.json_text import lines, parse
+from ..data.utf8 import decode
+from ..errors import DataError
+from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..pretrained.locate import LOCAL_FOLDER
+from ..store.connection import FULL
+from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
+from ..tokenization.prompt_template import MARKUP_FACTS
+from .adapter_config import KEPT, plain_lora
+from .machine_paths import is_path, last_name
+
+MOST_WEIGHTS, MOST_METRICS_TEXT, MOST_TEXT = 1 << 30, 64 << 20, 4 << 20
+"""Bytes of the weights, of the metrics, and of each other file, unpacked."""
+MOST_FILES = 1000
+MOST_METRICS, LONGEST_METRIC = 100_000, 10_000
+"""Measurements that are taken over, and characters of one."""
+TEXT_FACTS = {
+    **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
+    **dict.fromkeys(MARKUP_FACTS, LONGEST_TEMPLATE),
+}
+NUMBER_FACTS = (
+    "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
+)  # fmt: skip
+"""Facts that are taken over; where a run was recorded is only said of runs that come with the project."""
+NUMBERS = {
+    "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
+    "probe": ("probe_loss",),
+    "eval": ("eval_loss",),
+}
+"""What a metric of each kind has to hold."""
+LATEST = 10**11
+"""The last step, epoch and time (seconds since 1970) that a measurement may be of."""
+_WITHOUT = "leave it out to import the adapter alone"
+_ZIP_FAULTS = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
+    # A version that zipfile does not know, a password, a name that is no UTF-8, an impossible offset.
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
+)
+"""What zipfile raises on a damaged zip."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A zip that was read: ``config`` is None where it was no exported run of a lab."""
+
+    base_model: str
+    adapter_config: dict[str, Any]
+    config: dict[str, Any] | None
+    facts: dict[str, Any]
+    metrics: list[dict[str, Any]]
+
+
+def read_zip(file: Path, weights_to: Path) -> Incoming:
+    """Read ``file`` and write its weights to ``weights_to``. Raises DataError where it is not what it should be."""
+    name = shown_name(file.name)
+    try:
+        check_upload(name, size_of(file))
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive)
+            fields = _object(_bytes(archive, members, CONFIG_FILE), CONFIG_FILE)
+            _unpack(archive, members[WEIGHTS_FILE], weights_to)
+            texts = {
+                name: _bytes(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
+            }
+            metrics = (
+                _bytes(archive, members, "metrics.jsonl", MOST_METRICS_TEXT) if "metrics.jsonl" in members else b""
+            )
+    except _ZIP_FAULTS as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{name} cannot be unpacked ({reason}): import a .zip that was exported here.") from error
+    lora = plain_lora(fields, weights_to)
+    config = _object(texts["run_config.json"], "run_config.json") if "run_config.json" in texts else None
+    facts = _object(texts["facts.json"], "facts.json") if "facts.json" in texts else {}
+    base = (config or {}).get("model") or fields.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base.strip():
+        raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
+    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
+    adapter_config = {**lora, **fixed, "base_model_name_or_path": base}
+    return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
+
+
+def size_of(file: Path) -> int:
+    """Bytes of the zip. Raises DataError where it cannot be read."""
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(
+            f"{shown_name(file.name)} cannot be unpacked ({error.strerror}): import a .zip that was exported here."
+        ) from error
+
+
+def name_of(file: Path) -> str:
+    """What a run is called that was imported without a name: after its file."""
+    stem = file.stem[:80]
+    return stem if is_encodable(stem) else "a file"
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that are taken over, those of another type left out. Raises DataError where a text is too long."""
+    numbers = {name: facts[name] for name in NUMBER_FACTS if _number(facts.get(name))}
+    texts = {name: facts[name] for name in TEXT_FACTS if isinstance(facts.get(name), str)}
+    for name, text in texts.items():
+        if fault := text_fault(text, TEXT_FACTS[name]):
+            raise DataError(f"facts.json in the zip: {name} {fault}.")
+    return texts | numbers
+
+
+def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
+    """``found`` with a base model that this machine can find. ``folders``: local models by the sha256 of their weights.
+
+    Raises DataError where it was a folder of another machine, which its name does not identify.
+    """
+    name, digest = found.base_model, found.facts.get("weights_sha256")
+    # An export names a local folder by its last name.
+    folder = is_path(name) or (found.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    if not folder or os.path.isdir(name):
+        return found
+    if digest not in folders:
+        weights = f" (weights sha256 {str(digest)[:12]}…)" if digest else ""
+        raise DataError(
+            f"The base model of this adapter is a folder of another machine, {last_name(name)[:80]}{weights}: write "
+            "its Hub id (OWNER/NAME), or the path of that folder here, into base_model_name_or_path of "
+            "adapter_config.json and into model of run_config.json in the zip, and import it again."
+        )
+    model = folders[str(digest)]
+    config = None if found.config is None else {**found.config, "model": model}
+    adapter_config = {**found.adapter_config, "base_model_name_or_path": model}
+    return replace(found, base_model=model, adapter_config=adapter_config, config=config)
+
+
+def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
+    """The configuration of the run that is made of it, still to be validated, and what is said of it.
+
+    No file of this machine is ever taken for its data, whatever the zip says; where it has none that everybody
+    can load, ``data`` are the rows it is asked on, told as ``named``.
+    """
+    rows = f"Compare and Evaluate take the held-out rows of {named}"
+    if found.config is None:
+        lora = {name: found.adapter_config[name] for name in KEPT}
+        said = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
+        return {"model": found.base_model, "lora": lora, "data": dict(data)}, said
+    config = {**found.config, "lora": _as_saved(found)}
+    own = config.get("data")
+    source = own.get("source") if isinstance(own, dict) else None
+    if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
+        return config, "Imported."
+    said = f"Imported: its data did not come along; {rows}, which it may have been trained on."
+    return {**config, "data": dict(data)}, said
+
+
+def _as_saved(found: Incoming) -> Any:
+    """The ``lora`` section of an exported run, with the numbers that its adapter has. The targets may be ``auto``."""
+    own = (found.config or {}).get("lora", {})
+    if not isinstance(own, dict):
+        return own
+    return {**own, **{name: found.adapter_config[name] for name in ("r", "lora_alpha", "use_rslora")}}
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files by their last name: those beside the adapter's configuration that lies nearest to the top."""
+    infos = archive.infolist()
+    if len(infos) > MOST_FILES:
+        raise DataError(f"The zip holds {len(infos):,} files: an adapter has a few, at most {MOST_FILES:,} are read.")
+    found = [PurePosixPath(info.filename) for info in infos if PurePosixPath(info.filename).name == CONFIG_FILE]
+    if not found:
+        raise DataError(f"The zip holds no {CONFIG_FILE}: import an exported run, or the folder of a PEFT adapter.")
+    home = min(found, key=lambda path: len(path.parts)).parent
+    members = {PurePosixPath(info.filename).name: info for info in infos if PurePosixPath(info.filename).parent == home}
+    if WEIGHTS_FILE not in members:
+        raise DataError(f"The zip holds no {WEIGHTS_FILE}: only safetensors are read, for other formats may run code.")
+    return members
+
+
+def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, most: int = 0) -> bytes:
+    most = most or MOST_TEXT
+    with _opened(archive, members[name]) as packed:
+        read = packed.read(most + 1)
+    if len(read) > most:
+        raise DataError(f"{name} in the zip is too large: at most {most:,} bytes are read.")
+    return read
+
+
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    """Raises DataError where the member is packed in another way than zips are: those take much memory to unpack."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(
+            f"{PurePosixPath(member.filename).name} in the zip is packed with method {member.compress_type}, and only "
+            "stored and deflated files are read: zip the folder again with the usual settings."
+        )
+    return archive.open(member)
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None:
+    size = 0
+    with _opened(archive, member) as packed, to.open("wb") as out:
+        while piece := packed.read(1 << 20):
+            size += len(piece)
+            if size > MOST_WEIGHTS:
+                raise DataError(f"{WEIGHTS_FILE} is too large: at most {MOST_WEIGHTS >> 20:,} MB are read.")
+            out.write(piece)
+
+
+def _object(content: bytes, name: str) -> dict[str, Any]:
+    where = f"{name} in the zip"
+    return _checked_object(parse(decode(content, where), where), name)
+
+
+def _checked_object(found: Any, name: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise DataError(f"{name} in the zip must hold one JSON object.")
+    return found
+
+
+def _metrics(content: bytes) -> list[dict[str, Any]]:
+    """The measurements of an exported run. Raises DataError where a line is none, or one is there twice."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    where = "metrics.jsonl in the zip"
+    for number, line in lines(io.BytesIO(content), where):
+        if len(line) > LONGEST_METRIC:
+            raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
+        metric = _metric(_checked_object(parse(line, where, number), "metrics.jsonl"))
+        if metric is None or (key := (metric["kind"], metric["step"])) in found:
+            raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
+        found[key] = metric
+        if len(found) > MOST_METRICS:
+            raise DataError(f"{where} holds more than {MOST_METRICS:,} measurements: {_WITHOUT}.")
+    return list(found.values())
+
+
+def _metric(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """One measurement; None where it lacks a number that its kind has, or is at no step and no time."""
+    names = ("step", "epoch", "time", *NUMBERS.get(str(line.get("kind")), ("kind",)))
+    if not all(_number(line.get(name)) for name in names) or not isinstance(line["step"], int):
+        return None
+    if not all(0 <= line[name] <= LATEST for name in ("step", "epoch", "time")):
+        return None
+    return {"kind": line["kind"], **{name: line[name] for name in names}}
+
+
+def _number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18 and math.isfinite(value)
+    )

@@ -1,0 +1,92 @@
+"""A run's adapter merged into a copy of its base model: one zip that transformers loads without peft.
+
+The shared weights are never merged into, for merging and unmerging drifts: the copy is read from disk anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import DataError, DiskFullError, MemoryLimitError, ModelError
+from ..models.lora import merged_copy
+from ..pretrained.locate import Weights
+from ..pretrained.read_model import empty_model
+from ..pretrained.tokenizers import read_tokenizer
+from ..store.run_store import Run, RunStore
+from ..util.memory import free, give_back
+from .model_card import model_card
+
+FLOAT32 = 4
+ROOM = 1.3
+"""Memory for the copy, and for one layer's update at a time beside it."""
+
+
+def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Callable[[str], None]) -> Path:
+    """Write ``to`` (a .zip): float32 safetensors, tokenizer and card. ``report`` is told what is being done.
+
+    Raises ModelError where ``weights`` are others than the run was trained on, MemoryLimitError and
+    DiskFullError before anything is begun where it would not fit, DataError where ``to`` cannot be written.
+    """
+    _check_weights(run, weights)
+    size = FLOAT32 * _parameters(run, weights)
+    _check_room(size, to)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".merged-", dir=to.parent) as scratch:
+            folder, packed = Path(scratch) / "model", Path(scratch) / "zip"
+            report(f"merging into a copy of {run.config['model']} ({size / 1e6:,.0f} MB)")
+            _write(store, run, weights, folder)
+            report("packing the zip")
+            # Stored and not compressed: weights are noise to a compressor, which takes minutes to find out.
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+                for file in sorted(folder.iterdir()):
+                    archive.write(file, file.name)
+            packed.replace(to)
+    except OSError as error:
+        raise DataError(f"{to.name} cannot be written: {error.strerror or error}.") from error
+    finally:
+        give_back()
+    return to
+
+
+def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
+    merged_copy(weights.path, store.folder(run.id) / "adapter").save_pretrained(folder)
+    read_tokenizer(weights.model, weights.path).save_pretrained(folder)
+    card = model_card(run, store.evaluations(run.id), merged=True)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _parameters(run: Run, weights: Weights) -> int:
+    """How many the model has: the run's own count, or where an import brought none, that of the model's shapes."""
+    if known := run.facts.get("parameters"):
+        return int(known)
+    return sum(parameter.numel() for parameter in empty_model(weights.model, weights.path).parameters())
+
+
+def _check_weights(run: Run, weights: Weights) -> None:
+    trained_on = run.facts.get("weights_sha256")
+    if trained_on != weights.sha256:
+        raise ModelError(
+            f"Run {run.name} was trained on other weights of {run.config['model']} (sha256 {str(trained_on)[:12]}) "
+            f"than this machine has ({weights.sha256[:12]}): export the adapter instead, and merge it where those are."
+        )
+
+
+def _check_room(size: int, to: Path) -> None:
+    import torch
+
+    needed, there = int(ROOM * size), free(torch.device("cpu"))
+    if there is not None and there < needed:
+        raise MemoryLimitError(
+            f"Merging takes a second copy of the model: {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are "
+            "free. Export the adapter instead, or try again when nothing is training."
+        )
+    # The model's files, and the zip of them.
+    if to.parent.is_dir() and (left := shutil.disk_usage(to.parent).free) < 2 * size:
+        raise DiskFullError(
+            f"Merging needs {2 * size / 1e9:.1f} GB of disk for a while, and {left / 1e9:.1f} GB are free "
+            "where the zip is written: make room, or export the adapter instead."
+        )

@@ -1,0 +1,285 @@
+"""A run's model card in the Hub's format: what it was trained from and on, its numbers, how to load it, its limits.
+
+The front matter is dumped by a YAML library, other people's texts in the body go through ``plain`` or stand in
+a fence that is longer than theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..config.catalog import MODELS
+from ..data.sources import CODEALPACA_REPO, HUB_PREFIX
+from ..pretrained.locate import LOCAL_FOLDER
+from ..runs.examples import recorded_on
+from ..store.run_store import Run
+from ..text.markdown import plain
+from ..tokenization.prompt_template import PromptTemplate, template_of_run
+
+Found = Mapping[str, Any]
+
+# Licences of the catalog by what the Hub calls them; another model's licence is left out rather than guessed.
+_LICENCES = {
+    "Apache-2.0": {"license": "apache-2.0"},
+    "MIT": {"license": "mit"},
+    "OPT-175B licence (research)": {"license": "other", "license_name": "opt-175b-license"},
+}
+_FOLDER = "path/to/this/folder"
+
+
+def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] = (), *, merged: bool = False) -> str:
+    """The card of ``run``, whose configuration is as it may be told. ``evaluations``: the newest first.
+
+    ``merged``: of the whole model with the adapter in it, instead of the adapter alone.
+    """
+    parts = [
+        _front_matter(run, evaluations, merged),
+        f"# {plain(run.name)}",
+        _opening(run, merged),
+        "## How to load it",
+        _loading(run, merged),
+        "## What it was trained on",
+        _data(run),
+        "## Base weights",
+        _weights(run.facts),
+        "## Configuration",
+        _configuration(run),
+        *(("## Losses", _losses(metrics)) if metrics else ()),
+        *(("## Evaluation", _evaluation(evaluations[0])) if evaluations else ()),
+        "## Limits",
+        _limits(run, evaluations),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
+    import yaml
+
+    model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
+    licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
+    told: dict[str, Any] = {} if _is_local(run) else {"base_model": model}
+    told |= {"library_name": "transformers" if merged else "peft"}
+    told |= {"pipeline_tag": "text-generation", **licence}
+    if dataset:
+        told["datasets"] = [dataset]
+    told["tags"] = ["lora", "instruction-tuning"]
+    if evaluations:
+        told["model-index"] = [{"name": _line(run.name), "results": [_result(run, evaluations[0], dataset)]}]
+    # On one line each, however long: a line that begins with "---" would end the header.
+    return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10**6).rstrip()}\n---"
+
+
+def _is_local(run: Run) -> bool:
+    """Whether the base model is a folder, or has a name that no Hub id has: the Hub takes ids only."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if run.facts.get("weights_source") == LOCAL_FOLDER:
+        return True
+    try:
+        validate_repo_id(run.config["model"])
+    except HFValidationError:
+        return True
+    return False
+
+
+def _hub_dataset(source: str) -> str | None:
+    if source == "codealpaca-20k":
+        return CODEALPACA_REPO
+    return source.removeprefix(HUB_PREFIX) if source.startswith(HUB_PREFIX) else None
+
+
+def _result(run: Run, found: Found, dataset: str | None) -> dict[str, Any]:
+    """One entry of ``model-index``: sacreBLEU of the tuned model, with what makes the number one."""
+    measured = {
+        "rows": found["rows"],
+        "signature": found["tuned"]["signature"],
+        "ci_95": found["tuned"]["ci"],
+        "base_value": found["base"]["bleu"],
+        "generation": dict(found["generation"]),
+    }
+    source = _line(run.config["data"]["source"])
+    return {
+        "task": {"type": "text-generation", "name": "Text generation"},
+        "dataset": {
+            "name": f"{source}, {found['rows']} held-out rows",
+            "type": dataset or source,
+            "args": {"fingerprint": run.facts.get("data_fingerprint")},
+        },
+        "metrics": [{"type": "sacrebleu", "name": "sacreBLEU", "value": found["tuned"]["bleu"], "args": measured}],
+    }
+
+
+def _opening(run: Run, merged: bool) -> str:
+    facts, parent = run.facts, run.facts.get("parent")
+    began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
+    what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
+    local = f" (a local folder, weights sha256 `{facts.get('weights_sha256')}`)" if _is_local(run) else ""
+    return (
+        f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
+        f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
+        f"Status: {recorded_on(facts) or run.status}, step {run.step} of {run.total_steps}.{began}"
+    )
+
+
+def _loading(run: Run, merged: bool) -> str:
+    config = run.config
+    template = template_of_run(config["template"], run.facts)
+    limit = config["generation"].get("max_new_tokens") or 96
+    name = _FOLDER if merged else f"path/to/{config['model']}" if _is_local(run) else config["model"]
+    model = "AutoModelForCausalLM.from_pretrained(name)"
+    return _fenced("\n".join((
+        *(() if merged else ("from peft import PeftModel",)),
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"name = {json.dumps(name)}",
+        "tokenizer = AutoTokenizer.from_pretrained(name)",
+        f"model = {model}" if merged else f'model = PeftModel.from_pretrained({model}, "{_FOLDER}")',
+        "",
+        *_prompt_lines(template),
+        f"answer = model.generate(**inputs, max_new_tokens={limit}, do_sample=False)",
+        'print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+    )), "python")  # fmt: skip
+
+
+def _prompt_lines(template: PromptTemplate) -> list[str]:
+    """Python that makes ``inputs`` of an instruction, as the training rows were made."""
+    if template.markup:
+        prompt = json.dumps(template.markup.around("Reverse a string in Python."))
+        return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")']
+    if template.chat:
+        return [
+            'said = [{"role": "user", "content": "Reverse a string in Python."}]',
+            "inputs = tokenizer.apply_chat_template(",
+            '    said, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+            ")",
+        ]
+    prompt = json.dumps(template.render("Reverse a string in Python."))
+    return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, return_tensors="pt")']
+
+
+def _data(run: Run) -> str:
+    config, facts = run.config["data"], run.facts
+    licence = f", licence: {plain(facts['data_licence'])}" if facts.get("data_licence") else ""
+    lines = [
+        f"- Source: {plain(config['source'])}{licence}",
+        f"- Fingerprint of the rows: `{facts.get('data_fingerprint')}`",
+        f"- Trained on {facts.get('train_rows')} rows; {config['test_size']} of all held out, seed {config['seed']}",
+    ]
+    if "ledger" in facts:
+        lines.append(f"- {facts['rows_loaded']:,} rows loaded, then these steps in order:")
+        for step in facts["ledger"]:
+            given = f" {plain(json.dumps(step['parameters'], ensure_ascii=False))}" if step.get("parameters") else ""
+            lines.append(f"    - {plain(step['step'])}{given}: {step['kept']:,} kept, {step['dropped']:,} dropped")
+    else:
+        steps = ", ".join(plain(json.dumps(step, ensure_ascii=False)) for step in config["filters"])
+        lines.append(f"- Filters: {steps or 'none'}; how many rows each kept was not recorded")
+    return "\n".join(lines) + "\n\n" + _template(template_of_run(run.config["template"], run.facts))
+
+
+def _template(template: PromptTemplate) -> str:
+    if template.markup:
+        return (
+            "The prompt is the tokenizer's own chat template, rendered when the run began; only the answer and its "
+            f"EOS carried loss:\n\n{_fenced(template.markup.around('{message}'))}"
+        )
+    if template.chat:
+        return "The prompt is the tokenizer's own chat template. Only the answer and its EOS carried loss."
+    return (
+        f"The prompt (template {plain(template.name)}), up to the first token of the answer; only the answer and its "
+        f"EOS carried loss:\n\n{_fenced(template.without_input)}\n\nand where the row has an input:\n\n"
+        f"{_fenced(template.with_input)}"
+    )
+
+
+def _weights(facts: Found) -> str:
+    said = (
+        f"Trained on the weights from {plain(facts.get('weights_source'))}, sha256 `{facts.get('weights_sha256')}`. "
+        "Weights of the same name with another sha256 may answer differently."
+    )
+    if "4-bit" in str(facts.get("weights_source")):
+        said += (
+            "\n\n**These were a 4-bit copy, dequantised, and not the weights that the Hub has under this name.** "
+            "Measure again before quoting the numbers below for the Hub's."
+        )
+    return said
+
+
+def _configuration(run: Run) -> str:
+    lora, train = run.config["lora"], run.config["train"]
+    rows = [(f"lora.{name}", value) for name, value in lora.items()]
+    names = (
+        "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate",
+        "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "max_length", "seed",
+    )  # fmt: skip
+    rows += [(f"train.{name}", train[name]) for name in names]
+    versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in run.facts.get("versions", {}).items())
+    table = "\n".join(f"| {plain(name)} | {plain(json.dumps(value))} |" for name, value in rows)
+    said = f"| setting | value |\n|---|---|\n{table}\n\nAll of it is in `run_config.json`."
+    return f"{said} Versions: {versions}." if versions else said
+
+
+def _losses(metrics: Sequence[Found]) -> str:
+    lines = []
+    for kind, key, name in (
+        ("probe", "probe_loss", "Held-out loss, probe rows"),
+        ("eval", "eval_loss", "Held-out loss, evaluation rows"),
+        ("train", "loss", "Training loss, single batches"),
+    ):
+        points = [(m[key], m["step"]) for m in metrics if m["kind"] == kind]
+        if points:
+            lowest = min(points)
+            lines.append(
+                f"- {name}: {points[0][0]:.3f} at step {points[0][1]}, lowest {lowest[0]:.3f} at step {lowest[1]}, "
+                f"last {points[-1][0]:.3f} at step {points[-1][1]}"
+            )
+    return "\n".join(["In nats a token:", "", *lines, "", "![Loss over steps](loss.png)"])
+
+
+def _evaluation(found: Found) -> str:
+    def line(name: str, *values: str) -> str:
+        return f"| {name} | {' | '.join(values)} |"
+
+    sides = [found["base"], found["tuned"]]
+    table = [
+        line("", "base", "tuned"),
+        "|---|---|---|",
+        line("BLEU", *(f"{side['bleu']:.2f}" for side in sides)),
+        line("95% interval", *("{:.1f} to {:.1f}".format(*side["ci"]) if side["ci"] else "—" for side in sides)),
+        line("chrF2", *(f"{side['chrf']:.1f}" for side in sides)),
+        line("brevity penalty", *(f"{side['bp']:.3f}" for side in sides)),
+        line("words, answer / reference", *(f"{side['sys_len']:,} / {side['ref_len']:,}" for side in sides)),
+        line("ended by themselves", *(str(found[f"{who}_ended"]) for who in ("base", "tuned"))),
+    ]
+    interval = found.get("delta_ci")
+    spread = f", 95% interval {interval[0]:+.1f} to {interval[1]:+.1f}" if interval else ""
+    chance = f", paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else ""
+    return "\n".join(table) + (
+        f"\n\nOn {found['rows']} held-out rows: tuned {found['tuned']['bleu']:.1f} BLEU, base "
+        f"{found['base']['bleu']:.1f}, difference {found['delta']:+.1f}{spread}{chance}. Signature "
+        f"`{found['tuned']['signature']}`, generation `{json.dumps(found['generation'])}`."
+    )
+
+
+def _limits(run: Run, evaluations: Sequence[Found]) -> str:
+    lines = [
+        f"- It has seen {run.facts.get('train_rows')} rows: what they do not show, it has not learned.",
+        "- BLEU counts words in common with one reference answer. It does not say whether an answer is right.",
+        "- Nobody has tested it for safety, bias or facts; base's own limits and licence hold for it too.",
+    ]
+    if not evaluations:
+        lines.insert(1, "- It has not been evaluated.")
+    return "\n".join(lines)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fenced(text: str, language: str = "text") -> str:
+    """A code block that nothing in ``text`` can end."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

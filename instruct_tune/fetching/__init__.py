@@ -1,1 +1,0 @@
-"""Where weights and tokenizers come from, counted while they come."""

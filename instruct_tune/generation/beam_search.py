@@ -1,0 +1,185 @@
+"""Beam search that copies nothing: all beams of a row are one sequence, a tree behind the row's prompt.
+
+Each step lays the row's beams side by side behind everything that is there, all at the same position,
+and a mask says which of the tokens before it are each beam's own past. So a prompt is read and kept
+once a row, however many beams it has, and when beams change places only the mask moves. Scores,
+candidates and when to stop are those of transformers' ``GenerationMixin._beam_search``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..batching.packing import small_random
+from ..errors import Stopped
+from ..kernels.kv_cache import whole_cache, windows
+from ..models.active_rows import OpenRows, Prompts
+from .beam_hypotheses import NEVER, BestAnswers, Candidates
+from .beam_tree import Tree
+from .traces import BeamTrace, Branch
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def search(
+    model: PreTrainedModel,
+    prompts: Prompts,
+    beams: int,
+    new_tokens: int,
+    ends: Sequence[int],
+    early_stopping: bool,
+    stopping: Callable[[], bool] = lambda: False,
+) -> list[BeamTrace]:
+    """Each row's beams, until it is known which answer is the best. Raises Stopped.
+
+    ``ends``: the ids that end an answer; otherwise it has ``new_tokens``. ``early_stopping``: be content
+    with the first ``beams`` answers. The model must be one that ``fits``, its vocabulary as large as
+    ``kept`` at the least.
+    """
+    rows = OpenRows(model, prompts, whole_cache(model.config))
+    tree = Tree(prompts.attention_mask, beams, windows(model.config))
+    answers = BestAnswers(len(rows.numbers), beams, early_stopping, rows.numbers.device)
+    records = [Record() for _ in rows.numbers]
+    end_ids = torch.tensor(ends, device=rows.numbers.device)
+    logits = rows.read(prompts.input_ids, prompts.attention_mask, prompts.positions, 1)
+    scores, position = logits.new_zeros((len(records), 1)), prompts.positions[:, -1:]
+    for length in range(1, new_tokens + 1):
+        found = Candidates.best(logits, scores, kept(beams, ends))
+        ended = torch.isin(found.token, end_ids) | (length == new_tokens)
+        going = (found.score + ended * NEVER).topk(beams).indices
+        scores = found.score.gather(1, going)
+        open_before = (~answers.settled).tolist()
+        answers.take(found, ended, scores[:, 0], length)
+        _note(records, rows.numbers, open_before, found, ended, going, answers)
+        if stopping():
+            raise Stopped
+        settled = answers.settled
+        if length == new_tokens or settled.all():
+            break
+        tokens, position = found.token.gather(1, going), position + 1
+        tree.branch(found.parent.gather(1, going))
+        staying = rows.leaving(settled)
+        if staying is not None:
+            tree.keep(staying)
+            answers.keep(staying)
+            tokens, position, scores = tokens[staying], position[staying], scores[staying]
+        logits = rows.read(tokens, tree.mask(), position.expand(-1, beams), beams)
+    return [record.trace() for record in records]
+
+
+def kept(beams: int, ends: Sequence[int]) -> int:
+    """How many candidates a step looks at: every beam can go on, though each could also end in every way."""
+    return max(2, 1 + len(ends)) * beams
+
+
+class Record:
+    """What one row's search has found, step by step, as plain numbers."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Branch, ...]] = []
+        self._places: list[dict[int, int]] = []
+        """Where a step's candidates are among its branches."""
+        self._best = (0, 0, NEVER)
+
+    def add(self, candidates: list[tuple[int, int, float, float]], ended: list[bool], going: list[int]) -> None:
+        """A step's candidates, best first, as (parent, token, own, score); of them go on those at ``going``."""
+        chosen = [place for place in going if not ended[place]]
+        chosen += [place for place in range(len(going)) if ended[place]]
+        first = not self._steps
+        self._steps.append(
+            tuple(
+                Branch(None if first else parent, token, own, score, ended[place])
+                for place, (parent, token, own, score) in ((place, candidates[place]) for place in chosen)
+            )
+        )
+        self._places.append({candidate: place for place, candidate in enumerate(chosen)})
+
+    def best_is(self, step: int, candidate: int, score: float) -> None:
+        """The best answer so far ended at that step, as that one of its candidates."""
+        self._best = (step, candidate, score)
+
+    def trace(self) -> BeamTrace:
+        last, candidate, score = self._best
+        way = [self._places[last][candidate]]
+        for step in range(last, 0, -1):
+            parent = self._steps[step][way[-1]].parent
+            assert parent is not None
+            way.append(parent)
+        return BeamTrace(tuple(self._steps), tuple(reversed(way)), score)
+
+
+def _note(
+    records: Sequence[Record],
+    numbers: Tensor,
+    opened: Sequence[bool],
+    found: Candidates,
+    ended: Tensor,
+    going: Tensor,
+    answers: BestAnswers,
+) -> None:
+    """Into the records of the rows that were not settled before this step: what it found."""
+    candidates = zip(*(tensor.tolist() for tensor in (found.parent, found.token, found.own, found.score)), strict=True)
+    best = zip(*(tensor[:, 0].tolist() for tensor in (answers.step, answers.place, answers.score)), strict=True)
+    per_row = zip(numbers.tolist(), opened, candidates, ended.tolist(), going.tolist(), best, strict=True)
+    for number, was_open, (parents, tokens, own, scores), over, on, (step, place, score) in per_row:
+        if was_open:
+            records[number].add(list(zip(parents, tokens, own, scores, strict=True)), over, on)
+            records[number].best_is(step, place, score)
+
+
+_KNOWN: dict[tuple[str, str | None], bool] = {}
+"""What ``fits`` has found out in this process, by configuration and attention implementation."""
+
+
+def fits(config: PretrainedConfig) -> bool:
+    """Whether beams of such a model can be a tree; tried on two layers of it with random weights."""
+    key = (config.to_json_string(use_diff=False), config._attn_implementation)
+    if key not in _KNOWN:
+        _KNOWN[key] = _tried(config)
+    return _KNOWN[key]
+
+
+def _tried(config: PretrainedConfig) -> bool:
+    try:
+        return windows(config).keys() <= {"full_attention", "sliding_attention"} and is_exact(small_random(config))
+    except (AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        log.info("beams of %s cannot be a tree (%s)", config.model_type, error)
+        return False
+
+
+@torch.no_grad()
+def is_exact(model: PreTrainedModel, tolerance: float = 1e-4) -> bool:
+    """Whether logits after beams in a tree equal those after each beam alone, within ``tolerance`` of the largest.
+
+    Two prompts, one of them padded; two beams each, which change places.
+    """
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 128, (2, 14), generator=generator)
+    prompts = Prompts(ids, torch.tensor([[0] * 5 + [1] * 9, [1] * 14]))
+    rows, tree = (
+        OpenRows(model, prompts, whole_cache(model.config)),
+        Tree(prompts.attention_mask, 2, windows(model.config)),
+    )
+    rows.read(ids, prompts.attention_mask, prompts.positions, 1)
+    texts = [[row[mask.bool()]] * 2 for row, mask in zip(ids, prompts.attention_mask, strict=True)]
+    for step in range(1, 9):
+        tokens, parents = (torch.randint(low, high, (2, 2), generator=generator) for low, high in ((3, 128), (0, 2)))
+        tree.branch(parents)
+        logits = rows.read(tokens, tree.mask(), prompts.positions[:, -1:].expand(-1, 2) + step, 2)
+        texts = [
+            [torch.cat([text[parent], token[None]]) for parent, token in zip(chosen, new, strict=True)]
+            for text, chosen, new in zip(texts, parents.tolist(), tokens, strict=True)
+        ]
+    alone = torch.stack(
+        [torch.stack([model(input_ids=t[None], use_cache=False).logits[0, -1] for t in row]) for row in texts]
+    )
+    return bool((logits - alone).abs().max() <= tolerance * alone.abs().max())

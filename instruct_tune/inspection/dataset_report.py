@@ -1,0 +1,198 @@
+"""What a split dataset is like, before anything is trained on it: lengths, gaps, duplicates, leakage.
+
+Most failed fine-tunings fail here. Rows are told by their place in their part, from 0, as
+``views.training_row`` and ``held_out_row`` take them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..data.leakage import find_leakage
+from ..data.near_duplicates import THRESHOLD, NearPair, near_pairs
+from ..data.splits import Example
+from ..tokenization.continuation import count_continuation_tokens
+from ..tokenization.encode import count_prompt_tokens
+from ..tokenization.prompt_template import PromptTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BINS = 24
+MOST_PAIRS = 500
+"""Pairs that are told one by one; the counts are of all."""
+MOST_ROWS = 50_000
+"""Rows of each part that are looked at: the first ones, which the shuffle has drawn at random."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long a text of each row is. ``counts[i]`` rows have ``edges[i]`` <= length < ``edges[i + 1]``."""
+
+    mean: float
+    median: int
+    p95: int
+    max: int
+    edges: tuple[int, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A held-out row whose near copy is among the training rows: its score says little."""
+
+    test_row: int
+    train_row: int
+    similarity: float
+    test_text: str
+    train_text: str
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two rows of the training part that ask (nearly) the same; ``same_answer``: and are answered the same."""
+
+    first: int
+    second: int
+    similarity: float
+    same_answer: bool
+    first_text: str
+    second_text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it. Lengths are of the training rows, by what is measured: prompt, answer or row; characters or tokens.
+
+    ``exact`` counts rows that repeat an earlier one word for word (question and answer), ``near`` pairs of
+    nearly the same question, ``conflicting`` groups of the same question with different answers.
+    """
+
+    train_rows: int
+    test_rows: int
+    with_input: float
+    empty_answers: int
+    lengths: dict[str, Lengths]
+    max_length: int
+    dropped_by_max_length: int
+    threshold: float
+    exact: int
+    near: int
+    conflicting: int
+    twins: tuple[Twins, ...]
+    leaks: int
+    leakage: tuple[Leak, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The public JSON: ``lengths``, ``duplicates``, ``leakage``, ``dropped_by_max_length`` and the counts."""
+        return {
+            "reported": {"train": self.train_rows, "test": self.test_rows},
+            "with_input": self.with_input,
+            "empty_answers": self.empty_answers,
+            "lengths": {name: dataclasses.asdict(lengths) for name, lengths in self.lengths.items()},
+            "max_length": self.max_length,
+            "dropped_by_max_length": self.dropped_by_max_length,
+            "duplicates": {
+                "threshold": self.threshold,
+                "exact": self.exact,
+                "near": self.near,
+                "conflicting": self.conflicting,
+                "pairs": [dataclasses.asdict(pair) for pair in self.twins],
+            },
+            "leakage": {
+                "threshold": self.threshold,
+                "rows": self.leaks,
+                "pairs": [dataclasses.asdict(leak) for leak in self.leakage],
+            },
+        }
+
+
+def make_report(
+    train: Sequence[Example],
+    test: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase | None,
+    template: PromptTemplate,
+    max_length: int,
+    threshold: float = THRESHOLD,
+) -> Report:
+    """Look at all rows of both parts. Without a tokenizer (none at hand) there are no token lengths."""
+    rows = [*train, *test]
+    questions = [row.question for row in rows]
+    with ThreadPoolExecutor(1) as beside:
+        # The tokenizer leaves Python to others while it works.
+        counting = beside.submit(_token_lengths, train, tokenizer, template)
+        pairs = near_pairs(questions, threshold)
+        tokens = counting.result()
+    twins = [pair for pair in pairs if pair.second < len(train)]
+    leaks = find_leakage(pairs, len(train), len(rows)).nearest
+    lengths = {"prompt_characters": [len(row.question) for row in train]}
+    lengths |= {"answer_characters": [len(row.output) for row in train]} | tokens
+    return Report(
+        train_rows=len(train),
+        test_rows=len(test),
+        with_input=sum(bool(row.input.strip()) for row in train) / len(train),
+        empty_answers=sum(not row.output.strip() for row in rows),
+        lengths={name: describe(values) for name, values in lengths.items()},
+        max_length=max_length,
+        dropped_by_max_length=sum(length > max_length for length in tokens.get("row_tokens", ())),
+        threshold=threshold,
+        exact=len(train) - len(set(train)),
+        near=len(twins),
+        conflicting=_conflicting(train),
+        twins=tuple(_twins(twins[:MOST_PAIRS], train, questions)),
+        leaks=len(leaks),
+        leakage=tuple(
+            Leak(pair.second - len(train), pair.first, pair.similarity, questions[pair.second], questions[pair.first])
+            for pair in leaks[:MOST_PAIRS]
+        ),
+    )
+
+
+def describe(values: Sequence[int]) -> Lengths:
+    """Mean, median, 95th percentile, maximum, and a histogram up to the 99th percentile; its last bin has the rest."""
+    ordered = sorted(values)
+    count = len(ordered)
+    # One very long row would else squeeze all others into the first bin.
+    width = max(1, -(-ordered[int(0.99 * (count - 1))] // BINS))
+    counts = [0] * BINS
+    for value in ordered:
+        counts[min(value // width, BINS - 1)] += 1
+    edges = (*range(0, width * BINS, width), max(width * BINS, ordered[-1] + 1))
+    return Lengths(
+        mean=sum(ordered) / count,
+        median=ordered[count // 2],
+        p95=ordered[int(0.95 * (count - 1))],
+        max=ordered[-1],
+        edges=edges,
+        counts=tuple(counts),
+    )
+
+
+def _token_lengths(
+    rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase | None, template: PromptTemplate
+) -> dict[str, list[int]]:
+    """Prompt, answer (its EOS counted) and whole row, in tokens; nothing without a tokenizer."""
+    if tokenizer is None:
+        return {}
+    prompts = count_prompt_tokens(tokenizer, template, [(row.instruction, row.input) for row in rows])
+    answers = [count + 1 for count in count_continuation_tokens(tokenizer, [row.output for row in rows])]
+    whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    return {"prompt_tokens": prompts, "answer_tokens": answers, "row_tokens": whole}
+
+
+def _conflicting(rows: Sequence[Example]) -> int:
+    answers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        answers[row.instruction.strip().lower(), row.input.strip()].add(row.output.strip())
+    return sum(len(each) > 1 for each in answers.values())
+
+
+def _twins(pairs: Sequence[NearPair], rows: Sequence[Example], questions: Sequence[str]) -> Iterator[Twins]:
+    for pair in pairs:
+        same = rows[pair.first].output == rows[pair.second].output
+        yield Twins(pair.first, pair.second, pair.similarity, same, questions[pair.first], questions[pair.second])

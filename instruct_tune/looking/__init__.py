@@ -1,1 +1,0 @@
-"""What people look at before anything is trained: rows, lengths, masks, batches."""

@@ -1,0 +1,194 @@
+"""Whether a model's prompts can be decoded in one batch, tried on two layers of it with random weights.
+
+A batch is padded on the left, and its tokens are read one at a time from a cache. Some architectures give
+other logits then: RWKV mixes up the rows of a batch, decoders of the BART family count padding as positions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..batching.packing import draw, same, small_random
+from ..errors import ModelError
+from ..kernels.kv_cache import growing_cache
+from ..pretrained.trial import FAULTS, does_not_run
+from .active_rows import OpenRows, Prompts
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+log = logging.getLogger(__name__)
+
+STEPS = 3
+"""How many tokens each trial decodes: the first from the prompt, the others from the cache."""
+
+
+@dataclass(frozen=True)
+class DecodingTraits:
+    """``own_loop``: whether the lab's decoding loops and cache run the model exactly.
+
+    ``batches``: whether a left-padded batch gives each prompt the logits that it has alone. ``as_read``: whether
+    decoding gives the logits of reading the whole text at once.
+    """
+
+    own_loop: bool
+    batches: bool
+    as_read: bool
+
+
+_KNOWN: dict[tuple[str, str | None], DecodingTraits] = {}
+"""What the probe has found out in this process, by configuration and attention implementation."""
+
+
+def decoding_traits(config: PretrainedConfig, model: PreTrainedModel | None = None) -> DecodingTraits:
+    """How prompts of this configuration can be decoded.
+
+    ``model``: the model itself, to try it on where no small one can be. Without one such a configuration
+    counts as one that does not batch. Raises ModelError where ``model`` had to be tried and does not run, or
+    where decoding gives other logits than reading.
+    """
+    key = (config.to_json_string(use_diff=False), config._attn_implementation)
+    if key not in _KNOWN:
+        try:
+            _KNOWN[key] = _try(small_random(config))
+        except FAULTS as error:
+            log.info("no small %s could be decoded with (%s)", config.model_type, error)
+            if model is None:
+                return DecodingTraits(own_loop=False, batches=False, as_read=True)
+            _KNOWN[key] = _try_itself(model)
+    if not _KNOWN[key].as_read:
+        raise ModelError(
+            f"This {config.model_type} model computes other numbers when it answers token by token than when it "
+            "reads whole rows, as in training, so its answers would not be what it learned: choose another model."
+        )
+    return _KNOWN[key]
+
+
+def _try_itself(model: PreTrainedModel) -> DecodingTraits:
+    try:
+        return _try(model)
+    except FAULTS as error:
+        raise does_not_run(model, error) from error
+
+
+@torch.no_grad()
+def _try(model: PreTrainedModel) -> DecodingTraits:
+    generator = torch.Generator().manual_seed(1)
+    prompts = [draw(model, (length,), generator) for length in (11, 17, 13)]
+    trial = _alone_by_loop(model, prompts) if model._supports_attention_backend else None
+    decode = _by_generate if trial is None else _by_loop
+    alone, read = trial or _alone(model, prompts, decode)
+    together, _ = decode(model, _left_padded(prompts))
+    # Recurrent layers compute a text in another order than its tokens one by one, which rounds differently.
+    return DecodingTraits(trial is not None, same(together, alone), same(alone, read, 1e-2))
+
+
+def _alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """``_alone`` by the lab's own loop; None where that is not exact or does not run."""
+    try:
+        alone, read = _alone(model, prompts, _by_loop)
+    except FAULTS as error:
+        log.info("the library's loop decodes %s (%s)", model.config.model_type, error)
+        return None
+    return (alone, read) if same(alone, read) else None
+
+
+def _alone(
+    model: PreTrainedModel,
+    prompts: Sequence[Tensor],
+    decode: Callable[[PreTrainedModel, Prompts], tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
+    """Logits [prompts, STEPS, vocabulary] of each prompt's own answer: decoded, and read at once without a cache."""
+    decoded, read = [], []
+    for prompt in prompts:
+        logits, ids = decode(model, _left_padded([prompt]))
+        text = torch.cat([prompt, ids[0, :-1]])[None]
+        decoded.append(logits[0])
+        read.append(model(input_ids=text, use_cache=False).logits[0, -STEPS:].float())
+    return torch.stack(decoded), torch.stack(read)
+
+
+def _left_padded(prompts: Sequence[Tensor]) -> Prompts:
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids = pad(prompts, batch_first=True, padding_value=1, padding_side="left")
+    mask = pad([torch.ones_like(prompt) for prompt in prompts], batch_first=True, padding_side="left")
+    return Prompts(ids, mask)
+
+
+def _by_loop(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """Logits [rows, STEPS, vocabulary] and ids [rows, STEPS] of greedy answers, as ``greedy.decode`` has them."""
+    rows = OpenRows(model, prompts, growing_cache(model.config))
+    new, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
+    logits = []
+    for _ in range(STEPS):
+        logits.append(rows.read(new, mask, positions, 1)[:, -1])
+        mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
+        new, positions = logits[-1].argmax(-1)[:, None], positions[:, -1:] + 1
+    found = torch.stack(logits, dim=1)
+    return found, found.argmax(-1)
+
+
+def _by_generate(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
+    """The same by the library's ``generate``."""
+    output = model.generate(
+        input_ids=prompts.input_ids,
+        attention_mask=prompts.attention_mask,
+        do_sample=False,
+        num_beams=1,
+        min_new_tokens=STEPS,
+        max_new_tokens=STEPS,
+        pad_token_id=1,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    return torch.stack(output.logits, dim=1).float(), output.sequences[:, -STEPS:]
+
+
+_CACHED_BEAMS: dict[tuple[str, str | None], bool] = {}
+"""What ``beams_can_use_cache`` has found out in this process, by configuration and attention implementation."""
+
+
+def beams_can_use_cache(config: PretrainedConfig) -> bool:
+    """Whether the library's beam search finds the same with a cache as without: some caches cannot follow beams.
+
+    True where no small model can be made to try it on.
+    """
+    key = (config.to_json_string(use_diff=False), config._attn_implementation)
+    if key not in _CACHED_BEAMS:
+        try:
+            small = small_random(config)
+        except FAULTS as error:
+            log.info("no small %s could search with beams (%s)", config.model_type, error)
+            return True
+        _CACHED_BEAMS[key] = _same_beams(small)
+    return _CACHED_BEAMS[key]
+
+
+@torch.no_grad()
+def _same_beams(model: PreTrainedModel) -> bool:
+    ids = draw(model, (1, 12), torch.Generator().manual_seed(4))
+    # So many tokens that beams change places.
+    search = {"do_sample": False, "num_beams": 4, "min_new_tokens": 6, "max_new_tokens": 6, "pad_token_id": 1}
+    try:
+        cached, plain = (
+            model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                use_cache=use_cache,
+                output_scores=True,
+                return_dict_in_generate=True,
+                **search,
+            )
+            for use_cache in (True, False)
+        )
+    except FAULTS as error:
+        log.info("%s does not search with a cache (%s)", model.config.model_type, error)
+        return False
+    together = torch.equal(cached.sequences, plain.sequences)
+    return together and torch.allclose(cached.sequences_scores, plain.sequences_scores, rtol=0, atol=1e-4)

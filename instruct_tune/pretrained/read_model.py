@@ -1,0 +1,166 @@
+"""A base model from its folder: float weights, all of them, and nothing that its folder has beside them."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from .model_errors import check_files, model_errors, read_object
+from .weight_files import has_safetensors, weight_files
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+"""What weights may be stored as, in safetensors' words."""
+MOST_LAYERS = 1000
+_QUANTISED = ("quantization_config", "compression_config")
+_NO_ADAPTER = {"subfolder": "config.json/none"}
+"""transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
+
+
+def read_config(name: str, folder: Path) -> PretrainedConfig:
+    """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read or used."""
+    from transformers import AutoConfig
+
+    _check_config(name, read_object(name, folder / "config.json"))
+    with model_errors(f"The configuration of {name} cannot be used"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    # A model without layers has nothing to adapt; building very many takes minutes before it fails.
+    layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
+    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise ModelError(
+            f"The configuration of {name} has {str(layers)[:20]} layers, and a model has 1 to {MOST_LAYERS:,}: "
+            "download it again, or choose another model."
+        )
+    return config
+
+
+def empty_model(name: str, folder: Path) -> PreTrainedModel:
+    """The model that the configuration in ``folder`` describes, without memory for its weights (on ``meta``).
+
+    Raises ModelError where the configuration cannot be read, or is that of no causal language model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(name, folder)
+    with model_errors(f"The configuration of {name} makes no causal language model"), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: bool = True) -> PreTrainedModel:
+    """The causal language model in ``folder``, on the CPU.
+
+    ``safetensors``: whether those are read, or a ``pytorch_model.bin``. Raises ModelError with one sentence where the
+    files are damaged, quantised, of another shape than config.json says, or lack weights that the model needs.
+    """
+    from transformers import AutoModelForCausalLM
+
+    check_files(name, folder)
+    read_config(name, folder)
+    if safetensors:
+        check_weights(name, folder)
+    problem = f"{name} cannot be loaded as a causal language model"
+    with model_errors(problem):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=safetensors,
+            weights_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or transformers names none of them; they are refused below
+            adapter_kwargs=_NO_ADAPTER,
+        )
+    if info["mismatched_keys"]:
+        key, stored, wanted = min(info["mismatched_keys"])
+        raise ModelError(f"{problem}: {key} has shape {_shape(stored)}, and config.json makes it {_shape(wanted)}.")
+    if info["missing_keys"]:
+        # transformers would draw them at random, and the run would train on noise.
+        raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
+    _check_numbers(name, model)
+    return model
+
+
+def _check_numbers(name: str, model: PreTrainedModel) -> None:
+    """Raise ModelError where a weight is NaN or infinite: no token would have a probability."""
+    for key, weight in model.named_parameters():
+        if not is_within(weight, sys.float_info.max):
+            raise ModelError(
+                f"{name} holds weights that are not finite numbers ({key}): its training diverged, or its files are "
+                "damaged. Download it again, or choose another model."
+            )
+
+
+def _shape(size: tuple[int, ...]) -> str:
+    return " × ".join(str(length) for length in size)
+
+
+def _check_config(name: str, config: dict[str, object]) -> None:
+    for key in _QUANTISED:
+        if quantised := config.get(key):
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+            raise ModelError(
+                f"{name} is quantised ({str(method or key)[:40]}), and the lab trains on float weights only: "
+                "choose the repository of the unquantised model."
+            )
+    if config.get("transformers_weights"):
+        raise ModelError(f"{name} names its own weights file in config.json: save it with save_pretrained instead.")
+
+
+def check_weights(name: str, folder: Path) -> None:
+    """Raise ModelError where weights are missing, damaged, or no floats: transformers would cast the bare integers.
+
+    Of safetensors the headers are read; what a ``.bin`` holds shows when it is converted.
+    """
+    from safetensors import safe_open
+
+    files = weight_files(name, folder)
+    if not files:
+        raise ModelError(f"{name} holds neither safetensors nor a pytorch_model.bin.")
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ModelError(f"{name} lacks {', '.join(missing[:3])}, which its index names: download it again.")
+    for file in files if has_safetensors(folder) else ():
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (it is no dict)
+                check_dtype(name, key, tensors.get_slice(key).get_dtype(), _FLOATS)
+
+
+def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
+    """Bytes that the safetensors in ``folder`` take in memory with ``itemsize`` bytes a weight; headers alone are read.
+
+    Raises ModelError where they are damaged.
+    """
+    from safetensors import safe_open
+
+    weights = 0
+    for file in weight_files(name, folder):
+        with model_errors(f"{file.name} of {name} is damaged"), safe_open(file, "pt") as tensors:
+            weights += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118
+    return weights * itemsize
+
+
+def is_within(tensor: torch.Tensor, largest: float) -> bool:
+    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
+    if not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
+    return -largest <= low.item() and high.item() <= largest
+
+
+def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:
+    """Raise ModelError where the weight ``key`` is stored as something else than one of the ``allowed`` types.
+
+    Buffers, such as GPT-2's attention masks, may be integers.
+    """
+    if key.endswith(".weight") and dtype not in allowed:
+        raise ModelError(
+            f"{name} stores {key} as {str(dtype).removeprefix('torch.')}, on which the lab cannot train: choose "
+            "the repository of the model with float weights."
+        )

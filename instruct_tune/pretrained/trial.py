@@ -1,0 +1,103 @@
+"""A model computes a few tokens before anybody waits for it, so that files that make no sense are refused at load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from ..errors import MemoryLimitError, ModelError
+from ..util.memory import ran_out
+from .model_errors import model_errors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+T = TypeVar("T")
+PLAIN = frozenset(
+    {
+        *("bos_token_id", "eos_token_id", "pad_token_id", "max_length", "max_new_tokens", "use_cache"),
+        *("do_sample", "temperature", "top_k", "top_p", "transformers_version", "_from_model_config"),
+        *("output_attentions", "output_hidden_states"),
+    }
+)
+"""What a model's generation defaults may say without changing the most likely token."""
+OVERRIDDEN = {
+    # A model's own would fill these in, and the scores would hide a setting.
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    # One text comes from a prompt, and nothing beside it.
+    "num_return_sequences": 1,
+    "num_beam_groups": 1,
+    "return_dict_in_generate": False,
+}
+"""Generation settings that are the lab's, whatever a model's own are."""
+_TOKENS = 8
+FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
+"""What a model's code raises where it cannot do what is tried."""
+
+
+def is_plain(base: PreTrainedModel) -> bool:
+    """Whether the model's generation defaults leave the most likely token as the model computes it."""
+    return set(base.generation_config.to_diff_dict()) <= PLAIN
+
+
+@torch.no_grad()
+def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
+    """Raise ModelError where a model that is ready computes no numbers, or its generation settings allow no answer.
+
+    Draws no random numbers. ``vocabulary``: how many token ids, from 0, the model knows.
+    """
+    ids = torch.arange(_TOKENS, device=base.device).remainder(vocabulary)[None]
+    mask = torch.ones_like(ids)
+    try:
+        logits = base(ids, attention_mask=mask, use_cache=False).logits
+    except FAULTS as error:
+        raise _too_little_memory() if ran_out(error) else does_not_run(base, error) from error
+    # NaN where one is NaN. A model may rule tokens out with minus infinity.
+    if not bool(logits.max().isfinite()):
+        raise ModelError(
+            f"{name} computes numbers that are not finite: its config.json is damaged, or its training diverged. "
+            "Download it again, or choose another model."
+        )
+    for beams in () if is_plain(base) else (1, 2):
+        more = {"num_beams": beams, "pad_token_id": tokenizer.pad_token_id, "tokenizer": tokenizer, **OVERRIDDEN}
+        _computed(
+            f"The generation_config.json of {name} allows no answer",
+            partial(base.generate, ids, attention_mask=mask, max_new_tokens=2, do_sample=False, **more),
+        )
+
+
+def check_end_tokens(name: str, eos_token_id: object) -> None:
+    """Raise ModelError where the ``eos_token_id`` of generation_config.json is not one id or several."""
+    ids = eos_token_id if isinstance(eos_token_id, list) else [] if eos_token_id is None else [eos_token_id]
+    if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
+        raise ModelError(
+            f"The generation_config.json of {name} must hold a token's number, or a list of them, as eos_token_id, not "
+            f"{str(eos_token_id)[:60]!r}: mend it, or choose another model."
+        )
+
+
+def _computed(problem: str, compute: Callable[[], T]) -> T:
+    with model_errors(problem):
+        try:
+            return compute()
+        except RuntimeError as error:
+            if ran_out(error):
+                raise _too_little_memory() from error
+            raise
+
+
+def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
+    """What to raise where a model's own code fails with what a causal language model gets."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return ModelError(
+        f"This {model.config.model_type} model does not run on token ids alone ({reason}): "
+        "choose a causal language model."
+    )
+
+
+def _too_little_memory() -> MemoryLimitError:
+    return MemoryLimitError("The memory is too small for this model: choose a smaller one, or end other programs.")

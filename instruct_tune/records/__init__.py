@@ -1,1 +1,0 @@
-"""How the history is kept: schema, states, one writer, room on the disk."""

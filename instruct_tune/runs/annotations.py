@@ -1,0 +1,44 @@
+"""What people write beside a run: tags to find it by, and notes. Plain text, with limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import DataError
+from ..text.plain_text import LONGEST_NAME, is_encodable, text_fault
+
+MOST_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
+
+
+def read_tags(given: Any) -> tuple[str, ...]:
+    """Tags from one text, separated by commas, or from a list of texts; each once, without the spaces around it.
+
+    Raises DataError where they are too many, too long, or no text.
+    """
+    parts = given.split(",") if isinstance(given, str) else given
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise DataError("Tags are texts: one text with commas between them, or a list.")
+    tags = tuple(dict.fromkeys(tag for part in parts if (tag := " ".join(part.split()))))
+    if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG or "," in tag for tag in tags):
+        raise DataError(f"A run has at most {MOST_TAGS} tags, none over {LONGEST_TAG} characters or with a comma.")
+    if not all(map(is_encodable, tags)):
+        raise DataError("A tag holds half a character (a lone surrogate): remove it.")
+    return tags
+
+
+def read_name(given: Any) -> str:
+    """A run's name without the spaces around it; empty where none is given. Raises DataError as ``read_notes`` does."""
+    return _text(given, "A run's name", LONGEST_NAME)
+
+
+def read_notes(given: Any) -> str:
+    """Notes as they are kept. Raises DataError where they are too long, or no text."""
+    return _text(given, "The text of a run's notes", LONGEST_NOTES)
+
+
+def _text(given: Any, name: str, longest: int) -> str:
+    if not isinstance(given, str):
+        raise DataError(f"{name} must be a text.")
+    if fault := text_fault(given, longest):
+        raise DataError(f"{name} {fault}.")
+    return given.strip()

@@ -1,0 +1,315 @@
+"""What to look at in a run, while it trains and after: each finding with its evidence and one thing to try.
+
+Warnings, never a block. Pure functions of what the history holds, so that the page, the endpoints and
+a test see the same findings; a run where nothing is wrong has none. What a finished run's numbers say
+about its result is ``verdict``'s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
+from ..evaluation.interpretation import MOVED, ROSE_AGAIN
+
+WINDOW = 4
+"""Batches a mean is taken over: single ones differ by a factor of two because their rows do."""
+EXPLODED, EXPLODED_NATS = 2.0, 0.5
+"""A training loss that has doubled, and by this much, has exploded: the worst order of rows moves the mean of four
+batches by half, and a loss near zero doubles for nothing."""
+LEAP, EARLY = 1.1, 1 / 3
+"""A held-out loss this far above its start within the first third of the run: noise is below a hundredth, and what a
+fitting rate does there is fall."""
+FLAT, FLAT_PROBES = 0.005, 4
+"""A held-out loss whose best is lowered by less than this share in so many probes falls no more: half of what another
+order of the rows changes."""
+LATE = 0.5
+"""Share of the run before which it is too early to say that something has not come yet."""
+ANSWERS = 3
+"""Answers to the fixed prompt, one after the other, that have to lack EOS."""
+CHARACTERS_A_TOKEN = 3
+"""Fewer than any tokenizer of the catalog has in prose and code: an expected answer with more characters than the limit
+times this may need more tokens than it may have, so its lack of EOS says nothing."""
+LAST_WORDS = 12
+"""Words at an answer's end that are looked at: of so many in prose or code some eight or more are different."""
+UNCHANGED = 1e-3
+"""Norm of all B matrices below which the adapter is as it began: a learning rate that does anything brings it above 1
+within a dozen steps."""
+MOST_ROWS = 0.5
+LOWER_WARMUP = "Lower train.warmup_steps."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``kind`` names the rule, ``label`` is what the plot says, ``sentence`` the evidence, ``advice`` one suggestion.
+
+    ``steps``: first and last step of the evidence; None where it is about the whole run.
+    """
+
+    kind: str
+    label: str
+    sentence: str
+    advice: str
+    steps: tuple[int, int] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run as the rules read it."""
+
+    config: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    step: int
+    total_steps: int
+    held_out: tuple[tuple[int, float], ...]
+    """(step, loss) on the probe rows; where there are none, on the evaluation rows."""
+    own: tuple[tuple[int, float], ...]
+    """(step, loss) of each batch."""
+    gradients: tuple[float, ...]
+    samples: Sequence[Mapping[str, Any]]
+    rate: float
+    """The highest learning rate of the steps so far."""
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether warm-up has kept every step so far below ``train.learning_rate``."""
+        return is_warming_up(self.config["train"], self.rate)
+
+    @property
+    def warmup_too_long(self) -> bool:
+        """Whether warm-up keeps every step of the whole run below ``train.learning_rate``."""
+        return self.warming_up and self.config["train"]["warmup_steps"] >= self.total_steps
+
+    @property
+    def warmup(self) -> str:
+        return warmup_sentence(self.config["train"], self.rate, self.total_steps)
+
+    @property
+    def lower_rate(self) -> str:
+        """The advice to use a tenth of the rate, without the warm-up that would make it less still."""
+        return f"a learning rate of {self.rate / 10:g}" + (" and no warm-up" if self.warmup_too_long else "")
+
+    @property
+    def late(self) -> bool:
+        return self.step >= LATE * max(self.total_steps, 1)
+
+    def mean(self, first: int, last: int) -> float | None:
+        """Mean of the batches' loss from step ``first`` to ``last``; None where there are fewer than ``WINDOW``."""
+        losses = [loss for step, loss in self.own if first <= step <= last]
+        return sum(losses) / len(losses) if len(losses) >= WINDOW else None
+
+
+def diagnose(
+    run: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]]
+) -> tuple[Finding, ...]:
+    """The findings, the gravest first.
+
+    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as the store has them.
+    """
+    course = Course(
+        run["config"],
+        run["facts"],
+        run["step"],
+        run["total_steps"],
+        _of(metrics, "probe", "probe_loss") or _of(metrics, "eval", "eval_loss"),
+        _of(metrics, "train", "loss"),
+        tuple(metric["grad_norm"] for metric in metrics if metric["kind"] == "train" and "grad_norm" in metric),
+        samples,
+        used_rate(run["config"]["train"], metrics),
+    )
+    found = [finding for rule in _RULES if (finding := rule(course))]
+    kinds = {finding.kind for finding in found}
+    return tuple(finding for finding in found if not _SAID_BY.get(finding.kind, set()) & kinds)
+
+
+def _of(metrics: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted((metric["step"], metric[key]) for metric in metrics if metric["kind"] == kind))
+
+
+def _exploding(course: Course) -> Finding | None:
+    means = [
+        (course.own[at][0], sum(loss for _, loss in course.own[at - WINDOW + 1 : at + 1]) / WINDOW)
+        for at in range(WINDOW - 1, len(course.own))
+    ]
+    if not means:
+        return None
+    step, last = means[-1]
+    low_step, low = min(means, key=lambda mean: mean[1])
+    if last < EXPLODED * low or last - low < EXPLODED_NATS:
+        return None
+    return Finding(
+        "exploding",
+        "loss explodes",
+        f"The training loss explodes: its mean over {WINDOW} batches was {low:.2f} at step {low_step} and is "
+        f"{last:.2f} at step {step}{_gradient(course)}.",
+        f"Stop it and try {course.lower_rate}.",
+        (low_step, step),
+    )
+
+
+def _gradient(course: Course) -> str:
+    return f", with a gradient norm of {course.gradients[-1]:.3g}" if course.gradients else ""
+
+
+def _rate_too_high(course: Course) -> Finding | None:
+    if len(course.held_out) < 2 or course.held_out[0][0] != 0:
+        return None
+    first, last = course.held_out[0][1], course.held_out[-1][1]
+    early = [point for point in course.held_out[1:] if point[0] <= EARLY * course.total_steps]
+    step, peak = max(early, key=lambda point: point[1], default=(0, first))
+    if peak < LEAP * first:
+        return None
+    since = f"; at step {course.held_out[-1][0]} it is {last:.2f}" if course.held_out[-1][0] > step else ""
+    return Finding(
+        "rate_too_high",
+        "learning rate too high",
+        f"The learning rate of {course.rate:g} is most likely far too high: the held-out loss leapt from {first:.2f} "
+        f"to {peak:.2f} by step {step}{since}.",
+        f"Try {course.lower_rate}.",
+        (0, step),
+    )
+
+
+def _overfitting(course: Course) -> Finding | None:
+    if len(course.held_out) < 3:
+        return None
+    step, last = course.held_out[-1]
+    low_step, low = min(course.held_out, key=lambda point: point[1])
+    fell_first = low < (1 - MOVED) * course.held_out[0][1] or course.held_out[0][0] > 0
+    if not fell_first or last < (1 + ROSE_AGAIN) * low:
+        return None
+    before = course.mean(1, max(low_step, WINDOW))
+    after = course.mean(min((low_step + step) // 2, step - WINDOW) + 1, step)
+    if before is None or after is None or after > (1 - MOVED) * before:
+        return None
+    by_heart = course.config["train"].get("recite_rows", 0) > 0
+    return Finding(
+        "overfitting",
+        "held-out loss rises",
+        f"It learns its rows by heart: from step {low_step} to {step} the held-out loss rose from {low:.2f} to "
+        f"{last:.2f}, while the training loss fell from {before:.2f} to {after:.2f}.",
+        "That is what was asked for here; to answer other prompts better, train on more rows, fewer times."
+        if by_heart
+        else f"Stop near step {low_step} (keep the best checkpoint), or train on more rows.",
+        (low_step, step),
+    )
+
+
+def _plateau(course: Course) -> Finding | None:
+    points = course.held_out
+    if len(points) <= FLAT_PROBES + 1:
+        return None
+    before, since = points[:-FLAT_PROBES], points[-FLAT_PROBES:]
+    best = min(loss for _, loss in before)
+    still_flat = best * (1 - FLAT) < min(loss for _, loss in since) and points[-1][1] < best * (1 + ROSE_AGAIN)
+    if not still_flat or best > (1 - MOVED) * points[0][1]:
+        return None
+    return Finding(
+        "plateau",
+        "plateau",
+        f"The held-out loss falls no more: {best:.3f} by step {before[-1][0]}, {points[-1][1]:.3f} at step "
+        f"{points[-1][0]}, {FLAT_PROBES} measurements later.",
+        "More of the same steps will hardly help: train on more or other rows, or with a higher rank.",
+        (before[-1][0], points[-1][0]),
+    )
+
+
+def _unchanged(course: Course) -> Finding | None:
+    norm = course.facts.get("adapter_norm")
+    still = len(course.gradients) >= WINDOW and not any(course.gradients)
+    if not still and (norm is None or norm >= UNCHANGED):
+        return None
+    why = f"every gradient norm of {len(course.gradients)} steps is 0" if still else f"the norm of B is {norm:.1g}"
+    return Finding(
+        "unchanged",
+        "adapter unchanged",
+        f"The adapter is as it began: {why}, so the model answers as base does."
+        + (f" {course.warmup}" if course.warming_up else ""),
+        LOWER_WARMUP if course.warming_up else "Raise the learning rate, or choose other target modules.",
+        (1, course.step),
+    )
+
+
+def _rate_too_low(course: Course) -> Finding | None:
+    points = course.held_out
+    if len(points) < 3 or not course.late or points[0][0] != 0:
+        return None
+    if course.warming_up and not course.warmup_too_long:
+        # The highest rate is still to come.
+        return None
+    first = points[0][1]
+    if any(abs(loss / first - 1) >= MOVED for _, loss in points):
+        return None
+    return Finding(
+        "rate_too_low",
+        "nothing moves",
+        f"Nothing moves: in {points[-1][0]} steps the held-out loss went from {first:.3f} to {points[-1][1]:.3f}. "
+        + (course.warmup if course.warming_up else f"The learning rate of {course.rate:g} is most likely too low."),
+        LOWER_WARMUP if course.warming_up else higher_rate_advice(course.rate),
+        (0, points[-1][0]),
+    )
+
+
+def _never_ends(course: Course) -> Finding | None:
+    answers = [sample for sample in course.samples if sample["step"] > 0]
+    limit = course.config["train"].get("sample_tokens", 0)
+    expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
+    if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
+        return None
+    # Words that go round say it even where the expected answer is too long to be sure; base's may do so too.
+    before = [sample for sample in course.samples if sample["step"] == 0]
+    round_and_round = all(_repeats(sample["text"]) for sample in answers[-ANSWERS:]) and not any(
+        _repeats(sample["text"]) for sample in before
+    )
+    if expected > CHARACTERS_A_TOKEN * limit and not round_and_round:
+        return None
+    return Finding(
+        "never_ends",
+        "no answer ends",
+        f"No answer to the fixed prompt ends by itself: {len(answers)} of {len(answers)} up to step "
+        f"{answers[-1]['step']} were cut at {limit} tokens{_ROUND if round_and_round else ''}.",
+        f"Try {course.lower_rate}: base's answer did not go round before it was trained."
+        if round_and_round
+        else "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
+        (answers[0]["step"], answers[-1]["step"]),
+    )
+
+
+def _repeats(text: str) -> bool:
+    """Whether the last words are the same few again and again."""
+    words = text.split()[-LAST_WORDS:]
+    return len(words) == LAST_WORDS and len(set(words)) <= LAST_WORDS / 2
+
+
+def _rows_cut(course: Course) -> Finding | None:
+    given = course.facts.get("rows_given") or 0
+    dropped, truncated = course.facts.get("rows_dropped", 0), course.facts.get("rows_truncated", 0)
+    if not given or dropped + truncated <= MOST_ROWS * given:
+        return None
+    wanted = course.config["train"]["max_length"]
+    limit = course.facts.get("max_length", wanted)
+    by_model = limit < wanted
+    where = "the model's context of" if by_model else "max_length"
+    return Finding(
+        "rows_cut",
+        "most rows cut",
+        f"Most training rows do not fit into {where} {limit}: of {given}, {dropped} were dropped and {truncated} "
+        "cut; a cut row has no EOS to learn.",
+        f"{'Choose a model with a longer context' if by_model else 'Raise max_length'}, or leave long rows out with "
+        "the length filter.",
+        None,
+    )
+
+
+_RULES: tuple[Callable[[Course], Finding | None], ...] = (
+    _exploding, _rate_too_high, _unchanged, _rows_cut, _overfitting, _rate_too_low, _plateau, _never_ends,
+)  # fmt: skip
+_ROUND = ", the last ones with the same few words again and again"
+_SAID_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
+"""A finding is left out where one of these says why."""

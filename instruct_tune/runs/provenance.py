@@ -1,0 +1,37 @@
+"""Whether a run is asked on the weights and rows that it was trained on: a model's and a file's name do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..pretrained.locate import Weights
+
+
+def other_weights(facts: Mapping[str, Any], here: Weights) -> str | None:
+    """That the run with these ``facts`` was trained on other weights of the same name, in a sentence; None where not.
+
+    A run that recorded no sha256 says nothing.
+    """
+    trained_on = facts.get("weights_sha256")
+    if trained_on in (None, here.sha256):
+        return None
+    return (
+        f"This run was trained on other weights of the same name (from {facts.get('weights_source')}, sha256 "
+        f"{trained_on[:8]}…; here they are from {here.source}, sha256 {here.sha256[:8]}…): "
+        "its answers here may differ."
+    )
+
+
+def other_rows(facts: Mapping[str, Any], fingerprint: str) -> list[str]:
+    """That the run with these ``facts`` was trained on other rows than those of that fingerprint, in a sentence; or
+    nothing.
+
+    A run that recorded none says nothing.
+    """
+    if facts.get("data_fingerprint") in (None, fingerprint):
+        return []
+    return [
+        "This run was trained on other rows: its dataset has changed since, and with it the split. Rows that it was "
+        "trained on may be among the held-out ones, so its score may be too good."
+    ]

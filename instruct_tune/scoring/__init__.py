@@ -1,1 +1,0 @@
-"""Answers measured: losses, baselines, verdicts, and the files that others can check."""

@@ -1,0 +1,1 @@
+"""What the lab does for people; each service owns its state."""

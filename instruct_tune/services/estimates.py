@@ -1,0 +1,366 @@
+"""The part of the lab that says what a run will cost, and what fits into a person's time.
+
+What can be counted is told at once. What has to be measured is measured as one short job on the
+engine's thread, and only while no long job is at work; it is remembered for the machine. Nothing
+here asks the Hub: a model or dataset that is not at hand is unknown until it is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.catalog import TINY_MODEL
+from ..config.learning_rate import schedule_warnings
+from ..config.run_config import DataSettings, LoraSettings, RunConfig
+from ..config.viewer import HOST, Viewer
+from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
+from ..errors import DataError, LabError, ModelError
+from ..estimate.memory_advice import one_row_a_pass, shortage
+from ..estimate.workload import (
+    Architecture,
+    RowLength,
+    Seconds,
+    Speed,
+    Workload,
+    answered,
+    count,
+    memory,
+    seconds,
+    step_count,
+    told,
+    warnings,
+)
+from ..models.lora_targets import layer_names
+from ..runs.examples import recorded_on
+from ..store.run_store import Run
+from ..tokenization.prompt_template import template_from
+from ..util.machine import available_memory
+from .datasets import Config, changed
+from .training import Runs
+
+if TYPE_CHECKING:
+    from ..estimate.calibrate import SpeedMemory
+
+LENGTHS_REMEMBERED = 8
+FEWEST_ROWS = 8
+"""Below this many rows a shorter run trains in fewer steps instead."""
+MOST_MINUTES = 7 * 24 * 60
+MEASURED = "measured on this machine"
+CROWDED = "measured on this machine, which is busy with other things: then it takes longer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What is known of a configuration without computing: its rows' lengths, its model, how fast it was here."""
+
+    train: Sequence[RowLength]
+    evaluation: Sequence[RowLength]
+    probe: Sequence[RowLength]
+    folder: Path
+    architecture: Architecture
+    budget: int
+    tokens_per_second: float | None
+    source: str | None
+
+
+class Costs(Runs):
+    """Costs of runs that have not begun."""
+
+    def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
+        super().__init__(data_dir, writing=writing, local_paths=local_paths)
+        self._lengths: dict[Any, tuple[RowLength, ...]] = {}
+        self._architectures: dict[Any, Architecture] = {}
+        self._counting = threading.Lock()
+
+    def cost(self, config: Config, measure: bool = True, viewer: Viewer = HOST) -> dict[str, Any]:
+        """What a run of ``config`` will do and take, as JSON types; unknown parts are None.
+
+        ``steps, epochs, rows, dropped, truncated, tokens, supervised, trainable_parameters, parameters, memory,
+        disk`` (bytes), ``seconds`` (with ``total``), ``speed`` (what the seconds rest on), ``free_memory``,
+        ``warnings``, and ``unknown``: why something is not known. With ``measure`` this waits for a measurement of
+        a few seconds where there is none. Raises LabError for a configuration that cannot run.
+        """
+        config = self.config(config, viewer)
+        self.wait_for_imports()
+        splits = self._splits_at_hand(config.data)
+        if splits is None:
+            return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
+        known = self._known(config, splits, viewer)
+        if known is None:
+            return _unknown(
+                config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
+            )
+        work = _count(config, known)
+        speed = self._speed(config, known, measure)
+        return self._tell(config, work, known, speed, viewer)
+
+    def fit(self, config: Config, minutes: float, viewer: Viewer = HOST) -> dict[str, Any]:
+        """Change rows, and where that is not enough epochs and steps, so that a run takes about ``minutes`` here.
+
+        Returns ``config`` (the whole, changed), ``said`` (one sentence on what was chosen) and ``cost``. Raises
+        LabError where the time cannot be known, or is too short for one step.
+        """
+        if not isinstance(minutes, (int, float)) or not 0 < minutes <= MOST_MINUTES:
+            raise DataError(f"The time must be above 0 and at most {MOST_MINUTES:,} minutes.")
+        config = self.config(config, viewer)
+        everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
+        self.wait_for_imports()
+        splits = self._splits_at_hand(everything.data)
+        if splits is None:
+            raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
+        known = self._known(everything, splits, viewer)
+        if known is None:
+            raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
+        speed = self._speed(everything, known, measure=True)
+        if speed is None:
+            raise LabError(
+                f"The lab is busy with {self.busy_with(viewer)}: how fast this trains is measured after that."
+            )
+
+        def takes(rows: int, epochs: float, max_steps: int) -> float:
+            tried = _resized(config, rows, epochs, max_steps)
+            fewer = dataclasses.replace(known, train=known.train[:rows])
+            return self._seconds(tried, _count(tried, fewer), fewer, speed).total
+
+        rows, epochs, max_steps, said = _choose(takes, config, len(known.train), 60 * minutes)
+        chosen = _resized(config, rows, epochs, max_steps)
+        fewer = dataclasses.replace(known, train=known.train[:rows])
+        return {
+            "config": chosen.to_dict(),
+            "said": said,
+            "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed, viewer),
+        }
+
+    # What is at hand
+
+    def _splits_at_hand(self, settings: DataSettings) -> Splits | None:
+        """The rows, where no network is needed to get them; from the Hub only what has been loaded already."""
+        if settings.source == "bundled" or os.path.isfile(os.path.expanduser(settings.source)):
+            return self.splits(settings)
+        with self._caches:
+            loaded = any(known == settings for known, _ in self._datasets)
+        named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
+        return self.splits(settings) if loaded or not named else None
+
+    def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
+        """All that is known before anything is computed; None where the model is not on this machine."""
+        from ..batching.packing import TOKENS_PER_PASS
+        from ..models.base_model import best_device
+
+        folder = self._folder_at_hand(config.model)
+        if folder is None:
+            return None
+        wanted = config.evaluation_rows
+        evaluated = len(take_evaluation_rows(splits.test, wanted))
+        probed = len(take_probe_rows(splits.test, wanted, config.train.probe_rows))
+        held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
+        tokens_per_second, source = self._own_speed(config, viewer)
+        return Known(
+            train=self._row_lengths(config, "train", splits.train, len(splits.train)),
+            evaluation=held_out[:evaluated],
+            probe=held_out[evaluated:],
+            folder=folder,
+            architecture=self._architecture(config, folder),
+            budget=TOKENS_PER_PASS[best_device()],
+            tokens_per_second=tokens_per_second,
+            source=source,
+        )
+
+    def _row_lengths(self, config: RunConfig, part: str, rows: Any, wanted: int) -> tuple[RowLength, ...]:
+        """How long the first ``wanted`` rows are with this model and template; each is tokenised once.
+
+        A limit takes the first rows of the same order, so what is remembered serves every limit.
+        """
+        from ..tokenization.encode import tokenize_examples
+
+        data = dataclasses.replace(config.data, limit=None)
+        key = (data, changed(config.data), part, config.model, str(config.template))
+        with self._counting:
+            have = self._lengths.pop(key, ())
+            if len(have) < wanted:
+                tokenizer, template = self.tokenizer(config.model), template_from(config.template)
+                more = examples(rows, len(have), wanted - len(have))
+                with self.tokenizers.encoding:
+                    done = tokenize_examples(tokenizer, template, more, max_length=2**31)
+                have += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in done)
+            self._lengths[key] = have
+            while len(self._lengths) > LENGTHS_REMEMBERED:
+                self._lengths.pop(next(iter(self._lengths)))
+        return have[:wanted]
+
+    def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
+        from ..estimate.calibrate import describe
+
+        key = (folder, config.lora.target_modules, config.train.bf16_weights)
+        known = self._architectures.get(key)
+        if known is None:
+            # Without a lock: a thread that held one would keep it while it waits for the engine.
+            known = self.engine.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
+            self._architectures[key] = known
+        return known
+
+    def _folder_at_hand(self, model: str) -> Path | None:
+        """The folder of a model that is on this machine, or is made in a moment."""
+        from ..pretrained.locate import at_hand, locate
+
+        if model == TINY_MODEL:
+            return self.engine.run(lambda: locate(model, lambda text: None).path)
+        return at_hand(model)
+
+    # How fast it is here
+
+    def _own_speed(self, config: RunConfig, viewer: Viewer) -> tuple[float | None, str | None]:
+        """Tokens a second of the newest run that trained this here, one of the same batch size first; and its name."""
+        from ..models.base_model import best_device
+
+        runs = [run for run in self.store.all() if viewer.sees(run.owner)]
+        alike = [run for run in runs if _trained_alike(run, config, best_device())]
+        size = config.train.per_device_train_batch_size
+        alike.sort(key=lambda run: run.config["train"]["per_device_train_batch_size"] != size)
+        for run in alike:
+            # The first step also pays for what is done once.
+            steps = [metric for metric in self.store.metrics(run.id) if metric["kind"] == "train"][1:]
+            if steps:
+                return sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps), f"from your run {run.name}"
+        return None, None
+
+    def _speed(self, config: RunConfig, known: Known, measure: bool) -> Speed | None:
+        """What was measured on this machine; None where that is still to be done, or the engine is busy."""
+        from ..estimate.calibrate import SpeedMemory
+
+        memory = SpeedMemory()
+        # Timed on a few layers of the model, where a module path of one layer stands for the same module of all.
+        targets = layer_names(config.lora.target_modules, known.architecture.paths)
+        lora = dataclasses.replace(config.lora, target_modules=targets)
+        key = memory.key(known.folder, lora, config.train.bf16_weights)
+        found = memory.get(key)
+        if found or not measure or self.engine.busy_with:
+            return found
+        return self.engine.short(lambda: self._measure(config, lora, known, memory, key)).result()
+
+    def _measure(
+        self, config: RunConfig, lora: LoraSettings, known: Known, memory: SpeedMemory, key: str
+    ) -> Speed | None:
+        """On the engine's thread. A run that came first is not kept waiting, and two viewers measure once."""
+        from ..estimate.calibrate import measure
+
+        found = memory.get(key)
+        if found is None and not self.engine.busy_with:
+            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16_weights)
+            memory.put(key, found)
+        return found
+
+    def _seconds(self, config: RunConfig, work: Workload, known: Known, speed: Speed) -> Seconds:
+        weights = known.architecture.parameters * known.architecture.itemsize
+        return seconds(work, speed, weights, answered(config, work), known.tokens_per_second)
+
+    def _tell(
+        self, config: RunConfig, work: Workload, known: Known, speed: Speed | None, viewer: Viewer
+    ) -> dict[str, Any]:
+        from ..models.base_model import best_device
+
+        peak = memory(config, work, known.architecture, speed) if speed else None
+        time = self._seconds(config, work, known, speed) if speed else None
+        free = free_memory()
+        alone = memory(config, one_row_a_pass(work), known.architecture, speed) if speed else None
+        short = shortage(peak, alone, free, best_device(), known.architecture.recomputes) if peak and alone else None
+        unknown = None
+        if speed is None:
+            busy = self.busy_with(viewer)
+            unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
+        return {
+            **told(config, work, known.architecture, peak, time),
+            "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
+            "free_memory": free,
+            "warnings": warnings(
+                work, short, time.total if time else None, schedule_warnings(config.train, work.steps, work.evaluations)
+            ),
+            "unknown": unknown,
+        }
+
+
+def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
+    """What can be said without tokens: at most the steps."""
+    steps, epochs = step_count(rows, config.train) if rows else (None, None)
+    names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
+    nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
+    known = schedule_warnings(config.train, steps, None) if steps else []
+    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": known, "unknown": why}
+
+
+def _count(config: RunConfig, known: Known) -> Workload:
+    context = known.architecture.context
+    return count(config, known.train, known.evaluation, known.probe, known.budget, context)
+
+
+def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:
+    """Whether a run's speed says something about ``config`` here: same model, targets, device, size class of rank."""
+    lora = run.config["lora"]
+    targets = config.lora.target_modules
+    same_rank = (lora["r"] - 1).bit_length() == (config.lora.r - 1).bit_length()
+    same_targets = lora["target_modules"] == (targets if isinstance(targets, str) else list(targets))
+    here = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
+    return run.config["model"] == config.model and same_rank and same_targets and here and not run.live
+
+
+def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> RunConfig:
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, limit=rows),
+        train=dataclasses.replace(config.train, num_train_epochs=epochs, max_steps=max_steps),
+    )
+
+
+def _choose(takes: Callable[..., float], config: RunConfig, rows: int, wanted: float) -> tuple[int, float, int, str]:
+    """(rows, epochs, max_steps, what is said): the most rows that fit; else one epoch of them; else a few steps."""
+    fewest = min(FEWEST_ROWS, rows)
+    asked = config.train.num_train_epochs
+    for epochs in dict.fromkeys((asked, min(1, asked))):
+        if takes(rows, epochs, -1) <= wanted:
+            return rows, epochs, -1, f"All {rows:,} rows fit, {_passes(epochs)}."
+        if takes(fewest, epochs, -1) <= wanted:
+            most = _most(partial(takes, epochs=epochs, max_steps=-1), fewest, rows, wanted)
+            fewer = f" instead of {asked:g} epochs" if epochs != asked else ""
+            return most, epochs, -1, f"Chose {most:,} of {rows:,} rows, {_passes(epochs)}{fewer}."
+    steps = step_count(fewest, dataclasses.replace(config.train, max_steps=-1, num_train_epochs=min(1, asked)))[0]
+    if takes(fewest, min(1, asked), 1) > wanted:
+        least = takes(fewest, min(1, asked), 1)
+        raise DataError(
+            f"One step and its measuring take about {math.ceil(least)} s here already: give it more time, "
+            "fewer probe and evaluation rows, or a smaller model."
+        )
+    most = _most(lambda number: takes(fewest, min(1, asked), number), 1, steps, wanted)
+    return fewest, min(1, asked), most, f"Chose {fewest} rows and {most} of {steps} steps: more do not fit."
+
+
+def _most(takes: Callable[[int], float], low: int, high: int, wanted: float) -> int:
+    """The largest number from ``low`` (which fits) to ``high`` that takes no longer than ``wanted`` seconds."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if takes(middle) <= wanted else (low, middle - 1)
+    return low
+
+
+def _passes(epochs: float) -> str:
+    return "once" if epochs == 1 else f"{epochs:g} times"
+
+
+def free_memory() -> int | None:
+    """Bytes that a run can take on the device that trains; None where nobody tells.
+
+    On a GPU what the lab holds there itself is among them: a run uses the base model that is loaded, or replaces it.
+    """
+    from ..models.base_model import best_device
+
+    if best_device() == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+    return available_memory()

@@ -1,0 +1,85 @@
+"""How much of the host's disk one visitor keeps, and which of their runs are removed after a time.
+
+Where several people use a lab, a visitor's uploads and runs (imported ones too) are measured on disk when they add
+something. The host has no quota.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..config.environment import MEGABYTE, max_visitor_bytes
+from ..config.viewer import Viewer
+from ..errors import DataError
+from ..store.disk_usage import folder_bytes
+from ..store.run_store import Run, RunStore
+
+EXPIRES = "expires"
+"""The fact of a run that a visitor started on such a lab: it is removed after a time, as their uploads are. False once
+the host has renamed, tagged, annotated or shared it: then it stays."""
+
+
+def expires(run: Run) -> bool:
+    """Whether a visitor's run is removed after a time."""
+    return bool(run.facts.get(EXPIRES))
+
+
+class Quota:
+    """What visitors keep in the folders of ``store`` and in ``uploads``, which are removed after ``hours``."""
+
+    def __init__(self, store: RunStore, uploads: Path, hours: int) -> None:
+        self._store, self._uploads, self._hours = store, uploads, hours
+        self._adding = threading.Lock()
+
+    @contextmanager
+    def adding(self, viewer: Viewer, size: int) -> Iterator[None]:
+        """Inside, ``viewer`` adds ``size`` bytes; nobody else adds meanwhile. Raises DataError beyond their quota."""
+        with self._adding:
+            self.require_room(viewer, size)
+            yield
+
+    def require_room(self, viewer: Viewer, size: int) -> None:
+        """Raise DataError where ``viewer`` would keep more than a visitor may with ``size`` bytes more.
+
+        What they have in the bin is deleted for good where the room is needed.
+        """
+        most = max_visitor_bytes()
+        uploads = folder_bytes(self._uploads / viewer.id) if viewer.id else 0
+        runs = [(self._bytes(run), run.name) for run in self._store.all() if _is_of(run, viewer)]
+        kept = uploads + sum(taken for taken, _ in runs) + size
+        if kept > most:
+            raise DataError(self._refusal(viewer, uploads, runs, size))
+        binned = {run.id: self._bytes(run) for run in self._store.binned() if _is_of(run, viewer)}
+        for run_id, freed in sorted(binned.items()):
+            if kept + sum(binned.values()) <= most:
+                return
+            self._store.erase_binned(run_id)
+            binned[run_id] -= freed
+
+    def _bytes(self, run: Run) -> int:
+        return folder_bytes(self._store.data_dir / "runs" / run.id)
+
+    def _refusal(self, viewer: Viewer, uploads: int, runs: list[tuple[int, str]], size: int) -> str:
+        subject = "You keep" if viewer.id else "Visitors without a secret together keep"
+        taken = f"{_megabytes(uploads)} of uploads and {_megabytes(sum(taken for taken, _ in runs))} of runs"
+        more = f", and this would add {_megabytes(size)}" if size else ""
+        advice = "wait"
+        if runs:
+            largest, name = max(runs)
+            advice = f"delete runs (the largest is {name}, {_megabytes(largest)}) or wait"
+        return (
+            f"{subject} {taken} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
+            f"(LAB_VISITOR_MB): {advice}, for uploads and runs are removed after {self._hours} hours."
+        )
+
+
+def _is_of(run: Run, viewer: Viewer) -> bool:
+    """Whether a run counts for ``viewer``; those of scripts without a secret count together."""
+    return run.started_by == viewer.id if viewer.id else run.started_by is None and expires(run)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / MEGABYTE:,.1f} MB"

@@ -1,0 +1,91 @@
+"""Tokenizers for everything but training, which has its own: fetched, loaded and kept, for several threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..util.progress import Loading
+from .job_queue import Engine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_KEPT = 8
+"""Tokenizers in memory; the oldest goes first."""
+
+
+class Tokenizers:
+    """Owns the tokenizers that people look at data and format with.
+
+    A model that has to be made or converted before it has a tokenizer is built on the engine's thread: building
+    changes transformers' and PyTorch's global state, which a run that trains meanwhile would notice.
+    """
+
+    def __init__(self, engine: Engine, wait_for_imports: Callable[[], None]):
+        self._engine, self._wait_for_imports = engine, wait_for_imports
+        self._known: dict[str, PreTrainedTokenizerBase] = {}
+        self._fetching: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._loadings: set[Loading] = set()
+        # Encoding switches a tokenizer between reading special tokens and spelling them out.
+        self.encoding = threading.Lock()
+
+    def get(self, model: str, loading: Loading | None = None) -> PreTrainedTokenizerBase:
+        """The tokenizer of ``model``; ``loading`` follows a download and can stop it.
+
+        Raises ModelError or HubError where it cannot be had, Stopped where ``loading`` was stopped.
+        """
+        with self._lock:
+            if model in self._known:
+                return self._known[model]
+            fetching = self._fetching.setdefault(model, threading.Lock())
+        if self._engine.is_here:
+            # The thread that holds the lock may be waiting for this one.
+            return self._load(model, loading)
+        with fetching:
+            return self._known.get(model) or self._load(model, loading)
+
+    def has(self, model: str) -> bool:
+        """Whether the tokenizer of ``model`` is in memory."""
+        with self._lock:
+            return model in self._known
+
+    def folder(self, model: str, loading: Loading | None = None) -> Path:
+        """The folder with the configuration and tokenizer of ``model``. Raises as ``get`` does."""
+        self._wait_for_imports()
+        from ..pretrained.locate import locate
+        from ..pretrained.tokenizer_files import tokenizer_folder
+
+        loading = loading or Loading()
+        self._loadings.add(loading)
+        try:
+            folder = tokenizer_folder(model, loading)
+            return folder or self._engine.run(lambda: locate(model, lambda text: None, loading).path)
+        finally:
+            self._loadings.discard(loading)
+
+    def count(self, model: str, texts: Sequence[str], loading: Loading | None = None) -> list[int]:
+        """How many tokens of ``model`` each text has. Raises as ``get`` does."""
+        from ..pretrained.token_counts import count_tokens
+
+        tokenizer = self.get(model, loading)
+        with self.encoding:
+            return count_tokens(tokenizer, texts)
+
+    def stop(self) -> None:
+        """Stop every download that is under way."""
+        for loading in list(self._loadings):
+            loading.stop()
+
+    def _load(self, model: str, loading: Loading | None) -> PreTrainedTokenizerBase:
+        from ..pretrained.tokenizers import load_tokenizer
+
+        tokenizer = load_tokenizer(model, self.folder(model, loading))
+        with self._lock:
+            self._known[model] = tokenizer
+            while len(self._known) > MAX_KEPT:
+                self._known.pop(next(iter(self._known)))
+        return tokenizer

@@ -1,0 +1,391 @@
+"""One run from its configuration to its adapter, told to the store as it happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import itertools
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..batching.packing_mode import Packing
+from ..config.run_config import RunConfig
+from ..data.splits import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
+from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..models import lora
+from ..models.base_model import LoadedModel
+from ..runs import continuation
+from ..runs.provenance import other_rows, other_weights
+from ..store.run_store import Run, RunStore
+from ..store.status_log import Leave
+from ..tokenization.chat_template import check_messages, has_clock, with_markup
+from ..tokenization.encode import TokenizedExample, tokenize_rows
+from ..tokenization.prompt_template import PromptTemplate, markup_facts, template_of_run
+from ..training import sample_prompt
+from ..training.checkpoints import newest_whole, step_of
+from ..training.memorization import recite, verdict
+from ..training.train import train
+from ..training.types import TrainingData, TrainingResult
+from ..util import atomic_write
+from ..util.progress import Loading
+from .failures import Failure, failure
+from .job_queue import Engine
+from .model_host import Workbench
+
+log = logging.getLogger(__name__)
+PHASES = {
+    "loading": "The data and the base model are fetched and read.",
+    "tokenising": "Rows become tokens.",
+    "training": "Optimizer steps.",
+    "evaluating": "Rows are measured or answered.",
+    "saving": "A checkpoint or the adapter is written.",
+}
+"""Why a run is in that phase, for the record of its changes."""
+TRAINING_ROWS = "Training rows"
+VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
+
+
+class Runner:
+    """A run at work: the ``terms.Watcher`` that writes to the store. Used on the engine's thread."""
+
+    def __init__(self, run: Run, store: RunStore, bench: Workbench, engine: Engine):
+        self.run, self.store, self.bench, self.engine = run, store, bench, engine
+        self.config = RunConfig.from_dict(run.config)
+        self.folder = store.folder(run.id)
+        self.stop = threading.Event()
+        self.leave = Leave.STOP
+        self.loading = Loading(follow=lambda text: log.info("%s", text))
+        self.loaded: LoadedModel | None = None
+        self.fixed: sample_prompt.FixedPrompt | None = None
+        self.parts: tuple[int, int] | None = None
+        """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
+
+    @property
+    def download(self) -> dict[str, Any] | None:
+        """What is being downloaded for the run: ``{phase, done, total, speed}``, in bytes; None where nothing is."""
+        loading = self.loading
+        if not loading.total:
+            return None
+        return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
+
+    # terms.Watcher
+
+    def phase(self, name: str) -> None:
+        self.store.insist_on_folder()
+        self.parts = None
+        self.store.update(self.run.id, phase=name, reason=PHASES[name])
+
+    def part(self, done: int, total: int) -> None:
+        self.parts = (done, total)
+
+    def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        self.store.add_metric(self.run.id, kind, step, epoch, values)
+        if kind == "probe":
+            self.say(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
+        elif kind == "eval":
+            self.say(f"Evaluation loss {values['eval_loss']:.3f} at step {step}, epoch {epoch:g}.")
+        elif step % self.config.train.logging_steps == 0:
+            log.info("step %d: loss %.4f, %.0f tokens/s", step, values["loss"], values["tokens_per_second"])
+
+    def progress(self, step: int, total_steps: int) -> None:
+        self.store.update(self.run.id, step=step, total_steps=total_steps)
+
+    def probed(self, step: int, speaker: str) -> None:
+        if self.loaded is None or self.fixed is None:
+            return
+        self.phase("evaluating")
+        most = self.config.train.sample_tokens
+        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._token_by_token(most))
+        self.store.add_sample(self.run.id, step, answer.text, answer.ended)
+        self.phase("training")
+
+    def breathe(self) -> None:
+        self.engine.breathe()
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()
+
+    def ask_to_leave(self, why: Leave) -> None:
+        """Within one step, download piece or token. From any thread; who closes the lab has the last word."""
+        if not self.stopping() or why is Leave.CLOSE:
+            self.leave = why
+        self.loading.stop()
+        self.stop.set()
+
+    def _token_by_token(self, most: int) -> Callable[[], bool]:
+        """``stopping``, for a decoding that asks it at every token: it counts them on the way."""
+        count = itertools.count(1)
+
+        def stopping() -> bool:
+            self.part(min(next(count), most), most)
+            return self.stopping()
+
+        return stopping
+
+    # The run
+
+    def say(self, text: str) -> None:
+        log.info("%s", text)
+        self.store.add_event(self.run.id, text)
+
+    def execute(self, resume: bool) -> None:
+        """Do the whole run. Never raises what a person can mend: that becomes the run's status."""
+        try:
+            self._execute(resume)
+        except Stopped:
+            step = self.store.get(self.run.id).step
+            at = f"at step {step}, before the next was done" if step else "before the first step was done"
+            self._end(self.leave.status, f"{self.leave.words} {at}.")
+        except Exception as error:
+            # The thread's boundary: whatever is wrong here must not take the lab down with it.
+            self._fail(failure(error, self.store.data_dir))
+
+    def _execute(self, resume: bool) -> None:
+        self.store.insist_on_folder()
+        status = "stopping" if self.stopping() else "running"
+        begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
+        self.store.update(self.run.id, reason="Its turn has come.", **begun)
+        self.say("Loading data and model.")
+        splits = load_splits(self.config.data, self.loading)
+        loaded = self.bench.model(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
+        self._leave_if_stopping()
+        if resume:
+            self._insist_on_the_same(loaded, splits)
+        self.phase("tokenising")
+        template = self._keep_template(loaded, splits)
+        data = self._tokenise(loaded, splits, template)
+        self._record_facts(loaded, splits, data)
+        self._choose_fixed_prompt(loaded, splits, template)
+        self._leave_if_stopping()
+        checkpoint = self._attach(loaded, resume)
+        self.bench.training = self.run.id
+        try:
+            result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
+            if not result.stopped:
+                self._insist_on_training(result)
+            self._save(loaded, result)
+            self._end(self.leave.status if result.stopped else "finished", self._verdict(loaded, data, result))
+        finally:
+            self.bench.training = None
+            self.bench.forget(self.run.id)
+
+    def _leave_if_stopping(self) -> None:
+        if self.stopping():
+            raise Stopped
+
+    def _keep_template(self, loaded: LoadedModel, splits: Splits) -> PromptTemplate:
+        """The run's template; the markup of a chat template is kept when the run begins, and used from then on.
+
+        Raises ModelError where the chat template does not hold a row's question unchanged.
+        """
+        template = template_of_run(self.config.template, self.run.facts)
+        if not template.chat or template.markup:
+            return template
+        kept = with_markup(loaded.tokenizer, template)
+        rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self.config.evaluation_rows)))
+        check_messages(loaded.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
+        self.store.update(self.run.id, facts=markup_facts(kept))
+        if has_clock(loaded.tokenizer):
+            self.say("The chat template writes the date: this run keeps the prompt's text as it is now.")
+        return kept
+
+    def _tokenise(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
+        settings = self.config.train
+        longest = min(settings.max_length, loaded.context_length)
+        limit = "train.max_length" if longest == settings.max_length else "the model's context of"
+
+        def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
+            self._leave_if_stopping()
+            if not rows:
+                return ()
+            try:
+                done = tokenize_rows(
+                    loaded.tokenizer,
+                    template,
+                    rows,
+                    settings.max_length,
+                    settings.overlong,
+                    loaded.context_length,
+                    loaded.vocabulary,
+                )
+            except DataError:
+                if what == TRAINING_ROWS:
+                    raise
+                self.say(f"{what}: none fits into {longest} tokens, so this run has none.")
+                return ()
+            if what == TRAINING_ROWS:
+                lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
+                self.store.update(self.run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
+            if done.dropped or done.truncated:
+                self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
+            if done.changed:
+                self.say(
+                    f"{what}: this tokenizer cannot hold {len(done.changed)} of {len(rows)} rows as they are (the "
+                    f"first is row {done.changed[0]}): it changes characters or white space, as Format shows."
+                )
+            return done.rows
+
+        held_out, wanted = splits.test, self.config.evaluation_rows
+        data = TrainingData(
+            train=tokenise(examples(splits.train), TRAINING_ROWS),
+            evaluation=tokenise(examples(take_evaluation_rows(held_out, wanted)), "Evaluation rows"),
+            probe=tokenise(examples(take_probe_rows(held_out, wanted, settings.probe_rows)), "Probe rows"),
+        )
+        if not data.probe and settings.probe_rows:
+            self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
+        return data
+
+    def _insist_on_the_same(self, loaded: LoadedModel, splits: Splits) -> None:
+        """A run goes on with the rows and the weights it began with: what it has learned and measured is of those.
+
+        Raises DataError or ModelError where they are others by now.
+        """
+        run = self.store.get(self.run.id)
+        if not run.step:
+            return
+        if other_rows(run.facts, splits.fingerprint):
+            raise DataError(
+                "The rows have changed since this run began: put the file back as it was and resume, or start a new "
+                "run on the rows as they are now."
+            )
+        if other := other_weights(run.facts, loaded.weights):
+            raise ModelError(f"{other} Start a new run on these, or train this one further.")
+
+    def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
+        """What the numbers of this run were measured with."""
+        import torch
+
+        from ..generation.generate import one_by_one
+        from ..kernels.linear import computed_by
+
+        weights = loaded.weights
+        facts = {
+            "model_path": str(weights.path),
+            "weights_source": weights.source,
+            "weights_sha256": weights.sha256,
+            "data_fingerprint": splits.fingerprint,
+            "data_licence": splits.licence,
+            "rows_loaded": splits.rows_loaded,
+            "ledger": [entry.to_dict() for entry in splits.ledger],
+            "train_rows": len(data.train),
+            "evaluation_rows": len(data.evaluation),
+            "probe_rows": len(data.probe),
+            "packing": loaded.packing.value,
+            "device": str(loaded.device),
+            "threads": torch.get_num_threads(),
+            "dtype": str(loaded.base.dtype).removeprefix("torch."),
+            "attention": loaded.base.config._attn_implementation,
+            "matrix_products": computed_by(loaded.device),
+            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        }
+        self.store.update(self.run.id, facts=facts)
+        self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
+        if loaded.packing is Packing.PADDED:
+            self.say("This architecture cannot be packed exactly, so batches are padded.")
+        if loaded.packing is Packing.ALONE:
+            self.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
+        if alone := one_by_one(loaded):
+            self.say(alone)
+
+    def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
+        """The first probe row, or the first evaluation row where there is none, is answered at every probe."""
+        train, wanted = self.config.train, self.config.evaluation_rows
+        if not train.sample_tokens or not train.probes:
+            return
+        probe = take_probe_rows(splits.test, wanted, train.probe_rows)
+        rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, wanted))
+        self.loaded = loaded
+        self.fixed = sample_prompt.choose(loaded, template, rows)
+        if self.fixed:
+            self.store.update(self.run.id, facts={"fixed_prompt": self.fixed.to_dict()})
+
+    def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
+        """A fresh adapter on the model; where a checkpoint is resumed from, the trainer fills it."""
+        lora.remove(loaded, self.run.id)
+        lora.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
+        trainable, total = lora.parameter_counts(loaded)
+        self.store.update(self.run.id, facts={"trainable_parameters": trainable, "parameters": total})
+        checkpoint = self._resume_from() if resume else None
+        if self.run.parent and checkpoint is None:
+            self._begin_with_parent(loaded)
+        return checkpoint
+
+    def _resume_from(self) -> Path | None:
+        checkpoint, damaged = newest_whole(self.folder)
+        for sentence in damaged:
+            self.say(sentence)
+        step = step_of(checkpoint) if checkpoint else 0
+        self.store.forget_metrics_after(self.run.id, step if checkpoint else -1)
+        self.say(f"Resuming from step {step}.")
+        return checkpoint
+
+    def _begin_with_parent(self, loaded: LoadedModel) -> None:
+        """Fill the adapter with what the parent's was; the optimizer and its schedule are the run's own."""
+        folder, told = self.folder / continuation.FOLDER, self.run.facts["parent"]
+        if wrong := atomic_write.fault(folder):
+            raise ModelError(f"The copy of {told['name']}'s adapter is damaged ({wrong}): start this run anew.")
+        lora.restore(loaded, self.run.id, folder)
+        self.say(f"Begins with the adapter of {told['name']}, step {told['step']}.")
+
+    def _insist_on_training(self, result: TrainingResult) -> None:
+        """Finished is a run that did steps, with a loss that is a number; its adapter was looked at by ``train``."""
+        last = self.store.last_metric(self.run.id, "train")
+        if not result.steps or last is None or not math.isfinite(last["loss"]):
+            raise DivergedError("No step was trained, so there is no result: check train.max_steps and the rows.")
+
+    def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
+        self.phase("saving")
+        with atomic_write.writing(self.folder / "adapter") as folder:
+            lora.save(loaded, self.run.id, folder)
+        facts = {"kept_step": result.kept_step or result.steps, "adapter_norm": lora.norm_of_b(loaded, self.run.id)}
+        self.store.update(self.run.id, facts=facts)
+
+    def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:
+        """How it ended, in a sentence; where training rows are to be said by heart, how many were."""
+        wanted = self.config.train.recite_rows
+        if not wanted or result.stopped:
+            return end_message(result, self.leave)
+        self.phase("evaluating")
+        self.say("Asking for the training rows by heart.")
+        try:
+            rows = data.train[:wanted]
+            longest = max(row.supervised for row in rows)
+            recital = recite(loaded, self.run.id, rows, self._token_by_token(longest))
+        except Stopped:
+            # The training is done and its adapter saved; only the question was given up.
+            return end_message(result, self.leave)
+        self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
+        losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
+        return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
+
+    def _fail(self, found: Failure) -> None:
+        """Say so; where even that cannot be written, in the log at least."""
+        if found.kind == "bug":
+            log.error("run %s failed\n%s", self.run.id, found.traceback)
+        try:
+            if found.kind == DiskFullError.kind:
+                self.store.make_room()
+            self._end("failed", found.message, found)
+        except (StoreError, NotFoundError):
+            log.error("run %s failed, which cannot be written down: %s", self.run.id, found.message)
+
+    def _end(self, status: str, message: str, found: Failure | None = None) -> None:
+        self.say(message)
+        why = {"error_kind": found.kind, "traceback": found.traceback} if found else {"error_kind": None}
+        self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **why)
+
+
+def end_message(result: TrainingResult, leave: Leave = Leave.STOP) -> str:
+    """How the run ended and whose adapter was kept, in a sentence."""
+    at_step = f"step {result.steps} of {result.total_steps}"
+    best = None if result.kept_step in (None, result.steps) else f"the adapter of step {result.kept_step}, the best,"
+    if result.stopped:
+        return f"{leave.words} at {at_step}; {best or 'the adapter'} is kept."
+    if result.early:
+        return f"Finished early at {at_step}, since the held-out loss fell no more; {best or 'the adapter'} is kept."
+    return f"Finished {result.steps} steps" + (f"; {best} is kept." if best else ".")

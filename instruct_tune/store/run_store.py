@@ -1,0 +1,499 @@
+"""What happened, kept: runs, their metrics and events in SQLite, and one folder a run beside it.
+
+The page and the command line read from here; nothing about a run lives in a browser tab or in a
+thread alone. A metric is known by (run, kind, step): a step done again after a resume replaces it
+under a new, greater ``seq``, so that readers who ask for "after seq" see the newer one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..errors import BusyError, NotFoundError, StoreError
+from . import snapshot, status_log
+from .connection import FILE, explained, on_disk, open_history
+from .lock import make_folder
+from .read_cache import Glance
+from .retention import forget_oldest
+from .schema import TABLES, as_columns, insert, metric
+
+log = logging.getLogger(__name__)
+LIVE = ("queued", "running", "stopping")
+"""Statuses of a run that a process is working on."""
+_JSON_COLUMNS = ("config", "facts", "tags")
+_ROOM, _ROOM_BYTES = ".room", 1 << 20
+_REVISED = "revision = revision + 1"
+"""So that it can be told whether a run's folder knows more than a history that lost its last entries."""
+_LISTED = (
+    ("config", "model"),
+    ("config", "data", "source"),
+    ("facts", "parent"),
+    ("facts", "recorded"),
+    ("facts", "imported"),
+)
+"""Paths into a run's JSON columns that a list of runs shows."""
+_KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
+"""When one of these becomes another, the run's folder is told too; and with every checkpoint."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with.
+
+    ``owner`` is who alone sees it (None: everyone); ``started_by`` who may stop it beside the host (None:
+    anyone); ``binned`` when it was put into the bin, if it was; ``parent`` the run whose adapter it began with.
+    """
+
+    id: str
+    name: str
+    status: str
+    phase: str | None
+    message: str
+    step: int
+    total_steps: int
+    created: float
+    ended: float | None
+    config: dict[str, Any]
+    error_kind: str | None
+    facts: dict[str, Any]
+    owner: str | None = None
+    binned: float | None = None
+    started_by: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it can be gone on with: it was paused, stopped or interrupted, or it failed."""
+        return not self.live and self.status != "finished"
+
+
+_PLAIN_COLUMNS = tuple(field.name for field in dataclasses.fields(Run) if field.name not in ("config", "facts"))
+
+
+def default_data_dir() -> Path:
+    """``LAB_DATA_DIR``, else the platform's user data folder."""
+    return Path(os.environ.get("LAB_DATA_DIR") or platformdirs.user_data_dir("instruction-tuning-lab"))
+
+
+class RunStore:
+    """Every read and write of history. Safe to use from several threads."""
+
+    def __init__(self, data_dir: Path):
+        self.data_dir = data_dir
+        make_folder(data_dir / "runs")
+        self._lock = threading.RLock()
+        self._keeping = threading.Lock()
+        self._glance = Glance()
+        self._db = open_history(data_dir)
+        self._identity = self._file_id()
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def glance(self) -> Iterator[None]:
+        """Inside, this thread reads nothing twice. ``version`` is asked first: what is read is never older."""
+        with self._glance.at_once():
+            # A history that cannot be read is told to whoever asks it something.
+            with suppress(StoreError):
+                self.version()
+            yield
+
+    def insist_on_folder(self) -> None:
+        """Raise StoreError where the data folder was deleted, moved or replaced: what is written now would be lost."""
+        if self._file_id() != self._identity:
+            raise StoreError(
+                f"The data folder {self.data_dir} is gone, or is another one now: put it back and try again, or start "
+                "the lab anew."
+            )
+
+    def _file_id(self) -> tuple[int, int] | None:
+        try:
+            found = (self.data_dir / FILE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def folder(self, run_id: str) -> Path:
+        """The folder of a run that exists; ids come from the store, never from a person's text."""
+        return self.data_dir / "runs" / self.get(run_id).id
+
+    # Runs
+
+    def create(
+        self,
+        name: str,
+        config: dict[str, Any],
+        owner: str | None = None,
+        started_by: str | None = None,
+        parent: Run | None = None,
+    ) -> Run:
+        """A new run, queued, with a folder of its own; with a ``parent`` it is to begin with that one's adapter."""
+        run_id = self.new_id()
+        row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
+        owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
+        # In the facts too: the parent itself may be gone one day.
+        step = parent.facts.get("kept_step", parent.step) if parent else 0
+        facts = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
+        with self._write() as db:
+            insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
+            status_log.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
+        self._keep(run_id)
+        return self.get(run_id)
+
+    def new_id(self) -> str:
+        """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
+        self.insist_on_folder()
+        while True:
+            run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+            with on_disk(self.data_dir), suppress(FileExistsError):
+                (self.data_dir / "runs" / run_id).mkdir()
+                return run_id
+
+    def enter(self, run: Run, **history: list[dict[str, Any]]) -> None:
+        """A run that happened elsewhere, as it was: its row, and ``history`` by table, in the order given.
+
+        A row of history is what the method that reads that table gives. The folder is the caller's to fill.
+        """
+        as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
+        row = {**dataclasses.asdict(run), **as_json}
+        # Before the lock is taken: there may be many.
+        rows = {
+            table: [{"run_id": run.id, **as_columns(table, each)} for each in told] for table, told in history.items()
+        }
+        with self._write() as db:
+            insert(db, "runs", row)
+            for table, each in rows.items():
+                insert(db, table, *each)
+        self._keep(run.id)
+
+    def enter_again(self, told: snapshot.Told, reason: str) -> None:
+        """A run as its folder tells it, in place of what the history knew; ``reason`` is kept with its changes."""
+        run_id = told["runs"][0]["id"]
+        with self._write() as db:
+            _forget(db, run_id)
+            snapshot.enter(db, told)
+            status_log.remark(db, run_id, reason)
+        self._keep(run_id)
+
+    def keep_all(self) -> None:
+        """Tell every run's folder what it was never told, as where an older lab left it. For the lock's holder."""
+        for run_id in self.ids():
+            if not (self.data_dir / "runs" / run_id / snapshot.FILE).is_file():
+                self._keep(run_id)
+
+    def ids(self) -> set[str]:
+        """Of all runs, those in the bin too."""
+        return set(self.revisions())
+
+    def revisions(self) -> dict[str, int]:
+        """How often each run's own row has become another, by id; those in the bin too."""
+        return {row["id"]: row["revision"] for row in self._read("SELECT id, revision FROM runs")}
+
+    def get(self, run_id: str) -> Run:
+        """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
+        if not rows:
+            raise NotFoundError.of(run_id)
+        return self._glance.once(("run", run_id), lambda: _run(rows[0]))
+
+    def has(self, run_id: str | None) -> bool:
+        """Whether there is a run of that id; it may have been deleted by somebody else."""
+        query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
+        return bool(run_id) and bool(self._read(query, (_as_id(run_id),)))
+
+    def all(self) -> list[Run]:
+        """All runs but those in the bin, newest first."""
+        query = "SELECT * FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
+        return [_run(row) for row in self._read(query)]
+
+    def listed(self) -> list[Run]:
+        """``all``, with no more of config and facts than a list of runs shows.
+
+        An imported run may have much of both, and they are read while everybody waits for the lock.
+        """
+        columns = ", ".join(_PLAIN_COLUMNS)
+        shown = ", ".join(f"json_extract({path[0]}, '$.{'.'.join(path[1:])}')" for path in _LISTED)
+        query = f"SELECT {columns}, {shown} FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
+        return [_listed_run(row) for row in self._read(query)]
+
+    def owners(self) -> dict[str, str | None]:
+        """Who alone sees each run (None: everyone), by id; runs in the bin left out."""
+        return {row["id"]: row["owner"] for row in self._read("SELECT id, owner FROM runs WHERE binned IS NULL")}
+
+    def version(self) -> tuple[int, int]:
+        """Another value once anything was written, by this process or another."""
+        return self._glance.once("version", self._version)
+
+    def _version(self) -> tuple[int, int]:
+        with self._lock, explained(self.data_dir):
+            return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
+
+    def update(self, run_id: str, *, reason: str = "", traceback: str | None = None, **fields: Any) -> None:
+        """Set columns of a run; ``facts`` are merged into those already known.
+
+        Where status or phase become others, that change is kept with its ``reason`` (else the new message).
+        """
+        with self._write() as db:
+            if "facts" in fields:
+                fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
+            columns = ", ".join(f"{name} = ?" for name in fields)
+            db.execute(f"UPDATE runs SET {columns}, {_REVISED} WHERE id = ?", (*fields.values(), run_id))
+            if "status" in fields or "phase" in fields:
+                status_log.note(db, run_id, reason or fields.get("message", ""), traceback)
+        if fields.keys() & _KEPT_WITH or fields.get("phase") == "saving":
+            self._keep(run_id)
+
+    def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
+        """Mark a live run as stopping; False where it has ended already."""
+        self.get(run_id)
+        with self._write() as db:
+            query = f"UPDATE runs SET status = 'stopping', {_REVISED} WHERE id = ? AND status IN (?, ?, ?)"
+            marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
+            if marked:
+                status_log.note(db, run_id, reason)
+        self._keep(run_id)
+        return marked
+
+    def changes(self, run_id: str) -> list[dict[str, Any]]:
+        """Every change of status and phase, oldest first: ``{time, status, phase, step, reason}``."""
+        rows = self._read("SELECT * FROM states WHERE run_id = ? ORDER BY seq", (run_id,))
+        return [status_log.told(row) for row in rows]
+
+    def traceback(self, run_id: str) -> str | None:
+        """Where in the code the run failed last; None where it did not fail."""
+        query = "SELECT traceback FROM states WHERE run_id = ? AND traceback IS NOT NULL ORDER BY seq DESC LIMIT 1"
+        return next((row["traceback"] for row in self._read(query, (run_id,))), None)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run that no process works on, its history and its folder."""
+        self._erase(self._at_rest(run_id).id)
+
+    def bin(self, run_id: str, at: float | None = None) -> None:
+        """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again.
+
+        ``at``: when that was (seconds since the epoch), if not now.
+        """
+        self.update(self._at_rest(run_id).id, binned=time.time() if at is None else at)
+
+    def unbin(self, run_id: str) -> None:
+        """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
+        with self._write() as db:
+            query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
+            if not db.execute(query, (_as_id(run_id),)).rowcount:
+                raise NotFoundError("The bin has been emptied: this run is gone.")
+        self._keep(str(run_id))
+
+    def in_bin(self, run_id: str) -> Run:
+        """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
+        rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
+        if not rows:
+            raise NotFoundError("The bin has been emptied: this run is gone.")
+        return _run(rows[0])
+
+    def binned(self) -> list[Run]:
+        """All runs in the bin, the last deleted first."""
+        return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
+
+    def ids_in_bin(self, before: float) -> list[str]:
+        """The runs that were put into the bin at ``before`` (seconds since the epoch) or earlier."""
+        return [row["id"] for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,))]
+
+    def erase_binned(self, run_id: str) -> None:
+        """Delete for good a run that is in the bin. Raises NotFoundError where it is not there any more."""
+        self._erase(self.in_bin(run_id).id)
+
+    def _at_rest(self, run_id: str) -> Run:
+        run = self.get(run_id)
+        if run.live:
+            raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
+        return run
+
+    def _erase(self, run_id: str) -> None:
+        """Remove what is known of a run, and its folder; the id is one of the store's own."""
+        # First, or whoever is killed in here would find the run again at the next start.
+        snapshot.remove(self.data_dir / "runs" / run_id)
+        with self._write() as db:
+            _forget(db, run_id)
+        shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
+
+    def interrupt_orphans(self) -> list[str]:
+        """Mark what a process that is gone left as live. For the holder of the lock only."""
+        orphans = [run for run in self.all() if run.live]
+        for run in orphans:
+            message = f"The lab was closed at step {run.step}; the run can be resumed."
+            self.update(run.id, status="interrupted", phase=None, ended=time.time(), message=message)
+            self.add_event(run.id, message)
+        return [run.id for run in orphans]
+
+    # Room for the last word
+
+    def keep_room(self) -> None:
+        """Hold a little of the disk back, so that a disk that is full can still be told of. For the lock's holder."""
+        room = self.data_dir / _ROOM
+        with suppress(OSError):
+            if not room.is_file():
+                room.write_bytes(bytes(_ROOM_BYTES))
+
+    def make_room(self) -> None:
+        """Give that back: what has to be written now is why nothing more can be."""
+        (self.data_dir / _ROOM).unlink(missing_ok=True)
+
+    # Metrics, events, evaluations
+
+    def add_metric(self, run_id: str, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO metrics (run_id, kind, step, epoch, time, data) VALUES (?, ?, ?, ?, ?, ?)",
+                (run_id, kind, step, epoch, time.time(), json.dumps(values)),
+            )
+
+    def metrics(
+        self, run_id: str, after: int = 0, kind: str | None = None, last: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Metrics with a greater ``seq``, in that order: ``{seq, kind, step, epoch, time, …values}``.
+
+        With ``kind`` only those, with ``last`` the last so many.
+        """
+        query, values = "SELECT * FROM metrics WHERE run_id = ? AND seq > ?", [run_id, after]
+        if kind is not None:
+            query, values = query + " AND kind = ?", [*values, kind]
+        if last is not None:
+            query, values = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT ?)", [*values, last]
+        return [metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
+
+    def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The newest metric of each kind; a long run's whole history is not read for it."""
+        newest = "SELECT MAX(seq) FROM metrics WHERE run_id = ? GROUP BY kind"
+        rows = self._read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
+        return {row["kind"]: metric(row) for row in rows}
+
+    def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
+        """The values of a run's metric of that kind with the greatest step; None where there is none."""
+        query = "SELECT data FROM metrics WHERE run_id = ? AND kind = ? ORDER BY step DESC LIMIT 1"
+        return next((json.loads(row["data"]) for row in self._read(query, (run_id, kind))), None)
+
+    def forget_metrics_after(self, run_id: str, step: int) -> None:
+        """Drop what lies beyond the checkpoint a run resumes from; those steps are done again."""
+        with self._write() as db:
+            for table in ("metrics", "samples"):
+                db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
+
+    def add_sample(self, run_id: str, step: int, text: str, ended: bool) -> None:
+        """What the model answers to the run's fixed prompt after ``step`` steps; ``ended``: by itself."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO samples (run_id, step, time, text, ended) VALUES (?, ?, ?, ?, ?)",
+                (run_id, step, time.time(), text, ended),
+            )
+
+    def samples(self, run_id: str) -> list[dict[str, Any]]:
+        """The answers to the fixed prompt, by step: ``{step, time, text, ended}``."""
+        rows = self._read("SELECT step, time, text, ended FROM samples WHERE run_id = ? ORDER BY step", (run_id,))
+        return [{**dict(row), "ended": bool(row["ended"])} for row in rows]
+
+    def add_event(self, run_id: str, text: str) -> None:
+        with self._write() as db:
+            insert(db, "events", {"run_id": run_id, "time": time.time(), "text": text})
+            forget_oldest(db, "events", run_id)
+
+    def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
+        """The last events in words, oldest first."""
+        rows = self._read("SELECT * FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT ?", (run_id, last))
+        return [{"time": row["time"], "text": row["text"]} for row in reversed(rows)]
+
+    def add_evaluation(self, run_id: str, data: dict[str, Any]) -> None:
+        with self._write() as db:
+            insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
+            forget_oldest(db, "evaluations", run_id)
+            db.execute(f"UPDATE runs SET {_REVISED} WHERE id = ?", (run_id,))
+        self._keep(run_id)
+
+    def evaluations(self, run_id: str) -> list[dict[str, Any]]:
+        """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
+        rows = self._read("SELECT * FROM evaluations WHERE run_id = ? ORDER BY seq DESC", (run_id,))
+        return [{**json.loads(row["data"]), "time": row["time"], "seq": row["seq"]} for row in rows]
+
+    def last_evaluations(self) -> dict[str, dict[str, Any]]:
+        """The last evaluation of every run that has one, by run."""
+        rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
+        return {row["run_id"]: json.loads(row["data"]) for row in rows}
+
+    def _keep(self, run_id: str) -> None:
+        """Tell the run's folder. What cannot be written there stays as it was; the history itself has it."""
+        folder = self.data_dir / "runs" / run_id
+        try:
+            # A run may have many metrics: while they are put into words, the history can be read.
+            with self._keeping, explained(self.data_dir):
+                with self._lock:
+                    rows = snapshot.gather(self._db, run_id)
+                snapshot.write(rows, folder)
+        except OSError as error:
+            log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
+
+    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        return self._glance.once((query, values), lambda: self._fetch(query, values))
+
+    def _fetch(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
+        with self._lock, explained(self.data_dir):
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        # The connection itself commits what was done, or takes it back where something was raised.
+        with self._lock, explained(self.data_dir), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._glance.forget()
+            yield self._db
+            self._glance.forget()
+
+
+def _as_id(run_id: Any) -> str:
+    """An id as a query takes it; "", which no run has, for what cannot be one."""
+    return run_id if isinstance(run_id, str) and run_id.isascii() else ""
+
+
+def _forget(db: sqlite3.Connection, run_id: str) -> None:
+    for table in TABLES:
+        db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
+    db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+
+
+def _listed_run(row: sqlite3.Row) -> Run:
+    *own, model, source, parent, recorded, imported = tuple(row)
+    fields = dict(zip(_PLAIN_COLUMNS, own, strict=True))
+    facts = {name: json.loads(text) for name, text in (("parent", parent), ("recorded", recorded)) if text}
+    return Run(
+        **{**fields, "tags": tuple(json.loads(fields["tags"]))},
+        config={"model": model, "data": {"source": source}},
+        facts={**facts, "imported": True} if imported else facts,
+    )
+
+
+def _run(row: sqlite3.Row) -> Run:
+    fields = dict(row)
+    del fields["revision"]
+    fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
+    return Run(**{**fields, "tags": tuple(fields["tags"])})

@@ -1,0 +1,52 @@
+"""Every change of a run's status and phase: when it came, at which step, and why."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from enum import Enum
+from typing import Any
+
+from .retention import forget_oldest
+
+
+class Leave(Enum):
+    """Why a run that is at work is asked to leave: the status it then has, and the words it is told in."""
+
+    STOP = ("stopped", "Stopped")
+    PAUSE = ("stopped", "Paused")
+    CLOSE = ("interrupted", "The lab was closed")
+
+    @property
+    def status(self) -> str:
+        return self.value[0]
+
+    @property
+    def words(self) -> str:
+        return self.value[1]
+
+
+def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
+    """Write down what the run has become, if that is something else than before. Inside a transaction."""
+    run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
+    last = db.execute(
+        "SELECT status, phase FROM states WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
+    ).fetchone()
+    if run is None or (last is not None and tuple(last) == (run["status"], run["phase"])):
+        return
+    remark(db, run_id, reason, traceback)
+
+
+def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
+    """Write down something about a run, as it is now, whether that changes it or not. Inside a transaction."""
+    run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
+    db.execute(
+        "INSERT INTO states (run_id, time, status, phase, step, reason, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (run_id, time.time(), run["status"], run["phase"], run["step"], reason, traceback),
+    )
+    forget_oldest(db, "states", run_id)
+
+
+def told(row: sqlite3.Row) -> dict[str, Any]:
+    """``{time, status, phase, step, reason}``; the traceback is not for everybody and has a reader of its own."""
+    return {name: row[name] for name in ("time", "status", "phase", "step", "reason")}

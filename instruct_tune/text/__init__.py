@@ -1,0 +1,1 @@
+"""What a text is, without a model: code, scripts, Markdown, patterns, limits."""

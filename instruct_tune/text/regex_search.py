@@ -1,0 +1,64 @@
+"""Regular expressions that a stranger wrote: none may keep the lab busy for longer than it is worth.
+
+A pattern like ``(a+)+$`` can take years, Python's ``re`` cannot be interrupted, and a library with a time limit was
+seen to overrun it and to fill the memory. A process of its own can be ended, whatever it does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import DataError
+from .plain_text import HALF_A_CHARACTER, is_encodable
+
+LONGEST_PATTERN = 500
+"""Characters."""
+SECONDS = 5.0
+"""How long a pattern may take for all rows together; an honest one takes a tenth of it for 100,000."""
+_PROGRAM = str(Path(__file__).with_name("pattern_search.py"))
+
+
+def fault_of(pattern: str) -> str | None:
+    """What is wrong with a pattern, in words; None where it can be used."""
+    if not pattern:
+        return "must not be empty"
+    if not is_encodable(pattern):
+        return HALF_A_CHARACTER
+    if len(pattern) > LONGEST_PATTERN:
+        return f"must have at most {LONGEST_PATTERN} characters, not {len(pattern):,}"
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        return f"is no regular expression: {error}"
+    return None
+
+
+def matching(pattern: str, texts: Sequence[str], *, whole: bool = False) -> set[int]:
+    """The places of the texts that the pattern is found in, capitals mattering; ``whole``: that it matches entirely.
+
+    Raises DataError where that takes more than ``SECONDS``, or more memory than ``pattern_search`` allows.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-W", "ignore", _PROGRAM],
+            input=json.dumps([pattern, list(texts), whole]).encode(),
+            capture_output=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"The pattern {_short(pattern)} was given up after {SECONDS:g} seconds. A repetition inside a repetition, "
+            "as in (a+)+, can take for ever: write it simpler."
+        ) from error
+    if done.returncode:
+        raise DataError(f"The pattern {_short(pattern)} takes too much memory: write it simpler.")
+    return set(json.loads(done.stdout))
+
+
+def _short(pattern: str) -> str:
+    return repr(pattern if len(pattern) <= 60 else pattern[:57] + "...")

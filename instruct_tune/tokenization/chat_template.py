@@ -1,0 +1,144 @@
+"""A tokenizer's chat template, reduced to what it writes around the user's message.
+
+A chat template is a program from the model's repository. It may trim a message, repeat it, rewrite it or leave it
+out, and a model trained on such prompts never sees the question. So the template is rendered once around a sample;
+the markup on both sides is kept, and each message is put between, unchanged. A message that the template renders
+in any other way is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+from ..errors import ModelError
+from .prompt_template import ChatMarkup, PromptTemplate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+REMEDY = "choose the lesson or alpaca template"
+
+# Private-use characters at both ends, which no markup has; between them what templates are known to rewrite.
+_SAMPLE = "\ue000 A Sample  text: <b>\"é\"</b> & '{{ x }}'.\n\n\tTwo lines. \ue001"
+_OTHER_SAMPLE = "\ue000other\ue001"
+_SHOWN = 60
+"""Characters of a message that an error shows."""
+
+# Messages are compared while the clock stands still: a template may write the time to the microsecond.
+_STOPPED_CLOCK = "{% macro strftime_now(format) %}{{ format }}{% endmacro %}"
+
+# What a program of a stranger raises: jinja2's own errors, and Python's from the expressions in it.
+_FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer, rendered around a sample.
+
+    Raises ModelError where there is none, where it cannot be rendered, and where it does not hold a message
+    unchanged and exactly once.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        if not tokenizer.chat_template:
+            raise ModelError(f"This model's tokenizer has no chat template: {REMEDY}.")
+        self._tokenizer = tokenizer
+        self._in_parts, self.markup = self._find_markup()
+        self._clock = _STOPPED_CLOCK if has_clock(tokenizer) else ""
+        self._compared = self._split(self._in_parts, self._clock)
+
+    def check(self, message: str) -> None:
+        """Raise ModelError where the template renders ``message`` in other markup, or changes more than its ends.
+
+        White space at a message's ends is trimmed by many templates. The lab keeps it.
+        """
+        rendered = self._render(message, self._in_parts, self._clock)
+        if not _fits(self._compared, message, rendered):
+            shown = message if len(message) <= _SHOWN else message[: _SHOWN - 1] + "…"
+            raise ModelError(
+                f"This model's chat template does not render the message {shown!r} like others, so it would not be "
+                f"trained or asked as it is: {REMEDY}, or take that row out."
+            )
+
+    def _find_markup(self) -> tuple[bool, ChatMarkup]:
+        """The form of the message that the template holds (True: a list of parts, as multimodal models have it), and
+        the markup around it."""
+        faults: list[ModelError] = []
+        for in_parts in (False, True):
+            try:
+                return in_parts, self._split(in_parts)
+            except ModelError as error:
+                faults.append(error)
+        raise faults[0]
+
+    def _split(self, in_parts: bool, clock: str = "") -> ChatMarkup:
+        rendered = self._render(_SAMPLE, in_parts, clock)
+        count = rendered.count(_SAMPLE)
+        if count == 1:
+            before, _, after = rendered.partition(_SAMPLE)
+            return ChatMarkup(before, after)
+        if count:
+            fault = f"repeats the user's message {count} times"
+        elif rendered == self._render(_OTHER_SAMPLE, in_parts, clock):
+            fault = "leaves out the user's message"
+        else:
+            fault = "rewrites the user's message"
+        raise ModelError(f"This model's chat template {fault}: {REMEDY}.")
+
+    def _render(self, message: str, in_parts: bool, clock: str) -> str:
+        content: Any = [{"type": "text", "text": message}] if in_parts else message
+        turns = [{"role": "user", "content": content}]
+        try:
+            template = clock + self._tokenizer.get_chat_template()
+            return self._tokenizer.apply_chat_template(
+                turns, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+        except _FAULTS as error:
+            raise ModelError(f"This model's chat template cannot be rendered ({_reason(error)}): {REMEDY}.") from error
+
+
+def has_clock(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template may write the date or the time."""
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
+def with_markup(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> PromptTemplate:
+    """``template``; a chat template with its markup of now, to be kept. Raises ModelError as ``ChatTemplate`` does."""
+    if not template.chat or template.markup:
+        return template
+    return replace(template, markup=ChatTemplate(tokenizer).markup)
+
+
+def check_messages(tokenizer: PreTrainedTokenizerBase, messages: Iterable[str]) -> None:
+    """Raise ModelError for the first message that the chat template does not render like others."""
+    chat = ChatTemplate(tokenizer)
+    for message in messages:
+        chat.check(message)
+
+
+def markup_for(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, messages: Iterable[str] = ()
+) -> ChatMarkup:
+    """The markup of a chat template: the one it was kept with, else one that fits all ``messages``."""
+    if template.markup:
+        return template.markup
+    chat = ChatTemplate(tokenizer)
+    for message in messages:
+        chat.check(message)
+    return chat.markup
+
+
+def _fits(markup: ChatMarkup, message: str, rendered: str) -> bool:
+    """Whether ``rendered`` is the message in its markup, white space at the message's ends aside."""
+    before, after = markup.before, markup.after
+    if not (rendered.startswith(before) and rendered.endswith(after) and len(rendered) >= len(before) + len(after)):
+        return False
+    return rendered[len(before) : len(rendered) - len(after)].strip() == message.strip()
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")

@@ -1,0 +1,64 @@
+"""Training rows said by heart: whether a pipeline learns at all shows soonest on rows it has seen many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..config.learning_rate import peak_rate
+from ..config.run_config import GenerationSettings, TrainSettings
+from ..generation.generate import Request, generate
+from ..tokenization.continuation import decode_continuation
+from ..tokenization.encode import TokenizedExample
+
+if TYPE_CHECKING:
+    from ..models.base_model import LoadedModel
+
+BY_HEART = 0.75
+"""The share of answers from which on a pipeline is said to learn; one long row may resist."""
+
+
+@dataclass(frozen=True)
+class Recital:
+    """How many training rows were asked, and how many answers came back exactly as they were trained."""
+
+    rows: int
+    exact: int
+
+
+def recite(loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], stopping: Callable[[], bool]) -> Recital:
+    """Answer each row's prompt greedily with the adapter ``name``, and count the exact ones.
+
+    Exact is the very text that carried loss, and an end where the row had its end. Raises Stopped
+    within a token of ``stopping``.
+    """
+    longest = max(row.supervised for row in rows)
+    requests = [Request(row.input_ids[: row.prompt_length], name) for row in rows]
+    answers = generate(loaded, requests, GenerationSettings(max_new_tokens=longest), stopping=stopping)
+    exact = 0
+    for row, answer in zip(rows, answers, strict=True):
+        wanted = row.input_ids[row.prompt_length :]
+        text = decode_continuation(loaded.tokenizer, wanted)
+        # A row that was cut has no end to learn: there the text is expected to begin like it.
+        same = answer.text.startswith(text) if row.truncated else answer.ended and answer.text == text
+        exact += same
+    return Recital(len(rows), exact)
+
+
+def verdict(recital: Recital, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
+    """One sentence: whether the pipeline learned in ``steps`` steps, and where to look if it did not."""
+    said = (
+        f"It learned {recital.exact} of {recital.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"
+    )
+    if recital.exact >= BY_HEART * recital.rows:
+        return f"{said}: the pipeline learns."
+    if last_loss < first_loss / 2:
+        longer = "train.max_steps" if settings.max_steps > 0 else "train.num_train_epochs"
+        return f"{said}: it learns, but it was not given the time; raise {longer}."
+    rate = "train.warmup_steps" if peak_rate(settings, steps) < settings.learning_rate else "train.learning_rate"
+    return f"{said}: it hardly learns; look at {rate}, and on Format at which tokens carry loss."
+
+
+def _loss(value: float) -> str:
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -1,0 +1,36 @@
+"""A model lent to a trainer comes back as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..models.base_model import LoadedModel
+
+
+@contextmanager
+def on_loan(loaded: LoadedModel) -> Iterator[None]:
+    """The trainer changes the shared model around the weights; put all of that back.
+
+    SFTTrainer replaces ``forward`` on the instance, switches the cache off and aligns special
+    token ids in the configurations.
+    """
+    base = loaded.base
+    config, generation = copy.deepcopy(base.config.__dict__), copy.deepcopy(base.generation_config)
+    padding_side = loaded.tokenizer.padding_side
+    try:
+        yield
+    finally:
+        for model in (base, loaded.model):
+            # What SFTTrainer, and accelerate under mixed precision, put over the class's own.
+            for patched in ("forward", "_original_forward"):
+                model.__dict__.pop(patched, None)
+        if base.is_activation_checkpointing:
+            base.activation_checkpointing_disable()
+        base.config.__dict__.clear()
+        base.config.__dict__.update(config)
+        base.generation_config = generation
+        loaded.tokenizer.padding_side = padding_side
+        loaded.model.zero_grad(set_to_none=True)
+        loaded.model.eval()

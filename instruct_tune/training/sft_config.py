@@ -1,0 +1,63 @@
+"""A run's settings in TRL's words, with what suits the device where the settings leave it open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from trl import SFTConfig
+
+from ..config.run_config import TrainSettings
+from ..util.device import has_bf16
+
+
+def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> SFTConfig:
+    """TRL's arguments for these settings, with the defaults that differ from TRL's said out loud."""
+    bf16, fp16 = _precision(settings, device)
+    return SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=settings.num_train_epochs,
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim=_optimizer(settings, device),
+        bf16=bf16,
+        fp16=fp16,
+        # TRL switches this on; it trades speed for memory. Here ``passes`` does, where memory is too small without.
+        activation_checkpointing=False,
+        max_length=None,
+        eval_strategy=settings.eval_strategy,
+        eval_steps=settings.eval_steps,
+        save_strategy=settings.save_strategy,
+        save_steps=settings.save_steps or 500,
+        save_total_limit=settings.save_total_limit,
+        seed=settings.seed,
+        # Each step's own loss is stored, and a NaN must be seen, not replaced by the average.
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        use_cpu=device.type == "cpu",
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def _optimizer(settings: TrainSettings, device: torch.device) -> str:
+    """As asked for; AdamW on a GPU as one kernel instead of some for each matrix, the same up to rounding."""
+    return "adamw_torch_fused" if device.type == "cuda" and settings.optim == "adamw_torch" else settings.optim
+
+
+def _precision(settings: TrainSettings, device: torch.device) -> tuple[bool, bool]:
+    """(bf16, fp16): as asked for, or what the device does well; float32 on a CPU."""
+    on_gpu = device.type == "cuda"
+    bf16 = on_gpu and has_bf16() if settings.bf16 == "auto" else bool(settings.bf16)
+    if settings.fp16 == "auto":
+        return bf16, on_gpu and not bf16 and settings.bf16 == "auto"
+    return bf16 and not settings.fp16, bool(settings.fp16) and on_gpu

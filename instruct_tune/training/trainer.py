@@ -1,0 +1,302 @@
+"""TRL's ``SFTTrainer`` with what the lab does otherwise: padding-free passes, its own measuring and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.trainer_utils import IntervalStrategy
+from trl import SFTTrainer
+
+from ..batching.packing import EpochSampler, Pack, supervised_count, supervised_loss
+from ..config.run_config import TrainSettings
+from ..errors import DivergedError
+from ..models import lora
+from ..models.base_model import LoadedModel
+from ..tokenization.encode import TokenizedExample
+from ..util import atomic_write
+from . import rng_state
+from .callbacks import Rhythm
+from .checkpoints import (
+    Evaluation,
+    at_step,
+    best_evaluation,
+    evaluations_since_best,
+    prune_checkpoints,
+)
+from .interrupt import leaving
+from .micro_batches import Passes
+from .sft_config import sft_config
+from .step_metrics import Tally
+from .types import TrainingData, Watcher
+from .validation import HeldOut
+
+
+class Trainer(SFTTrainer):
+    """SFTTrainer with padding-free passes, a head on supervised positions only, and flat checkpoints."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        name: str,
+        data: TrainingData,
+        settings: TrainSettings,
+        folder: Path,
+        watcher: Watcher,
+    ):
+        self.loaded, self.name, self.data, self.settings, self.watcher = loaded, name, data, settings, watcher
+        self.tally = Tally(loaded.device, watcher, settings.learning_rate)
+        self.probe_steps: set[int] = set()
+        self.evaluations: list[Evaluation] = []
+        self.saved_step = 0
+        self.random_states: dict[str, Any] = {}
+        self.passes = Passes(loaded, self.memory_ran_out, self.memory_is_short)
+        args = sft_config(settings, folder, loaded.device)
+        if not data.evaluation:
+            args.eval_strategy = IntervalStrategy.NO
+        # The head taken off computes gradients before the loss is scaled, which float16 is too narrow for.
+        self.separable = loaded.separable and not args.fp16
+        # The lab trains on one device; transformers would wrap the model for every GPU it sees.
+        args._n_gpu = min(args.n_gpu, 1)
+        super().__init__(
+            model=loaded.model,
+            args=args,
+            # TRL insists on a datasets.Dataset; the rows it trains on come from get_train_dataloader.
+            train_dataset=_as_dataset(data.train),
+            eval_dataset=_as_dataset(data.evaluation) if data.evaluation else None,
+            processing_class=loaded.tokenizer,
+            data_collator=self.collate,
+            callbacks=[Rhythm(self)],
+        )
+        self.train_dataset = _Rows(data.train)
+        self.held_out = HeldOut(loaded, self.passes, self.separable, self.compute_loss_context_manager, watcher)
+        # The loss below is already divided by the supervised tokens of the whole optimizer step.
+        self.model_accepts_loss_kwargs = True
+
+    def collate(self, rows: Sequence[TokenizedExample]) -> dict[str, Any]:
+        """One micro-batch: its rows as they are, for the passes to be made of."""
+        return {"rows": rows}
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> int:
+        """Supervised tokens of the whole optimizer step; counted here, where no device has to be asked."""
+        return sum(supervised_count(batch["rows"]) for batch in batch_samples)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        return EpochSampler(len(self.data.train), self.settings.seed)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Forward and backward over the micro-batch; returns its share of the step's loss.
+
+        Where memory runs out it is done again in smaller passes, with the random numbers and on the
+        gradients it began with.
+        """
+        rows, one_pass = inputs["rows"], super().training_step
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        gradients = [None if parameter.grad is None else parameter.grad.clone() for parameter in trainable]
+        states = rng_state.capture(self.loaded.device)
+
+        def undo() -> None:
+            rng_state.restore(states)
+            for parameter, gradient in zip(trainable, gradients, strict=True):
+                parameter.grad = None if gradient is None else gradient.clone()
+
+        def work(packs: list[Pack]) -> torch.Tensor:
+            return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
+
+        with leaving(self.loaded.base, self.watcher.stopping):
+            loss = self.passes.within_memory(rows, work, undo)
+        self.tally.add(rows, loss)
+        return loss
+
+    def memory_ran_out(self, tokens: int) -> None:
+        """Passes have ``tokens`` tokens from now on, also after a resume: the history is part of every checkpoint."""
+        self.watcher.say(f"Memory ran out: passes of {tokens} tokens from now on.")
+        self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
+
+    def memory_is_short(self) -> None:
+        """Layers are computed twice from now on, also after a resume."""
+        self.watcher.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
+        self.state.log_history.append({"recomputes": True, "step": self.state.global_step})
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: int = 1
+    ) -> torch.Tensor:
+        """Mean cross entropy in nats over the supervised tokens of the whole optimizer step."""
+        loss = supervised_loss(model, inputs, self.separable)
+        return loss / max(num_items_in_batch, 1)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: the trainer's estimate assumes padded batches."""
+        return 0
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Token-weighted loss of the evaluation rows (the trainer's own is a mean of batch means)."""
+        loss = self.held_out_loss(self.data.evaluation)
+        step = self.state.global_step
+        self.watcher.metric("eval", step, self.state.epoch or 0.0, {"eval_loss": loss})
+        self.evaluations.append((step, loss))
+        self.state.log_history.append({"eval_loss": loss, "step": step})
+        # Or the end of an epoch would find the same step's evaluation still asked for.
+        self.control.should_evaluate = False
+        # The trainer saves after it has evaluated, so that the best is always there to go back to.
+        if step == self.best_step():
+            self.control.should_save = True
+        return {"eval_loss": loss}
+
+    def best_step(self) -> int | None:
+        """The step to keep where the best is to be kept: that of the lowest held-out loss so far."""
+        best = best_evaluation(self.evaluations) if self.settings.load_best_model_at_end else None
+        return best[0] if best else None
+
+    def out_of_patience(self) -> bool:
+        """Whether the held-out loss has not fallen for as many evaluations as the settings wait."""
+        patience = self.settings.early_stopping_patience
+        return patience is not None and evaluations_since_best(self.evaluations) >= patience
+
+    def catch_up(self) -> None:
+        """After a resume: what was measured before, and what a stop cut off at the step that is gone on from."""
+        state, args = self.state, self.args
+        # Every checkpoint holds the trainer's state, this history in it.
+        self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+        halved = [entry["tokens_per_pass"] for entry in state.log_history if "tokens_per_pass" in entry]
+        self.passes.tokens = min([self.passes.tokens, *halved])
+        if any("recomputes" in entry for entry in state.log_history):
+            self.passes.recompute()
+        self.look_at_the_beginning()
+        done = self._noted(state.global_step)
+        if state.global_step in self.probe_steps and "probed" not in done:
+            self.probe()
+        by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
+        by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
+        if (by_steps or by_epoch) and "eval_loss" not in done:
+            self.evaluate()
+
+    def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
+        """Mean loss in nats a supervised token over ``rows``, dropout off."""
+        loss = self.held_out.loss(rows)
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"The held-out loss is not a finite number at step {self.state.global_step}: "
+                f"lower train.learning_rate (now {self.settings.learning_rate:g})."
+            )
+        self.watcher.phase("training")
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """What the trainer itself has to say goes into its history only."""
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+
+    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None):
+        """Each optimizer step ends here. Its numbers are noted; before something is measured or saved, also read."""
+        step, new = self.state.global_step, self.control.should_log
+        # An epoch's end comes here once more.
+        self.control.should_log = False
+        if new:
+            self._note_step(grad_norm, learning_rate or 0.0)
+        probing = new and step in self.probe_steps
+        if probing or self.control.should_evaluate or self.control.should_save:
+            self.tally.flush()
+        if new and step == 1:
+            self.look_at_the_beginning()
+        if probing:
+            self.probe()
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, learning_rate=learning_rate)
+
+    def _note_step(self, grad_norm: torch.Tensor, learning_rate: float) -> None:
+        # Under fp16 a step whose gradients overflowed is skipped and the scale lowered: no divergence.
+        skipped = self.args.fp16 and self.accelerator.optimizer_step_was_skipped
+        self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
+
+    def probe(self) -> None:
+        """Held-out loss of the probe rows, if there are any, and whatever else the watcher looks at, now."""
+        step = self.state.global_step
+        if self.data.probe:
+            loss = self.held_out_loss(self.data.probe)
+            self.watcher.metric("probe", step, self.state.epoch or 0.0, {"probe_loss": loss})
+        if step == 0 and lora.is_zero(self.loaded, self.name):
+            # So far the run is base, which is there to be looked at later too, and a person waits for the first step.
+            self.state.log_history.append({"begins_as_base": True, "step": 0})
+        else:
+            self._look(step, self.name)
+
+    def look_at_the_beginning(self) -> None:
+        """The look at step 0 that was put off until there is a step, where it has not been had yet."""
+        beginning = self._noted(0)
+        if "begins_as_base" in beginning and "probed" not in beginning:
+            self.tally.flush()
+            self._look(0, lora.BASE)
+
+    def _noted(self, step: int) -> set[str]:
+        """What was written down of ``step`` so far, before a resume too."""
+        return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
+
+    def _look(self, step: int, speaker: str) -> None:
+        self.watcher.probed(step, speaker)
+        self.state.log_history.append({"probed": True, "step": step})
+
+    def say_what_is_slower(self) -> None:
+        """Once, before the first step."""
+        longest = max(len(row.input_ids) for row in self.data.train)
+        if longest > self.passes.tokens:
+            self.watcher.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
+        if not self.loaded.separable:
+            self.watcher.say("This model changes its head's logits, so the loss is not computed in chunks.")
+
+    def remember_random(self) -> None:
+        """Keep the random states as the step that has just finished left them."""
+        self.random_states = rng_state.capture(self.loaded.device)
+
+    def keep_last_step(self) -> None:
+        """Leave a checkpoint of the last finished step, so that a stopped run can go on from it.
+
+        Wherever the stop came (in a step, an evaluation, a new epoch), weights and optimizer are
+        still that step's; the random states may have moved on and are put back.
+        """
+        self.tally.flush()
+        if self.state.global_step <= self.saved_step or not self.random_states:
+            return
+        rng_state.restore(self.random_states)
+        self._save_checkpoint(self.model, None)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write the checkpoint beside and rename it, so that a torn one is never found."""
+        self.watcher.phase("saving")
+        folder = Path(self.args.output_dir)
+        with atomic_write.writing(at_step(folder, self.state.global_step)) as written:
+            self.args.output_dir = str(written.parent)
+            try:
+                # SFTTrainer would add a model card to each checkpoint; the Trainer's own part is wanted.
+                super(SFTTrainer, self)._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = str(folder)
+        prune_checkpoints(folder, self.settings.save_total_limit, spare=self.best_step())
+        self.saved_step = self.state.global_step
+        self.watcher.phase("training")
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        lora.save(self.loaded, self.name, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        lora.restore(self.loaded, self.name, Path(resume_from_checkpoint))
+
+
+def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:
+    import datasets
+
+    return datasets.Dataset.from_dict({"input_ids": [row.input_ids for row in rows]})
+
+
+class _Rows(torch.utils.data.Dataset):
+    """The tokenised rows as torch wants them; the collator gets them as they are."""
+
+    def __init__(self, rows: Sequence[TokenizedExample]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> TokenizedExample:
+        return self.rows[index]

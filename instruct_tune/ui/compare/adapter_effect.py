@@ -1,0 +1,67 @@
+"""Did the adapter do anything? One sentence of verdict, and a bar a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..context import said, viewer
+from .effect_view import bars, sentence
+
+BEFORE = "Nothing measured yet."
+
+# The value holds numbers and the lab's own words, no text of a dataset.
+_TEMPLATE = """
+<div class="norms" role="img" aria-label="{{value.said}}">
+  <div class="norm-top">{{value.most}}</div>
+  <div class="norm-bars">
+    {{#each value.bars}}<span title="{{this.said}}" style="height: {{this.height}}%"></span>{{/each}}
+  </div>
+  <div class="norm-ends"><span>{{value.first}}</span><span>{{value.last}}</span></div>
+</div>
+<div class="norm-said">{{value.said}}</div>
+"""
+_LOOK = """
+.norms { max-width: 720px; }
+.norm-bars { display: flex; align-items: flex-end; gap: 2px; height: 110px;
+  border-bottom: 1px solid var(--body-text-color-subdued); }
+.norm-bars span { flex: 1; background: #2563eb; min-height: 1px; border-radius: 2px 2px 0 0; }
+.norm-ends { display: flex; justify-content: space-between; }
+.norm-top, .norm-ends, .norm-said { font-size: 12px; color: var(--body-text-color-subdued); }
+"""
+
+
+class EffectPanel:
+    """A fold with its own button; empty again when another run is chosen."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown):
+        self.lab = lab
+        with gr.Accordion("Did the adapter do anything?", open=False, elem_id="compare-effect"):
+            gr.Markdown(
+                "How far tuned's predictions are from base's on the first held-out rows, and how much the adapter "
+                "adds to each layer.",
+                elem_classes="note",
+            )
+            button = gr.Button("Measure it", elem_id="compare-effect-measure", size="md")
+            self.sentence = gr.Markdown(BEFORE, elem_id="compare-effect-sentence")
+            self.norms = gr.HTML(
+                bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible=False
+            )
+        outputs = [self.sentence, self.norms]
+        private: dict[str, Any] = {"api_visibility": "private"}
+        measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **private)
+        run.change(self._empty, None, outputs, cancels=[measured], show_progress="hidden", **private)
+
+    def _empty(self) -> list[Any]:
+        return [BEFORE, gr.HTML(visible=False)]
+
+    @said
+    def _measure(self, run_id: str | None) -> list[Any]:
+        if not run_id:
+            gr.Info("There is no trained run yet: train one first.")
+            return self._empty()
+        found = self.lab.adapter_effect(run_id, viewer(self.lab))
+        evaluation = self.lab.last_evaluations(viewer(self.lab)).get(run_id)
+        return [sentence(found, evaluation), gr.HTML(bars(found.layers), visible=True)]

@@ -1,0 +1,108 @@
+"""Many instructions at once: base, the run and perhaps a third answer all of them; a table, and files to take home."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ...errors import DataError
+from ...evaluation.predictions_file import write_rows
+from ...lab import Lab
+from ...services.inference import MOST_ASKED
+from ..context import said, session, viewer
+from ..decoding_words import decoding
+from ..save_plot import save_buttons
+from ..sides import NAMES
+from ..streaming import Turns
+from . import decoding as decoding_panel
+from . import third_model
+from .third_model import ThirdPanel
+
+if TYPE_CHECKING:
+    from ...generation.answer import Answer
+
+BEFORE = "Nothing asked yet."
+SHOWN = 600
+"""Characters of an answer that the table shows; the files have all."""
+
+
+class ManyPanel:
+    """A fold with its own button. ``controls``: the decoding's, which hold here too."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdPanel, controls: Sequence[Any]):
+        self.lab, self.run, self.third, self.controls = lab, run, third, controls
+        self.turns = Turns()
+        with gr.Accordion("Ask many at once", open=False, elem_id="compare-many"):
+            self.asked = gr.Textbox(
+                label="Instructions",
+                info=f"One a line, at most {MOST_ASKED}; decoded as set under Decoding",
+                lines=5,
+                max_lines=20,
+                elem_id="compare-many-asked",
+            )
+            with gr.Row():
+                self.button = gr.Button("Answer all", elem_id="compare-many-ask", size="md", scale=4)
+                self.stop = gr.Button("Stop", elem_id="compare-many-stop", size="md", scale=1)
+            self.state = gr.Markdown(BEFORE, elem_id="compare-many-state")
+            self.rows = gr.State([])
+            with gr.Column(visible=False) as self.found:
+                self.table = gr.Dataframe(
+                    datatype="str",
+                    interactive=False,
+                    wrap=True,
+                    max_height=460,
+                    show_label=False,
+                    elem_id="compare-many-table",
+                )
+                save_buttons("compare-many", "answers", [self.rows], _write, ("csv", "jsonl"))
+        self._wire()
+
+    def _wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        given = [self.run, self.asked, *self.third.controls, *self.controls]
+        self.button.click(self._answer, given, [self.state, self.found, self.table, self.rows], **quiet)
+        self.stop.click(self._stop, None, None, queue=False, **quiet)
+
+    def _stop(self, request: gr.Request) -> None:
+        self.turns.stop(request.session_hash)
+
+    @said
+    def _answer(
+        self, run_id: str | None, asked: str, third: str, third_strength: float, *controls: Any
+    ) -> Iterator[list[Any]]:
+        if not run_id:
+            raise DataError("There is no trained run yet: train one first.")
+        *decoded, strength = controls
+        settings = decoding_panel.settings(*decoded)
+        lines = [line.strip() for line in (asked or "").splitlines() if line.strip()]
+        if not lines:
+            raise DataError("Type instructions first, one a line.")
+        names = [*NAMES.values(), *([self.third.label_of(third, run_id)] if third else [])]
+        speakers = third_model.speakers(run_id, strength, third, third_strength)
+        yield [f"0 of {len(lines)} answered…", gr.Column(visible=False), gr.skip(), []]
+        with self.turns.of(session()) as stop:
+            answers: list[list[Answer]] = []
+            pairs = [(line, "") for line in lines]
+            for answers in self.lab.compare_rows(speakers, pairs, settings, stop, viewer(self.lab)):
+                yield self._told(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
+            done = "Done." if len(answers) == len(lines) else f"Stopped: {len(answers)} of {len(lines)} answered."
+            yield self._told(lines, names, answers, f"{done} {decoding(settings)}")
+
+    def _told(self, lines: list[str], names: list[str], answers: list[list[Answer]], words: str) -> list[Any]:
+        rows = [
+            {"instruction": line, **{name: answer.text for name, answer in zip(names, said, strict=True)}}
+            for line, said in zip(lines, answers, strict=False)
+        ]
+        cells = [[text[:SHOWN] for text in row.values()] for row in rows]
+        table = {"headers": ["Instruction", *names], "data": cells}
+        return [words, gr.Column(visible=bool(rows)), table, rows]
+
+
+def _write(rows: list[dict[str, str]], file: Path) -> Path:
+    if not rows:
+        raise DataError("There are no answers to save yet.")
+    write_rows(rows, file)
+    return file

@@ -1,0 +1,99 @@
+"""How Compare's answers are decoded: the controls in their fold, and what they say as JSON to copy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from ...config.run_config import MOST_STOPS
+from ...services.answerer import STRONGEST
+
+GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
+
+
+class DecodingPanel:
+    """``controls`` are the inputs of ``settings``, and last ``strength``, which asks again when it is moved."""
+
+    def __init__(self) -> None:
+        with gr.Accordion("Decoding", open=False):
+            with gr.Row():
+                way = gr.Radio(
+                    [GREEDY, BEAMS, SAMPLING],
+                    value=GREEDY,
+                    label="Decoding",
+                    info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
+                    elem_id="compare-way",
+                    min_width=280,
+                )
+                longest = gr.Slider(
+                    8,
+                    1024,
+                    96,
+                    step=8,
+                    label="Longest answer in tokens",
+                    info="Longer ones are cut",
+                    elem_id="compare-longest",
+                    min_width=220,
+                )
+                self.strength = gr.Slider(
+                    0,
+                    STRONGEST,
+                    1,
+                    step=0.05,
+                    label="Adapter strength",
+                    info="1: as trained; 0: base; moving it asks again",
+                    elem_id="compare-strength",
+                    min_width=220,
+                )
+            with gr.Row():
+                beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
+                temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
+                top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
+                seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
+            stop = gr.Textbox(
+                label="Stop texts",
+                info="One a line; an answer is cut before the first of them. \\n is a new line",
+                lines=1,
+                max_lines=MOST_STOPS,
+                elem_id="compare-stop-texts",
+            )
+            self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]
+            shown = gr.Code(
+                as_json(*(control.value for control in self.controls)),
+                label="These settings as JSON, for scripts",
+                language=None,
+                interactive=False,
+                show_line_numbers=False,
+                buttons=["copy"],
+                elem_id="compare-settings",
+            )
+        gr.on(
+            [control.change for control in self.controls],
+            as_json,
+            self.controls,
+            shown,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+
+def settings(
+    way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float, stop: str
+) -> dict[str, Any]:
+    """The controls' values as generation settings."""
+    chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
+    if way == BEAMS:
+        chosen |= {"num_beams": beams, "early_stopping": True}
+    elif way == SAMPLING:
+        chosen |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "seed": int(seed or 0)}
+    if stops := [line.replace("\\n", "\n").replace("\\t", "\t") for line in (stop or "").splitlines() if line]:
+        chosen["stop"] = stops
+    return chosen
+
+
+def as_json(*values: Any) -> str:
+    """All the controls' values, for copying."""
+    return json.dumps({"generation": settings(*values[:-1]), "adapter_strength": values[-1]}, indent=2)

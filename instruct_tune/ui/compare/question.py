@@ -1,0 +1,117 @@
+"""What Compare asks: a held-out row, which has an expected answer, or an instruction of one's own, which has none."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...text.code_language import guess
+from ..context import said, viewer
+from .text import HELD_OUT, TYPED
+
+NO_EXPECTED = "Expected answer: an instruction of your own has none"
+EXPECTED = "Expected answer (the dataset's own)"
+
+
+class QuestionPanel:
+    """The controls, and how to turn to another row of ``run``'s data."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown):
+        self.lab, self.run = lab, run
+        with gr.Row(equal_height=True):
+            self.source = gr.Radio(
+                [HELD_OUT, TYPED],
+                value=HELD_OUT,
+                label="Ask",
+                info="Held-out rows were never trained on",
+                elem_id="compare-source",
+                min_width=280,
+            )
+            self.number = gr.Number(
+                1,
+                label="Row",
+                info="In the order of the split",
+                precision=0,
+                minimum=1,
+                elem_id="compare-row",
+                min_width=120,
+            )
+            with gr.Column(min_width=240, elem_classes="beside"), gr.Row():
+                self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
+                self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
+                self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
+        with gr.Row():
+            self.instruction = gr.Textbox(
+                label="Instruction", min_width=320, lines=2, max_lines=8, elem_id="compare-instruction"
+            )
+            self.input = gr.Textbox(
+                label="Input (optional)", min_width=320, lines=2, max_lines=8, elem_id="compare-input"
+            )
+        self.expected = answer_box(EXPECTED, "compare-expected", lines=4)
+
+    @property
+    def shown(self) -> list[Any]:
+        """Run, kind of question, row, instruction and input."""
+        return [self.run, self.source, self.number, self.instruction, self.input]
+
+    def wire(self) -> None:
+        """Let the three buttons turn to another row."""
+        for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
+            button.click(
+                self._turn_to(step),
+                [self.run, self.number],
+                [self.source, self.number],
+                api_visibility="private",
+                show_progress="hidden",
+            )
+
+    def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
+        """Instruction, input and expected answer of another row or run."""
+        if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
+            return [gr.skip(), gr.skip(), no_expected(source)]
+        return self._texts(run_id, number)
+
+    @said
+    def _texts(self, run_id: str, number: float | None) -> list[Any]:
+        example = self.lab.held_out_row_of(run_id, int(number or 1) - 1, viewer(self.lab))
+        return [
+            example.instruction,
+            example.input,
+            gr.Code(example.output, language=guess(example.output), label=EXPECTED),
+        ]
+
+    def _turn_to(self, step: int) -> Any:
+        """A handler that goes ``step`` held-out rows on, round and round; to any of them where it is 0."""
+
+        @said
+        def turn(run_id: str | None, number: float | None) -> list[Any]:
+            if not run_id:
+                return [HELD_OUT, 1]
+            rows = self.lab.held_out_count_of(run_id, viewer(self.lab))
+            at = int(number or 1) - 1
+            return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
+
+        return turn
+
+
+def no_expected(source: str) -> Any:
+    """The expected answer's box where a person asks something of their own; as it is for a row."""
+    return gr.Code("", language=None, label=NO_EXPECTED) if source == TYPED else gr.skip()
+
+
+def answer_box(label: str, elem_id: str, lines: int) -> gr.Code:
+    """A box of code that keeps its height while it is filled."""
+    return gr.Code(
+        label=label,
+        language=None,
+        lines=lines,
+        max_lines=lines,
+        interactive=False,
+        wrap_lines=True,
+        show_line_numbers=False,
+        buttons=["copy"],
+        elem_id=elem_id,
+    )

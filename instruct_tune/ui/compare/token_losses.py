@@ -1,0 +1,90 @@
+"""Why it says that: the answer under Compare, read token by token by base and tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from ...data.splits import Example
+from ...errors import DataError
+from ...lab import Lab
+from ..context import said, viewer
+from .heat_map import heat_map, heat_value
+from .text import TYPED
+from .why_view import HEADERS, sentence, table
+
+BEFORE = "Nothing read yet."
+NO_ANSWER = "An instruction of your own has no expected answer: type one under Another answer."
+
+
+class WhyPanel:
+    """A fold with its own button. ``outputs`` and ``blank`` let the tab empty it when it turns to another row."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        with gr.Accordion("Why it says that", open=False, elem_id="compare-why"):
+            gr.Markdown(
+                "How likely base and tuned find each token of the expected answer, given all before it. "
+                "The losses (−ln of the probability) sum to the loss of the row.",
+                elem_classes="note",
+            )
+            self.other = gr.Textbox(
+                label="Another answer (optional)",
+                info="Read instead of the expected one",
+                lines=1,
+                max_lines=6,
+                elem_id="compare-why-answer",
+            )
+            self.button = gr.Button("Read the answer token by token", elem_id="compare-why-read", size="md")
+            self.sentence = gr.Markdown(BEFORE, elem_id="compare-why-sentence")
+            self.map = heat_map("compare-why-map")
+            with gr.Accordion("Every token as a table", open=False):
+                self.table = gr.Dataframe(
+                    headers=HEADERS,
+                    datatype="str",
+                    interactive=False,
+                    wrap=True,
+                    max_height=400,
+                    label="Tokens",
+                    elem_id="compare-why-table",
+                )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.sentence, self.map, self.table]
+
+    @property
+    def blank(self) -> list[Any]:
+        """The outputs when nothing was read."""
+        return [BEFORE, gr.HTML(visible=False), []]
+
+    def wire(self, asked: list[Any]) -> Any:
+        """Listen; returns the event, to be cancelled. ``asked``: run, kind of instruction, row, instruction, input."""
+        return self.button.click(
+            self._read,
+            [*asked, self.other],
+            self.outputs,
+            concurrency_limit=4,
+            api_visibility="private",
+            show_progress="minimal",
+        )
+
+    @said
+    def _read(
+        self, run_id: str | None, source: str, number: float | None, instruction: str, input: str, other: str
+    ) -> list[Any]:
+        if not run_id:
+            gr.Info("There is no trained run yet: train one first.")
+            return self.blank
+        if source == TYPED:
+            if not other:
+                raise DataError(NO_ANSWER)
+            row = Example(instruction, input or "", other)
+        else:
+            # Letter by letter: what boxes on the page show has lost the blanks around it.
+            row = self.lab.held_out_row_of(run_id, int(number or 1) - 1, viewer(self.lab))
+            row = replace(row, output=other or row.output)
+        found = self.lab.answer_losses(run_id, row, viewer(self.lab))
+        return [sentence(found), gr.HTML(heat_value(found), visible=True), table(found)]

@@ -1,0 +1,135 @@
+"""One filter to be filled in: its kind, and only what that kind wants to know."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...config.filters import PARTS, STEPS, UNITS, Filter, parameters
+from ...text.code_language import NAMES as LANGUAGES
+from .filter_text import KINDS, read_step
+
+FIRST = "length"
+_LOOKED_AT = {"instruction": "the instruction", "input": "the input", "output": "the answer", "row": "all three"}
+
+
+class FilterForm:
+    """A choice of kinds and the controls of all of them, of which those of the chosen kind are shown."""
+
+    def __init__(self) -> None:
+        self.kind = gr.Dropdown(
+            [(label, step) for step, (label, _) in KINDS.items()],
+            value=FIRST,
+            label="Kind",
+            info=KINDS[FIRST][1],
+            elem_id="filter-kind",
+        )
+        with gr.Row():
+            self._controls = self._make()
+        for name, control in self._controls.items():
+            control.visible = name in parameters(STEPS[FIRST])
+
+    def _make(self) -> dict[str, gr.components.Component]:
+        few: dict[str, Any] = {"min_width": 180}
+        return {
+            "of": gr.Dropdown(
+                [(_LOOKED_AT[part], part) for part in PARTS], value="output", label="Looks at",
+                info="Which text of a row decides", elem_id="filter-of", **few,
+            ),
+            "unit": gr.Dropdown(
+                list(UNITS), value="characters", label="Counted in",
+                info="Tokens are those of the text alone, without the template", elem_id="filter-unit", **few,
+            ),
+            # Not None at first: an empty number box begins as 0 in the browser.
+            "min": gr.Number(
+                1, label="At least", info="Shorter ones are dropped; empty: no limit", precision=0,
+                elem_id="filter-min", **few,
+            ),
+            "max": gr.Number(
+                1000, label="At most", info="Longer ones are dropped; empty: no limit", precision=0,
+                elem_id="filter-max", **few,
+            ),
+            "tokenizer": gr.Textbox(
+                "", label="Tokens of", info="A model's name; empty: the model on Train, written down here",
+                elem_id="filter-tokenizer", **few,
+            ),
+            "text": gr.Textbox(
+                "", label="Text", info="Part of the text, as it is written", elem_id="filter-text", elem_classes="mono",
+                min_width=320,
+            ),
+            "pattern": gr.Textbox(
+                "", label="Regular expression", info="As Python writes them; capitals matter",
+                elem_id="filter-pattern", elem_classes="mono", min_width=320,
+            ),
+            "language": gr.Dropdown(
+                [*LANGUAGES, ("no language: prose", "none")], value="python", label="Language",
+                info="What the answer looks like", elem_id="filter-language", **few,
+            ),
+            "exclude": gr.Checkbox(
+                False, label="The other way round", info="Keep the rows where it is not so", elem_id="filter-exclude",
+                **few,
+            ),
+            "threshold": gr.Slider(
+                0.7, 1, 0.9, step=0.01, label="Alike by", info="1: the same but for case and spacing",
+                elem_id="filter-threshold", **few,
+            ),
+            "n": gr.Number(
+                1000, label="Rows", info="All are kept where there are fewer", precision=0, elem_id="filter-n", **few
+            ),
+            "seed": gr.Number(
+                42, label="Seed", info="Another seed draws other rows", precision=0, elem_id="filter-seed", **few
+            ),
+            "rows": gr.Textbox(
+                "", label="Ids of rows", info="One a line, as a row shown in full tells it", lines=3, max_lines=8,
+                elem_id="filter-rows", elem_classes="mono", min_width=320,
+            ),
+        }  # fmt: skip
+
+    @property
+    def inputs(self) -> set[gr.components.Component]:
+        """What ``read`` looks at."""
+        return {self.kind, *self._controls.values()}
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What ``fill`` fills in."""
+        return [self.kind, *self._controls.values()]
+
+    def wire(self) -> None:
+        """Show what belongs to the kind when it is chosen."""
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **quiet)
+
+    def _show(self, kind: str) -> dict[Any, Any]:
+        wanted = parameters(STEPS[kind])
+        shown = {control: gr.update(visible=name in wanted) for name, control in self._controls.items()}
+        return {self.kind: gr.Dropdown(info=KINDS[kind][1]), **shown}
+
+    def read(self, values: Mapping[Any, Any], model: str) -> Filter:
+        """The step that is filled in; tokens are counted by ``model`` where it says nothing else.
+
+        Raises DataError with what is wrong with it.
+        """
+        kind = values[self.kind]
+        given = {name: values[self._controls[name]] for name in parameters(STEPS[kind])}
+        if "rows" in given:
+            given["rows"] = list(dict.fromkeys((given["rows"] or "").split()))
+        if "tokenizer" in given:
+            counted_by = (given["tokenizer"] or "").strip() or model
+            given["tokenizer"] = counted_by if given["unit"] == "tokens" else None
+        return read_step({"step": kind, **given})
+
+    def fill(self, step: Filter) -> dict[Any, Any]:
+        """What the controls show for ``step``."""
+        told = dataclasses.asdict(step)
+        shown: dict[Any, Any] = {}
+        for name, control in self._controls.items():
+            if name in told:
+                value = "\n".join(told[name]) if name == "rows" else told[name]
+                shown[control] = gr.update(visible=True, value="" if name == "tokenizer" and value is None else value)
+            else:
+                shown[control] = gr.update(visible=False)
+        return {self.kind: gr.Dropdown(value=step.step, info=KINDS[step.step][1]), **shown}

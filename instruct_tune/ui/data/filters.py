@@ -1,0 +1,214 @@
+"""The ledger on the page: an ordered list of filters, each in words with what it kept and dropped.
+
+The list is a text of JSON, the control ``data.filters`` of the form, which the fold shows to who wants to write it.
+All else here is drawn from that text, so a preset, a former run and a remembered form need nothing special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...config.filters import DROP_LEAKAGE, ByHand, counted_by
+from ...errors import DataError, SettingsError
+from ...lab import Lab
+from ...text.markdown import plain
+from ..context import said
+from ..form import Form
+from . import filter_text
+from .filter_editor import FilterForm
+from .filter_text import Loaded, Steps
+from .ledger_panel import LedgerPanel
+
+UNDONE = 30
+"""Changes that can be taken back."""
+Edit = Callable[[Mapping[Any, Any], Steps, int], tuple[Steps, int]]
+
+
+class FiltersPanel:
+    """The list, what can be done with it, and the folds to add a filter and to save or load the list."""
+
+    def __init__(self, lab: Lab, form: Form):
+        self._form = form
+        first = (filter_text.USUAL,)
+        with gr.Column(elem_id="filters"):
+            self._list = gr.Radio(
+                _choices(first, None),
+                value=0,
+                label="Filters",
+                info="Which rows are kept, from top to bottom, before the split. Choose one to move or change it",
+                elem_id="filters-list",
+            )
+            self._state = gr.Markdown("", elem_id="data-ledger", elem_classes="note")
+            with gr.Row(elem_id="filters-buttons"):
+                self._buttons = {
+                    name: gr.Button(label, size="sm", min_width=90, scale=0, elem_id=f"filters-{name}")
+                    for name, label in _BUTTONS.items()
+                }
+            with gr.Accordion("Add a filter", open=False, elem_id="filters-add-fold") as self._fold:
+                self._one = FilterForm()
+                with gr.Row():
+                    self._add = gr.Button("Add to the list", size="md", elem_id="filters-add", min_width=160)
+                    self._replace = gr.Button(
+                        "Put it in the place of the chosen one", size="md", elem_id="filters-replace", min_width=160
+                    )
+            with gr.Accordion("Save, load or write the list", open=False, elem_id="filters-file"):
+                self.file = LedgerPanel(lab, form)
+                self._text = gr.Textbox(
+                    filter_text.write_steps(first),
+                    label="The same list as JSON",
+                    info="As the command line takes it; docs/cli.md names the steps",
+                    max_lines=8,
+                    elem_id="data-filters",
+                    elem_classes="mono",
+                )
+        form.add("data.filters", self._text)
+        self._before = gr.State([])
+        self._last = gr.State(None)
+        # Beside the list, for gradio refuses a choice that is not, or no longer, among those it knows of.
+        self._chosen = gr.State(0)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What ``show`` fills in."""
+        return [self._last]
+
+    @property
+    def changed(self) -> list[Any]:
+        """What a change of the list fills in."""
+        return [self._text, self._before, self._list, self._chosen]
+
+    @property
+    def inputs(self) -> set[Any]:
+        """What a change of the list looks at, beside the form."""
+        return {self._chosen, self._before, self._last}
+
+    def show(self, steps: Steps, told: Mapping[str, Any]) -> dict[Any, Any]:
+        """What ``steps`` made of the rows that were just loaded; the list itself may be another by now."""
+        return {self._last: filter_text.loaded(steps, told)}
+
+    def nothing_loaded(self, values: Mapping[Any, Any]) -> bool:
+        """Whether there are no counts yet that a change would make old."""
+        return values[self._last] is None
+
+    def steps(self, values: Mapping[Any, Any]) -> Steps:
+        """The list as it is, with whose tokens are counted. Raises DataError where the text of JSON spells none."""
+        try:
+            return counted_by(filter_text.read_steps(values[self._text]), values[self._form["model"]])
+        except SettingsError as error:
+            raise DataError(f"The list as JSON has a fault, mend it first: {error}") from error
+
+    def change(self, values: Mapping[Any, Any], steps: Steps, chosen: int) -> dict[Any, Any]:
+        """Another list, the step at ``chosen`` being the chosen one; what there was can be had back."""
+        before = [*values[self._before], values[self._text]][-UNDONE:]
+        drawn = _drawn(steps, values[self._last], chosen)
+        written = filter_text.write_steps(steps)
+        return {self._text: written, self._before: before, self._list: drawn, self._chosen: chosen}
+
+    def add_by_hand(self, values: Mapping[Any, Any], kind: str, rows: tuple[str, ...]) -> dict[Any, Any]:
+        """The list with the rows of these ids kept (``keep_rows``) or dropped (``drop_rows``)."""
+        return self.change(values, *filter_text.added(self.steps(values), ByHand(kind, rows)))
+
+    def wire(self) -> list[Any]:
+        """Connect the events; returns those after which rows that are there may be filtered anew."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        inputs = self._form.controls | self._one.inputs | self.inputs
+        self._one.wire()
+        gr.on(
+            [self._text.change, self._last.change, self._form["model"].change],
+            self._redraw,
+            [self._text, self._last, self._chosen, self._form["model"]],
+            [self._list, self._state],
+            trigger_mode="always_last",
+            **quiet,
+        )
+        self._list.input(_place, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
+        # What is written by hand can be taken back too, as a whole.
+        self._text.focus(
+            lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
+        )
+        self._buttons["change"].click(
+            said(self._fill_in), inputs, [self._fold, *self._one.outputs], **quiet
+        )  # fmt: skip
+        edits: list[tuple[Any, Edit]] = [
+            (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
+            (self._buttons["down"], lambda values, steps, at: filter_text.moved(steps, at, 1)),
+            (self._buttons["remove"], lambda values, steps, at: filter_text.removed(steps, at)),
+            (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._filled_in(values))),
+        ]
+        edited = [button.click(self._editing(edit), inputs, self.changed, **quiet) for button, edit in edits]
+        edited.append(self._add.click(said(self._append), inputs, self.changed, **quiet))
+        edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **quiet))
+        return edited
+
+    def _editing(self, edit: Edit) -> Callable[..., Any]:
+        @said
+        def handler(values: dict[Any, Any]) -> dict[Any, Any]:
+            steps = self.steps(values)
+            return self.change(values, *edit(values, steps, self._at(values, steps)))
+
+        return handler
+
+    def _at(self, values: Mapping[Any, Any], steps: Steps) -> int:
+        if not steps:
+            raise DataError("There is no filter in the list: add one first.")
+        return _within(values[self._chosen], steps)
+
+    def _filled_in(self, values: Mapping[Any, Any]) -> Any:
+        return self._one.read(values, str(values[self._form["model"]]))
+
+    def _append(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        return self.change(values, *filter_text.added(self.steps(values), self._filled_in(values)))
+
+    def _fill_in(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        steps = self.steps(values)
+        return {self._fold: gr.Accordion(open=True), **self._one.fill(steps[self._at(values, steps)])}
+
+    def _undo(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        before = list(values[self._before])
+        while before and before[-1] == values[self._text]:
+            before.pop()
+        if not before:
+            gr.Info("There is no change to take back.")
+            return {self._before: []}
+        return {self._text: before.pop(), self._before: before}
+
+    @staticmethod
+    def _redraw(text: str, last: Loaded | None, chosen: int, model: str) -> list[Any]:
+        try:
+            # Named here too: with another model chosen on Train they would keep other rows.
+            steps = counted_by(filter_text.read_steps(text), model)
+        except SettingsError as error:
+            return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
+        none = "" if steps else "No filter: all rows are kept. "
+        return [_drawn(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
+
+
+_BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": "Remove", "undo": "Undo"}
+
+
+def has_leakage_step(text: str) -> bool:
+    """Whether a list drops copies of held-out rows; not where it is no list."""
+    try:
+        return DROP_LEAKAGE in filter_text.read_steps(text)
+    except SettingsError:
+        return False
+
+
+def _choices(steps: Steps, last: Loaded | None) -> list[tuple[str, int]]:
+    return [(line, at) for at, line in enumerate(filter_text.lines(steps, last))]
+
+
+def _drawn(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
+    return gr.Radio(choices=_choices(steps, last), value=_within(chosen, steps) if steps else None)
+
+
+def _within(chosen: int, steps: Steps) -> int:
+    """The chosen place, or the last where the list has become shorter."""
+    return min(chosen, len(steps) - 1)
+
+
+def _place(chosen: int | None) -> int:
+    return chosen or 0

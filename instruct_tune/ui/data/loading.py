@@ -1,0 +1,64 @@
+"""A dataset on its way to this visitor: how much of it has come, its first rows, and a way to cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import gradio as gr
+
+from ...config.run_config import RunConfig
+from ...data.preview import FirstRows, first_rows
+from ...lab import Lab
+from ..context import viewer
+from ..fetch_progress import ArrivalPanel, Updates
+from .text import first_rows_sentence, text_rows
+
+
+class LoadPanel:
+    """The arrival, and below it what can be read of a file at once; hidden unless something is under way."""
+
+    def __init__(self, lab: Lab):
+        self._lab = lab
+        self._arrival = ArrivalPanel("data")
+        with gr.Column(visible=False, elem_id="data-first") as self._early:
+            self._estimate = gr.Markdown(elem_id="data-first-said")
+            self._first = gr.Dataframe(
+                headers=["instruction", "input", "output"],
+                datatype=["str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=420,
+                column_widths=["36%", "22%", "42%"],
+                label="First rows of the file",
+            )
+        self.outputs: list[Any] = [*self._arrival.outputs, self._early, self._estimate, self._first]
+
+    def wire(self) -> None:
+        """Connect the button."""
+        self._arrival.wire()
+
+    def follow(self, asked: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
+        """Load the rows of ``asked``, yielding what to show meanwhile.
+
+        Returns the configuration whose rows are there (its columns may be proposed ones), or None
+        where the visitor cancelled. A visitor who leaves, or loads something else, cancels too.
+        """
+        who = viewer(self._lab)
+        known = self._lab.rows_at_hand(asked, who)
+        # Before the thread that reads the rest takes its share of the processor.
+        early = None if known else first_rows(asked.data)
+        if early:
+            yield self._show(early)
+        came, config = yield from self._arrival.follow(
+            request, lambda loading: self._lab.start_loading(asked, loading, who)
+        )
+        yield {self._early: gr.Column(visible=False)}
+        return config if came else None
+
+    def _show(self, early: FirstRows) -> Updates:
+        return {
+            self._early: gr.Column(visible=True),
+            self._estimate: first_rows_sentence(early),
+            self._first: text_rows(early.rows),
+        }

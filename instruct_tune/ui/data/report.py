@@ -1,0 +1,164 @@
+"""Data: what the rows are like before anything is trained on them, and one click against leakage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ...config.filters import DROP_LEAKAGE
+from ...config.run_config import RunConfig
+from ...lab import Lab
+from ..context import ONE_BY_ONE, said, viewer
+from ..form import Form
+from .filter_text import with_leakage_step
+from .filters import FiltersPanel, has_leakage_step
+from .histograms import histograms, histograms_value
+from .report_view import (
+    LEAK_HEADERS,
+    LEAK_WIDTHS,
+    TWIN_HEADERS,
+    TWIN_WIDTHS,
+    charts,
+    leak_rows,
+    pairs_title,
+    report_sentences,
+    twin_rows,
+    whole,
+)
+
+
+class ReportPanel:
+    """A button, and what it finds; hidden until rows are loaded."""
+
+    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
+        self._lab, self._form, self._filters = lab, form, filters
+        with gr.Column(visible=False) as self._all:
+            self._check = gr.Button("Check this data", elem_id="data-check")
+            self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
+            with gr.Column(visible=False) as self._found:
+                self._charts = histograms("report-lengths")
+                self._drop = gr.Checkbox(
+                    False,
+                    label="Leave near copies of held-out rows out of the training",
+                    info="Held-out rows stay, so that scores can be compared. A filter of the list, kept with the run",
+                    elem_id="report-drop",
+                )
+                self._leaks = _PairTable("report-leaks", LEAK_HEADERS, LEAK_WIDTHS)
+                self._twins = _PairTable("report-twins", TWIN_HEADERS, TWIN_WIDTHS)
+        self._config = gr.State(None)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What ``waiting`` fills in."""
+        return [self._all, self._sentence, self._found]
+
+    def waiting(self) -> dict[Any, Any]:
+        """Rows are there that nobody has checked yet."""
+        return {
+            self._all: gr.Column(visible=True),
+            self._sentence: gr.Markdown("", visible=False),
+            self._found: gr.Column(visible=False),
+        }
+
+    @property
+    def shown(self) -> list[Any]:
+        """What ``check`` fills in."""
+        return [self._sentence, self._found, self._charts, self._drop, self._config, *self._leaks.all, *self._twins.all]
+
+    def check(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        """Look at all rows, and show what is found."""
+        yield {self._sentence: gr.Markdown("Looking at the rows …", visible=True)}
+        given = self._form.read(values, "model", "data", "template")
+        given["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        config = self._lab.config(given, viewer(self._lab))
+        told = self._lab.report(config, viewer(self._lab), waits=False)
+        leaks, twins = told["leakage"]["rows"], told["duplicates"]["near"]
+        yield {
+            self._sentence: gr.Markdown(report_sentences(told, config.train.overlong), visible=True),
+            self._found: gr.Column(visible=True),
+            self._charts: histograms_value(charts(told)),
+            self._drop: gr.Checkbox(visible=bool(leaks) or DROP_LEAKAGE in config.data.filters),
+            # Pairs are told by their place in the whole split.
+            self._config: dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None)),
+            **self._leaks.fill("Held-out rows with a near copy in training", leak_rows(told), leaks),
+            **self._twins.fill("Training rows that ask nearly the same", twin_rows(told), twins),
+        }
+
+    def wire(self) -> Any:
+        """Connect the button and the tables; the form has to be complete.
+
+        Returns the event of leaving near copies out, or in again, after which rows are loaded and split anew.
+        """
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        self._check.click(said(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
+
+        def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
+            who, (_, test, _, train, *_) = viewer(self._lab), event.row_value
+            rows = (
+                self._lab.held_out_row(config, int(test) - 1, who),
+                self._lab.training_row(config, int(train) - 1, who),
+            )
+            return self._leaks.read(rows, (f"Held-out row {test}", f"Training row {train}"))
+
+        def twin(config: RunConfig, event: gr.SelectData) -> list[Any]:
+            who, (_, first, _, second, *_) = viewer(self._lab), event.row_value
+            rows = [self._lab.training_row(config, int(number) - 1, who) for number in (first, second)]
+            return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
+
+        for pairs, read in ((self._leaks, leak), (self._twins, twin)):
+            pairs.table.select(said(read), self._config, pairs.boxes, **ONE_BY_ONE, **quiet)
+        steps = self._form["data.filters"]
+        steps.change(has_leakage_step, steps, self._drop, **quiet)
+        inputs = self._form.controls | self._filters.inputs | {self._drop}
+        return self._drop.input(
+            said(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
+        )
+
+    def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        steps = with_leakage_step(self._filters.steps(values), values[self._drop])
+        return self._filters.change(values, steps, len(steps) - 1)
+
+
+class _PairTable:
+    """A fold with a table of pairs, and the two rows of the chosen one side by side."""
+
+    def __init__(self, elem_id: str, headers: list[str], widths: list[str]):
+        with gr.Accordion("", open=False, visible=False, elem_id=elem_id) as self._fold:
+            self.table = gr.Dataframe(
+                headers=headers,
+                datatype="str",
+                interactive=False,
+                wrap=True,
+                column_widths=widths,
+                max_height=360,
+                show_label=False,
+                label="Pairs: click one to read both rows in full",
+                elem_id=f"{elem_id}-table",
+                elem_classes="pairs",
+            )
+            gr.Markdown("Click a pair to read both rows in full, side by side.", elem_classes="note")
+            with gr.Row():
+                self.boxes = [
+                    gr.Textbox(
+                        visible=False, interactive=False, lines=6, max_lines=20, min_width=320,
+                        elem_classes="mono", elem_id=f"{elem_id}-{which}",
+                    )
+                    for which in ("first", "second")
+                ]  # fmt: skip
+
+    @property
+    def all(self) -> list[Any]:
+        return [self._fold, self.table, *self.boxes]
+
+    def fill(self, what: str, rows: list[list[Any]], count: int) -> dict[Any, Any]:
+        """The pairs, nothing chosen; the fold is there only where there are any."""
+        hidden = dict.fromkeys(self.boxes, gr.Textbox("", visible=False))
+        fold = gr.Accordion(label=pairs_title(what, rows, count), visible=bool(rows))
+        return {self._fold: fold, self.table: rows, **hidden}
+
+    def read(self, rows: Any, titles: tuple[str, str]) -> list[Any]:
+        """Both rows in full."""
+        return [gr.Textbox(whole(row), label=title, visible=True) for row, title in zip(rows, titles, strict=True)]

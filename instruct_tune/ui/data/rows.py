@@ -1,0 +1,163 @@
+"""The rows of the loaded dataset: searched, sorted, a page at a time, and one of them in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...config.run_config import RunConfig
+from ...data.filters import row_id
+from ...lab import Lab
+from ...text.code_language import guess
+from ..context import ONE_BY_ONE, said, viewer
+from ..form import Form
+from .by_hand_panel import ByHandPanel
+from .filters import FiltersPanel
+from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
+
+PAGE = 25
+ORDER_CHOICES = [
+    ("as split", "split"),
+    ("shortest answer first", "shortest"),
+    ("longest answer first", "longest"),
+    ("instruction A–Z", "instruction"),
+]
+
+
+class RowsPanel:
+    """A table that shows one page at most; nothing else of the rows is sent to the browser."""
+
+    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
+        self._lab, self._form, self._filters = lab, form, filters
+        with gr.Column(visible=False) as self._all:
+            with gr.Row():
+                self._part = gr.Radio(
+                    [("training rows", "train"), ("held-out rows", "test")],
+                    value="train",
+                    label="Show",
+                    info="Held-out rows are for measuring, never for training",
+                    min_width=280,
+                    elem_id="data-part",
+                )
+                self._search = gr.Textbox(
+                    label="Search",
+                    info="Part of an instruction, input or output; capitals do not matter",
+                    min_width=280,
+                    elem_id="data-search",
+                )
+                self._order = gr.Dropdown(
+                    ORDER_CHOICES,
+                    value="split",
+                    label="Sort",
+                    info="For looking only: training keeps the order of the split",
+                    min_width=280,
+                    elem_id="data-order",
+                )
+            self._table = gr.Dataframe(
+                headers=["row", "instruction", "input", "output"],
+                datatype=["number", "str", "str", "str"],
+                interactive=False,
+                wrap=True,
+                max_height=480,
+                column_widths=["70px", "34%", "20%", "40%"],
+                label="Rows",
+                elem_id="data-rows",
+            )
+            with gr.Row(elem_classes="pager"):
+                self._back = gr.Button("Previous page", size="sm", elem_id="data-back", min_width=140, scale=0)
+                self._where = gr.Markdown(elem_id="data-where")
+                self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=140, scale=0)
+            self._page = gr.State(1)
+            self._title = gr.Markdown("Click a row to read it in full.", elem_id="data-row-title")
+            with gr.Column(visible=False) as self._row:
+                with gr.Row():
+                    self._instruction = _text("instruction")
+                    self._input = _text("input")
+                self._output = gr.Code(
+                    label="Output",
+                    interactive=False,
+                    wrap_lines=True,
+                    lines=3,
+                    max_lines=30,
+                    elem_id="data-row-output",
+                )
+                self._by_hand = ByHandPanel(filters)
+
+    @property
+    def inputs(self) -> set[gr.components.Component]:
+        """What ``page`` looks at, beside the form."""
+        return {self._part, self._search, self._order, self._page}
+
+    @property
+    def outputs(self) -> list[Any]:
+        """What ``page`` fills in."""
+        return [self._all, self._table, self._where, self._back, self._forth, self._page]
+
+    def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
+        """What shows the ``number``-th page of what the controls ask for."""
+        search = values[self._search] or ""
+        found = self._lab.browse(
+            config, values[self._part], search, values[self._order], number, PAGE, viewer(self._lab)
+        )
+        return {
+            self._all: gr.Column(visible=True),
+            self._table: example_rows(found),
+            self._where: page_sentence(found, search, PAGE),
+            self._back: gr.Button(interactive=found.page > 1),
+            self._forth: gr.Button(interactive=found.page < found.pages),
+            self._page: found.page,
+        }
+
+    def wire(self) -> list[Any]:
+        """Connect the controls; the form has to be complete. Returns the events that change the filters."""
+        inputs = self._form.controls | self.inputs
+
+        def turning(step: int) -> Any:
+            def turn(values: dict[Any, Any]) -> dict[Any, Any]:
+                config = self._lab.config(self._form.rows(values), viewer(self._lab))
+                return self.page(config, values, values[self._page] + step if step else 1)
+
+            return said(turn)
+
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        # "change" for the search: text that is pasted with the mouse is no "input" to gradio.
+        asked = [self._part.input, self._search.change, self._order.input]
+        gr.on(asked, turning(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
+        self._back.click(turning(-1), inputs, self.outputs, **quiet)
+        self._forth.click(turning(1), inputs, self.outputs, **quiet)
+        shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
+        self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
+        return self._by_hand.wire(self._form)
+
+    def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
+        # By the row's own number: the table may be sorted differently in the browser.
+        number = int(event.row_value[0])
+        config, of_test = self._form.rows(values), values[self._part] == "test"
+        who = viewer(self._lab)
+        at = number - 1
+        row = self._lab.held_out_row(config, at, who) if of_test else self._lab.training_row(config, at, who)
+        language, called = guess(row.output), row_id(row.instruction, row.input, row.output)
+        title = f"**{'Held-out' if of_test else 'Training'} row {number:,}**"
+        label = f"Output (looks like {language}: a guess)" if language else "Output"
+        return {
+            self._title: f"{title}{cut_note(row)} · id `{called}`",
+            self._by_hand.row: called,
+            self._row: gr.Column(visible=True),
+            self._instruction: cut(row.instruction, LONGEST_TEXT),
+            self._input: gr.Textbox(cut(row.input, LONGEST_TEXT), visible=bool(row.input)),
+            self._output: gr.Code(cut(row.output, LONGEST_TEXT), language=language, label=label),
+        }
+
+
+def _text(part: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=part.capitalize(),
+        lines=2,
+        max_lines=12,
+        min_width=320,
+        interactive=False,
+        elem_id=f"data-row-{part}",
+        elem_classes="mono",
+    )

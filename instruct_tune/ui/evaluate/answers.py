@@ -1,0 +1,149 @@
+"""The rows of an evaluation: found, sorted and paged on the server, and one of them in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...text.code_language import guess
+from ..context import ONE_BY_ONE, said, viewer
+from ..diff_panel import DiffPanel
+from .text import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
+
+HINT = "Click a row to read it in full."
+
+
+class AnswersPanel:
+    """Controls, a table of one page, and the chosen row. ``chosen``: the components that say whose rows."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        gr.Markdown("### Row by row")
+        with gr.Row(equal_height=True):
+            self.search = gr.Textbox(
+                label="Search",
+                info="In instruction, expected answer and both answers",
+                elem_id="evaluate-search",
+                min_width=220,
+            )
+            self.show = gr.Dropdown(
+                list(SHOWS),
+                value=ALL,
+                label="Show",
+                info="Better or worse by chrF",
+                elem_id="evaluate-show",
+                min_width=200,
+            )
+            self.sort = gr.Dropdown(
+                list(SORTS),
+                value=CHANGED,
+                label="Sort",
+                info="Gain: chrF of tuned minus base",
+                elem_id="evaluate-sort",
+                min_width=200,
+            )
+        self.number = gr.State(1)
+        self.table = gr.Dataframe(
+            headers=HEADERS,
+            datatype=["number", "str", "str", "str", "str", "str"],
+            interactive=False,
+            wrap=True,
+            max_height=460,
+            column_widths=["5%", "7%", "21%", "21%", "23%", "23%"],
+            show_label=False,
+            elem_id="evaluate-table",
+        )
+        with gr.Row(elem_classes="pager"):
+            self.back = gr.Button("Previous page", size="sm", elem_id="evaluate-previous", min_width=140, scale=0)
+            self.where = gr.Markdown("", elem_id="evaluate-where")
+            self.on = gr.Button("Next page", size="sm", elem_id="evaluate-following", min_width=140, scale=0)
+        self._one_row()
+
+    def _one_row(self) -> None:
+        self.facts = gr.Markdown(HINT, elem_id="evaluate-row")
+        with gr.Column(visible=False) as self.whole:
+            with gr.Row():
+                self.instruction = gr.Textbox(
+                    label="Instruction and input",
+                    interactive=False,
+                    max_lines=8,
+                    min_width=320,
+                    elem_id="evaluate-asked",
+                )
+                self.expected = self._box("Expected answer", "evaluate-expected", "answer")
+            with gr.Row():
+                self.base = self._box("Base", "evaluate-base", "answer base-answer")
+                self.tuned = self._box("Tuned", "evaluate-tuned", "answer tuned-answer")
+            self.difference = DiffPanel("evaluate")
+
+    def _box(self, label: str, elem_id: str, classes: str) -> gr.Code:
+        return gr.Code(
+            label=label,
+            interactive=False,
+            wrap_lines=True,
+            show_line_numbers=False,
+            lines=4,
+            max_lines=16,
+            min_width=320,
+            buttons=["copy"],
+            elem_id=elem_id,
+            elem_classes=classes.split(),
+        )
+
+    @property
+    def wishes(self) -> list[Any]:
+        """What a person set about search, filter and order."""
+        return [self.search, self.show, self.sort]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The table and the one row, as ``fresh`` gives them."""
+        return [self.number, self.table, self.where, self.back, self.on, self.facts, self.whole]
+
+    def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
+        """The first page of an evaluation, and no row chosen."""
+        page = page_of(self.lab.predictions(run_id, seq, viewer(self.lab)), Wanted(search or "", show, sort))
+        return [*self._told(page), HINT, gr.Column(visible=False)]
+
+    def _told(self, page: Page) -> list[Any]:
+        buttons = gr.Button(interactive=page.number > 1), gr.Button(interactive=page.number < page.pages)
+        return [page.number, page.cells, page.sentence, *buttons]
+
+    def wire(self, run: gr.Dropdown, evaluation: gr.Dropdown) -> None:
+        """Listen; ``run`` and ``evaluation`` say whose rows are looked at."""
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        paged = [self.number, self.table, self.where, self.back, self.on]
+        for trigger in (self.search.input, self.show.input, self.sort.input):
+            # One at a time: of two fast letters gradio may send both, and the older answer must not come last.
+            only = {"trigger_mode": "always_last", "concurrency_limit": 1}
+            trigger(self._turn(0), [run, evaluation, *self.wishes], paged, **only, **quiet)
+        for button, step in ((self.back, -1), (self.on, 1)):
+            button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], paged, **quiet)
+        whole = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
+        chosen = self.table.select(self._choose, [run, evaluation], whole, **ONE_BY_ONE, **quiet)
+        self.difference.wire(chosen, self.expected, [self.base, self.tuned])
+
+    def _turn(self, step: int) -> Any:
+        @said
+        def turn(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
+            rows: Sequence[Any] = (
+                self.lab.predictions(run_id, seq, viewer(self.lab)) if run_id and seq is not None else ()
+            )
+            return self._told(page_of(rows, Wanted(search or "", show, sort, number + step)))
+
+        return turn
+
+    @said
+    def _choose(self, run_id: str | None, seq: int | None, event: gr.SelectData) -> list[Any]:
+        # By the row's own number: the table may be sorted differently in the browser.
+        number = int(event.row_value[0])
+        if not run_id or seq is None:
+            return [HINT, gr.Column(visible=False), *[gr.skip()] * 4]
+        row = self.lab.predictions(run_id, seq, viewer(self.lab))[number - 1]
+        language = guess(row["reference"])
+        boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
+        asked = "\n\n".join(filter(None, (row["instruction"], row["input"])))
+        return [row_sentence(number, row), gr.Column(visible=True), asked, *boxes]

@@ -1,0 +1,136 @@
+"""All runs on the same rows: one table for what was measured alike, its leader first; never two rulers in one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from ...errors import DataError
+from ...evaluation.leaderboard import differing
+from ...lab import Lab
+from ...text.markdown import plain
+from ..context import said, viewer
+from ..decoding_words import decoding
+
+NOTHING = "No run was evaluated yet."
+HEADERS = ["", "run", "BLEU", "95% interval", "over base", "its interval", "p against base", "p against the leader"]
+WIDTHS = ["44px", "190px", "80px", "130px", "100px", "140px", "110px", "120px"]
+WHAT = {
+    "rows_fingerprint": "rows",
+    "template": "template",
+    "generation": "decoding",
+    "signature": "tokenisation or version of BLEU",
+    "weights_sha256": "base weights",
+}
+"""The ruler's fields, in words."""
+
+
+class StandingsPanel:
+    """A fold in Evaluate, read when it is opened."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        with gr.Accordion("All runs on the same rows", open=False, elem_id="evaluate-standings") as self.fold:
+            self.words = gr.Markdown(NOTHING, elem_id="standings-words")
+            self.which = gr.Dropdown(
+                [],
+                label="Measured on",
+                info="Scores can be compared within a table, never across two",
+                visible=False,
+                elem_id="standings-which",
+            )
+            self.leader = gr.Markdown("", elem_id="standings-leader")
+            self.table = gr.Dataframe(
+                headers=HEADERS,
+                column_widths=WIDTHS,
+                interactive=False,
+                show_label=False,
+                wrap=True,
+                visible=False,
+                elem_id="standings-table",
+            )
+
+    def wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        outputs = [self.words, self.which, self.leader, self.table]
+        self.fold.expand(self._read, None, outputs, **{**quiet, "show_progress": "minimal"})
+        self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **quiet)
+
+    @said
+    def _read(self) -> list[Any]:
+        tables = self.lab.standings(viewer=viewer(self.lab))
+        if not tables:
+            return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
+        chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
+        return [introduction(tables), chosen, *self._told(tables[0])]
+
+    @said
+    def _choose(self, chosen: str | None) -> list[Any]:
+        for table in self.lab.standings(viewer=viewer(self.lab)):
+            if key(table) == chosen:
+                return self._told(table)
+        raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")
+
+    def _told(self, table: Mapping[str, Any]) -> list[Any]:
+        return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]
+
+
+def introduction(tables: Sequence[Mapping[str, Any]]) -> str:
+    """How many tables there are, and why not one; what the only one was measured with."""
+    if len(tables) == 1:
+        return f"Every evaluation so far was measured alike: {plain(measured_on(tables[0]), 300)}."
+    why = ", ".join(WHAT[name] for name in differing(tables))
+    return f"These are {len(tables)} tables, because not all was measured alike. What differs: {why}."
+
+
+def choices(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(label, key) for a dropdown."""
+    return [(f"{_runs(len(table['runs']))} · {measured_on(table)}", key(table)) for table in tables]
+
+
+def key(table: Mapping[str, Any]) -> str:
+    """What a table is known by: its ruler. Its place changes with each evaluation that is added."""
+    return json.dumps([table[name] for name in WHAT], sort_keys=True)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def measured_on(table: Mapping[str, Any]) -> str:
+    """A table's ruler on one line."""
+    template = table["template"] if isinstance(table["template"], str) else "own"
+    words = next((part for part in table["signature"].split("|") if part.startswith("tok:")), "")
+    weights = f" · weights {table['weights_sha256'][:8]}" if table["weights_sha256"] else ""
+    return (
+        f"{table['rows']} rows ({table['rows_fingerprint'][:6]}) · {decoding(table['generation']).rstrip('.')} · "
+        f"template {template} · {words}{weights}"
+    )
+
+
+def lines(table: Mapping[str, Any]) -> list[list[str]]:
+    """The table's cells: runs by score, and base, once, where it would stand."""
+    runs = table["runs"]
+    cells = [(run["bleu"], [str(place), *_cells(run)]) for place, run in enumerate(runs, 1)]
+    base = table["base"]
+    cells.append((base["bleu"], ["", "base", f"{base['bleu']:.2f}", _interval(base["ci"], ""), "", "", "", ""]))
+    return [line for _, line in sorted(cells, key=lambda each: -each[0])]
+
+
+def _cells(run: Mapping[str, Any]) -> list[str]:
+    p_values = (run["p_value"], run["p_leader"])
+    return [
+        run["name"],
+        f"{run['bleu']:.2f}",
+        _interval(run["ci"], ""),
+        f"{run['delta']:+.2f}",
+        _interval(run["delta_ci"], "+"),
+        *("—" if p_value is None else f"{p_value:.3f}" for p_value in p_values),
+    ]
+
+
+def _interval(ends: Sequence[float] | None, sign: str) -> str:
+    return f"{ends[0]:{sign}.1f} to {ends[1]:{sign}.1f}" if ends else "—"

@@ -1,0 +1,199 @@
+"""One evaluation on the page: its numbers, its rows, its files, and the progress of the one at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...errors import DataError, LabError
+from ...evaluation import bleu_tokenizers
+from ...evaluation.predictions_file import ENDINGS, write_rows
+from ...lab import Lab
+from ..context import said, viewer
+from ..downloads import Outgoing, handing_out, press
+from ..run_text import verdict_text
+from ..save_plot import save_buttons
+from . import text as view
+from .answers import AnswersPanel
+from .score_chart import score_chart, scores
+
+NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same held-out rows, and both are scored."
+
+
+class EvaluationPanel:
+    """One evaluation of the chosen run, and the progress of the one at work; fed by the page's timer."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown):
+        self.lab, self.run, self.outgoing = lab, run, Outgoing()
+        self.seen = gr.State(None)
+        self.state = gr.Markdown("", elem_id="evaluate-state")
+        self.bar = gr.HTML(
+            {"value": 0, "look": "hidden"},
+            html_template='<progress aria-label="Progress of the evaluation" value="${value.value}" max="1" '
+            'style="visibility: ${value.look}"></progress>',
+            elem_id="evaluate-progress",
+        )
+        with gr.Row(visible=False) as self.left:
+            self.left_told = gr.Markdown("", elem_id="evaluate-unfinished")
+            self.go_on = gr.Button("Go on", size="sm", elem_id="evaluate-go-on", min_width=120, scale=0)
+        with gr.Column(visible=False) as self.result:
+            self._result()
+
+    def _result(self) -> None:
+        self.which = gr.Dropdown(
+            [],
+            label="Shown",
+            info="The last evaluation of the run; earlier ones are kept",
+            elem_id="evaluate-which",
+        )
+        self.sentence = gr.Markdown("", elem_id="evaluate-sentence")
+        self.verdict = gr.Markdown("", elem_id="evaluate-verdict")
+        self.chart = score_chart("evaluate-plot")
+        save_buttons("evaluate-save", "bleu", [self.run, self.which], self._save)
+        self.scores = gr.Dataframe(
+            headers=["measure", "base", "tuned"],
+            column_widths=["50%", "25%", "25%"],
+            interactive=False,
+            show_label=False,
+            max_height=700,
+            elem_id="evaluate-scores",
+        )
+        self.rows = AnswersPanel(self.lab)
+        gr.Markdown("### To quote it")
+        self.signature = gr.Textbox(
+            label="sacreBLEU signature", lines=2, interactive=False, buttons=["copy"], elem_id="evaluate-signature"
+        )
+        with gr.Accordion("Settings, data and versions it was measured with", open=False):
+            self.measured = gr.Code(
+                language="json", interactive=False, buttons=["copy"], show_label=False, elem_id="evaluate-measured"
+            )
+        with gr.Row(elem_classes="foot"):
+            self.ending = gr.Dropdown(
+                [("zip, for the sacrebleu command" if each == "zip" else each, each) for each in ENDINGS],
+                value=ENDINGS[0],
+                label="File",
+                info="In CSV, what a spreadsheet would run as a formula gets an apostrophe in front",
+                elem_id="evaluate-ending",
+            )
+            self.take = gr.Button("Download the answers", elem_id="evaluate-download", size="sm")
+        self.download = handing_out("evaluate-file")
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.run, self.seen, *self.rows.wishes]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.seen, self.state, self.bar, self.left, self.left_told, self.result, self.which, *self.shown]
+
+    @property
+    def shown(self) -> list[Any]:
+        """What one evaluation fills."""
+        parts = [self.sentence, self.verdict, self.chart, self.scores, self.signature, self.measured]
+        return [*parts, *self.rows.outputs]
+
+    def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
+        """What changed since ``seen``: progress while one is at work, the newest numbers once they are there."""
+        nothing = [gr.skip()] * len(self.outputs)
+        who = viewer(self.lab)
+        if not run_id or not self.lab.sees_run(run_id, who):
+            return (
+                nothing
+                if seen is None
+                else [None, "", _bar(None), *_nothing_left(), gr.Column(visible=False), *nothing[6:]]
+            )
+        found = self.lab.run_evaluations(run_id, who)
+        work = self.lab.evaluation_progress(run_id, who)
+        now = [run_id, found[0]["seq"] if found else None, work]
+        if now == seen:
+            return nothing
+        state = view.progress(work) if work else ""
+        head = [now, state or ("" if found else NOT_YET), _bar(work), *self._left(run_id, work)]
+        if seen and now[:2] == seen[:2]:
+            return [*head, *nothing[5:]]
+        if not found:
+            return [*head, gr.Column(visible=False), *nothing[6:]]
+        which = gr.Dropdown(choices=view.choices(found), value=found[0]["seq"])
+        try:
+            told = self.tell(run_id, found[0], search, show, sort)
+        except LabError:
+            # Deleted a moment ago; the next poll sees another run.
+            return nothing
+        return [*head, gr.Column(visible=True), which, *told]
+
+    def _left(self, run_id: str, work: dict[str, Any] | None) -> list[Any]:
+        """What is kept of an evaluation that was left, where none is at work."""
+        left = [] if _at_work(work) else self.lab.unfinished_evaluations(run_id, viewer(self.lab))
+        return [gr.Row(visible=True), view.left_behind(left[0])] if left else _nothing_left()
+
+    def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
+        """One evaluation in full."""
+        who = viewer(self.lab)
+        verdict = self.lab.verdict(run_id, found, who)
+        return [
+            view.sentence(found),
+            verdict_text(verdict),
+            scores(found),
+            _score_table(found),
+            found["tuned"]["signature"],
+            view.measured_with(found, self.lab.visible_run(run_id, who).facts, verdict),
+            *self.rows.fresh(run_id, found["seq"], search, show, sort),
+        ]
+
+    def wire(self) -> None:
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # Whoever chooses another one meanwhile wants that one.
+        always = {**quiet, "trigger_mode": "always_last"}
+        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **always)
+        taken = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
+        taken.success(None, None, None, js=press("evaluate-file"))
+        self.rows.wire(self.run, self.which)
+
+    def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
+        return self.lab.plot_scores(str(run_id), to, seq, viewer(self.lab))
+
+    @said
+    def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
+        found = _evaluation(self.lab, run_id, seq)
+        return self.tell(str(run_id), found, search, show, sort)
+
+    @said
+    def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
+        found = _evaluation(self.lab, run_id, seq)
+        rows = self.lab.predictions(str(run_id), found["seq"], viewer(self.lab))
+        if not rows:
+            raise DataError("The answers of that evaluation are gone: evaluate again.")
+        if ending not in ENDINGS:
+            raise DataError("Choose one of the kinds of file.")
+        file = self.outgoing.folder() / f"predictions.{ending}"
+        write_rows(rows, file, found.get("tokenize", bleu_tokenizers.DEFAULT))
+        return str(file)
+
+
+def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
+    for found in lab.run_evaluations(str(run_id), viewer(lab)):
+        if found["seq"] == seq:
+            return found
+    raise DataError("That evaluation is gone: choose another one.")
+
+
+def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
+    value = work.get("fraction", 0) if work else 0
+    return {"value": value, "look": "visible" if _at_work(work) and work and not work.get("place") else "hidden"}
+
+
+def _score_table(found: dict[str, Any]) -> gr.Dataframe:
+    headers = view.score_headers(found)
+    # Each side has its place on a phone too; more of them scroll.
+    widths = ["50%", "25%", "25%"] if len(headers) == 3 else ["180px", *["130px"] * (len(headers) - 1)]
+    return gr.Dataframe(view.score_rows(found), headers=headers, column_widths=widths)
+
+
+def _nothing_left() -> list[Any]:
+    return [gr.Row(visible=False), gr.skip()]
+
+
+def _at_work(work: dict[str, Any] | None) -> bool:
+    return work is not None and "error" not in work and "finished" not in work

@@ -1,0 +1,291 @@
+"""What Evaluate says about numbers: sentences, the score table, the rows of a page. Pure functions, no gradio."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...evaluation import bleu_tokenizers
+from ...export.figures import SIDES
+from ...text.markdown import plain
+from ..decoding_words import decoding
+from ..formatting import duration
+from ..run_text import line_sentence
+
+PAGE = 25
+CELL = 160
+"""Characters of a text that a cell shows; the whole of it is shown for the row that is chosen."""
+
+LANGUAGES = {"python": "Python", "json": "JSON", "sql": "SQL", "html": "HTML"}
+
+BASELINES = {
+    "chat": "base, its own chat template",
+    "examples": "base, shown three examples",
+    "nearest": "the nearest training row",
+}
+"""What answers beside base and tuned, in words."""
+
+ALL, DIFFER, WORSE, BETTER = "All rows", "Answers differ", "Got worse", "Got better"
+UNENDED, BASE_UNENDED = "Tuned hit the limit", "Base hit the limit"
+SHOWS = (ALL, DIFFER, WORSE, BETTER, UNENDED, BASE_UNENDED)
+CHANGED, BEST, WORST, SPLIT = "What changed most", "Gain, best first", "Gain, worst first", "As in the split"
+SORTS = (CHANGED, BEST, WORST, SPLIT)
+HEADERS = ["row", "gain", "instruction", "expected", "base", "tuned"]
+
+
+# The evaluation as a whole
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """The result, claiming no more than was measured."""
+    base, tuned, rows = found["base"], found["tuned"], found["rows"]
+    chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
+    if interval := found.get("delta_ci"):
+        chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
+    warnings = [found.get("other_weights"), *found.get("warnings", ())]
+    warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
+    return (
+        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
+        f"difference **{found['delta']:+.1f}** ({chance}). "
+        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
+        f"{_beside(found)}{warned}"
+    )
+
+
+def _beside(found: Mapping[str, Any]) -> str:
+    """Where the gain may come from: what else gets how far without any training."""
+    told = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(found).items()]
+    return f" Without any training: {'; '.join(told)}." if told else ""
+
+
+def baselines_of(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The baselines that were measured too, in their order; a former lab had none."""
+    measured = found.get("baselines") or {}
+    return {name: measured[name] for name in BASELINES if name in measured}
+
+
+def score_headers(found: Mapping[str, Any]) -> list[str]:
+    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(found))]
+
+
+def measured_when(found: Mapping[str, Any]) -> str:
+    """Which evaluation it is: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``.
+
+    The tokenisation is told where it is not the default one.
+    """
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(found["time"]))
+    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}{_words(found)}"
+
+
+def _words(found: Mapping[str, Any]) -> str:
+    named = found.get("tokenize", bleu_tokenizers.DEFAULT)
+    return "" if named == bleu_tokenizers.DEFAULT else f" · tokenisation {named}"
+
+
+def tokenisations() -> list[tuple[str, str]]:
+    """(label, name) of those that can be had here."""
+    return [(f"{name}: {bleu_tokenizers.NOTES[name]}", name) for name in bleu_tokenizers.offered()]
+
+
+def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """(label, seq) for a dropdown, newest first."""
+    return [(f"{measured_when(found)} · {found['delta']:+.1f} BLEU", found["seq"]) for found in evaluations]
+
+
+def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
+    """All sides next to each other, one measure a row. ``—`` where it was not measured, or a former lab did not."""
+    others = baselines_of(found).values()
+
+    def line(name: str, of: Any) -> list[Any]:
+        return [name, *(of(report) for report in (found["base"], found["tuned"], *others))]
+
+    def side(name: str, field: str, form: str) -> list[Any]:
+        values = [found.get(f"{who}_{field}") for who in ("base", "tuned")] + [other.get(field) for other in others]
+        return [name, *("—" if value is None else form.format(value) for value in values)]
+
+    return [
+        line("BLEU", lambda report: f"{report['bleu']:.2f}"),
+        line("95% interval", lambda report: "{:.1f} to {:.1f}".format(*report["ci"]) if report["ci"] else "—"),
+        line("chrF2", lambda report: f"{report['chrf']:.1f}"),
+        *(line(f"{n}-gram precision", lambda report, n=n: f"{report['precisions'][n - 1]:.1f}") for n in (1, 2, 3, 4)),
+        line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
+        line("words, answer / reference", _lengths),
+        side("the reference, word for word", "exact", "{:,}"),
+        *_parsed_row(found),
+        side("ended by themselves", "ended", "{:,}"),
+        side("hit the token limit", "hit_limit", "{:,}"),
+        side("empty answers", "empty", "{:,}"),
+        side("tokens an answer, mean", "mean_tokens", "{:.1f}"),
+        side("decoding, seconds", "seconds", "{:.1f}"),
+        side("answers known from an earlier evaluation", "remembered", "{:,}"),
+    ]
+
+
+def _lengths(report: Mapping[str, Any]) -> str:
+    ratio = f" ({report['sys_len'] / report['ref_len']:.2f})" if report["ref_len"] else ""
+    return f"{report['sys_len']:,} / {report['ref_len']:,}{ratio}"
+
+
+def _parsed_row(found: Mapping[str, Any]) -> list[list[Any]]:
+    """Answers that parse, of the rows of code; no row where there is none, or a former lab did not look."""
+    parsed = found.get("parsed")
+    if not parsed or not parsed["rows"]:
+        return []
+    names = ", ".join(LANGUAGES[name] for name in parsed["languages"])
+    told = (f"{parsed[who]:,} of {parsed['rows']:,}" for who in ("base", "tuned"))
+    return [[f"code that parses ({names})", *told, *("—" for _ in baselines_of(found))]]
+
+
+def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
+    """All that belongs to the numbers when they are quoted, as JSON to copy."""
+    told = {
+        "rows": found["rows"],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(found["time"])),
+        "signature": found["tuned"]["signature"],
+        "generation": found["generation"],
+        "data_fingerprint": found.get("data_fingerprint"),
+        # A former lab noted no weights of an evaluation's own.
+        **{name: found.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
+        "other_weights": found.get("other_weights"),
+        **{name: facts.get(name) for name in ("device", "versions")},
+        "evidence": verdict["evidence"] if verdict else None,
+    }
+    return json.dumps(told, indent=2, ensure_ascii=False)
+
+
+def progress(work: Mapping[str, Any]) -> str:
+    """Where an evaluation is, in a sentence of markdown."""
+    if work.get("place"):
+        return line_sentence(work)
+    if "error" in work:
+        return f"**{plain(work['error'], 400)}**" + _so_far(work)
+    if "message" in work:
+        return f"{plain(work['message'])}…"
+    if "done" not in work:
+        return ""
+    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_who(work.get('baselines', 0))})"]
+    if work.get("answers_per_second"):
+        parts.append(f"{work['answers_per_second']:.1f} answers/s")
+    if work.get("seconds_left") is not None:
+        parts.append(f"at most {duration(work['seconds_left'])} left")
+    return " · ".join(parts) + _so_far(work)
+
+
+def _who(baselines: int) -> str:
+    if not baselines:
+        return "base and tuned"
+    return f"base, tuned and {baselines} baseline{'s' * (baselines != 1)}"
+
+
+def _so_far(work: Mapping[str, Any]) -> str:
+    known = work.get("estimate")
+    if not known:
+        return ""
+    interval = known.get("delta_ci")
+    chance = f" (95% interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
+    return (
+        f"<br>So far, on {known['rows']} rows: tuned {known['tuned']:.1f}, base {known['base']:.1f} BLEU, "
+        f"difference {known['tuned'] - known['base']:+.1f}{chance}. This is no result yet."
+    )
+
+
+def left_behind(left: Mapping[str, Any]) -> str:
+    """An evaluation that did not finish, told so that nobody takes it for one that did."""
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(left["time"]))
+    how = f"{decoding(left['generation']).rstrip('.')}{_words(left)}{_with_baselines(left)}"
+    return (
+        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. {how}. "
+        "What was answered is kept and counts nowhere until the rest is."
+    )
+
+
+def _with_baselines(left: Mapping[str, Any]) -> str:
+    names = [SIDES[name] for name in left.get("baselines", ())]
+    return f" · with baselines: {', '.join(names)}" if names else ""
+
+
+# The rows
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows a person wants to see, and in which order; ``page`` counts from 1."""
+
+    search: str = ""
+    show: str = ALL
+    sort: str = CHANGED
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the wanted rows: cells for the table, and where it lies."""
+
+    cells: list[list[Any]]
+    number: int
+    pages: int
+    found: int
+
+    @property
+    def sentence(self) -> str:
+        if not self.found:
+            return "No such row."
+        return f"{self.found} row{'s' * (self.found != 1)} · page {self.number} of {self.pages}"
+
+
+def gain(row: Mapping[str, Any]) -> float:
+    """Sentence chrF2 of tuned over base, in points."""
+    return row["tuned_chrf"] - row["base_chrf"]
+
+
+def page_of(rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Page:
+    """Filter, sort, and cut out one page (the last one where there are fewer)."""
+    kept = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, wanted)]
+    if wanted.sort != SPLIT:
+        kept.sort(key=lambda each: _order(each[1], wanted.sort))
+    pages = max(1, -(-len(kept) // PAGE))
+    number = min(max(1, wanted.page), pages)
+    cells = [_cells(*each) for each in kept[(number - 1) * PAGE : number * PAGE]]
+    return Page(cells, number, pages, len(kept))
+
+
+def _shown(row: Mapping[str, Any], wanted: Wanted) -> bool:
+    if wanted.show == WORSE and gain(row) >= 0:
+        return False
+    if wanted.show == BETTER and gain(row) <= 0:
+        return False
+    if wanted.show == DIFFER and row["base"] == row["tuned"]:
+        return False
+    if (wanted.show == UNENDED and row["tuned_ended"]) or (wanted.show == BASE_UNENDED and row["base_ended"]):
+        return False
+    text = wanted.search.strip().casefold()
+    return not text or any(
+        text in row[name].casefold() for name in ("instruction", "input", "reference", "base", "tuned")
+    )
+
+
+def _order(row: Mapping[str, Any], sort: str) -> float:
+    return {CHANGED: -abs(gain(row)), BEST: -gain(row), WORST: gain(row)}[sort]
+
+
+def _cells(number: int, row: Mapping[str, Any]) -> list[Any]:
+    texts = (row[name] for name in ("instruction", "reference", "base", "tuned"))
+    return [number, f"{gain(row):+.1f}", *(cut(text) for text in texts)]
+
+
+def cut(text: str, most: int = CELL) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def row_sentence(number: int, row: Mapping[str, Any]) -> str:
+    """What was measured on one row."""
+    parts = [
+        f"**Row {number}** · gain {gain(row):+.1f} chrF (tuned {row['tuned_chrf']:.1f}, base {row['base_chrf']:.1f})"
+    ]
+    for who in ("base", "tuned"):
+        length = f"{row[f'{who}_tokens']} tokens, " if f"{who}_tokens" in row else ""
+        parts.append(f"{who}: {length}{'ended by itself' if row[f'{who}_ended'] else 'cut at the token limit'}")
+    return " · ".join(parts)

@@ -1,0 +1,69 @@
+"""The fold under the X-ray that shows how rows are put together for one optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..context import said, viewer
+from ..fetch_progress import ArrivalPanel, Updates
+from ..form import Form
+from ..streaming import all_so_far
+from .batch_grid import MOST_PASSES, batch_grid, grid_value
+from .text import HEADERS, sentence, table
+
+_SHAPING = ("max_length", "overlong", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs")
+_SETTINGS = (*_SHAPING, "max_steps", "seed")
+"""What of the training's settings decides which rows come together, and how."""
+
+
+def build(lab: Lab, form: Form) -> None:
+    """The fold; shown is what training would make of the form as it stands."""
+    with gr.Accordion("How rows become a batch", open=False, elem_id="batch"):
+        gr.Markdown(
+            "The passes that training makes of one optimizer step, with the data and settings as they stand. "
+            "A row's number is its number among the training rows."
+        )
+        with gr.Row(elem_classes="foot"):
+            step = gr.Number(1, label="Optimizer step", info="From 1 on", precision=0, minimum=1, elem_id="batch-step")
+            button = gr.Button("Show the step", elem_id="batch-show", size="md")
+        arrival = ArrivalPanel("batch")
+        words = gr.Markdown("", elem_id="batch-sentence")
+        grid = batch_grid("batch-grid")
+        with gr.Accordion("Every row of the step as a table", open=False, visible=False, elem_id="batch-fold") as fold:
+            rows = gr.Dataframe(headers=HEADERS, interactive=False, max_height=400, label="Rows of the step")
+
+    @said
+    def show(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        yield from all_so_far(steps(values, request))
+
+    def steps(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        config, who = form.read(values, "model", "data", "template"), viewer(lab)
+        config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
+        came = lab.has_tokenizer(str(config["model"]))
+        if not came:
+            came, _ = yield from arrival.follow(request, lambda loading: lab.start_fetching(config, loading, who))
+        if not came:
+            return
+        view = lab.step_view(config, max(1, int(values[step] or 1)), who)
+        yield {
+            words: sentence(view),
+            grid: gr.HTML(grid_value(view), visible=True),
+            fold: gr.Accordion(visible=True, open=len(view.passes) > MOST_PASSES),
+            rows: table(view),
+        }
+
+    @form.when_complete
+    def wire() -> None:
+        arrival.wire()
+        gr.on(
+            [button.click, step.submit],
+            show,
+            form.controls | {step},
+            [words, grid, fold, rows, *arrival.outputs],
+            trigger_mode="always_last",
+            api_visibility="private",
+        )

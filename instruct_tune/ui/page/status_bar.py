@@ -1,0 +1,56 @@
+"""The strip above the tabs: data, model, the run that is followed, and what the lab is busy with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...text.markdown import plain
+from ..context import viewer
+from ..form import Form
+
+
+class Strip:
+    """One line of text; fed by the page's timer."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.line = gr.Markdown("", elem_id="strip")
+        self._seen = gr.State(None)
+
+    def follow(self, form: Form, shown_run: gr.State) -> None:
+        """Name what it tells of, once the tabs below it are there."""
+        self.inputs = [form["data.source"], form["model"], form["data.limit"], shown_run, self._seen]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.line, self._seen]
+
+    def show(self, source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
+        """The line, where it is another than before."""
+        run = None
+        who = viewer(self.lab)
+        if run_id and self.lab.sees_run(run_id, who):
+            run = {**self.lab.run_status(run_id, who), "name": self.lab.visible_run(run_id, who).name}
+        now = words(
+            self.lab.source_name(str(source)),
+            int(limit) if isinstance(limit, int | float) else None,
+            str(model),
+            run,
+            self.lab.busy_with(who),
+        )
+        return [gr.skip(), gr.skip()] if now == seen else [now, now]
+
+
+def words(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | None, busy: str | None) -> str:
+    """What is chosen and what is going on, in one line above the tabs."""
+    parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
+    if run:
+        state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
+        state += f", place {run['place']} in line" if run["place"] else ""
+        parts.append(f"**Run** {plain(run['name'], 40)}: {state}")
+    parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
+    return " &nbsp;·&nbsp; ".join(parts)

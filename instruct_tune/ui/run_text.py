@@ -1,0 +1,205 @@
+"""A run that is followed, in words: what is announced, the window's title, checkpoints, answers, configuration.
+
+Pure functions, no gradio. What stands inside markdown and is not the lab's own goes through ``plain``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..config.run_config import PRESETS
+from ..runs.differences import flat
+from ..store.run_store import LIVE
+from ..text.markdown import plain
+from ..util.progress import megabytes
+from .formatting import duration
+
+TITLE = "Instruction-Tuning Lab"
+_ENDED = {"finished": "done", "stopped": "stopped", "failed": "failed", "interrupted": "interrupted"}
+
+
+def share_done(status: Mapping[str, Any]) -> float:
+    """From 0 to 1, in steps; 0 while the number of steps is not known yet."""
+    return status["step"] / status["total_steps"] if status["total_steps"] else 0.0
+
+
+def announcement(status: Mapping[str, Any]) -> str:
+    """What a screen reader says: another sentence at each change of phase and at each tenth, and in between none."""
+    if status["status"] not in LIVE:
+        return f"The run is {_ENDED.get(status['status'], status['status'])}."
+    tenths = int(10 * share_done(status))
+    return f"{status['phase'] or status['status']}, {10 * tenths}% done"
+
+
+def window_title(status: Mapping[str, Any], was_live: bool) -> str:
+    """Progress in front of the page's name; how it ended only for a run that this window saw at work."""
+    if status["status"] in LIVE:
+        return f"{int(100 * share_done(status))}% · {TITLE}"
+    return f"{_ENDED.get(status['status'], status['status'])} · {TITLE}" if was_live else TITLE
+
+
+def loss_sentence(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The plot without seeing it: first, lowest and last held-out loss, and the training loss beside them."""
+    said = []
+    for kind, key, name in (("probe", "probe_loss", "Held-out loss"), ("eval", "eval_loss", "Evaluation loss")):
+        points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
+        if points:
+            said.append(_course(name, points))
+    steps = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
+    if steps:
+        said.append(_course("Training loss", [steps[0], steps[-1]]))
+    return " ".join(said)
+
+
+def _course(name: str, points: Sequence[tuple[int, float]]) -> str:
+    lowest = min(points, key=lambda point: point[1])
+    told = list(dict.fromkeys((points[0], lowest, points[-1])))
+    parts = [f"{loss:.3f} at step {step}" + (" (lowest)" if len(told) == 3 and (step, loss) == lowest else "")
+             for step, loss in told]  # fmt: skip
+    return f"{name} {', '.join(parts)}."
+
+
+def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What to look at, as markdown; nothing where nothing is wrong."""
+    if not findings:
+        return ""
+    told = (f"- {plain(finding['sentence'], 600)} **{plain(finding['advice'], 300)}**" for finding in findings)
+    return "\n".join(["**What to look at**", "", *told])
+
+
+def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
+    """Last and best checkpoint, and whose adapter was kept; nothing where there is none yet."""
+    parts = []
+    for which, name in (("last", "Last checkpoint"), ("best", "Best")):
+        found = checkpoints[which]
+        if found:
+            loss = f" (evaluation loss {found['eval_loss']:.3f})" if found["eval_loss"] is not None else ""
+            parts.append(f"{name}: step {found['step']}{loss}")
+    if checkpoints["kept"] is not None:
+        parts.append(f"Adapter kept: step {checkpoints['kept']}")
+    return " · ".join(parts)
+
+
+FAILURE_KINDS = {
+    "memory": "out of memory",
+    "data": "the data",
+    "unreachable": "not reachable",
+    "model": "the model",
+    "diverged": "not a finite number, or nothing learned",
+    "disk": "disk full",
+    "store": "the data folder",
+    "settings": "settings",
+    "bug": "a fault of the lab",
+}
+"""What a kind of failure is called; kinds of other versions are shown as they are."""
+
+
+def failure_sentence(run: Mapping[str, Any]) -> str:
+    """Why a run failed and what to do, as markdown; nothing where it did not fail."""
+    if run["status"] != "failed":
+        return ""
+    kind = run["error_kind"] or "bug"
+    return f"**Failed: {FAILURE_KINDS.get(kind, plain(kind))}.** {plain(run['message'], 600)}"
+
+
+def changes_text(changes: Sequence[Mapping[str, Any]], last: int = 200) -> str:
+    """Every change of status and phase in words, newest first."""
+    return "\n".join(
+        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(change['time']))}  {change['status']}"
+        + (f", {change['phase']}" if change["phase"] else "")
+        + f" (step {change['step']})"
+        + (f": {change['reason']}" if change["reason"] else "")
+        for change in reversed(changes[-last:])
+    )
+
+
+def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:
+    """What the model said at each probe, newest first."""
+    return "\n\n".join(answer_text(sample) for sample in reversed(samples))
+
+
+def answer_text(sample: Mapping[str, Any]) -> str:
+    """What the model said at one probe."""
+    return (
+        f"— step {sample['step']}, {'ended by itself' if sample['ended'] else 'cut at the limit'} —\n{sample['text']}"
+    )
+
+
+def configuration_sentence(config: Mapping[str, Any]) -> str:
+    """The preset that is nearest to a run's configuration, and what differs from it, as markdown."""
+    given = flat(config)
+    presets = {name: flat(preset.to_dict()) for name, preset in PRESETS.items()}
+
+    def changes(preset: str) -> dict[str, Any]:
+        return {name: value for name, value in given.items() if presets[preset].get(name) != value}
+
+    nearest = min(presets, key=lambda preset: len(changes(preset)))
+    changed = changes(nearest)
+    if not changed:
+        return f"Preset **{nearest}**, nothing changed."
+    parts = [f"{plain(name)} **{plain(_short(value))}**" for name, value in changed.items()]
+    return f"Preset **{nearest}** with " + ", ".join(parts) + "."
+
+
+def _short(value: Any, most: int = 60) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def run_sentence(status: Mapping[str, Any]) -> str:
+    """Where a run stands, in one line of markdown."""
+    train = status["metrics"].get("train")
+    part = f" ({status['part']['done']} of {status['part']['total']})" if status["part"] else ""
+    parts = [f"**{status['status']}**" + (f" · {status['phase']}{part}" if status["phase"] else "")]
+    if download := status["download"]:
+        progress = megabytes(download["done"], download["total"], download["speed"])
+        parts.append(f"{plain(download['phase'])}: {progress}")
+    if status["total_steps"]:
+        parts.append(f"step {status['step']} of {status['total_steps']}")
+    if train:
+        parts.append(f"{train['tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"loss {train['loss']:.3f}")
+    if probe := status["metrics"].get("probe"):
+        parts.append(f"held-out loss {probe['probe_loss']:.3f}")
+    if status["eta_seconds"] is not None:
+        parts.append(f"{duration(status['eta_seconds'])} left")
+    if status["place"]:
+        parts.append(line_sentence(status).rstrip("."))
+    if status["private"]:
+        parts.append("made of an upload, so others do not see it")
+    if status["recorded"]:
+        parts.append(status["recorded"])
+    if status["message"] and status["message"] != f"Finished {status['step']} steps.":
+        parts.append(plain(status["message"], 400))
+    return " · ".join(parts)
+
+
+def line_sentence(waiting: Mapping[str, Any]) -> str:
+    """A place in the line, and when its turn may come."""
+    ahead = waiting["place"] - 1
+    said = "Next in line" if not ahead else f"Waiting in line, {ahead} before it"
+    seconds = waiting["starts_in_seconds"]
+    return said + (f"; begins in about {duration(seconds)}." if seconds is not None else ".")
+
+
+def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
+    """The last events in words, newest first."""
+    return "\n".join(
+        f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['text']}"
+        for event in reversed(events[-last:])
+    )
+
+
+def verdict_text(verdict: Mapping[str, Any] | None) -> str:
+    """A verdict in one line of markdown; empty where the numbers say nothing."""
+    if not verdict:
+        return ""
+    return f"**What the numbers say:** {_prose(verdict['sentence'])} **{_prose(verdict['advice'])}**"
+
+
+def _prose(text: str) -> str:
+    """Our own words with numbers of a run in them, as markdown that changes none of them."""
+    return plain(text, 600)

@@ -1,0 +1,57 @@
+"""A run's files: an adapter or a merged model that leaves the lab, a zip that comes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ..context import inform, said, viewer
+from ..downloads import Outgoing, handing_out, press
+from ..form import Form
+from .details import required
+
+
+class RunFiles:
+    """The hidden button that hands a written zip to the browser, and the one that takes a zip in."""
+
+    def __init__(self, lab: Lab):
+        self.lab, self.outgoing = lab, Outgoing()
+        self.download = handing_out("runs-download")
+
+    def import_button(self) -> None:
+        """Where a run or an adapter from elsewhere comes in."""
+        self.arriving = gr.UploadButton(
+            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
+        )
+
+    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> None:
+        """Connect the buttons; what is imported becomes the ``chosen`` run."""
+
+        @said
+        def take_in(values: dict[Any, Any]) -> str:
+            # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
+            rows = self.lab.config(form.rows(values), viewer(self.lab)).to_dict()["data"]
+            run_id = self.lab.import_run(Path(values[self.arriving]), "", viewer(self.lab), rows)
+            inform(self.lab.visible_run(run_id, viewer(self.lab)).message)
+            return run_id
+
+        for button, write in ((export, self._export), (merged, self._merge)):
+            written = button.click(write, chosen, self.download, api_visibility="private")
+            written.success(None, None, None, js=press("runs-download"))
+        given = form.controls | {self.arriving}
+        self.arriving.upload(take_in, given, chosen, api_visibility="private", show_progress="hidden")
+
+    @said
+    def _export(self, run_id: str | None) -> str:
+        chosen = self.lab.visible_run(required(run_id), viewer(self.lab)).id
+        return str(self.lab.export_run(chosen, self.outgoing.folder() / f"{chosen}.zip", viewer(self.lab)))
+
+    @said
+    def _merge(self, run_id: str | None) -> str:
+        chosen = self.lab.visible_run(required(run_id), viewer(self.lab)).id
+        gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
+        zipped = self.outgoing.folder() / f"{chosen}-merged.zip"
+        return str(self.lab.export_merged(chosen, zipped, viewer=viewer(self.lab)))

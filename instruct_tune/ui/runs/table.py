@@ -1,0 +1,139 @@
+"""The table of runs, and the buttons for what can be done with the chosen one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from ...store.run_store import LIVE
+from ...text.markdown import plain
+from ..context import viewer
+from ..run_text import run_sentence
+from . import text
+
+CHOOSE = "Click a row to choose a run."
+ACTIONS = {
+    "open": "Show in Train",
+    "compare": "Compare",
+    "clone": "Use its settings",
+    "further": "Train further",
+    "resume": "Resume",
+    "export": "Export adapter",
+    "merged": "Export merged model",
+    "delete": "Delete",
+}
+
+
+class RunsPanel:
+    """The table of runs, and what can be done with the chosen one; fed by the page's timer."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.seen, self.chosen, self.page = gr.State(None), gr.State(None), gr.State(0)
+        with gr.Row(equal_height=True):
+            self.search = gr.Textbox(
+                label="Search",
+                info="Words of the name, tags, notes, state, model, data or id",
+                elem_id="runs-search",
+                scale=3,
+                min_width=240,
+            )
+            self.sort = gr.Dropdown(
+                list(text.SORTS),
+                value="Newest first",
+                label="Sort",
+                info="All runs, not only this page",
+                elem_id="runs-sort",
+                min_width=200,
+            )
+        self.table = gr.Dataframe(
+            headers=text.HEADERS,
+            column_widths=text.WIDTHS,
+            interactive=False,
+            show_label=False,
+            wrap=True,
+            max_height=420,
+            elem_id="runs-table",
+        )
+        with gr.Row(elem_classes="pager"):
+            self.back = gr.Button("Previous page", size="sm", scale=0, min_width=140, elem_id="runs-back")
+            self.count = gr.Markdown("", elem_id="runs-count")
+            self.on = gr.Button("Next page", size="sm", scale=0, min_width=140, elem_id="runs-on")
+        self.details = gr.Markdown(CHOOSE, elem_id="runs-details")
+        with gr.Row(elem_classes="actions"):
+            self.buttons = {
+                name: gr.Button(label, elem_id=f"runs-{name}", min_width=130, interactive=False)
+                for name, label in ACTIONS.items()
+            }
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.chosen, self.search, self.sort, self.page, self.seen]
+
+    @property
+    def outputs(self) -> list[Any]:
+        fed = [self.table, self.count, self.details, self.back, self.on, *self.buttons.values()]
+        return [self.seen, self.page, *fed]
+
+    def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
+        """What changed since ``seen``: nothing is computed while nobody writes, nothing sent that is the same."""
+        who = viewer(self.lab)
+        asked = [self.lab.version(), who.host, chosen, search, sort, number]
+        if seen and asked == seen[0]:
+            return [gr.skip()] * len(self.outputs)
+        told = self._tell(chosen, str(search or ""), str(sort), number)
+        before = seen[1] if seen else [None] * len(told)
+        changed = [now if now != then else gr.skip() for now, then in zip(told, before, strict=True)]
+        page, table, count, details, back, on, *able = changed
+        buttons = [each if _skipped(each) else gr.Button(interactive=each) for each in (back, on, *able)]
+        return [[asked, told], page, table, count, details, *buttons]
+
+    def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
+        """Page number, table, count, details, and for each button whether it applies."""
+        lab, who = self.lab, viewer(self.lab)
+        listed = lab.list_runs(who)
+        sizes = lab.disk.of(run["id"] for run in listed)
+        runs = text.with_numbers(listed, lab.last_evaluations(who), sizes)
+        page = text.page_of(runs, search, sort, number)
+        held_out = {run["id"]: (lab.last_metric(run["id"], "probe", who) or {}).get("probe_loss") for run in page.runs}
+        mine = next((run for run in listed if run["id"] == chosen), None)
+        return [
+            page.number,
+            text.table(page, held_out, chosen),
+            text.sentence(page, len(listed), sum(sizes.values()), search),
+            f"**{plain(mine['name'])}** · {run_sentence(lab.run_status(mine['id'], who))}" if mine else CHOOSE,
+            page.number > 0,
+            page.number < page.pages - 1,
+            *self._able(mine),
+        ]
+
+    def wire(self) -> None:
+        """Paging, searching, sorting; and what a person did shows at once, not at the timer's next tick."""
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        self.back.click(lambda number: max(number - 1, 0), self.page, self.page, **private)
+        self.on.click(lambda number: number + 1, self.page, self.page, **private)
+        gr.on([self.search.input, self.sort.input], lambda: 0, None, self.page, **private)
+        changed = [self.chosen.change, self.page.change, self.search.input, self.sort.input]
+        now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **private}
+        gr.on(changed, self.show, self.inputs, self.outputs, **now)
+
+    def _able(self, run: dict[str, Any] | None) -> list[bool]:
+        """Which of ``ACTIONS`` make sense for the chosen run."""
+        if run is None:
+            return [False] * len(ACTIONS)
+        live = run["status"] in LIVE
+        can = {
+            "compare": self.lab.has_adapter(run["id"], viewer(self.lab)),
+            "further": not live and self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "resume": not live and run["status"] != "finished",
+            "export": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "merged": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "delete": not live,
+        }
+        return [can.get(name, True) for name in ACTIONS]
+
+
+def _skipped(value: Any) -> bool:
+    return not isinstance(value, bool)

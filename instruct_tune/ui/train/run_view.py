@@ -1,0 +1,192 @@
+"""What follows a run on the Train tab: where it stands, the loss as it is drawn, what the model says meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...lab import Lab
+from .. import run_text
+from ..charts import loss_chart, loss_figure
+from ..context import viewer
+from ..replay import Replay
+from ..save_plot import save_buttons
+from .run_controls import Piece, RunControls
+
+EVENTS_SHOWN = 40
+CAPTION = (
+    "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
+    "rise while the model learns, because some batches are harder than others."
+)
+GONE = "That run was deleted or is not shared any more. Press **Start** for another, or open one in *Runs*."
+NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
+# The thin bar below is for what happens within a step: an evaluation's passes. It keeps its place when it is empty.
+_BARS = """
+<progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
+<progress class="part" aria-label="Evaluation" value="${value.part}" max="${value.parts}"></progress>
+"""
+
+
+class TrainPanel:
+    """The part of the tab that follows a run; it is fed by the page's timer and by page load."""
+
+    def __init__(self, lab: Lab):
+        self.lab = lab
+        self.shown_run = gr.State(None)
+        self.seen = gr.State(None)
+        self.status = gr.Markdown(NO_RUN, elem_id="train-status")
+        # Empty boxes say nothing: they come with the first run.
+        with gr.Column(visible=False) as self.body:
+            self.controls = RunControls(lab)
+            self.verdict = gr.Markdown("", elem_id="train-verdict")
+            self.bar = gr.HTML(
+                {"value": 0, "max": 1, "part": 0, "parts": 1},
+                html_template=_BARS,
+                padding=False,
+                elem_id="train-progress",
+            )
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=3, min_width=340):
+                    self._plot()
+                with gr.Column(scale=2, min_width=300):
+                    self._answers()
+            with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
+                self.difference = gr.Markdown("", elem_id="train-difference")
+                self.config = gr.Code(
+                    language="json", show_label=False, max_lines=20, interactive=False, elem_id="train-config"
+                )
+            self.events = gr.Textbox(
+                label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
+            )
+        self.controls.wire(self.shown_run, self.show, self.inputs, self.outputs)
+
+    def _plot(self) -> None:
+        self.chart = loss_chart("train-chart")
+        self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
+        save_buttons("train-save", "loss", [self.shown_run], self._save)
+        self.replay = Replay(self.lab, self.shown_run)
+        self.findings = gr.Markdown("", elem_id="train-findings")
+        self.loss = gr.Markdown("", elem_id="train-loss")
+        self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
+        gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
+
+    def _save(self, run_id: str | None, to: Path) -> Path:
+        return self.lab.plot_losses(str(run_id), to, viewer(self.lab))
+
+    def _answers(self) -> None:
+        self.prompt = gr.Textbox(
+            label="A held-out prompt, asked at every probe",
+            lines=2,
+            max_lines=5,
+            interactive=False,
+            elem_id="train-prompt",
+        )
+        self.expected = gr.Textbox(
+            label="Expected answer",
+            lines=2,
+            max_lines=6,
+            interactive=False,
+            elem_id="train-expected",
+            elem_classes="mono",
+        )
+        self.answers = gr.Textbox(
+            label="The model's answers, newest first",
+            lines=15,
+            max_lines=15,
+            interactive=False,
+            elem_id="train-answers",
+            elem_classes="mono tuned-answer",
+        )
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.shown_run, self.seen, self.log_scale]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [
+            self.seen,
+            self.body,
+            *self.controls.outputs,
+            self.replay.body,
+            self.status,
+            self.verdict,
+            self.bar,
+            self.chart,
+            self.findings,
+            self.loss,
+            self.prompt,
+            self.expected,
+            self.answers,
+            self.checkpoints,
+            self.difference,
+            self.config,
+            self.events,
+        ]
+
+    def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
+        """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
+        lab, who = self.lab, viewer(self.lab)
+        if run_id is None or not lab.sees_run(run_id, who):
+            return self._without(run_id, seen)
+        told, run = lab.run_status(run_id, who), lab.visible_run(run_id, who)
+        events, samples = lab.run_events(run_id, EVENTS_SHOWN, who), lab.run_samples(run_id, who)
+        fixed = run.facts.get("fixed_prompt") or {}
+        last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
+        part = told["part"] or {"done": 0, "total": 1}
+        found = told["findings"]
+
+        @functools.cache
+        def drawn() -> dict[str, Any]:
+            return loss_figure(lab.run_metrics(run_id, viewer=who), run_id, log_scale, found)
+
+        asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
+        # Each piece: what it depends on beside the run, and how it is made if that has changed.
+        pieces: list[Piece] = [
+            (None, lambda: gr.Column(visible=True)),
+            *self.controls.pieces(run),
+            (run.live, lambda: gr.Column(visible=not run.live)),
+            (run_text.run_sentence(told), lambda: run_text.run_sentence(told)),
+            # Findings say it with their evidence; one sentence on the whole is for runs that have none.
+            (
+                [told["status"], bool(found)],
+                lambda: "" if run.live or found else run_text.verdict_text(lab.verdict(run_id, viewer=who)),
+            ),
+            ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
+            ([last, log_scale, found], drawn),
+            (found, lambda: run_text.findings_text(found)),
+            (last, lambda: drawn()["said"]),
+            (bool(fixed), lambda: asked),
+            (bool(fixed), lambda: fixed.get("output", "")),
+            ([sample["time"] for sample in samples], lambda: run_text.answers_text(samples)),
+            (told["checkpoints"], lambda: run_text.checkpoint_sentence(told["checkpoints"])),
+            (None, lambda: run_text.configuration_sentence(lab.told_config(run_id, who))),
+            (None, lambda: json.dumps(lab.told_config(run_id, who), indent=2)),
+            (events[-1:], lambda: run_text.events_text(events, last=EVENTS_SHOWN)),
+        ]
+        now = [run_id, *(key for key, _ in pieces)]
+        if now == seen:
+            return [gr.skip()] * len(self.outputs)
+        same_run = seen is not None and seen[0] == run_id
+        made = [gr.skip() if same_run and seen[place] == key else make() for place, (key, make) in enumerate(pieces, 1)]
+        return [now, *made]
+
+    def _without(self, run_id: str | None, seen: Any) -> list[Any]:
+        """Nothing to send, but once where the run that this window followed is gone."""
+        told = dict.fromkeys(self.outputs, gr.skip())
+        if run_id is not None and seen is not None and seen[0] == run_id:
+            told |= {self.seen: None, self.body: gr.Column(visible=False), self.status: GONE}
+        return list(told.values())
+
+
+def _bars(told: dict[str, Any], part: dict[str, int]) -> dict[str, int]:
+    return {
+        "value": told["step"],
+        "max": max(told["total_steps"], 1),
+        "part": part["done"],
+        "parts": max(part["total"], 1),
+    }

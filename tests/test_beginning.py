@@ -24,7 +24,7 @@ from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.models import lora
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.training import readings, sample_prompt
+from instruct_tune.training import sample_prompt, step_metrics
 from instruct_tune.training.checkpoints import checkpoints
 
 ROW = Example("Say something", "", "Something.")
@@ -52,7 +52,7 @@ class Order(Recorder):
 
 @pytest.mark.parametrize("late", [False, True], ids=["read at once", "read one step late"])
 def test_the_first_step_is_told_before_the_look_at_step_0(tmp_path, monkeypatch, late):
-    monkeypatch.setattr(readings, "reads_late", lambda device: late)
+    monkeypatch.setattr(step_metrics, "reads_late", lambda device: late)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2, eval_strategy="no"), Order())
     assert watcher.told == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
 

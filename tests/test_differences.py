@@ -10,7 +10,7 @@ from instruct_tune.runs.differences import differing, held_out, rows, same_ruler
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.store.run_store import Run
 from instruct_tune.ui.runs import side_by_side
-from instruct_tune.ui.runs.overlay_chart import LOOKS, SHARE, STEPS, names_of, overlay_figure
+from instruct_tune.ui.runs.side_by_side import LOOKS, SHARE, STEPS, names_of, overlay_figure
 
 
 def run(name, losses=(), steps=4, evaluation=None, run_id=None, **config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from instruct_tune.ui.evaluate import text as view
-from instruct_tune.ui.evaluate.score_chart import scores
+from instruct_tune.ui.evaluate.result import scores
 from instruct_tune.ui.evaluate.text import (
     ALL,
     BASE_UNENDED,

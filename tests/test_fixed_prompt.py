@@ -19,7 +19,7 @@ from instruct_tune.models import lora
 from instruct_tune.services.training_job import Runner
 from instruct_tune.tokenization.encode import encode_prompts
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.training import readings, sample_prompt
+from instruct_tune.training import sample_prompt, step_metrics
 
 ROW = Example("Say something", "", "Something.")
 DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
@@ -175,7 +175,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
             clock.now += 100
 
     clock.perf_counter = tick
-    monkeypatch.setattr(readings, "time", clock)
+    monkeypatch.setattr(step_metrics, "time", clock)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=3), Slow())
     assert set(watcher.of("seconds").values()) == {1.0}
 

@@ -5,7 +5,7 @@ import asyncio
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.page.lean import LeanBlocks, spare
+from instruct_tune.ui.page.polling import LeanBlocks, spare
 
 GIVEN = {
     "nothing new": lambda: [gr.skip(), gr.skip(), gr.skip()],

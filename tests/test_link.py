@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.compare.link import LONGEST, read
+from instruct_tune.ui.compare.sharing import LONGEST, read
 from instruct_tune.ui.compare.third_model import speakers
 
 

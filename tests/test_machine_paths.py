@@ -24,7 +24,7 @@ from instruct_tune.export.machine_paths import (
     source_to_share,
 )
 from instruct_tune.pretrained.locate import locate
-from instruct_tune.ui.data.ledger_panel import found_again
+from instruct_tune.ui.data.filters import found_again
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SECRET = "a-secret-place"

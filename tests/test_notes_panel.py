@@ -7,7 +7,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
-from instruct_tune.ui.runs.notes_panel import NotesPanel
+from instruct_tune.ui.runs.details import NotesPanel
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.errors import DivergedError
 from instruct_tune.models import lora
-from instruct_tune.training import readings, trainer
+from instruct_tune.training import step_metrics, trainer
 from instruct_tune.training.checkpoints import checkpoints
 from instruct_tune.training.types import TrainingResult
 
@@ -34,7 +34,7 @@ from instruct_tune.training.types import TrainingResult
 @pytest.fixture
 def late(monkeypatch):
     """As on a GPU."""
-    monkeypatch.setattr(readings, "reads_late", lambda device: True)
+    monkeypatch.setattr(step_metrics, "reads_late", lambda device: True)
 
 
 SETTINGS = replace(SIX_STEPS, probes=2, eval_strategy="steps", eval_steps=2, save_strategy="steps", save_steps=4)
@@ -65,7 +65,7 @@ def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
     # One step later, unless the step is followed by a look at the model (as the first is) or is the last one.
     assert told_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
     assert watcher.told_twice == []
-    monkeypatch.setattr(readings, "reads_late", lambda device: False)
+    monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
     other = tiny_with()
     at_once, _ = go(other, tmp_path / "at once", SETTINGS)
     assert numbers(watcher) == numbers(at_once)
@@ -117,7 +117,7 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     asking = Asking()
-    step, noting = trainer.Trainer.training_step, readings.Readings.note
+    step, noting = trainer.Trainer.training_step, step_metrics.Readings.note
     packing = trainer.Passes.pack
 
     def pack(self, rows):
@@ -137,8 +137,8 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
 
     monkeypatch.setattr(trainer.Passes, "pack", pack)
     monkeypatch.setattr(trainer.Trainer, "training_step", training_step)
-    monkeypatch.setattr(readings.Readings, "note", note)
-    monkeypatch.setattr(readings.Readings, "flush", lambda self: None)
+    monkeypatch.setattr(step_metrics.Readings, "note", note)
+    monkeypatch.setattr(step_metrics.Readings, "flush", lambda self: None)
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
     with asking:
         go(loaded, tmp_path, plain)

@@ -8,15 +8,7 @@ from instruct_tune.data.splits import Example
 from instruct_tune.inspection.dataset_report import make_report
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.ui.data.report_view import (
-    FINE,
-    charts,
-    findings,
-    leak_rows,
-    pairs_title,
-    report_sentences,
-    twin_rows,
-)
+from instruct_tune.ui.data.text import FINE, charts, findings, leak_rows, pairs_title, report_sentences, twin_rows
 
 ROWS = [Example(f"Tell me {sha256(bytes([n])).hexdigest()[:24]}", "", "x" * (n + 1)) for n in range(30)]
 

@@ -11,7 +11,7 @@ from sacrebleu.metrics import BLEU
 
 from instruct_tune.evaluation.bleu import quick_bleu
 from instruct_tune.evaluation.bleu_tokenizers import offered
-from instruct_tune.evaluation.sacrebleu_files import one_line, write_zip
+from instruct_tune.evaluation.predictions_file import one_line, write_zip
 
 PIECES = [
     *(

@@ -10,7 +10,7 @@ from instruct_tune.runs.examples import BEST
 from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, PromptTemplate, template_from
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form
-from instruct_tune.ui.template_note import ASKED, note, note_on
+from instruct_tune.ui.run_picker import ASKED, note, note_on
 
 OWN = PromptTemplate("my <b>own</b>", "Q: {instruction}\nA: ", "Q: {instruction} {input}\nA: ")
 

@@ -27,7 +27,7 @@ from tiny_lab import (
 from instruct_tune.batching import packing
 from instruct_tune.batching.packing import EpochSampler
 from instruct_tune.models import lora
-from instruct_tune.training import readings
+from instruct_tune.training import step_metrics
 from instruct_tune.training.callbacks import probe_steps
 from instruct_tune.training.types import TrainingData
 
@@ -56,7 +56,7 @@ def test_what_a_step_tells(tmp_path, undisturbed):
 
 def test_what_is_served_between_steps_is_not_the_steps_time(tmp_path, monkeypatch):
     clock = SimpleNamespace(served=0, monotonic=time.monotonic, perf_counter=lambda: time.perf_counter() + clock.served)
-    monkeypatch.setattr(readings, "time", clock)
+    monkeypatch.setattr(step_metrics, "time", clock)
 
     def serve_for_an_hour(step: int) -> None:
         clock.served += 3600

@@ -10,7 +10,7 @@ import pytest
 
 from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, Opinion
 from instruct_tune.ui.compare.heat_map import heat_value
-from instruct_tune.ui.compare.why_view import percent, quoted, sentence, table
+from instruct_tune.ui.compare.text import percent, quoted, sentence, table
 
 EVIL = "<img src=x>${1} *b*\n"
 

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
 from .bleu_tokenizers import DEFAULT
-from .sacrebleu_files import write_zip
+
+SIDES = ("base", "tuned")
+
+
+def write_zip(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str) -> None:
+    """The references and each side's answers, a file each, and ``command.txt``, which scores them."""
+    others = [name for name in (rows[0] if rows else {}) if name.startswith("baseline_")]
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in ("reference", *SIDES, *others):
+            out.writestr(f"{name}.txt", "".join(f"{one_line(row[name], tokenize)}\n" for row in rows))
+        answers = " ".join(f"{name}.txt" for name in (*SIDES, *others))
+        out.writestr(
+            "command.txt",
+            f"sacrebleu reference.txt -i {answers} -m bleu --tokenize {tokenize} --paired-bs --width 4\n",
+        )
+
+
+def one_line(text: str, tokenize: str) -> str:
+    """``text`` on one line, which ``tokenize`` cuts into the same words (sacreBLEU's ``tokenizer_13a.py``)."""
+    text = text.rstrip()
+    if "\n" not in text:
+        return text
+    if tokenize == "13a":
+        text = text.replace("<skipped>", "").replace("-\n", "")
+        # What the removals put together stays a word; the command removes the mark inside it again.
+        text = text.replace("<skipped>", "<skip<skipped>ped>")
+    return text.replace("\n", " ")
+
 
 ENDINGS = ("jsonl", "csv", "parquet", "zip")
 

@@ -8,12 +8,15 @@ about its result is ``verdict``'s.
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
 from ..evaluation.interpretation import MOVED, ROSE_AGAIN
+from ..store.run_store import Run, RunStore
 
 WINDOW = 4
 """Batches a mean is taken over: single ones differ by a factor of two because their rows do."""
@@ -313,3 +316,33 @@ _RULES: tuple[Callable[[Course], Finding | None], ...] = (
 _ROUND = ", the last ones with the same few words again and again"
 _SAID_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
 """A finding is left out where one of these says why."""
+
+
+EVERY = 10
+"""Steps between two looks at a run that trains, beside those after each held-out loss."""
+REMEMBERED = 32
+
+
+class Diagnoses:
+    """What ``diagnosis`` finds in the runs of a store. Safe to use from several threads."""
+
+    def __init__(self, store: RunStore):
+        self._store = store
+        self._known: OrderedDict[str, tuple[Any, list[dict[str, Any]]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, run: Run, last: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The run's findings as JSON; ``last``: its newest metric of each kind, which says whether to look again."""
+        seqs = [last[kind]["seq"] for kind in ("probe", "eval") if kind in last]
+        asked = (run.status, run.total_steps, run.step // EVERY if run.live else run.step, *seqs)
+        with self._lock:
+            known = self._known.get(run.id)
+            if known is None or known[0] != asked:
+                told = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
+                found = diagnose(told, self._store.metrics(run.id), self._store.samples(run.id))
+                known = (asked, [finding.to_dict() for finding in found])
+            self._known[run.id] = known
+            self._known.move_to_end(run.id)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            return known[1]

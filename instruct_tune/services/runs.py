@@ -10,7 +10,7 @@ from ..config.run_config import RunConfig
 from ..config.viewer import HOST, Viewer
 from ..errors import DataError, NotFoundError
 from ..export.machine_paths import last_name, message_to_share, shared
-from ..runs.diagnoses_cache import Diagnoses
+from ..runs.diagnostics import Diagnoses
 from ..runs.examples import recorded_on
 from ..store.run_store import Run, RunStore
 from ..training.checkpoints import best_evaluation, checkpoints, step_of

@@ -26,7 +26,7 @@ from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs import continuation
 from ..runs.annotations import read_name, read_notes, read_tags
-from ..runs.diagnoses_cache import Diagnoses
+from ..runs.diagnostics import Diagnoses
 from ..runs.examples import put_recorded, recorded_on
 from ..store.clock import Clock
 from ..store.connection import on_disk

@@ -6,7 +6,7 @@ import gradio as gr
 
 from ..lab import Lab
 from ..text.markdown import plain
-from . import api, template_note
+from . import api, run_picker
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
@@ -15,12 +15,11 @@ from .evaluate.tab import EvaluateTab
 from .events import leads_to
 from .form import Form
 from .format.tab import FormatTab
-from .page import browser_panel, polling, session
-from .page.announcer import Announcer
-from .page.at_rest import AtRest
-from .page.lean import LeanBlocks, spare
+from .page import polling, session
 from .page.meanwhile import Meanwhile
-from .page.status_bar import Strip
+from .page.polling import AtRest, LeanBlocks, spare
+from .page.session import build as build_session_panel
+from .page.status_bar import Announcer, Strip
 from .run_picker import RunChoices, run_choice
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
@@ -55,11 +54,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 train = TrainTab(lab, form, tab, at_rest.now)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = run_choice("compare-run")
-                template_note.build(lab, form, compare_run, "compare-template")
+                run_picker.build(lab, form, compare_run, "compare-template")
                 compare = CompareTab(lab, compare_run, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = run_choice("evaluate-run")
-                template_note.build(lab, form, evaluate_run, "evaluate-template")
+                run_picker.build(lab, form, evaluate_run, "evaluate-template")
                 evaluate = EvaluateTab(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
                 runs = RunsTab(lab)
@@ -77,7 +76,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         }
         for name, button in following.items():
             leads_to(button, tabs, name)
-        browser_panel.build(lab, form, memory)
+        build_session_panel(lab, form, memory)
         form.complete()
         choices = RunChoices(lab, shown_run, compare_run, evaluate_run)
         strip.follow(form, shown_run)

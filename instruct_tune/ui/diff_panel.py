@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..text.word_diff import Kind, Piece, count_words, word_diff
-from .sides import NAMES
+from .formatting import NAMES
 
 # A sign beside the colour: + what the answer adds, − what it lacks.
 _SIGNS = {Kind.ADDED: "+", Kind.MISSING: "−", Kind.BOTH: None}

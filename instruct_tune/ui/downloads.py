@@ -9,10 +9,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+
+from ..export.figures import FORMS
+from .context import said
 
 SERVED_AFTER = 600.0
 """Seconds after which a file has long been written and copied, however large."""
@@ -44,3 +49,27 @@ def handing_out(elem_id: str) -> gr.DownloadButton:
 def press(elem_id: str) -> str:
     """The JavaScript that presses it."""
     return f"() => document.querySelector('#{elem_id}').click()"
+
+
+def save_buttons(
+    elem_id: str, name: str, chosen: list[Any], write: Callable[..., Path], forms: Sequence[str] = FORMS
+) -> None:
+    """``write(*chosen, to)`` writes ``name`` in one of the ``forms``, and the browser gets it."""
+    outgoing = Outgoing()
+    with gr.Row():
+        buttons = {
+            form: gr.Button(f"Save as {form.upper()}", size="sm", scale=0, min_width=120, elem_id=f"{elem_id}-{form}")
+            for form in forms
+        }
+    file = handing_out(f"{elem_id}-file")
+
+    def writing(form: str) -> Callable[..., str]:
+        @said
+        def written(*values: Any) -> str:
+            return str(write(*values, outgoing.folder() / f"{name}.{form}"))
+
+        return written
+
+    for form, button in buttons.items():
+        written = button.click(writing(form), chosen, file, api_visibility="private", show_progress="hidden")
+        written.success(None, None, None, js=press(f"{elem_id}-file"))

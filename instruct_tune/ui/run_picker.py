@@ -7,9 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from ..errors import LabError
 from ..lab import Lab
 from ..runs.examples import BEST
-from .context import viewer
+from ..text.markdown import plain
+from ..tokenization.prompt_template import PromptTemplate, template_from
+from .context import said, viewer
+from .events import leads_to
+from .form import Form
 
 
 def run_choice(elem_id: str) -> gr.Dropdown:
@@ -62,3 +67,72 @@ def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         (f"{run['name']} · {run['recorded'] or run['status']} · {run['model'].split('/')[-1]}", run["id"])
         for run in runs
     ]
+
+
+class EmptyState:
+    """A line and the two ways out: train a run, or bring back the recorded ones; hidden once ``run`` is chosen."""
+
+    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs, words: str, name: str):
+        self.lab = lab
+        with gr.Column(elem_id=f"{name}-empty") as all_of_it:
+            gr.Markdown(words)
+            with gr.Row():
+                train = gr.Button("Go to Train", elem_id=f"{name}-to-train", size="md", min_width=160)
+                recorded = gr.Button(
+                    "Bring back the recorded runs", elem_id=f"{name}-recorded", size="md", min_width=260
+                )
+        # Shown until the page's timer has found a run.
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        leads_to(train, tabs, "Train")
+        # The page's timer then finds them, and chooses one.
+        run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
+        recorded.click(self._bring_back, None, None, **private)
+
+    @said
+    def _bring_back(self) -> None:
+        self.lab.restore_recorded(viewer(self.lab))
+
+
+ASKED = "It is asked with its own, here and in every evaluation: a run on the other template would be another run."
+GOES_ON = (
+    "What the adapter learned belongs to the parent's prompts: choose the parent's template on Format, unless a "
+    "change of template is what you want to try."
+)
+
+
+def note(own: PromptTemplate, here: PromptTemplate, consequence: str) -> str:
+    """What to say of a run with its ``own`` template while Format shows the one from ``here``; nothing if it is one."""
+    if own.asks_like(here):
+        return ""
+    return f"⚠ This run was trained with the template **{_name(own)}**, Format has **{_name(here)}**. {consequence}"
+
+
+def _name(template: PromptTemplate) -> str:
+    return plain(template.name, 60)
+
+
+def note_on(lab: Lab, form: Form, values: dict[Any, Any], run_id: str | None, consequence: str) -> str:
+    """The note on a run for the form's ``values``; nothing where there is nothing to compare."""
+    if not run_id:
+        return ""
+    try:
+        own = template_from(lab.run_config(run_id, viewer(lab)).template)
+        return note(own, template_from(form.read(values, "template")["template"]), consequence)
+    except LabError:
+        # A template that is still being written, or a run that is gone.
+        return ""
+
+
+def build(lab: Lab, form: Form, run: Any, elem_id: str, consequence: str = ASKED) -> None:
+    """The line for the run whose id ``run`` (a dropdown or a state) holds; it follows Format's template."""
+    line = gr.Markdown("", elem_id=elem_id, elem_classes="note")
+
+    def tell(values: dict[Any, Any]) -> str:
+        return note_on(lab, form, values, values[run], consequence)
+
+    @form.when_complete
+    def wire() -> None:
+        parts = [form[name] for name in ("template", *(f"template.{part}" for part in ("without_input", "with_input")))]
+        changes = [run.change, *(part.change for part in parts)]
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
+        gr.on(changes, tell, form.controls | {run}, line, **quiet)

@@ -13,9 +13,8 @@ from ...evaluation.predictions_file import write_rows
 from ...lab import Lab
 from ...services.inference import MOST_ASKED
 from ..context import said, session, viewer
-from ..decoding_words import decoding
-from ..save_plot import save_buttons
-from ..sides import NAMES
+from ..downloads import save_buttons
+from ..formatting import NAMES, decoding
 from ..streaming import Turns
 from . import decoding as decoding_panel
 from . import third_model

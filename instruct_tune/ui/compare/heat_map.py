@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from .why_view import percent
+from .text import percent
 
 if TYPE_CHECKING:
     from ...evaluation.token_losses import AnswerLosses, Opinion

@@ -11,16 +11,15 @@ from ...lab import Lab
 from ...text.code_language import guess
 from ..context import said, session, viewer
 from ..diff_panel import DiffPanel
-from ..empty import EmptyState
-from ..sides import NAMES, THIRD, WHO
+from ..formatting import NAMES, THIRD, WHO
+from ..run_picker import EmptyState
 from ..streaming import Turns, at_most
 from . import decoding
 from .adapter_effect import EffectPanel
 from .batch import ManyPanel
 from .decoding import DecodingPanel
-from .link import Link
 from .question import QuestionPanel, answer_box, no_expected
-from .sharing import KeepPanel
+from .sharing import KeepPanel, Link
 from .text import TYPED, answer_facts, state_sentence
 from .third_model import NOBODY, ThirdPanel, speakers
 from .token_losses import WhyPanel

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...text.markdown import plain
-from ..decoding_words import decoding
+from ..formatting import decoding
+
+if TYPE_CHECKING:
+    from ...evaluation.token_losses import AnswerLosses, AnswerToken, Candidate
 
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
 """What can be asked."""
@@ -49,3 +53,82 @@ def _strength(strength: float) -> str:
     if strength == 0:
         return " **Adapter off: tuned is base here.**"
     return "" if strength == 1 else f" **Adapter at {strength:g} times its trained strength.**"
+
+
+HEADERS = ["position", "token", "base", "tuned", "gain in nats", "base's likeliest", "tuned's likeliest"]
+ABOUT_THE_SAME = 1.05
+"""Up to this many times as likely is no difference to speak of."""
+
+NAMED = 3
+"""How many of the largest gains and losses the sentence names."""
+
+WORTH_NAMING = 0.5
+"""Nats that a single token has to gain or lose before it is named."""
+
+_MOST_NATS = 300.0
+
+
+def sentence(found: AnswerLosses) -> str:
+    """Whether tuned finds the answer likelier than base, by how much, and where: markdown, one paragraph."""
+    count = len(found.tokens)
+    means = found.base / count, found.tuned / count
+    said = f"**{_verdict(means[0] - means[1])}** Loss per token {means[0]:.2f} → {means[1]:.2f}"
+    said += f", over the {count} token{'s' * (count > 1)} {found.base:.1f} → {found.tuned:.1f} nats."
+    ranked = sorted(found.tokens, key=lambda token: -token.gain)
+    said += _named("Gained most", [token for token in ranked if token.gain >= WORTH_NAMING])
+    said += _named("Lost most", [token for token in reversed(ranked) if token.gain <= -WORTH_NAMING])
+    if found.cut:
+        said += f" The row is long: its last {found.cut} tokens were not looked at."
+    return said
+
+
+def _verdict(gain: float) -> str:
+    times = math.exp(min(abs(gain), _MOST_NATS))
+    if times < ABOUT_THE_SAME:
+        return "Tuned finds this answer about as likely as base does."
+    return (
+        f"Tuned finds this answer {times:,.2g} times as {'likely' if gain > 0 else 'unlikely'} per token as base does."
+    )
+
+
+def _named(words: str, tokens: Sequence[AnswerToken]) -> str:
+    each = [f"{plain(quoted(token.text, token.ends))} {_change(token)}" for token in tokens[:NAMED]]
+    return f" {words}: {', '.join(each)}." if each else ""
+
+
+def _change(token: AnswerToken) -> str:
+    return f"{percent(token.base.probability)} → {percent(token.tuned.probability)}"
+
+
+def quoted(text: str, ends: bool = False) -> str:
+    """A token between quotes, its blanks made visible; EOS by its name."""
+    if ends:
+        return "EOS"
+    return f"“{text.replace(' ', '·').replace(chr(10), '↵').replace(chr(9), '→')}”"
+
+
+def percent(probability: float) -> str:
+    """``71%``, ``2.4%``, ``0.01%``; what is smaller is ``<0.01%``."""
+    share = 100 * probability
+    if share < 0.01:
+        return "<0.01%"
+    return f"{share:.0f}%" if share >= 9.95 else f"{share:.2g}%"
+
+
+def table(found: AnswerLosses) -> list[list[Any]]:
+    """The same in words: a row a token, under ``HEADERS``."""
+    return [
+        [
+            at,
+            quoted(token.text, token.ends),
+            percent(token.base.probability),
+            percent(token.tuned.probability),
+            f"{token.gain:+.2f}",
+            *(_listed(opinion.candidates) for opinion in (token.base, token.tuned)),
+        ]
+        for at, token in enumerate(found.tokens, 1)
+    ]
+
+
+def _listed(candidates: Sequence[Candidate]) -> str:
+    return ", ".join(f"{quoted(each.text)} {percent(each.probability)}" for each in candidates)

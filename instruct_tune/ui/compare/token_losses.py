@@ -12,8 +12,7 @@ from ...errors import DataError
 from ...lab import Lab
 from ..context import said, viewer
 from .heat_map import heat_map, heat_value
-from .text import TYPED
-from .why_view import HEADERS, sentence, table
+from .text import HEADERS, TYPED, sentence, table
 
 BEFORE = "Nothing read yet."
 NO_ANSWER = "An instruction of your own has no expected answer: type one under Another answer."

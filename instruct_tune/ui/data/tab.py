@@ -12,12 +12,11 @@ from ..browser_state import Memory, with_recent
 from ..context import said, viewer
 from ..form import Form
 from ..streaming import all_so_far
-from .columns_panel import ColumnsPanel
 from .filters import FiltersPanel
 from .loading import LoadPanel
 from .report import ReportPanel
 from .rows import RowsPanel
-from .source import SourcePanel
+from .source import ColumnsPanel, SourcePanel
 from .text import columns_sentence, data_sentence, notes_sentence
 
 

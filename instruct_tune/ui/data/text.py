@@ -104,3 +104,156 @@ def page_sentence(found: RowsPage, search: str, size: int) -> str:
     rows = "1 row" if found.matches == 1 else f"{found.matches:,} rows"
     of = f"{rows} with what is searched for" if search else rows
     return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
+
+
+Report = Mapping[str, Any]
+
+FINE = "Nothing here would spoil a training."
+LEAK_HEADERS = ["alike", "held-out row", "it asks", "training row", "it asks"]
+TWIN_HEADERS = ["alike", "training row", "it asks", "training row", "it asks", "answers"]
+LEAK_WIDTHS = ["70px", "90px", "42%", "90px", "42%"]
+TWIN_WIDTHS = ["70px", "90px", "38%", "90px", "38%", "100px"]
+MOST_SHOWN = 100
+"""Pairs in a table; the browser gets no more."""
+_CHARTS = {
+    "row_tokens": "Whole row, in tokens",
+    "prompt_tokens": "Prompt, in tokens",
+    "answer_tokens": "Answer and its EOS, in tokens",
+    "prompt_characters": "Instruction and input, in characters",
+    "answer_characters": "Answer, in characters",
+}
+
+
+def findings(told: Report, overlong: str) -> list[str]:
+    """What would spoil a training or its measuring, a sentence each, the worst first; empty where nothing does."""
+    train, test = told["reported"]["train"], told["reported"]["test"]
+    leaks, long = told["leakage"]["rows"], told["dropped_by_max_length"]
+    empty, twice = told["empty_answers"], told["duplicates"]["conflicting"]
+    said = []
+    if leaks:
+        verb, whose = ("has", "its") if leaks == 1 else ("have", "their")
+        said.append(
+            f"{leaks:,} of {test:,} held-out rows {verb} a near copy among the training rows: {whose} score flatters."
+        )
+    if long:
+        fate = "dropped" if overlong == "drop" else "cut, and a cut answer does not learn to end"
+        verb = "is" if long == 1 else "are"
+        said.append(
+            f"{long:,} of {train:,} training rows {verb} longer than the longest row allowed "
+            f"({told['max_length']:,} tokens): {'it is' if long == 1 else 'they are'} {fate}."
+        )
+    if empty:
+        said.append(
+            f"{_counted(empty, 'row')} {_has(empty)} an empty answer: to these the model learns to say nothing."
+        )
+    if twice:
+        said.append(
+            f"{_counted(twice, 'question')} {'is' if twice == 1 else 'are'} asked more than once in training, "
+            "with different answers: the model cannot learn them all."
+        )
+    if exact := told["duplicates"]["exact"]:
+        said.append(
+            f"{_counted(exact, 'training row')} {'repeats' if exact == 1 else 'repeat'} another one word for word."
+        )
+    return said
+
+
+def report_sentences(told: Report, overlong: str) -> str:
+    """The whole report in markdown: one leading sentence, what else was found, what was looked at."""
+    lead, *others = findings(told, overlong) or [FINE]
+    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(told)))))
+
+
+def _facts(told: Report) -> list[str]:
+    looked, there, near = told["reported"], told["rows"], told["duplicates"]["near"]
+    rows = f"Looked at {looked['train']:,} training and {looked['test']:,} held-out rows"
+    some = f", the first of {there['train']:,} and {there['test']:,}" if looked != there else ""
+    facts = [f"{rows}{some}. {told['with_input']:.0%} of the training rows have an input."]
+    threshold = told["duplicates"]["threshold"]
+    facts.append(
+        f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing). "
+        f"Among the training rows {'is 1 such pair' if near == 1 else f'are {near:,} such pairs'}."
+    )
+    if "row_tokens" not in told["lengths"]:
+        facts.append("Lengths in tokens are told once the model is on this machine (Format loads its tokenizer).")
+    return facts
+
+
+def charts(told: Report) -> list[dict[str, Any]]:
+    """The histograms, each with its ``title``, ``bars`` (height in percent, and what it says), ``ticks`` along the
+    axis, ``limit`` (place of max_length in percent; None where it lies beyond), and ``said``, the chart in words."""
+    return [
+        _chart(title, told["lengths"][name], told, name) for name, title in _CHARTS.items() if name in told["lengths"]
+    ]
+
+
+def _chart(title: str, lengths: Mapping[str, Any], told: Report, name: str) -> dict[str, Any]:
+    edges, counts = lengths["edges"], lengths["counts"]
+    unit, most = name.partition("_")[2], max(lengths["counts"])
+    width, longest = edges[1] - edges[0], told["max_length"]
+    axis = width * len(counts)
+    said = f"median {lengths['median']:,}, 95% up to {lengths['p95']:,}, longest {lengths['max']:,}"
+    within = unit == "tokens" and longest < max(axis, lengths["max"])
+    if name == "row_tokens":
+        over = told["dropped_by_max_length"]
+        said += f"; {over:,} over max_length {longest:,}" if over else f"; none over max_length {longest:,}"
+    return {
+        "title": title,
+        "said": said,
+        "bars": [
+            {
+                "height": round(100 * count / most, 1),
+                "said": f"{low:,} to {high - 1:,} {unit}: {_counted(count, 'row')}",
+            }
+            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        ],
+        "ticks": ["0", f"{axis // 2:,}", f"{axis:,}" + (" and more" if lengths["max"] >= axis else "")],
+        "limit": round(min(100, 100 * longest / axis), 2) if within else None,
+        "limit_said": f"max_length {longest:,}" if within else "",
+    }
+
+
+def leak_rows(told: Report) -> list[list[Any]]:
+    """Held-out rows and their near copies, as table rows; long texts cut."""
+    return [
+        [
+            _alike(pair), pair["test_row"] + 1, cut(pair["test_text"], LONGEST_CELL),
+            pair["train_row"] + 1, cut(pair["train_text"], LONGEST_CELL),
+        ]
+        for pair in told["leakage"]["pairs"][:MOST_SHOWN]
+    ]  # fmt: skip
+
+
+def twin_rows(told: Report) -> list[list[Any]]:
+    """Training rows that ask nearly the same, those with different answers first, as table rows."""
+    pairs = sorted(told["duplicates"]["pairs"], key=lambda pair: (pair["same_answer"], -pair["similarity"]))
+    return [
+        [
+            _alike(pair), pair["first"] + 1, cut(pair["first_text"], LONGEST_CELL),
+            pair["second"] + 1, cut(pair["second_text"], LONGEST_CELL),
+            "the same" if pair["same_answer"] else "different",
+        ]
+        for pair in pairs[:MOST_SHOWN]
+    ]  # fmt: skip
+
+
+def pairs_title(what: str, shown: Sequence[Any], all_of_them: int) -> str:
+    """A fold's title: how many pairs there are, and how many are shown where not all."""
+    return f"{what}: {all_of_them:,}" + (f" (the first {len(shown):,} shown)" if len(shown) < all_of_them else "")
+
+
+def whole(row: Example) -> str:
+    """A row to be read beside another: what is asked, and the answer."""
+    return cut(f"{row.question}\n\n→ {row.output}", LONGEST_TEXT)
+
+
+def _alike(pair: Mapping[str, Any]) -> str:
+    return f"{pair['similarity']:.2f}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _has(number: int) -> str:
+    return "has" if number == 1 else "have"

@@ -13,7 +13,7 @@ from ...evaluation.leaderboard import differing
 from ...lab import Lab
 from ...text.markdown import plain
 from ..context import said, viewer
-from ..decoding_words import decoding
+from ..formatting import decoding
 
 NOTHING = "No run was evaluated yet."
 HEADERS = ["", "run", "BLEU", "95% interval", "over base", "its interval", "p against base", "p against the leader"]

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...evaluation.lesson_scores import PRINTED, by_name, measured
-from ..decoding_words import decoding
+from ..formatting import decoding
 
 HEADERS = ["how it was asked", "base", "tuned", "tuned: brevity penalty", "tuned: tokens an answer", "from"]
 WIDTHS = ["230px", "80px", "80px", "130px", "130px", "220px"]

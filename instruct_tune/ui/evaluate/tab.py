@@ -9,7 +9,7 @@ import gradio as gr
 from ...evaluation import bleu_tokenizers
 from ...lab import Lab
 from ..context import said, viewer
-from ..empty import EmptyState
+from ..run_picker import EmptyState
 from . import lesson_score
 from . import text as view
 from .leaderboard import StandingsPanel

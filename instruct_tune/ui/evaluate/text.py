@@ -11,8 +11,7 @@ from typing import Any
 from ...evaluation import bleu_tokenizers
 from ...export.figures import SIDES
 from ...text.markdown import plain
-from ..decoding_words import decoding
-from ..formatting import duration
+from ..formatting import decoding, duration
 from ..run_text import line_sentence
 
 PAGE = 25

@@ -18,8 +18,8 @@ from ..form import CUSTOM_TEMPLATE, Form
 from ..streaming import all_so_far
 from . import batches
 from .template_editor import PARTS, TemplateEditor, faults
+from .text import TOKEN_HEADERS, answer_of, prompt_of, token_rows
 from .token_grid import grid_value, token_grid
-from .token_words import TOKEN_HEADERS, answer_of, prompt_of, token_rows
 
 
 class FormatTab:

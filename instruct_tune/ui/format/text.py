@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...batching.packing_mode import Packing
+from ...inspection.token_view import Role, XRay
 
 if TYPE_CHECKING:
     from ...inspection.batch_view import EndToken, Pass, StepView
@@ -97,3 +98,22 @@ def table(view: StepView) -> list[list[Any]]:
 
 def _text(tokens: tuple[EndToken, ...]) -> str:
     return "".join(token.text for token in tokens)
+
+
+TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
+
+
+def token_rows(row: XRay) -> list[list[Any]]:
+    """Every token: position from 1, id, the tokenizer's spelling, what it is, whether it carries loss."""
+    return [
+        [at, token.id, token.spelling, token.role.value, "yes" if token.loss else "no"]
+        for at, token in enumerate(row.tokens, start=1)
+    ]
+
+
+def prompt_of(row: XRay) -> str:
+    return "".join(token.text for token in row.tokens if token.role in (Role.PROMPT, Role.SPECIAL))
+
+
+def answer_of(row: XRay) -> str:
+    return "".join(token.text for token in row.tokens if token.role in (Role.ANSWER, Role.EOS))

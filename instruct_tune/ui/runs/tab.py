@@ -10,13 +10,10 @@ from ...lab import Lab
 from ..context import ONE_BY_ONE, said, viewer
 from ..form import Form
 from ..run_picker import answering, labelled
-from .bin_panel import BinPanel
-from .details import ChosenRun, required
+from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles
-from .notes_panel import NotesPanel
-from .share import ShareButton
 from .side_by_side import SideBySide
-from .table import RunsPanel
+from .table import BinPanel, RunsPanel
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 

@@ -63,7 +63,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     lab = Lab(data_dir)
     put_recorded(lab.store)
     threading.Thread(target=lab.warm_up, name="warm-up", daemon=True).start()
-    threading.Thread(target=lab.tidy_hourly, name="tidy", daemon=True).start()
+    lab.housekeeping.start()
     page = build_ui(lab).queue(default_concurrency_limit=8, max_size=64)
     everywhere = "0.0.0.0" if "SPACE_ID" in os.environ else None
     try:
@@ -91,7 +91,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     ended.wait()
     deadline = time.monotonic() + SECONDS_TO_LEAVE
     # Before the page, which waits for its visitors: a run leaves in the middle of its step and writes a checkpoint.
-    lab.leave()
+    lab.shutdown()
     page.close()
     lab.close(timeout=max(1.0, deadline - time.monotonic()))
     return 0

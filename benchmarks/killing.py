@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.lab import Lab
 from instruct_tune.store.connection import FILE
 from instruct_tune.store.run_store import Run, RunStore
@@ -38,10 +39,10 @@ def train(data_dir: Path, config: RunConfig) -> None:
     lab = Lab(data_dir)
     try:
         runs = lab.store.all()
-        run_id = runs[0].id if runs else lab.start_run(config, "survivor")
+        run_id = runs[0].id if runs else lab.training.start(HOST, config, "survivor")
         if runs and runs[0].status != "finished":
-            lab.resume_run(run_id)
-        lab.wait(run_id)
+            lab.training.resume(HOST, run_id)
+        lab.training.wait(run_id)
     finally:
         lab.close()
 

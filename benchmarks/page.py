@@ -19,11 +19,12 @@ from pathlib import Path
 import datasets
 
 from instruct_tune.config.run_config import DataSettings, RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.paging import Browser
 from instruct_tune.data.sources import BUNDLED_FILE, load_table
 from instruct_tune.data.splits import Splits, load_splits, split_rows
 from instruct_tune.data.table import to_dataset
-from instruct_tune.services.datasets import Views
+from instruct_tune.lab import Lab
 from instruct_tune.util.progress import Loading
 
 from .served import first_step, first_token, page_start, plot_update, polling
@@ -100,9 +101,9 @@ def search_and_sort() -> Line:
 
 def report() -> Line:
     """Report on 20,000 loaded rows: lengths in tokens, duplicates, leakage"""
-    views = Views(Path(settings().source).parent)
+    views = Lab(Path(settings().source).parent, writing=False)
     config = RunConfig(data=replace(settings(), filters=()))
-    return milliseconds(lambda: views.report(config), 3), "2,000 ms"
+    return milliseconds(lambda: views.datasets.report(HOST, config), 3), "2,000 ms"
 
 
 LINES: tuple[Callable[[], Line], ...] = (

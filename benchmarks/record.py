@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.lab import Lab
 from instruct_tune.models.lora import CONFIG_FILE, WEIGHTS_FILE
 from instruct_tune.runs.examples import ASSETS, PREFIX
@@ -57,13 +58,13 @@ def record(name: str, to: Path) -> str:
         lab = Lab(Path(folder))
         try:
             busy = machine.busy()
-            run_id = lab.start_run(RunConfig.from_dict(over, preset), title)
-            run = lab.wait(run_id)
+            run_id = lab.training.start(HOST, RunConfig.from_dict(over, preset), title)
+            run = lab.training.wait(run_id)
             if run.status != "finished":
                 raise SystemExit(f"{name} ended as {run.status}: {run.message}")
             in_16_bits(lab.store.folder(run_id) / "adapter" / WEIGHTS_FILE)
             lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
-            *_, found = lab.evaluate(run_id, EVALUATED)
+            *_, found = lab.evaluations.stream(HOST, run_id, EVALUATED)
             write(lab, run_id, f"{PREFIX}{name}", to)
         finally:
             lab.close()
@@ -103,7 +104,9 @@ def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
     _write_json(to / "run.json", {"id": known_as, **told})
     found = {k: v for k, v in lab.store.evaluations(run_id)[0].items() if k != "predictions"}
     _write_json(to / "evaluation.json", {**found, "run_id": known_as})
-    _write_lines(to / "metrics.jsonl", ({k: v for k, v in m.items() if k != "seq"} for m in lab.run_metrics(run_id)))
+    _write_lines(
+        to / "metrics.jsonl", ({k: v for k, v in m.items() if k != "seq"} for m in lab.runs.metrics(HOST, run_id))
+    )
     _write_lines(to / "events.jsonl", lab.store.events(run_id))
     _write_lines(to / "samples.jsonl", lab.store.samples(run_id))
 

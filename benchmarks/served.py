@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from instruct_tune.config.viewer import HOST
+
 ROOT = Path(__file__).parents[1]
 WATCHED_SECONDS = 20
 WARM_UP_SECONDS = 45
@@ -110,7 +112,7 @@ def first_token() -> tuple[str, str]:
 
     def wait() -> float:
         began = time.perf_counter()
-        for texts in lab.compare(BEST, "Reverse a string in Python."):
+        for texts in lab.inference.compare(HOST, BEST, "Reverse a string in Python."):
             if texts["base"] or texts["tuned"]:
                 return time.perf_counter() - began
         raise RuntimeError("the model said nothing")
@@ -131,14 +133,14 @@ def first_step() -> tuple[str, str]:
 
     def wait() -> float:
         began = time.perf_counter()
-        run_id = lab.start_run(RunConfig.from_dict({}, PRESET))
-        while not any(metric["kind"] == "train" for metric in lab.run_metrics(run_id)):
+        run_id = lab.training.start(HOST, RunConfig.from_dict({}, PRESET))
+        while not any(metric["kind"] == "train" for metric in lab.runs.metrics(HOST, run_id)):
             if not lab.store.get(run_id).live:
                 raise RuntimeError(lab.store.get(run_id).message)
             time.sleep(0.02)
         seconds = time.perf_counter() - began
-        lab.stop_run(run_id)
-        lab.wait(run_id, 60)
+        lab.training.stop(HOST, run_id)
+        lab.training.wait(run_id, 60)
         return seconds
 
     seconds = statistics.median(wait() for _ in range(REPEAT))

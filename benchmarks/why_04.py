@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation.lesson_scores import ASSET
 from instruct_tune.lab import Lab
 
@@ -70,7 +71,7 @@ def measure(lab: Lab, config: RunConfig, plan: Mapping[str, tuple[int, dict[str,
         "model": config.model,
         "weights_sha256": run.facts["weights_sha256"],
         "train_rows": run.facts["train_rows"],
-        "held_out_rows": lab.held_out_count_of(run_id),
+        "held_out_rows": lab.answerers.held_out_count(HOST, run_id),
         "measured": [_told(name, _evaluation(lab, run_id, *plan[name])) for name in plan],
     }
 
@@ -80,8 +81,8 @@ def _run(lab: Lab, config: RunConfig) -> str:
     for run in lab.store.all():
         if run.status == "finished" and run.config == wanted:
             return run.id
-    run_id = lab.start_run(config, "Why 0.4?")
-    run = lab.wait(run_id)
+    run_id = lab.training.start(HOST, config, "Why 0.4?")
+    run = lab.training.wait(run_id)
     if run.status != "finished":
         raise SystemExit(f"The run ended as {run.status}: {run.message}")
     return run_id
@@ -89,10 +90,10 @@ def _run(lab: Lab, config: RunConfig) -> str:
 
 def _evaluation(lab: Lab, run_id: str, rows: int, over: Mapping[str, Any]) -> dict[str, Any]:
     wanted = {**LESSON_CALL, **over}
-    for found in lab.run_evaluations(run_id):
+    for found in lab.runs.evaluations(HOST, run_id):
         if found["rows"] == rows and wanted.items() <= found["generation"].items():
             return found
-    *_, found = lab.evaluate(run_id, rows, wanted)
+    *_, found = lab.evaluations.stream(HOST, run_id, rows, wanted)
     return found
 
 

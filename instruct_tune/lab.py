@@ -1,163 +1,142 @@
-"""The lab: everything that the page, the command line and the endpoints may call.
-
-It looks (``views``), trains (``runs``), says what training costs (``costs``) and what its passes are
-(``batches``), measures (``evaluations``), asks several beside each other (``comparisons``), and here it says
-what an adapter does, answers prompts, and merges.
-"""
+"""The lab on one data folder: it builds the services and ends them. It has no rules of its own."""
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from .config.environment import whole_number
 from .config.run_config import DEFAULT_MODEL, RunConfig
-from .config.viewer import HOST, Viewer
-from .data.splits import Example
-from .errors import BusyError, DataError, ModelError
-from .export.machine_paths import shared
-from .runs.provenance import other_weights
-from .services.answerer import BASE_RUN
-from .services.datasets import Config, check_texts
-from .services.inference import Comparisons
-from .tokenization.prompt_template import template_of_run
+from .config.viewer import multi_user
+from .errors import BusyError
+from .services.access import Access
+from .services.answerers import Answerers
+from .services.configurations import Configurations
+from .services.datasets import Datasets
+from .services.estimates import Estimates
+from .services.evaluations import Evaluations
+from .services.housekeeping import Housekeeping
+from .services.inference import Inference
+from .services.job_queue import MAX_WAITING, JobQueue
+from .services.model_host import ModelHost
+from .services.quota import Quota
+from .services.runs import Runs
+from .services.slow_imports import SlowImports
+from .services.tokenizers import Tokenizers
+from .services.training import Training
+from .services.transfers import Transfers
+from .services.uploads import Uploads
+from .store.clock import Clock
+from .store.disk_usage import DiskUse
+from .store.lock import DataLock
+from .store.recovery import open_rescued
+from .store.run_store import RunStore, default_data_dir
 from .util.machine import unused_memory
-from .util.progress import Loading
-
-if TYPE_CHECKING:
-    from .evaluation.adapter_effect import Effect
-    from .evaluation.token_losses import AnswerLosses
-
-log = logging.getLogger(__name__)
 
 MEMORY_TO_PRELOAD = 3 * 2**30
-"""Free bytes below which the default model (half a gigabyte, more while it loads) waits until it is asked for."""
-
-ROWS_READ = 8
-"""Held-out rows that tell what an adapter does: some seconds on two cores, for which a run that trains waits."""
+"""Free bytes below which the default model (half a gigabyte, more while it loads) is loaded when it is first used."""
 
 
-class Lab(Comparisons):
-    """One lab on one data folder."""
+class Lab:
+    """The services, wired together.
+
+    Args:
+        data_dir: Where runs and uploads live; the default is ``default_data_dir()``.
+        writing: Take the folder's lock, and mark what a former process left as interrupted; else only read.
+        local_paths: Whether a configuration may name files of this machine; the default is yes, but not on a Space.
+
+    Raises SettingsError for a wrong environment variable, BusyError where another process writes to the folder.
+    """
+
+    def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
+        self.data_dir = data_dir = data_dir or default_data_dir()
+        hosted = "SPACE_ID" in os.environ
+        # Before the folder's lock is taken: a variable that is wrong leaves nothing locked.
+        keep_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if hosted else 168)
+        self.queue = JobQueue(max_waiting=whole_number("LAB_MAX_QUEUE", MAX_WAITING))
+        self._closing = threading.Event()
+        self._closed = False
+        self._lock = DataLock(data_dir) if writing else None
+        self.store, self.notice = open_rescued(data_dir) if writing else (RunStore(data_dir), None)
+        self.clock = Clock(data_dir / "clock", most=3600.0 * keep_hours)
+        self.disk = DiskUse(data_dir / "runs")
+        # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
+        self.ephemeral_storage = hosted and not _is_a_mount(data_dir)
+        self.imports = SlowImports()
+        self.models = ModelHost()
+        self.access = Access(os.environ.get("LAB_ADMIN_TOKEN"), multi_user())
+        self.quota = Quota(self.store, data_dir / "uploads", keep_hours)
+        self.uploads = Uploads(data_dir, self.access, self.quota)
+        self.configs = Configurations(data_dir, self.uploads, not hosted if local_paths is None else local_paths)
+        self.tokenizers = Tokenizers(self.queue, self.imports)
+        self.datasets = Datasets(self.configs, self.uploads, self.tokenizers, self.imports)
+        self.runs = Runs(self.store, self.access, self.uploads, self.clock)
+        self.training = Training(
+            self.store, self.runs, self.access, self.configs, self.uploads, self.datasets, self.models, self.queue,
+            self.imports,
+        )  # fmt: skip
+        self.answerers = Answerers(self.store, self.runs, self.datasets, self.models, self._closing)
+        self.inference = Inference(self.answerers, self.runs, self.configs, self.datasets, self.queue, self.imports)
+        self.evaluations = Evaluations(
+            self.store, self.runs, self.access, self.answerers, self.datasets, self.models, self.queue, self.imports
+        )
+        self.estimates = Estimates(
+            self.store, self.runs, self.configs, self.datasets, self.tokenizers, self.queue, self.imports
+        )
+        self.transfers = Transfers(
+            self.store, self.runs, self.access, self.configs, self.uploads, self.queue, self.imports, self._closing
+        )
+        self.housekeeping = Housekeeping(
+            self.store, self.uploads, self.access, self.training, self.queue, self.clock, keep_hours, self._closing
+        )
+        if writing:
+            self.housekeeping.recover()
 
     def warm_up(self) -> None:
-        """Import what the first run needs; then have the default model at hand for a first Compare or Start."""
-        super().warm_up()
+        """Import what the first run needs, then load the default model, so that a first Compare or Start is quick."""
+        self.imports.warm_up()
         from .pretrained.locate import at_hand
 
         folder = at_hand(DEFAULT_MODEL)
-        there = folder is not None and any(folder.glob("*.safetensors"))
-        if self.engine.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not there:
+        is_here = folder is not None and any(folder.glob("*.safetensors"))
+        if self.queue.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not is_here:
             return
 
         def job() -> None:
-            # Whoever was faster has loaded what is wanted.
-            if self.bench.empty:
-                self.bench.model(DEFAULT_MODEL, RunConfig().train.bf16, lambda text: None)
+            # Somebody may have loaded another model meanwhile.
+            if self.models.empty:
+                self.models.base(DEFAULT_MODEL, RunConfig().train.bf16, lambda text: None)
 
         # A lab that closes while it warms up needs no model any more.
         with suppress(BusyError):
-            self.engine.short(job)
+            self.queue.submit_short(job)
 
-    def answer_losses(self, run_id: str, row: Example, viewer: Viewer = HOST) -> AnswerLosses:
-        """What base and the run make of the row's answer, token by token; see ``token_losses``.
+    def shutdown(self) -> None:
+        """Ask everything at work to stop, and accept nothing more; does not wait for it."""
+        if self._closing.is_set():
+            return
+        self.evaluations.stop_all()
+        self._closing.set()
+        self.datasets.stop()
+        self.training.interrupt_unbegun(self.queue.close())
+        if self._lock:
+            self.training.interrupt_all()
 
-        Served between training steps where a run is at work, which does not notice.
-        """
-        check_texts(instruction=row.instruction, input=row.input, output=row.output)
-        run = self.ready_adapter(run_id, viewer)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
-
-        def job() -> AnswerLosses:
-            self.wait_for_imports()
-            from .evaluation.token_losses import answer_losses
-
-            loaded = self._prepare(run_id, config, lambda text: None)
-            return answer_losses(loaded, template, row, run_id)
-
-        return self._result(self.engine.short(job))
-
-    def adapter_effect(self, run_id: str, viewer: Viewer = HOST) -> Effect:
-        """How far the run is from base on the first held-out rows, and what it adds to each layer; see ``effect``."""
-        run = self.ready_adapter(run_id, viewer)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
-        rows = self.held_out(dataclasses.replace(config, evaluation_rows=ROWS_READ))
-
-        def job() -> Effect:
-            self.wait_for_imports()
-            from .evaluation.adapter_effect import effect
-
-            loaded = self._prepare(run_id, config, lambda text: None)
-            return effect(loaded, template, rows, run_id)
-
-        return self._result(self.engine.short(job))
-
-    def generate(
-        self,
-        run_id: str,
-        rows: Sequence[Mapping[str, str]],
-        config: Config | None = None,
-        generation: Mapping[str, Any] | None = None,
-        viewer: Viewer = HOST,
-    ) -> list[str]:
-        """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``.
-
-        ``config`` says what base is; a run has its own. ``generation`` is laid over either's. A run that was
-        trained on other weights is told of in the log.
-        """
-        run = None if run_id == BASE_RUN else self.ready_adapter(run_id, viewer)
-        settings = RunConfig.from_dict(run.config) if run else self.config(config or {}, viewer)
-        settings = dataclasses.replace(settings, generation=self.generation(settings, generation))
-        pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
-
-        def job() -> list[str]:
-            self.wait_for_imports()
-            from .generation.generate import Request, generate
-            from .models.lora import BASE
-            from .tokenization.encode import encode_prompts
-
-            loaded = self._prepare(run_id, settings, lambda text: None)
-            if run and (warning := other_weights(run.facts, loaded.weights)):
-                log.warning("%s", warning)
-            template = template_of_run(settings.template, run.facts if run else {})
-            prompts = encode_prompts(loaded.tokenizer, template, pairs)
-            speaker = BASE if run_id == BASE_RUN else run_id
-            requests = [Request(tuple(prompt), speaker) for prompt in prompts]
-            return [answer.text for answer in generate(loaded, requests, settings.generation)]
-
-        return self._result(self.engine.short(job))
-
-    def export_merged(
-        self, run_id: str, to: Path, report: Callable[[str], None] = lambda text: None, viewer: Viewer = HOST
-    ) -> Path:
-        """Write the run's model, its adapter merged into a copy of base, as a zip; ``report`` hears what is done.
-
-        Served between training steps where a run is at work. Raises LabErrors as ``merged.merged_zip`` does.
-        """
-        run = self.visible_run(run_id, viewer)
-        if not self.has_saved_adapter(run_id):
-            raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
-
-        def job() -> Path:
-            self.wait_for_imports()
-            from .export.merged_model import merged_zip
-            from .models.base_model import require_memory
-            from .pretrained.locate import locate
-
-            loading = Loading(self._closing.is_set, report)
-            weights = locate(run.config["model"], report, loading, require_memory)
-            return merged_zip(self.store, shared(run), weights, to, report)
-
-        return self._result(self.engine.short(job))
+    def close(self, timeout: float = 60.0) -> None:
+        """Stop what is running, keep its adapter, and release the data folder. What is not done can be resumed."""
+        if self._closed:
+            return
+        self._closed = True
+        self.shutdown()
+        self.housekeeping.join()
+        self.queue.join(timeout)
+        self.store.close()
+        if self._lock:
+            self._lock.release()
 
 
-def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
-    if isinstance(row, Mapping):
-        instruction, input_text = row.get("instruction"), row.get("input") or ""
-        if isinstance(instruction, str) and isinstance(input_text, str):
-            check_texts(instruction=instruction, input=input_text)
-            return instruction, input_text
-    raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")
+def _is_a_mount(folder: Path) -> bool:
+    """Whether the folder lies on another file system than the root of the machine."""
+    return folder.stat().st_dev != Path("/").stat().st_dev

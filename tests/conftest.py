@@ -86,7 +86,7 @@ def kept(tmp_path_factory):
 def engine_held(lab):
     """Keeps the engine's thread from what is asked of it until it is let go."""
     let_go, begun = threading.Event(), threading.Event()
-    lab.engine.short(lambda: begun.set() or let_go.wait(PATIENCE))
+    lab.queue.submit_short(lambda: begun.set() or let_go.wait(PATIENCE))
     assert begun.wait(PATIENCE)
     yield let_go
     let_go.set()

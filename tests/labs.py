@@ -10,8 +10,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.lab import Lab
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.training_job import TrainingJob
 
 PATIENCE = 120.0
 """Seconds after which what is waited for is taken to be lost."""
@@ -60,8 +61,8 @@ def opened(data_dir, **options):
 
 def finished(lab, config=None, name=""):
     """Train ``config`` (smoke) to its end, and insist that it got there. Returns the run's id."""
-    run_id = lab.start_run(config or smoke(), name)
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, config or smoke(), name)
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
     return run_id
 
@@ -69,7 +70,7 @@ def finished(lab, config=None, name=""):
 def curve(lab, run_id):
     """Every number a run measured, by kind and step; what depends on the clock is left out."""
     clock = ("seq", "time", "seconds", "tokens_per_second", "kind", "step")
-    metrics = lab.run_metrics(run_id)
+    metrics = lab.runs.metrics(HOST, run_id)
     told = {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in clock} for m in metrics}
     assert len(told) == len(metrics), "a metric is known by (run, kind, step)"
     return told
@@ -101,9 +102,9 @@ def until(true, what):
 def stop_at(lab, pace, step, config, keep=True):
     """A run that was stopped when it was at ``step``; ``pace``: the fixture."""
     told = []
-    pace.at[step] = lambda runner: told.append(lab.stop_run(runner.run.id, keep))
-    run_id = lab.start_run(config)
-    lab._turns[run_id].result(PATIENCE)
+    pace.at[step] = lambda runner: told.append(lab.training.stop(HOST, runner.run.id, keep))
+    run_id = lab.training.start(HOST, config)
+    lab.training._jobs[run_id].result(PATIENCE)
     assert told == ["stopping"]
     return run_id
 
@@ -113,7 +114,7 @@ class Pace:
 
     def __init__(self, monkeypatch):
         self.at = {}
-        breathe = Runner.breathe
+        breathe = TrainingJob.breathe
 
         def breathe_in_time(runner):
             plan = self.at.pop(runner.store.get(runner.run.id).step, None)
@@ -121,7 +122,7 @@ class Pace:
                 plan(runner)
             breathe(runner)
 
-        monkeypatch.setattr(Runner, "breathe", breathe_in_time)
+        monkeypatch.setattr(TrainingJob, "breathe", breathe_in_time)
 
     def ask(self, lab, step, question):
         """Let another thread ask ``question`` when the run is at ``step``, and hold the run until it waits its turn.
@@ -139,17 +140,17 @@ class Pace:
 
         def hold(runner):
             waiting = threading.Event()
-            short = lab.engine.short
+            short = lab.queue.submit_short
 
             def noticed(job):
                 future = short(job)
                 waiting.set()
                 return future
 
-            lab.engine.short = noticed
+            lab.queue.submit_short = noticed
             threading.Thread(target=work, daemon=True).start()
             assert waiting.wait(PATIENCE)
-            del lab.engine.short
+            del lab.queue.submit_short
 
         self.at[step] = hold
         self.at[step + 2] = lambda runner: answer.exception(PATIENCE)

@@ -2,18 +2,21 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, ModelError, NotFoundError, SettingsError
+from instruct_tune.services.job_queue import Job
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 def test_both_answers_grow_and_the_last_says_done(kept):
     lab, run_id = kept
-    told = list(lab.compare(run_id, "Reverse a list", generation={"max_new_tokens": 5}))
+    told = list(lab.inference.compare(HOST, run_id, "Reverse a list", generation={"max_new_tokens": 5}))
     assert [each["done"] for each in told] == [False] * (len(told) - 1) + [True]
     assert len(told) >= 5
     last = told[-1]
@@ -26,9 +29,9 @@ def test_both_answers_grow_and_the_last_says_done(kept):
 def test_the_answers_are_those_of_generate(kept):
     lab, run_id = kept
     row = {"instruction": "Reverse a list", "input": "[1, 2]"}
-    last = list(lab.compare(run_id, row["instruction"], row["input"]))[-1]
-    assert lab.generate(run_id, [row]) == [last["tuned"]]
-    assert lab.generate("base", [row], smoke()) == [last["base"]]
+    last = list(lab.inference.compare(HOST, run_id, row["instruction"], row["input"]))[-1]
+    assert lab.inference.generate(HOST, run_id, [row]) == [last["tuned"]]
+    assert lab.inference.generate(HOST, "base", [row], smoke()) == [last["base"]]
 
 
 def test_the_input_is_part_of_the_prompt(kept):
@@ -47,8 +50,8 @@ def test_the_input_is_part_of_the_prompt(kept):
 
     with pytest.MonkeyPatch.context() as patch:
         first_prompt(patch)
-        list(lab.compare(run_id, "Sort", "3 1 2"))
-    tokenizer = lab.tokenizer("tiny-random")
+        list(lab.inference.compare(HOST, run_id, "Sort", "3 1 2"))
+    tokenizer = lab.tokenizers.get("tiny-random")
     prompts = {tokenizer.decode(list(request.prompt)) for request in seen[0]}
     assert prompts == {"### Instruction:\nSort\n\n### Input:\n3 1 2\n\n### Response:\n"}
 
@@ -57,28 +60,28 @@ def test_the_input_is_part_of_the_prompt(kept):
 def test_without_an_instruction_there_is_no_answer(kept, what):
     lab, run_id = kept
     with pytest.raises(DataError, match="instruction"):
-        next(lab.compare(run_id, what))
+        next(lab.inference.compare(HOST, run_id, what))
 
 
 def test_generation_settings_are_laid_over_the_runs_and_checked(kept):
     lab, run_id = kept
-    last = list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 2}))[-1]
+    last = list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 2}))[-1]
     assert last["tuned_tokens"] == 2
     with pytest.raises(
         SettingsError, match=r"generation\.max_new_tokens.*generation\.beams|generation\.beams.*max_new"
     ):
-        next(lab.compare(run_id, "Hi", generation={"max_new_tokens": 0, "beams": 3}))
+        next(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 0, "beams": 3}))
     with pytest.raises(LabError):
-        next(lab.compare(run_id, "Hi", generation=[1]))
+        next(lab.inference.compare(HOST, run_id, "Hi", generation=[1]))
 
 
 def test_closing_a_comparison_stops_it(kept):
     lab, run_id = kept
-    answers = lab.compare(run_id, "Hi", generation={"max_new_tokens": 1500})
+    answers = lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1500})
     next(answers)
     began = time.monotonic()
     answers.close()
-    lab.engine.short(lambda: None).result(PATIENCE)
+    lab.queue.submit_short(lambda: None).result(PATIENCE)
     assert time.monotonic() - began < 2
 
 
@@ -86,7 +89,7 @@ def test_a_stop_keeps_what_was_said_so_far(kept):
     lab, run_id = kept
     stop = threading.Event()
     told = []
-    for texts in lab.compare(run_id, "Hi", generation={"max_new_tokens": 1500}, stop=stop):
+    for texts in lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1500}, stop=stop):
         told.append(texts)
         if texts["base"] and texts["tuned"]:
             stop.set()
@@ -95,7 +98,7 @@ def test_a_stop_keeps_what_was_said_so_far(kept):
     assert last["base"].startswith(told[-2]["base"])
     assert last["tuned"]
     assert "tuned_tokens" not in last
-    assert list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
+    assert list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
 
 
 @pytest.mark.parametrize("case", ["free", "busy", "no memory", "not at hand"])
@@ -106,60 +109,63 @@ def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab
     monkeypatch.setattr("instruct_tune.lab.unused_memory", lambda: 0 if case == "no memory" else 2**40)
     done = threading.Event()
     if case == "busy":
-        lab.engine.long("something long", lambda: done.wait(PATIENCE))
+        lab.queue.enqueue(Job("something long", lambda: done.wait(PATIENCE)))
     lab.warm_up()
     done.set()
-    assert lab.engine.short(lambda: lab.bench.empty).result(PATIENCE) is (case != "free")
-    assert lab.generate("base", [{"instruction": "Hi"}], smoke())
+    assert lab.queue.submit_short(lambda: lab.models.empty).result(PATIENCE) is (case != "free")
+    assert lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke())
 
 
 def test_the_last_answer_tells_seconds(kept):
     lab, run_id = kept
     for generation in ({"max_new_tokens": 5}, {"max_new_tokens": 5, "num_beams": 2}):
-        last = list(lab.compare(run_id, "Reverse a list", generation=generation))[-1]
+        last = list(lab.inference.compare(HOST, run_id, "Reverse a list", generation=generation))[-1]
         assert 0 < last["base_seconds"] <= last["seconds"]
         assert 0 < last["tuned_seconds"] <= last["seconds"]
 
 
 def test_a_run_without_an_adapter_cannot_answer(lab, tmp_path):
-    run = lab.wait(lab.start_run(smoke(data={"source": "/nowhere.json"}), "broken"), PATIENCE)
-    assert lab.has_adapter(run.id) is False
+    run = lab.training.wait(lab.training.start(HOST, smoke(data={"source": "/nowhere.json"}), "broken"), PATIENCE)
+    assert lab.answerers.has_adapter(HOST, run.id) is False
     for ask in (
-        lambda: next(lab.compare(run.id, "Hi")),
-        lambda: lab.generate(run.id, [{"instruction": "Hi"}]),
-        lambda: next(lab.evaluate(run.id)),
-        lambda: lab.start_evaluation(run.id),
-        lambda: lab.export_run(run.id, tmp_path / "x.zip"),
+        lambda: next(lab.inference.compare(HOST, run.id, "Hi")),
+        lambda: lab.inference.generate(HOST, run.id, [{"instruction": "Hi"}]),
+        lambda: next(lab.evaluations.stream(HOST, run.id)),
+        lambda: lab.evaluations.start(HOST, run.id),
+        lambda: lab.transfers.export(HOST, run.id, tmp_path / "x.zip"),
     ):
         with pytest.raises(ModelError, match=r"Run broken \(failed\) has no adapter"):
             ask()
-    assert lab.engine.busy_with is None
+    assert lab.queue.busy_with is None
 
 
 @pytest.mark.parametrize("odd", ["../x", "", 5, "nope", None, "base/.."])
 def test_an_id_that_is_none_is_not_found_whatever_is_asked(kept, odd, tmp_path):
     lab, run_id = kept
     for ask in (
-        lab.run_status, lab.run_metrics, lab.run_result, lab.show_run, lab.stop_run, lab.resume_run, lab.delete_run,
-        lab.has_adapter, lab.predictions, lab.start_evaluation,
-        lambda odd: next(lab.compare(odd, "Hi")),
-        lambda odd: next(lab.evaluate(odd)),
-        lambda odd: lab.generate(odd, [{"instruction": "Hi"}]),
-        lambda odd: lab.export_run(odd, tmp_path / "x.zip"),
-        lambda odd: lab.stop_run(odd, keep=False),
+        *(partial(ask, HOST) for ask in (
+            lab.training.status, lab.runs.metrics, lab.runs.result, lab.runs.details, lab.training.stop,
+            lab.training.resume, lab.training.delete, lab.answerers.has_adapter, lab.evaluations.predictions,
+            lab.evaluations.start,
+        )),
+        lambda odd: next(lab.inference.compare(HOST, odd, "Hi")),
+        lambda odd: next(lab.evaluations.stream(HOST, odd)),
+        lambda odd: lab.inference.generate(HOST, odd, [{"instruction": "Hi"}]),
+        lambda odd: lab.transfers.export(HOST, odd, tmp_path / "x.zip"),
+        lambda odd: lab.training.stop(HOST, odd, keep=False),
     ):  # fmt: skip
         with pytest.raises(NotFoundError):
             ask(odd)
-    assert [run["id"] for run in lab.list_runs()] == [run_id]
+    assert [run["id"] for run in lab.runs.summaries(HOST)] == [run_id]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_base_answers_without_any_run(lab):
     rows = [{"instruction": "Hi"}, {"instruction": "Sort", "input": "3 1 2"}]
-    answers = lab.generate("base", rows, smoke())
+    answers = lab.inference.generate(HOST, "base", rows, smoke())
     assert len(answers) == 2
     assert all(isinstance(text, str) for text in answers)
-    assert lab.generate("base", rows[::-1], smoke()) == answers[::-1]
+    assert lab.inference.generate(HOST, "base", rows[::-1], smoke()) == answers[::-1]
 
 
 @pytest.mark.parametrize("row", [{"input": "x"}, {"instruction": 5}, {"instruction": "a", "input": 5}, "text", None])
@@ -167,36 +173,36 @@ def test_a_prompt_that_is_none_is_named_by_its_number(kept, row):
     lab, run_id = kept
     for who in ("base", run_id):
         with pytest.raises(DataError, match="Prompt 2"):
-            lab.generate(who, [{"instruction": "Hi"}, row])
+            lab.inference.generate(HOST, who, [{"instruction": "Hi"}, row])
 
 
 def own_run(lab, runner, other):
-    return list(lab.compare(runner.run.id, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
+    return list(lab.inference.compare(HOST, runner.run.id, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
 
 
 def own_run_sampled(lab, runner, other):
     sampled = {"max_new_tokens": 6, "do_sample": True, "temperature": 2.0}
-    return list(lab.compare(runner.run.id, "Hi", generation=sampled))[-1]["tuned"]
+    return list(lab.inference.compare(HOST, runner.run.id, "Hi", generation=sampled))[-1]["tuned"]
 
 
 def other_run(lab, runner, other):
-    return list(lab.compare(other, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
+    return list(lab.inference.compare(HOST, other, "Hi", generation={"max_new_tokens": 6}))[-1]["tuned"]
 
 
 def three_together(lab, runner, other):
     speakers = ({"run_id": runner.run.id}, {"run_id": other, "strength": 0.5}, {"run_id": other, "step": 4})
-    return list(lab.compare_many(speakers, "Hi", generation={"max_new_tokens": 6}))[-1]["1"]
+    return list(lab.inference.compare_many(HOST, speakers, "Hi", generation={"max_new_tokens": 6}))[-1]["1"]
 
 
 def base_alone(lab, runner, other):
-    return lab.generate("base", [{"instruction": "Hi"}], smoke())
+    return lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke())
 
 
 def closed_half_way(lab, runner, other):
-    answers = lab.compare(runner.run.id, "Hi", generation={"max_new_tokens": 1000})
+    answers = lab.inference.compare(HOST, runner.run.id, "Hi", generation={"max_new_tokens": 1000})
     next(answers)
     answers.close()
-    return lab.engine.short(lambda: "stopped").result(PATIENCE)
+    return lab.queue.submit_short(lambda: "stopped").result(PATIENCE)
 
 
 @pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
@@ -217,15 +223,17 @@ def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(
 
 
 def test_a_question_while_a_run_loads_is_told_that_it_is_too_early(lab, engine_held):
-    run_id = lab.start_run(smoke(), "young")
+    run_id = lab.training.start(HOST, smoke(), "young")
     with pytest.raises(ModelError, match=r"Run young \(queued\) has no adapter yet"):
-        next(lab.compare(run_id, "Hi"))
+        next(lab.inference.compare(HOST, run_id, "Hi"))
     engine_held.set()
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
 def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
-    answer = pace.ask(lab, 3, lambda: lab.generate("base", [{"instruction": "Hi"}], smoke(model=str(tmp_path))))
+    answer = pace.ask(
+        lab, 3, lambda: lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke(model=str(tmp_path)))
+    )
     finished(lab, TWELVE_STEPS)
     with pytest.raises(BusyError, match=r"^Another model is training; .* can be used after that"):
         answer.result(PATIENCE)
@@ -234,17 +242,18 @@ def test_another_model_is_refused_while_one_trains(lab, pace, tmp_path):
 def test_more_runs_can_answer_than_adapters_stay_in_memory(lab):
     ids = [finished(lab, smoke(data={"limit": 8}, train={"seed": seed, "learning_rate": 0.3})) for seed in range(6)]
     rows = [{"instruction": "Hi"}, {"instruction": "Ho"}]
-    base = lab.generate("base", rows, smoke())
-    first = [lab.generate(run_id, rows) for run_id in ids]
-    assert [lab.generate(run_id, rows) for run_id in ids] == first
+    base = lab.inference.generate(HOST, "base", rows, smoke())
+    first = [lab.inference.generate(HOST, run_id, rows) for run_id in ids]
+    assert [lab.inference.generate(HOST, run_id, rows) for run_id in ids] == first
     assert len({tuple(answer) for answer in first}) > 1
-    assert lab.generate("base", rows, smoke()) == base
+    assert lab.inference.generate(HOST, "base", rows, smoke()) == base
 
 
 def test_a_comparison_at_strength_0_is_base_twice_and_at_1_what_it_always_was(kept):
     lab, run_id = kept
     usual, off, as_trained = (
-        list(lab.compare(run_id, "Say hi", **how))[-1] for how in ({}, {"strength": 0}, {"strength": 1.0})
+        list(lab.inference.compare(HOST, run_id, "Say hi", **how))[-1]
+        for how in ({}, {"strength": 0}, {"strength": 1.0})
     )
     assert off["tuned"] == off["base"] == usual["base"]
     assert as_trained["tuned"] == usual["tuned"] != usual["base"]
@@ -254,4 +263,4 @@ def test_a_comparison_at_strength_0_is_base_twice_and_at_1_what_it_always_was(ke
 def test_a_strength_out_of_range_is_refused(kept, strength):
     lab, run_id = kept
     with pytest.raises(DataError, match=r"from 0 to 1\.5"):
-        list(lab.compare(run_id, "Say hi", strength=strength))
+        list(lab.inference.compare(HOST, run_id, "Say hi", strength=strength))

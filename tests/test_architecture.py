@@ -1,7 +1,6 @@
 """What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
 
 import ast
-import inspect
 import re
 import subprocess
 import sys
@@ -194,27 +193,27 @@ def test_a_room_of_the_page_knows_what_all_share_and_itself():
     assert wrong == []
 
 
-def test_no_handler_of_the_page_forgets_who_is_looking():
-    """What the lab shows depends on the viewer, and its default is the host, who sees everything."""
-    from instruct_tune.lab import Lab
-
-    asks = {
-        name: list(inspect.signature(method).parameters).index("viewer") - 1
-        for name, method in inspect.getmembers(Lab, inspect.isfunction)
-        if "viewer" in inspect.signature(method).parameters
-    }
-    assert {"list_runs", "run_status", "start_run", "compare", "predictions", "preview"} <= set(asks)
+def test_the_page_reads_runs_through_services_that_know_the_viewer():
+    """The store and the queue know no viewers: a handler that used them would show everybody's runs to everybody."""
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        called = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Attribute) or "lab" not in ast.unparse(node.value).split("."):
-                continue
-            call = called.get(id(node))
-            told = call and (len(call.args) > asks.get(node.attr, 0) or any(k.arg == "viewer" for k in call.keywords))
-            if (node.attr in asks and not told) or node.attr in ("store", "engine", "evaluating"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r".*\blab\.(store|queue|models)", ast.unparse(node)):
                 wrong.append(f"{module(file)}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
+
+
+def test_no_public_method_of_a_service_defaults_its_viewer():
+    wrong = []
+    for file in sorted((PACKAGE / "services").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            names = [arg.arg for arg in node.args.args if arg.arg != "self"]
+            defaulted = names[len(names) - len(node.args.defaults) :] if node.args.defaults else []
+            private = node.name.startswith("_")
+            if "viewer" in defaulted or ("viewer" in names and names[0] != "viewer" and not private):
+                wrong.append(f"{module(file)}.{node.name}")
     assert wrong == []
 
 

@@ -6,6 +6,7 @@ import pytest
 from labs import PATIENCE, finished, opened, smoke, stop_at, write_rows
 from test_same_weights import exchange, folder  # noqa: F401
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError
 from instruct_tune.models.base_model import LoadedModel
 from instruct_tune.runs.provenance import other_rows
@@ -29,10 +30,10 @@ def test_a_run_that_recorded_no_rows_says_nothing():
 def test_an_evaluation_on_a_changed_file_says_that_the_rows_are_others(lab, tmp_path):
     file = write_rows(tmp_path / "rows.json", rows(40))
     run_id = finished(lab, of(file))
-    *_, told = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    *_, told = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
     assert told["warnings"] == []
     write_rows(tmp_path / "rows.json", rows(50))
-    *_, told = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    *_, told = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
     assert ["its dataset has changed since" in warning for warning in told["warnings"]] == [True]
     assert "its dataset has changed since" in sentence(told)
 
@@ -40,16 +41,16 @@ def test_an_evaluation_on_a_changed_file_says_that_the_rows_are_others(lab, tmp_
 def test_a_run_is_not_resumed_on_other_rows(lab, pace, tmp_path):
     file = write_rows(tmp_path / "rows.json", rows(40))
     run_id = stop_at(lab, pace, 2, of(file))
-    was = lab.show_run(run_id)["facts"]["data_fingerprint"]
+    was = lab.runs.details(HOST, run_id)["facts"]["data_fingerprint"]
     write_rows(tmp_path / "rows.json", rows(50))
-    lab.resume_run(run_id)
-    run = lab.wait(run_id, PATIENCE)
+    lab.training.resume(HOST, run_id)
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.facts["data_fingerprint"]) == ("failed", was)
     assert run.message.startswith("The rows have changed since this run began: put the file back")
     # Which is done, and nothing is lost.
     write_rows(tmp_path / "rows.json", rows(40))
-    lab.resume_run(run_id)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    lab.training.resume(HOST, run_id)
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
 def test_a_run_is_not_resumed_on_other_weights(folder, tmp_path, monkeypatch):  # noqa: F811
@@ -59,8 +60,8 @@ def test_a_run_is_not_resumed_on_other_weights(folder, tmp_path, monkeypatch):  
         run_id = stop_at(lab, Pace(monkeypatch), 2, smoke(model=str(folder)))
     exchange(folder)
     with opened(tmp_path / "data") as lab:
-        lab.resume_run(run_id)
-        run = lab.wait(run_id, PATIENCE)
+        lab.training.resume(HOST, run_id)
+        run = lab.training.wait(run_id, PATIENCE)
         assert run.status == "failed"
         assert "trained on other weights of the same name" in run.message
 
@@ -70,9 +71,9 @@ def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab,
     long = [{"instruction": "Say it", "input": "", "output": "word " * 80}]
     file = write_rows(tmp_path / "rows.json", rows(20) + long * 3)
     run_id = finished(lab, of(file, train={"max_length": 1024}))
-    facts = lab.show_run(run_id)["facts"]
+    facts = lab.runs.details(HOST, run_id)["facts"]
     assert 1 <= facts["rows_dropped"] <= 3
-    said = [event["text"] for event in lab.run_events(run_id)]
+    said = [event["text"] for event in lab.runs.events(HOST, run_id)]
     assert any("at the model's context of 60." in text for text in said)
 
 
@@ -80,8 +81,8 @@ def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_said(la
     long = [{"instruction": "Say it " * 60, "input": "", "output": "it"}]
     run_id = finished(lab, of(write_rows(tmp_path / "rows.json", rows(20) + long * 20), evaluation_rows=None))
     monkeypatch.setattr(LoadedModel, "context_length", 100)
-    *_, told = lab.evaluate(run_id, None, {"max_new_tokens": 2})
-    asked = lab.predictions(run_id)
+    *_, told = lab.evaluations.stream(HOST, run_id, None, {"max_new_tokens": 2})
+    asked = lab.evaluations.predictions(HOST, run_id)
     beyond = [row for row in asked if row["instruction"].startswith("Say it Say")]
     assert 0 < len(beyond) < len(asked) == told["rows"]
     assert {(row["base"], row["tuned"]) for row in beyond} == {("", "")}
@@ -93,7 +94,7 @@ def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
     file = write_rows(tmp_path / "rows.json", rows(20) + long * 20)
     for seed in range(40):
         split = smoke(data={"source": file, "limit": None, "seed": seed, "test_size": 0.05}, evaluation_rows=1)
-        if all("word" in row.output for row in lab.held_out(split)):
+        if all("word" in row.output for row in lab.datasets.held_out(HOST, split)):
             break
     else:
         pytest.fail("no split of these rows has a long one only")
@@ -103,8 +104,8 @@ def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
         evaluation_rows=1,
     )
     run_id = finished(lab, config)
-    assert lab.show_run(run_id)["facts"]["evaluation_rows"] == 0
-    assert any("Evaluation rows: none fits into 60 tokens" in event["text"] for event in lab.run_events(run_id))
+    assert lab.runs.details(HOST, run_id)["facts"]["evaluation_rows"] == 0
+    assert any("Evaluation rows: none fits into 60 tokens" in event["text"] for event in lab.runs.events(HOST, run_id))
 
 
 def test_of_two_who_resume_a_run_at_once_one_does(lab, pace):
@@ -114,7 +115,7 @@ def test_of_two_who_resume_a_run_at_once_one_does(lab, pace):
     def resume():
         together.wait(PATIENCE)
         try:
-            told.append(lab.resume_run(run_id))
+            told.append(lab.training.resume(HOST, run_id))
         except BusyError as error:
             told.append(str(error))
 
@@ -123,6 +124,6 @@ def test_of_two_who_resume_a_run_at_once_one_does(lab, pace):
         each.start()
     for each in asking:
         each.join(PATIENCE)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert told.count(run_id) == 1
     assert sum("only one that ended early can be resumed" in each for each in told) == 3

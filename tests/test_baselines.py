@@ -16,6 +16,7 @@ from tiny_lab import (
 )
 
 from instruct_tune.config.run_config import BASELINES, GenerationSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.near_duplicates import nearest
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
@@ -100,16 +101,16 @@ def test_what_makes_no_sense_is_refused(loaded):
 def test_they_leave_base_and_tuned_as_they_are_and_are_told_in_json_and_file(tmp_path):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke())
-        alone = list(lab.evaluate(run_id))[-1]
-        told = list(lab.evaluate(run_id, baselines=["nearest", "examples"]))[-1]
+        alone = list(lab.evaluations.stream(HOST, run_id))[-1]
+        told = list(lab.evaluations.stream(HOST, run_id, baselines=["nearest", "examples"]))[-1]
         assert (told["base"], told["tuned"], told["p_value"]) == (alone["base"], alone["tuned"], alone["p_value"])
         assert alone["baselines"] == {}
         assert list(told["baselines"]) == ["examples", "nearest"]
-        rows = lab.predictions(run_id)
+        rows = lab.evaluations.predictions(HOST, run_id)
         for name, report in told["baselines"].items():
             expected = score([row[f"baseline_{name}"] for row in rows], [row["reference"] for row in rows])
             assert {key: report[key] for key in expected.to_dict()} == json.loads(json.dumps(expected.to_dict()))
-        assert next(lab.evaluate(run_id, baselines=["examples", "nearest"]))["total"] == 12
+        assert next(lab.evaluations.stream(HOST, run_id, baselines=["examples", "nearest"]))["total"] == 12
         for odd in (["best"], "chat", [1]):
             with pytest.raises(DataError, match=", ".join(BASELINES)):
-                lab.start_evaluation(run_id, baselines=odd)
+                lab.evaluations.start(HOST, run_id, baselines=odd)

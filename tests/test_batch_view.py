@@ -7,6 +7,7 @@ from toys import toy_config, toy_model
 
 from instruct_tune.batching.packing import probe
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
 from instruct_tune.inspection.batch_view import micro_batch, packing_of
@@ -36,8 +37,8 @@ def test_each_step_is_what_training_computes(lab, monkeypatch):
         return real(model, pack, separable)
 
     monkeypatch.setattr(trainer, "supervised_loss", listening)
-    run = lab.run_status(finished(lab, config))
-    shown = [lab.step_view(config, step) for step in range(1, run["total_steps"] + 1)]
+    run = lab.training.status(HOST, finished(lab, config))
+    shown = [lab.estimates.step_view(HOST, config, step) for step in range(1, run["total_steps"] + 1)]
     passes = [each for step in shown for each in step.passes]
     assert len(passes) == len(computed) > run["total_steps"]
     for one, pack in zip(passes, computed, strict=True):
@@ -51,16 +52,16 @@ def test_each_step_is_what_training_computes(lab, monkeypatch):
 
 def test_rows_are_called_by_their_number_among_the_training_rows(lab):
     config = smoke(train={"max_length": 300, "overlong": "drop"})
-    for segment in [segment for each in lab.step_view(config).passes for segment in each.segments]:
-        row = lab.training_row(config, segment.row)
-        mask = lab.mask(config, row.instruction, row.input, row.output)
+    for segment in [segment for each in lab.estimates.step_view(HOST, config).passes for segment in each.segments]:
+        row = lab.datasets.training_row(HOST, config, segment.row)
+        mask = lab.datasets.mask(HOST, config, row.instruction, row.input, row.output)
         assert (segment.length, segment.supervised) == (len(mask["input_ids"]), mask["supervised"])
 
 
 def test_a_second_epoch_has_another_order(lab):
     config = smoke(train={"num_train_epochs": 2, "max_steps": -1})
-    one = lab.step_view(config)
-    other = lab.step_view(config, one.steps // 2 + 1)
+    one = lab.estimates.step_view(HOST, config)
+    other = lab.estimates.step_view(HOST, config, one.steps // 2 + 1)
     assert (one.epoch, other.epoch) == (1, 2)
     assert [s.row for each in one.passes for s in each.segments] != [
         s.row for each in other.passes for s in each.segments
@@ -70,12 +71,12 @@ def test_a_second_epoch_has_another_order(lab):
 @pytest.mark.parametrize("step", [0, 10_000])
 def test_a_step_that_is_not_there_is_refused(lab, step):
     with pytest.raises(DataError, match=r"There is no step .*: with these settings a run has steps 1 to"):
-        lab.step_view(smoke(), step)
+        lab.estimates.step_view(HOST, smoke(), step)
 
 
 def test_no_row_that_fits_is_said(lab):
     with pytest.raises(DataError, match=r"No row fits into train\.max_length 8"):
-        lab.step_view(smoke(train={"max_length": 8}))
+        lab.estimates.step_view(HOST, smoke(train={"max_length": 8}))
 
 
 def test_packed_rows_lie_end_to_end_and_their_positions_begin_again():

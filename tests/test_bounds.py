@@ -5,6 +5,7 @@ from pathlib import Path
 
 from labs import finished
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.store import retention
 from instruct_tune.store.run_store import RunStore
 
@@ -25,12 +26,12 @@ def test_what_is_said_of_a_run_is_bounded_and_anothers_stays(tmp_path, monkeypat
 def test_the_last_evaluations_of_a_run_are_kept_with_their_rows(lab, monkeypatch):
     monkeypatch.setitem(retention.MOST, "evaluations", 2)
     other, run_id = finished(lab), finished(lab)
-    list(lab.evaluate(other, limit=1))
+    list(lab.evaluations.stream(HOST, other, limit=1))
     for limit in (1, 2, 3, 4):
-        list(lab.evaluate(run_id, limit=limit))
-    kept = lab.run_evaluations(run_id)
+        list(lab.evaluations.stream(HOST, run_id, limit=limit))
+    kept = lab.runs.evaluations(HOST, run_id)
     assert [each["rows"] for each in kept] == [4, 3]
-    assert [len(lab.predictions(run_id, each["seq"])) for each in kept] == [4, 3]
+    assert [len(lab.evaluations.predictions(HOST, run_id, each["seq"])) for each in kept] == [4, 3]
     on_disk = sorted(path.name for path in lab.store.folder(run_id).glob("predictions*"))
     assert on_disk == sorted(Path(each["predictions"]).name for each in kept)
-    assert len(lab.predictions(other)) == 1
+    assert len(lab.evaluations.predictions(HOST, other)) == 1

@@ -11,6 +11,7 @@ from labs import PATIENCE, opened, smoke
 from safetensors.torch import load_file, save_file
 
 from instruct_tune.cli.commands import main
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError
 from instruct_tune.models.base_model import load_model
 from instruct_tune.pretrained.context_length import context_of
@@ -187,14 +188,14 @@ def test_a_fault_is_one_sentence_wherever_it_shows(folder, tmp_path, fault):
         load_model(str(folder), print)
     told = sentence(caught.value)
     with opened(tmp_path / "lab") as lab:
-        ways = [] if fault in ONLY_WHEN_LOADED else [lambda: lab.cost(config)]
+        ways = [] if fault in ONLY_WHEN_LOADED else [lambda: lab.estimates.cost(HOST, config)]
         if fault in TOKENIZERS:
-            ways.append(lambda: lab.mask(config, "a", "", "b"))
+            ways.append(lambda: lab.datasets.mask(HOST, config, "a", "", "b"))
         for way in ways:
             with pytest.raises(ModelError) as caught:
                 way()
             sentence(caught.value)
-        ended = lab.wait(lab.start_run(config), PATIENCE)
+        ended = lab.training.wait(lab.training.start(HOST, config), PATIENCE)
         assert (ended.status, ended.error_kind, ended.message) == ("failed", "model", told)
 
 
@@ -224,7 +225,7 @@ def test_buffers_may_be_integers(folder):
 def test_a_pointer_for_a_dataset_is_called_that(tmp_path, name):
     (tmp_path / name).write_text(POINTER)
     with opened(tmp_path / "lab") as lab, pytest.raises(DataError, match=f"{name} is a Git LFS pointer") as caught:
-        lab.data(smoke(data={"source": str(tmp_path / name)}))
+        lab.datasets.summary(HOST, smoke(data={"source": str(tmp_path / name)}))
     assert "git lfs pull" in sentence(caught.value)
 
 
@@ -233,22 +234,22 @@ def test_rows_that_do_not_fit_name_the_limit_that_binds(folder, tmp_path, contex
     edited(CONFIG, max_position_embeddings=context)(folder)
     config = smoke(model=str(folder), train={"max_length": 9})
     with opened(tmp_path / "lab") as lab:
-        ended = lab.wait(lab.start_run(config), PATIENCE)
+        ended = lab.training.wait(lab.training.start(HOST, config), PATIENCE)
         assert (ended.status, ended.error_kind) == ("failed", "data")
         assert binds in ended.message
-        for way in (lab.cost, lab.step_view):
+        for way in (lab.estimates.cost, lab.estimates.step_view):
             with pytest.raises(LabError) as caught:
-                way(config)
+                way(HOST, config)
             assert str(caught.value) == ended.message
 
 
 def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     edited(CONFIG, max_position_embeddings=180)(folder)
     with opened(tmp_path / "lab") as lab:
-        told = lab.cost(smoke(model=str(folder)))
-        run_id = lab.start_run(smoke(model=str(folder)))
-        lab.wait(run_id, PATIENCE)
-        result = lab.run_result(run_id)
+        told = lab.estimates.cost(HOST, smoke(model=str(folder)))
+        run_id = lab.training.start(HOST, smoke(model=str(folder)))
+        lab.training.wait(run_id, PATIENCE)
+        result = lab.runs.result(HOST, run_id)
     assert told["dropped"] > 0
     assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
 
@@ -271,7 +272,7 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     targets = ["x_proj"] if kind == "mamba" else "all-linear"
     with opened(tmp_path / "lab") as lab:
-        told = lab.cost(smoke(model=str(folder), lora={"target_modules": targets}))
+        told = lab.estimates.cost(HOST, smoke(model=str(folder), lora={"target_modules": targets}))
     assert told["seconds"]["total"] > 0
     assert told["memory"]["total"] > told["parameters"]
 
@@ -308,10 +309,10 @@ def test_generation_defaults_that_the_lab_sets_itself_change_no_answer(folder, t
     rows = [{"instruction": "Add 2 and 3."}]
     ways = [{}, {"do_sample": True}, {"num_beams": 2}]
     with opened(tmp_path / "lab") as lab:
-        plain = [lab.generate("base", rows, smoke(model=str(folder)), way) for way in ways]
+        plain = [lab.inference.generate(HOST, "base", rows, smoke(model=str(folder)), way) for way in ways]
         edited(GENERATION, **values)(folder)
-        lab.engine.short(lambda: lab.bench.__init__()).result(PATIENCE)
-        assert [lab.generate("base", rows, smoke(model=str(folder)), way) for way in ways] == plain
+        lab.queue.submit_short(lambda: lab.models.__init__()).result(PATIENCE)
+        assert [lab.inference.generate(HOST, "base", rows, smoke(model=str(folder)), way) for way in ways] == plain
 
 
 def test_a_model_with_its_context_under_another_name_trains_and_answers(folder, tmp_path):
@@ -324,9 +325,9 @@ def test_a_model_with_its_context_under_another_name_trains_and_answers(folder, 
     config = MptConfig(d_model=32, n_heads=4, n_layers=2, expansion_ratio=2, max_seq_len=256, **tokens)
     MptForCausalLM(config).save_pretrained(folder)
     with opened(tmp_path / "lab") as lab:
-        run_id = lab.start_run(smoke(model=str(folder), lora={"target_modules": "all-linear"}))
-        run = lab.wait(run_id, PATIENCE)
+        run_id = lab.training.start(HOST, smoke(model=str(folder), lora={"target_modules": "all-linear"}))
+        run = lab.training.wait(run_id, PATIENCE)
         assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
-        assert lab.run_samples(run_id)
+        assert lab.runs.samples(HOST, run_id)
         with pytest.raises(DataError, match="does not fit into the model's context of 256"):
-            lab.generate(run_id, [{"instruction": "a" * 300}])
+            lab.inference.generate(HOST, run_id, [{"instruction": "a" * 300}])

@@ -13,6 +13,7 @@ from hostile import NAMES
 from huggingface_hub import ModelCard
 from labs import cache_for, finished, opened, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.export.model_card import model_card
 from instruct_tune.runs.examples import ASSETS
 from instruct_tune.store.run_store import Run
@@ -120,15 +121,17 @@ def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeyp
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(template=template), "tulip")
-        run, facts = lab.visible_run(run_id), lab.show_run(run_id)["facts"]
-        card = model_card(run, [], lab.run_metrics(run_id))
+        run, facts = lab.runs.get(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
+        card = model_card(run, [], lab.runs.metrics(HOST, run_id))
         assert f"- without\\_input: {facts['ledger'][0]['kept']:,} kept" in card
         code = snippet(card).replace('"tiny-random"', repr(facts["model_path"]))
         code = code.replace("path/to/this/folder", str(lab.store.folder(run_id) / "adapter"))
         said = io.StringIO()
         with contextlib.redirect_stdout(said), torch.random.fork_rng():
             exec(code, {})
-        assert lab.generate(run_id, [{"instruction": "Reverse a string in Python."}]) == [said.getvalue()[:-1]]
+        assert lab.inference.generate(HOST, run_id, [{"instruction": "Reverse a string in Python."}]) == [
+            said.getvalue()[:-1]
+        ]
 
 
 def test_a_chat_template_is_asked_as_a_chat():

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from labs import PATIENCE, finished, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import ModelError
 from instruct_tune.generation.generate import generate
 from instruct_tune.pretrained.locate import locate
@@ -35,14 +36,14 @@ def chat(folder, **sections):
 
 def test_a_run_whose_template_loses_the_question_fails_in_a_sentence(lab, with_template):
     folder = with_template(LOSES)
-    run_id = lab.start_run(chat(folder))
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, chat(folder))
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "model")
     assert run.message.startswith("This model's chat template leaves out the user's message: choose the lesson")
     with pytest.raises(ModelError, match="leaves out the user's message"):
-        lab.mask(chat(folder), "Hi", "", "Ho")
+        lab.datasets.mask(HOST, chat(folder), "Hi", "", "Ho")
     with pytest.raises(ModelError, match="leaves out the user's message"):
-        lab.report(chat(folder))
+        lab.datasets.report(HOST, chat(folder))
     # Other templates are none the worse for it.
     finished(lab, smoke(model=folder, template="alpaca", train={"max_steps": 1}))
 
@@ -62,27 +63,27 @@ def prompts_of(monkeypatch):
 def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template, tmp_path, monkeypatch):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 2}), "clock")
-    facts = lab.show_run(run_id)["facts"]
+    facts = lab.runs.details(HOST, run_id)["facts"]
     assert facts["chat_after"] == "]"
     assert facts["chat_before"].count(":") == 2
-    events = [event["text"] for event in lab.show_run(run_id)["events"]]
+    events = [event["text"] for event in lab.runs.details(HOST, run_id)["events"]]
     assert sum("keeps the prompt's text" in text for text in events) == 1
     asked = prompts_of(monkeypatch)
-    lab.generate(run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
-    list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 1}))
+    lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
+    list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1}))
     assert set(asked) == {f"{facts['chat_before']}Hi]"}
     # So does a run that goes on from it, and the run that its exported zip becomes.
-    child = lab.start_run({"train": {"max_steps": 1}}, "child", parent=run_id)
-    assert lab.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
-    imported = lab.import_run(lab.export_run(run_id, tmp_path / "run.zip"))
-    assert lab.show_run(imported)["facts"]["chat_before"] == facts["chat_before"]
+    child = lab.training.start(HOST, {"train": {"max_steps": 1}}, "child", parent=run_id)
+    assert lab.training.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
+    imported = lab.transfers.import_run(HOST, lab.transfers.export(HOST, run_id, tmp_path / "run.zip"))
+    assert lab.runs.details(HOST, imported)["facts"]["chat_before"] == facts["chat_before"]
 
 
 def test_a_run_with_another_template_inherits_no_markup(lab, with_template):
     folder = with_template(CLOCK)
     run_id = finished(lab, chat(folder, train={"max_steps": 1}))
-    child = lab.start_run({"template": "lesson", "train": {"max_steps": 1}}, parent=run_id)
-    assert "chat_before" not in lab.wait(child, PATIENCE).facts
+    child = lab.training.start(HOST, {"template": "lesson", "train": {"max_steps": 1}}, parent=run_id)
+    assert "chat_before" not in lab.training.wait(child, PATIENCE).facts
 
 
 def test_a_resumed_run_goes_on_with_its_text(lab, with_template, pace):
@@ -90,7 +91,7 @@ def test_a_resumed_run_goes_on_with_its_text(lab, with_template, pace):
 
     folder = with_template(CLOCK)
     run_id = stop_at(lab, pace, 2, chat(folder, train={"max_steps": 4}))
-    before = lab.show_run(run_id)["facts"]["chat_before"]
-    lab.resume_run(run_id)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
-    assert lab.show_run(run_id)["facts"]["chat_before"] == before
+    before = lab.runs.details(HOST, run_id)["facts"]["chat_before"]
+    lab.training.resume(HOST, run_id)
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
+    assert lab.runs.details(HOST, run_id)["facts"]["chat_before"] == before

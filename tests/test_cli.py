@@ -27,6 +27,7 @@ from labs import Pace, opened, press_ctrl_c, smoke
 from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import PRESETS
 from instruct_tune.lab import Lab
+from instruct_tune.services.training import Training
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import RunStore
 
@@ -328,7 +329,7 @@ def test_the_lesson_is_data_training_and_evaluation(told):
 
 def test_the_lesson_without_a_preset_is_the_lesson(monkeypatch, capsys):
     configs = []
-    monkeypatch.setattr(Lab, "start_run", lambda self, config, name: configs.append(config) or exit(7))
+    monkeypatch.setattr(Training, "start", lambda self, viewer, config, name: configs.append(config) or exit(7))
     with pytest.raises(SystemExit, match="7"):
         main(["lesson"])
     with pytest.raises(SystemExit, match="7"):

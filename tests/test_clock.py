@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, cache_for, opened, smoke
 
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.store import clock
 from instruct_tune.store.clock import Clock
 
@@ -42,11 +42,11 @@ def hands(monkeypatch, tmp_path_factory):
 def upload(lab, tmp_path):
     rows = tmp_path / "rows.json"
     rows.write_text('[{"instruction": "a", "output": "b"}]')
-    return Path(lab.keep_upload(rows, ANN))
+    return Path(lab.uploads.keep(ANN, rows))
 
 
 def tidied(lab):
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     lab.clock.remember()
 
 
@@ -59,11 +59,11 @@ def test_uploads_and_private_runs_outlive_a_leap_of_the_clock_and_go_in_their_ti
         hands.jump(leap)
         tidied(lab)
         assert kept.exists()
-        assert lab.sees_run(private, ANN)
-        hands.pass_by((lab.keep_uploads_hours + 1) * 3600)
+        assert lab.runs.is_visible(ANN, private)
+        hands.pass_by((lab.housekeeping.keep_hours + 1) * 3600)
         tidied(lab)
         assert not kept.exists()
-        assert not lab.sees_run(private, ANN)
+        assert not lab.runs.is_visible(ANN, private)
 
 
 def test_a_start_years_later_removes_nothing_before_a_day_has_passed(tmp_path, hands):
@@ -84,7 +84,7 @@ def test_a_start_years_later_removes_nothing_before_a_day_has_passed(tmp_path, h
 def test_a_lab_that_is_started_now_and_then_still_removes_what_is_old(tmp_path, hands):
     with opened(tmp_path / "data") as lab:
         kept = upload(lab, tmp_path)
-        long_ago = time.time() - (lab.keep_uploads_hours + 1) * 3600
+        long_ago = time.time() - (lab.housekeeping.keep_hours + 1) * 3600
         os.utime(kept, (long_ago, long_ago))
         lab.clock.remember()
     hands.pass_by(DAY)
@@ -98,14 +98,14 @@ def test_a_deleted_run_can_be_restored_for_an_hour_whatever_the_clock_says(tmp_p
     with opened(tmp_path / "data") as lab:
         run_id = lab.store.create("a", smoke().to_dict()).id
         lab.store.update(run_id, status="stopped")
-        lab.bin_run(run_id)
+        lab.runs.trash(HOST, run_id)
         hands.jump(leap)
-        lab.empty_bin()
-        (told,) = lab.binned_runs()
+        lab.housekeeping.empty_trash()
+        (told,) = lab.runs.trashed(HOST)
         assert 3500 < told["seconds_left"] <= 3600
         hands.pass_by(3601)
-        lab.empty_bin()
-        assert lab.binned_runs() == []
+        lab.housekeeping.empty_trash()
+        assert lab.runs.trashed(HOST) == []
     with opened(tmp_path / "data") as lab:
         assert lab.store.binned() == []
 
@@ -116,13 +116,17 @@ def test_a_run_is_trained_and_timed_through_a_leap(tmp_path, hands, leap, monkey
 
     pace, looks = Pace(monkeypatch), []
     pace.at[2] = lambda runner: hands.jump(leap)
-    pace.at[4] = lambda runner: looks.append(lab.run_status(runner.run.id))
+    pace.at[4] = lambda runner: looks.append(lab.training.status(HOST, runner.run.id))
     with opened(tmp_path / "data") as lab:
-        run_id = lab.start_run(smoke(train={"num_train_epochs": 2, "save_strategy": "no", "save_minutes": 60}))
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        run_id = lab.training.start(
+            HOST, smoke(train={"num_train_epochs": 2, "save_strategy": "no", "save_minutes": 60})
+        )
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
         assert 0 < looks[0]["eta_seconds"] < PATIENCE
-        assert all(0 < metric["seconds"] < PATIENCE for metric in lab.run_metrics(run_id) if metric["kind"] == "train")
-        phases = [change["phase"] for change in lab.show_run(run_id)["changes"]]
+        assert all(
+            0 < metric["seconds"] < PATIENCE for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"
+        )
+        phases = [change["phase"] for change in lab.runs.details(HOST, run_id)["changes"]]
         assert phases.count("saving") <= 2, "a leap is no reason for a checkpoint"
 
 

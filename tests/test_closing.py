@@ -10,6 +10,7 @@ import time
 import pytest
 from labs import LONG, PATIENCE, TWELVE_STEPS, curve, finished, opened, smoke, texts, undisturbed, until
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError
 from instruct_tune.lab import Lab
 from instruct_tune.store.run_store import RunStore
@@ -22,21 +23,21 @@ def test_closing_stops_a_run_and_keeps_its_adapter(tmp_path, pace):
     begun = threading.Event()
     pace.at[2] = lambda runner: begun.set()
     with opened(tmp_path) as lab:
-        run_id = lab.start_run(LONG)
+        run_id = lab.training.start(HOST, LONG)
         assert begun.wait(PATIENCE)
     with opened(tmp_path) as lab:
         run = lab.store.get(run_id)
         assert run.status == "interrupted"
         assert run.message.startswith(f"The lab was closed at step {run.step} of 5000; the adapter is kept")
         assert [step_of(path) for path in checkpoints(lab.store.folder(run_id))] == [run.step]
-        assert lab.has_adapter(run_id)
+        assert lab.answerers.has_adapter(HOST, run_id)
 
 
 def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
     let_go = threading.Event()
     lab = Lab(tmp_path)
-    lab.engine.short(lambda: let_go.wait(PATIENCE))
-    run_id = lab.start_run(LONG)
+    lab.queue.submit_short(lambda: let_go.wait(PATIENCE))
+    run_id = lab.training.start(HOST, LONG)
     threading.Timer(0.2, let_go.set).start()
     lab.close(timeout=4)
     with opened(tmp_path) as lab:
@@ -47,7 +48,7 @@ def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
 def test_closing_stops_an_evaluation(tmp_path, kept):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(evaluation_rows=None))
-        news = lab.evaluate(run_id, generation={"max_new_tokens": 1500})
+        news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
         next(news)
         began = time.monotonic()
         lab.close(timeout=8)
@@ -58,7 +59,7 @@ def test_closing_stops_an_evaluation(tmp_path, kept):
 def test_a_folder_is_free_again_after_closing(tmp_path):
     for _ in range(2):
         with opened(tmp_path) as lab:
-            assert lab.list_runs() == []
+            assert lab.runs.summaries(HOST) == []
 
 
 def test_what_a_dead_process_left_at_work_is_interrupted_and_can_be_resumed(tmp_path, kept):
@@ -69,13 +70,13 @@ def test_what_a_dead_process_left_at_work_is_interrupted_and_can_be_resumed(tmp_
     store.add_metric(run_id, "probe", 5, 1.25, {"probe_loss": 99.0})
     store.close()
     with opened(tmp_path, writing=False) as reader:
-        assert reader.run_status(run_id)["status"] == "running"
+        assert reader.training.status(HOST, run_id)["status"] == "running"
     with opened(tmp_path) as lab:
-        told = lab.run_status(run_id)
+        told = lab.training.status(HOST, run_id)
         assert (told["status"], told["phase"], told["step"]) == ("interrupted", None, 3)
         assert "can be resumed" in told["message"]
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
         assert curve(lab, run_id) == undisturbed(kept)
 
 
@@ -87,10 +88,11 @@ torch.set_num_threads(1)
 from instruct_tune.lab import Lab
 from instruct_tune.config.run_config import RunConfig
 import json
+from instruct_tune.config.viewer import HOST
 lab = Lab(Path(sys.argv[1]))
-run_id = lab.start_run(json.loads(sys.argv[2]), "killed")
+run_id = lab.training.start(HOST, json.loads(sys.argv[2]), "killed")
 print(run_id, flush=True)
-lab.wait(run_id)
+lab.training.wait(run_id)
 """
 
 
@@ -111,8 +113,8 @@ def test_a_killed_process_loses_only_what_came_after_its_last_checkpoint(tmp_pat
         run = lab.store.get(run_id)
         assert run.status == "interrupted"
         assert run.step >= last
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
-        assert f"Resuming from step {last}." in texts(lab.show_run(run_id)["events"])
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
+        assert f"Resuming from step {last}." in texts(lab.runs.details(HOST, run_id)["events"])
         whole = finished(lab, config)
         assert curve(lab, run_id) == curve(lab, whole)

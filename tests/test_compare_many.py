@@ -7,12 +7,12 @@ import threading
 import pytest
 from labs import cache_for, finished, opened, smoke
 
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError
 from instruct_tune.models import lora
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.services import inference, model_host
-from instruct_tune.services.answerer import Speaker, read_speakers
+from instruct_tune.services.answerers import Answerer, read_answerers
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ASKED = ("Say hi", "", {"max_new_tokens": 12})
@@ -29,14 +29,14 @@ def two_runs(tmp_path_factory):
 
 def said(lab, *speakers):
     """What each says, and nothing left behind."""
-    *_, last = lab.compare_many(speakers, *ASKED)
+    *_, last = lab.inference.compare_many(HOST, speakers, *ASKED)
     assert (last["done"], last["0_tokens"]) == (True, 12)
-    assert all("@" not in name for name in lora.names(lab.bench._loaded))
+    assert all("@" not in name for name in lora.names(lab.models._loaded))
     return [last[str(number)] for number in range(len(speakers))]
 
 
 def alone(lab, run_id, strength=1.0):
-    *_, last = lab.compare(run_id, *ASKED, strength=strength)
+    *_, last = lab.inference.compare(HOST, run_id, *ASKED, strength=strength)
     return last
 
 
@@ -65,7 +65,7 @@ def test_a_run_beside_its_earlier_self(two_runs):
 
 def test_memory_for_one_adapter_is_enough_for_those_who_speak_together(two_runs, monkeypatch):
     lab, one, other = two_runs
-    monkeypatch.setattr(model_host, "ADAPTERS_IN_MEMORY", 1)
+    monkeypatch.setattr(model_host, "MAX_ADAPTERS", 1)
     expected = [alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
     assert said(lab, {"run_id": other}, {"run_id": one}) == expected[::-1]
 
@@ -88,20 +88,20 @@ def test_memory_for_one_adapter_is_enough_for_those_who_speak_together(two_runs,
 )
 def test_what_cannot_be_meant_is_refused_in_a_sentence(given, wanted):
     with pytest.raises(DataError, match=wanted):
-        read_speakers(given)
+        read_answerers(given)
 
 
 def test_a_checkpoint_that_is_not_kept_is_told_with_those_that_are(two_runs):
     lab, one, _ = two_runs
     with pytest.raises(DataError, match="no checkpoint of step 99: it has kept those of 1, 2, 3, 4"):
-        next(lab.compare_many([{"run_id": "base"}, {"run_id": one, "step": 99}], *ASKED))
+        next(lab.inference.compare_many(HOST, [{"run_id": "base"}, {"run_id": one, "step": 99}], *ASKED))
 
 
 def test_other_base_models_do_not_answer_together(two_runs):
     lab, one, _ = two_runs
     put_recorded(lab.store)
     with pytest.raises(DataError, match="different base models"):
-        next(lab.compare_many([{"run_id": one}, {"run_id": "recorded-good"}], *ASKED))
+        next(lab.inference.compare_many(HOST, [{"run_id": one}, {"run_id": "recorded-good"}], *ASKED))
 
 
 def test_a_private_run_is_not_there_for_others(two_runs):
@@ -109,35 +109,41 @@ def test_a_private_run_is_not_there_for_others(two_runs):
     lab.store.update(one, owner=known_by("the secret of its owner").id)
     try:
         with pytest.raises(NotFoundError):
-            next(lab.compare_many([{"run_id": "base"}, {"run_id": one}], *ASKED, viewer=known_by("of somebody else")))
+            next(
+                lab.inference.compare_many(known_by("of somebody else"), [{"run_id": "base"}, {"run_id": one}], *ASKED)
+            )
     finally:
         lab.store.update(one, owner=None)
 
 
 def test_copies_have_names_of_their_own():
-    copies = {Speaker("r", step, strength).adapter for step in (None, 1, 15) for strength in (1, 0.5, 1.5)}
+    copies = {Answerer("r", step, strength).adapter for step in (None, 1, 15) for strength in (1, 0.5, 1.5)}
     assert len(copies) == 9
     assert not any("." in name for name in copies)
-    assert Speaker("r").adapter == "r"
+    assert Answerer("r").adapter == "r"
 
 
 def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
     lab, one, other = two_runs
-    monkeypatch.setattr(inference, "ASKED_TOGETHER", 2)
+    monkeypatch.setattr(inference, "ROWS_PER_JOB", 2)
     speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
     rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
-    counts, answers = zip(*((len(found), found) for found in lab.compare_rows(speakers, rows, ASKED[2])), strict=True)
+    counts, answers = zip(
+        *((len(found), found) for found in lab.inference.compare_rows(HOST, speakers, rows, ASKED[2])), strict=True
+    )
     assert counts == (2, 3)
     for (instruction, input_text), found in zip(rows, answers[-1], strict=True):
-        *_, last = lab.compare_many(speakers, instruction, input_text, ASKED[2])
+        *_, last = lab.inference.compare_many(HOST, speakers, instruction, input_text, ASKED[2])
         assert [answer.text for answer in found] == [last["0"], last["1"], last["2"]]
 
 
 def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
     lab, one, _ = two_runs
-    monkeypatch.setattr(inference, "ASKED_TOGETHER", 1)
+    monkeypatch.setattr(inference, "ROWS_PER_JOB", 1)
     stop, seen = threading.Event(), []
-    for found in lab.compare_rows([{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop):
+    for found in lab.inference.compare_rows(
+        HOST, [{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop
+    ):
         seen.append(len(found))
         if len(found) == 2:
             stop.set()
@@ -151,17 +157,17 @@ def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
 def test_too_few_or_too_many_rows_are_refused(two_runs, rows, wanted):
     lab, one, _ = two_runs
     with pytest.raises(DataError, match=wanted):
-        next(lab.compare_rows([{"run_id": "base"}, {"run_id": one}], rows))
+        next(lab.inference.compare_rows(HOST, [{"run_id": "base"}, {"run_id": one}], rows))
 
 
 def test_who_can_join_is_the_run_its_checkpoints_and_others_of_its_model(two_runs):
     lab, one, other = two_runs
     put_recorded(lab.store)
-    joining = [(run.id, step) for run, step in lab.can_join(one)]
+    joining = [(run.id, step) for run, step in lab.inference.comparable(HOST, one)]
     assert joining == [(one, None), (one, 1), (one, 2), (one, 3), (one, 4), (other, None)]
     lab.store.update(other, owner=known_by("the secret of its owner").id)
     try:
         stranger = known_by("the secret of somebody else")
-        assert other not in [run.id for run, _ in lab.can_join(one, stranger)]
+        assert other not in [run.id for run, _ in lab.inference.comparable(stranger, one)]
     finally:
         lab.store.update(other, owner=None)

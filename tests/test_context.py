@@ -6,6 +6,7 @@ import pytest
 from labs import finished, imports_frozen, opened, smoke, write_rows
 
 from instruct_tune.config.run_config import RunConfig, TrainSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, ModelError
 from instruct_tune.estimate.workload import RowLength, count, fits
 from instruct_tune.pretrained.context_length import NO_LIMIT, context_in, row_limit
@@ -34,34 +35,34 @@ def config(tmp_path, **train):
 @pytest.mark.parametrize("overlong", ["drop", "truncate"])
 def test_every_place_counts_with_the_context(lab, tmp_path, overlong):
     given = config(tmp_path, overlong=overlong)
-    cost = lab.cost(given, measure=False)
+    cost = lab.estimates.cost(HOST, given, measure=False)
     long = cost["dropped"] + cost["truncated"]
     assert long > 2
-    assert lab.data(given, model="tiny-random")["token_lengths"]["over_max_length"] == long
-    report = lab.report(given)
+    assert lab.datasets.summary(HOST, given, model="tiny-random")["token_lengths"]["over_max_length"] == long
+    report = lab.datasets.report(HOST, given)
     assert report["max_length"] == CONTEXT
-    rows = lab.preview(given, rows=20)["rows"]
+    rows = lab.datasets.preview(HOST, given, rows=20)["rows"]
     at, row = next((at, row) for at, row in enumerate(rows) if len(row["output"]) > CONTEXT)
-    assert len(lab.mask(given, row["instruction"], "", row["output"])["input_ids"]) == CONTEXT
-    assert str(CONTEXT) in lab.xray(given, at).explanation
-    facts = lab.show_run(finished(lab, given))["facts"]
+    assert len(lab.datasets.mask(HOST, given, row["instruction"], "", row["output"])["input_ids"]) == CONTEXT
+    assert str(CONTEXT) in lab.datasets.token_view(HOST, given, at).explanation
+    facts = lab.runs.details(HOST, finished(lab, given))["facts"]
     assert (facts["rows_dropped"], facts["rows_truncated"]) == (cost["dropped"], cost["truncated"])
     assert facts["max_length"] == CONTEXT
 
 
 def test_the_passes_of_a_step_have_the_rows_of_the_run(lab, tmp_path):
-    view = lab.step_view(config(tmp_path))
-    assert view.steps == lab.cost(config(tmp_path), measure=False)["steps"]
+    view = lab.estimates.step_view(HOST, config(tmp_path))
+    assert view.steps == lab.estimates.cost(HOST, config(tmp_path), measure=False)["steps"]
     cut = config(tmp_path, overlong="truncate")
-    views = [lab.step_view(cut, step) for step in range(1, view.steps + 1)]
+    views = [lab.estimates.step_view(HOST, cut, step) for step in range(1, view.steps + 1)]
     longest = max(segment.length for view in views for each in view.passes for segment in each.segments)
     assert longest == CONTEXT
 
 
 def test_a_max_length_below_the_context_stays_the_limit(lab, tmp_path):
     given = config(tmp_path, max_length=1024)
-    assert lab.report(given)["max_length"] == 1024
-    assert lab.show_run(finished(lab, given))["facts"]["max_length"] == 1024
+    assert lab.datasets.report(HOST, given)["max_length"] == 1024
+    assert lab.runs.details(HOST, finished(lab, given))["facts"]["max_length"] == 1024
 
 
 def test_where_no_row_fits_the_sentence_names_the_limit_that_counts():

@@ -7,6 +7,7 @@ from labs import cache_for, opened
 
 from instruct_tune import ui
 from instruct_tune.config.run_config import PRESETS
+from instruct_tune.config.viewer import HOST
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import Form
 from instruct_tune.ui.train.cost import CostPanel
@@ -48,7 +49,7 @@ def shows(form, preset, **changed):
 
 def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch):
     form, cost, _ = page
-    monkeypatch.setattr(lab, "cost", lambda *given, **named: pytest.fail("it was computed"))
+    monkeypatch.setattr(lab.estimates, "cost", lambda *given, **named: pytest.fail("it was computed"))
     assert list(cost.tell(shows(form, "smoke") | {cost.watched: False})) == []
 
 
@@ -70,7 +71,7 @@ def test_a_wrong_setting_is_said_in_the_line(page):
 def test_what_fits_is_written_into_the_form(page, lab):
     form, cost, _ = page
     told = cost.choose_rows(shows(form, "smoke") | {cost.minutes: 600})
-    assert told[form["data.limit"]] == lab.data({})["train_rows_before_limit"]
+    assert told[form["data.limit"]] == lab.datasets.summary(HOST, {})["train_rows_before_limit"]
     assert told[form["train.num_train_epochs"]] == 1
     assert "rows fit" in told[cost.chosen]
 

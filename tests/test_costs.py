@@ -5,6 +5,7 @@ import threading
 import pytest
 from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
 from instruct_tune.estimate.workload import Speed
 from instruct_tune.services import estimates
@@ -53,9 +54,9 @@ def measured(monkeypatch):
 
 def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
     with opened(tmp_path) as lab:
-        told = lab.cost(smoke())
+        told = lab.estimates.cost(HOST, smoke())
         run_id = finished(lab, smoke())
-        result, facts = lab.run_result(run_id), lab.show_run(run_id)["facts"]
+        result, facts = lab.runs.result(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
     assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
     assert told["trainable_parameters"] == facts["trainable_parameters"]
     assert told["speed"].startswith(estimates.MEASURED)
@@ -65,33 +66,33 @@ def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
 
 def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, measured):
     with opened(tmp_path) as lab:
-        first = lab.cost(smoke(), measure=False)
+        first = lab.estimates.cost(HOST, smoke(), measure=False)
         assert (first["seconds"], first["memory"], measured) == (None, None, [])
         assert first["steps"] == 4
-        lab.cost(smoke())
-        again = lab.cost(smoke(train={"num_train_epochs": 2}), measure=False)
+        lab.estimates.cost(HOST, smoke())
+        again = lab.estimates.cost(HOST, smoke(train={"num_train_epochs": 2}), measure=False)
         assert measured == ["engine"]
         assert again["seconds"]["training"] > 0
-        lab.cost(smoke(lora={"r": 64}))
+        lab.estimates.cost(HOST, smoke(lora={"r": 64}))
         assert len(measured) == 2, "another size of rank is another speed"
 
 
 def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured):
     with opened(tmp_path) as lab:
-        assert lab.cost(smoke())["warnings"] == []
+        assert lab.estimates.cost(HOST, smoke())["warnings"] == []
         monkeypatch.setattr(estimates, "free_memory", lambda: 1000)
-        assert "1 kB are free: lower the batch size" in lab.cost(smoke())["warnings"][0]
+        assert "1 kB are free: lower the batch size" in lab.estimates.cost(HOST, smoke())["warnings"][0]
 
 
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
-        told = lab.cost(smoke())
-        steps = [m for m in lab.run_metrics(run_id) if m["kind"] == "train"][1:]
+        told = lab.estimates.cost(HOST, smoke())
+        steps = [m for m in lab.runs.metrics(HOST, run_id) if m["kind"] == "train"][1:]
         rate = sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps)
         assert told["speed"] == "from your run mine"
         assert told["seconds"]["training"] == pytest.approx(told["tokens"] / rate)
-        assert lab.cost(smoke(lora={"target_modules": "all-linear"}))["speed"] == estimates.MEASURED
+        assert lab.estimates.cost(HOST, smoke(lora={"target_modules": "all-linear"}))["speed"] == estimates.MEASURED
 
 
 def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
@@ -100,13 +101,13 @@ def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
         told, asked = [], threading.Event()
 
         def ask(runner):
-            told.append(lab.cost(smoke()))
+            told.append(lab.estimates.cost(HOST, smoke()))
             asked.set()
 
         pace.at[2] = ask
-        run_id = lab.start_run(smoke(), "at work")
+        run_id = lab.training.start(HOST, smoke(), "at work")
         assert asked.wait(PATIENCE)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert measured == []
     assert (told[0]["steps"], told[0]["seconds"]) == (4, None)
     assert told[0]["unknown"] == "Time and memory are measured when run at work is done."
@@ -117,14 +118,14 @@ def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, mo
 
     monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
     with opened(tmp_path) as lab:
-        told = lab.cost(smoke(model="nobody/has-this"))
+        told = lab.estimates.cost(HOST, smoke(model="nobody/has-this"))
         assert (told["steps"], told["tokens"], told["seconds"]) == (4, None, None)
         assert "nobody/has-this is not on this machine yet" in told["unknown"]
-        told = lab.cost(smoke(data={"source": "codealpaca-20k"}))
+        told = lab.estimates.cost(HOST, smoke(data={"source": "codealpaca-20k"}))
         assert told["steps"] is None
         assert "Load and split" in told["unknown"]
         with pytest.raises(ModelError, match="not on this machine"):
-            lab.fit(smoke(model="nobody/has-this"), 1)
+            lab.estimates.fit(HOST, smoke(model="nobody/has-this"), 1)
 
 
 @pytest.mark.parametrize(
@@ -139,38 +140,38 @@ def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, mo
 )
 def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, said, kind):
     with opened(tmp_path) as lab, pytest.raises(kind, match=said):
-        lab.cost(smoke(**wrong))
+        lab.estimates.cost(HOST, smoke(**wrong))
 
 
 @pytest.mark.parametrize("minutes", [0.2, 1, 3, 10])
 def test_what_is_chosen_fits_and_hardly_more_would(tmp_path, measured, minutes):
     with opened(tmp_path) as lab:
-        found = lab.fit(smoke(data={"limit": None}), minutes)
-        all_rows = lab.data(smoke())["train_rows_before_limit"]
+        found = lab.estimates.fit(HOST, smoke(data={"limit": None}), minutes)
+        all_rows = lab.datasets.summary(HOST, smoke())["train_rows_before_limit"]
         rows = found["config"]["data"]["limit"]
         assert found["cost"]["seconds"]["total"] <= 60 * minutes
         assert f"{rows} of {all_rows} rows" in found["said"] or f"All {rows} rows" in found["said"]
-        assert lab.cost(found["config"])["seconds"] == found["cost"]["seconds"]
+        assert lab.estimates.cost(HOST, found["config"])["seconds"] == found["cost"]["seconds"]
         if rows < all_rows:
             more = smoke(**found["config"] | {"data": found["config"]["data"] | {"limit": rows + 1}})
-            assert lab.cost(more)["seconds"]["total"] > 60 * minutes
+            assert lab.estimates.cost(HOST, more)["seconds"]["total"] > 60 * minutes
 
 
 def test_where_few_rows_do_not_fit_epochs_and_then_steps_are_fewer(tmp_path, measured):
     with opened(tmp_path) as lab:
         many = {"num_train_epochs": 50, "eval_strategy": "no", "probes": 1}
-        fewer = lab.fit(smoke(train=many), 1)
+        fewer = lab.estimates.fit(HOST, smoke(train=many), 1)
         assert fewer["config"]["train"]["num_train_epochs"] == 1
         assert "instead of 50 epochs" in fewer["said"]
         slow = {"eval_strategy": "no", "probes": 0, "per_device_train_batch_size": 1}
-        short = lab.fit(smoke(train=slow), 0.04)
+        short = lab.estimates.fit(HOST, smoke(train=slow), 0.04)
         assert short["config"]["data"]["limit"] == estimates.FEWEST_ROWS
         assert 1 <= short["config"]["train"]["max_steps"] < 8
         with pytest.raises(DataError, match="give it more time"):
-            lab.fit(smoke(), 0.001)
+            lab.estimates.fit(HOST, smoke(), 0.001)
         for wrong in (0, -1, float("inf"), "ten"):
             with pytest.raises(LabError, match="minutes"):
-                lab.fit(smoke(), wrong)
+                lab.estimates.fit(HOST, smoke(), wrong)
 
 
 def test_a_measurement_grows_old_sooner_on_a_crowded_machine_and_what_an_older_lab_wrote_is_ignored(monkeypatch):

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from labs import PATIENCE, cache_for, curve, finished, opened, smoke
 
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import BusyError
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.job_queue import Job
+from instruct_tune.services.training_job import TrainingJob
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 ROW = Example("Say hello.", "", "Hello.")
@@ -29,16 +30,16 @@ def data_dir(tmp_path, monkeypatch, tmp_path_factory):
 
 
 def greedy(lab, run_id):
-    return list(lab.compare(run_id, "Hi", generation={"max_new_tokens": 4}))[-1]["tuned"]
+    return list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 4}))[-1]["tuned"]
 
 
 def sampled(lab, run_id):
     hot = {"max_new_tokens": 4, "do_sample": True, "temperature": 2.0}
-    return list(lab.compare(run_id, "Hi", generation=hot))[-1]["tuned"]
+    return list(lab.inference.compare(HOST, run_id, "Hi", generation=hot))[-1]["tuned"]
 
 
 def token_by_token(lab, run_id):
-    return lab.answer_losses(run_id, ROW)
+    return lab.inference.token_losses(HOST, run_id, ROW)
 
 
 def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, monkeypatch):
@@ -51,11 +52,11 @@ def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, mo
             for question in (greedy, sampled, token_by_token):
                 asked = askers.submit(question, lab, runner.run.id)
                 while not asked.done():
-                    lab.engine.breathe()
+                    lab.queue.yield_once()
                     time.sleep(0.001)
                 answers.append(asked)
 
-        monkeypatch.setattr(Runner, "breathe", breathe_in_a_crowd)
+        monkeypatch.setattr(TrainingJob, "breathe", breathe_in_a_crowd)
         crowded = finished(lab, TEN_STEPS)
         assert len(answers) == 30
         assert all(asked.exception() is None for asked in answers)
@@ -66,12 +67,14 @@ def test_of_fifty_starts_in_one_second_all_are_run_or_refused_in_a_sentence(data
     monkeypatch.setenv("LAB_MAX_QUEUE", "5")
     with opened(data_dir) as lab:
         release, together = threading.Event(), threading.Barrier(50)
-        lab.engine.long("something else", release.wait, ("evaluation", "of another"))
+        lab.queue.enqueue(Job("something else", release.wait, ("evaluation", "of another")))
 
         def start(number):
             together.wait(PATIENCE)
             try:
-                return lab.start_run(smoke(train={"max_steps": 1}), f"{number}", known_by(f"visitor {number % 5:020}"))
+                return lab.training.start(
+                    known_by(f"visitor {number % 5:020}"), smoke(train={"max_steps": 1}), f"{number}"
+                )
             except BusyError as error:
                 return error
 
@@ -86,4 +89,4 @@ def test_of_fifty_starts_in_one_second_all_are_run_or_refused_in_a_sentence(data
         by_visitor = [lab.store.get(run_id).started_by for run_id in accepted]
         assert max(by_visitor.count(visitor) for visitor in by_visitor) <= 3
         release.set()
-        assert [lab.wait(run_id, PATIENCE).status for run_id in accepted] == ["finished"] * 5
+        assert [lab.training.wait(run_id, PATIENCE).status for run_id in accepted] == ["finished"] * 5

@@ -5,6 +5,7 @@ import time
 import pytest
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, opened, undisturbed
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, NotFoundError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
@@ -12,19 +13,19 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 def test_a_deleted_run_is_gone(lab, tmp_path):
     gone, stays = finished(lab, name="gone"), finished(lab, name="stays")
-    list(lab.compare(gone, "Hi"))
-    lab.delete_run(gone)
-    assert [run["id"] for run in lab.list_runs()] == [stays]
+    list(lab.inference.compare(HOST, gone, "Hi"))
+    lab.training.delete(HOST, gone)
+    assert [run["id"] for run in lab.runs.summaries(HOST)] == [stays]
     assert [path.name for path in (tmp_path / "data" / "runs").iterdir()] == [stays]
     with pytest.raises(NotFoundError):
-        next(lab.compare(gone, "Hi"))
-    list(lab.compare(stays, "Hi"))
+        next(lab.inference.compare(HOST, gone, "Hi"))
+    list(lab.inference.compare(HOST, stays, "Hi"))
 
 
 def test_a_run_at_work_cannot_be_deleted(lab, pace):
     def delete(runner):
         with pytest.raises(BusyError, match="is running: stop it"):
-            lab.delete_run(runner.run.id)
+            lab.training.delete(HOST, runner.run.id)
 
     pace.at[2] = delete
     finished(lab)
@@ -32,50 +33,51 @@ def test_a_run_at_work_cannot_be_deleted(lab, pace):
 
 def test_deleting_another_run_while_one_trains_changes_no_bit_of_it(lab, pace, kept):
     other = finished(lab)
-    list(lab.compare(other, "Hi"))
+    list(lab.inference.compare(HOST, other, "Hi"))
     pace.at[3] = lambda runner: list_and_delete(lab, other)
     run_id = finished(lab, TWELVE_STEPS)
     assert curve(lab, run_id) == undisturbed(kept)
-    assert [run["id"] for run in lab.list_runs()] == [run_id]
+    assert [run["id"] for run in lab.runs.summaries(HOST)] == [run_id]
 
 
 def list_and_delete(lab, run_id):
-    assert len(lab.list_runs()) == 2
-    lab.delete_run(run_id)
+    assert len(lab.runs.summaries(HOST)) == 2
+    lab.training.delete(HOST, run_id)
 
 
 def test_a_deleted_run_comes_back_with_all_it_had(lab):
     run_id = finished(lab)
-    before = lab.show_run(run_id)
-    lab.bin_run(run_id)
-    assert lab.list_runs() == []
-    for question in (lab.run_status, lab.resume_run, lab.ready_adapter, lab.bin_run):
+    before = lab.runs.details(HOST, run_id)
+    lab.runs.trash(HOST, run_id)
+    assert lab.runs.summaries(HOST) == []
+    for question in (lab.training.status, lab.training.resume, lab.answerers.get, lab.runs.trash):
         with pytest.raises(NotFoundError):
-            question(run_id)
-    lab.unbin_run(run_id)
-    assert lab.show_run(run_id) == before
-    assert lab.has_adapter(run_id)
+            question(HOST, run_id)
+    lab.runs.restore(HOST, run_id)
+    assert lab.runs.details(HOST, run_id) == before
+    assert lab.answerers.has_adapter(HOST, run_id)
     with pytest.raises(NotFoundError, match="emptied"):
-        lab.unbin_run(run_id)
+        lab.runs.restore(HOST, run_id)
 
 
 def test_the_bin_is_emptied_by_the_next_start_and_not_by_who_only_reads(tmp_path):
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab)
-        lab.bin_run(run_id)
+        lab.runs.trash(HOST, run_id)
         with opened(tmp_path / "data", writing=False) as reader:
-            assert reader.list_runs() == []
+            assert reader.runs.summaries(HOST) == []
         assert (tmp_path / "data" / "runs" / run_id).is_dir()
     with opened(tmp_path / "data") as lab:
         assert not (tmp_path / "data" / "runs" / run_id).exists()
         with pytest.raises(NotFoundError, match="emptied"):
-            lab.unbin_run(run_id)
+            lab.runs.restore(HOST, run_id)
 
 
 def test_the_bin_is_emptied_after_a_while(lab, monkeypatch):
     run_id = finished(lab)
-    monkeypatch.setattr("instruct_tune.services.training.BIN_SECONDS", 0.12)
-    lab.bin_run(run_id)
+    monkeypatch.setattr("instruct_tune.services.housekeeping.TRASH_SECONDS", 0.12)
+    lab.housekeeping.start()
+    lab.runs.trash(HOST, run_id)
     deadline = time.monotonic() + PATIENCE
     while (lab.data_dir / "runs" / run_id).exists():
         assert time.monotonic() < deadline

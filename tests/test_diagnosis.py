@@ -6,6 +6,7 @@ import pytest
 from labs import finished, imports_frozen, opened, smoke
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.runs.diagnostics import diagnose
 from instruct_tune.runs.examples import ASSETS, put_recorded
 from instruct_tune.ui.charts import loss_figure
@@ -187,11 +188,11 @@ def test_each_finding_is_shaded_on_the_plot_and_told_below_it():
 def test_a_run_of_the_lab_tells_its_findings_and_what_they_rest_on(tmp_path):
     with imports_frozen(), opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(train={"max_length": 400, "learning_rate": 1e-9}))
-        facts = lab.show_run(run_id)["facts"]
+        facts = lab.runs.details(HOST, run_id)["facts"]
         assert 0 < facts["adapter_norm"] < 1e-3
         assert facts["rows_given"] == facts["train_rows"] + facts["rows_dropped"]
-        told = lab.run_status(run_id)["findings"]
+        told = lab.training.status(HOST, run_id)["findings"]
         assert "unchanged" in [finding["kind"] for finding in told]
-        assert lab.show_run(run_id)["findings"] == told
+        assert lab.runs.details(HOST, run_id)["findings"] == told
         put_recorded(lab.store)
-        assert lab.run_status("recorded-good")["findings"] == []
+        assert lab.training.status(HOST, "recorded-good")["findings"] == []

@@ -5,7 +5,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.runs.differences import differing, held_out, rows, same_ruler, sentences
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.store.run_store import Run
@@ -99,7 +99,7 @@ def test_names_that_are_the_same_are_told_apart_and_are_no_markup():
 def test_the_recorded_runs_side_by_side(tmp_path):
     with opened(tmp_path / "data", writing=False) as lab:
         put_recorded(lab.store)
-        good, high = (lab.show_run(f"recorded-{name}") for name in ("good", "too-high"))
+        good, high = (lab.runs.details(HOST, f"recorded-{name}") for name in ("good", "too-high"))
         assert list(differing([good["config"], high["config"]])) == ["train.learning_rate"]
         assert "ended lowest in g" in sentences([good, high], ["g", "h"])
 

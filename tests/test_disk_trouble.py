@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 from labs import PATIENCE, finished, opened, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DiskFullError, StoreError
 from instruct_tune.lab import Lab
 from instruct_tune.models import lora
@@ -49,7 +50,7 @@ def _written(file, some):
 
 
 def failed(lab, run_id, kind):
-    run = lab.wait(run_id, PATIENCE)
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", kind)
     assert str(lab.data_dir) in run.message
     return run
@@ -62,17 +63,17 @@ def test_a_disk_that_is_full_fails_the_run_and_when_there_is_room_it_goes_on(tmp
         upload = tmp_path / "rows.json"
         upload.write_text('[{"instruction": "a", "output": "b"}]' + " " * 100_000)
         pace.at[2] = lambda runner: fill(data_dir)
-        run_id = lab.start_run(SHORT)
+        run_id = lab.training.start(HOST, SHORT)
         assert "is full" in failed(lab, run_id, "disk").message
         fill(data_dir)
         with pytest.raises(DiskFullError):
-            lab.keep_upload(upload)
-        assert [path for path in lab.uploads.rglob("*") if path.is_file()] == []
-        assert lab.show_run(run_id)["status"] == "failed", "the lab answers"
+            lab.uploads.keep(HOST, upload)
+        assert [path for path in lab.uploads.folder.rglob("*") if path.is_file()] == []
+        assert lab.runs.details(HOST, run_id)["status"] == "failed", "the lab answers"
         (data_dir / "filler").unlink()
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
-        assert lab.keep_upload(upload).stat().st_size > 100_000
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
+        assert lab.uploads.keep(HOST, upload).stat().st_size > 100_000
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
@@ -90,10 +91,10 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
     with opened(tmp_path / "data") as lab:
         with monkeypatch.context() as patch:
             patch.setattr(lora, "save", save_little)
-            run_id = lab.start_run(SHORT)
+            run_id = lab.training.start(HOST, SHORT)
             failed(lab, run_id, "disk")
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
 def test_a_data_folder_that_becomes_read_only_fails_the_run_and_the_lab_lives_on(tmp_path, pace):
@@ -106,13 +107,13 @@ def test_a_data_folder_that_becomes_read_only_fails_the_run_and_the_lab_lives_on
             subprocess.run(["mount", "-o", f"remount,bind,{how}", str(runs)], check=True)
 
         pace.at[2] = lambda runner: remount("ro")
-        run_id = lab.start_run(SHORT)
+        run_id = lab.training.start(HOST, SHORT)
         assert "Read-only file system" in failed(lab, run_id, "store").message
         with pytest.raises(StoreError, match="Read-only"):
-            lab.start_run(SHORT)
+            lab.training.start(HOST, SHORT)
         remount("rw")
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
 def test_a_data_folder_that_is_read_only_from_the_start_is_refused_in_a_sentence(tmp_path):
@@ -126,22 +127,22 @@ def test_a_data_folder_that_is_read_only_from_the_start_is_refused_in_a_sentence
 def test_a_data_folder_that_is_moved_away_fails_the_run_and_back_again_it_goes_on(tmp_path, pace):
     with opened(tmp_path / "data") as lab:
         pace.at[2] = lambda runner: os.rename(tmp_path / "data", tmp_path / "away")
-        run_id = lab.start_run(SHORT)
+        run_id = lab.training.start(HOST, SHORT)
         assert "is gone" in failed(lab, run_id, "store").message
         assert not (tmp_path / "data").exists(), "nothing is written where it was"
         with pytest.raises(StoreError, match="is gone"):
-            lab.start_run(SHORT)
+            lab.training.start(HOST, SHORT)
         os.rename(tmp_path / "away", tmp_path / "data")
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
 def test_a_data_folder_that_is_deleted_is_said_and_a_new_start_begins_anew(tmp_path, pace):
     with opened(tmp_path / "data") as lab:
         pace.at[2] = lambda runner: shutil.rmtree(tmp_path / "data")
-        failed(lab, lab.start_run(SHORT), "store")
+        failed(lab, lab.training.start(HOST, SHORT), "store")
     with opened(tmp_path / "data") as lab:
-        assert lab.list_runs() == []
+        assert lab.runs.summaries(HOST) == []
         finished(lab, SHORT)
 
 

@@ -11,6 +11,7 @@ from labs import PATIENCE, cache_for, curve, finished, opened, smoke
 from toys import toy_config
 from transformers import AutoModelForCausalLM
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import LabError
 from instruct_tune.pretrained.locate import locate
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
@@ -57,14 +58,16 @@ def questions(lab, others):
     for number, model in zip(itertools.count(), itertools.cycle(others)):
         targets = ("all-linear", "auto")[number % 2]
         config = smoke(model=model, lora={"target_modules": targets, "r": 1 + number % 7})
-        yield lambda config=config: lab.cost(config)
-        yield lambda config=config: lab.mask(config, "Say <|im_end|>", "", "Hello.")
-        yield lambda config=config: lab.report(config)
-        yield lambda config=config: lab.xray(config, 0)
-        yield lambda config=config: lab.step_view(config)
+        yield lambda config=config: lab.estimates.cost(HOST, config)
+        yield lambda config=config: lab.datasets.mask(HOST, config, "Say <|im_end|>", "", "Hello.")
+        yield lambda config=config: lab.datasets.report(HOST, config)
+        yield lambda config=config: lab.datasets.token_view(HOST, config, 0)
+        yield lambda config=config: lab.estimates.step_view(HOST, config)
         length = {"step": "length", "unit": "tokens", "min": number % 3}
-        yield lambda model=model, length=length: lab.data(smoke(model=model, data={"filters": [length]}))
-        yield lambda model=model: lab.engine.run(lambda: locate(model, lambda text: None))
+        yield lambda model=model, length=length: lab.datasets.summary(
+            HOST, smoke(model=model, data={"filters": [length]})
+        )
+        yield lambda model=model: lab.queue.run(lambda: locate(model, lambda text: None))
 
 
 def elsewhere(monkeypatch):
@@ -100,10 +103,10 @@ def disturbed(lab, others):
             question()
             answered.append(1)
 
-    run_id = lab.start_run(EIGHT_STEPS)
+    run_id = lab.training.start(HOST, EIGHT_STEPS)
     with ThreadPoolExecutor(THREADS) as visitors:
         asking = [visitors.submit(ask) for _ in range(THREADS)]
-        run = lab.wait(run_id, PATIENCE)
+        run = lab.training.wait(run_id, PATIENCE)
         stop.set()
     assert run.status == "finished", run.message
     for each in asking:
@@ -148,10 +151,10 @@ def test_a_question_that_needs_the_engine_is_answered_beside_one_that_holds_the_
 
     lab.tokenizers._load = slow
     with ThreadPoolExecutor(1) as visitors:
-        first = visitors.submit(lab.tokenizer, others[0])
+        first = visitors.submit(lab.tokenizers.get, others[0])
         assert begun.wait(PATIENCE)
         del lab.tokenizers._load
-        assert lab.engine.run(lambda: lab.tokenizer(others[0])).eos_token == "<|im_end|>"
+        assert lab.queue.run(lambda: lab.tokenizers.get(others[0])).eos_token == "<|im_end|>"
         go_on.set()
         assert first.result(PATIENCE).eos_token == "<|im_end|>"
 
@@ -160,4 +163,4 @@ def test_what_fails_on_the_engine_fails_where_it_was_asked_for(quiet_lab, tmp_pa
     lab, _ = quiet_lab
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(LabError):
-        lab.cost(smoke(model=str(tmp_path)))
+        lab.estimates.cost(HOST, smoke(model=str(tmp_path)))

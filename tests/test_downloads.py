@@ -34,16 +34,20 @@ def seconds(work):
     began = time.monotonic()
     return work(), time.monotonic() - began
 
+from instruct_tune.config.viewer import HOST
 lab = Lab(Path(sys.argv[1]))
 config = RunConfig.from_dict({"model": "some/model"}, "smoke")
 """
 STOPS_A_RUN = """
-run_id = lab.start_run(config)
-status = until(lambda: (s := lab.run_status(run_id)) and s["download"] and s["download"]["done"] > 2**20 and s)
-events = len(lab.run_events(run_id))
-lab.stop_run(run_id)
-run, took = seconds(lambda: lab.wait(run_id, 60))
-after = lab.run_status(run_id)
+run_id = lab.training.start(HOST, config)
+def large(status):
+    return status if status["download"] and status["download"]["done"] > 2**20 else None
+
+status = until(lambda: large(lab.training.status(HOST, run_id)))
+events = len(lab.runs.events(HOST, run_id))
+lab.training.stop(HOST, run_id)
+run, took = seconds(lambda: lab.training.wait(run_id, 60))
+after = lab.training.status(HOST, run_id)
 print(json.dumps({
     "download": status["download"], "sentence": run_sentence(status), "status": run.status, "message": run.message,
     "took": took, "events": events, "after": after["download"],
@@ -55,9 +59,9 @@ from instruct_tune.errors import Stopped
 from instruct_tune.util import progress as loading
 loading.FOLLOW_SECONDS = 0.2
 
-run_id = lab.start_run(config)
-assert lab.wait(run_id, 120).status == "finished", lab.store.get(run_id).message
-lab._bench = None
+run_id = lab.training.start(HOST, config)
+assert lab.training.wait(run_id, 120).status == "finished", lab.store.get(run_id).message
+lab.models._loaded = lab.models._key = None
 for file in Path(sys.argv[2]).rglob("tokenizer.json"):
     file.resolve().unlink()
     file.unlink()
@@ -66,7 +70,7 @@ input()
 
 stop, messages = threading.Event(), []
 def compare():
-    for news in lab.compare(run_id, "Hi", stop=stop):
+    for news in lab.inference.compare(HOST, run_id, "Hi", stop=stop):
         messages.append(news)
 asking = threading.Thread(target=compare)
 asking.start()
@@ -75,14 +79,14 @@ stop.set()
 _, took_compare = seconds(lambda: asking.join(60))
 
 progress = []
-evaluation = lab.start_evaluation(run_id, 2, on_progress=progress.append)
+evaluation = lab.evaluations.start(HOST, run_id, 2, on_progress=progress.append)
 until(lambda: any("MB/s" in news.get("message", "") for news in progress))
-lab.stop_evaluation(run_id)
+lab.evaluations.stop(HOST, run_id)
 error, took_evaluation = seconds(lambda: evaluation.exception(60))
 texts = []
 def export():
     try:
-        lab.export_merged(run_id, Path(sys.argv[1]) / "merged.zip", texts.append)
+        lab.transfers.export_merged(HOST, run_id, Path(sys.argv[1]) / "merged.zip", texts.append)
     except Exception as error:
         texts.append(error)
 exporting = threading.Thread(target=export)

@@ -8,14 +8,14 @@ from concurrent.futures import CancelledError
 import pytest
 
 from instruct_tune.errors import BusyError
-from instruct_tune.services.job_queue import Engine
+from instruct_tune.services.job_queue import Job, JobQueue
 
 PATIENCE = 120.0
 
 
 @pytest.fixture
 def engine():
-    engine = Engine()
+    engine = JobQueue()
     yield engine
     engine.close()
     engine.join(PATIENCE)
@@ -34,9 +34,9 @@ class Held:
 
 
 def test_everything_runs_on_one_thread_that_is_not_the_callers(engine):
-    threads = {engine.short(threading.get_ident).result(PATIENCE) for _ in range(3)}
-    threads.add(engine.long("a run", threading.get_ident).result(PATIENCE))
-    threads |= {engine.short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+    threads = {engine.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+    threads.add(engine.enqueue(Job("a run", threading.get_ident)).result(PATIENCE))
+    threads |= {engine.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -45,49 +45,52 @@ def test_no_thread_before_the_first_job(engine):
     before = threading.active_count()
     assert engine.busy_with is None
     assert threading.active_count() == before
-    engine.short(lambda: None).result(PATIENCE)
+    engine.submit_short(lambda: None).result(PATIENCE)
     assert threading.active_count() == before + 1
 
 
 def test_the_thread_does_not_keep_the_process_alive(engine):
-    assert engine.short(lambda: threading.current_thread().daemon).result(PATIENCE) is True
+    assert engine.submit_short(lambda: threading.current_thread().daemon).result(PATIENCE) is True
 
 
 def test_results_and_arguments_come_back(engine):
-    assert engine.short(lambda: {"a": 1}).result(PATIENCE) == {"a": 1}
-    assert engine.long("a run", lambda: [2]).result(PATIENCE) == [2]
+    assert engine.submit_short(lambda: {"a": 1}).result(PATIENCE) == {"a": 1}
+    assert engine.enqueue(Job("a run", lambda: [2])).result(PATIENCE) == [2]
 
 
 def test_long_jobs_take_their_turns(engine):
     held, order = Held(), []
-    first = engine.long("run tulip", held, "tulip")
+    first = engine.enqueue(Job("run tulip", held, "tulip"))
     # Before it has begun, and while it is at it.
     for name in ("rose", "iris"):
-        engine.long(f"run {name}", lambda name=name: order.append((name, engine.busy_with)), name)
+        engine.enqueue(Job(f"run {name}", lambda name=name: order.append((name, engine.busy_with)), name))
         assert engine.busy_with == "run tulip"
         assert held.begun.wait(PATIENCE)
-    assert [turn.about for turn in engine.line] == ["tulip", "rose", "iris"]
-    assert [turn.begun is not None for turn in engine.line] == [True, False, False]
+    assert [turn.about for turn in engine.jobs] == ["tulip", "rose", "iris"]
+    assert [turn.begun is not None for turn in engine.jobs] == [True, False, False]
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
-    engine.long("the last", lambda: None).result(PATIENCE)
+    engine.enqueue(Job("the last", lambda: None)).result(PATIENCE)
     assert order == [("rose", "run rose"), ("iris", "run iris")]
-    assert engine.line == ()
+    assert engine.jobs == ()
 
 
 def test_the_line_is_as_long_as_the_host_says_and_no_visitor_fills_it():
-    engine, held = Engine(most_waiting=5, most_each=2), Held()
-    engine.long("run tulip", held, by="ann")
+    engine, held = JobQueue(max_waiting=5, max_waiting_each=2), Held()
+    engine.enqueue(Job("run tulip", held, by="ann"))
     assert held.begun.wait(PATIENCE)
-    jobs = [engine.long("run", lambda: "done", by=by) for by in ("ann", "ann", "bob")]
-    for ask in (lambda: engine.long("one more", lambda: None, by="ann"), lambda: engine.refuse_when_full("ann")):
+    jobs = [engine.enqueue(Job("run", lambda: "done", by=by)) for by in ("ann", "ann", "bob")]
+    for ask in (
+        lambda: engine.enqueue(Job("one more", lambda: None, by="ann")),
+        lambda: engine.refuse_when_full("ann"),
+    ):
         with pytest.raises(BusyError, match="2 of yours are waiting"):
             ask()
     # The host may ask for as many as there is room for.
-    jobs += [engine.long("run", lambda: "done") for _ in range(2)]
+    jobs += [engine.enqueue(Job("run", lambda: "done")) for _ in range(2)]
     for by in (None, "bob"):
         with pytest.raises(BusyError, match="5 runs and evaluations are waiting already: try again"):
-            engine.long("one more", lambda: None, by=by)
+            engine.enqueue(Job("one more", lambda: None, by=by))
     held.let_go.set()
     assert [job.result(PATIENCE) for job in jobs] == ["done"] * 5
     engine.close()
@@ -96,12 +99,12 @@ def test_the_line_is_as_long_as_the_host_says_and_no_visitor_fills_it():
 
 def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
     held, taken = Held(), []
-    engine.long("run tulip", held)
+    engine.enqueue(Job("run tulip", held))
     assert held.begun.wait(PATIENCE)
 
     def ask():
         with contextlib.suppress(BusyError):
-            taken.append(engine.long("another", lambda: None))
+            taken.append(engine.enqueue(Job("another", lambda: None)))
 
     threads = [threading.Thread(target=ask) for _ in range(50)]
     for thread in threads:
@@ -116,9 +119,9 @@ def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
 
 def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(engine):
     held, ran, told = Held(), [], []
-    first = engine.long("run tulip", held, "tulip")
+    first = engine.enqueue(Job("run tulip", held, "tulip"))
     assert held.begun.wait(PATIENCE)
-    second = engine.long("run rose", lambda: ran.append(1), "rose")
+    second = engine.enqueue(Job("run rose", lambda: ran.append(1), "rose"))
     second.add_done_callback(lambda turn: told.append((turn.cancelled(), engine.busy_with)))
     assert engine.withdraw("tulip") is None
     assert engine.withdraw("nobody") is None
@@ -127,15 +130,15 @@ def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(engine):
     assert engine.withdraw("rose") is None
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
-    engine.short(lambda: None).result(PATIENCE)
+    engine.submit_short(lambda: None).result(PATIENCE)
     assert ran == []
 
 
 def test_closing_returns_those_whose_turn_did_not_come():
-    engine, held = Engine(), Held()
-    first = engine.long("run tulip", held)
+    engine, held = JobQueue(), Held()
+    first = engine.enqueue(Job("run tulip", held))
     assert held.begun.wait(PATIENCE)
-    second = engine.long("run rose", lambda: None)
+    second = engine.enqueue(Job("run rose", lambda: None))
     assert engine.close() == [second]
     assert second.cancelled()
     held.let_go.set()
@@ -145,9 +148,9 @@ def test_closing_returns_those_whose_turn_did_not_come():
 
 def test_a_long_job_waits_for_the_short_one_at_work(engine):
     held, order = Held(then=lambda: order.append("short")), []
-    engine.short(held)
+    engine.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    long = engine.long("a run", lambda: order.append("long"))
+    long = engine.enqueue(Job("a run", lambda: order.append("long")))
     held.let_go.set()
     long.result(PATIENCE)
     assert order == ["short", "long"]
@@ -158,13 +161,13 @@ def test_a_short_job_is_served_where_the_long_one_breathes_and_only_there(engine
 
     def training():
         order.append("step")
-        engine.breathe()
+        engine.yield_once()
         order.append("step")
 
     held = Held(then=training)
-    long = engine.long("a run", held)
+    long = engine.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    short = engine.short(lambda: order.append("answer"))
+    short = engine.submit_short(lambda: order.append("answer"))
     time.sleep(0.05)
     assert not short.done()
     held.let_go.set()
@@ -178,14 +181,14 @@ def test_one_short_job_a_breath_and_in_their_order(engine):
 
     def training():
         for step in range(4):
-            engine.breathe()
+            engine.yield_once()
             order.append(step)
 
     held = Held(then=training)
-    long = engine.long("a run", held)
+    long = engine.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
     for name in "abc":
-        engine.short(lambda name=name: order.append(name))
+        engine.submit_short(lambda name=name: order.append(name))
     held.let_go.set()
     long.result(PATIENCE)
     assert order == ["a", 0, "b", 1, "c", 2, 3]
@@ -193,9 +196,9 @@ def test_one_short_job_a_breath_and_in_their_order(engine):
 
 def test_short_jobs_come_in_their_order_where_nothing_long_is_at_work(engine):
     held, order = Held(), []
-    engine.short(held)
+    engine.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    jobs = [engine.short(lambda name=name: order.append(name)) for name in "abc"]
+    jobs = [engine.submit_short(lambda name=name: order.append(name)) for name in "abc"]
     held.let_go.set()
     for job in jobs:
         job.result(PATIENCE)
@@ -204,16 +207,16 @@ def test_short_jobs_come_in_their_order_where_nothing_long_is_at_work(engine):
 
 def test_what_was_not_served_in_a_breath_is_served_after_the_long_job(engine):
     held = Held()
-    long = engine.long("a run", held)
+    long = engine.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    short = engine.short(lambda: "answer")
+    short = engine.submit_short(lambda: "answer")
     held.let_go.set()
     assert long.result(PATIENCE) == "done"
     assert short.result(PATIENCE) == "answer"
 
 
 def test_breathing_with_nobody_waiting_does_nothing(engine):
-    assert engine.long("a run", lambda: engine.breathe() or "done").result(PATIENCE) == "done"
+    assert engine.enqueue(Job("a run", lambda: engine.yield_once() or "done")).result(PATIENCE) == "done"
 
 
 class Odd(BaseException):
@@ -226,22 +229,22 @@ def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(engine, kind,
     def fail():
         raise kind("no")
 
-    ident = engine.short(threading.get_ident).result(PATIENCE)
+    ident = engine.submit_short(threading.get_ident).result(PATIENCE)
     if how == "long":
-        failed = engine.long("a run", fail)
+        failed = engine.enqueue(Job("a run", fail))
     elif how == "short":
-        failed = engine.short(fail)
+        failed = engine.submit_short(fail)
     else:
-        held = Held(then=engine.breathe)
-        long = engine.long("a run", held)
+        held = Held(then=engine.yield_once)
+        long = engine.enqueue(Job("a run", held))
         assert held.begun.wait(PATIENCE)
-        failed = engine.short(fail)
+        failed = engine.submit_short(fail)
         held.let_go.set()
         long.result(PATIENCE)
     assert isinstance(failed.exception(PATIENCE), kind)
     assert engine.busy_with is None
-    assert engine.short(threading.get_ident).result(PATIENCE) == ident
-    assert engine.long("the next", lambda: "done").result(PATIENCE) == "done"
+    assert engine.submit_short(threading.get_ident).result(PATIENCE) == ident
+    assert engine.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
 
 
 @pytest.mark.parametrize("job", [lambda: None, lambda: 1 / 0])
@@ -249,7 +252,7 @@ def test_the_engine_is_free_before_who_waits_is_told(engine, job):
     """Who starts the next run from the end of the last must not be told that the lab is busy."""
     seen = []
     for number in range(50):
-        future = engine.long(f"run {number}", job)
+        future = engine.enqueue(Job(f"run {number}", job))
         future.add_done_callback(lambda _: seen.append(engine.busy_with))
         future.exception(PATIENCE)
     assert set(seen) <= {None}
@@ -257,35 +260,38 @@ def test_the_engine_is_free_before_who_waits_is_told(engine, job):
 
 def test_a_callback_may_ask_for_the_next_job(engine):
     followers = []
-    first = engine.long("first", lambda: None)
-    first.add_done_callback(lambda _: followers.append(engine.long("second", lambda: "second")))
+    first = engine.enqueue(Job("first", lambda: None))
+    first.add_done_callback(lambda _: followers.append(engine.enqueue(Job("second", lambda: "second"))))
     first.result(PATIENCE)
-    engine.short(lambda: None).result(PATIENCE)
+    engine.submit_short(lambda: None).result(PATIENCE)
     assert followers[0].result(PATIENCE) == "second"
 
 
 def test_a_job_taken_back_in_time_never_runs(engine):
     held, ran = Held(), []
-    engine.short(held)
+    engine.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    long, short = engine.long("a run", lambda: ran.append("long")), engine.short(lambda: ran.append("short"))
+    long, short = (
+        engine.enqueue(Job("a run", lambda: ran.append("long"))),
+        engine.submit_short(lambda: ran.append("short")),
+    )
     assert long.cancel()
     assert short.cancel()
     held.let_go.set()
     with pytest.raises(CancelledError):
         long.result(PATIENCE)
-    assert engine.short(lambda: "alive").result(PATIENCE) == "alive"
+    assert engine.submit_short(lambda: "alive").result(PATIENCE) == "alive"
     # And its name does not stay behind.
-    assert engine.long("the next", lambda: "done").result(PATIENCE) == "done"
+    assert engine.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
     assert ran == []
 
 
 def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
-    worker = engine.short(threading.get_ident).result(PATIENCE)
+    worker = engine.submit_short(threading.get_ident).result(PATIENCE)
     held = Held()
-    long = engine.long("a run", held)
+    long = engine.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    waiting = engine.short(lambda: "answer")
+    waiting = engine.submit_short(lambda: "answer")
     engine.close()
     held.let_go.set()
     engine.join(PATIENCE)
@@ -296,12 +302,14 @@ def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
 
 @pytest.mark.parametrize("how", ["short", "long"])
 def test_a_closed_engine_refuses_and_forgets_what_it_refused(how):
-    engine, held, ran = Engine(), Held(), []
-    engine.short(held)
+    engine, held, ran = JobQueue(), Held(), []
+    engine.submit_short(held)
     assert held.begun.wait(PATIENCE)
     engine.close()
     with pytest.raises(BusyError, match="closing"):
-        engine.short(lambda: ran.append(1)) if how == "short" else engine.long("late", lambda: ran.append(1))
+        engine.submit_short(lambda: ran.append(1)) if how == "short" else engine.enqueue(
+            Job("late", lambda: ran.append(1))
+        )
     assert engine.busy_with is None
     held.let_go.set()
     engine.join(PATIENCE)
@@ -309,8 +317,8 @@ def test_a_closed_engine_refuses_and_forgets_what_it_refused(how):
 
 
 def test_an_engine_that_never_worked_closes_at_once():
-    engine = Engine()
+    engine = JobQueue()
     engine.close()
     engine.join(PATIENCE)
     with pytest.raises(BusyError):
-        engine.short(lambda: None)
+        engine.submit_short(lambda: None)

@@ -12,6 +12,7 @@ from labs import cache_for, finished, opened, smoke
 from PIL import Image
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, ModelError, NotFoundError
 from instruct_tune.models.lora import speaking_as
 
@@ -32,19 +33,19 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_id(lab):
     run_id = finished(lab, smoke(), "tulip")
-    list(lab.evaluate(run_id))
+    list(lab.evaluations.stream(HOST, run_id))
     return run_id
 
 
 @pytest.fixture
 def unpacked(lab, run_id, tmp_path):
     """The exported folder, as whoever gets the zip has it."""
-    zipfile.ZipFile(lab.export_run(run_id, tmp_path / "out.zip")).extractall(tmp_path / "out")
+    zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).extractall(tmp_path / "out")
     return tmp_path / "out"
 
 
 def base_model(lab, run_id):
-    path = lab.run_result(run_id)["model_path"]
+    path = lab.runs.result(HOST, run_id)["model_path"]
     return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(path)
 
 
@@ -55,15 +56,15 @@ def logits(model, **who):
 
 def test_peft_alone_gives_the_logits_of_the_run(lab, run_id, unpacked):
     def in_the_lab():
-        loaded = lab.bench.model("tiny-random", "auto", lambda text: None)
-        lab.bench.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
+        loaded = lab.models.base("tiny-random", "auto", lambda text: None)
+        lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
         with speaking_as(loaded, [run_id]) as who:
             return logits(loaded.model, **who)
 
     base, _ = base_model(lab, run_id)
     untuned = logits(base)
     tuned = logits(peft.PeftModel.from_pretrained(base, str(unpacked)).eval())
-    assert torch.equal(tuned, lab.engine.short(in_the_lab).result(30))
+    assert torch.equal(tuned, lab.queue.submit_short(in_the_lab).result(30))
     assert not torch.allclose(tuned, untuned, atol=1e-3)
 
 
@@ -75,20 +76,20 @@ def test_peft_alone_gives_the_answers_of_the_run(lab, run_id, unpacked):
     )
     output = model.generate(**prompt, max_new_tokens=8, do_sample=False)
     answer = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert lab.generate(run_id, [PROMPT]) == [answer]
+    assert lab.inference.generate(HOST, run_id, [PROMPT]) == [answer]
 
 
 def test_it_names_the_model_and_no_folder_of_this_machine(lab, run_id, unpacked):
     assert json.loads((unpacked / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny-random"
     card = (unpacked / "README.md").read_text(encoding="utf-8")
     assert yaml.safe_load(card.split("---")[1])["base_model"] == "tiny-random"
-    folder = lab.run_result(run_id)["model_path"]
+    folder = lab.runs.result(HOST, run_id)["model_path"]
     for file in ("README.md", "adapter_config.json", "run_config.json"):
         assert folder not in (unpacked / file).read_text(encoding="utf-8")
 
 
 def test_it_holds_what_the_numbers_were_measured_with(lab, run_id, unpacked):
-    shown = lab.show_run(run_id)
+    shown = lab.runs.details(HOST, run_id)
     assert json.loads((unpacked / "run_config.json").read_text()) == shown["config"]
     assert json.loads((unpacked / "facts.json").read_text())["weights_sha256"] == shown["facts"]["weights_sha256"]
     metrics = [json.loads(line) for line in (unpacked / "metrics.jsonl").read_text().splitlines()]
@@ -103,7 +104,7 @@ def test_it_holds_what_the_numbers_were_measured_with(lab, run_id, unpacked):
 
 
 def test_it_holds_no_row_of_the_dataset(lab, run_id, unpacked):
-    row = lab.show_run(run_id)["facts"]["fixed_prompt"]
+    row = lab.runs.details(HOST, run_id)["facts"]["fixed_prompt"]
     for file in unpacked.iterdir():
         assert row["instruction"].encode() not in file.read_bytes()
     assert "fixed_prompt" not in json.loads((unpacked / "facts.json").read_text())
@@ -122,7 +123,7 @@ def test_the_plot_is_a_png_of_a_readable_size(unpacked):
 def test_a_name_does_not_reach_the_names_of_the_files(lab, run_id, tmp_path):
     lab.store.update(run_id, name="../../evil/<script>$")
     try:
-        names = zipfile.ZipFile(lab.export_run(run_id, tmp_path / "out.zip")).namelist()
+        names = zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).namelist()
     finally:
         lab.store.update(run_id, name="tulip")
     assert set(names) == {
@@ -134,7 +135,7 @@ def test_a_name_does_not_reach_the_names_of_the_files(lab, run_id, tmp_path):
 def test_a_stopped_run_without_evaluations_can_be_exported(lab, tmp_path):
     run_id = finished(lab, smoke())
     lab.store.update(run_id, status="stopped", step=2)
-    zipfile.ZipFile(lab.export_run(run_id, tmp_path / "out.zip")).extractall(tmp_path)
+    zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).extractall(tmp_path)
     assert "stopped, step 2 of 4" in (tmp_path / "README.md").read_text()
 
 
@@ -142,7 +143,7 @@ def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
     (tmp_path / "file").touch()
     for target in (tmp_path / "missing" / "x.zip", tmp_path, tmp_path / "file" / "x.zip", tmp_path / ("x" * 300)):
         with pytest.raises(DataError, match=r"cannot be written: .+\.") as caught:
-            lab.export_run(run_id, target)
+            lab.transfers.export(HOST, run_id, target)
         assert "\n" not in str(caught.value)
 
 
@@ -150,14 +151,14 @@ def test_a_run_without_an_adapter_has_nothing_to_export_and_leaves_no_file(lab, 
     run = lab.store.create("early", smoke().to_dict())
     lab.store.update(run.id, status="failed")
     with pytest.raises(ModelError, match=r"Run early \(failed\) has no adapter to export"):
-        lab.export_run(run.id, tmp_path / "x.zip")
+        lab.transfers.export(HOST, run.id, tmp_path / "x.zip")
     with pytest.raises(NotFoundError):
-        lab.export_run("../x", tmp_path / "x.zip")
+        lab.transfers.export(HOST, "../x", tmp_path / "x.zip")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_that_breaks_off_leaves_no_half_zip_in_place_of_a_whole_one(lab, run_id, tmp_path, monkeypatch):
-    target = lab.export_run(run_id, tmp_path / "out.zip")
+    target = lab.transfers.export(HOST, run_id, tmp_path / "out.zip")
     before = target.read_bytes()
 
     def disk_full(*arguments):
@@ -165,6 +166,6 @@ def test_an_export_that_breaks_off_leaves_no_half_zip_in_place_of_a_whole_one(la
 
     monkeypatch.setattr("instruct_tune.export.adapter_zip.loss_plot", disk_full)
     with pytest.raises(DataError, match="No space left"):
-        lab.export_run(run_id, target)
+        lab.transfers.export(HOST, run_id, target)
     assert target.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out.zip"]

@@ -6,8 +6,9 @@ import pytest
 from labs import PATIENCE, finished, smoke, write_rows
 
 from instruct_tune.config.run_config import DataSettings
+from instruct_tune.config.viewer import HOST
+from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import SettingsError
-from instruct_tune.services import training_job as runner_module
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -45,7 +46,7 @@ def poisoned_rows(path, part, rows=30):
 
     for poisoned in range(rows):
         source = write_rows(path, made(poisoned))
-        splits = runner_module.load_splits(DataSettings(source=source, limit=None))
+        splits = load_splits(DataSettings(source=source, limit=None))
         found = {"train": splits.train, "test": splits.test}[part]["instruction"]
         if any("~" in text for text in (found if part == "train" else found[4:])):
             return source
@@ -113,26 +114,26 @@ def unchecked(monkeypatch):
 @pytest.mark.parametrize("what", FAILURES)
 def test_a_run_that_cannot_work_fails_in_one_sentence_and_the_lab_works_on(lab, failures, what):
     config, kind, words = failures[what]
-    run_id = lab.start_run(config)
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, config)
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", kind), run.message
     assert words in run.message
     assert run.message.endswith(".")
     assert "\n" not in run.message
     assert len(run.message) < 600
     assert (run.phase, run.live) == (None, False)
-    assert lab.show_run(run_id)["events"][-1]["text"] == run.message
-    json.dumps(lab.show_run(run_id), allow_nan=False)
+    assert lab.runs.details(HOST, run_id)["events"][-1]["text"] == run.message
+    json.dumps(lab.runs.details(HOST, run_id), allow_nan=False)
     finished(lab)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_what_was_measured_before_a_failure_is_kept(lab, failures):
-    run_id = lab.start_run(failures["a loss that is not finite"][0])
-    run = lab.wait(run_id, PATIENCE)
-    steps = [metric["step"] for metric in lab.run_metrics(run_id) if metric["kind"] == "train"]
+    run_id = lab.training.start(HOST, failures["a loss that is not finite"][0])
+    run = lab.training.wait(run_id, PATIENCE)
+    steps = [metric["step"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"]
     assert steps == list(range(1, run.step + 1)) or steps == list(range(1, run.step))
-    assert lab.run_result(run_id)["status"] == "failed"
+    assert lab.runs.result(HOST, run_id)["status"] == "failed"
 
 
 def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog):
@@ -140,7 +141,7 @@ def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog
         raise RuntimeError("a secret of the house")
 
     pace.at[1] = break_down
-    run = lab.wait(lab.start_run(smoke()), PATIENCE)
+    run = lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "bug")
     assert "a secret of the house" not in run.message
     assert "a secret of the house" in caplog.text
@@ -152,13 +153,13 @@ def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(l
     run_id = lab.store.create("old", {**smoke().to_dict(), "of_old": 1}).id
     lab.store.update(run_id, status="interrupted")
     try:
-        lab.resume_run(run_id)
+        lab.training.resume(HOST, run_id)
     except SettingsError:
         pass
     else:
-        lab.wait(run_id, PATIENCE)
+        lab.training.wait(run_id, PATIENCE)
     assert lab.store.get(run_id).status in ("failed", "interrupted")
-    lab.delete_run(run_id)
+    lab.training.delete(HOST, run_id)
     finished(lab)
 
 
@@ -169,8 +170,8 @@ def test_a_model_that_fails_leaves_no_adapter_behind(lab, pace):
         raise RuntimeError
 
     pace.at[2] = break_down
-    lab.wait(lab.start_run(smoke()), PATIENCE)
-    on_model = lab.engine.short(
-        lambda: [name for name, _ in lab.bench._loaded.model.named_parameters() if "lora" in name]
+    lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
+    on_model = lab.queue.submit_short(
+        lambda: [name for name, _ in lab.models._loaded.model.named_parameters() if "lora" in name]
     )
     assert on_model.result(PATIENCE) == []

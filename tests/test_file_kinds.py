@@ -8,12 +8,13 @@ import pytest
 from data_files import everything, make_rows, said_of, settings, write
 
 from instruct_tune.config import environment
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data import preview
 from instruct_tune.data.file_formats import ENDINGS, ending_of
 from instruct_tune.data.preview import first_rows
 from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError
-from instruct_tune.services.datasets import UPLOAD_SUFFIXES, Views
+from instruct_tune.lab import Lab
 
 ROWS = [{**row, "input": 'a, "b"; c\nd\te'} for row in make_rows(12)]
 
@@ -106,21 +107,16 @@ def test_what_unpacks_to_very_much_is_refused_before_it_is_there(tmp_path, monke
 
 def test_an_upload_unpacks_to_no_more_than_it_may_have_unpacked(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_MAX_UPLOAD_MB", "1")
-    views = Views(tmp_path / "data")
-    (tmp_path / "data").mkdir()
+    views = Lab(tmp_path / "data", writing=False)
     large = tmp_path / "large.jsonl.gz"
     large.write_bytes(
         gzip.compress(b"".join(json.dumps({**row, "output": "x" * 10**5}).encode() + b"\n" for row in ROWS))
     )
     assert load_splits(settings(large)).rows_loaded == len(ROWS)
-    kept = views.keep_upload(large)
+    kept = views.uploads.keep(HOST, large)
     assert kept.name.endswith(".jsonl.gz")
     with pytest.raises(DataError, match=r"large\.jsonl\.gz unpack to more than 1 MB"):
-        views.data({"data": {"source": str(kept)}})
-
-
-def test_uploads_may_have_every_ending_that_is_read():
-    assert set(UPLOAD_SUFFIXES) == set(ENDINGS)
+        views.datasets.summary(HOST, {"data": {"source": str(kept)}})
 
 
 # Excel

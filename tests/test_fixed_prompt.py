@@ -12,11 +12,12 @@ from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, ope
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
 from instruct_tune.config.run_config import GenerationSettings, LoraSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.tokenization.encode import encode_prompts
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import sample_prompt, step_metrics
@@ -112,48 +113,48 @@ def test_long_texts_are_kept_short():
 
 def test_a_run_keeps_its_answers(lab):
     run_id = finished(lab)
-    shown = lab.show_run(run_id)
+    shown = lab.runs.details(HOST, run_id)
     assert [sample["step"] for sample in shown["samples"]] == [0, 2, 4]
     assert all(isinstance(sample["text"], str) for sample in shown["samples"])
     # The first row that the probe takes: the one after the evaluation's.
-    row = lab.held_out_row(smoke(), smoke().evaluation_rows)
+    row = lab.datasets.held_out_row(HOST, smoke(), smoke().evaluation_rows)
     assert shown["facts"]["fixed_prompt"] == {"instruction": row.instruction, "input": row.input, "output": row.output}
 
 
 def test_a_run_without_samples_is_the_same_run(lab):
     sampled, silent = finished(lab), finished(lab, smoke(train={"sample_tokens": 0}))
     assert curve(lab, sampled) == curve(lab, silent)
-    assert lab.show_run(silent)["samples"] == []
-    assert "fixed_prompt" not in lab.show_run(silent)["facts"]
+    assert lab.runs.details(HOST, silent)["samples"] == []
+    assert "fixed_prompt" not in lab.runs.details(HOST, silent)["facts"]
     weights = [(lab.store.folder(r) / "adapter" / "adapter_model.safetensors").read_bytes() for r in (sampled, silent)]
     assert weights[0] == weights[1]
 
 
 def test_without_a_probe_an_evaluation_row_is_answered(lab):
     run_id = finished(lab, smoke(train={"probe_rows": 0}))
-    shown = lab.show_run(run_id)
+    shown = lab.runs.details(HOST, run_id)
     assert [sample["step"] for sample in shown["samples"]] == [0, 2, 4]
-    assert shown["facts"]["fixed_prompt"]["instruction"] == lab.held_out_row(smoke(), 0).instruction
+    assert shown["facts"]["fixed_prompt"]["instruction"] == lab.datasets.held_out_row(HOST, smoke(), 0).instruction
     assert not [metric for metric in shown["metrics"] if metric["kind"] == "probe"]
 
 
 def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
     """The run ends at the step it was at; gone on with, it has every answer, and the losses of one in one go."""
     whole = finished(lab)
-    probed = Runner.probed
+    probed = TrainingJob.probed
 
     def stop_in_the_answer(runner, step, speaker):
         if step == 2:
-            lab.stop_run(runner.run.id)
+            lab.training.stop(HOST, runner.run.id)
         probed(runner, step, speaker)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Runner, "probed", stop_in_the_answer)
-        run_id = lab.start_run(smoke())
-        assert lab.wait(run_id, PATIENCE).message == "Stopped at step 2 of 4; the adapter is kept."
+        patched.setattr(TrainingJob, "probed", stop_in_the_answer)
+        run_id = lab.training.start(HOST, smoke())
+        assert lab.training.wait(run_id, PATIENCE).message == "Stopped at step 2 of 4; the adapter is kept."
     assert [sample["step"] for sample in lab.store.samples(run_id)] == [0]
-    lab.resume_run(run_id)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    lab.training.resume(HOST, run_id)
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert curve(lab, run_id) == curve(lab, whole)
 
     def texts(run):
@@ -182,7 +183,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
 
 def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
     parts = []
-    monkeypatch.setattr(Runner, "part", lambda self, done, total: parts.append((done, total)))
+    monkeypatch.setattr(TrainingJob, "part", lambda self, done, total: parts.append((done, total)))
     finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1}))
     # Seven, which no evaluation here has: its passes count from nought.
     assert [part for part in parts if part[1] == 7] == [(n, 7) for n in range(1, 8)] * 2
@@ -192,23 +193,25 @@ def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
 
 def test_what_is_told_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch):
     looks = []
-    part = Runner.part
+    part = TrainingJob.part
 
     def look(runner, done, total):
         part(runner, done, total)
-        looks.append(lab.run_status(runner.run.id))
+        looks.append(lab.training.status(HOST, runner.run.id))
 
-    monkeypatch.setattr(Runner, "part", look)
+    monkeypatch.setattr(TrainingJob, "part", look)
     run_id = finished(lab)
     assert looks[0]["phase"] == "evaluating"
     assert looks[0]["part"]["done"] == 0 < looks[0]["part"]["total"]
-    assert lab.run_status(run_id)["part"] is None
+    assert lab.training.status(HOST, run_id)["part"] is None
 
 
 def test_a_comparison_beside_the_answers_leaves_all_alone(lab, monkeypatch):
     whole = finished(lab)
     pace = Pace(monkeypatch)
-    answered = pace.ask(lab, 1, lambda: list(lab.compare(lab.list_runs()[0]["id"], "Say hello.")))
+    answered = pace.ask(
+        lab, 1, lambda: list(lab.inference.compare(HOST, lab.runs.summaries(HOST)[0]["id"], "Say hello."))
+    )
     run_id = finished(lab)
     assert answered.result()[-1]["done"]
     assert curve(lab, run_id) == curve(lab, whole)

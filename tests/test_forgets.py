@@ -8,9 +8,9 @@ import gradio as gr
 import pytest
 from labs import opened
 
+from instruct_tune import lab as lab_module
 from instruct_tune.config.viewer import known_by
 from instruct_tune.runs.examples import BEST, put_recorded
-from instruct_tune.services import training
 from instruct_tune.ui import FORGETS, build_ui
 from instruct_tune.ui.runs.table import ACTIONS
 
@@ -23,7 +23,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.delenv("LAB_DATA_DIR", raising=False)
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setattr(training, "_on_a_mount", lambda folder: False)
+    monkeypatch.setattr(lab_module, "_is_a_mount", lambda folder: False)
     return monkeypatch
 
 
@@ -47,7 +47,7 @@ def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp
         assert there["runs-export"] == ACTIONS["export"]
         assert f"*{ACTIONS['export']}*" in FORGETS
         put_recorded(lab.store)
-        with zipfile.ZipFile(lab.export_run(BEST, tmp_path / "kept.zip", ANN)) as archive:
+        with zipfile.ZipFile(lab.transfers.export(ANN, BEST, tmp_path / "kept.zip")) as archive:
             assert archive.testzip() is None
             assert {"adapter_model.safetensors", "adapter_config.json"} <= set(archive.namelist())
 
@@ -56,7 +56,7 @@ def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp
 def test_where_files_stay_it_says_nothing(machine, space):
     if space:
         machine.setenv("SPACE_ID", "somebody/lab")
-        machine.setattr(training, "_on_a_mount", lambda folder: True)
+        machine.setattr(lab_module, "_is_a_mount", lambda folder: True)
     with opened(None) as lab:
         assert "forgets" not in shown(lab)
         assert "runs-export" in shown(lab)

@@ -2,16 +2,15 @@
 
 import errno
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
 from labs import opened, smoke, until
 
-from instruct_tune.config.viewer import Viewer
+from instruct_tune.config.viewer import HOST, Viewer
 from instruct_tune.errors import BusyError, NotFoundError, StoreError
-from instruct_tune.services import training
+from instruct_tune.services import housekeeping
 
 pytestmark = pytest.mark.usefixtures("tiny_cache")
 
@@ -33,7 +32,7 @@ def old_private_run(lab):
 
 
 def old_upload(lab, name):
-    file = lab.uploads / ANN.id / name
+    file = lab.uploads.folder / ANN.id / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("[]")
     os.utime(file, (LONG_AGO, LONG_AGO))
@@ -45,7 +44,7 @@ def failing_once_for(monkeypatch, owner, method, first, error):
     real, failed = getattr(owner, method), []
 
     def work(self, *args, **kwargs):
-        target = args[0] if args else self
+        target = args[-1] if args else self
         if not failed and str(target) == str(first):
             failed.append(target)
             raise error
@@ -59,35 +58,36 @@ def failing_once_for(monkeypatch, owner, method, first, error):
 def test_a_private_run_that_cannot_be_deleted_keeps_nothing_else(lab, monkeypatch, caplog, error):
     stays, goes = old_private_run(lab), old_private_run(lab)
     file = old_upload(lab, "rows.json")
-    failed = failing_once_for(monkeypatch, type(lab), "delete_run", stays, error)
-    lab.remove_old_uploads()
+    failed = failing_once_for(monkeypatch, type(lab.training), "delete", stays, error)
+    lab.housekeeping.remove_expired()
     assert failed
     assert lab.store.has(stays)
     assert not lab.store.has(goes)
     assert not file.exists()
     assert f"could not delete the private run {stays}" in caplog.text
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert not lab.store.has(stays)
 
 
 def test_an_upload_that_cannot_be_removed_keeps_nothing_else(lab, monkeypatch, caplog):
     files = [old_upload(lab, name) for name in ("a.json", "b.json", "c.json")]
     failed = failing_once_for(monkeypatch, Path, "unlink", files[1], PermissionError(errno.EACCES, "not allowed"))
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert failed
     assert [file.exists() for file in files] == [False, True, False]
     assert "could not remove the upload b.json" in caplog.text
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert not files[1].exists()
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 def test_the_bin_is_emptied_around_a_run_that_resists_and_its_thread_goes_on(lab, monkeypatch, caplog, error):
-    monkeypatch.setattr(training, "BIN_SECONDS", 0.12)
+    monkeypatch.setattr(housekeeping, "TRASH_SECONDS", 0.12)
+    lab.housekeeping.start()
     stays, goes = old_private_run(lab), old_private_run(lab)
     failed = failing_once_for(monkeypatch, type(lab.store), "erase_binned", stays, error)
     for run_id in (stays, goes):
-        lab.bin_run(run_id)
+        lab.runs.trash(HOST, run_id)
     until(lambda: not lab.store.binned(), "the bin to be empty")
     assert failed
     assert f"could not delete run {stays} for good" in caplog.text
@@ -101,12 +101,11 @@ def test_the_hourly_thread_goes_on_after_a_fault(lab, monkeypatch, caplog):
         if len(rounds) == 1:
             raise StoreError("The history cannot be read.")
 
-    monkeypatch.setattr(lab, "remove_old_uploads", look)
+    monkeypatch.setattr(lab.housekeeping, "remove_expired", look)
+    monkeypatch.setattr(housekeeping, "HOUR", 0)
     monkeypatch.setattr(lab._closing, "wait", lambda seconds: len(rounds) > 2)
-    thread = threading.Thread(target=lab.tidy_hourly)
-    thread.start()
-    thread.join(10)
-    assert not thread.is_alive()
+    lab.housekeeping.start()
+    lab.housekeeping.join()
     assert len(rounds) == 3
     assert "could not look for old uploads" in caplog.text
 
@@ -114,7 +113,7 @@ def test_the_hourly_thread_goes_on_after_a_fault(lab, monkeypatch, caplog):
 def test_a_run_in_the_bin_that_cannot_be_deleted_does_not_keep_the_lab_from_starting(tmp_path, monkeypatch):
     with opened(tmp_path / "data") as lab:
         run_id = old_private_run(lab)
-        lab.bin_run(run_id)
+        lab.runs.trash(HOST, run_id)
         store = type(lab.store)
     failed = failing_once_for(monkeypatch, store, "erase_binned", run_id, StoreError("The disk."))
     with opened(tmp_path / "data") as lab:

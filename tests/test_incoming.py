@@ -9,7 +9,7 @@ from labs import finished, imports_frozen, opened, smoke
 from safetensors.numpy import save
 
 from instruct_tune.cli.commands import main
-from instruct_tune.config.viewer import ANONYMOUS, known_by
+from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.export import import_run
 
@@ -41,7 +41,7 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(lab, tmp_path_factory):
     run_id = finished(lab, smoke(train={"learning_rate": 0.1}), "tulip")
-    return run_id, lab.export_run(run_id, tmp_path_factory.mktemp("out") / "tulip.zip")
+    return run_id, lab.transfers.export(HOST, run_id, tmp_path_factory.mktemp("out") / "tulip.zip")
 
 
 def left(lab):
@@ -50,17 +50,21 @@ def left(lab):
 
 def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
     run_id, file = exported
-    again = lab.import_run(file, "came back")
+    again = lab.transfers.import_run(HOST, file, "came back")
     rows = [{"instruction": "Reverse a string."}, {"instruction": "Add 2 and 3."}]
-    assert lab.generate(again, rows) == lab.generate(run_id, rows) != lab.generate("base", rows, smoke())
-    told, before = lab.show_run(again), lab.show_run(run_id)
+    assert (
+        lab.inference.generate(HOST, again, rows)
+        == lab.inference.generate(HOST, run_id, rows)
+        != lab.inference.generate(HOST, "base", rows, smoke())
+    )
+    told, before = lab.runs.details(HOST, again), lab.runs.details(HOST, run_id)
     assert (told["status"], told["imported"], told["name"], told["private"]) == ("finished", True, "came back", False)
     assert told["config"] == before["config"]
     assert [m["loss"] for m in told["metrics"] if m["kind"] == "train"] == [
         m["loss"] for m in before["metrics"] if m["kind"] == "train"
     ]
     assert told["facts"]["weights_sha256"] == before["facts"]["weights_sha256"]
-    *_, evaluation = lab.evaluate(again, 2)
+    *_, evaluation = lab.evaluations.stream(HOST, again, 2)
     assert evaluation["rows"] == 2
 
 
@@ -68,15 +72,15 @@ def test_an_adapter_from_elsewhere_in_a_folder_of_its_zip(lab, exported, tmp_pat
     with zipfile.ZipFile(exported[1]) as archive:
         weights, config = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
     file = zipped(tmp_path / "a.zip", weights, "mine/lora/", adapter_config__json=config, tokenizer__json="{}")
-    run_id = lab.import_run(file)
-    told = lab.show_run(run_id)
+    run_id = lab.transfers.import_run(HOST, file)
+    told = lab.runs.details(HOST, run_id)
     assert "template lesson" in told["message"]
     assert (told["config"]["model"], told["config"]["data"]["source"], told["metrics"]) == (
         "tiny-random",
         "bundled",
         [],
     )
-    assert lab.generate(run_id, [{"instruction": "Add."}], generation={"max_new_tokens": 4})
+    assert lab.inference.generate(HOST, run_id, [{"instruction": "Add."}], generation={"max_new_tokens": 4})
     kept = {path.name for path in (lab.data_dir / "runs" / run_id / "adapter").iterdir()}
     assert kept == {"adapter_config.json", "adapter_model.safetensors", "manifest.json"}
 
@@ -113,25 +117,25 @@ def config(**changed):
 def test_what_is_refused_is_said_and_leaves_nothing(lab, tmp_path, files, said):
     before = left(lab)
     with pytest.raises(DataError, match=said):
-        lab.import_run(zipped(tmp_path / "x.zip", **files))
+        lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))
     assert left(lab) == before
 
 
 def test_settings_that_are_none_are_named(lab, tmp_path):
     wrong = json.dumps({"model": "tiny-random", "train": {"learning_rate": "much"}, "data": {"source": "bundled"}})
     with pytest.raises(SettingsError, match="learning_rate"):
-        lab.import_run(zipped(tmp_path / "x.zip", run_config__json=wrong))
+        lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=wrong))
 
 
 def test_what_is_no_zip_is_said(lab, tmp_path):
     (tmp_path / "x.zip").write_text("no zip")
     with pytest.raises(DataError, match="cannot be unpacked"):
-        lab.import_run(tmp_path / "x.zip")
+        lab.transfers.import_run(HOST, tmp_path / "x.zip")
 
 
 def test_no_path_in_a_zip_leads_out_of_the_runs_folder(lab, tmp_path):
     file = zipped(tmp_path / "x.zip", folder="../../../../evil/")
-    run_id = lab.import_run(file)
+    run_id = lab.transfers.import_run(HOST, file)
     assert (lab.data_dir / "runs" / run_id / "adapter" / "adapter_model.safetensors").is_file()
     assert not list(tmp_path.rglob("evil"))
 
@@ -141,13 +145,15 @@ def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
     monkeypatch.setattr(import_run, "MOST_TEXT", 1000)
     for files in ({"adapter_model__safetensors": bytes(5000)}, {"facts__json": " " * 5000}):
         with pytest.raises(DataError, match="too large"):
-            lab.import_run(zipped(tmp_path / "x.zip", **files))
+            lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))
 
 
 def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, tmp_path):
     given = json.dumps({"model": "tiny-random", "data": {"source": "/etc/passwd"}})
     facts = json.dumps({"recorded": {"machine": "x", "date": "y"}, "train_rows": 9, "weights_sha256": {"x": 1}})
-    told = lab.show_run(lab.import_run(zipped(tmp_path / "x.zip", run_config__json=given, facts__json=facts)))
+    told = lab.runs.details(
+        HOST, lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=given, facts__json=facts))
+    )
     assert told["config"]["data"]["source"] == "bundled"
     assert "did not come along" in told["message"]
     assert (told["recorded"], told["facts"]) == (None, {"train_rows": 9, "imported": True})
@@ -162,36 +168,36 @@ def test_held_out_rows_come_from_the_data_that_is_given_where_it_brings_none(lab
         weights, peft = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
     given = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
     file = zipped(tmp_path / "x.zip", weights, adapter_config__json=peft, **given)
-    run_id = lab.import_run(file, data=data)
-    told = lab.show_run(run_id)
+    run_id = lab.transfers.import_run(HOST, file, data=data)
+    told = lab.runs.details(HOST, run_id)
     if own and own["source"] == "bundled":
         assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == ("bundled", 3)
         return
     assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == (data["source"], 7)
     assert "take the held-out rows of" in told["message"]
     assert "the held-out rows of mine.json" in told["message"]
-    *_, evaluation = lab.evaluate(run_id, 2, {"max_new_tokens": 2})
+    *_, evaluation = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
     assert evaluation["rows"] == 2
-    assert lab.predictions(run_id)[0]["reference"].endswith("it is")
+    assert lab.evaluations.predictions(HOST, run_id)[0]["reference"].endswith("it is")
 
 
 def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_path):
     with opened(tmp_path / "data", local_paths=False) as hosted:
         with pytest.raises(DataError, match="hosted"):
-            hosted.import_run(zipped(tmp_path / "x.zip"), viewer=MINE, data={"source": "/etc/passwd"})
+            hosted.transfers.import_run(MINE, zipped(tmp_path / "x.zip"), data={"source": "/etc/passwd"})
         assert left(hosted) == []
 
 
 def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):
     file = zipped(tmp_path / "x.zip")
-    run_id = lab.import_run(file, viewer=MINE)
+    run_id = lab.transfers.import_run(MINE, file)
     with pytest.raises(NotFoundError):
-        lab.show_run(run_id, OTHER)
-    assert (lab.sharing(run_id, MINE), lab.sharing(run_id, OTHER)) == (False, None)
-    lab.share_run(run_id, True, MINE)
-    assert lab.show_run(run_id, OTHER)["imported"]
+        lab.runs.details(OTHER, run_id)
+    assert (lab.runs.is_shared(MINE, run_id), lab.runs.is_shared(OTHER, run_id)) == (False, None)
+    lab.runs.share(MINE, run_id, True)
+    assert lab.runs.details(OTHER, run_id)["imported"]
     with pytest.raises(LabError, match="reload the page"):
-        lab.import_run(file, viewer=ANONYMOUS)
+        lab.transfers.import_run(ANONYMOUS, file)
 
 
 def test_the_command_line_imports(exported, tmp_path, capsys):

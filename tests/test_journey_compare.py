@@ -9,6 +9,7 @@ import pytest
 from browser import Window, chromium, serving
 from labs import finished, imports_frozen, opened, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.runs.examples import put_recorded
 
 pytestmark = pytest.mark.slow
@@ -179,7 +180,7 @@ def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
     data_dir = tmp_path / "data"
     with opened(data_dir) as lab:
         for run_id in put_recorded(lab.store):
-            lab.delete_run(run_id)
+            lab.training.delete(HOST, run_id)
     with serving(data_dir) as address:
         window = Window(browser, address)
         # Time enough for the page to find a run, if there were one.

@@ -9,6 +9,8 @@ import pytest
 from browser import Window, chromium, serving
 from labs import finished, imports_frozen, opened, smoke
 
+from instruct_tune.config.viewer import HOST
+
 pytestmark = pytest.mark.slow
 
 CELL = '#evaluate-table [data-testid="cell-{row}-{column}"]'
@@ -22,7 +24,7 @@ def served(tmp_path_factory):
     with imports_frozen(), opened(data_dir) as lab:
         run_id = finished(lab, smoke(), "measured")
         for limit in (30, 4):
-            list(lab.evaluate(run_id, limit))
+            list(lab.evaluations.stream(HOST, run_id, limit))
     with serving(data_dir) as address, chromium() as browser:
         yield browser, address
 

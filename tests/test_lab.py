@@ -10,9 +10,10 @@ import torch
 from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, texts, undisturbed, write_rows
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import examples
 from instruct_tune.errors import DataError
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.training import trainer
 from instruct_tune.training.checkpoints import checkpoints
 
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 def test_a_run_is_accepted_at_once_and_ends_with_an_adapter(lab, tmp_path):
-    run_id = lab.start_run(smoke(), "  my first  ")
+    run_id = lab.training.start(HOST, smoke(), "  my first  ")
     assert lab.store.get(run_id).name == "my first"
-    run = lab.wait(run_id, PATIENCE)
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.phase, run.error_kind) == ("finished", None, None)
     assert (run.step, run.total_steps, run.message) == (4, 4, "Finished 4 steps.")
     assert run.created < run.ended <= time.time()
@@ -43,20 +44,20 @@ def test_the_metrics_have_one_point_a_step_and_the_held_out_losses_on_the_same_a
 
 def test_metrics_after_a_seq_are_those_not_seen_yet(kept):
     lab, run_id = kept
-    metrics = lab.run_metrics(run_id)
+    metrics = lab.runs.metrics(HOST, run_id)
     seqs = [metric["seq"] for metric in metrics]
     assert seqs == sorted(set(seqs))
-    assert lab.run_metrics(run_id, after=seqs[5]) == metrics[6:]
-    assert lab.run_metrics(run_id, after=seqs[-1]) == []
+    assert lab.runs.metrics(HOST, run_id, after=seqs[5]) == metrics[6:]
+    assert lab.runs.metrics(HOST, run_id, after=seqs[-1]) == []
     with pytest.raises(DataError, match="whole number"):
-        lab.run_metrics(run_id, after="5")
+        lab.runs.metrics(HOST, run_id, after="5")
 
 
 def test_the_result_is_computed_from_what_was_measured(kept):
     lab, run_id = kept
-    metrics = lab.run_metrics(run_id)
+    metrics = lab.runs.metrics(HOST, run_id)
     steps = [metric for metric in metrics if metric["kind"] == "train"]
-    told = lab.run_result(run_id)
+    told = lab.runs.result(HOST, run_id)
     assert set(told) >= {
         "run_id", "status", "steps", "tokens", "train_loss", "eval_loss", "tokens_per_second",
         "trainable_parameters", "adapter", "model_path",
@@ -73,13 +74,13 @@ def test_the_result_is_computed_from_what_was_measured(kept):
 
 def test_the_tokens_are_the_real_ones_over_all_epochs(kept):
     lab, run_id = kept
-    lengths = lab.data(TWELVE_STEPS, model="tiny-random")["token_lengths"]
-    assert lab.run_result(run_id)["tokens"] == 3 * lengths["total"]
+    lengths = lab.datasets.summary(HOST, TWELVE_STEPS, model="tiny-random")["token_lengths"]
+    assert lab.runs.result(HOST, run_id)["tokens"] == 3 * lengths["total"]
 
 
 def test_the_status_has_the_last_of_each_metric(kept):
     lab, run_id = kept
-    told = lab.run_status(run_id)
+    told = lab.training.status(HOST, run_id)
     assert set(told) >= {"status", "phase", "step", "total_steps", "metrics", "eta_seconds", "message"}
     assert (told["status"], told["phase"], told["step"], told["total_steps"]) == ("finished", None, 12, 12)
     assert told["eta_seconds"] is None
@@ -88,15 +89,17 @@ def test_the_status_has_the_last_of_each_metric(kept):
 
 def test_the_status_has_the_last_and_the_best_checkpoint(kept):
     lab, run_id = kept
-    told = lab.run_status(run_id)["checkpoints"]
-    losses = {metric["step"]: metric["eval_loss"] for metric in lab.run_metrics(run_id) if metric["kind"] == "eval"}
+    told = lab.training.status(HOST, run_id)["checkpoints"]
+    losses = {
+        metric["step"]: metric["eval_loss"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "eval"
+    }
     best = min(losses, key=losses.get)
     assert told == {
         "last": {"step": 12, "eval_loss": losses[12]},
         "best": {"step": best, "eval_loss": losses[best]},
         "kept": 12,
     }
-    assert lab.show_run(run_id)["checkpoints"] == told
+    assert lab.runs.details(HOST, run_id)["checkpoints"] == told
 
 
 def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
@@ -104,14 +107,14 @@ def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
     told = iter([1.0, 2.0, 2.5])
     monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: next(told))
     settings = {"num_train_epochs": 9, "probes": 0, "early_stopping_patience": 2, "load_best_model_at_end": True}
-    run_id = lab.start_run(smoke(train=settings))
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, smoke(train=settings))
+    run = lab.training.wait(run_id, PATIENCE)
     assert run.status == "finished"
     assert run.message == (
         "Finished early at step 12 of 36, since the held-out loss fell no more; "
         "the adapter of step 4, the best, is kept."
     )
-    assert lab.run_status(run_id)["checkpoints"] == {
+    assert lab.training.status(HOST, run_id)["checkpoints"] == {
         "last": {"step": 12, "eval_loss": 2.5},
         "best": {"step": 4, "eval_loss": 1.0},
         "kept": 4,
@@ -127,7 +130,7 @@ def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
 def test_while_it_runs_the_status_says_where_it_is(lab, pace):
     looks = {}
     for step in (0, 6):
-        pace.at[step] = lambda runner, step=step: looks.update({step: lab.run_status(runner.run.id)})
+        pace.at[step] = lambda runner, step=step: looks.update({step: lab.training.status(HOST, runner.run.id)})
     finished(lab, TWELVE_STEPS)
     for step, told in looks.items():
         assert (told["status"], told["phase"], told["step"], told["total_steps"]) == ("running", "training", step, 12)
@@ -138,7 +141,7 @@ def test_while_it_runs_the_status_says_where_it_is(lab, pace):
 def test_the_phases_come_in_their_order(lab, monkeypatch):
     phases = []
     monkeypatch.setattr(
-        Runner, "phase", lambda self, name: phases.append(name) or self.store.update(self.run.id, phase=name)
+        TrainingJob, "phase", lambda self, name: phases.append(name) or self.store.update(self.run.id, phase=name)
     )
     finished(lab)
     assert phases[0] == "tokenising"
@@ -149,13 +152,13 @@ def test_the_phases_come_in_their_order(lab, monkeypatch):
 
 def test_a_run_says_what_it_was_measured_with(kept):
     lab, run_id = kept
-    facts = lab.show_run(run_id)["facts"]
+    facts = lab.runs.details(HOST, run_id)["facts"]
     assert facts["weights_source"] == "made here, random"
     assert len(facts["weights_sha256"]) == 64
     assert (facts["threads"], facts["dtype"]) == (torch.get_num_threads(), "float32")
     assert facts["attention"] == "sdpa_by_rows"
     assert facts["matrix_products"] in ("oneDNN", "MKL")
-    assert facts["data_fingerprint"] == lab.data(TWELVE_STEPS)["fingerprint"]
+    assert facts["data_fingerprint"] == lab.datasets.summary(HOST, TWELVE_STEPS)["fingerprint"]
     assert (facts["train_rows"], facts["evaluation_rows"], facts["probe_rows"]) == (16, 4, 4)
     assert (
         facts["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -165,17 +168,17 @@ def test_a_run_says_what_it_was_measured_with(kept):
 
 def test_showing_a_run_gives_all_there_is_as_plain_json(kept):
     lab, run_id = kept
-    shown = lab.show_run(run_id)
+    shown = lab.runs.details(HOST, run_id)
     assert shown["config"] == TWELVE_STEPS.to_dict()
     assert RunConfig.from_dict(shown["config"]) == TWELVE_STEPS
-    assert shown["metrics"] == lab.run_metrics(run_id)
+    assert shown["metrics"] == lab.runs.metrics(HOST, run_id)
     assert "Finished 12 steps." in texts(shown["events"])
     assert json.loads(json.dumps(shown)) == shown
 
 
 def test_history_is_newest_first(lab):
     first, second = finished(lab, name="first"), finished(lab, name="second")
-    told = lab.list_runs()
+    told = lab.runs.summaries(HOST)
     assert [run["id"] for run in told] == [second, first]
     assert set(told[0]) >= {"id", "name", "status"}
     assert [run["name"] for run in told] == ["second", "first"]
@@ -193,23 +196,23 @@ def test_training_changes_what_the_model_says_and_lowers_its_loss(kept):
 
 def test_the_evaluation_rows_and_the_probe_rows_share_none(kept):
     lab, _ = kept
-    test = lab.splits(TWELVE_STEPS.data).test
+    test = lab.datasets.splits(TWELVE_STEPS.data).test
     rows = examples(test)
-    assert lab.held_out(TWELVE_STEPS) == rows[:4]
-    assert lab.held_out(dataclasses.replace(TWELVE_STEPS, evaluation_rows=None)) == rows
+    assert lab.datasets.held_out(HOST, TWELVE_STEPS) == rows[:4]
+    assert lab.datasets.held_out(HOST, dataclasses.replace(TWELVE_STEPS, evaluation_rows=None)) == rows
 
 
 @pytest.mark.parametrize("name", ["x" * 201, 5, None, ["a"]])
 def test_a_name_that_is_none_is_refused_and_leaves_no_trace(lab, name):
     with pytest.raises(DataError, match="name"):
-        lab.start_run(smoke(), name)
-    assert lab.list_runs() == []
+        lab.training.start(HOST, smoke(), name)
+    assert lab.runs.summaries(HOST) == []
 
 
 def test_run_names_are_only_names(lab, tmp_path):
     name = "../../<script>alert(1)</script> $HOME ${x} ☃"
     run_id = finished(lab, name=name)
-    assert lab.list_runs()[0]["name"] == name
+    assert lab.runs.summaries(HOST)[0]["name"] == name
     assert [path.name for path in (tmp_path / "data" / "runs").iterdir()] == [run_id]
 
 
@@ -223,12 +226,12 @@ def test_rows_that_are_too_long_are_dropped_and_counted(lab, tmp_path):
     source = rows_of_lengths(tmp_path / "rows.json", [60] * 20 + [61] * 10)
     config = smoke(data={"source": source, "limit": None}, train={"max_length": 60, "per_device_train_batch_size": 1})
     run_id = finished(lab, config)
-    longer = sum(len(text) > 24 for text in lab.splits(config.data).train["output"])
+    longer = sum(len(text) > 24 for text in lab.datasets.splits(config.data).train["output"])
     assert longer
-    shown = lab.show_run(run_id)
+    shown = lab.runs.details(HOST, run_id)
     assert f"Training rows: {longer} rows dropped and 0 cut at train.max_length 60." in texts(shown["events"])
-    assert shown["facts"]["train_rows"] == lab.run_result(run_id)["steps"] == 24 - longer
-    assert lab.run_result(run_id)["tokens"] == 60 * (24 - longer)
+    assert shown["facts"]["train_rows"] == lab.runs.result(HOST, run_id)["steps"] == 24 - longer
+    assert lab.runs.result(HOST, run_id)["tokens"] == 60 * (24 - longer)
 
 
 def test_rows_that_are_too_long_are_cut_where_that_is_asked_for(lab, tmp_path):
@@ -236,13 +239,13 @@ def test_rows_that_are_too_long_are_cut_where_that_is_asked_for(lab, tmp_path):
     train = {"max_length": 60, "per_device_train_batch_size": 1, "overlong": "truncate"}
     config = smoke(data={"source": source, "limit": None}, train=train)
     run_id = finished(lab, config)
-    longer = sum(len(text) > 24 for text in lab.splits(config.data).train["output"])
-    shown = lab.show_run(run_id)
+    longer = sum(len(text) > 24 for text in lab.datasets.splits(config.data).train["output"])
+    shown = lab.runs.details(HOST, run_id)
     assert f"Training rows: 0 rows dropped and {longer} cut at train.max_length 60." in texts(shown["events"])
     assert shown["facts"]["train_rows"] == 24
-    assert lab.run_result(run_id)["tokens"] == 60 * 24
+    assert lab.runs.result(HOST, run_id)["tokens"] == 60 * 24
 
 
 def test_where_all_rows_fit_nothing_is_said_about_it(kept):
     lab, run_id = kept
-    assert not any("dropped" in text for text in texts(lab.show_run(run_id)["events"]))
+    assert not any("dropped" in text for text in texts(lab.runs.details(HOST, run_id)["events"]))

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from labs import PATIENCE, opened, smoke, write_rows
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, HubError, ModelError, SettingsError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 def test_data_tells_counts_that_add_up(lab):
-    told = lab.data(smoke(), rows=3, model="tiny-random")
+    told = lab.datasets.summary(HOST, smoke(), rows=3, model="tiny-random")
     assert set(told) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
     left = told["rows_loaded"]
     for entry in told["ledger"]:
@@ -25,15 +26,18 @@ def test_data_tells_counts_that_add_up(lab):
     assert told["train_rows_before_limit"] + told["test_rows"] == left
     assert told["train_rows"] == 16
     assert (len(told["train"]), len(told["test"])) == (3, 3)
-    assert told["train"][0] == dataclasses.asdict(lab.training_row(smoke(), 0))
-    assert told["test"][2] == dataclasses.asdict(lab.held_out_row(smoke(), 2))
+    assert told["train"][0] == dataclasses.asdict(lab.datasets.training_row(HOST, smoke(), 0))
+    assert told["test"][2] == dataclasses.asdict(lab.datasets.held_out_row(HOST, smoke(), 2))
     assert json.loads(json.dumps(told)) == told
 
 
 def test_token_lengths_are_those_of_the_rows(lab):
-    lengths = lab.data(smoke(), model="tiny-random")["token_lengths"]
-    rows = [lab.training_row(smoke(), index) for index in range(16)]
-    masks = [lab.mask(smoke(train={"max_length": 5000}), row.instruction, row.input, row.output) for row in rows]
+    lengths = lab.datasets.summary(HOST, smoke(), model="tiny-random")["token_lengths"]
+    rows = [lab.datasets.training_row(HOST, smoke(), index) for index in range(16)]
+    masks = [
+        lab.datasets.mask(HOST, smoke(train={"max_length": 5000}), row.instruction, row.input, row.output)
+        for row in rows
+    ]
     counts = [len(mask["input_ids"]) for mask in masks]
     assert (lengths["total"], lengths["max"], lengths["mean"]) == (sum(counts), max(counts), sum(counts) / 16)
     assert lengths["prompt_mean"] == sum(mask["prompt_length"] for mask in masks) / 16
@@ -49,13 +53,13 @@ def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monk
         assert arrived.wait(PATIENCE)
         raise ModelError("it never came")
 
-    here = lab.mask(smoke(), "Say it", "", "yes")
+    here = lab.datasets.mask(HOST, smoke(), "Say it", "", "yes")
     monkeypatch.setattr(tokenizer_files, "tokenizer_folder", slowly)
     with ThreadPoolExecutor(2) as people:
-        waiting = people.submit(lab.tokenizer, "somebody/large")
+        waiting = people.submit(lab.tokenizers.get, "somebody/large")
         assert asked.wait(PATIENCE)
         try:
-            assert people.submit(lab.mask, smoke(), "Say it", "", "yes").result(PATIENCE) == here
+            assert people.submit(lab.datasets.mask, HOST, smoke(), "Say it", "", "yes").result(PATIENCE) == here
             assert not waiting.done()
         finally:
             arrived.set()
@@ -65,59 +69,67 @@ def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monk
 
 def test_a_page_of_rows(lab):
     config = smoke()
-    whole = lab.preview(config, rows=16)["rows"]
-    assert lab.preview(config, rows=5, offset=10)["rows"] == whole[10:15]
-    assert lab.preview(config, rows=5, offset=14)["rows"] == whole[14:]
-    assert lab.preview(config, rows=5, offset=100)["rows"] == []
-    assert lab.preview(config, rows=1, part="test")["rows"] == [dataclasses.asdict(lab.held_out_row(config, 0))]
-    assert lab.preview(config)["fingerprint"] == lab.data(config)["fingerprint"]
+    whole = lab.datasets.preview(HOST, config, rows=16)["rows"]
+    assert lab.datasets.preview(HOST, config, rows=5, offset=10)["rows"] == whole[10:15]
+    assert lab.datasets.preview(HOST, config, rows=5, offset=14)["rows"] == whole[14:]
+    assert lab.datasets.preview(HOST, config, rows=5, offset=100)["rows"] == []
+    assert lab.datasets.preview(HOST, config, rows=1, part="test")["rows"] == [
+        dataclasses.asdict(lab.datasets.held_out_row(HOST, config, 0))
+    ]
+    assert lab.datasets.preview(HOST, config)["fingerprint"] == lab.datasets.summary(HOST, config)["fingerprint"]
     for rows, offset in ((-1, 0), (201, 0), (5, -1), ("5", 0), (5, None), (1.5, 0)):
         with pytest.raises(DataError, match="rows must be"):
-            lab.preview(config, rows, offset)
+            lab.datasets.preview(HOST, config, rows, offset)
 
 
 @pytest.mark.parametrize("index", [-1, 16, 10_000])
 def test_a_row_beyond_the_last_is_told_so(lab, index):
     with pytest.raises(DataError, match="from 1 to 16"):
-        lab.training_row(smoke(), index)
+        lab.datasets.training_row(HOST, smoke(), index)
     with pytest.raises(DataError, match="held-out"):
-        lab.held_out_row(smoke(), -1)
+        lab.datasets.held_out_row(HOST, smoke(), -1)
 
 
 def test_a_file_that_changed_is_read_again(lab, tmp_path):
     rows = [{"instruction": f"Do {n}", "output": "x"} for n in range(10)]
     config = smoke(data={"source": write_rows(tmp_path / "rows.json", rows)})
-    first = lab.data(config)
-    assert lab.splits(config.data) is lab.splits(config.data)
+    first = lab.datasets.summary(HOST, config)
+    assert lab.datasets.splits(config.data) is lab.datasets.splits(config.data)
     os.utime(write_rows(tmp_path / "rows.json", rows * 2), (1, 1))
-    second = lab.data(config)
+    second = lab.datasets.summary(HOST, config)
     assert (first["rows_loaded"], second["rows_loaded"]) == (10, 20)
     assert first["fingerprint"] != second["fingerprint"]
 
 
 def test_the_mask_is_what_the_trainer_gets(lab):
-    told = lab.mask(smoke(), "Say hi", "", "hi")
+    told = lab.datasets.mask(HOST, smoke(), "Say hi", "", "hi")
     prompt = "### Instruction:\nSay hi\n\n### Response:\n"
     assert told["prompt_length"] == len(prompt)
     assert (told["supervised"], told["truncated"]) == (3, 0)
     assert told["labels"] == [-100] * len(prompt) + told["input_ids"][-3:]
     assert told["tokens"][-3:] == ["h", "i", "<|im_end|>"]
-    cut = lab.mask(smoke(train={"max_length": len(prompt) + 1}), "Say hi", "", "hi")
+    cut = lab.datasets.mask(HOST, smoke(train={"max_length": len(prompt) + 1}), "Say hi", "", "hi")
     assert (cut["supervised"], cut["truncated"], cut["tokens"][-1]) == (1, 2, "h")
     with pytest.raises(DataError, match="input must be"):
-        lab.mask(smoke(), "Say hi", None, "hi")
+        lab.datasets.mask(HOST, smoke(), "Say hi", None, "hi")
 
 
 WRONG = {"lora": {"r": 0}, "train": {"learning_rate": "fast", "epochs": 3}, "data": {"test_size": 2}}
 
 
 def test_every_problem_of_a_configuration_is_named_at_once(lab):
-    for ask in (lab.config, lab.start_run, lab.data, lab.preview, functools.partial(lab.mask, instruction="a")):
+    for ask in (
+        lab.configs.read,
+        lab.training.start,
+        lab.datasets.summary,
+        lab.datasets.preview,
+        functools.partial(lab.datasets.mask, instruction="a"),
+    ):
         with pytest.raises(SettingsError) as caught:
-            ask(WRONG)
+            ask(HOST, WRONG)
         for name in ("lora.r", "train.learning_rate", "train.epochs", "data.test_size"):
             assert name in str(caught.value)
-    assert lab.list_runs() == []
+    assert lab.runs.summaries(HOST) == []
 
 
 @pytest.mark.parametrize(
@@ -125,19 +137,19 @@ def test_every_problem_of_a_configuration_is_named_at_once(lab):
 )
 def test_what_is_no_configuration_is_refused(lab, given):
     with pytest.raises(SettingsError):
-        lab.start_run(given)
-    assert lab.list_runs() == []
+        lab.training.start(HOST, given)
+    assert lab.runs.summaries(HOST) == []
 
 
 @pytest.mark.parametrize("source", ["x" * 300, "a\0b", "/", "~", "hub:", "hub:x", "..", "\ud800"])
 @pytest.mark.parametrize("local", [True, False])
 def test_an_odd_source_is_refused_in_a_sentence(tmp_path, source, local):
     with opened(tmp_path, local_paths=local) as lab, pytest.raises((DataError, SettingsError)):
-        lab.data({"data": {"source": source}})
+        lab.datasets.summary(HOST, {"data": {"source": source}})
 
 
 @pytest.mark.parametrize("model", ["x" * 300, "a\0b", "/", "..", "a/b/c", "", "\ud800"])
 @pytest.mark.parametrize("local", [True, False])
 def test_an_odd_model_is_refused_in_a_sentence(tmp_path, model, local):
     with opened(tmp_path, local_paths=local) as lab, pytest.raises((ModelError, SettingsError, HubError)):
-        lab.mask({"model": model}, "a", "", "b")
+        lab.datasets.mask(HOST, {"model": model}, "a", "", "b")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
 from instruct_tune.generation import generate
 from instruct_tune.models.decoding_support import DecodingTraits
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
     run_id = finished(lab)
-    *news, told = lab.evaluate(run_id)
+    *news, told = lab.evaluations.stream(HOST, run_id)
     done = [(each["done"], each["total"]) for each in news if "done" in each]
     assert done[0] == (0, 8)
     assert done[-1] == (8, 8)
@@ -37,80 +38,80 @@ def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
 
 def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     run_id = finished(lab)
-    told = list(lab.evaluate(run_id))[-1]
+    told = list(lab.evaluations.stream(HOST, run_id))[-1]
     lines = [json.loads(line) for line in Path(told["predictions"]).read_text(encoding="utf-8").splitlines()]
-    assert lines == lab.predictions(run_id)
-    rows = lab.held_out(smoke())
+    assert lines == lab.evaluations.predictions(HOST, run_id)
+    rows = lab.datasets.held_out(HOST, smoke())
     assert [(line["instruction"], line["input"], line["reference"]) for line in lines] == [
         (row.instruction, row.input, row.output) for row in rows
     ]
     prompts = [{"instruction": row.instruction, "input": row.input} for row in rows]
-    assert [line["tuned"] for line in lines] == lab.generate(run_id, prompts)
-    assert [line["base"] for line in lines] == lab.generate("base", prompts, smoke())
+    assert [line["tuned"] for line in lines] == lab.inference.generate(HOST, run_id, prompts)
+    assert [line["base"] for line in lines] == lab.inference.generate(HOST, "base", prompts, smoke())
 
 
 def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
-    prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.held_out(smoke())]
-    together = lab.generate("base", prompts, smoke())
+    prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.datasets.held_out(HOST, smoke())]
+    together = lab.inference.generate(HOST, "base", prompts, smoke())
     monkeypatch.setattr(generate, "decoding_traits", lambda config: DecodingTraits(True, False, True))
     run_id = finished(lab)
     sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
     assert sentence in str(lab.store.events(run_id))
-    told = list(lab.evaluate(run_id))[-1]
+    told = list(lab.evaluations.stream(HOST, run_id))[-1]
     assert told["warnings"] == [sentence]
-    assert [line["base"] for line in lab.predictions(run_id)] == together
+    assert [line["base"] for line in lab.evaluations.predictions(HOST, run_id)] == together
 
 
 def test_base_is_asked_once(lab, tmp_path):
-    told = [list(lab.evaluate(finished(lab)))[-1] for _ in range(2)]
+    told = [list(lab.evaluations.stream(HOST, finished(lab)))[-1] for _ in range(2)]
     assert [each["base_remembered"] for each in told] == [0, 4]
     assert told[0]["base"] == told[1]["base"]
 
 
 def test_an_evaluation_is_kept(lab, tmp_path):
     run_id = finished(lab)
-    assert lab.predictions(run_id) == []
-    told = [list(lab.evaluate(run_id, limit=limit))[-1] for limit in (2, 3)]
+    assert lab.evaluations.predictions(HOST, run_id) == []
+    told = [list(lab.evaluations.stream(HOST, run_id, limit=limit))[-1] for limit in (2, 3)]
     assert [each["rows"] for each in told] == [2, 3]
     lab.close()
     with opened(tmp_path / "data") as again:
-        kept = again.show_run(run_id)["evaluations"]
+        kept = again.runs.details(HOST, run_id)["evaluations"]
         assert [each["rows"] for each in kept] == [3, 2]
         verdict = told[1].pop("verdict")
         assert {name: kept[0][name] for name in told[1]} == told[1]
-        assert again.verdict(run_id, kept[0]) == verdict
-        assert [len(again.predictions(run_id, found["seq"])) for found in kept] == [3, 2]
-        assert len(again.predictions(run_id)) == 3
-        assert again.predictions(run_id, 10**9) == []
+        assert again.evaluations.interpretation(HOST, run_id, kept[0]) == verdict
+        assert [len(again.evaluations.predictions(HOST, run_id, found["seq"])) for found in kept] == [3, 2]
+        assert len(again.evaluations.predictions(HOST, run_id)) == 3
+        assert again.evaluations.predictions(HOST, run_id, 10**9) == []
 
 
 @pytest.mark.parametrize("limit", [0, -1, "many", 1.5])
 def test_a_limit_that_is_none_is_refused(kept, limit):
     lab, run_id = kept
     with pytest.raises(SettingsError, match="evaluation_rows"):
-        next(lab.evaluate(run_id, limit=limit))
-    assert lab.engine.busy_with is None
+        next(lab.evaluations.stream(HOST, run_id, limit=limit))
+    assert lab.queue.busy_with is None
 
 
 def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
     run_id = finished(lab)
-    list(lab.evaluate(run_id, limit=2))
-    before = lab.predictions(run_id)
-    news = lab.evaluate(run_id, generation={"max_new_tokens": 1500})
+    list(lab.evaluations.stream(HOST, run_id, limit=2))
+    before = lab.evaluations.predictions(HOST, run_id)
+    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
     next(news)
     news.close()
-    until(lambda: lab.engine.busy_with is None, "the evaluation's end")
-    assert lab.evaluating["error"] == "Stopped after 0 of 8 answers; nothing was scored."
-    assert lab.predictions(run_id) == before
-    assert len(lab.show_run(run_id)["evaluations"]) == 1
-    assert list(lab.evaluate(run_id, limit=3))[-1]["rows"] == 3
+    until(lambda: lab.queue.busy_with is None, "the evaluation's end")
+    assert lab.evaluations.latest["error"] == "Stopped after 0 of 8 answers; nothing was scored."
+    assert lab.evaluations.predictions(HOST, run_id) == before
+    assert len(lab.runs.details(HOST, run_id)["evaluations"]) == 1
+    assert list(lab.evaluations.stream(HOST, run_id, limit=3))[-1]["rows"] == 3
 
 
 def test_a_stopped_evaluation_says_so_to_who_watches(lab):
     run_id = finished(lab)
-    news = lab.evaluate(run_id, generation={"max_new_tokens": 1500})
+    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
     next(news)
-    lab.stop_evaluation()
+    lab.evaluations.stop_all()
     with pytest.raises(LabError, match="topped"):
         list(news)
 
@@ -118,31 +119,31 @@ def test_a_stopped_evaluation_says_so_to_who_watches(lab):
 def test_an_evaluation_stopped_before_it_began_never_answers(lab):
     run_id = finished(lab)
     let_go, begun = threading.Event(), threading.Event()
-    lab.engine.short(lambda: begun.set() or let_go.wait(PATIENCE))
+    lab.queue.submit_short(lambda: begun.set() or let_go.wait(PATIENCE))
     assert begun.wait(PATIENCE)
-    future = lab.start_evaluation(run_id, generation={"max_new_tokens": 1500})
-    lab.stop_evaluation()
+    future = lab.evaluations.start(HOST, run_id, generation={"max_new_tokens": 1500})
+    lab.evaluations.stop_all()
     let_go.set()
     began = time.monotonic()
     with pytest.raises(CancelledError):
         future.result(PATIENCE)
-    assert "Withdrawn" in lab.evaluation_progress(run_id)["error"]
+    assert "Withdrawn" in lab.evaluations.progress(HOST, run_id)["error"]
     assert time.monotonic() - began < 2
-    assert lab.show_run(run_id)["evaluations"] == []
+    assert lab.runs.details(HOST, run_id)["evaluations"] == []
 
 
 def test_an_evaluation_goes_on_whoever_watches(lab):
     run_id = finished(lab)
-    told = lab.start_evaluation(run_id).result(PATIENCE)
-    assert lab.evaluating == {"run_id": run_id, "baselines": 0, "finished": True}
-    assert lab.show_run(run_id)["evaluations"][0]["delta"] == told["delta"]
+    told = lab.evaluations.start(HOST, run_id).result(PATIENCE)
+    assert lab.evaluations.latest == {"run_id": run_id, "baselines": 0, "finished": True}
+    assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == told["delta"]
 
 
 def test_questions_are_answered_during_an_evaluation(lab):
     run_id = finished(lab, smoke(evaluation_rows=None))
-    news = lab.evaluate(run_id, generation={"max_new_tokens": 30})
+    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 30})
     next(news)
-    answered = threading.Thread(target=lambda: list(lab.compare(run_id, "Hi")))
+    answered = threading.Thread(target=lambda: list(lab.inference.compare(HOST, run_id, "Hi")))
     answered.start()
     *_, told = news
     answered.join(PATIENCE)
@@ -152,12 +153,12 @@ def test_questions_are_answered_during_an_evaluation(lab):
 
 def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
     run_id = finished(lab)
-    news = lab.evaluate(run_id, generation={"max_new_tokens": 200})
+    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 200})
     next(news)
-    lab.delete_run(run_id)
+    lab.training.delete(HOST, run_id)
     with pytest.raises(LabError):
         list(news)
-    assert lab.list_runs() == []
+    assert lab.runs.summaries(HOST) == []
     assert not (lab.data_dir / "runs" / run_id).exists(), "its answers are gone with it"
     finished(lab)
 
@@ -165,11 +166,11 @@ def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
 def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypatch):
     run_id, other = (finished(lab, smoke(evaluation_rows=None)) for _ in range(2))
     settings = {"max_new_tokens": 30}
-    alone = [*lab.evaluate(run_id, generation=settings)][-1]["tuned"]
-    monkeypatch.setattr(model_host, "ADAPTERS_IN_MEMORY", 1)
-    news = lab.evaluate(run_id, generation={**settings, "seed": 7})
+    alone = [*lab.evaluations.stream(HOST, run_id, generation=settings)][-1]["tuned"]
+    monkeypatch.setattr(model_host, "MAX_ADAPTERS", 1)
+    news = lab.evaluations.stream(HOST, run_id, generation={**settings, "seed": 7})
     next(news)
-    answered = threading.Thread(target=lambda: list(lab.compare(other, "Hi", generation=settings)))
+    answered = threading.Thread(target=lambda: list(lab.inference.compare(HOST, other, "Hi", generation=settings)))
     answered.start()
     *_, told = news
     answered.join(PATIENCE)
@@ -177,31 +178,33 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
 
 
 def test_whoever_watches_is_told_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
-    import instruct_tune.evaluation.evaluate
+    import instruct_tune.services.evaluation_job
 
     def broken(*given, **named):
         raise RuntimeError("broken")
 
     run_id = finished(lab)
-    monkeypatch.setattr(instruct_tune.evaluation.evaluate, "evaluate", broken)
+    monkeypatch.setattr(instruct_tune.services.evaluation_job, "evaluate", broken)
     with pytest.raises(RuntimeError):
-        list(lab.evaluate(run_id))
-    assert lab.evaluation_progress(run_id)["error"].startswith("It ended by a fault of the lab")
+        list(lab.evaluations.stream(HOST, run_id))
+    assert lab.evaluations.progress(HOST, run_id)["error"].startswith("It ended by a fault of the lab")
     assert "RuntimeError: broken" in caplog.text
     monkeypatch.undo()
-    assert list(lab.evaluate(run_id))[-1]["rows"] == 4
+    assert list(lab.evaluations.stream(HOST, run_id))[-1]["rows"] == 4
 
 
 def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
     run_id = finished(lab)
-    (*_, first), (*_, second) = (list(lab.evaluate(run_id, 4, tokenize=name)) for name in ("13a", "char"))
+    (*_, first), (*_, second) = (
+        list(lab.evaluations.stream(HOST, run_id, 4, tokenize=name)) for name in ("13a", "char")
+    )
     signatures = [found[side]["signature"] for found in (first, second) for side in ("base", "tuned")]
     assert ["tok:char|" in signature for signature in signatures] == [False, False, True, True]
     assert (first["tokenize"], second["tokenize"], second["warnings"]) == ("13a", "char", [])
-    rows = [lab.predictions(run_id, found["seq"]) for found in lab.run_evaluations(run_id)]
+    rows = [lab.evaluations.predictions(HOST, run_id, found["seq"]) for found in lab.runs.evaluations(HOST, run_id)]
     assert rows[0] == rows[1]
     with pytest.raises(DataError, match="tokenize must be one of"):
-        lab.start_evaluation(run_id, 4, tokenize="flores200")
+        lab.evaluations.start(HOST, run_id, 4, tokenize="flores200")
 
 
 def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_stopped(kept, monkeypatch):
@@ -209,17 +212,17 @@ def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_
     import time
 
     lab, run_id = kept
-    long, outcomes = lab.engine.long, []
+    enqueue, outcomes = lab.queue.enqueue, []
 
     def slow(*args):
         time.sleep(0.2)
-        return long(*args)
+        return enqueue(*args)
 
-    monkeypatch.setattr(lab.engine, "long", slow)
+    monkeypatch.setattr(lab.queue, "enqueue", slow)
 
     def start():
         try:
-            outcomes.append(lab.start_evaluation(run_id, generation={"max_new_tokens": 1500}))
+            outcomes.append(lab.evaluations.start(HOST, run_id, generation={"max_new_tokens": 1500}))
         except BusyError as error:
             outcomes.append(error)
 
@@ -231,14 +234,14 @@ def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_
     refused = [each for each in outcomes if isinstance(each, BusyError)]
     assert (len(outcomes), len(refused)) == (2, 1)
     [turn] = [each for each in outcomes if not isinstance(each, BusyError)]
-    lab.stop_evaluation(run_id)
+    lab.evaluations.stop(HOST, run_id)
     with pytest.raises((Stopped, CancelledError)):
         turn.result(PATIENCE)
 
 
 def test_who_has_to_wait_is_not_shown_the_folder_of_the_model_at_work(lab):
-    bench = lab.engine.short(lambda: lab.bench).result(PATIENCE)
+    bench = lab.queue.submit_short(lambda: lab.models).result(PATIENCE)
     bench._loaded, bench._key, bench.training = object(), ("/home/ann/private-model", None), "a run"
     with pytest.raises(BusyError, match=r"^Another model is training; tiny-random can be used after that\.$"):
-        bench.model("tiny-random", "auto", lambda text: None)
+        bench.base("tiny-random", "auto", lambda text: None)
     bench._loaded = bench._key = bench.training = None

@@ -17,6 +17,7 @@ from labs import PATIENCE, cache_for, opened, smoke
 from tiny_lab import SIX_STEPS, Recorder, adapter_weights, again, go, light, same_tensors, tiny_with
 
 from instruct_tune.batching import packing
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import Stopped
 from instruct_tune.training.checkpoints import checkpoints, step_of
 from instruct_tune.training.interrupt import leaving
@@ -159,15 +160,17 @@ def test_sigterm_in_the_middle_of_a_long_step_leaves_in_time_with_the_last_finis
     finally:
         process.kill()
     with opened(data_dir) as lab:
-        (run,) = [run for run in lab.list_runs() if not run["recorded"]]
+        (run,) = [run for run in lab.runs.summaries(HOST) if not run["recorded"]]
         assert (run["status"], run["step"]) == ("interrupted", 2)
         assert run["message"] == "The lab was closed at step 2 of 8; the adapter is kept."
         assert [step_of(path) for path in checkpoints(lab.store.folder(run["id"]))] == [2]
-        lab.resume_run(run["id"])
-        assert lab.wait(run["id"], PATIENCE).status == "finished"
-        whole = lab.start_run(config)
-        lab.wait(whole, PATIENCE)
-        assert [m["loss"] for m in lab.run_metrics(run["id"])] == [m["loss"] for m in lab.run_metrics(whole)]
+        lab.training.resume(HOST, run["id"])
+        assert lab.training.wait(run["id"], PATIENCE).status == "finished"
+        whole = lab.training.start(HOST, config)
+        lab.training.wait(whole, PATIENCE)
+        assert [m["loss"] for m in lab.runs.metrics(HOST, run["id"])] == [
+            m["loss"] for m in lab.runs.metrics(HOST, whole)
+        ]
 
 
 def _answers(request) -> bool:

@@ -8,9 +8,10 @@ import pytest
 
 from instruct_tune.config import environment
 from instruct_tune.config.run_config import DataSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, SettingsError
-from instruct_tune.services.datasets import Views
+from instruct_tune.lab import Lab
 
 ROWS = [{"instruction": f"Do {n}", "output": f"Done {n}"} for n in range(21)]
 WRITTEN = {
@@ -45,14 +46,13 @@ def test_a_dataset_of_too_many_rows_is_refused(tmp_path, monkeypatch, name):
 
 def test_an_upload_that_is_too_large_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_MAX_UPLOAD_MB", "1")
-    views = Views(tmp_path / "data")
-    (tmp_path / "data").mkdir()
+    views = Lab(tmp_path / "data", writing=False)
     (tmp_path / "large.json").write_bytes(b" " * (environment.MEGABYTE + 1))
     with pytest.raises(DataError, match=r"large.json has 1.0 MB, and this lab takes uploads of at most 1 MB"):
-        views.keep_upload(tmp_path / "large.json")
-    assert not views.uploads.exists()
+        views.uploads.keep(HOST, tmp_path / "large.json")
+    assert not views.uploads.folder.exists()
     (tmp_path / "fits.json").write_bytes(b" " * environment.MEGABYTE)
-    assert views.keep_upload(tmp_path / "fits.json").stat().st_size == environment.MEGABYTE
+    assert views.uploads.keep(HOST, tmp_path / "fits.json").stat().st_size == environment.MEGABYTE
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "1.5", "²", "9" * 30])

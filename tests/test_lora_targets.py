@@ -12,6 +12,7 @@ from test_adapter import adapted, one_sentence
 from tiny_lab import RUN, tiny, tiny_with, toy
 
 from instruct_tune.config.run_config import LoraSettings, RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
 from instruct_tune.models import lora
 from instruct_tune.models.lora_targets import layer_names, names_of
@@ -129,15 +130,15 @@ def test_a_run_on_some_layers_can_be_priced_trained_and_continued(tmp_path, tmp_
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     config = smoke(lora={"target_modules": targets, "r": 2, "use_rslora": True}, train={"max_steps": 2})
     with opened(tmp_path) as lab:
-        cost = lab.cost(config)
-        parent = lab.start_run(config)
-        assert lab.wait(parent, PATIENCE).status == "finished", lab.store.get(parent).message
-        told = lab.show_run(parent)
+        cost = lab.estimates.cost(HOST, config)
+        parent = lab.training.start(HOST, config)
+        assert lab.training.wait(parent, PATIENCE).status == "finished", lab.store.get(parent).message
+        told = lab.runs.details(HOST, parent)
         assert cost["trainable_parameters"] == told["facts"]["trainable_parameters"] > 0
         assert cost["seconds"]["total"] > 0
-        child = lab.start_run({"train": {"max_steps": 1}}, parent=parent)
-        assert lab.wait(child, PATIENCE).status == "finished", lab.store.get(child).message
+        child = lab.training.start(HOST, {"train": {"max_steps": 1}}, parent=parent)
+        assert lab.training.wait(child, PATIENCE).status == "finished", lab.store.get(child).message
         last = [m["probe_loss"] for m in told["metrics"] if m["kind"] == "probe"][-1]
-        assert lab.run_metrics(child)[0]["probe_loss"] == pytest.approx(last, rel=1e-6)
+        assert lab.runs.metrics(HOST, child)[0]["probe_loss"] == pytest.approx(last, rel=1e-6)
         with pytest.raises(LabError, match=r"lora\.use_rslora is False and not True"):
-            lab.start_run({"lora": {"use_rslora": False}}, parent=parent)
+            lab.training.start(HOST, {"lora": {"use_rslora": False}}, parent=parent)

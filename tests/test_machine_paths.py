@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from labs import PATIENCE, cache_for, opened, smoke, write_rows
 from test_incoming import zipped
 
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError
 from instruct_tune.export import figures
@@ -53,9 +53,9 @@ def lab(place):
 @pytest.fixture(scope="module")
 def run_id(lab, place):
     data = {"source": str(place / "rows.json"), "filters": [LENGTH]}
-    run_id = lab.start_run(smoke(model=str(place / "my-model"), data=data), "tulip")
-    assert lab.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
-    list(lab.evaluate(run_id))
+    run_id = lab.training.start(HOST, smoke(model=str(place / "my-model"), data=data), "tulip")
+    assert lab.training.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
+    list(lab.evaluations.stream(HOST, run_id))
     return run_id
 
 
@@ -66,11 +66,11 @@ def contents(file):
 
 @pytest.fixture(scope="module")
 def exported(lab, run_id, place):
-    return lab.export_run(run_id, place / "out.zip")
+    return lab.transfers.export(HOST, run_id, place / "out.zip")
 
 
 def test_nothing_that_leaves_names_a_folder(lab, run_id, place, exported):
-    merged = lab.export_merged(run_id, place / "merged.zip")
+    merged = lab.transfers.export_merged(HOST, run_id, place / "merged.zip")
     everything = {f"zip {name}": text for name, text in contents(exported).items()}
     everything |= {f"merged {name}": text for name, text in contents(merged).items()}
     assert {"zip facts.json", "zip metrics.jsonl", "merged config.json", "merged tokenizer_config.json"} <= set(
@@ -84,16 +84,16 @@ def test_nothing_that_leaves_names_a_folder(lab, run_id, place, exported):
 def test_a_plot_for_print_names_no_folder_either(lab, run_id, place, monkeypatch):
     about = []
     monkeypatch.setattr(figures, "_page", lambda subject, title: about.append(subject) or 1 / 0)
-    for plot in (lab.plot_losses, lab.plot_scores):
+    for plot in (lab.transfers.plot_losses, lab.transfers.plot_scores):
         with pytest.raises(ZeroDivisionError):
-            plot(run_id, place / "x.svg")
+            plot(HOST, run_id, place / "x.svg")
     assert [subject.model for subject in about] == ["my-model", "my-model"]
     assert all("of rows.json" in subject.measured and SECRET not in subject.measured for subject in about)
 
 
 def test_the_card_names_the_folder_by_its_last_name_and_its_weights(lab, run_id, exported):
     card = contents(exported)["README.md"].decode()
-    digest = lab.show_run(run_id)["facts"]["weights_sha256"]
+    digest = lab.runs.details(HOST, run_id)["facts"]["weights_sha256"]
     assert ModelCard(card).data.base_model is None
     assert f"A LoRA adapter for my-model (a local folder, weights sha256 `{digest}`)" in card.replace("\\", "")
     assert 'name = "path/to/my-model"' in card
@@ -103,16 +103,16 @@ def test_the_card_names_the_folder_by_its_last_name_and_its_weights(lab, run_id,
 def test_visitors_read_no_folder_either(lab, run_id, place):
     lab.store.update(run_id, message=f"The disk with {place / 'data'} is full; {place / 'my-model'} was given.")
     lab.store.add_event(run_id, f"Read {place / 'rows.json'}.")
-    told = {"run": lab.show_run(run_id, VISITOR), "status": lab.run_status(run_id, VISITOR)}
-    told |= {"list": lab.list_runs(VISITOR), "config": lab.told_config(run_id, VISITOR)}
-    told |= {"events": lab.run_events(run_id, viewer=VISITOR)}
+    told = {"run": lab.runs.details(VISITOR, run_id), "status": lab.training.status(VISITOR, run_id)}
+    told |= {"list": lab.runs.summaries(VISITOR), "config": lab.runs.readable_config(VISITOR, run_id)}
+    told |= {"events": lab.runs.events(VISITOR, run_id)}
     assert SECRET not in json.dumps(told)
     assert told["run"]["message"] == "The disk with data is full; my-model was given."
     # The host reads it all.
-    assert SECRET in lab.show_run(run_id)["message"]
-    assert lab.show_run(run_id)["config"]["model"] == str(place / "my-model")
+    assert SECRET in lab.runs.details(HOST, run_id)["message"]
+    assert lab.runs.details(HOST, run_id)["config"]["model"] == str(place / "my-model")
     # What the page shows of the fixed prompt stays.
-    assert told["run"]["facts"]["fixed_prompt"] == lab.show_run(run_id)["facts"]["fixed_prompt"]
+    assert told["run"]["facts"]["fixed_prompt"] == lab.runs.details(HOST, run_id)["facts"]["fixed_prompt"]
 
 
 def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
@@ -121,21 +121,21 @@ def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
     data = {**config["data"], "source": f"{SECRET}/rows.json"}
     other = lab.store.create("relative", {**config, "model": f"{SECRET}/my-model", "data": data})
     lab.store.update(other.id, facts={"weights_source": "local folder"})
-    told = lab.told_config(other.id, VISITOR)
+    told = lab.runs.readable_config(VISITOR, other.id)
     assert (told["model"], told["data"]["source"]) == ("my-model", "rows.json")
 
 
 def test_it_comes_back_where_its_base_model_is_known_by_its_weights(lab, run_id, exported, place):
-    again = lab.import_run(exported)
-    assert lab.show_run(again)["config"]["model"] == str(place / "my-model")
+    again = lab.transfers.import_run(HOST, exported)
+    assert lab.runs.details(HOST, again)["config"]["model"] == str(place / "my-model")
     rows = [{"instruction": "Reverse a string."}]
-    assert lab.generate(again, rows) == lab.generate(run_id, rows)
+    assert lab.inference.generate(HOST, again, rows) == lab.inference.generate(HOST, run_id, rows)
 
 
 def test_elsewhere_it_is_refused_in_a_sentence_that_says_what_to_do(exported, place, tmp_path):
     with opened(tmp_path / "data", local_paths=True) as other:
         with pytest.raises(DataError, match=r"folder of another machine, my-model \(weights sha256 .*Hub id") as raised:
-            other.import_run(exported)
+            other.transfers.import_run(HOST, exported)
         assert "model of run_config.json" in str(raised.value)
         assert list((tmp_path / "data" / "runs").iterdir()) == []
         # And what it says works: the folder's path, as it is here.
@@ -144,8 +144,8 @@ def test_elsewhere_it_is_refused_in_a_sentence_that_says_what_to_do(exported, pl
         with zipfile.ZipFile(tmp_path / "mended.zip", "w") as archive:
             for name, content in (files | {"run_config.json": json.dumps(config).encode()}).items():
                 archive.writestr(name, content)
-        imported = other.import_run(tmp_path / "mended.zip")
-        assert other.generate(imported, [{"instruction": "Say 3"}])
+        imported = other.transfers.import_run(HOST, tmp_path / "mended.zip")
+        assert other.inference.generate(HOST, imported, [{"instruction": "Say 3"}])
 
 
 @pytest.mark.parametrize("base", ["/content/drive/llama", "./llama", "models/llama/7b", "~/llama", "C:\\models\\llama"])
@@ -154,7 +154,7 @@ def test_an_adapter_from_elsewhere_whose_base_is_a_path_is_refused(lab, tmp_path
         "peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "base_model_name_or_path": base,
     }  # fmt: skip
     with pytest.raises(DataError, match="folder of another machine") as raised:
-        lab.import_run(zipped(tmp_path / "x.zip", adapter_config__json=json.dumps(config)))
+        lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", adapter_config__json=json.dumps(config)))
     assert "/content" not in str(raised.value)
 
 
@@ -173,8 +173,8 @@ def test_absolute_paths_are_cut_to_their_last_name(text, short):
 
 
 def test_a_saved_list_of_filters_names_no_folder(lab, run_id, place):
-    config = lab.run_config(run_id)
-    ledger = lab.data(config)["ledger"]
+    config = lab.runs.config(HOST, run_id)
+    ledger = lab.datasets.summary(HOST, config)["ledger"]
     assert SECRET in json.dumps(ledger) + repr(config.data)
     text = ledger_file.to_text(data_to_share(config.data), ledger_to_share(ledger), "x")
     assert SECRET not in text

@@ -8,6 +8,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.config.viewer import HOST, known_by
+from instruct_tune.services.job_queue import Job
 
 ANN, BOB = known_by("ann's own long secret"), known_by("bob's own long secret")
 
@@ -22,37 +23,38 @@ def lab(tmp_path):
 def busy(lab):
     """Ann's run is at work, until the test is over."""
     begun, over = threading.Event(), threading.Event()
+    lab.seconds_left = None
 
     def work():
         begun.set()
         over.wait(120)
 
-    lab.engine.long("run of Ann", work, ("run", "ann-1"), ANN.id)
+    lab.queue.enqueue(Job("run of Ann", work, ("run", "ann-1"), ANN.id, lambda: lab.seconds_left))
     assert begun.wait(120)
     yield lab
     over.set()
 
 
 def test_an_idle_lab_keeps_nobody_waiting(lab):
-    assert lab.others_at_work(BOB) is None
+    assert lab.training.others_at_work(BOB) is None
 
 
 def test_only_others_are_told_and_where_they_would_stand(busy):
-    assert busy.others_at_work(ANN) is None
+    assert busy.training.others_at_work(ANN) is None
     told = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
-    assert busy.others_at_work(BOB) == told
-    assert busy.others_at_work(HOST) == told
-    busy.engine.long("another of Ann's", lambda: None, ("evaluation", "ann-1"), ANN.id)
-    assert busy.others_at_work(BOB) == {**told, "place": 2}
-    busy.engine.long("run of Bob", lambda: None, ("run", "bob-1"), BOB.id)
-    busy.engine.long("another of Bob's", lambda: None, ("run", "bob-2"), BOB.id)
-    assert busy.others_at_work(BOB) == {**told, "waiting": True, "place": 2}
+    assert busy.training.others_at_work(BOB) == told
+    assert busy.training.others_at_work(HOST) == told
+    busy.queue.enqueue(Job("another of Ann's", lambda: None, ("evaluation", "ann-1"), ANN.id))
+    assert busy.training.others_at_work(BOB) == {**told, "place": 2}
+    busy.queue.enqueue(Job("run of Bob", lambda: None, ("run", "bob-1"), BOB.id))
+    busy.queue.enqueue(Job("another of Bob's", lambda: None, ("run", "bob-2"), BOB.id))
+    assert busy.training.others_at_work(BOB) == {**told, "waiting": True, "place": 2}
 
 
-def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy, monkeypatch):
-    monkeypatch.setattr(busy, "_seconds_to_go", lambda turn: 100.0)
-    busy.engine.long("another of Ann's", lambda: None, ("run", "ann-2"), ANN.id)
-    waiting = busy.others_at_work(BOB)["starts_in_seconds"]
+def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
+    busy.seconds_left = 100.0
+    busy.queue.enqueue(Job("another of Ann's", lambda: None, ("run", "ann-2"), ANN.id))
+    waiting = busy.training.others_at_work(BOB)["starts_in_seconds"]
     assert 200 <= waiting < 200 + 60
 
 
@@ -90,7 +92,7 @@ def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
     assert (row.visible, welcome.visible) == (True, False)
     # Told already: nothing is sent.
     assert all(set(value) == {"__type__"} for value in meanwhile.show(now))
-    [turn] = busy.engine.line
+    [turn] = busy.queue.jobs
     turn.by = "anonymous"  # as this test, which shows no secret, is: the run is its own now
     _, said, row, welcome = meanwhile.show(now)
     assert (said, row.visible, welcome.visible) == ("", False, True)

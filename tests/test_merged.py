@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 from labs import cache_for, finished, opened, smoke
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, DiskFullError, MemoryLimitError, ModelError
 from instruct_tune.export import merged_model
 from instruct_tune.models.lora import BASE, speaking_as
@@ -37,19 +38,21 @@ def logits(lab, run_id, who):
 
     @torch.no_grad()
     def job():
-        loaded = lab.bench.model("tiny-random", "auto", lambda text: None)
-        lab.bench.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
+        loaded = lab.models.base("tiny-random", "auto", lambda text: None)
+        lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
         with speaking_as(loaded, [who]) as how:
             return loaded.model(input_ids=IDS, **how).logits
 
-    return lab.engine.short(job).result(30)
+    return lab.queue.submit_short(job).result(30)
 
 
 def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_path):
     base, tuned = logits(lab, run_id, BASE), logits(lab, run_id, run_id)
     said = []
     drawn = torch.get_rng_state()
-    zipfile.ZipFile(lab.export_merged(run_id, tmp_path / "out.zip", said.append)).extractall(tmp_path / "out")
+    zipfile.ZipFile(lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip", said.append)).extractall(
+        tmp_path / "out"
+    )
     assert torch.equal(torch.get_rng_state(), drawn)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     with torch.no_grad():
@@ -64,46 +67,46 @@ def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_pa
     assert ModelCard(card).data.library_name == "transformers"
     assert "peft import" not in card
     for file in (tmp_path / "out").iterdir():
-        assert lab.run_result(run_id)["model_path"].encode() not in file.read_bytes()
+        assert lab.runs.result(HOST, run_id)["model_path"].encode() not in file.read_bytes()
     assert [file.name for file in tmp_path.iterdir() if file.name not in ("out", "out.zip")] == []
 
 
 def test_what_does_not_fit_is_said_before_it_is_begun(lab, run_id, tmp_path, monkeypatch):
     monkeypatch.setattr(merged_model, "free", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"second copy of the model: .* Export the adapter instead"):
-        lab.export_merged(run_id, tmp_path / "out.zip")
+        lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip")
     monkeypatch.setattr(merged_model, "free", lambda device: None)
     monkeypatch.setattr(merged_model.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     with pytest.raises(DiskFullError, match="make room"):
-        lab.export_merged(run_id, tmp_path / "out.zip")
+        lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_path):
-    facts = lab.visible_run(run_id).facts
+    facts = lab.runs.get(HOST, run_id).facts
     lab.store.update(run_id, facts={"weights_sha256": "other"})
     try:
         with pytest.raises(ModelError, match="trained on other weights of tiny-random"):
-            lab.export_merged(run_id, tmp_path / "out.zip")
+            lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip")
     finally:
         lab.store.update(run_id, facts={"weights_sha256": facts["weights_sha256"]})
 
 
 def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
-        lab.export_merged(run_id, tmp_path / "missing" / "x.zip")
+        lab.transfers.export_merged(HOST, run_id, tmp_path / "missing" / "x.zip")
 
 
 def test_an_import_that_brought_no_count_of_parameters_is_merged_like_its_original(lab, run_id, tmp_path):
-    lab.export_run(run_id, tmp_path / "out.zip")
+    lab.transfers.export(HOST, run_id, tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as out, zipfile.ZipFile(tmp_path / "in.zip", "w") as arriving:
         for name in ("adapter_config.json", "adapter_model.safetensors", "run_config.json"):
             arriving.writestr(name, out.read(name))
         facts = json.loads(out.read("facts.json"))
         arriving.writestr("facts.json", json.dumps({"weights_sha256": facts["weights_sha256"]}))
-    again = lab.import_run(tmp_path / "in.zip")
+    again = lab.transfers.import_run(HOST, tmp_path / "in.zip")
     weights = []
     for number, each in enumerate((run_id, again)):
-        with zipfile.ZipFile(lab.export_merged(each, tmp_path / f"{number}.zip")) as merged_zip:
+        with zipfile.ZipFile(lab.transfers.export_merged(HOST, each, tmp_path / f"{number}.zip")) as merged_zip:
             weights.append(merged_zip.read("model.safetensors"))
     assert weights[0] == weights[1]

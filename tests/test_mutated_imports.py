@@ -26,7 +26,7 @@ from mutations import (
 from safetensors.numpy import save
 
 from instruct_tune.cli.commands import main
-from instruct_tune.config.viewer import Visitors
+from instruct_tune.config.viewer import HOST, Visitors
 from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.export import import_run
@@ -50,13 +50,13 @@ def run_id(lab, tmp_path):
     """A run that came as it was exported; deleted afterwards."""
     run_id = imported(lab, tmp_path, zipped(members()))
     yield run_id
-    lab.delete_run(run_id)
+    lab.training.delete(HOST, run_id)
 
 
 def imported(lab, folder, content):
     file = folder / "x.zip"
     file.write_bytes(content)
-    return lab.import_run(file)
+    return lab.transfers.import_run(HOST, file)
 
 
 def sentence(error):
@@ -74,14 +74,19 @@ def is_tidy(lab):
 
 def use(lab, run_id, to, exports):
     """Everything that a list of runs offers for a run, up to its end."""
-    for told in (lab.list_runs(), lab.show_run(run_id), lab.run_status(run_id), lab.run_result(run_id)):
+    for told in (
+        lab.runs.summaries(HOST),
+        lab.runs.details(HOST, run_id),
+        lab.training.status(HOST, run_id),
+        lab.runs.result(HOST, run_id),
+    ):
         json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
-    assert lab.run_config(run_id).to_dict() == lab.store.get(run_id).config
-    lab.rename_run(run_id, "another")
-    lab.annotate_run(run_id, "a, b", "noted")
+    assert lab.runs.config(HOST, run_id).to_dict() == lab.store.get(run_id).config
+    lab.runs.rename(HOST, run_id, "another")
+    lab.runs.annotate(HOST, run_id, "a, b", "noted")
     if exports:
-        assert zipfile.is_zipfile(lab.export_run(run_id, to))
-    lab.delete_run(run_id)
+        assert zipfile.is_zipfile(lab.transfers.export(HOST, run_id, to))
+    lab.training.delete(HOST, run_id)
 
 
 @pytest.mark.parametrize("count", [130, *ALL])
@@ -107,12 +112,14 @@ def test_a_mutated_configuration_is_refused_or_comes_back_as_it_was(lab, count):
     for number in range(count):
         given = mutated_value(random.Random(number), RUN)
         try:
-            config = lab.config(given)
+            config = lab.configs.read(HOST, given)
         except LabError as error:
             sentence(error)
         else:
             accepted += 1
-            assert lab.config(json.loads(json.dumps(config.to_dict(), ensure_ascii=False).encode())) == config
+            assert (
+                lab.configs.read(HOST, json.loads(json.dumps(config.to_dict(), ensure_ascii=False).encode())) == config
+            )
     assert accepted
 
 
@@ -121,7 +128,7 @@ def test_a_mutated_template_is_refused_or_renders(lab, count):
     for number in range(count):
         given = mutated_value(random.Random(number), RUN["template"])
         try:
-            template = template_from(lab.config(smoke().to_dict() | {"template": given}).template)
+            template = template_from(lab.configs.read(HOST, smoke().to_dict() | {"template": given}).template)
         except LabError as error:
             sentence(error)
         else:
@@ -154,7 +161,7 @@ def test_a_mutated_ledger_is_refused_or_read(lab, tmp_path, count):
         file.write_bytes(odd if number % 2 else mutated_bytes(chance, json.dumps(ledger).encode()))
         try:
             saved = ledger_file.read(file)
-            lab.config({"data": saved.data})
+            lab.configs.read(HOST, {"data": saved.data})
         except LabError as error:
             sentence(error)
         else:
@@ -205,7 +212,7 @@ def test_what_is_broken_is_named(lab, tmp_path, fault):
 
 def test_measurements_have_a_most(lab, tmp_path, monkeypatch):
     monkeypatch.setattr(import_run, "MOST_METRICS", 3)
-    lab.delete_run(imported(lab, tmp_path, changed(metrics=METRICS[:3])))
+    lab.training.delete(HOST, imported(lab, tmp_path, changed(metrics=METRICS[:3])))
     with pytest.raises(DataError, match=r"metrics.jsonl in the zip holds more than 3 measurements: leave it out"):
         imported(lab, tmp_path, changed())
 
@@ -216,14 +223,14 @@ def test_a_fact_of_another_type_is_left_out(lab, tmp_path, fact, value):
     is_text, is_number = isinstance(value, str), value == 1.5
     run_id = imported(lab, tmp_path, changed(facts={fact: value}))
     kept = is_number if fact in import_run.NUMBER_FACTS else is_text
-    assert lab.show_run(run_id)["facts"] == ({fact: value} if kept else {}) | {"imported": True}
+    assert lab.runs.details(HOST, run_id)["facts"] == ({fact: value} if kept else {}) | {"imported": True}
     use(lab, run_id, tmp_path / "out.zip", exports=kept)
 
 
 @pytest.mark.parametrize("name", ["gone.zip", "", "\udcff.zip", "x" * 300])
 def test_a_file_that_cannot_be_opened_is_a_sentence(lab, tmp_path, name):
     with pytest.raises(DataError, match="cannot be unpacked") as caught:
-        lab.import_run(tmp_path / name)
+        lab.transfers.import_run(HOST, tmp_path / name)
     sentence(caught.value)
     assert is_tidy(lab)
 
@@ -231,9 +238,9 @@ def test_a_file_that_cannot_be_opened_is_a_sentence(lab, tmp_path, name):
 def test_a_run_called_after_a_file_whose_name_is_no_text(lab, tmp_path):
     file = tmp_path / "\udcff.zip"
     file.write_bytes(zipped(members()))
-    run_id = lab.import_run(file)
-    assert lab.show_run(run_id)["name"] == "Imported: a file"
-    lab.delete_run(run_id)
+    run_id = lab.transfers.import_run(HOST, file)
+    assert lab.runs.details(HOST, run_id)["name"] == "Imported: a file"
+    lab.training.delete(HOST, run_id)
 
 
 @pytest.mark.parametrize(
@@ -267,15 +274,15 @@ def test_the_command_line_answers_in_a_line(tmp_path, capsys, arguments):
 def test_an_upload_may_be_called_anything(lab, tmp_path, name):
     file = tmp_path / name
     file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(10)]))
-    kept = lab.keep_upload(file)
-    assert len(lab.source_name(str(kept)).encode()) <= 320
+    kept = lab.uploads.keep(HOST, file)
+    assert len(lab.uploads.display_name(str(kept)).encode()) <= 320
     if name.endswith(".json"):
-        assert lab.data(smoke(data={"source": str(kept)}))["rows_loaded"] == 10
+        assert lab.datasets.summary(HOST, smoke(data={"source": str(kept)}))["rows_loaded"] == 10
     for other in (".\udcff", "." + "x" * 200, ".a\nb"):
         file = tmp_path / f"rows{other}"
         file.write_text("[]")
         with pytest.raises(DataError, match="file cannot be read") as caught:
-            lab.keep_upload(file)
+            lab.uploads.keep(HOST, file)
         sentence(caught.value)
 
 
@@ -296,10 +303,10 @@ def test_the_history_is_read_while_a_run_is_put_into_words(lab, run_id, monkeypa
         write(*args)
 
     monkeypatch.setattr(snapshot, "write", slowly)
-    renaming = threading.Thread(target=lab.rename_run, args=(run_id, "slowly"))
+    renaming = threading.Thread(target=lab.runs.rename, args=(HOST, run_id, "slowly"))
     renaming.start()
     assert written.wait(PATIENCE)
-    listing = threading.Thread(target=lambda: looked.set() if lab.list_runs() else None)
+    listing = threading.Thread(target=lambda: looked.set() if lab.runs.summaries(HOST) else None)
     listing.start()
     renaming.join(PATIENCE)
     assert looked.is_set()
@@ -322,18 +329,18 @@ HALF = [text for text in TEXTS if any("\ud800" <= character <= "\udfff" for char
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_text_is_a_name_a_tag_and_a_note_or_refused(lab, run_id, tmp_path, text):
-    before = lab.show_run(run_id)
-    for write in (lambda: lab.rename_run(run_id, text), lambda: lab.annotate_run(run_id, [text], text)):
+    before = lab.runs.details(HOST, run_id)
+    for write in (lambda: lab.runs.rename(HOST, run_id, text), lambda: lab.runs.annotate(HOST, run_id, [text], text)):
         if text in HALF or len(text) > LONGEST_NOTES:
             with pytest.raises(DataError):
                 write()
         elif len(text) <= LONGEST_TAG:
             write()
-    told = lab.show_run(run_id)
-    json.dumps(lab.list_runs(), ensure_ascii=False).encode()
+    told = lab.runs.details(HOST, run_id)
+    json.dumps(lab.runs.summaries(HOST), ensure_ascii=False).encode()
     if text in HALF:
         assert told == before
-    assert zipfile.is_zipfile(lab.export_run(run_id, tmp_path / "out.zip"))
+    assert zipfile.is_zipfile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip"))
 
 
 @pytest.mark.parametrize("text", HALF)
@@ -341,12 +348,14 @@ def test_half_a_character_is_named_wherever_it_is_written(lab, run_id, text):
     file = lab.data_dir / "x.zip"
     file.write_bytes(zipped(members()))
     ways = {
-        "name": [lambda: lab.rename_run(run_id, text), lambda: lab.start_run(smoke(), text),
-                 lambda: lab.import_run(file, text)],
-        "tag": [lambda: lab.annotate_run(run_id, text, ""), lambda: lab.annotate_run(run_id, ["a", text], "")],
-        "notes": [lambda: lab.annotate_run(run_id, "", text)],
-        "instruction": [lambda: list(lab.compare(run_id, text)), lambda: lab.generate(run_id, [{"instruction": text}])],
-        "output": [lambda: lab.mask(smoke(), "a", "", text)],
+        "name": [lambda: lab.runs.rename(HOST, run_id, text), lambda: lab.training.start(HOST, smoke(), text),
+                 lambda: lab.transfers.import_run(HOST, file, text)],
+        "tag": [lambda: lab.runs.annotate(HOST, run_id, text, ""),
+                lambda: lab.runs.annotate(HOST, run_id, ["a", text], "")],
+        "notes": [lambda: lab.runs.annotate(HOST, run_id, "", text)],
+        "instruction": [lambda: list(lab.inference.compare(HOST, run_id, text)),
+                        lambda: lab.inference.generate(HOST, run_id, [{"instruction": text}])],
+        "output": [lambda: lab.datasets.mask(HOST, smoke(), "a", "", text)],
     }  # fmt: skip
     for name, each in ways.items():
         for way in each:
@@ -360,21 +369,31 @@ def test_a_text_that_no_border_refused_is_still_one_sentence(lab, run_id):
         lab.store.add_event(run_id, "\ud800")
     with pytest.raises(DataError, match="half a character"):
         lab.store.update(run_id, message="\ud800")
-    assert "\ud800" not in json.dumps(lab.show_run(run_id), ensure_ascii=False)
+    assert "\ud800" not in json.dumps(lab.runs.details(HOST, run_id), ensure_ascii=False)
 
 
 @pytest.mark.parametrize("value", [*TEXTS, *(value for value in VALUES if not isinstance(value, str))])
 def test_what_is_no_id_is_no_run(lab, value):
-    assert not lab.sees_run(value)
+    assert not lab.runs.is_visible(HOST, value)
     assert not lab.store.has(value)
-    for look in (lab.show_run, lab.run_status, lab.delete_run, lab.resume_run, lab.unbin_run, lab.export_merged):
+    for look in (
+        lab.runs.details,
+        lab.training.status,
+        lab.training.delete,
+        lab.training.resume,
+        lab.runs.restore,
+        lab.transfers.export_merged,
+    ):
         with pytest.raises(NotFoundError) as caught:
-            look(value, lab.data_dir) if look == lab.export_merged else look(value)
+            look(HOST, value, lab.data_dir) if look == lab.transfers.export_merged else look(HOST, value)
         sentence(caught.value)
 
 
 def test_a_question_has_a_longest(lab, run_id):
-    for way in (lambda text: list(lab.compare(run_id, text)), lambda text: lab.browse(smoke(), search=text)):
+    for way in (
+        lambda text: list(lab.inference.compare(HOST, run_id, text)),
+        lambda text: lab.datasets.page(HOST, smoke(), search=text),
+    ):
         with pytest.raises(DataError, match="has 1,000,001 characters, and at most 1,000,000 are allowed"):
             way("x" * 1_000_001)
 
@@ -427,7 +446,11 @@ def test_no_token_of_a_host_is_an_error(token):
     ],
 )
 def test_a_setting_beyond_its_bound_is_named_with_its_size(lab, given, words):
-    for way in (lambda: lab.config(given), lambda: lab.start_run(given), lambda: lab.preview(given)):
+    for way in (
+        lambda: lab.configs.read(HOST, given),
+        lambda: lab.training.start(HOST, given),
+        lambda: lab.datasets.preview(HOST, given),
+    ):
         with pytest.raises(SettingsError, match=words) as caught:
             way()
         assert len(str(caught.value)) < 5000
@@ -438,19 +461,20 @@ def test_long_configurations_of_honest_use_stay_valid(lab):
     by_hand = [
         {"step": step, "rows": [f"{number:016x}" for number in range(10_000)]} for step in ("keep_rows", "drop_rows")
     ]
-    config = lab.config(
+    config = lab.configs.read(
+        HOST,
         {
             "data": {"source": "/" + "folder/" * 100 + "rows.json", "filters": by_hand},
             "template": {"without_input": "x" * 50_000 + "{instruction}", "with_input": "{instruction}{input}"},
             "lora": {"target_modules": [f"model.layers.{number}.self_attn.q_proj" for number in range(8000)]},
-        }
+        },
     )
-    assert lab.config(config.to_dict()) == config
+    assert lab.configs.read(HOST, config.to_dict()) == config
 
 
 def test_the_good_export_is_accepted(lab, tmp_path):
     run_id = imported(lab, tmp_path, changed())
-    told = lab.show_run(run_id)
+    told = lab.runs.details(HOST, run_id)
     assert told["facts"] == {**FACTS, "imported": True}
     assert [metric["loss"] for metric in told["metrics"] if metric["kind"] == "train"] == [TRAIN["loss"]] * 2
     assert told["config"]["template"] == RUN["template"]

@@ -7,10 +7,11 @@ from commands import main
 from data_files import everything, settings, write
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.filters import row_id
 from instruct_tune.data.newlines import note_on_mixed
 from instruct_tune.data.splits import load_splits
-from instruct_tune.services.datasets import Views
+from instruct_tune.lab import Lab
 
 UNIX = {"instruction": "a", "input": "", "output": "x\ny\n"}
 WINDOWS = {"instruction": "b", "input": "1\r\n2", "output": "x\r\ny\r\n"}
@@ -58,13 +59,13 @@ def test_filters_and_ids_see_the_unified_texts(tmp_path):
     path = write(tmp_path / "rows.json", [*rows, NONE])
     assert load_splits(settings(path, "drop_exact_duplicates")).ledger[0].kept == 3
     assert load_splits(settings(path, "drop_exact_duplicates", unify_newlines=True)).ledger[0].kept == 2
-    views = Views(tmp_path / "data")
+    views = Lab(tmp_path / "data", writing=False)
     config = {"data": {"source": str(path), "filters": [], "limit": None, "unify_newlines": True}}
-    told = views.data(config, rows=20)
+    told = views.datasets.summary(HOST, config, rows=20)
     assert row_id(**UNIX) in told["row_ids"]["train"]
     # The rows as they were, loaded before or after, are others.
     assert told["notes"] == []
-    (said,) = views.data({"data": {**config["data"], "unify_newlines": False}})["notes"]
+    (said,) = views.datasets.summary(HOST, {"data": {**config["data"], "unify_newlines": False}})["notes"]
     assert said.startswith("Line ends differ")
 
 

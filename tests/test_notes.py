@@ -7,7 +7,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
-from instruct_tune.config.viewer import known_by
+from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
 from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
 from instruct_tune.store.run_store import Run, RunStore
@@ -56,11 +56,11 @@ def test_notes_have_a_limit_too():
 def test_they_are_in_the_list_and_stay(tmp_path):
     with opened(tmp_path / "data") as lab:
         run_id = entered(lab)
-        lab.annotate_run(run_id, "rank 4, keep", "It was too short.")
+        lab.runs.annotate(HOST, run_id, "rank 4, keep", "It was too short.")
     with opened(tmp_path / "data", writing=False) as lab:
-        for told in (*lab.list_runs(), lab.show_run(run_id)):
+        for told in (*lab.runs.summaries(HOST), lab.runs.details(HOST, run_id)):
             assert (told["tags"], told["notes"]) == (["rank 4", "keep"], "It was too short.")
-        assert json.loads(json.dumps(lab.list_runs()))
+        assert json.loads(json.dumps(lab.runs.summaries(HOST)))
 
 
 def test_only_who_may_change_a_run_writes_them(tmp_path, monkeypatch):
@@ -68,12 +68,12 @@ def test_only_who_may_change_a_run_writes_them(tmp_path, monkeypatch):
     with opened(tmp_path / "data") as lab:
         run_id = entered(lab)
         with pytest.raises(NotYoursError, match="annotate"):
-            lab.annotate_run(run_id, "x", "", OTHER)
-        lab.annotate_run(run_id, "x", "", MINE)
+            lab.runs.annotate(OTHER, run_id, "x", "")
+        lab.runs.annotate(MINE, run_id, "x", "")
         lab.store.update(run_id, owner=MINE.id)
         with pytest.raises(NotFoundError):
-            lab.annotate_run(run_id, "y", "", OTHER)
-        assert lab.list_runs(MINE)[0]["tags"] == ["x"]
+            lab.runs.annotate(OTHER, run_id, "y", "")
+        assert lab.runs.summaries(MINE)[0]["tags"] == ["x"]
 
 
 def test_a_history_from_before_has_none(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.ui.runs.details import NotesPanel
 
 
@@ -24,15 +25,15 @@ def panel(lab):
 
 
 def only(lab):
-    return lab.list_runs()[0]
+    return lab.runs.summaries(HOST)[0]
 
 
 def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
     run_id = only(lab)["id"]
-    lab.annotate_run(run_id, "a", "mine")
+    lab.runs.annotate(HOST, run_id, "a", "mine")
     _, shown, read, _ = panel._show(run_id)
     assert (shown.value, json.loads(read)) == ("mine", [run_id, "mine"])
-    lab.annotate_run(run_id, "a", "mine\n\nkept from Compare")
+    lab.runs.annotate(HOST, run_id, "a", "mine\n\nkept from Compare")
     tags, notes, read = panel._save("a,  b", "mine, and more", read)
     assert (tags, notes) == ("a, b", "mine, and more\n\nkept from Compare")
     assert only(lab)["notes"] == notes
@@ -44,9 +45,9 @@ def test_what_compare_added_meanwhile_stays_behind_what_is_typed(lab, panel):
 
 def test_what_another_window_rewrote_is_not_written_over(lab, panel):
     run_id = only(lab)["id"]
-    lab.annotate_run(run_id, "", "first")
+    lab.runs.annotate(HOST, run_id, "", "first")
     *_, read, _ = panel._show(run_id)
-    lab.annotate_run(run_id, "", "of another window")
+    lab.runs.annotate(HOST, run_id, "", "of another window")
     with pytest.raises(gr.Error, match="changed in another window"):
         panel._save("", "mine", read)
     assert only(lab)["notes"] == "of another window"

@@ -7,6 +7,7 @@ import torch
 from labs import PATIENCE, finished, smoke
 
 from instruct_tune.batching import packing
+from instruct_tune.config.viewer import HOST
 from instruct_tune.training import trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
@@ -23,12 +24,12 @@ def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab,
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "supervised_loss", full)
         patched.setitem(packing.TOKENS_PER_PASS, "cpu", 4000)
-        run_id = lab.start_run(smoke(train={"probes": 0}), "")
-        run = lab.wait(run_id, PATIENCE)
+        run_id = lab.training.start(HOST, smoke(train={"probes": 0}), "")
+        run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "memory")
     assert "lower train.max_length or lora.r" in run.message
     # It was tried with smaller passes first, which the log tells; and all of it is free again.
-    assert any("Memory ran out: passes of 2000 tokens" in event["text"] for event in lab.run_events(run_id))
+    assert any("Memory ran out: passes of 2000 tokens" in event["text"] for event in lab.runs.events(HOST, run_id))
     assert len(held) > 1
     assert [reference() for reference in held] == [None] * len(held)
     # The one thread is alive: it answers, and trains the next run.
@@ -48,6 +49,6 @@ def test_a_run_that_runs_short_once_finishes_with_smaller_passes(lab, monkeypatc
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 4000)
     run_id = finished(lab)
     assert len(failed) == 1
-    assert [event["text"] for event in lab.run_events(run_id) if "Memory" in event["text"]] == [
+    assert [event["text"] for event in lab.runs.events(HOST, run_id) if "Memory" in event["text"]] == [
         "Memory ran out: passes of 2000 tokens from now on."
     ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from labs import PATIENCE, Pace, curve, finished, smoke
 
-from instruct_tune.config.viewer import Viewer
+from instruct_tune.config.viewer import HOST, Viewer
 from instruct_tune.errors import BusyError, LabError, ModelError, NotFoundError, SettingsError
 from instruct_tune.runs import continuation
 
@@ -20,8 +20,8 @@ def parent(lab):
 
 
 def go_on(lab, parent, given=FURTHER):
-    run_id = lab.start_run(given, "second", parent=parent)
-    assert lab.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
+    run_id = lab.training.start(HOST, given, "second", parent=parent)
+    assert lab.training.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
     return run_id
 
 
@@ -31,18 +31,18 @@ def files(folder):
 
 def base_logits(lab):
     def ask():
-        loaded = lab.bench.model("tiny-random", "auto", print)
+        loaded = lab.models.base("tiny-random", "auto", print)
         with torch.no_grad():
             return loaded.base(torch.arange(3, 13)[None]).logits
 
-    return lab.engine.short(ask).result(PATIENCE)
+    return lab.queue.submit_short(ask).result(PATIENCE)
 
 
 def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, parent):
     before, logits = files(lab.store.folder(parent) / "adapter"), base_logits(lab)
     child = go_on(lab, parent)
     assert files(lab.store.folder(parent) / "adapter") == before
-    lab.bench.forget(child)
+    lab.models.forget(child)
     assert torch.equal(base_logits(lab), logits)
 
     first, second = curve(lab, parent), curve(lab, child)
@@ -51,33 +51,33 @@ def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, p
     rates = [second["train", step]["learning_rate"] for step in range(1, 9)]
     assert rates == pytest.approx([3e-3 * (8 - done) / 8 for done in range(8)])
 
-    told, config = lab.show_run(child), lab.run_config(child)
+    told, config = lab.runs.details(HOST, child), lab.runs.config(HOST, child)
     assert (told["parent"], told["parent_name"]) == (parent, "first")
     assert told["facts"]["parent"] == {"id": parent, "name": "first", "step": 4}
     assert told["changes"][0]["reason"] == "Accepted; it goes on from first."
-    assert told["facts"]["data_fingerprint"] == lab.show_run(parent)["facts"]["data_fingerprint"]
-    assert (config.model, config.lora) == (lab.run_config(parent).model, lab.run_config(parent).lora)
-    assert lab.show_run(parent)["parent"] is lab.show_run(parent)["parent_name"] is None
+    assert told["facts"]["data_fingerprint"] == lab.runs.details(HOST, parent)["facts"]["data_fingerprint"]
+    assert (config.model, config.lora) == (lab.runs.config(HOST, parent).model, lab.runs.config(HOST, parent).lora)
+    assert lab.runs.details(HOST, parent)["parent"] is lab.runs.details(HOST, parent)["parent_name"] is None
 
 
 def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, parent, monkeypatch):
     whole = curve(lab, go_on(lab, parent))
     pace = Pace(monkeypatch)
-    pace.at[3] = lambda runner: lab.stop_run(runner.run.id)
-    child = lab.start_run(FURTHER, parent=parent)
-    assert lab.wait(child, PATIENCE).status == "stopped"
-    lab.delete_run(parent)
-    lab.resume_run(child)
-    assert lab.wait(child, PATIENCE).status == "finished"
+    pace.at[3] = lambda runner: lab.training.stop(HOST, runner.run.id)
+    child = lab.training.start(HOST, FURTHER, parent=parent)
+    assert lab.training.wait(child, PATIENCE).status == "stopped"
+    lab.training.delete(HOST, parent)
+    lab.training.resume(HOST, child)
+    assert lab.training.wait(child, PATIENCE).status == "finished"
     assert curve(lab, child) == whole
-    assert lab.show_run(child)["parent_name"] == "first"
+    assert lab.runs.details(HOST, child)["parent_name"] == "first"
 
     # Without a checkpoint it begins with the parent's adapter once more.
     lab.store.update(child, status="interrupted")
     for checkpoint in lab.store.folder(child).glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
-    lab.resume_run(child)
-    assert lab.wait(child, PATIENCE).status == "finished"
+    lab.training.resume(HOST, child)
+    assert lab.training.wait(child, PATIENCE).status == "finished"
     assert curve(lab, child) == whole
 
 
@@ -99,14 +99,14 @@ def test_a_preset_keeps_what_belongs_to_the_adapter(lab):
 )
 def test_another_model_or_shape_is_refused_in_a_sentence(lab, parent, given, words):
     with pytest.raises(SettingsError, match=words):
-        lab.start_run(given, parent=parent)
-    assert [run["id"] for run in lab.list_runs()] == [parent]
+        lab.training.start(HOST, given, parent=parent)
+    assert [run["id"] for run in lab.runs.summaries(HOST)] == [parent]
 
 
 def test_a_parent_without_a_whole_adapter_or_that_is_not_there_is_refused(lab, parent):
     def refused(error, words, run_id=parent):
         with pytest.raises(error, match=words) as raised:
-            lab.start_run(FURTHER, parent=run_id)
+            lab.training.start(HOST, FURTHER, parent=run_id)
         assert isinstance(raised.value, LabError)
 
     refused(NotFoundError, "20200101", "20200101-000000-dead")
@@ -125,10 +125,10 @@ def test_a_private_parent_is_its_owners_and_so_is_what_goes_on_from_it(lab, pare
     owner, other = Viewer("owner" * 5), Viewer("other" * 5)
     lab.store.update(parent, owner=owner.id)
     with pytest.raises(NotFoundError):
-        lab.start_run(FURTHER, parent=parent, viewer=other)
-    child = lab.start_run(FURTHER, parent=parent, viewer=owner)
+        lab.training.start(other, FURTHER, parent=parent)
+    child = lab.training.start(owner, FURTHER, parent=parent)
     assert lab.store.get(child).owner == owner.id
-    assert not lab.sees_run(child, other)
-    lab.wait(child, PATIENCE)
-    lab.share_run(child, True, owner)
-    assert lab.sees_run(child, other)
+    assert not lab.runs.is_visible(other, child)
+    lab.training.wait(child, PATIENCE)
+    lab.runs.share(owner, child, True)
+    assert lab.runs.is_visible(other, child)

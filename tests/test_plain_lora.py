@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_lab import held_out_by_hand, tiny, toy
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import examples, load_splits, take_probe_rows
 from instruct_tune.errors import DataError, ModelError, SettingsError
 from instruct_tune.export import adapter_config
@@ -87,24 +88,26 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_path, kind):
     model = trained_elsewhere(tmp_path, **KINDS[kind])
-    run_id = lab.import_run(zipped(tmp_path))
-    child = lab.start_run(smoke(lora=lab.show_run(run_id)["config"]["lora"], train={"max_steps": 1}), parent=run_id)
-    run = lab.wait(child, PATIENCE)
+    run_id = lab.transfers.import_run(HOST, zipped(tmp_path))
+    child = lab.training.start(
+        HOST, smoke(lora=lab.runs.details(HOST, run_id)["config"]["lora"], train={"max_steps": 1}), parent=run_id
+    )
+    run = lab.training.wait(child, PATIENCE)
     assert run.status == "finished", run.message
-    first = next(m for m in lab.run_metrics(child) if m["kind"] == "probe" and m["step"] == 0)
-    expected = held_out_loss(model, lab.run_config(child))
+    first = next(m for m in lab.runs.metrics(HOST, child) if m["kind"] == "probe" and m["step"] == 0)
+    expected = held_out_loss(model, lab.runs.config(HOST, child))
     assert first["probe_loss"] == pytest.approx(expected, rel=1e-5)
     with model.disable_adapter():
-        assert held_out_loss(model, lab.run_config(child)) != pytest.approx(expected, rel=1e-4)
+        assert held_out_loss(model, lab.runs.config(HOST, child)) != pytest.approx(expected, rel=1e-4)
     # What goes out again is the same function on the same modules.
-    lab.export_run(child, tmp_path / "out.zip")
+    lab.transfers.export(HOST, child, tmp_path / "out.zip")
     saved = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("adapter_config.json"))
     assert (saved["lora_alpha"], saved["use_rslora"]) == (
         model.peft_config["default"].lora_alpha, model.peft_config["default"].use_rslora,
     )  # fmt: skip
     tensors = load_file(tmp_path / "adapter_model.safetensors")
     assert load_file(lab.store.folder(child) / "adapter" / "adapter_model.safetensors").keys() == tensors.keys()
-    cost = lab.cost(lab.run_config(child), measure=False)
+    cost = lab.estimates.cost(HOST, lab.runs.config(HOST, child), measure=False)
     assert cost["trainable_parameters"] == sum(tensor.numel() for tensor in tensors.values())
 
 
@@ -131,13 +134,13 @@ def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_p
 def test_what_is_not_kept_is_refused_by_name(lab, tmp_path, changed, named):
     trained_elsewhere(tmp_path)
     with pytest.raises(DataError, match=f"this one has {named}") as raised:
-        lab.import_run(zipped(tmp_path, **changed))
+        lab.transfers.import_run(HOST, zipped(tmp_path, **changed))
     assert "Merge it into its base model" in str(raised.value)
 
 
 def test_fields_that_are_not_set_are_no_obstacle(lab, tmp_path):
     trained_elsewhere(tmp_path)
-    lab.import_run(
+    lab.transfers.import_run(HOST,
         zipped(tmp_path, use_tomorrows_scaling=False, scaling_schedule={}, rank_pattern=None, layers_to_transform=[],
                revision="main", fan_in_fan_out=True, peft_version="9.9.9")
     )  # fmt: skip
@@ -166,14 +169,14 @@ def test_every_field_of_pefts_configuration_is_kept_or_refused_unless_it_is_the_
 def test_a_configuration_that_is_not_that_of_its_weights_is_refused(lab, tmp_path, fields, said):
     trained_elsewhere(tmp_path)
     with pytest.raises(DataError, match=said):
-        lab.import_run(zipped(tmp_path, **fields))
+        lab.transfers.import_run(HOST, zipped(tmp_path, **fields))
 
 
 @pytest.mark.parametrize("targets", [["lm_head"], ["q_proj", "lm_head"], ["embed_tokens"], ["v_proj", "embed_tokens"]])
 def test_an_adapter_on_the_head_or_the_embeddings_is_refused(lab, tmp_path, targets):
     trained_elsewhere(tmp_path, target_modules=targets)
     with pytest.raises(DataError, match="LM head or the embeddings") as raised:
-        lab.import_run(zipped(tmp_path))
+        lab.transfers.import_run(HOST, zipped(tmp_path))
     assert "merge it into its base model" in str(raised.value)
 
 
@@ -194,24 +197,24 @@ def test_weights_that_are_not_finite_are_refused(lab, tmp_path, number, dtype):
     next(reversed(weights.values()))[1, 1] = number
     save_file({name: tensor.to(dtype) for name, tensor in weights.items()}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(DataError, match="not finite"):
-        lab.import_run(zipped(tmp_path))
+        lab.transfers.import_run(HOST, zipped(tmp_path))
 
 
 def test_a_pattern_from_a_zip_is_never_run(lab, tmp_path):
     trained_elsewhere(tmp_path)
     began = time.monotonic()
-    run_id = lab.import_run(zipped(tmp_path, target_modules=r"(([\w.]+)+)+!"))
+    run_id = lab.transfers.import_run(HOST, zipped(tmp_path, target_modules=r"(([\w.]+)+)+!"))
     assert time.monotonic() - began < 2
-    assert lab.show_run(run_id)["config"]["lora"]["target_modules"] == [
+    assert lab.runs.details(HOST, run_id)["config"]["lora"]["target_modules"] == [
         f"model.layers.{layer}.self_attn.q_proj" for layer in (0, 1)
     ]
 
 
 def test_a_run_that_was_recorded_rounded_is_not_continued_at_another_scale(lab, tmp_path):
     trained_elsewhere(tmp_path, lora_alpha=22.6)
-    run_id = lab.import_run(zipped(tmp_path))
-    lora = lab.show_run(run_id)["config"]["lora"]
-    config = lab.show_run(run_id)["config"] | {"lora": lora | {"lora_alpha": 23}}
+    run_id = lab.transfers.import_run(HOST, zipped(tmp_path))
+    lora = lab.runs.details(HOST, run_id)["config"]["lora"]
+    config = lab.runs.details(HOST, run_id)["config"] | {"lora": lora | {"lora_alpha": 23}}
     old = dataclasses.replace(lab.store.get(run_id), config=config)
     from instruct_tune.config.run_config import RunConfig
     from instruct_tune.runs import continuation
@@ -228,5 +231,5 @@ def test_the_numbers_of_an_exported_run_are_those_of_its_adapter(lab, tmp_path):
     file = zipped(tmp_path)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("run_config.json", json.dumps(smoke(lora={"r": 16, "lora_alpha": 3}).to_dict()))
-    lora = lab.show_run(lab.import_run(file))["config"]["lora"]
+    lora = lab.runs.details(HOST, lab.transfers.import_run(HOST, file))["config"]["lora"]
     assert (lora["r"], lora["lora_alpha"], lora["target_modules"]) == (4, 22.6, "auto")

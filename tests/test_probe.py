@@ -22,7 +22,7 @@ from instruct_tune.models.base_model import load_model
 from instruct_tune.models.decoding_support import DecodingTraits, beams_can_use_cache, decoding_traits
 from instruct_tune.models.lora import BASE
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
-from instruct_tune.services.answer_stream import Comparison
+from instruct_tune.services.answer_stream import AnswerStream
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_deprecated_calls")
 
@@ -232,12 +232,12 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
     loaded = toy("rwkv")
     assert one_by_one(loaded) == sentence
     assert one_by_one(toy("llama")) is None
-    asked = Comparison()
+    asked = AnswerStream()
     asked.warn("First.")
     asked.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
     news = []
-    while not asked._said.empty():
-        news.append(asked._said.get())
+    while not asked._news.empty():
+        news.append(asked._news.get())
     assert {"warning": f"First. {sentence}"} in news
 
 

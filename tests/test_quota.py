@@ -17,6 +17,7 @@ from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, known_by
 from instruct_tune.errors import DataError, StoreError
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.services.evaluations import EVALUATION
+from instruct_tune.services.job_queue import Job
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -42,13 +43,13 @@ def rows_file(lab, size):
 
 
 def upload(lab, viewer, size):
-    return lab.keep_upload(rows_file(lab, size), viewer)
+    return lab.uploads.keep(viewer, rows_file(lab, size))
 
 
 def run_of(lab, viewer, size=0, name="big", ended=0.0, **update):
     """A run as ``start_run`` leaves it, ended, with ``size`` bytes in its folder."""
     run_id = lab.store.create(name, smoke().to_dict(), started_by=viewer.id).id
-    facts = {"expires": True} if lab.strangers and not viewer.host else {}
+    facts = {"expires": True} if lab.access.multi_user and not viewer.host else {}
     lab.store.update(run_id, status="stopped", ended=ended or time.time(), facts=facts, **update)
     (lab.store.folder(run_id) / "adapter").mkdir()
     (lab.store.folder(run_id) / "adapter" / "weights").write_bytes(bytes(size))
@@ -56,7 +57,9 @@ def run_of(lab, viewer, size=0, name="big", ended=0.0, **update):
 
 
 def uploads_of(lab, viewer):
-    return len(list((lab.uploads / viewer.id).glob("*.json"))) if (lab.uploads / viewer.id).exists() else 0
+    return (
+        len(list((lab.uploads.folder / viewer.id).glob("*.json"))) if (lab.uploads.folder / viewer.id).exists() else 0
+    )
 
 
 # The quota
@@ -81,15 +84,15 @@ def test_the_host_has_no_quota(shared_lab):
         for _ in range(2):
             upload(shared_lab, viewer, 900 * KB)
     run_of(shared_lab, HOST_PAGE, 2000 * KB)
-    assert shared_lab.stop_run(shared_lab.start_run(smoke(), viewer=HOST_PAGE), viewer=HOST_PAGE)
+    assert shared_lab.training.stop(HOST_PAGE, shared_lab.training.start(HOST_PAGE, smoke()))
 
 
 def test_a_lab_of_ones_own_has_no_quota(lab, monkeypatch):
     monkeypatch.setenv("LAB_VISITOR_MB", "1")
     for _ in range(2):
         upload(lab, ANN, 900 * KB)
-    run_id = lab.start_run(smoke(), viewer=ANN)
-    assert lab.stop_run(run_id, viewer=ANN)
+    run_id = lab.training.start(ANN, smoke())
+    assert lab.training.stop(ANN, run_id)
     assert "expires" not in lab.store.get(run_id).facts
 
 
@@ -104,9 +107,9 @@ def test_uploads_runs_and_imports_count_together_for_all_that_is_added(shared_la
     before = {run.id for run in shared_lab.store.all()}
     adding = [
         lambda: upload(shared_lab, ANN, 10 * KB),
-        lambda: shared_lab.start_run(smoke(), viewer=ANN),
-        lambda: shared_lab.resume_run(run_id, ANN),
-        lambda: shared_lab.import_run(file, viewer=ANN),
+        lambda: shared_lab.training.start(ANN, smoke()),
+        lambda: shared_lab.training.resume(ANN, run_id),
+        lambda: shared_lab.transfers.import_run(ANN, file),
     ]
     for add in adding:
         with pytest.raises(DataError, match=r"0\.3 MB of uploads and 0\.8 MB of runs.*the largest is large, 0\.7 MB"):
@@ -114,8 +117,8 @@ def test_uploads_runs_and_imports_count_together_for_all_that_is_added(shared_la
     assert {run.id for run in shared_lab.store.all()} == before
     assert {folder.name for folder in (shared_lab.data_dir / "runs").iterdir()} == before
     assert shared_lab.store.get(run_id).status == "stopped"
-    shared_lab.delete_run(run_id, ANN)
-    assert shared_lab.import_run(file, viewer=ANN)
+    shared_lab.training.delete(ANN, run_id)
+    assert shared_lab.transfers.import_run(ANN, file)
     assert upload(shared_lab, ANN, 10 * KB)
 
 
@@ -132,24 +135,24 @@ def test_an_import_counts_as_it_is_unpacked(shared_lab, tmp_path, what):
             archive.writestr("metrics.jsonl", "".join(json.dumps({**metric, "step": n}) + "\n" for n in range(20_000)))
     assert file.stat().st_size < 200 * KB
     with pytest.raises(DataError, match="LAB_VISITOR_MB"):
-        shared_lab.import_run(file, viewer=ANN)
-    assert shared_lab.list_runs() == []
+        shared_lab.transfers.import_run(ANN, file)
+    assert shared_lab.runs.summaries(HOST) == []
     assert list((shared_lab.data_dir / "runs").iterdir()) == []
-    assert shared_lab.import_run(file, viewer=HOST)
+    assert shared_lab.transfers.import_run(HOST, file)
 
 
 def test_a_run_that_goes_on_from_another_counts_its_copy(shared_lab):
     parent = run_of(shared_lab, BOB, 600 * KB)
     run_of(shared_lab, ANN, 500 * KB)
     with pytest.raises(DataError, match=r"0\.5 MB of runs on this lab, and this would add 0\.6 MB"):
-        shared_lab.start_run({}, viewer=ANN, parent=parent)
+        shared_lab.training.start(ANN, {}, parent=parent)
 
 
 def test_the_bin_counts_and_is_emptied_where_its_room_is_needed(shared_lab):
     small, large = run_of(shared_lab, ANN, 300 * KB), run_of(shared_lab, ANN, 400 * KB)
     other = run_of(shared_lab, BOB, 400 * KB)
     for run_id, viewer in ((small, ANN), (large, ANN), (other, BOB)):
-        shared_lab.bin_run(run_id, viewer)
+        shared_lab.runs.trash(viewer, run_id)
     upload(shared_lab, ANN, 300 * KB)
     assert {run.id for run in shared_lab.store.binned()} == {small, large, other}, "there is room enough"
     with pytest.raises(DataError):
@@ -164,7 +167,7 @@ def test_of_uploads_at_once_no_more_are_taken_than_fit(shared_lab):
 
     def keep(_):
         try:
-            return shared_lab.keep_upload(file, ANN)
+            return shared_lab.uploads.keep(ANN, file)
         except DataError:
             return None
 
@@ -177,8 +180,8 @@ def test_scripts_without_a_secret_share_a_quota(shared_lab):
     run_of(shared_lab, HOST, 2000 * KB, name="the host's, from the command line")
     run_of(shared_lab, ANONYMOUS, 1200 * KB)
     with pytest.raises(DataError, match=r"Visitors without a secret together keep 0\.0 MB .* and 1\.1 MB of runs"):
-        shared_lab.start_run(smoke(), viewer=ANONYMOUS)
-    shared_lab.stop_run(shared_lab.start_run(smoke(), viewer=ANN), viewer=ANN)
+        shared_lab.training.start(ANONYMOUS, smoke())
+    shared_lab.training.stop(ANN, shared_lab.training.start(ANN, smoke()))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "much", "1.5"])
@@ -192,7 +195,7 @@ def test_a_quota_that_is_no_number_is_named(shared_lab, monkeypatch, text):
 
 
 def long_ago(lab):
-    return time.time() - 3600 * (lab.keep_uploads_hours + 1)
+    return time.time() - 3600 * (lab.housekeeping.keep_hours + 1)
 
 
 def names(lab):
@@ -207,15 +210,15 @@ def test_runs_that_visitors_started_on_public_data_are_removed_after_a_time(shar
         (HOST_PAGE, "the host's page"),
         (HOST, "the host's"),
     ):
-        run_id = shared_lab.start_run(smoke(), name, viewer)
-        shared_lab.stop_run(run_id, viewer=HOST)
-        shared_lab.wait(run_id, PATIENCE)
+        run_id = shared_lab.training.start(viewer, smoke(), name)
+        shared_lab.training.stop(HOST, run_id)
+        shared_lab.training.wait(run_id, PATIENCE)
         shared_lab.store.update(run_id, ended=long_ago(shared_lab))
         started[name] = run_id
     run_of(shared_lab, ANN, name="young")
     recorded = {shared_lab.store.get(run_id).name for run_id in put_recorded(shared_lab.store)}
     assert recorded
-    shared_lab.remove_old_uploads()
+    shared_lab.housekeeping.remove_expired()
     assert names(shared_lab) == {"the host's page", "the host's", "young", *recorded}
     assert not (shared_lab.data_dir / "runs" / started["ann's"]).exists()
 
@@ -223,7 +226,7 @@ def test_runs_that_visitors_started_on_public_data_are_removed_after_a_time(shar
 def test_a_run_at_work_stays(shared_lab):
     run_id = run_of(shared_lab, ANN, ended=long_ago(shared_lab))
     shared_lab.store.update(run_id, status="running")
-    shared_lab.remove_old_uploads()
+    shared_lab.housekeeping.remove_expired()
     assert shared_lab.store.has(run_id)
     shared_lab.store.update(run_id, status="stopped")
 
@@ -231,20 +234,20 @@ def test_a_run_at_work_stays(shared_lab):
 def test_a_run_that_is_being_evaluated_stays_until_that_is_over(shared_lab):
     run_id = run_of(shared_lab, ANN, ended=long_ago(shared_lab))
     done = threading.Event()
-    evaluation = shared_lab.engine.long("an evaluation", lambda: done.wait(PATIENCE), (EVALUATION, run_id))
-    shared_lab.remove_old_uploads()
+    evaluation = shared_lab.queue.enqueue(Job("an evaluation", lambda: done.wait(PATIENCE), (EVALUATION, run_id)))
+    shared_lab.housekeeping.remove_expired()
     assert shared_lab.store.has(run_id)
     done.set()
     evaluation.result(PATIENCE)
-    until(lambda: not shared_lab.engine.line, "the engine to be idle")
-    shared_lab.remove_old_uploads()
+    until(lambda: not shared_lab.queue.jobs, "the engine to be idle")
+    shared_lab.housekeeping.remove_expired()
     assert not shared_lab.store.has(run_id)
 
 
 TAKES = {
-    "rename": lambda lab, run_id, viewer: lab.rename_run(run_id, "kept", viewer),
-    "tag": lambda lab, run_id, viewer: lab.annotate_run(run_id, "good", "", viewer),
-    "note": lambda lab, run_id, viewer: lab.annotate_run(run_id, "", "see this", viewer),
+    "rename": lambda lab, run_id, viewer: lab.runs.rename(viewer, run_id, "kept"),
+    "tag": lambda lab, run_id, viewer: lab.runs.annotate(viewer, run_id, "good", ""),
+    "note": lambda lab, run_id, viewer: lab.runs.annotate(viewer, run_id, "", "see this"),
 }
 
 
@@ -253,7 +256,7 @@ def test_what_the_host_has_named_tagged_or_annotated_stays_and_what_its_visitor_
     by_host, by_visitor = (run_of(shared_lab, ANN, ended=long_ago(shared_lab)) for _ in range(2))
     TAKES[how](shared_lab, by_host, HOST_PAGE)
     TAKES[how](shared_lab, by_visitor, ANN)
-    shared_lab.remove_old_uploads()
+    shared_lab.housekeeping.remove_expired()
     assert [run.id for run in shared_lab.store.all()] == [by_host]
 
 
@@ -263,38 +266,38 @@ def test_a_shared_run_of_an_upload_stays_where_the_host_has_shared_it(shared_lab
     by_host, by_visitor = (
         run_of(shared_lab, ANN, ended=long_ago(shared_lab), owner=ANN.id, config=config) for _ in range(2)
     )
-    shared_lab.share_run(by_host, True, HOST)
-    shared_lab.share_run(by_visitor, True, ANN)
-    shared_lab.remove_old_uploads()
+    shared_lab.runs.share(HOST, by_host, True)
+    shared_lab.runs.share(ANN, by_visitor, True)
+    shared_lab.housekeeping.remove_expired()
     assert [run.id for run in shared_lab.store.all()] == [by_host]
 
 
 def test_a_run_that_cannot_be_deleted_keeps_no_other_one(shared_lab, monkeypatch, caplog):
     stays, goes = (run_of(shared_lab, ANN, ended=long_ago(shared_lab)) for _ in range(2))
-    failed = failing_once_for(monkeypatch, type(shared_lab), "delete_run", stays, StoreError("The disk."))
-    shared_lab.remove_old_uploads()
+    failed = failing_once_for(monkeypatch, type(shared_lab.training), "delete", stays, StoreError("The disk."))
+    shared_lab.housekeeping.remove_expired()
     assert failed
     assert [run.id for run in shared_lab.store.all()] == [stays]
     assert not shared_lab.store.has(goes)
     assert f"could not delete the visitor's run {stays}" in caplog.text
-    shared_lab.remove_old_uploads()
+    shared_lab.housekeeping.remove_expired()
     assert not shared_lab.store.has(stays)
 
 
 def test_on_a_lab_of_ones_own_no_run_on_public_data_is_removed(lab):
     run_id = run_of(lab, ANN, ended=long_ago(lab))
     lab.store.update(run_id, facts={"expires": True})
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert lab.store.has(run_id)
 
 
 def test_a_run_outlives_the_one_that_it_goes_on_from(shared_lab):
-    parent = shared_lab.start_run(smoke(), "parent", ANN)
-    assert shared_lab.wait(parent, PATIENCE).status == "finished"
-    child = shared_lab.start_run({}, "child", HOST, parent)
-    assert shared_lab.wait(child, PATIENCE).status == "finished"
+    parent = shared_lab.training.start(ANN, smoke(), "parent")
+    assert shared_lab.training.wait(parent, PATIENCE).status == "finished"
+    child = shared_lab.training.start(HOST, {}, "child", parent)
+    assert shared_lab.training.wait(child, PATIENCE).status == "finished"
     assert "expires" not in shared_lab.store.get(child).facts
     shared_lab.store.update(parent, ended=long_ago(shared_lab))
-    shared_lab.remove_old_uploads()
+    shared_lab.housekeeping.remove_expired()
     assert names(shared_lab) == {"child"}
-    assert shared_lab.generate(child, [{"instruction": "Hi"}], generation={"max_new_tokens": 2})
+    assert shared_lab.inference.generate(HOST, child, [{"instruction": "Hi"}], generation={"max_new_tokens": 2})

@@ -7,11 +7,12 @@ from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
 from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
 
 from instruct_tune.config.run_config import RunConfig, TrainSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.generation.answer import Answer
 from instruct_tune.generation.generate import Request
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import memorization
@@ -109,34 +110,34 @@ def test_the_verdict_names_the_setting_that_decided(settings, last, words):
 
 
 def test_a_run_ends_with_its_verdict(lab):
-    run_id = lab.start_run(smoke(train={"recite_rows": 4}))
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
+    run = lab.training.wait(run_id, PATIENCE)
     assert run.status == "finished"
     assert run.facts["recited"] == {"rows": 4, "exact": 0}
-    losses = [metric["loss"] for metric in lab.run_metrics(run_id) if metric["kind"] == "train"]
+    losses = [metric["loss"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"]
     config = RunConfig.from_dict(run.config)
     assert run.message == verdict(Recital(4, 0), losses[0], losses[-1], config.train, run.step)
 
 
 def test_more_rows_than_there_are(lab):
-    run_id = lab.start_run(smoke(data={"limit": 3}, train={"recite_rows": 8}))
-    assert lab.wait(run_id, PATIENCE).facts["recited"]["rows"] == 3
+    run_id = lab.training.start(HOST, smoke(data={"limit": 3}, train={"recite_rows": 8}))
+    assert lab.training.wait(run_id, PATIENCE).facts["recited"]["rows"] == 3
 
 
 def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, monkeypatch):
-    save = Runner._save
+    save = TrainingJob._save
 
     def stop_then(runner, loaded, result):
         save(runner, loaded, result)
-        lab.stop_run(runner.run.id)
+        lab.training.stop(HOST, runner.run.id)
 
-    monkeypatch.setattr(Runner, "_save", stop_then)
-    run_id = lab.start_run(smoke(train={"recite_rows": 4}))
-    run = lab.wait(run_id, PATIENCE)
+    monkeypatch.setattr(TrainingJob, "_save", stop_then)
+    run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", "Finished 4 steps.")
     assert "recited" not in run.facts
-    assert lab.has_adapter(run_id)
+    assert lab.answerers.has_adapter(HOST, run_id)
 
 
 def test_without_it_nothing_is_asked(lab):
-    assert "recited" not in lab.show_run(finished(lab))["facts"]
+    assert "recited" not in lab.runs.details(HOST, finished(lab))["facts"]

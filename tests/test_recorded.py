@@ -118,23 +118,23 @@ def test_a_fresh_lab_has_them_as_finished_runs(store):
 def test_everything_works_on_them_as_on_any_run(tmp_path):
     with opened(tmp_path / "data") as lab:
         put_recorded(lab.store)
-        told = {run["id"]: run for run in lab.list_runs()}
+        told = {run["id"]: run for run in lab.runs.summaries(HOST)}
         assert told[BEST]["recorded"] == recorded_on(lab.store.get(BEST).facts)
-        assert lab.has_adapter(BEST)
-        assert len(lab.predictions(BEST)) == 40
-        assert lab.show_run(BEST)["evaluations"][0]["rows"] == 40
-        assert lab.run_result(BEST)["tokens"] > 0
-        assert lab.run_status(BEST)["eta_seconds"] is None
-        with zipfile.ZipFile(lab.export_run(BEST, tmp_path / "good.zip")) as archive:
+        assert lab.answerers.has_adapter(HOST, BEST)
+        assert len(lab.evaluations.predictions(HOST, BEST)) == 40
+        assert lab.runs.details(HOST, BEST)["evaluations"][0]["rows"] == 40
+        assert lab.runs.result(HOST, BEST)["tokens"] > 0
+        assert lab.training.status(HOST, BEST)["eta_seconds"] is None
+        with zipfile.ZipFile(lab.transfers.export(HOST, BEST, tmp_path / "good.zip")) as archive:
             assert "adapter_model.safetensors" in archive.namelist()
             assert "recorded on" in archive.read("README.md").decode()
-        lab.rename_run(BEST, "mine now")
-        assert lab.list_runs()[0]["recorded"], "a name hides nothing"
+        lab.runs.rename(HOST, BEST, "mine now")
+        assert lab.runs.summaries(HOST)[0]["recorded"], "a name hides nothing"
 
 
 def test_only_the_page_brings_them(tmp_path):
     with opened(tmp_path / "data") as lab:
-        assert lab.list_runs() == []
+        assert lab.runs.summaries(HOST) == []
 
 
 def test_a_second_start_adds_nothing_and_keeps_what_was_done_to_them(store):
@@ -149,20 +149,20 @@ def test_one_that_was_deleted_stays_away(tmp_path):
         with opened(tmp_path / "data") as lab:
             put_recorded(lab.store)
             if lab.store.has(BEST):
-                lab.delete_run(BEST)
-            assert sorted(run["id"] for run in lab.list_runs()) == [i for i in IDS if i != BEST]
+                lab.training.delete(HOST, BEST)
+            assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == [i for i in IDS if i != BEST]
 
 
 def test_those_that_were_deleted_come_back_when_asked_for(tmp_path):
     with opened(tmp_path / "data") as lab:
         binned, erased, kept = put_recorded(lab.store)
-        lab.bin_run(binned)
-        lab.delete_run(erased)
-        lab.rename_run(kept, "mine now")
-        lab.restore_recorded()
-        assert sorted(run["id"] for run in lab.list_runs()) == IDS
-        assert lab.binned_runs() == []
-        assert lab.has_adapter(erased)
+        lab.runs.trash(HOST, binned)
+        lab.training.delete(HOST, erased)
+        lab.runs.rename(HOST, kept, "mine now")
+        lab.runs.restore_examples(HOST)
+        assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == IDS
+        assert lab.runs.trashed(HOST) == []
+        assert lab.answerers.has_adapter(HOST, erased)
         assert lab.store.get(kept).name == "mine now"
         assert put_recorded(lab.store) == []
 
@@ -171,10 +171,10 @@ def test_where_there_are_strangers_only_the_host_brings_them_back(tmp_path, monk
     monkeypatch.setenv("SPACE_ID", "somebody/lab")
     with opened(tmp_path / "data") as lab:
         with pytest.raises(NotYoursError, match="host"):
-            lab.restore_recorded(ANONYMOUS)
-        assert lab.list_runs() == []
-        lab.restore_recorded(HOST)
-        assert sorted(run["id"] for run in lab.list_runs()) == IDS
+            lab.runs.restore_examples(ANONYMOUS)
+        assert lab.runs.summaries(HOST) == []
+        lab.runs.restore_examples(HOST)
+        assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == IDS
 
 
 def test_a_start_that_was_cut_short_is_made_good_by_the_next(store):
@@ -197,9 +197,9 @@ def test_the_adapter_gives_the_recorded_answer(tmp_path):
     lab = Lab(tmp_path / "data")
     try:
         put_recorded(lab.store)
-        row = lab.predictions(BEST)[0]
-        *_, texts = lab.compare(BEST, row["instruction"], row["input"])
-        weights = lab.bench.model(DEFAULT_MODEL, "auto", print).weights
+        row = lab.evaluations.predictions(HOST, BEST)[0]
+        *_, texts = lab.inference.compare(HOST, BEST, row["instruction"], row["input"])
+        weights = lab.models.base(DEFAULT_MODEL, "auto", print).weights
         if weights.sha256 != lab.store.get(BEST).facts["weights_sha256"]:
             pytest.skip("other base weights of the same name than those it was recorded on")
         assert (texts["base"], texts["tuned"]) == (row["base"], row["tuned"])

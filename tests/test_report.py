@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.inspection.dataset_report import describe, make_report
+from instruct_tune.lab import Lab
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
-from instruct_tune.services.datasets import Views
 from instruct_tune.tokenization.prompt_template import LESSON
 
 TRAIN = [
@@ -67,7 +68,7 @@ def test_only_the_first_rows_of_a_very_large_part_are_looked_at(tmp_path, monkey
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     config = {"model": "tiny-random", "data": {"source": str(tmp_path / "rows.json"), "filters": [], "limit": 5}}
     monkeypatch.setattr("instruct_tune.inspection.dataset_report.MOST_ROWS", 30)
-    told = Views(tmp_path).report(config)
+    told = Lab(tmp_path, writing=False).datasets.report(HOST, config)
     assert (told["rows"], told["reported"]) == ({"train": 40, "test": 10}, {"train": 30, "test": 10})
 
 
@@ -75,7 +76,7 @@ def test_lengths_in_tokens_wait_for_a_model_that_is_not_there(tmp_path, monkeypa
     (tmp_path / "rows.json").write_text(json.dumps([{"instruction": "Say", "output": "a"}] * 20))
     config = {"model": "some/model", "data": {"source": str(tmp_path / "rows.json"), "filters": []}}
     monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: None)
-    told = Views(tmp_path).report(config, waits=False)
+    told = Lab(tmp_path, writing=False).datasets.report(HOST, config, waits=False)
     assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
     assert told["duplicates"]["exact"] == 15
 

@@ -322,10 +322,10 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
     with opened(tmp_path / "data") as lab:
         whole = finished(lab, SIX)
         reference = curve(lab, whole)
-        *_, evaluation = lab.evaluate(whole, 2)
+        *_, evaluation = lab.evaluations.stream(HOST, whole, 2)
         lab.store.update(whole, owner=ANN.id)
-        run_id = lab.start_run(SIX)
-        lab.wait(run_id, PATIENCE)
+        run_id = lab.training.start(HOST, SIX)
+        lab.training.wait(run_id, PATIENCE)
         folder = lab.store.folder(run_id)
     # As after a crash at step 5, whose last checkpoint is that of step 4.
     shutil.rmtree(folder / "checkpoint-6")
@@ -336,16 +336,18 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
     (tmp_path / "data" / "lab.sqlite").write_text("no database " * 100)
     with opened(tmp_path / "data") as lab:
         assert curve(lab, whole) == reference
-        assert [told["bleu"] for told in (lab.run_evaluations(whole)[0]["tuned"],)] == [evaluation["tuned"]["bleu"]]
-        assert [lab.sees_run(whole, viewer) for viewer in (HOST, ANN, BOB)] == [True, True, False]
-        assert lab.generate(whole, [{"instruction": "Say hello."}])
+        assert [told["bleu"] for told in (lab.runs.evaluations(HOST, whole)[0]["tuned"],)] == [
+            evaluation["tuned"]["bleu"]
+        ]
+        assert [lab.runs.is_visible(viewer, whole) for viewer in (HOST, ANN, BOB)] == [True, True, False]
+        assert lab.inference.generate(HOST, whole, [{"instruction": "Say hello."}])
         run = lab.store.get(run_id)
         assert (run.status, run.message) == ("interrupted", "The lab was closed at step 4; the run can be resumed.")
-        assert "The history was damaged" in " ".join(c["reason"] for c in lab.show_run(run_id)["changes"])
+        assert "The history was damaged" in " ".join(c["reason"] for c in lab.runs.details(HOST, run_id)["changes"])
         page = {block.elem_id: block for block in build_ui(lab).blocks.values() if block.elem_id}
         assert "The history was damaged" in page["notice"].value
-        lab.resume_run(run_id)
-        assert lab.wait(run_id, PATIENCE).status == "finished"
+        lab.training.resume(HOST, run_id)
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
         assert curve(lab, run_id) == reference
     with opened(tmp_path / "data") as lab:
         assert "notice" not in {block.elem_id for block in build_ui(lab).blocks.values()}

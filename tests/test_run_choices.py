@@ -13,19 +13,15 @@ def run(run_id, recorded=None):
     return {"id": run_id, "name": f"run {run_id}", "status": "finished", "recorded": recorded, "model": "a/b"}
 
 
-class Lab(SimpleNamespace):
-    runs = ()
-
-    def list_runs(self, viewer):
-        return list(self.runs)
-
-    def has_adapter(self, run_id, viewer):
-        return True
-
-
 @pytest.fixture
 def lab():
-    return Lab(visitors=SimpleNamespace(of=lambda session: None))
+    lab = SimpleNamespace(
+        listed=[],
+        access=SimpleNamespace(of=lambda session: None),
+        answerers=SimpleNamespace(has_adapter=lambda viewer, run_id: True),
+    )
+    lab.runs = SimpleNamespace(summaries=lambda viewer: list(lab.listed))
+    return lab
 
 
 @pytest.fixture
@@ -40,36 +36,36 @@ def value(dropdown):
 
 
 def test_the_newest_of_ones_own_is_chosen_first_and_a_recorded_one_where_there_is_no_other(lab, choices):
-    lab.runs = [run("r2", "recorded"), run(BEST, "recorded")]
+    lab.listed = [run("r2", "recorded"), run(BEST, "recorded")]
     seen, first, second = choices.show(None, None, None, None)
     assert [value(first), value(second)] == [BEST, BEST]
-    lab.runs = [run("new"), run("old"), *lab.runs]
+    lab.listed = [run("new"), run("old"), *lab.listed]
     assert value(choices.show(None, None, None, None)[1]) == "new"
     assert choices.show(None, BEST, BEST, [*choices.show(None, BEST, BEST, seen)[0]]) == [gr.skip()] * 3
 
 
 def test_what_stays_is_not_said(lab, choices):
-    lab.runs = [run("a"), run("b")]
+    lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
-    lab.runs = [run("c"), run("a"), run("b")]
+    lab.listed = [run("c"), run("a"), run("b")]
     _, first, second = choices.show(None, "a", "b", seen)
     assert [value(first), value(second)] == ["said nothing", "said nothing"]
     assert [each for _, each in first.choices] == ["c", "a", "b"]
 
 
 def test_the_run_that_train_follows_is_chosen_when_it_can_answer_and_once(lab, choices):
-    lab.runs = [run("a")]
+    lab.listed = [run("a")]
     seen, *_ = choices.show("mine", "a", "a", None)
-    lab.runs = [run("mine"), run("a")]
+    lab.listed = [run("mine"), run("a")]
     seen, first, second = choices.show("mine", "a", "a", seen)
     assert [value(first), value(second)] == ["mine", "mine"]
-    lab.runs = [run("other"), *lab.runs]
+    lab.listed = [run("other"), *lab.listed]
     assert value(choices.show("mine", "a", "a", seen)[1]) == "said nothing"
 
 
 def test_where_a_run_is_gone_all_is_said(lab, choices):
-    lab.runs = [run("a"), run("b")]
+    lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
-    lab.runs = [run("a")]
+    lab.listed = [run("a")]
     _, first, second = choices.show(None, "a", "b", seen)
     assert [value(first), value(second)] == ["a", "a"]

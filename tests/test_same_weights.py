@@ -7,6 +7,7 @@ import pytest
 from labs import cache_for, finished, opened, smoke
 from safetensors.torch import load_file, save_file
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.pretrained.locate import locate
 from instruct_tune.ui.compare.text import state_sentence
 from instruct_tune.ui.evaluate.text import measured_with, sentence
@@ -32,10 +33,10 @@ def exchange(folder):
 def asked(lab, run_id):
     """What Compare, Evaluate and a script's answers say of a run."""
     settings = {"max_new_tokens": 2}
-    *_, compared = lab.compare(run_id, "Say 1", generation=settings)
-    *_, evaluated = lab.evaluate(run_id, 2, settings)
-    lab.generate(run_id, [{"instruction": "Say 1"}], generation=settings)
-    return compared, lab.run_evaluations(run_id)[0], evaluated
+    *_, compared = lab.inference.compare(HOST, run_id, "Say 1", generation=settings)
+    *_, evaluated = lab.evaluations.stream(HOST, run_id, 2, settings)
+    lab.inference.generate(HOST, run_id, [{"instruction": "Say 1"}], generation=settings)
+    return compared, lab.runs.evaluations(HOST, run_id)[0], evaluated
 
 
 def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplog):
@@ -58,6 +59,6 @@ def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplo
         assert was[:8] in evaluated["other_weights"]
         # What its numbers were measured on is the weights that answered, not those of the training.
         assert evaluated["weights_sha256"] != was
-        facts = lab.show_run(run_id)["facts"]
+        facts = lab.runs.details(HOST, run_id)["facts"]
         assert facts["weights_sha256"] == was
         assert evaluated["weights_sha256"] in measured_with(kept, facts, None)

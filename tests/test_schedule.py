@@ -10,6 +10,7 @@ from transformers import get_scheduler
 
 from instruct_tune.config.learning_rate import higher_rate_advice, peak_rate, schedule_warnings, used_rate
 from instruct_tune.config.run_config import SCHEDULERS, RunConfig, TrainSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DivergedError
 from instruct_tune.evaluation.interpretation import judge
 from instruct_tune.runs.diagnostics import diagnose
@@ -173,13 +174,13 @@ def test_one_step_of_warm_up_ends_in_its_own_sentence(tmp_path):
 def test_the_cost_line_warns_and_the_run_finds_what_was_warned_of(tmp_path):
     with imports_frozen(), opened(tmp_path / "data") as lab:
         long = smoke(train={"warmup_steps": 1000, "learning_rate": 0.01})
-        (warning,) = lab.cost(long, measure=False)["warnings"]
+        (warning,) = lab.estimates.cost(HOST, long, measure=False)["warnings"]
         assert "Warm-up takes 1,000 steps and the run has 4: the learning rate never gets above 3e-05" in warning
-        assert lab.cost(smoke(model="nobody/has-this", train={"warmup_steps": 1000}))["warnings"]
-        assert lab.cost(smoke(), measure=False)["warnings"] == []
+        assert lab.estimates.cost(HOST, smoke(model="nobody/has-this", train={"warmup_steps": 1000}))["warnings"]
+        assert lab.estimates.cost(HOST, smoke(), measure=False)["warnings"] == []
         run_id = finished(lab, long)
-        used = [m["learning_rate"] for m in lab.run_metrics(run_id) if m["kind"] == "train"]
+        used = [m["learning_rate"] for m in lab.runs.metrics(HOST, run_id) if m["kind"] == "train"]
         assert max(used) == pytest.approx(3e-05)
-        for finding in lab.run_status(run_id)["findings"]:
+        for finding in lab.training.status(HOST, run_id)["findings"]:
             assert "0.1" not in finding["advice"]
             assert "learning rate of" not in finding["advice"]

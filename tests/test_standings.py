@@ -14,6 +14,7 @@ from test_bleu import corpus
 
 from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation import leaderboard as module
 from instruct_tune.evaluation.bleu import difference_interval, paired_test, score
 from instruct_tune.evaluation.leaderboard import Entry, differing, rows_fingerprint, standings
@@ -105,7 +106,9 @@ def test_what_was_measured_otherwise_stands_in_another_table(three, other, what)
 def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
     told = {"now": standings([*three[:2], replace(three[2], template="alpaca")])}
     with gr.Blocks():
-        chooser = panel.StandingsPanel(SimpleNamespace(standings=lambda viewer: told["now"]))
+        chooser = panel.StandingsPanel(
+            SimpleNamespace(evaluations=SimpleNamespace(leaderboard=lambda viewer: told["now"]))
+        )
     first, second = (key for _, key in panel.choices(told["now"]))
     alpaca, _ = chooser._choose(second)
     # Two more on the second ruler: it stands first now.
@@ -147,14 +150,16 @@ def test_the_table_has_base_once_where_it_would_stand(three):
 def test_the_lab_and_the_command_line_compare(lab, capsys):
     run_id = finished(lab)
     for limit in (4, 3, 4):
-        list(lab.evaluate(run_id, limit))
-    tables = lab.standings()
+        list(lab.evaluations.stream(HOST, run_id, limit))
+    tables = lab.evaluations.leaderboard(HOST)
     assert sorted(table["rows"] for table in tables if table["runs"][0]["run_id"] == run_id) == [3, 4]
-    assert lab.standings([run_id]) == [table for table in tables if table["runs"][0]["run_id"] == run_id]
+    assert lab.evaluations.leaderboard(HOST, [run_id]) == [
+        table for table in tables if table["runs"][0]["run_id"] == run_id
+    ]
     capsys.readouterr()
     assert main(["runs", "compare", run_id, "--json", "--data-dir", str(lab.data_dir)]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out) == {"tables": lab.standings([run_id])}
+    assert json.loads(said.out) == {"tables": lab.evaluations.leaderboard(HOST, [run_id])}
     assert "compare scores within a table only" in said.err
     assert "nothing to compare" not in said.err
 

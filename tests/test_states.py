@@ -8,10 +8,11 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
 from instruct_tune.models import lora
 from instruct_tune.services.failures import LONGEST, failure
-from instruct_tune.services.training_job import Runner
+from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.store import retention
 from instruct_tune.store.run_store import RunStore
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 
 def course(lab, run_id):
-    return [(change["status"], change["phase"]) for change in lab.show_run(run_id)["changes"]]
+    return [(change["status"], change["phase"]) for change in lab.runs.details(HOST, run_id)["changes"]]
 
 
 # Changes
@@ -31,7 +32,7 @@ def test_every_change_of_a_run_is_kept_with_time_step_and_reason(lab):
         ("queued", None), ("running", "loading"), ("running", "tokenising"), ("running", "training"),
         ("running", "saving"), ("running", "training"), ("running", "saving"), ("finished", None),
     ]  # fmt: skip
-    changes = lab.show_run(run_id)["changes"]
+    changes = lab.runs.details(HOST, run_id)["changes"]
     assert all(change["reason"] for change in changes)
     assert [change["time"] for change in changes] == sorted(change["time"] for change in changes)
     assert changes[0]["step"] == 0
@@ -40,13 +41,13 @@ def test_every_change_of_a_run_is_kept_with_time_step_and_reason(lab):
 
 
 def test_a_stop_and_a_resume_are_changes_too(lab, pace):
-    pace.at[2] = lambda runner: lab.stop_run(runner.run.id)
-    run_id = lab.start_run(smoke())
-    lab.wait(run_id, PATIENCE)
+    pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
+    run_id = lab.training.start(HOST, smoke())
+    lab.training.wait(run_id, PATIENCE)
     assert ("stopping", "training") in course(lab, run_id)
     assert course(lab, run_id)[-1] == ("stopped", None)
-    lab.resume_run(run_id)
-    lab.wait(run_id, PATIENCE)
+    lab.training.resume(HOST, run_id)
+    lab.training.wait(run_id, PATIENCE)
     after = course(lab, run_id)[course(lab, run_id).index(("stopped", None)) + 1 :]
     assert after[:2] == [("queued", None), ("running", "loading")]
     assert after[-1] == ("finished", None)
@@ -80,7 +81,7 @@ def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypa
 @pytest.mark.parametrize(("value", "words"), [(0.0, "still zero"), (float("nan"), "not finite")])
 def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words):
     def spoil(runner):
-        loaded = runner.bench.model(runner.config.model, "auto", print)
+        loaded = runner.models.base(runner.config.model, "auto", print)
         hook = lora.fault
 
         def spoilt(model, name):
@@ -93,14 +94,14 @@ def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words
 
     with pytest.MonkeyPatch.context() as runner_patch:
         pace.at[1] = spoil
-        run = lab.wait(lab.start_run(smoke()), PATIENCE)
+        run = lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "diverged")
     assert words in run.message
 
 
 def test_a_run_that_did_no_step_is_not_finished(lab, monkeypatch):
     monkeypatch.setattr(RunStore, "last_metric", lambda store, run_id, kind: None)
-    run = lab.wait(lab.start_run(smoke()), PATIENCE)
+    run = lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "diverged")
     assert "No step was trained" in run.message
 
@@ -151,14 +152,14 @@ def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab
         raise ZeroDivisionError("a secret of the house")
 
     pace.at[1] = break_down
-    run_id = lab.start_run(smoke())
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, smoke())
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "bug")
-    assert "a secret of the house" in lab.run_traceback(run_id)
-    assert "break_down" in lab.run_traceback(run_id)
-    assert "a secret of the house" not in str(lab.show_run(run_id))
-    lab.resume_run(run_id)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    assert "a secret of the house" in lab.runs.traceback(HOST, run_id)
+    assert "break_down" in lab.runs.traceback(HOST, run_id)
+    assert "a secret of the house" not in str(lab.runs.details(HOST, run_id))
+    lab.training.resume(HOST, run_id)
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert lab.store.get(run_id).error_kind is None
 
 
@@ -174,8 +175,8 @@ def test_a_history_that_cannot_be_written_any_more_ends_the_run_and_not_the_lab(
 
     with pytest.MonkeyPatch.context() as trouble:
         pace.at[1] = lose_it
-        run_id = lab.start_run(smoke())
-        lab.wait(run_id, PATIENCE)
+        run_id = lab.training.start(HOST, smoke())
+        lab.training.wait(run_id, PATIENCE)
     assert "cannot be written down" in caplog.text
     assert lab.store.get(run_id).status == "running"
     finished(lab)
@@ -212,7 +213,7 @@ def test_a_wrong_statement_is_a_fault_of_the_lab_and_no_trouble_with_the_disk(tm
 
 def test_a_run_that_is_gone_fails_without_a_word(lab):
     run_id = finished(lab)
-    runner = Runner(lab.store.get(run_id), lab.store, None, lab.engine)
+    runner = TrainingJob(lab.store.get(run_id), lab.store, lab.datasets, lab.models, lab.queue)
     lab.store.delete(run_id)
     runner._fail(failure(MemoryError(), lab.data_dir))
     assert not lab.store.has(run_id)

@@ -11,7 +11,7 @@ import pytest
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.errors import ModelError, Stopped
-from instruct_tune.services.answer_stream import Comparison
+from instruct_tune.services.answer_stream import AnswerStream
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare.decoding import as_json
 from instruct_tune.ui.compare.text import answer_facts, decoding, state_sentence
@@ -74,8 +74,8 @@ def test_asking_again_ends_what_was_asked_before():
 
 def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
     future: Future[None] = Future()  # a job that the engine has not come to
-    asked = Comparison(threading.Event())
-    asked.say("Waiting…")
+    asked = AnswerStream(threading.Event())
+    asked.message("Waiting…")
     answers = asked.follow(future)
     assert next(answers)["message"] == "Waiting…"
     asked.stop.set()
@@ -87,8 +87,8 @@ def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
 def test_a_stop_keeps_the_texts_and_an_error_is_raised():
     for error, expected in ((Stopped(), {"stopped": True}), (ModelError("gone"), None)):
         future: Future[None] = Future()
-        asked = Comparison()
-        asked._said.put({"base": "one", "tuned": "two", "seconds": 1.0})
+        asked = AnswerStream()
+        asked._news.put({"base": "one", "tuned": "two", "seconds": 1.0})
         answers = asked.follow(future)
         assert next(answers)["tuned"] == "two"
         future.set_running_or_notify_cancel()

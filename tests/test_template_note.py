@@ -28,7 +28,7 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, opened(tmp_path_factory.mktemp("note")) as lab:
         patch.setattr(ui, "Form", Kept)
         with build_ui(lab):
-            lab.restore_recorded(HOST)
+            lab.runs.restore_examples(HOST)
             yield lab, forms[0]
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from labs import opened, smoke
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import ModelError
 from instruct_tune.models.base_model import load_model
 from instruct_tune.pretrained.locate import locate
@@ -64,10 +65,10 @@ def test_every_way_to_a_tokenizer_refuses_it_in_one_sentence(folder, tmp_path, n
             lambda: load_tokenizer(str(folder), folder),
             lambda: load_model(str(folder), print),
             lambda: count_tokens_of(str(folder), ["a"]),
-            lambda: lab.mask(config, "a", "", "b"),
-            lambda: lab.data(config, model=str(folder)),
-            lambda: lab.report(config),
-            lambda: lab.cost(config),
+            lambda: lab.datasets.mask(HOST, config, "a", "", "b"),
+            lambda: lab.datasets.summary(HOST, config, model=str(folder)),
+            lambda: lab.datasets.report(HOST, config),
+            lambda: lab.estimates.cost(HOST, config),
         )
         for way in ways:
             with pytest.raises(ModelError, match=words) as caught:

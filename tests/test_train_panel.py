@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 from labs import cache_for, finished, imports_frozen, opened, smoke
 
+from instruct_tune.config.viewer import HOST
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("pause", "resume", "stop", "discard", "sure")
 
@@ -84,7 +86,7 @@ def test_the_smooth_line_is_that_of_all_steps():
 def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
     from instruct_tune.ui.charts import loss_figure
 
-    dots = loss_figure(lab.run_metrics(run_id), run_id, log_scale=False)["data"][0]
+    dots = loss_figure(lab.runs.metrics(HOST, run_id), run_id, log_scale=False)["data"][0]
     assert dots["x"] == [1, 2, 3, 4]
     assert [epoch for epoch, _ in dots["customdata"]] == [0.25, 0.5, 0.75, 1.0]
     assert [rate for _, rate in dots["customdata"]] == [0.01, 0.0075, 0.005, 0.0025]
@@ -109,7 +111,7 @@ def test_only_the_plot_follows_the_axis(panel, run_id):
 
 def test_what_a_run_shows(panel, lab, run_id):
     sent = dict(zip(panel.outputs, panel.show(run_id, None, False), strict=True))
-    row = lab.held_out_row(smoke(), smoke().evaluation_rows)
+    row = lab.datasets.held_out_row(HOST, smoke(), smoke().evaluation_rows)
     assert (sent[panel.prompt], sent[panel.expected]) == (row.instruction, row.output)
     assert sent[panel.answers].startswith("— step 4, ")
     assert sent[panel.answers].rstrip().count("— step ") == 3
@@ -148,7 +150,7 @@ def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch
         return {name for name, button in made.items() if button.interactive}
 
     assert pressable() == can
-    monkeypatch.setattr(lab, "strangers", True)
+    monkeypatch.setattr(lab.access, "multi_user", True)
     assert pressable() == (can if run.started_by is None else set())
     run = replace(run, started_by="somebody else")
     assert pressable() == set()
@@ -157,7 +159,7 @@ def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch
 def test_a_run_that_is_deleted_while_it_is_followed_is_told_once(panel, lab):
     gone = finished(lab, smoke(train={"sample_tokens": 0}))
     first = panel.show(gone, None, False)
-    lab.delete_run(gone)
+    lab.training.delete(HOST, gone)
     sent = dict(zip(panel.outputs, panel.show(gone, first[0], False), strict=True))
     assert "was deleted" in sent[panel.status]
     assert sent[panel.body].visible is False
@@ -185,8 +187,8 @@ def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
 
 
 def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):
-    metrics = lab.run_metrics(run_id)
-    assert lab.run_status(run_id)["metrics"] == {metric["kind"]: metric for metric in metrics}
+    metrics = lab.runs.metrics(HOST, run_id)
+    assert lab.training.status(HOST, run_id)["metrics"] == {metric["kind"]: metric for metric in metrics}
     train = [metric for metric in metrics if metric["kind"] == "train"]
     assert lab.store.metrics(run_id, kind="train", last=2) == train[-2:]
     assert lab.store.metrics(run_id, after=train[0]["seq"], kind="train") == train[1:]

@@ -17,15 +17,15 @@ def test_who_comes_second_waits_for_a_turn(lab, pace):
     asked = []
 
     def ask(runner):
-        asked.append(lab.start_run(smoke(), "second"))
-        asked.append(lab.start_evaluation(runner.run.id, 2))
-        waiting = lab.run_status(asked[0])
+        asked.append(lab.training.start(HOST, smoke(), "second"))
+        asked.append(lab.evaluations.start(HOST, runner.run.id, 2))
+        waiting = lab.training.status(HOST, asked[0])
         assert (waiting["status"], waiting["place"]) == ("queued", 1)
         assert waiting["starts_in_seconds"] >= 0
-        assert lab.run_status(runner.run.id)["place"] is None
-        assert lab.evaluation_progress(runner.run.id)["place"] == 2
+        assert lab.training.status(HOST, runner.run.id)["place"] is None
+        assert lab.evaluations.progress(HOST, runner.run.id)["place"] == 2
         with pytest.raises(BusyError, match="asked for already"):
-            lab.start_evaluation(runner.run.id)
+            lab.evaluations.start(HOST, runner.run.id)
 
     pace.at[2] = ask
     first = finished(lab, TWELVE_STEPS, "first")
@@ -33,15 +33,18 @@ def test_who_comes_second_waits_for_a_turn(lab, pace):
     assert lab.store.get(asked[0]).status == "finished"
     ends = [lab.store.get(run_id).ended for run_id in (first, asked[0])]
     assert ends == sorted(ends)
-    assert lab.run_status(asked[0])["place"] is None
+    assert lab.training.status(HOST, asked[0])["place"] is None
 
 
 def test_a_full_line_refuses_with_a_sentence_and_leaves_no_trace(lab, pace, tmp_path):
     refused = []
 
     def start_another(runner):
-        lab.engine.most_waiting = 0
-        for start in (lambda: lab.start_run(smoke(), "second"), lambda: lab.start_evaluation(runner.run.id)):
+        lab.queue.max_waiting = 0
+        for start in (
+            lambda: lab.training.start(HOST, smoke(), "second"),
+            lambda: lab.evaluations.start(HOST, runner.run.id),
+        ):
             with pytest.raises(BusyError, match="waiting already") as caught:
                 start()
             refused.append(caught.value)
@@ -49,43 +52,43 @@ def test_a_full_line_refuses_with_a_sentence_and_leaves_no_trace(lab, pace, tmp_
     pace.at[2] = start_another
     finished(lab, TWELVE_STEPS, "first")
     assert len(refused) == 2
-    assert [run["name"] for run in lab.list_runs()] == ["first"]
+    assert [run["name"] for run in lab.runs.summaries(HOST)] == ["first"]
     assert len(list((tmp_path / "data" / "runs").iterdir())) == 1
 
 
 def test_who_comes_too_late_by_a_hair_leaves_no_trace_either(lab, pace, monkeypatch, tmp_path):
     """Both found a place in the line; only one of them gets it."""
-    monkeypatch.setattr(lab.engine, "refuse_when_full", lambda by: None)
+    monkeypatch.setattr(lab.queue, "refuse_when_full", lambda by: None)
     refused = []
 
     def start_another(runner):
-        lab.engine.most_waiting = 0
+        lab.queue.max_waiting = 0
         with pytest.raises(BusyError) as caught:
-            lab.start_run(smoke(), "second")
+            lab.training.start(HOST, smoke(), "second")
         refused.append(str(caught.value))
 
     pace.at[2] = start_another
     finished(lab, smoke(), "first")
     assert len(refused) == 1
-    assert [run["name"] for run in lab.list_runs()] == ["first"]
+    assert [run["name"] for run in lab.runs.summaries(HOST)] == ["first"]
     assert len(list((tmp_path / "data" / "runs").iterdir())) == 1
 
 
 def test_a_run_that_could_not_be_resumed_for_others_stays_as_it_was(lab, pace):
-    pace.at[2] = lambda runner: lab.stop_run(runner.run.id)
-    stopped = lab.start_run(TWELVE_STEPS, "stopped one")
-    before = lab.wait(stopped, PATIENCE)
-    shown = lab.show_run(stopped)
+    pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
+    stopped = lab.training.start(HOST, TWELVE_STEPS, "stopped one")
+    before = lab.training.wait(stopped, PATIENCE)
+    shown = lab.runs.details(HOST, stopped)
 
     def resume(runner):
-        lab.engine.most_waiting = 0
+        lab.queue.max_waiting = 0
         with pytest.raises(BusyError, match="waiting already"):
-            lab.resume_run(stopped)
+            lab.training.resume(HOST, stopped)
 
     pace.at[3] = resume
     finished(lab, TWELVE_STEPS, "other")
     assert lab.store.get(stopped) == before
-    after = lab.show_run(stopped)
+    after = lab.runs.details(HOST, stopped)
     assert {**after, "changes": None} == {**shown, "changes": None}
     assert [change["status"] for change in after["changes"][len(shown["changes"]) :]] == ["queued", "stopped"]
     assert after["changes"][-1]["reason"] == "Too many were waiting."
@@ -97,7 +100,7 @@ def test_fifty_starts_in_a_second(lab, engine_held):
 
     def start(number, viewer):
         try:
-            taken.append(lab.start_run(smoke(), f"number {number}", viewer))
+            taken.append(lab.training.start(viewer, smoke(), f"number {number}"))
         except BusyError as error:
             refused.append(str(error))
 
@@ -109,10 +112,10 @@ def test_fifty_starts_in_a_second(lab, engine_held):
     # One about to begin, and sixteen behind it.
     assert len(taken) == 17
     assert len(taken) + len(refused) == 50
-    assert sorted(run["id"] for run in lab.list_runs()) == sorted(taken)
+    assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == sorted(taken)
     assert sum(lab.store.get(run_id).started_by == visitor.id for run_id in taken) <= 4
     for run_id in taken:
-        assert lab.stop_run(run_id) == "stopped"
+        assert lab.training.stop(HOST, run_id) == "stopped"
     engine_held.set()
     finished(lab)
 
@@ -121,17 +124,17 @@ def test_a_run_that_waits_is_withdrawn_at_once(lab, pace):
     seen = []
 
     def ask(runner):
-        kept, dropped = lab.start_run(smoke(), "second"), lab.start_run(smoke(), "third")
-        seen.extend([kept, dropped, lab.stop_run(kept), lab.stop_run(dropped, keep=False)])
-        assert lab.wait(kept, PATIENCE).status == "stopped"
+        kept, dropped = lab.training.start(HOST, smoke(), "second"), lab.training.start(HOST, smoke(), "third")
+        seen.extend([kept, dropped, lab.training.stop(HOST, kept), lab.training.stop(HOST, dropped, keep=False)])
+        assert lab.training.wait(kept, PATIENCE).status == "stopped"
 
     pace.at[2] = ask
     finished(lab, TWELVE_STEPS, "first")
     assert seen[2:] == ["stopped", "stopped"]
-    assert [run["name"] for run in lab.list_runs()] == ["second", "first"]
-    assert lab.run_metrics(seen[0]) == []
-    lab.resume_run(seen[0])
-    assert lab.wait(seen[0], PATIENCE).status == "finished"
+    assert [run["name"] for run in lab.runs.summaries(HOST)] == ["second", "first"]
+    assert lab.runs.metrics(HOST, seen[0]) == []
+    lab.training.resume(HOST, seen[0])
+    assert lab.training.wait(seen[0], PATIENCE).status == "finished"
 
 
 def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):
@@ -139,19 +142,19 @@ def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):
     with opened(tmp_path) as lab:
 
         def hold(runner):
-            waiting.append(lab.start_run(smoke(), "second"))
+            waiting.append(lab.training.start(HOST, smoke(), "second"))
             reached.set()
             assert runner.stop.wait(PATIENCE)
 
         pace.at[2] = hold
-        first = lab.start_run(TWELVE_STEPS, "first")
+        first = lab.training.start(HOST, TWELVE_STEPS, "first")
         assert reached.wait(PATIENCE)
         lab.close(PATIENCE)
     with opened(tmp_path) as lab:
         assert lab.store.get(first).status == "interrupted"
         assert lab.store.get(waiting[0]).status == "interrupted"
-        lab.resume_run(waiting[0])
-        assert lab.wait(waiting[0], PATIENCE).status == "finished"
+        lab.training.resume(HOST, waiting[0])
+        assert lab.training.wait(waiting[0], PATIENCE).status == "finished"
 
 
 def test_one_process_has_one_lab_on_a_folder_and_others_read(lab, tmp_path):
@@ -159,7 +162,7 @@ def test_one_process_has_one_lab_on_a_folder_and_others_read(lab, tmp_path):
     with pytest.raises(BusyError, match=f"pid {os.getpid()}"):
         Lab(tmp_path / "data")
     reader = Lab(tmp_path / "data", writing=False)
-    assert reader.show_run(run_id) == lab.show_run(run_id)
+    assert reader.runs.details(HOST, run_id) == lab.runs.details(HOST, run_id)
     reader.close()
     finished(lab)
 
@@ -167,7 +170,7 @@ def test_one_process_has_one_lab_on_a_folder_and_others_read(lab, tmp_path):
 def test_a_reader_leaves_a_run_at_work_alone(lab, pace, tmp_path):
     def look(runner):
         with opened(tmp_path / "data", writing=False) as reader:
-            assert reader.run_status(runner.run.id)["status"] == "running"
+            assert reader.training.status(HOST, runner.run.id)["status"] == "running"
 
     pace.at[2] = look
     finished(lab)

@@ -17,6 +17,7 @@ from tiny_lab import (
 )
 
 from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import LabError, Stopped
 from instruct_tune.evaluation import predict
 from instruct_tune.evaluation.answer_cache import BaseAnswers
@@ -155,21 +156,21 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_fail(loaded, folder):
 def test_a_restarted_lab_goes_on(tmp_path):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(evaluation_rows=4))
-        whole = list(lab.evaluate(run_id))[-1]
-        predictions = lab.predictions(run_id)
-        news = lab.evaluate(run_id)
+        whole = list(lab.evaluations.stream(HOST, run_id))[-1]
+        predictions = lab.evaluations.predictions(HOST, run_id)
+        news = lab.evaluations.stream(HOST, run_id)
         next(told for told in news if told.get("done", 0) >= 6)
-        lab.stop_evaluation(run_id)
+        lab.evaluations.stop(HOST, run_id)
         with pytest.raises(LabError, match="Stopped"):
             list(news)
-        assert "rows are kept" in lab.evaluating["error"]
+        assert "rows are kept" in lab.evaluations.latest["error"]
     with opened(tmp_path) as lab:
-        (left,) = lab.unfinished_evaluations(run_id)
+        (left,) = lab.evaluations.unfinished(HOST, run_id)
         assert left["rows"] == 4
-        *news, again = lab.evaluate(run_id, left["rows"], left["generation"])
+        *news, again = lab.evaluations.stream(HOST, run_id, left["rows"], left["generation"])
         assert [told["done"] for told in news if "done" in told][1] >= 4
         assert {name: again[name] for name in ("base", "tuned", "delta", "p_value")} == {
             name: whole[name] for name in ("base", "tuned", "delta", "p_value")
         }
-        assert lab.predictions(run_id) == predictions
-        assert lab.unfinished_evaluations(run_id) == []
+        assert lab.evaluations.predictions(HOST, run_id) == predictions
+        assert lab.evaluations.unfinished(HOST, run_id) == []

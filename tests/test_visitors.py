@@ -37,7 +37,7 @@ def hosted(tmp_path, monkeypatch):
 def upload(lab, viewer, rows: int = 40) -> str:
     file = lab.data_dir.parent / "mine.json"
     file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": str(n)} for n in range(rows)]))
-    return str(lab.keep_upload(file, viewer))
+    return str(lab.uploads.keep(viewer, file))
 
 
 def of(source: str):
@@ -47,8 +47,8 @@ def of(source: str):
 @pytest.fixture
 def private(lab):
     """A finished run of Ann's, made of her upload."""
-    run_id = lab.start_run(of(upload(lab, ANN)), "ann's secret plan", ANN)
-    assert lab.wait(run_id, PATIENCE).status == "finished"
+    run_id = lab.training.start(ANN, of(upload(lab, ANN)), "ann's secret plan")
+    assert lab.training.wait(run_id, PATIENCE).status == "finished"
     return run_id
 
 
@@ -58,7 +58,7 @@ def private(lab):
 def test_a_secret_makes_a_visitor_and_the_history_does_not_hold_it(lab):
     assert known_by("ann's own secret") == ANN != BOB
     assert ANN.id not in ("ann's own secret", None)
-    lab.start_run(smoke(), "", ANN)
+    lab.training.start(ANN, smoke(), "")
     assert b"ann's own secret" not in (lab.data_dir / "lab.sqlite").read_bytes()
 
 
@@ -98,103 +98,109 @@ def test_the_hosts_token_makes_a_page_the_hosts_and_no_other():
 def everything_about(lab, run_id):
     """Every way to look at a run or to touch it."""
     return [
-        lambda who: lab.visible_run(run_id, who), lambda who: lab.run_config(run_id, who),
-        lambda who: lab.show_run(run_id, who), lambda who: lab.run_status(run_id, who),
-        lambda who: lab.run_metrics(run_id, viewer=who), lambda who: lab.run_events(run_id, viewer=who),
-        lambda who: lab.run_samples(run_id, who), lambda who: lab.run_evaluations(run_id, who),
-        lambda who: lab.run_result(run_id, who), lambda who: lab.predictions(run_id, viewer=who),
-        lambda who: lab.predictions_file(run_id, viewer=who), lambda who: lab.verdict(run_id, viewer=who),
-        lambda who: lab.held_out_count_of(run_id, who),
-        lambda who: lab.held_out_row_of(run_id, 0, who), lambda who: lab.has_adapter(run_id, who),
-        lambda who: lab.evaluation_progress(run_id, who), lambda who: list(lab.compare(run_id, "Hi", viewer=who)),
-        lambda who: lab.answer_losses(run_id, Example("Hi", "", "Ho"), who),
-        lambda who: lab.adapter_effect(run_id, who),
-        lambda who: lab.generate(run_id, [{"instruction": "Hi"}], viewer=who),
-        lambda who: list(lab.evaluate(run_id, 2, viewer=who)), lambda who: lab.start_evaluation(run_id, 2, viewer=who),
-        lambda who: lab.export_run(run_id, lab.data_dir / "out.zip", who),
-        lambda who: lab.export_merged(run_id, lab.data_dir / "out.zip", viewer=who),
-        lambda who: lab.plot_losses(run_id, lab.data_dir / "x.png", who),
-        lambda who: lab.plot_scores(run_id, lab.data_dir / "x.png", viewer=who),
-        lambda who: lab.rename_run(run_id, "x", who),
-        lambda who: lab.resume_run(run_id, who), lambda who: lab.stop_run(run_id, viewer=who),
-        lambda who: lab.pause_run(run_id, who),
-        lambda who: lab.share_run(run_id, True, who), lambda who: lab.last_metric(run_id, "probe", who),
-        lambda who: lab.has_saved_adapter(run_id, who), lambda who: lab.bin_run(run_id, who),
-        lambda who: lab.run_traceback(run_id, who), lambda who: lab.told_config(run_id, who),
-        lambda who: lab.annotate_run(run_id, "x", "", who), lambda who: lab.unfinished_evaluations(run_id, who),
-        lambda who: lab.can_join(run_id, who),
-        lambda who: list(lab.compare_many([{"run_id": "base"}, {"run_id": run_id}], "Hi", viewer=who)),
-        lambda who: list(lab.compare_rows([{"run_id": "base"}, {"run_id": run_id}], [("Hi", "")], viewer=who)),
-        lambda who: lab.delete_run(run_id, who),
+        lambda who: lab.runs.get(who, run_id), lambda who: lab.runs.config(who, run_id),
+        lambda who: lab.runs.details(who, run_id), lambda who: lab.training.status(who, run_id),
+        lambda who: lab.runs.metrics(who, run_id), lambda who: lab.runs.events(who, run_id),
+        lambda who: lab.runs.samples(who, run_id), lambda who: lab.runs.evaluations(who, run_id),
+        lambda who: lab.runs.result(who, run_id), lambda who: lab.evaluations.predictions(who, run_id),
+        lambda who: lab.evaluations.predictions_file(who, run_id),
+        lambda who: lab.evaluations.interpretation(who, run_id),
+        lambda who: lab.answerers.held_out_count(who, run_id),
+        lambda who: lab.answerers.held_out_row(who, run_id, 0), lambda who: lab.answerers.has_adapter(who, run_id),
+        lambda who: lab.evaluations.progress(who, run_id), lambda who: list(lab.inference.compare(who, run_id, "Hi")),
+        lambda who: lab.inference.token_losses(who, run_id, Example("Hi", "", "Ho")),
+        lambda who: lab.inference.adapter_effect(who, run_id),
+        lambda who: lab.inference.generate(who, run_id, [{"instruction": "Hi"}]),
+        lambda who: list(lab.evaluations.stream(who, run_id, 2)), lambda who: lab.evaluations.start(who, run_id, 2),
+        lambda who: lab.transfers.export(who, run_id, lab.data_dir / "out.zip"),
+        lambda who: lab.transfers.export_merged(who, run_id, lab.data_dir / "out.zip"),
+        lambda who: lab.transfers.plot_losses(who, run_id, lab.data_dir / "x.png"),
+        lambda who: lab.transfers.plot_scores(who, run_id, lab.data_dir / "x.png"),
+        lambda who: lab.runs.rename(who, run_id, "x"),
+        lambda who: lab.training.resume(who, run_id), lambda who: lab.training.stop(who, run_id),
+        lambda who: lab.training.pause(who, run_id),
+        lambda who: lab.runs.share(who, run_id, True), lambda who: lab.runs.last_metric(who, run_id, "probe"),
+        lambda who: lab.runs.has_saved_adapter(who, run_id), lambda who: lab.runs.trash(who, run_id),
+        lambda who: lab.runs.traceback(who, run_id), lambda who: lab.runs.readable_config(who, run_id),
+        lambda who: lab.runs.annotate(who, run_id, "x", ""), lambda who: lab.evaluations.unfinished(who, run_id),
+        lambda who: lab.inference.comparable(who, run_id),
+        lambda who: list(lab.inference.compare_many(who, [{"run_id": "base"}, {"run_id": run_id}], "Hi")),
+        lambda who: list(lab.inference.compare_rows(who, [{"run_id": "base"}, {"run_id": run_id}], [("Hi", "")])),
+        lambda who: lab.training.delete(who, run_id),
     ]  # fmt: skip
 
 
 def test_a_run_made_of_an_upload_does_not_exist_for_others(lab, private):
     for who in (BOB, ANONYMOUS):
-        assert lab.list_runs(who) == []
-        assert not lab.sees_run(private, who)
+        assert lab.runs.summaries(who) == []
+        assert not lab.runs.is_visible(who, private)
         for look in everything_about(lab, private):
             with pytest.raises(NotFoundError) as there:
                 look(who)
             # In the very words for a run that there is not.
             with pytest.raises(NotFoundError) as nowhere:
-                lab.visible_run("20260101-000000-0000", who)
+                lab.runs.get(who, "20260101-000000-0000")
             assert str(there.value).replace(private, "") == str(nowhere.value).replace("20260101-000000-0000", "")
     assert lab.store.get(private).name == "ann's secret plan"
     for who in (ANN, HOST):
-        assert [run["id"] for run in lab.list_runs(who)] == [private]
-        assert lab.held_out_row_of(private, 0, who).instruction.startswith("Say")
-        assert list(lab.compare(private, "Hi", viewer=who))[-1]["done"]
+        assert [run["id"] for run in lab.runs.summaries(who)] == [private]
+        assert lab.answerers.held_out_row(who, private, 0).instruction.startswith("Say")
+        assert list(lab.inference.compare(who, private, "Hi"))[-1]["done"]
 
 
 def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     import inspect
 
-    told = {
-        name
-        for name, method in inspect.getmembers(type(lab), inspect.isfunction)
+    methods = {
+        f"{service}.{name}"
+        for service, owner in vars(lab).items()
+        if type(owner).__module__.startswith("instruct_tune.services")
+        for name, method in inspect.getmembers(type(owner), inspect.isfunction)
         if {"run_id", "viewer"} <= set(inspect.signature(method).parameters) and not name.startswith("_")
     }
     source = inspect.getsource(everything_about)
-    asked = {name for name in told if f"lab.{name}(" in source}
-    # ``sees_run`` and ``ready_adapter`` answer or are asked through the others; these three have tests of their own.
-    assert told - asked == {"sees_run", "ready_adapter", "changeable_run", "sharing", "stop_evaluation", "unbin_run"}
+    listed = {name for name in methods if f"lab.{name}(" in source}
+    # Some answer or are called through the others; ``is_shared``, ``stop`` and ``restore`` have tests of their own.
+    assert methods - listed == {
+        "runs.is_visible", "answerers.get", "runs.get_to_change", "runs.is_shared", "evaluations.stop", "runs.restore",
+        "runs.status",
+    }  # fmt: skip
 
 
 def test_sharing_shows_a_run_to_everyone_until_it_is_taken_back(lab, private):
-    lab.share_run(private, True, ANN)
-    assert [run["id"] for run in lab.list_runs(BOB)] == [private]
-    assert lab.held_out_row_of(private, 0, BOB).instruction.startswith("Say")
-    assert list(lab.compare(private, "Hi", viewer=ANONYMOUS))[-1]["done"]
+    lab.runs.share(ANN, private, True)
+    assert [run["id"] for run in lab.runs.summaries(BOB)] == [private]
+    assert lab.answerers.held_out_row(BOB, private, 0).instruction.startswith("Say")
+    assert list(lab.inference.compare(ANONYMOUS, private, "Hi"))[-1]["done"]
     with pytest.raises(NotYoursError, match="only they can share"):
-        lab.share_run(private, False, BOB)
+        lab.runs.share(BOB, private, False)
     # Its file is still Ann's alone.
     with pytest.raises(DataError, match="not yours"):
-        lab.start_run(lab.run_config(private, BOB), "", BOB)
-    lab.share_run(private, False, ANN)
-    assert lab.list_runs(BOB) == []
+        lab.training.start(BOB, lab.runs.config(BOB, private), "")
+    lab.runs.share(ANN, private, False)
+    assert lab.runs.summaries(BOB) == []
 
 
 def test_only_who_may_share_is_offered_it(lab, private):
     public = lab.store.create("public", smoke().to_dict()).id
-    assert [lab.sharing(private, who) for who in (ANN, BOB, HOST)] == [False, None, False]
-    lab.share_run(private, True, ANN)
-    assert [lab.sharing(private, who) for who in (ANN, BOB, HOST)] == [True, None, True]
-    assert [lab.sharing(run_id, ANN) for run_id in (public, "nobody", None)] == [None, None, None]
+    assert [lab.runs.is_shared(who, private) for who in (ANN, BOB, HOST)] == [False, None, False]
+    lab.runs.share(ANN, private, True)
+    assert [lab.runs.is_shared(who, private) for who in (ANN, BOB, HOST)] == [True, None, True]
+    assert [lab.runs.is_shared(ANN, run_id) for run_id in (public, "nobody", None)] == [None, None, None]
 
 
 def test_runs_on_public_data_are_the_labs(lab):
-    run_id = lab.start_run(smoke(), "for all", ANN)
-    assert [run["name"] for run in lab.list_runs(BOB)] == ["for all"]
-    assert [run["yours"] for run in lab.list_runs(BOB) + lab.list_runs(ANN)] == [False, True]
+    run_id = lab.training.start(ANN, smoke(), "for all")
+    assert [run["name"] for run in lab.runs.summaries(BOB)] == ["for all"]
+    assert [run["yours"] for run in lab.runs.summaries(BOB) + lab.runs.summaries(ANN)] == [False, True]
     with pytest.raises(DataError, match="public data"):
-        lab.share_run(run_id, False, ANN)
+        lab.runs.share(ANN, run_id, False)
 
 
 def test_what_the_lab_is_busy_with_names_no_private_run(lab):
-    run_id = lab.start_run(of(upload(lab, ANN)), "ann's secret plan", ANN)
-    told = [lab.busy_with(ANN), lab.busy_with(BOB), lab.busy_with(HOST)]
-    lab.stop_run(run_id, viewer=ANN)
+    run_id = lab.training.start(ANN, of(upload(lab, ANN)), "ann's secret plan")
+    told = [lab.training.busy_with(ANN), lab.training.busy_with(BOB), lab.training.busy_with(HOST)]
+    lab.training.stop(ANN, run_id)
     assert told == ["run ann's secret plan", "a visitor's private run", "run ann's secret plan"]
 
 
@@ -203,34 +209,34 @@ def test_what_the_lab_is_busy_with_names_no_private_run(lab):
 
 def test_an_upload_is_its_uploaders_alone(lab):
     source = upload(lab, ANN)
-    assert lab.preview({"data": {"source": source}}, viewer=ANN)["rows_loaded"] == 40
-    assert lab.preview({"data": {"source": source}})["rows_loaded"] == 40
-    detour = f"{lab.uploads}/{BOB.id}/../{ANN.id}/{Path(source).name}"
+    assert lab.datasets.preview(ANN, {"data": {"source": source}})["rows_loaded"] == 40
+    assert lab.datasets.preview(HOST, {"data": {"source": source}})["rows_loaded"] == 40
+    detour = f"{lab.uploads.folder}/{BOB.id}/../{ANN.id}/{Path(source).name}"
     for path in (source, detour, os.path.relpath(source)):
         for who in (BOB, ANONYMOUS):
-            for ask in (lab.preview, lab.data, lab.start_run):
+            for ask in (lab.datasets.preview, lab.datasets.summary, lab.training.start):
                 with pytest.raises(DataError, match="not yours"):
-                    ask({"data": {"source": path}}, viewer=who)
+                    ask(who, {"data": {"source": path}})
 
 
 def test_nothing_else_of_the_data_folder_is_a_dataset_or_a_model(lab, private):
-    list(lab.evaluate(private, 2, viewer=ANN))
-    predictions = lab.predictions_file(private)
+    list(lab.evaluations.stream(ANN, private, 2))
+    predictions = lab.evaluations.predictions_file(HOST, private)
     for who in (ANN, BOB, ANONYMOUS):
         with pytest.raises(DataError, match="not yours"):
-            lab.preview({"data": {"source": str(predictions)}}, viewer=who)
+            lab.datasets.preview(who, {"data": {"source": str(predictions)}})
         with pytest.raises(ModelError, match="data folder"):
-            lab.config({"model": str(lab.store.folder(private) / "adapter")}, who)
+            lab.configs.read(who, {"model": str(lab.store.folder(private) / "adapter")})
 
 
 def test_on_a_machine_of_ones_own_other_files_can_be_named_and_on_a_hosted_lab_they_cannot(lab, tmp_path, monkeypatch):
     file = tmp_path / "own.json"
     file.write_text(json.dumps([{"instruction": "a", "input": "", "output": "b"}] * 20))
-    assert lab.preview({"data": {"source": str(file)}}, viewer=ANN)["rows_loaded"] == 20
-    monkeypatch.setattr(lab, "local_paths", False)
+    assert lab.datasets.preview(ANN, {"data": {"source": str(file)}})["rows_loaded"] == 20
+    monkeypatch.setattr(lab.configs, "local_paths", False)
     with pytest.raises(DataError, match="hosted"):
-        lab.preview({"data": {"source": str(file)}}, viewer=ANN)
-    assert lab.preview({"data": {"source": upload(lab, ANN)}}, viewer=ANN)["rows_loaded"] == 40
+        lab.datasets.preview(ANN, {"data": {"source": str(file)}})
+    assert lab.datasets.preview(ANN, {"data": {"source": upload(lab, ANN)}})["rows_loaded"] == 40
 
 
 def test_whoever_is_nobody_cannot_upload(lab):
@@ -240,30 +246,30 @@ def test_whoever_is_nobody_cannot_upload(lab):
 
 def test_uploads_and_private_runs_go_after_a_time_and_what_is_shared_stays(lab, private):
     old, new = upload(lab, ANN), upload(lab, BOB)
-    shared = lab.start_run(of(upload(lab, BOB)), "shared", BOB)
-    public = lab.start_run(smoke(), "public", BOB)
+    shared = lab.training.start(BOB, of(upload(lab, BOB)), "shared")
+    public = lab.training.start(BOB, smoke(), "public")
     for run_id in (shared, public):
-        assert lab.wait(run_id, PATIENCE).status == "finished"
-    lab.share_run(shared, True, BOB)
-    long_ago = time.time() - (lab.keep_uploads_hours + 1) * HOUR
+        assert lab.training.wait(run_id, PATIENCE).status == "finished"
+    lab.runs.share(BOB, shared, True)
+    long_ago = time.time() - (lab.housekeeping.keep_hours + 1) * HOUR
     os.utime(old, (long_ago, long_ago))
     for run_id in (private, shared, public):
         lab.store.update(run_id, ended=long_ago)
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert not Path(old).exists()
     assert Path(new).exists()
-    assert {run["name"] for run in lab.list_runs()} == {"shared", "public"}
+    assert {run["name"] for run in lab.runs.summaries(HOST)} == {"shared", "public"}
     assert not (lab.data_dir / "runs" / private).exists()
 
 
 def test_the_upload_of_a_run_that_waits_is_kept(lab):
     source = upload(lab, ANN)
-    long_ago = time.time() - (lab.keep_uploads_hours + 1) * HOUR
+    long_ago = time.time() - (lab.housekeeping.keep_hours + 1) * HOUR
     os.utime(source, (long_ago, long_ago))
     run = lab.store.create("waits", of(source).to_dict(), ANN.id, ANN.id)
-    lab.remove_old_uploads()
+    lab.housekeeping.remove_expired()
     assert Path(source).exists()
-    assert lab.sees_run(run.id, ANN)
+    assert lab.runs.is_visible(ANN, run.id)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a day", "1.5", "²"])
@@ -273,92 +279,94 @@ def test_a_time_that_is_none_is_said_at_start(tmp_path, monkeypatch, text):
         pass
     monkeypatch.delenv("LAB_KEEP_UPLOADS_HOURS")
     with opened(tmp_path) as lab:
-        assert lab.keep_uploads_hours == 168
+        assert lab.housekeeping.keep_hours == 168
 
 
 def test_a_run_in_the_bin_comes_back_for_its_owner_only(lab, private):
-    assert lab.binned_runs() == []
-    lab.bin_run(private, ANN)
+    assert lab.runs.trashed(HOST) == []
+    lab.runs.trash(ANN, private)
     for who in (ANN, HOST):
-        (told,) = lab.binned_runs(who)
+        (told,) = lab.runs.trashed(who)
         assert (told["id"], told["name"]) == (private, "ann's secret plan")
         assert HOUR - PATIENCE < told["seconds_left"] <= HOUR
-    assert lab.binned_runs(BOB) == lab.binned_runs(ANONYMOUS) == []
+    assert lab.runs.trashed(BOB) == lab.runs.trashed(ANONYMOUS) == []
     with pytest.raises(NotYoursError):
-        lab.unbin_run(private, BOB)
-    lab.unbin_run(private, ANN)
-    assert lab.binned_runs(ANN) == []
-    assert lab.sees_run(private, ANN)
-    assert not lab.sees_run(private, BOB)
+        lab.runs.restore(BOB, private)
+    lab.runs.restore(ANN, private)
+    assert lab.runs.trashed(ANN) == []
+    assert lab.runs.is_visible(ANN, private)
+    assert not lab.runs.is_visible(BOB, private)
 
 
 # Who may stop
 
 
 def test_on_a_hosted_lab_only_who_started_a_run_and_the_host_may_stop_it(hosted):
-    run_id = hosted.start_run(smoke(), "ann's", ANN)
+    run_id = hosted.training.start(ANN, smoke(), "ann's")
     for who in (BOB, ANONYMOUS):
-        for act in (hosted.stop_run, hosted.delete_run, hosted.resume_run):
+        for act in (hosted.training.stop, hosted.training.delete, hosted.training.resume):
             with pytest.raises(NotYoursError, match="somebody else"):
-                act(run_id, viewer=who)
+                act(who, run_id)
         with pytest.raises(NotYoursError):
-            hosted.rename_run(run_id, "mine", who)
-    assert hosted.stop_run(run_id, viewer=ANN) in ("stopping", "stopped")
-    hosted.wait(run_id, PATIENCE)
-    hosted.delete_run(run_id, HOST)
+            hosted.runs.rename(who, run_id, "mine")
+    assert hosted.training.stop(ANN, run_id) in ("stopping", "stopped")
+    hosted.training.wait(run_id, PATIENCE)
+    hosted.training.delete(HOST, run_id)
 
 
 def test_on_a_hosted_lab_who_started_a_run_and_the_host_may_restore_it(hosted):
-    run_id = hosted.start_run(smoke(), "ann's", ANN)
-    hosted.stop_run(run_id, viewer=ANN)
-    hosted.wait(run_id, PATIENCE)
-    hosted.bin_run(run_id, ANN)
-    assert hosted.binned_runs(BOB) == []
-    assert [run["id"] for run in hosted.binned_runs(ANN)] == [run["id"] for run in hosted.binned_runs(HOST)] == [run_id]
+    run_id = hosted.training.start(ANN, smoke(), "ann's")
+    hosted.training.stop(ANN, run_id)
+    hosted.training.wait(run_id, PATIENCE)
+    hosted.runs.trash(ANN, run_id)
+    assert hosted.runs.trashed(BOB) == []
+    assert (
+        [run["id"] for run in hosted.runs.trashed(ANN)] == [run["id"] for run in hosted.runs.trashed(HOST)] == [run_id]
+    )
 
 
 def test_what_a_script_started_without_a_name_is_anybodys_to_stop(hosted):
-    run_id = hosted.start_run(smoke(), "", ANONYMOUS)
-    assert hosted.stop_run(run_id, viewer=ANONYMOUS) in ("stopping", "stopped")
+    run_id = hosted.training.start(ANONYMOUS, smoke(), "")
+    assert hosted.training.stop(ANONYMOUS, run_id) in ("stopping", "stopped")
 
 
 def test_on_a_machine_of_ones_own_anybody_may_stop(lab, monkeypatch):
-    run_id = lab.start_run(smoke(), "ann's", ANN)
-    assert lab.stop_run(run_id, viewer=BOB) in ("stopping", "stopped")
+    run_id = lab.training.start(ANN, smoke(), "ann's")
+    assert lab.training.stop(BOB, run_id) in ("stopping", "stopped")
 
 
 def test_a_lab_with_a_hosts_token_is_a_hosted_one(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_ADMIN_TOKEN", "the host's token")
     with opened(tmp_path) as lab:
-        run_id = lab.start_run(smoke(), "ann's", ANN)
+        run_id = lab.training.start(ANN, smoke(), "ann's")
         with pytest.raises(NotYoursError):
-            lab.stop_run(run_id, viewer=BOB)
-        lab.visitors.arrive("bob's page", "bob's own secret")
-        assert lab.visitors.admit("bob's page", "the host's token")
-        assert lab.stop_run(run_id, viewer=lab.visitors.of("bob's page")) in ("stopping", "stopped")
+            lab.training.stop(BOB, run_id)
+        lab.access.arrive("bob's page", "bob's own secret")
+        assert lab.access.admit("bob's page", "the host's token")
+        assert lab.training.stop(lab.access.of("bob's page"), run_id) in ("stopping", "stopped")
 
 
 def test_only_who_asked_for_an_evaluation_may_stop_it(hosted):
-    run_id = hosted.start_run(smoke(), "ann's", ANN)
-    assert hosted.wait(run_id, PATIENCE).status == "finished"
-    evaluation = hosted.start_evaluation(run_id, generation={"max_new_tokens": 1500}, viewer=ANN)
-    while not hosted.evaluating:
+    run_id = hosted.training.start(ANN, smoke(), "ann's")
+    assert hosted.training.wait(run_id, PATIENCE).status == "finished"
+    evaluation = hosted.evaluations.start(ANN, run_id, generation={"max_new_tokens": 1500})
+    while not hosted.evaluations.latest:
         time.sleep(0.01)
     with pytest.raises(NotYoursError):
-        hosted.stop_evaluation(run_id, BOB)
-    hosted.stop_evaluation(run_id, ANN)
+        hosted.evaluations.stop(BOB, run_id)
+    hosted.evaluations.stop(ANN, run_id)
     assert evaluation.exception(PATIENCE) is not None
-    assert hosted.run_evaluations(run_id) == []
+    assert hosted.runs.evaluations(HOST, run_id) == []
 
 
 def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch):
     run_id = hosted.store.create("ann's", smoke().to_dict(), started_by=ANN.id).id
     hosted.store.update(run_id, status="failed", message="So it is.", traceback="File /home/ann, line 1")
-    assert [hosted.run_traceback(run_id, who) for who in (BOB, ANONYMOUS)] == [None, None]
-    assert [hosted.run_traceback(run_id, who) for who in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
-    assert "/home/ann" not in str(hosted.show_run(run_id, BOB))
-    monkeypatch.setattr(hosted, "strangers", False)
-    assert hosted.run_traceback(run_id, BOB) == "File /home/ann, line 1"
+    assert [hosted.runs.traceback(who, run_id) for who in (BOB, ANONYMOUS)] == [None, None]
+    assert [hosted.runs.traceback(who, run_id) for who in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
+    assert "/home/ann" not in str(hosted.runs.details(BOB, run_id))
+    monkeypatch.setattr(hosted.access, "multi_user", False)
+    assert hosted.runs.traceback(BOB, run_id) == "File /home/ann, line 1"
 
 
 # What is told of this machine
@@ -369,29 +377,29 @@ def folders_in(told, lab) -> bool:
 
 
 def test_nobody_but_the_host_reads_where_an_upload_lies(lab, private, tmp_path):
-    assert folders_in(lab.show_run(private, HOST)["config"], lab)
-    lab.share_run(private, True, ANN)
+    assert folders_in(lab.runs.details(HOST, private)["config"], lab)
+    lab.runs.share(ANN, private, True)
     for who in (ANN, BOB):
-        told = lab.show_run(private, who)
+        told = lab.runs.details(who, private)
         assert told["config"]["data"]["source"] == told["source"] == "mine.json"
         assert "model_path" not in told["facts"]
-        assert lab.told_config(private, who) == told["config"]
-        for shown in (told, lab.list_runs(who), lab.run_status(private, who)):
+        assert lab.runs.readable_config(who, private) == told["config"]
+        for shown in (told, lab.runs.summaries(who), lab.training.status(who, private)):
             assert not folders_in(shown, lab)
-        with zipfile.ZipFile(lab.export_run(private, tmp_path / "shared.zip", who)) as archive:
+        with zipfile.ZipFile(lab.transfers.export(who, private, tmp_path / "shared.zip")) as archive:
             texts = [archive.read(name).decode() for name in archive.namelist() if name.endswith(("json", "md"))]
         assert "mine.json" in "".join(texts)
         assert not any(folders_in(text, lab) for text in texts)
-    *_, found = lab.evaluate(private, 4, viewer=BOB)
+    *_, found = lab.evaluations.stream(BOB, private, 4)
     assert found["predictions"] == "predictions.jsonl"
-    assert not folders_in(lab.show_run(private, BOB), lab)
+    assert not folders_in(lab.runs.details(BOB, private), lab)
 
 
 def test_the_rows_of_a_run_are_its_owners_to_use_again(lab, private):
-    source = lab.run_config(private).data.source
-    lab.share_run(private, True, ANN)
-    assert [lab.may_use(source, who) for who in (ANN, BOB, HOST)] == [True, False, True]
-    assert lab.may_use("bundled", BOB)
+    source = lab.runs.config(HOST, private).data.source
+    lab.runs.share(ANN, private, True)
+    assert [lab.configs.may_use(who, source) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert lab.configs.may_use(BOB, "bundled")
 
 
 def test_a_tilde_leads_nobody_to_what_is_not_theirs(lab, monkeypatch):
@@ -401,27 +409,27 @@ def test_a_tilde_leads_nobody_to_what_is_not_theirs(lab, monkeypatch):
     rows.parent.mkdir()
     rows.write_text(json.dumps({"instruction": "a", "output": "b"}))
     short = "~" + own.removeprefix(str(lab.data_dir.parent))
-    assert [lab.may_use(short, who) for who in (ANN, BOB, HOST)] == [True, False, True]
-    assert not lab.may_use("~/data/runs/x/predictions.jsonl", BOB)
-    assert lab.upload_owner(short) == ANN.id
-    assert lab.preview(of(short), viewer=ANN)["rows_loaded"] == 40
+    assert [lab.configs.may_use(who, short) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert not lab.configs.may_use(BOB, "~/data/runs/x/predictions.jsonl")
+    assert lab.uploads.owner(short) == ANN.id
+    assert lab.datasets.preview(ANN, of(short))["rows_loaded"] == 40
     upload(lab, ANN, rows=50)
     (lab.data_dir.parent / "mine.json").replace(own)
-    assert lab.preview(of(short), viewer=ANN)["rows_loaded"] == 50
+    assert lab.datasets.preview(ANN, of(short))["rows_loaded"] == 50
 
 
 def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
-    Path(lab.run_config(private).data.source).unlink()
-    lab._datasets.clear()
+    Path(lab.runs.config(HOST, private).data.source).unlink()
+    lab.datasets._splits.clear()
     with pytest.raises(DataError, match="That upload was removed") as refused:
-        lab.held_out_row_of(private, 0, ANN)
+        lab.answerers.held_out_row(ANN, private, 0)
     assert not folders_in(str(refused.value), lab)
 
 
 def test_other_peoples_folders_are_told_by_their_last_name_only(lab):
     config = of("bundled").to_dict()
     config["model"], config["data"]["source"] = "/srv/models/mine", "/srv/rows.csv"
-    told = lab.told_config(lab.store.create("x", config).id, ANN)
+    told = lab.runs.readable_config(ANN, lab.store.create("x", config).id)
     assert (told["model"], told["data"]["source"]) == ("mine", "rows.csv")
     public = of("hub:some/rows").to_dict()
-    assert lab.told_config(lab.store.create("y", public).id, ANN) == public
+    assert lab.runs.readable_config(ANN, lab.store.create("y", public).id) == public

@@ -6,6 +6,7 @@ import pytest
 from labs import PATIENCE, finished, smoke, write_rows
 from tiny_lab import quiet, toy
 
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import ModelError
 from instruct_tune.models.base_model import load_model
@@ -44,10 +45,10 @@ ROWS = [{"instruction": f"Say {n}", "input": "", "output": f"<tool>{n}" if n % 4
 
 def test_rows_with_an_added_token_end_a_run_in_a_sentence_that_counts_them(lab, changed, tmp_path):
     data = {"source": write_rows(tmp_path / "rows.json", ROWS), "limit": None}
-    run_id = lab.start_run(smoke(model=changed(with_tool), data=data))
-    run = lab.wait(run_id, PATIENCE)
+    run_id = lab.training.start(HOST, smoke(model=changed(with_tool), data=data))
+    run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "model")
-    train = lab.data(smoke(data=data), rows=40)["train"]
+    train = lab.datasets.summary(HOST, smoke(data=data), rows=40)["train"]
     holding = [number for number, row in enumerate(train, 1) if "<tool>" in row["output"]]
     assert run.message.startswith(
         f"The tokenizer has tokens that the model does not know (<tool>; it knows {TINY}), and {len(holding)} of 32 "
@@ -57,15 +58,15 @@ def test_rows_with_an_added_token_end_a_run_in_a_sentence_that_counts_them(lab, 
 
 def test_rows_without_the_token_train_and_a_prompt_with_it_is_refused(lab, changed):
     run_id = finished(lab, smoke(model=changed(with_tool), train={"max_steps": 1}))
-    assert lab.generate(run_id, [{"instruction": "Hi"}])
+    assert lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}])
     with pytest.raises(
         ModelError, match=r"\(<tool>; it knows 259\), and 1 of 2 prompts hold them, the first is prompt 2"
     ):
-        lab.generate(run_id, [{"instruction": "Hi"}, {"instruction": "<tool>"}])
+        lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}, {"instruction": "<tool>"}])
     with pytest.raises(ModelError, match="2 of 2 prompts"):
-        list(lab.compare(run_id, "<tool>"))
+        list(lab.inference.compare(HOST, run_id, "<tool>"))
     with pytest.raises(ModelError, match="1 of 1 rows"):
-        lab.answer_losses(run_id, Example("Hi", "", "<tool>"))
+        lab.inference.token_losses(HOST, run_id, Example("Hi", "", "<tool>"))
 
 
 def test_an_eos_that_the_model_does_not_know_is_refused_at_load(changed):
@@ -90,7 +91,7 @@ def test_a_chat_template_with_unknown_markup_is_said_at_load(changed, lab):
     folder = changed(other_markup)
     load_model(folder, said.append)
     assert said[-1] == ("The model has no embedding for <|user|> of its chat template: choose another template.")
-    run = lab.wait(lab.start_run(smoke(model=folder, template="chat")), PATIENCE)
+    run = lab.training.wait(lab.training.start(HOST, smoke(model=folder, template="chat")), PATIENCE)
     assert "and 16 of 16 rows hold them, the first is row 1" in run.message
     finished(lab, smoke(model=folder, train={"max_steps": 1}))
 

@@ -7,6 +7,7 @@ import pytest
 
 from instruct_tune.config.filters import Length
 from instruct_tune.config.run_config import RunConfig
+from instruct_tune.config.viewer import HOST
 from instruct_tune.ui.data.filter_text import loaded
 from instruct_tune.ui.data.filters import FiltersPanel
 from instruct_tune.ui.form import Form
@@ -34,11 +35,11 @@ def test_the_rows_of_the_data_tab_are_those_that_a_run_is_given(page, lab):
     on_data, of_a_run = (RunConfig.from_dict(given).data for given in (form.rows(values), form.read(values)))
     assert on_data == of_a_run
     assert on_data.filters == (Length(unit="tokens", tokenizer="tiny-random", max=9),)
-    (entry,) = lab.data(form.rows(values))["ledger"]
+    (entry,) = lab.datasets.summary(HOST, form.rows(values))["ledger"]
     assert entry["parameters"]["tokenizer"] == "tiny-random"
     # The tiny model's tokens are letters.
     letters = {"data": {**form.rows(values)["data"], "filters": [{"step": "length", "max": 9}]}}
-    assert entry["kept"] == lab.data(letters)["ledger"][0]["kept"] < entry["dropped"]
+    assert entry["kept"] == lab.datasets.summary(HOST, letters)["ledger"][0]["kept"] < entry["dropped"]
 
 
 def test_the_list_says_whose_and_that_another_model_keeps_other_rows(page):

@@ -8,6 +8,7 @@ import pytest
 from labs import smoke
 
 from benchmarks import why_04
+from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation.lesson_scores import PRINTED, measured
 from instruct_tune.ui.evaluate import lesson_score as panel
 
@@ -41,9 +42,15 @@ def test_the_words_follow_the_numbers():
 def test_the_script_measures_once_and_writes_numbers_only(lab):
     plan = {"lesson_call": (2, {}), "room": (2, {"max_new_tokens": 4, "max_length": None})}
     told = why_04.measure(lab, smoke(), plan)
-    runs, evaluations = len(lab.list_runs()), len(lab.run_evaluations(lab.list_runs()[0]["id"]))
+    runs, evaluations = (
+        len(lab.runs.summaries(HOST)),
+        len(lab.runs.evaluations(HOST, lab.runs.summaries(HOST)[0]["id"])),
+    )
     assert evaluations == 2
     assert why_04.measure(lab, smoke(), plan) == told
-    assert (len(lab.list_runs()), len(lab.run_evaluations(lab.list_runs()[0]["id"]))) == (runs, evaluations)
+    assert (len(lab.runs.summaries(HOST)), len(lab.runs.evaluations(HOST, lab.runs.summaries(HOST)[0]["id"]))) == (
+        runs,
+        evaluations,
+    )
     assert [one["generation"]["max_length"] for one in told["measured"]] == [50, None]
     assert set(told["measured"][0]) == set(measured()["measured"][0])

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config.run_config import RunConfig, merge, parse_override
+from ..config.viewer import HOST
 from ..data import json_text, ledger
 from ..errors import DataError, LabError, SettingsError
 from ..evaluation import bleu_tokenizers
 from ..evaluation.predictions_file import check_ending, write_rows
 from ..lab import Lab
 from ..runs import continuation
-from ..services.answerer import BASE_RUN
+from ..services.answerers import BASE_RUN
 from ..store.run_store import default_data_dir
 from ..util.device import check_device_choice
 from ..util.wait_policy import check_environment
@@ -71,7 +72,7 @@ Outcome = tuple[dict[str, Any], int]
 def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         config = _config(args)
-        told = lab.data(config, rows=args.rows, model=args.model)
+        told = lab.datasets.summary(HOST, config, rows=args.rows, model=args.model)
         for note in told["notes"]:
             print(f"data: {note}", file=sys.stderr)
         if args.ledger:
@@ -81,19 +82,19 @@ def _data(args: argparse.Namespace) -> Outcome:
                 print(f"data: these are other rows than those of {args.ledger} ({saved})", file=sys.stderr)
         if args.save_ledger:
             ledger.save(Path(args.save_ledger), config.data, told["ledger"], told["fingerprint"])
-        return told | (lab.report(config) if args.report else {}), 0
+        return told | (lab.datasets.report(HOST, config) if args.report else {}), 0
 
 
 def _cost(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         if args.minutes is not None:
-            return lab.fit(_config(args), args.minutes), 0
-        return lab.cost(_config(args)), 0
+            return lab.estimates.fit(HOST, _config(args), args.minutes), 0
+        return lab.estimates.cost(HOST, _config(args)), 0
 
 
 def _mask(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        return lab.mask(_config(args), args.instruction, args.input, args.output), 0
+        return lab.datasets.mask(HOST, _config(args), args.instruction, args.input, args.output), 0
 
 
 def _train(args: argparse.Namespace) -> Outcome:
@@ -103,11 +104,11 @@ def _train(args: argparse.Namespace) -> Outcome:
 
 def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
-    run_id = lab.resume_run(args.resume) if args.resume else _start(lab, args)
+    run_id = lab.training.resume(HOST, args.resume) if args.resume else _start(lab, args)
     print(f"run {run_id}", file=sys.stderr)
-    with _asked_to_end(lambda: lab.stop_run(run_id)) as pressed:
-        run = lab.wait(run_id)
-    told = lab.run_result(run_id)
+    with _asked_to_end(lambda: lab.training.stop(HOST, run_id)) as pressed:
+        run = lab.training.wait(run_id)
+    told = lab.runs.result(HOST, run_id)
     if run.status == "failed":
         raise _Failed(run.message, run.error_kind or "bug", told)
     return told, 128 + pressed[0] if pressed else 0
@@ -115,9 +116,9 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
 
 def _start(lab: Lab, args: argparse.Namespace) -> str:
     if not args.parent:
-        return lab.start_run(_config(args), args.name)
-    config = continuation.config_after(lab.visible_run(args.parent), _given(args), args.preset)
-    return lab.start_run(config, args.name, parent=args.parent)
+        return lab.training.start(HOST, _config(args), args.name)
+    config = continuation.config_after(lab.runs.get(HOST, args.parent), _given(args), args.preset)
+    return lab.training.start(HOST, config, args.name, parent=args.parent)
 
 
 class _Failed(LabError):
@@ -153,11 +154,11 @@ def _generate(args: argparse.Namespace) -> Outcome:
     rows = _read_prompts(Path(args.prompts))
     with _lab(args, writing=False) as lab:
         if args.run_id == BASE_RUN:
-            return {"texts": lab.generate(BASE_RUN, rows, _config(args))}, 0
+            return {"texts": lab.inference.generate(HOST, BASE_RUN, rows, _config(args))}, 0
         given = _given(args)
         if args.preset or set(given) - {"generation"}:
             raise SettingsError(["a run has its own model, data and template: with --run RUN set generation.* only"])
-        return {"texts": lab.generate(args.run_id, rows, generation=given.get("generation"))}, 0
+        return {"texts": lab.inference.generate(HOST, args.run_id, rows, generation=given.get("generation"))}, 0
 
 
 def _evaluate(args: argparse.Namespace) -> Outcome:
@@ -167,7 +168,7 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         try:
             told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or (), args.tokenize)
             if args.to:
-                write_rows(lab.predictions(args.run_id), Path(args.to), args.tokenize)
+                write_rows(lab.evaluations.predictions(HOST, args.run_id), Path(args.to), args.tokenize)
             return told, 0
         except KeyboardInterrupt:
             print("what was answered is kept: the same command goes on from there", file=sys.stderr)
@@ -179,7 +180,7 @@ def _evaluate_one(
 ) -> dict[str, Any]:
     told: dict[str, Any] = {}
     done = None
-    for told in lab.evaluate(run_id, limit, baselines=baselines, tokenize=tokenize):
+    for told in lab.evaluations.stream(HOST, run_id, limit, baselines=baselines, tokenize=tokenize):
         if "done" in told and told["done"] != done:
             done = told["done"]
             print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
@@ -213,31 +214,33 @@ def _lesson(args: argparse.Namespace) -> Outcome:
 
 def _runs_list(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        return {"runs": lab.list_runs()}, 0
+        return {"runs": lab.runs.summaries(HOST)}, 0
 
 
 def _runs_show(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        return lab.show_run(args.run_id), 0
+        return lab.runs.details(HOST, args.run_id), 0
 
 
 def _runs_export(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         if args.merged:
-            file = lab.export_merged(args.run_id, Path(args.to), lambda text: print(text, file=sys.stderr))
+            file = lab.transfers.export_merged(
+                HOST, args.run_id, Path(args.to), lambda text: print(text, file=sys.stderr)
+            )
             return {"run_id": args.run_id, "file": str(file)}, 0
-        return {"run_id": args.run_id, "file": str(lab.export_run(args.run_id, Path(args.to)))}, 0
+        return {"run_id": args.run_id, "file": str(lab.transfers.export(HOST, args.run_id, Path(args.to)))}, 0
 
 
 def _runs_plot(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        plot = lab.plot_scores if args.scores else lab.plot_losses
-        return {"run_id": args.run_id, "file": str(plot(args.run_id, Path(args.to)))}, 0
+        plot = lab.transfers.plot_scores if args.scores else lab.transfers.plot_losses
+        return {"run_id": args.run_id, "file": str(plot(HOST, args.run_id, Path(args.to)))}, 0
 
 
 def _runs_compare(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
-        tables = lab.standings(args.run_ids)
+        tables = lab.evaluations.leaderboard(HOST, args.run_ids)
         for table in tables:
             print(table["sentence"], file=sys.stderr)
         if len(tables) > 1:
@@ -250,13 +253,13 @@ def _runs_compare(args: argparse.Namespace) -> Outcome:
 
 def _runs_import(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
-        run_id = lab.import_run(Path(args.file), args.name)
-        return {"run_id": run_id, "message": lab.show_run(run_id)["message"]}, 0
+        run_id = lab.transfers.import_run(HOST, Path(args.file), args.name)
+        return {"run_id": run_id, "message": lab.runs.details(HOST, run_id)["message"]}, 0
 
 
 def _runs_delete(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=True) as lab:
-        lab.delete_run(args.run_id)
+        lab.training.delete(HOST, args.run_id)
         return {"run_id": args.run_id, "deleted": True}, 0
 
 

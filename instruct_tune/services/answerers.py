@@ -1,119 +1,192 @@
-"""Who can answer: base, and each run that has an adapter; their model at hand on the engine's thread."""
+"""Who can answer: the base model, a run, one of its checkpoints, at a strength of its adapter."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import GenerationSettings, RunConfig
 from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
-from ..errors import DataError, LabError, ModelError, Stopped
-from ..store.run_store import Run
+from ..errors import DataError, ModelError
+from ..store.run_store import Run, RunStore
 from ..training.checkpoints import at_step, checkpoints, step_of
 from ..util.progress import Loading
-from .answerer import BASE_RUN, Speaker
-from .batches import Batches
+from .datasets import Datasets
+from .model_host import ModelHost
+from .runs import Runs
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
+BASE_RUN = "base"
+"""The run id that stands for the base model without any adapter."""
+MAX_STRENGTH = 1.5
+MAX_ANSWERERS = 3
 
-class Speakers(Batches):
-    """The part of the lab that has base and runs ready to be asked, with the settings to ask them with."""
 
-    def has_adapter(self, run_id: str, viewer: Viewer = HOST) -> bool:
-        """Whether the run can answer: it has a saved adapter, or one that is training."""
-        run = self.visible_run(run_id, viewer)
+@dataclass(frozen=True)
+class Answerer:
+    """``run_id`` or ``BASE_RUN``; ``step``: of a kept checkpoint, None for the run's adapter as it is now.
+
+    ``strength``: the factor of the adapter's contribution, 0 (base) to ``MAX_STRENGTH``; 1 is as it was trained.
+    """
+
+    run_id: str = BASE_RUN
+    step: int | None = None
+    strength: float = 1.0
+
+    @property
+    def is_base(self) -> bool:
+        return self.run_id == BASE_RUN or self.strength == 0
+
+    @property
+    def adapter(self) -> str:
+        """The name of its adapter on the model. What is not the run as it is now needs a copy of its own."""
+        if self.step is None and self.strength == 1:
+            return self.run_id
+        # PEFT takes no dots in a name.
+        return f"{self.run_id}@{'' if self.step is None else self.step}x{self.strength!r}".replace(".", "_")
+
+
+class Answerers:
+    """Validates who is to answer, and puts their adapters on the model."""
+
+    def __init__(self, store: RunStore, runs: Runs, datasets: Datasets, models: ModelHost, closing: threading.Event):
+        self._store, self._runs, self._datasets, self._models = store, runs, datasets, models
+        self._closing = closing
+
+    # Who can answer
+
+    def has_adapter(self, viewer: Viewer, run_id: str) -> bool:
+        """Whether the run can answer: its adapter is saved, or trains now."""
+        run = self._runs.get(viewer, run_id)
         training = run.live and run.phase in ("training", "evaluating", "saving")
-        return training or (self.store.folder(run_id) / "adapter").is_dir()
+        return training or (self._store.folder(run_id) / "adapter").is_dir()
 
-    def ready_adapter(self, run_id: str, viewer: Viewer = HOST) -> Run:
-        """The run, if it has an adapter to speak with. Raises ModelError where it has none (yet)."""
-        run = self.visible_run(run_id, viewer)
-        if not self.has_adapter(run_id):
+    def get(self, viewer: Viewer, run_id: str) -> Run:
+        """The run. Raises ModelError where it has no adapter (yet)."""
+        run = self._runs.get(viewer, run_id)
+        if not self.has_adapter(viewer, run_id):
             raise ModelError(f"Run {run.name} ({run.status}) has no adapter yet: train it first, or choose another.")
         return run
 
-    def held_out_row_of(self, run_id: str, index: int, viewer: Viewer = HOST) -> Example:
-        """A held-out row of the run's data, from 0; whoever sees the run sees its rows."""
-        return self.held_out_row(self.run_config(run_id, viewer), index)
-
-    def held_out_count_of(self, run_id: str, viewer: Viewer = HOST) -> int:
-        """How many rows of the run's data were held out."""
-        return self.held_out_count(self.run_config(run_id, viewer))
-
-    def generation(self, config: RunConfig, given: Mapping[str, Any] | None) -> GenerationSettings:
-        """The run's generation settings with ``given`` laid over them."""
-        if not given:
-            return config.generation
-        return RunConfig.from_dict({**config.to_dict(), "generation": _laid_over(config, given)}).generation
-
-    def _prepare(
-        self,
-        run_id: str,
-        config: RunConfig,
-        report: Callable[[str], None],
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> LoadedModel:
-        """The run's base model with its adapter in place. On the engine's thread.
-
-        ``report`` gets messages while the model is downloaded; ``stopping`` and the lab's end stop the download.
-        """
-        loading = Loading(lambda: stopping() or self._closing.is_set(), report)
-        loaded = self.bench.model(config.model, config.train.bf16_weights, report, loading)
-        if run_id != BASE_RUN:
-            self.bench.with_adapter(loaded, run_id, self.store.folder(run_id) / "adapter")
-        return loaded
-
-    def ready_speaker(self, speaker: Speaker, viewer: Viewer = HOST) -> Run | None:
-        """The run that speaks, None for base. Raises ModelError or DataError where it has no such adapter (yet)."""
-        if speaker.run_id == BASE_RUN:
+    def get_run(self, viewer: Viewer, answerer: Answerer) -> Run | None:
+        """The run that answers, None for base. Raises ModelError or DataError where it has no such adapter (yet)."""
+        if answerer.run_id == BASE_RUN:
             return None
-        run = self.ready_adapter(speaker.run_id, viewer)
+        run = self.get(viewer, answerer.run_id)
         steps = self.kept_steps(run.id)
-        if speaker.step is not None and speaker.step not in steps:
+        if answerer.step is not None and answerer.step not in steps:
             kept = f"it has kept those of {', '.join(map(str, steps))}" if steps else "it has kept none"
-            raise DataError(f"Run {run.name} has no checkpoint of step {speaker.step}: {kept}.")
-        if run.live and speaker.step is None and speaker.adapter != run.id:
+            raise DataError(f"Run {run.name} has no checkpoint of step {answerer.step}: {kept}.")
+        if run.live and answerer.step is None and answerer.adapter != run.id:
             raise DataError(f"Run {run.name} is still training: here it answers at strength 1, or at a checkpoint.")
         return run
 
     def kept_steps(self, run_id: str) -> list[int]:
         """The steps whose checkpoints the run has kept, in their order."""
-        return [step_of(path) for path in checkpoints(self.store.folder(run_id))]
+        return [step_of(path) for path in checkpoints(self._store.folder(run_id))]
 
-    def _folder_of(self, speaker: Speaker) -> Path:
-        folder = self.store.folder(speaker.run_id)
-        return folder / "adapter" if speaker.step is None else at_step(folder, speaker.step)
+    def held_out_row(self, viewer: Viewer, run_id: str, index: int) -> Example:
+        """A held-out row of the run's data, from 0; who sees the run sees its rows."""
+        return self._datasets.held_out_row(HOST, self._runs.config(viewer, run_id), index)
+
+    def held_out_count(self, viewer: Viewer, run_id: str) -> int:
+        """How many rows of the run's data are held out."""
+        return self._datasets.held_out_count(HOST, self._runs.config(viewer, run_id))
+
+    # On the queue's thread
+
+    def prepare(
+        self,
+        run_id: str,
+        config: RunConfig,
+        report: Callable[[str], None] = lambda text: None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> LoadedModel:
+        """The run's base model with its adapter on it.
+
+        ``report`` gets messages while the model is downloaded; ``stopping`` and the lab's end stop the download.
+        """
+        loading = Loading(lambda: stopping() or self._closing.is_set(), report)
+        loaded = self._models.base(config.model, config.train.bf16_weights, report, loading)
+        if run_id != BASE_RUN:
+            self._models.with_adapter(loaded, run_id, self._store.folder(run_id) / "adapter")
+        return loaded
 
     @contextmanager
-    def _all_speaking(self, loaded: LoadedModel, speakers: Sequence[Speaker]) -> Iterator[list[str]]:
-        """The adapter that speaks for each, all on the model inside. On the engine's thread."""
+    def all_on(self, loaded: LoadedModel, answerers: Sequence[Answerer]) -> Iterator[list[str]]:
+        """Inside, the adapters of all are on the model. Gives the name of each one's adapter, in their order."""
         from ..models.lora import BASE, at_strength
 
-        wanted = {each.adapter: each for each in speakers if not each.is_base}
+        distinct = {each.adapter: each for each in answerers if not each.is_base}
+        alone = Counter(each.run_id for each in distinct.values() if each.step is None)
+        names: dict[str, str] = {}
         with ExitStack() as stack:
-            for name, each in wanted.items():
-                if name == each.run_id:
-                    self.bench.with_adapter(loaded, name, self._folder_of(each), beside=tuple(wanted))
-            for name, each in wanted.items():
-                if name != each.run_id:
-                    stack.enter_context(self.bench.guest(loaded, name, self._folder_of(each)))
-                    stack.enter_context(at_strength(loaded, name, each.strength))
-            yield [BASE if each.is_base else each.adapter for each in speakers]
+            for name, each in distinct.items():
+                if each.step is None and alone[each.run_id] == 1:
+                    # The run's own adapter serves, at whatever strength: no copy is needed.
+                    self._models.with_adapter(loaded, each.run_id, self._folder(each), keep=tuple(distinct))
+                    names[name] = each.run_id
+                elif name == each.run_id:
+                    self._models.with_adapter(loaded, name, self._folder(each), keep=tuple(distinct))
+                    names[name] = name
+            for name, each in distinct.items():
+                if name not in names:
+                    stack.enter_context(self._models.guest(loaded, name, self._folder(each)))
+                    names[name] = name
+                if each.strength != 1:
+                    stack.enter_context(at_strength(loaded, names[name], each.strength))
+            yield [BASE if each.is_base else names[each.adapter] for each in answerers]
 
-    def _result(self, future: Future) -> Any:
-        try:
-            return future.result()
-        except (Stopped, CancelledError):
-            raise LabError("Stopped.") from None
+    def _folder(self, answerer: Answerer) -> Path:
+        folder = self._store.folder(answerer.run_id)
+        return folder / "adapter" if answerer.step is None else at_step(folder, answerer.step)
 
 
-def _laid_over(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
+def generation_settings(config: RunConfig, changes: Mapping[str, Any] | None) -> GenerationSettings:
+    """The configuration's generation settings with ``changes`` laid over them. Raises SettingsError, DataError."""
+    if not changes:
+        return config.generation
+    if not isinstance(changes, Mapping):
         raise DataError("generation must be a JSON object.")
-    return {**config.generation.to_dict(), **given}
+    settings = {**config.generation.to_dict(), **changes}
+    return RunConfig.from_dict({**config.to_dict(), "generation": settings}).generation
+
+
+def check_strength(strength: Any) -> None:
+    """Raise DataError where an adapter cannot be that strong."""
+    number = isinstance(strength, int | float) and not isinstance(strength, bool)
+    if not number or not 0 <= strength <= MAX_STRENGTH:
+        raise DataError(f"The adapter's strength must be a number from 0 to {MAX_STRENGTH}.")
+
+
+def read_answerers(value: Any) -> tuple[Answerer, ...]:
+    """Two or three answerers out of JSON, a run among them. Raises DataError in a sentence."""
+    if not isinstance(value, list | tuple) or not 2 <= len(value) <= MAX_ANSWERERS:
+        raise DataError(f"Name 2 or {MAX_ANSWERERS} who answer, as a list of objects with a run_id.")
+    answerers = tuple(_read(each) for each in value)
+    if all(answerer.run_id == BASE_RUN for answerer in answerers):
+        raise DataError("Base alone answers the same every time: name a run beside it.")
+    return answerers
+
+
+def _read(value: Any) -> Answerer:
+    if not isinstance(value, Mapping) or not isinstance(value.get("run_id"), str) or value.keys() - _NAMES:
+        raise DataError(f"Who answers is an object with a run_id (or {BASE_RUN}), and if wanted step and strength.")
+    answerer = Answerer(**value)
+    check_strength(answerer.strength)
+    if answerer.step is not None and (isinstance(answerer.step, bool) or not isinstance(answerer.step, int)):
+        raise DataError("The step of a checkpoint is a whole number.")
+    if answerer.run_id == BASE_RUN and answerer != Answerer():
+        raise DataError("Base has no checkpoints and no adapter to make stronger: give its run_id alone.")
+    return answerer
+
+
+_NAMES = {"run_id", "step", "strength"}

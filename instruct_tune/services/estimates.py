@@ -1,8 +1,8 @@
-"""The part of the lab that says what a run will cost, and what fits into a person's time.
+"""What a run will cost, what fits into a person's time, and how its rows are put together.
 
-What can be counted is told at once. What has to be measured is measured as one short job on the
-engine's thread, and only while no long job is at work; it is remembered for the machine. Nothing
-here asks the Hub: a model or dataset that is not at hand is unknown until it is loaded.
+What can be counted is known at once. What has to be measured is measured as one short job, only while no long job
+runs, and remembered for the machine. Nothing here calls the Hub: a model or dataset that is not on this machine is
+unknown until it is loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.catalog import TINY_MODEL
 from ..config.learning_rate import schedule_warnings
 from ..config.run_config import DataSettings, LoraSettings, RunConfig
-from ..config.viewer import HOST, Viewer
+from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
 from ..estimate.memory_advice import one_row_a_pass, shortage
@@ -31,7 +31,9 @@ from ..estimate.workload import (
     Workload,
     answered,
     count,
+    fits,
     memory,
+    micro_batches,
     seconds,
     step_count,
     told,
@@ -39,14 +41,19 @@ from ..estimate.workload import (
 )
 from ..models.lora_targets import layer_names
 from ..runs.examples import recorded_on
-from ..store.run_store import Run
+from ..store.run_store import Run, RunStore
 from ..tokenization.prompt_template import template_from
 from ..util.machine import available_memory
-from .datasets import Config, changed
-from .training import Runs
+from .configurations import Config, Configurations
+from .datasets import Datasets, modified
+from .job_queue import JobQueue
+from .runs import Runs
+from .slow_imports import SlowImports
+from .tokenizers import Tokenizers
 
 if TYPE_CHECKING:
     from ..estimate.calibrate import SpeedMemory
+    from ..inspection.batch_view import StepView
 
 LENGTHS_REMEMBERED = 8
 FEWEST_ROWS = 8
@@ -70,16 +77,26 @@ class Known:
     source: str | None
 
 
-class Costs(Runs):
-    """Costs of runs that have not begun."""
+class Estimates:
+    """Owns the lengths of tokenised rows and the shapes of models that were looked at."""
 
-    def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
-        super().__init__(data_dir, writing=writing, local_paths=local_paths)
+    def __init__(
+        self,
+        store: RunStore,
+        runs: Runs,
+        configs: Configurations,
+        datasets: Datasets,
+        tokenizers: Tokenizers,
+        queue: JobQueue,
+        imports: SlowImports,
+    ):
+        self._store, self._runs, self._configs, self._datasets = store, runs, configs, datasets
+        self._tokenizers, self._queue, self._imports = tokenizers, queue, imports
         self._lengths: dict[Any, tuple[RowLength, ...]] = {}
         self._architectures: dict[Any, Architecture] = {}
         self._counting = threading.Lock()
 
-    def cost(self, config: Config, measure: bool = True, viewer: Viewer = HOST) -> dict[str, Any]:
+    def cost(self, viewer: Viewer, config: Config, measure: bool = True) -> dict[str, Any]:
         """What a run of ``config`` will do and take, as JSON types; unknown parts are None.
 
         ``steps, epochs, rows, dropped, truncated, tokens, supervised, trainable_parameters, parameters, memory,
@@ -87,8 +104,8 @@ class Costs(Runs):
         ``warnings``, and ``unknown``: why something is not known. With ``measure`` this waits for a measurement of
         a few seconds where there is none. Raises LabError for a configuration that cannot run.
         """
-        config = self.config(config, viewer)
-        self.wait_for_imports()
+        config = self._configs.read(viewer, config)
+        self._imports.wait()
         splits = self._splits_at_hand(config.data)
         if splits is None:
             return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
@@ -101,7 +118,7 @@ class Costs(Runs):
         speed = self._speed(config, known, measure)
         return self._tell(config, work, known, speed, viewer)
 
-    def fit(self, config: Config, minutes: float, viewer: Viewer = HOST) -> dict[str, Any]:
+    def fit(self, viewer: Viewer, config: Config, minutes: float) -> dict[str, Any]:
         """Change rows, and where that is not enough epochs and steps, so that a run takes about ``minutes`` here.
 
         Returns ``config`` (the whole, changed), ``said`` (one sentence on what was chosen) and ``cost``. Raises
@@ -109,9 +126,9 @@ class Costs(Runs):
         """
         if not isinstance(minutes, (int, float)) or not 0 < minutes <= MOST_MINUTES:
             raise DataError(f"The time must be above 0 and at most {MOST_MINUTES:,} minutes.")
-        config = self.config(config, viewer)
+        config = self._configs.read(viewer, config)
         everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
-        self.wait_for_imports()
+        self._imports.wait()
         splits = self._splits_at_hand(everything.data)
         if splits is None:
             raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
@@ -121,7 +138,7 @@ class Costs(Runs):
         speed = self._speed(everything, known, measure=True)
         if speed is None:
             raise LabError(
-                f"The lab is busy with {self.busy_with(viewer)}: how fast this trains is measured after that."
+                f"The lab is busy with {self._busy_with(viewer)}: how fast this trains is measured after that."
             )
 
         def takes(rows: int, epochs: float, max_steps: int) -> float:
@@ -138,16 +155,50 @@ class Costs(Runs):
             "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed, viewer),
         }
 
+    def step_view(self, viewer: Viewer, config: Config, step: int = 1) -> StepView:
+        """The passes of a run's optimizer step, from 1, as training on ``config`` makes them.
+
+        Rows are numbered as in the training rows of the split. Raises DataError for a step that the run does not have,
+        or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
+        """
+        from ..batching.packing import TOKENS_PER_PASS
+        from ..inspection.batch_view import StepView, micro_batch, packing_of
+        from ..models.base_model import best_device
+        from ..pretrained.context_length import context_in
+        from ..tokenization.encode import tokenize_examples
+
+        config = self._configs.read(viewer, config)
+        train, tokenizer, template = config.train, self._tokenizers.get(config.model), template_from(config.template)
+        folder = self._tokenizers.folder(config.model)
+        rows = self._datasets.splits(config.data).train
+        lengths = self._row_lengths(config, "train", rows, len(rows))
+        context = context_in(folder)
+        kept = fits(lengths, train.max_length, train.overlong, context)
+        steps, _ = step_count(len(kept), train)
+        if not 1 <= step <= steps:
+            raise DataError(f"There is no step {step:,}: with these settings a run has steps 1 to {steps:,}.")
+        of_an_epoch = micro_batches(kept, train, 0)
+        epoch, at = divmod(step - 1, len(of_an_epoch))
+        chosen = micro_batches(kept, train, epoch)[at]
+        packing, by_rows = self._queue.run(lambda: packing_of(folder))
+        budget = TOKENS_PER_PASS[best_device()]
+        batches = []
+        for numbers in chosen:
+            taken = [examples(rows, number, 1)[0] for number in numbers]
+            with self._tokenizers.encoding:
+                tokenized = tokenize_examples(tokenizer, template, taken, min(train.max_length, context))
+                numbered = list(zip(numbers, tokenized, strict=True))
+                batches.append(micro_batch(numbered, packing, tokenizer, budget))
+        return StepView(step, steps, epoch + 1, packing, by_rows, budget, tuple(batches))
+
     # What is at hand
 
     def _splits_at_hand(self, settings: DataSettings) -> Splits | None:
         """The rows, where no network is needed to get them; from the Hub only what has been loaded already."""
         if settings.source == "bundled" or os.path.isfile(os.path.expanduser(settings.source)):
-            return self.splits(settings)
-        with self._caches:
-            loaded = any(known == settings for known, _ in self._datasets)
+            return self._datasets.splits(settings)
         named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
-        return self.splits(settings) if loaded or not named else None
+        return self._datasets.splits(settings) if self._datasets.is_loaded(settings) or not named else None
 
     def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
         """All that is known before anything is computed; None where the model is not on this machine."""
@@ -181,13 +232,13 @@ class Costs(Runs):
         from ..tokenization.encode import tokenize_examples
 
         data = dataclasses.replace(config.data, limit=None)
-        key = (data, changed(config.data), part, config.model, str(config.template))
+        key = (data, modified(config.data), part, config.model, str(config.template))
         with self._counting:
             have = self._lengths.pop(key, ())
             if len(have) < wanted:
-                tokenizer, template = self.tokenizer(config.model), template_from(config.template)
+                tokenizer, template = self._tokenizers.get(config.model), template_from(config.template)
                 more = examples(rows, len(have), wanted - len(have))
-                with self.tokenizers.encoding:
+                with self._tokenizers.encoding:
                     done = tokenize_examples(tokenizer, template, more, max_length=2**31)
                 have += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in done)
             self._lengths[key] = have
@@ -202,7 +253,7 @@ class Costs(Runs):
         known = self._architectures.get(key)
         if known is None:
             # Without a lock: a thread that held one would keep it while it waits for the engine.
-            known = self.engine.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
+            known = self._queue.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
             self._architectures[key] = known
         return known
 
@@ -211,7 +262,7 @@ class Costs(Runs):
         from ..pretrained.locate import at_hand, locate
 
         if model == TINY_MODEL:
-            return self.engine.run(lambda: locate(model, lambda text: None).path)
+            return self._queue.run(lambda: locate(model, lambda text: None).path)
         return at_hand(model)
 
     # How fast it is here
@@ -220,13 +271,13 @@ class Costs(Runs):
         """Tokens a second of the newest run that trained this here, one of the same batch size first; and its name."""
         from ..models.base_model import best_device
 
-        runs = [run for run in self.store.all() if viewer.sees(run.owner)]
+        runs = [run for run in self._store.all() if viewer.sees(run.owner)]
         alike = [run for run in runs if _trained_alike(run, config, best_device())]
         size = config.train.per_device_train_batch_size
         alike.sort(key=lambda run: run.config["train"]["per_device_train_batch_size"] != size)
         for run in alike:
             # The first step also pays for what is done once.
-            steps = [metric for metric in self.store.metrics(run.id) if metric["kind"] == "train"][1:]
+            steps = [metric for metric in self._store.metrics(run.id) if metric["kind"] == "train"][1:]
             if steps:
                 return sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps), f"from your run {run.name}"
         return None, None
@@ -241,9 +292,9 @@ class Costs(Runs):
         lora = dataclasses.replace(config.lora, target_modules=targets)
         key = memory.key(known.folder, lora, config.train.bf16_weights)
         found = memory.get(key)
-        if found or not measure or self.engine.busy_with:
+        if found or not measure or self._queue.busy_with:
             return found
-        return self.engine.short(lambda: self._measure(config, lora, known, memory, key)).result()
+        return self._queue.submit_short(lambda: self._measure(config, lora, known, memory, key)).result()
 
     def _measure(
         self, config: RunConfig, lora: LoraSettings, known: Known, memory: SpeedMemory, key: str
@@ -252,10 +303,14 @@ class Costs(Runs):
         from ..estimate.calibrate import measure
 
         found = memory.get(key)
-        if found is None and not self.engine.busy_with:
-            found = measure(known.folder, self.tokenizer(config.model), lora, config.train.bf16_weights)
+        if found is None and not self._queue.busy_with:
+            found = measure(known.folder, self._tokenizers.get(config.model), lora, config.train.bf16_weights)
             memory.put(key, found)
         return found
+
+    def _busy_with(self, viewer: Viewer) -> str | None:
+        jobs = self._queue.jobs
+        return self._runs.job_label(viewer, jobs[0]) if jobs else None
 
     def _seconds(self, config: RunConfig, work: Workload, known: Known, speed: Speed) -> Seconds:
         weights = known.architecture.parameters * known.architecture.itemsize
@@ -273,7 +328,7 @@ class Costs(Runs):
         short = shortage(peak, alone, free, best_device(), known.architecture.recomputes) if peak and alone else None
         unknown = None
         if speed is None:
-            busy = self.busy_with(viewer)
+            busy = self._busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
         return {
             **told(config, work, known.architecture, peak, time),

@@ -1,11 +1,116 @@
-"""Housekeeping that goes on: each piece of work fails alone, is logged, and is tried again in the next round."""
+"""Housekeeping: the trash is emptied, and what visitors leave behind is removed after a time.
+
+Each piece of work fails alone, is logged, and is tried again in the next round.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+from ..config.viewer import HOST
+from ..store.clock import Clock
+from ..store.run_store import RunStore
+from ..util import atomic_write
+from .access import Access
+from .job_queue import JobQueue
+from .quota import expires
+from .runs import TRASH_SECONDS
+from .training import Training
+from .uploads import Uploads, real_path
 
 log = logging.getLogger(__name__)
+HOUR = 3600.0
+
+
+class Housekeeping:
+    """Owns the thread that tidies the data folder.
+
+    Args:
+        keep_hours: How long uploads, private runs made of them, and visitors' runs are kept.
+        closing: Set when the lab closes; ends the thread.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        uploads: Uploads,
+        access: Access,
+        training: Training,
+        queue: JobQueue,
+        clock: Clock,
+        keep_hours: int,
+        closing: threading.Event,
+    ):
+        self._store, self._uploads, self._access, self._training = store, uploads, access, training
+        self._queue, self._clock, self._closing = queue, clock, closing
+        self.keep_hours = keep_hours
+        self._thread: threading.Thread | None = None
+
+    def recover(self) -> None:
+        """Finish what a former process left: half-written folders, runs that seem live, runs in the trash."""
+        self._store.keep_room()
+        for run_id in self._store.ids():
+            folder = self._store.data_dir / "runs" / run_id
+            attempt(partial(atomic_write.finish, folder), f"finish what run {run_id} was writing")
+        self._store.interrupt_orphans()
+        attempt(lambda: self._empty_trash(before=math.inf), "empty the trash")
+
+    def start(self) -> None:
+        """Tidy on a thread of its own until the lab closes."""
+        self._thread = threading.Thread(target=self._work, name="housekeeping", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        if self._thread:
+            self._thread.join()
+
+    def empty_trash(self) -> None:
+        """Delete for good the runs that have been in the trash for ``TRASH_SECONDS``."""
+        self._empty_trash(before=self._clock.now() - TRASH_SECONDS)
+
+    def remove_expired(self) -> None:
+        """Remove uploads, private runs made of them, and what else visitors started where several people use the lab,
+        once they are older than the host keeps them."""
+        if not self._clock.believed():
+            return
+        oldest = self._clock.now() - HOUR * self.keep_hours
+        runs = self._store.all()
+        # A run that is being evaluated is removed in a later round.
+        at_work = {job.about[1] for job in self._queue.jobs}
+        for run in runs:
+            if run.live or run.id in at_work or (run.ended or run.created) >= oldest:
+                continue
+            # A run that continues it has a copy of its adapter.
+            if run.owner is not None:
+                attempt(partial(self._training.delete, HOST, run.id), f"delete the private run {run.id}")
+            elif self._access.multi_user and expires(run):
+                attempt(partial(self._training.delete, HOST, run.id), f"delete the visitor's run {run.id}")
+        in_use = {real_path(run.config["data"]["source"]) for run in runs if run.live}
+        for file in self._uploads.folder.rglob("*"):
+            attempt(partial(_remove_if_old, file, oldest, in_use), f"remove the upload {file.name}")
+
+    def _work(self) -> None:
+        next_hourly = 0.0
+        while True:
+            attempt(self.empty_trash, "empty the trash")
+            if time.monotonic() >= next_hourly:
+                attempt(self.remove_expired, "look for old uploads")
+                attempt(self._clock.remember, "write down the time")
+                next_hourly = time.monotonic() + HOUR
+            if self._closing.wait(TRASH_SECONDS / 12):
+                return
+
+    def _empty_trash(self, before: float) -> None:
+        for run_id in self._store.ids_in_bin(before):
+            attempt(partial(self._store.erase_binned, run_id), f"delete run {run_id} for good")
 
 
 def attempt(work: Callable[[], object], what: str) -> None:
@@ -13,5 +118,11 @@ def attempt(work: Callable[[], object], what: str) -> None:
     try:
         work()
     except Exception:
-        # The boundary of the threads that tidy: one file or run that resists must not end them until a restart.
+        # The thread's boundary: one file or run that resists must not end the housekeeping until a restart.
         log.exception("Housekeeping could not %s; it tries again in the next round.", what)
+
+
+def _remove_if_old(file: Path, oldest: float, in_use: Collection[str]) -> None:
+    """Remove a file written before ``oldest`` that no live run reads."""
+    if file.is_file() and file.stat().st_mtime < oldest and os.path.realpath(file) not in in_use:
+        file.unlink(missing_ok=True)

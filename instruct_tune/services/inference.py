@@ -1,189 +1,273 @@
-"""Base, runs, checkpoints and strengths of an adapter, asked beside each other: one instruction, or many."""
+"""Answers from base, runs, checkpoints and strengths of an adapter, beside each other; and what an adapter does.
+
+A question runs as a short job: between two steps where a run trains, which does not notice.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.run_config import RunConfig
 from ..config.viewer import HOST, Viewer
-from ..errors import DataError, Stopped
+from ..data.splits import Example
+from ..errors import DataError, LabError, Stopped
 from ..runs.provenance import other_weights
 from ..store.run_store import Run
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
-from .answer_stream import Comparison
-from .answerer import BASE_RUN, Speaker, check_strength, read_speakers
-from .datasets import check_texts
-from .evaluations import Evaluations
+from .answer_stream import BASE_AND_TUNED, AnswerStream
+from .answerers import BASE_RUN, Answerer, Answerers, check_strength, generation_settings, read_answerers
+from .configurations import Config, Configurations, check_texts
+from .datasets import Datasets
+from .job_queue import JobQueue
+from .runs import Runs
+from .slow_imports import SlowImports
 
 if TYPE_CHECKING:
+    from ..evaluation.adapter_effect import Effect
+    from ..evaluation.token_losses import AnswerLosses
     from ..generation.answer import Answer
     from ..generation.generate import Request
     from ..models.base_model import LoadedModel
 
-MOST_ASKED = 50
-"""Instructions that may be asked at once: half a minute on two cores."""
-
-ASKED_TOGETHER = 8
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+MAX_INSTRUCTIONS = 50
+"""Instructions in one request: half a minute on two cores."""
+ROWS_PER_JOB = 8
 """Rows that all answer between two steps of a run that trains: it waits some seconds for them."""
+EFFECT_ROWS = 8
+"""Held-out rows that show what an adapter does: some seconds on two cores."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Who is asked, each with its own run (None for base) and template. ``config`` is the first run's."""
+class _Panel:
+    """Who answers, each with its own run (None for base) and template. ``config`` is the first run's."""
 
-    speakers: tuple[Speaker, ...]
+    answerers: tuple[Answerer, ...]
     runs: tuple[Run | None, ...]
     templates: tuple[PromptTemplate, ...]
     config: RunConfig
 
     def warning(self, loaded: LoadedModel) -> str | None:
-        """What is to be known about a run that was trained on other weights than these."""
+        """That a run was trained on other weights than these."""
         return next(filter(None, (other_weights(run.facts, loaded.weights) for run in self.runs if run)), None)
 
     def requests(self, loaded: LoadedModel, names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[Request]:
-        """For each (instruction, input) one request of each who is asked, by the ``names`` they have on the model."""
+        """For each (instruction, input) one request of each who answers, by the names of their adapters."""
         from ..generation.generate import Request
         from ..tokenization.encode import encode_prompts
 
         prompts = [encode_prompts(loaded.tokenizer, template, pairs) for template in self.templates]
         return [
-            Request(tuple(said[row]), name)
+            Request(tuple(rows[row]), name)
             for row in range(len(pairs))
-            for said, name in zip(prompts, names, strict=True)
+            for rows, name in zip(prompts, names, strict=True)
         ]
 
 
-class Comparisons(Evaluations):
-    """The part of the lab that asks several at once."""
+class Inference:
+    """Asks models questions. It has no state of its own."""
+
+    def __init__(
+        self,
+        answerers: Answerers,
+        runs: Runs,
+        configs: Configurations,
+        datasets: Datasets,
+        queue: JobQueue,
+        imports: SlowImports,
+    ):
+        self._answerers, self._runs, self._configs, self._datasets = answerers, runs, configs, datasets
+        self._queue, self._imports = queue, imports
+
+    # Beside each other
 
     def compare(
         self,
+        viewer: Viewer,
         run_id: str,
         instruction: str,
         input: str = "",
         generation: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
-        viewer: Viewer = HOST,
         strength: float = 1.0,
     ) -> Iterator[dict[str, Any]]:
-        """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``Comparison``.
+        """Base and tuned answers to one instruction, as they grow: ``{base, tuned, done}``, see ``AnswerStream``.
 
-        ``strength``: how many times what the adapter adds counts, 0 (base) to 1.5; 1 is as it was trained.
-
-        Served between training steps where a run is at work. ``stop`` ends the decoding within one
-        token and keeps what is there; closing the iterator ends it too.
+        ``strength``: the factor of the adapter's contribution, 0 (base) to 1.5. ``stop`` ends the decoding within
+        one token and keeps what is there; closing the iterator ends it too. Raises LabErrors.
         """
         _check_question(instruction, input)
         check_strength(strength)
-        run = self.ready_adapter(run_id, viewer)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
-        settings = self.generation(config, generation)
-        asked = Comparison(stop)
-        self._say_waiting(asked)
-
-        def job() -> None:
-            self.wait_for_imports()
-            from ..generation.generate import Request
-            from ..models.lora import BASE, at_strength
-            from ..tokenization.encode import encode_prompts
-
-            loaded = self._prepare(run_id, config, _saying(asked), asked.stop.is_set)
-            asked.warn(other_weights(run.facts, loaded.weights))
-            prompt = encode_prompts(loaded.tokenizer, template, [(instruction, input)])[0]
-            requests = [Request(tuple(prompt), who) for who in (BASE, run_id if strength else BASE)]
-            with at_strength(loaded, run_id, strength):
-                asked.decode(loaded, requests, settings)
-
-        yield from asked.follow(self.engine.short(job))
+        run = self._answerers.get(viewer, run_id)
+        template = template_of_run(run.config["template"], run.facts)
+        answerers = (Answerer(), Answerer(run_id, strength=strength))
+        panel = _Panel(answerers, (None, run), (template, template), RunConfig.from_dict(run.config))
+        yield from self._stream(panel, (instruction, input), generation, AnswerStream(stop, BASE_AND_TUNED))
 
     def compare_many(
         self,
-        speakers: Any,
+        viewer: Viewer,
+        answerers: Any,
         instruction: str,
         input: str = "",
         generation: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
-        viewer: Viewer = HOST,
         names: Sequence[str] = ("0", "1", "2"),
     ) -> Iterator[dict[str, Any]]:
-        """Like ``compare`` for two or three ``speakers`` (objects with the fields of ``Speaker``) of one base model.
+        """Like ``compare`` for two or three ``answerers`` (objects with the fields of ``Answerer``) of one base model.
 
-        ``names``: what they are called in what comes. Each is asked in its own run's template, base in
-        the first run's, whose generation settings hold for all.
+        ``names``: what they are called in the stream. Each gets its own run's template, base the first run's, whose
+        generation settings hold for all.
         """
         _check_question(instruction, input)
-        who = self._who(speakers, viewer)
-        settings = self.generation(who.config, generation)
-        asked = Comparison(stop, names[: len(who.speakers)])
-        self._say_waiting(asked)
-
-        def job() -> None:
-            self.wait_for_imports()
-            loaded = self._prepare(BASE_RUN, who.config, _saying(asked), asked.stop.is_set)
-            asked.warn(who.warning(loaded))
-            with self._all_speaking(loaded, who.speakers) as speaking:
-                asked.decode(loaded, who.requests(loaded, speaking, [(instruction, input)]), settings)
-
-        yield from asked.follow(self.engine.short(job))
+        panel = self._panel(viewer, answerers)
+        yield from self._stream(
+            panel, (instruction, input), generation, AnswerStream(stop, names[: len(panel.answerers)])
+        )
 
     def compare_rows(
         self,
-        speakers: Any,
+        viewer: Viewer,
+        answerers: Any,
         rows: Sequence[tuple[str, str]],
         generation: Mapping[str, Any] | None = None,
         stop: threading.Event | None = None,
-        viewer: Viewer = HOST,
     ) -> Iterator[list[list[Answer]]]:
-        """What all ``speakers`` answer to (instruction, input) pairs: of the rows so far, an answer of each.
+        """The answers of all ``answerers`` to (instruction, input) pairs: of the rows so far, an answer of each.
 
-        Some rows at a time, in their order, so that a run that trains goes on in between. ``stop`` ends it,
-        and what is whole by then stays. Raises as ``compare_many`` does.
+        Some rows at a time, in their order, so that a run that trains continues in between. ``stop`` ends it, and
+        what is whole by then stays. Raises as ``compare_many`` does.
         """
-        if not 1 <= len(rows) <= MOST_ASKED:
-            raise DataError(f"Ask 1 to {MOST_ASKED} instructions at once, not {len(rows)}.")
+        if not 1 <= len(rows) <= MAX_INSTRUCTIONS:
+            raise DataError(f"Ask 1 to {MAX_INSTRUCTIONS} instructions at once, not {len(rows)}.")
         for instruction, input_text in rows:
             _check_question(instruction, input_text)
-        who = self._who(speakers, viewer)
-        settings = self.generation(who.config, generation)
+        panel = self._panel(viewer, answerers)
+        settings = generation_settings(panel.config, generation)
         stop = stop or threading.Event()
 
         def job(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
-            self.wait_for_imports()
+            self._imports.wait()
             from ..generation.generate import generate
 
-            loaded = self._prepare(BASE_RUN, who.config, lambda text: None, stop.is_set)
-            with self._all_speaking(loaded, who.speakers) as speaking:
-                requests = who.requests(loaded, speaking, pairs)
-                answers = generate(loaded, requests, settings, stopping=stop.is_set)
-            each = len(who.speakers)
+            loaded = self._answerers.prepare(BASE_RUN, panel.config, stopping=stop.is_set)
+            with self._answerers.all_on(loaded, panel.answerers) as names:
+                answers = generate(loaded, panel.requests(loaded, names, pairs), settings, stopping=stop.is_set)
+            each = len(panel.answerers)
             return [answers[at : at + each] for at in range(0, len(answers), each)]
 
-        told: list[list[Answer]] = []
+        done: list[list[Answer]] = []
         try:
-            for at in range(0, len(rows), ASKED_TOGETHER):
-                told += self._unless_stopped(job, rows[at : at + ASKED_TOGETHER])
-                yield list(told)
+            for at in range(0, len(rows), ROWS_PER_JOB):
+                done += self._unless_stopped(job, rows[at : at + ROWS_PER_JOB])
+                yield list(done)
                 if stop.is_set():
                     return
         finally:
             stop.set()
 
-    def can_join(self, run_id: str, viewer: Viewer = HOST) -> list[tuple[Run, int | None]]:
-        """Who else can answer beside base and the run: itself, its kept checkpoints by step, runs of the same model."""
-        own = self.ready_adapter(run_id, viewer)
-        steps = self.kept_steps(own.id)
-        others = [self.visible_run(run["id"], viewer) for run in self.list_runs(viewer) if run["id"] != own.id]
+    def comparable(self, viewer: Viewer, run_id: str) -> list[tuple[Run, int | None]]:
+        """Who can answer beside base and the run: itself, its kept checkpoints by step, runs of the same model."""
+        own = self._answerers.get(viewer, run_id)
+        steps = self._answerers.kept_steps(own.id)
+        others = [self._runs.get(viewer, run["id"]) for run in self._runs.summaries(viewer) if run["id"] != own.id]
         model = _base_of(own.config)
-        joining = [run for run in others if self.has_adapter(run.id, viewer) and _base_of(run.config) == model]
-        return [(own, None), *((own, step) for step in steps), *((run, None) for run in joining)]
+        alike = [run for run in others if self._answerers.has_adapter(viewer, run.id) and _base_of(run.config) == model]
+        return [(own, None), *((own, step) for step in steps), *((run, None) for run in alike)]
 
-    def _who(self, speakers: Any, viewer: Viewer) -> _Asked:
-        asked = read_speakers(speakers)
-        runs = tuple(self.ready_speaker(speaker, viewer) for speaker in asked)
+    # One model
+
+    def generate(
+        self,
+        viewer: Viewer,
+        run_id: str,
+        rows: Sequence[Mapping[str, str]],
+        config: Config | None = None,
+        generation: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """One answer a row (``instruction``, optional ``input``) from a run, or from ``base``.
+
+        ``config`` says what base is; a run has its own. ``generation`` is laid over either's. That a run was trained
+        on other weights is logged.
+        """
+        run = None if run_id == BASE_RUN else self._answerers.get(viewer, run_id)
+        settings = RunConfig.from_dict(run.config) if run else self._configs.read(viewer, config or {})
+        settings = dataclasses.replace(settings, generation=generation_settings(settings, generation))
+        pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
+
+        def job() -> list[str]:
+            self._imports.wait()
+            from ..generation.generate import Request, generate
+            from ..models.lora import BASE
+            from ..tokenization.encode import encode_prompts
+
+            loaded = self._answerers.prepare(run_id, settings)
+            if run and (warning := other_weights(run.facts, loaded.weights)):
+                log.warning("%s", warning)
+            template = template_of_run(settings.template, run.facts if run else {})
+            prompts = encode_prompts(loaded.tokenizer, template, pairs)
+            name = BASE if run_id == BASE_RUN else run_id
+            requests = [Request(tuple(prompt), name) for prompt in prompts]
+            return [answer.text for answer in generate(loaded, requests, settings.generation)]
+
+        return self._result(job)
+
+    def token_losses(self, viewer: Viewer, run_id: str, row: Example) -> AnswerLosses:
+        """The losses of base and the run on the row's answer, token by token; see ``token_losses``."""
+        check_texts(instruction=row.instruction, input=row.input, output=row.output)
+        run = self._answerers.get(viewer, run_id)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
+
+        def job() -> AnswerLosses:
+            self._imports.wait()
+            from ..evaluation.token_losses import answer_losses
+
+            return answer_losses(self._answerers.prepare(run_id, config), template, row, run_id)
+
+        return self._result(job)
+
+    def adapter_effect(self, viewer: Viewer, run_id: str) -> Effect:
+        """How far the run is from base on the first held-out rows, and what it adds to each layer."""
+        run = self._answerers.get(viewer, run_id)
+        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
+        rows = self._datasets.held_out(HOST, dataclasses.replace(config, evaluation_rows=EFFECT_ROWS))
+
+        def job() -> Effect:
+            self._imports.wait()
+            from ..evaluation.adapter_effect import effect
+
+            return effect(self._answerers.prepare(run_id, config), template, rows, run_id)
+
+        return self._result(job)
+
+    # Helpers
+
+    def _stream(
+        self, panel: _Panel, question: tuple[str, str], generation: Mapping[str, Any] | None, stream: AnswerStream
+    ) -> Iterator[dict[str, Any]]:
+        settings = generation_settings(panel.config, generation)
+        busy = self._queue.busy_with
+        stream.message("Waiting for the pause between two steps…" if busy else "Waiting for the model…")
+
+        def job() -> None:
+            self._imports.wait()
+            loaded = self._answerers.prepare(BASE_RUN, panel.config, _capitalised(stream), stream.stop.is_set)
+            stream.warn(panel.warning(loaded))
+            with self._answerers.all_on(loaded, panel.answerers) as names:
+                stream.decode(loaded, panel.requests(loaded, names, [question]), settings)
+
+        yield from stream.follow(self._queue.submit_short(job))
+
+    def _panel(self, viewer: Viewer, value: Any) -> _Panel:
+        answerers = read_answerers(value)
+        runs = tuple(self._answerers.get_run(viewer, answerer) for answerer in answerers)
         trained = [run for run in runs if run]
         configs = [RunConfig.from_dict(run.config) for run in trained]
         first = configs[0]
@@ -191,29 +275,41 @@ class Comparisons(Evaluations):
             raise DataError("Those runs have different base models: only runs of one can answer together.")
         templates = [template_of_run(run.config["template"], run.facts) for run in trained]
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
-        return _Asked(asked, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
+        return _Panel(answerers, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
+
+    def _result(self, job: Callable[[], T]) -> T:
+        try:
+            return self._queue.submit_short(job).result()
+        except (Stopped, CancelledError):
+            raise LabError("Stopped.") from None
 
     def _unless_stopped(self, job: Callable[[Any], list[Any]], pairs: Sequence[tuple[str, str]]) -> list[Any]:
-        """What the job gives on the engine's thread; nothing where it was stopped."""
+        """The job's result; nothing where it was stopped."""
         try:
-            return self.engine.short(lambda: job(pairs)).result()
+            return self._queue.submit_short(lambda: job(pairs)).result()
         except (Stopped, CancelledError):
             return []
 
-    def _say_waiting(self, asked: Comparison) -> None:
-        asked.say("Waiting for the pause between two steps…" if self.engine.busy_with else "Waiting for the model…")
-
 
 def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
-    read = RunConfig.from_dict(config)
-    return read.model, read.train.bf16_weights
+    parsed = RunConfig.from_dict(config)
+    return parsed.model, parsed.train.bf16_weights
 
 
-def _saying(asked: Comparison) -> Callable[[str], None]:
-    return lambda text: asked.say(f"{text[:1].upper()}{text[1:]}…")
+def _capitalised(stream: AnswerStream) -> Callable[[str], None]:
+    return lambda text: stream.message(f"{text[:1].upper()}{text[1:]}…")
 
 
 def _check_question(instruction: Any, input_text: Any) -> None:
     check_texts(instruction=instruction, input=input_text)
     if not instruction.strip():
         raise DataError("Type an instruction first.")
+
+
+def _prompt_pair(row: Any, number: int) -> tuple[str, str]:
+    if isinstance(row, Mapping):
+        instruction, input_text = row.get("instruction"), row.get("input") or ""
+        if isinstance(instruction, str) and isinstance(input_text, str):
+            check_texts(instruction=instruction, input=input_text)
+            return instruction, input_text
+    raise DataError(f"Prompt {number} must be an object with a text in instruction (and in input, if any).")

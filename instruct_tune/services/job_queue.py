@@ -1,9 +1,8 @@
-"""The one thread that owns torch.
+"""The queue of jobs for the one thread that owns torch.
 
-Everything that touches a model runs here, so nothing locks weights and nothing races. Long jobs
-(training runs, evaluations) take their turns, first come, first served. The one at work calls
-``breathe`` between its steps; there one short job (a comparison) is served, so that people can talk
-to a half-trained adapter.
+Everything that touches a model runs on this thread, so no weights are locked and nothing races. Long jobs
+(training runs, evaluations) run first come, first served. The current one calls ``yield_once`` between its steps,
+where one waiting short job (a comparison) runs: people can talk to a half-trained adapter.
 """
 
 from __future__ import annotations
@@ -14,68 +13,96 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from ..errors import BusyError, LabError, Stopped
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-MOST_WAITING = 16
-MOST_WAITING_EACH = 3
+MAX_WAITING = 16
+MAX_WAITING_EACH = 3
 
 
-class Turn(Future):
-    """A long job in the line, and what becomes of it.
+class QueuePosition(TypedDict):
+    """Where a job stands in the queue."""
 
-    ``label`` is what it is in words, ``about`` what the lab finds it by, ``by`` who asked for it (None:
-    the host, who may ask for as many as there is room for), ``begun`` when it began (``time.monotonic``).
+    place: int | None
+    """1 for the next job; None for the current one, one that is about to begin, and one that is not queued."""
+    starts_in_seconds: float | None
+    """Estimated from the current job, which the jobs between are taken to resemble; None where it is not known."""
+
+
+class OthersAtWork(QueuePosition):
+    """Somebody else's current job, and the position of the viewer's first job, or of the one they would submit now."""
+
+    kind: str
+    waiting: bool
+
+
+class Job(Future):
+    """A queued long job, and the future of its result.
+
+    Args:
+        label: What it is, in words.
+        run: The work.
+        about: (kind, run id), by which the services find it.
+        by: Who submitted it; None for the host, who has no limit of their own.
+        eta: Seconds that the job still takes; None where that is not known yet.
     """
 
-    def __init__(self, label: str, job: Callable[[], Any], about: Any = None, by: str | None = None):
+    def __init__(
+        self,
+        label: str,
+        run: Callable[[], Any],
+        about: tuple[str, str] = ("", ""),
+        by: str | None = None,
+        eta: Callable[[], float | None] = lambda: None,
+    ):
         super().__init__()
-        self.label, self.job, self.about, self.by = label, job, about, by
+        self.label, self.run, self.about, self.by, self.eta = label, run, about, by, eta
         self.begun: float | None = None
+        """When it began, in seconds of ``time.monotonic``."""
 
 
-class Engine:
-    """Runs jobs on one daemon thread, which starts with the first of them.
+class JobQueue:
+    """Runs jobs on one daemon thread, which starts with the first job.
 
-    At most ``most_waiting`` long jobs wait behind the one at work, ``most_each`` of them one visitor's.
+    At most ``max_waiting`` long jobs wait behind the current one, ``max_waiting_each`` of them one visitor's.
     """
 
-    def __init__(self, most_waiting: int = MOST_WAITING, most_each: int = MOST_WAITING_EACH) -> None:
-        self.most_waiting, self.most_each = most_waiting, most_each
+    def __init__(self, max_waiting: int = MAX_WAITING, max_waiting_each: int = MAX_WAITING_EACH) -> None:
+        self.max_waiting, self.max_waiting_each = max_waiting, max_waiting_each
         self._wake = threading.Condition()
         self._short: deque[tuple[Future, Callable[[], Any]]] = deque()
-        self._line: deque[Turn] = deque()
-        self._at_work: Turn | None = None
+        self._waiting: deque[Job] = deque()
+        self._current: Job | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @property
-    def line(self) -> tuple[Turn, ...]:
-        """The long jobs: the one at work or about to begin, then those that wait, in their order."""
+    def jobs(self) -> tuple[Job, ...]:
+        """The long jobs in their order: the current one, or the one about to begin, first."""
         with self._wake:
-            return self._whole_line()
+            return self._all_jobs()
 
     @property
     def busy_with(self) -> str | None:
-        """What the long job at work is, in words; None where there is none."""
-        line = self.line
-        return line[0].label if line else None
+        """The label of the current long job; None where there is none."""
+        jobs = self.jobs
+        return jobs[0].label if jobs else None
 
     @property
-    def is_here(self) -> bool:
-        """Whether the caller is the engine's thread."""
+    def is_worker(self) -> bool:
+        """Whether the caller is the queue's thread."""
         return threading.current_thread() is self._thread
 
     def run(self, job: Callable[[], T]) -> T:
-        """The result of ``job``, done on the engine's thread: at once where that is the caller's, else as ``short``."""
-        return job() if self.is_here else self.short(job).result()
+        """The result of ``job``, run on the queue's thread: at once where the caller is on it."""
+        return job() if self.is_worker else self.submit_short(job).result()
 
-    def short(self, job: Callable[[], T]) -> Future[T]:
-        """Run ``job`` soon: at once, or at the long job's next breathing point."""
+    def submit_short(self, job: Callable[[], T]) -> Future[T]:
+        """Run ``job`` soon: now, or at the current long job's next ``yield_once``."""
         future: Future[T] = Future()
         with self._wake:
             self._refuse_when_closed()
@@ -83,47 +110,64 @@ class Engine:
             self._start()
         return future
 
-    def long(self, label: str, job: Callable[[], Any], about: Any = None, by: str | None = None) -> Turn:
-        """Run ``job`` when those asked for before it are done. Raises BusyError where the line is full."""
-        turn = Turn(label, job, about, by)
+    def enqueue(self, job: Job) -> Job:
+        """Run ``job`` after those enqueued before it. Raises BusyError where the queue is full."""
         with self._wake:
-            self._refuse_when_full(by)
-            self._line.append(turn)
+            self._refuse_when_full(job.by)
+            self._waiting.append(job)
             self._start()
-        return turn
+        return job
 
     def refuse_when_full(self, by: str | None = None) -> None:
-        """Raise the BusyError that ``long`` would raise now."""
+        """Raise the BusyError that ``enqueue`` would raise now."""
         with self._wake:
             self._refuse_when_full(by)
 
-    def withdraw(self, about: Any) -> Turn | None:
-        """Take a job that has not begun out of the line; None where there is none about that."""
+    def withdraw(self, about: tuple[str, str]) -> Job | None:
+        """Remove a job that has not begun; None where there is none about that."""
         with self._wake:
-            found = next((turn for turn in self._line if turn.about == about), None)
-            if found:
-                self._line.remove(found)
-        # Outside: whoever is told may ask the engine for something.
-        if found:
-            found.cancel()
-        return found
+            job = next((job for job in self._waiting if job.about == about), None)
+            if job:
+                self._waiting.remove(job)
+        # Outside the lock: its callbacks may call the queue.
+        if job:
+            job.cancel()
+        return job
 
-    def breathe(self) -> None:
-        """Serve one waiting short job. Called by the long job, on the engine's thread."""
+    def yield_once(self) -> None:
+        """Run one waiting short job. The current long job calls this, on the queue's thread."""
         with self._wake:
             waiting = self._short.popleft() if self._short else None
         if waiting:
             _run(*waiting)
 
-    def close(self) -> list[Turn]:
-        """Take no more jobs; the thread ends after the one it is at. Returns the long jobs that will not be done."""
+    # Positions
+
+    def position(self, about: tuple[str, str]) -> QueuePosition:
+        """Where the job about that stands."""
+        jobs = self.jobs
+        return _position(jobs, next((place for place, job in enumerate(jobs) if job.about == about), 0))
+
+    def others_at_work(self, by: str | None) -> OthersAtWork | None:
+        """Somebody else's current job that ``by`` waits for; None where the queue is idle or works for them."""
+        jobs = self.jobs
+        if not jobs or jobs[0].by == by:
+            return None
+        own = next((place for place, job in enumerate(jobs) if job.by == by), None)
+        position = _position(jobs, own or len(jobs))
+        return OthersAtWork(kind=jobs[0].about[0], waiting=own is not None, **position)
+
+    # The thread
+
+    def close(self) -> list[Job]:
+        """Accept no more jobs; the thread ends after the current one. Returns the long jobs that will not run."""
         with self._wake:
             self._closed = True
-            left = list(self._line)
-            self._line.clear()
+            left = list(self._waiting)
+            self._waiting.clear()
             self._wake.notify_all()
-        for turn in left:
-            turn.cancel()
+        for job in left:
+            job.cancel()
         return left
 
     def join(self, timeout: float | None = None) -> None:
@@ -131,9 +175,9 @@ class Engine:
         if self._thread:
             self._thread.join(timeout)
 
-    def _whole_line(self) -> tuple[Turn, ...]:
-        waiting = (turn for turn in self._line if not turn.cancelled())
-        return (self._at_work, *waiting) if self._at_work else tuple(waiting)
+    def _all_jobs(self) -> tuple[Job, ...]:
+        waiting = (job for job in self._waiting if not job.cancelled())
+        return (self._current, *waiting) if self._current else tuple(waiting)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -141,11 +185,13 @@ class Engine:
 
     def _refuse_when_full(self, by: str | None) -> None:
         self._refuse_when_closed()
-        waiting = self._whole_line()[1:]
-        if len(waiting) >= self.most_waiting:
+        waiting = self._all_jobs()[1:]
+        if len(waiting) >= self.max_waiting:
             raise BusyError(f"{len(waiting)} runs and evaluations are waiting already: try again when some are done.")
-        if by is not None and sum(turn.by == by for turn in waiting) >= self.most_each:
-            raise BusyError(f"{self.most_each} of yours are waiting already: withdraw one, or wait until one begins.")
+        if by is not None and sum(job.by == by for job in waiting) >= self.max_waiting_each:
+            raise BusyError(
+                f"{self.max_waiting_each} of yours are waiting already: withdraw one, or wait until one begins."
+            )
 
     def _start(self) -> None:
         if self._thread is None:
@@ -156,22 +202,30 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._short or self._line or self._closed)
-                if self._closed and not self._short and not self._line:
+                self._wake.wait_for(lambda: self._short or self._waiting or self._closed)
+                if self._closed and not self._short and not self._waiting:
                     return
                 short = self._short.popleft() if self._short else None
                 if short is None:
-                    self._at_work = self._line.popleft()
-                    self._at_work.begun = time.monotonic()
+                    self._current = self._waiting.popleft()
+                    self._current.begun = time.monotonic()
             if short:
                 _run(*short)
-            elif self._at_work:
-                # Free for the next one before anybody who waits for this one is told.
-                _run(self._at_work, self._at_work.job, then=self._long_done)
+            elif self._current:
+                # The queue is free before those who wait for this job hear of its end.
+                _run(self._current, self._current.run, then=self._end_current)
 
-    def _long_done(self) -> None:
+    def _end_current(self) -> None:
         with self._wake:
-            self._at_work = None
+            self._current = None
+
+
+def _position(jobs: tuple[Job, ...], place: int) -> QueuePosition:
+    left = jobs[0].eta() if place else None
+    if left is None:
+        return QueuePosition(place=place or None, starts_in_seconds=None)
+    whole = left + time.monotonic() - (jobs[0].begun or time.monotonic())
+    return QueuePosition(place=place, starts_in_seconds=left + (place - 1) * whole)
 
 
 def _run(future: Future, job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
@@ -182,7 +236,7 @@ def _run(future: Future, job: Callable[[], Any], then: Callable[[], None] = lamb
         result = job()
     except BaseException as error:  # the thread's boundary: the waiting side gets it
         if not isinstance(error, LabError | Stopped):
-            # A fault; of a job that the page began nobody waits for the end.
+            # Nobody waits for the result of a job that the page submitted, so a fault is logged.
             log.exception("a job failed")
         then()
         future.set_exception(error)

@@ -1,76 +1,272 @@
-"""Runs as they can be looked at, and by whom. Everybody else's private runs are as if they did not exist."""
+"""The history of runs, as each viewer may see and change it.
+
+Another viewer's private run is as if it did not exist. Every method takes the viewer first.
+"""
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config.run_config import RunConfig
-from ..config.viewer import HOST, Viewer
-from ..errors import DataError, NotFoundError
+from ..config.viewer import Viewer
+from ..errors import DataError, NotFoundError, NotYoursError
 from ..export.machine_paths import last_name, message_to_share, shared
+from ..runs.annotations import read_name, read_notes, read_tags
 from ..runs.diagnostics import Diagnoses
-from ..runs.examples import recorded_on
+from ..runs.examples import put_recorded, recorded_on
+from ..store.clock import Clock
 from ..store.run_store import Run, RunStore
 from ..training.checkpoints import best_evaluation, checkpoints, step_of
-from .datasets import Views
+from .access import Access
+from .job_queue import Job
+from .quota import EXPIRES, expires
+from .uploads import Uploads
 
-if TYPE_CHECKING:
-    from ..export.figures import Subject
+TRASH_SECONDS = 3600.0
+"""How long a run stays in the trash, from where it can be restored."""
 
 
-class History(Views):
-    """The part of the lab that reads its history. ``viewer`` is who looks, everywhere."""
+class Runs:
+    """Reads and changes stored runs. ``diagnoses`` caches what is found in each."""
 
-    store: RunStore
-    diagnoses: Diagnoses
+    def __init__(self, store: RunStore, access: Access, uploads: Uploads, clock: Clock):
+        self._store, self._access, self._uploads, self._clock = store, access, uploads, clock
+        self._diagnoses = Diagnoses(store)
 
-    def visible_run(self, run_id: str, viewer: Viewer = HOST) -> Run:
-        """A run that is there for ``viewer``. Raises NotFoundError, in the same words, for none and for others'."""
-        run = self.store.get(run_id)
+    # Who sees which run
+
+    def get(self, viewer: Viewer, run_id: str) -> Run:
+        """A run that ``viewer`` may see. Raises NotFoundError, in the same words for none and for others'."""
+        run = self._store.get(run_id)
         if not viewer.sees(run.owner):
             raise NotFoundError.of(run_id)
         return run
 
-    def sees_run(self, run_id: str | None, viewer: Viewer = HOST) -> bool:
-        """Whether there is such a run for ``viewer``; it may have been deleted, or be somebody else's."""
+    def is_visible(self, viewer: Viewer, run_id: str | None) -> bool:
+        """Whether there is such a run for ``viewer``: it may have been deleted, or be somebody else's."""
         try:
-            return isinstance(run_id, str) and bool(self.visible_run(run_id, viewer))
+            return isinstance(run_id, str) and bool(self.get(viewer, run_id))
         except NotFoundError:
             return False
 
-    def run_config(self, run_id: str, viewer: Viewer = HOST) -> RunConfig:
+    def get_to_change(self, viewer: Viewer, run_id: str, verb: str) -> Run:
+        """A run that ``viewer`` may change; ``verb`` says how. Raises NotFoundError or NotYoursError."""
+        run = self.get(viewer, run_id)
+        if not self._access.may_change(viewer, run):
+            raise NotYoursError(f"Run {run.name} was started by somebody else: only they and the host can {verb} it.")
+        return run
+
+    def job_label(self, viewer: Viewer, job: Job) -> str:
+        """What a queued job is, in words for ``viewer``."""
+        return job.label if self.is_visible(viewer, job.about[1]) else "a visitor's private run"
+
+    # Reading
+
+    def config(self, viewer: Viewer, run_id: str) -> RunConfig:
         """The run's configuration."""
-        return RunConfig.from_dict(self.visible_run(run_id, viewer).config)
+        return RunConfig.from_dict(self.get(viewer, run_id).config)
 
-    def told_config(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """The run's configuration to be read: for all but the host without a folder of this machine."""
-        return _readable(self.visible_run(run_id, viewer), viewer).config
+    def readable_config(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """The run's configuration as JSON; for all but the host without a folder of this machine."""
+        return _readable(viewer, self.get(viewer, run_id)).config
 
-    def list_runs(self, viewer: Viewer = HOST) -> list[dict[str, Any]]:
-        """All runs that are there for ``viewer``, newest first, without their metrics."""
-        return [self._told(run, viewer) for run in self.store.listed() if viewer.sees(run.owner)]
+    def summaries(self, viewer: Viewer) -> list[dict[str, Any]]:
+        """All runs that ``viewer`` may see, newest first, without their metrics."""
+        return [self._summary(viewer, run) for run in self._store.listed() if viewer.sees(run.owner)]
 
-    def show_run(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
+    def details(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """A run with its configuration, metrics, events and evaluations."""
-        run = self.visible_run(run_id, viewer)
-        readable = _readable(run, viewer)
+        run = self.get(viewer, run_id)
+        readable = _readable(viewer, run)
         return {
-            **self._told(run, viewer),
+            **self._summary(viewer, run),
             "config": readable.config,
             "facts": dict(readable.facts),
             "checkpoints": self._checkpoints(run),
-            "metrics": self.store.metrics(run_id),
-            "samples": self.store.samples(run_id),
-            "events": self.run_events(run_id, viewer=viewer),
-            "changes": self.store.changes(run_id),
-            "evaluations": self.run_evaluations(run_id, viewer),
-            "findings": self.diagnoses.of(run, self.store.last_metrics(run_id)),
+            "metrics": self._store.metrics(run_id),
+            "samples": self._store.samples(run_id),
+            "events": self.events(viewer, run_id),
+            "changes": self._store.changes(run_id),
+            "evaluations": self.evaluations(viewer, run_id),
+            "findings": self._diagnoses.of(run, self._store.last_metrics(run_id)),
         }
 
-    def _told(self, run: Run, viewer: Viewer) -> dict[str, Any]:
-        readable = _readable(run, viewer)
+    def status(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """Status, phase, step, the last metric of each kind, seconds left and findings of a run."""
+        run = self.get(viewer, run_id)
+        last = self._store.last_metrics(run_id)
+        return {
+            "status": run.status,
+            "phase": run.phase,
+            "step": run.step,
+            "total_steps": run.total_steps,
+            "metrics": last,
+            "findings": self._diagnoses.of(run, last),
+            "eta_seconds": self.seconds_left(run),
+            "checkpoints": self._checkpoints(run),
+            "message": _readable(viewer, run).message,
+            "recorded": recorded_on(run.facts),
+            "private": run.owner is not None,
+        }
+
+    def seconds_left(self, run: Run) -> float | None:
+        """Steps left times the mean time of the last ones; None before the first step and after the end."""
+        steps = self._store.metrics(run.id, kind="train", last=10)
+        if not run.live or not steps:
+            return None
+        return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)
+
+    def metrics(self, viewer: Viewer, run_id: str, after: int = 0) -> list[dict[str, Any]]:
+        """Metrics with a ``seq`` greater than ``after``."""
+        self.get(viewer, run_id)
+        if not isinstance(after, int) or not -(2**63) <= after < 2**63:
+            raise DataError("after must be a whole number: the last seq that was seen.")
+        return self._store.metrics(run_id, after)
+
+    def last_metric(self, viewer: Viewer, run_id: str, kind: str) -> dict[str, Any] | None:
+        """The run's last metric of a kind."""
+        return self._store.last_metric(self.get(viewer, run_id).id, kind)
+
+    def events(self, viewer: Viewer, run_id: str, last: int = 200) -> list[dict[str, Any]]:
+        """The run's last events, oldest first: ``{time, text}``."""
+        run = self.get(viewer, run_id)
+        events = self._store.events(run.id, last)
+        return events if viewer.host else [{**each, "text": message_to_share(run, each["text"])} for each in events]
+
+    def samples(self, viewer: Viewer, run_id: str) -> list[dict[str, Any]]:
+        """The model's answers to the run's fixed prompt, by step: ``{step, time, text, ended}``."""
+        return self._store.samples(self.get(viewer, run_id).id)
+
+    def evaluations(self, viewer: Viewer, run_id: str) -> list[dict[str, Any]]:
+        """The run's evaluations, newest first."""
+        rows = self._store.evaluations(self.get(viewer, run_id).id)
+        return rows if viewer.host else [{**each, "predictions": last_name(each["predictions"])} for each in rows]
+
+    def last_evaluations(self, viewer: Viewer) -> dict[str, dict[str, Any]]:
+        """The last evaluation of every run that has one and that ``viewer`` may see, by run."""
+        visible = {run_id for run_id, owner in self._store.owners().items() if viewer.sees(owner)}
+        return {run_id: row for run_id, row in self._store.last_evaluations().items() if run_id in visible}
+
+    def has_saved_adapter(self, viewer: Viewer, run_id: str) -> bool:
+        """Whether the run has an adapter to export."""
+        return (self._store.folder(self.get(viewer, run_id).id) / "adapter").is_dir()
+
+    def result(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """A run's outcome in numbers, computed from its stored metrics, so that it covers resumed parts too."""
+        run = self.get(viewer, run_id)
+        metrics = self._store.metrics(run_id)
+        steps = [metric for metric in metrics if metric["kind"] == "train"]
+        evals = [metric["eval_loss"] for metric in metrics if metric["kind"] == "eval"]
+        tokens, seconds = sum(m["tokens"] for m in steps), sum(m["seconds"] for m in steps)
+        folder = self._store.folder(run_id) / "adapter"
+        return {
+            "run_id": run_id,
+            "status": run.status,
+            "steps": run.step,
+            "tokens": tokens,
+            "train_loss": sum(m["loss"] for m in steps) / len(steps) if steps else None,
+            "eval_loss": evals[-1] if evals else None,
+            "tokens_per_second": tokens / seconds if seconds else None,
+            "trainable_parameters": run.facts.get("trainable_parameters"),
+            "adapter": str(folder) if folder.is_dir() else None,
+            "model_path": run.facts.get("model_path"),
+        }
+
+    def traceback(self, viewer: Viewer, run_id: str) -> str | None:
+        """Where in the code the run failed; None where it did not, and for those who may not read it."""
+        run = self.get(viewer, run_id)
+        return self._store.traceback(run.id) if self._access.may_read_traceback(viewer, run) else None
+
+    def read_cache(self) -> AbstractContextManager[None]:
+        """Inside, this thread reads nothing of the history twice: for a poll, which changes nothing."""
+        return self._store.glance()
+
+    def version(self) -> tuple[int, int]:
+        """A value that changes with everything in the history."""
+        return self._store.version()
+
+    # Changing
+
+    def rename(self, viewer: Viewer, run_id: str, name: str) -> None:
+        """Give a run another name; an empty one leaves it as it is."""
+        name = read_name(name)
+        run = self.get_to_change(viewer, run_id, "rename")
+        self._store.update(run.id, name=name or run.name)
+        self._keep_for_host(viewer, run)
+
+    def annotate(self, viewer: Viewer, run_id: str, tags: Any, notes: Any) -> None:
+        """Replace a run's tags (a text with commas, or a list) and notes. Raises DataError beyond their limits."""
+        kept, text = read_tags(tags), read_notes(notes)
+        run = self.get_to_change(viewer, run_id, "annotate")
+        self._store.update(run.id, tags=json.dumps(kept), notes=text)
+        self._keep_for_host(viewer, run)
+
+    def is_shared(self, viewer: Viewer, run_id: str | None) -> bool | None:
+        """Whether the run is shared; None where it is not ``viewer``'s to share, or made of public data."""
+        if not self.is_visible(viewer, run_id):
+            return None
+        run = self._store.get(str(run_id))
+        owner = self._maker(run)
+        return run.owner is None if owner is not None and (viewer.host or viewer.id == owner) else None
+
+    def share(self, viewer: Viewer, run_id: str, shared: bool) -> None:
+        """Show a run made of an upload to everyone, rows and answers included; or to its uploader alone again."""
+        run = self.get(viewer, run_id)
+        owner = self._maker(run)
+        if owner is None:
+            raise DataError(f"Run {run.name} is made of public data: everyone sees it.")
+        if not viewer.host and viewer.id != owner:
+            raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
+        self._store.update(run.id, owner=None if shared else owner)
+        self._keep_for_host(viewer, run)
+
+    # The trash
+
+    def trash(self, viewer: Viewer, run_id: str) -> None:
+        """Delete a run so that it can be restored for an hour, or until the lab starts again."""
+        self._store.bin(self.get_to_change(viewer, run_id, "delete").id, at=self._clock.now())
+
+    def restore(self, viewer: Viewer, run_id: str) -> None:
+        """Undo ``trash``. Raises NotFoundError where it is too late."""
+        run = self._store.in_bin(run_id)
+        if not self._may_restore(viewer, run):
+            raise NotYoursError("That run was somebody else's: only they and the host can bring it back.")
+        self._store.unbin(run.id)
+
+    def trashed(self, viewer: Viewer) -> list[dict[str, Any]]:
+        """Deleted runs that ``viewer`` may restore, the last deleted first: ``{id, name, seconds_left}``."""
+        runs = [run for run in self._store.binned() if self._may_restore(viewer, run)]
+        gone = {run.id: (run.binned or 0.0) + TRASH_SECONDS for run in runs}
+        return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - self._clock.now()} for run in runs]
+
+    def restore_examples(self, viewer: Viewer) -> None:
+        """Bring back the recorded runs that were deleted in this lab. Raises NotYoursError for a visitor."""
+        if self._access.multi_user and not viewer.host:
+            raise NotYoursError("The host deleted the recorded runs here, and only they can bring them back.")
+        put_recorded(self._store, again=True)
+
+    # Helpers
+
+    def _may_restore(self, viewer: Viewer, run: Run) -> bool:
+        return viewer.sees(run.owner) and self._access.may_change(viewer, run)
+
+    def _maker(self, run: Run) -> str | None:
+        """Whose upload the run, or one that it continues, was made of, or who imported it; None for public data."""
+        imported_by = run.started_by if "imported" in run.facts else None
+        owner = self._uploads.owner(run.config["data"]["source"]) or imported_by or run.owner
+        if owner is None and run.parent and self._store.has(run.parent):
+            return self._maker(self._store.get(run.parent))
+        return owner
+
+    def _keep_for_host(self, viewer: Viewer, run: Run) -> None:
+        """A visitor's run that the host has changed is not removed after a time."""
+        if viewer.host and expires(run):
+            self._store.update(run.id, facts={EXPIRES: False})
+
+    def _summary(self, viewer: Viewer, run: Run) -> dict[str, Any]:
+        readable = _readable(viewer, run)
         return {
             "id": run.id,
             "name": run.name,
@@ -94,38 +290,13 @@ class History(Views):
             "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),
         }
 
-    def run_status(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """Where a run stands: status, phase, step, the last metric of each kind, seconds left, what to look at."""
-        run = self.visible_run(run_id, viewer)
-        last = self.store.last_metrics(run_id)
-        return {
-            "status": run.status,
-            "phase": run.phase,
-            "step": run.step,
-            "total_steps": run.total_steps,
-            "metrics": last,
-            "findings": self.diagnoses.of(run, last),
-            "eta_seconds": self._seconds_left(run),
-            "checkpoints": self._checkpoints(run),
-            "message": _readable(run, viewer).message,
-            "recorded": recorded_on(run.facts),
-            "private": run.owner is not None,
-        }
-
-    def _seconds_left(self, run: Run) -> float | None:
-        """Steps left times the mean time of the last ones; None before the first step and after the end."""
-        steps = self.store.metrics(run.id, kind="train", last=10)
-        if not run.live or not steps:
-            return None
-        return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)
-
     def _checkpoints(self, run: Run) -> dict[str, Any]:
-        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and whose adapter was kept (a step).
+        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and the step whose adapter was kept.
 
         ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
         """
-        losses = {metric["step"]: metric["eval_loss"] for metric in self.store.metrics(run.id, kind="eval")}
-        steps = [step_of(path) for path in checkpoints(self.store.folder(run.id))]
+        losses = {metric["step"]: metric["eval_loss"] for metric in self._store.metrics(run.id, kind="eval")}
+        steps = [step_of(path) for path in checkpoints(self._store.folder(run.id))]
         best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
         return {
             "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
@@ -133,101 +304,7 @@ class History(Views):
             "kept": run.facts.get("kept_step"),
         }
 
-    def run_metrics(self, run_id: str, after: int = 0, viewer: Viewer = HOST) -> list[dict[str, Any]]:
-        """Metrics with a ``seq`` greater than ``after``."""
-        self.visible_run(run_id, viewer)
-        if not isinstance(after, int) or not -(2**63) <= after < 2**63:
-            raise DataError("after must be a whole number: the last seq that was seen.")
-        return self.store.metrics(run_id, after)
 
-    def run_events(self, run_id: str, last: int = 200, viewer: Viewer = HOST) -> list[dict[str, Any]]:
-        """The run's last events in words, oldest first: ``{time, text}``."""
-        run = self.visible_run(run_id, viewer)
-        events = self.store.events(run.id, last)
-        return events if viewer.host else [{**each, "text": message_to_share(run, each["text"])} for each in events]
-
-    def run_samples(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
-        """What the model answered to the run's fixed prompt, by step: ``{step, time, text, ended}``."""
-        return self.store.samples(self.visible_run(run_id, viewer).id)
-
-    def run_evaluations(self, run_id: str, viewer: Viewer = HOST) -> list[dict[str, Any]]:
-        """The run's evaluations, newest first."""
-        found = self.store.evaluations(self.visible_run(run_id, viewer).id)
-        return found if viewer.host else [{**each, "predictions": last_name(each["predictions"])} for each in found]
-
-    def last_evaluations(self, viewer: Viewer = HOST) -> dict[str, dict[str, Any]]:
-        """The last evaluation of every run that has one and is there for ``viewer``, by run."""
-        seen = {run_id for run_id, owner in self.store.owners().items() if viewer.sees(owner)}
-        return {run_id: told for run_id, told in self.store.last_evaluations().items() if run_id in seen}
-
-    def last_metric(self, run_id: str, kind: str, viewer: Viewer = HOST) -> dict[str, Any] | None:
-        """The run's last metric of a kind."""
-        return self.store.last_metric(self.visible_run(run_id, viewer).id, kind)
-
-    def has_saved_adapter(self, run_id: str, viewer: Viewer = HOST) -> bool:
-        """Whether the run has an adapter to export."""
-        return (self.store.folder(self.visible_run(run_id, viewer).id) / "adapter").is_dir()
-
-    def glance(self) -> AbstractContextManager[None]:
-        """Inside, this thread reads nothing of the history twice; for what is asked much and changes nothing."""
-        return self.store.glance()
-
-    def version(self) -> tuple[int, int]:
-        """Another value once anything in the history has changed."""
-        return self.store.version()
-
-    def run_result(self, run_id: str, viewer: Viewer = HOST) -> dict[str, Any]:
-        """A run's outcome in numbers, computed from its stored metrics (so it covers resumed parts too)."""
-        run = self.visible_run(run_id, viewer)
-        metrics = self.store.metrics(run_id)
-        steps = [metric for metric in metrics if metric["kind"] == "train"]
-        evals = [metric["eval_loss"] for metric in metrics if metric["kind"] == "eval"]
-        tokens, seconds = sum(m["tokens"] for m in steps), sum(m["seconds"] for m in steps)
-        folder = self.store.folder(run_id) / "adapter"
-        return {
-            "run_id": run_id,
-            "status": run.status,
-            "steps": run.step,
-            "tokens": tokens,
-            "train_loss": sum(m["loss"] for m in steps) / len(steps) if steps else None,
-            "eval_loss": evals[-1] if evals else None,
-            "tokens_per_second": tokens / seconds if seconds else None,
-            "trainable_parameters": run.facts.get("trainable_parameters"),
-            "adapter": str(folder) if folder.is_dir() else None,
-            "model_path": run.facts.get("model_path"),
-        }
-
-    def export_run(self, run_id: str, to: Path, viewer: Viewer = HOST) -> Path:
-        """Write the run's adapter, card, configuration and loss plot as a zip."""
-        from ..export.adapter_zip import export_zip
-
-        return export_zip(self.store, shared(self.visible_run(run_id, viewer)), to)
-
-    def plot_losses(self, run_id: str, to: Path, viewer: Viewer = HOST) -> Path:
-        """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
-        from ..export.figures import form_of, loss_plot, save
-
-        run, form = self.visible_run(run_id, viewer), form_of(to)
-        return save(to, loss_plot(self.store.metrics(run_id), _subject(run), form))
-
-    def plot_scores(self, run_id: str, to: Path, seq: int | None = None, viewer: Viewer = HOST) -> Path:
-        """Write the scores of one of the run's evaluations, by its ``seq`` (None: the last one), as a plot."""
-        from ..export.figures import form_of, save, score_plot
-
-        run, form = self.visible_run(run_id, viewer), form_of(to)
-        for found in self.store.evaluations(run_id):
-            if seq in (None, found["seq"]):
-                return save(to, score_plot(found, _subject(run), form))
-        raise DataError(f"Run {run.name} has no such evaluation: evaluate it first.")
-
-
-def _readable(run: Run, viewer: Viewer) -> Run:
+def _readable(viewer: Viewer, run: Run) -> Run:
     """The run as ``viewer`` may read it: the host with all paths, everybody else as it leaves the lab."""
     return run if viewer.host else shared(run)
-
-
-def _subject(run: Run) -> Subject:
-    from ..export.figures import subject
-
-    outgoing = shared(run)
-    return subject(run.name, outgoing.config, outgoing.facts)

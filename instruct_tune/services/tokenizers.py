@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..util.progress import Loading
-from .job_queue import Engine
+from .job_queue import JobQueue
+from .slow_imports import SlowImports
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,12 +21,12 @@ MAX_KEPT = 8
 class Tokenizers:
     """Owns the tokenizers that people look at data and format with.
 
-    A model that has to be made or converted before it has a tokenizer is built on the engine's thread: building
+    A model that has to be made or converted before it has a tokenizer is built on the queue's thread: building
     changes transformers' and PyTorch's global state, which a run that trains meanwhile would notice.
     """
 
-    def __init__(self, engine: Engine, wait_for_imports: Callable[[], None]):
-        self._engine, self._wait_for_imports = engine, wait_for_imports
+    def __init__(self, queue: JobQueue, imports: SlowImports):
+        self._queue, self._imports = queue, imports
         self._known: dict[str, PreTrainedTokenizerBase] = {}
         self._fetching: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -42,7 +43,7 @@ class Tokenizers:
             if model in self._known:
                 return self._known[model]
             fetching = self._fetching.setdefault(model, threading.Lock())
-        if self._engine.is_here:
+        if self._queue.is_worker:
             # The thread that holds the lock may be waiting for this one.
             return self._load(model, loading)
         with fetching:
@@ -55,7 +56,7 @@ class Tokenizers:
 
     def folder(self, model: str, loading: Loading | None = None) -> Path:
         """The folder with the configuration and tokenizer of ``model``. Raises as ``get`` does."""
-        self._wait_for_imports()
+        self._imports.wait()
         from ..pretrained.locate import locate
         from ..pretrained.tokenizer_files import tokenizer_folder
 
@@ -63,7 +64,7 @@ class Tokenizers:
         self._loadings.add(loading)
         try:
             folder = tokenizer_folder(model, loading)
-            return folder or self._engine.run(lambda: locate(model, lambda text: None, loading).path)
+            return folder or self._queue.run(lambda: locate(model, lambda text: None, loading).path)
         finally:
             self._loadings.discard(loading)
 

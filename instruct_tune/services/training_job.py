@@ -15,7 +15,7 @@ from typing import Any
 
 from ..batching.packing_mode import Packing
 from ..config.run_config import RunConfig
-from ..data.splits import Example, Splits, examples, load_splits, take_evaluation_rows, take_probe_rows
+from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
 from ..models import lora
 from ..models.base_model import LoadedModel
@@ -33,9 +33,10 @@ from ..training.train import train
 from ..training.types import TrainingData, TrainingResult
 from ..util import atomic_write
 from ..util.progress import Loading
+from .datasets import Datasets
 from .failures import Failure, failure
-from .job_queue import Engine
-from .model_host import Workbench
+from .job_queue import JobQueue
+from .model_host import ModelHost
 
 log = logging.getLogger(__name__)
 PHASES = {
@@ -50,11 +51,11 @@ TRAINING_ROWS = "Training rows"
 VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
-class Runner:
-    """A run at work: the ``terms.Watcher`` that writes to the store. Used on the engine's thread."""
+class TrainingJob:
+    """A run that trains: the ``types.Watcher`` that writes to the store. For the queue's thread."""
 
-    def __init__(self, run: Run, store: RunStore, bench: Workbench, engine: Engine):
-        self.run, self.store, self.bench, self.engine = run, store, bench, engine
+    def __init__(self, run: Run, store: RunStore, datasets: Datasets, models: ModelHost, queue: JobQueue):
+        self.run, self.store, self.datasets, self.models, self.queue = run, store, datasets, models, queue
         self.config = RunConfig.from_dict(run.config)
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
@@ -73,7 +74,7 @@ class Runner:
             return None
         return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
 
-    # terms.Watcher
+    # types.Watcher
 
     def phase(self, name: str) -> None:
         self.store.insist_on_folder()
@@ -105,7 +106,7 @@ class Runner:
         self.phase("training")
 
     def breathe(self) -> None:
-        self.engine.breathe()
+        self.queue.yield_once()
 
     def stopping(self) -> bool:
         return self.stop.is_set()
@@ -151,8 +152,8 @@ class Runner:
         begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
-        splits = load_splits(self.config.data, self.loading)
-        loaded = self.bench.model(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
+        splits = self.datasets.splits(self.config.data, self.loading)
+        loaded = self.models.base(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
         self._leave_if_stopping()
         if resume:
             self._insist_on_the_same(loaded, splits)
@@ -163,7 +164,7 @@ class Runner:
         self._choose_fixed_prompt(loaded, splits, template)
         self._leave_if_stopping()
         checkpoint = self._attach(loaded, resume)
-        self.bench.training = self.run.id
+        self.models.training = self.run.id
         try:
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
             if not result.stopped:
@@ -171,8 +172,8 @@ class Runner:
             self._save(loaded, result)
             self._end(self.leave.status if result.stopped else "finished", self._verdict(loaded, data, result))
         finally:
-            self.bench.training = None
-            self.bench.forget(self.run.id)
+            self.models.training = None
+            self.models.forget(self.run.id)
 
     def _leave_if_stopping(self) -> None:
         if self.stopping():

@@ -20,7 +20,7 @@ LONGEST_PATTERN = 500
 """Characters."""
 SECONDS = 5.0
 """How long a pattern may take for all rows together; an honest one takes a tenth of it for 100,000."""
-_PROGRAM = str(Path(__file__).with_name("pattern_search.py"))
+_PROGRAM = str(Path(__file__).with_name("regex_worker.py"))
 
 
 def fault_of(pattern: str) -> str | None:

@@ -38,7 +38,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
     gr.set_static_paths([PLOTLY_JS])
     form = Form()
     # gradio's own copies of uploads and exports go when the lab's do.
-    kept = 3600 * lab.keep_uploads_hours
+    kept = 3600 * lab.housekeeping.keep_hours
     with LeanBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
         memory = Memory(lab.data_dir)
         # Before all others that hear of a change: they are heard one after the other, and the lab takes its time.
@@ -101,6 +101,6 @@ def _head(lab: Lab) -> gr.Column:
         beside = gr.Column(scale=0, min_width=220)
     if lab.notice:
         gr.Markdown(plain(lab.notice), elem_id="notice", elem_classes="note")
-    if lab.forgets:
+    if lab.ephemeral_storage:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
     return beside

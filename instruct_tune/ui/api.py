@@ -22,43 +22,43 @@ def expose(lab: Lab) -> None:
     @said
     def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
         """Load, filter and split a dataset; its counts and a page of its training rows."""
-        return lab.preview(_object(config), rows, offset, viewer=viewer(lab))
+        return lab.datasets.preview(viewer(lab), _object(config), rows, offset)
 
     @said
     def mask(config: dict, instruction: str, input: str, output: str) -> dict:
         """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
-        return lab.mask(_object(config), instruction, input, output, viewer(lab))
+        return lab.datasets.mask(viewer(lab), _object(config), instruction, input, output)
 
     @said
     def start_run(config: dict, name: str = "") -> dict:
         """Start a training run; answers at once with its ``run_id``."""
-        return {"run_id": lab.start_run(_object(config), name, viewer(lab))}
+        return {"run_id": lab.training.start(viewer(lab), _object(config), name)}
 
     # Endpoints of their own for what came later: a plain POST has to give every parameter there is.
     @said
     def continue_run(parent: str, config: dict, name: str = "") -> dict:
         """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
-        return {"run_id": lab.start_run(_object(config), name, viewer(lab), parent)}
+        return {"run_id": lab.training.start(viewer(lab), _object(config), name, parent)}
 
     @said
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
-        return lab.run_status(run_id, viewer(lab))
+        return lab.training.status(viewer(lab), run_id)
 
     @said
     def run_metrics(run_id: str, after: int = 0) -> dict:
         """The run's metrics with a ``seq`` greater than ``after``."""
-        return {"metrics": lab.run_metrics(run_id, after, viewer(lab))}
+        return {"metrics": lab.runs.metrics(viewer(lab), run_id, after)}
 
     @said
     def stop_run(run_id: str, keep: bool = True) -> dict:
         """Stop a run within one step and keep its adapter, or discard the run."""
-        return {"status": lab.stop_run(run_id, bool(keep), viewer(lab))}
+        return {"status": lab.training.stop(viewer(lab), run_id, bool(keep))}
 
     @said
     def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
         """Base and tuned answers to one instruction, as they grow."""
-        for texts in lab.compare(run_id, instruction, input, generation or None, viewer=viewer(lab)):
+        for texts in lab.inference.compare(viewer(lab), run_id, instruction, input, generation or None):
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @said
@@ -70,7 +70,7 @@ def expose(lab: Lab) -> None:
         Each speaker is ``{"run_id": "base" or a run's}``, with ``"step"`` (a kept checkpoint) or ``"strength"``
         (0 to 1.5) if wanted. At the end ``tokens`` and ``ended`` (by itself) of each are there too.
         """
-        for told in lab.compare_many(speakers, instruction, input, generation or None, viewer=viewer(lab)):
+        for told in lab.inference.compare_many(viewer(lab), speakers, instruction, input, generation or None):
             numbers = [str(at) for at in range(len(speakers))]
             answers: dict[str, Any] = {"texts": [told[at] for at in numbers], "done": told["done"]}
             if told["done"]:
@@ -80,19 +80,19 @@ def expose(lab: Lab) -> None:
     @said
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
-        yield from lab.evaluate(run_id, limit, viewer=viewer(lab))
+        yield from lab.evaluations.stream(viewer(lab), run_id, limit)
 
     @said
     def evaluate_with(
         run_id: str, limit: int | None, generation: dict | None, baselines: list[str], tokenize: str
     ) -> Iterator[dict]:
         """``evaluate`` with other generation settings, baselines beside base, and how BLEU cuts texts into words."""
-        yield from lab.evaluate(run_id, limit, generation or None, viewer(lab), baselines or [], tokenize)
+        yield from lab.evaluations.stream(viewer(lab), run_id, limit, generation or None, baselines or [], tokenize)
 
     @said
     def list_runs() -> dict:
         """All runs, newest first."""
-        return {"runs": lab.list_runs(viewer(lab))}
+        return {"runs": lab.runs.summaries(viewer(lab))}
 
     for endpoint in (
         dataset_preview,

@@ -37,13 +37,13 @@ def viewer(lab: Lab) -> Viewer:
     if request is None:
         return ANONYMOUS
     secret = request.headers.get(HEADER)
-    return known_by(secret) if secret else lab.visitors.of(request.session_hash)
+    return known_by(secret) if secret else lab.access.of(request.session_hash)
 
 
 def recognise(lab: Lab, token: Any) -> bool:
     """Note who is behind the page that asks; False where what its browser remembers is no secret."""
     try:
-        lab.visitors.arrive(session(), token)
+        lab.access.arrive(session(), token)
     except DataError:
         return False
     return True

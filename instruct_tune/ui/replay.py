@@ -183,7 +183,7 @@ class Replay:
     @said
     def watch(self, shown: str | None) -> list[Any]:
         """Show and replay the recorded run that is offered first; the run that was shown can be returned to."""
-        ids = [run["id"] for run in self.lab.list_runs(viewer(self.lab)) if run["recorded"]]
+        ids = [run["id"] for run in self.lab.runs.summaries(viewer(self.lab)) if run["recorded"]]
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
         chosen = BEST if BEST in ids else ids[0]
@@ -193,12 +193,12 @@ class Replay:
     @said
     def begin(self, run_id: str | None) -> dict[str, Any]:
         """What the browser needs to replay the shown run."""
-        if not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
+        if not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             raise NotFoundError("There is no run to replay: train one, or watch a recorded one.")
-        told = self.lab.run_status(run_id, viewer(self.lab))
+        told = self.lab.training.status(viewer(self.lab), run_id)
         if told["status"] in LIVE:
             raise BusyError("This run is at work: its plot is live. It can be replayed when it has ended.")
-        steps = moments(self.lab.run_metrics(run_id, viewer=viewer(self.lab)))
+        steps = moments(self.lab.runs.metrics(viewer(self.lab), run_id))
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
         # Where and when stands above the plot.
@@ -207,7 +207,7 @@ class Replay:
             "run": run_id,
             "moments": thin(steps, MOST_MOMENTS),
             "total": steps[-1][1],
-            "answers": [[told["step"], answer_text(told)] for told in self.lab.run_samples(run_id, viewer(self.lab))],
+            "answers": [[told["step"], answer_text(told)] for told in self.lab.runs.samples(viewer(self.lab), run_id)],
             "speed": SPEEDS["10×"],
             "note": note,
             # Asked for twice, it plays twice; opened again with its tab, it does not.

@@ -58,7 +58,7 @@ class RunChoices:
 def answering(lab: Lab) -> list[dict[str, Any]]:
     """The runs that can answer the one who asks, newest first."""
     who = viewer(lab)
-    return [run for run in lab.list_runs(who) if lab.has_adapter(run["id"], who)]
+    return [run for run in lab.runs.summaries(who) if lab.answerers.has_adapter(who, run["id"])]
 
 
 def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -90,7 +90,7 @@ class EmptyState:
 
     @said
     def _bring_back(self) -> None:
-        self.lab.restore_recorded(viewer(self.lab))
+        self.lab.runs.restore_examples(viewer(self.lab))
 
 
 ASKED = "It is asked with its own, here and in every evaluation: a run on the other template would be another run."
@@ -116,7 +116,7 @@ def note_on(lab: Lab, form: Form, values: dict[Any, Any], run_id: str | None, co
     if not run_id:
         return ""
     try:
-        own = template_from(lab.run_config(run_id, viewer(lab)).template)
+        own = template_from(lab.runs.config(viewer(lab), run_id).template)
         return note(own, template_from(form.read(values, "template")["template"]), consequence)
     except LabError:
         # A template that is still being written, or a run that is gone.

@@ -62,6 +62,6 @@ class EffectPanel:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return self._empty()
-        found = self.lab.adapter_effect(run_id, viewer(self.lab))
-        evaluation = self.lab.last_evaluations(viewer(self.lab)).get(run_id)
+        found = self.lab.inference.adapter_effect(viewer(self.lab), run_id)
+        evaluation = self.lab.runs.last_evaluations(viewer(self.lab)).get(run_id)
         return [sentence(found, evaluation), gr.HTML(bars(found.layers), visible=True)]

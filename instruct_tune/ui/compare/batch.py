@@ -11,7 +11,7 @@ import gradio as gr
 from ...errors import DataError
 from ...evaluation.predictions_file import write_rows
 from ...lab import Lab
-from ...services.inference import MOST_ASKED
+from ...services.inference import MAX_INSTRUCTIONS
 from ..context import said, session, viewer
 from ..downloads import save_buttons
 from ..formatting import NAMES, decoding
@@ -37,7 +37,7 @@ class ManyPanel:
         with gr.Accordion("Ask many at once", open=False, elem_id="compare-many"):
             self.asked = gr.Textbox(
                 label="Instructions",
-                info=f"One a line, at most {MOST_ASKED}; decoded as set under Decoding",
+                info=f"One a line, at most {MAX_INSTRUCTIONS}; decoded as set under Decoding",
                 lines=5,
                 max_lines=20,
                 elem_id="compare-many-asked",
@@ -85,7 +85,7 @@ class ManyPanel:
         with self.turns.of(session()) as stop:
             answers: list[list[Answer]] = []
             pairs = [(line, "") for line in lines]
-            for answers in self.lab.compare_rows(speakers, pairs, settings, stop, viewer(self.lab)):
+            for answers in self.lab.inference.compare_rows(viewer(self.lab), speakers, pairs, settings, stop):
                 yield self._told(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
             done = "Done." if len(answers) == len(lines) else f"Stopped: {len(answers)} of {len(lines)} answered."
             yield self._told(lines, names, answers, f"{done} {decoding(settings)}")

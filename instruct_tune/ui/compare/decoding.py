@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...config.run_config import MOST_STOPS
-from ...services.answerer import STRONGEST
+from ...services.answerers import MAX_STRENGTH
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 
@@ -39,7 +39,7 @@ class DecodingPanel:
                 )
                 self.strength = gr.Slider(
                     0,
-                    STRONGEST,
+                    MAX_STRENGTH,
                     1,
                     step=0.05,
                     label="Adapter strength",

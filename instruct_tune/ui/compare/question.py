@@ -70,13 +70,13 @@ class QuestionPanel:
 
     def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
         """Instruction, input and expected answer of another row or run."""
-        if source == TYPED or not run_id or not self.lab.sees_run(run_id, viewer(self.lab)):
+        if source == TYPED or not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             return [gr.skip(), gr.skip(), no_expected(source)]
         return self._texts(run_id, number)
 
     @said
     def _texts(self, run_id: str, number: float | None) -> list[Any]:
-        example = self.lab.held_out_row_of(run_id, int(number or 1) - 1, viewer(self.lab))
+        example = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
         return [
             example.instruction,
             example.input,
@@ -90,7 +90,7 @@ class QuestionPanel:
         def turn(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]
-            rows = self.lab.held_out_count_of(run_id, viewer(self.lab))
+            rows = self.lab.answerers.held_out_count(viewer(self.lab), run_id)
             at = int(number or 1) - 1
             return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
 

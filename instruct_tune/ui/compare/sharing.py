@@ -135,11 +135,11 @@ class KeepPanel:
         note += [f"Input: {_short(input_text)}"] if input_text else []
         note += [f"{name}: {_short(text)}" for name, text in zip(NAMES.values(), (base, tuned), strict=True)]
         who = viewer(self.lab)
-        run = self.lab.visible_run(run_id, who)
+        run = self.lab.runs.get(who, run_id)
         notes = "\n\n".join(filter(None, (run.notes, "\n".join(note))))
         if len(notes) > LONGEST_NOTES:
             raise DataError("The run's notes are full: make room under Runs, Tags and notes.")
-        self.lab.annotate_run(run_id, list(run.tags), notes, who)
+        self.lab.runs.annotate(who, run_id, list(run.tags), notes)
         gr.Info("Kept: it stands under Runs, Tags and notes.")
 
 

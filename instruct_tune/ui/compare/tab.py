@@ -179,9 +179,9 @@ class CompareTab:
             asked = (instruction, input_text or "", settings, stop)
             if third:
                 who = speakers(run_id, strength, third, third_strength)
-                told = self.lab.compare_many(who, *asked, viewer=viewer(self.lab), names=WHO)
+                told = self.lab.inference.compare_many(viewer(self.lab), who, *asked, names=WHO)
             else:
-                told = self.lab.compare(run_id, *asked, viewer=viewer(self.lab), strength=strength)
+                told = self.lab.inference.compare(viewer(self.lab), run_id, *asked, strength=strength)
             for texts in at_most(told):
                 if not self.turns.holds(window, stop):
                     break

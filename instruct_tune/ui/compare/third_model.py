@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...services.answerer import BASE_RUN, STRONGEST
+from ...services.answerers import BASE_RUN, MAX_STRENGTH
 from ...store.run_store import Run
 from ..context import said, viewer
 
@@ -31,7 +31,7 @@ class ThirdPanel:
             )
             self.strength = gr.Slider(
                 0.05,
-                STRONGEST,
+                MAX_STRENGTH,
                 1,
                 step=0.05,
                 label="Its adapter's strength",
@@ -63,14 +63,14 @@ class ThirdPanel:
 
     def _choices(self, run_id: str | None) -> list[tuple[str, str]]:
         who = viewer(self.lab)
-        there = run_id and self.lab.sees_run(run_id, who) and self.lab.has_adapter(run_id, who)
-        joining = self.lab.can_join(run_id, who) if run_id and there else []
+        there = run_id and self.lab.runs.is_visible(who, run_id) and self.lab.answerers.has_adapter(who, run_id)
+        joining = self.lab.inference.comparable(who, run_id) if run_id and there else []
         return [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in joining)]
 
     def label_of(self, chosen: str, run_id: str) -> str:
         """What the third is called above its answer."""
         third, step = _parts(chosen)
-        return label(self.lab.visible_run(third, viewer(self.lab)), step, run_id)
+        return label(self.lab.runs.get(viewer(self.lab), third), step, run_id)
 
 
 def speakers(run_id: str, strength: float, chosen: str, third_strength: float) -> list[dict[str, Any]]:

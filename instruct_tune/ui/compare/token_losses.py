@@ -83,7 +83,7 @@ class WhyPanel:
             row = Example(instruction, input or "", other)
         else:
             # Letter by letter: what boxes on the page show has lost the blanks around it.
-            row = self.lab.held_out_row_of(run_id, int(number or 1) - 1, viewer(self.lab))
+            row = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
             row = replace(row, output=other or row.output)
-        found = self.lab.answer_losses(run_id, row, viewer(self.lab))
+        found = self.lab.inference.token_losses(viewer(self.lab), run_id, row)
         return [sentence(found), gr.HTML(heat_value(found), visible=True), table(found)]

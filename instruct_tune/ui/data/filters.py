@@ -15,10 +15,10 @@ import gradio as gr
 
 from ...config.filters import DROP_LEAKAGE, ByHand, counted_by
 from ...data import ledger as ledger_file
+from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...lab import Lab
-from ...services.datasets import UPLOAD_SUFFIXES
 from ...text.markdown import plain
 from ..context import said, viewer
 from ..downloads import Outgoing, handing_out, press
@@ -62,10 +62,10 @@ class LedgerPanel:
 
     def _write(self, values: dict[Any, Any]) -> str:
         who = viewer(self._lab)
-        config = self._lab.config(self._form.rows(values), who)
-        if not self._lab.rows_at_hand(config, who):
+        config = self._lab.configs.read(who, self._form.rows(values))
+        if not self._lab.datasets.has_rows(who, config):
             raise DataError("Press Load and split first: the file says what each filter kept.")
-        told = self._lab.data(config, viewer=who)
+        told = self._lab.datasets.summary(who, config)
         file = self._outgoing.folder() / "ledger.json"
         ledger = ledger_to_share(told["ledger"])
         ledger_file.save(file, data_to_share(config.data), ledger, told["fingerprint"])
@@ -78,13 +78,13 @@ class LedgerPanel:
             "model": values[self._form["model"]],
             "data": found_again(saved.data, values[self._form["data.source"]]),
         }
-        config = self._lab.config(given, viewer(self._lab))
+        config = self._lab.configs.read(viewer(self._lab), given)
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
         return {**{self._form[name]: filled[self._form[name]] for name in names}, self._expected: saved.fingerprint}
 
     def _compare(self, values: Mapping[Any, Any]) -> None:
-        told = self._lab.data(self._form.rows(values), viewer=viewer(self._lab))
+        told = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
         if told["fingerprint"] == values[self._expected]:
             gr.Info("These are the same rows as when it was saved.")
         else:
@@ -99,7 +99,7 @@ def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
     source = saved.get("source")
     if not isinstance(source, str) or source != last_name(source) or os.path.isfile(source):
         return dict(saved)
-    if Path(source).suffix.lower() not in UPLOAD_SUFFIXES:
+    if Path(source).suffix.lower() not in ENDINGS:
         return dict(saved)
     if source == source_to_share(str(current)):
         return {**saved, "source": current}

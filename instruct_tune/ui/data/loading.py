@@ -45,13 +45,13 @@ class LoadPanel:
         where the visitor cancelled. A visitor who leaves, or loads something else, cancels too.
         """
         who = viewer(self._lab)
-        known = self._lab.rows_at_hand(asked, who)
+        known = self._lab.datasets.has_rows(who, asked)
         # Before the thread that reads the rest takes its share of the processor.
         early = None if known else first_rows(asked.data)
         if early:
             yield self._show(early)
         came, config = yield from self._arrival.follow(
-            request, lambda loading: self._lab.start_loading(asked, loading, who)
+            request, lambda loading: self._lab.datasets.start_loading(who, asked, loading)
         )
         yield {self._early: gr.Column(visible=False)}
         return config if came else None

@@ -147,8 +147,8 @@ class ReportPanel:
         yield {self._sentence: gr.Markdown("Looking at the rows …", visible=True)}
         given = self._form.read(values, "model", "data", "template")
         given["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        config = self._lab.config(given, viewer(self._lab))
-        told = self._lab.report(config, viewer(self._lab), waits=False)
+        config = self._lab.configs.read(viewer(self._lab), given)
+        told = self._lab.datasets.report(viewer(self._lab), config, waits=False)
         leaks, twins = told["leakage"]["rows"], told["duplicates"]["near"]
         yield {
             self._sentence: gr.Markdown(report_sentences(told, config.train.overlong), visible=True),
@@ -172,14 +172,14 @@ class ReportPanel:
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             who, (_, test, _, train, *_) = viewer(self._lab), event.row_value
             rows = (
-                self._lab.held_out_row(config, int(test) - 1, who),
-                self._lab.training_row(config, int(train) - 1, who),
+                self._lab.datasets.held_out_row(who, config, int(test) - 1),
+                self._lab.datasets.training_row(who, config, int(train) - 1),
             )
             return self._leaks.read(rows, (f"Held-out row {test}", f"Training row {train}"))
 
         def twin(config: RunConfig, event: gr.SelectData) -> list[Any]:
             who, (_, first, _, second, *_) = viewer(self._lab), event.row_value
-            rows = [self._lab.training_row(config, int(number) - 1, who) for number in (first, second)]
+            rows = [self._lab.datasets.training_row(who, config, int(number) - 1) for number in (first, second)]
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pairs, read in ((self._leaks, leak), (self._twins, twin)):

@@ -158,8 +158,8 @@ class RowsPanel:
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
         """What shows the ``number``-th page of what the controls ask for."""
         search = values[self._search] or ""
-        found = self._lab.browse(
-            config, values[self._part], search, values[self._order], number, PAGE, viewer(self._lab)
+        found = self._lab.datasets.page(
+            viewer(self._lab), config, values[self._part], search, values[self._order], number, PAGE
         )
         return {
             self._all: gr.Column(visible=True),
@@ -176,7 +176,7 @@ class RowsPanel:
 
         def turning(step: int) -> Any:
             def turn(values: dict[Any, Any]) -> dict[Any, Any]:
-                config = self._lab.config(self._form.rows(values), viewer(self._lab))
+                config = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
             return said(turn)
@@ -197,7 +197,11 @@ class RowsPanel:
         config, of_test = self._form.rows(values), values[self._part] == "test"
         who = viewer(self._lab)
         at = number - 1
-        row = self._lab.held_out_row(config, at, who) if of_test else self._lab.training_row(config, at, who)
+        row = (
+            self._lab.datasets.held_out_row(who, config, at)
+            if of_test
+            else self._lab.datasets.training_row(who, config, at)
+        )
         language, called = guess(row.output), row_id(row.instruction, row.input, row.output)
         title = f"**{'Held-out' if of_test else 'Training'} row {number:,}**"
         label = f"Output (looks like {language}: a guess)" if language else "Output"

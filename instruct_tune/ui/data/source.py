@@ -13,9 +13,9 @@ from ...config.catalog import DATASETS
 from ...config.environment import MEGABYTE, max_upload_bytes
 from ...config.run_config import Columns
 from ...config.viewer import ANONYMOUS, Viewer, known_by
+from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...lab import Lab
-from ...services.datasets import UPLOAD_SUFFIXES
 from ..browser_state import Memory, recent_sources, with_recent
 from ..context import said, viewer
 from ..form import Form
@@ -28,8 +28,8 @@ def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str
     offered = [(f"{card.source}: {card.note}", card.source) for card in DATASETS]
     known = {source for _, source in offered}
     lately = [source for source in recent_sources(recent) if source not in known and _is_there(source)]
-    lately = [source for source in lately if lab.may_use(source, viewer)]
-    return offered + [(f"{lab.source_name(source)}: loaded lately", source) for source in lately]
+    lately = [source for source in lately if lab.configs.may_use(viewer, source)]
+    return offered + [(f"{lab.uploads.display_name(source)}: loaded lately", source) for source in lately]
 
 
 def _is_there(source: str) -> bool:
@@ -64,12 +64,12 @@ class SourcePanel:
             self._upload = gr.File(
                 label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
                 # A browser looks at the last ending alone.
-                file_types=[*UPLOAD_SUFFIXES, ".gz"],
+                file_types=[*ENDINGS, ".gz"],
                 elem_id="data-upload",
                 height=150,
             )
         gr.Markdown(
-            UPLOAD_NOTE.format(kept=hours(lab.keep_uploads_hours)), elem_id="data-upload-note", elem_classes="note"
+            UPLOAD_NOTE.format(kept=hours(lab.housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"
         )
 
     def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> None:
@@ -93,7 +93,7 @@ class SourcePanel:
         if not file:
             return [gr.skip()] * 3
         who = viewer(self._lab)
-        kept = str(self._lab.keep_upload(Path(file), who))
+        kept = str(self._lab.uploads.keep(who, Path(file)))
         choices = source_choices(self._lab, with_recent(recent, kept), who)
         return [gr.Dropdown(choices=choices, value=kept), *_usual(kept, text, None)]
 

@@ -71,17 +71,17 @@ class DataTab:
             yield from self._show(values, request)
 
     def _at_hand(self, values: dict[Any, Any]) -> bool:
-        return self._lab.rows_at_hand(self._form.rows(values), viewer(self._lab))
+        return self._lab.datasets.has_rows(viewer(self._lab), self._form.rows(values))
 
     def _arrive(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        asked = self._lab.config(self._form.rows(values), viewer(self._lab))
+        asked = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
         config = yield from self._arriving.follow(asked, request)
         if config is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
             return
-        told = self._lab.data(config, viewer=viewer(self._lab))
+        told = self._lab.datasets.summary(viewer(self._lab), config)
         columns, proposed = config.data.columns, config != asked
-        sentence = data_sentence(told, self._lab.source_name(config.data.source))
+        sentence = data_sentence(told, self._lab.uploads.display_name(config.data.source))
         yield {
             self._summary: f"{sentence} {columns_sentence(told, columns, proposed)} {notes_sentence(told)}",
             self._unify: gr.Button(visible=bool(told["notes"])),

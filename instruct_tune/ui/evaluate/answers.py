@@ -105,7 +105,9 @@ class AnswersPanel:
 
     def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
         """The first page of an evaluation, and no row chosen."""
-        page = page_of(self.lab.predictions(run_id, seq, viewer(self.lab)), Wanted(search or "", show, sort))
+        page = page_of(
+            self.lab.evaluations.predictions(viewer(self.lab), run_id, seq), Wanted(search or "", show, sort)
+        )
         return [*self._told(page), HINT, gr.Column(visible=False)]
 
     def _told(self, page: Page) -> list[Any]:
@@ -130,7 +132,7 @@ class AnswersPanel:
         @said
         def turn(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
-                self.lab.predictions(run_id, seq, viewer(self.lab)) if run_id and seq is not None else ()
+                self.lab.evaluations.predictions(viewer(self.lab), run_id, seq) if run_id and seq is not None else ()
             )
             return self._told(page_of(rows, Wanted(search or "", show, sort, number + step)))
 
@@ -142,7 +144,7 @@ class AnswersPanel:
         number = int(event.row_value[0])
         if not run_id or seq is None:
             return [HINT, gr.Column(visible=False), *[gr.skip()] * 4]
-        row = self.lab.predictions(run_id, seq, viewer(self.lab))[number - 1]
+        row = self.lab.evaluations.predictions(viewer(self.lab), run_id, seq)[number - 1]
         language = guess(row["reference"])
         boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
         asked = "\n\n".join(filter(None, (row["instruction"], row["input"])))

@@ -61,7 +61,7 @@ class StandingsPanel:
 
     @said
     def _read(self) -> list[Any]:
-        tables = self.lab.standings(viewer=viewer(self.lab))
+        tables = self.lab.evaluations.leaderboard(viewer(self.lab))
         if not tables:
             return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
@@ -69,7 +69,7 @@ class StandingsPanel:
 
     @said
     def _choose(self, chosen: str | None) -> list[Any]:
-        for table in self.lab.standings(viewer=viewer(self.lab)):
+        for table in self.lab.evaluations.leaderboard(viewer(self.lab)):
             if key(table) == chosen:
                 return self._told(table)
         raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")

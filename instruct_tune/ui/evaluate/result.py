@@ -168,14 +168,14 @@ class EvaluationPanel:
         """What changed since ``seen``: progress while one is at work, the newest numbers once they are there."""
         nothing = [gr.skip()] * len(self.outputs)
         who = viewer(self.lab)
-        if not run_id or not self.lab.sees_run(run_id, who):
+        if not run_id or not self.lab.runs.is_visible(who, run_id):
             return (
                 nothing
                 if seen is None
                 else [None, "", _bar(None), *_nothing_left(), gr.Column(visible=False), *nothing[6:]]
             )
-        found = self.lab.run_evaluations(run_id, who)
-        work = self.lab.evaluation_progress(run_id, who)
+        found = self.lab.runs.evaluations(who, run_id)
+        work = self.lab.evaluations.progress(who, run_id)
         now = [run_id, found[0]["seq"] if found else None, work]
         if now == seen:
             return nothing
@@ -195,20 +195,20 @@ class EvaluationPanel:
 
     def _left(self, run_id: str, work: dict[str, Any] | None) -> list[Any]:
         """What is kept of an evaluation that was left, where none is at work."""
-        left = [] if _at_work(work) else self.lab.unfinished_evaluations(run_id, viewer(self.lab))
+        left = [] if _at_work(work) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
         return [gr.Row(visible=True), view.left_behind(left[0])] if left else _nothing_left()
 
     def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """One evaluation in full."""
         who = viewer(self.lab)
-        verdict = self.lab.verdict(run_id, found, who)
+        verdict = self.lab.evaluations.interpretation(who, run_id, found)
         return [
             view.sentence(found),
             verdict_text(verdict),
             scores(found),
             _score_table(found),
             found["tuned"]["signature"],
-            view.measured_with(found, self.lab.visible_run(run_id, who).facts, verdict),
+            view.measured_with(found, self.lab.runs.get(who, run_id).facts, verdict),
             *self.rows.fresh(run_id, found["seq"], search, show, sort),
         ]
 
@@ -222,7 +222,7 @@ class EvaluationPanel:
         self.rows.wire(self.run, self.which)
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
-        return self.lab.plot_scores(str(run_id), to, seq, viewer(self.lab))
+        return self.lab.transfers.plot_scores(viewer(self.lab), str(run_id), to, seq)
 
     @said
     def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
@@ -232,7 +232,7 @@ class EvaluationPanel:
     @said
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
         found = _evaluation(self.lab, run_id, seq)
-        rows = self.lab.predictions(str(run_id), found["seq"], viewer(self.lab))
+        rows = self.lab.evaluations.predictions(viewer(self.lab), str(run_id), found["seq"])
         if not rows:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
         if ending not in ENDINGS:
@@ -243,7 +243,7 @@ class EvaluationPanel:
 
 
 def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
-    for found in lab.run_evaluations(str(run_id), viewer(lab)):
+    for found in lab.runs.evaluations(viewer(lab), str(run_id)):
         if found["seq"] == seq:
             return found
     raise DataError("That evaluation is gone: choose another one.")

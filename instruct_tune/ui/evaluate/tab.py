@@ -89,24 +89,24 @@ class EvaluateTab:
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
         rows, who = int(limit) if limit else None, viewer(self._lab)
-        self._lab.start_evaluation(run_id, rows, generation, viewer=who, baselines=baselines, tokenize=by)
+        self._lab.evaluations.start(who, run_id, rows, generation, baselines=baselines, tokenize=by)
 
     @said
     def _end(self, run_id: str | None) -> None:
         if run_id:
-            self._lab.stop_evaluation(run_id, viewer(self._lab))
+            self._lab.evaluations.stop(viewer(self._lab), run_id)
 
     @said
     def _go_on(self, run_id: str | None) -> None:
         who = viewer(self._lab)
-        left = self._lab.unfinished_evaluations(str(run_id), who)
+        left = self._lab.evaluations.unfinished(who, str(run_id))
         if not left:
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
         rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
         # What a former lab left was to be scored by the default.
         by = left[0].get("tokenize", bleu_tokenizers.DEFAULT)
-        self._lab.start_evaluation(str(run_id), rows, generation, viewer=who, baselines=baselines, tokenize=by)
+        self._lab.evaluations.start(who, str(run_id), rows, generation, baselines=baselines, tokenize=by)
 
 
 def _startable(run_id: str | None) -> gr.Button:

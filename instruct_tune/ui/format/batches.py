@@ -43,12 +43,14 @@ def build(lab: Lab, form: Form) -> None:
     def steps(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         config, who = form.read(values, "model", "data", "template"), viewer(lab)
         config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
-        came = lab.has_tokenizer(str(config["model"]))
+        came = lab.tokenizers.has(str(config["model"]))
         if not came:
-            came, _ = yield from arrival.follow(request, lambda loading: lab.start_fetching(config, loading, who))
+            came, _ = yield from arrival.follow(
+                request, lambda loading: lab.datasets.start_fetching(who, config, loading)
+            )
         if not came:
             return
-        view = lab.step_view(config, max(1, int(values[step] or 1)), who)
+        view = lab.estimates.step_view(who, config, max(1, int(values[step] or 1)))
         yield {
             words: sentence(view),
             grid: gr.HTML(grid_value(view), visible=True),

@@ -108,10 +108,10 @@ class FormatTab:
     ) -> Iterator[Updates]:
         """What ``show`` makes of the values, and before it the tokenizer's arrival; nothing where that is cancelled."""
         config, who = self._form.read(values, "model"), viewer(self._lab)
-        came = self._lab.has_tokenizer(str(config["model"]))
+        came = self._lab.tokenizers.has(str(config["model"]))
         if not came:
             came, _ = yield from self._arrival.follow(
-                request, lambda loading: self._lab.start_fetching(config, loading, who)
+                request, lambda loading: self._lab.datasets.start_fetching(who, config, loading)
             )
         if came:
             yield show(values)
@@ -145,4 +145,6 @@ class FormatTab:
     def _look(self, values: dict[Any, Any], fault: str | None = None) -> XRay:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        return self._lab.xray(config, max(1, int(values[self._number] or 1)) - 1, fault, viewer(self._lab))
+        return self._lab.datasets.token_view(
+            viewer(self._lab), config, max(1, int(values[self._number] or 1)) - 1, fault
+        )

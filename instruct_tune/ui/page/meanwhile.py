@@ -41,7 +41,7 @@ class Meanwhile:
 
     def show(self, seen: str) -> list[Any]:
         """The words, where they are others than before."""
-        others = self.lab.others_at_work(viewer(self.lab))
+        others = self.lab.training.others_at_work(viewer(self.lab))
         now = words(others) if others else ""
         if now == seen:
             return [gr.skip()] * len(self.outputs)

@@ -69,7 +69,7 @@ class Interval:
 
     def show(self, seconds: Any) -> list[Any]:
         """The timer, where the interval is another than before."""
-        wanted = self.pace.seconds(session() or "", self.lab.others_at_work(viewer(self.lab)) is not None)
+        wanted = self.pace.seconds(session() or "", self.lab.training.others_at_work(viewer(self.lab)) is not None)
         return [gr.skip() if seconds == wanted else gr.Timer(wanted)]
 
 
@@ -84,7 +84,7 @@ def feed(lab: Lab, memory: Memory, panels: Sequence[Fed]) -> None:
         recognise(lab, token)
         told: list[Any] = []
         given = iter(values)
-        with lab.glance():
+        with lab.runs.read_cache():
             for show, inputs, outputs in feeds:
                 told += polled(show, list(itertools.islice(given, len(inputs))), len(outputs))
         return told
@@ -160,5 +160,5 @@ class AtRest:
 
     def show(self, seen: bool) -> list[Any]:
         """What is so now, where it was not so before."""
-        now = self.lab.busy_with(viewer(self.lab)) is None
+        now = self.lab.training.busy_with(viewer(self.lab)) is None
         return [gr.skip() if now == seen else now]

@@ -25,7 +25,7 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
         """Their secret (made at their first visit), their form, the run to follow."""
         known = token if recognise(lab, token) else secrets.token_urlsafe(24)
-        lab.visitors.arrive(session(), known)
+        lab.access.arrive(session(), known)
         # With no run to follow nothing is set: they may have asked for a recorded one by now.
         return {memory.token: known, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
 
@@ -37,7 +37,7 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
 
 def newest(lab: Lab) -> str | None:
     """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
-    known = [run for run in lab.list_runs(viewer(lab)) if not run["recorded"]]
+    known = [run for run in lab.runs.summaries(viewer(lab)) if not run["recorded"]]
     # What waits in the line is newer than what is at work.
     known.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
     return next((run["id"] for run in known), None)
@@ -57,7 +57,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
             elem_id="browser-key",
         )
     memory.token.change(lambda token: token, memory.token, key, api_visibility="private", show_progress="hidden")
-    if lab.visitors.admin_token:
+    if lab.access.admin_token:
         _host(lab)
 
     @form.when_complete
@@ -82,7 +82,7 @@ def _host(lab: Lab) -> None:
 
     @said
     def admit(text: str) -> str:
-        if not lab.visitors.admit(session(), text):
+        if not lab.access.admit(session(), text):
             raise LabError("That is not the host's token.")
         gr.Info("This page now acts for the host.")
         return ""

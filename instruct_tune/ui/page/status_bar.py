@@ -35,14 +35,14 @@ class Strip:
         """The line, where it is another than before."""
         run = None
         who = viewer(self.lab)
-        if run_id and self.lab.sees_run(run_id, who):
-            run = {**self.lab.run_status(run_id, who), "name": self.lab.visible_run(run_id, who).name}
+        if run_id and self.lab.runs.is_visible(who, run_id):
+            run = {**self.lab.training.status(who, run_id), "name": self.lab.runs.get(who, run_id).name}
         now = words(
-            self.lab.source_name(str(source)),
+            self.lab.uploads.display_name(str(source)),
             int(limit) if isinstance(limit, int | float) else None,
             str(model),
             run,
-            self.lab.busy_with(who),
+            self.lab.training.busy_with(who),
         )
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 
@@ -98,9 +98,9 @@ class Announcer:
 
     def show(self, run_id: str | None, seen: Any) -> list[Any]:
         """Words for the run that is followed, where they are others than before."""
-        if run_id is None or not self.lab.sees_run(run_id, viewer(self.lab)):
+        if run_id is None or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             return [gr.skip(), gr.skip()]
-        told = self.lab.run_status(run_id, viewer(self.lab))
+        told = self.lab.training.status(viewer(self.lab), run_id)
         live = told["status"] in LIVE
         # Seen at work by this window; what ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])

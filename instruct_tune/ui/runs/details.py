@@ -48,7 +48,7 @@ class ChosenRun:
 
     def show(self, run_id: str) -> list[Any]:
         """All that is told of the run."""
-        told, trace = self.lab.show_run(run_id, viewer(self.lab)), self.lab.run_traceback(run_id, viewer(self.lab))
+        told, trace = self.lab.runs.details(viewer(self.lab), run_id), self.lab.runs.traceback(viewer(self.lab), run_id)
         figure = None
         if told["metrics"]:
             figure = loss_figure(told["metrics"], told["id"], log_scale=False, findings=told["findings"])
@@ -111,11 +111,11 @@ class NotesPanel:
     @said
     def _show(self, run_id: str | None) -> list[Any]:
         who = viewer(self.lab)
-        if not run_id or not self.lab.sees_run(run_id, who):
+        if not run_id or not self.lab.runs.is_visible(who, run_id):
             empty = gr.Textbox("", interactive=False)
             return [empty, empty, "", gr.Button(interactive=False)]
-        run = self.lab.visible_run(run_id, who)
-        may = self.lab.may_change(run, who)
+        run = self.lab.runs.get(who, run_id)
+        may = self.lab.access.may_change(who, run)
         return [
             gr.Textbox(", ".join(run.tags), interactive=may),
             gr.Textbox(run.notes, interactive=may),
@@ -134,14 +134,14 @@ class NotesPanel:
             run_id, read = (str(each) for each in json.loads(read))
         except (TypeError, ValueError) as error:
             raise DataError("Click the run's row again, and save then.") from error
-        now = self.lab.visible_run(run_id, who).notes
+        now = self.lab.runs.get(who, run_id).notes
         if not now.startswith(read):
             raise DataError(
                 "These notes were changed in another window meanwhile: copy what you typed, click the run again, "
                 "and add it there."
             )
-        self.lab.annotate_run(run_id, tags or "", (notes or "") + now[len(read) :], who)
-        run = self.lab.visible_run(run_id, who)
+        self.lab.runs.annotate(who, run_id, tags or "", (notes or "") + now[len(read) :])
+        run = self.lab.runs.get(who, run_id)
         gr.Info("Saved.")
         kept = [", ".join(run.tags), run.notes]
         return [
@@ -166,7 +166,7 @@ class ShareButton:
         self.button.click(self._press, self.chosen, self.button, **quiet)
 
     def _label(self, run_id: str | None) -> Any:
-        shared = self.lab.sharing(run_id, viewer(self.lab))
+        shared = self.lab.runs.is_shared(viewer(self.lab), run_id)
         return gr.Button(UNSHARE if shared else SHARE, interactive=shared is not None)
 
     @said
@@ -174,7 +174,7 @@ class ShareButton:
         who = viewer(self.lab)
         if run_id is None:
             raise NotFoundError("Choose a run first: click its row.")
-        shared = not self.lab.sharing(run_id, who)
-        self.lab.share_run(run_id, shared, who)
+        shared = not self.lab.runs.is_shared(who, run_id)
+        self.lab.runs.share(who, run_id, shared)
         gr.Info("Everyone sees it now, its rows and answers too." if shared else "It is yours alone again.")
         return self._label(run_id)

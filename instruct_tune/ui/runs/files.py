@@ -33,9 +33,9 @@ class RunFiles:
         @said
         def take_in(values: dict[Any, Any]) -> str:
             # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
-            rows = self.lab.config(form.rows(values), viewer(self.lab)).to_dict()["data"]
-            run_id = self.lab.import_run(Path(values[self.arriving]), "", viewer(self.lab), rows)
-            inform(self.lab.visible_run(run_id, viewer(self.lab)).message)
+            rows = self.lab.configs.read(viewer(self.lab), form.rows(values)).to_dict()["data"]
+            run_id = self.lab.transfers.import_run(viewer(self.lab), Path(values[self.arriving]), "", rows)
+            inform(self.lab.runs.get(viewer(self.lab), run_id).message)
             return run_id
 
         for button, write in ((export, self._export), (merged, self._merge)):
@@ -46,12 +46,12 @@ class RunFiles:
 
     @said
     def _export(self, run_id: str | None) -> str:
-        chosen = self.lab.visible_run(required(run_id), viewer(self.lab)).id
-        return str(self.lab.export_run(chosen, self.outgoing.folder() / f"{chosen}.zip", viewer(self.lab)))
+        chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
+        return str(self.lab.transfers.export(viewer(self.lab), chosen, self.outgoing.folder() / f"{chosen}.zip"))
 
     @said
     def _merge(self, run_id: str | None) -> str:
-        chosen = self.lab.visible_run(required(run_id), viewer(self.lab)).id
+        chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
         gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
         zipped = self.outgoing.folder() / f"{chosen}-merged.zip"
-        return str(self.lab.export_merged(chosen, zipped, viewer=viewer(self.lab)))
+        return str(self.lab.transfers.export_merged(viewer(self.lab), chosen, zipped))

@@ -149,12 +149,12 @@ class SideBySide:
     def there(self, run_ids: list[str]) -> list[str]:
         """Those that this visitor sees: one may have been deleted, or made private, since the list was read."""
         who = viewer(self.lab)
-        return [run_id for run_id in run_ids if self.lab.sees_run(run_id, who)][:MOST_RUNS]
+        return [run_id for run_id in run_ids if self.lab.runs.is_visible(who, run_id)][:MOST_RUNS]
 
     @said
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
         """All runs that are there for this visitor; what was picked stays, and the table's run is the first pick."""
-        runs = self.lab.list_runs(viewer(self.lab))
+        runs = self.lab.runs.summaries(viewer(self.lab))
         return gr.Dropdown(
             choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
         )
@@ -165,7 +165,7 @@ class SideBySide:
         there = self.there(picked or [])
         if not there:
             return [NOTHING, gr.Column(visible=False), gr.skip(), gr.skip()]
-        runs = [self.lab.show_run(run_id, who) for run_id in there]
+        runs = [self.lab.runs.details(who, run_id) for run_id in there]
         figure = overlay_figure(runs, axis, bool(log_scale))
         table = {"headers": ["", *names_of(runs)], "data": rows(runs)}
         widths = [FIRST_COLUMN, *[COLUMN] * len(runs)]

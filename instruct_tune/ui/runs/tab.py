@@ -83,25 +83,25 @@ class RunsTab:
 
     @said
     def _resume(self, run_id: str | None) -> list[Any]:
-        return [self.lab.resume_run(required(run_id), viewer(self.lab)), gr.Tabs(selected="Train")]
+        return [self.lab.training.resume(viewer(self.lab), required(run_id)), gr.Tabs(selected="Train")]
 
     @said
     def _delete(self, run_id: str | None) -> list[Any]:
-        self.lab.bin_run(required(run_id), viewer(self.lab))
+        self.lab.runs.trash(viewer(self.lab), required(run_id))
         gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
         return [None, gr.Accordion(visible=True, open=True), *self.told.emptied()]
 
     @said
     def _rename(self, run_id: str | None, text: str) -> str:
-        self.lab.rename_run(required(run_id), text, viewer(self.lab))
+        self.lab.runs.rename(viewer(self.lab), required(run_id), text)
         return ""
 
     def _settings(self, run_id: str | None, form: Form) -> dict[Any, Any]:
         """What the form has to show for the run; without its dataset where that is somebody else's upload."""
         who = viewer(self.lab)
-        config = self.lab.run_config(required(run_id), who)
+        config = self.lab.runs.config(who, required(run_id))
         filled = form.fill(config)
-        if not self.lab.may_use(config.data.source, who):
+        if not self.lab.configs.may_use(who, config.data.source):
             gr.Info("Everything but its dataset: that is somebody else's upload.")
             filled.pop(form["data.source"])
         return filled

@@ -82,7 +82,7 @@ class RunsPanel:
     def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
         """What changed since ``seen``: nothing is computed while nobody writes, nothing sent that is the same."""
         who = viewer(self.lab)
-        asked = [self.lab.version(), who.host, chosen, search, sort, number]
+        asked = [self.lab.runs.version(), who.host, chosen, search, sort, number]
         if seen and asked == seen[0]:
             return [gr.skip()] * len(self.outputs)
         told = self._tell(chosen, str(search or ""), str(sort), number)
@@ -95,17 +95,19 @@ class RunsPanel:
     def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
         """Page number, table, count, details, and for each button whether it applies."""
         lab, who = self.lab, viewer(self.lab)
-        listed = lab.list_runs(who)
+        listed = lab.runs.summaries(who)
         sizes = lab.disk.of(run["id"] for run in listed)
-        runs = text.with_numbers(listed, lab.last_evaluations(who), sizes)
+        runs = text.with_numbers(listed, lab.runs.last_evaluations(who), sizes)
         page = text.page_of(runs, search, sort, number)
-        held_out = {run["id"]: (lab.last_metric(run["id"], "probe", who) or {}).get("probe_loss") for run in page.runs}
+        held_out = {
+            run["id"]: (lab.runs.last_metric(who, run["id"], "probe") or {}).get("probe_loss") for run in page.runs
+        }
         mine = next((run for run in listed if run["id"] == chosen), None)
         return [
             page.number,
             text.table(page, held_out, chosen),
             text.sentence(page, len(listed), sum(sizes.values()), search),
-            f"**{plain(mine['name'])}** · {run_sentence(lab.run_status(mine['id'], who))}" if mine else CHOOSE,
+            f"**{plain(mine['name'])}** · {run_sentence(lab.training.status(who, mine['id']))}" if mine else CHOOSE,
             page.number > 0,
             page.number < page.pages - 1,
             *self._able(mine),
@@ -127,11 +129,11 @@ class RunsPanel:
             return [False] * len(ACTIONS)
         live = run["status"] in LIVE
         can = {
-            "compare": self.lab.has_adapter(run["id"], viewer(self.lab)),
-            "further": not live and self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "compare": self.lab.answerers.has_adapter(viewer(self.lab), run["id"]),
+            "further": not live and self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
             "resume": not live and run["status"] != "finished",
-            "export": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
-            "merged": self.lab.has_saved_adapter(run["id"], viewer(self.lab)),
+            "export": self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
+            "merged": self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
             "delete": not live,
         }
         return [can.get(name, True) for name in ACTIONS]
@@ -172,7 +174,7 @@ class BinPanel:
 
     def show(self, seen: list[Any]) -> list[Any]:
         """What changed since ``seen``; the run that was deleted last is chosen when others are there than before."""
-        now = bin_choices(self.lab.binned_runs(viewer(self.lab)))
+        now = bin_choices(self.lab.runs.trashed(viewer(self.lab)))
         if now == seen:
             return [gr.skip()] * len(self.outputs)
         ids, known = ([run_id for _, run_id in choices] for choices in (now, seen))
@@ -191,7 +193,7 @@ class BinPanel:
     def _restore(self, run_id: str | None) -> str:
         if not run_id:
             raise NotFoundError("Choose which of the deleted runs to restore.")
-        self.lab.unbin_run(run_id, viewer(self.lab))
+        self.lab.runs.restore(viewer(self.lab), run_id)
         return run_id
 
 

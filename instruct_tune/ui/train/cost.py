@@ -77,10 +77,10 @@ class CostPanel:
             return
         try:
             config, who = self.form.read(values), viewer(self.lab)
-            told = self.lab.cost(config, measure=False, viewer=who)
+            told = self.lab.estimates.cost(who, config, measure=False)
             yield self._shown(told)
-            if told["seconds"] is None and told["tokens"] is not None and not self.lab.busy_with(who):
-                yield self._shown(self.lab.cost(config, viewer=who))
+            if told["seconds"] is None and told["tokens"] is not None and not self.lab.training.busy_with(who):
+                yield self._shown(self.lab.estimates.cost(who, config))
         except LabError as error:
             yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
 
@@ -93,7 +93,7 @@ class CostPanel:
 
     def choose_rows(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Write into the form what fits into the minutes."""
-        found = self.lab.fit(self.form.read(values), values[self.minutes], viewer(self.lab))
+        found = self.lab.estimates.fit(viewer(self.lab), self.form.read(values), values[self.minutes])
         filled = self.form.fill(RunConfig.from_dict(found["config"]))
         changed = ("data.limit", "train.num_train_epochs", "train.max_steps")
         return {self.chosen: found["said"], **{self.form[name]: filled[self.form[name]] for name in changed}}

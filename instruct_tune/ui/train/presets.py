@@ -139,7 +139,7 @@ class PresetPanel:
     def _changes(self, name: str, values: dict[Any, Any]) -> list[str]:
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
         shown = self.form.read(values)
-        shown["data"]["source"] = self.lab.source_name(str(shown["data"]["source"]))
+        shown["data"]["source"] = self.lab.uploads.display_name(str(shown["data"]["source"]))
         return changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
 
     def time(self) -> Any:
@@ -158,7 +158,7 @@ def times(lab: Lab) -> dict[str, str]:
     known = {}
     for name, config in PRESETS.items():
         try:
-            told = lab.cost(config, measure=False, viewer=viewer(lab))
+            told = lab.estimates.cost(viewer(lab), config, measure=False)
         except LabError:
             # Choosing it says why it cannot run here; a card only tells times.
             continue

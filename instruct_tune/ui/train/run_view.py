@@ -52,7 +52,7 @@ class RunControls:
 
     def pieces(self, run: Run) -> list[Piece]:
         """What each of ``outputs`` depends on, and how it is made."""
-        mine = self.lab.may_change(run, viewer(self.lab))
+        mine = self.lab.access.may_change(viewer(self.lab), run)
         live, early = run.live and mine, run.ended_early and mine
         can_leave = live and run.status != "stopping"
         return [
@@ -80,25 +80,25 @@ class RunControls:
 
     @said
     def _pause(self, run_id: str) -> None:
-        self.lab.pause_run(run_id, viewer(self.lab))
+        self.lab.training.pause(viewer(self.lab), run_id)
 
     @said
     def _stop(self, run_id: str) -> None:
-        self.lab.stop_run(run_id, viewer=viewer(self.lab))
+        self.lab.training.stop(viewer(self.lab), run_id)
 
     @said
     def _resume(self, run_id: str) -> None:
-        self.lab.resume_run(run_id, viewer(self.lab))
+        self.lab.training.resume(viewer(self.lab), run_id)
 
     @said
     def _ask(self, run_id: str) -> list[Any]:
-        run = self.lab.changeable_run(run_id, viewer(self.lab), "discard")
+        run = self.lab.runs.get_to_change(viewer(self.lab), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
     @said
     def _discard(self, run_id: str) -> Any:
-        status = self.lab.stop_run(run_id, keep=False, viewer=viewer(self.lab))
+        status = self.lab.training.stop(viewer(self.lab), run_id, keep=False)
         if status not in ("stopping", "stopped"):
             gr.Info(f"It was {status} before that was asked, so it is still there: Runs can delete it.")
         return gr.Row(visible=False)
@@ -166,7 +166,7 @@ class TrainPanel:
         gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
 
     def _save(self, run_id: str | None, to: Path) -> Path:
-        return self.lab.plot_losses(str(run_id), to, viewer(self.lab))
+        return self.lab.transfers.plot_losses(viewer(self.lab), str(run_id), to)
 
     def _answers(self) -> None:
         self.prompt = gr.Textbox(
@@ -222,10 +222,10 @@ class TrainPanel:
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
         """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
         lab, who = self.lab, viewer(self.lab)
-        if run_id is None or not lab.sees_run(run_id, who):
+        if run_id is None or not lab.runs.is_visible(who, run_id):
             return self._without(run_id, seen)
-        told, run = lab.run_status(run_id, who), lab.visible_run(run_id, who)
-        events, samples = lab.run_events(run_id, EVENTS_SHOWN, who), lab.run_samples(run_id, who)
+        told, run = lab.training.status(who, run_id), lab.runs.get(who, run_id)
+        events, samples = lab.runs.events(who, run_id, EVENTS_SHOWN), lab.runs.samples(who, run_id)
         fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
         part = told["part"] or {"done": 0, "total": 1}
@@ -233,7 +233,7 @@ class TrainPanel:
 
         @functools.cache
         def drawn() -> dict[str, Any]:
-            return loss_figure(lab.run_metrics(run_id, viewer=who), run_id, log_scale, found)
+            return loss_figure(lab.runs.metrics(who, run_id), run_id, log_scale, found)
 
         asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # Each piece: what it depends on beside the run, and how it is made if that has changed.
@@ -245,7 +245,7 @@ class TrainPanel:
             # Findings say it with their evidence; one sentence on the whole is for runs that have none.
             (
                 [told["status"], bool(found)],
-                lambda: "" if run.live or found else run_text.verdict_text(lab.verdict(run_id, viewer=who)),
+                lambda: "" if run.live or found else run_text.verdict_text(lab.evaluations.interpretation(who, run_id)),
             ),
             ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
             ([last, log_scale, found], drawn),
@@ -255,8 +255,8 @@ class TrainPanel:
             (bool(fixed), lambda: fixed.get("output", "")),
             ([sample["time"] for sample in samples], lambda: run_text.answers_text(samples)),
             (told["checkpoints"], lambda: run_text.checkpoint_sentence(told["checkpoints"])),
-            (None, lambda: run_text.configuration_sentence(lab.told_config(run_id, who))),
-            (None, lambda: json.dumps(lab.told_config(run_id, who), indent=2)),
+            (None, lambda: run_text.configuration_sentence(lab.runs.readable_config(who, run_id))),
+            (None, lambda: json.dumps(lab.runs.readable_config(who, run_id), indent=2)),
             (events[-1:], lambda: run_text.events_text(events, last=EVENTS_SHOWN)),
         ]
         now = [run_id, *(key for key, _ in pieces)]

@@ -38,7 +38,7 @@ class ParentPanel:
     def _tell(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
-        name = plain(self.lab.visible_run(run_id, viewer(self.lab)).name)
+        name = plain(self.lab.runs.get(viewer(self.lab), run_id).name)
         told = f"Continues **{name}**: a new run that begins with its adapter, with a schedule and seed of its own."
         return [gr.Row(visible=True), told]
 
@@ -106,5 +106,5 @@ class TrainTab:
         asked = [config, called, parent]
         if is_second_click(values[self._started], asked, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
-        run_id = self._lab.start_run(config, called, viewer(self._lab), parent)
+        run_id = self._lab.training.start(viewer(self._lab), config, called, parent)
         return {self.panel.shown_run: run_id, self._started: [asked, time.monotonic()]}

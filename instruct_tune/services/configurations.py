@@ -1,0 +1,85 @@
+"""Configurations from outside: validated, and refused where they name what is not the viewer's to use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config.filters import Length
+from ..config.run_config import RunConfig
+from ..config.viewer import Viewer
+from ..errors import DataError, LabError, ModelError
+from ..text.plain_text import text_fault
+from ..tokenization.prompt_template import template_from
+from .uploads import Uploads, is_inside
+
+Config = RunConfig | Mapping[str, Any]
+MAX_TEXT = 1_000_000
+"""Characters of a question, an answer or a search: more than any model's context holds."""
+
+
+class Configurations:
+    """Reads the configurations that the page, the command line and the endpoints send.
+
+    Args:
+        data_dir: The lab's data folder, which holds other people's runs and uploads.
+        uploads: Who owns which upload.
+        local_paths: Whether a configuration may name files and folders of this machine: not on a Space, whose
+            visitors do not own the machine.
+    """
+
+    def __init__(self, data_dir: Path, uploads: Uploads, local_paths: bool):
+        self._data_dir, self._uploads, self.local_paths = data_dir, uploads, local_paths
+
+    def read(self, viewer: Viewer, config: Config) -> RunConfig:
+        """The validated configuration; what it leaves out is the ``quick`` preset's.
+
+        Raises SettingsError that names every problem; DataError or ModelError for files that are not ``viewer``'s
+        to use.
+        """
+        parsed = config if isinstance(config, RunConfig) else RunConfig.from_dict(config)
+        template_from(parsed.template)
+        source = parsed.data.source
+        if source not in ("bundled", "codealpaca-20k") and not source.startswith("hub:"):
+            self._check_file(viewer, source)
+        counting = [step.tokenizer for step in parsed.data.filters if isinstance(step, Length) and step.tokenizer]
+        for model in (parsed.model, *counting):
+            self._check_model(viewer, model)
+        return parsed
+
+    def may_use(self, viewer: Viewer, source: str) -> bool:
+        """Whether ``viewer`` may train on a source; another visitor's upload is not theirs to use."""
+        try:
+            self.read(viewer, {"data": {"source": source}})
+        except LabError:
+            return False
+        return True
+
+    def _check_file(self, viewer: Viewer, source: str) -> None:
+        own = self._uploads.owns(viewer, source)
+        if not own and not self.local_paths:
+            raise DataError(
+                "This lab is hosted: choose a dataset of the catalog, a Hub id (hub:OWNER/NAME), or upload a file."
+            )
+        if not own and not viewer.host and is_inside(source, self._data_dir):
+            raise DataError("That file of the lab is not yours to use: upload your own.")
+
+    def _check_model(self, viewer: Viewer, model: str) -> None:
+        is_there = os.path.exists(os.path.expanduser(model))
+        if not self.local_paths and is_there:
+            raise ModelError("This lab is hosted: choose a model of the catalog or a Hub id.")
+        if not viewer.host and is_there and is_inside(model, self._data_dir):
+            raise ModelError(
+                "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
+            )
+
+
+def check_texts(**texts: Any) -> None:
+    """Raise DataError for a value that is no text, is too long, or holds half a character, which no tokenizer reads."""
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise DataError(f"{name} must be a text.")
+        if fault := text_fault(text, MAX_TEXT):
+            raise DataError(f"{name} {fault}.")

@@ -1,0 +1,179 @@
+"""What leaves the lab and comes in: exports, merged models, plots, imports."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.viewer import HOST, Viewer
+from ..errors import DataError, LabError, ModelError, Stopped
+from ..export import import_run
+from ..export.machine_paths import shared, source_to_share
+from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
+from ..pretrained.locate import LOCAL_FOLDER
+from ..runs.annotations import read_name
+from ..store.connection import on_disk
+from ..store.disk_usage import folder_bytes
+from ..store.run_store import Run, RunStore
+from ..util import atomic_write
+from ..util.progress import Loading
+from .access import Access
+from .configurations import Configurations
+from .job_queue import JobQueue
+from .quota import EXPIRES
+from .runs import Runs
+from .slow_imports import SlowImports
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from ..export.figures import Subject
+
+
+class Transfers:
+    """Writes files of runs, and reads runs from files. It has no state of its own."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        runs: Runs,
+        access: Access,
+        configs: Configurations,
+        uploads: Uploads,
+        queue: JobQueue,
+        imports: SlowImports,
+        closing: threading.Event,
+    ):
+        self._store, self._runs, self._access, self._configs = store, runs, access, configs
+        self._uploads, self._queue, self._imports, self._closing = uploads, queue, imports, closing
+
+    # Out
+
+    def export(self, viewer: Viewer, run_id: str, to: Path) -> Path:
+        """Write the run's adapter, card, configuration and loss plot as a zip."""
+        from ..export.adapter_zip import export_zip
+
+        return export_zip(self._store, shared(self._runs.get(viewer, run_id)), to)
+
+    def export_merged(
+        self, viewer: Viewer, run_id: str, to: Path, report: Callable[[str], None] = lambda text: None
+    ) -> Path:
+        """Write the run's model, its adapter merged into a copy of base, as a zip; ``report`` gets messages.
+
+        It runs between two steps where a run trains. Raises LabErrors as ``merged_model.merged_zip`` does.
+        """
+        run = self._runs.get(viewer, run_id)
+        if not self._runs.has_saved_adapter(viewer, run_id):
+            raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+
+        def job() -> Path:
+            self._imports.wait()
+            from ..export.merged_model import merged_zip
+            from ..models.base_model import require_memory
+            from ..pretrained.locate import locate
+
+            loading = Loading(self._closing.is_set, report)
+            weights = locate(run.config["model"], report, loading, require_memory)
+            return merged_zip(self._store, shared(run), weights, to, report)
+
+        try:
+            return self._queue.submit_short(job).result()
+        except (Stopped, CancelledError):
+            raise LabError("Stopped.") from None
+
+    def plot_losses(self, viewer: Viewer, run_id: str, to: Path) -> Path:
+        """Write the run's losses as a plot; ``to`` ends in .png or .svg."""
+        from ..export.figures import form_of, loss_plot, save
+
+        run, form = self._runs.get(viewer, run_id), form_of(to)
+        return save(to, loss_plot(self._store.metrics(run_id), _subject(run), form))
+
+    def plot_scores(self, viewer: Viewer, run_id: str, to: Path, seq: int | None = None) -> Path:
+        """Write the scores of one of the run's evaluations, by its ``seq`` (None: the last one), as a plot."""
+        from ..export.figures import form_of, save, score_plot
+
+        run, form = self._runs.get(viewer, run_id), form_of(to)
+        for evaluation in self._store.evaluations(run_id):
+            if seq in (None, evaluation["seq"]):
+                return save(to, score_plot(evaluation, _subject(run), form))
+        raise DataError(f"Run {run.name} has no such evaluation: evaluate it first.")
+
+    # In
+
+    def import_run(self, viewer: Viewer, file: Path, name: str = "", data: Mapping[str, Any] | None = None) -> str:
+        """Put an exported run, or a LoRA adapter trained elsewhere, into the history; its id.
+
+        It is finished, and a visitor's alone until they share it. ``data`` (a configuration's; the bundled rows, if
+        none) gives the held-out rows of one whose own did not come along. Raises DataError, ModelError or
+        SettingsError where the zip is not what it should be; then nothing is left of it.
+        """
+        name = read_name(name)
+        if not viewer.host and viewer.id is None:
+            raise DataError("The lab does not know whose run that is: reload the page, then import it again.")
+        run_id = self._store.new_id()
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, self._run_folder(run_id), ignore_errors=True)
+            self._import(viewer, run_id, Path(file), name, data or {})
+            undo.pop_all()
+        return run_id
+
+    def _import(self, viewer: Viewer, run_id: str, file: Path, name: str, data: Mapping[str, Any]) -> None:
+        # Rows that this visitor may not use are refused before anything is read.
+        source = source_to_share(self._configs.read(viewer, {"data": dict(data)}).data.source)
+        self._uploads.require_room(viewer, import_run.size_of(file))
+        self._imports.wait()
+        with (
+            on_disk(self._store.data_dir),
+            atomic_write.writing(self._run_folder(run_id) / "adapter") as folder,
+        ):
+            zipped = import_run.read_zip(file, folder / WEIGHTS_FILE)
+            incoming = import_run.with_base(zipped, self._local_models(viewer))
+            (folder / CONFIG_FILE).write_text(json.dumps(incoming.adapter_config), encoding="utf-8")
+        config, message = import_run.configuration(incoming, data, source)
+        steps = max((metric["step"] for metric in incoming.metrics), default=0)
+        now, owner = time.time(), None if viewer.host else viewer.id
+        facts = {**incoming.facts, "imported": True} | ({EXPIRES: True} if self._access.has_quota(viewer) else {})
+        run = Run(
+            run_id,
+            name or f"Imported: {import_run.name_of(file)}",
+            "finished",
+            None,
+            message,
+            steps,
+            steps,
+            now,
+            now,
+            self._configs.read(HOST, config).to_dict(),
+            None,
+            facts,
+            owner,
+            started_by=viewer.id,
+        )
+        unpacked = folder_bytes(self._run_folder(run_id)) + len(json.dumps(incoming.metrics))
+        with self._uploads.adding(viewer, unpacked):
+            self._store.enter(run, metrics=incoming.metrics, events=[{"time": now, "text": message}])
+
+    def _run_folder(self, run_id: str) -> Path:
+        return self._store.data_dir / "runs" / run_id
+
+    def _local_models(self, viewer: Viewer) -> dict[str, str]:
+        """Folders that runs of this lab were trained on, by the sha256 of their weights."""
+        runs = (run for run in self._store.all() if viewer.sees(run.owner))
+        local = (run for run in runs if run.facts.get("weights_source") == LOCAL_FOLDER)
+        return {
+            str(run.facts["weights_sha256"]): run.config["model"] for run in local if os.path.isdir(run.config["model"])
+        }
+
+
+def _subject(run: Run) -> Subject:
+    from ..export.figures import subject
+
+    outgoing = shared(run)
+    return subject(run.name, outgoing.config, outgoing.facts)

@@ -33,7 +33,7 @@ class Trained:
 
 
 class Watch:
-    """A ``terms.Watcher`` with a clock: from the first step's beginning to when the last one's loss is known."""
+    """A ``types.TrainingListener`` with a clock: from the start of the first step to the last loss."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0.0
@@ -53,7 +53,7 @@ class Watch:
 
     def probed(self, step: int, speaker: str) -> None: ...
 
-    def breathe(self) -> None:
+    def yield_to_queue(self) -> None:
         self.began = self.began or time.perf_counter()
 
     def stopping(self) -> bool:

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from instruct_tune.batching.packing import probe
+from instruct_tune.batching.packing import detect_packing
 from instruct_tune.config.run_config import DEFAULT_MODEL, DataSettings, GenerationSettings
 from instruct_tune.data.splits import Example, examples, load_splits
 from instruct_tune.models.base_model import LoadedModel, best_device, load_model, make_ready, weights_dtype
@@ -96,7 +96,7 @@ def random_model(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -
         return AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=weights_dtype("auto"))
 
     def load() -> LoadedModel:
-        base, traits = plain(), probe(config)
+        base, traits = plain(), detect_packing(config)
         make_ready(base)
         weights = Weights(config.model_type, Path(), "random", "")
         return LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)

@@ -114,15 +114,15 @@ class Pace:
 
     def __init__(self, monkeypatch):
         self.at = {}
-        breathe = TrainingJob.breathe
+        yield_to_queue = TrainingJob.yield_to_queue
 
         def breathe_in_time(runner):
             plan = self.at.pop(runner.store.get(runner.run.id).step, None)
             if plan:
                 plan(runner)
-            breathe(runner)
+            yield_to_queue(runner)
 
-        monkeypatch.setattr(TrainingJob, "breathe", breathe_in_time)
+        monkeypatch.setattr(TrainingJob, "yield_to_queue", breathe_in_time)
 
     def ask(self, lab, step, question):
         """Let another thread ask ``question`` when the run is at ``step``, and hold the run until it waits its turn.

@@ -40,7 +40,7 @@ def made(model_type):
 
 def logits(loaded, speaker: str) -> torch.Tensor:
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), lora.speaking_as(loaded, [speaker]):
+    with torch.no_grad(), lora.answering_as(loaded, [speaker]):
         return loaded.model(input_ids=ids).logits
 
 
@@ -203,7 +203,7 @@ def test_who_can_share_a_batch_depends_on_the_adapted_layers(model_type, targets
     # It is what PEFT itself does.
     ids = torch.randint(3, 250, (2, 9), generator=torch.Generator().manual_seed(1))
     try:
-        with torch.no_grad(), lora.speaking_as(loaded, [BASE, RUN]) as who:
+        with torch.no_grad(), lora.answering_as(loaded, [BASE, RUN]) as who:
             loaded.model(input_ids=ids, **who)
         taken = True
     except (ValueError, TypeError):

@@ -43,7 +43,7 @@ ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
 def logits(loaded: LoadedModel, speaker: str, vocabulary: int = 250) -> torch.Tensor:
     """What ``speaker`` makes of the same forty tokens."""
     ids = torch.randint(3, vocabulary, (1, 40), generator=torch.Generator().manual_seed(5))
-    with lora.speaking_as(loaded, [speaker]) as who, torch.no_grad():
+    with lora.answering_as(loaded, [speaker]) as who, torch.no_grad():
         return loaded.model(input_ids=ids, **who).logits
 
 
@@ -145,7 +145,7 @@ def test_a_batch_may_mix_base_and_adapters():
         disturb(loaded, name)
     speakers = [RUN, BASE, "other", RUN]
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5)).expand(4, -1)
-    with lora.speaking_as(loaded, speakers) as who, torch.no_grad():
+    with lora.answering_as(loaded, speakers) as who, torch.no_grad():
         mixed = loaded.model(input_ids=ids, **who).logits
     for row, speaker in zip(mixed, speakers, strict=True):
         torch.testing.assert_close(row, logits(loaded, speaker)[0], rtol=0, atol=1e-5)
@@ -158,7 +158,7 @@ def test_speaking_leaves_mode_and_adapter_as_they_were(rows, training):
     disturb(loaded, RUN)
     loaded.model.train(training)
     before = [p.requires_grad for p in loaded.model.parameters()]
-    with contextlib.suppress(ZeroDivisionError), lora.speaking_as(loaded, rows):
+    with contextlib.suppress(ZeroDivisionError), lora.answering_as(loaded, rows):
         assert not loaded.model.training
         raise ZeroDivisionError
     assert loaded.model.training is training

@@ -17,7 +17,7 @@ from tiny_lab import (
 
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.evaluation import predict
-from instruct_tune.evaluation.answer_cache import BaseAnswers, Shelf
+from instruct_tune.evaluation.answer_cache import AnswerCache, CachedAnswers
 from instruct_tune.evaluation.evaluate import Evaluation, evaluate
 from instruct_tune.generation.answer import Answer
 from instruct_tune.models import lora
@@ -54,7 +54,9 @@ def asked(monkeypatch) -> list[str]:
 
 def evaluated(loaded: LoadedModel, folder: Path, run: str = RUN, rows=ROWS, template=LESSON, **how) -> Evaluation:
     settings = dataclasses.replace(SETTINGS, **how)
-    return evaluate(loaded, run, template, rows, settings, shelf=BaseAnswers(folder).shelf(loaded, settings))
+    return evaluate(
+        loaded, run, template, rows, settings, cached_answers=AnswerCache(folder).cached_answers(loaded, settings)
+    )
 
 
 def of_base(found: Evaluation) -> list[tuple[str, int, bool]]:
@@ -73,7 +75,7 @@ def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, asked):
         ROWS,
         SETTINGS,
         between_batches=lambda *numbers: told.append(numbers),
-        shelf=BaseAnswers(tmp_path).shelf(loaded, SETTINGS),
+        cached_answers=AnswerCache(tmp_path).cached_answers(loaded, SETTINGS),
     )
     assert asked == ["second"] * 5
     assert second.base_remembered == second.to_dict()["base_remembered"] == 5
@@ -106,32 +108,32 @@ def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
 
 
 def test_sampled_answers_are_not_kept(loaded, tmp_path):
-    assert BaseAnswers(tmp_path).shelf(loaded, GenerationSettings(do_sample=True)) is None
+    assert AnswerCache(tmp_path).cached_answers(loaded, GenerationSettings(do_sample=True)) is None
 
 
 # The files
 
 
-def shelf(folder: Path, name: str = "a", most_bytes: int = 10_000) -> Shelf:
-    return Shelf(folder / f"{name}.lines", most_bytes)
+def cached_answers(folder: Path, name: str = "a", most_bytes: int = 10_000) -> CachedAnswers:
+    return CachedAnswers(folder / f"{name}.lines", most_bytes)
 
 
-def found_in(kept: Shelf) -> dict[tuple[int, ...], Answer]:
+def found_in(kept: CachedAnswers) -> dict[tuple[int, ...], Answer]:
     known = kept.known(dict(enumerate(ANSWERS)))
     return {list(ANSWERS)[number]: answer for number, answer in known.items()}
 
 
 def test_what_was_put_there_is_found(tmp_path):
-    kept = shelf(tmp_path / "new")
+    kept = cached_answers(tmp_path / "new")
     assert found_in(kept) == {}
     kept.add(ANSWERS)
     assert found_in(kept) == ANSWERS
-    assert found_in(shelf(tmp_path / "new")) == ANSWERS
+    assert found_in(cached_answers(tmp_path / "new")) == ANSWERS
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "binary"])
 def test_a_damaged_line_is_as_good_as_none(tmp_path, damage):
-    shelf(tmp_path).add(ANSWERS)
+    cached_answers(tmp_path).add(ANSWERS)
     file = tmp_path / "a.lines"
     whole = file.read_bytes()
     damaged = {
@@ -140,23 +142,23 @@ def test_a_damaged_line_is_as_good_as_none(tmp_path, damage):
         "binary": whole.replace(b"two", b"\xff\x00\n"),
     }[damage]
     file.write_bytes(damaged)
-    again = shelf(tmp_path)
+    again = cached_answers(tmp_path)
     missing = (3,) if damage == "cut" else (1, 2)
     assert found_in(again) == {prompt: answer for prompt, answer in ANSWERS.items() if prompt != missing}
     again.add({missing: ANSWERS[missing]})
-    assert found_in(shelf(tmp_path)) == ANSWERS
+    assert found_in(cached_answers(tmp_path)) == ANSWERS
 
 
 def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
     for age, name in ((30, "a"), (20, "b"), (10, "c")):
-        shelf(tmp_path, name).add(ANSWERS)
+        cached_answers(tmp_path, name).add(ANSWERS)
         os.utime(tmp_path / f"{name}.lines", (age * -1 + 1_000_000,) * 2)
     size = (tmp_path / "a.lines").stat().st_size
-    assert found_in(shelf(tmp_path, "a")) == ANSWERS
+    assert found_in(cached_answers(tmp_path, "a")) == ANSWERS
     # The first is the one used last now, and there is room for three.
-    shelf(tmp_path, "d", most_bytes=3 * size).add(ANSWERS)
+    cached_answers(tmp_path, "d", most_bytes=3 * size).add(ANSWERS)
     assert {file.name for file in tmp_path.iterdir()} == {"a.lines", "c.lines", "d.lines"}
-    shelf(tmp_path, "e", most_bytes=size - 1).add(ANSWERS)
+    cached_answers(tmp_path, "e", most_bytes=size - 1).add(ANSWERS)
     assert list(tmp_path.iterdir()) == []
 
 

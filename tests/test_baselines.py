@@ -23,7 +23,7 @@ from instruct_tune.errors import DataError
 from instruct_tune.evaluation.baselines import SHOWN, Baselines, baselines, examples_of
 from instruct_tune.evaluation.bleu import score
 from instruct_tune.evaluation.evaluate import evaluate
-from instruct_tune.evaluation.resume import Said
+from instruct_tune.evaluation.resume import KeptAnswers
 from instruct_tune.generation.answer import Answer
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora
@@ -69,15 +69,15 @@ def test_examples_are_short_and_drawn_by_the_seed():
 
 
 def test_an_answer_after_examples_ends_where_the_next_one_would_begin():
-    said = {"examples": Said({0: Answer("yes\n\n### Instruction:\nMore", 9, False), 1: Answer("no", 2, False)})}
+    said = {"examples": KeptAnswers({0: Answer("yes\n\n### Instruction:\nMore", 9, False), 1: Answer("no", 2, False)})}
     asked = dataclasses.replace(beside_nothing(), mark="### Instruction:")
     assert asked.answers(said)["examples"] == [Answer("yes", 9, True), Answer("no", 2, False)]
 
 
 def beside_nothing() -> Baselines:
-    from instruct_tune.evaluation.predict import Asked
+    from instruct_tune.evaluation.predict import AnswererPrompts
 
-    return Baselines((Asked("examples", BASE, [[1], [2]]),))
+    return Baselines((AnswererPrompts("examples", BASE, [[1], [2]]),))
 
 
 def test_the_nearest_training_row_answers_in_its_own_words(loaded):

@@ -5,7 +5,7 @@ import torch
 from labs import finished, smoke
 from toys import toy_config, toy_model
 
-from instruct_tune.batching.packing import probe
+from instruct_tune.batching.packing import detect_packing
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
@@ -133,4 +133,4 @@ def test_how_rows_are_kept_apart_is_tried_on_the_models_own_configuration(name, 
     if device == "cpu":
         model = toy_model(name)
         attend_by_rows(model, device)
-        assert probe(model.config).packing is found[0], "as load_model finds it"
+        assert detect_packing(model.config).packing is found[0], "as load_model finds it"

@@ -10,7 +10,7 @@ from instruct_tune.inspection.batch_view import StepView, micro_batch
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.ui.format.batch_grid import MOST_PASSES, grid_value
+from instruct_tune.ui.format.batch_grid import MAX_PASSES, grid_value
 from instruct_tune.ui.format.text import HEADERS, pass_title, sentence, table
 
 TOKENIZER = byte_tokenizer()
@@ -77,7 +77,7 @@ def test_padding_is_named_in_the_title_of_its_pass():
 
 
 def test_more_passes_than_are_drawn_are_counted():
-    many = replace(view(budget=1), batches=view(budget=1).batches * MOST_PASSES)
+    many = replace(view(budget=1), batches=view(budget=1).batches * MAX_PASSES)
     told = drawn(many)
-    assert len(told["passes"]) == MOST_PASSES
-    assert told["more"].startswith(f"And {2 * MOST_PASSES} more passes")
+    assert len(told["passes"]) == MAX_PASSES
+    assert told["more"].startswith(f"And {2 * MAX_PASSES} more passes")

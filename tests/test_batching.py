@@ -19,9 +19,9 @@ from instruct_tune.batching.packing import (
     EpochSampler,
     Pack,
     Packing,
+    detect_packing,
     is_exact,
     pack_rows,
-    probe,
     supervised_count,
     supervised_loss,
 )
@@ -114,7 +114,7 @@ def apart(one: tuple[float, Tensor], other: tuple[float, Tensor]) -> tuple[float
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_probe_finds_what_is_exact(name):
-    assert probe(toy_config(name)).packing is PROBED[name]
+    assert detect_packing(toy_config(name)).packing is PROBED[name]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -128,8 +128,8 @@ def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
     tried: list = []
     batching._KNOWN.clear()
     try:
-        assert probe(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is ALONE
-        assert probe(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is ALONE
+        assert detect_packing(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is ALONE
+        assert detect_packing(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is ALONE
     finally:
         batching._KNOWN.clear()
     assert len(tried) == 6
@@ -141,7 +141,7 @@ def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
 
 @pytest.mark.parametrize("name", ["opt", "opt_projected"])
 def test_the_probe_hears_a_quiet_architecture(name):
-    assert probe(toy_config(name, init_std=1e-5)).packing is MASK
+    assert detect_packing(toy_config(name, init_std=1e-5)).packing is MASK
 
 
 def test_the_probe_leaves_config_and_random_state_alone():
@@ -151,7 +151,7 @@ def test_the_probe_leaves_config_and_random_state_alone():
     with torch.random.fork_rng():
         torch.manual_seed(20)  # a state that no probe leaves behind
         state = torch.get_rng_state()
-        assert probe(config).packing is POSITIONS
+        assert detect_packing(config).packing is POSITIONS
         assert torch.equal(torch.get_rng_state(), state)
     assert config.to_dict() == before
 
@@ -159,13 +159,16 @@ def test_the_probe_leaves_config_and_random_state_alone():
 def test_the_probe_tells_configurations_of_one_architecture_apart():
     batching._KNOWN.clear()
     attention = any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"])
-    assert probe(attention).packing is POSITIONS
+    assert detect_packing(attention).packing is POSITIONS
     # A convolution reaches back over the start of its row.
-    assert probe(any_config("lfm2", num_key_value_heads=2, layer_types=["conv", "full_attention"])).packing is PADDED
+    assert (
+        detect_packing(any_config("lfm2", num_key_value_heads=2, layer_types=["conv", "full_attention"])).packing
+        is PADDED
+    )
 
 
 def test_the_probe_answers_where_a_model_refuses_the_mask():
-    assert probe(any_config("bloom", n_layer=2, n_head=4)).packing is PADDED
+    assert detect_packing(any_config("bloom", n_layer=2, n_head=4)).packing is PADDED
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,7 @@ def test_the_probe_answers_where_a_model_refuses_the_mask():
     ],
 )
 def test_the_probe_answers_for_configurations_that_are_hard_to_shrink(model_type, fields):
-    assert probe(any_config(model_type, **fields)).packing is PADDED
+    assert detect_packing(any_config(model_type, **fields)).packing is PADDED
 
 
 def any_config(model_type: str, **fields):

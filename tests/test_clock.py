@@ -107,7 +107,7 @@ def test_a_deleted_run_can_be_restored_for_an_hour_whatever_the_clock_says(tmp_p
         lab.housekeeping.empty_trash()
         assert lab.runs.trashed(HOST) == []
     with opened(tmp_path / "data") as lab:
-        assert lab.store.binned() == []
+        assert lab.store.trashed() == []
 
 
 @pytest.mark.parametrize("leap", [YEARS, -YEARS])

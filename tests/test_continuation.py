@@ -13,7 +13,7 @@ from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from instruct_tune.data.splits import Example
 from instruct_tune.generation.answer import Reader
-from instruct_tune.inspection.token_view import NOT_HELD, look
+from instruct_tune.inspection.token_view import NOT_HELD, token_view
 from instruct_tune.pretrained.token_counts import encode_texts
 from instruct_tune.tokenization.continuation import decode_continuation, encode_continuations
 from instruct_tune.tokenization.encode import is_held, mask_view, token_pieces, tokenize_examples, tokenize_rows
@@ -47,7 +47,7 @@ def llama_legacy() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.BPE(vocab=vocab, merges=MERGES[:8], unk_token="<unk>", byte_fallback=True))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.StatusBar(" ", 1, 0)]
     )
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", bos_token="<s>")
 
@@ -172,7 +172,7 @@ def test_rows_that_the_tokenizer_changes_are_numbered():
 def test_mask_and_x_ray_show_what_becomes_of_a_row_that_cannot_be_held():
     row = Example("a", "", "Return  b")
     assert mask_view(word_pieces(), PLAIN, row, 1024)["reads_as"] == "return b"
-    assert NOT_HELD in look(word_pieces(), PLAIN, row, 1024, "drop").explanation
+    assert NOT_HELD in token_view(word_pieces(), PLAIN, row, 1024, "drop").explanation
     held = Example("a", "", "return b")
     assert "reads_as" not in mask_view(word_pieces(), PLAIN, held, 1024)
-    assert NOT_HELD not in look(word_pieces(), PLAIN, held, 1024, "drop").explanation
+    assert NOT_HELD not in token_view(word_pieces(), PLAIN, held, 1024, "drop").explanation

@@ -56,7 +56,7 @@ def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, mo
                     time.sleep(0.001)
                 answers.append(asked)
 
-        monkeypatch.setattr(TrainingJob, "breathe", breathe_in_a_crowd)
+        monkeypatch.setattr(TrainingJob, "yield_to_queue", breathe_in_a_crowd)
         crowded = finished(lab, TEN_STEPS)
         assert len(answers) == 30
         assert all(asked.exception() is None for asked in answers)

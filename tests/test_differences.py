@@ -6,7 +6,7 @@ from labs import opened
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST, known_by
-from instruct_tune.runs.differences import differing, held_out, rows, same_ruler, sentences
+from instruct_tune.runs.differences import differing, held_out, rows, same_measurement, sentences
 from instruct_tune.runs.examples import put_recorded
 from instruct_tune.store.run_store import Run
 from instruct_tune.ui.runs import side_by_side
@@ -48,7 +48,7 @@ def test_a_template_in_words_beside_a_named_one_is_told_too():
 )
 def test_losses_are_compared_only_where_they_were_measured_alike(changed, same):
     runs = [run("a", (3.0, 2.0)), run("b", (3.0, 1.5), **changed)]
-    assert same_ruler([each["config"] for each in runs]) is same
+    assert same_measurement([each["config"] for each in runs]) is same
     assert ("ended lowest in b" in sentences(runs, ["a", "b"])) is same
 
 

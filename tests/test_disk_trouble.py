@@ -160,8 +160,8 @@ def test_a_file_system_without_locks_is_refused_in_a_sentence(tmp_path, monkeypa
 
 def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path):
     with closing(RunStore(tmp_path / "data")) as store:
-        store.insist_on_folder()
+        store.require_folder()
         os.rename(tmp_path / "data", tmp_path / "away")
         RunStore(tmp_path / "data").close()
         with pytest.raises(StoreError, match="another one now"):
-            store.insist_on_folder()
+            store.require_folder()

@@ -25,10 +25,10 @@ def refusing_later():
     raise DataError(f"{HOSTILE} is empty.")
 
 
-@pytest.mark.parametrize("handler", [refusing, lambda: list(context.said(refusing_later)())])
+@pytest.mark.parametrize("handler", [refusing, lambda: list(context.user_errors(refusing_later)())])
 def test_an_error_quotes_it_as_letters_too(handler):
     with pytest.raises(gr.Error) as caught:
-        context.said(handler)()
+        context.user_errors(handler)()
     assert caught.value.message.startswith("&lt;img src=")
 
 
@@ -44,13 +44,13 @@ def test_visitors_read_no_folder_of_the_machine(monkeypatch, variable, shown):
         raise StoreError("The disk with /srv/lab/data is full.")
 
     with pytest.raises(gr.Error) as caught:
-        context.said(full)()
+        context.user_errors(full)()
     assert caught.value.message == f"The disk with {shown} is full."
 
 
 def test_a_fault_of_the_labs_own_is_not_shown_as_a_persons():
     with pytest.raises(ZeroDivisionError):
-        context.said(lambda: 1 // 0)()
+        context.user_errors(lambda: 1 // 0)()
 
 
 @pytest.mark.parametrize(("feed", "logged"), [(refusing, 0), (lambda: [1 // 0], 1)])

@@ -7,12 +7,12 @@ import torch
 from tiny_lab import DROPOUT, RUN, Recorder, go, light, some_examples, tiny_with, toy  # noqa: F401
 
 from instruct_tune.config.run_config import LoraSettings
-from instruct_tune.evaluation.adapter_effect import Effect, LayerNorm, effect, layer_norms
+from instruct_tune.evaluation.adapter_effect import AdapterEffect, LayerNorm, layer_norms, measure_adapter_effect
 from instruct_tune.models import lora
 from instruct_tune.models.lora import BASE
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.ui.compare.effect_view import bars, norms_sentence, sentence
+from instruct_tune.ui.compare.effect_text import bars, norms_sentence, sentence
 
 ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
 
@@ -36,14 +36,14 @@ def test_the_divergence_is_that_of_the_whole_distributions(kind):
     for row in tokenize_examples(loaded.tokenizer, LESSON, rows, 512):
         logits = {}
         for speaker in (BASE, RUN):
-            with lora.speaking_as(loaded, [speaker]), torch.no_grad():
+            with lora.answering_as(loaded, [speaker]), torch.no_grad():
                 logits[speaker] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
         kept = slice(row.prompt_length - 1, len(row.input_ids) - 1)
         p, q = (logits[speaker][kept].double().log_softmax(-1) for speaker in (RUN, BASE))
         total += float((p.exp() * (p - q)).sum())
         changed += int((p.argmax(-1) != q.argmax(-1)).sum())
         places += len(p)
-    found = effect(loaded, LESSON, rows, RUN)
+    found = measure_adapter_effect(loaded, LESSON, rows, RUN)
     assert (found.rows, found.tokens) == (3, places)
     assert found.kl == pytest.approx(total / places, rel=1e-3)
     assert found.kl > 1e-5
@@ -51,7 +51,7 @@ def test_the_divergence_is_that_of_the_whole_distributions(kind):
 
 
 def test_an_adapter_that_is_still_zero_does_nothing():
-    found = effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
+    found = measure_adapter_effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
     assert (found.kl, found.changed) == (0.0, 0.0)
     assert {layer.norm for layer in found.layers} == {0.0}
     assert sentence(found, None).startswith("**No:")
@@ -79,7 +79,7 @@ def test_a_training_does_not_notice(tmp_path):
     alone, asked = tiny_with(DROPOUT), tiny_with(DROPOUT)
     watched, _ = go(alone, tmp_path / "alone")
     told = []
-    asking = Recorder(between=lambda step: told.append(effect(asked, LESSON, some_examples(2), RUN).kl))
+    asking = Recorder(between=lambda step: told.append(measure_adapter_effect(asked, LESSON, some_examples(2), RUN).kl))
     go(asked, tmp_path / "asked", watcher=asking)
     assert asking.losses == watched.losses
     assert told[-1] > told[0]
@@ -92,17 +92,17 @@ LAYERS = (LayerNorm(0, 1.0, 0.01), LayerNorm(1, 4.0, 0.04), LayerNorm(None, 2.0,
     ("kl", "said"), [(0.0, "No:"), (0.005, "Hardly"), (0.05, "A little"), (0.5, "Yes: its"), (3.0, "collapsed")]
 )
 def test_the_verdict_grows_with_the_divergence(kl, said):
-    assert said in sentence(Effect(8, 100, kl, 0.25, LAYERS), None)
+    assert said in sentence(AdapterEffect(8, 100, kl, 0.25, LAYERS), None)
 
 
 def test_it_tells_what_the_last_evaluation_counted():
     evaluation = {"rows": 40, "identical": 3, "tuned_ended": 33, "base_ended": 8}
-    said = sentence(Effect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+    said = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
     assert "0.5 nats a token, and at 25% of them another token" in said
     assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in said
     # A former lab did not count them.
     del evaluation["identical"]
-    assert "changed" not in sentence(Effect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+    assert "changed" not in sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
 
 
 def test_the_bars_are_shares_of_the_largest_and_have_words():

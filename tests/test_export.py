@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, ModelError, NotFoundError
-from instruct_tune.models.lora import speaking_as
+from instruct_tune.models.lora import answering_as
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,7 +58,7 @@ def test_peft_alone_gives_the_logits_of_the_run(lab, run_id, unpacked):
     def in_the_lab():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with speaking_as(loaded, [run_id]) as who:
+        with answering_as(loaded, [run_id]) as who:
             return logits(loaded.model, **who)
 
     base, _ = base_model(lab, run_id)

@@ -56,7 +56,7 @@ def test_a_character_that_is_cut_at_the_end_of_what_is_read_does_no_harm(tmp_pat
     file = tmp_path / "large.jsonl"
     file.write_text(as_jsonl(("instruction", "input", "output")), encoding="utf-8")
     for extra in range(4):
-        monkeypatch.setattr(module, "MOST_BYTES", 5000 + extra)
+        monkeypatch.setattr(module, "MAX_BYTES", 5000 + extra)
         assert len(first_rows(settings(file)).rows) == ROWS
 
 

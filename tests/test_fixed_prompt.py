@@ -105,9 +105,9 @@ def test_a_stop_comes_within_a_token():
 
 
 def test_long_texts_are_kept_short():
-    row = Example("a" * 5000, "", "b" * sample_prompt.MOST_CHARACTERS)
+    row = Example("a" * 5000, "", "b" * sample_prompt.MAX_CHARACTERS)
     told = sample_prompt.FixedPrompt(row, (1,)).to_dict()
-    assert told["instruction"] == "a" * sample_prompt.MOST_CHARACTERS + " …"
+    assert told["instruction"] == "a" * sample_prompt.MAX_CHARACTERS + " …"
     assert told["output"] == row.output
 
 

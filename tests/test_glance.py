@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from instruct_tune.errors import NotFoundError, StoreError
-from instruct_tune.store.read_cache import Glance
+from instruct_tune.store.read_cache import ReadCache
 from instruct_tune.store.run_store import RunStore
 
 
@@ -27,7 +27,7 @@ def asked(store, monkeypatch):
 def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked):
     run = store.create("tulip", {})
     asked.clear()
-    with store.glance():
+    with store.read_cache():
         assert store.get(run.id) is store.get(run.id)
         assert store.metrics(run.id) == store.metrics(run.id) == []
     assert len(asked) == 2
@@ -38,7 +38,7 @@ def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked
 
 def test_what_the_same_thread_writes_is_seen_at_once(store):
     run = store.create("tulip", {})
-    with store.glance():
+    with store.read_cache():
         assert store.get(run.id).step == 0
         store.update(run.id, step=7)
         assert store.get(run.id).step == 7
@@ -50,7 +50,7 @@ def test_what_the_same_thread_writes_is_seen_at_once(store):
 def test_what_is_read_is_never_older_than_the_version_that_was_told(store):
     """Or a page that remembers the version would not look again."""
     run = store.create("tulip", {})
-    with store.glance():
+    with store.read_cache():
         begun = store.version()
         other = threading.Thread(target=store.update, args=(run.id,), kwargs={"step": 7})
         other.start()
@@ -62,7 +62,7 @@ def test_what_is_read_is_never_older_than_the_version_that_was_told(store):
 def test_each_thread_has_a_glance_of_its_own(store):
     run = store.create("tulip", {})
     seen = []
-    with store.glance():
+    with store.read_cache():
         store.get(run.id)
         store._db.execute("UPDATE runs SET step = 5")
         other = threading.Thread(target=lambda: seen.append(store.get(run.id).step))
@@ -79,20 +79,20 @@ def test_a_history_that_cannot_be_read_is_told_to_who_asks_it_something(store, m
         raise StoreError("The history cannot be read.")
 
     monkeypatch.setattr(store, "_version", unreadable)
-    with store.glance():
+    with store.read_cache():
         assert store.ids() == set()
         with pytest.raises(StoreError):
             store.version()
 
 
 def test_a_glance_ends_with_what_went_wrong_in_it():
-    glance = Glance()
+    read_cache = ReadCache()
 
     def look() -> None:
-        with glance.at_once():
-            assert (glance.once("x", lambda: 1), glance.once("x", lambda: 2)) == (1, 1)
-            glance.once("y", lambda: 1 // 0)
+        with read_cache.at_once():
+            assert (read_cache.once("x", lambda: 1), read_cache.once("x", lambda: 2)) == (1, 1)
+            read_cache.once("y", lambda: 1 // 0)
 
     with pytest.raises(ZeroDivisionError):
         look()
-    assert glance.once("x", lambda: 2) == 2
+    assert read_cache.once("x", lambda: 2) == 2

@@ -88,7 +88,7 @@ def test_the_bin_is_emptied_around_a_run_that_resists_and_its_thread_goes_on(lab
     failed = failing_once_for(monkeypatch, type(lab.store), "erase_binned", stays, error)
     for run_id in (stays, goes):
         lab.runs.trash(HOST, run_id)
-    until(lambda: not lab.store.binned(), "the bin to be empty")
+    until(lambda: not lab.store.trashed(), "the bin to be empty")
     assert failed
     assert f"could not delete run {stays} for good" in caplog.text
 
@@ -118,6 +118,6 @@ def test_a_run_in_the_bin_that_cannot_be_deleted_does_not_keep_the_lab_from_star
     failed = failing_once_for(monkeypatch, store, "erase_binned", run_id, StoreError("The disk."))
     with opened(tmp_path / "data") as lab:
         assert failed
-        assert [run.id for run in lab.store.binned()] == [run_id]
+        assert [run.id for run in lab.store.trashed()] == [run_id]
     with opened(tmp_path / "data") as lab:
-        assert lab.store.binned() == []
+        assert lab.store.trashed() == []

@@ -141,8 +141,8 @@ def test_no_path_in_a_zip_leads_out_of_the_runs_folder(lab, tmp_path):
 
 
 def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(import_run, "MOST_WEIGHTS", 1000)
-    monkeypatch.setattr(import_run, "MOST_TEXT", 1000)
+    monkeypatch.setattr(import_run, "MAX_WEIGHTS", 1000)
+    monkeypatch.setattr(import_run, "MAX_TEXT", 1000)
     for files in ({"adapter_model__safetensors": bytes(5000)}, {"facts__json": " " * 5000}):
         with pytest.raises(DataError, match="too large"):
             lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))

@@ -7,7 +7,7 @@ from browser import Window, chromium, serving
 
 pytestmark = pytest.mark.slow
 
-MOST_PRESSES = 300
+MAX_PRESSES = 300
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def window(tmp_path_factory):
 
 def reach(window: Window, selector: str) -> None:
     """Press Tab until the focus is in ``selector``, as somebody without a mouse does."""
-    for _ in range(MOST_PRESSES):
+    for _ in range(MAX_PRESSES):
         if window.page.evaluate("selector => !!document.activeElement.closest(selector)", selector):
             return
         window.page.keyboard.press("Tab")

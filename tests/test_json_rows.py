@@ -25,8 +25,8 @@ RECORD = st.dictionaries(st.sampled_from(["instruction", "input", "output", "mes
 @pytest.fixture(autouse=True, scope="module")
 def a_few_rows_a_piece():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_reader, "MOST_VALUES", 3)
-        patch.setattr(text_column, "MOST_VALUES", 2)
+        patch.setattr(json_reader, "MAX_VALUES", 3)
+        patch.setattr(text_column, "MAX_VALUES", 2)
         yield
 
 
@@ -96,8 +96,8 @@ def test_a_list_is_known_by_its_beginning(before, monkeypatch):
 
 
 def test_a_large_file_never_stands_in_memory_as_objects(tmp_path, monkeypatch):
-    monkeypatch.setattr(json_reader, "MOST_VALUES", 100)
-    monkeypatch.setattr(text_column, "MOST_VALUES", 100)
+    monkeypatch.setattr(json_reader, "MAX_VALUES", 100)
+    monkeypatch.setattr(text_column, "MAX_VALUES", 100)
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "output": str(n) * 200} for n, row in enumerate(make_rows(5000))])
     size = (tmp_path / "rows.jsonl").stat().st_size
     held = pyarrow.total_allocated_bytes()

@@ -12,7 +12,7 @@ from labs import PATIENCE, finished, opened, smoke, until
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
 from instruct_tune.generation import generate
-from instruct_tune.models.decoding_support import DecodingTraits
+from instruct_tune.models.decoding_support import DecodingSupport
 from instruct_tune.services import model_host
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
@@ -53,7 +53,7 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
 def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.datasets.held_out(HOST, smoke())]
     together = lab.inference.generate(HOST, "base", prompts, smoke())
-    monkeypatch.setattr(generate, "decoding_traits", lambda config: DecodingTraits(True, False, True))
+    monkeypatch.setattr(generate, "detect_decoding_support", lambda config: DecodingSupport(True, False, True))
     run_id = finished(lab)
     sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
     assert sentence in str(lab.store.events(run_id))

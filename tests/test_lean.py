@@ -5,7 +5,7 @@ import asyncio
 import gradio as gr
 import pytest
 
-from instruct_tune.ui.page.polling import LeanBlocks, spare
+from instruct_tune.ui.layout.polling import SkippingBlocks, hide_progress_on
 
 GIVEN = {
     "nothing new": lambda: [gr.skip(), gr.skip(), gr.skip()],
@@ -34,12 +34,12 @@ def answers(kind: type[gr.Blocks], given) -> list:
 
 @pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
 def test_it_answers_as_gradio_does(given):
-    assert answers(LeanBlocks, given) == answers(gr.Blocks, given)
+    assert answers(SkippingBlocks, given) == answers(gr.Blocks, given)
 
 
 def test_a_wrong_number_of_outputs_is_told():
     with pytest.raises(ValueError, match="enough output values"):
-        answers(LeanBlocks, lambda: [gr.skip()])
+        answers(SkippingBlocks, lambda: [gr.skip()])
 
 
 def test_progress_that_is_not_shown_is_told_to_one_component():
@@ -49,6 +49,6 @@ def test_progress_that_is_not_shown_is_told_to_one_component():
         button.click(lambda: ["", ""], None, [first, second], show_progress="hidden")
         button.click(lambda: ["", ""], None, [first, second])
         button.click(lambda: None, None, None, show_progress="hidden")
-        spare(page, line)
+        hide_progress_on(page, line)
     told = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
     assert told == [("hidden", [line._id]), ("full", None), ("hidden", None)]

@@ -20,7 +20,7 @@ from instruct_tune.batching import packing
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import Stopped
 from instruct_tune.training.checkpoints import checkpoints, step_of
-from instruct_tune.training.interrupt import leaving
+from instruct_tune.training.interrupt import interruptible
 from instruct_tune.training.types import TrainingResult
 
 __all__ = ["light"]
@@ -73,7 +73,7 @@ def test_each_layer_is_asked_at_on_both_ways(tmp_path, monkeypatch):
     asked = []
     ids = torch.arange(5)[None]
     loaded.model.train()
-    with leaving(loaded.base, lambda: bool(asked.append("forward"))):
+    with interruptible(loaded.base, lambda: bool(asked.append("forward"))):
         loss = loaded.model(input_ids=ids, labels=ids).loss
         assert len(asked) == count
         loss.backward()
@@ -89,7 +89,7 @@ def test_it_is_left_as_stopped_and_not_as_something_else(way):
     ids = torch.arange(5)[None]
     stop = []
     loaded.model.train()
-    with leaving(loaded.base, lambda: bool(stop)):
+    with interruptible(loaded.base, lambda: bool(stop)):
         if way == "backward":
             loss = loaded.model(input_ids=ids, labels=ids).loss
         stop.append(True)

@@ -9,7 +9,7 @@ import torch
 from tiny_lab import NO_DROPOUT, RUN, light, tiny  # noqa: F401
 
 from instruct_tune.kernels import linear
-from instruct_tune.kernels.linear import OneDnnLinear, quicken, worth_it
+from instruct_tune.kernels.linear import OneDnnLinear, is_faster, use_onednn_linear
 from instruct_tune.models import lora
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 @pytest.fixture
 def everywhere(monkeypatch):
     """As on a processor where it pays."""
-    monkeypatch.setattr(linear, "worth_it", lambda: True)
+    monkeypatch.setattr(linear, "is_faster", lambda: True)
 
 
 def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
@@ -80,7 +80,7 @@ def test_where_it_pays(monkeypatch, vendor, capability, answer):
     monkeypatch.setattr(linear, "processor_vendor", lambda: vendor)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert worth_it.__wrapped__() is answer
+    assert is_faster.__wrapped__() is answer
 
 
 def test_a_model_keeps_its_names_and_says_the_same(everywhere):
@@ -88,7 +88,7 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
     for module in plain.modules():
         if isinstance(module, torch.nn.Linear):
             module.__class__ = torch.nn.Linear
-    quicken(loaded.base)
+    use_onednn_linear(loaded.base)
     assert {type(m) for m in loaded.base.modules() if isinstance(m, torch.nn.Linear)} == {OneDnnLinear}
     assert loaded.base.state_dict().keys() == plain.state_dict().keys()
     ids = torch.arange(3, 40)[None]
@@ -102,7 +102,7 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
 
 
 def test_where_it_does_not_pay_nothing_changes(monkeypatch):
-    monkeypatch.setattr(linear, "worth_it", lambda: False)
+    monkeypatch.setattr(linear, "is_faster", lambda: False)
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert quicken(model) == 0
+    assert use_onednn_linear(model) == 0
     assert type(model[0]) is torch.nn.Linear

@@ -70,7 +70,7 @@ def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
     ],
 )
 def test_the_words(waiting, place, seconds, said):
-    from instruct_tune.ui.page.meanwhile import words
+    from instruct_tune.ui.layout.busy_notice import words
 
     told = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
     assert said in words(told)
@@ -79,12 +79,12 @@ def test_the_words(waiting, place, seconds, said):
 def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
     import gradio as gr
 
-    from instruct_tune.ui.page.meanwhile import Meanwhile
+    from instruct_tune.ui.layout.busy_notice import BusyNotice
     from instruct_tune.ui.replay import Replay
 
     with gr.Blocks():
         tabs = gr.Tabs()
-        meanwhile, replay = Meanwhile(busy), Replay(busy, gr.State(None))
+        meanwhile, replay = BusyNotice(busy), Replay(busy, gr.State(None))
         meanwhile.offer(replay, tabs, replay.offer(tabs))
     now, said, row, welcome = meanwhile.show("")
     assert now == said

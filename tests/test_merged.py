@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, DiskFullError, MemoryLimitError, ModelError
 from instruct_tune.export import merged_model
-from instruct_tune.models.lora import BASE, speaking_as
+from instruct_tune.models.lora import BASE, answering_as
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,7 +40,7 @@ def logits(lab, run_id, who):
     def job():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with speaking_as(loaded, [who]) as how:
+        with answering_as(loaded, [who]) as how:
             return loaded.model(input_ids=IDS, **how).logits
 
     return lab.queue.submit_short(job).result(30)

@@ -211,7 +211,7 @@ def test_what_is_broken_is_named(lab, tmp_path, fault):
 
 
 def test_measurements_have_a_most(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(import_run, "MOST_METRICS", 3)
+    monkeypatch.setattr(import_run, "MAX_METRICS", 3)
     lab.training.delete(HOST, imported(lab, tmp_path, changed(metrics=METRICS[:3])))
     with pytest.raises(DataError, match=r"metrics.jsonl in the zip holds more than 3 measurements: leave it out"):
         imported(lab, tmp_path, changed())

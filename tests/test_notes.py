@@ -9,7 +9,7 @@ from labs import opened
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
-from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS, read_notes, read_tags
+from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS, read_notes, read_tags
 from instruct_tune.store.run_store import Run, RunStore
 from instruct_tune.store.schema import migrate
 
@@ -30,7 +30,7 @@ def entered(lab, owner=None):
         (" a ,b,, a", ("a", "b")),
         (["two  words", "x"], ("two words", "x")),
         ("<b>,${x}", ("<b>", "${x}")),
-        (",".join(str(n) for n in range(MOST_TAGS)), tuple(str(n) for n in range(MOST_TAGS))),
+        (",".join(str(n) for n in range(MAX_TAGS)), tuple(str(n) for n in range(MAX_TAGS))),
         ("x" * LONGEST_TAG, ("x" * LONGEST_TAG,)),
     ],
 )
@@ -39,7 +39,7 @@ def test_what_is_kept_of_tags(given, kept):
 
 
 @pytest.mark.parametrize(
-    "given", [",".join(map(str, range(MOST_TAGS + 1))), "x" * (LONGEST_TAG + 1), None, [3], ["a,b"]]
+    "given", [",".join(map(str, range(MAX_TAGS + 1))), "x" * (LONGEST_TAG + 1), None, [3], ["a,b"]]
 )
 def test_too_many_too_long_or_no_text_is_refused(given):
     with pytest.raises(DataError, match=r"[Tt]ags"):

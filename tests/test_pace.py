@@ -2,7 +2,7 @@
 
 import pytest
 
-from instruct_tune.ui.page.polling import GONE_AFTER, POLLS_PER_SECOND, STEPS, USUAL, Pace
+from instruct_tune.ui.layout.polling import GONE_AFTER, POLLS_PER_SECOND, STEPS, USUAL, Pace
 
 
 @pytest.mark.parametrize("pages", [1, 2, 3, 5, 20, 49, 500])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruct_tune.text.code_parsing import MOST, MOST_STATEMENTS, PARSERS, ParseShare, parse_share, parses
+from instruct_tune.text.code_parsing import MAX_STATEMENTS, MOST, PARSERS, ParseShare, parse_share, parses
 
 GOOD = {
     "python": ["def f(x):\n    return x + 1", "print('a')  # ende", "```python\nx = [1, 2]\n```", "'\\d'"],
@@ -53,7 +53,7 @@ def test_an_endless_text_is_refused_unread(language):
 
 
 def test_thousands_of_statements_are_refused():
-    assert not parses("SELECT 1;" * (MOST_STATEMENTS + 1), "sql")
+    assert not parses("SELECT 1;" * (MAX_STATEMENTS + 1), "sql")
 
 
 @pytest.mark.parametrize("language", PARSERS)

@@ -18,7 +18,7 @@ from tiny_lab import (
 from instruct_tune.batching import packing
 from instruct_tune.errors import MemoryLimitError
 from instruct_tune.training import trainer, validation
-from instruct_tune.training.micro_batches import Passes
+from instruct_tune.training.micro_batches import MicroBatches
 from instruct_tune.training.types import TrainingResult
 
 OUT_OF_MEMORY = [
@@ -195,6 +195,6 @@ def test_layers_computed_twice_keep_less(tmp_path):
         return sum(count)
 
     usual = kept()
-    passes = Passes(loaded, lambda tokens: None, lambda: None)
+    passes = MicroBatches(loaded, lambda tokens: None, lambda: None)
     assert (passes.recompute(), passes.recompute()) == (True, False)
     assert kept() < usual / 2

@@ -221,8 +221,8 @@ def test_a_run_that_was_recorded_rounded_is_not_continued_at_another_scale(lab, 
 
     folder = lab.store.folder(run_id) / "adapter"
     with pytest.raises(SettingsError, match=r"lora\.lora_alpha is 23 and not 22\.6"):
-        continuation.insist_on_fit(old, RunConfig.from_dict(config), folder)
-    continuation.insist_on_fit(old, RunConfig.from_dict(config | {"lora": lora}), folder)
+        continuation.require_fit(old, RunConfig.from_dict(config), folder)
+    continuation.require_fit(old, RunConfig.from_dict(config | {"lora": lora}), folder)
 
 
 def test_the_numbers_of_an_exported_run_are_those_of_its_adapter(lab, tmp_path):

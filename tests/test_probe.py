@@ -12,14 +12,14 @@ from toys import toy_config
 from transformers import AutoModelForCausalLM
 
 from instruct_tune.batching import packing
-from instruct_tune.batching.packing import is_causal, is_exact, probe, small_random
+from instruct_tune.batching.packing import detect_packing, is_causal, is_exact, small_random
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import ModelError
 from instruct_tune.generation.generate import Request, generate, one_by_one
 from instruct_tune.models import decoding_support as decoding_probe
 from instruct_tune.models.base_model import load_model
-from instruct_tune.models.decoding_support import DecodingTraits, beams_can_use_cache, decoding_traits
+from instruct_tune.models.decoding_support import DecodingSupport, beams_can_use_cache, detect_decoding_support
 from instruct_tune.models.lora import BASE
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
 from instruct_tune.services.answer_stream import AnswerStream
@@ -58,7 +58,7 @@ def nothing_known():
 
 @pytest.mark.parametrize("model_type", CAUSAL)
 def test_causal_architectures_pass_and_are_packed_as_before(model_type):
-    traits = probe(architecture(model_type))
+    traits = detect_packing(architecture(model_type))
     assert traits.causal is True
     assert traits.packing is CAUSAL[model_type]
 
@@ -69,16 +69,16 @@ def test_a_model_that_sees_later_tokens_is_refused(model_type, switches):
     with pytest.raises(
         ModelError, match=rf"^This {model_type} model is not causal: .* choose a causal language model\.$"
     ):
-        probe(config)
+        detect_packing(config)
     with pytest.raises(ModelError):  # and again, now that it is known
-        probe(config)
+        detect_packing(config)
 
 
 @pytest.mark.parametrize("model_type", ["bert", "electra", "rembert"])
 def test_an_encoder_configured_as_a_decoder_is_causal(model_type):
     config = architecture(model_type, is_decoder=True)
-    assert probe(config).causal is True
-    assert decoding_traits(config).as_read
+    assert detect_packing(config).causal is True
+    assert detect_decoding_support(config).as_read
 
 
 def test_a_window_that_looks_one_token_ahead_is_noticed(monkeypatch):
@@ -155,7 +155,7 @@ def test_a_model_whose_padded_rows_change_each_other_gets_one_row_a_pass(monkeyp
     monkeypatch.setattr(type(model), "forward", mixed)
     assert not is_exact(model, PADDED)
     assert packing._exact_packing(model) is Packing.ALONE
-    assert probe(architecture("bloom")).packing is Packing.ALONE
+    assert detect_packing(architecture("bloom")).packing is Packing.ALONE
 
 
 # Batched answers
@@ -169,18 +169,20 @@ OWN_LOOP = {"llama", "gpt2", "opt", "mixtral", "lfm2", "recurrent_gemma"}
 
 @pytest.mark.parametrize("model_type", sorted(ALONE | BATCHED))
 def test_whose_prompts_share_a_batch(model_type):
-    expected = DecodingTraits(own_loop=model_type in OWN_LOOP, batches=model_type in BATCHED, as_read=True)
-    assert decoding_traits(architecture(model_type)) == expected
+    expected = DecodingSupport(own_loop=model_type in OWN_LOOP, batches=model_type in BATCHED, as_read=True)
+    assert detect_decoding_support(architecture(model_type)) == expected
 
 
 def test_a_model_with_a_cache_of_its_own_is_decoded_by_the_library():
-    assert decoding_traits(architecture("minimax")) == DecodingTraits(own_loop=False, batches=True, as_read=True)
+    assert detect_decoding_support(architecture("minimax")) == DecodingSupport(
+        own_loop=False, batches=True, as_read=True
+    )
 
 
 @pytest.mark.parametrize(("model_type", "switches"), [("roberta", {"is_decoder": True}), ("xlm", {"causal": True})])
 def test_a_model_that_answers_otherwise_than_it_reads_is_refused(model_type, switches):
     with pytest.raises(ModelError, match=f"^This {model_type} model computes other numbers when it answers"):
-        decoding_traits(architecture(model_type, **switches))
+        detect_decoding_support(architecture(model_type, **switches))
 
 
 PROMPTS = [(5, 6, 7, 8, 9, 10, 11), (40, 41, 42), (20, 21, 22, 23, 24)]
@@ -246,9 +248,9 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
 
 def test_the_probes_of_a_toy_take_well_under_a_second():
     config = toy_config("llama")
-    probe(config), decoding_traits(config)
+    detect_packing(config), detect_decoding_support(config)
     packing._KNOWN.clear()
     decoding_probe._KNOWN.clear()
     began = time.process_time()
-    probe(config), decoding_traits(config)
+    detect_packing(config), detect_decoding_support(config)
     assert time.process_time() - began < 0.6

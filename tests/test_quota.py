@@ -154,12 +154,12 @@ def test_the_bin_counts_and_is_emptied_where_its_room_is_needed(shared_lab):
     for run_id, viewer in ((small, ANN), (large, ANN), (other, BOB)):
         shared_lab.runs.trash(viewer, run_id)
     upload(shared_lab, ANN, 300 * KB)
-    assert {run.id for run in shared_lab.store.binned()} == {small, large, other}, "there is room enough"
+    assert {run.id for run in shared_lab.store.trashed()} == {small, large, other}, "there is room enough"
     with pytest.raises(DataError):
         upload(shared_lab, ANN, 900 * KB)
-    assert {run.id for run in shared_lab.store.binned()} == {small, large, other}, "it would not have helped"
+    assert {run.id for run in shared_lab.store.trashed()} == {small, large, other}, "it would not have helped"
     upload(shared_lab, ANN, 600 * KB)
-    assert [run.id for run in shared_lab.store.binned()] == [other]
+    assert [run.id for run in shared_lab.store.trashed()] == [other]
 
 
 def test_of_uploads_at_once_no_more_are_taken_than_fit(shared_lab):

@@ -117,8 +117,8 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     asking = Asking()
-    step, noting = trainer.Trainer.training_step, step_metrics.Readings.note
-    packing = trainer.Passes.pack
+    step, noting = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
+    packing = trainer.MicroBatches.pack
 
     def pack(self, rows):
         asking.on = False
@@ -135,10 +135,10 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
         asking.on = True
         return step(self, *given)
 
-    monkeypatch.setattr(trainer.Passes, "pack", pack)
+    monkeypatch.setattr(trainer.MicroBatches, "pack", pack)
     monkeypatch.setattr(trainer.Trainer, "training_step", training_step)
-    monkeypatch.setattr(step_metrics.Readings, "note", note)
-    monkeypatch.setattr(step_metrics.Readings, "flush", lambda self: None)
+    monkeypatch.setattr(step_metrics.DeferredReadings, "note", note)
+    monkeypatch.setattr(step_metrics.DeferredReadings, "flush", lambda self: None)
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
     with asking:
         go(loaded, tmp_path, plain)

@@ -16,7 +16,7 @@ from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import memorization
-from instruct_tune.training.memorization import Recital, recite, verdict
+from instruct_tune.training.memorization import Memorization, measure_memorization, verdict
 
 ROWS = [Example("One", "", "aaa"), Example("Two, please", "", "aaa")]
 
@@ -54,7 +54,7 @@ def test_only_the_very_text_with_its_end_is_exact(monkeypatch):
     loaded = tiny()
     rows = tokenised(loaded, [Example("One", "", "aaa")] * 5)
     asked = answering(monkeypatch, ("aaa", True), ("aaa", False), ("aab", True), ("aaa ", True), ("aa", True))
-    assert recite(loaded, RUN, rows, lambda: False) == Recital(rows=5, exact=1)
+    assert measure_memorization(loaded, RUN, rows, lambda: False) == Memorization(rows=5, exact=1)
     [(requests, settings)] = asked
     # Its own prompt, as it was trained, and room for the answer and its end.
     assert requests == [Request(row.input_ids[: row.prompt_length], RUN) for row in rows]
@@ -67,18 +67,18 @@ def test_a_row_that_was_cut_has_no_end_to_learn(monkeypatch):
     cut = tokenised(loaded, [Example("One", "", "abc")] * 3, max_length=len(whole.input_ids) - 2)
     assert cut[0].truncated == 2
     answering(monkeypatch, ("ab", False), ("abd", True), ("ac", False))
-    assert recite(loaded, RUN, cut, lambda: False) == Recital(3, 2)
+    assert measure_memorization(loaded, RUN, cut, lambda: False) == Memorization(3, 2)
 
 
 def test_an_untrained_adapter_knows_nothing():
     loaded = tiny_with(NO_DROPOUT)
-    assert recite(loaded, RUN, tokenised(loaded, ROWS), lambda: False) == Recital(2, 0)
+    assert measure_memorization(loaded, RUN, tokenised(loaded, ROWS), lambda: False) == Memorization(2, 0)
 
 
 def test_a_stop_is_heard():
     loaded = tiny_with(NO_DROPOUT)
     with pytest.raises(Stopped):
-        recite(loaded, RUN, tokenised(loaded, ROWS), lambda: True)
+        measure_memorization(loaded, RUN, tokenised(loaded, ROWS), lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_stop_is_heard():
     ],
 )
 def test_the_verdict(exact, first, last, said):
-    assert verdict(Recital(8, exact), first, last, TrainSettings(), 12).startswith(said)
+    assert verdict(Memorization(8, exact), first, last, TrainSettings(), 12).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_verdict(exact, first, last, said):
     ],
 )
 def test_the_verdict_names_the_setting_that_decided(settings, last, words):
-    assert words in verdict(Recital(8, 0), 1.94, last, settings, 12)
+    assert words in verdict(Memorization(8, 0), 1.94, last, settings, 12)
 
 
 def test_a_run_ends_with_its_verdict(lab):
@@ -116,7 +116,7 @@ def test_a_run_ends_with_its_verdict(lab):
     assert run.facts["recited"] == {"rows": 4, "exact": 0}
     losses = [metric["loss"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"]
     config = RunConfig.from_dict(run.config)
-    assert run.message == verdict(Recital(4, 0), losses[0], losses[-1], config.train, run.step)
+    assert run.message == verdict(Memorization(4, 0), losses[0], losses[-1], config.train, run.step)
 
 
 def test_more_rows_than_there_are(lab):

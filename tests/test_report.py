@@ -67,7 +67,7 @@ def test_only_the_first_rows_of_a_very_large_part_are_looked_at(tmp_path, monkey
     rows = [{"instruction": f"Say {n}", "output": str(n)} for n in range(50)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     config = {"model": "tiny-random", "data": {"source": str(tmp_path / "rows.json"), "filters": [], "limit": 5}}
-    monkeypatch.setattr("instruct_tune.inspection.dataset_report.MOST_ROWS", 30)
+    monkeypatch.setattr("instruct_tune.inspection.dataset_report.MAX_ROWS", 30)
     told = Lab(tmp_path, writing=False).datasets.report(HOST, config)
     assert (told["rows"], told["reported"]) == ({"train": 40, "test": 10}, {"train": 30, "test": 10})
 

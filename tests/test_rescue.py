@@ -236,12 +236,12 @@ def test_a_deleted_run_does_not_come_back(tmp_path):
         store.delete(private)
         # As where the process died before the folder was gone.
         (tmp_path / "runs" / private).mkdir()
-        store.bin(public)
+        store.trash(public)
     (tmp_path / "lab.sqlite").unlink()
     store, said = open_rescued(tmp_path)
     with closing(store):
         assert store.all() == []
-        assert [run.id for run in store.binned()] == [public], "what was in the bin is there still"
+        assert [run.id for run in store.trashed()] == [public], "what was in the bin is there still"
     assert "1 of the folders under runs cannot be read and is left as found" in said
 
 
@@ -309,8 +309,8 @@ def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
             lambda: store.mark_stopping(private),
             lambda: store.update(private, status="stopped"),
             lambda: store.add_evaluation(private, {"rows": 1}),
-            lambda: store.bin(private),
-            lambda: store.unbin(private),
+            lambda: store.trash(private),
+            lambda: store.restore(private),
         ):
             act()
             (row,) = snapshot.read(tmp_path / "runs" / private)["runs"]

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from instruct_tune.runs.examples import BEST
-from instruct_tune.ui.run_picker import RunChoices
+from instruct_tune.ui.run_picker import RunPicker
 
 
 def run(run_id, recorded=None):
@@ -27,7 +27,7 @@ def lab():
 @pytest.fixture
 def choices(lab):
     with gr.Blocks():
-        return RunChoices(lab, gr.State(), gr.Dropdown(), gr.Dropdown())
+        return RunPicker(lab, gr.State(), gr.Dropdown(), gr.Dropdown())
 
 
 def value(dropdown):

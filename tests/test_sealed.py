@@ -11,7 +11,7 @@ from instruct_tune.util import atomic_write
 
 
 def write(final, text):
-    with atomic_write.writing(final) as folder:
+    with atomic_write.atomic_folder(final) as folder:
         (folder / "inner").mkdir()
         (folder / "inner" / "a.txt").write_text(text)
 
@@ -27,7 +27,7 @@ def test_a_folder_is_as_it_was_written(tmp_path):
 
 def test_what_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path):
     write(tmp_path / "it", "first")
-    with pytest.raises(ZeroDivisionError), atomic_write.writing(tmp_path / "it") as folder:
+    with pytest.raises(ZeroDivisionError), atomic_write.atomic_folder(tmp_path / "it") as folder:
         (folder / f"half-{1 // 0}").mkdir()
     assert (tmp_path / "it" / "inner" / "a.txt").read_text() == "first"
     assert atomic_write.fault(tmp_path / "it") is None
@@ -72,7 +72,7 @@ def test_killed_at_every_point_it_is_whole_and_old_or_new(tmp_path):
     found = set()
     for point in range(7):
         final = tmp_path / str(point) / "it"
-        with atomic_write.writing(final) as folder:
+        with atomic_write.atomic_folder(final) as folder:
             (folder / "a.txt").write_text("first")
         died = subprocess.run([sys.executable, "-c", DIES, str(final), str(point)], check=False)
         assert died.returncode == (-signal.SIGKILL if point < 6 else 0)
@@ -90,7 +90,7 @@ def test_killed_at_every_point_it_is_whole_and_old_or_new(tmp_path):
 def between_the_renames(tmp_path, new_is_whole):
     """What a process leaves that ends after the old folder went aside and before the new one came."""
     write(tmp_path / "it", "first")
-    with atomic_write.writing(tmp_path / "other") as folder:
+    with atomic_write.atomic_folder(tmp_path / "other") as folder:
         (folder / "a.txt").write_text("second")
     beside = tmp_path / atomic_write.PARTIAL
     beside.mkdir()
@@ -122,7 +122,7 @@ def test_a_lab_that_starts_finishes_what_was_broken_off(tmp_path):
         run_id = lab.store.create("a", smoke().to_dict()).id
         lab.store.update(run_id, status="interrupted")
     folder = tmp_path / "data" / "runs" / run_id
-    with atomic_write.writing(folder / "adapter") as written:
+    with atomic_write.atomic_folder(folder / "adapter") as written:
         (written / "a.txt").write_text("whole")
     (folder / atomic_write.PARTIAL).mkdir()
     (folder / "adapter").rename(folder / atomic_write.PARTIAL / "old-adapter")

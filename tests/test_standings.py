@@ -17,7 +17,7 @@ from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation import leaderboard as module
 from instruct_tune.evaluation.bleu import difference_interval, paired_test, score
-from instruct_tune.evaluation.leaderboard import Entry, differing, rows_fingerprint, standings
+from instruct_tune.evaluation.leaderboard import Entry, differing, leaderboard_tables, rows_fingerprint
 from instruct_tune.ui.evaluate import leaderboard as panel
 
 GREEDY = dataclasses.asdict(GenerationSettings())
@@ -47,7 +47,7 @@ def three() -> list[Entry]:
 
 
 def test_runs_stand_by_score_beside_one_base_with_the_test_against_the_leader(three):
-    (table,) = standings(three)
+    (table,) = leaderboard_tables(three)
     assert [run["name"] for run in table["runs"]] == ["good", "almost", "weak"]
     assert table["base"]["bleu"] == score(WEAK, REFERENCES, bootstrap=0).bleu
     assert table["runs"][0]["p_leader"] is None
@@ -62,22 +62,22 @@ def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(thr
     tested = []
     monkeypatch.setattr(module, "_TESTED", {})
     monkeypatch.setattr(module, "paired_test", lambda *texts, tokenize: tested.append(texts) or paired_test(*texts))
-    first = standings(three)
+    first = leaderboard_tables(three)
     assert len(tested) == 2
-    assert standings(three) == first
+    assert leaderboard_tables(three) == first
     assert len(tested) == 2
-    monkeypatch.setattr(module, "MOST_TESTED", 2)
-    standings([replace(three[1], rows=three[2].rows, run_id="another"), *three])
+    monkeypatch.setattr(module, "MAX_TESTED", 2)
+    leaderboard_tables([replace(three[1], rows=three[2].rows, run_id="another"), *three])
     # Against another leader all three are tested anew.
     assert (len(tested), len(module._TESTED)) == (5, 2)
 
 
 def test_a_lead_that_could_be_chance_is_said_to_be_none(three):
-    (table,) = standings([three[0], three[2]])
+    (table,) = leaderboard_tables([three[0], three[2]])
     assert table["sentence"].endswith("that it is ahead of weak could be chance.")
-    (alone,) = standings(three[1:2])
+    (alone,) = leaderboard_tables(three[1:2])
     assert alone["sentence"].endswith("no other run was measured like it.")
-    (none,) = standings(three[:1])
+    (none,) = leaderboard_tables(three[:1])
     assert none["sentence"].startswith("No run scores above base (")
 
 
@@ -96,7 +96,7 @@ def test_a_lead_that_could_be_chance_is_said_to_be_none(three):
     ],
 )  # fmt: skip
 def test_what_was_measured_otherwise_stands_in_another_table(three, other, what):
-    tables = standings([*three[:2], other(three[2])])
+    tables = leaderboard_tables([*three[:2], other(three[2])])
     assert [len(table["runs"]) for table in tables] == [2, 1]
     assert differing(tables) == [what]
     assert panel.introduction(tables).endswith(f"What differs: {panel.WHAT[what]}.")
@@ -104,9 +104,9 @@ def test_what_was_measured_otherwise_stands_in_another_table(three, other, what)
 
 
 def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
-    told = {"now": standings([*three[:2], replace(three[2], template="alpaca")])}
+    told = {"now": leaderboard_tables([*three[:2], replace(three[2], template="alpaca")])}
     with gr.Blocks():
-        chooser = panel.StandingsPanel(
+        chooser = panel.LeaderboardPanel(
             SimpleNamespace(evaluations=SimpleNamespace(leaderboard=lambda viewer: told["now"]))
         )
     first, second = (key for _, key in panel.choices(told["now"]))
@@ -122,14 +122,16 @@ def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
 def test_the_name_of_a_template_of_ones_own_makes_no_other_table(three):
     texts = {"without_input": "Q: {instruction}", "with_input": "Q: {instruction} {input}"}
     named = [texts, {**texts, "name": "mine"}, {**texts, "name": "the same again"}]
-    (table,) = standings([replace(each, template=template) for each, template in zip(three, named, strict=True)])
+    (table,) = leaderboard_tables(
+        [replace(each, template=template) for each, template in zip(three, named, strict=True)]
+    )
     assert len(table["runs"]) == 3
     other = {**texts, "without_input": "{instruction}"}
-    assert len(standings([replace(three[0], template=texts), replace(three[1], template=other)])) == 2
+    assert len(leaderboard_tables([replace(three[0], template=texts), replace(three[1], template=other)])) == 2
 
 
 def test_a_run_stands_once_with_its_last_evaluation(three):
-    (table,) = standings([replace(three[1], found={**three[1].found, "seq": 9}), *three])
+    (table,) = leaderboard_tables([replace(three[1], found={**three[1].found, "seq": 9}), *three])
     assert [run["seq"] for run in table["runs"] if run["name"] == "good"] == [9]
     assert len(table["runs"]) == 3
 
@@ -139,7 +141,7 @@ def test_the_fingerprint_is_of_what_was_asked_and_not_of_the_answers(three):
 
 
 def test_the_table_has_base_once_where_it_would_stand(three):
-    (table,) = standings(three)
+    (table,) = leaderboard_tables(three)
     cells = panel.lines(table)
     assert {len(line) for line in cells} == {len(panel.HEADERS)} == {len(panel.WIDTHS)}
     assert [line[1] for line in cells] == ["good", "almost", "weak", "base"]
@@ -176,5 +178,5 @@ def test_a_run_that_was_not_evaluated_is_told_with_what_to_do(lab, capsys, named
 
 def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):
     former = {name: value for name, value in three[1].found.items() if name not in ("delta_ci", "tokenize")}
-    (table,) = standings([replace(three[1], found=former)])
+    (table,) = leaderboard_tables([replace(three[1], found=former)])
     assert table["runs"][0]["delta_ci"] == difference_interval(WEAK, GOOD, REFERENCES)

@@ -461,19 +461,19 @@ def test_samples_come_by_step_and_the_newer_one_of_a_step_counts(store):
 
 def test_a_run_in_the_bin_is_gone_until_it_is_taken_out(store):
     run = ended(store)
-    store.bin(run.id)
+    store.trash(run.id)
     assert store.all() == []
     assert not store.has(run.id)
     with pytest.raises(NotFoundError):
         store.get(run.id)
-    store.unbin(run.id)
+    store.restore(run.id)
     assert store.get(run.id) == run
 
 
 def test_a_run_at_work_cannot_be_put_into_the_bin(store):
     run = store.create("busy", CONFIG)
     with pytest.raises(BusyError, match="stop it before"):
-        store.bin(run.id)
+        store.trash(run.id)
     assert store.has(run.id)
 
 
@@ -481,17 +481,17 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
     old, new, kept = ended(store), ended(store), ended(store)
     for run, when in ((old, 100.0), (new, 200.0)):
         store.update(run.id, binned=when)
-    assert [run.id for run in store.binned()] == [new.id, old.id]
+    assert [run.id for run in store.trashed()] == [new.id, old.id]
     store.add_event(old.id, "was here")
-    assert store.ids_in_bin(before=150.0) == [old.id]
-    store.erase_binned(old.id)
+    assert store.trashed_ids(before=150.0) == [old.id]
+    store.erase_trashed(old.id)
     with pytest.raises(NotFoundError, match="emptied"):
-        store.erase_binned(kept.id)
+        store.erase_trashed(kept.id)
     assert not (store.data_dir / "runs" / old.id).exists()
     assert (store.data_dir / "runs" / new.id).exists()
     with pytest.raises(NotFoundError, match="emptied"):
-        store.unbin(old.id)
-    store.unbin(new.id)
+        store.restore(old.id)
+    store.restore(new.id)
     assert {run.id for run in store.all()} == {new.id, kept.id}
     assert store.events(old.id) == []
 
@@ -507,7 +507,7 @@ def test_a_list_of_runs_reads_no_more_than_it_shows(store):
         config = {"model": run.config["model"], "data": {"source": run.config["data"]["source"]}}
         assert shown[run.id] == dataclasses.replace(run, config=config, facts=facts)
     assert shown[child.id].facts["parent"]["id"] == parent.id
-    store.bin(parent.id)
+    store.trash(parent.id)
     assert store.owners() == {child.id: None}
 
 

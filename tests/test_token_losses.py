@@ -50,7 +50,7 @@ def models_own_loss(loaded: LoadedModel, example: Example, speaker: str) -> floa
     """The mean cross entropy that the model computes itself from ids and labels."""
     row = tokenize_examples(loaded.tokenizer, LESSON, [example], 1024)[0]
     ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-    with lora.speaking_as(loaded, [speaker]), torch.no_grad():
+    with lora.answering_as(loaded, [speaker]), torch.no_grad():
         return float(loaded.model(input_ids=ids, labels=labels).loss) * supervised_count([row])
 
 
@@ -102,12 +102,12 @@ def test_a_long_answer_is_looked_at_from_its_beginning(monkeypatch):
     loaded = with_noise(toy("llama"))
     whole = answer_losses(loaded, LESSON, ROW, RUN)
     prompt = tokenize_examples(loaded.tokenizer, LESSON, [ROW], 1024)[0].prompt_length
-    monkeypatch.setattr(token_losses, "MOST_TOKENS", prompt + 4)
+    monkeypatch.setattr(token_losses, "MAX_TOKENS", prompt + 4)
     found = answer_losses(loaded, LESSON, ROW, RUN)
     assert (len(found.tokens), found.cut) == (4, len(whole.tokens) - 4)
     assert not found.tokens[-1].ends
     assert [token.base.loss for token in found.tokens] == pytest.approx([t.base.loss for t in whole.tokens[:4]])
-    monkeypatch.setattr(token_losses, "MOST_TOKENS", prompt)
+    monkeypatch.setattr(token_losses, "MAX_TOKENS", prompt)
     with pytest.raises(DataError, match="choose a shorter row"):
         answer_losses(loaded, LESSON, ROW, RUN)
 

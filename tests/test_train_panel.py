@@ -174,7 +174,7 @@ def test_without_a_run_or_with_a_deleted_one_nothing_is_sent(panel):
 def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
     import gradio as gr
 
-    from instruct_tune.ui.page.status_bar import Announcer
+    from instruct_tune.ui.layout.status_bar import Announcer
 
     with gr.Blocks():
         announcer = Announcer(lab)

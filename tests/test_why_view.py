@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, Opinion
+from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, TokenScore
 from instruct_tune.ui.compare.heat_map import heat_value
 from instruct_tune.ui.compare.text import percent, quoted, sentence, table
 
@@ -18,7 +18,7 @@ EVIL = "<img src=x>${1} *b*\n"
 def token(text, base, tuned, ends=False):
     """A token with these probabilities under base and tuned."""
     candidates = (Candidate(1, text, max(base, tuned)),)
-    return AnswerToken(1, text, ends, *(Opinion(-math.log(p), candidates) for p in (base, tuned)))
+    return AnswerToken(1, text, ends, *(TokenScore(-math.log(p), candidates) for p in (base, tuned)))
 
 
 def test_the_sentence_says_how_much_likelier_and_where():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruct_tune.text.word_diff import MOST_WORDS, Kind, Piece, count_words, word_diff
+from instruct_tune.text.word_diff import MAX_WORDS, Kind, Piece, count_words, word_diff
 from instruct_tune.ui.diff_panel import facts
 
 TEXTS = st.text(st.sampled_from("ab c.\n<é🙂"), max_size=30)
@@ -48,5 +48,5 @@ def test_blanks_alone_are_nothing_in_common():
 
 
 def test_a_very_long_text_is_compared_from_its_beginning():
-    pieces = word_diff("a " * MOST_WORDS, "a " * 10)
-    assert count_words(pieces) == {Kind.BOTH: 10, Kind.MISSING: MOST_WORDS // 2 - 10, Kind.ADDED: 0}
+    pieces = word_diff("a " * MAX_WORDS, "a " * 10)
+    assert count_words(pieces) == {Kind.BOTH: 10, Kind.MISSING: MAX_WORDS // 2 - 10, Kind.ADDED: 0}

@@ -16,7 +16,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from instruct_tune.batching.packing import EpochSampler, probe
+from instruct_tune.batching.packing import EpochSampler, detect_packing
 from instruct_tune.batching.packing_mode import Packing
 from instruct_tune.config.run_config import LoraSettings, TrainSettings
 from instruct_tune.data.splits import Example
@@ -104,7 +104,7 @@ def toy(model_type: str, packing: Packing | None = None, **changed: object) -> L
     with torch.random.fork_rng():
         torch.manual_seed(0)
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    found = probe(base.config)
+    found = detect_packing(base.config)
     return LoadedModel(base, base, like.tokenizer, like.weights, packing or found.packing, found.separable)
 
 
@@ -125,10 +125,10 @@ def some_data(loaded: LoadedModel) -> TrainingData:
 
 
 class Recorder:
-    """A ``terms.Watcher`` that remembers, and asks for a stop at a step.
+    """A ``terms.TrainingListener`` that remembers, and asks for a stop at a step.
 
     ``at`` says when in the life of step ``stop_after`` the stop is asked for: as it is done
-    (``progress``), between it and the next one (``breathe``), or in the evaluation after it
+    (``progress``), between it and the next one (``yield_to_queue``), or in the evaluation after it
     (``evaluating``). ``between`` is what is served between steps.
     """
 
@@ -173,7 +173,7 @@ class Recorder:
     def probed(self, step: int, speaker: str) -> None:
         assert (step, speaker) in ((self.step, RUN), (0, adapter.BASE))
 
-    def breathe(self) -> None:
+    def yield_to_queue(self) -> None:
         self._now("breathe")
         self.between(self.step)
 

@@ -188,7 +188,7 @@ class EpochSampler(Sampler[int]):
 
 
 @dataclass(frozen=True)
-class Traits:
+class PackingSupport:
     """What the probe finds out about a configuration.
 
     ``packing``: how rows are packed. ``separable``: whether the LM head can be taken off. ``causal``: whether
@@ -204,11 +204,11 @@ class Traits:
     called: frozenset[str] | None = None
 
 
-_KNOWN: dict[tuple[str, str | None], Traits] = {}
+_KNOWN: dict[tuple[str, str | None], PackingSupport] = {}
 """What the probe has found out in this process, by configuration and attention implementation."""
 
 
-def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Traits:
+def detect_packing(config: PretrainedConfig, model: PreTrainedModel | None = None) -> PackingSupport:
     """What is exact for this configuration, tried on two layers of it with random weights.
 
     ``model``: the model itself, to try what can be tried on it where no small one can be made.
@@ -226,24 +226,24 @@ def probe(config: PretrainedConfig, model: PreTrainedModel | None = None) -> Tra
     return traits
 
 
-def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> Traits:
+def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> PackingSupport:
     try:
         small = small_random(config)
         causal, modules = is_causal(small), calls(small)
     except FAULTS as error:
         log.info("no small %s could be tried (%s): batches are padded", config.model_type, error)
-        return Traits(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
+        return PackingSupport(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
     # Configurations whose kinds of layers are derived had no small model, and their runs took all logits: still the
     # same to the last bit.
     separable = not _derives_layer_types(config) and _separable(small)
-    return Traits(_exact_packing(small), separable, causal, *modules)
+    return PackingSupport(_exact_packing(small), separable, causal, *modules)
 
 
-def _probe_itself(model: PreTrainedModel) -> Traits:
+def _probe_itself(model: PreTrainedModel) -> PackingSupport:
     """What can be tried on the model itself: not packing, as its attention windows may be longer than any trial."""
     try:
         causal, padded = is_causal(model), is_exact(model, Packing.PADDED)
-        return Traits(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
+        return PackingSupport(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
     except FAULTS as error:
         raise does_not_run(model, error) from error
 

@@ -19,7 +19,7 @@ from .validators import Rule, between, one_of
 PARTS = ("instruction", "input", "output", "row")
 """What a step looks at; ``row``: all three texts, one a line."""
 UNITS = ("characters", "tokens")
-MOST_BY_HAND, LONGEST_ROW_ID = 10_000, 100
+MAX_BY_HAND, LONGEST_ROW_ID = 10_000, 100
 LONGEST_MODEL = 1000
 """Characters of a model's or a dataset's name, which may be a path."""
 
@@ -137,7 +137,7 @@ _RULES: dict[str, Rule] = {
     "threshold": between(0.7, 1),
     "n": between(1, 10_000_000),
     "seed": between(0, 2**32 - 1),
-    "rows": (lambda value: 0 < len(value) <= MOST_BY_HAND, f"must be a list of 1 to {MOST_BY_HAND:,} ids of rows"),
+    "rows": (lambda value: 0 < len(value) <= MAX_BY_HAND, f"must be a list of 1 to {MAX_BY_HAND:,} ids of rows"),
 }
 
 
@@ -151,7 +151,7 @@ def problems_of(step: Filter, path: str) -> Iterator[str]:
             yield f"{path}.{name} {HALF_A_CHARACTER}"
         elif name == "tokenizer" and value is not None and (fault := text_fault(value, LONGEST_MODEL)):
             yield f"{path}.{name} {fault}"
-        elif name == "rows" and (fault := list_fault(value, MOST_BY_HAND, LONGEST_ROW_ID)):
+        elif name == "rows" and (fault := list_fault(value, MAX_BY_HAND, LONGEST_ROW_ID)):
             yield f"{path}.{name}{fault}"
         elif name == "pattern":
             if fault := fault_of(value):

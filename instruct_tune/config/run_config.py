@@ -17,7 +17,7 @@ from ..errors import SettingsError
 from ..text.plain_text import shown, shown_name
 from ..text.regex_search import fault_of
 from .filters import STEPS, Filter, counted_by, problems_of
-from .text_limits import MOST_TARGETS, field_of, size_problems, text_problems
+from .text_limits import MAX_TARGETS, field_of, size_problems, text_problems
 from .validators import Rule, between, one_of
 
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
@@ -191,10 +191,10 @@ def read_filters(given: Any) -> tuple[Filter, ...]:
 
 
 def _refuse(problems: list[str]) -> None:
-    """Raise SettingsError where there are any, each once; beyond ``MOST_PROBLEMS`` they are only counted."""
+    """Raise SettingsError where there are any, each once; beyond ``MAX_PROBLEMS`` they are only counted."""
     problems = list(dict.fromkeys(problems))
-    if len(problems) > MOST_PROBLEMS:
-        problems = [*problems[:MOST_PROBLEMS], f"and {len(problems) - MOST_PROBLEMS:,} more problems"]
+    if len(problems) > MAX_PROBLEMS:
+        problems = [*problems[:MAX_PROBLEMS], f"and {len(problems) - MAX_PROBLEMS:,} more problems"]
     if problems:
         raise SettingsError(problems)
 
@@ -271,13 +271,13 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
     base[last] = value
 
 
-MOST_STOPS, LONGEST_STOP = 8, 100
+MAX_STOPS, LONGEST_STOP = 8, 100
 LEAST_TEMPERATURE = 0.001
 """Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
 LEAST_GRAD_NORM = 0.0001
 """Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
-MOST_FILTERS = 100
-MOST_PROBLEMS = 20
+MAX_FILTERS = 100
+MAX_PROBLEMS = 20
 """Problems that one message names."""
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
@@ -291,7 +291,7 @@ _RULES: dict[str, Rule] = {
     "lora.lora_alpha": (lambda value: 0 < value <= 8192, "must be above 0 and at most 8192"),
     "lora.lora_dropout": (lambda value: 0 <= value < 1, "must be at least 0 and below 1"),
     "lora.target_modules": (
-        lambda value: 0 < len(value) <= MOST_TARGETS,
+        lambda value: 0 < len(value) <= MAX_TARGETS,
         "must be auto, all-linear or a list of module names",
     ),
     "train.num_train_epochs": (lambda value: 0 < value <= 1000, "must be above 0 and at most 1000"),
@@ -334,8 +334,8 @@ _RULES: dict[str, Rule] = {
     "generation.top_p": (lambda value: 0 < value <= 1, "must be above 0 and at most 1"),
     "generation.seed": between(0, 2**32 - 1),
     "generation.stop": (
-        lambda value: len(value) <= MOST_STOPS and all(len(text) <= LONGEST_STOP for text in value),
-        f"must hold at most {MOST_STOPS} texts of at most {LONGEST_STOP} characters",
+        lambda value: len(value) <= MAX_STOPS and all(len(text) <= LONGEST_STOP for text in value),
+        f"must hold at most {MAX_STOPS} texts of at most {LONGEST_STOP} characters",
     ),
     "evaluation_rows": between(1, 1_000_000),
 }
@@ -446,9 +446,9 @@ class _Reader:
         if not isinstance(given, (list, tuple)):
             self.problems.append("data.filters must be a list of steps")
             return default
-        if len(given) > MOST_FILTERS:
+        if len(given) > MAX_FILTERS:
             self.problems.append(
-                f"data.filters holds {len(given):,} steps, and at most {MOST_FILTERS} are allowed: remove some"
+                f"data.filters holds {len(given):,} steps, and at most {MAX_FILTERS} are allowed: remove some"
             )
             return default
         return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))

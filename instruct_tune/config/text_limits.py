@@ -20,10 +20,10 @@ from ..text.plain_text import (
 )
 from .filters import LONGEST_MODEL
 
-MOST_TARGETS = 10_000
-MOST_IGNORED = 1000
+MAX_TARGETS = 10_000
+MAX_IGNORED = 1000
 LONGEST_COLUMN = 500
-MOST_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 1_000_000
 """Characters of all texts of a configuration together: rows picked by hand, target modules, a template."""
 
 _TEXTS = {
@@ -35,8 +35,8 @@ _TEXTS = {
 }
 """The longest value of each text that is not one of a few known ones."""
 _LISTS = {
-    "data.columns.ignore": (MOST_IGNORED, LONGEST_COLUMN),
-    "lora.target_modules": (MOST_TARGETS, LONGEST_NAME),
+    "data.columns.ignore": (MAX_IGNORED, LONGEST_COLUMN),
+    "lora.target_modules": (MAX_TARGETS, LONGEST_NAME),
 }
 """Of each list of texts the most items, and the longest one."""
 
@@ -64,10 +64,10 @@ def text_problems(fields: Mapping[str, Any]) -> list[str]:
 def size_problems(fields: Mapping[str, Any]) -> list[str]:
     """What is wrong with a configuration as a whole, where each of its texts is within its bounds."""
     size = sum(len(text) for _, text in _texts(fields))
-    if size <= MOST_CHARACTERS:
+    if size <= MAX_CHARACTERS:
         return []
     return [
-        f"the configuration holds {size:,} characters of text, and at most {MOST_CHARACTERS:,} are allowed: "
+        f"the configuration holds {size:,} characters of text, and at most {MAX_CHARACTERS:,} are allowed: "
         "shorten its longest lists or its template"
     ]
 

@@ -16,7 +16,7 @@ from ..text.code_language import guess
 from ..text.regex_search import matching
 from .near_duplicates import near_pairs
 
-MOST_COMPARED = 200_000
+MAX_COMPARED = 200_000
 """Rows among which near copies are looked for."""
 
 
@@ -101,9 +101,9 @@ def _not_near(step: NearDuplicates, texts: Texts) -> list[bool]:
 
 def check_comparable(rows: int, step: str) -> None:
     """Raise DataError for more rows than are compared with each other."""
-    if rows > MOST_COMPARED:
+    if rows > MAX_COMPARED:
         raise DataError(
-            f"{step} compares at most {MOST_COMPARED:,} rows, and there are {rows:,}: put a sample step before it, "
+            f"{step} compares at most {MAX_COMPARED:,} rows, and there are {rows:,}: put a sample step before it, "
             "or remove it from data.filters."
         )
 

@@ -16,10 +16,10 @@ from .columns import propose, wanted
 from .conversations import are_messages
 from .json_text import begins_a_list, lines, parse
 from .table import Read, counted, kind_of
-from .text_column import MOST_VALUES, Pieces
+from .text_column import MAX_VALUES, Pieces
 from .utf8 import decode
 
-MOST_WAITING = 4 * MEGABYTE
+MAX_WAITING = 4 * MEGABYTE
 """Characters of lines that wait to be put into columns together."""
 
 
@@ -80,7 +80,7 @@ class _Rows:
             return
         self._waiting.append(row)
         self._size += size
-        if len(self._waiting) >= MOST_VALUES or self._size >= MOST_WAITING:
+        if len(self._waiting) >= MAX_VALUES or self._size >= MAX_WAITING:
             self._pack()
 
     def _pack(self) -> None:

@@ -14,7 +14,7 @@ from ..text.plain_text import LONGEST_NAME, text_fault
 from .json_text import parse
 from .utf8 import decode
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def save(file: Path, settings: DataSettings, ledger: Sequence[Mapping[str, Any]]
 def read(file: Path) -> SavedLedger:
     """What ``save`` wrote. Raises DataError for anything else."""
     try:
-        if file.stat().st_size > MOST_BYTES:
+        if file.stat().st_size > MAX_BYTES:
             raise DataError(f"{file.name} is too large for a ledger: give one that was saved here.")
         content = file.read_bytes()
     except OSError as error:

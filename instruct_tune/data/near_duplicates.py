@@ -22,7 +22,7 @@ THRESHOLD = 0.9
 """From this similarity on two texts count as near duplicates."""
 SHARED_WORDS = 0.7
 """The least Jaccard similarity of their word sets; pairs below it are not looked at."""
-MOST_SHARING = 1000
+MAX_SHARING = 1000
 """A word among the rarest of more texts than this is no hint; all such texts are the same few words."""
 BLOCK = 1 << 17
 """Pairs that are looked at together: what they need stays in the processor's cache."""
@@ -142,7 +142,7 @@ def _sharing_a_rare_word(
 
     place = numpy.arange(len(word)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
     rare = place <= (sizes - numpy.ceil(SHARED_WORDS * sizes))[text]
-    word, text = _at_most(MOST_SHARING, word[rare], text[rare])
+    word, text = _at_most(MAX_SHARING, word[rare], text[rare])
     # The texts of one word stand together, the shortest first: those that one is compared with lie just before it.
     order = numpy.lexsort((lengths[text], word))
     word, text = word[order], text[order]

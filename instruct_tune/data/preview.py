@@ -1,6 +1,6 @@
 """The first rows of a large file, at once: read from its beginning alone, while the rest is still to come.
 
-However large the file is, ``MOST_BYTES`` of it are read.
+However large the file is, ``MAX_BYTES`` of it are read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .text_column import Pieces
 LARGE = 4 * 2**20
 """Bytes from which on a file has a preview: smaller ones are there as fast."""
 ROWS = 10
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ def first_rows(settings: DataSettings) -> FirstRows | None:
     try:
         with path.open("rb") as file:
             # A character may be cut at the end: it is left out.
-            head = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(MOST_BYTES))
+            head = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(MAX_BYTES))
         shown, rows = _mapped(lambda columns: read(head, columns), settings.columns, path.name)
     except (OSError, ValueError, RecursionError, csv.Error, DataError):
         return None
-    return FirstRows(tuple(shown), round(size * rows / min(size, MOST_BYTES)))
+    return FirstRows(tuple(shown), round(size * rows / min(size, MAX_BYTES)))
 
 
 def _mapped(read: Callable[[Columns], tuple[Read, int]], columns: Columns, name: str) -> tuple[list[Example], int]:

@@ -116,7 +116,7 @@ def _proposal(table: Table, columns: Columns) -> Columns | None:
     return None if proposal == columns else proposal
 
 
-MOST_LOOKED_AT = 1000
+MAX_LOOKED_AT = 1000
 """Values of a column that are looked at before it is proposed."""
 
 
@@ -124,7 +124,7 @@ def _holds_text(table: Table, name: str) -> bool:
     """Whether most values of a column are texts, or lists that stand for one; true where they were not read."""
     if name not in table.columns:
         return True
-    values = list(islice((value for value in table.columns[name] if not is_empty(value)), MOST_LOOKED_AT))
+    values = list(islice((value for value in table.columns[name] if not is_empty(value)), MAX_LOOKED_AT))
     texts = sum(isinstance(text_in(value), str) or are_messages(value) for value in values)
     return 2 * texts >= max(1, len(values))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow
 
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """Values in one piece."""
 
 
@@ -25,8 +25,8 @@ class Pieces:
 
     def append(self, values: Sequence[Any]) -> None:
         """Add ``values`` at the end."""
-        for start in range(0, len(values), MOST_VALUES):
-            self._parts.append(_packed(list(values[start : start + MOST_VALUES])))
+        for start in range(0, len(values), MAX_VALUES):
+            self._parts.append(_packed(list(values[start : start + MAX_VALUES])))
 
     def __iter__(self) -> Iterator[Any]:
         for part in self._parts:

@@ -39,7 +39,7 @@ LIGHT, HEAVY = 8, 56
 """Supervised tokens of such a row; the difference in time is the head's and the loss's."""
 REPEATS, ENOUGH_SECONDS = (2, 5), 0.3
 """A pass is timed at least twice, and up to five times while that takes no longer; the fastest counts."""
-MOST_FORWARD = 0.5
+MAX_FORWARD = 0.5
 """The forward half of a pass: through frozen layers the backward half multiplies as much again."""
 NEW_TOKENS = 8
 READ_BYTES = 64 * 2**20
@@ -143,7 +143,7 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
             a_pass=max(0.0, a_short - short * a_row),
             a_token=a_token,
             a_supervised=a_supervised,
-            forward=min(MOST_FORWARD, whole(*(model.forward_pass(long, LIGHT) for model in (one, three))) / a_long),
+            forward=min(MAX_FORWARD, whole(*(model.forward_pass(long, LIGHT) for model in (one, three))) / a_long),
             new_token=whole(one.new_token(), three.new_token()),
             token_bytes=max(0.0, whole(kept[0][0], kept[1][0]) / (long * ROW) - a_logit * LIGHT / ROW),
             # Two of a token's logits are alive at a time: with their logarithms where they come in chunks,
@@ -185,7 +185,7 @@ class _Timed:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from ..batching.packing import TOKENS_PER_PASS, probe
+        from ..batching.packing import TOKENS_PER_PASS, detect_packing
         from ..models.base_model import LoadedModel, best_device, make_ready, weights_dtype
 
         device, dtype = torch.device(best_device()), weights_dtype(bf16)
@@ -193,7 +193,7 @@ class _Timed:
         make_ready(base)
         weights = Weights(str(folder), folder, "random, for timing", "")
         # Of the whole configuration, as training tries it.
-        traits = probe(config)
+        traits = detect_packing(config)
         self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)
         self.loaded.model.train()

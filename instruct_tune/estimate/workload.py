@@ -377,7 +377,7 @@ def size(count: float) -> str:
     return f"{max(count, 0) / 1e3:.0f} kB"
 
 
-def told(
+def cost_json(
     config: RunConfig, work: Workload, architecture: Architecture | None, peak: Memory | None, time: Seconds | None
 ) -> dict[str, Any]:
     """All of it as JSON types; what is not known is None."""

@@ -21,7 +21,7 @@ from .score_row import in_parts, read_row
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
-MOST_TOKENS = 512
+MAX_TOKENS = 512
 """Tokens of a row, prompt included, that are looked at."""
 
 
@@ -39,7 +39,7 @@ class LayerNorm:
 
 
 @dataclass(frozen=True)
-class Effect:
+class AdapterEffect:
     """Tuned against base, over the ``tokens`` that carry loss in ``rows`` held-out rows.
 
     ``kl``: the mean KL divergence of tuned's next-token distribution to base's, KL(tuned ‖ base), in
@@ -53,9 +53,11 @@ class Effect:
     layers: tuple[LayerNorm, ...]
 
 
-def effect(loaded: LoadedModel, template: PromptTemplate, examples: Sequence[Example], run_id: str) -> Effect:
+def measure_adapter_effect(
+    loaded: LoadedModel, template: PromptTemplate, examples: Sequence[Example], run_id: str
+) -> AdapterEffect:
     """What the adapter ``run_id`` does on the rows. On the engine's thread; DataError where no answer is looked at."""
-    longest = min(MOST_TOKENS, loaded.context_length)
+    longest = min(MAX_TOKENS, loaded.context_length)
     rows = tokenize_examples(loaded.tokenizer, template, examples, longest)
     divergences, changed, places = 0.0, 0, 0
     rows = [row for row in rows if row.supervised]
@@ -70,7 +72,9 @@ def effect(loaded: LoadedModel, template: PromptTemplate, examples: Sequence[Exa
         places += end - start
     if not places:
         raise DataError("No held-out row is short enough to be looked at: use shorter rows.")
-    return Effect(len(rows), places, max(0.0, divergences / places), changed / places, layer_norms(loaded, run_id))
+    return AdapterEffect(
+        len(rows), places, max(0.0, divergences / places), changed / places, layer_norms(loaded, run_id)
+    )
 
 
 def divergence(tuned: Tensor, base: Tensor) -> Tensor:

@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_BYTES = 64_000_000
+MAX_BYTES = 64_000_000
 """Half a million short answers."""
 
 DECODING = 2
 """Counted up when the lab's own decoding may give other texts than before."""
 
 
-class BaseAnswers:
+class AnswerCache:
     """All shelves, in one folder."""
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES):
+    def __init__(self, folder: Path, most_bytes: int = MAX_BYTES):
         self.folder, self.most_bytes = folder, most_bytes
 
-    def shelf(self, loaded: LoadedModel, settings: GenerationSettings) -> Shelf | None:
+    def cached_answers(self, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
         """Where answers with these settings are; None for sampled ones, which depend on their company."""
         if settings.do_sample:
             return None
         facts = json.dumps(facts_of(loaded, settings), sort_keys=True)
-        return Shelf(self.folder / f"{_sha256(facts)}.lines", self.most_bytes)
+        return CachedAnswers(self.folder / f"{_sha256(facts)}.lines", self.most_bytes)
 
 
-class Shelf:
+class CachedAnswers:
     """Answers that differ only in their prompts."""
 
     def __init__(self, file: Path, most_bytes: int):

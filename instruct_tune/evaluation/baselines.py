@@ -20,9 +20,9 @@ from ..generation.answer import Answer
 from ..models.lora import BASE
 from ..tokenization.encode import encode_prompt_texts, encode_prompts
 from ..tokenization.prompt_template import CHAT, LESSON, PromptTemplate
-from .answer_cache import Shelf
-from .predict import Asked
-from .resume import Said
+from .answer_cache import CachedAnswers
+from .predict import AnswererPrompts
+from .resume import KeptAnswers
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
@@ -41,11 +41,11 @@ class Baselines:
     everywhere with such prompts, the answer ends there.
     """
 
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[AnswererPrompts, ...] = ()
     given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     mark: str = ""
 
-    def answers(self, said: Mapping[str, Said]) -> dict[str, list[Answer]]:
+    def answers(self, said: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
         """Each baseline's answers, row by row, from what those who decode have ``said``."""
         found = {one.name: [said[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked} | {
             name: list(answers) for name, answers in self.given.items()
@@ -63,7 +63,7 @@ def baselines(
     training: Sequence[Example],
     settings: GenerationSettings,
     seed: int,
-    shelf: Shelf | None = None,
+    cached_answers: CachedAnswers | None = None,
 ) -> Baselines:
     """The baselines ``names`` for the held-out ``rows`` of a run with this ``template`` and these ``training`` rows.
 
@@ -74,7 +74,7 @@ def baselines(
         if template.chat:
             raise DataError("The run uses the chat template itself: leave out the baseline with the chat template.")
         prompts = encode_prompts(loaded.tokenizer, CHAT, [(row.instruction, row.input) for row in rows])
-        asked.append(Asked(CHAT_BASELINE, BASE, prompts, shelf))
+        asked.append(AnswererPrompts(CHAT_BASELINE, BASE, prompts, cached_answers))
     if EXAMPLES_BASELINE in names:
         if settings.max_length is not None:
             raise DataError(
@@ -82,7 +82,7 @@ def baselines(
                 "or leave out the baseline with examples."
             )
         prompts, mark = _with_examples(loaded, template, rows, examples_of(training, seed))
-        asked.append(Asked(EXAMPLES_BASELINE, BASE, prompts, shelf))
+        asked.append(AnswererPrompts(EXAMPLES_BASELINE, BASE, prompts, cached_answers))
     if NEAREST_BASELINE in names:
         found = nearest([_question(row) for row in rows], [_question(row) for row in training])
         given[NEAREST_BASELINE] = [Answer(training[index].output, 0, True) for index in found]

@@ -15,11 +15,11 @@ from ..models.lora import BASE
 from ..text.code_parsing import ParseShare, parse_share
 from ..tokenization.encode import encode_prompts
 from ..tokenization.prompt_template import PromptTemplate
-from .answer_cache import Shelf
+from .answer_cache import CachedAnswers
 from .baselines import Baselines
 from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
-from .predict import Asked, answer_all
-from .resume import Said, Unfinished
+from .predict import AnswererPrompts, answer_all
+from .resume import KeptAnswers, Unfinished
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
@@ -159,14 +159,14 @@ def evaluate(
     between_batches: Callable[[int, int], None] = lambda done, total: None,
     on_estimate: Callable[[Estimate], None] = lambda estimate: None,
     stopping: Callable[[], bool] = lambda: False,
-    shelf: Shelf | None = None,
+    cached_answers: CachedAnswers | None = None,
     beside: Baselines = NONE,
     keep: Callable[[Mapping[str, Sequence[Sequence[int]]]], Unfinished | None] = lambda prompts: None,
     tokenize: str = TOKENIZE,
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
 
-    What ``shelf`` knows of base's answers is not decoded again; what it does not know is put there.
+    What ``cached_answers`` knows of base's answers is not decoded again; what it does not know is put there.
     ``beside``: who else answers (``baselines.baselines``).
     ``keep`` gets all prompts by side and says where answers are kept until the evaluation is done.
     ``tokenize``: how BLEU cuts texts into words, see ``bleu_words``.
@@ -178,9 +178,13 @@ def evaluate(
     if not examples:
         raise DataError("There are no held-out rows to evaluate on: raise data.test_size or use more data.")
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
-    asked = (Asked("base", BASE, prompts, shelf), Asked("tuned", run_id, prompts), *beside.asked)
+    asked = (
+        AnswererPrompts("base", BASE, prompts, cached_answers),
+        AnswererPrompts("tuned", run_id, prompts),
+        *beside.asked,
+    )
 
-    def estimated(said: Mapping[str, Said]) -> None:
+    def estimated(said: Mapping[str, KeptAnswers]) -> None:
         if len(said["base"].answers) < len(examples):
             on_estimate(_estimate(examples, said["base"].answers, said["tuned"].answers, tokenize))
 

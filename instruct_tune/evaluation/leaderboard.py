@@ -16,7 +16,7 @@ from .bleu import difference_interval, paired_test
 from .bleu_tokenizers import DEFAULT
 from .interpretation import SIGNIFICANT
 
-MOST_TESTED = 2000
+MAX_TESTED = 2000
 """Tests against a leader that are remembered."""
 _TESTED: dict[bytes, float] = {}
 
@@ -32,7 +32,7 @@ class Entry:
     rows: Sequence[Mapping[str, Any]]
 
     @property
-    def ruler(self) -> dict[str, Any]:
+    def measurement_key(self) -> dict[str, Any]:
         """All that has to be the same for two scores to be comparable, in JSON."""
         return {
             "rows": len(self.rows),
@@ -61,7 +61,7 @@ def _unnamed(template: Any) -> Any:
     return {part: text for part, text in template.items() if part != "name"}
 
 
-def standings(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def leaderboard_tables(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """A table for each ruler, the one with most runs first: ``base``, ``runs`` by score, ``sentence``,
     and its ruler's fields.
 
@@ -71,7 +71,7 @@ def standings(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """
     tables: dict[str, dict[str, Entry]] = {}
     for entry in entries:
-        tables.setdefault(json.dumps(entry.ruler, sort_keys=True), {}).setdefault(entry.run_id, entry)
+        tables.setdefault(json.dumps(entry.measurement_key, sort_keys=True), {}).setdefault(entry.run_id, entry)
     told = [_table(list(table.values())) for table in tables.values()]
     return sorted(told, key=lambda table: -len(table["runs"]))
 
@@ -87,7 +87,7 @@ def _table(entries: Sequence[Entry]) -> dict[str, Any]:
     leader = ranked[0]
     runs = [_place(entry, leader) for entry in ranked]
     base = {name: leader.found["base"][name] for name in ("bleu", "ci")}
-    return {**leader.ruler, "base": base, "runs": runs, "sentence": _sentence(runs, base)}
+    return {**leader.measurement_key, "base": base, "runs": runs, "sentence": _sentence(runs, base)}
 
 
 def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _p_value(answers: list[str], leader: list[str], references: list[str], words
     found = _TESTED.get(asked)
     if found is None:
         found = _TESTED[asked] = paired_test(answers, leader, references, tokenize=words)
-        for oldest in list(_TESTED)[:-MOST_TESTED]:
+        for oldest in list(_TESTED)[:-MAX_TESTED]:
             _TESTED.pop(oldest, None)
     return found
 

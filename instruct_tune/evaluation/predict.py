@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..config.run_config import GenerationSettings
 from ..generation.answer import Answer
 from ..generation.generate import Request, generate
-from .answer_cache import Shelf
-from .resume import Said, Unfinished
+from .answer_cache import CachedAnswers
+from .resume import KeptAnswers, Unfinished
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
@@ -23,35 +23,35 @@ many, because a batch of them costs hardly more than a batch of half as many."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswererPrompts:
     """One side of an evaluation: its ``name``, the adapter that speaks (or ``adapter.BASE``), its prompts, row by row.
 
-    What ``shelf`` knows of its answers is not decoded again; what it does not know is put there.
+    What ``cached_answers`` knows of its answers is not decoded again; what it does not know is put there.
     """
 
     name: str
     speaker: str
     prompts: Sequence[Sequence[int]]
-    shelf: Shelf | None = None
+    cached_answers: CachedAnswers | None = None
 
 
 def answer_all(
     loaded: LoadedModel,
-    asked: Sequence[Asked],
+    asked: Sequence[AnswererPrompts],
     settings: GenerationSettings,
     *,
     between_batches: Callable[[int, int], None] = lambda done, total: None,
-    on_part: Callable[[Mapping[str, Said]], None] = lambda said: None,
+    on_part: Callable[[Mapping[str, KeptAnswers]], None] = lambda said: None,
     stopping: Callable[[], bool] = lambda: False,
     kept: Unfinished | None = None,
-) -> dict[str, Said]:
+) -> dict[str, KeptAnswers]:
     """What each side says, by its name; all have the same number of prompts.
 
     ``between_batches`` gets (answers done, answers in all), ``on_part`` what was said so far each time
     all sides have answered some more rows. ``kept`` has what was said before the evaluation was left,
     and gets what is said now. Raises Stopped where ``stopping``, asked at every token, says so.
     """
-    said = {one.name: kept.of(one.name) if kept else Said() for one in asked}
+    said = {one.name: kept.of(one.name) if kept else KeptAnswers() for one in asked}
     total = sum(len(one.prompts) for one in asked)
 
     def told() -> None:
@@ -65,10 +65,10 @@ def answer_all(
     return said
 
 
-def _from_shelf(one: Asked, rows: Sequence[int], said: Said, kept: Unfinished | None) -> None:
-    if not one.shelf:
+def _from_shelf(one: AnswererPrompts, rows: Sequence[int], said: KeptAnswers, kept: Unfinished | None) -> None:
+    if not one.cached_answers:
         return
-    known = one.shelf.known({row: one.prompts[row] for row in rows if row not in said.answers})
+    known = one.cached_answers.known({row: one.prompts[row] for row in rows if row not in said.answers})
     said.add(known, remembered=len(known))
     if kept:
         kept.add(one.name, known, remembered=len(known))
@@ -76,9 +76,9 @@ def _from_shelf(one: Asked, rows: Sequence[int], said: Said, kept: Unfinished | 
 
 def _ask(
     loaded: LoadedModel,
-    one: Asked,
+    one: AnswererPrompts,
     rows: Sequence[int],
-    said: Said,
+    said: KeptAnswers,
     settings: GenerationSettings,
     told: Callable[[], None],
     stopping: Callable[[], bool],
@@ -95,8 +95,8 @@ def _ask(
         said.add(answers, seconds)
         if kept:
             kept.add(one.name, answers, seconds)
-        if one.shelf:
-            one.shelf.add({tuple(one.prompts[row]): answer for row, answer in answers.items()})
+        if one.cached_answers:
+            one.cached_answers.add({tuple(one.prompts[row]): answer for row, answer in answers.items()})
         told()
         # What was served in between is no decoding.
         began = time.perf_counter()

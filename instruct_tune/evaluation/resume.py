@@ -34,7 +34,7 @@ MOST = 4
 
 
 @dataclass
-class Said:
+class KeptAnswers:
     """What one side has said so far: ``answers`` by row, the ``seconds`` their decoding took.
 
     ``remembered``: how many of them were known from an earlier evaluation, and not decoded.
@@ -57,9 +57,9 @@ class Unfinished:
         self._file, self._about = file, about
         self._said = _said(file)
 
-    def of(self, side: str) -> Said:
+    def of(self, side: str) -> KeptAnswers:
         """What ``side`` had said when the evaluation was left."""
-        return self._said.get(side, Said())
+        return self._said.get(side, KeptAnswers())
 
     def add(self, side: str, answers: Mapping[int, Answer], seconds: float = 0.0, remembered: int = 0) -> None:
         """Keep a batch. A disk that does not take it is no reason to fail: it is answered again."""
@@ -129,12 +129,12 @@ def _told(file: Path) -> dict[str, Any] | None:
     return {**about, "answered": len(set.intersection(*everybody))}
 
 
-def _said(file: Path) -> dict[str, Said]:
-    said: dict[str, Said] = {}
+def _said(file: Path) -> dict[str, KeptAnswers]:
+    said: dict[str, KeptAnswers] = {}
     for line in _lines(file):
         if "side" in line:
             answers = {int(row): Answer(*told) for row, told in line["rows"].items()}
-            said.setdefault(line["side"], Said()).add(answers, line["seconds"], line["remembered"])
+            said.setdefault(line["side"], KeptAnswers()).add(answers, line["seconds"], line["remembered"])
     return said
 
 

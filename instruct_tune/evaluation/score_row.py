@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..batching.packing import keeps_chosen_logits
 from ..kernels.lm_head import LOGITS_AT_ONCE, body_and_head
-from ..models.lora import speaking_as
+from ..models.lora import answering_as
 from ..tokenization.vocabulary import check_rows
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def read_row(loaded: LoadedModel, speaker: str, row: Sequence[int]) -> Callable[
     if not loaded.separable:
         return lambda places: _by_own_forward(loaded, speaker, ids, places)
     body, head = body_and_head(loaded.model)
-    with speaking_as(loaded, [speaker]), torch.no_grad():
+    with answering_as(loaded, [speaker]), torch.no_grad():
         hidden = body(input_ids=ids, use_cache=False).last_hidden_state[0]
     return lambda places: _through(head, hidden[places])
 
@@ -52,7 +52,7 @@ def _through(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
 def _by_own_forward(loaded: LoadedModel, speaker: str, ids: Tensor, places: Tensor) -> Tensor:
     """Where only the model's own forward knows what becomes of its logits: it reads the row again each time."""
     model = loaded.model
-    with speaking_as(loaded, [speaker]):
+    with answering_as(loaded, [speaker]):
         if keeps_chosen_logits(model):
             return model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0].float()
         return model(input_ids=ids, use_cache=False).logits[0, places].float()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..models.base_model import LoadedModel
 
-MOST_TOKENS = 1500
+MAX_TOKENS = 1500
 """Tokens of a row, prompt included, that are looked at; of a longer one its beginning."""
 
 CANDIDATES = 5
@@ -46,7 +46,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Opinion:
+class TokenScore:
     """What one model makes of one token of the answer: its ``loss`` in nats, and the likeliest, best first."""
 
     loss: float
@@ -64,8 +64,8 @@ class AnswerToken:
     id: int
     text: str
     ends: bool
-    base: Opinion
-    tuned: Opinion
+    base: TokenScore
+    tuned: TokenScore
 
     @property
     def gain(self) -> float:
@@ -96,14 +96,14 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
 
     Raises DataError where the prompt leaves no place for an answer.
     """
-    longest = min(MOST_TOKENS, loaded.context_length)
+    longest = min(MAX_TOKENS, loaded.context_length)
     row = tokenize_examples(loaded.tokenizer, template, [example], longest)[0]
     # Nothing predicts a row's first token.
     start = max(1, row.prompt_length)
     ids = row.input_ids[start:]
     if not ids:
         raise DataError(f"The prompt alone fills the {longest} tokens that are looked at: choose a shorter row.")
-    opinions = [_opinions(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
+    opinions = [_token_scores(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
     pieces = token_pieces(loaded.tokenizer, ids, continuing=True)
     ends = [False] * (len(ids) - 1) + [row.truncated == 0]
     return AnswerLosses(
@@ -111,9 +111,9 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
     )
 
 
-def _opinions(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[Opinion]:
+def _token_scores(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[TokenScore]:
     """What ``speaker`` makes of each token of ``row`` from ``start`` on."""
-    told: list[Opinion] = []
+    told: list[TokenScore] = []
     logits_at = read_row(loaded, speaker, row)
     for places in in_parts(loaded, start - 1, len(row) - 1):
         first = start + len(told)
@@ -121,13 +121,13 @@ def _opinions(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int)
     return told
 
 
-def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[Opinion]:
+def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[TokenScore]:
     logarithms = logits.log_softmax(-1)
     losses = -logarithms.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
     best = logarithms.topk(min(CANDIDATES, logarithms.shape[1]))
     likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
     return [
-        Opinion(loss, tuple(Candidate(token, _spelled(tokenizer, token), p) for token, p in zip(*each, strict=True)))
+        TokenScore(loss, tuple(Candidate(token, _spelled(tokenizer, token), p) for token, p in zip(*each, strict=True)))
         for loss, each in zip(losses.tolist(), likeliest, strict=True)
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config.text_limits import MOST_TARGETS
+from ..config.text_limits import MAX_TARGETS
 from ..errors import DataError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..models.lora_targets import ON_HEAD, names_of
@@ -95,8 +95,8 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
     try:
         # numpy has no bfloat16.
         with safe_open(path, "pt") as tensors:
-            if len(tensors.keys()) > 2 * MOST_TARGETS:
-                raise DataError(f"{WEIGHTS_FILE} adapts more than {MOST_TARGETS:,} modules, the most that are read.")
+            if len(tensors.keys()) > 2 * MAX_TARGETS:
+                raise DataError(f"{WEIGHTS_FILE} adapts more than {MAX_TARGETS:,} modules, the most that are read.")
             for name in tensors.keys():  # noqa: SIM118 - no mapping
                 if ".lora_embedding_" in name:
                     raise DataError(ON_HEAD)

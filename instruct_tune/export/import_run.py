@@ -29,10 +29,10 @@ from ..tokenization.prompt_template import MARKUP_FACTS
 from .adapter_config import KEPT, plain_lora
 from .machine_paths import is_path, last_name
 
-MOST_WEIGHTS, MOST_METRICS_TEXT, MOST_TEXT = 1 << 30, 64 << 20, 4 << 20
+MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
 """Bytes of the weights, of the metrics, and of each other file, unpacked."""
-MOST_FILES = 1000
-MOST_METRICS, LONGEST_METRIC = 100_000, 10_000
+MAX_FILES = 1000
+MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
 """Measurements that are taken over, and characters of one."""
 TEXT_FACTS = {
     **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
@@ -82,9 +82,7 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
             texts = {
                 name: _bytes(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
             }
-            metrics = (
-                _bytes(archive, members, "metrics.jsonl", MOST_METRICS_TEXT) if "metrics.jsonl" in members else b""
-            )
+            metrics = _bytes(archive, members, "metrics.jsonl", MAX_METRICS_TEXT) if "metrics.jsonl" in members else b""
     except _ZIP_FAULTS as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
@@ -181,8 +179,8 @@ def _as_saved(found: Incoming) -> Any:
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The files by their last name: those beside the adapter's configuration that lies nearest to the top."""
     infos = archive.infolist()
-    if len(infos) > MOST_FILES:
-        raise DataError(f"The zip holds {len(infos):,} files: an adapter has a few, at most {MOST_FILES:,} are read.")
+    if len(infos) > MAX_FILES:
+        raise DataError(f"The zip holds {len(infos):,} files: an adapter has a few, at most {MAX_FILES:,} are read.")
     found = [PurePosixPath(info.filename) for info in infos if PurePosixPath(info.filename).name == CONFIG_FILE]
     if not found:
         raise DataError(f"The zip holds no {CONFIG_FILE}: import an exported run, or the folder of a PEFT adapter.")
@@ -194,7 +192,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, most: int = 0) -> bytes:
-    most = most or MOST_TEXT
+    most = most or MAX_TEXT
     with _opened(archive, members[name]) as packed:
         read = packed.read(most + 1)
     if len(read) > most:
@@ -217,8 +215,8 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> None
     with _opened(archive, member) as packed, to.open("wb") as out:
         while piece := packed.read(1 << 20):
             size += len(piece)
-            if size > MOST_WEIGHTS:
-                raise DataError(f"{WEIGHTS_FILE} is too large: at most {MOST_WEIGHTS >> 20:,} MB are read.")
+            if size > MAX_WEIGHTS:
+                raise DataError(f"{WEIGHTS_FILE} is too large: at most {MAX_WEIGHTS >> 20:,} MB are read.")
             out.write(piece)
 
 
@@ -244,8 +242,8 @@ def _metrics(content: bytes) -> list[dict[str, Any]]:
         if metric is None or (key := (metric["kind"], metric["step"])) in found:
             raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
         found[key] = metric
-        if len(found) > MOST_METRICS:
-            raise DataError(f"{where} holds more than {MOST_METRICS:,} measurements: {_WITHOUT}.")
+        if len(found) > MAX_METRICS:
+            raise DataError(f"{where} holds more than {MAX_METRICS:,} measurements: {_WITHOUT}.")
     return list(found.values())
 
 

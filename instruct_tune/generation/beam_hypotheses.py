@@ -43,7 +43,7 @@ class Candidates:
         return Candidates(place // count, token, own.flatten(1).gather(1, place), score)
 
 
-class BestAnswers:
+class BeamHypotheses:
     """The best answers that have ended, as many as there are beams, of each row; best first.
 
     ``step`` and ``place``: where an answer's last token was among the candidates. ``settled`` [rows]:

@@ -18,8 +18,8 @@ from torch import Tensor
 from ..batching.packing import small_random
 from ..errors import Stopped
 from ..kernels.kv_cache import whole_cache, windows
-from ..models.active_rows import OpenRows, Prompts
-from .beam_hypotheses import NEVER, BestAnswers, Candidates
+from ..models.active_rows import ActiveRows, Prompts
+from .beam_hypotheses import NEVER, BeamHypotheses, Candidates
 from .beam_tree import Tree
 from .traces import BeamTrace, Branch
 
@@ -45,9 +45,9 @@ def search(
     with the first ``beams`` answers. The model must be one that ``fits``, its vocabulary as large as
     ``kept`` at the least.
     """
-    rows = OpenRows(model, prompts, whole_cache(model.config))
+    rows = ActiveRows(model, prompts, whole_cache(model.config))
     tree = Tree(prompts.attention_mask, beams, windows(model.config))
-    answers = BestAnswers(len(rows.numbers), beams, early_stopping, rows.numbers.device)
+    answers = BeamHypotheses(len(rows.numbers), beams, early_stopping, rows.numbers.device)
     records = [Record() for _ in rows.numbers]
     end_ids = torch.tensor(ends, device=rows.numbers.device)
     logits = rows.read(prompts.input_ids, prompts.attention_mask, prompts.positions, 1)
@@ -124,7 +124,7 @@ def _note(
     found: Candidates,
     ended: Tensor,
     going: Tensor,
-    answers: BestAnswers,
+    answers: BeamHypotheses,
 ) -> None:
     """Into the records of the rows that were not settled before this step: what it found."""
     candidates = zip(*(tensor.tolist() for tensor in (found.parent, found.token, found.own, found.score)), strict=True)
@@ -166,7 +166,7 @@ def is_exact(model: PreTrainedModel, tolerance: float = 1e-4) -> bool:
     ids = torch.randint(3, 128, (2, 14), generator=generator)
     prompts = Prompts(ids, torch.tensor([[0] * 5 + [1] * 9, [1] * 14]))
     rows, tree = (
-        OpenRows(model, prompts, whole_cache(model.config)),
+        ActiveRows(model, prompts, whole_cache(model.config)),
         Tree(prompts.attention_mask, 2, windows(model.config)),
     )
     rows.read(ids, prompts.attention_mask, prompts.positions, 1)

@@ -19,8 +19,8 @@ from ..config.run_config import GenerationSettings
 from ..errors import DataError, MemoryLimitError, Stopped
 from ..kernels.kv_cache import growing_cache
 from ..models.active_rows import Prompts
-from ..models.decoding_support import beams_can_use_cache, decoding_traits
-from ..models.lora import can_mix, speaking_as
+from ..models.decoding_support import beams_can_use_cache, detect_decoding_support
+from ..models.lora import answering_as, can_mix
 from ..pretrained.trial import OVERRIDDEN, is_plain
 from ..tokenization.vocabulary import check_rows
 from ..util import memory
@@ -153,7 +153,7 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
 
 def one_by_one(loaded: LoadedModel) -> str | None:
     """Why answers are decoded without a batch, in a sentence; None where a batch changes nothing."""
-    if decoding_traits(loaded.base.config).batches:
+    if detect_decoding_support(loaded.base.config).batches:
         return None
     return "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
 
@@ -199,7 +199,7 @@ def _decode(
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
     reader = Reader(loaded.tokenizer, tuple(config.eos_token_id), settings.stop)
-    with speaking_as(loaded, [row.speaker for row in rows]) as who:
+    with answering_as(loaded, [row.speaker for row in rows]) as who:
         prompts = _left_padded(loaded, rows, who.get("adapter_names"))
         if not decodes_itself(loaded, settings):
             ids = _by_generate(loaded, prompts, settings, config, reader, on_tokens, stopping)
@@ -218,7 +218,7 @@ def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
     knows better.
     """
     base = loaded.base
-    plain = decoding_traits(base.config).own_loop and is_plain(base)
+    plain = detect_decoding_support(base.config).own_loop and is_plain(base)
     if settings.do_sample or not plain:
         return False
     enough = beam_search.kept(settings.num_beams, end_tokens(loaded)) <= base.config.vocab_size
@@ -260,7 +260,7 @@ def _by_generate(
     if prompts.speakers:
         # Beam search gives each row num_beams rows of its own, next to each other.
         more["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
-    if settings.num_beams == 1 and decoding_traits(loaded.base.config).own_loop:
+    if settings.num_beams == 1 and detect_decoding_support(loaded.base.config).own_loop:
         more["past_key_values"] = growing_cache(loaded.base.config)
     if settings.num_beams > 1 and not beams_can_use_cache(loaded.base.config):
         config.use_cache = False

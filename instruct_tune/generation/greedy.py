@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import Stopped
 from ..kernels.kv_cache import growing_cache
-from ..models.active_rows import OpenRows, Prompts
+from ..models.active_rows import ActiveRows, Prompts
 from .traces import Candidate, GreedyTrace
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def decode(
     said: list[list[int]] = [[] for _ in prompts.input_ids]
     seen: list[list[tuple[Candidate, ...]]] = [[] for _ in said]
     end_ids = torch.tensor(ends, device=prompts.input_ids.device)
-    rows = OpenRows(model, prompts, growing_cache(model.config))
+    rows = ActiveRows(model, prompts, growing_cache(model.config))
     new, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
     ended = torch.zeros(len(said), dtype=torch.bool, device=new.device)
     for _ in range(new_tokens):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..batching.packing import Pack, pack_rows, probe
+from ..batching.packing import Pack, detect_packing, pack_rows
 from ..batching.packing_mode import Packing
 from ..kernels.attention import attend_by_rows, wants_row_starts
 from ..models.base_model import best_device
@@ -138,7 +138,7 @@ def packing_of(folder: Path) -> tuple[Packing, bool]:
     """
     shape = empty_model(folder.name, folder)
     attend_by_rows(shape, best_device())
-    packing = probe(shape.config).packing
+    packing = detect_packing(shape.config).packing
     return packing, wants_row_starts(shape.config) and packing in (Packing.POSITIONS, Packing.MASK)
 
 

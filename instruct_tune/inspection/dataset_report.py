@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BINS = 24
-MOST_PAIRS = 500
+MAX_PAIRS = 500
 """Pairs that are told one by one; the counts are of all."""
-MOST_ROWS = 50_000
+MAX_ROWS = 50_000
 """Rows of each part that are looked at: the first ones, which the shuffle has drawn at random."""
 
 
@@ -144,11 +144,11 @@ def make_report(
         exact=len(train) - len(set(train)),
         near=len(twins),
         conflicting=_conflicting(train),
-        twins=tuple(_twins(twins[:MOST_PAIRS], train, questions)),
+        twins=tuple(_twins(twins[:MAX_PAIRS], train, questions)),
         leaks=len(leaks),
         leakage=tuple(
             Leak(pair.second - len(train), pair.first, pair.similarity, questions[pair.second], questions[pair.first])
-            for pair in leaks[:MOST_PAIRS]
+            for pair in leaks[:MAX_PAIRS]
         ),
     )
 

@@ -1,6 +1,6 @@
 """One training row under the X-ray: every token, what it is and whether it carries loss.
 
-``look`` shows what the trainer gets. ``look_broken`` shows the same row with one of the classic faults,
+``look`` shows what the trainer gets. ``broken_token_view`` shows the same row with one of the classic faults,
 for teaching: none of them can be switched on for a run.
 """
 
@@ -19,7 +19,7 @@ from ..tokenization.prompt_template import PromptTemplate
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-MOST_TOKENS = 1500
+MAX_TOKENS = 1500
 """Tokens of one row that are shown; longer rows are shown from their beginning."""
 UNCUT = 2**31
 NOT_HELD = "This tokenizer cannot hold the row: characters or white space are learned changed."
@@ -57,7 +57,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class XRay:
+class TokenView:
     """A row's tokens in order. ``explanation`` says in a sentence or two what is to be seen."""
 
     tokens: tuple[Token, ...]
@@ -74,9 +74,9 @@ class XRay:
         return sum(token.role is not Role.CUT for token in self.tokens)
 
 
-def look(
+def token_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int, overlong: str
-) -> XRay:
+) -> TokenView:
     """The row as the trainer gets it, and behind it what ``max_length`` cuts off."""
     row = tokenize_examples(tokenizer, template, [example], UNCUT)[0]
     ids, start = row.input_ids, row.prompt_length
@@ -87,10 +87,12 @@ def look(
     explanation = _explain(len(ids), kept, start, max_length, overlong)
     if not is_held(tokenizer, row, example.output):
         explanation += f" {NOT_HELD}"
-    return XRay(_tokens(tokenizer, ids, roles, loss), explanation)
+    return TokenView(_tokens(tokenizer, ids, roles, loss), explanation)
 
 
-def look_broken(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, fault: Fault) -> XRay:
+def broken_token_view(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, fault: Fault
+) -> TokenView:
     """The row with ``fault``, and what a model learns from such rows."""
     row = tokenize_examples(tokenizer, template, [example], UNCUT)[0]
     ids, start = list(row.input_ids), row.prompt_length
@@ -104,7 +106,7 @@ def look_broken(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, ex
         roles = [*roles[:end], *[Role.CUT] * (len(ids) - end)]
     unlearned = {Role.CUT, Role.EOS} if fault is Fault.EOS_MASKED else {Role.CUT}
     loss = [(at >= start or fault is Fault.PROMPT_TOO) and role not in unlearned for at, role in enumerate(roles)]
-    return XRay(_tokens(tokenizer, ids, roles, loss), _LESSONS[fault])
+    return TokenView(_tokens(tokenizer, ids, roles, loss), _LESSONS[fault])
 
 
 _LESSONS = {
@@ -153,13 +155,15 @@ def _tokens(
     tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], roles: Sequence[Role], loss: Sequence[bool]
 ) -> tuple[Token, ...]:
     ids = list(ids)
-    shown = ids[:MOST_TOKENS]
+    shown = ids[:MAX_TOKENS]
     pieces = token_pieces(tokenizer, shown) + [""] * (len(ids) - len(shown))
     spellings = tokenizer.convert_ids_to_tokens(ids)
     return tuple(Token(*each) for each in zip(ids, pieces, spellings, roles, loss, strict=True))
 
 
-def _search_marker(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, start: int) -> XRay:
+def _search_marker(
+    tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, start: int
+) -> TokenView:
     """As ``DataCollatorForCompletionOnlyLM`` did: encode the whole text, look for the marker's ids in it.
 
     (TRL up to 0.19; where the ids were not found it ignored the row, with a warning.)
@@ -181,7 +185,7 @@ def _search_marker(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate,
         for at, token in enumerate(ids)
     ]  # fmt: skip
     loss = [at >= learned for at in range(len(ids))]
-    return XRay(_tokens(tokenizer, ids, roles, loss), _search_lesson(marker_text, marker, found, learned, start))
+    return TokenView(_tokens(tokenizer, ids, roles, loss), _search_lesson(marker_text, marker, found, learned, start))
 
 
 def _search_lesson(text: str, marker: Sequence[int], found: Sequence[int], learned: int, start: int) -> str:

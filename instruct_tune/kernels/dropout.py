@@ -28,7 +28,7 @@ class FastDropout(torch.nn.Dropout):
         return input * (_draw(input.shape) >= dropped - LEVELS // 2).to(input.dtype).mul_(LEVELS / (LEVELS - dropped))
 
 
-def quicken_dropout(model: torch.nn.Module) -> None:
+def use_fast_dropout(model: torch.nn.Module) -> None:
     """Let the dropout of ``model``'s adapters draw fast; the base's own stays the library's."""
     for path, module in model.named_modules():
         if type(module) is torch.nn.Dropout and ".lora_dropout." in path:

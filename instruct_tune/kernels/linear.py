@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def quicken(model: torch.nn.Module) -> int:
+def use_onednn_linear(model: torch.nn.Module) -> int:
     """Let ``model``'s plain linear layers compute through oneDNN where that is faster; says how many do.
 
     Weights, names and gradients stay what they are.
     """
-    if not worth_it():
+    if not is_faster():
         return 0
     layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
     for layer in layers:
@@ -32,7 +32,7 @@ def quicken(model: torch.nn.Module) -> int:
 
 
 @functools.cache
-def worth_it() -> bool:
+def is_faster() -> bool:
     """Whether this processor has AVX-512 that MKL will not use.
 
     Read from its name, not timed, so that a run that is resumed computes with the same code.
@@ -46,7 +46,7 @@ def computed_by(device: torch.device) -> str:
     """The library that multiplies frozen layers' matrices; runs record it, for their speed depends on it."""
     if device.type == "cuda":
         return "cuBLAS"
-    return "oneDNN" if worth_it() or not torch.backends.mkl.is_available() else "MKL"
+    return "oneDNN" if is_faster() or not torch.backends.mkl.is_available() else "MKL"
 
 
 def processor_vendor() -> str:

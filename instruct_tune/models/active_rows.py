@@ -32,7 +32,7 @@ class Prompts:
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
 
 
-class OpenRows:
+class ActiveRows:
     """Runs the model on the rows that are left. ``numbers``: which rows of the batch those are."""
 
     def __init__(self, model: PreTrainedModel, prompts: Prompts, cache: DynamicCache):

@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..batching.packing import probe
+from ..batching.packing import detect_packing
 from ..batching.packing_mode import Packing
 from ..errors import MemoryLimitError
 from ..pretrained.cache_folder import cache_dir
@@ -20,7 +20,7 @@ from ..pretrained.trial import check_end_tokens, try_out
 from ..tokenization.vocabulary import check_special_tokens, embedded_tokens
 from ..util.device import best_device, has_bf16
 from ..util.progress import Loading
-from .decoding_support import decoding_traits
+from .decoding_support import detect_decoding_support
 
 if TYPE_CHECKING:
     import torch
@@ -85,8 +85,8 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
     try_out(name, base, tokenizer, embedded_tokens(base))
-    traits = probe(base.config, base)
-    decoding_traits(base.config, base)
+    traits = detect_packing(base.config, base)
+    detect_decoding_support(base.config, base)
     loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
     if weights.path.parent == cache_dir():
         # What is in memory is not what makes room for other conversions.
@@ -119,9 +119,9 @@ def require_memory(name: str, needed: int, device: str = "cpu") -> None:
 def make_ready(base: PreTrainedModel) -> None:
     """Put a base model on the device it computes on, frozen, with the lab's own ways of computing."""
     from ..kernels.attention import attend_by_rows
-    from ..kernels.linear import quicken
+    from ..kernels.linear import use_onednn_linear
 
     # Only adapters train; a layer that knows it is frozen computes the same with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base, best_device())
-    quicken(base)
+    use_onednn_linear(base)

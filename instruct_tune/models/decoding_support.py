@@ -18,7 +18,7 @@ from ..batching.packing import draw, same, small_random
 from ..errors import ModelError
 from ..kernels.kv_cache import growing_cache
 from ..pretrained.trial import FAULTS, does_not_run
-from .active_rows import OpenRows, Prompts
+from .active_rows import ActiveRows, Prompts
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -30,7 +30,7 @@ STEPS = 3
 
 
 @dataclass(frozen=True)
-class DecodingTraits:
+class DecodingSupport:
     """``own_loop``: whether the lab's decoding loops and cache run the model exactly.
 
     ``batches``: whether a left-padded batch gives each prompt the logits that it has alone. ``as_read``: whether
@@ -42,11 +42,11 @@ class DecodingTraits:
     as_read: bool
 
 
-_KNOWN: dict[tuple[str, str | None], DecodingTraits] = {}
+_KNOWN: dict[tuple[str, str | None], DecodingSupport] = {}
 """What the probe has found out in this process, by configuration and attention implementation."""
 
 
-def decoding_traits(config: PretrainedConfig, model: PreTrainedModel | None = None) -> DecodingTraits:
+def detect_decoding_support(config: PretrainedConfig, model: PreTrainedModel | None = None) -> DecodingSupport:
     """How prompts of this configuration can be decoded.
 
     ``model``: the model itself, to try it on where no small one can be. Without one such a configuration
@@ -60,7 +60,7 @@ def decoding_traits(config: PretrainedConfig, model: PreTrainedModel | None = No
         except FAULTS as error:
             log.info("no small %s could be decoded with (%s)", config.model_type, error)
             if model is None:
-                return DecodingTraits(own_loop=False, batches=False, as_read=True)
+                return DecodingSupport(own_loop=False, batches=False, as_read=True)
             _KNOWN[key] = _try_itself(model)
     if not _KNOWN[key].as_read:
         raise ModelError(
@@ -70,7 +70,7 @@ def decoding_traits(config: PretrainedConfig, model: PreTrainedModel | None = No
     return _KNOWN[key]
 
 
-def _try_itself(model: PreTrainedModel) -> DecodingTraits:
+def _try_itself(model: PreTrainedModel) -> DecodingSupport:
     try:
         return _try(model)
     except FAULTS as error:
@@ -78,7 +78,7 @@ def _try_itself(model: PreTrainedModel) -> DecodingTraits:
 
 
 @torch.no_grad()
-def _try(model: PreTrainedModel) -> DecodingTraits:
+def _try(model: PreTrainedModel) -> DecodingSupport:
     generator = torch.Generator().manual_seed(1)
     prompts = [draw(model, (length,), generator) for length in (11, 17, 13)]
     trial = _alone_by_loop(model, prompts) if model._supports_attention_backend else None
@@ -86,7 +86,7 @@ def _try(model: PreTrainedModel) -> DecodingTraits:
     alone, read = trial or _alone(model, prompts, decode)
     together, _ = decode(model, _left_padded(prompts))
     # Recurrent layers compute a text in another order than its tokens one by one, which rounds differently.
-    return DecodingTraits(trial is not None, same(together, alone), same(alone, read, 1e-2))
+    return DecodingSupport(trial is not None, same(together, alone), same(alone, read, 1e-2))
 
 
 def _alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
@@ -123,7 +123,7 @@ def _left_padded(prompts: Sequence[Tensor]) -> Prompts:
 
 def _by_loop(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
     """Logits [rows, STEPS, vocabulary] and ids [rows, STEPS] of greedy answers, as ``greedy.decode`` has them."""
-    rows = OpenRows(model, prompts, growing_cache(model.config))
+    rows = ActiveRows(model, prompts, growing_cache(model.config))
     new, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
     logits = []
     for _ in range(STEPS):

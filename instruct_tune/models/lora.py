@@ -42,7 +42,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
     import torch
     from peft import LoraConfig, TaskType
 
-    from ..kernels.dropout import quicken_dropout
+    from ..kernels.dropout import use_fast_dropout
 
     config = LoraConfig(
         r=lora.r,
@@ -59,7 +59,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
     except ModelError as error:
         raise refusal(loaded.base, lora, _linear_names(loaded.base), error) from error
     loaded.model.set_adapter(name)
-    quicken_dropout(loaded.model)
+    use_fast_dropout(loaded.model)
 
 
 def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
@@ -325,7 +325,7 @@ def can_mix(loaded: LoadedModel) -> bool:
 
 
 @contextmanager
-def speaking_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+def answering_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
     """Who answers each row of a batch: ``BASE`` or an adapter's name.
 
     Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside

@@ -27,12 +27,12 @@ def mixes_adapters(base: torch.nn.Module) -> bool:
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.layer import MultiheadAttention, ParamWrapper
 
-    from ..batching.packing import probe
+    from ..batching.packing import detect_packing
 
     layers = [(path, module) for path, module in base.named_modules() if isinstance(module, LoraLayer)]
     if not layers:
         return True
-    flattening = probe(base.config).flattening
+    flattening = detect_packing(base.config).flattening
     return flattening is not None and not any(
         isinstance(module, ParamWrapper | MultiheadAttention)
         or any(module.use_dora.values())
@@ -46,9 +46,9 @@ def check_called(base: torch.nn.Module, targets: str | Sequence[str], linear: Se
 
     ``linear``: last names of all layers to choose from.
     """
-    from ..batching.packing import probe
+    from ..batching.packing import detect_packing
 
-    called = probe(base.config).called
+    called = detect_packing(base.config).called
     if isinstance(targets, str) or called is None:
         return
     if idle := [name for name in targets if name.rpartition(".")[2] not in called]:
@@ -84,9 +84,9 @@ def refusal(base: torch.nn.Module, lora: LoraSettings, linear: Sequence[str], er
 
 
 def _works(config: PretrainedConfig, linear: Sequence[str]) -> str:
-    from ..batching.packing import probe
+    from ..batching.packing import detect_packing
 
-    called = probe(config).called
+    called = detect_packing(config).called
     names = [name for name in linear if called is None or name in called]
     return f"some of {', '.join(name for name in names if not _error(config, [name], ANY_DROPOUT))}"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 """What weights may be stored as, in safetensors' words."""
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 _QUANTISED = ("quantization_config", "compression_config")
 _NO_ADAPTER = {"subfolder": "config.json/none"}
 """transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
@@ -32,9 +32,9 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     # A model without layers has nothing to adapt; building very many takes minutes before it fails.
     layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
-    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+    if not isinstance(layers, int) or not 1 <= layers <= MAX_LAYERS:
         raise ModelError(
-            f"The configuration of {name} has {str(layers)[:20]} layers, and a model has 1 to {MOST_LAYERS:,}: "
+            f"The configuration of {name} has {str(layers)[:20]} layers, and a model has 1 to {MAX_LAYERS:,}: "
             "download it again, or choose another model."
         )
     return config

@@ -7,7 +7,7 @@ from typing import Any
 from ..errors import DataError
 from ..text.plain_text import LONGEST_NAME, is_encodable, text_fault
 
-MOST_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
+MAX_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
 
 
 def read_tags(given: Any) -> tuple[str, ...]:
@@ -19,8 +19,8 @@ def read_tags(given: Any) -> tuple[str, ...]:
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise DataError("Tags are texts: one text with commas between them, or a list.")
     tags = tuple(dict.fromkeys(tag for part in parts if (tag := " ".join(part.split()))))
-    if len(tags) > MOST_TAGS or any(len(tag) > LONGEST_TAG or "," in tag for tag in tags):
-        raise DataError(f"A run has at most {MOST_TAGS} tags, none over {LONGEST_TAG} characters or with a comma.")
+    if len(tags) > MAX_TAGS or any(len(tag) > LONGEST_TAG or "," in tag for tag in tags):
+        raise DataError(f"A run has at most {MAX_TAGS} tags, none over {LONGEST_TAG} characters or with a comma.")
     if not all(map(is_encodable, tags)):
         raise DataError("A tag holds half a character (a lone surrogate): remove it.")
     return tags

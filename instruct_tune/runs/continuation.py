@@ -46,7 +46,7 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def insist_on_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
+def require_fit(parent: Run, config: RunConfig, adapter: Path) -> None:
     """Raises BusyError, ModelError or SettingsError where a run of that configuration cannot begin with ``adapter``."""
     if parent.live:
         raise BusyError(f"Run {parent.name} is {parent.status}: it can be continued when it has ended.")
@@ -83,8 +83,8 @@ def _saved_shape(parent: Run, adapter: Path) -> dict[str, Any]:
     return {name: fields.get(name, default) for name, default in PEFT_DEFAULTS.items()}
 
 
-def hand_down(adapter: Path, child: Path) -> None:
+def copy_adapter(adapter: Path, child: Path) -> None:
     """Copy the parent's adapter into the child's folder. The parent's files are only read."""
-    with atomic_write.writing(child / FOLDER) as folder:
+    with atomic_write.atomic_folder(child / FOLDER) as folder:
         for name in (WEIGHTS_FILE, CONFIG_FILE):
             shutil.copyfile(adapter / name, folder / name)

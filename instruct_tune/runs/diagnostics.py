@@ -41,7 +41,7 @@ LAST_WORDS = 12
 UNCHANGED = 1e-3
 """Norm of all B matrices below which the adapter is as it began: a learning rate that does anything brings it above 1
 within a dozen steps."""
-MOST_ROWS = 0.5
+MAX_ROWS = 0.5
 LOWER_WARMUP = "Lower train.warmup_steps."
 
 
@@ -293,7 +293,7 @@ def _repeats(text: str) -> bool:
 def _rows_cut(course: Course) -> Finding | None:
     given = course.facts.get("rows_given") or 0
     dropped, truncated = course.facts.get("rows_dropped", 0), course.facts.get("rows_truncated", 0)
-    if not given or dropped + truncated <= MOST_ROWS * given:
+    if not given or dropped + truncated <= MAX_ROWS * given:
         return None
     wanted = course.config["train"]["max_length"]
     limit = course.facts.get("max_length", wanted)
@@ -323,7 +323,7 @@ EVERY = 10
 REMEMBERED = 32
 
 
-class Diagnoses:
+class FindingsCache:
     """What ``diagnosis`` finds in the runs of a store. Safe to use from several threads."""
 
     def __init__(self, store: RunStore):

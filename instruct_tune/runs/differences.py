@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Told = Mapping[str, Any]
+RunDetails = Mapping[str, Any]
 """A run as ``History.show_run`` tells it."""
 
 MEASURED_ON = (
@@ -36,12 +36,12 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
-def same_ruler(configs: Sequence[Mapping[str, Any]]) -> bool:
+def same_measurement(configs: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the held-out losses of these runs are means over the same tokens, so that they can be compared."""
     return not any(name.startswith(MEASURED_ON) for name in differing(configs))
 
 
-def held_out(run: Told) -> list[tuple[int, float]]:
+def held_out(run: RunDetails) -> list[tuple[int, float]]:
     """(step, loss) on the probe rows; where there are none, on the evaluation rows."""
     for kind in ("probe", "eval"):
         points = [(metric["step"], metric[f"{kind}_loss"]) for metric in run["metrics"] if metric["kind"] == kind]
@@ -50,7 +50,7 @@ def held_out(run: Told) -> list[tuple[int, float]]:
     return []
 
 
-def rows(runs: Sequence[Told]) -> list[list[str]]:
+def rows(runs: Sequence[RunDetails]) -> list[list[str]]:
     """A table: what it is, then one cell a run. First what each came to, then what with, then what was set differently.
 
     Weights and fingerprint are there even where they are the same: that, too, is worth knowing.
@@ -60,29 +60,29 @@ def rows(runs: Sequence[Told]) -> list[list[str]]:
     return told + [[name, *map(_short, values)] for name, values in settings.items()]
 
 
-def sentences(runs: Sequence[Told], names: Sequence[str]) -> str:
+def sentences(runs: Sequence[RunDetails], names: Sequence[str]) -> str:
     """The plot and the table without seeing them: how each run went, and which held-out loss ended lowest."""
     said = [f"{name}: {_course(run)}." for name, run in zip(names, runs, strict=True)]
     ends = {name: held_out(run)[-1][1] for name, run in zip(names, runs, strict=True) if held_out(run)}
-    if len(ends) > 1 and same_ruler([run["config"] for run in runs]):
+    if len(ends) > 1 and same_measurement([run["config"] for run in runs]):
         said.append(f"The held-out loss ended lowest in {min(ends, key=lambda name: ends[name])}.")
     return " ".join(said)
 
 
-def _course(run: Told) -> str:
+def _course(run: RunDetails) -> str:
     points = held_out(run)
     parts = [f"held-out loss {points[0][1]:.3f} to {points[-1][1]:.3f} in {points[-1][0]} steps"] if points else []
     parts += [f"tuned BLEU {_bleu(run)}"] if run["evaluations"] else []
     return ", ".join(parts) or "nothing measured yet"
 
 
-def _state(run: Told) -> str:
+def _state(run: RunDetails) -> str:
     steps = f", step {run['step']} of {run['total_steps']}" if run["total_steps"] else ""
     return run["status"] + steps
 
 
-def _loss(which: Callable[[list[tuple[int, float]]], tuple[int, float]]) -> Callable[[Told], str]:
-    def cell(run: Told) -> str:
+def _loss(which: Callable[[list[tuple[int, float]]], tuple[int, float]]) -> Callable[[RunDetails], str]:
+    def cell(run: RunDetails) -> str:
         points = held_out(run)
         if not points:
             return "—"
@@ -92,21 +92,21 @@ def _loss(which: Callable[[list[tuple[int, float]]], tuple[int, float]]) -> Call
     return cell
 
 
-def _bleu(run: Told) -> str:
+def _bleu(run: RunDetails) -> str:
     if not run["evaluations"]:
         return "—"
     found = run["evaluations"][0]
     return f"{found['tuned']['bleu']:.1f} (base {found['base']['bleu']:.1f}) on {found['rows']} rows"
 
 
-def _weights(run: Told) -> str:
+def _weights(run: RunDetails) -> str:
     facts = run["facts"]
     if not facts.get("weights_sha256"):
         return "—"
     return f"{facts['weights_sha256'][:12]}, {facts.get('weights_source', 'unknown')}"
 
 
-_ALWAYS: tuple[tuple[str, Callable[[Told], str]], ...] = (
+_ALWAYS: tuple[tuple[str, Callable[[RunDetails], str]], ...] = (
     ("State", _state),
     ("Held-out loss, lowest", _loss(lambda points: min(points, key=lambda point: point[1]))),
     ("Held-out loss, last", _loss(lambda points: points[-1])),

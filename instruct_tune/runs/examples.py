@@ -51,8 +51,8 @@ def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
         told = json.loads(folder.read_text(encoding="utf-8"))
         if told["id"] in had and not again:
             continue
-        if told["id"] in (run.id for run in store.binned()):
-            store.unbin(told["id"])
+        if told["id"] in (run.id for run in store.trashed()):
+            store.restore(told["id"])
         elif not store.has(told["id"]):
             _put(store, folder.parent, told)
         new.append(told["id"])

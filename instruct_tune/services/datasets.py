@@ -31,7 +31,7 @@ from .uploads import Uploads, real_path
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ..inspection.token_view import XRay
+    from ..inspection.token_view import TokenView
 
 T = TypeVar("T")
 MAX_CACHED = 4
@@ -239,10 +239,10 @@ class Datasets:
     def report(self, viewer: Viewer, config: Config, *, waits: bool = True) -> dict[str, Any]:
         """Lengths, gaps, duplicates and leakage of the whole split (``data.limit`` aside), as JSON types.
 
-        Of a very large part only the first ``dataset_report.MOST_ROWS`` rows; ``reported`` says how many. With
+        Of a very large part only the first ``dataset_report.MAX_ROWS`` rows; ``reported`` says how many. With
         ``waits`` off there are no lengths in tokens where the model is not on this machine yet.
         """
-        from ..inspection.dataset_report import MOST_ROWS, make_report
+        from ..inspection.dataset_report import MAX_ROWS, make_report
         from ..pretrained.locate import at_hand
 
         parsed = self._configs.read(viewer, config)
@@ -250,7 +250,7 @@ class Datasets:
         # The tiny model is made in a moment.
         is_here = parsed.model == TINY_MODEL or self._tokenizers.has(parsed.model) or at_hand(parsed.model)
         tokenizer = self._tokenizers.get(parsed.model) if waits or is_here else None
-        train, test = examples(splits.train, 0, MOST_ROWS), examples(splits.test, 0, MOST_ROWS)
+        train, test = examples(splits.train, 0, MAX_ROWS), examples(splits.test, 0, MAX_ROWS)
         limit = row_limit(tokenizer, parsed.train.max_length) if tokenizer else parsed.train.max_length
         with self._tokenizers.encoding:
             report = make_report(train, test, tokenizer, template_from(parsed.template), limit)
@@ -269,20 +269,20 @@ class Datasets:
         with self._tokenizers.encoding:
             return mask_view(tokenizer, template_from(parsed.template), example, limit)
 
-    def token_view(self, viewer: Viewer, config: Config, index: int, fault: str | None = None) -> XRay:
+    def token_view(self, viewer: Viewer, config: Config, index: int, fault: str | None = None) -> TokenView:
         """The training row at ``index``, from 0, token by token.
 
         ``fault``: as it must not be (``token_view.Fault``), to show what that looks like.
         """
-        from ..inspection.token_view import Fault, look, look_broken
+        from ..inspection.token_view import Fault, broken_token_view, token_view
 
         parsed = self._configs.read(viewer, config)
         example, tokenizer = self.training_row(viewer, parsed, index), self._tokenizers.get(parsed.model)
         template, limit = template_from(parsed.template), row_limit(tokenizer, parsed.train.max_length)
         with self._tokenizers.encoding:
             if fault is None:
-                return look(tokenizer, template, example, limit, parsed.train.overlong)
-            return look_broken(tokenizer, template, example, Fault(fault))
+                return token_view(tokenizer, template, example, limit, parsed.train.overlong)
+            return broken_token_view(tokenizer, template, example, Fault(fault))
 
     def _token_lengths(self, config: RunConfig, splits: Splits) -> dict[str, Any]:
         """How many tokens the training rows have with this model and template."""

@@ -30,13 +30,13 @@ from ..estimate.workload import (
     Speed,
     Workload,
     answered,
+    cost_json,
     count,
     fits,
     memory,
     micro_batches,
     seconds,
     step_count,
-    told,
     warnings,
 )
 from ..models.lora_targets import layer_names
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 LENGTHS_REMEMBERED = 8
 FEWEST_ROWS = 8
 """Below this many rows a shorter run trains in fewer steps instead."""
-MOST_MINUTES = 7 * 24 * 60
+MAX_MINUTES = 7 * 24 * 60
 MEASURED = "measured on this machine"
 CROWDED = "measured on this machine, which is busy with other things: then it takes longer"
 
@@ -124,8 +124,8 @@ class Estimates:
         Returns ``config`` (the whole, changed), ``said`` (one sentence on what was chosen) and ``cost``. Raises
         LabError where the time cannot be known, or is too short for one step.
         """
-        if not isinstance(minutes, (int, float)) or not 0 < minutes <= MOST_MINUTES:
-            raise DataError(f"The time must be above 0 and at most {MOST_MINUTES:,} minutes.")
+        if not isinstance(minutes, (int, float)) or not 0 < minutes <= MAX_MINUTES:
+            raise DataError(f"The time must be above 0 and at most {MAX_MINUTES:,} minutes.")
         config = self._configs.read(viewer, config)
         everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
         self._imports.wait()
@@ -331,7 +331,7 @@ class Estimates:
             busy = self._busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
         return {
-            **told(config, work, known.architecture, peak, time),
+            **cost_json(config, work, known.architecture, peak, time),
             "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
             "warnings": warnings(

@@ -13,7 +13,7 @@ from ..config.run_config import NEAREST_BASELINE, GenerationSettings, RunConfig
 from ..config.viewer import HOST
 from ..data.splits import examples
 from ..evaluation import bleu_tokenizers
-from ..evaluation.answer_cache import BaseAnswers, Shelf
+from ..evaluation.answer_cache import AnswerCache, CachedAnswers
 from ..evaluation.baselines import baselines
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..evaluation.predict import ROWS_TOGETHER
@@ -60,9 +60,9 @@ class EvaluationJob:
         alone = one_by_one(loaded)
         meter = Meter(total, longest, 1 if alone else min(ROWS_TOGETHER, len(rows)))
         template = template_of_run(config.template, self._store.get(run_id).facts)
-        shelf = self._shelf(run_id, loaded, settings)
+        cached_answers = self._cached_answers(run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
-        beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, shelf)
+        beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, cached_answers)
         about = {"rows": len(rows), "baselines": list(chosen), "tokenize": tokenize}
         estimate: dict[str, Any] = {}
         kept: list[Unfinished] = []
@@ -94,7 +94,7 @@ class EvaluationJob:
             between_batches=between,
             on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
             stopping=stopped,
-            shelf=shelf,
+            cached_answers=cached_answers,
             beside=beside,
             keep=keep,
             tokenize=tokenize,
@@ -129,11 +129,11 @@ class EvaluationJob:
         remove_predictions(folder, {Path(each["predictions"]).name for each in self._store.evaluations(run_id)})
         return stored
 
-    def _shelf(self, run_id: str, loaded: LoadedModel, settings: GenerationSettings) -> Shelf | None:
+    def _cached_answers(self, run_id: str, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
         """Where base's answers are kept; None for a visitor's private run, whose texts are removed with it."""
         if self._store.get(run_id).owner is not None:
             return None
-        return BaseAnswers(self._store.data_dir / "base-answers").shelf(loaded, settings)
+        return AnswerCache(self._store.data_dir / "base-answers").cached_answers(loaded, settings)
 
 
 def _too_long(prompts: Mapping[str, Sequence[Sequence[int]]], context_length: int) -> list[str]:

@@ -205,11 +205,11 @@ class Evaluations:
         return rows
 
     def leaderboard(self, viewer: Viewer, run_ids: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """These runs (none: all) by score, a table for all that was measured alike; see ``leaderboard.standings``.
+        """These runs (none: all) by score, one table for each ``measurement_key``.
 
         An evaluation whose answers are gone is left out.
         """
-        from ..evaluation.leaderboard import Entry, standings
+        from ..evaluation.leaderboard import Entry, leaderboard_tables
 
         chosen = run_ids or [summary["id"] for summary in self._runs.summaries(viewer)]
         entries = []
@@ -217,7 +217,7 @@ class Evaluations:
             for evaluation in self._store.evaluations(run.id):
                 if rows := self.predictions(viewer, run.id, evaluation["seq"]):
                     entries.append(Entry(run.id, run.name, run.config["template"], evaluation, rows))
-        return standings(entries)
+        return leaderboard_tables(entries)
 
     def interpretation(
         self, viewer: Viewer, run_id: str, evaluation: Mapping[str, Any] | None = None

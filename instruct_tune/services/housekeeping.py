@@ -109,8 +109,8 @@ class Housekeeping:
                 return
 
     def _empty_trash(self, before: float) -> None:
-        for run_id in self._store.ids_in_bin(before):
-            attempt(partial(self._store.erase_binned, run_id), f"delete run {run_id} for good")
+        for run_id in self._store.trashed_ids(before):
+            attempt(partial(self._store.erase_trashed, run_id), f"delete run {run_id} for good")
 
 
 def attempt(work: Callable[[], object], what: str) -> None:

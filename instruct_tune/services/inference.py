@@ -29,7 +29,7 @@ from .runs import Runs
 from .slow_imports import SlowImports
 
 if TYPE_CHECKING:
-    from ..evaluation.adapter_effect import Effect
+    from ..evaluation.adapter_effect import AdapterEffect
     from ..evaluation.token_losses import AnswerLosses
     from ..generation.answer import Answer
     from ..generation.generate import Request
@@ -233,17 +233,17 @@ class Inference:
 
         return self._result(job)
 
-    def adapter_effect(self, viewer: Viewer, run_id: str) -> Effect:
+    def adapter_effect(self, viewer: Viewer, run_id: str) -> AdapterEffect:
         """How far the run is from base on the first held-out rows, and what it adds to each layer."""
         run = self._answerers.get(viewer, run_id)
         config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
         rows = self._datasets.held_out(HOST, dataclasses.replace(config, evaluation_rows=EFFECT_ROWS))
 
-        def job() -> Effect:
+        def job() -> AdapterEffect:
             self._imports.wait()
-            from ..evaluation.adapter_effect import effect
+            from ..evaluation.adapter_effect import measure_adapter_effect
 
-            return effect(self._answerers.prepare(run_id, config), template, rows, run_id)
+            return measure_adapter_effect(self._answerers.prepare(run_id, config), template, rows, run_id)
 
         return self._result(job)
 

@@ -52,11 +52,11 @@ class Quota:
         kept = uploads + sum(taken for taken, _ in runs) + size
         if kept > most:
             raise DataError(self._refusal(viewer, uploads, runs, size))
-        binned = {run.id: self._bytes(run) for run in self._store.binned() if _is_of(run, viewer)}
+        binned = {run.id: self._bytes(run) for run in self._store.trashed() if _is_of(run, viewer)}
         for run_id, freed in sorted(binned.items()):
             if kept + sum(binned.values()) <= most:
                 return
-            self._store.erase_binned(run_id)
+            self._store.erase_trashed(run_id)
             binned[run_id] -= freed
 
     def _bytes(self, run: Run) -> int:

@@ -14,7 +14,7 @@ from ..config.viewer import Viewer
 from ..errors import DataError, NotFoundError, NotYoursError
 from ..export.machine_paths import last_name, message_to_share, shared
 from ..runs.annotations import read_name, read_notes, read_tags
-from ..runs.diagnostics import Diagnoses
+from ..runs.diagnostics import FindingsCache
 from ..runs.examples import put_recorded, recorded_on
 from ..store.clock import Clock
 from ..store.run_store import Run, RunStore
@@ -33,7 +33,7 @@ class Runs:
 
     def __init__(self, store: RunStore, access: Access, uploads: Uploads, clock: Clock):
         self._store, self._access, self._uploads, self._clock = store, access, uploads, clock
-        self._diagnoses = Diagnoses(store)
+        self._findings = FindingsCache(store)
 
     # Who sees which run
 
@@ -90,7 +90,7 @@ class Runs:
             "events": self.events(viewer, run_id),
             "changes": self._store.changes(run_id),
             "evaluations": self.evaluations(viewer, run_id),
-            "findings": self._diagnoses.of(run, self._store.last_metrics(run_id)),
+            "findings": self._findings.of(run, self._store.last_metrics(run_id)),
         }
 
     def status(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Runs:
             "step": run.step,
             "total_steps": run.total_steps,
             "metrics": last,
-            "findings": self._diagnoses.of(run, last),
+            "findings": self._findings.of(run, last),
             "eta_seconds": self.seconds_left(run),
             "checkpoints": self._checkpoints(run),
             "message": _readable(viewer, run).message,
@@ -181,7 +181,7 @@ class Runs:
 
     def read_cache(self) -> AbstractContextManager[None]:
         """Inside, this thread reads nothing of the history twice: for a poll, which changes nothing."""
-        return self._store.glance()
+        return self._store.read_cache()
 
     def version(self) -> tuple[int, int]:
         """A value that changes with everything in the history."""
@@ -226,18 +226,18 @@ class Runs:
 
     def trash(self, viewer: Viewer, run_id: str) -> None:
         """Delete a run so that it can be restored for an hour, or until the lab starts again."""
-        self._store.bin(self.get_to_change(viewer, run_id, "delete").id, at=self._clock.now())
+        self._store.trash(self.get_to_change(viewer, run_id, "delete").id, at=self._clock.now())
 
     def restore(self, viewer: Viewer, run_id: str) -> None:
         """Undo ``trash``. Raises NotFoundError where it is too late."""
-        run = self._store.in_bin(run_id)
+        run = self._store.get_trashed(run_id)
         if not self._may_restore(viewer, run):
             raise NotYoursError("That run was somebody else's: only they and the host can bring it back.")
-        self._store.unbin(run.id)
+        self._store.restore(run.id)
 
     def trashed(self, viewer: Viewer) -> list[dict[str, Any]]:
         """Deleted runs that ``viewer`` may restore, the last deleted first: ``{id, name, seconds_left}``."""
-        runs = [run for run in self._store.binned() if self._may_restore(viewer, run)]
+        runs = [run for run in self._store.trashed() if self._may_restore(viewer, run)]
         gone = {run.id: (run.binned or 0.0) + TRASH_SECONDS for run in runs}
         return [{"id": run.id, "name": run.name, "seconds_left": gone[run.id] - self._clock.now()} for run in runs]
 

@@ -15,7 +15,7 @@ from ..runs import continuation
 from ..runs.annotations import read_name
 from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
-from ..store.status_log import Leave
+from ..store.status_log import StopReason
 from .access import Access, submitter
 from .configurations import Config, Configurations
 from .datasets import Datasets
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TRAINING = "run"
 """A job that trains is about ``(TRAINING, run_id)``."""
-_REQUESTS = {Leave.STOP: "It was asked to stop.", Leave.PAUSE: "It was asked to pause."}
+_REQUESTS = {StopReason.STOP: "It was asked to stop.", StopReason.PAUSE: "It was asked to pause."}
 
 
 class Training:
@@ -54,7 +54,7 @@ class Training:
         self._queue, self._imports = queue, imports
         self._current: TrainingJob | None = None
         self._jobs: dict[str, Job] = {}
-        self._stop_requests: dict[str, Leave] = {}
+        self._stop_requests: dict[str, StopReason] = {}
         self._discarded: set[str] = set()
         self._resuming = threading.Lock()
 
@@ -75,7 +75,7 @@ class Training:
         size = folder_bytes(self._store.folder(before.id) / "adapter") if before else 0
         self._uploads.require_room(viewer, size)
         if before:
-            continuation.insist_on_fit(before, config, self._store.folder(before.id) / "adapter")
+            continuation.require_fit(before, config, self._store.folder(before.id) / "adapter")
         owner = self._uploads.owner(config.data.source) or (before.owner if before else None)
         run = self._store.create(name, config.to_dict(), owner, viewer.id, before)
         if before:
@@ -137,7 +137,7 @@ class Training:
 
     def _copy_adapter(self, parent: Run, child: Run) -> None:
         try:
-            continuation.hand_down(self._store.folder(parent.id) / "adapter", self._store.folder(child.id))
+            continuation.copy_adapter(self._store.folder(parent.id) / "adapter", self._store.folder(child.id))
         except (OSError, NotFoundError) as error:
             self._undo_start(child.id)
             raise StoreError(f"The adapter of run {parent.name} cannot be copied: {error}. Start it again.") from error
@@ -176,7 +176,7 @@ class Training:
         job = TrainingJob(run, self._store, self._datasets, self._models, self._queue)
         self._current = job
         if why := self._stop_requests.get(run.id):
-            job.ask_to_leave(why)
+            job.request_stop(why)
         try:
             job.execute(resume)
         finally:
@@ -190,14 +190,14 @@ class Training:
 
     def pause(self, viewer: Viewer, run_id: str) -> str:
         """Ask a run to stop at a checkpoint, so that others may train meanwhile. Returns its status."""
-        return self._ask_to_leave(self._runs.get_to_change(viewer, run_id, "pause"), Leave.PAUSE)
+        return self._request_stop(self._runs.get_to_change(viewer, run_id, "pause"), StopReason.PAUSE)
 
     def stop(self, viewer: Viewer, run_id: str, keep: bool = True) -> str:
         """Ask a run to stop within one step; its adapter is kept, or the run deleted. Returns its status.
 
         A run that waits is withdrawn from the queue at once.
         """
-        return self._ask_to_leave(self._runs.get_to_change(viewer, run_id, "stop"), Leave.STOP, keep)
+        return self._request_stop(self._runs.get_to_change(viewer, run_id, "stop"), StopReason.STOP, keep)
 
     def delete(self, viewer: Viewer, run_id: str) -> None:
         """Remove a run, its history and its files. Raises BusyError while it is live."""
@@ -206,7 +206,7 @@ class Training:
         if not self._models.empty:
             self._queue.submit_short(lambda: self._models.forget(run_id))
 
-    def _ask_to_leave(self, run: Run, why: Leave, keep: bool = True) -> str:
+    def _request_stop(self, run: Run, why: StopReason, keep: bool = True) -> str:
         if self._queue.withdraw((TRAINING, run.id)):
             self._end_unbegun(run.id, "stopped", "Withdrawn before its turn came.")
             if not keep:
@@ -221,7 +221,7 @@ class Training:
             self._discarded.discard(run.id)
             return self._store.get(run.id).status
         if (job := self._current) and job.run.id == run.id:
-            job.ask_to_leave(why)
+            job.request_stop(why)
         return "stopping"
 
     def _end_unbegun(self, run_id: str, status: str, message: str) -> None:
@@ -233,9 +233,9 @@ class Training:
     def interrupt_all(self) -> None:
         """Ask the run that trains, and those about to, to stop for the end of the process."""
         # A run that has not begun yet finds its request when it does.
-        self._stop_requests |= {run.id: Leave.CLOSE for run in self._store.all() if run.live}
+        self._stop_requests |= {run.id: StopReason.CLOSE for run in self._store.all() if run.live}
         if job := self._current:
-            job.ask_to_leave(Leave.CLOSE)
+            job.request_stop(StopReason.CLOSE)
 
     def interrupt_unbegun(self, jobs: list[Job]) -> None:
         """Mark runs whose jobs left the queue as interrupted."""

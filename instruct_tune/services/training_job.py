@@ -22,13 +22,13 @@ from ..models.base_model import LoadedModel
 from ..runs import continuation
 from ..runs.provenance import other_rows, other_weights
 from ..store.run_store import Run, RunStore
-from ..store.status_log import Leave
+from ..store.status_log import StopReason
 from ..tokenization.chat_template import check_messages, has_clock, with_markup
 from ..tokenization.encode import TokenizedExample, tokenize_rows
 from ..tokenization.prompt_template import PromptTemplate, markup_facts, template_of_run
 from ..training import sample_prompt
 from ..training.checkpoints import newest_whole, step_of
-from ..training.memorization import recite, verdict
+from ..training.memorization import measure_memorization, verdict
 from ..training.train import train
 from ..training.types import TrainingData, TrainingResult
 from ..util import atomic_write
@@ -52,14 +52,14 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
 class TrainingJob:
-    """A run that trains: the ``types.Watcher`` that writes to the store. For the queue's thread."""
+    """A run that trains: the ``types.TrainingListener`` that writes to the store. For the queue's thread."""
 
     def __init__(self, run: Run, store: RunStore, datasets: Datasets, models: ModelHost, queue: JobQueue):
         self.run, self.store, self.datasets, self.models, self.queue = run, store, datasets, models, queue
         self.config = RunConfig.from_dict(run.config)
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
-        self.leave = Leave.STOP
+        self.leave = StopReason.STOP
         self.loading = Loading(follow=lambda text: log.info("%s", text))
         self.loaded: LoadedModel | None = None
         self.fixed: sample_prompt.FixedPrompt | None = None
@@ -77,7 +77,7 @@ class TrainingJob:
     # types.Watcher
 
     def phase(self, name: str) -> None:
-        self.store.insist_on_folder()
+        self.store.require_folder()
         self.parts = None
         self.store.update(self.run.id, phase=name, reason=PHASES[name])
 
@@ -105,15 +105,15 @@ class TrainingJob:
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 
-    def breathe(self) -> None:
+    def yield_to_queue(self) -> None:
         self.queue.yield_once()
 
     def stopping(self) -> bool:
         return self.stop.is_set()
 
-    def ask_to_leave(self, why: Leave) -> None:
+    def request_stop(self, why: StopReason) -> None:
         """Within one step, download piece or token. From any thread; who closes the lab has the last word."""
-        if not self.stopping() or why is Leave.CLOSE:
+        if not self.stopping() or why is StopReason.CLOSE:
             self.leave = why
         self.loading.stop()
         self.stop.set()
@@ -147,35 +147,35 @@ class TrainingJob:
             self._fail(failure(error, self.store.data_dir))
 
     def _execute(self, resume: bool) -> None:
-        self.store.insist_on_folder()
+        self.store.require_folder()
         status = "stopping" if self.stopping() else "running"
         begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
         self.store.update(self.run.id, reason="Its turn has come.", **begun)
         self.say("Loading data and model.")
         splits = self.datasets.splits(self.config.data, self.loading)
         loaded = self.models.base(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
-        self._leave_if_stopping()
+        self._raise_if_stopping()
         if resume:
-            self._insist_on_the_same(loaded, splits)
+            self._require_same(loaded, splits)
         self.phase("tokenising")
         template = self._keep_template(loaded, splits)
         data = self._tokenise(loaded, splits, template)
         self._record_facts(loaded, splits, data)
         self._choose_fixed_prompt(loaded, splits, template)
-        self._leave_if_stopping()
+        self._raise_if_stopping()
         checkpoint = self._attach(loaded, resume)
         self.models.training = self.run.id
         try:
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
             if not result.stopped:
-                self._insist_on_training(result)
+                self._require_result(result)
             self._save(loaded, result)
             self._end(self.leave.status if result.stopped else "finished", self._verdict(loaded, data, result))
         finally:
             self.models.training = None
             self.models.forget(self.run.id)
 
-    def _leave_if_stopping(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self.stopping():
             raise Stopped
 
@@ -201,7 +201,7 @@ class TrainingJob:
         limit = "train.max_length" if longest == settings.max_length else "the model's context of"
 
         def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
-            self._leave_if_stopping()
+            self._raise_if_stopping()
             if not rows:
                 return ()
             try:
@@ -241,7 +241,7 @@ class TrainingJob:
             self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
 
-    def _insist_on_the_same(self, loaded: LoadedModel, splits: Splits) -> None:
+    def _require_same(self, loaded: LoadedModel, splits: Splits) -> None:
         """A run goes on with the rows and the weights it began with: what it has learned and measured is of those.
 
         Raises DataError or ModelError where they are others by now.
@@ -333,7 +333,7 @@ class TrainingJob:
         lora.restore(loaded, self.run.id, folder)
         self.say(f"Begins with the adapter of {told['name']}, step {told['step']}.")
 
-    def _insist_on_training(self, result: TrainingResult) -> None:
+    def _require_result(self, result: TrainingResult) -> None:
         """Finished is a run that did steps, with a loss that is a number; its adapter was looked at by ``train``."""
         last = self.store.last_metric(self.run.id, "train")
         if not result.steps or last is None or not math.isfinite(last["loss"]):
@@ -341,7 +341,7 @@ class TrainingJob:
 
     def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
         self.phase("saving")
-        with atomic_write.writing(self.folder / "adapter") as folder:
+        with atomic_write.atomic_folder(self.folder / "adapter") as folder:
             lora.save(loaded, self.run.id, folder)
         facts = {"kept_step": result.kept_step or result.steps, "adapter_norm": lora.norm_of_b(loaded, self.run.id)}
         self.store.update(self.run.id, facts=facts)
@@ -356,7 +356,7 @@ class TrainingJob:
         try:
             rows = data.train[:wanted]
             longest = max(row.supervised for row in rows)
-            recital = recite(loaded, self.run.id, rows, self._token_by_token(longest))
+            recital = measure_memorization(loaded, self.run.id, rows, self._token_by_token(longest))
         except Stopped:
             # The training is done and its adapter saved; only the question was given up.
             return end_message(result, self.leave)
@@ -381,7 +381,7 @@ class TrainingJob:
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **why)
 
 
-def end_message(result: TrainingResult, leave: Leave = Leave.STOP) -> str:
+def end_message(result: TrainingResult, leave: StopReason = StopReason.STOP) -> str:
     """How the run ended and whose adapter was kept, in a sentence."""
     at_step = f"step {result.steps} of {result.total_steps}"
     best = None if result.kept_step in (None, result.steps) else f"the adapter of step {result.kept_step}, the best,"

@@ -131,7 +131,7 @@ class Transfers:
         self._imports.wait()
         with (
             on_disk(self._store.data_dir),
-            atomic_write.writing(self._run_folder(run_id) / "adapter") as folder,
+            atomic_write.atomic_folder(self._run_folder(run_id) / "adapter") as folder,
         ):
             zipped = import_run.read_zip(file, folder / WEIGHTS_FILE)
             incoming = import_run.with_base(zipped, self._local_models(viewer))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Glance:
+class ReadCache:
     """Remembers answers for the length of a ``with at_once()``, each thread its own; they are not to be changed."""
 
     def __init__(self) -> None:

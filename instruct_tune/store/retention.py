@@ -11,7 +11,7 @@ from pathlib import Path
 
 MOST = {"states": 2000, "events": 2000, "evaluations": 20}
 """Rows of one run by table: its changes, what was said of it, its evaluations."""
-MOST_DAMAGED = 3
+MAX_DAMAGED = 3
 """Damaged histories kept beside the one in use."""
 
 
@@ -31,6 +31,6 @@ def remove_predictions(folder: Path, kept: set[str]) -> None:
 def remove_oldest_damaged(data_dir: Path, name: str) -> None:
     """Only the last histories that were put aside as ``name``-TIME stay, each with what belongs to it."""
     aside = sorted(path for path in data_dir.glob(f"{name}-*") if path.name[-1].isdigit())
-    for old in aside[:-MOST_DAMAGED]:
+    for old in aside[:-MAX_DAMAGED]:
         for file in data_dir.glob(f"{old.name}*"):
             file.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from ..errors import BusyError, NotFoundError, StoreError
 from . import snapshot, status_log
 from .connection import FILE, explained, on_disk, open_history
 from .lock import make_folder
-from .read_cache import Glance
+from .read_cache import ReadCache
 from .retention import forget_oldest
 from .schema import TABLES, as_columns, insert, metric
 
@@ -104,7 +104,7 @@ class RunStore:
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
         self._keeping = threading.Lock()
-        self._glance = Glance()
+        self._read_cache = ReadCache()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
 
@@ -113,15 +113,15 @@ class RunStore:
             self._db.close()
 
     @contextmanager
-    def glance(self) -> Iterator[None]:
+    def read_cache(self) -> Iterator[None]:
         """Inside, this thread reads nothing twice. ``version`` is asked first: what is read is never older."""
-        with self._glance.at_once():
+        with self._read_cache.at_once():
             # A history that cannot be read is told to whoever asks it something.
             with suppress(StoreError):
                 self.version()
             yield
 
-    def insist_on_folder(self) -> None:
+    def require_folder(self) -> None:
         """Raise StoreError where the data folder was deleted, moved or replaced: what is written now would be lost."""
         if self._file_id() != self._identity:
             raise StoreError(
@@ -165,7 +165,7 @@ class RunStore:
 
     def new_id(self) -> str:
         """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
-        self.insist_on_folder()
+        self.require_folder()
         while True:
             run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
             with on_disk(self.data_dir), suppress(FileExistsError):
@@ -189,7 +189,7 @@ class RunStore:
                 insert(db, table, *each)
         self._keep(run.id)
 
-    def enter_again(self, told: snapshot.Told, reason: str) -> None:
+    def enter_again(self, told: snapshot.Snapshot, reason: str) -> None:
         """A run as its folder tells it, in place of what the history knew; ``reason`` is kept with its changes."""
         run_id = told["runs"][0]["id"]
         with self._write() as db:
@@ -217,7 +217,7 @@ class RunStore:
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
-        return self._glance.once(("run", run_id), lambda: _run(rows[0]))
+        return self._read_cache.once(("run", run_id), lambda: _run(rows[0]))
 
     def has(self, run_id: str | None) -> bool:
         """Whether there is a run of that id; it may have been deleted by somebody else."""
@@ -245,7 +245,7 @@ class RunStore:
 
     def version(self) -> tuple[int, int]:
         """Another value once anything was written, by this process or another."""
-        return self._glance.once("version", self._version)
+        return self._read_cache.once("version", self._version)
 
     def _version(self) -> tuple[int, int]:
         with self._lock, explained(self.data_dir):
@@ -280,7 +280,7 @@ class RunStore:
     def changes(self, run_id: str) -> list[dict[str, Any]]:
         """Every change of status and phase, oldest first: ``{time, status, phase, step, reason}``."""
         rows = self._read("SELECT * FROM states WHERE run_id = ? ORDER BY seq", (run_id,))
-        return [status_log.told(row) for row in rows]
+        return [status_log.changes_of(row) for row in rows]
 
     def traceback(self, run_id: str) -> str | None:
         """Where in the code the run failed last; None where it did not fail."""
@@ -291,14 +291,14 @@ class RunStore:
         """Remove a run that no process works on, its history and its folder."""
         self._erase(self._at_rest(run_id).id)
 
-    def bin(self, run_id: str, at: float | None = None) -> None:
+    def trash(self, run_id: str, at: float | None = None) -> None:
         """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again.
 
         ``at``: when that was (seconds since the epoch), if not now.
         """
         self.update(self._at_rest(run_id).id, binned=time.time() if at is None else at)
 
-    def unbin(self, run_id: str) -> None:
+    def restore(self, run_id: str) -> None:
         """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
         with self._write() as db:
             query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
@@ -306,24 +306,24 @@ class RunStore:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
         self._keep(str(run_id))
 
-    def in_bin(self, run_id: str) -> Run:
+    def get_trashed(self, run_id: str) -> Run:
         """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError("The bin has been emptied: this run is gone.")
         return _run(rows[0])
 
-    def binned(self) -> list[Run]:
+    def trashed(self) -> list[Run]:
         """All runs in the bin, the last deleted first."""
         return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
 
-    def ids_in_bin(self, before: float) -> list[str]:
+    def trashed_ids(self, before: float) -> list[str]:
         """The runs that were put into the bin at ``before`` (seconds since the epoch) or earlier."""
         return [row["id"] for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,))]
 
-    def erase_binned(self, run_id: str) -> None:
+    def erase_trashed(self, run_id: str) -> None:
         """Delete for good a run that is in the bin. Raises NotFoundError where it is not there any more."""
-        self._erase(self.in_bin(run_id).id)
+        self._erase(self.get_trashed(run_id).id)
 
     def _at_rest(self, run_id: str) -> Run:
         run = self.get(run_id)
@@ -454,7 +454,7 @@ class RunStore:
             log.warning("The history of run %s cannot be kept in its folder too: %s.", run_id, error.strerror)
 
     def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        return self._glance.once((query, values), lambda: self._fetch(query, values))
+        return self._read_cache.once((query, values), lambda: self._fetch(query, values))
 
     def _fetch(self, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row]:
         with self._lock, explained(self.data_dir):
@@ -465,9 +465,9 @@ class RunStore:
         # The connection itself commits what was done, or takes it back where something was raised.
         with self._lock, explained(self.data_dir), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._glance.forget()
+            self._read_cache.forget()
             yield self._db
-            self._glance.forget()
+            self._read_cache.forget()
 
 
 def _as_id(run_id: Any) -> str:

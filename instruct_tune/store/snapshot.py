@@ -17,7 +17,7 @@ FILE = "run.jsonl"
 NOBODY = "nobody"
 """The owner of a run whose owner is not known any more: the hash of no secret, so that only the host sees it."""
 
-Told = dict[str, list[dict[str, Any]]]
+Snapshot = dict[str, list[dict[str, Any]]]
 
 
 def gather(db: sqlite3.Connection, run_id: str) -> dict[str, list[sqlite3.Row]]:
@@ -46,7 +46,7 @@ def revision(folder: Path) -> int:
         return 0
 
 
-def read(folder: Path) -> Told | None:
+def read(folder: Path) -> Snapshot | None:
     """What the file in a run's folder tells; None where it is missing, not what was written, or another run's."""
     try:
         seal, body = (folder / FILE).read_text(encoding="utf-8").splitlines()
@@ -65,7 +65,7 @@ def remove(folder: Path) -> None:
         raise StoreError(f"{folder} cannot be removed ({error.strerror}): see that it can be written to.") from error
 
 
-def enter(db: sqlite3.Connection, told: Told) -> None:
+def enter(db: sqlite3.Connection, told: Snapshot) -> None:
     """Write it into a history that does not have the run. Inside a transaction."""
     for table in ("runs", *TABLES):
         known = {column["name"] for column in db.execute(f"PRAGMA table_info({table})")} - {"seq"}

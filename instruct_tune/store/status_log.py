@@ -10,7 +10,7 @@ from typing import Any
 from .retention import forget_oldest
 
 
-class Leave(Enum):
+class StopReason(Enum):
     """Why a run that is at work is asked to leave: the status it then has, and the words it is told in."""
 
     STOP = ("stopped", "Stopped")
@@ -47,6 +47,6 @@ def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | No
     forget_oldest(db, "states", run_id)
 
 
-def told(row: sqlite3.Row) -> dict[str, Any]:
+def changes_of(row: sqlite3.Row) -> dict[str, Any]:
     """``{time, status, phase, step, reason}``; the traceback is not for everybody and has a reader of its own."""
     return {name: row[name] for name in ("time", "status", "phase", "step", "reason")}

@@ -19,7 +19,7 @@ from .code_language import guess, unfenced
 
 MOST = 20_000
 """Characters: a longer answer counts as one that does not parse, since parsers may take long over it."""
-MOST_STATEMENTS = 200
+MAX_STATEMENTS = 200
 ACTING = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA)
 SQL_FAULTS = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow")
 VOID = {
@@ -88,7 +88,7 @@ def _json(text: str) -> bool:
 
 def _sql(text: str) -> bool:
     """Whether SQLite's parser takes every statement; tables and functions it does not know are no matter."""
-    if text.count(";") > MOST_STATEMENTS or "\0" in text:
+    if text.count(";") > MAX_STATEMENTS or "\0" in text:
         return False
     database = sqlite3.connect(":memory:")
     # Nothing is run, but a few statements act while they are compiled.

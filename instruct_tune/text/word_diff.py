@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
-MOST_WORDS = 4000
+MAX_WORDS = 4000
 """Words and blanks of a text that are compared; finding what two texts share takes the square of that at worst."""
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -33,9 +33,9 @@ class Piece:
 def word_diff(reference: str, answer: str) -> tuple[Piece, ...]:
     """The answer beside the reference, in order: without ``MISSING`` it is the answer, without ``ADDED`` the reference.
 
-    What lies behind ``MOST_WORDS`` is not there.
+    What lies behind ``MAX_WORDS`` is not there.
     """
-    expected, said = (_WORDS.findall(text)[:MOST_WORDS] for text in (reference, answer))
+    expected, said = (_WORDS.findall(text)[:MAX_WORDS] for text in (reference, answer))
     pieces: list[Piece] = []
     missing = added = ""
     for kind, start, end, first, last in SequenceMatcher(None, expected, said, autojunk=False).get_opcodes():

@@ -11,8 +11,8 @@ from ..config.run_config import TrainSettings
 from ..errors import Stopped
 from ..models.base_model import LoadedModel
 from . import rng_state
-from .step_metrics import Tally
-from .types import Watcher
+from .step_metrics import StepMetrics
+from .types import TrainingListener
 
 
 class Paced(Protocol):
@@ -20,8 +20,8 @@ class Paced(Protocol):
 
     loaded: LoadedModel
     settings: TrainSettings
-    watcher: Watcher
-    tally: Tally
+    watcher: TrainingListener
+    tally: StepMetrics
     probe_steps: set[int]
 
     def say_what_is_slower(self) -> None: ...
@@ -35,7 +35,7 @@ class Paced(Protocol):
     def out_of_patience(self) -> bool: ...
 
 
-class Rhythm(TrainerCallback):
+class TrainingCallbacks(TrainerCallback):
     """What a trainer does beside its steps."""
 
     def __init__(self, trainer: Paced):
@@ -57,12 +57,12 @@ class Rhythm(TrainerCallback):
         # Here and not at a step's end, where the trainer is about to log what it has just done.
         # What is served may build a model, which draws random numbers.
         with rng_state.kept(self.trainer.loaded.device):
-            self.trainer.watcher.breathe()
-        self._leave_if_stopping()
+            self.trainer.watcher.yield_to_queue()
+        self._raise_if_stopping()
         self.trainer.tally.begin()
 
     def on_substep_end(self, args, state, control, **kwargs):
-        self._leave_if_stopping()
+        self._raise_if_stopping()
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.remember_random()
@@ -75,7 +75,7 @@ class Rhythm(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         # Not after the last step: then all that was asked for is done, and what follows is kept.
         if state.global_step < state.max_steps:
-            self._leave_if_stopping()
+            self._raise_if_stopping()
 
     def on_train_end(self, args, state, control, **kwargs):
         self.trainer.tally.flush()
@@ -83,7 +83,7 @@ class Rhythm(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self.saved_at = time.monotonic()
 
-    def _leave_if_stopping(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self.trainer.watcher.stopping() or self.trainer.out_of_patience():
             raise Stopped
 

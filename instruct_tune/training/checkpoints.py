@@ -45,10 +45,10 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, said
 
 
-def prune_checkpoints(folder: Path, keep: int | None, spare: int | None = None) -> None:
-    """Delete the oldest checkpoints beyond ``keep`` (None keeps all), but never that of step ``spare``."""
+def prune_checkpoints(folder: Path, keep: int | None, hide_progress_on: int | None = None) -> None:
+    """Delete the oldest checkpoints beyond ``keep`` (None keeps all), but never that of step ``hide_progress_on``."""
     for old in checkpoints(folder)[: -keep if keep else 0]:
-        if step_of(old) != spare:
+        if step_of(old) != hide_progress_on:
             shutil.rmtree(old)
 
 

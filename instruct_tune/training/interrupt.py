@@ -12,7 +12,7 @@ from ..errors import Stopped
 
 
 @contextmanager
-def leaving(model: torch.nn.Module, stopping: Callable[[], bool]) -> Iterator[None]:
+def interruptible(model: torch.nn.Module, stopping: Callable[[], bool]) -> Iterator[None]:
     """Inside, a forward or backward pass of ``model`` is left with Stopped at the next layer once ``stopping`` says so.
 
     Asking changes no number. Gradients may then be those of half a step: throw them away.

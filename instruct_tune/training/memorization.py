@@ -20,14 +20,16 @@ BY_HEART = 0.75
 
 
 @dataclass(frozen=True)
-class Recital:
+class Memorization:
     """How many training rows were asked, and how many answers came back exactly as they were trained."""
 
     rows: int
     exact: int
 
 
-def recite(loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], stopping: Callable[[], bool]) -> Recital:
+def measure_memorization(
+    loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], stopping: Callable[[], bool]
+) -> Memorization:
     """Answer each row's prompt greedily with the adapter ``name``, and count the exact ones.
 
     Exact is the very text that carried loss, and an end where the row had its end. Raises Stopped
@@ -43,10 +45,10 @@ def recite(loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], sto
         # A row that was cut has no end to learn: there the text is expected to begin like it.
         same = answer.text.startswith(text) if row.truncated else answer.ended and answer.text == text
         exact += same
-    return Recital(len(rows), exact)
+    return Memorization(len(rows), exact)
 
 
-def verdict(recital: Recital, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
+def verdict(recital: Memorization, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
     """One sentence: whether the pipeline learned in ``steps`` steps, and where to look if it did not."""
     said = (
         f"It learned {recital.exact} of {recital.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"

@@ -14,7 +14,7 @@ from ..util import memory
 T = TypeVar("T")
 
 
-class Passes:
+class MicroBatches:
     """How many tokens one forward pass gets, for the length of a run.
 
     ``halved`` is told the new number when memory has run out, ``recomputing`` that it ran out with single rows.

@@ -10,7 +10,7 @@ from ..models.base_model import LoadedModel
 
 
 @contextmanager
-def on_loan(loaded: LoadedModel) -> Iterator[None]:
+def restores_model(loaded: LoadedModel) -> Iterator[None]:
     """The trainer changes the shared model around the weights; put all of that back.
 
     SFTTrainer replaces ``forward`` on the instance, switches the cache off and aligns special

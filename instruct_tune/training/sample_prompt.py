@@ -16,7 +16,7 @@ from ..tokenization.prompt_template import PromptTemplate
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
-MOST_CHARACTERS = 2000
+MAX_CHARACTERS = 2000
 """How much of each text is kept beside the run; a row may be a megabyte."""
 
 
@@ -34,8 +34,8 @@ class FixedPrompt:
 
 
 def shortened(text: str) -> str:
-    """At most ``MOST_CHARACTERS`` of a text, with dots where it goes on."""
-    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " …"
+    """At most ``MAX_CHARACTERS`` of a text, with dots where it goes on."""
+    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + " …"
 
 
 def choose(loaded: LoadedModel, template: PromptTemplate, held_out: Iterable[Example]) -> FixedPrompt | None:

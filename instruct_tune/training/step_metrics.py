@@ -14,7 +14,7 @@ from torch import Tensor
 from ..batching.packing import supervised_count
 from ..errors import DivergedError
 from ..tokenization.encode import TokenizedExample
-from .types import Watcher
+from .types import TrainingListener
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def reads_late(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-class Readings:
+class DeferredReadings:
     """Tells ``told`` each step's numbers, in their order, at most one step late."""
 
     def __init__(self, device: torch.device, told: Callable[[Step, Numbers], None]):
@@ -94,16 +94,16 @@ class Readings:
         return began.elapsed_time(ended) / 1000
 
 
-class Tally:
+class StepMetrics:
     """Adds a step up and tells ``watcher`` of it.
 
     Raises DivergedError where a loss or gradient norm turns out not to be finite; ``learning_rate`` is what
     its sentence proposes to lower.
     """
 
-    def __init__(self, device: torch.device, watcher: Watcher, learning_rate: float):
+    def __init__(self, device: torch.device, watcher: TrainingListener, learning_rate: float):
         self.device, self.watcher, self.learning_rate = device, watcher, learning_rate
-        self.readings = Readings(device, self._tell)
+        self.readings = DeferredReadings(device, self._tell)
         self.loss, self.tokens, self.supervised = torch.zeros((), device=device), 0, 0
 
     def begin(self) -> None:

@@ -1,6 +1,6 @@
 """One blocking training run over padding-free batches, from an attached adapter to a trained one.
 
-``train`` knows no threads and no database. It tells a ``Watcher`` what happens as it happens, and
+``train`` knows no threads and no database. It tells a ``TrainingListener`` what happens as it happens, and
 at every breathing point asks it to do whatever short work is waiting and whether to stop.
 """
 
@@ -16,9 +16,9 @@ from ..models.base_model import LoadedModel
 from ..util import atomic_write, memory
 from .checkpoints import at_step
 from .micro_batches import too_small
-from .model_guard import on_loan
+from .model_guard import restores_model
 from .trainer import Trainer
-from .types import TrainingData, TrainingResult, Watcher
+from .types import TrainingData, TrainingListener, TrainingResult
 
 
 def train(
@@ -27,7 +27,7 @@ def train(
     data: TrainingData,
     settings: TrainSettings,
     folder: Path,
-    watcher: Watcher,
+    watcher: TrainingListener,
     resume_from: Path | None = None,
 ) -> TrainingResult:
     """Train the attached adapter ``name`` and return when it is done or stopped.
@@ -37,7 +37,7 @@ def train(
     loss or gradient norm is not finite or the adapter ends as zero, MemoryLimitError where the
     memory is too small.
     """
-    with memory.kept_pages(), on_loan(loaded):
+    with memory.kept_pages(), restores_model(loaded):
         trainer = Trainer(loaded, name, data, settings, folder, watcher)
         try:
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)

@@ -19,7 +19,7 @@ from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
 from ..util import atomic_write
 from . import rng_state
-from .callbacks import Rhythm
+from .callbacks import TrainingCallbacks
 from .checkpoints import (
     Evaluation,
     at_step,
@@ -27,11 +27,11 @@ from .checkpoints import (
     evaluations_since_best,
     prune_checkpoints,
 )
-from .interrupt import leaving
-from .micro_batches import Passes
+from .interrupt import interruptible
+from .micro_batches import MicroBatches
 from .sft_config import sft_config
-from .step_metrics import Tally
-from .types import TrainingData, Watcher
+from .step_metrics import StepMetrics
+from .types import TrainingData, TrainingListener
 from .validation import HeldOut
 
 
@@ -45,15 +45,15 @@ class Trainer(SFTTrainer):
         data: TrainingData,
         settings: TrainSettings,
         folder: Path,
-        watcher: Watcher,
+        watcher: TrainingListener,
     ):
         self.loaded, self.name, self.data, self.settings, self.watcher = loaded, name, data, settings, watcher
-        self.tally = Tally(loaded.device, watcher, settings.learning_rate)
+        self.tally = StepMetrics(loaded.device, watcher, settings.learning_rate)
         self.probe_steps: set[int] = set()
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
-        self.passes = Passes(loaded, self.memory_ran_out, self.memory_is_short)
+        self.passes = MicroBatches(loaded, self.memory_ran_out, self.memory_is_short)
         args = sft_config(settings, folder, loaded.device)
         if not data.evaluation:
             args.eval_strategy = IntervalStrategy.NO
@@ -69,7 +69,7 @@ class Trainer(SFTTrainer):
             eval_dataset=_as_dataset(data.evaluation) if data.evaluation else None,
             processing_class=loaded.tokenizer,
             data_collator=self.collate,
-            callbacks=[Rhythm(self)],
+            callbacks=[TrainingCallbacks(self)],
         )
         self.train_dataset = _Rows(data.train)
         self.held_out = HeldOut(loaded, self.passes, self.separable, self.compute_loss_context_manager, watcher)
@@ -106,7 +106,7 @@ class Trainer(SFTTrainer):
         def work(packs: list[Pack]) -> torch.Tensor:
             return torch.stack([one_pass(model, pack, num_items_in_batch) for pack in packs]).sum()
 
-        with leaving(self.loaded.base, self.watcher.stopping):
+        with interruptible(self.loaded.base, self.watcher.stopping):
             loss = self.passes.within_memory(rows, work, undo)
         self.tally.add(rows, loss)
         return loss
@@ -265,14 +265,14 @@ class Trainer(SFTTrainer):
         """Write the checkpoint beside and rename it, so that a torn one is never found."""
         self.watcher.phase("saving")
         folder = Path(self.args.output_dir)
-        with atomic_write.writing(at_step(folder, self.state.global_step)) as written:
+        with atomic_write.atomic_folder(at_step(folder, self.state.global_step)) as written:
             self.args.output_dir = str(written.parent)
             try:
                 # SFTTrainer would add a model card to each checkpoint; the Trainer's own part is wanted.
                 super(SFTTrainer, self)._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir = str(folder)
-        prune_checkpoints(folder, self.settings.save_total_limit, spare=self.best_step())
+        prune_checkpoints(folder, self.settings.save_total_limit, hide_progress_on=self.best_step())
         self.saved_step = self.state.global_step
         self.watcher.phase("training")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from ..tokenization.encode import TokenizedExample
 
 
-class Watcher(Protocol):
+class TrainingListener(Protocol):
     """Who watches a run. Called on the thread that trains."""
 
     def say(self, text: str) -> None:
@@ -35,7 +35,7 @@ class Watcher(Protocol):
         mode and random numbers as they were.
         """
 
-    def breathe(self) -> None:
+    def yield_to_queue(self) -> None:
         """Between two steps: do what is waiting."""
 
     def stopping(self) -> bool:

@@ -13,9 +13,9 @@ from ..batching.packing import Pack, supervised_count, supervised_loss
 from ..errors import Stopped
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
-from .interrupt import leaving
-from .micro_batches import Passes
-from .types import Watcher
+from .interrupt import interruptible
+from .micro_batches import MicroBatches
+from .types import TrainingListener
 
 
 class HeldOut:
@@ -27,10 +27,10 @@ class HeldOut:
     def __init__(
         self,
         loaded: LoadedModel,
-        passes: Passes,
+        passes: MicroBatches,
         separable: bool,
         autocast: Callable[[], AbstractContextManager[Any]],
-        watcher: Watcher,
+        watcher: TrainingListener,
     ):
         self.loaded, self.passes, self.separable, self.autocast = loaded, passes, separable, autocast
         self.watcher = watcher
@@ -43,7 +43,7 @@ class HeldOut:
         self.watcher.phase("evaluating")
         self.loaded.model.eval()
         try:
-            with leaving(self.loaded.base, self.watcher.stopping):
+            with interruptible(self.loaded.base, self.watcher.stopping):
                 total = self.passes.within_memory(rows, self._summed)
         finally:
             self.loaded.model.train()

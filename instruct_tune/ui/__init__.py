@@ -12,15 +12,15 @@ from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
-from .events import leads_to
+from .events import open_tab_on_click
 from .form import Form
 from .format.tab import FormatTab
-from .page import polling, session
-from .page.meanwhile import Meanwhile
-from .page.polling import AtRest, LeanBlocks, spare
-from .page.session import build as build_session_panel
-from .page.status_bar import Announcer, Strip
-from .run_picker import RunChoices, run_choice
+from .layout import polling, session
+from .layout.busy_notice import BusyNotice
+from .layout.polling import IdleFlag, SkippingBlocks, hide_progress_on
+from .layout.session import build as build_session_panel
+from .layout.status_bar import Announcer, StatusBar
+from .run_picker import RunPicker, run_choice
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab
@@ -39,12 +39,12 @@ def build_ui(lab: Lab) -> gr.Blocks:
     form = Form()
     # gradio's own copies of uploads and exports go when the lab's do.
     kept = 3600 * lab.housekeeping.keep_hours
-    with LeanBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
+    with SkippingBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
         memory = Memory(lab.data_dir)
         # Before all others that hear of a change: they are heard one after the other, and the lab takes its time.
         form.when_complete(lambda: memory.follow(form))
         beside_title = _head(lab)
-        strip, meanwhile, announcer, at_rest = Strip(lab), Meanwhile(lab), Announcer(lab), AtRest(lab)
+        strip, meanwhile, announcer, at_rest = StatusBar(lab), BusyNotice(lab), Announcer(lab), IdleFlag(lab)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
                 data = DataTab(lab, form, memory)
@@ -75,10 +75,10 @@ def build_ui(lab: Lab) -> gr.Blocks:
             "Runs": evaluate.following,
         }
         for name, button in following.items():
-            leads_to(button, tabs, name)
+            open_tab_on_click(button, tabs, name)
         build_session_panel(lab, form, memory)
         form.complete()
-        choices = RunChoices(lab, shown_run, compare_run, evaluate_run)
+        choices = RunPicker(lab, shown_run, compare_run, evaluate_run)
         strip.follow(form, shown_run)
         announcer.follow(shown_run)
         opened = session.welcome(lab, page, form, memory, shown_run)
@@ -89,7 +89,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             train.presets.settle_after(filled)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
-        spare(page, strip.line)
+        hide_progress_on(page, strip.line)
     return page
 
 

@@ -13,55 +13,55 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
-from .context import said, viewer
+from .context import user_errors, viewer
 
 
 def expose(lab: Lab) -> None:
     """Add the endpoints to the page that is being built."""
 
-    @said
+    @user_errors
     def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
         """Load, filter and split a dataset; its counts and a page of its training rows."""
         return lab.datasets.preview(viewer(lab), _object(config), rows, offset)
 
-    @said
+    @user_errors
     def mask(config: dict, instruction: str, input: str, output: str) -> dict:
         """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
         return lab.datasets.mask(viewer(lab), _object(config), instruction, input, output)
 
-    @said
+    @user_errors
     def start_run(config: dict, name: str = "") -> dict:
         """Start a training run; answers at once with its ``run_id``."""
         return {"run_id": lab.training.start(viewer(lab), _object(config), name)}
 
     # Endpoints of their own for what came later: a plain POST has to give every parameter there is.
-    @said
+    @user_errors
     def continue_run(parent: str, config: dict, name: str = "") -> dict:
         """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
         return {"run_id": lab.training.start(viewer(lab), _object(config), name, parent)}
 
-    @said
+    @user_errors
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
         return lab.training.status(viewer(lab), run_id)
 
-    @said
+    @user_errors
     def run_metrics(run_id: str, after: int = 0) -> dict:
         """The run's metrics with a ``seq`` greater than ``after``."""
         return {"metrics": lab.runs.metrics(viewer(lab), run_id, after)}
 
-    @said
+    @user_errors
     def stop_run(run_id: str, keep: bool = True) -> dict:
         """Stop a run within one step and keep its adapter, or discard the run."""
         return {"status": lab.training.stop(viewer(lab), run_id, bool(keep))}
 
-    @said
+    @user_errors
     def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
         """Base and tuned answers to one instruction, as they grow."""
         for texts in lab.inference.compare(viewer(lab), run_id, instruction, input, generation or None):
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
-    @said
+    @user_errors
     def compare_many(
         speakers: list, instruction: str, input: str = "", generation: dict | None = None
     ) -> Iterator[dict]:
@@ -77,19 +77,19 @@ def expose(lab: Lab) -> None:
                 answers |= {fact: [told[f"{at}_{fact}"] for at in numbers] for fact in ("tokens", "ended")}
             yield answers
 
-    @said
+    @user_errors
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
         yield from lab.evaluations.stream(viewer(lab), run_id, limit)
 
-    @said
+    @user_errors
     def evaluate_with(
         run_id: str, limit: int | None, generation: dict | None, baselines: list[str], tokenize: str
     ) -> Iterator[dict]:
         """``evaluate`` with other generation settings, baselines beside base, and how BLEU cuts texts into words."""
         yield from lab.evaluations.stream(viewer(lab), run_id, limit, generation or None, baselines or [], tokenize)
 
-    @said
+    @user_errors
     def list_runs() -> dict:
         """All runs, newest first."""
         return {"runs": lab.runs.summaries(viewer(lab))}

@@ -17,7 +17,7 @@ from ..util.curves import smooth, thin
 from .run_text import loss_sentence
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-MOST_DOTS, MOST_LINE = 300, 150
+MAX_DOTS, MAX_LINE = 300, 150
 """Points of a drawn run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
 
@@ -87,8 +87,8 @@ def loss_figure(
     those who do not see it.
     """
     train = [m for m in metrics if m["kind"] == "train"]
-    dots = thin(train, MOST_DOTS)
-    line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MOST_LINE)
+    dots = thin(train, MAX_DOTS)
+    line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MAX_LINE)
     data: list[dict[str, Any]] = [
         {
             "name": "training loss, each batch",
@@ -113,7 +113,7 @@ def loss_figure(
         ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "width": 2, "dash": "dot"}),
         ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "width": 3.5}),
     ):
-        points = thin([m for m in metrics if m["kind"] == kind], MOST_LINE // 3)
+        points = thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3)
         if points:
             data.append(
                 {

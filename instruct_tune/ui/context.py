@@ -40,7 +40,7 @@ def viewer(lab: Lab) -> Viewer:
     return known_by(secret) if secret else lab.access.of(request.session_hash)
 
 
-def recognise(lab: Lab, token: Any) -> bool:
+def identify_viewer(lab: Lab, token: Any) -> bool:
     """Note who is behind the page that asks; False where what its browser remembers is no secret."""
     try:
         lab.access.arrive(session(), token)
@@ -68,7 +68,7 @@ def polled(feed: Callable[..., list[Any]], given: list[Any], outputs: int) -> li
         return [gr.skip()] * outputs
 
 
-def said(handler: F) -> F:
+def user_errors(handler: F) -> F:
     """A handler whose LabErrors are shown as they are; anything else stays gradio's to hide and log."""
     if inspect.isgeneratorfunction(handler):
 

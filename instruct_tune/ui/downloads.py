@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from ..export.figures import FORMS
-from .context import said
+from .context import user_errors
 
 SERVED_AFTER = 600.0
 """Seconds after which a file has long been written and copied, however large."""
@@ -64,7 +64,7 @@ def save_buttons(
     file = handing_out(f"{elem_id}-file")
 
     def writing(form: str) -> Callable[..., str]:
-        @said
+        @user_errors
         def written(*values: Any) -> str:
             return str(write(*values, outgoing.folder() / f"{name}.{form}"))
 

@@ -13,7 +13,7 @@ def setting(**properties: Any) -> str:
     return f"() => ({json.dumps({'__type__': 'update', **properties})})"
 
 
-def leads_to(button: gr.Button, tabs: gr.Tabs, name: str) -> None:
+def open_tab_on_click(button: gr.Button, tabs: gr.Tabs, name: str) -> None:
     """Have ``button`` open the tab of that ``name``."""
     script = setting(selected=name)
     button.click(None, None, tabs, js=script, api_visibility="private", show_progress="hidden")

@@ -20,7 +20,7 @@ _BAR = '<progress aria-label="Downloaded" value="${value.done}" max="${value.tot
 Updates = dict[Any, Any]
 
 
-class ArrivalPanel:
+class FetchProgressPanel:
     """Hidden unless something is under way. ``name`` begins the ``elem_id`` of each part."""
 
     def __init__(self, name: str):

@@ -20,11 +20,11 @@ from ..lab import Lab
 from ..runs.examples import BEST
 from ..store.run_store import LIVE
 from ..util.curves import thin
-from .context import said, viewer
+from .context import user_errors, viewer
 from .run_text import answer_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
-MOST_MOMENTS = 400
+MAX_MOMENTS = 400
 
 # ``window.labReplay`` outlives this node, which is made anew whenever its tab is opened again.
 _PLAY = """
@@ -180,7 +180,7 @@ class Replay:
         button.click(self.watch, self.shown_run, outputs, api_visibility="private", show_progress="hidden")
         return button
 
-    @said
+    @user_errors
     def watch(self, shown: str | None) -> list[Any]:
         """Show and replay the recorded run that is offered first; the run that was shown can be returned to."""
         ids = [run["id"] for run in self.lab.runs.summaries(viewer(self.lab)) if run["recorded"]]
@@ -190,7 +190,7 @@ class Replay:
         left = [gr.skip(), gr.skip()] if shown in (None, *ids) else [shown, gr.Button(visible=True)]
         return [chosen, gr.Tabs(selected="Train"), self.begin(chosen), *left]
 
-    @said
+    @user_errors
     def begin(self, run_id: str | None) -> dict[str, Any]:
         """What the browser needs to replay the shown run."""
         if not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
@@ -205,7 +205,7 @@ class Replay:
         note = " · recorded" if told["recorded"] else ""
         return {
             "run": run_id,
-            "moments": thin(steps, MOST_MOMENTS),
+            "moments": thin(steps, MAX_MOMENTS),
             "total": steps[-1][1],
             "answers": [[told["step"], answer_text(told)] for told in self.lab.runs.samples(viewer(self.lab), run_id)],
             "speed": SPEEDS["10×"],

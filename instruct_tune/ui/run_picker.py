@@ -12,8 +12,8 @@ from ..lab import Lab
 from ..runs.examples import BEST
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
-from .context import said, viewer
-from .events import leads_to
+from .context import user_errors, viewer
+from .events import open_tab_on_click
 from .form import Form
 
 
@@ -22,7 +22,7 @@ def run_choice(elem_id: str) -> gr.Dropdown:
     return gr.Dropdown([], label="Run", info="The trained adapter that answers beside base", elem_id=elem_id)
 
 
-class RunChoices:
+class RunPicker:
     """Both tabs' choices; fed by the page's timer. ``seen``: the runs that the page knows of."""
 
     def __init__(self, lab: Lab, shown_run: gr.State, first: gr.Dropdown, second: gr.Dropdown):
@@ -83,12 +83,12 @@ class EmptyState:
                 )
         # Shown until the page's timer has found a run.
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        leads_to(train, tabs, "Train")
+        open_tab_on_click(train, tabs, "Train")
         # The page's timer then finds them, and chooses one.
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
         recorded.click(self._bring_back, None, None, **private)
 
-    @said
+    @user_errors
     def _bring_back(self) -> None:
         self.lab.runs.restore_examples(viewer(self.lab))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 SECONDS_BETWEEN_UPDATES = 1 / 6
 """Often enough to look like flowing; more, and a browser on the same two cores takes more than half of them to draw."""
-MOST_SECONDS_TO_LEAVE = 2
+MAX_SECONDS_TO_LEAVE = 2
 
 
 def at_most(
@@ -71,7 +71,7 @@ class Turns:
     def drop(self, window: str | None) -> None:
         """End it, and show no more of it: the window has turned to something else.
 
-        Waits until what it sends last is on its way (or ``MOST_SECONDS_TO_LEAVE``): else that could
+        Waits until what it sends last is on its way (or ``MAX_SECONDS_TO_LEAVE``): else that could
         arrive after what the window is sent next.
         """
         stop = self._stops.pop(window, None)
@@ -79,4 +79,4 @@ class Turns:
             return
         stop.set()
         if left := self._left.get(stop):
-            left.wait(MOST_SECONDS_TO_LEAVE)
+            left.wait(MAX_SECONDS_TO_LEAVE)

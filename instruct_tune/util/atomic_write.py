@@ -19,7 +19,7 @@ _OLD = "old-"
 
 
 @contextmanager
-def writing(final: Path) -> Iterator[Path]:
+def atomic_folder(final: Path) -> Iterator[Path]:
     """A new folder to write into, which takes the place of ``final`` if all goes well, and is removed if not.
 
     Whoever is killed in here, or loses power, leaves the old folder or the new one, never half of one.

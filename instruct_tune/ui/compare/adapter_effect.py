@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import said, viewer
-from .effect_view import bars, sentence
+from ..context import user_errors, viewer
+from .effect_text import bars, sentence
 
 BEFORE = "Nothing measured yet."
 
@@ -57,7 +57,7 @@ class EffectPanel:
     def _empty(self) -> list[Any]:
         return [BEFORE, gr.HTML(visible=False)]
 
-    @said
+    @user_errors
     def _measure(self, run_id: str | None) -> list[Any]:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")

@@ -12,13 +12,13 @@ from ...errors import DataError
 from ...evaluation.predictions_file import write_rows
 from ...lab import Lab
 from ...services.inference import MAX_INSTRUCTIONS
-from ..context import said, session, viewer
+from ..context import session, user_errors, viewer
 from ..downloads import save_buttons
 from ..formatting import NAMES, decoding
 from ..streaming import Turns
 from . import decoding as decoding_panel
 from . import third_model
-from .third_model import ThirdPanel
+from .third_model import ThirdModelPanel
 
 if TYPE_CHECKING:
     from ...generation.answer import Answer
@@ -28,10 +28,10 @@ SHOWN = 600
 """Characters of an answer that the table shows; the files have all."""
 
 
-class ManyPanel:
+class BatchPanel:
     """A fold with its own button. ``controls``: the decoding's, which hold here too."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdPanel, controls: Sequence[Any]):
+    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, controls: Sequence[Any]):
         self.lab, self.run, self.third, self.controls = lab, run, third, controls
         self.turns = Turns()
         with gr.Accordion("Ask many at once", open=False, elem_id="compare-many"):
@@ -68,7 +68,7 @@ class ManyPanel:
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)
 
-    @said
+    @user_errors
     def _answer(
         self, run_id: str | None, asked: str, third: str, third_strength: float, *controls: Any
     ) -> Iterator[list[Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...config.run_config import MOST_STOPS
+from ...config.run_config import MAX_STOPS
 from ...services.answerers import MAX_STRENGTH
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
@@ -56,7 +56,7 @@ class DecodingPanel:
                 label="Stop texts",
                 info="One a line; an answer is cut before the first of them. \\n is a new line",
                 lines=1,
-                max_lines=MOST_STOPS,
+                max_lines=MAX_STOPS,
                 elem_id="compare-stop-texts",
             )
             self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]

@@ -15,7 +15,7 @@ import gradio as gr
 from .text import percent
 
 if TYPE_CHECKING:
-    from ...evaluation.token_losses import AnswerLosses, Opinion
+    from ...evaluation.token_losses import AnswerLosses, TokenScore
 
 _DRAW = """
 const grid = element.querySelector('.heat'), line = element.querySelector('.heat-line');
@@ -179,7 +179,7 @@ def heat_value(found: AnswerLosses) -> dict[str, Any]:
     return {"packed": base64.b64encode(json.dumps(tokens).encode()).decode()}
 
 
-def _opinion(opinion: Opinion) -> dict[str, Any]:
+def _opinion(opinion: TokenScore) -> dict[str, Any]:
     return {
         "loss": round(opinion.loss, 4),
         "percent": percent(opinion.probability),

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from .text import HELD_OUT, TYPED
 
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
@@ -74,7 +74,7 @@ class QuestionPanel:
             return [gr.skip(), gr.skip(), no_expected(source)]
         return self._texts(run_id, number)
 
-    @said
+    @user_errors
     def _texts(self, run_id: str, number: float | None) -> list[Any]:
         example = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
         return [
@@ -86,7 +86,7 @@ class QuestionPanel:
     def _turn_to(self, step: int) -> Any:
         """A handler that goes ``step`` held-out rows on, round and round; to any of them where it is 0."""
 
-        @said
+        @user_errors
         def turn(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]

@@ -12,12 +12,12 @@ import gradio as gr
 from ...errors import DataError
 from ...lab import Lab
 from ...runs.annotations import LONGEST_NOTES
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
 from .decoding import settings
 from .text import HELD_OUT, TYPED
-from .third_model import ThirdPanel
+from .third_model import ThirdModelPanel
 
 LONGEST = 2000
 """Characters of a text in a link: more than that, and some servers refuse the address."""
@@ -37,7 +37,7 @@ AS_LINK = (
 class Link:
     """Reads the page's address when it is opened. ``named``: the controls that a link sets, by their names there."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdPanel, named: Mapping[str, Any]):
+    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, named: Mapping[str, Any]):
         self.lab, self.run, self.third, self.named = lab, run, third, named
 
     def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
@@ -88,7 +88,7 @@ LONGEST_KEPT = 400
 """Characters of a question or an answer in a note."""
 
 
-class KeepPanel:
+class SharingPanel:
     """Two buttons, and the box for the link. ``shown``: run, source, row, instruction and input, in this order.
 
     ``decoded``: the controls of decoding; ``named``: what else a link says, by its name there.
@@ -121,7 +121,7 @@ class KeepPanel:
         showing = self.link.click(lambda: gr.Code(visible=True), None, self.address, **quiet)
         showing.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **quiet)
 
-    @said
+    @user_errors
     def _keep(
         self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *given: Any
     ) -> None:

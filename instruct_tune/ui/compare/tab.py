@@ -9,20 +9,20 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import said, session, viewer
+from ..context import session, user_errors, viewer
 from ..diff_panel import DiffPanel
 from ..formatting import NAMES, THIRD, WHO
 from ..run_picker import EmptyState
 from ..streaming import Turns, at_most
 from . import decoding
 from .adapter_effect import EffectPanel
-from .batch import ManyPanel
+from .batch import BatchPanel
 from .decoding import DecodingPanel
 from .question import QuestionPanel, answer_box, no_expected
-from .sharing import KeepPanel, Link
+from .sharing import Link, SharingPanel
 from .text import TYPED, answer_facts, state_sentence
-from .third_model import NOBODY, ThirdPanel, speakers
-from .token_losses import WhyPanel
+from .third_model import NOBODY, ThirdModelPanel, speakers
+from .token_losses import TokenLossesPanel
 
 NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
 BEFORE = "Choose a row or type an instruction, then press **Compare**."
@@ -40,16 +40,16 @@ class CompareTab:
         self.empty = EmptyState(lab, run, tabs, NO_RUN, "compare")
         self.question = QuestionPanel(lab, run)
         self.decoding = DecodingPanel()
-        self.third = ThirdPanel(lab, run)
+        self.third = ThirdModelPanel(lab, run)
         with gr.Row():
             self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4, interactive=False)
             self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
         self.state = gr.Markdown(BEFORE, elem_id="compare-state")
         self._answers()
-        self.kept = KeepPanel(lab)
+        self.kept = SharingPanel(lab)
         self.difference = DiffPanel("compare", {**NAMES, THIRD: "Third"})
-        self.why = WhyPanel(lab)
-        ManyPanel(lab, run, self.third, self.decoding.controls)
+        self.why = TokenLossesPanel(lab)
+        BatchPanel(lab, run, self.third, self.decoding.controls)
         EffectPanel(lab, run)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
         self.link = Link(lab, run, self.third, self._in_a_link())
@@ -153,7 +153,7 @@ class CompareTab:
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)
 
-    @said
+    @user_errors
     def _answer(
         self,
         run_id: str | None,

@@ -65,7 +65,7 @@ NAMED = 3
 WORTH_NAMING = 0.5
 """Nats that a single token has to gain or lose before it is named."""
 
-_MOST_NATS = 300.0
+_MAX_NATS = 300.0
 
 
 def sentence(found: AnswerLosses) -> str:
@@ -83,7 +83,7 @@ def sentence(found: AnswerLosses) -> str:
 
 
 def _verdict(gain: float) -> str:
-    times = math.exp(min(abs(gain), _MOST_NATS))
+    times = math.exp(min(abs(gain), _MAX_NATS))
     if times < ABOUT_THE_SAME:
         return "Tuned finds this answer about as likely as base does."
     return (

@@ -9,13 +9,13 @@ import gradio as gr
 from ...lab import Lab
 from ...services.answerers import BASE_RUN, MAX_STRENGTH
 from ...store.run_store import Run
-from ..context import said, viewer
+from ..context import user_errors, viewer
 
 NOBODY = ""
 """What is chosen where there is no third."""
 
 
-class ThirdPanel:
+class ThirdModelPanel:
     """A fold with who it is and how strong. ``who`` names a run, or ``run@step`` for a checkpoint of it."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
@@ -46,7 +46,7 @@ class ThirdPanel:
         for changed in (self.fold.expand, self.run.change):
             changed(self._list, [self.run, self.who], self.who, **quiet)
 
-    @said
+    @user_errors
     def _list(self, run_id: str | None, chosen: str) -> Any:
         """Who can be asked now; the choice stays where it still can."""
         choices = self._choices(run_id)

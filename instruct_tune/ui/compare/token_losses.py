@@ -10,7 +10,7 @@ import gradio as gr
 from ...data.splits import Example
 from ...errors import DataError
 from ...lab import Lab
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from .heat_map import heat_map, heat_value
 from .text import HEADERS, TYPED, sentence, table
 
@@ -18,7 +18,7 @@ BEFORE = "Nothing read yet."
 NO_ANSWER = "An instruction of your own has no expected answer: type one under Another answer."
 
 
-class WhyPanel:
+class TokenLossesPanel:
     """A fold with its own button. ``outputs`` and ``blank`` let the tab empty it when it turns to another row."""
 
     def __init__(self, lab: Lab):
@@ -70,7 +70,7 @@ class WhyPanel:
             show_progress="minimal",
         )
 
-    @said
+    @user_errors
     def _read(
         self, run_id: str | None, source: str, number: float | None, instruction: str, input: str, other: str
     ) -> list[Any]:

@@ -20,7 +20,7 @@ from ...errors import DataError, SettingsError
 from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from . import filter_text
@@ -48,17 +48,17 @@ class LedgerPanel:
     def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
         """Connect the buttons; ``show`` loads what a file asks for."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        written = self._save.click(said(self._write), self._form.controls, self._download, **quiet)
+        written = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
         written.success(None, None, None, js=press("ledger-download"))
         asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
         read = self._load.upload(
-            said(self._read),
+            user_errors(self._read),
             {self._load, self._form["model"], self._form["data.source"]},
             [*asked, self._expected],
             **quiet,
         )
         there = read.success(show, inputs, shown, **quiet)
-        there.success(said(self._compare), self._form.controls | {self._expected}, None, **quiet)
+        there.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
 
     def _write(self, values: dict[Any, Any]) -> str:
         who = viewer(self._lab)
@@ -214,7 +214,7 @@ class FiltersPanel:
             lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
         )
         self._buttons["change"].click(
-            said(self._fill_in), inputs, [self._fold, *self._one.outputs], **quiet
+            user_errors(self._fill_in), inputs, [self._fold, *self._one.outputs], **quiet
         )  # fmt: skip
         edits: list[tuple[Any, Edit]] = [
             (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
@@ -223,12 +223,12 @@ class FiltersPanel:
             (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._filled_in(values))),
         ]
         edited = [button.click(self._editing(edit), inputs, self.changed, **quiet) for button, edit in edits]
-        edited.append(self._add.click(said(self._append), inputs, self.changed, **quiet))
+        edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **quiet))
         edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **quiet))
         return edited
 
     def _editing(self, edit: Edit) -> Callable[..., Any]:
-        @said
+        @user_errors
         def handler(values: dict[Any, Any]) -> dict[Any, Any]:
             steps = self.steps(values)
             return self.change(values, *edit(values, steps, self._at(values, steps)))

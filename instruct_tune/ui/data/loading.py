@@ -11,7 +11,7 @@ from ...config.run_config import RunConfig
 from ...data.preview import FirstRows, first_rows
 from ...lab import Lab
 from ..context import viewer
-from ..fetch_progress import ArrivalPanel, Updates
+from ..fetch_progress import FetchProgressPanel, Updates
 from .text import first_rows_sentence, text_rows
 
 
@@ -20,7 +20,7 @@ class LoadPanel:
 
     def __init__(self, lab: Lab):
         self._lab = lab
-        self._arrival = ArrivalPanel("data")
+        self._arrival = FetchProgressPanel("data")
         with gr.Column(visible=False, elem_id="data-first") as self._early:
             self._estimate = gr.Markdown(elem_id="data-first-said")
             self._first = gr.Dataframe(

@@ -11,7 +11,7 @@ import gradio as gr
 from ...config.filters import DROP_LEAKAGE
 from ...config.run_config import RunConfig
 from ...lab import Lab
-from ..context import ONE_BY_ONE, said, viewer
+from ..context import ONE_BY_ONE, user_errors, viewer
 from ..form import Form
 from .filter_text import with_leakage_step
 from .filters import FiltersPanel, has_leakage_step
@@ -167,7 +167,7 @@ class ReportPanel:
         Returns the event of leaving near copies out, or in again, after which rows are loaded and split anew.
         """
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self._check.click(said(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
+        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             who, (_, test, _, train, *_) = viewer(self._lab), event.row_value
@@ -183,12 +183,12 @@ class ReportPanel:
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pairs, read in ((self._leaks, leak), (self._twins, twin)):
-            pairs.table.select(said(read), self._config, pairs.boxes, **ONE_BY_ONE, **quiet)
+            pairs.table.select(user_errors(read), self._config, pairs.boxes, **ONE_BY_ONE, **quiet)
         steps = self._form["data.filters"]
         steps.change(has_leakage_step, steps, self._drop, **quiet)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
         return self._drop.input(
-            said(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
+            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
         )
 
     def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:

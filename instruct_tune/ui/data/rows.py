@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from ...config.filters import MOST_BY_HAND
+from ...config.filters import MAX_BY_HAND
 from ...config.run_config import RunConfig
 from ...data.filters import row_id
 from ...errors import DataError
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, said, viewer
+from ..context import ONE_BY_ONE, user_errors, viewer
 from ..form import Form
 from .filters import FiltersPanel
 from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
@@ -42,15 +42,19 @@ class ByHandPanel:
         """Connect the buttons; returns the events that change the filters."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
-        self._pick.click(said(self._add), [self.row, self._picked], shown, **quiet)
+        self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **quiet)
         self._forget.click(lambda: self._show([]), None, shown, **quiet)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
-        drop = self._drop.click(said(self._drop_it), inputs, self._filters.changed, **quiet)
+        drop = self._drop.click(user_errors(self._drop_it), inputs, self._filters.changed, **quiet)
         outputs = [*self._filters.changed, *shown]
         return [
             drop,
-            self._keep_picked.click(said(lambda values: self._apply(values, "keep_rows")), inputs, outputs, **quiet),
-            self._drop_picked.click(said(lambda values: self._apply(values, "drop_rows")), inputs, outputs, **quiet),
+            self._keep_picked.click(
+                user_errors(lambda values: self._apply(values, "keep_rows")), inputs, outputs, **quiet
+            ),
+            self._drop_picked.click(
+                user_errors(lambda values: self._apply(values, "drop_rows")), inputs, outputs, **quiet
+            ),
         ]
 
     def _drop_it(self, values: dict[Any, Any]) -> dict[Any, Any]:
@@ -62,8 +66,8 @@ class ByHandPanel:
         now = [each for each in picked if each != row]
         if len(now) == len(picked):
             now.append(row)
-        if len(now) > MOST_BY_HAND:
-            raise DataError(f"At most {MOST_BY_HAND:,} rows can be picked: keep or drop these first.")
+        if len(now) > MAX_BY_HAND:
+            raise DataError(f"At most {MAX_BY_HAND:,} rows can be picked: keep or drop these first.")
         return self._show(now)
 
     def _apply(self, values: dict[Any, Any], kind: str) -> dict[Any, Any]:
@@ -179,7 +183,7 @@ class RowsPanel:
                 config = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
-            return said(turn)
+            return user_errors(turn)
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # "change" for the search: text that is pasted with the mouse is no "input" to gradio.
@@ -188,7 +192,7 @@ class RowsPanel:
         self._back.click(turning(-1), inputs, self.outputs, **quiet)
         self._forth.click(turning(1), inputs, self.outputs, **quiet)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
-        self._table.select(said(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
+        self._table.select(user_errors(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
         return self._by_hand.wire(self._form)
 
     def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:

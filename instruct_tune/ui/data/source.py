@@ -17,7 +17,7 @@ from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...lab import Lab
 from ..browser_state import Memory, recent_sources, with_recent
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..form import Form
 from ..formatting import hours
 from .filter_text import read_steps, usual_for, write_steps
@@ -88,7 +88,7 @@ class SourcePanel:
         # At a new visit too: what the browser kept arrives as a change.
         recent.change(self._offer, [recent, self._memory.token], self._source, **quiet)
 
-    @said
+    @user_errors
     def _keep(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
             return [gr.skip()] * 3

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ..browser_state import Memory, with_recent
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..form import Form
 from ..streaming import all_so_far
 from .filters import FiltersPanel
@@ -55,14 +55,14 @@ class DataTab:
         for edited in (*self._filters.wire(), *self._rows.wire()):
             edited.success(again, inputs, shown, trigger_mode="always_last", **quiet)
         renewed = self._report.wire().success(show, inputs, shown, **quiet)
-        renewed.success(said(self._report.check), self._form.controls, self._report.shown, **quiet)
+        renewed.success(user_errors(self._report.check), self._form.controls, self._report.shown, **quiet)
 
-    @said
+    @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """The rows as the form asks for them, with the progress of their arrival."""
         yield from all_so_far(self._arrive(values, request))
 
-    @said
+    @user_errors
     def _again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """What a changed list does to the rows; where they would have to be read first, nothing happens by itself."""
         if self._filters.nothing_loaded(values) or not self._at_hand(values):

@@ -113,7 +113,7 @@ LEAK_HEADERS = ["alike", "held-out row", "it asks", "training row", "it asks"]
 TWIN_HEADERS = ["alike", "training row", "it asks", "training row", "it asks", "answers"]
 LEAK_WIDTHS = ["70px", "90px", "42%", "90px", "42%"]
 TWIN_WIDTHS = ["70px", "90px", "38%", "90px", "38%", "100px"]
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 """Pairs in a table; the browser gets no more."""
 _CHARTS = {
     "row_tokens": "Whole row, in tokens",
@@ -220,7 +220,7 @@ def leak_rows(told: Report) -> list[list[Any]]:
             _alike(pair), pair["test_row"] + 1, cut(pair["test_text"], LONGEST_CELL),
             pair["train_row"] + 1, cut(pair["train_text"], LONGEST_CELL),
         ]
-        for pair in told["leakage"]["pairs"][:MOST_SHOWN]
+        for pair in told["leakage"]["pairs"][:MAX_SHOWN]
     ]  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def twin_rows(told: Report) -> list[list[Any]]:
             pair["second"] + 1, cut(pair["second_text"], LONGEST_CELL),
             "the same" if pair["same_answer"] else "different",
         ]
-        for pair in pairs[:MOST_SHOWN]
+        for pair in pairs[:MAX_SHOWN]
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, said, viewer
+from ..context import ONE_BY_ONE, user_errors, viewer
 from ..diff_panel import DiffPanel
 from .text import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
@@ -129,7 +129,7 @@ class AnswersPanel:
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _turn(self, step: int) -> Any:
-        @said
+        @user_errors
         def turn(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
                 self.lab.evaluations.predictions(viewer(self.lab), run_id, seq) if run_id and seq is not None else ()
@@ -138,7 +138,7 @@ class AnswersPanel:
 
         return turn
 
-    @said
+    @user_errors
     def _choose(self, run_id: str | None, seq: int | None, event: gr.SelectData) -> list[Any]:
         # By the row's own number: the table may be sorted differently in the browser.
         number = int(event.row_value[0])

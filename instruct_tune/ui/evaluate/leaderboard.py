@@ -12,7 +12,7 @@ from ...errors import DataError
 from ...evaluation.leaderboard import differing
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..formatting import decoding
 
 NOTHING = "No run was evaluated yet."
@@ -28,7 +28,7 @@ WHAT = {
 """The ruler's fields, in words."""
 
 
-class StandingsPanel:
+class LeaderboardPanel:
     """A fold in Evaluate, read when it is opened."""
 
     def __init__(self, lab: Lab):
@@ -59,7 +59,7 @@ class StandingsPanel:
         self.fold.expand(self._read, None, outputs, **{**quiet, "show_progress": "minimal"})
         self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **quiet)
 
-    @said
+    @user_errors
     def _read(self) -> list[Any]:
         tables = self.lab.evaluations.leaderboard(viewer(self.lab))
         if not tables:
@@ -67,7 +67,7 @@ class StandingsPanel:
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
         return [introduction(tables), chosen, *self._told(tables[0])]
 
-    @said
+    @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:
         for table in self.lab.evaluations.leaderboard(viewer(self.lab)):
             if key(table) == chosen:

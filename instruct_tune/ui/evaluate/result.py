@@ -14,7 +14,7 @@ from ...evaluation import bleu_tokenizers
 from ...evaluation.predictions_file import ENDINGS, write_rows
 from ...export.figures import SIDES
 from ...lab import Lab
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..downloads import Outgoing, handing_out, press, save_buttons
 from ..run_text import verdict_text
 from . import text as view
@@ -224,12 +224,12 @@ class EvaluationPanel:
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
         return self.lab.transfers.plot_scores(viewer(self.lab), str(run_id), to, seq)
 
-    @said
+    @user_errors
     def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
         found = _evaluation(self.lab, run_id, seq)
         return self.tell(str(run_id), found, search, show, sort)
 
-    @said
+    @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
         found = _evaluation(self.lab, run_id, seq)
         rows = self.lab.evaluations.predictions(viewer(self.lab), str(run_id), found["seq"])

@@ -8,11 +8,11 @@ import gradio as gr
 
 from ...evaluation import bleu_tokenizers
 from ...lab import Lab
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..run_picker import EmptyState
 from . import lesson_score
 from . import text as view
-from .leaderboard import StandingsPanel
+from .leaderboard import LeaderboardPanel
 from .result import EvaluationPanel
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
@@ -29,12 +29,12 @@ class EvaluateTab:
             self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
             self._stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
         self.panel = EvaluationPanel(lab, run)
-        standings = StandingsPanel(lab)
+        leaderboard_tables = LeaderboardPanel(lab)
         lesson_score.build()
         self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()
         self.panel.wire()
-        standings.wire()
+        leaderboard_tables.wire()
 
     def _choices(self) -> None:
         with gr.Row(equal_height=True):
@@ -80,7 +80,7 @@ class EvaluateTab:
         self._stop.click(self._end, self._run, None, **private)
         self._run.change(_startable, self._run, self._start, show_progress="hidden", **private)
 
-    @said
+    @user_errors
     def _begin(
         self, run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], by: str
     ) -> None:
@@ -91,12 +91,12 @@ class EvaluateTab:
         rows, who = int(limit) if limit else None, viewer(self._lab)
         self._lab.evaluations.start(who, run_id, rows, generation, baselines=baselines, tokenize=by)
 
-    @said
+    @user_errors
     def _end(self, run_id: str | None) -> None:
         if run_id:
             self._lab.evaluations.stop(viewer(self._lab), run_id)
 
-    @said
+    @user_errors
     def _go_on(self, run_id: str | None) -> None:
         who = viewer(self._lab)
         left = self._lab.evaluations.unfinished(who, str(run_id))

@@ -17,7 +17,7 @@ from .text import pass_title
 if TYPE_CHECKING:
     from ...inspection.batch_view import Segment, StepView
 
-MOST_PASSES = 24
+MAX_PASSES = 24
 """Passes that are drawn; the table has all."""
 
 _DRAW = """
@@ -184,7 +184,7 @@ def grid_value(view: StepView) -> dict[str, Any]:
             "width": one.width,
             "lanes": [[_segment(segment) for segment in lane] for lane in one.lanes],
         }
-        for number, one in enumerate(view.passes[:MOST_PASSES], start=1)
+        for number, one in enumerate(view.passes[:MAX_PASSES], start=1)
     ]
     left_out = len(view.passes) - len(passes)
     told = {"passes": passes, "more": f"And {left_out:,} more passes, which the table has." if left_out > 0 else ""}

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import said, viewer
-from ..fetch_progress import ArrivalPanel, Updates
+from ..context import user_errors, viewer
+from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
 from ..streaming import all_so_far
-from .batch_grid import MOST_PASSES, batch_grid, grid_value
+from .batch_grid import MAX_PASSES, batch_grid, grid_value
 from .text import HEADERS, sentence, table
 
 _SHAPING = ("max_length", "overlong", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs")
@@ -30,13 +30,13 @@ def build(lab: Lab, form: Form) -> None:
         with gr.Row(elem_classes="foot"):
             step = gr.Number(1, label="Optimizer step", info="From 1 on", precision=0, minimum=1, elem_id="batch-step")
             button = gr.Button("Show the step", elem_id="batch-show", size="md")
-        arrival = ArrivalPanel("batch")
+        arrival = FetchProgressPanel("batch")
         words = gr.Markdown("", elem_id="batch-sentence")
         grid = batch_grid("batch-grid")
         with gr.Accordion("Every row of the step as a table", open=False, visible=False, elem_id="batch-fold") as fold:
             rows = gr.Dataframe(headers=HEADERS, interactive=False, max_height=400, label="Rows of the step")
 
-    @said
+    @user_errors
     def show(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         yield from all_so_far(steps(values, request))
 
@@ -54,7 +54,7 @@ def build(lab: Lab, form: Form) -> None:
         yield {
             words: sentence(view),
             grid: gr.HTML(grid_value(view), visible=True),
-            fold: gr.Accordion(visible=True, open=len(view.passes) > MOST_PASSES),
+            fold: gr.Accordion(visible=True, open=len(view.passes) > MAX_PASSES),
             rows: table(view),
         }
 

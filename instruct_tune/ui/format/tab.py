@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from ...inspection.token_view import Fault, XRay
+from ...inspection.token_view import Fault, TokenView
 from ...lab import Lab
 from ...text.markdown import plain
 from ...tokenization.prompt_template import TEMPLATES
 from ..browser_state import Memory
-from ..context import said, viewer
-from ..fetch_progress import ArrivalPanel, Updates
+from ..context import user_errors, viewer
+from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
 from ..streaming import all_so_far
 from . import batches
@@ -31,7 +31,7 @@ class FormatTab:
         self._choices()
         TemplateEditor(form, memory)
         self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
-        self._arrival = ArrivalPanel("format")
+        self._arrival = FetchProgressPanel("format")
         self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
@@ -95,11 +95,11 @@ class FormatTab:
         broken = self._show_broken
         self._fault.input(broken, inputs, [*told, *self._arrival.outputs], trigger_mode="always_last", **quiet)
 
-    @said
+    @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         yield from all_so_far(self._when_there(values, request, self._row))
 
-    @said
+    @user_errors
     def _show_broken(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         yield from all_so_far(self._when_there(values, request, self._broken_row))
 
@@ -128,7 +128,7 @@ class FormatTab:
             **(self._broken_row(values) if values[self._fault] else {}),
         }
 
-    @said
+    @user_errors
     def _follow_edits(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """The row that is shown, as the custom template renders it while somebody types; complete texts only."""
         texts = [values[self._form[f"template.{part}"]] for part in PARTS]
@@ -142,7 +142,7 @@ class FormatTab:
         told = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
         return {self._lesson: told, self._broken: gr.HTML(grid_value(row), visible=True)}
 
-    def _look(self, values: dict[Any, Any], fault: str | None = None) -> XRay:
+    def _look(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
         return self._lab.datasets.token_view(

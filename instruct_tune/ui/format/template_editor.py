@@ -11,11 +11,11 @@ from ...errors import DataError, SettingsError
 from ...text.markdown import plain
 from ...tokenization.prompt_template import LESSON, template_from
 from ..browser_state import Memory
-from ..context import said
+from ..context import user_errors
 from ..form import CUSTOM_TEMPLATE, Form
 
 PARTS = ("without_input", "with_input")
-MOST_KEPT = 20
+MAX_KEPT = 20
 LONGEST = 4000
 """Characters of a template's text."""
 
@@ -79,13 +79,13 @@ def _text(part: str, text: str) -> gr.Textbox:
     )
 
 
-@said
+@user_errors
 def _added(name: str, without_input: str, with_input: str, known: Any) -> list[Any]:
     if not name.strip():
         raise DataError("Give the template a name first.")
     template_from({"without_input": without_input, "with_input": with_input})
     now = {**_known(known), name.strip(): {"without_input": without_input, "with_input": with_input}}
-    now = dict(list(now.items())[-MOST_KEPT:])
+    now = dict(list(now.items())[-MAX_KEPT:])
     return [now, gr.Dropdown(choices=list(now), value=name.strip()), name.strip()]
 
 

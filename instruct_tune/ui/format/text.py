@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...batching.packing_mode import Packing
-from ...inspection.token_view import Role, XRay
+from ...inspection.token_view import Role, TokenView
 
 if TYPE_CHECKING:
     from ...inspection.batch_view import EndToken, Pass, StepView
@@ -103,7 +103,7 @@ def _text(tokens: tuple[EndToken, ...]) -> str:
 TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
 
 
-def token_rows(row: XRay) -> list[list[Any]]:
+def token_rows(row: TokenView) -> list[list[Any]]:
     """Every token: position from 1, id, the tokenizer's spelling, what it is, whether it carries loss."""
     return [
         [at, token.id, token.spelling, token.role.value, "yes" if token.loss else "no"]
@@ -111,9 +111,9 @@ def token_rows(row: XRay) -> list[list[Any]]:
     ]
 
 
-def prompt_of(row: XRay) -> str:
+def prompt_of(row: TokenView) -> str:
     return "".join(token.text for token in row.tokens if token.role in (Role.PROMPT, Role.SPECIAL))
 
 
-def answer_of(row: XRay) -> str:
+def answer_of(row: TokenView) -> str:
     return "".join(token.text for token in row.tokens if token.role in (Role.ANSWER, Role.EOS))

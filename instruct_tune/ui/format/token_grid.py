@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...inspection.token_view import Role, XRay
+from ...inspection.token_view import Role, TokenView
 
 _DRAW = """
 const grid = element.querySelector('.token-grid'), line = element.querySelector('.token-line');
@@ -128,7 +128,7 @@ def token_grid(elem_id: str) -> gr.HTML:
     )
 
 
-def grid_value(row: XRay) -> dict[str, Any]:
+def grid_value(row: TokenView) -> dict[str, Any]:
     """The row's tokens, packed so that only the component's own script can read them."""
     tokens = [
         {"id": token.id, "text": token.text, "role": _CLASSES[token.role], "loss": token.loss} for token in row.tokens

@@ -9,10 +9,10 @@ import gradio as gr
 
 from ...errors import DataError, NotFoundError
 from ...lab import Lab
-from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MOST_TAGS
+from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS
 from .. import run_text
 from ..charts import loss_chart, loss_figure
-from ..context import said, viewer
+from ..context import user_errors, viewer
 
 
 class ChosenRun:
@@ -84,7 +84,7 @@ class NotesPanel:
             self.tags = gr.Textbox(
                 label="Tags",
                 info="Separated by commas; the search finds them",
-                max_length=MOST_TAGS * (LONGEST_TAG + 2),
+                max_length=MAX_TAGS * (LONGEST_TAG + 2),
                 interactive=False,
                 elem_id="runs-tags",
             )
@@ -108,7 +108,7 @@ class NotesPanel:
         self.chosen.change(self._show, self.chosen, [*boxes, self.save], **quiet)
         gr.on([self.save.click, self.tags.submit], self._save, boxes, boxes, **quiet)
 
-    @said
+    @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
         who = viewer(self.lab)
         if not run_id or not self.lab.runs.is_visible(who, run_id):
@@ -123,7 +123,7 @@ class NotesPanel:
             gr.Button(interactive=may),
         ]
 
-    @said
+    @user_errors
     def _save(self, tags: str, notes: str, read: str) -> list[Any]:
         """Returns tags and notes where they were kept otherwise than typed: put in order, or with what Compare or
         another window has added meanwhile. Nothing else, for somebody may be typing on."""
@@ -169,7 +169,7 @@ class ShareButton:
         shared = self.lab.runs.is_shared(viewer(self.lab), run_id)
         return gr.Button(UNSHARE if shared else SHARE, interactive=shared is not None)
 
-    @said
+    @user_errors
     def _press(self, run_id: str | None) -> Any:
         who = viewer(self.lab)
         if run_id is None:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import inform, said, viewer
+from ..context import inform, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from .details import required
@@ -30,7 +30,7 @@ class RunFiles:
     def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> None:
         """Connect the buttons; what is imported becomes the ``chosen`` run."""
 
-        @said
+        @user_errors
         def take_in(values: dict[Any, Any]) -> str:
             # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
             rows = self.lab.configs.read(viewer(self.lab), form.rows(values)).to_dict()["data"]
@@ -44,12 +44,12 @@ class RunFiles:
         given = form.controls | {self.arriving}
         self.arriving.upload(take_in, given, chosen, api_visibility="private", show_progress="hidden")
 
-    @said
+    @user_errors
     def _export(self, run_id: str | None) -> str:
         chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
         return str(self.lab.transfers.export(viewer(self.lab), chosen, self.outgoing.folder() / f"{chosen}.zip"))
 
-    @said
+    @user_errors
     def _merge(self, run_id: str | None) -> str:
         chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
         gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")

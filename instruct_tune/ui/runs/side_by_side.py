@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ...runs.differences import differing, held_out, rows, same_ruler, sentences
+from ...runs.differences import differing, held_out, rows, same_measurement, sentences
 from ...text.markdown import plain
 from ...util.curves import smooth, thin
-from ..charts import MOST_LINE, loss_chart
-from ..context import said, viewer
+from ..charts import MAX_LINE, loss_chart
+from ..context import user_errors, viewer
 
 LOOKS = (
     ("#2563eb", "solid", "circle"),
@@ -23,7 +23,7 @@ LOOKS = (
     ("#e11d48", "longdash", "x"),
     ("#6b7280", "longdashdot", "star"),
 )
-MOST_RUNS = len(LOOKS)
+MAX_RUNS = len(LOOKS)
 STEPS, SHARE = "Optimizer step", "Share of the run"
 AXES = (STEPS, SHARE)
 LONGEST_NAME = 40
@@ -59,8 +59,8 @@ def _lines(run: Mapping[str, Any], name: str, look: tuple[str, str, str], axis: 
     colour, dash, marker = look
     train = [metric for metric in run["metrics"] if metric["kind"] == "train"]
     steps = [metric["step"] for metric in train]
-    own = thin(list(zip(steps, smooth([metric["loss"] for metric in train]), strict=True)), MOST_LINE)
-    points = thin(held_out(run), MOST_LINE)
+    own = thin(list(zip(steps, smooth([metric["loss"] for metric in train]), strict=True)), MAX_LINE)
+    points = thin(held_out(run), MAX_LINE)
     last = max([run["total_steps"], *steps, *(step for step, _ in points), 1])
 
     def at(step: int) -> float:
@@ -94,7 +94,7 @@ def _lines(run: Mapping[str, Any], name: str, look: tuple[str, str, str], axis: 
 
 
 NOTHING = "Choose two runs or more: their held-out losses are drawn in one plot."
-OTHER_RULER = (
+OTHER_MEASUREMENT = (
     "They were not measured on the same held-out tokens (another model, other data or another limit): compare how the "
     "lines bend, not how high they are."
 )
@@ -110,9 +110,9 @@ class SideBySide:
             self.picked = gr.Dropdown(
                 [],
                 multiselect=True,
-                max_choices=MOST_RUNS,
+                max_choices=MAX_RUNS,
                 label="Runs",
-                info=f"Up to {MOST_RUNS}; the one chosen in the table is the first",
+                info=f"Up to {MAX_RUNS}; the one chosen in the table is the first",
                 elem_id="overlay-runs",
             )
             with gr.Row(elem_classes="foot"):
@@ -149,9 +149,9 @@ class SideBySide:
     def there(self, run_ids: list[str]) -> list[str]:
         """Those that this visitor sees: one may have been deleted, or made private, since the list was read."""
         who = viewer(self.lab)
-        return [run_id for run_id in run_ids if self.lab.runs.is_visible(who, run_id)][:MOST_RUNS]
+        return [run_id for run_id in run_ids if self.lab.runs.is_visible(who, run_id)][:MAX_RUNS]
 
-    @said
+    @user_errors
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
         """All runs that are there for this visitor; what was picked stays, and the table's run is the first pick."""
         runs = self.lab.runs.summaries(viewer(self.lab))
@@ -159,7 +159,7 @@ class SideBySide:
             choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
         )
 
-    @said
+    @user_errors
     def _draw(self, picked: list[str] | None, axis: str, log_scale: bool) -> list[Any]:
         who = viewer(self.lab)
         there = self.there(picked or [])
@@ -183,6 +183,6 @@ def _words(runs: list[dict[str, Any]], told: str) -> str:
     said = [plain(told, 1000)]
     if len(runs) > 1 and not differing(configs):
         said.append("They have the same configuration.")
-    if not same_ruler(configs):
-        said.append(OTHER_RULER)
+    if not same_measurement(configs):
+        said.append(OTHER_MEASUREMENT)
     return "\n\n".join(said)

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import ONE_BY_ONE, said, viewer
+from ..context import ONE_BY_ONE, user_errors, viewer
 from ..form import Form
 from ..run_picker import answering, labelled
 from .details import ChosenRun, NotesPanel, ShareButton, required
@@ -54,11 +54,11 @@ class RunsTab:
         for part in (self.share, self.overlay, self.notes, self.panel):
             part.wire()
 
-        @said
+        @user_errors
         def use_settings(run_id: str | None) -> dict[Any, Any]:
             return {**self._settings(run_id, form), tabs: gr.Tabs(selected="Train")}
 
-        @said
+        @user_errors
         def train_further(run_id: str | None) -> dict[Any, Any]:
             return {**use_settings(run_id), parent: run_id}
 
@@ -66,32 +66,32 @@ class RunsTab:
         continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **PRIVATE)
         return cloned, continued
 
-    @said
+    @user_errors
     def _in_train(self, run_id: str | None) -> list[Any]:
         return [required(run_id), gr.Tabs(selected="Train")]
 
-    @said
+    @user_errors
     def _in_compare(self, run_id: str | None) -> list[Any]:
         # With the list: the page's timer may not have brought this run yet, and gradio refuses what is in none.
         choices = labelled(answering(self.lab))
         return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
 
-    @said
+    @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the row's own id: the list may have moved on since it was drawn.
         return [event.row_value[-1], *self.told.show(event.row_value[-1])]
 
-    @said
+    @user_errors
     def _resume(self, run_id: str | None) -> list[Any]:
         return [self.lab.training.resume(viewer(self.lab), required(run_id)), gr.Tabs(selected="Train")]
 
-    @said
+    @user_errors
     def _delete(self, run_id: str | None) -> list[Any]:
         self.lab.runs.trash(viewer(self.lab), required(run_id))
         gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
         return [None, gr.Accordion(visible=True, open=True), *self.told.emptied()]
 
-    @said
+    @user_errors
     def _rename(self, run_id: str | None, text: str) -> str:
         self.lab.runs.rename(viewer(self.lab), required(run_id), text)
         return ""

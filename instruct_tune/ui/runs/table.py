@@ -11,7 +11,7 @@ from ...errors import NotFoundError
 from ...lab import Lab
 from ...store.run_store import LIVE
 from ...text.markdown import plain
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..run_text import run_sentence
 from . import text
 
@@ -189,7 +189,7 @@ class BinPanel:
         # What a person did shows at once, not at the timer's next tick.
         chosen.change(self.show, self.inputs, self.outputs, queue=False, **private)
 
-    @said
+    @user_errors
     def _restore(self, run_id: str | None) -> str:
         if not run_id:
             raise NotFoundError("Choose which of the deleted runs to restore.")

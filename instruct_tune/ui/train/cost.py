@@ -11,7 +11,7 @@ from ...config.run_config import RunConfig
 from ...errors import LabError
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..form import Form
 from .text import cost_details, cost_sentence, cost_warnings
 
@@ -65,7 +65,7 @@ class CostPanel:
             **quiet,
         )
         self.fit.click(
-            said(self.choose_rows),
+            user_errors(self.choose_rows),
             self.form.controls | {self.minutes},
             [self.form["data.limit"], self.form["train.num_train_epochs"], self.form["train.max_steps"], self.chosen],
             api_visibility="private",

@@ -15,7 +15,7 @@ from ...store.run_store import Run
 from ...text.markdown import plain
 from .. import run_text
 from ..charts import loss_chart, loss_figure
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..downloads import save_buttons
 from ..replay import Replay
 
@@ -78,25 +78,25 @@ class RunControls:
         asked.then(None, None, None, js=_IN_SIGHT, **private)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **private)
 
-    @said
+    @user_errors
     def _pause(self, run_id: str) -> None:
         self.lab.training.pause(viewer(self.lab), run_id)
 
-    @said
+    @user_errors
     def _stop(self, run_id: str) -> None:
         self.lab.training.stop(viewer(self.lab), run_id)
 
-    @said
+    @user_errors
     def _resume(self, run_id: str) -> None:
         self.lab.training.resume(viewer(self.lab), run_id)
 
-    @said
+    @user_errors
     def _ask(self, run_id: str) -> list[Any]:
         run = self.lab.runs.get_to_change(viewer(self.lab), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
-    @said
+    @user_errors
     def _discard(self, run_id: str) -> Any:
         status = self.lab.training.stop(viewer(self.lab), run_id, keep=False)
         if status not in ("stopping", "stopped"):

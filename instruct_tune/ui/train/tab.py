@@ -10,7 +10,7 @@ import gradio as gr
 from ...lab import Lab
 from ...text.markdown import plain
 from .. import run_picker
-from ..context import said, viewer
+from ..context import user_errors, viewer
 from ..events import setting
 from ..form import Form
 from .cost import CostPanel
@@ -34,7 +34,7 @@ class ParentPanel:
         gone = [self.parent, self.row, self.sentence]
         self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **private)
 
-    @said
+    @user_errors
     def _tell(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
@@ -100,7 +100,7 @@ class TrainTab:
         for ended in (begun.success, begun.failure):
             ended(None, None, self._start, js=setting(interactive=True), **quiet)
 
-    @said
+    @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
         config, called, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
         asked = [config, called, parent]

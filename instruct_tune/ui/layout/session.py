@@ -12,7 +12,7 @@ from ...errors import LabError
 from ...lab import Lab
 from ...store.run_store import LIVE
 from ..browser_state import RESTORED, Memory, first_values, restored
-from ..context import HEADER, recognise, said, session, viewer
+from ..context import HEADER, identify_viewer, session, user_errors, viewer
 from ..form import Form
 
 
@@ -24,7 +24,7 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
         """Their secret (made at their first visit), their form, the run to follow."""
-        known = token if recognise(lab, token) else secrets.token_urlsafe(24)
+        known = token if identify_viewer(lab, token) else secrets.token_urlsafe(24)
         lab.access.arrive(session(), known)
         # With no run to follow nothing is set: they may have asked for a recorded one by now.
         return {memory.token: known, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
@@ -80,7 +80,7 @@ def _host(lab: Lab) -> None:
         )
         enter = gr.Button("Enter", elem_id="host-enter", scale=1, min_width=120)
 
-    @said
+    @user_errors
     def admit(text: str) -> str:
         if not lab.access.admit(session(), text):
             raise LabError("That is not the host's token.")

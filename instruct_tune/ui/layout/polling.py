@@ -14,7 +14,7 @@ from gradio.blocks import Block
 
 from ...lab import Lab
 from ..browser_state import Memory
-from ..context import polled, recognise, session, viewer
+from ..context import identify_viewer, polled, session, viewer
 
 USUAL = 1.0
 """Seconds between two polls of one page."""
@@ -49,7 +49,7 @@ class Pace:
         return next((step for step in STEPS if step >= wanted), STEPS[-1])
 
 
-class Fed(Protocol):
+class PolledPanel(Protocol):
     """What knows by itself what the timer has to bring it: ``show(*inputs)`` fills ``outputs``."""
 
     @property
@@ -73,7 +73,7 @@ class Interval:
         return [gr.skip() if seconds == wanted else gr.Timer(wanted)]
 
 
-def feed(lab: Lab, memory: Memory, panels: Sequence[Fed]) -> None:
+def feed(lab: Lab, memory: Memory, panels: Sequence[PolledPanel]) -> None:
     """Have a timer bring each panel what is new."""
     interval = Interval(lab)
     # Read once: some are lists made at each look.
@@ -81,7 +81,7 @@ def feed(lab: Lab, memory: Memory, panels: Sequence[Fed]) -> None:
 
     def tick(token: Any, *values: Any) -> list[Any]:
         """All feeds in one request."""
-        recognise(lab, token)
+        identify_viewer(lab, token)
         told: list[Any] = []
         given = iter(values)
         with lab.runs.read_cache():
@@ -98,7 +98,7 @@ def feed(lab: Lab, memory: Memory, panels: Sequence[Fed]) -> None:
 SKIP = gr.skip()
 
 
-def spare(page: gr.Blocks, on: Block) -> None:
+def hide_progress_on(page: gr.Blocks, on: Block) -> None:
     """Let events that show no progress tell it to ``on`` alone, which hides it too.
 
     A browser keeps the progress of every component that was ever an output, and with each request,
@@ -110,7 +110,7 @@ def spare(page: gr.Blocks, on: Block) -> None:
             event.show_progress_on = [on]
 
 
-class LeanBlocks(gr.Blocks):
+class SkippingBlocks(gr.Blocks):
     """Answers what ``gr.Blocks`` answers, without the work for outputs that stay as they are.
 
     For every ``gr.skip()`` gradio makes the component anew, with its configuration. The page's poll
@@ -142,7 +142,7 @@ def _skipped(given: Any) -> bool:
     return isinstance(given, dict) and given == SKIP
 
 
-class AtRest:
+class IdleFlag:
     """``now``: whether nothing is at work. Fed by the page's timer."""
 
     def __init__(self, lab: Lab):

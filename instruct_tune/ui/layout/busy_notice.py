@@ -14,7 +14,7 @@ from ..replay import Replay
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
-class Meanwhile:
+class BusyNotice:
     """A line under the strip, there only while the lab works for somebody else; fed by the page's timer.
 
     ``welcome`` is the page's usual offer of a recorded run, which makes room for this one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .text import percent
 
 if TYPE_CHECKING:
-    from ...evaluation.adapter_effect import Effect, LayerNorm
+    from ...evaluation.adapter_effect import AdapterEffect, LayerNorm
 
 _GRADES = (
     (1e-6, "No: its predictions are base's."),
@@ -21,7 +21,7 @@ _GRADES = (
 _MOST = "Yes, a great deal: read some answers, for a model that has collapsed looks like this too."
 
 
-def sentence(effect: Effect, evaluation: Mapping[str, Any] | None) -> str:
+def sentence(effect: AdapterEffect, evaluation: Mapping[str, Any] | None) -> str:
     """The verdict, and the numbers behind it: markdown. ``evaluation``: the run's last, if it has one."""
     verdict = next((said for most, said in _GRADES if effect.kl < most), _MOST)
     rows = f"{effect.rows} held-out row{'s' * (effect.rows != 1)}"

@@ -15,7 +15,7 @@ from ..context import viewer
 from ..form import Form
 
 
-class Strip:
+class StatusBar:
     """One line of text; fed by the page's timer."""
 
     def __init__(self, lab: Lab):

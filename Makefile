@@ -10,24 +10,30 @@ INSTALL = $(BIN)/python -m pip install --quiet --no-compile
 # And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check setup setup-dev chromium bench clean
+.PHONY: run test check test-nightly fix setup setup-dev chromium bench clean
 
 run: setup
 	$(BIN)/python app.py $(ARGS)
 
-test: setup-dev chromium
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+
+test: check chromium
+	$(PYTEST) -n 2 -m slow
 
 # The fast loop: no real model, no browser.
 check: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto
+	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services
+
+# What a commit hardly ever breaks, and what takes hours to be sure of.
+test-nightly: setup-dev chromium
+	LAB_MUTATIONS=2000 $(PYTEST) -n 2 tests/nightly tests/services/test_mutated_imports.py
+
+fix: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 setup: .venv/installed
 

@@ -16,13 +16,22 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
-LONGEST = ("test_journey_rough", "test_journey_data", "test_real_model", "test_journey_visitors", "test_journey_cost")
-"""Files that take minutes: begun first, so that not one of two workers is left alone with them at the end."""
+LONGEST = ("test_real_model", "test_journey_data", "test_journey_format", "test_journey", "test_cli_process")
+"""Files that take minutes. They begin first, so that no worker is left alone with one of them at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; within a file, and else, the order stays."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """One Chromium for all tests of a worker; every window is a visitor of its own."""
+    from browser import chromium
+
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,46 @@
+"""What axe finds on every tab, light and dark, on a laptop and on a phone: nothing serious."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+from browser import Window, close_windows, serving
+
+pytestmark = pytest.mark.slow
+
+TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, browser):
+    with serving(tmp_path_factory.mktemp("axe") / "data") as address:
+        yield browser, address
+        close_windows(browser)
+
+
+def findings(page) -> list[str]:
+    """Each serious or critical finding: rule, where, what is wrong there."""
+    page.evaluate(AXE)
+    told = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{violation['id']} at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
+        for violation in told["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_tab_has_a_serious_finding(served, theme, width):
+    browser, address = served
+    window = Window(browser, f"{address}?__theme={theme}", width)
+    found = {}
+    for tab in TABS:
+        window.tab(tab)
+        window.page.wait_for_timeout(700)
+        if told := findings(window.page):
+            found[tab] = told
+    assert found == {}

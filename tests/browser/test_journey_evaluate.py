@@ -1,0 +1,139 @@
+"""Evaluate in a real browser: a result with its verdict, rows one can look into, and a Stop that claims nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from browser import Window, close_windows, serving
+from labs import finished, imports_frozen, opened, smoke
+
+from instruct_tune.config.viewer import HOST
+
+pytestmark = pytest.mark.slow
+
+CELL = '#evaluate-table [data-testid="cell-{row}-{column}"]'
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, browser):
+    """A lab with one run that was evaluated twice, on 30 and on 4 rows."""
+    data_dir = tmp_path_factory.mktemp("evaluate") / "data"
+    # The imports first: a run is waited for no longer than a test has patience.
+    with imports_frozen(), opened(data_dir) as lab:
+        run_id = finished(lab, smoke(), "measured")
+        for limit in (30, 4):
+            list(lab.evaluations.stream(HOST, run_id, limit))
+    with serving(data_dir) as address:
+        yield browser, address
+        close_windows(browser)
+
+
+@pytest.fixture
+def window(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.tab("Evaluate")
+    window.wait_text("#evaluate-sentence", "BLEU")
+    yield window
+    assert window.errors == []
+    window.page.context.close()
+
+
+def choose(window: Window, selector: str, label: str) -> None:
+    window.page.click(f"{selector} input")
+    window.page.get_by_role("option", name=label).first.click()
+
+
+def test_the_last_result_is_shown_and_an_earlier_one_can_be(window):
+    assert "on 4 held-out rows" in window.text("#evaluate-sentence")
+    assert "What the numbers say" in window.text("#evaluate-verdict")
+    assert "95% interval" in window.page.get_attribute("#evaluate-plot [role=img]", "aria-label")
+    choose(window, "#evaluate-which", "30 rows")
+    window.wait_text("#evaluate-sentence", "on 30 held-out rows")
+    assert "30 rows · page 1 of 2" in window.text("#evaluate-where")
+    window.page.click("#evaluate-following")
+    window.wait_text("#evaluate-where", "page 2 of 2")
+    window.shot("evaluate")
+
+
+def test_a_row_is_found_and_read_in_full(window):
+    window.page.wait_for_selector(CELL.format(row=0, column=2))
+    word = window.text(CELL.format(row=2, column=2)).split()[-1].strip(".?")
+    window.page.fill("#evaluate-search textarea, #evaluate-search input", word)
+    window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
+    window.page.focus("#evaluate-search textarea, #evaluate-search input")
+    for _ in word:
+        window.page.keyboard.press("Backspace")
+    window.wait_text("#evaluate-where", "4 rows")
+    window.page.keyboard.insert_text(word)
+    window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
+    found = window.text(CELL.format(row=0, column=2))
+    window.page.click(CELL.format(row=0, column=2))
+    assert "gain" in window.wait_text("#evaluate-row", "chrF")
+    assert window.value("#evaluate-asked").startswith(found[:40])
+    window.page.wait_for_selector("#evaluate-expected .cm-content")
+    window.shot("evaluate-row")
+
+
+def test_the_answers_can_be_taken_home(window):
+    with window.page.expect_download() as download:
+        window.page.click("#evaluate-download")
+    assert download.value.suggested_filename == "predictions.jsonl"
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4
+    assert {"instruction", "input", "reference", "base", "tuned"} <= set(json.loads(lines[0]))
+
+
+def test_the_plots_can_be_saved(window):
+    for tab, button, name, begins in (
+        ("Evaluate", "#evaluate-save-png", "bleu.png", b"\x89PNG"),
+        ("Train", "#train-save-svg", "loss.svg", b"<?xml"),
+    ):
+        window.tab(tab)
+        with window.page.expect_download() as download:
+            window.page.click(button)
+        assert download.value.suggested_filename == name
+        assert not window.page.is_visible(button.replace("png", "file").replace("svg", "file"))
+        assert Path(download.value.path()).read_bytes().startswith(begins)
+        window.shot(f"save-{tab}")
+
+
+def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
+    window.page.click("#evaluate-standings button")
+    window.wait_text("#standings-words", "tables, because not all was measured alike")
+    choose(window, "#standings-which", "1 run · 30 rows")
+    window.wait_text("#standings-table", "measured")
+    # Random weights share no four words with anybody.
+    window.wait_text("#standings-leader", "No run scores above base (0.0).")
+    window.shot("standings")
+
+
+def test_the_lessons_numbers_are_taken_apart(window):
+    window.page.click("#evaluate-why-04 button")
+    assert "printed in the lesson, not reproduced here" in window.wait_text("#why-04-table", "not reproduced")
+    window.shot("why-04")
+
+
+def test_a_stop_says_what_was_done_and_claims_no_result(window):
+    window.page.fill("#evaluate-limit input", "60")
+    window.page.fill("#evaluate-longest input", "1500")
+    window.page.click("#evaluate-start")
+    window.wait_text("#evaluate-state", "answers (base and tuned)")
+    window.page.wait_for_function("document.querySelector('#evaluate-progress progress').value > 0")
+    window.shot("evaluating")
+    window.page.click("#evaluate-stop")
+    said = window.wait_text("#evaluate-state", "Stopped after")
+    assert "of 120 answers; nothing was scored." in said
+    assert "held-out rows" in window.text("#evaluate-sentence")
+    assert "60 held-out rows" not in window.text("#evaluate-sentence")
+
+
+def test_the_tokenisation_can_be_chosen(window):
+    window.page.fill("#evaluate-limit input", "3")
+    window.page.click("#evaluate-words button")
+    choose(window, "#evaluate-tokenize", "char:")
+    window.page.click("#evaluate-start")
+    window.wait_text("#evaluate-sentence", "on 3 held-out rows")
+    assert "tok:char" in window.value("#evaluate-signature")

@@ -1,0 +1,53 @@
+"""What tests/services/test_cli_process.py leaves to the nightly run."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from commands import ROOT, TRAIN, _folders, command, ran, run, told
+from labs import PATIENCE, Pace, press_ctrl_c
+from test_cli_process import LONG, ended, silent_hub, start
+
+from instruct_tune.cli.commands import main
+from instruct_tune.store.run_store import RunStore
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--preset", "smoke", "--model", "facebook/opt-125m"],
+        ["mask", "--model", "facebook/opt-125m", "--instruction", "a", "--output", "b"],
+        ["data", "--dataset", "codealpaca-20k"],
+        ["data", "--dataset", "hub:some/data"],
+    ],
+)
+def test_a_hub_that_does_not_answer_is_told_within_seconds(tmp_path, arguments):
+    with silent_hub() as (address, asked):
+        status, out, said = ran(*arguments, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="0")
+        # From when the Hub was first asked: how long this machine takes to import things is another matter.
+        took = time.monotonic() - asked[0][1]
+    assert (status, out) == (1, "")
+    assert "Traceback" not in said
+    assert "Hub cannot be reached" in said.splitlines()[-1]
+    assert took < 20 if "train" in arguments else took < 10
+
+
+def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypatch, capsys, start):
+    pace = Pace(monkeypatch)
+    pace.at[2] = press_ctrl_c
+    assert main(["train", *LONG, "--set", "train.max_steps=5000", "--json"]) == 130
+    run_id = json.loads(capsys.readouterr().out)["run_id"]
+    process = start("train", "--json", "--resume", run_id)
+    assert process.stderr.readline() == f"run {run_id}\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    status, done, _ = ended(process)
+    assert (status, done["status"], done["run_id"]) == (130, "stopped", run_id)

@@ -1,0 +1,7 @@
+"""What tests/browser/test_hostile_posts.py leaves to the nightly run."""
+
+from test_hostile_posts import attack_handlers, lab
+
+
+def test_every_handler_of_the_page_survives_and_no_poll_raises(lab):
+    attack_handlers(lab, every=1)

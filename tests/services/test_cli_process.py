@@ -1,0 +1,141 @@
+"""The command line as a process of its own: exit status, stdout and stderr, a Hub that is silent, Ctrl-C."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from commands import ROOT, TRAIN, _folders, command, ran, run, told
+from labs import PATIENCE, Pace, press_ctrl_c
+
+from instruct_tune.cli.commands import main
+from instruct_tune.store.run_store import RunStore
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
+
+
+def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
+    status, out, said = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
+    assert (status, out) == (1, "")
+    assert said.count("\n") == 1
+    assert "lora.r" in said
+    assert ran("dance")[0] == 2
+    status, out, said = ran("runs", "list", "--json")
+    assert (status, json.loads(out), said) == (0, {"runs": []}, "")
+
+
+@pytest.mark.slow
+def test_progress_is_told_on_stderr_only():
+    status, out, said = ran("lesson", "--preset", "smoke", "--json")
+    assert status == 0, said
+    assert out.count("\n") == 1
+    assert set(json.loads(out)) >= {"run_id", "train", "evaluation"}
+    for progress in ("step 1: loss", "step 4: loss", "Held-out loss", "Finished 4 steps.", "answers 8 of 8"):
+        assert progress in said
+    assert "Warning" not in said
+
+
+@contextlib.contextmanager
+def silent_hub():
+    """An address that takes connections and never answers: the worst kind of no network; and them, with their times."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+
+        def hear():
+            for _ in range(100):
+                kept.append((server.accept(), time.monotonic()))
+
+        threading.Thread(target=hear, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", kept
+
+
+@pytest.fixture
+def start():
+    """Starts a command in a process of its own that can be sent Ctrl-C."""
+    started = []
+
+    def start(*arguments):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command(*arguments), cwd=ROOT, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def until(true, process):
+    deadline = time.monotonic() + 300
+    while not true():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ended(process):
+    out, said = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in said
+    assert out.count("\n") == 1, (out, said)
+    return process.returncode, json.loads(out), said
+
+
+LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "train.eval_strategy=no"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, asked, expected):
+    process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
+    with contextlib.closing(RunStore(tmp_path / "data")) as store:
+        until(lambda: any(run.step >= 2 for run in store.all()), process)
+        # Others see it at work, and see it stopped.
+        assert told("runs", "list")["runs"][0]["status"] == "running"
+        process.send_signal(asked)
+        status, done, _ = ended(process)
+        assert (status, done["status"]) == (expected, "stopped")
+        assert set(done) >= TRAIN
+        assert 2 <= done["steps"] < 120
+        assert Path(done["adapter"], "adapter_model.safetensors").is_file()
+        assert store.get(done["run_id"]).status == "stopped"
+    resumed = told("train", "--resume", done["run_id"])
+    assert (resumed["run_id"], resumed["status"], resumed["steps"]) == (done["run_id"], "finished", 120)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["evaluate", "lesson"])
+def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, command):
+    slow = [
+        "--preset",
+        "smoke",
+        "--set",
+        "evaluation_rows=null",
+        "--set",
+        "generation.max_new_tokens=1500",
+        "--set",
+        "train.eval_strategy=no",
+    ]
+    if command == "evaluate":
+        run_id = told("train", *slow)["run_id"]
+        process = start("evaluate", "--run", run_id, "--json")
+    else:
+        process = start("lesson", *slow, "--json")
+    for line in process.stderr:
+        if line.startswith("answers 0 of"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    status, done, _ = ended(process)
+    assert status == 130
+    if command == "evaluate":
+        assert done["status"] == "stopped"
+    else:
+        assert done["train"]["status"] == "finished"
+        assert done["evaluation"] is None
+    assert told("runs", "list")["runs"][0]["status"] == "finished"
+    assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []

@@ -1,0 +1,177 @@
+"""A dataset of the Hub on its way: counted, stopped, refused; against a small Hub of our own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_hub import ToyHub, serving_hub
+
+from instruct_tune.config.environment import check_download
+from instruct_tune.data import hub as hub_dataset
+from instruct_tune.errors import DataError, Stopped
+from instruct_tune.util.progress import Loading
+
+ROWS = [{"instruction": f"Do {n}", "input": "", "output": f"Done {n} " + "x" * 500} for n in range(2000)]
+FILES = {
+    "train.jsonl": "".join(json.dumps(row) + "\n" for row in ROWS).encode(),
+    "test.jsonl": "".join(json.dumps(row) + "\n" for row in ROWS[:10]).encode(),
+    "README.md": b"---\nlicense: mit\n---\n",
+}
+
+# In a process of its own, since the Hub's client asks for the address once, when it is imported.
+LOADS = """
+import json, sys
+from pathlib import Path
+from instruct_tune.data.splits import load_splits
+from instruct_tune.errors import LabError, Stopped
+from instruct_tune.util.progress import Loading
+from instruct_tune.config.run_config import DataSettings
+
+class Told(Loading):
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.phases, self.most, self.stop_at = [], 0, stop_at
+    def enter(self, phase, total=0):
+        super().enter(phase, total)
+        self.phases.append(phase.split(" (")[0])
+        self.most = total or self.most
+    def advance(self, count):
+        super().advance(count)
+        self.count = self.done
+        if self.stop_at and self.done >= self.stop_at:
+            self.stop()
+
+def tried(loading, **changes):
+    try:
+        splits = load_splits(DataSettings(**{"source": "hub:some/rows", "limit": None, **changes}), loading)
+        said = [splits.rows_loaded, splits.licence]
+    except Stopped:
+        said = "stopped"
+    except LabError as error:
+        said = str(error)
+    left = [path.name for path in Path(sys.argv[1]).rglob("*incomplete*") if path.suffix != ".lock"]
+    count = getattr(loading, "count", 0)
+    return {"said": said, "phases": loading.phases, "count": count, "total": loading.most, "left": left}
+
+print(json.dumps([
+    tried(Told(stop_at=200_000)),
+    tried(Told()),
+    tried(Told(), split="test"),
+    tried(Told(), source="hub:some/other"),
+]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory):
+    home = tmp_path_factory.mktemp("hub")
+    hub = ToyHub({"some/rows": FILES})
+    with serving_hub(hub) as address:
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LOADS, str(home)],
+            env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), hub
+
+
+def test_a_stop_in_the_middle_of_a_file_leaves_no_part_of_it(loads):
+    stopped = loads[0][0]
+    assert stopped["said"] == "stopped"
+    assert stopped["count"] < len(FILES["train.jsonl"])
+    assert stopped["phases"] == ["Asking the Hub for some/rows", "Downloading some/rows"]
+    assert stopped["left"] == []
+
+
+def test_every_byte_is_counted_on_the_way(loads):
+    whole = loads[0][1]
+    assert whole["said"] == [2000, "mit"]
+    assert whole["phases"] == [
+        "Asking the Hub for some/rows",
+        "Downloading some/rows",
+        "Preparing some/rows",
+        "Filtering and splitting 2,000 rows",
+    ]
+    assert whole["count"] == whole["total"] == len(FILES["train.jsonl"]) + len(FILES["test.jsonl"])
+    assert whole["left"] == []
+
+
+def test_what_has_come_once_is_not_fetched_again(loads):
+    again, hub = loads[0][2], loads[1]
+    assert again["said"] == [10, "mit"]
+    assert again["count"] == again["total"]
+    fetched = [line for line in hub.asked if line.startswith("GET") and line.endswith("/train.jsonl")]
+    assert len(fetched) == 2, "once until it was stopped, once whole"
+
+
+def test_what_the_hub_does_not_have(loads):
+    assert loads[0][3]["said"].startswith("The Hub has no some/other")
+
+
+def test_a_stop_before_anything_was_asked(monkeypatch):
+    monkeypatch.setattr(hub_dataset.hub, "hub_reachable", lambda: pytest.fail("it was asked"))
+    loading = Loading()
+    loading.stop()
+    with pytest.raises(Stopped):
+        hub_dataset.fetch("some/rows", loading)
+
+
+def test_a_download_that_is_too_large_is_refused(monkeypatch):
+    monkeypatch.setenv("LAB_MAX_DOWNLOAD_MB", "10")
+    check_download("some/rows", 10 * 2**20)
+    with pytest.raises(DataError, match=r"some/rows has 11 MB of files, and this lab downloads at most 10 MB"):
+        check_download("some/rows", 11 * 2**20)
+
+
+# In a process of its own, as above.
+LOADS_CARDS = """
+import json, sys
+from instruct_tune.data.splits import load_splits
+from instruct_tune.errors import LabError
+from instruct_tune.config.run_config import DataSettings
+
+def said(repo):
+    try:
+        return load_splits(DataSettings(source=f"hub:{repo}", limit=None)).rows_loaded
+    except LabError as error:
+        return str(error)
+
+print(json.dumps([said(repo) for repo in sys.argv[1:]]))
+"""
+
+
+def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tmp_path):
+    """Or a visitor could have the host's machine send requests into its own network."""
+
+    def card(data_files: object) -> bytes:
+        configs = json.dumps([{"config_name": "default", "data_files": data_files}])
+        return f"---\nlicense: mit\nconfigs: {configs}\n---\n".encode()
+
+    inner = ToyHub({})
+    with serving_hub(inner) as inside:
+        there = f"{inside}/secret.jsonl"
+        repos = {
+            "some/list": {"a.jsonl": FILES["test.jsonl"], "README.md": card([there])},
+            "some/split": {"README.md": card([{"split": "train", "path": [there]}])},
+            "some/chained": {"README.md": card(f"zip://a.jsonl::{there}")},
+            "some/file": {"a.jsonl": FILES["test.jsonl"], ".huggingface.yaml": b"configs: []\n"},
+            "some/torn": {"a.jsonl": FILES["test.jsonl"], "README.md": b"---\nconfigs: [\n---\n"},
+            "some/own": {"a.jsonl": FILES["test.jsonl"], "README.md": card("a.jsonl")},
+        }
+        with serving_hub(ToyHub(repos)) as address:
+            environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+            done = subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", LOADS_CARDS, *repos],
+                env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
+            )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *outside, settings, torn, own = json.loads(done.stdout)
+    assert all("outside the Hub: download the file you want" in sentence for sentence in outside)
+    assert "says in .huggingface.yaml where its rows are" in settings
+    assert "some/torn" in torn
+    assert own == 10
+    assert inner.asked == []

@@ -1,0 +1,241 @@
+"""A lab in a process of its own and a real browser to use it with."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from patience import machine_slowness
+
+ROOT = Path(__file__).parents[2]
+SHOTS = Path(os.environ["LAB_SHOTS"]) if "LAB_SHOTS" in os.environ else None
+"""Where screenshots are kept, for looking at them; nowhere unless asked for."""
+
+PATIENCE = 90 * machine_slowness()
+"""Seconds until what does not come is missing."""
+
+CLIENT_LEFT = (
+    r"\nstarlette\.requests\.ClientDisconnect\n",
+    # Gradio 6.31 deletes a session's messages once for each of its streams that is cut off.
+    r"del blocks\._queue\.pending_messages_per_session\[session_hash\]\n[\s~^]*\nKeyError: ",
+)
+"""How the log says that a client went away: patterns of the last lines of a traceback."""
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Server:
+    """``python app.py`` on a free port of its own, which it keeps when it is started again."""
+
+    def __init__(self, data_dir: Path, **environment: str):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
+        self.log = data_dir.parent / f"{data_dir.name}.log"
+        self.data_dir, self._environment = data_dir, environment
+
+    def start(self) -> None:
+        """Start it, and wait until the page answers."""
+        command = [sys.executable, "app.py", "--port", str(self._port), "--data-dir", str(self.data_dir)]
+        with self.log.open("a") as out:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self._environment},
+            )
+        _wait_for(self.address, self._process, self.log)
+
+    def kill(self) -> None:
+        """As a crash of the machine would: nothing is told, nothing is closed."""
+        self._process.kill()
+        self._process.wait(30)
+
+    def stop(self) -> None:
+        """As a Space would."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@contextmanager
+def serving(data_dir: Path, faults_are_logged: bool = False, **environment: str) -> Iterator[str]:
+    """A ``Server`` that is ended as a Space would; yields its address.
+
+    ``faults_are_logged``: what the test sends makes gradio log tracebacks, which is as it should be.
+    """
+    with started(data_dir, faults_are_logged, **environment) as server:
+        yield server.address
+
+
+@contextmanager
+def started(data_dir: Path, faults_are_logged: bool = False, **environment: str) -> Iterator[Server]:
+    """The same for a test that kills it."""
+    server = Server(data_dir, **environment)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+    log = server.log.read_text()
+    # A browser that leaves in the middle of an upload or of an answer is no fault of the page.
+    left = sum(len(re.findall(pattern, log)) for pattern in CLIENT_LEFT)
+    assert faults_are_logged or log.count("Traceback") == left, log[-6000:]
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=30)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"the page did not answer: {log.read_text()}")
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """A headless Chromium: the system's, else Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    installed = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+FORGET = "if (!sessionStorage.labVisited) { localStorage.clear(); sessionStorage.labVisited = 1 }"
+"""A new tab of the reused context is a new visitor's; a reload of it is not."""
+
+
+def _new_page(browser, options):
+    """A page of a visitor who was never here.
+
+    Where no other page is open it reuses one context, whose cache has the page's scripts already: a third faster.
+    """
+    plain = not options.keys() - {"viewport"}
+    shared = getattr(browser, "shared_context", None)
+    if not plain or (shared and shared.pages):
+        return browser.new_context(**options).new_page()
+    if shared is None:
+        shared = browser.shared_context = browser.new_context()
+        shared.add_init_script(FORGET)
+    page = shared.new_page()
+    page.set_viewport_size(options["viewport"])
+    return page
+
+
+def close_windows(browser) -> None:
+    """Close every page; only the reused context stays."""
+    for context in browser.contexts:
+        if context is getattr(browser, "shared_context", None):
+            for page in context.pages:
+                page.close()
+        else:
+            context.close()
+
+
+class Window:
+    """One page of the lab, with the words a person would use for what they do in it."""
+
+    def __init__(self, browser, address: str, width: int = 1280, **context):
+        self.page = _new_page(browser, {"viewport": {"width": width, "height": 900}, **context})
+        # A crowded machine of two cores takes its time; who waits in vain waits longer, and that is all.
+        self.page.set_default_timeout(1000 * PATIENCE)
+        self.errors: list[str] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.go(address)
+
+    def again(self) -> None:
+        """The page anew; what it was still asking for when it was left is no error of anybody's."""
+        before = list(self.errors)
+        self.page.reload()
+        self._wait_until_filled()
+        self.errors[:] = before
+
+    def go(self, address: str) -> None:
+        """To another address of the lab, as the same visitor."""
+        self.page.goto(address)
+        self._wait_until_filled()
+
+    def _wait_until_filled(self) -> None:
+        """The page has shown what it remembers of this visitor: before that it is nobody's to fill in."""
+        # Attached, not visible: a link may have opened another tab by then.
+        self.page.wait_for_selector("#data-load", state="attached")
+        self.page.wait_for_function("window.labFormIsRestored")
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+        self._until_mounted()
+
+    def fold(self, name: str) -> None:
+        """Open a fold by what its head begins with."""
+        self.page.get_by_role("button", name=re.compile("^" + re.escape(name))).click()
+        self._until_mounted()
+
+    def _until_mounted(self) -> None:
+        """What a tab or a fold holds is mounted when it is first shown; nobody types within two frames of that."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def preset(self, name: str) -> None:
+        """Choose a preset by its card, on the Train tab."""
+        self.tab("Train")
+        choice = self.page.locator(f"#train-preset input[value={name}]")
+        choice.click()
+        # The page draws the choice a moment after the click.
+        self.page.wait_for_function("choice => choice.checked", arg=choice.element_handle())
+
+    def more_settings(self, fold: str) -> None:
+        """Open one of the folds that hold the settings beginners do not need."""
+        self.fold("More settings")
+        self.fold(fold)
+
+    def text(self, selector: str) -> str:
+        return self.page.inner_text(selector)
+
+    def value(self, selector: str) -> str:
+        return self.page.input_value(f"{selector} textarea, {selector} input")
+
+    def wait_text(self, selector: str, wanted: str, seconds: float = PATIENCE) -> str:
+        """Wait until ``wanted`` stands in ``selector``; returns all that stands there."""
+        # The text is read by the wait itself: what is shown may be gone a moment later.
+        found = self.page.wait_for_function(
+            """([selector, wanted]) => {
+                const text = document.querySelector(selector)?.innerText;
+                return text?.includes(wanted) && {text};
+            }""",
+            arg=[selector, wanted],
+            timeout=1000 * seconds,
+        )
+        return found.json_value()["text"]
+
+    def shot(self, name: str) -> None:
+        if SHOTS:
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)

@@ -1,0 +1,262 @@
+"""What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections import Counter
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "instruct_tune"
+
+# The layers, bottom to top. A place (a module, or a package with all that is in it) imports from those before it.
+LAYERS = (
+    ("errors",),
+    ("util", "text", "kernels"),
+    ("config",),
+    ("store", "pretrained"),
+    ("data",),
+    ("tokenization",),
+    ("batching",),
+    ("models",),
+    ("generation", "inspection", "estimate"),
+    ("evaluation", "training"),
+    ("runs",),
+    ("export",),
+    ("services",),
+    ("lab",),
+    ("ui", "cli"),
+    ("__main__", "app"),
+)
+LAYER = {place: number for number, places in enumerate(LAYERS) for place in places}
+
+# A library, and the only places that import it.
+AT_HOME = {
+    "gradio": ("ui", "app"),
+    "plotly": ("ui",),
+    "peft": ("models.lora", "models.lora_support"),
+    "trl": ("training.sft_config", "training.trainer"),
+    "sacrebleu": ("evaluation.bleu",),
+    "evaluate": ("evaluation.bleu",),
+    "sqlite3": ("store", "text.code_parsing"),
+    "matplotlib": ("export.figures",),
+    "rapidfuzz": ("data.near_duplicates",),
+    "jinja2": ("tokenization.chat_template",),
+    "yaml": ("data.hub", "export.model_card"),
+}
+
+
+def files():
+    return [ROOT / "app.py", *sorted(PACKAGE.rglob("*.py"))]
+
+
+def module(file):
+    """A file's name below the package, such as ``data.table``; of a room's ``__init__``, the room's."""
+    if file.parent == ROOT:
+        return file.stem
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def place(file):
+    """The name in ``LAYERS`` that a file belongs to; a package is one place."""
+    return module(file).split(".")[0]
+
+
+def imports(file):
+    """Every import anywhere in a file, absolute: (line, module, is it done when the module is imported)."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    inside = {
+        id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)
+    }
+    package = () if file.parent == ROOT else ("instruct_tune", *file.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, node.module) if node.module else base)
+            # "from . import adapter" imports a module, "from .adapter import load" what is in one.
+            room = (ROOT / module.replace(".", "/")).is_dir()
+            there = [f"{module}.{alias.name}" for alias in node.names] if room else []
+            names = there if there and all(_is_module(name) for name in there) else [module]
+        else:
+            continue
+        for name in names:
+            yield node.lineno, name, id(node) not in inside
+
+
+def _is_module(name):
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def own(name):
+    """The place in ``LAYERS`` of one of the lab's own modules; None for a library."""
+    parts = name.split(".")
+    return (parts[1] if len(parts) > 1 else "") if parts[0] == "instruct_tune" else None
+
+
+def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "instruct_tune")
+    for room in ("ui", "desk"):
+        (tmp_path / "instruct_tune" / room).mkdir(parents=True)
+    for name in ("adapter", "desk/runner", "ui/view"):
+        (tmp_path / "instruct_tune" / f"{name}.py").touch()
+    file = tmp_path / "instruct_tune" / "ui" / "tab.py"
+    file.write_text(
+        "import torch.nn as nn\nfrom .. import adapter\nfrom ..lab import Lab\nfrom . import view\n"
+        "def f():\n    from peft import LoraConfig\n    import instruct_tune.store\n"
+        "    from instruct_tune.desk import runner\n"
+        "if True:\n    import trl\n"
+    )
+    assert sorted(imports(file)) == [
+        (1, "torch.nn", True), (2, "instruct_tune.adapter", True), (3, "instruct_tune.lab", True),
+        (4, "instruct_tune.ui.view", True), (6, "peft", False), (7, "instruct_tune.store", False),
+        (8, "instruct_tune.desk.runner", False), (10, "trl", True),
+    ]  # fmt: skip
+    assert [own(name) for _, name, _ in sorted(imports(file))] == [
+        None, "adapter", "lab", "ui", None, "store", "desk", None,
+    ]  # fmt: skip
+    assert place(file) == "ui"
+
+
+def test_every_module_has_its_place():
+    assert {place(file) for file in files()} - {""} == set(LAYER)
+    assert len(LAYER) <= 28
+    assert len(LAYERS) <= 17
+
+
+def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
+    texts = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    }
+    house = texts["architecture.md"].split("```")[1]
+    listed = re.findall(r"^ *(\w+\.py)\b", house, re.MULTILINE)
+    assert Counter(listed) == Counter(file.name for file in files() if file.name != "__init__.py")
+    others = set()
+    for text in texts.values():
+        others |= set(re.findall(r"\b(?:tests/\w+\.py|docs/\w+\.md|assets/\w+\.\w+)", text))
+    assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_flow_one_way(file):
+    here = place(file)
+    # The package itself imports nothing but what has to come before every library.
+    known = {each for each in LAYER if LAYER[each] < LAYER[here]} if here else {"util"}
+    wrong = [
+        f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
+    ]
+    assert wrong == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    ours = {module(file): file for file in files()}
+    known = {
+        here: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
+        for here, file in ours.items()
+    }
+    assert {"data.table", "errors"} <= known["data.sources"]
+    list(TopologicalSorter({here: (names & ours.keys()) - {here} for here, names in known.items()}).static_order())
+
+
+@pytest.mark.parametrize("library", AT_HOME)
+def test_each_of_these_libraries_is_imported_in_one_place(library):
+    where = {module(file) for file in files() for _, name, _ in imports(file) if name.split(".")[0] == library}
+    assert [here for here in where if not any(f"{here}.".startswith(f"{home}.") for home in AT_HOME[library])] == []
+    assert where or library in ("plotly",), "then this line has outlived its library"
+
+
+def test_only_the_page_knows_of_the_page():
+    knowing = {place(file) for file in files() for _, name, _ in imports(file) if own(name) == "ui"}
+    assert knowing <= {"ui", "app"}
+
+
+def test_a_room_of_the_page_knows_what_all_share_and_itself():
+    """A tab never knows another one: what they tell each other goes through the page, which knows them all."""
+    rooms = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
+    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= rooms
+    wrong = []
+    for file in sorted((PACKAGE / "ui").rglob("*.py")):
+        here = file.parent.name
+        known = {here} if here in rooms else rooms if file.name == "__init__.py" else set()
+        for line, name, _ in imports(file):
+            room = name.removeprefix("instruct_tune.ui.").split(".")[0]
+            if own(name) == "ui" and room in rooms - known:
+                wrong.append(f"{module(file)}:{line} imports {name}")
+    assert wrong == []
+
+
+def test_the_page_reads_runs_through_services_that_know_the_viewer():
+    """The store and the queue know no viewers: a handler that used them would show everybody's runs to everybody."""
+    wrong = []
+    for file in sorted((PACKAGE / "ui").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and re.fullmatch(r".*\blab\.(store|queue|models)", ast.unparse(node)):
+                wrong.append(f"{module(file)}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
+
+
+def test_no_public_method_of_a_service_defaults_its_viewer():
+    wrong = []
+    for file in sorted((PACKAGE / "services").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            names = [arg.arg for arg in node.args.args if arg.arg != "self"]
+            defaulted = names[len(names) - len(node.args.defaults) :] if node.args.defaults else []
+            private = node.name.startswith("_")
+            if "viewer" in defaulted or ("viewer" in names and names[0] != "viewer" and not private):
+                wrong.append(f"{module(file)}.{node.name}")
+    assert wrong == []
+
+
+BUILDS = "|".join(
+    (r"AutoModel\w*\.from_(?:config|pretrained)", r"LlamaForCausalLM\(", r"\b(?:torch|random)\.manual_seed", "fork_rng",
+     "set_default_dtype")
+)  # fmt: skip
+"""Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
+BUILDERS = {
+    "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
+    "pretrained.locate", "pretrained.read_model", "pretrained.tiny_random",
+    "export.model_card",  # which shows people how to
+}  # fmt: skip
+
+
+def test_models_are_built_in_few_places_which_the_engine_runs():
+    """A new one belongs on the engine's thread; tests/services/test_lab_isolation.py finds those that are not."""
+    found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
+    assert found == BUILDERS
+
+
+SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")
+
+
+@pytest.mark.parametrize(
+    ("module", "may"),
+    [
+        ("instruct_tune.lab", ()),
+        ("instruct_tune.cli.commands", ()),
+        ("app", ()),
+        # Importing gradio is seconds already, and brings pandas with it.
+        pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),
+    ],
+)
+def test_importing_it_does_not_wait_for_slow_libraries(module, may):
+    script = f"import sys, {module}; print(*sorted(set({SLOW!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= set(may)
+
+
+def test_nothing_is_configured_by_hand_twice():
+    """Every preset has its note, and every note its preset."""
+    from instruct_tune.config.run_config import PRESET_NOTES, PRESETS
+
+    assert set(PRESET_NOTES) == set(PRESETS)

@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --no-compile
 # And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check test-nightly fix setup setup-dev chromium bench clean
+.PHONY: run test check test-nightly fix requirements setup setup-dev chromium bench clean
 
 run: setup
 	$(BIN)/python app.py $(ARGS)
@@ -43,8 +43,8 @@ setup: .venv/installed
 
 setup-dev: .venv/installed-dev
 
-.venv/installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
-	$(INSTALL) -r requirements-dev.txt
+.venv/installed-dev: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[dev]'
 	touch .venv/installed $@
 
 $(BIN)/python:
@@ -57,6 +57,11 @@ chromium: setup-dev
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	  (command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y chromium) || \
 	  $(BIN)/playwright install chromium
+
+requirements: | $(BIN)/python
+	$(BIN)/python -c 'import tomllib; pins = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	  print("# Generated from pyproject.toml by `make requirements`: Hugging Face Spaces installs just this file.", \
+	  *pins, sep="\n")' > requirements.txt
 
 bench: setup-dev
 	$(BIN)/python -m benchmarks

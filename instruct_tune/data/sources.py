@@ -22,6 +22,7 @@ from ..config.environment import MEGABYTE, check_rows, check_text, max_upload_by
 from ..config.run_config import Columns, DataSettings
 from ..errors import DataError
 from ..pretrained import git_lfs
+from ..util.assets import asset
 from ..util.progress import Loading
 from . import hub
 from .columns import wanted
@@ -36,7 +37,7 @@ from .utf8 import decode
 if TYPE_CHECKING:
     import pyarrow
 
-BUNDLED_FILE = Path(__file__).resolve().parents[2] / "assets" / "instructions.jsonl"
+BUNDLED_FILE = asset("instructions.jsonl")
 BUNDLED_LICENCE = "CC0-1.0"
 CODEALPACA_LICENCE = "CC BY 4.0 on its Hub card; the original project's data is CC BY-NC 4.0"
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ASSET = Path(__file__).parents[2] / "assets" / "why_04.json"
+from ..util.assets import asset
+
+ASSET = asset("why_04.json")
 PRINTED = (0.4, 14.7)
 """Base and tuned, as the lesson prints them: opt-350m, CodeAlpaca-20k, ten epochs, ``max_length=50``, five beams."""
 

@@ -17,8 +17,9 @@ from typing import Any
 from ..data.json_text import values
 from ..errors import StoreError
 from ..store.run_store import Run, RunStore
+from ..util.assets import asset
 
-ASSETS = Path(__file__).parents[2] / "assets" / "recorded"
+ASSETS = asset("recorded")
 PREFIX = "recorded-"
 BEST = "recorded-good"
 """The run that a visitor is offered first."""

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import sys
-from pathlib import Path
 
 import pytest
-
-ASSETS = Path(__file__).parents[2] / "assets"
 
 
 @pytest.fixture(scope="module")
 def check():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ASSETS)
-        import check_instructions
+    import check_instructions
 
-        yield check_instructions
-    del sys.modules["check_instructions"], sys.modules["answer_kind"]
+    return check_instructions
 
 
 def row(instruction, output, given=""):

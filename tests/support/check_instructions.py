@@ -1,4 +1,4 @@
-"""Checks every row of the bundled dataset, and counts its kinds: ``python assets/check_instructions.py``.
+"""Checks every row of the bundled dataset, and counts its kinds: ``python tests/support/check_instructions.py``.
 
 An answer is tried out the way its reader would: Python runs, SQL runs in SQLite, JavaScript and shell scripts are
 read by their own interpreters, JSON, HTML and CSS are parsed. Where a row asks what a program prints, the program runs
@@ -25,8 +25,9 @@ from typing import TypedDict
 
 from answer_kind import kind
 
-ROWS = Path(__file__).with_name("instructions.jsonl")
-CARD = Path(__file__).with_name("instructions.md")
+ASSETS = Path(__file__).parents[2] / "assets"
+ROWS = ASSETS / "instructions.jsonl"
+CARD = ASSETS / "instructions.md"
 SECONDS = 20
 """What one answer may take to run."""
 NEAR = 85

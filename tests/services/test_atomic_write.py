@@ -63,7 +63,7 @@ def counted(real):
         return real(*given)
     return call
 os.fsync, Path.rename = counted(os.fsync), counted(Path.rename)
-with atomic_write.writing(Path(sys.argv[1])) as folder:
+with atomic_write.atomic_folder(Path(sys.argv[1])) as folder:
     (folder / "a.txt").write_text("second")
 """
 

@@ -85,7 +85,7 @@ def test_the_bin_is_emptied_around_a_run_that_resists_and_its_thread_goes_on(lab
     monkeypatch.setattr(housekeeping, "TRASH_SECONDS", 0.12)
     lab.housekeeping.start()
     stays, goes = old_private_run(lab), old_private_run(lab)
-    failed = failing_once_for(monkeypatch, type(lab.store), "erase_binned", stays, error)
+    failed = failing_once_for(monkeypatch, type(lab.store), "erase_trashed", stays, error)
     for run_id in (stays, goes):
         lab.runs.trash(HOST, run_id)
     until(lambda: not lab.store.trashed(), "the bin to be empty")
@@ -115,7 +115,7 @@ def test_a_run_in_the_bin_that_cannot_be_deleted_does_not_keep_the_lab_from_star
         run_id = old_private_run(lab)
         lab.runs.trash(HOST, run_id)
         store = type(lab.store)
-    failed = failing_once_for(monkeypatch, store, "erase_binned", run_id, StoreError("The disk."))
+    failed = failing_once_for(monkeypatch, store, "erase_trashed", run_id, StoreError("The disk."))
     with opened(tmp_path / "data") as lab:
         assert failed
         assert [run.id for run in lab.store.trashed()] == [run_id]

@@ -174,7 +174,7 @@ class Recorder:
         assert (step, speaker) in ((self.step, RUN), (0, adapter.BASE))
 
     def yield_to_queue(self) -> None:
-        self._now("breathe")
+        self._now("yield_to_queue")
         self.between(self.step)
 
     def stopping(self) -> bool:

@@ -186,7 +186,9 @@ def test_patience_counts_evaluations_without_a_new_best(tmp_path, scripted, loss
     assert list(watcher.losses) == list(range(1, last + 1))
 
 
-@pytest.mark.parametrize(("step", "at"), [(1, "breathe"), (2, "progress"), (3, "breathe"), (4, "breathe")])
+@pytest.mark.parametrize(
+    ("step", "at"), [(1, "yield_to_queue"), (2, "progress"), (3, "yield_to_queue"), (4, "yield_to_queue")]
+)
 def test_the_best_and_patience_survive_a_resume(tmp_path, scripted, step, at):
     """Wherever it was stopped: the same steps, the same end, the same adapter as in one go."""
     scripted({1: 3.0, 2: 1.0, 3: 2.0, 4: 1.9, 5: 1.8, 6: 0.5})

@@ -46,9 +46,9 @@ def unstopped(tmp_path_factory) -> SimpleNamespace:
         (2, "progress"),
         (3, "progress"),
         (5, "progress"),
-        (2, "breathe"),
-        (3, "breathe"),
-        (4, "breathe"),
+        (2, "yield_to_queue"),
+        (3, "yield_to_queue"),
+        (4, "yield_to_queue"),
         (4, "evaluating"),
     ],
 )
@@ -142,7 +142,7 @@ def test_stopped_again_and_again(tmp_path, unstopped):
     # The second and the last time as soon as it has come back.
     for step in (1, 1, 3, 4, 4):
         last = checkpoints(tmp_path)[-1:]
-        watcher = Recorder(stop_after=step, at="breathe")
+        watcher = Recorder(stop_after=step, at="yield_to_queue")
         go(again(loaded), tmp_path, STOPS, watcher, *last)
         losses |= watcher.losses
     watcher, _ = go(again(loaded), tmp_path, STOPS, resume_from=checkpoints(tmp_path)[-1])
@@ -151,7 +151,7 @@ def test_stopped_again_and_again(tmp_path, unstopped):
 
 def test_stopped_before_the_first_step(tmp_path):
     loaded = tiny_with()
-    watcher, result = go(loaded, tmp_path, watcher=Recorder(stop_after=0, at="breathe"))
+    watcher, result = go(loaded, tmp_path, watcher=Recorder(stop_after=0, at="yield_to_queue"))
     # Still zero, and that is no divergence: nothing was asked of it yet.
     assert result == TrainingResult(0, 6, stopped=True)
     assert (watcher.losses, checkpoints(tmp_path)) == ({}, [])

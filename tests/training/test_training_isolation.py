@@ -149,7 +149,7 @@ print(constants.HF_HUB_DISABLE_TELEMETRY)
 from tiny_lab import train_in_a_fresh_process
 train_in_a_fresh_process()
 """
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS / 'support'}"}
     # Ours has it set by now, and would hand it down.
     environment.pop("HF_HUB_DISABLE_TELEMETRY", None)
     command = [sys.executable, "-c", code]
@@ -172,7 +172,7 @@ def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, 
     loaded = tiny_with()
     torn = [
         Recorder(stop_after=2),
-        Recorder(stop_after=1, at="breathe"),
+        Recorder(stop_after=1, at="yield_to_queue"),
         Recorder(stop_after=3, at="evaluating"),
     ]
     for number, watcher in enumerate(torn):

@@ -141,7 +141,7 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
     assert Counter(listed) == Counter(file.name for file in files() if file.name != "__init__.py")
     others = set()
     for text in texts.values():
-        others |= set(re.findall(r"\b(?:tests/\w+\.py|docs/\w+\.md|assets/\w+\.\w+)", text))
+        others |= set(re.findall(r"\b(?:tests/[\w/]+\.py|docs/\w+\.md|assets/\w+\.\w+)", text))
     assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
 
 

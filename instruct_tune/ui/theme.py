@@ -1,4 +1,4 @@
-"""How the page looks: one theme for light and dark, and the few rules that it cannot say."""
+"""The page's look: one theme for light and dark, CSS for what a theme cannot express, and fixes in JavaScript."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FONTS = ("system-ui", "sans-serif")
 THEME = gr.themes.Default(
     primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace")
 ).set(
-    # Help under controls, placeholders and white on blue keep a contrast of 4.5 to 1 (WCAG 2 AA).
+    # Help texts, placeholders and white on blue keep a contrast of 4.5 to 1 (WCAG 2 AA).
     body_text_color_subdued="*neutral_500",
     body_text_color_subdued_dark="*neutral_400",
     input_placeholder_color="*neutral_500",
@@ -161,4 +161,4 @@ MEND = """() => {
       told.target.dispatchEvent(new KeyboardEvent('keypress', {key: 'Unidentified'}));
   });
 }"""
-"""To be run in the browser once the page is there."""
+"""JavaScript to run once the page has loaded."""

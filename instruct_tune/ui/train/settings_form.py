@@ -1,4 +1,4 @@
-"""The controls of a training: a few in sight, the rest in named folds, each with a sentence on what it does."""
+"""The controls of a training run: a few visible, the rest in named folds, each with a sentence on its effect."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..form import Form
 from .presets import first_preset
 
 FIRST = PRESETS[first_preset()]
-"""What the controls show until something fills them."""
+"""The initial values of the controls."""
 
 
 def few_controls(form: Form) -> None:
-    """Model, rows, epochs, rank, learning rate: what a beginner sees."""
+    """Add the controls that are always visible: model, rows, epochs, rank, learning rate."""
     with gr.Row(elem_id="few-controls"):
         form.add(
             "model",
@@ -68,7 +68,7 @@ def few_controls(form: Form) -> None:
 
 
 def folds(form: Form) -> None:
-    """Everything else, folded away."""
+    """Add all other controls, in folds."""
     with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
         _lora(form)
         _optimisation(form)

@@ -1,4 +1,4 @@
-"""What a run will cost → the line beside Start and its details. Pure functions, no gradio."""
+"""A cost estimate in words: the line beside Start, its details, its warnings. Pure functions, no gradio."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SECONDS = {
 
 
 def about(seconds: float) -> str:
-    """A time that was estimated: two digits of it, no more. ``132`` → ``2 min 10 s``."""
+    """An estimated duration, rounded to two digits: ``132`` → ``2 min 10 s``."""
     if seconds < 1:
         return "1 s"
     digits = 10 ** max(0, len(str(int(seconds))) - 2)
@@ -35,7 +35,7 @@ def about(seconds: float) -> str:
 
 
 def cost_sentence(told: Mapping[str, Any]) -> str:
-    """Steps, tokens, parameters, memory and time, as far as they are known, in one line of markdown."""
+    """Steps, tokens, parameters, memory and time, where known, in one line of markdown."""
     parts = []
     if told["steps"] is not None:
         parts.append(_counted(told["steps"], "step"))
@@ -58,7 +58,7 @@ def _counted(number: float, what: str) -> str:
 
 
 def cost_details(told: Mapping[str, Any]) -> str:
-    """Where time, memory and disk go, as a markdown table; nothing where nothing of it is known."""
+    """Time, memory and disk by part as a markdown table; a sentence where they are not known yet."""
     if told["tokens"] is None:
         return "Known once model and dataset are on this machine."
     lines = ["| | |", "|---|---|", f"| rows trained on | {told['rows']:,} |", f"| epochs | {told['epochs']:g} |"]
@@ -80,5 +80,5 @@ def cost_details(told: Mapping[str, Any]) -> str:
 
 
 def cost_warnings(told: Mapping[str, Any]) -> str:
-    """What to think of before Start, one line each."""
+    """The estimate's warnings, one paragraph each."""
     return "\n\n".join(f"⚠ {warning}" for warning in told["warnings"])

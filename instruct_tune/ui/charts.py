@@ -25,27 +25,27 @@ GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
 _DRAW = """
 const node = element.querySelector('.loss-plot');
 const draw = () => {
-  const told = props.value;
-  if (!told || !told.data) { return; }
+  const figure = props.value;
+  if (!figure || !figure.data) { return; }
   if (!window.Plotly) { setTimeout(draw, 100); return; }
   node.querySelector('.loss-empty')?.remove();
-  node.setAttribute('aria-label', told.said);
+  node.setAttribute('aria-label', figure.said);
   const style = getComputedStyle(document.body);
   const ink = style.getPropertyValue('--body-text-color') || '#333';
   const line = style.getPropertyValue('--border-color-primary') || '#ccc';
   const axis = { color: ink, gridcolor: line, zerolinecolor: line };
   const layout = {
-    ...told.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
+    ...figure.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
     font: { color: ink }, autosize: true,
-    xaxis: { ...told.layout.xaxis, ...axis }, yaxis: { ...told.layout.yaxis, ...axis },
+    xaxis: { ...figure.layout.xaxis, ...axis }, yaxis: { ...figure.layout.yaxis, ...axis },
   };
-  // A person's zoom stays while the run and the kind of axis do; a double click shows all again.
+  // Zoom is kept while the run and the type of axis are the same; a double click resets it.
   for (const name of ['xaxis', 'yaxis']) {
     const before = node.layout?.[name];
     const same = node.layout?.uirevision === layout.uirevision && (before?.type ?? 'linear') === layout[name].type;
     if (same && before.autorange === false) { layout[name].range = before.range; layout[name].autorange = false; }
   }
-  Plotly.react(node, told.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
+  Plotly.react(node, figure.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
 };
 watch('value', draw);
 draw();

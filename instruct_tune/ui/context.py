@@ -55,10 +55,10 @@ def session() -> str | None:
     return request.session_hash if request else None
 
 
-def polled(feed: Callable[..., list[Any]], given: list[Any], outputs: int) -> list[Any]:
+def polled(feed: Callable[..., list[Any]], inputs: list[Any], outputs: int) -> list[Any]:
     """Call one panel's ``feed``; skip its outputs if it raises. A poll has no toast to show an error in."""
     try:
-        return feed(*given)
+        return feed(*inputs)
     except LabError:
         # A run was deleted or unshared during the poll; the next poll sees that.
         return [gr.skip()] * outputs
@@ -93,19 +93,19 @@ def user_errors(handler: F) -> F:
 
 def inform(text: str) -> None:
     """Show ``text`` in a toast, escaped: it may be somebody else's."""
-    gr.Info(_letters(text))
+    gr.Info(_escaped(text))
 
 
 def _toast(error: LabError) -> gr.Error:
-    return gr.Error(_letters(_for_everybody(str(error))), duration=20, print_exception=False)
+    return gr.Error(_escaped(_shorten_paths(str(error))), duration=20, print_exception=False)
 
 
-def _for_everybody(message: str) -> str:
+def _shorten_paths(message: str) -> str:
     """Shorten paths on a Space or when an admin token is set; elsewhere the full path helps to find the file."""
     multi_user = "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
     return short_paths(message) if multi_user else message
 
 
-def _letters(text: str) -> str:
+def _escaped(text: str) -> str:
     # gradio renders a toast as HTML, and a message can quote somebody else's text.
     return html.escape(text, quote=False)

@@ -59,12 +59,12 @@ class DiffPanel:
         count = len(self.sides)
         return [*[gr.skip()] * count, *[""] * count, *[[]] * count]
 
-    def wire(self, asked: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
-        """Connect the checkbox, and update the panel after ``asked``, the event that produces the answers."""
+    def wire(self, answered: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
+        """Connect the checkbox, and update the panel after ``answered``, the event that produces the answers."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.shown, expected, *answers]
         self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **quiet)
-        for event in (self.shown.change, asked.then):
+        for event in (self.shown.change, answered.then):
             event(self._compare, inputs, self.outputs, trigger_mode="always_last", **quiet)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:

@@ -46,7 +46,7 @@ class FetchProgressPanel:
         """
         with self._one_at_a_time(request.session_hash) as loading:
             future = start(loading)
-            yield from self._until_there(future, loading)
+            yield from self._updates_until_done(future, loading)
             yield {self._all: gr.Row(visible=False)}
             return (False, None) if loading.stopped else (True, future.result())
 
@@ -54,7 +54,7 @@ class FetchProgressPanel:
         if loading := self._under_way.get(request.session_hash):
             loading.stop()
 
-    def _until_there(self, future: Future[Any], loading: Loading) -> Iterator[Updates]:
+    def _updates_until_done(self, future: Future[Any], loading: Loading) -> Iterator[Updates]:
         shown = None
         while wait([future], PATIENCE).not_done and not loading.stopped:
             now = (loading_sentence(loading), {"done": loading.done, "total": max(1, loading.total)})

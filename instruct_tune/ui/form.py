@@ -124,7 +124,7 @@ def _column(value: Any) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _written(value: str | None) -> Any:
+def _parse_json(value: str | None) -> Any:
     """Parse JSON; invalid JSON stays a string, so that validation rejects it by the setting's name."""
     text = (value or "").strip()
     try:
@@ -134,7 +134,7 @@ def _written(value: str | None) -> Any:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "data.filters": _written,
+    "data.filters": _parse_json,
     "data.limit": _optional,
     "evaluation_rows": _optional,
     "data.columns.input": _column,

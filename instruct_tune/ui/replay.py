@@ -43,16 +43,16 @@ const frame = (node, play, step) => {
   answer(play, step);
   play.drawn = step;
 };
-// The box that the page shows the answers in; what it shows then is the page's again.
+// Writes into the page's own answers box, which the page updates again after the replay.
 const answer = (play, step) => {
   const box = document.querySelector('#train-answers textarea');
   const known = play.answers.filter(each => each[0] <= step).map(each => each[1]);
   if (box) { box.value = known.reverse().join('\\n\\n'); }
 };
-// All curves as the chart has them, and its axes held still at what they need in the end.
+// Stores the chart's full curves, and fixes its axes at the ranges of the whole run.
 const take = (node, play) => {
   play.full = node.data;
-  // What was found in the run is known in the end only.
+  // Findings are known only at the end of a run.
   play.marks = { annotations: node.layout.annotations ?? [], shapes: node.layout.shapes ?? [] };
   const free = { ...node.layout };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
@@ -63,11 +63,11 @@ const take = (node, play) => {
   }
   play.drawn = null;
 };
-const finish = (node, play, said) => {
+const finish = (node, play, text) => {
   if (window.labReplay === play) { window.labReplay = null; }
-  words.textContent = said;
+  words.textContent = text;
   bar.hidden = true;
-  setTimeout(() => { if (words.textContent === said) { words.textContent = ''; } }, 10000);
+  setTimeout(() => { if (words.textContent === text) { words.textContent = ''; } }, 10000);
   if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
   answer(play, Infinity);
   const free = { ...node.layout, ...(node.data === play.cut ? play.marks : {}) };
@@ -80,7 +80,7 @@ const go = play => {
   if (window.labReplay !== play || !element.isConnected) { return; }
   const now = performance.now(), node = document.querySelector('#train-chart .loss-plot');
   const here = node?.data && node.layout?.uirevision === play.run;
-  if (!here && (play.began || now - play.asked > 15000)) {
+  if (!here && (play.began || now - play.requested > 15000)) {
     // Another run is shown now.
     if (node) { finish(node, play, ''); return; }
   }
@@ -104,12 +104,12 @@ const go = play => {
   setTimeout(() => go(play), 80);
 };
 const begin = () => {
-  const told = props.value;
-  if (!told || told.turn === window.labReplayTurn) { return; }
-  window.labReplayTurn = told.turn;
+  const request = props.value;
+  if (!request || request.turn === window.labReplayTurn) { return; }
+  window.labReplayTurn = request.turn;
   if (window.labReplay) { finish(document.querySelector('#train-chart .loss-plot'), window.labReplay, ''); }
-  const speed = window.labReplaySpeed ?? told.speed;
-  window.labReplay = { ...told, speed, position: 0, asked: performance.now(), drawn: null };
+  const speed = window.labReplaySpeed ?? request.speed;
+  window.labReplay = { ...request, speed, position: 0, requested: performance.now(), drawn: null };
   go(window.labReplay);
 };
 window.labReplayStop = () => {
@@ -117,7 +117,7 @@ window.labReplayStop = () => {
   if (play) { finish(document.querySelector('#train-chart .loss-plot'), play, 'Replay stopped.'); }
 };
 watch('value', begin);
-// Opened while one plays, or by the very click that asked for one.
+// The node was created while a replay plays, or by the click that starts one.
 if (window.labReplay) { go(window.labReplay); }
 begin();
 """

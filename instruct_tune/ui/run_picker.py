@@ -86,10 +86,10 @@ class EmptyState:
         open_tab_on_click(train, tabs, "Train")
         # The page's timer then lists them and chooses one.
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
-        recorded.click(self._bring_back, None, None, **private)
+        recorded.click(self._restore_examples, None, None, **private)
 
     @user_errors
-    def _bring_back(self) -> None:
+    def _restore_examples(self) -> None:
         self.lab.runs.restore_examples(viewer(self.lab))
 
 

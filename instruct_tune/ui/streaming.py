@@ -42,20 +42,20 @@ class Turns:
 
     def __init__(self) -> None:
         self._stops: dict[str | None, threading.Event] = {}
-        self._left: dict[threading.Event, threading.Event] = {}
+        self._finished: dict[threading.Event, threading.Event] = {}
 
     @contextmanager
     def of(self, window: str | None) -> Iterator[threading.Event]:
         """Drop this window's earlier decoding, and yield the event that ends the new one."""
         self.drop(window)
         stop = self._stops[window] = threading.Event()
-        left = self._left[stop] = threading.Event()
+        finished = self._finished[stop] = threading.Event()
         try:
             yield stop
         finally:
             stop.set()
-            left.set()
-            del self._left[stop]
+            finished.set()
+            del self._finished[stop]
             if self.holds(window, stop):
                 del self._stops[window]
 
@@ -78,5 +78,5 @@ class Turns:
         if stop is None:
             return
         stop.set()
-        if left := self._left.get(stop):
-            left.wait(MAX_SECONDS_TO_LEAVE)
+        if finished := self._finished.get(stop):
+            finished.wait(MAX_SECONDS_TO_LEAVE)

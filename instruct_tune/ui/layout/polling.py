@@ -124,20 +124,22 @@ class SkippingBlocks(gr.Blocks):
             or len(predictions) < 2
         ):
             return await super().postprocess_data(block_fn, predictions, state)
-        changed = [at for at, given in enumerate(predictions) if not _skipped(given)]
-        # A handler of its own kind with fewer outputs; gradio takes a single one without a list.
+        changed = [at for at, value in enumerate(predictions) if not _skipped(value)]
+        # A copy of the handler with fewer outputs; gradio takes a single value without a list.
         fewer = copy.copy(block_fn)
         fewer.outputs = [block_fn.outputs[at] for at in changed]
-        given = [predictions[at] for at in changed]
-        told = await super().postprocess_data(fewer, given[0] if len(given) == 1 else given, state) if changed else []
-        answer: list[Any] = [None if block.stateful else dict(SKIP) for block in block_fn.outputs]
-        for at, each in zip(changed, told, strict=True):
-            answer[at] = each
-        return answer
+        values = [predictions[at] for at in changed]
+        data = (
+            await super().postprocess_data(fewer, values[0] if len(values) == 1 else values, state) if changed else []
+        )
+        response: list[Any] = [None if block.stateful else dict(SKIP) for block in block_fn.outputs]
+        for at, value in zip(changed, data, strict=True):
+            response[at] = value
+        return response
 
 
-def _skipped(given: Any) -> bool:
-    return isinstance(given, dict) and given == SKIP
+def _skipped(value: Any) -> bool:
+    return isinstance(value, dict) and value == SKIP
 
 
 class IdleFlag:

@@ -59,16 +59,16 @@ def words(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | N
 
 
 # Only the region's text changes, not the node: screen readers announce that.
-_TELL = """
+_ANNOUNCE = """
 const region = element.querySelector('.announcer');
-const tell = () => {
-  const told = props.value;
-  if (!told) { return; }
-  if (region.textContent !== told.said) { region.textContent = told.said; }
-  if (document.title !== told.title) { document.title = told.title; }
+const update = () => {
+  const value = props.value;
+  if (!value) { return; }
+  if (region.textContent !== value.said) { region.textContent = value.said; }
+  if (document.title !== value.title) { document.title = value.title; }
 };
-watch('value', tell);
-tell();
+watch('value', update);
+update();
 """
 
 
@@ -84,7 +84,7 @@ class Announcer:
             # Out of sight, but not hidden: hidden text is not read out.
             css_template=".announcer { position: absolute; width: 1px; height: 1px; overflow: hidden; "
             "clip-path: inset(50%); white-space: nowrap; }",
-            js_on_load=_TELL,
+            js_on_load=_ANNOUNCE,
             elem_id="announcer",
         )
 

@@ -101,7 +101,8 @@ class NotesPanel:
                 elem_id="runs-notes",
             )
             self.save = gr.Button("Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save")
-        # A component, not a state: it arrives with the notes, while another run may be chosen whose notes have not.
+        # A component, not a gr.State: a click on another row sets the session's state before that run's notes arrive
+        # in the boxes.
         self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
         """[run id, notes] as the box showed them before anything was typed, as JSON."""
 

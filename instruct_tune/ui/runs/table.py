@@ -85,14 +85,14 @@ class RunsPanel:
         request = [self.lab.runs.version(), user.host, chosen, search, sort, number]
         if seen and request == seen[0]:
             return [gr.skip()] * len(self.outputs)
-        values = self._tell(chosen, str(search or ""), str(sort), number)
+        values = self._values(chosen, str(search or ""), str(sort), number)
         before = seen[1] if seen else [None] * len(values)
         changed = [now if now != then else gr.skip() for now, then in zip(values, before, strict=True)]
         page, table, count, details, back, on, *able = changed
         buttons = [value if _skipped(value) else gr.Button(interactive=value) for value in (back, on, *able)]
         return [[request, values], page, table, count, details, *buttons]
 
-    def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
+    def _values(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
         """Page number, table, count, details, and whether each button is enabled."""
         lab, user = self.lab, viewer(self.lab)
         listed = lab.runs.summaries(user)
@@ -110,7 +110,7 @@ class RunsPanel:
             f"**{plain(row['name'])}** · {run_sentence(lab.training.status(user, row['id']))}" if row else CHOOSE,
             page.number > 0,
             page.number < page.pages - 1,
-            *self._able(row),
+            *self._enabled(row),
         ]
 
     def wire(self) -> None:
@@ -123,7 +123,7 @@ class RunsPanel:
         now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **private}
         gr.on(changed, self.show, self.inputs, self.outputs, **now)
 
-    def _able(self, run: dict[str, Any] | None) -> list[bool]:
+    def _enabled(self, run: dict[str, Any] | None) -> list[bool]:
         """Whether each of ``ACTIONS`` applies to the chosen run."""
         if run is None:
             return [False] * len(ACTIONS)

@@ -68,7 +68,7 @@ def with_numbers(
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
     """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data, origin."""
     words = search.casefold().split()
-    matches = [run for run in runs if all(word in _searched(run) for word in words)]
+    matches = [run for run in runs if all(word in _search_text(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])
     with_value = sorted((run for run in matches if key(run) is not None), key=key, reverse=descending)
     ordered = [*with_value, *(run for run in matches if key(run) is None)]
@@ -77,7 +77,7 @@ def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: i
     return Page(tuple(ordered[number * PAGE_ROWS : (number + 1) * PAGE_ROWS]), number, pages, len(ordered))
 
 
-def _searched(run: Mapping[str, Any]) -> str:
+def _search_text(run: Mapping[str, Any]) -> str:
     parts = ("name", "status", "model", "source", "recorded", "parent_name", "id", "notes")
     return "\n".join([*(str(run[part] or "") for part in parts), *run["tags"]]).casefold()
 

@@ -183,13 +183,13 @@ def changes(before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] 
     """
     flat = _flat(before)
     return [
-        f"{_called(name)} {_short(name, flat[name])} → {_short(name, value)}"
+        f"{_display_name(name)} {_short(name, flat[name])} → {_short(name, value)}"
         for name, value in _flat(after).items()
         if name in flat and not _same(flat[name], value) and not name.startswith(but)
     ]
 
 
-def _called(name: str) -> str:
+def _display_name(name: str) -> str:
     return NAMES.get(name, name.rpartition(".")[2].replace("_", " "))
 
 

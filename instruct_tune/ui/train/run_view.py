@@ -22,7 +22,7 @@ from ..replay import Replay
 Piece = tuple[Any, Callable[[], Any]]
 """(key, build): a component is built again when its key changes."""
 
-_IN_SIGHT = "() => document.querySelector('#train-discard-yes')?.scrollIntoView({block: 'nearest'})"
+_SCROLL_INTO_VIEW = "() => document.querySelector('#train-discard-yes')?.scrollIntoView({block: 'nearest'})"
 
 
 class RunControls:
@@ -74,8 +74,8 @@ class RunControls:
         ):
             done = button.click(handler, about, changed, **private)
             done.then(show, inputs, outputs, queue=False, **private)
-        opened = self.discard.click(self._ask, shown_run, [self.asked, self.sure, self.question], **private)
-        opened.then(None, None, None, js=_IN_SIGHT, **private)
+        opened = self.discard.click(self._show_question, shown_run, [self.asked, self.sure, self.question], **private)
+        opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **private)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **private)
 
     @user_errors
@@ -91,7 +91,7 @@ class RunControls:
         self.lab.training.resume(viewer(self.lab), run_id)
 
     @user_errors
-    def _ask(self, run_id: str) -> list[Any]:
+    def _show_question(self, run_id: str) -> list[Any]:
         run = self.lab.runs.get_to_change(viewer(self.lab), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
@@ -223,7 +223,7 @@ class TrainPanel:
         """Updates of the components whose key changed since ``seen``; skips all outputs where none did."""
         lab, user = self.lab, viewer(self.lab)
         if run_id is None or not lab.runs.is_visible(user, run_id):
-            return self._without(run_id, seen)
+            return self._show_missing(run_id, seen)
         status, run = lab.training.status(user, run_id), lab.runs.get(user, run_id)
         events, samples = lab.runs.events(user, run_id, EVENTS_SHOWN), lab.runs.samples(user, run_id)
         fixed = run.facts.get("fixed_prompt") or {}
@@ -268,7 +268,7 @@ class TrainPanel:
         made = [gr.skip() if same_run and seen[place] == key else make() for place, (key, make) in enumerate(pieces, 1)]
         return [now, *made]
 
-    def _without(self, run_id: str | None, seen: Any) -> list[Any]:
+    def _show_missing(self, run_id: str | None, seen: Any) -> list[Any]:
         """Updates without a visible run: none, except once when the run that this window showed is gone."""
         updates = dict.fromkeys(self.outputs, gr.skip())
         if run_id is not None and seen is not None and seen[0] == run_id:

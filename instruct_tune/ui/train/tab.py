@@ -29,13 +29,13 @@ class ParentPanel:
             self.sentence = gr.Markdown("", elem_id="train-parent-name")
             self.clear = gr.Button("× Begin from base", size="sm", scale=0, min_width=150, elem_id="train-parent-clear")
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.parent.change(self._tell, self.parent, [self.row, self.sentence], **private)
+        self.parent.change(self._describe, self.parent, [self.row, self.sentence], **private)
         # The click itself hides the row: a state that is set outside gradio's queue fires no change event.
         gone = [self.parent, self.row, self.sentence]
         self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **private)
 
     @user_errors
-    def _tell(self, run_id: str | None) -> list[Any]:
+    def _describe(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
         name = plain(self.lab.runs.get(viewer(self.lab), run_id).name)
@@ -46,9 +46,9 @@ class ParentPanel:
 SECOND_CLICK_SECONDS = 2.0
 
 
-def is_second_click(before: Any, asked: Any, now: float) -> bool:
+def is_second_click(before: Any, request: Any, now: float) -> bool:
     """Whether the same request came a moment ago (``before``: [request, time]): a double click starts one run."""
-    return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
+    return before is not None and before[0] == request and now - before[1] < SECOND_CLICK_SECONDS
 
 
 class TrainTab:

@@ -1,4 +1,4 @@
-"""The page: tabs from left to right, one timer, and nothing that belongs to a browser tab alone."""
+"""The page: its tabs and one polling timer. The lab owns all state; a browser tab owns none."""
 
 from __future__ import annotations
 
@@ -34,24 +34,26 @@ FORGETS = (
 
 
 def build_ui(lab: Lab) -> gr.Blocks:
-    """The whole page over one lab."""
+    """Build the whole page for one lab."""
     gr.set_static_paths([PLOTLY_JS])
     form = Form()
-    # gradio's own copies of uploads and exports go when the lab's do.
-    kept = 3600 * lab.housekeeping.keep_hours
-    with SkippingBlocks(title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, kept)) as page:
+    # gradio's copies of uploads and exports expire when the lab's own do.
+    keep_seconds = 3600 * lab.housekeeping.keep_hours
+    with SkippingBlocks(
+        title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, keep_seconds)
+    ) as page:
         memory = Memory(lab.data_dir)
-        # Before all others that hear of a change: they are heard one after the other, and the lab takes its time.
+        # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
         beside_title = _head(lab)
-        strip, meanwhile, announcer, at_rest = StatusBar(lab), BusyNotice(lab), Announcer(lab), IdleFlag(lab)
+        status_bar, busy_notice, announcer, idle_flag = StatusBar(lab), BusyNotice(lab), Announcer(lab), IdleFlag(lab)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
                 data = DataTab(lab, form, memory)
             with gr.Tab("Format", id="Format"):
                 formatting = FormatTab(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
-                train = TrainTab(lab, form, tab, at_rest.now)
+                train = TrainTab(lab, form, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = run_choice("compare-run")
                 run_picker.build(lab, form, compare_run, "compare-template")
@@ -63,38 +65,38 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Runs", id="Runs"):
                 runs = RunsTab(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
-                filling = runs.wire(form, shown_run, compare_run, train.continued.parent, tabs)
+                fill_events = runs.wire(form, shown_run, compare_run, train.continued.parent, tabs)
         with beside_title:
-            offered = replay.offer(tabs)
-        meanwhile.offer(replay, tabs, offered)
-        following = {
+            replay_button = replay.offer(tabs)
+        busy_notice.offer(replay, tabs, replay_button)
+        next_buttons = {
             "Format": data.following,
             "Train": formatting.following,
             "Compare": train.following,
             "Evaluate": compare.following,
             "Runs": evaluate.following,
         }
-        for name, button in following.items():
+        for name, button in next_buttons.items():
             open_tab_on_click(button, tabs, name)
         build_session_panel(lab, form, memory)
         form.complete()
         choices = RunPicker(lab, shown_run, compare_run, evaluate_run)
-        strip.follow(form, shown_run)
+        status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
-        opened = session.welcome(lab, page, form, memory, shown_run)
+        loaded = session.welcome(lab, page, form, memory, shown_run)
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
-        polling.feed(lab, memory, (strip, meanwhile, announcer, *panels, at_rest, choices))
-        compare.link.follow(opened, tabs, shown_run, choices.seen)
-        for filled in (opened, *filling):
-            train.presets.settle_after(filled)
+        polling.feed(lab, memory, (status_bar, busy_notice, announcer, *panels, idle_flag, choices))
+        compare.link.follow(loaded, tabs, shown_run, choices.seen)
+        for event in (loaded, *fill_events):
+            train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, api_visibility="private")
         api.expose(lab)
-        hide_progress_on(page, strip.line)
+        hide_progress_on(page, status_bar.line)
     return page
 
 
 def _head(lab: Lab) -> gr.Column:
-    """The title and what everybody has to know; returns the place beside the title."""
+    """Build the title and the notices. Returns the column beside the title."""
     with gr.Row(equal_height=True):
         with gr.Column(min_width=300):
             gr.Markdown("# Instruction-Tuning Lab")

@@ -1,7 +1,7 @@
 """The typed endpoints: for gradio_client, REST, and MCP where the extra is installed.
 
-gradio does not check what is posted here against the types; the lab does. Who asks is said in the
-header ``x-lab-visitor``: a secret of 16 to 200 characters. Without one, a script sees what is everyone's.
+gradio does not check posted values against the type hints; the lab does. The header ``x-lab-visitor`` holds
+the caller's secret of 16 to 200 characters. Without it a script sees only what everyone sees.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def expose(lab: Lab) -> None:
         """Start a training run; answers at once with its ``run_id``."""
         return {"run_id": lab.training.start(viewer(lab), _object(config), name)}
 
-    # Endpoints of their own for what came later: a plain POST has to give every parameter there is.
+    # Later features have endpoints of their own: a plain POST has to send every parameter of an endpoint.
     @user_errors
     def continue_run(parent: str, config: dict, name: str = "") -> dict:
         """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
@@ -70,11 +70,11 @@ def expose(lab: Lab) -> None:
         Each speaker is ``{"run_id": "base" or a run's}``, with ``"step"`` (a kept checkpoint) or ``"strength"``
         (0 to 1.5) if wanted. At the end ``tokens`` and ``ended`` (by itself) of each are there too.
         """
-        for told in lab.inference.compare_many(viewer(lab), speakers, instruction, input, generation or None):
+        for update in lab.inference.compare_many(viewer(lab), speakers, instruction, input, generation or None):
             numbers = [str(at) for at in range(len(speakers))]
-            answers: dict[str, Any] = {"texts": [told[at] for at in numbers], "done": told["done"]}
-            if told["done"]:
-                answers |= {fact: [told[f"{at}_{fact}"] for at in numbers] for fact in ("tokens", "ended")}
+            answers: dict[str, Any] = {"texts": [update[at] for at in numbers], "done": update["done"]}
+            if update["done"]:
+                answers |= {fact: [update[f"{at}_{fact}"] for at in numbers] for fact in ("tokens", "ended")}
             yield answers
 
     @user_errors

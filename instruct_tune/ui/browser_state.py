@@ -1,7 +1,6 @@
-"""What a visitor's browser keeps between visits: who they are to this lab, and what the form showed.
+"""State that a visitor's browser keeps between visits: their secret, the form, recent sources, templates.
 
-Nothing of it is kept by the lab. It comes back from the browser as anything at all, so all that does
-not fit is ignored: a memory can be old, broken or made up, and is never an error.
+The lab keeps none of it. A browser can send anything, so old, broken or forged values are ignored and never raise.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from .form import Form
 
 RECENT_SOURCES = 6
 LONGEST_TEXT = 20_000
-"""Characters of a remembered text; nobody types more into a form."""
+"""Longest stored text that is restored, in characters; nobody types more into a form."""
 
 
 class Memory:
-    """The browser's keepsakes as components: ``token`` (a text), ``form`` ({name: value}), ``recent`` ([source]),
+    """The stored state as components: ``token`` (str), ``form`` ({name: value}), ``recent`` ([source]),
     ``templates`` ({name: texts}).
 
-    ``token`` tells one visitor from another; it is a secret between a browser and the lab.
+    ``token`` identifies a visitor; it is a secret between their browser and the lab.
     """
 
     def __init__(self, data_dir: Path):
@@ -37,7 +36,7 @@ class Memory:
         self.templates = gr.BrowserState({}, storage_key=f"{key}-templates", secret=secret)
 
     def follow(self, form: Form) -> None:
-        """Keep what the form shows whenever it changes. In the browser alone: the lab is not asked."""
+        """Store the form's values at each change, in the browser alone: no request to the lab."""
         names, controls = list(form.named), list(form.named.values())
         gr.on(
             [control.change for control in controls],
@@ -50,20 +49,20 @@ class Memory:
         )
 
 
-# The page's first values announce themselves as changes, before the memory was read: they must not replace it.
+# The initial values fire change events before the stored form is read; they must not overwrite it.
 _REMEMBER = """(kept, ...values) => {
     if (!window.labFormIsRestored) return [kept];
     return [Object.fromEntries(NAMES.map((name, at) => [name, values[at] ?? null]))];
 }"""
 
 RESTORED = "() => { setTimeout(() => { window.labFormIsRestored = true; }, 500); }"
-"""To be run in the browser once the form shows what was remembered."""
+"""JavaScript to run once the form shows the stored values."""
 
 
 def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
-    """What each control has to show for a memory; only those whose remembered value they could have.
+    """The values to restore, by control; a stored value that its control cannot show is left out.
 
-    What a control shows anyway is left alone: it may have been changed while the memory was read.
+    A stored value that equals the initial one is left out too: it may have been changed while the state was read.
     """
     if not isinstance(kept, Mapping):
         return {}
@@ -76,7 +75,7 @@ def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
 
 
 def _older_filters(kept: Mapping[Any, Any]) -> dict[str, str]:
-    """The list of filters out of a form that kept it as a choice, further steps in JSON, and a check box."""
+    """The list of filters from an older stored form: a choice, further steps as JSON, and a checkbox."""
     if "filters" not in kept:
         return {}
     steps = list(_OLDER_CHOICES.get(str(kept["filters"]), ()))
@@ -96,17 +95,17 @@ _OLDER_CHOICES = {
 
 
 def first_values(form: Form) -> dict[gr.components.Component, Any]:
-    """What each control showed before anybody touched it."""
+    """The initial value of each control."""
     return {control: control.value for control in form.named.values()}
 
 
 def with_recent(recent: Any, source: str) -> list[str]:
-    """The recent sources with ``source`` in front: each once, the last six, whatever was remembered."""
+    """The valid recent sources with ``source`` first: no duplicates, at most ``RECENT_SOURCES``."""
     return [source, *(each for each in recent_sources(recent) if each != source)][:RECENT_SOURCES]
 
 
 def recent_sources(recent: Any) -> list[str]:
-    """The sources a visitor loaded lately, newest first, out of what their browser says it remembers."""
+    """The valid sources in ``recent``, newest first; it comes from the browser and may be anything."""
     if not isinstance(recent, Sequence) or isinstance(recent, str):
         return []
     return [each for each in recent if isinstance(each, str) and 0 < len(each) <= 500][:RECENT_SOURCES]
@@ -116,9 +115,9 @@ def _could_show(control: gr.components.Component, value: Any) -> bool:
     if isinstance(control, gr.Checkbox):
         return isinstance(value, bool)
     if isinstance(control, gr.Dropdown | gr.Radio):
-        known = [choice for _, choice in control.choices]
+        choices = [choice for _, choice in control.choices]
         free = isinstance(control, gr.Dropdown) and control.allow_custom_value
-        return value in known or (free and isinstance(value, str) and len(value) <= LONGEST_TEXT)
+        return value in choices or (free and isinstance(value, str) and len(value) <= LONGEST_TEXT)
     if isinstance(control, gr.Number | gr.Slider):
         if value is None:
             return isinstance(control, gr.Number)
@@ -130,12 +129,12 @@ def _could_show(control: gr.components.Component, value: Any) -> bool:
 
 
 def _keys(file: Path) -> tuple[str, str]:
-    """The names under which browsers keep things for this lab. Kept in the data folder: with other
-    names after a restart every visitor would be a stranger to their own runs."""
+    """The browsers' storage key and secret for this lab, kept in ``file``: with new ones after a restart no
+    visitor would be recognised as the owner of their runs."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        return str(kept["key"]), str(kept["secret"])
+        keys = json.loads(file.read_text(encoding="utf-8"))
+        return str(keys["key"]), str(keys["secret"])
     except (OSError, ValueError, KeyError, TypeError):
-        kept = {"key": f"lab-{secrets.token_hex(8)}", "secret": secrets.token_hex(16)}
-    file.write_text(json.dumps(kept), encoding="utf-8")
-    return kept["key"], kept["secret"]
+        keys = {"key": f"lab-{secrets.token_hex(8)}", "secret": secrets.token_hex(16)}
+    file.write_text(json.dumps(keys), encoding="utf-8")
+    return keys["key"], keys["secret"]

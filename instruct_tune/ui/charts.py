@@ -1,7 +1,7 @@
 """The live loss chart.
 
-The loss chart is one node that Plotly updates in place, so zoom and hover survive an update; a
-``gr.Plot`` would be made anew each time.
+It is one DOM node that Plotly updates in place, so zoom and hover survive an update; a ``gr.Plot`` would be
+recreated each time.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from .run_text import loss_sentence
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MAX_DOTS, MAX_LINE = 300, 150
-"""Points of a drawn run, however long it is: an update stays under 20 KB."""
+"""Most points drawn of a run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
 
-# Colours and fonts come from the page, so that the chart is right in both themes.
+# Colours and fonts come from the page, so that the chart suits both themes.
 _DRAW = """
 const node = element.querySelector('.loss-plot');
 const draw = () => {
-  const told = props.value;
-  if (!told || !told.data) { return; }
+  const figure = props.value;
+  if (!figure || !figure.data) { return; }
   if (!window.Plotly) { setTimeout(draw, 100); return; }
   node.querySelector('.loss-empty')?.remove();
-  node.setAttribute('aria-label', told.said);
+  node.setAttribute('aria-label', figure.said);
   const style = getComputedStyle(document.body);
   const ink = style.getPropertyValue('--body-text-color') || '#333';
   const line = style.getPropertyValue('--border-color-primary') || '#ccc';
   const axis = { color: ink, gridcolor: line, zerolinecolor: line };
   const layout = {
-    ...told.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
+    ...figure.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
     font: { color: ink }, autosize: true,
-    xaxis: { ...told.layout.xaxis, ...axis }, yaxis: { ...told.layout.yaxis, ...axis },
+    xaxis: { ...figure.layout.xaxis, ...axis }, yaxis: { ...figure.layout.yaxis, ...axis },
   };
-  // A person's zoom stays while the run and the kind of axis do; a double click shows all again.
+  // Zoom is kept while the run and the type of axis are the same; a double click resets it.
   for (const name of ['xaxis', 'yaxis']) {
     const before = node.layout?.[name];
     const same = node.layout?.uirevision === layout.uirevision && (before?.type ?? 'linear') === layout[name].type;
     if (same && before.autorange === false) { layout[name].range = before.range; layout[name].autorange = false; }
   }
-  Plotly.react(node, told.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
+  Plotly.react(node, figure.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
 };
 watch('value', draw);
 draw();
@@ -60,7 +60,7 @@ _LOOK = """
 
 
 def loss_chart(elem_id: str) -> gr.HTML:
-    """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` stays.
+    """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` is the same.
 
     A function and not a subclass of ``gr.HTML``: gradio writes a stub file beside every such subclass.
     """
@@ -81,10 +81,9 @@ def loss_figure(
     log_scale: bool,
     findings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Batches as faint dots, their smooth line thin, held-out loss bold, on the true step axis.
+    """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
-    The steps of each of ``findings`` are shaded, with its label. ``said`` is the plot in words, for
-    those who do not see it.
+    The steps of each of ``findings`` are shaded and labelled. ``said`` is the plot in words, for screen readers.
     """
     train = [m for m in metrics if m["kind"] == "train"]
     dots = thin(train, MAX_DOTS)
@@ -131,7 +130,7 @@ def loss_figure(
         "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
         "xaxis": {"title": {"text": "optimizer step"}, "type": "linear", "rangemode": "tozero"},
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
-        # Growing upwards: on a phone it takes four lines, and the plot below makes room for them.
+        # The legend grows upwards: on a phone it takes four lines, and the plot below shrinks to make room.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **_marks(findings),
     }
@@ -139,7 +138,7 @@ def loss_figure(
 
 
 def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shaded steps, and a label at the top of each: those of several findings stand under each other."""
+    """Shaded steps with a label at the top; each further finding's label is placed lower, so that none overlap."""
     marked = [finding for finding in findings if finding["steps"]]
     shapes = [
         {"type": "rect", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1, "layer": "below",
@@ -155,5 +154,5 @@ def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _digits(value: float, digits: int = 4) -> float:
-    """Rounded to as many significant digits as an eye can use."""
+    """Round to ``digits`` significant digits: more cannot be seen."""
     return float(f"{value:.{digits}g}")

@@ -1,4 +1,4 @@
-"""The page's edge: who is asking, and what a person caused becomes one sentence in a toast."""
+"""What handlers share: the viewer behind a request, and LabErrors shown as toasts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 ONE_BY_ONE: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
-"""For clicks on rows of a table: each is heard, in their order, also while the one before is being answered."""
+"""Event options for clicks on table rows: each click is handled, in order, even while an earlier one runs."""
 HEADER = "x-lab-visitor"
-"""Where a script says who it is: a secret of its own making, or the one that a browser shows for this."""
+"""The header with a script's secret: one of its own making, or the one that the page shows for scripts."""
 
 
 def viewer(lab: Lab) -> Viewer:
-    """Who sent the request that is being handled. Ask at the handler's beginning, not in threads of its own.
+    """The viewer who sent the current request. Call it at the start of a handler, not on a thread that it starts.
 
-    A script says it in a header, a page when it is opened (``lab.visitors``).
+    A script sends its secret in ``HEADER``; a page sends it at load (``lab.access``).
     """
     request = LocalContext.request.get(None)
     if request is None:
@@ -41,7 +41,7 @@ def viewer(lab: Lab) -> Viewer:
 
 
 def identify_viewer(lab: Lab, token: Any) -> bool:
-    """Note who is behind the page that asks; False where what its browser remembers is no secret."""
+    """Record ``token`` as the secret of the current page's viewer; False if it is not a valid secret."""
     try:
         lab.access.arrive(session(), token)
     except DataError:
@@ -50,26 +50,26 @@ def identify_viewer(lab: Lab, token: Any) -> bool:
 
 
 def session() -> str | None:
-    """The session of the page that sent the request."""
+    """The session hash of the page that sent the current request; None outside a request."""
     request = LocalContext.request.get(None)
     return request.session_hash if request else None
 
 
-def polled(feed: Callable[..., list[Any]], given: list[Any], outputs: int) -> list[Any]:
-    """What a feed has to tell; nothing new where it cannot. A poll has no toast to show an error in."""
+def polled(feed: Callable[..., list[Any]], inputs: list[Any], outputs: int) -> list[Any]:
+    """Call one panel's ``feed``; skip its outputs if it raises. A poll has no toast to show an error in."""
     try:
-        return feed(*given)
+        return feed(*inputs)
     except LabError:
-        # Deleted, or no longer shared, while it was being looked at: the next poll knows.
+        # A run was deleted or unshared during the poll; the next poll sees that.
         return [gr.skip()] * outputs
     except Exception:
-        # The page's edge: one feed's fault must not silence the others.
+        # One panel's bug must not stop the updates of the others.
         log.exception("a poll failed")
         return [gr.skip()] * outputs
 
 
 def user_errors(handler: F) -> F:
-    """A handler whose LabErrors are shown as they are; anything else stays gradio's to hide and log."""
+    """Show a handler's LabErrors as toasts; gradio hides and logs all other exceptions."""
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -92,20 +92,20 @@ def user_errors(handler: F) -> F:
 
 
 def inform(text: str) -> None:
-    """Show ``text`` in a toast, letter by letter, whoever wrote it."""
-    gr.Info(_letters(text))
+    """Show ``text`` in a toast, escaped: it may be somebody else's."""
+    gr.Info(_escaped(text))
 
 
 def _toast(error: LabError) -> gr.Error:
-    return gr.Error(_letters(_for_everybody(str(error))), duration=20, print_exception=False)
+    return gr.Error(_escaped(_shorten_paths(str(error))), duration=20, print_exception=False)
 
 
-def _for_everybody(message: str) -> str:
-    """Where visitors come, a message names no folder of the machine; on a machine of one's own it helps to find it."""
-    visited = "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
-    return short_paths(message) if visited else message
+def _shorten_paths(message: str) -> str:
+    """Shorten paths on a Space or when an admin token is set; elsewhere the full path helps to find the file."""
+    multi_user = "SPACE_ID" in os.environ or "LAB_ADMIN_TOKEN" in os.environ
+    return short_paths(message) if multi_user else message
 
 
-def _letters(text: str) -> str:
-    # A toast is markup to gradio, and a message can quote what somebody else wrote.
+def _escaped(text: str) -> str:
+    # gradio renders a toast as HTML, and a message can quote somebody else's text.
     return html.escape(text, quote=False)

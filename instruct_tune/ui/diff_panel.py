@@ -1,4 +1,4 @@
-"""How both answers differ from the expected one, word by word, for whoever wants to see it."""
+"""An optional panel with the word differences between each answer and the expected one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import gradio as gr
 from ..text.word_diff import Kind, Piece, count_words, word_diff
 from .formatting import NAMES
 
-# A sign beside the colour: + what the answer adds, − what it lacks.
+# A sign beside the colour: + for words that the answer adds, − for words that it lacks.
 _SIGNS = {Kind.ADDED: "+", Kind.MISSING: "−", Kind.BOTH: None}
 _COLOURS = {"+": "#2563eb", "−": "#b45309"}
 NOTHING = "There is nothing to compare: it takes an expected answer, and one that is not empty."
 
 
 class DiffPanel:
-    """A switch, and under it a box a side that has an answer. ``names``: the sides, by what their elements are called.
+    """A checkbox, and under it a box for each side that has an answer.
 
-    ``outputs`` and ``blank`` let the tab empty it with the answers.
+    ``names`` maps the sides' keys, which are parts of their ``elem_id``, to their titles. A tab clears the panel
+    together with the answers by sending ``blank`` to ``outputs``.
     """
 
     def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES) -> None:
@@ -33,17 +34,17 @@ class DiffPanel:
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=False) as self.row:
-            for who, name in names.items():
-                with gr.Column(min_width=320, visible=who in NAMES) as side:
+            for key, name in names.items():
+                with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
-                    self.facts.append(gr.Markdown("", elem_id=f"{tab}-{who}-diff-facts"))
+                    self.facts.append(gr.Markdown("", elem_id=f"{tab}-{key}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
                             [],
                             label=f"{name}, beside the expected answer",
                             color_map=_COLOURS,
                             show_inline_category=True,
-                            elem_id=f"{tab}-{who}-diff",
+                            elem_id=f"{tab}-{key}-diff",
                             elem_classes="mono",
                         )
                     )
@@ -54,16 +55,16 @@ class DiffPanel:
 
     @property
     def blank(self) -> list[Any]:
-        """The outputs before there are answers."""
-        each = len(self.sides)
-        return [*[gr.skip()] * each, *[""] * each, *[[]] * each]
+        """Values of ``outputs`` that clear the panel."""
+        count = len(self.sides)
+        return [*[gr.skip()] * count, *[""] * count, *[[]] * count]
 
-    def wire(self, asked: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
-        """Listen: the switch shows it, and it follows when ``asked``, the event of Compare, is through."""
+    def wire(self, answered: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
+        """Connect the checkbox, and update the panel after ``answered``, the event that produces the answers."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.shown, expected, *answers]
         self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **quiet)
-        for event in (self.shown.change, asked.then):
+        for event in (self.shown.change, answered.then):
             event(self._compare, inputs, self.outputs, trigger_mode="always_last", **quiet)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
@@ -72,19 +73,19 @@ class DiffPanel:
         if not expected or not any(answers):
             _, *others = answers
             return [*[gr.skip()] * len(answers), NOTHING, *[""] * len(others), *[[]] * len(answers)]
-        # The first two are always there; a third may not have been asked.
-        there = [gr.Column(visible=bool(answer) or at < len(NAMES)) for at, answer in enumerate(answers)]
+        # Base and tuned are always shown; a third only if it answered.
+        sides = [gr.Column(visible=bool(answer) or at < len(NAMES)) for at, answer in enumerate(answers)]
         differences = [word_diff(expected, answer or "") for answer in answers]
-        return [*there, *(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
+        return [*sides, *(facts(each) for each in differences), *(_highlighted(each) for each in differences)]
 
 
 def facts(pieces: tuple[Piece, ...]) -> str:
     """The difference in numbers: ``12 of 20 expected words, 3 others.``"""
     counts = count_words(pieces)
-    wanted = counts[Kind.BOTH] + counts[Kind.MISSING]
+    expected = counts[Kind.BOTH] + counts[Kind.MISSING]
     if not counts[Kind.MISSING] and not counts[Kind.ADDED]:
         return "The same words as expected."
-    return f"{counts[Kind.BOTH]} of {wanted} expected words, {counts[Kind.ADDED]} others."
+    return f"{counts[Kind.BOTH]} of {expected} expected words, {counts[Kind.ADDED]} others."
 
 
 def _highlighted(pieces: tuple[Piece, ...]) -> list[tuple[str, str | None]]:

@@ -1,7 +1,7 @@
-"""Files on their way to a browser.
+"""Files for download.
 
-What a handler returns, gradio copies into a store of its own, which it empties (``delete_cache``). The
-original has served then, but gradio leaves it where it is: it is removed here.
+gradio copies the file that a handler returns into its own cache, which it empties (``delete_cache``), but never
+deletes the original. That is removed here.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from ..export.figures import FORMS
 from .context import user_errors
 
 SERVED_AFTER = 600.0
-"""Seconds after which a file has long been written and copied, however large."""
+"""Seconds after which a file has been written and copied, however large, so that it can be removed."""
 
 
 class Outgoing:
-    """A folder for such files, gone with the process; what has been served goes when the next one is made."""
+    """A temporary directory for downloads, removed with the process; a new file removes those already served."""
 
     @cached_property
     def _all(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="lab-export-", ignore_cleanup_errors=True)
 
     def folder(self) -> Path:
-        """A fresh folder, for one file."""
-        for made in Path(self._all.name).iterdir():
-            if made.stat().st_mtime < time.time() - SERVED_AFTER:
-                shutil.rmtree(made, ignore_errors=True)
+        """A new folder for one file."""
+        for old in Path(self._all.name).iterdir():
+            if old.stat().st_mtime < time.time() - SERVED_AFTER:
+                shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(dir=self._all.name))
 
 
 def handing_out(elem_id: str) -> gr.DownloadButton:
-    """A button nobody sees, to be pressed (``press``) once its file is written: it hands out what it already has.
+    """A hidden download button, to be clicked by ``press`` after its file is written: it serves the file it has.
 
-    Unseen by its class: gradio shows ``visible="hidden"`` again with a column that it stands in.
+    Hidden by a CSS class: with ``visible="hidden"`` gradio shows it again together with its column.
     """
     return gr.DownloadButton(elem_id=elem_id, elem_classes="unseen")
 
 
 def press(elem_id: str) -> str:
-    """The JavaScript that presses it."""
+    """JavaScript that clicks the button."""
     return f"() => document.querySelector('#{elem_id}').click()"
 
 
 def save_buttons(
     elem_id: str, name: str, chosen: list[Any], write: Callable[..., Path], forms: Sequence[str] = FORMS
 ) -> None:
-    """``write(*chosen, to)`` writes ``name`` in one of the ``forms``, and the browser gets it."""
+    """Add a button for each file format in ``forms``: ``write(*chosen, to)`` writes the file ``name`` for download."""
     outgoing = Outgoing()
     with gr.Row():
         buttons = {
@@ -63,13 +63,13 @@ def save_buttons(
         }
     file = handing_out(f"{elem_id}-file")
 
-    def writing(form: str) -> Callable[..., str]:
+    def handler(form: str) -> Callable[..., str]:
         @user_errors
-        def written(*values: Any) -> str:
+        def save(*values: Any) -> str:
             return str(write(*values, outgoing.folder() / f"{name}.{form}"))
 
-        return written
+        return save
 
     for form, button in buttons.items():
-        written = button.click(writing(form), chosen, file, api_visibility="private", show_progress="hidden")
+        written = button.click(handler(form), chosen, file, api_visibility="private", show_progress="hidden")
         written.success(None, None, None, js=press(f"{elem_id}-file"))

@@ -1,4 +1,4 @@
-"""What the browser does by itself: an answer from the lab would come late, and undo what people did meanwhile."""
+"""Events that only the browser handles: the lab's response would arrive late and undo what people did meanwhile."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import gradio as gr
 
 
 def setting(**properties: Any) -> str:
-    """The script of an event that sets these properties of its one output."""
+    """JavaScript of an event that sets these properties of its single output."""
     return f"() => ({json.dumps({'__type__': 'update', **properties})})"
 
 
 def open_tab_on_click(button: gr.Button, tabs: gr.Tabs, name: str) -> None:
-    """Have ``button`` open the tab of that ``name``."""
+    """Make ``button`` open the tab with the id ``name``."""
     script = setting(selected=name)
     button.click(None, None, tabs, js=script, api_visibility="private", show_progress="hidden")

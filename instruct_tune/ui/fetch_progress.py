@@ -1,4 +1,4 @@
-"""Something on its way to this visitor: one line, a bar where bytes can be counted, and Cancel."""
+"""Progress of a visitor's download: one line, a bar where bytes can be counted, and Cancel."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..text.markdown import plain
 from ..util.progress import Loading, megabytes
 
 PATIENCE = 0.3
-"""Seconds between two looks; what is there sooner is shown without any of this."""
-# Both are numbers of ours, never text of somebody else.
+"""Seconds between two updates; a result that is ready sooner shows no progress."""
+# Both values are the lab's own numbers, never untrusted text.
 _BAR = '<progress aria-label="Downloaded" value="${value.done}" max="${value.total}"></progress>'
 
 Updates = dict[Any, Any]
 
 
 class FetchProgressPanel:
-    """Hidden unless something is under way. ``name`` begins the ``elem_id`` of each part."""
+    """Hidden unless something is loading. ``name`` is the prefix of each part's ``elem_id``."""
 
     def __init__(self, name: str):
         self._under_way: dict[str | None, Loading] = {}
@@ -33,30 +33,30 @@ class FetchProgressPanel:
         self.outputs: list[Any] = [self._all, self._phase, self._bar]
 
     def wire(self) -> None:
-        """Connect the button."""
+        """Connect the Cancel button."""
         self._cancel.click(self._stop, None, None, api_visibility="private", show_progress="hidden")
 
     def follow(
         self, request: gr.Request, start: Callable[[Loading], Future[Any]]
     ) -> Generator[Updates, None, tuple[bool, Any]]:
-        """``start`` something, yielding what to show until it is there.
+        """Call ``start`` and yield updates of ``outputs`` until its future is done.
 
-        Returns whether it came, and its result; (False, None) where the visitor cancelled. A visitor who leaves, or
-        starts something else here, cancels too. Raises what the future raises.
+        Returns (True, result), or (False, None) if the visitor cancelled. Leaving the page or starting another load
+        in this panel also cancels. Raises the future's exception.
         """
         with self._one_at_a_time(request.session_hash) as loading:
-            arriving = start(loading)
-            yield from self._until_there(arriving, loading)
+            future = start(loading)
+            yield from self._updates_until_done(future, loading)
             yield {self._all: gr.Row(visible=False)}
-            return (False, None) if loading.stopped else (True, arriving.result())
+            return (False, None) if loading.stopped else (True, future.result())
 
     def _stop(self, request: gr.Request) -> None:
         if loading := self._under_way.get(request.session_hash):
             loading.stop()
 
-    def _until_there(self, arriving: Future[Any], loading: Loading) -> Iterator[Updates]:
+    def _updates_until_done(self, future: Future[Any], loading: Loading) -> Iterator[Updates]:
         shown = None
-        while wait([arriving], PATIENCE).not_done and not loading.stopped:
+        while wait([future], PATIENCE).not_done and not loading.stopped:
             now = (loading_sentence(loading), {"done": loading.done, "total": max(1, loading.total)})
             if now != shown:
                 bar = gr.HTML(now[1], visible=bool(loading.total))
@@ -78,7 +78,7 @@ class FetchProgressPanel:
 
 
 def loading_sentence(loading: Loading) -> str:
-    """What is being done, and how far a download is."""
+    """The phase, and how much of a download has arrived."""
     if not loading.total:
         return f"{plain(loading.phase or 'Getting ready')} …"
     return f"{plain(loading.phase)}: {megabytes(loading.done, loading.total, loading.speed)}"

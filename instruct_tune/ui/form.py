@@ -1,7 +1,7 @@
 """The run configuration as a form that spans the tabs.
 
 Each control is registered under its dotted name in the configuration JSON, so handlers take "the
-form" instead of thirty parameters, and a preset or a former run fills it in one sweep.
+form" instead of thirty parameters, and a preset or an earlier run fills it at once.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Form:
         self._wiring: list[Callable[[], None]] = []
 
     def add(self, name: str, control: gr.components.Component) -> gr.components.Component:
-        """Register a control; its value is that setting."""
+        """Register the control of the setting ``name``."""
         self._controls[name] = control
         return control
 
     def when_complete(self, wire: Callable[[], None]) -> None:
-        """Connect events that take the whole form once every tab has added its controls."""
+        """Call ``wire`` after every tab has added its controls: for events that take the whole form."""
         self._wiring.append(wire)
 
     def complete(self) -> None:
-        """All controls are there: connect what waited for them."""
+        """Call every ``when_complete`` callback: all controls are registered."""
         for wire in self._wiring:
             wire()
 
@@ -55,7 +55,7 @@ class Form:
     def read(self, values: Mapping[Any, Any], *sections: str) -> dict[str, Any]:
         """The controls' values as a (partial) configuration JSON; not validated here.
 
-        With ``sections`` only those, so that a tab does not complain about what another one asks.
+        With ``sections`` only those, so that a tab does not report another tab's invalid settings.
         """
         config: dict[str, Any] = {}
         for name, control in self._controls.items():
@@ -71,30 +71,30 @@ class Form:
         return {name: config[name] for name in sections or config}
 
     def rows(self, values: Mapping[Any, Any]) -> dict[str, Any]:
-        """As ``read`` gives it, what decides which rows there are: the data, and the model, whose tokens filters count
-        where they do not say whose."""
+        """The sections that decide which rows there are: ``data``, and ``model``, whose tokenizer is the default of
+        token filters."""
         return self.read(values, "model", "data")
 
     def fill(self, config: RunConfig) -> dict[gr.components.Component, Any]:
-        """What each control has to show for ``config``."""
-        told = config.to_dict()
+        """The value of each control for ``config``."""
+        settings = config.to_dict()
         shown: dict[gr.components.Component, Any] = {}
         for name, control in self._controls.items():
             if name in _VIRTUAL:
                 continue
-            value: Any = told
+            value: Any = settings
             for part in name.split("."):
-                # Settings that have their default may be left out of the JSON.
+                # The JSON may leave out settings that have their default.
                 value = value.get(part)
             shown[control] = _SHOW.get(name, _plain)(value)
-        if isinstance(told["template"], dict):
+        if isinstance(settings["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("name", "without_input", "with_input"):
-                shown[self[f"template.{name}"]] = told["template"].get(name, "")
+                shown[self[f"template.{name}"]] = settings["template"].get(name, "")
         return shown
 
 
-# Controls that are no setting by themselves: they make up others.
+# Controls that are parts of the setting ``template`` and no settings themselves.
 _VIRTUAL = ("template.name", "template.without_input", "template.with_input")
 
 
@@ -103,14 +103,14 @@ def _plain(value: Any) -> Any:
 
 
 def _optional(value: Any) -> Any:
-    """An emptied number box means "no limit"."""
+    """An empty number box means "no limit"."""
     return None if value in ("", None) else value
 
 
 def _modules(value: str) -> Any:
     names = _names(value)
     if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
-        # A regular expression, in which a comma separates nothing.
+        # A regular expression, in which a comma is not a separator.
         return (value or "").strip()
     return names[0] if names in (["auto"], ["all-linear"]) else names
 
@@ -120,21 +120,21 @@ def _names(value: str | None) -> list[str]:
 
 
 def _column(value: Any) -> str | None:
-    """An emptied box names no column."""
+    """An empty box means no column."""
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _written(value: str | None) -> Any:
-    """What a text of JSON says. What is none stays a text, for the settings to refuse by name."""
-    written = (value or "").strip()
+def _parse_json(value: str | None) -> Any:
+    """Parse JSON; invalid JSON stays a string, so that validation rejects it by the setting's name."""
+    text = (value or "").strip()
     try:
-        return json.loads(written) if written else []
+        return json.loads(text) if text else []
     except (ValueError, RecursionError):
-        return written
+        return text
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "data.filters": _written,
+    "data.filters": _parse_json,
     "data.limit": _optional,
     "evaluation_rows": _optional,
     "data.columns.input": _column,

@@ -1,4 +1,4 @@
-"""Times in words."""
+"""Durations and decoding settings in words, and the names of the answers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _stops(stop: Sequence[str]) -> str:
 
 
 NAMES = {"base": "Base", "tuned": "Tuned"}
-"""Who always answers."""
+"""The models that always answer."""
 THIRD = "third"
 WHO = (*NAMES, THIRD)
-"""Whose answers Compare has a box for; what a third is called depends on who it is."""
+"""Keys of Compare's answer boxes; the third one's title depends on which model it is."""

@@ -1,8 +1,7 @@
-"""Replay: a run that has ended, drawn again on the Train tab's plot in its own time or faster.
+"""Replay of an ended run on the Train tab's plot, at its original speed or faster.
 
-The browser does it, from the times at which the steps were done: it shows of the chart's own curves,
-and of the answers beside it, what was known at that moment. The server sends those times once and
-then has nothing to do with it.
+The browser plays it from the times at which the steps ended: it cuts the chart's curves, and the answers beside
+it, at what was known at that moment. The server only sends those times, once.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from .run_text import answer_text
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
 MAX_MOMENTS = 400
 
-# ``window.labReplay`` outlives this node, which is made anew whenever its tab is opened again.
+# ``window.labReplay`` outlives this node, which is recreated whenever its tab is opened again.
 _PLAY = """
 const words = element.querySelector('.replay-words'), bar = element.querySelector('progress');
 const frame = (node, play, step) => {
@@ -44,16 +43,16 @@ const frame = (node, play, step) => {
   answer(play, step);
   play.drawn = step;
 };
-// The box that the page shows the answers in; what it shows then is the page's again.
+// Writes into the page's own answers box, which the page updates again after the replay.
 const answer = (play, step) => {
   const box = document.querySelector('#train-answers textarea');
   const known = play.answers.filter(each => each[0] <= step).map(each => each[1]);
   if (box) { box.value = known.reverse().join('\\n\\n'); }
 };
-// All curves as the chart has them, and its axes held still at what they need in the end.
+// Stores the chart's full curves, and fixes its axes at the ranges of the whole run.
 const take = (node, play) => {
   play.full = node.data;
-  // What was found in the run is known in the end only.
+  // Findings are known only at the end of a run.
   play.marks = { annotations: node.layout.annotations ?? [], shapes: node.layout.shapes ?? [] };
   const free = { ...node.layout };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
@@ -64,11 +63,11 @@ const take = (node, play) => {
   }
   play.drawn = null;
 };
-const finish = (node, play, said) => {
+const finish = (node, play, text) => {
   if (window.labReplay === play) { window.labReplay = null; }
-  words.textContent = said;
+  words.textContent = text;
   bar.hidden = true;
-  setTimeout(() => { if (words.textContent === said) { words.textContent = ''; } }, 10000);
+  setTimeout(() => { if (words.textContent === text) { words.textContent = ''; } }, 10000);
   if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
   answer(play, Infinity);
   const free = { ...node.layout, ...(node.data === play.cut ? play.marks : {}) };
@@ -81,7 +80,7 @@ const go = play => {
   if (window.labReplay !== play || !element.isConnected) { return; }
   const now = performance.now(), node = document.querySelector('#train-chart .loss-plot');
   const here = node?.data && node.layout?.uirevision === play.run;
-  if (!here && (play.began || now - play.asked > 15000)) {
+  if (!here && (play.began || now - play.requested > 15000)) {
     // Another run is shown now.
     if (node) { finish(node, play, ''); return; }
   }
@@ -105,12 +104,12 @@ const go = play => {
   setTimeout(() => go(play), 80);
 };
 const begin = () => {
-  const told = props.value;
-  if (!told || told.turn === window.labReplayTurn) { return; }
-  window.labReplayTurn = told.turn;
+  const request = props.value;
+  if (!request || request.turn === window.labReplayTurn) { return; }
+  window.labReplayTurn = request.turn;
   if (window.labReplay) { finish(document.querySelector('#train-chart .loss-plot'), window.labReplay, ''); }
-  const speed = window.labReplaySpeed ?? told.speed;
-  window.labReplay = { ...told, speed, position: 0, asked: performance.now(), drawn: null };
+  const speed = window.labReplaySpeed ?? request.speed;
+  window.labReplay = { ...request, speed, position: 0, requested: performance.now(), drawn: null };
   go(window.labReplay);
 };
 window.labReplayStop = () => {
@@ -118,7 +117,7 @@ window.labReplayStop = () => {
   if (play) { finish(document.querySelector('#train-chart .loss-plot'), play, 'Replay stopped.'); }
 };
 watch('value', begin);
-// Opened while one plays, or by the very click that asked for one.
+// The node was created while a replay plays, or by the click that starts one.
 if (window.labReplay) { go(window.labReplay); }
 begin();
 """
@@ -138,7 +137,7 @@ _STOP = "() => { window.labReplayStop?.(); }"
 
 
 class Replay:
-    """The controls of a replay, under the plot they play on."""
+    """The replay controls under the loss plot."""
 
     def __init__(self, lab: Lab, shown_run: gr.State):
         self.lab, self.shown_run = lab, shown_run
@@ -174,7 +173,7 @@ class Replay:
         speed.input(None, speed, None, js=_SET_SPEED, api_visibility="private")
 
     def offer(self, tabs: gr.Tabs, label: str = "Watch a recorded run", elem_id: str = "replay-offer") -> gr.Button:
-        """A button, for any place of the page, that opens a recorded run in Train and replays it."""
+        """Add a button, anywhere on the page, that opens a recorded run in Train and replays it."""
         button = gr.Button(label, size="sm", elem_id=elem_id)
         outputs = [self.shown_run, tabs, self.stage, self.left, self.back]
         button.click(self.watch, self.shown_run, outputs, api_visibility="private", show_progress="hidden")
@@ -182,7 +181,7 @@ class Replay:
 
     @user_errors
     def watch(self, shown: str | None) -> list[Any]:
-        """Show and replay the recorded run that is offered first; the run that was shown can be returned to."""
+        """Show and replay a recorded run (``BEST`` if it is there); a button returns to the run that was shown."""
         ids = [run["id"] for run in self.lab.runs.summaries(viewer(self.lab)) if run["recorded"]]
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
@@ -192,42 +191,44 @@ class Replay:
 
     @user_errors
     def begin(self, run_id: str | None) -> dict[str, Any]:
-        """What the browser needs to replay the shown run."""
+        """The data that the browser needs to replay a run."""
         if not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             raise NotFoundError("There is no run to replay: train one, or watch a recorded one.")
-        told = self.lab.training.status(viewer(self.lab), run_id)
-        if told["status"] in LIVE:
+        status = self.lab.training.status(viewer(self.lab), run_id)
+        if status["status"] in LIVE:
             raise BusyError("This run is at work: its plot is live. It can be replayed when it has ended.")
         steps = moments(self.lab.runs.metrics(viewer(self.lab), run_id))
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
-        # Where and when stands above the plot.
-        note = " · recorded" if told["recorded"] else ""
+        # Where and when it was recorded is shown above the plot.
+        note = " · recorded" if status["recorded"] else ""
         return {
             "run": run_id,
             "moments": thin(steps, MAX_MOMENTS),
             "total": steps[-1][1],
-            "answers": [[told["step"], answer_text(told)] for told in self.lab.runs.samples(viewer(self.lab), run_id)],
+            "answers": [
+                [sample["step"], answer_text(sample)] for sample in self.lab.runs.samples(viewer(self.lab), run_id)
+            ],
             "speed": SPEEDS["10×"],
             "note": note,
-            # Asked for twice, it plays twice; opened again with its tab, it does not.
+            # New at each click, so that a second click plays again and reopening the tab does not.
             "turn": time.time(),
         }
 
 
 def moments(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-    """(step, seconds from the start at which all of it was known), by step.
+    """(step, seconds from the start to the step's last metric), by step.
 
-    The pause before a resume is left out: a gap counts at most ten times the usual one.
+    The pause before a resume is cut: a gap counts at most ten times the median gap (at least 1 s).
     """
-    known: dict[int, float] = {}
+    ends: dict[int, float] = {}
     for metric in metrics:
-        known[metric["step"]] = max(metric["time"], known.get(metric["step"], 0.0))
-    if not known:
+        ends[metric["step"]] = max(metric["time"], ends.get(metric["step"], 0.0))
+    if not ends:
         return []
     first = metrics[0]["time"] - metrics[0].get("seconds", 0.0)
-    times = [first, *(known[step] for step in sorted(known))]
+    times = [first, *(ends[step] for step in sorted(ends))]
     gaps = [max(0.0, later - earlier) for earlier, later in itertools.pairwise(times)]
     longest = max(10 * statistics.median(gaps), 1.0)
     passed = itertools.accumulate(min(gap, longest) for gap in gaps)
-    return [(step, round(seconds, 3)) for step, seconds in zip(sorted(known), passed, strict=True)]
+    return [(step, round(seconds, 3)) for step, seconds in zip(sorted(ends), passed, strict=True)]

@@ -1,4 +1,4 @@
-"""The runs that Compare and Evaluate can ask, and which of them is chosen without anybody's doing."""
+"""The run choices of Compare and Evaluate: what they list, and what is chosen by default."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .form import Form
 
 
 def run_choice(elem_id: str) -> gr.Dropdown:
-    """The choice of a run on one tab."""
+    """The run dropdown of one tab."""
     return gr.Dropdown([], label="Run", info="The trained adapter that answers beside base", elem_id=elem_id)
 
 
 class RunPicker:
-    """Both tabs' choices; fed by the page's timer. ``seen``: the runs that the page knows of."""
+    """The run dropdowns of both tabs, updated by the page's timer. ``seen``: the runs that the page lists."""
 
     def __init__(self, lab: Lab, shown_run: gr.State, first: gr.Dropdown, second: gr.Dropdown):
         self.lab = lab
@@ -32,33 +32,33 @@ class RunPicker:
         self.outputs = [self.seen, first, second]
 
     def show(self, shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
-        """The runs that can answer. The one that Train follows is chosen as soon as it can."""
+        """The runs that can answer. The run shown on Train is chosen as soon as it can."""
         ready = answering(self.lab)
         now = [labelled(ready), shown]
         if now == seen:
             return [gr.skip()] * 3
         ids = [run["id"] for run in ready]
-        known = [run_id for _, run_id in seen[0]] if seen else []
-        arrived = shown in ids and (shown not in known or shown != seen[1])
+        listed = [run_id for _, run_id in seen[0]] if seen else []
+        arrived = shown in ids and (shown not in listed or shown != seen[1])
         own = [run["id"] for run in ready if not run["recorded"]]
-        usual = next(iter(own or [run_id for run_id in ids if run_id == BEST] or ids), None)
-        gone = not set(known) <= set(ids)
+        default = next(iter(own or [run_id for run_id in ids if run_id == BEST] or ids), None)
+        gone = not set(listed) <= set(ids)
 
         def listing(chosen: str | None) -> gr.Dropdown:
-            value = shown if arrived else chosen if chosen in ids else usual
+            value = shown if arrived else chosen if chosen in ids else default
             if value == chosen and not gone:
-                # What stays is not said: somebody may be choosing another one just now.
+                # An unchanged value is not sent: the visitor may be choosing another run just now.
                 return gr.Dropdown(choices=now[0])
-            # Where a run is gone all is said: gradio refuses the next poll of a dropdown with what its list has not.
+            # If a run is gone the value is sent too: gradio rejects the next poll if a value is not among the choices.
             return gr.Dropdown(choices=now[0], value=value)
 
         return [now, listing(first), listing(second)]
 
 
 def answering(lab: Lab) -> list[dict[str, Any]]:
-    """The runs that can answer the one who asks, newest first."""
-    who = viewer(lab)
-    return [run for run in lab.runs.summaries(who) if lab.answerers.has_adapter(who, run["id"])]
+    """The runs that can answer and that the viewer sees, newest first."""
+    user = viewer(lab)
+    return [run for run in lab.runs.summaries(user) if lab.answerers.has_adapter(user, run["id"])]
 
 
 def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -70,7 +70,7 @@ def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 class EmptyState:
-    """A line and the two ways out: train a run, or bring back the recorded ones; hidden once ``run`` is chosen."""
+    """A text and two buttons while there is no run to choose; hidden once ``run`` has a value."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs, words: str, name: str):
         self.lab = lab
@@ -81,15 +81,15 @@ class EmptyState:
                 recorded = gr.Button(
                     "Bring back the recorded runs", elem_id=f"{name}-recorded", size="md", min_width=260
                 )
-        # Shown until the page's timer has found a run.
+        # Shown until the page's timer chooses a run.
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         open_tab_on_click(train, tabs, "Train")
-        # The page's timer then finds them, and chooses one.
+        # The page's timer then lists them and chooses one.
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
-        recorded.click(self._bring_back, None, None, **private)
+        recorded.click(self._restore_examples, None, None, **private)
 
     @user_errors
-    def _bring_back(self) -> None:
+    def _restore_examples(self) -> None:
         self.lab.runs.restore_examples(viewer(self.lab))
 
 
@@ -101,7 +101,7 @@ GOES_ON = (
 
 
 def note(own: PromptTemplate, here: PromptTemplate, consequence: str) -> str:
-    """What to say of a run with its ``own`` template while Format shows the one from ``here``; nothing if it is one."""
+    """Warn that a run was trained with another template (``own``) than Format's (``here``); else an empty string."""
     if own.asks_like(here):
         return ""
     return f"⚠ This run was trained with the template **{_name(own)}**, Format has **{_name(here)}**. {consequence}"
@@ -112,22 +112,22 @@ def _name(template: PromptTemplate) -> str:
 
 
 def note_on(lab: Lab, form: Form, values: dict[Any, Any], run_id: str | None, consequence: str) -> str:
-    """The note on a run for the form's ``values``; nothing where there is nothing to compare."""
+    """``note`` for a run and the form's ``values``; empty where there is nothing to compare."""
     if not run_id:
         return ""
     try:
         own = template_from(lab.runs.config(viewer(lab), run_id).template)
         return note(own, template_from(form.read(values, "template")["template"]), consequence)
     except LabError:
-        # A template that is still being written, or a run that is gone.
+        # The template is still being edited, or the run is gone.
         return ""
 
 
 def build(lab: Lab, form: Form, run: Any, elem_id: str, consequence: str = ASKED) -> None:
-    """The line for the run whose id ``run`` (a dropdown or a state) holds; it follows Format's template."""
+    """Add the line with ``note`` for the run id in ``run`` (a dropdown or a state), updated with Format's template."""
     line = gr.Markdown("", elem_id=elem_id, elem_classes="note")
 
-    def tell(values: dict[Any, Any]) -> str:
+    def update(values: dict[Any, Any]) -> str:
         return note_on(lab, form, values, values[run], consequence)
 
     @form.when_complete
@@ -135,4 +135,4 @@ def build(lab: Lab, form: Form, run: Any, elem_id: str, consequence: str = ASKED
         parts = [form[name] for name in ("template", *(f"template.{part}" for part in ("without_input", "with_input")))]
         changes = [run.change, *(part.change for part in parts)]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
-        gr.on(changes, tell, form.controls | {run}, line, **quiet)
+        gr.on(changes, update, form.controls | {run}, line, **quiet)

@@ -1,6 +1,6 @@
-"""A run that is followed, in words: what is announced, the window's title, checkpoints, answers, configuration.
+"""A run in words: announcements, the window's title, status, checkpoints, answers, configuration.
 
-Pure functions, no gradio. What stands inside markdown and is not the lab's own goes through ``plain``.
+Pure functions, no gradio. Text inside markdown that is not the lab's own is escaped with ``plain``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ENDED = {"finished": "done", "stopped": "stopped", "failed": "failed", "interru
 
 
 def share_done(status: Mapping[str, Any]) -> float:
-    """From 0 to 1, in steps; 0 while the number of steps is not known yet."""
+    """The share of steps done, from 0 to 1; 0 while their number is not known yet."""
     return status["step"] / status["total_steps"] if status["total_steps"] else 0.0
 
 
 def announcement(status: Mapping[str, Any]) -> str:
-    """What a screen reader says: another sentence at each change of phase and at each tenth, and in between none."""
+    """Text for screen readers; it changes only with the phase and at each tenth of the steps."""
     if status["status"] not in LIVE:
         return f"The run is {_ENDED.get(status['status'], status['status'])}."
     tenths = int(10 * share_done(status))
@@ -35,49 +35,49 @@ def announcement(status: Mapping[str, Any]) -> str:
 
 
 def window_title(status: Mapping[str, Any], was_live: bool) -> str:
-    """Progress in front of the page's name; how it ended only for a run that this window saw at work."""
+    """Progress before the page's name; how the run ended only if this window saw it live."""
     if status["status"] in LIVE:
         return f"{int(100 * share_done(status))}% · {TITLE}"
     return f"{_ENDED.get(status['status'], status['status'])} · {TITLE}" if was_live else TITLE
 
 
 def loss_sentence(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """The plot without seeing it: first, lowest and last held-out loss, and the training loss beside them."""
-    said = []
+    """The loss plot in words: first, lowest and last held-out loss, first and last training loss."""
+    sentences = []
     for kind, key, name in (("probe", "probe_loss", "Held-out loss"), ("eval", "eval_loss", "Evaluation loss")):
         points = [(m["step"], m[key]) for m in metrics if m["kind"] == kind]
         if points:
-            said.append(_course(name, points))
+            sentences.append(_course(name, points))
     steps = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
     if steps:
-        said.append(_course("Training loss", [steps[0], steps[-1]]))
-    return " ".join(said)
+        sentences.append(_course("Training loss", [steps[0], steps[-1]]))
+    return " ".join(sentences)
 
 
 def _course(name: str, points: Sequence[tuple[int, float]]) -> str:
     lowest = min(points, key=lambda point: point[1])
-    told = list(dict.fromkeys((points[0], lowest, points[-1])))
-    parts = [f"{loss:.3f} at step {step}" + (" (lowest)" if len(told) == 3 and (step, loss) == lowest else "")
-             for step, loss in told]  # fmt: skip
+    named = list(dict.fromkeys((points[0], lowest, points[-1])))
+    parts = [f"{loss:.3f} at step {step}" + (" (lowest)" if len(named) == 3 and (step, loss) == lowest else "")
+             for step, loss in named]  # fmt: skip
     return f"{name} {', '.join(parts)}."
 
 
 def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
-    """What to look at, as markdown; nothing where nothing is wrong."""
+    """The findings as a markdown list; empty if there are none."""
     if not findings:
         return ""
-    told = (f"- {plain(finding['sentence'], 600)} **{plain(finding['advice'], 300)}**" for finding in findings)
-    return "\n".join(["**What to look at**", "", *told])
+    items = (f"- {plain(finding['sentence'], 600)} **{plain(finding['advice'], 300)}**" for finding in findings)
+    return "\n".join(["**What to look at**", "", *items])
 
 
 def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
-    """Last and best checkpoint, and whose adapter was kept; nothing where there is none yet."""
+    """Last and best checkpoint, and the step of the kept adapter; empty while there is none."""
     parts = []
     for which, name in (("last", "Last checkpoint"), ("best", "Best")):
-        found = checkpoints[which]
-        if found:
-            loss = f" (evaluation loss {found['eval_loss']:.3f})" if found["eval_loss"] is not None else ""
-            parts.append(f"{name}: step {found['step']}{loss}")
+        checkpoint = checkpoints[which]
+        if checkpoint:
+            loss = f" (evaluation loss {checkpoint['eval_loss']:.3f})" if checkpoint["eval_loss"] is not None else ""
+            parts.append(f"{name}: step {checkpoint['step']}{loss}")
     if checkpoints["kept"] is not None:
         parts.append(f"Adapter kept: step {checkpoints['kept']}")
     return " · ".join(parts)
@@ -94,11 +94,11 @@ FAILURE_KINDS = {
     "settings": "settings",
     "bug": "a fault of the lab",
 }
-"""What a kind of failure is called; kinds of other versions are shown as they are."""
+"""Names of the failure kinds on the page; kinds of other versions are shown as they are."""
 
 
 def failure_sentence(run: Mapping[str, Any]) -> str:
-    """Why a run failed and what to do, as markdown; nothing where it did not fail."""
+    """Why a run failed and what to do, as markdown; empty if it did not fail."""
     if run["status"] != "failed":
         return ""
     kind = run["error_kind"] or "bug"
@@ -117,24 +117,24 @@ def changes_text(changes: Sequence[Mapping[str, Any]], last: int = 200) -> str:
 
 
 def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:
-    """What the model said at each probe, newest first."""
+    """The model's answers at all probes, newest first."""
     return "\n\n".join(answer_text(sample) for sample in reversed(samples))
 
 
 def answer_text(sample: Mapping[str, Any]) -> str:
-    """What the model said at one probe."""
+    """The model's answer at one probe."""
     return (
         f"— step {sample['step']}, {'ended by itself' if sample['ended'] else 'cut at the limit'} —\n{sample['text']}"
     )
 
 
 def configuration_sentence(config: Mapping[str, Any]) -> str:
-    """The preset that is nearest to a run's configuration, and what differs from it, as markdown."""
-    given = flat(config)
+    """The preset nearest to a run's configuration, and the settings that differ from it, as markdown."""
+    settings = flat(config)
     presets = {name: flat(preset.to_dict()) for name, preset in PRESETS.items()}
 
     def changes(preset: str) -> dict[str, Any]:
-        return {name: value for name, value in given.items() if presets[preset].get(name) != value}
+        return {name: value for name, value in settings.items() if presets[preset].get(name) != value}
 
     nearest = min(presets, key=lambda preset: len(changes(preset)))
     changed = changes(nearest)
@@ -150,7 +150,7 @@ def _short(value: Any, most: int = 60) -> str:
 
 
 def run_sentence(status: Mapping[str, Any]) -> str:
-    """Where a run stands, in one line of markdown."""
+    """A run's status and progress in one line of markdown."""
     train = status["metrics"].get("train")
     part = f" ({status['part']['done']} of {status['part']['total']})" if status["part"] else ""
     parts = [f"**{status['status']}**" + (f" · {status['phase']}{part}" if status["phase"] else "")]
@@ -178,11 +178,11 @@ def run_sentence(status: Mapping[str, Any]) -> str:
 
 
 def line_sentence(waiting: Mapping[str, Any]) -> str:
-    """A place in the line, and when its turn may come."""
+    """The place in the queue, and the estimated wait."""
     ahead = waiting["place"] - 1
-    said = "Next in line" if not ahead else f"Waiting in line, {ahead} before it"
+    text = "Next in line" if not ahead else f"Waiting in line, {ahead} before it"
     seconds = waiting["starts_in_seconds"]
-    return said + (f"; begins in about {duration(seconds)}." if seconds is not None else ".")
+    return text + (f"; begins in about {duration(seconds)}." if seconds is not None else ".")
 
 
 def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
@@ -194,12 +194,12 @@ def events_text(events: Sequence[Mapping[str, Any]], last: int = 12) -> str:
 
 
 def verdict_text(verdict: Mapping[str, Any] | None) -> str:
-    """A verdict in one line of markdown; empty where the numbers say nothing."""
+    """A verdict in one line of markdown; empty where there is none."""
     if not verdict:
         return ""
     return f"**What the numbers say:** {_prose(verdict['sentence'])} **{_prose(verdict['advice'])}**"
 
 
 def _prose(text: str) -> str:
-    """Our own words with numbers of a run in them, as markdown that changes none of them."""
+    """The lab's own sentence, escaped so that markdown leaves its words and numbers unchanged."""
     return plain(text, 600)

@@ -1,4 +1,4 @@
-"""How the page looks: one theme for light and dark, and the few rules that it cannot say."""
+"""The page's look: one theme for light and dark, CSS for what a theme cannot express, and fixes in JavaScript."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FONTS = ("system-ui", "sans-serif")
 THEME = gr.themes.Default(
     primary_hue="blue", neutral_hue="slate", font=_FONTS, font_mono=("ui-monospace", "Consolas", "monospace")
 ).set(
-    # Help under controls, placeholders and white on blue keep a contrast of 4.5 to 1 (WCAG 2 AA).
+    # Help texts, placeholders and white on blue keep a contrast of 4.5 to 1 (WCAG 2 AA).
     body_text_color_subdued="*neutral_500",
     body_text_color_subdued_dark="*neutral_400",
     input_placeholder_color="*neutral_500",
@@ -49,9 +49,9 @@ CSS = """
 .note, .note * { font-size: var(--text-sm) !important; color: var(--body-text-color-subdued) !important; }
 .arrival { min-width: 120px; flex: 1; }
 .pager { align-items: center; }
-/* What is beside a control with a label stands in line with the control. */
+/* Elements beside a labelled control are aligned with the control. */
 .foot { align-items: flex-end !important; }
-/* And buttons beside boxes are as high as the boxes are. */
+/* Buttons beside boxes are as high as the boxes. */
 .beside { align-self: flex-end; padding-bottom: 12px; }
 .beside button { min-height: 40px; }
 footer > .divider { display: none !important; }
@@ -61,12 +61,12 @@ footer > .divider { display: none !important; }
 #train-preset label { align-items: flex-start; }
 #train-preset label span { display: block; white-space: pre-line; font-weight: 400; }
 #train-preset label span::first-line { font-weight: 600; }
-/* Boxes side by side stand on one line, however long the help above each is. */
+/* Boxes side by side are aligned, however long the help above each is. */
 #few-controls .form > .block > :is(label, .container) { display: flex; flex-direction: column; height: 100%; }
 #few-controls .form > .block > * > :is(input, .wrap), #few-controls .slider_input_container { margin-top: auto; }
 #few-controls .form > .block > .wrap:has(> .head) { display: flex; flex-direction: column; height: 100%; }
 #few-controls .slider_input_container, #few-controls .wrap-inner { min-height: 40px; }
-/* One filter a line, so that their order is seen. */
+/* One filter a line, so that their order is visible. */
 #filters-list .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
 #filters-list label { overflow-wrap: anywhere; white-space: normal; }
 /* A dropdown's text ends before its arrow, with an ellipsis. */
@@ -78,7 +78,7 @@ footer > .divider { display: none !important; }
   content: "changed"; position: absolute; top: 8px; right: 10px;
   font-size: var(--text-sm); color: var(--body-text-color-subdued);
 }
-/* What is empty takes no place. */
+/* Empty elements take no space. */
 #preset-changes:not(:has(p)), #train-cost-warnings:not(:has(p)), #train-verdict:not(:has(p)),
 #train-findings:not(:has(p)), #train-checkpoints:not(:has(p)), #evaluate-state:not(:has(p)),
 #evaluate-verdict:not(:has(p)),
@@ -87,12 +87,12 @@ footer > .divider { display: none !important; }
 #replay-stage:has(.replay-words:empty) { display: none; }
 #train-log { border-width: 0 !important; background: none; }
 #replay { align-items: center; }
-/* One of the two: whether a replay plays, its bar tells. */
+/* Show one of the two: the bar is hidden unless a replay plays. */
 #replay:has(+ * progress[hidden]) #replay-stop, #replay:has(+ * progress:not([hidden])) #replay-start { display: none; }
-/* The line on what a run costs keeps its place when it gets longer. */
+/* The cost line keeps its height while its text grows. */
 #train-cost { min-height: 1.6em; }
 .unseen { display: none !important; }
-/* Answers keep their height while they grow. */
+/* Answer boxes keep their height while the text grows. */
 .answer .cm-editor { font-size: 13px; }
 #compare-expected .cm-scroller { max-height: 150px; }
 #compare-base, #compare-tuned, #compare-third { height: 330px !important; }
@@ -119,7 +119,7 @@ footer > .divider { display: none !important; }
 body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 #tabs > .tab-wrapper button.selected { color: var(--primary-600); }
 .dark #tabs > .tab-wrapper button.selected { color: var(--primary-400); }
-/* All six tabs stay in sight on a phone: gradio measures a hidden copy, and puts into a menu what does not fit. */
+/* All six tabs stay visible on a phone: gradio measures a hidden copy, and moves those that do not fit into a menu. */
 @media (max-width: 480px) {
   #tabs > .tab-wrapper .tab-container button { padding: 0 5px; font-size: 13px; }
   h1 { font-size: 1.5rem !important; }
@@ -129,7 +129,7 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
   :is(#evaluate-table, #data-rows, .pairs) .table-wrap { overflow-x: auto; }
   :is(#evaluate-table, .pairs) .table-wrap > * { min-width: 860px; }
   #data-rows .table-wrap > * { min-width: 720px; }
-  /* A third column that begins in sight says that there are more. */
+  /* A third column that is partly visible shows that there are more. */
   #runs-table :is([role=gridcell], [role=columnheader]):first-child {
     width: 160px !important; min-width: 160px !important; max-width: 160px !important; flex-basis: 160px !important;
   }
@@ -138,7 +138,7 @@ body:not(.dark) .cm-editor .ͼ1q { color: #46658f; }
 """
 
 MEND = """() => {
-  // What gradio's code boxes lack: a keyboard can scroll them, and a screen reader knows what an empty one is.
+  // For gradio's code boxes: keyboard scrolling, and a role that tells screen readers what an empty one is.
   const mend = () => {
     const boxes = '.cm-scroller, #compare-base, #compare-tuned, #compare-third';
     document.querySelectorAll(boxes).forEach(box => { box.tabIndex = 0; });
@@ -146,19 +146,19 @@ MEND = """() => {
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
-  // Its text boxes tell of a key, not of what else changes their text: deleting, pasting, a phone's keyboard.
+  // gradio's text boxes report key presses but no other change: deleting, pasting, a phone's keyboard.
   let keyed = null;
-  document.addEventListener('keypress', told => {
-    // Not of what is told below: the next key may come before the timer, and was its own then.
-    if (!told.isTrusted) return;
-    keyed = told.target;
+  document.addEventListener('keypress', event => {
+    // Not the event dispatched below: the next change, if before the timer, would count as this key's own.
+    if (!event.isTrusted) return;
+    keyed = event.target;
     setTimeout(() => { keyed = null; });
   }, true);
-  document.addEventListener('input', told => {
-    const itself = told.target === keyed;
+  document.addEventListener('input', event => {
+    const itself = event.target === keyed;
     keyed = null;
-    if (!itself && told.target.dataset?.testid === 'textbox')
-      told.target.dispatchEvent(new KeyboardEvent('keypress', {key: 'Unidentified'}));
+    if (!itself && event.target.dataset?.testid === 'textbox')
+      event.target.dispatchEvent(new KeyboardEvent('keypress', {key: 'Unidentified'}));
   });
 }"""
-"""To be run in the browser once the page is there."""
+"""JavaScript to run once the page has loaded."""

@@ -1,1 +1,1 @@
-"""What surrounds the tabs, and the timer that feeds them."""
+"""The parts of the page around its tabs, and the polling timer."""

@@ -1,4 +1,4 @@
-"""Meanwhile: somebody else's run keeps the lab busy, so a visitor is told their place and offered a recorded run."""
+"""The notice shown while somebody else's run keeps the lab busy: the visitor's place, and a recorded run to watch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
 class BusyNotice:
-    """A line under the strip, there only while the lab works for somebody else; fed by the page's timer.
+    """A line under the status bar, visible only while the lab works for somebody else; updated by the page's timer.
 
-    ``welcome`` is the page's usual offer of a recorded run, which makes room for this one.
+    ``welcome`` is the page's usual button for a recorded run, hidden while this notice shows its own.
     """
 
     def __init__(self, lab: Lab):
@@ -30,7 +30,7 @@ class BusyNotice:
                 pass
 
     def offer(self, replay: Replay, tabs: gr.Tabs, welcome: gr.Button) -> None:
-        """Put the button where it belongs, once there is a replay for it to start."""
+        """Add the button; called once the Train tab has made the replay that it starts."""
         self.welcome = welcome
         with self.place:
             replay.offer(tabs, elem_id="meanwhile-offer")
@@ -40,7 +40,7 @@ class BusyNotice:
         return [self.seen, self.words, self.row, self.welcome]
 
     def show(self, seen: str) -> list[Any]:
-        """The words, where they are others than before."""
+        """The text, if it has changed since ``seen``."""
         others = self.lab.training.others_at_work(viewer(self.lab))
         now = words(others) if others else ""
         if now == seen:
@@ -49,7 +49,7 @@ class BusyNotice:
 
 
 def words(others: Mapping[str, Any]) -> str:
-    """Who is at work, and the visitor's place: they have it already, or would get it if they pressed Start now."""
+    """What somebody else runs, and the visitor's place: of their queued job, or of one that they would start now."""
     nth = "next" if others["place"] == 1 else f"{_ORDINALS.get(others['place'], str(others['place']) + 'th')} in line"
     when = _in_minutes(others["starts_in_seconds"])
     yours = f"you are {nth}{when}" if others["waiting"] else f"yours would be {nth}{when}"
@@ -57,7 +57,7 @@ def words(others: Mapping[str, Any]) -> str:
 
 
 def _in_minutes(seconds: float | None) -> str:
-    """No finer than minutes, so that the line does not change at every second."""
+    """Rounded to minutes, so that the line does not change every second."""
     if seconds is None:
         return ""
     minutes = max(1, round(seconds / 60))

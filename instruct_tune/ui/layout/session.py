@@ -1,4 +1,4 @@
-"""Somebody opens the page: who they are, what their browser remembers, which run they follow."""
+"""Opening the page: the visitor's secret, the stored form, and the run to show."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..form import Form
 
 
 def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State) -> Any:
-    """Have the page begin where its visitor left it, so that a refresh loses nothing.
+    """Restore the page as its visitor left it, so that a refresh loses nothing.
 
-    Returns the event after which the form shows what was remembered.
+    Returns the event after which the form shows the stored values.
     """
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
-        """Their secret (made at their first visit), their form, the run to follow."""
-        known = token if identify_viewer(lab, token) else secrets.token_urlsafe(24)
-        lab.access.arrive(session(), known)
-        # With no run to follow nothing is set: they may have asked for a recorded one by now.
-        return {memory.token: known, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
+        """The visitor's secret (made at their first visit), their form, and the run to show."""
+        secret = token if identify_viewer(lab, token) else secrets.token_urlsafe(24)
+        lab.access.arrive(session(), secret)
+        # With no run nothing is set: the visitor may have chosen a recorded one by now.
+        return {memory.token: secret, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
 
     quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     arrival = page.load(arrive, [memory.token, memory.form], [memory.token, shown_run, *form.controls], **quiet)
@@ -36,15 +36,15 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
 
 
 def newest(lab: Lab) -> str | None:
-    """The run that is at work, else the newest of this lab's own: what a fresh or second window follows."""
-    known = [run for run in lab.runs.summaries(viewer(lab)) if not run["recorded"]]
-    # What waits in the line is newer than what is at work.
-    known.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
-    return next((run["id"] for run in known), None)
+    """The id of the live run, else of the newest that was not recorded elsewhere: the one that a new window shows."""
+    runs = [run for run in lab.runs.summaries(viewer(lab)) if not run["recorded"]]
+    # A queued run is newer than the one at work, so it is sorted behind.
+    runs.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
+    return next((run["id"] for run in runs), None)
 
 
 def build(lab: Lab, form: Form, memory: Memory) -> None:
-    """Folds under the tabs."""
+    """Add the folds under the tabs."""
     with gr.Accordion("This browser", open=False, elem_id="browser"):
         gr.Markdown("What you fill in is kept in this browser for your next visit, and nowhere else.")
         reset = gr.Button("Reset the form", elem_id="form-reset", size="sm", elem_classes="next")
@@ -63,13 +63,13 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
     @form.when_complete
     def wire() -> None:
         first = first_values(form)
-        # In the browser: an answer from the lab would undo what is filled in meanwhile.
+        # In the browser: a response from the lab would undo what is filled in meanwhile.
         script = f"() => {json.dumps(list(first.values()))}"
         reset.click(None, None, list(first), js=script, api_visibility="private", show_progress="hidden")
 
 
 def _host(lab: Lab) -> None:
-    """Where the host shows the token of ``LAB_ADMIN_TOKEN``."""
+    """The fold where the host enters the token of ``LAB_ADMIN_TOKEN``."""
     with gr.Accordion("Host", open=False, elem_id="host"), gr.Row(equal_height=True):
         token = gr.Textbox(
             label="The host's token",

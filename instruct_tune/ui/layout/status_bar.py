@@ -1,4 +1,4 @@
-"""The strip above the tabs: data, model, the run that is followed, and what the lab is busy with."""
+"""The status bar above the tabs (data, model, the shown run, what the lab does), and its screen-reader text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..form import Form
 
 
 class StatusBar:
-    """One line of text; fed by the page's timer."""
+    """One line of text, updated by the page's timer."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -24,7 +24,7 @@ class StatusBar:
         self._seen = gr.State(None)
 
     def follow(self, form: Form, shown_run: gr.State) -> None:
-        """Name what it tells of, once the tabs below it are there."""
+        """Set the inputs, once the tabs have added them."""
         self.inputs = [form["data.source"], form["model"], form["data.limit"], shown_run, self._seen]
 
     @property
@@ -32,23 +32,23 @@ class StatusBar:
         return [self.line, self._seen]
 
     def show(self, source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
-        """The line, where it is another than before."""
+        """The line, if it has changed."""
         run = None
-        who = viewer(self.lab)
-        if run_id and self.lab.runs.is_visible(who, run_id):
-            run = {**self.lab.training.status(who, run_id), "name": self.lab.runs.get(who, run_id).name}
+        user = viewer(self.lab)
+        if run_id and self.lab.runs.is_visible(user, run_id):
+            run = {**self.lab.training.status(user, run_id), "name": self.lab.runs.get(user, run_id).name}
         now = words(
             self.lab.uploads.display_name(str(source)),
             int(limit) if isinstance(limit, int | float) else None,
             str(model),
             run,
-            self.lab.training.busy_with(who),
+            self.lab.training.busy_with(user),
         )
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 
 
 def words(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | None, busy: str | None) -> str:
-    """What is chosen and what is going on, in one line above the tabs."""
+    """The chosen data and model, the shown run, and what the lab is busy with, in one line of markdown."""
     parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
     if run:
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
@@ -58,22 +58,22 @@ def words(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | N
     return " &nbsp;·&nbsp; ".join(parts)
 
 
-# The region itself stays and only its text changes: that is what screen readers listen for.
-_TELL = """
+# Only the region's text changes, not the node: screen readers announce that.
+_ANNOUNCE = """
 const region = element.querySelector('.announcer');
-const tell = () => {
-  const told = props.value;
-  if (!told) { return; }
-  if (region.textContent !== told.said) { region.textContent = told.said; }
-  if (document.title !== told.title) { document.title = told.title; }
+const update = () => {
+  const value = props.value;
+  if (!value) { return; }
+  if (region.textContent !== value.said) { region.textContent = value.said; }
+  if (document.title !== value.title) { document.title = value.title; }
 };
-watch('value', tell);
-tell();
+watch('value', update);
+update();
 """
 
 
 class Announcer:
-    """Follows the same run as the Train tab; fed by the page's timer."""
+    """Announces the run shown on the Train tab to screen readers, and sets the window's title; updated by the timer."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -81,15 +81,15 @@ class Announcer:
         self.voice = gr.HTML(
             None,
             html_template='<div class="announcer" role="status" aria-live="polite"></div>',
-            # Out of sight, but not hidden: what is hidden is not read out.
+            # Out of sight, but not hidden: hidden text is not read out.
             css_template=".announcer { position: absolute; width: 1px; height: 1px; overflow: hidden; "
             "clip-path: inset(50%); white-space: nowrap; }",
-            js_on_load=_TELL,
+            js_on_load=_ANNOUNCE,
             elem_id="announcer",
         )
 
     def follow(self, shown_run: gr.State) -> None:
-        """Name the run that it speaks of, once Train is there."""
+        """Set the inputs, once the Train tab has made ``shown_run``."""
         self.inputs = [shown_run, self.seen]
 
     @property
@@ -97,15 +97,15 @@ class Announcer:
         return [self.seen, self.voice]
 
     def show(self, run_id: str | None, seen: Any) -> list[Any]:
-        """Words for the run that is followed, where they are others than before."""
+        """The text and the title for the shown run, if they have changed."""
         if run_id is None or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             return [gr.skip(), gr.skip()]
-        told = self.lab.training.status(viewer(self.lab), run_id)
-        live = told["status"] in LIVE
-        # Seen at work by this window; what ended before it was opened needs no announcement.
+        status = self.lab.training.status(viewer(self.lab), run_id)
+        live = status["status"] in LIVE
+        # Whether this window saw the run live; one that ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])
-        said = run_text.announcement(told) if was_live else ""
-        now = {"run": run_id, "live": was_live, "said": said, "title": run_text.window_title(told, was_live)}
+        text = run_text.announcement(status) if was_live else ""
+        now = {"run": run_id, "live": was_live, "said": text, "title": run_text.window_title(status, was_live)}
         if now == seen:
             return [gr.skip(), gr.skip()]
         return [now, {"said": now["said"], "title": now["title"]}]

@@ -1,4 +1,4 @@
-"""What the lab knows of the chosen run: its curve, what happened to it, what it was configured and measured with."""
+"""Details of the chosen run: its loss plot, history, configuration, facts, notes, and whether it is shared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..context import user_errors, viewer
 
 
 class ChosenRun:
-    """A plot and two folds; filled when a row is chosen, emptied when its run is deleted."""
+    """A plot and two folds; filled when a row is chosen, cleared when its run is deleted."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -24,7 +24,7 @@ class ChosenRun:
             self.plot = loss_chart("runs-plot")
 
     def folds(self) -> None:
-        """What stands further down the tab."""
+        """Add the folds, further down the tab than the plot."""
         with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
             self.failed = gr.Markdown("", elem_id="runs-failed")
             self.changes = gr.Textbox(
@@ -47,36 +47,39 @@ class ChosenRun:
         return [self.config, self.facts, *drawn, *happened]
 
     def show(self, run_id: str) -> list[Any]:
-        """All that is told of the run."""
-        told, trace = self.lab.runs.details(viewer(self.lab), run_id), self.lab.runs.traceback(viewer(self.lab), run_id)
+        """The values of ``outputs`` for the run."""
+        run, trace = (
+            self.lab.runs.details(viewer(self.lab), run_id),
+            self.lab.runs.traceback(viewer(self.lab), run_id),
+        )
         figure = None
-        if told["metrics"]:
-            figure = loss_figure(told["metrics"], told["id"], log_scale=False, findings=told["findings"])
+        if run["metrics"]:
+            figure = loss_figure(run["metrics"], run["id"], log_scale=False, findings=run["findings"])
         return [
-            json.dumps(told["config"], indent=2),
-            json.dumps(told["facts"], indent=2),
+            json.dumps(run["config"], indent=2),
+            json.dumps(run["facts"], indent=2),
             figure,
             gr.Column(visible=figure is not None),
-            run_text.failure_sentence(told),
-            run_text.changes_text(told["changes"]),
+            run_text.failure_sentence(run),
+            run_text.changes_text(run["changes"]),
             gr.Accordion(visible=trace is not None),
             trace or "",
         ]
 
     def emptied(self) -> list[Any]:
-        """Nothing of any run."""
+        """Values of ``outputs`` that clear them."""
         return ["", "", None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
 
 
 def required(run_id: str | None) -> str:
-    """The chosen run's id. Raises NotFoundError where none is chosen."""
+    """The chosen run's id. Raises NotFoundError if none is chosen."""
     if not run_id:
         raise NotFoundError("Choose a run first: click its row.")
     return run_id
 
 
 class NotesPanel:
-    """A fold with two boxes and a button; it follows the run that is chosen in the table."""
+    """A fold with the tags and notes of the run chosen in the table, and a Save button."""
 
     def __init__(self, lab: Lab, chosen: gr.State):
         self.lab, self.chosen = lab, chosen
@@ -98,9 +101,10 @@ class NotesPanel:
                 elem_id="runs-notes",
             )
             self.save = gr.Button("Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save")
-        # With the boxes, not in the session: another row may have been clicked whose notes are still on their way.
+        # A component, not a gr.State: a click on another row sets the session's state before that run's notes arrive
+        # in the boxes.
         self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
-        """Whose notes are in the box, and what they were before anything was typed, as JSON."""
+        """[run id, notes] as the box showed them before anything was typed, as JSON."""
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -110,42 +114,42 @@ class NotesPanel:
 
     @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
-        who = viewer(self.lab)
-        if not run_id or not self.lab.runs.is_visible(who, run_id):
+        user = viewer(self.lab)
+        if not run_id or not self.lab.runs.is_visible(user, run_id):
             empty = gr.Textbox("", interactive=False)
             return [empty, empty, "", gr.Button(interactive=False)]
-        run = self.lab.runs.get(who, run_id)
-        may = self.lab.access.may_change(who, run)
+        run = self.lab.runs.get(user, run_id)
+        may_change = self.lab.access.may_change(user, run)
         return [
-            gr.Textbox(", ".join(run.tags), interactive=may),
-            gr.Textbox(run.notes, interactive=may),
+            gr.Textbox(", ".join(run.tags), interactive=may_change),
+            gr.Textbox(run.notes, interactive=may_change),
             json.dumps([run_id, run.notes]),
-            gr.Button(interactive=may),
+            gr.Button(interactive=may_change),
         ]
 
     @user_errors
     def _save(self, tags: str, notes: str, read: str) -> list[Any]:
-        """Returns tags and notes where they were kept otherwise than typed: put in order, or with what Compare or
-        another window has added meanwhile. Nothing else, for somebody may be typing on."""
+        """Save, and return tags and notes if they were stored otherwise than typed: normalised, or with text that
+        Compare or another window added meanwhile. Else they are skipped: the visitor may still be typing."""
         if not read:
             raise NotFoundError("Choose a run first: click its row.")
-        who = viewer(self.lab)
+        user = viewer(self.lab)
         try:
-            run_id, read = (str(each) for each in json.loads(read))
+            run_id, read = (str(part) for part in json.loads(read))
         except (TypeError, ValueError) as error:
             raise DataError("Click the run's row again, and save then.") from error
-        now = self.lab.runs.get(who, run_id).notes
+        now = self.lab.runs.get(user, run_id).notes
         if not now.startswith(read):
             raise DataError(
                 "These notes were changed in another window meanwhile: copy what you typed, click the run again, "
                 "and add it there."
             )
-        self.lab.runs.annotate(who, run_id, tags or "", (notes or "") + now[len(read) :])
-        run = self.lab.runs.get(who, run_id)
+        self.lab.runs.annotate(user, run_id, tags or "", (notes or "") + now[len(read) :])
+        run = self.lab.runs.get(user, run_id)
         gr.Info("Saved.")
-        kept = [", ".join(run.tags), run.notes]
+        stored = [", ".join(run.tags), run.notes]
         return [
-            *(gr.skip() if now == typed else now for now, typed in zip(kept, (tags, notes), strict=True)),
+            *(gr.skip() if now == typed else now for now, typed in zip(stored, (tags, notes), strict=True)),
             json.dumps([run_id, run.notes]),
         ]
 
@@ -154,7 +158,7 @@ SHARE, UNSHARE = "Share with everyone", "Make private"
 
 
 class ShareButton:
-    """The button beside a chosen run; it can be pressed where there is something to share."""
+    """The button that shares the chosen run; enabled where it can be shared or made private."""
 
     def __init__(self, lab: Lab, chosen: gr.State):
         self.lab, self.chosen = lab, chosen
@@ -171,10 +175,10 @@ class ShareButton:
 
     @user_errors
     def _press(self, run_id: str | None) -> Any:
-        who = viewer(self.lab)
+        user = viewer(self.lab)
         if run_id is None:
             raise NotFoundError("Choose a run first: click its row.")
-        shared = not self.lab.runs.is_shared(who, run_id)
-        self.lab.runs.share(who, run_id, shared)
+        shared = not self.lab.runs.is_shared(user, run_id)
+        self.lab.runs.share(user, run_id, shared)
         gr.Info("Everyone sees it now, its rows and answers too." if shared else "It is yours alone again.")
         return self._label(run_id)

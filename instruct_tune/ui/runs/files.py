@@ -1,4 +1,4 @@
-"""A run's files: an adapter or a merged model that leaves the lab, a zip that comes in."""
+"""Export of adapters and merged models, and import of a zip."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .details import required
 
 
 class RunFiles:
-    """The hidden button that hands a written zip to the browser, and the one that takes a zip in."""
+    """The hidden button that downloads an exported zip, and the import button."""
 
     def __init__(self, lab: Lab):
         self.lab, self.outgoing = lab, Outgoing()
         self.download = handing_out("runs-download")
 
     def import_button(self) -> None:
-        """Where a run or an adapter from elsewhere comes in."""
+        """Add the button that imports a run or an adapter."""
         self.arriving = gr.UploadButton(
             "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
         )
@@ -32,7 +32,7 @@ class RunFiles:
 
         @user_errors
         def take_in(values: dict[Any, Any]) -> str:
-            # Rows to compare and measure it on, where its own did not come along: those that the Data tab has.
+            # The Data tab's rows are those to compare and measure it on, if the zip has none of its own.
             rows = self.lab.configs.read(viewer(self.lab), form.rows(values)).to_dict()["data"]
             run_id = self.lab.transfers.import_run(viewer(self.lab), Path(values[self.arriving]), "", rows)
             inform(self.lab.runs.get(viewer(self.lab), run_id).message)
@@ -41,8 +41,8 @@ class RunFiles:
         for button, write in ((export, self._export), (merged, self._merge)):
             written = button.click(write, chosen, self.download, api_visibility="private")
             written.success(None, None, None, js=press("runs-download"))
-        given = form.controls | {self.arriving}
-        self.arriving.upload(take_in, given, chosen, api_visibility="private", show_progress="hidden")
+        inputs = form.controls | {self.arriving}
+        self.arriving.upload(take_in, inputs, chosen, api_visibility="private", show_progress="hidden")
 
     @user_errors
     def _export(self, run_id: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Put runs side by side: up to six in one plot, and the table of what they were set differently."""
+"""Runs side by side: up to six in one plot, and a table of the settings that differ."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_NAME = 40
 
 
 def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each run is called beside the others: its name, cut; the end of its id too where names are the same."""
+    """Display names of the runs: each name, cut, with the end of the run's id where names are equal."""
     short = [run["name"] if len(run["name"]) <= LONGEST_NAME else run["name"][: LONGEST_NAME - 1] + "…" for run in runs]
     return [
         f"{name} ({run['id'][-4:]})" if short.count(name) > 1 else name for name, run in zip(short, runs, strict=True)
@@ -38,14 +38,14 @@ def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def overlay_figure(runs: Sequence[Mapping[str, Any]], axis: str, log_scale: bool) -> dict[str, Any]:
-    """Held-out losses bold, smoothed training losses faint in the same colour; ``runs`` as ``show_run`` tells them."""
+    """Held-out losses bold, smoothed training losses faint in the same colour; ``runs`` as from ``Runs.details``."""
     names = names_of(runs)
     data: list[dict[str, Any]] = []
     for run, name, look in zip(runs, names, LOOKS, strict=False):
         data += _lines(run, name, look, axis)
     percent = {"ticksuffix": " %"} if axis == SHARE else {}
     layout = {
-        # Another axis or another choice is another plot: no zoom is kept.
+        # Another axis or another choice of runs resets the zoom.
         "uirevision": " ".join([axis, *(run["id"] for run in runs)]),
         "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
         "xaxis": {"title": {"text": axis.lower()}, "type": "linear", "rangemode": "tozero", **percent},
@@ -59,20 +59,20 @@ def _lines(run: Mapping[str, Any], name: str, look: tuple[str, str, str], axis: 
     colour, dash, marker = look
     train = [metric for metric in run["metrics"] if metric["kind"] == "train"]
     steps = [metric["step"] for metric in train]
-    own = thin(list(zip(steps, smooth([metric["loss"] for metric in train]), strict=True)), MAX_LINE)
+    line = thin(list(zip(steps, smooth([metric["loss"] for metric in train]), strict=True)), MAX_LINE)
     points = thin(held_out(run), MAX_LINE)
     last = max([run["total_steps"], *steps, *(step for step, _ in points), 1])
 
     def at(step: int) -> float:
         return round(100 * step / last, 2) if axis == SHARE else step
 
-    # Plotly reads names as markup; a group's name switches both of its lines on and off.
+    # Plotly renders names as markup; a click on a legend group shows or hides both of its lines.
     shared = {"name": escape(name), "legendgroup": run["id"]}
     return [
         {
             **shared,
-            "x": [at(step) for step, _ in own],
-            "y": [round(loss, 4) for _, loss in own],
+            "x": [at(step) for step, _ in line],
+            "y": [round(loss, 4) for _, loss in line],
             "mode": "lines",
             "line": {"color": colour, "width": 1},
             "opacity": 0.35,
@@ -102,7 +102,7 @@ FIRST_COLUMN, COLUMN = "200px", "230px"
 
 
 class SideBySide:
-    """The fold in Runs. Its list is read when it is opened, its plot drawn at every change of the choice."""
+    """The fold in Runs. It lists runs when it is opened, and draws at each change of its controls."""
 
     def __init__(self, lab: Lab, chosen: gr.State):
         self.lab, self.chosen = lab, chosen
@@ -141,19 +141,19 @@ class SideBySide:
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        asked, drawn = [self.picked, self.axis, self.log_scale], [self.words, self.drawing, self.plot, self.table]
+        controls, drawn = [self.picked, self.axis, self.log_scale], [self.words, self.drawing, self.plot, self.table]
         listed = self.fold.expand(self._list, [self.picked, self.chosen], self.picked, **quiet)
-        listed.then(self._draw, asked, drawn, **quiet)
-        gr.on([each.input for each in asked], self._draw, asked, drawn, trigger_mode="always_last", **quiet)
+        listed.then(self._draw, controls, drawn, **quiet)
+        gr.on([control.input for control in controls], self._draw, controls, drawn, trigger_mode="always_last", **quiet)
 
     def there(self, run_ids: list[str]) -> list[str]:
-        """Those that this visitor sees: one may have been deleted, or made private, since the list was read."""
-        who = viewer(self.lab)
-        return [run_id for run_id in run_ids if self.lab.runs.is_visible(who, run_id)][:MAX_RUNS]
+        """The runs that this visitor still sees: one may have been deleted or made private since they were listed."""
+        user = viewer(self.lab)
+        return [run_id for run_id in run_ids if self.lab.runs.is_visible(user, run_id)][:MAX_RUNS]
 
     @user_errors
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
-        """All runs that are there for this visitor; what was picked stays, and the table's run is the first pick."""
+        """All runs that the visitor sees; the choice is kept, or begins with the table's chosen run."""
         runs = self.lab.runs.summaries(viewer(self.lab))
         return gr.Dropdown(
             choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
@@ -161,11 +161,11 @@ class SideBySide:
 
     @user_errors
     def _draw(self, picked: list[str] | None, axis: str, log_scale: bool) -> list[Any]:
-        who = viewer(self.lab)
-        there = self.there(picked or [])
-        if not there:
+        user = viewer(self.lab)
+        visible = self.there(picked or [])
+        if not visible:
             return [NOTHING, gr.Column(visible=False), gr.skip(), gr.skip()]
-        runs = [self.lab.runs.details(who, run_id) for run_id in there]
+        runs = [self.lab.runs.details(user, run_id) for run_id in visible]
         figure = overlay_figure(runs, axis, bool(log_scale))
         table = {"headers": ["", *names_of(runs)], "data": rows(runs)}
         widths = [FIRST_COLUMN, *[COLUMN] * len(runs)]
@@ -177,12 +177,12 @@ def _label(run: dict[str, Any]) -> str:
     return f"{run['name']} · {'recorded' if run['recorded'] else run['status']}"
 
 
-def _words(runs: list[dict[str, Any]], told: str) -> str:
-    """What the plot shows, and what the runs have in common: as markdown."""
+def _words(runs: list[dict[str, Any]], summary: str) -> str:
+    """The plot's summary, and notes on equal configurations and on unequal measurements, as markdown."""
     configs = [run["config"] for run in runs]
-    said = [plain(told, 1000)]
+    paragraphs = [plain(summary, 1000)]
     if len(runs) > 1 and not differing(configs):
-        said.append("They have the same configuration.")
+        paragraphs.append("They have the same configuration.")
     if not same_measurement(configs):
-        said.append(OTHER_MEASUREMENT)
-    return "\n\n".join(said)
+        paragraphs.append(OTHER_MEASUREMENT)
+    return "\n\n".join(paragraphs)

@@ -1,4 +1,4 @@
-"""Runs: what was trained, to find again, open, compare, resume, export or delete."""
+"""The Runs tab: the history of runs, to find, open, compare, resume, export or delete."""
 
 from __future__ import annotations
 
@@ -72,13 +72,14 @@ class RunsTab:
 
     @user_errors
     def _in_compare(self, run_id: str | None) -> list[Any]:
-        # With the list: the page's timer may not have brought this run yet, and gradio refuses what is in none.
+        # The choices are sent too: gradio rejects a value that is not among them, and the timer may not have listed
+        # this run yet.
         choices = labelled(answering(self.lab))
         return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
 
     @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
-        # By the row's own id: the list may have moved on since it was drawn.
+        # By the id in the row: the list may have changed since it was drawn.
         return [event.row_value[-1], *self.told.show(event.row_value[-1])]
 
     @user_errors
@@ -97,11 +98,11 @@ class RunsTab:
         return ""
 
     def _settings(self, run_id: str | None, form: Form) -> dict[Any, Any]:
-        """What the form has to show for the run; without its dataset where that is somebody else's upload."""
-        who = viewer(self.lab)
-        config = self.lab.runs.config(who, required(run_id))
+        """The form's values for the run, without its dataset if that is somebody else's upload."""
+        user = viewer(self.lab)
+        config = self.lab.runs.config(user, required(run_id))
         filled = form.fill(config)
-        if not self.lab.configs.may_use(who, config.data.source):
+        if not self.lab.configs.may_use(user, config.data.source):
             gr.Info("Everything but its dataset: that is somebody else's upload.")
             filled.pop(form["data.source"])
         return filled

@@ -1,4 +1,4 @@
-"""The table of runs, and the buttons for what can be done with the chosen one."""
+"""The table of runs, the buttons for the chosen one, and the bin of deleted runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ACTIONS = {
 
 
 class RunsPanel:
-    """The table of runs, and what can be done with the chosen one; fed by the page's timer."""
+    """The table of runs, and the buttons for the chosen one; updated by the page's timer."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -80,41 +80,41 @@ class RunsPanel:
         return [self.seen, self.page, *fed]
 
     def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
-        """What changed since ``seen``: nothing is computed while nobody writes, nothing sent that is the same."""
-        who = viewer(self.lab)
-        asked = [self.lab.runs.version(), who.host, chosen, search, sort, number]
-        if seen and asked == seen[0]:
+        """Changes since ``seen``: computes nothing while the history's version is the same, sends nothing unchanged."""
+        user = viewer(self.lab)
+        request = [self.lab.runs.version(), user.host, chosen, search, sort, number]
+        if seen and request == seen[0]:
             return [gr.skip()] * len(self.outputs)
-        told = self._tell(chosen, str(search or ""), str(sort), number)
-        before = seen[1] if seen else [None] * len(told)
-        changed = [now if now != then else gr.skip() for now, then in zip(told, before, strict=True)]
+        values = self._values(chosen, str(search or ""), str(sort), number)
+        before = seen[1] if seen else [None] * len(values)
+        changed = [now if now != then else gr.skip() for now, then in zip(values, before, strict=True)]
         page, table, count, details, back, on, *able = changed
-        buttons = [each if _skipped(each) else gr.Button(interactive=each) for each in (back, on, *able)]
-        return [[asked, told], page, table, count, details, *buttons]
+        buttons = [value if _skipped(value) else gr.Button(interactive=value) for value in (back, on, *able)]
+        return [[request, values], page, table, count, details, *buttons]
 
-    def _tell(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
-        """Page number, table, count, details, and for each button whether it applies."""
-        lab, who = self.lab, viewer(self.lab)
-        listed = lab.runs.summaries(who)
+    def _values(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
+        """Page number, table, count, details, and whether each button is enabled."""
+        lab, user = self.lab, viewer(self.lab)
+        listed = lab.runs.summaries(user)
         sizes = lab.disk.of(run["id"] for run in listed)
-        runs = text.with_numbers(listed, lab.runs.last_evaluations(who), sizes)
+        runs = text.with_numbers(listed, lab.runs.last_evaluations(user), sizes)
         page = text.page_of(runs, search, sort, number)
         held_out = {
-            run["id"]: (lab.runs.last_metric(who, run["id"], "probe") or {}).get("probe_loss") for run in page.runs
+            run["id"]: (lab.runs.last_metric(user, run["id"], "probe") or {}).get("probe_loss") for run in page.runs
         }
-        mine = next((run for run in listed if run["id"] == chosen), None)
+        row = next((run for run in listed if run["id"] == chosen), None)
         return [
             page.number,
             text.table(page, held_out, chosen),
             text.sentence(page, len(listed), sum(sizes.values()), search),
-            f"**{plain(mine['name'])}** · {run_sentence(lab.training.status(who, mine['id']))}" if mine else CHOOSE,
+            f"**{plain(row['name'])}** · {run_sentence(lab.training.status(user, row['id']))}" if row else CHOOSE,
             page.number > 0,
             page.number < page.pages - 1,
-            *self._able(mine),
+            *self._enabled(row),
         ]
 
     def wire(self) -> None:
-        """Paging, searching, sorting; and what a person did shows at once, not at the timer's next tick."""
+        """Connect paging, search and sorting; their effect shows at once, not at the timer's next poll."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.back.click(lambda number: max(number - 1, 0), self.page, self.page, **private)
         self.on.click(lambda number: number + 1, self.page, self.page, **private)
@@ -123,8 +123,8 @@ class RunsPanel:
         now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **private}
         gr.on(changed, self.show, self.inputs, self.outputs, **now)
 
-    def _able(self, run: dict[str, Any] | None) -> list[bool]:
-        """Which of ``ACTIONS`` make sense for the chosen run."""
+    def _enabled(self, run: dict[str, Any] | None) -> list[bool]:
+        """Whether each of ``ACTIONS`` applies to the chosen run."""
         if run is None:
             return [False] * len(ACTIONS)
         live = run["status"] in LIVE
@@ -144,7 +144,7 @@ def _skipped(value: Any) -> bool:
 
 
 class BinPanel:
-    """A fold that is there while something is in the bin: which run, how long it can be restored, and the button."""
+    """A fold that is visible while the bin holds runs: the run, how long it can be restored, and the button."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -165,7 +165,7 @@ class BinPanel:
 
     @property
     def inputs(self) -> list[Any]:
-        # Not the choice: one that is in the list no more would make gradio refuse the whole poll.
+        # Without the dropdown: gradio would reject the whole poll for a value that is no longer among its choices.
         return [self.seen]
 
     @property
@@ -173,20 +173,20 @@ class BinPanel:
         return [self.seen, self.fold, self.run]
 
     def show(self, seen: list[Any]) -> list[Any]:
-        """What changed since ``seen``; the run that was deleted last is chosen when others are there than before."""
+        """Changes since ``seen``; the run deleted last is chosen when the bin holds other runs than before."""
         now = bin_choices(self.lab.runs.trashed(viewer(self.lab)))
         if now == seen:
             return [gr.skip()] * len(self.outputs)
-        ids, known = ([run_id for _, run_id in choices] for choices in (now, seen))
+        ids, seen_ids = ([run_id for _, run_id in choices] for choices in (now, seen))
         same = gr.Dropdown(choices=now)
-        run = same if ids == known else gr.Dropdown(choices=now, value=next(iter(ids), None))
+        run = same if ids == seen_ids else gr.Dropdown(choices=now, value=next(iter(ids), None))
         return [now, gr.Accordion(visible=bool(now)), run]
 
     def wire(self, chosen: gr.State) -> None:
-        """Connect the button; what is restored becomes the ``chosen`` run of the table."""
+        """Connect the button; the restored run becomes the table's ``chosen`` one."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.restore.click(self._restore, self.run, chosen, **private)
-        # What a person did shows at once, not at the timer's next tick.
+        # The effect shows at once, not at the timer's next poll.
         chosen.change(self.show, self.inputs, self.outputs, queue=False, **private)
 
     @user_errors
@@ -198,7 +198,7 @@ class BinPanel:
 
 
 def bin_choices(binned: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """(label, id) for a dropdown: each deleted run and how long it can still be restored."""
+    """(label, id) for a dropdown; the label has the time left to restore the run."""
     return [(f"{run['name']} · {_minutes(run['seconds_left'])} left", run["id"]) for run in binned]
 
 

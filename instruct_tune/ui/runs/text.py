@@ -1,4 +1,4 @@
-"""The list of runs as the table shows it: searched, sorted and cut into pages here, not in the browser."""
+"""The table of runs: searched, sorted and paged on the server, not in the browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = [
 WIDTHS = ["190px", "85px", "95px", "85px", "110px", "65px", "135px", "95px", "150px", "75px", "130px"]
 CHOSEN = "background: color-mix(in srgb, #2563eb 16%, transparent);"
 
-# What a list can be sorted by: (key, greatest first). A run that lacks the number comes last.
+# Sort orders: (key, descending). A run without a value comes last.
 Key = Callable[[Mapping[str, Any]], Any]
 SORTS: dict[str, tuple[Key, bool]] = {
     "Newest first": (lambda run: run["created"], True),
@@ -42,7 +42,7 @@ SORTS: dict[str, tuple[Key, bool]] = {
 
 @dataclass(frozen=True)
 class Page:
-    """One page of what was found: ``number`` counts from 0, ``found`` runs in ``pages`` pages."""
+    """One page of the search result: ``number`` counts from 0, ``found`` runs in ``pages`` pages."""
 
     runs: tuple[Mapping[str, Any], ...]
     number: int
@@ -53,7 +53,7 @@ class Page:
 def with_numbers(
     runs: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """The runs with their last evaluation's BLEU and their bytes beside."""
+    """The runs with their last evaluation's BLEU and their bytes on disk."""
     return [
         {
             **run,
@@ -68,16 +68,16 @@ def with_numbers(
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
     """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data, origin."""
     words = search.casefold().split()
-    found = [run for run in runs if all(word in _searched(run) for word in words)]
+    matches = [run for run in runs if all(word in _search_text(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])
-    known = sorted((run for run in found if key(run) is not None), key=key, reverse=descending)
-    ordered = [*known, *(run for run in found if key(run) is None)]
+    with_value = sorted((run for run in matches if key(run) is not None), key=key, reverse=descending)
+    ordered = [*with_value, *(run for run in matches if key(run) is None)]
     pages = max(1, -(-len(ordered) // PAGE_ROWS))
     number = min(max(number, 0), pages - 1)
     return Page(tuple(ordered[number * PAGE_ROWS : (number + 1) * PAGE_ROWS]), number, pages, len(ordered))
 
 
-def _searched(run: Mapping[str, Any]) -> str:
+def _search_text(run: Mapping[str, Any]) -> str:
     parts = ("name", "status", "model", "source", "recorded", "parent_name", "id", "notes")
     return "\n".join([*(str(run[part] or "") for part in parts), *run["tags"]]).casefold()
 
@@ -116,10 +116,10 @@ def size(count: int) -> str:
 
 
 def sentence(page: Page, in_all: int, total_bytes: int, search: str) -> str:
-    """What the table shows of how much."""
+    """The number of runs and their size, the number found, and the page."""
     if not in_all:
         return "No run yet: start one in Train."
-    told = f"{in_all} run{'s' * (in_all != 1)}, {size(total_bytes)} on disk."
+    text = f"{in_all} run{'s' * (in_all != 1)}, {size(total_bytes)} on disk."
     if search.strip():
-        told = f"{page.found} of {told}" + ("" if page.found else " Nothing holds these words.")
-    return told + (f" Page {page.number + 1} of {page.pages}." if page.pages > 1 else "")
+        text = f"{page.found} of {text}" + ("" if page.found else " Nothing holds these words.")
+    return text + (f" Page {page.number + 1} of {page.pages}." if page.pages > 1 else "")

@@ -1,4 +1,4 @@
-"""Beside Start: what the run will cost as the controls stand, and "fit it into … minutes"."""
+"""The cost panel beside Start: the estimate for the form's settings, and "fit it into … minutes"."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .text import cost_details, cost_sentence, cost_warnings
 
 
 class CostPanel:
-    """A line that follows the controls, warnings under it, and two folds."""
+    """A line that is updated with the controls, warnings under it, and two folds."""
 
     def __init__(self, lab: Lab, form: Form):
         self.lab, self.form = lab, form
         self.line = gr.Markdown("What this run will cost is counted once the page is ready.", elem_id="train-cost")
         self.warnings = gr.Markdown("", elem_id="train-cost-warnings")
-        # Nothing is computed for people who only look at other tabs.
+        # Nothing is computed for people who only view other tabs.
         self.watched = gr.State(False)
 
     def folds(self) -> None:
-        """Where it goes in detail, and "fit it into a time": side by side where there is room."""
+        """Add the folds with the detailed cost and "fit it into a time", side by side where the width allows."""
         with gr.Row():
             with gr.Column(min_width=340):
                 self._details()
@@ -50,14 +50,14 @@ class CostPanel:
             self.chosen = gr.Markdown("", elem_id="train-fit-said")
 
     def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
-        """Connect the events, once the whole form is there. ``at_rest``: whether the lab has time to measure."""
+        """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
         shown = [self.line, self.warnings, self.details]
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "cost"}
         tab.select(lambda: True, None, self.watched, queue=False, **{**quiet, "concurrency_id": None}).then(
             self.tell, self.form.controls | {self.watched}, shown, concurrency_limit=4, **quiet
         )
         gr.on(
-            [each.change for each in (*self.form.controls, at_rest)],
+            [control.change for control in (*self.form.controls, at_rest)],
             self.tell,
             self.form.controls | {self.watched},
             shown,
@@ -72,28 +72,28 @@ class CostPanel:
         )
 
     def tell(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
-        """First what can be counted; then, where nothing was measured yet, time and memory as well."""
+        """Yield what can be counted; then, if nothing was measured yet, measure time and memory and yield them too."""
         if not values[self.watched]:
             return
         try:
-            config, who = self.form.read(values), viewer(self.lab)
-            told = self.lab.estimates.cost(who, config, measure=False)
-            yield self._shown(told)
-            if told["seconds"] is None and told["tokens"] is not None and not self.lab.training.busy_with(who):
-                yield self._shown(self.lab.estimates.cost(who, config))
+            config, user = self.form.read(values), viewer(self.lab)
+            cost = self.lab.estimates.cost(user, config, measure=False)
+            yield self._shown(cost)
+            if cost["seconds"] is None and cost["tokens"] is not None and not self.lab.training.busy_with(user):
+                yield self._shown(self.lab.estimates.cost(user, config))
         except LabError as error:
             yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
 
-    def _shown(self, told: dict[str, Any]) -> dict[Any, Any]:
+    def _shown(self, cost: dict[str, Any]) -> dict[Any, Any]:
         return {
-            self.line: cost_sentence(told),
-            self.warnings: cost_warnings(told),
-            self.details: cost_details(told),
+            self.line: cost_sentence(cost),
+            self.warnings: cost_warnings(cost),
+            self.details: cost_details(cost),
         }
 
     def choose_rows(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        """Write into the form what fits into the minutes."""
-        found = self.lab.estimates.fit(viewer(self.lab), self.form.read(values), values[self.minutes])
-        filled = self.form.fill(RunConfig.from_dict(found["config"]))
+        """Fill the form with the rows, epochs and steps that fit into the minutes."""
+        fit = self.lab.estimates.fit(viewer(self.lab), self.form.read(values), values[self.minutes])
+        filled = self.form.fill(RunConfig.from_dict(fit["config"]))
         changed = ("data.limit", "train.num_train_epochs", "train.max_steps")
-        return {self.chosen: found["said"], **{self.form[name]: filled[self.form[name]] for name in changed}}
+        return {self.chosen: fit["said"], **{self.form[name]: filled[self.form[name]] for name in changed}}

@@ -1,4 +1,4 @@
-"""Presets as cards: what each is for, how long it takes here, and what was changed since one was chosen."""
+"""Presets as cards: each one's purpose and duration on this machine, and the changes made since it was chosen."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..form import Form
 from .text import about
 
 MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
-"""What the documents say a preset takes, until it is known for this machine."""
+"""Documented durations of presets, shown until this machine's is known."""
 
 OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "data.unify_newlines")
-"""The settings that say which rows are taken, by the beginnings of their names."""
+"""Prefixes of the settings that decide which rows are used."""
 
 NAMES = {
     "data.source": "dataset",
@@ -36,10 +36,10 @@ NAMES = {
     "train.per_device_train_batch_size": "batch size",
     "evaluation_rows": "evaluation rows",
 }
-"""Settings that the page calls by another name than the last part of theirs."""
+"""Display names of settings; any other setting is shown by the last part of its name."""
 
 
-# A person's own rows stay, unless the preset is made for rows of its own: see ``keeps_rows``.
+# A person's own rows are kept, unless the preset has rows of its own: see ``keeps_rows``.
 _FILL = """
 (picked, source, ...rows) => {
   const preset = PRESETS[picked];
@@ -50,13 +50,13 @@ _FILL = """
 
 
 def first_preset() -> str:
-    """What the page begins with: half a minute of training where there is no GPU."""
-    # Asking torch would cost seconds before the page answers; the driver's device file says it too.
+    """The preset of a new page: half a minute of training where there is no GPU."""
+    # Importing torch would delay the page by seconds; the NVIDIA driver's device file shows a GPU as well.
     return "quick" if Path("/dev/nvidia0").exists() and not wants_cpu() else "minute"
 
 
 class PresetPanel:
-    """The cards, and under them what the form has that the chosen card has not."""
+    """The cards, and a line with the form's changes from the chosen card."""
 
     def __init__(self, lab: Lab, form: Form):
         self.lab, self.form = lab, form
@@ -69,20 +69,20 @@ class PresetPanel:
         )
 
     def tell_changes(self) -> None:
-        """The line that says what was changed since, for where it pushes nothing away that is being changed."""
+        """Add the line with the changes; its place must be where its growing does not move controls in use."""
         with gr.Row(equal_height=True, elem_id="preset-changes"):
             self.changes = gr.Markdown("", elem_id="preset-changed")
             self.reset = gr.Button("Reset", size="sm", visible=False, elem_id="preset-reset", scale=0, min_width=90)
 
     def follow(self, tab: gr.Tab) -> None:
-        """Connect the events, once the whole form is there."""
+        """Connect the events, once the form is complete."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
         rows, others = self._controls()
         script = self.script()
         for chosen in (self.radio.input, self.reset.click):
             filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **quiet)
-            # Only now: before, the form still shows what was there, and all of it would count as changed.
+            # Only after the fill: before, the form still has its old values, and all would count as changed.
             filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **quiet)
         gr.on(
             [control.change for control in self.form.controls],
@@ -95,7 +95,7 @@ class PresetPanel:
         tab.select(self.time, None, self.radio, **quiet)
 
     def settle_after(self, filled: Any) -> None:
-        """Pick the right card once an event has filled the form."""
+        """Choose the nearest card after the event ``filled`` has filled the form."""
         filled.then(
             self.settle,
             self.form.controls | {self.radio},
@@ -105,7 +105,7 @@ class PresetPanel:
         )
 
     def script(self) -> str:
-        """What fills the form in the browser: an answer that is on its way would undo what is changed meanwhile."""
+        """JavaScript that fills the form: a response from the lab would undo what is changed meanwhile."""
         rows, others = self._controls()
         presets = {}
         for name, preset in PRESETS.items():
@@ -116,22 +116,22 @@ class PresetPanel:
         return _FILL.replace("PRESETS", json.dumps(presets)).replace("OFFERED", json.dumps(offered))
 
     def _controls(self) -> tuple[list[Any], list[Any]]:
-        """What a preset fills: the controls that say which rows are taken, and all others."""
+        """The controls that a preset fills: those that decide which rows are used, and all others."""
         filled = self.form.fill(PRESETS[first_preset()])
         named = {name: control for name, control in self.form.named.items() if control in filled}
         rows = [control for name, control in named.items() if name.startswith(OWN_ROWS)]
         return rows, [control for control in named.values() if control not in rows]
 
     def tell(self, values: dict[Any, Any]) -> list[Any]:
-        """What differs from the chosen preset, in words, and the way back."""
+        """The changes from the chosen preset in words, and the Reset button."""
         name = values[self.radio]
-        told = self._changes(name, values)
-        if not told:
+        changed = self._changes(name, values)
+        if not changed:
             return ["", gr.Button(visible=False)]
-        return [f"Changed from {name}: {plain(', '.join(told), 400)}", gr.Button(visible=True)]
+        return [f"Changed from {name}: {plain(', '.join(changed), 400)}", gr.Button(visible=True)]
 
     def settle(self, values: dict[Any, Any]) -> list[Any]:
-        """Pick the card that comes nearest to the form, as it was remembered or taken from a run; then ``tell``."""
+        """Choose the card nearest to the form as it was restored or filled from a run; then ``tell``."""
         picked = values[self.radio]
         nearest = min(PRESET_NOTES, key=lambda name: (len(self._changes(name, values)), name != picked))
         return [nearest, *self.tell({**values, self.radio: nearest})]
@@ -143,32 +143,32 @@ class PresetPanel:
         return changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
 
     def time(self) -> Any:
-        """The cards with how long each takes here, as far as that is known without measuring."""
-        # Without a value: somebody may have picked another card while this was looked up.
+        """The cards with their durations on this machine, where they are known without measuring."""
+        # No value is sent: the visitor may have chosen another card meanwhile.
         return gr.Radio(cards(times(self.lab)))
 
 
 def keeps_rows(preset: RunConfig, source: str) -> bool:
-    """Whether choosing ``preset`` leaves a person's rows alone: those of no catalog, where it wants only some rows."""
+    """Whether ``preset`` keeps a person's rows: those outside the catalog, if the preset uses the default dataset."""
     return source not in {card.source for card in DATASETS} and preset.data.source == DataSettings().source
 
 
 def times(lab: Lab) -> dict[str, str]:
-    """What is known of each preset's time on this machine. Measures nothing and asks nobody."""
-    known = {}
+    """Each preset's duration on this machine, where it is known. Measures nothing and sends no requests."""
+    times = {}
     for name, config in PRESETS.items():
         try:
-            told = lab.estimates.cost(viewer(lab), config, measure=False)
+            cost = lab.estimates.cost(viewer(lab), config, measure=False)
         except LabError:
-            # Choosing it says why it cannot run here; a card only tells times.
+            # Choosing the preset shows why it cannot run here; a card only shows durations.
             continue
-        if told["seconds"]:
-            known[name] = f"about {about(told['seconds']['total'])} here"
-    return known
+        if cost["seconds"]:
+            times[name] = f"about {about(cost['seconds']['total'])} here"
+    return times
 
 
 def cards(known: dict[str, str]) -> list[tuple[str, str]]:
-    """(label, preset): its name, what it is for, and how long it takes, on lines of their own."""
+    """(label, preset): the label has a line each for its name, its purpose and its duration."""
     takes = {**MEASURED_ELSEWHERE, **known}
     return [
         ("\n".join([name, note, *([takes[name][0].upper() + takes[name][1:]] if name in takes else [])]), name)
@@ -177,33 +177,33 @@ def cards(known: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
-    """``rows 48 → 96``, ``rank 16 → 32``: what differs between two configurations, in the form's words.
+    """The differences between two configurations in the page's names: ``rows 48 → 96``, ``rank 16 → 32``.
 
     Settings whose names begin with one of ``but`` are left out.
     """
     flat = _flat(before)
     return [
-        f"{_called(name)} {_short(name, flat[name])} → {_short(name, value)}"
+        f"{_display_name(name)} {_short(name, flat[name])} → {_short(name, value)}"
         for name, value in _flat(after).items()
         if name in flat and not _same(flat[name], value) and not name.startswith(but)
     ]
 
 
-def _called(name: str) -> str:
+def _display_name(name: str) -> str:
     return NAMES.get(name, name.rpartition(".")[2].replace("_", " "))
 
 
 def _flat(config: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Dotted names to values; what is no section stays whole."""
-    found: dict[str, Any] = {}
+    """Dotted names to values; only sections are flattened."""
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         whole = not isinstance(value, dict) or name == "template"
-        found |= {path + name: value} if whole else _flat(value, f"{path}{name}.")
-    return found
+        flat |= {path + name: value} if whole else _flat(value, f"{path}{name}.")
+    return flat
 
 
 def _same(before: Any, after: Any) -> bool:
-    # A number box gives 1.0 as 1 and the other way round; True is no 1 here.
+    # A number box returns 1.0 as 1 and the other way round, so they are equal; True and 1 are not.
     return before == after and isinstance(before, bool) == isinstance(after, bool)
 
 

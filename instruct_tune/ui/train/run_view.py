@@ -1,4 +1,4 @@
-"""What follows a run on the Train tab: where it stands, the loss as it is drawn, what the model says meanwhile."""
+"""The shown run on the Train tab: its controls, status, live loss plot, and the model's answers at each probe."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ..downloads import save_buttons
 from ..replay import Replay
 
 Piece = tuple[Any, Callable[[], Any]]
-"""What a component depends on, and how it is made when that has changed."""
+"""(key, build): a component is built again when its key changes."""
 
-_IN_SIGHT = "() => document.querySelector('#train-discard-yes')?.scrollIntoView({block: 'nearest'})"
+_SCROLL_INTO_VIEW = "() => document.querySelector('#train-discard-yes')?.scrollIntoView({block: 'nearest'})"
 
 
 class RunControls:
-    """A row of buttons that keeps its place: what does not apply cannot be pressed.
+    """A row of buttons that keeps its layout: those that do not apply are disabled.
 
-    Pause and Resume share a place, for a run is either at work or it is not. Discarding removes a run
-    for good, so it is asked for in one place and meant in another, which a double click does not reach.
+    Pause and Resume share a place, because a run is either live or not. Discarding removes a run for good, so it is
+    confirmed by a button in another place, which a double click does not reach.
     """
 
     def __init__(self, lab: Lab):
         self.lab = lab
         self.asked = gr.State(None)
-        """The run that is to be discarded, if that is meant."""
+        """The id of the run to discard, if that is confirmed."""
         with gr.Row(elem_id="run-controls"):
             self.pause = _button("Pause", "train-pause")
             self.resume = _button("Resume", "train-resume", visible=False)
@@ -51,7 +51,7 @@ class RunControls:
         return [self.pause, self.resume, self.stop, self.discard, self.sure]
 
     def pieces(self, run: Run) -> list[Piece]:
-        """What each of ``outputs`` depends on, and how it is made."""
+        """The key and the builder of each of ``outputs``."""
         mine = self.lab.access.may_change(viewer(self.lab), run)
         live, early = run.live and mine, run.ended_early and mine
         can_leave = live and run.status != "stopping"
@@ -64,7 +64,7 @@ class RunControls:
         ]
 
     def wire(self, shown_run: gr.State, show: Callable[..., list[Any]], inputs: list[Any], outputs: list[Any]) -> None:
-        """Connect the buttons; what a person did shows at once, not at the timer's next tick."""
+        """Connect the buttons; their effect shows at once, not at the timer's next poll."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for button, handler, about, changed in (
             (self.pause, self._pause, shown_run, None),
@@ -74,8 +74,8 @@ class RunControls:
         ):
             done = button.click(handler, about, changed, **private)
             done.then(show, inputs, outputs, queue=False, **private)
-        asked = self.discard.click(self._ask, shown_run, [self.asked, self.sure, self.question], **private)
-        asked.then(None, None, None, js=_IN_SIGHT, **private)
+        opened = self.discard.click(self._show_question, shown_run, [self.asked, self.sure, self.question], **private)
+        opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **private)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **private)
 
     @user_errors
@@ -91,7 +91,7 @@ class RunControls:
         self.lab.training.resume(viewer(self.lab), run_id)
 
     @user_errors
-    def _ask(self, run_id: str) -> list[Any]:
+    def _show_question(self, run_id: str) -> list[Any]:
         run = self.lab.runs.get_to_change(viewer(self.lab), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
@@ -115,7 +115,7 @@ CAPTION = (
 )
 GONE = "That run was deleted or is not shared any more. Press **Start** for another, or open one in *Runs*."
 NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
-# The thin bar below is for what happens within a step: an evaluation's passes. It keeps its place when it is empty.
+# The thin bar below shows progress within a step: an evaluation's passes. It keeps its place when it is empty.
 _BARS = """
 <progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
 <progress class="part" aria-label="Evaluation" value="${value.part}" max="${value.parts}"></progress>
@@ -123,14 +123,14 @@ _BARS = """
 
 
 class TrainPanel:
-    """The part of the tab that follows a run; it is fed by the page's timer and by page load."""
+    """The part of the tab about the shown run; updated by the page's timer and at page load."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
         self.status = gr.Markdown(NO_RUN, elem_id="train-status")
-        # Empty boxes say nothing: they come with the first run.
+        # Hidden until the first run: empty boxes would only take space.
         with gr.Column(visible=False) as self.body:
             self.controls = RunControls(lab)
             self.verdict = gr.Markdown("", elem_id="train-verdict")
@@ -220,43 +220,45 @@ class TrainPanel:
         ]
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
-        """What changed since ``seen``, piece by piece; nothing at all is sent where nothing did."""
-        lab, who = self.lab, viewer(self.lab)
-        if run_id is None or not lab.runs.is_visible(who, run_id):
-            return self._without(run_id, seen)
-        told, run = lab.training.status(who, run_id), lab.runs.get(who, run_id)
-        events, samples = lab.runs.events(who, run_id, EVENTS_SHOWN), lab.runs.samples(who, run_id)
+        """Updates of the components whose key changed since ``seen``; skips all outputs where none did."""
+        lab, user = self.lab, viewer(self.lab)
+        if run_id is None or not lab.runs.is_visible(user, run_id):
+            return self._show_missing(run_id, seen)
+        status, run = lab.training.status(user, run_id), lab.runs.get(user, run_id)
+        events, samples = lab.runs.events(user, run_id, EVENTS_SHOWN), lab.runs.samples(user, run_id)
         fixed = run.facts.get("fixed_prompt") or {}
-        last = max((metric["seq"] for metric in told["metrics"].values()), default=0)
-        part = told["part"] or {"done": 0, "total": 1}
-        found = told["findings"]
+        last = max((metric["seq"] for metric in status["metrics"].values()), default=0)
+        part = status["part"] or {"done": 0, "total": 1}
+        findings = status["findings"]
 
         @functools.cache
-        def drawn() -> dict[str, Any]:
-            return loss_figure(lab.runs.metrics(who, run_id), run_id, log_scale, found)
+        def figure() -> dict[str, Any]:
+            return loss_figure(lab.runs.metrics(user, run_id), run_id, log_scale, findings)
 
-        asked = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
-        # Each piece: what it depends on beside the run, and how it is made if that has changed.
+        prompt = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
+        # All pieces are also built again when another run is shown.
         pieces: list[Piece] = [
             (None, lambda: gr.Column(visible=True)),
             *self.controls.pieces(run),
             (run.live, lambda: gr.Column(visible=not run.live)),
-            (run_text.run_sentence(told), lambda: run_text.run_sentence(told)),
-            # Findings say it with their evidence; one sentence on the whole is for runs that have none.
+            (run_text.run_sentence(status), lambda: run_text.run_sentence(status)),
+            # The findings come with their evidence; the verdict's one sentence is for runs without findings.
             (
-                [told["status"], bool(found)],
-                lambda: "" if run.live or found else run_text.verdict_text(lab.evaluations.interpretation(who, run_id)),
+                [status["status"], bool(findings)],
+                lambda: (
+                    "" if run.live or findings else run_text.verdict_text(lab.evaluations.interpretation(user, run_id))
+                ),
             ),
-            ([told["step"], told["total_steps"], part], lambda: _bars(told, part)),
-            ([last, log_scale, found], drawn),
-            (found, lambda: run_text.findings_text(found)),
-            (last, lambda: drawn()["said"]),
-            (bool(fixed), lambda: asked),
+            ([status["step"], status["total_steps"], part], lambda: _bars(status, part)),
+            ([last, log_scale, findings], figure),
+            (findings, lambda: run_text.findings_text(findings)),
+            (last, lambda: figure()["said"]),
+            (bool(fixed), lambda: prompt),
             (bool(fixed), lambda: fixed.get("output", "")),
             ([sample["time"] for sample in samples], lambda: run_text.answers_text(samples)),
-            (told["checkpoints"], lambda: run_text.checkpoint_sentence(told["checkpoints"])),
-            (None, lambda: run_text.configuration_sentence(lab.runs.readable_config(who, run_id))),
-            (None, lambda: json.dumps(lab.runs.readable_config(who, run_id), indent=2)),
+            (status["checkpoints"], lambda: run_text.checkpoint_sentence(status["checkpoints"])),
+            (None, lambda: run_text.configuration_sentence(lab.runs.readable_config(user, run_id))),
+            (None, lambda: json.dumps(lab.runs.readable_config(user, run_id), indent=2)),
             (events[-1:], lambda: run_text.events_text(events, last=EVENTS_SHOWN)),
         ]
         now = [run_id, *(key for key, _ in pieces)]
@@ -266,18 +268,18 @@ class TrainPanel:
         made = [gr.skip() if same_run and seen[place] == key else make() for place, (key, make) in enumerate(pieces, 1)]
         return [now, *made]
 
-    def _without(self, run_id: str | None, seen: Any) -> list[Any]:
-        """Nothing to send, but once where the run that this window followed is gone."""
-        told = dict.fromkeys(self.outputs, gr.skip())
+    def _show_missing(self, run_id: str | None, seen: Any) -> list[Any]:
+        """Updates without a visible run: none, except once when the run that this window showed is gone."""
+        updates = dict.fromkeys(self.outputs, gr.skip())
         if run_id is not None and seen is not None and seen[0] == run_id:
-            told |= {self.seen: None, self.body: gr.Column(visible=False), self.status: GONE}
-        return list(told.values())
+            updates |= {self.seen: None, self.body: gr.Column(visible=False), self.status: GONE}
+        return list(updates.values())
 
 
-def _bars(told: dict[str, Any], part: dict[str, int]) -> dict[str, int]:
+def _bars(status: dict[str, Any], part: dict[str, int]) -> dict[str, int]:
     return {
-        "value": told["step"],
-        "max": max(told["total_steps"], 1),
+        "value": status["step"],
+        "max": max(status["total_steps"], 1),
         "part": part["done"],
         "parts": max(part["total"], 1),
     }

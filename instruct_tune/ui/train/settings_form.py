@@ -1,4 +1,4 @@
-"""The controls of a training: a few in sight, the rest in named folds, each with a sentence on what it does."""
+"""The controls of a training run: a few visible, the rest in named folds, each with a sentence on its effect."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ..form import Form
 from .presets import first_preset
 
 FIRST = PRESETS[first_preset()]
-"""What the controls show until something fills them."""
+"""The initial values of the controls."""
 
 
 def few_controls(form: Form) -> None:
-    """Model, rows, epochs, rank, learning rate: what a beginner sees."""
+    """Add the controls that are always visible: model, rows, epochs, rank, learning rate."""
     with gr.Row(elem_id="few-controls"):
         form.add(
             "model",
@@ -68,7 +68,7 @@ def few_controls(form: Form) -> None:
 
 
 def folds(form: Form) -> None:
-    """Everything else, folded away."""
+    """Add all other controls, in folds."""
     with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
         _lora(form)
         _optimisation(form)
@@ -122,7 +122,7 @@ def _optimisation(form: Form) -> None:
         with gr.Row():
             _steps(form)
         with gr.Row():
-            _rate(form)
+            _optimizer(form)
 
 
 def _steps(form: Form) -> None:
@@ -145,7 +145,7 @@ def _steps(form: Form) -> None:
     _number(form, "train.seed", 42, "Seed", "Another one draws another order of rows and another first adapter")
 
 
-def _rate(form: Form) -> None:
+def _optimizer(form: Form) -> None:
     _choice(
         form,
         "train.lr_scheduler_type",
@@ -219,14 +219,14 @@ def _long_rows(form: Form) -> None:
 def _measuring(form: Form) -> None:
     with gr.Accordion("Measuring and checkpoints", open=False):
         with gr.Row():
-            _looks(form)
+            _measurements(form)
         with gr.Row():
-            _occasions(form)
+            _intervals(form)
         with gr.Row():
-            _the_best(form)
+            _best_checkpoint(form)
 
 
-def _looks(form: Form) -> None:
+def _measurements(form: Form) -> None:
     train = FIRST.train
     _number(
         form,
@@ -265,7 +265,7 @@ def _looks(form: Form) -> None:
     )
 
 
-def _occasions(form: Form) -> None:
+def _intervals(form: Form) -> None:
     train = FIRST.train
     _choice(
         form,
@@ -314,7 +314,7 @@ def _occasions(form: Form) -> None:
     )
 
 
-def _the_best(form: Form) -> None:
+def _best_checkpoint(form: Form) -> None:
     _number(
         form,
         "train.early_stopping_patience",

@@ -1,4 +1,4 @@
-"""Train: a preset, seven controls, Start; then the loss, live."""
+"""The Train tab: presets, a few controls, the cost, Start, and the shown run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .settings_form import few_controls, folds
 
 
 class ParentPanel:
-    """One line above Start, there while ``parent`` (a run's id, else None) says that a run is to be continued."""
+    """One line above Start, visible while ``parent`` (a run's id, else None) is set: the run to continue."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -29,32 +29,33 @@ class ParentPanel:
             self.sentence = gr.Markdown("", elem_id="train-parent-name")
             self.clear = gr.Button("× Begin from base", size="sm", scale=0, min_width=150, elem_id="train-parent-clear")
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.parent.change(self._tell, self.parent, [self.row, self.sentence], **private)
-        # Hidden by the click itself: a state that changes outside the queue does not tell who listens to it.
+        self.parent.change(self._describe, self.parent, [self.row, self.sentence], **private)
+        # The click itself hides the row: a state that is set outside gradio's queue fires no change event.
         gone = [self.parent, self.row, self.sentence]
         self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **private)
 
     @user_errors
-    def _tell(self, run_id: str | None) -> list[Any]:
+    def _describe(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
         name = plain(self.lab.runs.get(viewer(self.lab), run_id).name)
-        told = f"Continues **{name}**: a new run that begins with its adapter, with a schedule and seed of its own."
-        return [gr.Row(visible=True), told]
+        sentence = f"Continues **{name}**: a new run that begins with its adapter, with a schedule and seed of its own."
+        return [gr.Row(visible=True), sentence]
 
 
 SECOND_CLICK_SECONDS = 2.0
 
 
-def is_second_click(before: Any, asked: Any, now: float) -> bool:
-    """Whether the very same was asked for a moment ago (``before``: what, and when): a double click is one wish."""
-    return before is not None and before[0] == asked and now - before[1] < SECOND_CLICK_SECONDS
+def is_second_click(before: Any, request: Any, now: float) -> bool:
+    """Whether the same request came a moment ago (``before``: [request, time]): a double click starts one run."""
+    return before is not None and before[0] == request and now - before[1] < SECOND_CLICK_SECONDS
 
 
 class TrainTab:
-    """The tab's contents; ``following`` is the button that leads to the next tab.
+    """The tab's contents.
 
-    ``panel`` follows a run, ``presets`` fill the form, ``continued`` is the run that is trained further.
+    ``presets`` fill the form, ``continued`` holds the run that is trained further, ``panel`` shows a run, and
+    ``following`` is the button to the next tab.
     """
 
     def __init__(self, lab: Lab, form: Form, tab: gr.Tab, at_rest: gr.Checkbox):
@@ -86,8 +87,8 @@ class TrainTab:
     def _wire(self) -> None:
         self.presets.follow(self._tab)
         self._cost.follow(self._tab, self._at_rest)
-        # While the request is under way the button takes no other; what a fast hand got in before is told apart.
-        # In the browser, so that the form is read as it is when it is pressed.
+        # The button is disabled while the request runs; ``is_second_click`` catches a click before that.
+        # Disabled in the browser, so that the form is read as it is at the click.
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self._start.click(None, None, self._start, js=setting(interactive=False), **quiet)
         begun = self._start.click(
@@ -96,15 +97,15 @@ class TrainTab:
             [self.panel.shown_run, self._started],
             api_visibility="private",
         )
-        # Both, and not "then", which gradio leaves out where there was an error.
+        # Both, not "then", which gradio skips after an error.
         for ended in (begun.success, begun.failure):
             ended(None, None, self._start, js=setting(interactive=True), **quiet)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        config, called, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
-        asked = [config, called, parent]
-        if is_second_click(values[self._started], asked, time.monotonic()):
+        config, name, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
+        request = [config, name, parent]
+        if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
-        run_id = self._lab.training.start(viewer(self._lab), config, called, parent)
-        return {self.panel.shown_run: run_id, self._started: [asked, time.monotonic()]}
+        run_id = self._lab.training.start(viewer(self._lab), config, name, parent)
+        return {self.panel.shown_run: run_id, self._started: [request, time.monotonic()]}

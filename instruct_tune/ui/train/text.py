@@ -1,4 +1,4 @@
-"""What a run will cost → the line beside Start and its details. Pure functions, no gradio."""
+"""A cost estimate in words: the line beside Start, its details, its warnings. Pure functions, no gradio."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ _SECONDS = {
 
 
 def about(seconds: float) -> str:
-    """A time that was estimated: two digits of it, no more. ``132`` → ``2 min 10 s``."""
+    """An estimated duration, rounded to two digits: ``132`` → ``2 min 10 s``."""
     if seconds < 1:
         return "1 s"
     digits = 10 ** max(0, len(str(int(seconds))) - 2)
     return duration(round(seconds / digits) * digits)
 
 
-def cost_sentence(told: Mapping[str, Any]) -> str:
-    """Steps, tokens, parameters, memory and time, as far as they are known, in one line of markdown."""
+def cost_sentence(cost: Mapping[str, Any]) -> str:
+    """Steps, tokens, parameters, memory and time, where known, in one line of markdown."""
     parts = []
-    if told["steps"] is not None:
-        parts.append(_counted(told["steps"], "step"))
-    if told["tokens"] is not None:
-        parts.append(_counted(told["tokens"], "token"))
-    if trainable := told["trainable_parameters"]:
-        share = trainable / (told["parameters"] + trainable)
+    if cost["steps"] is not None:
+        parts.append(_counted(cost["steps"], "step"))
+    if cost["tokens"] is not None:
+        parts.append(_counted(cost["tokens"], "token"))
+    if trainable := cost["trainable_parameters"]:
+        share = trainable / (cost["parameters"] + trainable)
         parts.append(f"{trainable:,} trainable parameters ({share:.2%})")
-    if told["memory"]:
-        parts.append(f"about {size(told['memory']['total'])}")
-    if told["seconds"]:
-        parts.append(f"**about {about(told['seconds']['total'])}** ({plain(told['speed'], 120)})")
-    if told["unknown"]:
-        parts.append(plain(told["unknown"], 200))
+    if cost["memory"]:
+        parts.append(f"about {size(cost['memory']['total'])}")
+    if cost["seconds"]:
+        parts.append(f"**about {about(cost['seconds']['total'])}** ({plain(cost['speed'], 120)})")
+    if cost["unknown"]:
+        parts.append(plain(cost["unknown"], 200))
     return " · ".join(parts)
 
 
@@ -57,28 +57,28 @@ def _counted(number: float, what: str) -> str:
     return f"**{number:,} {what}{'' if number == 1 else 's'}**" if what == "step" else f"{number:,} {what}s"
 
 
-def cost_details(told: Mapping[str, Any]) -> str:
-    """Where time, memory and disk go, as a markdown table; nothing where nothing of it is known."""
-    if told["tokens"] is None:
+def cost_details(cost: Mapping[str, Any]) -> str:
+    """Time, memory and disk by part as a markdown table; a sentence where they are not known yet."""
+    if cost["tokens"] is None:
         return "Known once model and dataset are on this machine."
-    lines = ["| | |", "|---|---|", f"| rows trained on | {told['rows']:,} |", f"| epochs | {told['epochs']:g} |"]
-    if told["dropped"] or told["truncated"]:
-        lines.append(f"| rows left out, rows cut | {told['dropped']:,}, {told['truncated']:,} |")
-    lines.append(f"| tokens, those that carry loss | {told['tokens']:,}, {told['supervised']:,} |")
-    if told["seconds"]:
+    lines = ["| | |", "|---|---|", f"| rows trained on | {cost['rows']:,} |", f"| epochs | {cost['epochs']:g} |"]
+    if cost["dropped"] or cost["truncated"]:
+        lines.append(f"| rows left out, rows cut | {cost['dropped']:,}, {cost['truncated']:,} |")
+    lines.append(f"| tokens, those that carry loss | {cost['tokens']:,}, {cost['supervised']:,} |")
+    if cost["seconds"]:
         lines += [
-            f"| time: {name} | {about(told['seconds'][part])} |"
+            f"| time: {name} | {about(cost['seconds'][part])} |"
             for part, name in _SECONDS.items()
-            if told["seconds"][part] >= 0.5
+            if cost["seconds"][part] >= 0.5
         ]
-    if told["memory"]:
-        lines += [f"| memory: {name} | {size(told['memory'][part])} |" for part, name in _MEMORY.items()]
-        if told["free_memory"] is not None:
-            lines.append(f"| memory free on this machine | {size(told['free_memory'])} |")
-    lines.append(f"| disk: adapter and checkpoints | {size(told['disk'])} |")
+    if cost["memory"]:
+        lines += [f"| memory: {name} | {size(cost['memory'][part])} |" for part, name in _MEMORY.items()]
+        if cost["free_memory"] is not None:
+            lines.append(f"| memory free on this machine | {size(cost['free_memory'])} |")
+    lines.append(f"| disk: adapter and checkpoints | {size(cost['disk'])} |")
     return "\n".join(lines)
 
 
-def cost_warnings(told: Mapping[str, Any]) -> str:
-    """What to think of before Start, one line each."""
-    return "\n\n".join(f"⚠ {warning}" for warning in told["warnings"])
+def cost_warnings(cost: Mapping[str, Any]) -> str:
+    """The estimate's warnings, one paragraph each."""
+    return "\n\n".join(f"⚠ {warning}" for warning in cost["warnings"])

@@ -1,7 +1,7 @@
-"""The ledger on the page: an ordered list of filters, each in words with what it kept and dropped.
+"""The ledger on the page: an ordered list of filters in words, each with the rows it kept and dropped.
 
-The list is a text of JSON, the control ``data.filters`` of the form, which the fold shows to who wants to write it.
-All else here is drawn from that text, so a preset, a former run and a remembered form need nothing special.
+The state is one JSON text, the form's control ``data.filters``; a fold shows it for editing by hand. The rest of the
+panel is rendered from that text, so presets, former runs and a remembered form need no code of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .filter_text import Loaded, Steps
 
 
 class LedgerPanel:
-    """Two buttons; loading one fills in all that the Data tab asks."""
+    """Buttons to save and load a ledger file; loading one fills in all ``data.*`` controls of the form."""
 
     def __init__(self, lab: Lab, form: Form):
         self._lab, self._form, self._outgoing = lab, form, Outgoing()
@@ -46,55 +46,55 @@ class LedgerPanel:
         self._expected = gr.State("")
 
     def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
-        """Connect the buttons; ``show`` loads what a file asks for."""
+        """Connect the buttons. ``show`` loads the rows (``inputs`` → ``shown``) after a file filled in the form."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        written = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
-        written.success(None, None, None, js=press("ledger-download"))
-        asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
-        read = self._load.upload(
+        saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
+        saved.success(None, None, None, js=press("ledger-download"))
+        data_controls = [control for name, control in self._form.named.items() if name.startswith("data.")]
+        loaded = self._load.upload(
             user_errors(self._read),
             {self._load, self._form["model"], self._form["data.source"]},
-            [*asked, self._expected],
+            [*data_controls, self._expected],
             **quiet,
         )
-        there = read.success(show, inputs, shown, **quiet)
-        there.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
+        shown_rows = loaded.success(show, inputs, shown, **quiet)
+        shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
 
     def _write(self, values: dict[Any, Any]) -> str:
-        who = viewer(self._lab)
-        config = self._lab.configs.read(who, self._form.rows(values))
-        if not self._lab.datasets.has_rows(who, config):
+        requester = viewer(self._lab)
+        config = self._lab.configs.read(requester, self._form.rows(values))
+        if not self._lab.datasets.has_rows(requester, config):
             raise DataError("Press Load and split first: the file says what each filter kept.")
-        told = self._lab.datasets.summary(who, config)
+        summary = self._lab.datasets.summary(requester, config)
         file = self._outgoing.folder() / "ledger.json"
-        ledger = ledger_to_share(told["ledger"])
-        ledger_file.save(file, data_to_share(config.data), ledger, told["fingerprint"])
+        ledger = ledger_to_share(summary["ledger"])
+        ledger_file.save(file, data_to_share(config.data), ledger, summary["fingerprint"])
         return str(file)
 
     def _read(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         saved = ledger_file.read(Path(values[self._load]))
-        # One that was written by hand may leave it to the model whose tokens are counted.
-        given = {
+        # A ledger written by hand may not name a tokenizer: the form's model then counts the tokens.
+        settings = {
             "model": values[self._form["model"]],
             "data": found_again(saved.data, values[self._form["data.source"]]),
         }
-        config = self._lab.configs.read(viewer(self._lab), given)
+        config = self._lab.configs.read(viewer(self._lab), settings)
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
         return {**{self._form[name]: filled[self._form[name]] for name in names}, self._expected: saved.fingerprint}
 
     def _compare(self, values: Mapping[Any, Any]) -> None:
-        told = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
-        if told["fingerprint"] == values[self._expected]:
+        summary = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
+        if summary["fingerprint"] == values[self._expected]:
             gr.Info("These are the same rows as when it was saved.")
         else:
             gr.Warning("These are other rows than when it was saved: the dataset has changed since, or the file.")
 
 
 def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
-    """The saved ``data`` section, where it names a file without its folder: with the form's source, if it is that file.
+    """The saved ``data`` section. A file name without its folder is replaced by the form's source of that name.
 
-    Raises DataError where it is another file.
+    Raises DataError where the form's source is another file.
     """
     source = saved.get("source")
     if not isinstance(source, str) or source != last_name(source) or os.path.isfile(source):
@@ -107,12 +107,12 @@ def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
 
 
 UNDONE = 30
-"""Changes that can be taken back."""
+"""Changes that can be undone."""
 Edit = Callable[[Mapping[Any, Any], Steps, int], tuple[Steps, int]]
 
 
 class FiltersPanel:
-    """The list, what can be done with it, and the folds to add a filter and to save or load the list."""
+    """The list of filters, its buttons, and the folds to add a filter and to save or load the list."""
 
     def __init__(self, lab: Lab, form: Form):
         self._form = form
@@ -151,52 +151,52 @@ class FiltersPanel:
         form.add("data.filters", self._text)
         self._before = gr.State([])
         self._last = gr.State(None)
-        # Beside the list, for gradio refuses a choice that is not, or no longer, among those it knows of.
+        # Not the Radio's own value: gradio rejects a value that is not, or no longer, among the choices it knows.
         self._chosen = gr.State(0)
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``show`` fills in."""
+        """The components that ``show`` updates."""
         return [self._last]
 
     @property
     def changed(self) -> list[Any]:
-        """What a change of the list fills in."""
+        """The components that a change of the list updates."""
         return [self._text, self._before, self._list, self._chosen]
 
     @property
     def inputs(self) -> set[Any]:
-        """What a change of the list looks at, beside the form."""
+        """The inputs of a change of the list, beside the form."""
         return {self._chosen, self._before, self._last}
 
     def show(self, steps: Steps, told: Mapping[str, Any]) -> dict[Any, Any]:
-        """What ``steps`` made of the rows that were just loaded; the list itself may be another by now."""
+        """Keep the counts of the rows just loaded with ``steps``; the list may have changed since."""
         return {self._last: filter_text.loaded(steps, told)}
 
     def nothing_loaded(self, values: Mapping[Any, Any]) -> bool:
-        """Whether there are no counts yet that a change would make old."""
+        """Whether nothing is loaded yet, so that a change outdates no counts."""
         return values[self._last] is None
 
     def steps(self, values: Mapping[Any, Any]) -> Steps:
-        """The list as it is, with whose tokens are counted. Raises DataError where the text of JSON spells none."""
+        """The current list, with the tokenizer of each token count. Raises DataError where the JSON is not valid."""
         try:
             return counted_by(filter_text.read_steps(values[self._text]), values[self._form["model"]])
         except SettingsError as error:
             raise DataError(f"The list as JSON has a fault, mend it first: {error}") from error
 
     def change(self, values: Mapping[Any, Any], steps: Steps, chosen: int) -> dict[Any, Any]:
-        """Another list, the step at ``chosen`` being the chosen one; what there was can be had back."""
+        """Replace the list and select the step at ``chosen``; the old list is kept for undo."""
         before = [*values[self._before], values[self._text]][-UNDONE:]
         drawn = _drawn(steps, values[self._last], chosen)
         written = filter_text.write_steps(steps)
         return {self._text: written, self._before: before, self._list: drawn, self._chosen: chosen}
 
     def add_by_hand(self, values: Mapping[Any, Any], kind: str, rows: tuple[str, ...]) -> dict[Any, Any]:
-        """The list with the rows of these ids kept (``keep_rows``) or dropped (``drop_rows``)."""
+        """Add a step that keeps (``kind`` "keep_rows") or drops ("drop_rows") the rows of these ids."""
         return self.change(values, *filter_text.added(self.steps(values), ByHand(kind, rows)))
 
     def wire(self) -> list[Any]:
-        """Connect the events; returns those after which rows that are there may be filtered anew."""
+        """Connect the events. Returns the events after which loaded rows may need filtering again."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         inputs = self._form.controls | self._one.inputs | self.inputs
         self._one.wire()
@@ -209,7 +209,7 @@ class FiltersPanel:
             **quiet,
         )
         self._list.input(_place, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
-        # What is written by hand can be taken back too, as a whole.
+        # Text edited by hand can be undone too, as one change.
         self._text.focus(
             lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
         )
@@ -262,7 +262,7 @@ class FiltersPanel:
     @staticmethod
     def _redraw(text: str, last: Loaded | None, chosen: int, model: str) -> list[Any]:
         try:
-            # Named here too: with another model chosen on Train they would keep other rows.
+            # The tokenizer counts in the comparison: with another model on Train the steps would keep other rows.
             steps = counted_by(filter_text.read_steps(text), model)
         except SettingsError as error:
             return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
@@ -274,7 +274,7 @@ _BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": 
 
 
 def has_leakage_step(text: str) -> bool:
-    """Whether a list drops copies of held-out rows; not where it is no list."""
+    """Whether the JSON text has the step that drops copies of held-out rows; False where it is not a list of steps."""
     try:
         return DROP_LEAKAGE in filter_text.read_steps(text)
     except SettingsError:
@@ -290,7 +290,7 @@ def _drawn(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
 
 
 def _within(chosen: int, steps: Steps) -> int:
-    """The chosen place, or the last where the list has become shorter."""
+    """The chosen index, or the last one where the list has become shorter."""
     return min(chosen, len(steps) - 1)
 
 

@@ -93,7 +93,7 @@ def counts(work: Workload) -> dict[str, int]:
 
 
 def speed_row(
-    what: str, amount: int, lab: list[float], stock: list[float], wanted: str = "", told: Mapping | None = None
+    what: str, amount: int, lab: list[float], stock: list[float], wanted: str = "", details: Mapping | None = None
 ) -> Row:
     """A row of ``amount`` a second on both sides, from the seconds of each repetition."""
     return Row(
@@ -102,7 +102,7 @@ def speed_row(
         _speed(amount, stock),
         Spread.ratio(stock, lab),
         wanted=wanted,
-        details=told or {},
+        details=details or {},
     )
 
 

@@ -139,7 +139,7 @@ class Survival:
         # checkpoint; that they come out the same is checked at the end of the run.
         shown = Numbers()
         while not live_until(Moment.drawn(name, self.whole.seconds, self.chance), self.data_dir, CONFIG, shown):
-            self._insist_on_the_whole()
+            self._check_outcome()
             self._begin()
             shown = Numbers()
         result = left_by_a_kill(self.data_dir, shown, self.whole)
@@ -149,9 +149,9 @@ class Survival:
     def finish(self) -> None:
         """Run the last run to its end and check it."""
         live_until(None, self.data_dir, CONFIG, Numbers())
-        self._insist_on_the_whole()
+        self._check_outcome()
 
-    def _insist_on_the_whole(self) -> None:
+    def _check_outcome(self) -> None:
         metrics, adapter, status = outcome(self.data_dir)
         differs = [name for name, same in (
             (f"it is {status}", status == "finished"),

@@ -75,16 +75,16 @@ class Viewer:
             "session_hash": self.session,
         }
         try:
-            status, answer = self._ask(json.dumps(body))
+            status, answer = self._send(json.dumps(body))
         except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
             # The server may close an idle connection between two polls; browsers then open another.
             self.server.close()
-            status, answer = self._ask(json.dumps(body))
+            status, answer = self._send(json.dumps(body))
         if status != 200:
             raise RuntimeError(f"a viewer was told {answer}")
         return answer["data"]
 
-    def _ask(self, body: str) -> tuple[int, dict[str, Any]]:
+    def _send(self, body: str) -> tuple[int, dict[str, Any]]:
         self.server.request("POST", "/gradio_api/run/predict", body, {"Content-Type": "application/json"})
         answer = self.server.getresponse()
         return answer.status, json.loads(answer.read())

@@ -72,7 +72,7 @@ def measure(lab: Lab, config: RunConfig, plan: Mapping[str, tuple[int, dict[str,
         "weights_sha256": run.facts["weights_sha256"],
         "train_rows": run.facts["train_rows"],
         "held_out_rows": lab.answerers.held_out_count(HOST, run_id),
-        "measured": [_told(name, _evaluation(lab, run_id, *plan[name])) for name in plan],
+        "measured": [_summary(name, _evaluation(lab, run_id, *plan[name])) for name in plan],
     }
 
 
@@ -97,7 +97,7 @@ def _evaluation(lab: Lab, run_id: str, rows: int, over: Mapping[str, Any]) -> di
     return evaluation
 
 
-def _told(name: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(name: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     def side(side_name: str) -> dict[str, Any]:
         report = {field: evaluation[side_name][field] for field in ("bleu", "bp", "ci")}
         return report | {field: evaluation[f"{side_name}_{field}"] for field in SIDE}

@@ -78,13 +78,13 @@ class Subject:
 
 def named_model(name: str) -> Subject:
     """A model by its name, located as the lab does."""
-    path = locate(name, _said).path
+    path = locate(name, _log).path
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return Subject(
         tokenizer,
         lambda: AutoModelForCausalLM.from_pretrained(path, dtype=weights_dtype("auto")),
-        lambda: load_model(name, _said),
+        lambda: load_model(name, _log),
     )
 
 
@@ -104,7 +104,7 @@ def random_model(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -
     return Subject(tokenizer, plain, load)
 
 
-def _said(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr)
 
 

@@ -86,11 +86,11 @@ class BatchPanel:
             answers: list[list[Answer]] = []
             pairs = [(line, "") for line in lines]
             for answers in self.lab.inference.compare_rows(viewer(self.lab), answerers, pairs, settings, stop):
-                yield self._told(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
+                yield self._updates(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
             done = "Done." if len(answers) == len(lines) else f"Stopped: {len(answers)} of {len(lines)} answered."
-            yield self._told(lines, names, answers, f"{done} {decoding(settings)}")
+            yield self._updates(lines, names, answers, f"{done} {decoding(settings)}")
 
-    def _told(self, lines: list[str], names: list[str], answers: list[list[Answer]], words: str) -> list[Any]:
+    def _updates(self, lines: list[str], names: list[str], answers: list[list[Answer]], words: str) -> list[Any]:
         rows = [
             {"instruction": line, **{name: answer.text for name, answer in zip(names, texts, strict=True)}}
             for line, texts in zip(lines, answers, strict=False)

@@ -164,22 +164,22 @@ def heat_map(elem_id: str) -> gr.HTML:
     return gr.HTML(None, html_template=_TEMPLATE, css_template=_LOOK, js_on_load=_DRAW, elem_id=elem_id, visible=False)
 
 
-def heat_value(found: AnswerLosses) -> dict[str, Any]:
+def heat_value(losses: AnswerLosses) -> dict[str, Any]:
     """The component's value: the tokens as base64 of JSON, which only the component's own script reads."""
     tokens = [
         {
             "id": token.id,
             "text": token.text,
             "ends": token.ends,
-            "base": _opinion(token.base),
-            "tuned": _opinion(token.tuned),
+            "base": _score_value(token.base),
+            "tuned": _score_value(token.tuned),
         }
-        for token in found.tokens
+        for token in losses.tokens
     ]
     return {"packed": base64.b64encode(json.dumps(tokens).encode()).decode()}
 
 
-def _opinion(score: TokenScore) -> dict[str, Any]:
+def _score_value(score: TokenScore) -> dict[str, Any]:
     return {
         "loss": round(score.loss, 4),
         "percent": percent(score.probability),

@@ -61,7 +61,7 @@ class QuestionPanel:
         """Connect the three buttons that go to another row."""
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
             button.click(
-                self._turn_to(step),
+                self._row_handler(step),
                 [self.run, self.number],
                 [self.source, self.number],
                 api_visibility="private",
@@ -83,7 +83,7 @@ class QuestionPanel:
             gr.Code(example.output, language=guess(example.output), label=EXPECTED),
         ]
 
-    def _turn_to(self, step: int) -> Any:
+    def _row_handler(self, step: int) -> Any:
         """A handler that goes ``step`` held-out rows on, wrapping around; to a random row where ``step`` is 0."""
 
         @user_errors

@@ -44,9 +44,9 @@ class Link:
         """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
         controls = [control for name, control in self.named.items() if name != "run"]
         outputs = [tabs, self.run, seen, *controls]
-        opened.then(self._go, shown, outputs, show_progress="hidden", api_visibility="private")
+        opened.then(self._apply, shown, outputs, show_progress="hidden", api_visibility="private")
 
-    def _go(self, shown: str | None, request: gr.Request) -> list[Any]:
+    def _apply(self, shown: str | None, request: gr.Request) -> list[Any]:
         params = dict(request.query_params)
         unchanged = [gr.skip()] * (2 + len(self.named))
         if params.get("tab") != "compare":
@@ -59,10 +59,10 @@ class Link:
         choices = labelled(ready)
         run = [gr.Dropdown(choices=choices, value=run_id), [choices, shown]] if run_id else [gr.skip()] * 2
         values = {name: read(self.named[name], text) for name, text in params.items() if name in self.named}
-        controls = [self._set(name, values, run_id) for name in self.named if name != "run"]
+        controls = [self._control_update(name, values, run_id) for name in self.named if name != "run"]
         return [gr.Tabs(selected="Compare"), *run, *controls]
 
-    def _set(self, name: str, values: Mapping[str, Any], run_id: str) -> Any:
+    def _control_update(self, name: str, values: Mapping[str, Any], run_id: str) -> Any:
         value = values.get(name)
         if name == "third":
             return self.third.listed(run_id, value or "") if value else gr.skip()

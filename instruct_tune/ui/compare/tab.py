@@ -52,7 +52,7 @@ class CompareTab:
         BatchPanel(lab, run, self.third, self.decoding.controls)
         EffectPanel(lab, run)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
-        self.link = Link(lab, run, self.third, self._in_a_link())
+        self.link = Link(lab, run, self.third, self._link_controls())
         self._wire()
 
     def _answers(self) -> None:
@@ -65,7 +65,7 @@ class CompareTab:
                     self.answers.append(answer_box(name, f"compare-{side}", lines=14))
                     self.facts.append(gr.Markdown("", elem_id=f"compare-{side}-facts", elem_classes="answer-facts"))
 
-    def _in_a_link(self) -> dict[str, Any]:
+    def _link_controls(self) -> dict[str, Any]:
         names = ("run", "source", "row", "instruction", "input")
         decoded = ("way", "longest", "beams", "temperature", "top_p", "seed", "stop", "strength")
         question = dict(zip(names, self.question.shown, strict=True))
@@ -92,7 +92,7 @@ class CompareTab:
         question.wire()
         self.third.wire()
         self.third.who.change(
-            self._joined, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **quiet
+            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **quiet
         )
         self.kept.wire(question.shown, self.decoding.controls, self.answers[: len(NAMES)], self.link.named)
         self._wire_changes(answering, reading, quiet)
@@ -107,14 +107,14 @@ class CompareTab:
         question.source.change(self._source, inputs, outputs, **quiet)
         for trigger in (self.run.change, question.number.change):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            cancelled = trigger(self._leave, None, None, cancels=[answering, reading], **quiet)
+            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **quiet)
             cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **quiet)
         for box in (question.instruction, question.input):
             box.input(
-                self._edited,
+                self._on_edit,
                 None,
                 [question.source, question.expected, *answer_outputs],
-                # Not the answer event: it may belong to a newer question. ``_edited`` drops the older decoding.
+                # Not the answer event: it may belong to a newer question. ``_on_edit`` drops the older decoding.
                 cancels=[reading],
                 # Once is enough: a second run would come late and clear the answer of a newer question.
                 trigger_mode="once",
@@ -126,14 +126,14 @@ class CompareTab:
         empty = [*[gr.Code("", language=None)] * len(WHO), *[""] * len(WHO), BEFORE]
         return [*empty, *self.difference.blank, *self.why.blank]
 
-    def _leave(self, request: gr.Request) -> None:
+    def _drop_decoding(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """The kind of question changed. A typed instruction keeps the texts on the page and their answers."""
         if source == TYPED:
             return [gr.skip(), gr.skip(), no_expected(source), gr.skip(), *[gr.skip()] * len(self._blank)]
-        self._leave(request)
+        self._drop_decoding(request)
         return self._row(run_id, source, number)
 
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
@@ -141,12 +141,12 @@ class CompareTab:
         ready = gr.Button(interactive=bool(run_id))
         return [*self.question.row(run_id, source, number), ready, *self._blank]
 
-    def _edited(self, request: gr.Request) -> list[Any]:
+    def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""
         self.turns.drop(request.session_hash)
         return [TYPED, no_expected(TYPED), *self._blank]
 
-    def _joined(self, third: str) -> list[Any]:
+    def _show_third(self, third: str) -> list[Any]:
         """Another third model: show its empty column, or hide the column."""
         return [gr.Column(visible=third != NOBODY), gr.Code("", language=None), ""]
 

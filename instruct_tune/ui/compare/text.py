@@ -16,21 +16,21 @@ HELD_OUT, TYPED = "Held-out row", "My own instruction"
 """The kinds of question."""
 
 
-def answer_facts(texts: Mapping[str, Any], who: str) -> str:
+def answer_facts(texts: Mapping[str, Any], side: str) -> str:
     """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``.
 
     Empty for a side that does not answer.
     """
-    if who not in texts:
+    if side not in texts:
         return ""
     if texts.get("stopped"):
-        return "Stopped; what is there is kept." if texts[who] else "Stopped before the first token."
+        return "Stopped; what is there is kept." if texts[side] else "Stopped before the first token."
     if not texts["done"]:
         return f"{texts['seconds']:.1f} s…" if "seconds" in texts else ""
-    ended = "ended by itself" if texts[f"{who}_ended"] else "**cut at the token limit**"
-    tokens = texts[f"{who}_tokens"]
-    nothing = "" if texts[who].strip() else "Nothing to see (empty, or only whitespace): "
-    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{who}_seconds']:.1f} s, {ended}"
+    ended = "ended by itself" if texts[f"{side}_ended"] else "**cut at the token limit**"
+    tokens = texts[f"{side}_tokens"]
+    nothing = "" if texts[side].strip() else "Nothing to see (empty, or only whitespace): "
+    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{side}_seconds']:.1f} s, {ended}"
 
 
 def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any], strength: float = 1.0) -> str:
@@ -68,17 +68,17 @@ WORTH_NAMING = 0.5
 _MAX_NATS = 300.0
 
 
-def sentence(found: AnswerLosses) -> str:
+def sentence(losses: AnswerLosses) -> str:
     """Whether tuned finds the answer likelier than base, by how much, and at which tokens. Markdown, one paragraph."""
-    count = len(found.tokens)
-    means = found.base / count, found.tuned / count
+    count = len(losses.tokens)
+    means = losses.base / count, losses.tuned / count
     text = f"**{_verdict(means[0] - means[1])}** Loss per token {means[0]:.2f} → {means[1]:.2f}"
-    text += f", over the {count} token{'s' * (count > 1)} {found.base:.1f} → {found.tuned:.1f} nats."
-    ranked = sorted(found.tokens, key=lambda token: -token.gain)
+    text += f", over the {count} token{'s' * (count > 1)} {losses.base:.1f} → {losses.tuned:.1f} nats."
+    ranked = sorted(losses.tokens, key=lambda token: -token.gain)
     text += _named("Gained most", [token for token in ranked if token.gain >= WORTH_NAMING])
     text += _named("Lost most", [token for token in reversed(ranked) if token.gain <= -WORTH_NAMING])
-    if found.cut:
-        text += f" The row is long: its last {found.cut} tokens were not looked at."
+    if losses.cut:
+        text += f" The row is long: its last {losses.cut} tokens were not looked at."
     return text
 
 
@@ -115,7 +115,7 @@ def percent(probability: float) -> str:
     return f"{share:.0f}%" if share >= 9.95 else f"{share:.2g}%"
 
 
-def table(found: AnswerLosses) -> list[list[Any]]:
+def table(losses: AnswerLosses) -> list[list[Any]]:
     """The token losses as table rows, one a token, under ``HEADERS``."""
     return [
         [
@@ -126,7 +126,7 @@ def table(found: AnswerLosses) -> list[list[Any]]:
             f"{token.gain:+.2f}",
             *(_listed(score.candidates) for score in (token.base, token.tuned)),
         ]
-        for at, token in enumerate(found.tokens, 1)
+        for at, token in enumerate(losses.tokens, 1)
     ]
 
 

@@ -59,11 +59,11 @@ class TokenLossesPanel:
         """The updates that clear the outputs."""
         return [BEFORE, gr.HTML(visible=False), []]
 
-    def wire(self, asked: list[Any]) -> Any:
-        """Connect the button. Returns its event, for cancelling. ``asked``: ``QuestionPanel.shown``."""
+    def wire(self, question: list[Any]) -> Any:
+        """Connect the button. Returns its event, for cancelling. ``question``: ``QuestionPanel.shown``."""
         return self.button.click(
             self._read,
-            [*asked, self.other],
+            [*question, self.other],
             self.outputs,
             concurrency_limit=4,
             api_visibility="private",

@@ -62,25 +62,25 @@ def write_steps(steps: Steps) -> str:
     return json.dumps([dataclasses.asdict(step) for step in steps], ensure_ascii=False) if steps else ""
 
 
-def read_step(given: Mapping[str, Any]) -> Filter:
+def read_step(fields: Mapping[str, Any]) -> Filter:
     """One step. Raises DataError whose message names the step's own fields, without their path in the configuration."""
     try:
-        return read_filters([given])[0]
+        return read_filters([fields])[0]
     except SettingsError as error:
         message = str(error).replace("data.filters[0].", "").replace("data.filters[0]", "it")
         raise DataError(f"The filter cannot be used: {message}") from error
 
 
-def loaded(steps: Steps, told: Mapping[str, Any]) -> Loaded:
-    """The result of a load. ``told`` is the public JSON summary of the rows that ``steps`` selected."""
-    counts = iter((entry["kept"], entry["dropped"]) for entry in told["ledger"])
+def loaded(steps: Steps, summary: Mapping[str, Any]) -> Loaded:
+    """The result of a load. ``summary`` is the public JSON summary of the rows that ``steps`` selected."""
+    counts = iter((entry["kept"], entry["dropped"]) for entry in summary["ledger"])
     in_order = {at: next(counts) for at, step in enumerate(steps) if step != DROP_LEAKAGE}
     leaking = next(counts, (0, 0))
-    before, after = told["train_rows_before_limit"], told["train_rows"]
+    before, after = summary["train_rows_before_limit"], summary["train_rows"]
     some = f", {after:,} of them taken (rows, on Train)" if after != before else ""
     sentence = (
-        f"{told['rows_loaded']:,} rows loaded → {before + told['test_rows']:,} kept → {told['test_rows']:,} held out "
-        f"for measuring, {before:,} for training{some}."
+        f"{summary['rows_loaded']:,} rows loaded → {before + summary['test_rows']:,} kept → {summary['test_rows']:,} "
+        f"held out for measuring, {before:,} for training{some}."
     )
     return Loaded(steps, tuple(in_order.get(at, leaking) for at in range(len(steps))), sentence)
 
@@ -181,10 +181,10 @@ def _ids(step: Filter) -> Sequence[str]:
     return step.rows if isinstance(step, ByHand) else ()
 
 
-def with_leakage_step(steps: Steps, wanted: bool) -> Steps:
+def with_leakage_step(steps: Steps, present: bool) -> Steps:
     """``steps`` with the step that drops copies of held-out rows at the end, or without that step."""
     others = tuple(step for step in steps if step != DROP_LEAKAGE)
-    return (*others, DROP_LEAKAGE) if wanted else others
+    return (*others, DROP_LEAKAGE) if present else others
 
 
 def usual_for(source: str, steps: Steps) -> Steps:

@@ -132,7 +132,7 @@ class FiltersPanel:
                     for name, label in _BUTTONS.items()
                 }
             with gr.Accordion("Add a filter", open=False, elem_id="filters-add-fold") as self._fold:
-                self._one = FilterForm()
+                self._editor = FilterForm()
                 with gr.Row():
                     self._add = gr.Button("Add to the list", size="md", elem_id="filters-add", min_width=160)
                     self._replace = gr.Button(
@@ -149,7 +149,7 @@ class FiltersPanel:
                     elem_classes="mono",
                 )
         form.add("data.filters", self._text)
-        self._before = gr.State([])
+        self._history = gr.State([])
         self._last = gr.State(None)
         # Not the Radio's own value: gradio rejects a value that is not, or no longer, among the choices it knows.
         self._chosen = gr.State(0)
@@ -162,16 +162,16 @@ class FiltersPanel:
     @property
     def changed(self) -> list[Any]:
         """The components that a change of the list updates."""
-        return [self._text, self._before, self._list, self._chosen]
+        return [self._text, self._history, self._list, self._chosen]
 
     @property
     def inputs(self) -> set[Any]:
         """The inputs of a change of the list, beside the form."""
-        return {self._chosen, self._before, self._last}
+        return {self._chosen, self._history, self._last}
 
-    def show(self, steps: Steps, told: Mapping[str, Any]) -> dict[Any, Any]:
+    def show(self, steps: Steps, summary: Mapping[str, Any]) -> dict[Any, Any]:
         """Keep the counts of the rows just loaded with ``steps``; the list may have changed since."""
-        return {self._last: filter_text.loaded(steps, told)}
+        return {self._last: filter_text.loaded(steps, summary)}
 
     def nothing_loaded(self, values: Mapping[Any, Any]) -> bool:
         """Whether nothing is loaded yet, so that a change outdates no counts."""
@@ -186,10 +186,10 @@ class FiltersPanel:
 
     def change(self, values: Mapping[Any, Any], steps: Steps, chosen: int) -> dict[Any, Any]:
         """Replace the list and select the step at ``chosen``; the old list is kept for undo."""
-        before = [*values[self._before], values[self._text]][-UNDONE:]
-        drawn = _drawn(steps, values[self._last], chosen)
+        before = [*values[self._history], values[self._text]][-UNDONE:]
+        drawn = _radio(steps, values[self._last], chosen)
         written = filter_text.write_steps(steps)
-        return {self._text: written, self._before: before, self._list: drawn, self._chosen: chosen}
+        return {self._text: written, self._history: before, self._list: drawn, self._chosen: chosen}
 
     def add_by_hand(self, values: Mapping[Any, Any], kind: str, rows: tuple[str, ...]) -> dict[Any, Any]:
         """Add a step that keeps (``kind`` "keep_rows") or drops ("drop_rows") the rows of these ids."""
@@ -198,8 +198,8 @@ class FiltersPanel:
     def wire(self) -> list[Any]:
         """Connect the events. Returns the events after which loaded rows may need filtering again."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        inputs = self._form.controls | self._one.inputs | self.inputs
-        self._one.wire()
+        inputs = self._form.controls | self._editor.inputs | self.inputs
+        self._editor.wire()
         gr.on(
             [self._text.change, self._last.change, self._form["model"].change],
             self._redraw,
@@ -208,56 +208,56 @@ class FiltersPanel:
             trigger_mode="always_last",
             **quiet,
         )
-        self._list.input(_place, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
+        self._list.input(_index, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
         # Text edited by hand can be undone too, as one change.
         self._text.focus(
-            lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
+            lambda text, before: [*before, text][-UNDONE:], [self._text, self._history], self._history, **quiet
         )
         self._buttons["change"].click(
-            user_errors(self._fill_in), inputs, [self._fold, *self._one.outputs], **quiet
+            user_errors(self._fill_editor), inputs, [self._fold, *self._editor.outputs], **quiet
         )  # fmt: skip
         edits: list[tuple[Any, Edit]] = [
             (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
             (self._buttons["down"], lambda values, steps, at: filter_text.moved(steps, at, 1)),
             (self._buttons["remove"], lambda values, steps, at: filter_text.removed(steps, at)),
-            (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._filled_in(values))),
+            (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._read_editor(values))),
         ]
-        edited = [button.click(self._editing(edit), inputs, self.changed, **quiet) for button, edit in edits]
+        edited = [button.click(self._edit_handler(edit), inputs, self.changed, **quiet) for button, edit in edits]
         edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **quiet))
         edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **quiet))
         return edited
 
-    def _editing(self, edit: Edit) -> Callable[..., Any]:
+    def _edit_handler(self, edit: Edit) -> Callable[..., Any]:
         @user_errors
         def handler(values: dict[Any, Any]) -> dict[Any, Any]:
             steps = self.steps(values)
-            return self.change(values, *edit(values, steps, self._at(values, steps)))
+            return self.change(values, *edit(values, steps, self._chosen_index(values, steps)))
 
         return handler
 
-    def _at(self, values: Mapping[Any, Any], steps: Steps) -> int:
+    def _chosen_index(self, values: Mapping[Any, Any], steps: Steps) -> int:
         if not steps:
             raise DataError("There is no filter in the list: add one first.")
-        return _within(values[self._chosen], steps)
+        return _clamped(values[self._chosen], steps)
 
-    def _filled_in(self, values: Mapping[Any, Any]) -> Any:
-        return self._one.read(values, str(values[self._form["model"]]))
+    def _read_editor(self, values: Mapping[Any, Any]) -> Any:
+        return self._editor.read(values, str(values[self._form["model"]]))
 
     def _append(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        return self.change(values, *filter_text.added(self.steps(values), self._filled_in(values)))
+        return self.change(values, *filter_text.added(self.steps(values), self._read_editor(values)))
 
-    def _fill_in(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _fill_editor(self, values: dict[Any, Any]) -> dict[Any, Any]:
         steps = self.steps(values)
-        return {self._fold: gr.Accordion(open=True), **self._one.fill(steps[self._at(values, steps)])}
+        return {self._fold: gr.Accordion(open=True), **self._editor.fill(steps[self._chosen_index(values, steps)])}
 
     def _undo(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        before = list(values[self._before])
+        before = list(values[self._history])
         while before and before[-1] == values[self._text]:
             before.pop()
         if not before:
             gr.Info("There is no change to take back.")
-            return {self._before: []}
-        return {self._text: before.pop(), self._before: before}
+            return {self._history: []}
+        return {self._text: before.pop(), self._history: before}
 
     @staticmethod
     def _redraw(text: str, last: Loaded | None, chosen: int, model: str) -> list[Any]:
@@ -267,7 +267,7 @@ class FiltersPanel:
         except SettingsError as error:
             return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
         none = "" if steps else "No filter: all rows are kept. "
-        return [_drawn(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
+        return [_radio(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
 
 
 _BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": "Remove", "undo": "Undo"}
@@ -285,14 +285,14 @@ def _choices(steps: Steps, last: Loaded | None) -> list[tuple[str, int]]:
     return [(line, at) for at, line in enumerate(filter_text.lines(steps, last))]
 
 
-def _drawn(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
-    return gr.Radio(choices=_choices(steps, last), value=_within(chosen, steps) if steps else None)
+def _radio(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
+    return gr.Radio(choices=_choices(steps, last), value=_clamped(chosen, steps) if steps else None)
 
 
-def _within(chosen: int, steps: Steps) -> int:
+def _clamped(chosen: int, steps: Steps) -> int:
     """The chosen index, or the last one where the list has become shorter."""
     return min(chosen, len(steps) - 1)
 
 
-def _place(chosen: int | None) -> int:
+def _index(chosen: int | None) -> int:
     return chosen or 0

@@ -20,8 +20,8 @@ class LoadPanel:
 
     def __init__(self, lab: Lab):
         self._lab = lab
-        self._arrival = FetchProgressPanel("data")
-        with gr.Column(visible=False, elem_id="data-first") as self._early:
+        self._progress = FetchProgressPanel("data")
+        with gr.Column(visible=False, elem_id="data-first") as self._preview:
             self._estimate = gr.Markdown(elem_id="data-first-said")
             self._first = gr.Dataframe(
                 headers=["instruction", "input", "output"],
@@ -32,33 +32,33 @@ class LoadPanel:
                 column_widths=["36%", "22%", "42%"],
                 label="First rows of the file",
             )
-        self.outputs: list[Any] = [*self._arrival.outputs, self._early, self._estimate, self._first]
+        self.outputs: list[Any] = [*self._progress.outputs, self._preview, self._estimate, self._first]
 
     def wire(self) -> None:
         """Connect the Cancel button."""
-        self._arrival.wire()
+        self._progress.wire()
 
-    def follow(self, asked: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
-        """Load the rows of the configuration ``asked``; yield updates for the page meanwhile.
+    def follow(self, requested: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
+        """Load the rows of the configuration ``requested``; yield updates for the page meanwhile.
 
         Returns the configuration whose rows are loaded (its columns may be proposed ones), or None where the visitor
         cancelled. Leaving the page or loading something else cancels too.
         """
         requester = viewer(self._lab)
-        loaded = self._lab.datasets.has_rows(requester, asked)
+        loaded = self._lab.datasets.has_rows(requester, requested)
         # The preview comes first: afterwards the thread that reads the whole file competes for the CPU.
-        early = None if loaded else first_rows(asked.data)
-        if early:
-            yield self._show(early)
-        completed, config = yield from self._arrival.follow(
-            request, lambda loading: self._lab.datasets.start_loading(requester, asked, loading)
+        preview = None if loaded else first_rows(requested.data)
+        if preview:
+            yield self._show(preview)
+        completed, config = yield from self._progress.follow(
+            request, lambda loading: self._lab.datasets.start_loading(requester, requested, loading)
         )
-        yield {self._early: gr.Column(visible=False)}
+        yield {self._preview: gr.Column(visible=False)}
         return config if completed else None
 
-    def _show(self, early: FirstRows) -> Updates:
+    def _show(self, preview: FirstRows) -> Updates:
         return {
-            self._early: gr.Column(visible=True),
-            self._estimate: first_rows_sentence(early),
-            self._first: text_rows(early.rows),
+            self._preview: gr.Column(visible=True),
+            self._estimate: first_rows_sentence(preview),
+            self._first: text_rows(preview.rows),
         }

@@ -112,7 +112,7 @@ class ReportPanel:
         with gr.Column(visible=False) as self._all:
             self._check = gr.Button("Check this data", elem_id="data-check")
             self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
-            with gr.Column(visible=False) as self._found:
+            with gr.Column(visible=False) as self._report_column:
                 self._charts = histograms("report-lengths")
                 self._drop = gr.Checkbox(
                     False,
@@ -127,20 +127,28 @@ class ReportPanel:
     @property
     def outputs(self) -> list[Any]:
         """The components that ``waiting`` updates."""
-        return [self._all, self._sentence, self._found]
+        return [self._all, self._sentence, self._report_column]
 
     def waiting(self) -> dict[Any, Any]:
         """Rows are loaded and not checked yet: show the button, hide the report."""
         return {
             self._all: gr.Column(visible=True),
             self._sentence: gr.Markdown("", visible=False),
-            self._found: gr.Column(visible=False),
+            self._report_column: gr.Column(visible=False),
         }
 
     @property
     def shown(self) -> list[Any]:
         """The components that ``check`` updates."""
-        return [self._sentence, self._found, self._charts, self._drop, self._config, *self._leaks.all, *self._twins.all]
+        return [
+            self._sentence,
+            self._report_column,
+            self._charts,
+            self._drop,
+            self._config,
+            *self._leaks.all,
+            *self._twins.all,
+        ]
 
     def check(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         """Make the report on all rows and show it."""
@@ -152,7 +160,7 @@ class ReportPanel:
         leaks, twins = report["leakage"]["rows"], report["duplicates"]["near"]
         yield {
             self._sentence: gr.Markdown(report_sentences(report, config.train.overlong), visible=True),
-            self._found: gr.Column(visible=True),
+            self._report_column: gr.Column(visible=True),
             self._charts: histograms_value(charts(report)),
             self._drop: gr.Checkbox(visible=bool(leaks) or DROP_LEAKAGE in config.data.filters),
             # Pairs hold indices into the whole split, so rows are looked up without the limit.

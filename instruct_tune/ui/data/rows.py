@@ -45,7 +45,7 @@ class ByHandPanel:
         self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **quiet)
         self._forget.click(lambda: self._show([]), None, shown, **quiet)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
-        drop = self._drop.click(user_errors(self._drop_it), inputs, self._filters.changed, **quiet)
+        drop = self._drop.click(user_errors(self._drop_row), inputs, self._filters.changed, **quiet)
         outputs = [*self._filters.changed, *shown]
         return [
             drop,
@@ -57,7 +57,7 @@ class ByHandPanel:
             ),
         ]
 
-    def _drop_it(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _drop_row(self, values: dict[Any, Any]) -> dict[Any, Any]:
         gr.Info("Dropped by a filter of the list: the rows are split anew. Undo brings it back.")
         return self._filters.add_by_hand(values, "drop_rows", (values[self.row],))
 
@@ -192,10 +192,12 @@ class RowsPanel:
         self._back.click(page_handler(-1), inputs, self.outputs, **quiet)
         self._forth.click(page_handler(1), inputs, self.outputs, **quiet)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
-        self._table.select(user_errors(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
+        self._table.select(
+            user_errors(self._show_row), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet
+        )
         return self._by_hand.wire(self._form)
 
-    def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
+    def _show_row(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
         # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])
         config, held_out = self._form.rows(values), values[self._part] == "test"

@@ -30,12 +30,12 @@ def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str
     """
     offered = [(f"{card.source}: {card.note}", card.source) for card in DATASETS]
     catalog = {source for _, source in offered}
-    recent_files = [source for source in recent_sources(recent) if source not in catalog and _is_there(source)]
+    recent_files = [source for source in recent_sources(recent) if source not in catalog and _exists(source)]
     recent_files = [source for source in recent_files if lab.configs.may_use(viewer, source)]
     return offered + [(f"{lab.uploads.display_name(source)}: loaded lately", source) for source in recent_files]
 
 
-def _is_there(source: str) -> bool:
+def _exists(source: str) -> bool:
     return source.startswith("hub:") or os.path.isfile(os.path.expanduser(source))
 
 
@@ -83,24 +83,26 @@ class SourcePanel:
         # gradio's dropdown sends "input" whenever it loses focus, so its value on focus is kept for comparison.
         before = gr.State(None)
         self._source.focus(lambda source: source, self._source, before, queue=False, **quiet)
-        self._source.input(_usual, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet)
+        self._source.input(
+            _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet
+        )
         uploaded = self._upload.upload(
-            self._keep, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
+            self._store_upload, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
         )
         uploaded.success(show, inputs, shown, **quiet)
         # Covers a new visit too: the browser's stored value arrives as a change.
-        recent.change(self._offer, [recent, self._memory.token], self._source, **quiet)
+        recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **quiet)
 
     @user_errors
-    def _keep(self, file: str | None, recent: Any, text: str) -> Any:
+    def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
             return [gr.skip()] * 3
         requester = viewer(self._lab)
         uploaded = str(self._lab.uploads.keep(requester, Path(file)))
         choices = source_choices(self._lab, with_recent(recent, uploaded), requester)
-        return [gr.Dropdown(choices=choices, value=uploaded), *_usual(uploaded, text, None)]
+        return [gr.Dropdown(choices=choices, value=uploaded), *_with_default_filter(uploaded, text, None)]
 
-    def _offer(self, recent: Any, token: Any) -> Any:
+    def _refresh_choices(self, recent: Any, token: Any) -> Any:
         # At the start of a visit the request may not carry the visitor's token yet.
         try:
             requester = known_by(token)
@@ -109,7 +111,7 @@ class SourcePanel:
         return gr.Dropdown(choices=source_choices(self._lab, recent, requester))
 
 
-def _usual(source: str, text: str, before: str | None) -> list[Any]:
+def _with_default_filter(source: str, text: str, before: str | None) -> list[Any]:
     """Filters with the default one of ``source``, and ``source``; nothing changes where it equals ``before``."""
     if source == before:
         return [gr.skip(), gr.skip()]

@@ -30,7 +30,7 @@ class DataTab:
         self._filters = FiltersPanel(lab, form)
         self._columns = ColumnsPanel(form)
         self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
-        self._arriving = LoadPanel(lab)
+        self._loading = LoadPanel(lab)
         self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
         self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
         self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
@@ -40,18 +40,18 @@ class DataTab:
 
     def _wire(self) -> None:
         inputs = self._form.controls | self._rows.inputs | self._filters.inputs | {self._memory.recent}
-        parts = (self._filters, self._columns, self._rows, self._arriving, self._report)
+        parts = (self._filters, self._columns, self._rows, self._loading, self._report)
         shown = [self._summary, self._load, self._unify, self.following, self._memory.recent]
         shown += [output for part in parts for output in part.outputs]
         # The page shows its own progress.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # Bound once: gradio counts concurrent runs by function identity, and each attribute access makes a new method
         # object.
-        show, again = self._show, self._again
+        show, again = self._show, self._filter_again
         self._load.click(show, inputs, shown, **quiet)
         self._unify.click(lambda: True, None, self._columns.unify, **quiet).success(show, inputs, shown, **quiet)
         self._source.wire(show, inputs, shown)
-        self._arriving.wire()
+        self._loading.wire()
         self._filters.file.wire(show, inputs, shown)
         for edited in (*self._filters.wire(), *self._rows.wire()):
             edited.success(again, inputs, shown, trigger_mode="always_last", **quiet)
@@ -61,22 +61,22 @@ class DataTab:
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Load and show the rows of the form's settings, with progress."""
-        yield from all_so_far(self._arrive(values, request))
+        yield from all_so_far(self._load_rows(values, request))
 
     @user_errors
-    def _again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def _filter_again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Filter loaded rows again after the list changed; does nothing where the source is not loaded yet."""
-        if self._filters.nothing_loaded(values) or not self._at_hand(values):
+        if self._filters.nothing_loaded(values) or not self._is_loaded(values):
             yield {self._summary: gr.skip()}
         else:
             yield from self._show(values, request)
 
-    def _at_hand(self, values: dict[Any, Any]) -> bool:
+    def _is_loaded(self, values: dict[Any, Any]) -> bool:
         return self._lab.datasets.has_rows(viewer(self._lab), self._form.rows(values))
 
-    def _arrive(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def _load_rows(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         requested = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
-        config = yield from self._arriving.follow(requested, request)
+        config = yield from self._loading.follow(requested, request)
         if config is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
             return

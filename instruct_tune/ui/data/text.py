@@ -20,18 +20,18 @@ LONGEST_TEXT = 50_000
 """Characters of a text that is shown in full: a row can be a megabyte, which is too slow in a browser."""
 
 
-def data_sentence(told: Mapping[str, Any], name: str) -> str:
+def data_sentence(summary: Mapping[str, Any], name: str) -> str:
     """How many rows were loaded from the source called ``name``, and how they were split. Markdown."""
     return (
-        f"**{plain(name)}**: {told['rows_loaded']:,} rows loaded, **{told['train_rows']:,} to train on**, "
-        f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
-        f"Fingerprint `{told['fingerprint']}`."
+        f"**{plain(name)}**: {summary['rows_loaded']:,} rows loaded, **{summary['train_rows']:,} to train on**, "
+        f"**{summary['test_rows']:,} held out**. Licence: {plain(summary['licence'])}. "
+        f"Fingerprint `{summary['fingerprint']}`."
     )
 
 
-def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
+def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
     """How the source's columns were read where that needs a word: proposed names, conversations, an unused column."""
-    columns_of_source = told["columns"]
+    columns_of_source = summary["columns"]
     used = {"instruction": columns.instruction, "input": columns.input, "output": columns.output}
     if columns.system:
         used["system prompt"] = columns.system
@@ -58,16 +58,15 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     return ""
 
 
-def notes_sentence(told: Mapping[str, Any]) -> str:
+def notes_sentence(summary: Mapping[str, Any]) -> str:
     """The notes on unusual properties of the loaded rows."""
-    return " ".join(plain(note, 1000) for note in told["notes"])
+    return " ".join(plain(note, 1000) for note in summary["notes"])
 
 
-def example_rows(found: RowsPage) -> list[list[Any]]:
+def example_rows(page: RowsPage) -> list[list[Any]]:
     """A page of rows as table rows, long texts cut."""
     return [
-        [number, *cells]
-        for (number, _), cells in zip(found.rows, text_rows([row for _, row in found.rows]), strict=True)
+        [number, *cells] for (number, _), cells in zip(page.rows, text_rows([row for _, row in page.rows]), strict=True)
     ]
 
 
@@ -76,10 +75,10 @@ def text_rows(rows: Sequence[Example]) -> list[list[str]]:
     return [[cut(text, LONGEST_CELL) for text in (row.instruction, row.input, row.output)] for row in rows]
 
 
-def first_rows_sentence(early: FirstRows) -> str:
+def first_rows_sentence(preview: FirstRows) -> str:
     """The sentence above the preview of a large file while the rest is read."""
     return (
-        f"**The first {len(early.rows)} of about {early.estimate:,} rows**, as they stand in the file: nothing is "
+        f"**The first {len(preview.rows)} of about {preview.estimate:,} rows**, as they stand in the file: nothing is "
         "filtered or shuffled yet, and the rest is still being read."
     )
 
@@ -95,14 +94,14 @@ def cut_note(row: Example) -> str:
     return f" (its first {LONGEST_TEXT:,} of {longest:,} characters)" if longest > LONGEST_TEXT else ""
 
 
-def page_sentence(found: RowsPage, search: str, size: int) -> str:
+def page_sentence(page: RowsPage, search: str, size: int) -> str:
     """Which rows of how many are on the page."""
-    if not found.rows:
+    if not page.rows:
         return f"No row contains “{plain(search, 40)}”: search for something else, or clear the search."
-    first = (found.page - 1) * size + 1
-    rows = "1 row" if found.matches == 1 else f"{found.matches:,} rows"
+    first = (page.page - 1) * size + 1
+    rows = "1 row" if page.matches == 1 else f"{page.matches:,} rows"
     of = f"{rows} with what is searched for" if search else rows
-    return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
+    return f"Page **{page.page:,} of {page.pages:,}** · {first:,} to {first + len(page.rows) - 1:,} of {of}"
 
 
 Report = Mapping[str, Any]
@@ -123,11 +122,11 @@ _CHARTS = {
 }
 
 
-def findings(told: Report, overlong: str) -> list[str]:
+def findings(report: Report, overlong: str) -> list[str]:
     """Problems for training or evaluation, one sentence each, the worst first; empty where there are none."""
-    train, test = told["reported"]["train"], told["reported"]["test"]
-    leaks, long = told["leakage"]["rows"], told["dropped_by_max_length"]
-    empty, twice = told["empty_answers"], told["duplicates"]["conflicting"]
+    train, test = report["reported"]["train"], report["reported"]["test"]
+    leaks, long = report["leakage"]["rows"], report["dropped_by_max_length"]
+    empty, twice = report["empty_answers"], report["duplicates"]["conflicting"]
     sentences = []
     if leaks:
         verb, whose = ("has", "its") if leaks == 1 else ("have", "their")
@@ -139,7 +138,7 @@ def findings(told: Report, overlong: str) -> list[str]:
         verb = "is" if long == 1 else "are"
         sentences.append(
             f"{long:,} of {train:,} training rows {verb} longer than the longest row allowed "
-            f"({told['max_length']:,} tokens): {'it is' if long == 1 else 'they are'} {fate}."
+            f"({report['max_length']:,} tokens): {'it is' if long == 1 else 'they are'} {fate}."
         )
     if empty:
         sentences.append(
@@ -150,17 +149,17 @@ def findings(told: Report, overlong: str) -> list[str]:
             f"{_counted(twice, 'question')} {'is' if twice == 1 else 'are'} asked more than once in training, "
             "with different answers: the model cannot learn them all."
         )
-    if exact := told["duplicates"]["exact"]:
+    if exact := report["duplicates"]["exact"]:
         sentences.append(
             f"{_counted(exact, 'training row')} {'repeats' if exact == 1 else 'repeat'} another one word for word."
         )
     return sentences
 
 
-def report_sentences(told: Report, overlong: str) -> str:
+def report_sentences(report: Report, overlong: str) -> str:
     """The report in markdown: the worst problem in bold, the other ones, then the facts on what was examined."""
-    lead, *others = findings(told, overlong) or [FINE]
-    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(told)))))
+    lead, *others = findings(report, overlong) or [FINE]
+    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(report)))))
 
 
 def _facts(report: Report) -> list[str]:
@@ -178,11 +177,13 @@ def _facts(report: Report) -> list[str]:
     return facts
 
 
-def charts(told: Report) -> list[dict[str, Any]]:
+def charts(report: Report) -> list[dict[str, Any]]:
     """The histograms, each with its ``title``, ``bars`` (height in percent, and a tooltip), ``ticks`` along the axis,
     ``limit`` (position of max_length in percent; None where it lies beyond) and ``said``, the chart in words."""
     return [
-        _chart(title, told["lengths"][name], told, name) for name, title in _CHARTS.items() if name in told["lengths"]
+        _chart(title, report["lengths"][name], report, name)
+        for name, title in _CHARTS.items()
+        if name in report["lengths"]
     ]
 
 
@@ -212,20 +213,20 @@ def _chart(title: str, lengths: Mapping[str, Any], report: Report, name: str) ->
     }
 
 
-def leak_rows(told: Report) -> list[list[Any]]:
+def leak_rows(report: Report) -> list[list[Any]]:
     """Held-out rows and their near copies, as table rows; long texts cut."""
     return [
         [
             _alike(pair), pair["test_row"] + 1, cut(pair["test_text"], LONGEST_CELL),
             pair["train_row"] + 1, cut(pair["train_text"], LONGEST_CELL),
         ]
-        for pair in told["leakage"]["pairs"][:MAX_SHOWN]
+        for pair in report["leakage"]["pairs"][:MAX_SHOWN]
     ]  # fmt: skip
 
 
-def twin_rows(told: Report) -> list[list[Any]]:
+def twin_rows(report: Report) -> list[list[Any]]:
     """Pairs of training rows with nearly the same question, those with different answers first, as table rows."""
-    pairs = sorted(told["duplicates"]["pairs"], key=lambda pair: (pair["same_answer"], -pair["similarity"]))
+    pairs = sorted(report["duplicates"]["pairs"], key=lambda pair: (pair["same_answer"], -pair["similarity"]))
     return [
         [
             _alike(pair), pair["first"] + 1, cut(pair["first_text"], LONGEST_CELL),

@@ -108,9 +108,9 @@ class AnswersPanel:
         page = page_of(
             self.lab.evaluations.predictions(viewer(self.lab), run_id, seq), Wanted(search or "", show, sort)
         )
-        return [*self._told(page), HINT, gr.Column(visible=False)]
+        return [*self._page_updates(page), HINT, gr.Column(visible=False)]
 
-    def _told(self, page: Page) -> list[Any]:
+    def _page_updates(self, page: Page) -> list[Any]:
         buttons = gr.Button(interactive=page.number > 1), gr.Button(interactive=page.number < page.pages)
         return [page.number, page.cells, page.sentence, *buttons]
 
@@ -121,20 +121,20 @@ class AnswersPanel:
         for trigger in (self.search.input, self.show.input, self.sort.input):
             # One at a time: gradio may send both of two fast key strokes, and the older result must not arrive last.
             latest = {"trigger_mode": "always_last", "concurrency_limit": 1}
-            trigger(self._turn(0), [run, evaluation, *self.wishes], page_outputs, **latest, **quiet)
+            trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **quiet)
         for button, step in ((self.back, -1), (self.on, 1)):
-            button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], page_outputs, **quiet)
+            button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **quiet)
         row_outputs = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
         chosen = self.table.select(self._choose, [run, evaluation], row_outputs, **ONE_BY_ONE, **quiet)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
-    def _turn(self, step: int) -> Any:
+    def _page_handler(self, step: int) -> Any:
         @user_errors
         def load(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
                 self.lab.evaluations.predictions(viewer(self.lab), run_id, seq) if run_id and seq is not None else ()
             )
-            return self._told(page_of(rows, Wanted(search or "", show, sort, number + step)))
+            return self._page_updates(page_of(rows, Wanted(search or "", show, sort, number + step)))
 
         return load
 

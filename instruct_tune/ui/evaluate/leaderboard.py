@@ -65,16 +65,16 @@ class LeaderboardPanel:
         if not tables:
             return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
-        return [introduction(tables), chosen, *self._told(tables[0])]
+        return [introduction(tables), chosen, *self._table_updates(tables[0])]
 
     @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:
         for table in self.lab.evaluations.leaderboard(viewer(self.lab)):
             if key(table) == chosen:
-                return self._told(table)
+                return self._table_updates(table)
         raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")
 
-    def _told(self, table: Mapping[str, Any]) -> list[Any]:
+    def _table_updates(self, table: Mapping[str, Any]) -> list[Any]:
         return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]
 
 

@@ -33,21 +33,21 @@ def build() -> None:
         gr.Markdown(causes(results), elem_id="why-04-causes")
 
 
-def introduction(told: Mapping[str, Any]) -> str:
+def introduction(results: Mapping[str, Any]) -> str:
     """What is compared, and on which machine and date it was measured."""
     base, tuned = PRINTED
     return (
         f"The lesson ends with **{base}** BLEU for base and **{tuned}** for tuned. A BLEU hangs on how the model was "
-        f"asked as much as on the model. So one run ({told['model'].rpartition('/')[2]}, {told['train_rows']} Code "
-        f"Alpaca rows) was asked as the lesson asks, and then with one thing changed at a time; measured on "
-        f"{told['date']} ({told['machine']}) by `python -m benchmarks.why_04`."
+        f"asked as much as on the model. So one run ({results['model'].rpartition('/')[2]}, {results['train_rows']} "
+        f"Code Alpaca rows) was asked as the lesson asks, and then with one thing changed at a time; measured on "
+        f"{results['date']} ({results['machine']}) by `python -m benchmarks.why_04`."
     )
 
 
-def lines(told: Mapping[str, Any]) -> list[list[str]]:
+def lines(results: Mapping[str, Any]) -> list[list[str]]:
     """The table: the printed numbers, then one row for each measured setting."""
     printed = [LESSON_LINE, *(f"{score:.1f}" for score in PRINTED), "—", "—", NOT_HERE]
-    return [printed, *(_line(one) for one in told["measured"])]
+    return [printed, *(_line(result) for result in results["measured"])]
 
 
 def _line(result: Mapping[str, Any]) -> list[str]:
@@ -62,9 +62,9 @@ def _line(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def causes(told: Mapping[str, Any]) -> str:
+def causes(results: Mapping[str, Any]) -> str:
     """The effect of each change in words, with nothing claimed from a difference that could be chance. Markdown."""
-    runs = by_name(told)
+    runs = by_name(results)
     call, room, few = runs["lesson_call"], runs["room"], runs["three_rows"]
     low, high = few["tuned"]["ci"]
     return "\n".join(
@@ -73,11 +73,12 @@ def causes(told: Mapping[str, Any]) -> str:
             f"{call['tuned']['mean_tokens']:.0f} tokens on average and {call['tuned']['ended']} of {call['rows']} end "
             f"by themselves. With room for whole answers base goes from {call['base']['bleu']:.1f} to "
             f"{room['base']['bleu']:.1f}, tuned from {call['tuned']['bleu']:.1f} to {room['tuned']['bleu']:.1f}.",
-            f"- **Beams.** Greedy instead of five beams, all else the same: tuned {_way(room, runs['room_no_beams'])} "
-            f"with room, {_way(call, runs['no_beams'])} under the lesson's limit.",
+            f"- **Beams.** Greedy instead of five beams, all else the same: tuned "
+            f"{_tuned_change(room, runs['room_no_beams'])} with room, "
+            f"{_tuned_change(call, runs['no_beams'])} under the lesson's limit.",
             f"- **The model.** By the lesson's own call base scores {call['base']['bleu']:.1f} here, where the lesson "
-            f"prints {PRINTED[0]}. {told['model'].rpartition('/')[2]} was tuned on instructions before, opt-350m was "
-            "not; how much of the distance is the model and how much the rows was not measured here.",
+            f"prints {PRINTED[0]}. {results['model'].rpartition('/')[2]} was tuned on instructions before, opt-350m "
+            "was not; how much of the distance is the model and how much the rows was not measured here.",
             f"- **The rows.** The lesson's code answers its first three rows, and does not say of how many its numbers "
             f"are. On {few['rows']} rows tuned scores {few['tuned']['bleu']:.1f} with a 95% interval from {low:.1f} to "
             f"{high:.1f}; on {call['rows']} it scores {call['tuned']['bleu']:.1f}.",
@@ -85,5 +86,5 @@ def causes(told: Mapping[str, Any]) -> str:
     )
 
 
-def _way(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _tuned_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return f"{before['tuned']['bleu']:.1f} → {after['tuned']['bleu']:.1f}"

@@ -68,9 +68,9 @@ def score_chart(elem_id: str) -> gr.HTML:
     return gr.HTML(_value({}, 5), html_template=_TEMPLATE, css_template=_CSS, elem_id=elem_id)
 
 
-def scores(found: Mapping[str, Any]) -> dict[str, Any]:
+def scores(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """The chart's value from an evaluation's JSON: numbers only, widths in percent of the axis."""
-    reports = {"base": found["base"], "tuned": found["tuned"], **baselines_of(found)}
+    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **baselines_of(evaluation)}
     ends = [end for report in reports.values() for end in (report["bleu"], *(report["ci"] or ()))]
     return _value(reports, min(100, max(5, 5 * math.ceil(max(ends) / 5))))
 
@@ -172,7 +172,7 @@ class EvaluationPanel:
             return (
                 unchanged
                 if seen is None
-                else [None, "", _bar(None), *_nothing_left(), gr.Column(visible=False), *unchanged[6:]]
+                else [None, "", _bar(None), *_no_unfinished(), gr.Column(visible=False), *unchanged[6:]]
             )
         evaluations = self.lab.runs.evaluations(requester, run_id)
         progress = self.lab.evaluations.progress(requester, run_id)
@@ -180,7 +180,7 @@ class EvaluationPanel:
         if current == seen:
             return unchanged
         state = view.progress(progress) if progress else ""
-        head = [current, state or ("" if evaluations else NOT_YET), _bar(progress), *self._left(run_id, progress)]
+        head = [current, state or ("" if evaluations else NOT_YET), _bar(progress), *self._unfinished(run_id, progress)]
         if seen and current[:2] == seen[:2]:
             return [*head, *unchanged[5:]]
         if not evaluations:
@@ -193,30 +193,30 @@ class EvaluationPanel:
             return unchanged
         return [*head, gr.Column(visible=True), which, *shown]
 
-    def _left(self, run_id: str, progress: dict[str, Any] | None) -> list[Any]:
+    def _unfinished(self, run_id: str, progress: dict[str, Any] | None) -> list[Any]:
         """The updates for the newest unfinished evaluation; hidden while one is running."""
-        unfinished = [] if _at_work(progress) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
-        return [gr.Row(visible=True), view.left_behind(unfinished[0])] if unfinished else _nothing_left()
+        unfinished = [] if _is_running(progress) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
+        return [gr.Row(visible=True), view.left_behind(unfinished[0])] if unfinished else _no_unfinished()
 
-    def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
+    def tell(self, run_id: str, evaluation: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """The updates that show one evaluation in full."""
         requester = viewer(self.lab)
-        verdict = self.lab.evaluations.interpretation(requester, run_id, found)
+        verdict = self.lab.evaluations.interpretation(requester, run_id, evaluation)
         return [
-            view.sentence(found),
+            view.sentence(evaluation),
             verdict_text(verdict),
-            scores(found),
-            _score_table(found),
-            found["tuned"]["signature"],
-            view.measured_with(found, self.lab.runs.get(requester, run_id).facts, verdict),
-            *self.rows.fresh(run_id, found["seq"], search, show, sort),
+            scores(evaluation),
+            _score_table(evaluation),
+            evaluation["tuned"]["signature"],
+            view.measured_with(evaluation, self.lab.runs.get(requester, run_id).facts, verdict),
+            *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # Of several quick choices, the last one is shown.
         always = {**quiet, "trigger_mode": "always_last"}
-        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **always)
+        self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
         requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
         requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
@@ -225,7 +225,7 @@ class EvaluationPanel:
         return self.lab.transfers.plot_scores(viewer(self.lab), str(run_id), to, seq)
 
     @user_errors
-    def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
+    def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
         evaluation = _evaluation(self.lab, run_id, seq)
         return self.tell(str(run_id), evaluation, search, show, sort)
 
@@ -251,7 +251,7 @@ def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]
 
 def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
     value = work.get("fraction", 0) if work else 0
-    return {"value": value, "look": "visible" if _at_work(work) and work and not work.get("place") else "hidden"}
+    return {"value": value, "look": "visible" if _is_running(work) and work and not work.get("place") else "hidden"}
 
 
 def _score_table(evaluation: dict[str, Any]) -> gr.Dataframe:
@@ -261,9 +261,9 @@ def _score_table(evaluation: dict[str, Any]) -> gr.Dataframe:
     return gr.Dataframe(view.score_rows(evaluation), headers=headers, column_widths=widths)
 
 
-def _nothing_left() -> list[Any]:
+def _no_unfinished() -> list[Any]:
     return [gr.Row(visible=False), gr.skip()]
 
 
-def _at_work(work: dict[str, Any] | None) -> bool:
+def _is_running(work: dict[str, Any] | None) -> bool:
     return work is not None and "error" not in work and "finished" not in work

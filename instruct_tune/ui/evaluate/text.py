@@ -38,48 +38,52 @@ HEADERS = ["row", "gain", "instruction", "expected", "base", "tuned"]
 # One evaluation as a whole
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def sentence(evaluation: Mapping[str, Any]) -> str:
     """The result in one paragraph, with its uncertainty and warnings. Markdown."""
-    base, tuned, rows = found["base"], found["tuned"], found["rows"]
-    chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
-    if interval := found.get("delta_ci"):
+    base, tuned, rows = evaluation["base"], evaluation["tuned"], evaluation["rows"]
+    chance = (
+        f"paired bootstrap p = {evaluation['p_value']:.3f}"
+        if evaluation["p_value"] is not None
+        else "no test on one row"
+    )
+    if interval := evaluation.get("delta_ci"):
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
-    warnings = [found.get("other_weights"), *found.get("warnings", ())]
+    warnings = [evaluation.get("other_weights"), *evaluation.get("warnings", ())]
     warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
-        f"difference **{found['delta']:+.1f}** ({chance}). "
-        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
-        f"{_beside(found)}{warned}"
+        f"difference **{evaluation['delta']:+.1f}** ({chance}). "
+        f"{evaluation['tuned_ended']} of {rows} tuned answers end by themselves, {evaluation['base_ended']} of base."
+        f"{_baselines(evaluation)}{warned}"
     )
 
 
-def _beside(evaluation: Mapping[str, Any]) -> str:
+def _baselines(evaluation: Mapping[str, Any]) -> str:
     """The baselines' scores: how far each gets without training."""
     scores = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(evaluation).items()]
     return f" Without any training: {'; '.join(scores)}." if scores else ""
 
 
-def baselines_of(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def baselines_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The reports of the measured baselines, in the order of ``BASELINES``; earlier versions measured none."""
-    measured = found.get("baselines") or {}
+    measured = evaluation.get("baselines") or {}
     return {name: measured[name] for name in BASELINES if name in measured}
 
 
-def score_headers(found: Mapping[str, Any]) -> list[str]:
-    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(found))]
+def score_headers(evaluation: Mapping[str, Any]) -> list[str]:
+    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(evaluation))]
 
 
-def measured_when(found: Mapping[str, Any]) -> str:
+def measured_when(entry: Mapping[str, Any]) -> str:
     """An evaluation's label: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``.
 
     It names the tokenisation where that is not the default.
     """
-    when = time.strftime("%d %b %Y, %H:%M", time.localtime(found["time"]))
-    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}{_words(found)}"
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(entry["time"]))
+    return f"{when} · {entry['rows']} rows · {decoding(entry['generation']).rstrip('.')}{_tokenisation(entry)}"
 
 
-def _words(evaluation: Mapping[str, Any]) -> str:
+def _tokenisation(evaluation: Mapping[str, Any]) -> str:
     named = evaluation.get("tokenize", bleu_tokenizers.DEFAULT)
     return "" if named == bleu_tokenizers.DEFAULT else f" · tokenisation {named}"
 
@@ -94,15 +98,17 @@ def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     return [(f"{measured_when(entry)} · {entry['delta']:+.1f} BLEU", entry["seq"]) for entry in evaluations]
 
 
-def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
+def score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
     """All sides side by side, one measure a row. ``—``: not measured, or not by the version that stored it."""
-    others = baselines_of(found).values()
+    others = baselines_of(evaluation).values()
 
     def line(name: str, value_of: Any) -> list[Any]:
-        return [name, *(value_of(report) for report in (found["base"], found["tuned"], *others))]
+        return [name, *(value_of(report) for report in (evaluation["base"], evaluation["tuned"], *others))]
 
     def side(name: str, field: str, format_spec: str) -> list[Any]:
-        values = [found.get(f"{key}_{field}") for key in ("base", "tuned")] + [other.get(field) for other in others]
+        values = [evaluation.get(f"{key}_{field}") for key in ("base", "tuned")] + [
+            other.get(field) for other in others
+        ]
         return [name, *("—" if value is None else format_spec.format(value) for value in values)]
 
     return [
@@ -113,7 +119,7 @@ def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
         line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
         line("words, answer / reference", _lengths),
         side("the reference, word for word", "exact", "{:,}"),
-        *_parsed_row(found),
+        *_parsed_row(evaluation),
         side("ended by themselves", "ended", "{:,}"),
         side("hit the token limit", "hit_limit", "{:,}"),
         side("empty answers", "empty", "{:,}"),
@@ -138,17 +144,17 @@ def _parsed_row(evaluation: Mapping[str, Any]) -> list[list[Any]]:
     return [[f"code that parses ({names})", *cells, *("—" for _ in baselines_of(evaluation))]]
 
 
-def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
+def measured_with(evaluation: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
     """The settings, data and versions to quote with the numbers, as JSON text to copy."""
     facts_to_quote = {
-        "rows": found["rows"],
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(found["time"])),
-        "signature": found["tuned"]["signature"],
-        "generation": found["generation"],
-        "data_fingerprint": found.get("data_fingerprint"),
+        "rows": evaluation["rows"],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(evaluation["time"])),
+        "signature": evaluation["tuned"]["signature"],
+        "generation": evaluation["generation"],
+        "data_fingerprint": evaluation.get("data_fingerprint"),
         # Earlier versions stored no weights with an evaluation, only with the run.
-        **{name: found.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
-        "other_weights": found.get("other_weights"),
+        **{name: evaluation.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
+        "other_weights": evaluation.get("other_weights"),
         **{name: facts.get(name) for name in ("device", "versions")},
         "evidence": verdict["evidence"] if verdict else None,
     }
@@ -160,26 +166,26 @@ def progress(work: Mapping[str, Any]) -> str:
     if work.get("place"):
         return line_sentence(work)
     if "error" in work:
-        return f"**{plain(work['error'], 400)}**" + _so_far(work)
+        return f"**{plain(work['error'], 400)}**" + _estimate(work)
     if "message" in work:
         return f"{plain(work['message'])}…"
     if "done" not in work:
         return ""
-    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_who(work.get('baselines', 0))})"]
+    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_sides(work.get('baselines', 0))})"]
     if work.get("answers_per_second"):
         parts.append(f"{work['answers_per_second']:.1f} answers/s")
     if work.get("seconds_left") is not None:
         parts.append(f"at most {duration(work['seconds_left'])} left")
-    return " · ".join(parts) + _so_far(work)
+    return " · ".join(parts) + _estimate(work)
 
 
-def _who(baselines: int) -> str:
+def _sides(baselines: int) -> str:
     if not baselines:
         return "base and tuned"
     return f"base, tuned and {baselines} baseline{'s' * (baselines != 1)}"
 
 
-def _so_far(work: Mapping[str, Any]) -> str:
+def _estimate(work: Mapping[str, Any]) -> str:
     estimate = work.get("estimate")
     if not estimate:
         return ""
@@ -191,12 +197,12 @@ def _so_far(work: Mapping[str, Any]) -> str:
     )
 
 
-def left_behind(left: Mapping[str, Any]) -> str:
+def left_behind(unfinished: Mapping[str, Any]) -> str:
     """The sentence on an unfinished evaluation; it must not read like a result. Markdown."""
-    when = time.strftime("%d %b %Y, %H:%M", time.localtime(left["time"]))
-    how = f"{decoding(left['generation']).rstrip('.')}{_words(left)}{_with_baselines(left)}"
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(unfinished["time"]))
+    how = f"{decoding(unfinished['generation']).rstrip('.')}{_tokenisation(unfinished)}{_with_baselines(unfinished)}"
     return (
-        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. {how}. "
+        f"**Unfinished: {unfinished['answered']} of {unfinished['rows']} rows.** Begun {when}. {how}. "
         "What was answered is kept and counts nowhere until the rest is."
     )
 
@@ -240,13 +246,13 @@ def gain(row: Mapping[str, Any]) -> float:
     return row["tuned_chrf"] - row["base_chrf"]
 
 
-def page_of(rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Page:
-    """Filter, sort and cut out one page; the last page where ``wanted.page`` is beyond it."""
-    matches = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, wanted)]
-    if wanted.sort != SPLIT:
-        matches.sort(key=lambda match: _order(match[1], wanted.sort))
+def page_of(rows: Sequence[Mapping[str, Any]], query: Wanted) -> Page:
+    """Filter, sort and cut out one page; the last page where ``query.page`` is beyond it."""
+    matches = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, query)]
+    if query.sort != SPLIT:
+        matches.sort(key=lambda match: _order(match[1], query.sort))
     pages = max(1, -(-len(matches) // PAGE))
-    number = min(max(1, wanted.page), pages)
+    number = min(max(1, query.page), pages)
     cells = [_cells(*match) for match in matches[(number - 1) * PAGE : number * PAGE]]
     return Page(cells, number, pages, len(matches))
 

@@ -30,7 +30,7 @@ def build(lab: Lab, form: Form) -> None:
         with gr.Row(elem_classes="foot"):
             step = gr.Number(1, label="Optimizer step", info="From 1 on", precision=0, minimum=1, elem_id="batch-step")
             button = gr.Button("Show the step", elem_id="batch-show", size="md")
-        arrival = FetchProgressPanel("batch")
+        progress = FetchProgressPanel("batch")
         words = gr.Markdown("", elem_id="batch-sentence")
         grid = batch_grid("batch-grid")
         with gr.Accordion("Every row of the step as a table", open=False, visible=False, elem_id="batch-fold") as fold:
@@ -45,7 +45,7 @@ def build(lab: Lab, form: Form) -> None:
         config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
         has_tokenizer = lab.tokenizers.has(str(config["model"]))
         if not has_tokenizer:
-            has_tokenizer, _ = yield from arrival.follow(
+            has_tokenizer, _ = yield from progress.follow(
                 request, lambda loading: lab.datasets.start_fetching(requester, config, loading)
             )
         if not has_tokenizer:
@@ -60,12 +60,12 @@ def build(lab: Lab, form: Form) -> None:
 
     @form.when_complete
     def wire() -> None:
-        arrival.wire()
+        progress.wire()
         gr.on(
             [button.click, step.submit],
             show,
             form.controls | {step},
-            [words, grid, fold, rows, *arrival.outputs],
+            [words, grid, fold, rows, *progress.outputs],
             trigger_mode="always_last",
             api_visibility="private",
         )

@@ -28,19 +28,19 @@ class FormatTab:
     def __init__(self, lab: Lab, form: Form, memory: Memory):
         self._lab, self._form = lab, form
         gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
-        self._choices()
+        self._build_choices()
         TemplateEditor(form, memory)
         self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
-        self._arrival = FetchProgressPanel("format")
+        self._progress = FetchProgressPanel("format")
         self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
-            self._in_detail()
+            self._build_details()
         batches.build(lab, form)
         self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
         form.when_complete(self._wire)
 
-    def _choices(self) -> None:
+    def _build_choices(self) -> None:
         with gr.Row():
             self._form.add(
                 "template",
@@ -65,7 +65,7 @@ class FormatTab:
                 min_width=200,
             )
 
-    def _in_detail(self) -> None:
+    def _build_details(self) -> None:
         with gr.Accordion("Prompt and answer as text", open=False), gr.Row():
             self._prompt, self._answer = (
                 gr.Textbox(label=label, min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono")
@@ -83,8 +83,8 @@ class FormatTab:
         inputs = self._form.controls | {self._number, self._fault}
         fault_parts = [self._lesson, self._broken]
         shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *fault_parts]
-        shown += self._arrival.outputs
-        self._arrival.wire()
+        shown += self._progress.outputs
+        self._progress.wire()
         show = self._show
         for trigger in (self._button.click, self._number.change, self._form["template"].change):
             trigger(show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
@@ -94,32 +94,32 @@ class FormatTab:
             on_change(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
         show_broken = self._show_broken
         self._fault.input(
-            show_broken, inputs, [*fault_parts, *self._arrival.outputs], trigger_mode="always_last", **quiet
+            show_broken, inputs, [*fault_parts, *self._progress.outputs], trigger_mode="always_last", **quiet
         )
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._when_there(values, request, self._row))
+        yield from all_so_far(self._with_tokenizer(values, request, self._row))
 
     @user_errors
     def _show_broken(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._when_there(values, request, self._broken_row))
+        yield from all_so_far(self._with_tokenizer(values, request, self._broken_row))
 
-    def _when_there(
+    def _with_tokenizer(
         self, values: dict[Any, Any], request: gr.Request, show: Callable[[dict[Any, Any]], Updates]
     ) -> Iterator[Updates]:
         """Fetch the tokenizer if needed, then yield ``show(values)``; nothing more where the fetch is cancelled."""
         config, requester = self._form.read(values, "model"), viewer(self._lab)
         has_tokenizer = self._lab.tokenizers.has(str(config["model"]))
         if not has_tokenizer:
-            has_tokenizer, _ = yield from self._arrival.follow(
+            has_tokenizer, _ = yield from self._progress.follow(
                 request, lambda loading: self._lab.datasets.start_fetching(requester, config, loading)
             )
         if has_tokenizer:
             yield show(values)
 
     def _row(self, values: dict[Any, Any]) -> Updates:
-        row = self._look(values)
+        row = self._token_view(values)
         return {
             self._sentence: f"**{plain(row.explanation, 400)}**",
             self._grid: gr.HTML(grid_value(row), visible=True),
@@ -140,11 +140,11 @@ class FormatTab:
         return self._row(values)
 
     def _broken_row(self, values: dict[Any, Any]) -> Updates:
-        row = self._look(values, values[self._fault])
+        row = self._token_view(values, values[self._fault])
         sentence = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
         return {self._lesson: sentence, self._broken: gr.HTML(grid_value(row), visible=True)}
 
-    def _look(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
+    def _token_view(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
         return self._lab.datasets.token_view(

@@ -32,7 +32,7 @@ class TemplateEditor:
                 ]
             self._state = gr.Markdown(judge(LESSON.without_input, LESSON.with_input), elem_id="template-state")
             with gr.Row():
-                self._kept = gr.Dropdown(
+                self._stored = gr.Dropdown(
                     [], label="Kept in this browser", info="Choosing one fills in both texts", elem_id="template-kept"
                 )
                 self._name = form.add(
@@ -57,13 +57,17 @@ class TemplateEditor:
         last = gr.State(None)
         for text in self._texts:
             text.change(judge, self._texts, self._state, trigger_mode="always_last", **quiet)
-        template.change(_open_for_custom, [template, templates], [self._fold, self._kept], **quiet)
-        self._keep.click(_added, [self._name, *self._texts, templates], [templates, self._kept, last], **quiet)
-        self._forget.click(_without, [self._kept, templates], [templates, self._kept], **quiet)
+        template.change(_open_for_custom, [template, templates], [self._fold, self._stored], **quiet)
+        self._keep.click(
+            _keep_template, [self._name, *self._texts, templates], [templates, self._stored, last], **quiet
+        )
+        self._forget.click(_remove_template, [self._stored, templates], [templates, self._stored], **quiet)
         outputs = [self._name, *self._texts, template, last]
-        self._kept.select(_chosen, [self._kept, templates], outputs, trigger_mode="always_last", **quiet)
-        self._kept.input(_chosen, [self._kept, templates, last], outputs, trigger_mode="always_last", **quiet)
-        self._fold.expand(_offered, templates, self._kept, **quiet)
+        self._stored.select(_load_template, [self._stored, templates], outputs, trigger_mode="always_last", **quiet)
+        self._stored.input(
+            _load_template, [self._stored, templates, last], outputs, trigger_mode="always_last", **quiet
+        )
+        self._fold.expand(_template_dropdown, templates, self._stored, **quiet)
 
 
 def _text(part: str, text: str) -> gr.Textbox:
@@ -80,22 +84,22 @@ def _text(part: str, text: str) -> gr.Textbox:
 
 
 @user_errors
-def _added(name: str, without_input: str, with_input: str, stored: Any) -> list[Any]:
+def _keep_template(name: str, without_input: str, with_input: str, stored: Any) -> list[Any]:
     if not name.strip():
         raise DataError("Give the template a name first.")
     template_from({"without_input": without_input, "with_input": with_input})
-    templates = {**_known(stored), name.strip(): {"without_input": without_input, "with_input": with_input}}
+    templates = {**_valid_templates(stored), name.strip(): {"without_input": without_input, "with_input": with_input}}
     templates = dict(list(templates.items())[-MAX_KEPT:])
     return [templates, gr.Dropdown(choices=list(templates), value=name.strip()), name.strip()]
 
 
-def _without(name: str | None, stored: Any) -> list[Any]:
-    templates = {other: parts for other, parts in _known(stored).items() if other != name}
+def _remove_template(name: str | None, stored: Any) -> list[Any]:
+    templates = {other: parts for other, parts in _valid_templates(stored).items() if other != name}
     return [templates, gr.Dropdown(choices=list(templates), value=None)]
 
 
-def _chosen(name: str | None, stored: Any, last: str | None = None) -> list[Any]:
-    parts = _known(stored).get(name or "")
+def _load_template(name: str | None, stored: Any, last: str | None = None) -> list[Any]:
+    parts = _valid_templates(stored).get(name or "")
     if parts is None or name == last:
         return [gr.skip()] * 5
     return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE, name]
@@ -105,11 +109,11 @@ def _open_for_custom(chosen: str, stored: Any) -> list[Any]:
     # The fold never closes by itself: somebody may be reading it.
     if chosen != CUSTOM_TEMPLATE:
         return [gr.skip(), gr.skip()]
-    return [gr.Accordion(open=True), _offered(stored)]
+    return [gr.Accordion(open=True), _template_dropdown(stored)]
 
 
-def _offered(stored: Any) -> gr.Dropdown:
-    return gr.Dropdown(choices=list(_known(stored)))
+def _template_dropdown(stored: Any) -> gr.Dropdown:
+    return gr.Dropdown(choices=list(_valid_templates(stored)))
 
 
 def faults(without_input: str | None, with_input: str | None) -> list[str]:
@@ -129,7 +133,7 @@ def judge(without_input: str | None, with_input: str | None) -> str:
     return "Both texts are complete: rows without an input use the first, all others the second."
 
 
-def _known(stored: Any) -> dict[str, dict[str, str]]:
+def _valid_templates(stored: Any) -> dict[str, dict[str, str]]:
     """The templates stored in the browser; entries of another shape are dropped."""
     if not isinstance(stored, Mapping):
         return {}

@@ -57,7 +57,7 @@ def _strength(strength: float) -> str:
 
 HEADERS = ["position", "token", "base", "tuned", "gain in nats", "base's likeliest", "tuned's likeliest"]
 ABOUT_THE_SAME = 1.05
-"""Up to this factor per token, both models count as equally likely."""
+"""Up to this factor per token, the answer counts as equally likely for both models."""
 
 NAMED = 3
 """How many of the largest gains, and of the largest losses, the sentence names."""

@@ -106,7 +106,7 @@ class SourcePanel:
         # At the start of a visit the request may not carry the visitor's token yet.
         try:
             requester = known_by(token)
-        except DataError:  # a first visit, or a memory that is broken
+        except DataError:  # first visit, or an invalid token in the browser
             requester = viewer(self._lab)
         return gr.Dropdown(choices=source_choices(self._lab, recent, requester))
 

@@ -33,7 +33,7 @@ def shown(tab, source, **boxes):
     values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}
     values |= {named[name]: value for name, value in boxes.items()}
     updates = {}
-    for update in tab._arrive(values, SimpleNamespace(session_hash="someone")):
+    for update in tab._load_rows(values, SimpleNamespace(session_hash="someone")):
         updates |= update
     return {control.elem_id: update for control, update in updates.items() if control.elem_id}
 

@@ -1,6 +1,6 @@
-"""Rows in JSON: a list of objects, or one object a line, whichever the file holds and whatever its ending.
+"""Read rows from JSON: a list of objects or one object per line, detected from the content, not the file ending.
 
-One object a line is read line by line into columns, so that a large file takes little more memory than its texts.
+JSON lines are read one by one into columns, so a large file takes little more memory than its texts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .text_column import MAX_VALUES, Pieces
 from .utf8 import decode
 
 MAX_WAITING = 4 * MEGABYTE
-"""Characters of lines that wait to be put into columns together."""
+"""Characters of lines to collect before they are moved into columns."""
 
 
 def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
-    """The rows of ``file``. Raises DataError with the line, or the row, that is wrong."""
-    # Looked at first, for such a list may be one line as long as the file.
+    """Return the rows of ``file``. Raises DataError that names the faulty line or row."""
+    # Checked first, since such a list may be a single line as long as the file.
     if begins_a_list(file):
         return from_records(parse(_whole(file, name), name), name, columns)
-    written = lines(file, name)
-    number, line = next(written, (0, ""))
+    numbered_lines = lines(file, name)
+    number, line = next(numbered_lines, (0, ""))
     rows = _Rows(name, columns)
     if line:
         try:
@@ -38,9 +38,9 @@ def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
             first = _one_object(_whole(file, name))
             if first is None:
                 raise
-            written = iter(())
+            numbered_lines = iter(())
         rows.add(first)
-        for number, line in written:
+        for number, line in numbered_lines:
             rows.add(parse(line, name, number), len(line))
         if rows.count == 1 and isinstance(first, dict) and not _is_row(first, columns):
             raise DataError(
@@ -51,7 +51,7 @@ def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
 
 
 def from_records(records: Iterable[Any], name: str, columns: Columns) -> Read:
-    """Rows that may each have names of their own, as columns. Raises DataError where one is no object."""
+    """Convert records, whose keys may differ, to columns. Raises DataError if one is not an object."""
     rows = _Rows(name, columns)
     for record in records:
         rows.add(record)
@@ -59,7 +59,7 @@ def from_records(records: Iterable[Any], name: str, columns: Columns) -> Read:
 
 
 class _Rows:
-    """Rows on their way into columns: a few at a time stand in memory as objects."""
+    """Converts rows to columns; only a limited number is held as objects at a time."""
 
     def __init__(self, name: str, columns: Columns):
         self.count = 0
@@ -72,7 +72,7 @@ class _Rows:
         self._stranger = ""
 
     def add(self, row: Any, size: int = 0) -> None:
-        """One more row, of ``size`` characters."""
+        """Add one row of ``size`` characters."""
         self.count += 1
         if not isinstance(row, dict):
             self._stranger = self._stranger or kind_of(row)
@@ -86,7 +86,7 @@ class _Rows:
     def _pack(self) -> None:
         check_rows(self._name, self.count, counting=True)
         self._found.update(dict.fromkeys(name for row in self._waiting for name in row))
-        # A name that is not wanted any more, now that others were found, is not wanted later either.
+        # A name that is no longer wanted, now that more names are known, will not be wanted later either.
         names = wanted(list(self._found), self._asked)
         self._columns = {name: self._columns.get(name) or Pieces([None] * self._packed) for name in names}
         for name, pieces in self._columns.items():
@@ -95,7 +95,7 @@ class _Rows:
         self._waiting, self._size = [], 0
 
     def done(self) -> Read:
-        """All of them."""
+        """Return all rows as columns."""
         check_rows(self._name, self.count)
         if self._strangers:
             raise DataError(
@@ -113,12 +113,12 @@ def _whole(file: BinaryIO, name: str) -> str:
 
 
 def _one_object(text: str) -> dict[str, Any] | None:
-    """The object that the whole text is, printed over several lines; None where it is none."""
+    """Parse the whole text as one object over several lines; None if it is not one."""
     value = from_json(text, None)
     return value if isinstance(value, dict) else None
 
 
 def _is_row(value: dict[str, Any], columns: Columns) -> bool:
-    """Whether an object that stands alone is a row: it has texts where one has them."""
-    texts = [name for name, each in value.items() if isinstance(text_in(each), str) or are_messages(each)]
+    """Whether a single object is a row: its texts are under the names that a row's are."""
+    texts = [name for name, cell in value.items() if isinstance(text_in(cell), str) or are_messages(cell)]
     return {columns.instruction, columns.output} <= set(texts) or propose(texts) is not None

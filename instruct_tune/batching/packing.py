@@ -294,7 +294,7 @@ def small_config(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _derives_layer_types(config: PretrainedConfig) -> bool:
-    """Whether the configuration derives its layer types from other fields, so that they cannot be set."""
+    """Whether layer types cannot be set: other fields determine them, layer by layer from the first."""
     name = config.attribute_map.get("layer_types", "layer_types")
     kinds = getattr(type(config), name, None)
     return isinstance(kinds, property) and kinds.fset is None
@@ -335,7 +335,7 @@ def is_causal(model: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def calls(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
-    """Return last name parts of modules in a pass of three rows: those whose input has no row dimension, and all called."""
+    """Return last name parts of modules in a pass of three rows: without a row dimension in the input, and all."""
     flattening: set[str] = set()
     called: set[str] = set()
 

@@ -1,7 +1,7 @@
-"""Whether a model's prompts can be decoded in one batch, tried on two layers of it with random weights.
+"""Determine whether a model's prompts can be decoded in one batch, with a trial on two random-weight layers of it.
 
-A batch is padded on the left, and its tokens are read one at a time from a cache. Some architectures give
-other logits then: RWKV mixes up the rows of a batch, decoders of the BART family count padding as positions.
+A batch is padded on the left, and decoded one token at a time with a cache. Some architectures then give other
+logits: RWKV mixes up the rows of a batch, decoders of the BART family count padding as positions.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEPS = 3
-"""How many tokens each trial decodes: the first from the prompt, the others from the cache."""
+"""Number of tokens that each trial decodes: the first from the prompt, the others with the cache."""
 
 
 @dataclass(frozen=True)
 class DecodingSupport:
-    """``own_loop``: whether the lab's decoding loops and cache run the model exactly.
+    """``own_loop``: whether the lab's decoding loops and cache give exact logits.
 
     ``batches``: whether a left-padded batch gives each prompt the logits that it has alone. ``as_read``: whether
-    decoding gives the logits of reading the whole text at once.
+    decoding gives the logits of one forward pass over the whole text.
     """
 
     own_loop: bool
@@ -43,15 +43,15 @@ class DecodingSupport:
 
 
 _KNOWN: dict[tuple[str, str | None], DecodingSupport] = {}
-"""What the probe has found out in this process, by configuration and attention implementation."""
+"""Trial results of this process, by configuration and attention implementation."""
 
 
 def detect_decoding_support(config: PretrainedConfig, model: PreTrainedModel | None = None) -> DecodingSupport:
-    """How prompts of this configuration can be decoded.
+    """Determine how prompts of this configuration can be decoded.
 
-    ``model``: the model itself, to try it on where no small one can be. Without one such a configuration
-    counts as one that does not batch. Raises ModelError where ``model`` had to be tried and does not run, or
-    where decoding gives other logits than reading.
+    ``model``: the model itself, for the trial if no small one can be made. Without it, such a configuration counts
+    as one that does not batch. Raises ModelError if the trial needs ``model`` and it does not run, or if decoding
+    gives other logits than one forward pass over the whole text.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
     if key not in _KNOWN:
@@ -85,12 +85,12 @@ def _try(model: PreTrainedModel) -> DecodingSupport:
     decode = _by_generate if trial is None else _by_loop
     alone, read = trial or _alone(model, prompts, decode)
     together, _ = decode(model, _left_padded(prompts))
-    # Recurrent layers compute a text in another order than its tokens one by one, which rounds differently.
+    # Recurrent layers compute a whole text in another order than token by token, which rounds differently.
     return DecodingSupport(trial is not None, same(together, alone), same(alone, read, 1e-2))
 
 
 def _alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """``_alone`` by the lab's own loop; None where that is not exact or does not run."""
+    """Run ``_alone`` with the lab's own loop; return None if that is not exact or does not run."""
     try:
         alone, read = _alone(model, prompts, _by_loop)
     except FAULTS as error:
@@ -104,7 +104,7 @@ def _alone(
     prompts: Sequence[Tensor],
     decode: Callable[[PreTrainedModel, Prompts], tuple[Tensor, Tensor]],
 ) -> tuple[Tensor, Tensor]:
-    """Logits [prompts, STEPS, vocabulary] of each prompt's own answer: decoded, and read at once without a cache."""
+    """Return logits [prompts, STEPS, vocabulary] of each prompt's answer: decoded, and of one pass without a cache."""
     decoded, read = [], []
     for prompt in prompts:
         logits, ids = decode(model, _left_padded([prompt]))
@@ -122,7 +122,7 @@ def _left_padded(prompts: Sequence[Tensor]) -> Prompts:
 
 
 def _by_loop(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """Logits [rows, STEPS, vocabulary] and ids [rows, STEPS] of greedy answers, as ``greedy.decode`` has them."""
+    """Return logits [rows, STEPS, vocabulary] and ids [rows, STEPS] of greedy answers, as in ``greedy.decode``."""
     rows = ActiveRows(model, prompts, growing_cache(model.config))
     new, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
     logits = []
@@ -130,12 +130,12 @@ def _by_loop(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
         logits.append(rows.read(new, mask, positions, 1)[:, -1])
         mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
         new, positions = logits[-1].argmax(-1)[:, None], positions[:, -1:] + 1
-    found = torch.stack(logits, dim=1)
-    return found, found.argmax(-1)
+    stacked = torch.stack(logits, dim=1)
+    return stacked, stacked.argmax(-1)
 
 
 def _by_generate(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tensor]:
-    """The same by the library's ``generate``."""
+    """Return the same as ``_by_loop``, from the library's ``generate``."""
     output = model.generate(
         input_ids=prompts.input_ids,
         attention_mask=prompts.attention_mask,
@@ -151,13 +151,13 @@ def _by_generate(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tens
 
 
 _CACHED_BEAMS: dict[tuple[str, str | None], bool] = {}
-"""What ``beams_can_use_cache`` has found out in this process, by configuration and attention implementation."""
+"""Results of ``beams_can_use_cache`` in this process, by configuration and attention implementation."""
 
 
 def beams_can_use_cache(config: PretrainedConfig) -> bool:
-    """Whether the library's beam search finds the same with a cache as without: some caches cannot follow beams.
+    """Whether the library's beam search gives equal results with and without a cache: some caches cannot follow beams.
 
-    True where no small model can be made to try it on.
+    True if no small model can be made for the trial.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
     if key not in _CACHED_BEAMS:
@@ -173,7 +173,7 @@ def beams_can_use_cache(config: PretrainedConfig) -> bool:
 @torch.no_grad()
 def _same_beams(model: PreTrainedModel) -> bool:
     ids = draw(model, (1, 12), torch.Generator().manual_seed(4))
-    # So many tokens that beams change places.
+    # Enough tokens for beams to change their order.
     search = {"do_sample": False, "num_beams": 4, "min_new_tokens": 6, "max_new_tokens": 6, "pad_token_id": 1}
     try:
         cached, plain = (
@@ -190,5 +190,5 @@ def _same_beams(model: PreTrainedModel) -> bool:
     except FAULTS as error:
         log.info("%s does not search with a cache (%s)", model.config.model_type, error)
         return False
-    together = torch.equal(cached.sequences, plain.sequences)
-    return together and torch.allclose(cached.sequences_scores, plain.sequences_scores, rtol=0, atol=1e-4)
+    same_ids = torch.equal(cached.sequences, plain.sequences)
+    return same_ids and torch.allclose(cached.sequences_scores, plain.sequences_scores, rtol=0, atol=1e-4)

@@ -26,7 +26,7 @@ _SAMPLES = ("x", " x", "  x", "    x = 1", "\n x", "\tx")
 
 @dataclass(frozen=True)
 class Lead:
-    """What to encode an answer after (the first of ``texts`` that does not merge with it), and what to decode it after."""
+    """Texts to encode an answer after (the first that does not merge with it), and the ids to decode it after."""
 
     texts: tuple[str, ...] = ()
     decode_ids: tuple[int, ...] = ()

@@ -86,12 +86,12 @@ def _packed(rows: Sequence[TokenizedExample], packing: Packing, device: torch.de
         "input_ids": torch.tensor([[i for row in rows for i in row.input_ids]]),
         "labels": labels,
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
-        "kept": _kept(labels),
+        "kept": _supervised_positions(labels),
     }
-    pack = {name: _moved(values, device) for name, values in pack.items()}
+    pack = {name: _to_device(values, device) for name, values in pack.items()}
     if packing is Packing.MASK:
         row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        pack["attention_mask"] = _block_causal_mask(_moved(row_of, device))
+        pack["attention_mask"] = _block_causal_mask(_to_device(row_of, device))
     return pack
 
 
@@ -113,17 +113,17 @@ def _padded(rows: Sequence[TokenizedExample], pad_token_id: int, device: torch.d
         "labels": labels,
         # By position, never by token id: the padding token may be EOS, which carries loss.
         "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
-        "kept": _kept(labels),
+        "kept": _supervised_positions(labels),
     }
-    return {name: _moved(values, device) for name, values in pack.items()}
+    return {name: _to_device(values, device) for name, values in pack.items()}
 
 
-def _kept(labels: Tensor) -> Tensor:
+def _supervised_positions(labels: Tensor) -> Tensor:
     """Return indices into the flattened [B, L] whose next token carries loss. A row's first token never does."""
     return (labels.flatten()[1:] != IGNORE).nonzero().squeeze(1)
 
 
-def _moved(values: Tensor, device: torch.device) -> Tensor:
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
     """Copy to the device; to a GPU from pinned memory, so that the copy does not block."""
     return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
@@ -135,7 +135,7 @@ def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False)
     are frozen, it runs in chunks; else through the model's own forward (``logits_to_keep``), so that architectures
     that scale or cap their logits stay correct.
     """
-    inputs, labels, kept = _inputs(model, pack), pack["labels"], pack["kept"]
+    inputs, labels, kept = _model_inputs(model, pack), pack["labels"], pack["kept"]
     targets = labels.flatten()[kept + 1]
     if separable:
         body, head = body_and_head(model)
@@ -148,7 +148,7 @@ def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def _inputs(model: Any, pack: Pack) -> Pack:
+def _model_inputs(model: Any, pack: Pack) -> Pack:
     """Return the model's inputs: the pack without labels and ``kept``, plus row starts if the model uses them."""
     inputs = {name: value for name, value in pack.items() if name not in ("labels", "kept")}
     if "position_ids" in pack and wants_row_starts(model.config):
@@ -204,7 +204,7 @@ class PackingSupport:
     called: frozenset[str] | None = None
 
 
-_KNOWN: dict[tuple[str, str | None], PackingSupport] = {}
+_SUPPORT: dict[tuple[str, str | None], PackingSupport] = {}
 """Trial results of this process, by configuration and attention implementation."""
 
 
@@ -215,9 +215,9 @@ def detect_packing(config: PretrainedConfig, model: PreTrainedModel | None = Non
     configuration is not causal, or if the trial needs ``model`` and it does not run.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    support = _KNOWN.get(key)
+    support = _SUPPORT.get(key)
     if support is None or (support.causal is None and model is not None):
-        support = _KNOWN[key] = _probe(config, model)
+        support = _SUPPORT[key] = _probe(config, model)
     if support.causal is False:
         raise ModelError(
             f"This {config.model_type} model is not causal: what it predicts after a token changes with the tokens "
@@ -319,7 +319,7 @@ def is_exact(model: PreTrainedModel, packing: Packing, tolerance: float = 1e-4) 
     device = model.device
     alone = torch.cat([model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0] for ids in drawn])
     pack = _padded(rows, 1, device) if packing is Packing.PADDED else _packed(rows, packing, device)
-    logits = model(**_inputs(model, pack), use_cache=False).logits
+    logits = model(**_model_inputs(model, pack), use_cache=False).logits
     return same(logits[pack["attention_mask"].bool()] if packing is Packing.PADDED else logits[0], alone, tolerance)
 
 

@@ -27,20 +27,20 @@ class LeftOut:
     is_text: bool
 
 
-def find_left_out(found: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> list[LeftOut]:
+def find_left_out(names: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> list[LeftOut]:
     """Return the non-empty columns that change what a row means and that ``columns`` does not name."""
-    parts = [_look(name, values[name]) for name in left_out(found, columns) if name in values]
+    parts = [_summarise_column(name, values[name]) for name in left_out(names, columns) if name in values]
     return [part for part in parts if part.rows]
 
 
-def check_left_out(name: str, found: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> None:
+def check_left_out(name: str, names: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> None:
     """Raise DataError if the source ``name`` holds such columns; ColumnsError if a setting can map the only one."""
-    parts = find_left_out(found, values, columns)
+    parts = find_left_out(names, values, columns)
     if not parts:
         return
     message, mapped = left_out_sentence(name, parts, columns)
     if len(parts) == 1 and mapped:
-        raise ColumnsError(message, found, replace(columns, system=mapped))
+        raise ColumnsError(message, names, replace(columns, system=mapped))
     raise DataError(message)
 
 
@@ -62,7 +62,7 @@ def left_out_sentence(name: str, parts: Sequence[LeftOut], columns: Columns) -> 
     return f"{name} has more than instructions, inputs and outputs: {places}. {_capital(', '.join(ways))}.", mapped
 
 
-def _look(name: str, values: Iterable[Any]) -> LeftOut:
+def _summarise_column(name: str, values: Iterable[Any]) -> LeftOut:
     rows = first = 0
     is_text = True
     for number, value in enumerate(values, start=1):

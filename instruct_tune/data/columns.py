@@ -24,17 +24,19 @@ _OUTPUT = (
     "gpt", "bot", "target", "targets", "tgt", "summary", "highlights", "translation", "code",
 )  # fmt: skip
 _INPUT = ("input", "inputs", "context", "passage", "background", "document", "article", "text")
-_KNOWN = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
+_COLUMN_WORDS = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
 # Words that mark a column as metadata of a text, not the text itself.
-_ABOUT = {"id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url"}
+_METADATA_WORDS = {
+    "id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url",
+}  # fmt: skip
 _PAIR_ENDINGS = (("1", "2"), ("0", "1"), ("a", "b"), ("one", "two"))
 
 # Names of columns that change what a row means, whatever its instruction, input and output are.
-_SYSTEM = (
+_SYSTEM_NAMES = (
     ("system",), ("sys",), ("system", "prompt"), ("sys", "prompt"), ("system", "message"), ("system", "instruction"),
     ("system", "instructions"),
 )  # fmt: skip
-_MEANING = (
+_CONTEXT_NAMES = (
     ("tools",), ("available", "tools"), ("functions",), ("history",), ("chat", "history"), ("conversation", "history"),
     ("dialog", "history"), ("dialogue", "history"), ("message", "history"), ("chat", "template", "kwargs"),
 )  # fmt: skip
@@ -59,73 +61,73 @@ HoldsText = Callable[[str], bool]
 """Predicate on a column name: whether most values are texts. The default, by names alone, accepts every column."""
 
 
-def propose(found: Sequence[str], holds_text: HoldsText = lambda name: True) -> Columns | None:
+def propose(names: Sequence[str], holds_text: HoldsText = lambda name: True) -> Columns | None:
     """Return the columns that look like instruction, input (None if there is none), output and system prompt.
 
     Returns None if no column looks like an instruction, or none like an answer. A source of conversations gives
     the default names, since conversations are unfolded to those.
     """
-    texts = [name for name in found if not changes_meaning(name) and holds_text(name)]
-    system = next((name for name in found if is_system(name) and holds_text(name)), None)
-    output = _first(_OUTPUT, texts)
-    instruction = _first(_INSTRUCTION, [name for name in texts if name != output])
+    texts = [name for name in names if not changes_meaning(name) and holds_text(name)]
+    system = next((name for name in names if is_system(name) and holds_text(name)), None)
+    output = _best_match(_OUTPUT, texts)
+    instruction = _best_match(_INSTRUCTION, [name for name in texts if name != output])
     if instruction is None or output is None:
-        proposal = _numbered_pair(texts) or (Columns() if _conversations(found) else None)
+        proposal = _numbered_pair(texts) or (Columns() if _conversations(names) else None)
         return proposal and dataclasses.replace(proposal, system=system)
     rest = [name for name in texts if name not in (instruction, output)]
-    return Columns(instruction, _first(_INPUT, rest, inside_names=False), output, system)
+    return Columns(instruction, _best_match(_INPUT, rest, inside_names=False), output, system)
 
 
-def conversations_in(found: Sequence[str], columns: Columns, holds_text: HoldsText = lambda name: True) -> str | None:
+def conversations_in(names: Sequence[str], columns: Columns, holds_text: HoldsText = lambda name: True) -> str | None:
     """Return the column of conversations that replaces instruction and output, if the source lacks them.
 
     Only with the default column names: a column that the settings name explicitly must exist.
     """
     usual = (columns.instruction, columns.output) == (Columns.instruction, Columns.output)
-    if not usual or (columns.instruction in found and columns.output in found):
+    if not usual or (columns.instruction in names and columns.output in names):
         return None
-    proposal = propose(found, holds_text)
+    proposal = propose(names, holds_text)
     if proposal is None or dataclasses.replace(proposal, system=None) != Columns():
         return None
-    return _conversations(found)
+    return _conversations(names)
 
 
 def is_system(name: str) -> bool:
     """Whether a column of that name holds system prompts."""
-    return tuple(_words(name)) in _SYSTEM
+    return tuple(_words(name)) in _SYSTEM_NAMES
 
 
 def changes_meaning(name: str) -> bool:
     """Whether a column of that name changes what a row means, as system prompts, tools and earlier turns do."""
-    return tuple(_words(name)) in (*_SYSTEM, *_MEANING)
+    return tuple(_words(name)) in (*_SYSTEM_NAMES, *_CONTEXT_NAMES)
 
 
-def left_out(found: Sequence[str], columns: Columns) -> list[str]:
+def left_out(names: Sequence[str], columns: Columns) -> list[str]:
     """Return the columns that change what a row means and are neither used nor explicitly ignored."""
     named = (columns.instruction, columns.input, columns.output, columns.system, *columns.ignore)
-    return [name for name in found if changes_meaning(name) and name not in named]
+    return [name for name in names if changes_meaning(name) and name not in named]
 
 
-def wanted(found: Sequence[str], columns: Columns) -> list[str]:
+def wanted(names: Sequence[str], columns: Columns) -> list[str]:
     """Return the column names whose values must be read.
 
     If the source lacks the named columns, this includes every column a proposal could name, so that it can check
     their values.
     """
-    needed = {columns.instruction, columns.input, columns.output, columns.system, *left_out(found, columns)}
-    if columns.instruction not in found or columns.output not in found:
-        needed |= {name for name in found if _KNOWN.intersection(_words(name)) or changes_meaning(name)}
-        needed.add(_conversations(found))
-    return [name for name in found if name in needed]
+    needed = {columns.instruction, columns.input, columns.output, columns.system, *left_out(names, columns)}
+    if columns.instruction not in names or columns.output not in names:
+        needed |= {name for name in names if _COLUMN_WORDS.intersection(_words(name)) or changes_meaning(name)}
+        needed.add(_conversations(names))
+    return [name for name in names if name in needed]
 
 
-def as_settings(proposal: Columns, asked: Columns, found: Sequence[str]) -> str:
-    """Return the overrides that turn ``asked`` into ``proposal``: ``data.columns.output=answer …``."""
+def as_settings(proposal: Columns, columns: Columns, names: Sequence[str]) -> str:
+    """Return the overrides that turn ``columns`` into ``proposal``: ``data.columns.output=answer …``."""
     changes = []
     for part in ("instruction", "input", "output", "system"):
-        name, current = getattr(proposal, part), getattr(asked, part)
+        name, current = getattr(proposal, part), getattr(columns, part)
         # An input column with the default name is optional.
-        if name == current or (name is None and current == Columns.input and current not in found):
+        if name == current or (name is None and current == Columns.input and current not in names):
             continue
         changes.append(shlex.quote(f"data.columns.{part}={'null' if name is None else name}"))
     return " ".join(changes)
@@ -135,7 +137,7 @@ def _conversations(names: Sequence[str]) -> str | None:
     return next((name for name in names if name.strip().lower() in CONVERSATIONS), None)
 
 
-def _first(candidates: Sequence[str], names: Sequence[str], inside_names: bool = True) -> str | None:
+def _best_match(candidates: Sequence[str], names: Sequence[str], inside_names: bool = True) -> str | None:
     """Return the column that equals an early one of ``candidates`` (in any case), else contains one as a word."""
     words = {name: _words(name) for name in names}
     for candidate in candidates:
@@ -144,7 +146,7 @@ def _first(candidates: Sequence[str], names: Sequence[str], inside_names: bool =
                 return name
     for candidate in candidates if inside_names else ():
         for name in names:
-            if candidate in words[name] and not _ABOUT.intersection(words[name]):
+            if candidate in words[name] and not _METADATA_WORDS.intersection(words[name]):
                 return name
     return None
 

@@ -109,16 +109,16 @@ def _fault(messages: Sequence[dict[str, Any]], ignored: Collection[str]) -> str 
     for message in messages:
         for field in _MORE_THAN_TEXT:
             if field not in ignored and not is_empty(message.get(field)):
-                return f"a message in it has {field}, which {_way_out(field)}"
+                return f"a message in it has {field}, which {_ignore_hint(field)}"
         role, text = _message(message)
         if text is None:
             return "a message in it has no role or no text"
         for field in _WEIGHTS:
             weight = message.get(field)
             if role in _ASSISTANT and field not in ignored and not is_empty(weight) and weight not in (1, True):
-                return f"its answer has {field} {str(weight)[:20]!r}, which {_way_out(field)}"
+                return f"its answer has {field} {str(weight)[:20]!r}, which {_ignore_hint(field)}"
     return None
 
 
-def _way_out(field: str) -> str:
+def _ignore_hint(field: str) -> str:
     return f"""'data.columns.ignore=["{field}"]' leaves out of account"""

@@ -82,12 +82,12 @@ def _language(step: Language, texts: Texts) -> list[bool]:
     return [((guess(text) or "none") == step.language) != step.exclude for text in texts.output]
 
 
-def _first_of_each(texts: Texts) -> list[bool]:
+def _first_occurrences(texts: Texts) -> list[bool]:
     first: dict[tuple[str, str, str], int] = {}
     return [first.setdefault(row, place) == place for place, row in enumerate(texts.rows())]
 
 
-def _not_near(step: NearDuplicates, texts: Texts) -> list[bool]:
+def _drop_near_duplicates(step: NearDuplicates, texts: Texts) -> list[bool]:
     check_comparable(len(texts), step.step)
     questions = [
         f"{instruction}\n{input}" if input else instruction
@@ -116,7 +116,7 @@ def _sample(step: Sample, texts: Texts) -> list[bool]:
     return [place in drawn for place in range(len(texts))]
 
 
-def _by_hand(step: ByHand, texts: Texts) -> list[bool]:
+def _listed_rows(step: ByHand, texts: Texts) -> list[bool]:
     ids, keep = set(step.rows), step.step == "keep_rows"
     return [(row_id(*row) in ids) == keep for row in texts.rows()]
 
@@ -130,10 +130,10 @@ _KEEPS: dict[str, Callable[[Any, Texts], Sequence[bool]]] = {
     "contains": _contains,
     "matches": _matches,
     "language": _language,
-    "drop_exact_duplicates": lambda step, texts: _first_of_each(texts),
-    "drop_near_duplicates": _not_near,
+    "drop_exact_duplicates": lambda step, texts: _first_occurrences(texts),
+    "drop_near_duplicates": _drop_near_duplicates,
     "sample": _sample,
-    "keep_rows": _by_hand,
-    "drop_rows": _by_hand,
+    "keep_rows": _listed_rows,
+    "drop_rows": _listed_rows,
 }
 """Per step, a function that returns whether each row is kept. ``drop_leakage`` runs after the split, which it needs."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
-_BY_HAND = "download the file you want and give its path"
+_REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
 
 
@@ -30,12 +30,12 @@ def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
     access = Access("dataset", repo)
     if not hub.hub_reachable():
         return _load_cached(repo, access), UNKNOWN_LICENCE
-    licence = _ask(repo, access)
+    licence = _fetch_licence(repo, access)
     loading.check()
     return _download(repo, access, loading), licence
 
 
-def _ask(repo: str, access: Access) -> str:
+def _fetch_licence(repo: str, access: Access) -> str:
     """Return the licence on the dataset's card, after checking that the Hub grants access to the dataset."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import httpx  # its own: the package httpx has other error classes
@@ -63,16 +63,16 @@ def _check_card(repo: str, access: Access, names: Collection[str]) -> None:
 
     if SETTINGS_FILE in names:
         raise DataError(
-            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_BY_HAND}."
+            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_REMEDY}."
         )
     if CARD not in names:
         return
     try:
         card = metadata_load(hf_hub_download(repo, CARD, repo_type="dataset", token=access.token)) or {}
     except YAMLError as error:
-        raise DataError(f"The card of {repo} is damaged: {_BY_HAND}.") from error
+        raise DataError(f"The card of {repo} is damaged: {_REMEDY}.") from error
     if address := next(_addresses(card.get("configs")), None):
-        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_BY_HAND}.")
+        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_REMEDY}.")
 
 
 def _addresses(part: Any) -> Iterator[str]:
@@ -98,11 +98,11 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
         loading.enter(f"Preparing {repo}")
         splits = datasets.load_dataset(repo, token=access.token)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
-        raise _unusable(repo, error) from error
+        raise _unusable_error(repo, error) from error
     except (httpx.HTTPError, OSError) as error:
         raise hub.explain(error, repo) from error
     except ValueError as error:  # last, since some of the Hub's errors are ValueErrors too
-        raise _unusable(repo, error) from error
+        raise _unusable_error(repo, error) from error
     access.record(builder.hash)
     return splits
 
@@ -134,7 +134,7 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
     hub.download_all(repo, file_sizes, loading, repo_type="dataset", revision=revision, token=access.token)
 
 
-def _unusable(repo: str, error: Exception) -> DataError:
+def _unusable_error(repo: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())
     reason = reason if len(reason) <= 200 else reason[:197] + "..."
     return DataError(

@@ -27,7 +27,7 @@ def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
     """Return the rows of ``file``. Raises DataError that names the faulty line or row."""
     # Checked first, since such a list may be a single line as long as the file.
     if begins_a_list(file):
-        return from_records(parse(_whole(file, name), name), name, columns)
+        return from_records(parse(_read_all(file, name), name), name, columns)
     numbered_lines = lines(file, name)
     number, line = next(numbered_lines, (0, ""))
     rows = _Rows(name, columns)
@@ -35,7 +35,7 @@ def read_json(file: BinaryIO, name: str, columns: Columns) -> Read:
         try:
             first = parse(line, name, number)
         except DataError:
-            first = _one_object(_whole(file, name))
+            first = _one_object(_read_all(file, name))
             if first is None:
                 raise
             numbered_lines = iter(())
@@ -63,51 +63,51 @@ class _Rows:
 
     def __init__(self, name: str, columns: Columns):
         self.count = 0
-        self._name, self._asked = name, columns
-        self._found: dict[str, None] = {}
+        self._name, self._mapping = name, columns
+        self._names: dict[str, None] = {}
         self._columns: dict[str, Pieces] = {}
-        self._waiting: list[dict[str, Any]] = []
+        self._pending: list[dict[str, Any]] = []
         self._size = self._packed = 0
-        self._strangers: list[int] = []
-        self._stranger = ""
+        self._not_objects: list[int] = []
+        self._other_kind = ""
 
     def add(self, row: Any, size: int = 0) -> None:
         """Add one row of ``size`` characters."""
         self.count += 1
         if not isinstance(row, dict):
-            self._stranger = self._stranger or kind_of(row)
-            self._strangers.append(self.count)
+            self._other_kind = self._other_kind or kind_of(row)
+            self._not_objects.append(self.count)
             return
-        self._waiting.append(row)
+        self._pending.append(row)
         self._size += size
-        if len(self._waiting) >= MAX_VALUES or self._size >= MAX_WAITING:
+        if len(self._pending) >= MAX_VALUES or self._size >= MAX_WAITING:
             self._pack()
 
     def _pack(self) -> None:
         check_rows(self._name, self.count, counting=True)
-        self._found.update(dict.fromkeys(name for row in self._waiting for name in row))
+        self._names.update(dict.fromkeys(name for row in self._pending for name in row))
         # A name that is no longer wanted, now that more names are known, will not be wanted later either.
-        names = wanted(list(self._found), self._asked)
+        names = wanted(list(self._names), self._mapping)
         self._columns = {name: self._columns.get(name) or Pieces([None] * self._packed) for name in names}
         for name, pieces in self._columns.items():
-            pieces.append([row.get(name) for row in self._waiting])
-        self._packed += len(self._waiting)
-        self._waiting, self._size = [], 0
+            pieces.append([row.get(name) for row in self._pending])
+        self._packed += len(self._pending)
+        self._pending, self._size = [], 0
 
     def done(self) -> Read:
         """Return all rows as columns."""
         check_rows(self._name, self.count)
-        if self._strangers:
+        if self._not_objects:
             raise DataError(
-                f"{self._name} holds {self._stranger} where an object with instruction and output should be, in "
-                f"{counted(len(self._strangers), 'row')}, the first is row {self._strangers[0]}: make every row an "
+                f"{self._name} holds {self._other_kind} where an object with instruction and output should be, in "
+                f"{counted(len(self._not_objects), 'row')}, the first is row {self._not_objects[0]}: make every row an "
                 "object."
             )
         self._pack()
-        return list(self._found), self.count, self._columns
+        return list(self._names), self.count, self._columns
 
 
-def _whole(file: BinaryIO, name: str) -> str:
+def _read_all(file: BinaryIO, name: str) -> str:
     file.seek(0)
     return decode(file.read(), name)
 

@@ -68,7 +68,7 @@ def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearP
         workers=-1,
     )
     for first, second, ratio in zip(firsts, seconds, ratios.tolist(), strict=True):
-        if ratio and _share(sets[first], sets[second]):
+        if ratio and _shares_words(sets[first], sets[second]):
             pairs.append(NearPair(place[first], place[second], ratio / 100))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
@@ -84,7 +84,7 @@ def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
     return [process.extractOne(text, others, scorer=fuzz.ratio)[2] for text in normal]
 
 
-def _share(one: set[str], other: set[str]) -> bool:
+def _shares_words(one: set[str], other: set[str]) -> bool:
     shared = len(one & other)
     return shared >= SHARED_WORDS * (len(one) + len(other) - shared)
 
@@ -96,7 +96,7 @@ def _candidates(
     import numpy
 
     sizes = numpy.array([len(each) for each in sets], numpy.int64)
-    text, word = _numbered(sets, sizes)
+    text, word = _number_words(sets, sizes)
     prints = _fingerprints(len(sets), text, word)
     pairs = [numpy.empty(0, numpy.int64)]
     for one, other in _sharing_a_rare_word(text, word, sizes, lengths, threshold):
@@ -113,7 +113,7 @@ def _candidates(
     return numpy.divmod(unique, max(1, len(sets)))
 
 
-def _numbered(sets: Sequence[set[str]], sizes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _number_words(sets: Sequence[set[str]], sizes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return arrays (text, word) with every word of every text, rarest first per text; words are numbered by rarity."""
     import numpy
 
@@ -142,7 +142,7 @@ def _sharing_a_rare_word(
 
     place = numpy.arange(len(word)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
     rare = place <= (sizes - numpy.ceil(SHARED_WORDS * sizes))[text]
-    word, text = _at_most(MAX_SHARING, word[rare], text[rare])
+    word, text = _first_texts_per_word(MAX_SHARING, word[rare], text[rare])
     # Texts are grouped by word, shortest first, so the texts to compare with one lie just before it.
     order = numpy.lexsort((lengths[text], word))
     word, text = word[order], text[order]
@@ -158,7 +158,7 @@ def _sharing_a_rare_word(
         yield numpy.repeat(text[start:end], count), text[numpy.repeat(before[start:end], count) + steps]
 
 
-def _at_most(most: int, word: numpy.ndarray, text: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _first_texts_per_word(most: int, word: numpy.ndarray, text: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Keep only the first ``most`` texts of each word."""
     import numpy
 

@@ -49,7 +49,7 @@ class Browser:
             raise DataError(f"Rows cannot be sorted by {order!r}: choose one of {', '.join(ORDERS)}.")
         if len(search) > LONGEST_SEARCH:
             raise DataError(f"Search for at most {LONGEST_SEARCH} characters.")
-        indices = None if order == "split" and not search else self._found(search, order)
+        indices = None if order == "split" and not search else self._matching_rows(search, order)
         matches = len(self.part) if indices is None else len(indices)
         pages = max(1, math.ceil(matches / size))
         page = min(max(1, page), pages)
@@ -61,7 +61,7 @@ class Browser:
             rows = list(zip((on_page + 1).tolist(), examples(self.part.select(on_page)), strict=True))
         return RowsPage(tuple(rows), page, pages, matches)
 
-    def _found(self, search: str, order: str) -> numpy.ndarray:
+    def _matching_rows(self, search: str, order: str) -> numpy.ndarray:
         """Return the indices of the rows that contain ``search``, sorted; equal rows keep their order."""
         import numpy
         import pyarrow

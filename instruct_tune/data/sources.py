@@ -166,7 +166,7 @@ def _delimiter(text: str) -> str:
 def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
     if not any(cell.strip() for cell in header):
         raise DataError(f"{name} has an empty header: its first line has to name the columns.")
-    _check_twice(name, header)
+    _check_unique(name, header)
     uneven = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
     if uneven:
         cells = counted(len(rows[uneven[0] - 1]), "cell")
@@ -185,7 +185,7 @@ def _without_dictionaries(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _check_twice(name: str, names: list[str]) -> None:
+def _check_unique(name: str, names: list[str]) -> None:
     twice = [column for column in dict.fromkeys(names) if column and names.count(column) > 1]
     if twice:
         raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
@@ -199,7 +199,7 @@ def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
         file = pyarrow.parquet.ParquetFile(source)
         names, rows = file.schema_arrow.names, file.metadata.num_rows
         check_rows(name, rows)
-        _check_twice(name, names)
+        _check_unique(name, names)
         batches, size = [], 0
         # In batches, since dictionary encoding of one long text lets a small file expand to any size.
         for piece in file.iter_batches(batch_size=500, columns=wanted(names, columns)):

@@ -68,7 +68,7 @@ def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) 
         "output": _texts(table, columns, "output"),
     }
     if systems is not None:
-        texts["instruction"] = _with_systems(systems, texts["instruction"], bool(conversations))
+        texts["instruction"] = _prepend_systems(systems, texts["instruction"], bool(conversations))
     if unify_newlines:
         texts = {part: unified(column) for part, column in texts.items()}
     # The library's own fingerprint would copy all rows to hash them, for a cache that this lab does not use.
@@ -177,7 +177,7 @@ def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) ->
     return Pieces(texts)
 
 
-def _with_systems(
+def _prepend_systems(
     systems: pyarrow.ChunkedArray, instructions: pyarrow.ChunkedArray, in_conversation: bool
 ) -> pyarrow.ChunkedArray:
     """Put each system prompt in front of its instruction, as in a conversation, unless it is there already."""

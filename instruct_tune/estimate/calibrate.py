@@ -101,15 +101,15 @@ class SpeedMemory:
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def get(self, key: str) -> Speed | None:
-        entry = _fresh(read_file(self.file)).get(key)
+        entry = _unexpired(read_file(self.file)).get(key)
         return Speed(**entry["speed"]) if entry else None
 
     def put(self, key: str, speed: Speed) -> None:
         entry = {"when": time.time(), "speed": asdict(speed)}
-        change_file(self.file, lambda known: {**_fresh(known), key: entry})
+        change_file(self.file, lambda known: {**_unexpired(known), key: entry})
 
 
-def _fresh(entries: dict[str, Any]) -> dict[str, Any]:
+def _unexpired(entries: dict[str, Any]) -> dict[str, Any]:
     """Return the entries that have not expired and have today's fields; older versions of the lab stored others."""
     current = {key: e for key, e in entries.items() if set(e["speed"]) == {f.name for f in fields(Speed)}}
     now = time.time()
@@ -129,7 +129,7 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
     with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
         few = FEWEST.get(config.model_type, FEW)
         sizes = (few, few + MORE - FEW)
-        one, three = (_Timed(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
+        one, three = (_TimedModel(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
         whole = _of_all_layers(config.num_hidden_layers, few)
         budget = one.budget
         long, short = budget // ROW, max(1, budget // ROW // 4)
@@ -173,7 +173,7 @@ def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     return short
 
 
-class _Timed:
+class _TimedModel:
     """Times a model of ``layers`` random-weight layers of an architecture (None: all) with a LoRA."""
 
     def __init__(
@@ -290,13 +290,13 @@ class _Timed:
 
     def _fastest(self, work: Callable[[], Any]) -> float:
         """Return the fastest of a few timings, after a warm-up."""
-        self._once(work)
+        self._time_once(work)
         timings: list[float] = []
         while len(timings) < REPEATS[0] or (len(timings) < REPEATS[1] and sum(timings) < ENOUGH_SECONDS):
-            timings.append(self._once(work))
+            timings.append(self._time_once(work))
         return min(timings)
 
-    def _once(self, work: Callable[[], Any]) -> float:
+    def _time_once(self, work: Callable[[], Any]) -> float:
         """Return the seconds of ``work``; on a crowded machine, without the time in which others had the processors."""
         import torch
 

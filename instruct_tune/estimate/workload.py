@@ -52,13 +52,13 @@ def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: 
 
     ``context``: the most tokens that the model reads. Raises DataError if no row is left.
     """
-    kept = _fitting(lengths, min(max_length, context), overlong)
+    kept = _indices_that_fit(lengths, min(max_length, context), overlong)
     if not kept:
         raise no_row_fits(max((row.tokens for row in lengths), default=0), max_length, context)
     return kept
 
 
-def _fitting(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
+def _indices_that_fit(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
     return [
         number
         for number, row in enumerate(lengths)
@@ -121,10 +121,12 @@ def count(
     settings = config.train
     rows = fitted(train, settings.max_length, settings.overlong, context)
     limit = min(settings.max_length, context)
-    evaluation, probe = ([part[at] for at in _fitting(part, limit, settings.overlong)] for part in (evaluation, probe))
+    evaluation, probe = (
+        [part[at] for at in _indices_that_fit(part, limit, settings.overlong)] for part in (evaluation, probe)
+    )
     steps, epochs = step_count(len(rows.rows), settings)
-    training, largest = _training(rows.rows, settings, steps, budget)
-    measured = [_forward(each, limit, budget) for each in (evaluation, probe)]
+    training, largest = _training_work(rows.rows, settings, steps, budget)
+    measured = [_forward_work(each, limit, budget) for each in (evaluation, probe)]
     return Workload(
         train=rows,
         steps=steps,
@@ -132,10 +134,10 @@ def count(
         training=training,
         largest=largest,
         evaluation=measured[0],
-        evaluations=_occasions(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
+        evaluations=_count_events(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
         probe=measured[1],
-        probes=_probes(settings.probes, steps) if probe else 0,
-        checkpoints=_occasions(settings.save_strategy, settings.save_steps, steps, epochs),
+        probes=_count_probes(settings.probes, steps) if probe else 0,
+        checkpoints=_count_events(settings.save_strategy, settings.save_steps, steps, epochs),
     )
 
 
@@ -147,19 +149,21 @@ def step_count(rows: int, settings: TrainSettings) -> tuple[int, float]:
     return steps, steps / a_epoch
 
 
-def _occasions(strategy: str, every: int | None, steps: int, epochs: float) -> int:
+def _count_events(strategy: str, every: int | None, steps: int, epochs: float) -> int:
     """Count events that occur each epoch, or every ``every`` steps and after the last one."""
     if strategy == "no":
         return 0
     return math.ceil(epochs - 1e-9) if strategy == "epoch" else math.ceil(steps / (every or steps))
 
 
-def _probes(count: int, steps: int) -> int:
+def _count_probes(count: int, steps: int) -> int:
     """Count the probes: at step 0 and at even intervals, limited by the steps of a short run."""
     return min(count, steps) + 1 if count else 0
 
 
-def _training(rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int, budget: int) -> tuple[Work, Work]:
+def _training_work(
+    rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int, budget: int
+) -> tuple[Work, Work]:
     """Return the work of all training passes, and the largest pass."""
     done, largest, seen, counted = Work(), Work(), 0, 0
     for batch in _batches(rows, settings, steps):
@@ -211,7 +215,7 @@ def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int
     yield tokens, supervised
 
 
-def _forward(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
+def _forward_work(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
     """Return the work of one forward pass over all held-out rows, packed in order."""
     if not lengths:
         return Work()

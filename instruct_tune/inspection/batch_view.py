@@ -147,11 +147,11 @@ def micro_batch(
 ) -> MicroBatch:
     """Return the passes that training makes of ``rows``: (index among the training rows, row)."""
     packs = pack_rows([row for _, row in rows], packing, tokenizer.pad_token_id or tokenizer.eos_token_id, budget)
-    numbers = _Numbers(rows)
+    numbers = _RowIndex(rows)
     return MicroBatch(tuple(_pass(pack, numbers, tokenizer) for pack in packs))
 
 
-class _Numbers:
+class _RowIndex:
     """Maps ids of a segment back to a row's index, each row once: padded batches have another order than the rows."""
 
     def __init__(self, rows: Sequence[tuple[int, TokenizedExample]]):
@@ -162,7 +162,7 @@ class _Numbers:
         return self.left.pop(at)[0]
 
 
-def _pass(pack: Pack, numbers: _Numbers, tokenizer: PreTrainedTokenizerBase) -> Pass:
+def _pass(pack: Pack, numbers: _RowIndex, tokenizer: PreTrainedTokenizerBase) -> Pass:
     lanes = []
     for lane, ids in enumerate(pack["input_ids"].tolist()):
         labels = pack["labels"][lane].tolist()

@@ -36,7 +36,7 @@ class ActiveRows:
     """Runs the model on the remaining rows. ``numbers``: their indices in the batch."""
 
     def __init__(self, model: PreTrainedModel, prompts: Prompts, cache: DynamicCache):
-        self._model, self._speakers, self._cache = model, prompts.speakers, cache
+        self._model, self._adapter_names, self._cache = model, prompts.speakers, cache
         self.numbers = torch.arange(len(prompts.input_ids), device=prompts.input_ids.device)
 
     def read(
@@ -44,7 +44,9 @@ class ActiveRows:
     ) -> Tensor:
         """Run the model on [rows, new] further tokens; return float32 logits [rows, last, vocabulary] at the end."""
         mixed = (
-            {} if self._speakers is None else {"adapter_names": [self._speakers[row] for row in self.numbers.tolist()]}
+            {}
+            if self._adapter_names is None
+            else {"adapter_names": [self._adapter_names[row] for row in self.numbers.tolist()]}
         )
         return self._model(
             input_ids=input_ids,

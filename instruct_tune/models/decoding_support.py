@@ -42,7 +42,7 @@ class DecodingSupport:
     as_read: bool
 
 
-_KNOWN: dict[tuple[str, str | None], DecodingSupport] = {}
+_SUPPORT: dict[tuple[str, str | None], DecodingSupport] = {}
 """Trial results of this process, by configuration and attention implementation."""
 
 
@@ -54,52 +54,52 @@ def detect_decoding_support(config: PretrainedConfig, model: PreTrainedModel | N
     gives other logits than one forward pass over the whole text.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    if key not in _KNOWN:
+    if key not in _SUPPORT:
         try:
-            _KNOWN[key] = _try(small_random(config))
+            _SUPPORT[key] = _probe(small_random(config))
         except FAULTS as error:
             log.info("no small %s could be decoded with (%s)", config.model_type, error)
             if model is None:
                 return DecodingSupport(own_loop=False, batches=False, as_read=True)
-            _KNOWN[key] = _try_itself(model)
-    if not _KNOWN[key].as_read:
+            _SUPPORT[key] = _probe_itself(model)
+    if not _SUPPORT[key].as_read:
         raise ModelError(
             f"This {config.model_type} model computes other numbers when it answers token by token than when it "
             "reads whole rows, as in training, so its answers would not be what it learned: choose another model."
         )
-    return _KNOWN[key]
+    return _SUPPORT[key]
 
 
-def _try_itself(model: PreTrainedModel) -> DecodingSupport:
+def _probe_itself(model: PreTrainedModel) -> DecodingSupport:
     try:
-        return _try(model)
+        return _probe(model)
     except FAULTS as error:
         raise does_not_run(model, error) from error
 
 
 @torch.no_grad()
-def _try(model: PreTrainedModel) -> DecodingSupport:
+def _probe(model: PreTrainedModel) -> DecodingSupport:
     generator = torch.Generator().manual_seed(1)
     prompts = [draw(model, (length,), generator) for length in (11, 17, 13)]
-    trial = _alone_by_loop(model, prompts) if model._supports_attention_backend else None
+    trial = _decode_alone_by_loop(model, prompts) if model._supports_attention_backend else None
     decode = _by_generate if trial is None else _by_loop
-    alone, read = trial or _alone(model, prompts, decode)
+    alone, read = trial or _decode_alone(model, prompts, decode)
     together, _ = decode(model, _left_padded(prompts))
     # Recurrent layers compute a whole text in another order than token by token, which rounds differently.
     return DecodingSupport(trial is not None, same(together, alone), same(alone, read, 1e-2))
 
 
-def _alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Run ``_alone`` with the lab's own loop; return None if that is not exact or does not run."""
+def _decode_alone_by_loop(model: PreTrainedModel, prompts: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Run ``_decode_alone`` with the lab's own loop; return None if that is not exact or does not run."""
     try:
-        alone, read = _alone(model, prompts, _by_loop)
+        alone, read = _decode_alone(model, prompts, _by_loop)
     except FAULTS as error:
         log.info("the library's loop decodes %s (%s)", model.config.model_type, error)
         return None
     return (alone, read) if same(alone, read) else None
 
 
-def _alone(
+def _decode_alone(
     model: PreTrainedModel,
     prompts: Sequence[Tensor],
     decode: Callable[[PreTrainedModel, Prompts], tuple[Tensor, Tensor]],
@@ -150,7 +150,7 @@ def _by_generate(model: PreTrainedModel, prompts: Prompts) -> tuple[Tensor, Tens
     return torch.stack(output.logits, dim=1).float(), output.sequences[:, -STEPS:]
 
 
-_CACHED_BEAMS: dict[tuple[str, str | None], bool] = {}
+_CACHED_BEAM_SUPPORT: dict[tuple[str, str | None], bool] = {}
 """Results of ``beams_can_use_cache`` in this process, by configuration and attention implementation."""
 
 
@@ -160,14 +160,14 @@ def beams_can_use_cache(config: PretrainedConfig) -> bool:
     True if no small model can be made for the trial.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    if key not in _CACHED_BEAMS:
+    if key not in _CACHED_BEAM_SUPPORT:
         try:
             small = small_random(config)
         except FAULTS as error:
             log.info("no small %s could search with beams (%s)", config.model_type, error)
             return True
-        _CACHED_BEAMS[key] = _same_beams(small)
-    return _CACHED_BEAMS[key]
+        _CACHED_BEAM_SUPPORT[key] = _same_beams(small)
+    return _CACHED_BEAM_SUPPORT[key]
 
 
 @torch.no_grad()

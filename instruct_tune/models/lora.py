@@ -195,13 +195,13 @@ def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
         if state.keys() != expected.keys():
             raise ModelError(f"The adapter in {folder.name} was made for another model, or is not whole.")
         if mismatch := next((key for key in expected if state[key].shape != expected[key].shape), None):
-            raise ModelError(_other_shape(mismatch, state[mismatch], expected[mismatch]))
+            raise ModelError(_shape_mismatch(mismatch, state[mismatch], expected[mismatch]))
         set_peft_model_state_dict(loaded.model, state, adapter_name=name)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
 
 
-def _other_shape(matrix: str, saved: torch.Tensor, expected: torch.Tensor) -> str:
+def _shape_mismatch(matrix: str, saved: torch.Tensor, expected: torch.Tensor) -> str:
     """Return the error for a shape mismatch: the adapter was trained on a base model with other shapes."""
     needs, has = (" × ".join(map(str, tensor.shape)) for tensor in (expected, saved))
     return (
@@ -343,17 +343,17 @@ def answering_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str,
             with loaded.model.disable_adapter():
                 yield {}
         elif len(set(rows)) == 1:
-            with _active(loaded, rows[0]):
+            with _activated(loaded, rows[0]):
                 yield {}
         else:
-            with _without_leftovers(loaded):
+            with _clearing_hooks(loaded):
                 yield {"adapter_names": list(rows)}
     finally:
         loaded.model.train(was_training)
 
 
 @contextmanager
-def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
+def _activated(loaded: LoadedModel, name: str) -> Iterator[None]:
     """Activate one adapter for the whole batch; afterwards restore the previous one and its trainable parameters."""
     before = loaded.model.active_adapter
     trains = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
@@ -367,7 +367,7 @@ def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
+def _clearing_hooks(loaded: LoadedModel) -> Iterator[None]:
     """Remove PEFT's hooks afterwards: it passes adapter names to layers in hooks, which remain if generation fails."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 

@@ -54,28 +54,32 @@ def check_called(base: torch.nn.Module, targets: str | Sequence[str], linear: Se
     if idle := [name for name in targets if name.rpartition(".")[2] not in called]:
         raise ModelError(
             f"An adapter on {', '.join(idle)} would do nothing in this {base.config.model_type} model, which uses the "
-            f"weights without the layer: set lora.target_modules to {_works(base.config, linear)}."
+            f"weights without the layer: set lora.target_modules to {_working_targets(base.config, linear)}."
         )
 
 
 def advice(base: torch.nn.Module, linear: Sequence[str]) -> str:
     """Return values of lora.target_modules that work with this architecture, as text for an error message."""
-    everything = "" if _error(base.config, "all-linear", ANY_DROPOUT) else "all-linear or to "
-    return everything + _works(base.config, linear)
+    everything = "" if _attach_error(base.config, "all-linear", ANY_DROPOUT) else "all-linear or to "
+    return everything + _working_targets(base.config, linear)
 
 
 def refusal(base: torch.nn.Module, lora: LoraSettings, linear: Sequence[str], error: ModelError) -> ModelError:
     """Return the error for an adapter that PEFT does not attach: one with a remedy, or ``error`` if none is known."""
     kind, setting = base.config.model_type, lora.target_modules
     targets = list(setting) if isinstance(setting, tuple | list) else setting
-    works = _works(base.config, linear)
-    if lora.lora_dropout and _error(base.config, targets, lora.lora_dropout) and not _error(base.config, targets, 0.0):
+    works = _working_targets(base.config, linear)
+    if (
+        lora.lora_dropout
+        and _attach_error(base.config, targets, lora.lora_dropout)
+        and not _attach_error(base.config, targets, 0.0)
+    ):
         named = setting if isinstance(setting, str) else ", ".join(setting)
         return ModelError(
             f"In this {kind} model {named} stands for the experts' fused weights too, which take no dropout: "
             f"set lora.lora_dropout to 0, or lora.target_modules to {works}."
         )
-    refused = [name for name in linear if _error(base.config, [name], 0.0)]
+    refused = [name for name in linear if _attach_error(base.config, [name], 0.0)]
     if refused:
         return ModelError(
             f"LoRA cannot adapt {', '.join(refused)} in this {kind} model: set lora.target_modules to {works}."
@@ -83,15 +87,15 @@ def refusal(base: torch.nn.Module, lora: LoraSettings, linear: Sequence[str], er
     return error
 
 
-def _works(config: PretrainedConfig, linear: Sequence[str]) -> str:
+def _working_targets(config: PretrainedConfig, linear: Sequence[str]) -> str:
     from ..batching.packing import detect_packing
 
     called = detect_packing(config).called
     names = [name for name in linear if called is None or name in called]
-    return f"some of {', '.join(name for name in names if not _error(config, [name], ANY_DROPOUT))}"
+    return f"some of {', '.join(name for name in names if not _attach_error(config, [name], ANY_DROPOUT))}"
 
 
-def _error(config: PretrainedConfig, targets: str | Sequence[str], dropout: float) -> Exception | None:
+def _attach_error(config: PretrainedConfig, targets: str | Sequence[str], dropout: float) -> Exception | None:
     """Return PEFT's error on attaching such an adapter to a small model without weights; None if it succeeds."""
     import torch
     from peft import LoraConfig, TaskType, get_peft_model

@@ -29,7 +29,7 @@ _SHOWN = 60
 """Characters of a message that an error message shows."""
 
 # Comparisons use a fixed clock, since a template may write the time to the microsecond.
-_STOPPED_CLOCK = "{% macro strftime_now(format) %}{{ format }}{% endmacro %}"
+_FIXED_CLOCK = "{% macro strftime_now(format) %}{{ format }}{% endmacro %}"
 
 # Errors that an untrusted template can raise: jinja2's own, and Python's from expressions in it.
 _FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
@@ -47,8 +47,8 @@ class ChatTemplate:
             raise ModelError(f"This model's tokenizer has no chat template: {REMEDY}.")
         self._tokenizer = tokenizer
         self._in_parts, self.markup = self._find_markup()
-        self._clock = _STOPPED_CLOCK if has_clock(tokenizer) else ""
-        self._compared = self._split(self._in_parts, self._clock)
+        self._clock = _FIXED_CLOCK if has_clock(tokenizer) else ""
+        self._reference = self._split(self._in_parts, self._clock)
 
     def check(self, message: str) -> None:
         """Raise ModelError if the template renders ``message`` with other markup, or changes it other than at its ends.
@@ -56,7 +56,7 @@ class ChatTemplate:
         Many templates trim white space at the ends of a message. The lab keeps it.
         """
         rendered = self._render(message, self._in_parts, self._clock)
-        if not _fits(self._compared, message, rendered):
+        if not _fits(self._reference, message, rendered):
             shown = message if len(message) <= _SHOWN else message[: _SHOWN - 1] + "…"
             raise ModelError(
                 f"This model's chat template does not render the message {shown!r} like others, so it would not be "

@@ -33,9 +33,9 @@ class Lead:
     decode_text: str = ""
 
 
-_NONE = Lead()
+_NO_LEAD = Lead()
 _leads: weakref.WeakKeyDictionary[PreTrainedTokenizerBase, Lead] = weakref.WeakKeyDictionary()
-_finding = threading.Lock()
+_leads_lock = threading.Lock()
 
 
 def encode_continuations(
@@ -50,7 +50,7 @@ def encode_continuations(
 
 def count_continuation_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
     """Return the number of ids that ``encode_continuations`` gives for each text."""
-    if _lead(tokenizer) == _NONE:
+    if _lead(tokenizer) == _NO_LEAD:
         return count_tokens(tokenizer, texts)
     return [len(ids) for ids in encode_continuations(tokenizer, texts)]
 
@@ -74,7 +74,7 @@ def encode_markup_continuation(tokenizer: PreTrainedTokenizerBase, text: str) ->
 
 def _lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
     """Return the tokenizer's lead, determined once; no lead unless more samples round-trip with one."""
-    with _finding:
+    with _leads_lock:
         if tokenizer not in _leads:
             _leads[tokenizer] = _find_lead(tokenizer)
         return _leads[tokenizer]
@@ -83,10 +83,10 @@ def _lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
 def _find_lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
     front = encode_texts(tokenizer, ["a"])[0]
     candidate = Lead(_LEADS, tuple(front), _plain_decode(tokenizer, front, True))
-    return candidate if _survivors(tokenizer, candidate) > _survivors(tokenizer, _NONE) else _NONE
+    return candidate if _count_round_trips(tokenizer, candidate) > _count_round_trips(tokenizer, _NO_LEAD) else _NO_LEAD
 
 
-def _survivors(tokenizer: PreTrainedTokenizerBase, lead: Lead) -> int:
+def _count_round_trips(tokenizer: PreTrainedTokenizerBase, lead: Lead) -> int:
     """Count the samples that decode to themselves."""
     encoded = _encode(tokenizer, _SAMPLES, lead)
     return sum(_decode(tokenizer, ids, lead, True) == text for ids, text in zip(encoded, _SAMPLES, strict=True))

@@ -148,10 +148,10 @@ def tokenize_examples(
     prompts = encode_prompts(tokenizer, template, [(e.instruction, e.input) for e in examples])
     answers = encode_answers(tokenizer, [e.output for e in examples])
     eos = tokenizer.eos_token_id
-    return [_side_by_side(p, [*a, eos], max_length) for p, a in zip(prompts, answers, strict=True)]
+    return [_tokenized(p, [*a, eos], max_length) for p, a in zip(prompts, answers, strict=True)]
 
 
-def _side_by_side(prompt: list[int], answer: list[int], max_length: int) -> TokenizedExample:
+def _tokenized(prompt: list[int], answer: list[int], max_length: int) -> TokenizedExample:
     ids = (prompt + answer)[:max_length]
     prompt_length = min(len(prompt), max_length)
     labels = [IGNORE] * prompt_length + ids[prompt_length:]

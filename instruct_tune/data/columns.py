@@ -138,7 +138,7 @@ def _conversations(names: Sequence[str]) -> str | None:
 
 
 def _best_match(candidates: Sequence[str], names: Sequence[str], inside_names: bool = True) -> str | None:
-    """Return the column that equals an early one of ``candidates`` (in any case), else contains one as a word."""
+    """Return the column whose name is the first possible candidate (in any case), else contains it as a word."""
     words = {name: _words(name) for name in names}
     for candidate in candidates:
         for name in names:

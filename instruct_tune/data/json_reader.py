@@ -119,6 +119,6 @@ def _one_object(text: str) -> dict[str, Any] | None:
 
 
 def _is_row(value: dict[str, Any], columns: Columns) -> bool:
-    """Whether a single object is a row: its texts are under the names that a row's are."""
+    """Whether a single object is a row: it has texts in the instruction and output columns, or in proposed ones."""
     texts = [name for name, cell in value.items() if isinstance(text_in(cell), str) or are_messages(cell)]
     return {columns.instruction, columns.output} <= set(texts) or propose(texts) is not None

@@ -57,7 +57,7 @@ def first_rows(settings: DataSettings) -> FirstRows | None:
 
 
 def _mapped(read: Callable[[Columns], tuple[Read, int]], columns: Columns, name: str) -> tuple[list[Example], int]:
-    """Return the rows under ``columns``, or under the proposed ones; and the number of rows that were read."""
+    """Return the rows under ``columns``, or under the proposed ones, and the number of rows in the part read."""
     (names, count, values), rows = read(columns)
     try:
         return examples(to_dataset(Table(name, "", count, names, values), columns)), rows

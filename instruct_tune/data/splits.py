@@ -163,7 +163,7 @@ def take_probe_rows(test: datasets.Dataset, evaluation_rows: int | None, probe_r
     return test.select(list(range(start, min(start + probe_rows, len(test)))))
 
 
-# The recipe
+# Filtering and splitting
 
 
 def _filter(

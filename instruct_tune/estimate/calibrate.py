@@ -38,7 +38,7 @@ ROW = 64
 LIGHT, HEAVY = 8, 56
 """Supervised tokens of a timed row; the time difference is that of head and loss."""
 REPEATS, ENOUGH_SECONDS = (2, 5), 0.3
-"""(least, most) timings per pass, and the seconds after which no timing is added to the least; the fastest counts."""
+"""Timings per pass: at least 2, and up to 5 while they take less than 0.3 s in all. The fastest counts."""
 MAX_FORWARD = 0.5
 """The most that forward can take of a pass: through frozen layers, backward does as many multiplications."""
 NEW_TOKENS = 8

@@ -371,7 +371,7 @@ def _rows(number: int) -> str:
 
 
 def size(count: float) -> str:
-    """Format bytes for display with at least two significant digits: ``1_400_000_000`` → ``1.4 GB``."""
+    """Format bytes for display, from 1 MB on with at least two significant digits: ``1_400_000_000`` → ``1.4 GB``."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}" if count < 10 * scale else f"{count / scale:,.0f} {unit}"

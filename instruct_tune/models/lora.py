@@ -292,7 +292,7 @@ def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
 
 
 def is_zero(loaded: LoadedModel, name: str) -> bool:
-    """True where the adapter changes nothing: every B matrix is still zero."""
+    """Whether the adapter changes nothing: every B matrix is still zero."""
     matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
     return all(not matrix.any() for matrix in matrices)
 

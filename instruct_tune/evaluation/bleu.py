@@ -5,8 +5,8 @@ Scores", https://aclanthology.org/W18-6319): nothing is tokenised, stripped or r
 in or out, so that the ``sacrebleu`` command on the same texts prints the same number. All scores
 are on sacreBLEU's scale, 0 to 100.
 
-The only module that imports sacrebleu and evaluate. Both are imported where they are used:
-sacrebleu takes a tenth of a second, evaluate imports torch and takes seconds.
+Every BLEU comes from one ``evaluate.Metric``. The intervals and tests resample with sacreBLEU itself. This is the only
+module that imports sacrebleu and evaluate, each where it is used: evaluate imports torch and takes seconds.
 """
 
 from __future__ import annotations
@@ -72,15 +72,15 @@ def score(
     the lengths differ, or an entry is not text.
     """
     predictions, references = _checked_rows(predictions, references, "predictions")
-    result, signature = _corpus_bleu(predictions, [references], tokenize=tokenize)
-    first, second, third, fourth = result.precisions
+    result = _computed(predictions, references, tokenize)
+    first, second, third, fourth = result["precisions"]
     return BleuReport(
-        bleu=result.score,
+        bleu=result["score"],
         precisions=(first, second, third, fourth),
-        bp=result.bp,
-        sys_len=result.sys_len,
-        ref_len=result.ref_len,
-        signature=signature,
+        bp=result["bp"],
+        sys_len=result["sys_len"],
+        ref_len=result["ref_len"],
+        signature=_signature(tokenize),
         ci=_interval(predictions, references, tokenize, bootstrap),
         chrf=_chrf(predictions, references),
     )
@@ -158,8 +158,7 @@ def sentence_chrf(prediction: str, reference: str) -> float:
 
 def quick_bleu(predictions: Sequence[str], references: Sequence[str], *, tokenize: str = TOKENIZE) -> float:
     """Corpus BLEU alone, without intervals: for numbers that are shown while more rows are coming."""
-    result, _ = _corpus_bleu(predictions, [references], tokenize=tokenize)
-    return result.score
+    return _computed(predictions, references, tokenize)["score"]
 
 
 def metric() -> evaluate.Metric:
@@ -187,19 +186,32 @@ def read_texts(path: Path) -> list[str]:
     return [_parse_text(line, number, path) for number, line in enumerate(content.split("\n"), start=1)]
 
 
-def _corpus_bleu(
-    predictions: Sequence[str], reference_streams: Sequence[Sequence[str]], **options: Any
-) -> tuple[BLEUScore, str]:
-    """The one way to a BLEU in this project: sacreBLEU's score, and the signature that belongs to it.
+def _computed(predictions: Sequence[str], references: Sequence[str], tokenize: str) -> dict[str, Any]:
+    """What ``metric`` computes for one reference a row."""
+    computed = metric().compute(predictions=predictions, references=references, tokenize=tokenize)
+    if computed is None:
+        raise RuntimeError("evaluate gives a result to its first process alone, and there is only one")
+    return computed
 
-    ``reference_streams`` is sacreBLEU's shape: a list for each reference of a row, not for each
-    row. ``options`` are those of ``sacrebleu.metrics.BLEU``.
+
+def _corpus_bleu(predictions: Sequence[str], reference_streams: Sequence[Sequence[str]], **options: Any) -> BLEUScore:
+    """sacreBLEU's score.
+
+    ``reference_streams`` is sacreBLEU's shape: a list for each reference of a row, not for each row. ``options`` are
+    those of ``sacrebleu.metrics.BLEU``.
     """
     from sacrebleu.metrics import BLEU
 
-    bleu = BLEU(**options)
-    result = bleu.corpus_score(predictions, reference_streams)
-    return result, str(bleu.get_signature())
+    return BLEU(**options).corpus_score(predictions, reference_streams)
+
+
+def _signature(tokenize: str) -> str:
+    """sacreBLEU's signature of a score with one reference a row; sacreBLEU knows it after any such score."""
+    from sacrebleu.metrics import BLEU
+
+    bleu = BLEU(tokenize=tokenize)
+    bleu.corpus_score(["a"], [["a"]])
+    return str(bleu.get_signature())
 
 
 def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
@@ -275,7 +287,7 @@ def _metric_class() -> type[evaluate.Metric]:
 
         def _compute(self, predictions, references, *, tokenize=TOKENIZE, use_effective_order=False, **options):
             """The counts behind one BLEU; ``options`` are evaluate's, whose names are sacreBLEU's but for one."""
-            result, _ = _corpus_bleu(
+            result = _corpus_bleu(
                 predictions,
                 _reference_streams(references),
                 tokenize=tokenize,

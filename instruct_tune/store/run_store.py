@@ -404,7 +404,7 @@ class RunStore:
                 db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
 
     def add_sample(self, run_id: str, step: int, text: str, ended: bool) -> None:
-        """Store the answer to the run's fixed prompt after ``step`` steps; ``ended``: by itself, not at the token limit."""
+        """Store the answer to the run's fixed prompt after ``step`` steps; ``ended``: before the token limit."""
         with self._write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO samples (run_id, step, time, text, ended) VALUES (?, ?, ?, ?, ?)",

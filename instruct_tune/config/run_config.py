@@ -169,28 +169,28 @@ class RunConfig:
         return json.loads(json.dumps({**dataclasses.asdict(self), **sections}))
 
     @staticmethod
-    def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
-        """``preset`` overridden by ``given``, section by section.
+    def from_dict(overrides: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+        """``preset`` with ``overrides`` applied, section by section.
 
         Raises SettingsError with every unknown name, wrong type and value out of range.
         """
         reader = _Reader()
-        config = reader.build(RunConfig, given, PRESETS[preset], "")
-        _refuse(reader.problems + _problems(config))
+        config = reader.build(RunConfig, overrides, PRESETS[preset], "")
+        _raise_problems(reader.problems + _problems(config))
         # Stored, so that the rows stay the same if the model is changed later.
         filters = counted_by(config.data.filters, config.model)
         return dataclasses.replace(config, data=dataclasses.replace(config.data, filters=filters))
 
 
-def read_filters(given: Any) -> tuple[Filter, ...]:
+def read_filters(raw: Any) -> tuple[Filter, ...]:
     """Read ``data.filters`` alone. Raises SettingsError with every problem, each step named by its index."""
     reader = _Reader()
-    steps = reader.filters(given, ())
-    _refuse(reader.problems + _problems_of_steps(steps))
+    steps = reader.filters(raw, ())
+    _raise_problems(reader.problems + _problems_of_steps(steps))
     return steps
 
 
-def _refuse(problems: list[str]) -> None:
+def _raise_problems(problems: list[str]) -> None:
     """Raise SettingsError if there are problems, without repeats; beyond ``MAX_PROBLEMS`` they are only counted."""
     problems = list(dict.fromkeys(problems))
     if len(problems) > MAX_PROBLEMS:
@@ -354,7 +354,7 @@ def _problems(config: RunConfig) -> list[str]:
         if value is not None and name not in too_long and not accepts(value):
             problems.append(f"{name} {message}, not {shown(value)}")
     problems += _problems_of_steps(config.data.filters)
-    problems += _named_twice(config.data.columns)
+    problems += _duplicate_columns(config.data.columns)
     targets = config.lora.target_modules
     if isinstance(targets, str) and targets and (fault := fault_of(targets)):
         problems.append(f"lora.target_modules {fault}")
@@ -381,7 +381,7 @@ def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
     return [problem for at, step in enumerate(steps) for problem in problems_of(step, f"data.filters[{at}]")]
 
 
-def _named_twice(columns: Columns) -> list[str]:
+def _duplicate_columns(columns: Columns) -> list[str]:
     by_name: dict[str, list[str]] = {}
     for part in ("instruction", "input", "output", "system"):
         if (name := getattr(columns, part)) is not None:
@@ -402,73 +402,73 @@ class _Reader:
 
     problems: list[str] = field(default_factory=list)
 
-    def build(self, kind: type, given: Any, default: Any, path: str) -> Any:
-        if not isinstance(given, Mapping):
+    def build(self, kind: type, raw: Any, default: Any, path: str) -> Any:
+        if not isinstance(raw, Mapping):
             self.problems.append(f"{path.rstrip('.') or 'the configuration'} must be a JSON object")
             return default
         fields = {f.name: f for f in dataclasses.fields(kind)}
-        for name in given:
+        for name in raw:
             if name not in fields:
                 self.problems.append(f"{path}{shown_name(name)} is not a setting: known here are {', '.join(fields)}")
-        settings = {name: value for name, value in given.items() if name in fields}
+        settings = {name: value for name, value in raw.items() if name in fields}
         read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in settings.items()}
         return dataclasses.replace(default, **read)
 
-    def value(self, path: str, kind: Any, given: Any, default: Any) -> Any:
+    def value(self, path: str, kind: Any, raw: Any, default: Any) -> Any:
         if dataclasses.is_dataclass(default):
-            return self.build(type(default), given, default, path + ".")
+            return self.build(type(default), raw, default, path + ".")
         if path == "data.filters":
-            return self.filters(given, default)
-        if path == "template" and isinstance(given, Mapping):
-            return self.texts(path, given, default)
-        if path == "lora.target_modules" and isinstance(given, (list, tuple)):
-            return self.names(path, given, default, "auto, all-linear or a list of module names")
-        if path in ("generation.stop", "data.columns.ignore") and given in ([], ()):
+            return self.filters(raw, default)
+        if path == "template" and isinstance(raw, Mapping):
+            return self.texts(path, raw, default)
+        if path == "lora.target_modules" and isinstance(raw, (list, tuple)):
+            return self.names(path, raw, default, "auto, all-linear or a list of module names")
+        if path in ("generation.stop", "data.columns.ignore") and raw in ([], ()):
             return ()
         if kind == "tuple[str, ...]":
-            return self.names(path, given, default, "a list of texts")
+            return self.names(path, raw, default, "a list of texts")
         kinds = [part.strip() for part in str(kind).split("|")]
-        if given is None and "None" in kinds:
+        if raw is None and "None" in kinds:
             return None
-        if isinstance(given, bool):
+        if isinstance(raw, bool):
             if "bool" in kinds:
-                return given
-        elif (isinstance(given, int) and "int" in kinds) or (isinstance(given, str) and "str" in kinds):
-            return given
-        elif isinstance(given, (int, float)):
-            if "float" in kinds and abs(given) < float("inf"):
-                return given
-            if "int" in kinds and float(given).is_integer():
-                return int(given)
+                return raw
+        elif (isinstance(raw, int) and "int" in kinds) or (isinstance(raw, str) and "str" in kinds):
+            return raw
+        elif isinstance(raw, (int, float)):
+            if "float" in kinds and abs(raw) < float("inf"):
+                return raw
+            if "int" in kinds and float(raw).is_integer():
+                return int(raw)
         words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
         allowed = " or ".join(words[part] for part in kinds if part in words)
-        self.problems.append(f"{path} must be {allowed}, not {shown(given)}")
+        self.problems.append(f"{path} must be {allowed}, not {shown(raw)}")
         return default
 
-    def filters(self, given: Any, default: Any) -> Any:
-        if not isinstance(given, (list, tuple)):
+    def filters(self, raw: Any, default: Any) -> Any:
+        if not isinstance(raw, (list, tuple)):
             self.problems.append("data.filters must be a list of steps")
             return default
-        if len(given) > MAX_FILTERS:
+        if len(raw) > MAX_FILTERS:
             self.problems.append(
-                f"data.filters holds {len(given):,} steps, and at most {MAX_FILTERS} are allowed: remove some"
+                f"data.filters holds {len(raw):,} steps, and at most {MAX_FILTERS} are allowed: remove some"
             )
             return default
-        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))
+        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(raw))
 
-    def filter(self, path: str, given: Any) -> Filter:
-        name = given.get("step") if isinstance(given, Mapping) else None
+    def filter(self, path: str, raw: Any) -> Filter:
+        name = raw.get("step") if isinstance(raw, Mapping) else None
         usual = STEPS.get(name, Filter("")) if isinstance(name, str) else Filter("")
-        return self.build(type(usual), given, usual, path + ".")
+        return self.build(type(usual), raw, usual, path + ".")
 
-    def texts(self, path: str, given: Mapping[str, Any], default: Any) -> Any:
-        if all(isinstance(value, str) for value in given.values()):
-            return dict(given)
+    def texts(self, path: str, raw: Mapping[str, Any], default: Any) -> Any:
+        if all(isinstance(value, str) for value in raw.values()):
+            return dict(raw)
         self.problems.append(f"{path} must hold texts")
         return default
 
-    def names(self, path: str, given: Any, default: Any, said: str) -> Any:
-        if isinstance(given, (list, tuple)) and given and all(isinstance(name, str) and name for name in given):
-            return tuple(given)
-        self.problems.append(f"{path} must be {said}")
+    def names(self, path: str, raw: Any, default: Any, expected: str) -> Any:
+        if isinstance(raw, (list, tuple)) and raw and all(isinstance(name, str) and name for name in raw):
+            return tuple(raw)
+        self.problems.append(f"{path} must be {expected}")
         return default

@@ -58,13 +58,15 @@ def _by_rows(
     if cu_seq_lens_q is None or len(cu_seq_lens_q) == 2:
         one_mask = attention_mask is not None and attention_mask.shape[1] == 1
         if one_mask and query.shape[1] > key.shape[1] and kwargs.keys().isdisjoint(_SPECIAL):
-            return _by_groups(query, key, value, attention_mask, kwargs.get("dropout", 0.0), kwargs.get("scaling"))
+            return _grouped_attention(
+                query, key, value, attention_mask, kwargs.get("dropout", 0.0), kwargs.get("scaling")
+            )
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     bounds = cu_seq_lens_q.tolist()
     rows = []
     for start, end in pairwise(bounds):
         row = slice(start, end)
-        mask = None if attention_mask is None else _needed(attention_mask[..., row, row])
+        mask = None if attention_mask is None else _unless_causal(attention_mask[..., row, row])
         q, k, v = (tensor[:, :, row] for tensor in (query, key, value))
         rows.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
     return torch.cat(rows, dim=1), None
@@ -74,7 +76,7 @@ _SPECIAL = {"position_bias", "softcap", "cache"}
 """Unusual arguments of some models, which only the library's function supports."""
 
 
-def _by_groups(
+def _grouped_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float, scaling: float | None
 ) -> tuple[Tensor, None]:
     """Grouped-query attention with a mask [rows, 1, T, tokens] shared by all heads.
@@ -94,7 +96,7 @@ def _by_groups(
     return output.reshape(rows, heads, tokens, -1).transpose(1, 2).contiguous(), None
 
 
-def _needed(mask: Tensor) -> Tensor | None:
+def _unless_causal(mask: Tensor) -> Tensor | None:
     """A row's mask, or None if it is only causal, which the kernels compute faster without a mask.
 
     It is not only causal if a sliding window is shorter than the row.

@@ -60,13 +60,13 @@ class OneDnnLinear(torch.nn.Linear):
     """``torch.nn.Linear`` that uses oneDNN if its weights are frozen, in float32 and on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self._takes(input):
+        if not self._uses_onednn(input):
             return super().forward(input)
         if torch.is_grad_enabled() and input.requires_grad:
             return _Frozen.apply(input, self.weight, self.bias)
         return _multiply(input, self.weight, self.bias)
 
-    def _takes(self, input: Tensor) -> bool:
+    def _uses_onednn(self, input: Tensor) -> bool:
         trains = torch.is_grad_enabled() and (
             self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
         )
@@ -96,6 +96,6 @@ def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def gradient_of_input(layer: torch.nn.Linear, gradient: Tensor) -> Tensor:
     """The gradient of ``layer``'s input from ``gradient``, that of its output."""
-    if isinstance(layer, OneDnnLinear) and layer._takes(gradient):
+    if isinstance(layer, OneDnnLinear) and layer._uses_onednn(gradient):
         return _multiply(gradient, layer.weight.t(), None)
     return gradient @ layer.weight

@@ -291,11 +291,11 @@ def _converted(name: str, make: Callable[[Path], None]) -> Path:
 
 def _sha256_of(files: list[Path]) -> str:
     """The sha256 of a single file; for several, the sha256 of their hashes in name order."""
-    digests = [_remembered_sha256(path) for path in files]
+    digests = [_cached_sha256(path) for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _remembered_sha256(path: Path) -> str:
+def _cached_sha256(path: Path) -> str:
     """The sha256, cached by path, size and modification time: hashing half a gigabyte takes a second."""
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"

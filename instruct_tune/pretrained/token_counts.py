@@ -25,17 +25,17 @@ def encode_texts(
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     tokens = [*tokenizer.all_special_tokens, *spelled_out]
-    for index in _spelling(tokens, texts):
-        encoded[index] = _spelled_out(tokenizer, tokens, texts[index], encoded[index])
+    for index in _indices_with(tokens, texts):
+        encoded[index] = _spell_out(tokenizer, tokens, texts[index], encoded[index])
     return encoded
 
 
-def _spelling(tokens: Sequence[str], texts: Sequence[str]) -> list[int]:
+def _indices_with(tokens: Sequence[str], texts: Sequence[str]) -> list[int]:
     """Indices of the texts that contain one of the tokens."""
     return [index for index, text in enumerate(texts) if any(token in text for token in tokens)]
 
 
-def _spelled_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
+def _spell_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
     """``ids`` with each of the ``tokens`` in ``text`` replaced by the ids of its letters.
 
     A Unigram vocabulary holds such a token as an ordinary piece, mostly a likelier one than its letters.
@@ -56,7 +56,7 @@ def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     encode_texts(tokenizer, texts[:1])
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     counts = [len(encoding) for encoding in encoded]
-    for index in _spelling(tokenizer.all_special_tokens, texts):
+    for index in _indices_with(tokenizer.all_special_tokens, texts):
         counts[index] = len(encode_texts(tokenizer, [texts[index]])[0])
     return counts
 

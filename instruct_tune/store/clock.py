@@ -20,8 +20,8 @@ class Clock:
     def __init__(self, file: Path, most: float):
         self._file = file
         self._wall, self._steady = time.time(), time.monotonic()
-        before = self._remembered()
-        self._leapt = before is not None and self._wall - before > most
+        before = self._read_last()
+        self._jumped = before is not None and self._wall - before > most
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -29,7 +29,7 @@ class Clock:
 
     def believed(self) -> bool:
         """Whether ages computed from this clock can be trusted."""
-        return not self._leapt or time.monotonic() - self._steady >= GRACE_SECONDS
+        return not self._jumped or time.monotonic() - self._steady >= GRACE_SECONDS
 
     def remember(self) -> None:
         """Store the current time. If the write fails, the next start may see a jump and wait."""
@@ -37,7 +37,7 @@ class Clock:
             with suppress(OSError):
                 self._file.write_text(str(self.now()), encoding="ascii")
 
-    def _remembered(self) -> float | None:
+    def _read_last(self) -> float | None:
         try:
             return float(self._file.read_text(encoding="ascii"))
         except (OSError, ValueError):

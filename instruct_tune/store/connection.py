@@ -15,7 +15,7 @@ from .schema import migrate
 FILE = "lab.sqlite"
 # An exceeded quota or file size limit is reported as a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OUTSIDE = (
+_STORAGE_ERRORS = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
 )  # fmt: skip
@@ -50,7 +50,7 @@ def explained(data_dir: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise DiskFullError.of(data_dir) from error
-        if code not in _OUTSIDE:
+        if code not in _STORAGE_ERRORS:
             raise
         raise StoreError(
             f"The history in {data_dir} cannot be written or read any more ({error}): "

@@ -17,7 +17,7 @@ class DiskUse:
 
     def __init__(self, runs: Path):
         self._runs = runs
-        self._known: dict[str, tuple[float, int]] = {}
+        self._cache: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def of(self, run_ids: Iterable[str]) -> dict[str, int]:
@@ -27,10 +27,10 @@ class DiskUse:
 
     def _bytes(self, run_id: str) -> int:
         now = time.monotonic()
-        counted, size = self._known.get(run_id, (-REMEMBERED_SECONDS, 0))
+        counted, size = self._cache.get(run_id, (-REMEMBERED_SECONDS, 0))
         if now - counted >= REMEMBERED_SECONDS:
             size = folder_bytes(self._runs / run_id)
-            self._known[run_id] = (now, size)
+            self._cache[run_id] = (now, size)
         return size
 
 

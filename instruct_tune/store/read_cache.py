@@ -23,16 +23,16 @@ class ReadCache:
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """Inside this block, ``once`` caches."""
-        before = self._known
-        self._threads.known = {}
+        before = self._entries
+        self._threads.entries = {}
         try:
             yield
         finally:
-            self._threads.known = before
+            self._threads.entries = before
 
     def once(self, question: Hashable, answer: Callable[[], T]) -> T:
         """The cached result for ``question``; on a miss, or outside ``at_once``, the result of ``answer()``."""
-        cache = self._known
+        cache = self._entries
         if cache is None:
             return answer()
         if question not in cache:
@@ -41,9 +41,9 @@ class ReadCache:
 
     def forget(self) -> None:
         """Drop this thread's cached results."""
-        if self._known:
-            self._known.clear()
+        if self._entries:
+            self._entries.clear()
 
     @property
-    def _known(self) -> dict[Hashable, Any] | None:
-        return getattr(self._threads, "known", None)
+    def _entries(self) -> dict[Hashable, Any] | None:
+        return getattr(self._threads, "entries", None)

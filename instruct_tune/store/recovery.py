@@ -21,9 +21,9 @@ from .run_store import RunStore
 
 log = logging.getLogger(__name__)
 
-_BESIDE = ("-wal", "-shm", "-journal")
+_COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside the database; inspecting a damaged one needs them."""
-_BEGINNING = b"SQLite format 3\0"
+_MAGIC = b"SQLite format 3\0"
 _DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -36,8 +36,10 @@ def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
     fault = damage(data_dir)
     aside = _set_aside(data_dir) if fault else None
     store = RunStore(data_dir)
-    caught_up = _catch_up(store)
-    restored, left = _rebuild(store, f"The history was damaged ({fault})" if fault else "The history did not know it")
+    caught_up = _restore_outdated(store)
+    restored, unread = _restore_missing(
+        store, f"The history was damaged ({fault})" if fault else "The history did not know it"
+    )
     store.keep_all()
     if caught_up:
         log.warning("%s.", caught_up)
@@ -50,8 +52,10 @@ def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
         message = f"The history was damaged ({fault}) and is kept as {aside}; a new one was begun, {message}"
     else:
         message = f"{message}: the history did not know {'it' if restored == 1 else 'them'}"
-    if left:
-        message += f"; {left} of the folders under runs cannot be read and {'is' if left == 1 else 'are'} left as found"
+    if unread:
+        message += (
+            f"; {unread} of the folders under runs cannot be read and {'is' if unread == 1 else 'are'} left as found"
+        )
     log.warning("%s.", message)
     return store, f"{message}." + (f" {caught_up}." if caught_up else "")
 
@@ -60,25 +64,25 @@ def damage(data_dir: Path) -> str | None:
     """What is wrong with the history, in a few words; None if it is intact, missing or unreadable."""
     try:
         with (data_dir / FILE).open("rb") as file:
-            beginning = file.read(len(_BEGINNING))
+            beginning = file.read(len(_MAGIC))
     except OSError:
         # Opening it for use reports the cause.
         return None
     # Checked here, because SQLite would delete the write-ahead log on close.
-    if beginning not in (b"", _BEGINNING):
+    if beginning not in (b"", _MAGIC):
         return "the file is not a database"
     try:
         with closing(open_history(data_dir)) as db:
-            return _wrong_inside(db)
+            return _content_fault(db)
     except StoreError as error:
-        return _words(error.__cause__)
+        return _damage_message(error.__cause__)
     except sqlite3.DatabaseError as error:
-        return _words(error)
+        return _damage_message(error)
     except ValueError:
         return "an entry is not what was written"
 
 
-def _wrong_inside(db: sqlite3.Connection) -> str | None:
+def _content_fault(db: sqlite3.Connection) -> str | None:
     """Check the pages, then their contents. Raises ValueError or sqlite3.DatabaseError if they cannot be read."""
     result = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     if result != "ok":
@@ -99,7 +103,7 @@ def _wrong_inside(db: sqlite3.Connection) -> str | None:
     return None
 
 
-def _words(error: BaseException | None) -> str | None:
+def _damage_message(error: BaseException | None) -> str | None:
     """SQLite's message if the error means damage; None for other causes, such as a lock or a full disk."""
     # Errors of Python's sqlite3, such as for a text that is not UTF-8, have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
@@ -110,7 +114,7 @@ def _set_aside(data_dir: Path) -> str:
     """Rename the history and the files beside it; returns the new name. Raises StoreError."""
     name = f"{FILE}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        for end in (*_BESIDE, ""):
+        for end in (*_COMPANION_SUFFIXES, ""):
             if (data_dir / f"{FILE}{end}").exists():
                 (data_dir / f"{FILE}{end}").rename(data_dir / f"{name}{end}")
         remove_oldest_damaged(data_dir, f"{FILE}.damaged")
@@ -122,7 +126,7 @@ def _set_aside(data_dir: Path) -> str:
     return name
 
 
-def _catch_up(store: RunStore) -> str | None:
+def _restore_outdated(store: RunStore) -> str | None:
     """Restore the runs whose snapshot is newer than the history; returns a sentence without its full stop."""
     count = 0
     for run_id, revision in store.revisions().items():
@@ -140,19 +144,19 @@ def _catch_up(store: RunStore) -> str | None:
     )
 
 
-def _rebuild(store: RunStore, why: str) -> tuple[int, int]:
+def _restore_missing(store: RunStore, why: str) -> tuple[int, int]:
     """Restore the runs that exist only as folders; returns the counts of restored runs and of unreadable folders."""
-    ids, restored, skipped = store.ids(), 0, 0
+    ids, restored, unread = store.ids(), 0, 0
     for folder in sorted((store.data_dir / "runs").iterdir()):
         if folder.name in ids or not folder.is_dir():
             continue
         saved = snapshot.read(folder)
         if saved is None:
-            skipped += 1
+            unread += 1
         else:
             store.enter_again(saved, f"{why}; the run was found again in its folder, as last written there.")
             restored += 1
-    return restored, skipped
+    return restored, unread
 
 
 def _runs(count: int) -> str:

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
 """Statuses of a run that is queued or in progress."""
 _JSON_COLUMNS = ("config", "facts", "tags")
-_ROOM, _ROOM_BYTES = ".room", 1 << 20
-_REVISED = "revision = revision + 1"
+_RESERVE_FILE, _RESERVE_BYTES = ".room", 1 << 20
+_NEXT_REVISION = "revision = revision + 1"
 """Recovery compares revisions to detect that a run's snapshot is newer than a history that lost its last entries."""
 _LISTED = (
     ("config", "model"),
@@ -47,7 +47,7 @@ _LISTED = (
     ("facts", "imported"),
 )
 """Paths into the JSON columns that the list of runs needs."""
-_KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
+_SNAPSHOT_FIELDS = {"status", "name", "owner", "binned", "tags", "notes"}
 """A change of any of these fields rewrites the run's snapshot; so does every checkpoint."""
 
 
@@ -104,7 +104,7 @@ class RunStore:
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
-        self._keeping = threading.Lock()
+        self._snapshot_lock = threading.Lock()
         self._read_cache = ReadCache()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
@@ -161,7 +161,7 @@ class RunStore:
         with self._write() as db:
             insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
             status_log.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
-        self._keep(run_id)
+        self._write_snapshot(run_id)
         return self.get(run_id)
 
     def new_id(self) -> str:
@@ -189,22 +189,22 @@ class RunStore:
             insert(db, "runs", row)
             for table, each in rows.items():
                 insert(db, table, *each)
-        self._keep(run.id)
+        self._write_snapshot(run.id)
 
-    def enter_again(self, told: snapshot.Snapshot, reason: str) -> None:
+    def enter_again(self, saved: snapshot.Snapshot, reason: str) -> None:
         """Replace a run's rows with those of its snapshot; ``reason`` goes into its status log."""
-        run_id = told["runs"][0]["id"]
+        run_id = saved["runs"][0]["id"]
         with self._write() as db:
-            _forget(db, run_id)
-            snapshot.enter(db, told)
+            _delete_rows(db, run_id)
+            snapshot.enter(db, saved)
             status_log.remark(db, run_id, reason)
-        self._keep(run_id)
+        self._write_snapshot(run_id)
 
     def keep_all(self) -> None:
         """Write the missing snapshots, as in folders of an older version. The caller must hold the DataLock."""
         for run_id in self.ids():
             if not (self.data_dir / "runs" / run_id / snapshot.FILE).is_file():
-                self._keep(run_id)
+                self._write_snapshot(run_id)
 
     def ids(self) -> set[str]:
         """The ids of all runs, including those in the trash."""
@@ -262,21 +262,21 @@ class RunStore:
             if "facts" in fields:
                 fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
             columns = ", ".join(f"{name} = ?" for name in fields)
-            db.execute(f"UPDATE runs SET {columns}, {_REVISED} WHERE id = ?", (*fields.values(), run_id))
+            db.execute(f"UPDATE runs SET {columns}, {_NEXT_REVISION} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
                 status_log.note(db, run_id, reason or fields.get("message", ""), traceback)
-        if fields.keys() & _KEPT_WITH or fields.get("phase") == "saving":
-            self._keep(run_id)
+        if fields.keys() & _SNAPSHOT_FIELDS or fields.get("phase") == "saving":
+            self._write_snapshot(run_id)
 
     def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
         """Mark a live run as stopping; False if it has already ended."""
         self.get(run_id)
         with self._write() as db:
-            query = f"UPDATE runs SET status = 'stopping', {_REVISED} WHERE id = ? AND status IN (?, ?, ?)"
+            query = f"UPDATE runs SET status = 'stopping', {_NEXT_REVISION} WHERE id = ? AND status IN (?, ?, ?)"
             marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
             if marked:
                 status_log.note(db, run_id, reason)
-        self._keep(run_id)
+        self._write_snapshot(run_id)
         return marked
 
     def changes(self, run_id: str) -> list[dict[str, Any]]:
@@ -291,22 +291,22 @@ class RunStore:
 
     def delete(self, run_id: str) -> None:
         """Delete a run that is not live, its rows and its folder. Raises BusyError for a live one."""
-        self._erase(self._at_rest(run_id).id)
+        self._erase(self._ended(run_id).id)
 
     def trash(self, run_id: str, at: float | None = None) -> None:
         """Move a run that is not live to the trash: hidden from everyone until ``restore``. Raises BusyError.
 
         ``at``: the time to store (seconds since the epoch), by default now.
         """
-        self.update(self._at_rest(run_id).id, binned=time.time() if at is None else at)
+        self.update(self._ended(run_id).id, binned=time.time() if at is None else at)
 
     def restore(self, run_id: str) -> None:
         """Move a run out of the trash. Raises NotFoundError if the trash was emptied."""
         with self._write() as db:
-            query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
+            query = f"UPDATE runs SET binned = NULL, {_NEXT_REVISION} WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (_as_id(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
-        self._keep(str(run_id))
+        self._write_snapshot(str(run_id))
 
     def get_trashed(self, run_id: str) -> Run:
         """A run in the trash. Raises NotFoundError if the trash was emptied."""
@@ -327,7 +327,7 @@ class RunStore:
         """Delete a run in the trash permanently. Raises NotFoundError if it is no longer there."""
         self._erase(self.get_trashed(run_id).id)
 
-    def _at_rest(self, run_id: str) -> Run:
+    def _ended(self, run_id: str) -> Run:
         run = self.get(run_id)
         if run.live:
             raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
@@ -338,7 +338,7 @@ class RunStore:
         # The snapshot first: after a crash between the two, the next start would restore the run from it.
         snapshot.remove(self.data_dir / "runs" / run_id)
         with self._write() as db:
-            _forget(db, run_id)
+            _delete_rows(db, run_id)
         shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
 
     def interrupt_orphans(self) -> list[str]:
@@ -354,14 +354,14 @@ class RunStore:
 
     def keep_room(self) -> None:
         """Reserve 1 MiB of disk, so that a full disk can still be recorded. The caller must hold the DataLock."""
-        room = self.data_dir / _ROOM
+        reserve = self.data_dir / _RESERVE_FILE
         with suppress(OSError):
-            if not room.is_file():
-                room.write_bytes(bytes(_ROOM_BYTES))
+            if not reserve.is_file():
+                reserve.write_bytes(bytes(_RESERVE_BYTES))
 
     def make_room(self) -> None:
         """Free the reserved space, to record that the disk is full."""
-        (self.data_dir / _ROOM).unlink(missing_ok=True)
+        (self.data_dir / _RESERVE_FILE).unlink(missing_ok=True)
 
     # Metrics, events, evaluations
 
@@ -430,8 +430,8 @@ class RunStore:
         with self._write() as db:
             insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
             forget_oldest(db, "evaluations", run_id)
-            db.execute(f"UPDATE runs SET {_REVISED} WHERE id = ?", (run_id,))
-        self._keep(run_id)
+            db.execute(f"UPDATE runs SET {_NEXT_REVISION} WHERE id = ?", (run_id,))
+        self._write_snapshot(run_id)
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
         """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
@@ -443,12 +443,12 @@ class RunStore:
         rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
         return {row["run_id"]: json.loads(row["data"]) for row in rows}
 
-    def _keep(self, run_id: str) -> None:
+    def _write_snapshot(self, run_id: str) -> None:
         """Write the run's snapshot. A failed write is only logged, because the database has the data."""
         folder = self.data_dir / "runs" / run_id
         try:
             # A run may have many metrics; they are serialised outside the database lock, so that reads go on.
-            with self._keeping, explained(self.data_dir):
+            with self._snapshot_lock, explained(self.data_dir):
                 with self._lock:
                     rows = snapshot.gather(self._db, run_id)
                 snapshot.write(rows, folder)
@@ -477,7 +477,7 @@ def _as_id(run_id: Any) -> str:
     return run_id if isinstance(run_id, str) and run_id.isascii() else ""
 
 
-def _forget(db: sqlite3.Connection, run_id: str) -> None:
+def _delete_rows(db: sqlite3.Connection, run_id: str) -> None:
     for table in TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute("DELETE FROM runs WHERE id = ?", (run_id,))

@@ -89,13 +89,13 @@ def insert(db: sqlite3.Connection, table: str, *rows: dict[str, Any]) -> None:
         db.executemany(query, [tuple(row[name] for name in names) for row in rows])
 
 
-def as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
+def as_columns(table: str, record: dict[str, Any]) -> dict[str, Any]:
     """A history row as stored: values without a column of their own go into ``data`` as JSON."""
     own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
     if own is None:
-        return told
-    rest = {name: value for name, value in told.items() if name not in own}
-    return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
+        return record
+    rest = {name: value for name, value in record.items() if name not in own}
+    return {**{name: record[name] for name in own}, "data": json.dumps(rest)}
 
 
 def metric(row: sqlite3.Row) -> dict[str, Any]:

@@ -65,11 +65,11 @@ def remove(folder: Path) -> None:
         raise StoreError(f"{folder} cannot be removed ({error.strerror}): see that it can be written to.") from error
 
 
-def enter(db: sqlite3.Connection, told: Snapshot) -> None:
+def enter(db: sqlite3.Connection, saved: Snapshot) -> None:
     """Insert a snapshot's rows into a history without the run. Call it in a transaction."""
     for table in ("runs", *TABLES):
         columns = {column["name"] for column in db.execute(f"PRAGMA table_info({table})")} - {"seq"}
-        for row in told.get(table, []):
+        for row in saved.get(table, []):
             # Another version may have written other columns.
             values = {name: value for name, value in row.items() if name in columns}
             if table == "runs":

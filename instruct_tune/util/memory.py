@@ -14,7 +14,7 @@ from .device import best_device
 from .machine import available_memory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_AS_GLIBC_HAS_IT = 128 * 1024
+_GLIBC_DEFAULT = 128 * 1024
 _NEVER = 2**30
 
 
@@ -59,8 +59,8 @@ def kept_pages() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _AS_GLIBC_HAS_IT)
-        libc.mallopt(_M_TRIM_THRESHOLD, _AS_GLIBC_HAS_IT)
+        libc.mallopt(_M_MMAP_THRESHOLD, _GLIBC_DEFAULT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _GLIBC_DEFAULT)
         give_back()
 
 

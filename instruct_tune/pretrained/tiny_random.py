@@ -1,7 +1,7 @@
 """A tiny random-weight Llama and a byte-level tokenizer: the ``smoke`` preset's model.
 
-It is the real architecture at toy size, made in seconds without a network, the same on every
-machine. It learns nothing worth reading; it shows that everything runs.
+The real architecture at toy size, made in seconds without a network, identical on every machine. Its answers are
+worthless; it only shows that everything runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_model(folder: Path) -> None:
-    """Write model and tokenizer into ``folder``."""
+    """Save the model and its tokenizer into ``folder``."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -42,7 +42,7 @@ def make_tiny_model(folder: Path) -> None:
 
 
 def byte_tokenizer():
-    """One token a byte, plus SmolLM2's three special tokens; EOS is also the padding, as there."""
+    """One token per byte, plus SmolLM2's three special tokens. As in SmolLM2, EOS is also the padding token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,6 +1,6 @@
-"""Why 0.4? The lesson's two printed BLEU numbers beside what this lab measured of what decides them.
+"""Why 0.4? The lesson's two printed BLEU numbers, and this lab's measurements of the settings that decide them.
 
-What was measured lies in an asset, made by ``python -m benchmarks.why_04``; nothing here computes a score.
+The measurements are in an asset, which ``python -m benchmarks.why_04`` writes; this module computes no score.
 """
 
 from __future__ import annotations
@@ -23,5 +23,5 @@ def measured(asset: Path = ASSET) -> dict[str, Any]:
 
 
 def by_name(told: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Each setting that was measured, by its name."""
-    return {one["name"]: one for one in told["measured"]}
+    """The measured settings, by name."""
+    return {setting["name"]: setting for setting in told["measured"]}

@@ -1,4 +1,4 @@
-"""What may be said on the command line: the commands, and what each of them takes."""
+"""The command line's parser: the commands and their arguments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from ..evaluation import bleu_tokenizers
 
 
 def parser() -> argparse.ArgumentParser:
-    """Reads a command line; ``does`` of what it gives is the command, as ``train`` or ``runs list``."""
-    whole = argparse.ArgumentParser("python -m instruct_tune", description="Instruction-Tuning Lab without a browser.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    """The parser. ``does`` of its result is the command, such as ``train`` or ``runs list``."""
+    main_parser = argparse.ArgumentParser(
+        "python -m instruct_tune", description="Instruction-Tuning Lab without a browser."
+    )
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _looking(commands)
     _training(commands)
     _answering(commands)
@@ -21,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         "--name", default=""
     )
     _history(commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION"))
-    return whole
+    return main_parser
 
 
 def _looking(commands: Any) -> None:
@@ -43,9 +45,9 @@ def _looking(commands: Any) -> None:
 
 def _training(commands: Any) -> None:
     train = _configured(commands, "train", "run one training in the foreground")
-    from_where = train.add_mutually_exclusive_group()
-    from_where.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
-    from_where.add_argument(
+    origin = train.add_mutually_exclusive_group()
+    origin.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    origin.add_argument(
         "--continue", dest="parent", metavar="RUN", help="a new run that begins with RUN's adapter and its settings"
     )
     train.add_argument("--name", default="", help="a name for the run")
@@ -90,9 +92,9 @@ def _scoring(commands: Any) -> None:
 
 def _history(actions: Any) -> None:
     _command(actions, "runs list", "all runs, newest first")
-    arriving = _command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
-    arriving.add_argument("file", metavar="FILE.zip")
-    arriving.add_argument("--name", default="", help="a name for the run")
+    importing = _command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
+    importing.add_argument("file", metavar="FILE.zip")
+    importing.add_argument("--name", default="", help="a name for the run")
     compare = _command(actions, "runs compare", "BLEU of several runs, a table for all that was measured alike")
     compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
     show = _command(actions, "runs show", "a run, its configuration and metrics")
@@ -107,24 +109,24 @@ def _history(actions: Any) -> None:
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
 
 
-def _command(among: Any, does: str, about: str) -> argparse.ArgumentParser:
-    added = among.add_parser(does.rpartition(" ")[2], help=about, description=about)
-    added.set_defaults(does=does)
-    added.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
-    added.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
-    return added
+def _command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name.rpartition(" ")[2], help=help_text, description=help_text)
+    command.set_defaults(does=name)
+    command.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
+    command.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    return command
 
 
-def _configured(among: Any, does: str, about: str) -> argparse.ArgumentParser:
-    """A command that takes a run configuration."""
-    added = _command(among, does, about)
-    added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
-    added.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
-    added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
-    added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
-    added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
-    added.add_argument("--model", metavar="M", help="short for --set model=M")
-    return added
+def _configured(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
+    """Add a command with the options of a run configuration."""
+    command = _command(commands, name, help_text)
+    command.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
+    command.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
+    command.add_argument("--config", metavar="FILE.json", help="laid over the preset")
+    command.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
+    command.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
+    command.add_argument("--model", metavar="M", help="short for --set model=M")
+    return command
 
 
 def _count(text: str) -> int:

@@ -97,13 +97,13 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     return 0
 
 
-def root_path(given: str) -> str:
+def root_path(value: str) -> str:
     """``GRADIO_ROOT_PATH`` as gradio needs it: one leading slash and no trailing one; "" for the root.
 
     With a trailing slash, every request through a proxy that keeps the prefix gets a 404. A full URL, which
     gradio accepts, too, gets no leading slash.
     """
-    path = given.strip().strip("/")
+    path = value.strip().strip("/")
     return path if not path or path.startswith(("http://", "https://")) else f"/{path}"
 
 

@@ -106,7 +106,7 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
     run_id = lab.training.resume(HOST, args.resume) if args.resume else _start(lab, args)
     print(f"run {run_id}", file=sys.stderr)
-    with _asked_to_end(lambda: lab.training.stop(HOST, run_id)) as signals:
+    with _stop_on_signal(lambda: lab.training.stop(HOST, run_id)) as signals:
         run = lab.training.wait(run_id)
     result = lab.runs.result(HOST, run_id)
     if run.status == "failed":
@@ -117,21 +117,21 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
 def _start(lab: Lab, args: argparse.Namespace) -> str:
     if not args.parent:
         return lab.training.start(HOST, _config(args), args.name)
-    config = continuation.config_after(lab.runs.get(HOST, args.parent), _given(args), args.preset)
+    config = continuation.config_after(lab.runs.get(HOST, args.parent), _overrides(args), args.preset)
     return lab.training.start(HOST, config, args.name, parent=args.parent)
 
 
 class _Failed(LabError):
     """A run that failed; its metrics so far are in the store."""
 
-    def __init__(self, message: str, kind: str, told: dict[str, Any]):
+    def __init__(self, message: str, kind: str, result: dict[str, Any]):
         super().__init__(message)
         self.kind = kind
-        self.told = told
+        self.result = result
 
 
 @contextmanager
-def _asked_to_end(stop: Callable[[], Any]) -> Iterator[list[int]]:
+def _stop_on_signal(stop: Callable[[], Any]) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM calls ``stop`` and keeps waiting; a second one ends the process.
 
     Yields the list of received signals, which stays empty without a signal.
@@ -158,7 +158,7 @@ def _generate(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         if args.run_id == BASE_RUN:
             return {"texts": lab.inference.generate(HOST, BASE_RUN, rows, _config(args))}, 0
-        overrides = _given(args)
+        overrides = _overrides(args)
         if args.preset or set(overrides) - {"generation"}:
             raise SettingsError(["a run has its own model, data and template: with --run RUN set generation.* only"])
         return {"texts": lab.inference.generate(HOST, args.run_id, rows, generation=overrides.get("generation"))}, 0
@@ -299,10 +299,10 @@ def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
 
 def _config(args: argparse.Namespace) -> RunConfig:
     """Preset, then ``--ledger``, ``--config``, ``--dataset`` and ``--model``, then each ``--set``."""
-    return RunConfig.from_dict(_given(args), args.preset or "quick")
+    return RunConfig.from_dict(_overrides(args), args.preset or "quick")
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """The options that override the preset, as a (partial) configuration."""
     config = {"data": ledger.read(Path(args.ledger)).data} if args.ledger else {}
     for section, value in (_read_config(args.config) if args.config else {}).items():

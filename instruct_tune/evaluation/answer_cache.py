@@ -57,25 +57,25 @@ class CachedAnswers:
 
     def known(self, prompts: Mapping[int, Sequence[int]]) -> dict[int, Answer]:
         """The cached answers to numbered prompts (token ids), by number."""
-        names = {number: _name(prompt) for number, prompt in prompts.items()}
+        names = {number: _key(prompt) for number, prompt in prompts.items()}
         return {number: self._answers[name] for number, name in names.items() if name in self._answers}
 
     def add(self, answers: Mapping[tuple[int, ...], Answer]) -> None:
         """Store answers by their prompts. A failed write is only logged, because they can be decoded again."""
         if not answers:
             return
-        new = {_name(prompt): answer for prompt, answer in answers.items()}
+        new = {_key(prompt): answer for prompt, answer in answers.items()}
         self._answers |= new
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="ascii") as file:
                 # Begins with a newline, because a crash may have cut off the last line.
                 file.write("\n" + "".join(_line(name, answer) for name, answer in new.items()))
-            self._make_room()
+            self._delete_oldest()
         except OSError as error:
             log.warning("base's answers could not be kept: %s", error)
 
-    def _make_room(self) -> None:
+    def _delete_oldest(self) -> None:
         files = sorted(self._file.parent.glob("*.lines"), key=lambda file: file.stat().st_mtime)
         total = sum(file.stat().st_size for file in files)
         while total > self._most_bytes and files:
@@ -109,7 +109,7 @@ def _read(file: Path) -> dict[str, Answer]:
         lines = file.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return {}
-    return dict(entry for line in lines if (entry := _parsed(line)))
+    return dict(entry for line in lines if (entry := _parse(line)))
 
 
 def _line(name: str, answer: Answer) -> str:
@@ -117,7 +117,7 @@ def _line(name: str, answer: Answer) -> str:
     return f"{zlib.crc32(payload.encode()):08x} {payload}\n"
 
 
-def _parsed(line: str) -> tuple[str, Answer] | None:
+def _parse(line: str) -> tuple[str, Answer] | None:
     checksum, _, payload = line.partition(" ")
     if checksum != f"{zlib.crc32(payload.encode()):08x}":
         return None
@@ -125,7 +125,7 @@ def _parsed(line: str) -> tuple[str, Answer] | None:
     return name, Answer(text, tokens, ended)
 
 
-def _name(prompt: Sequence[int]) -> str:
+def _key(prompt: Sequence[int]) -> str:
     return _sha256(" ".join(map(str, prompt)))
 
 

@@ -46,11 +46,11 @@ class Baselines:
     given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     mark: str = ""
 
-    def answers(self, said: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
-        """Each baseline's answers, row by row. ``said``: the answers of the baselines that decode."""
-        by_name = {one.name: [said[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked} | {
-            name: list(answers) for name, answers in self.given.items()
-        }
+    def answers(self, decoded: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
+        """Each baseline's answers, row by row. ``decoded``: the answers of the baselines that decode."""
+        by_name = {
+            one.name: [decoded[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked
+        } | {name: list(answers) for name, answers in self.given.items()}
         if self.mark and EXAMPLES_BASELINE in by_name:
             by_name[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in by_name[EXAMPLES_BASELINE]]
         return by_name

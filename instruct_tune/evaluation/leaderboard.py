@@ -18,7 +18,7 @@ from .interpretation import SIGNIFICANT
 
 MAX_TESTED = 2000
 """The most p-values against a leader in the cache."""
-_TESTED: dict[bytes, float] = {}
+_P_VALUES: dict[bytes, float] = {}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Entry:
         return {
             "rows": len(self.rows),
             "rows_fingerprint": rows_fingerprint(self.rows),
-            "template": _unnamed(self.template),
+            "template": _without_name(self.template),
             "generation": self.found["generation"],
             "signature": self.found["tuned"]["signature"],
             "weights_sha256": self.found.get("weights_sha256"),
@@ -54,7 +54,7 @@ def rows_fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
-def _unnamed(template: Any) -> Any:
+def _without_name(template: Any) -> Any:
     """The template without its name, which does not change the prompts."""
     if not isinstance(template, Mapping):
         return template
@@ -85,12 +85,12 @@ def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(entries: Sequence[Entry]) -> dict[str, Any]:
     ranked = sorted(entries, key=lambda entry: -entry.found["tuned"]["bleu"])
     leader = ranked[0]
-    runs = [_place(entry, leader) for entry in ranked]
+    runs = [_run_row(entry, leader) for entry in ranked]
     base = {name: leader.found["base"][name] for name in ("bleu", "ci")}
     return {**leader.measurement_key, "base": base, "runs": runs, "sentence": _sentence(runs, base)}
 
 
-def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
+def _run_row(entry: Entry, leader: Entry) -> dict[str, Any]:
     evaluation, references = entry.found, [row["reference"] for row in leader.rows]
     # Evaluations of earlier versions have no tokenisation, which was always this one, and no interval.
     tokenize, delta_ci = evaluation.get("tokenize", DEFAULT), evaluation.get("delta_ci")
@@ -114,11 +114,11 @@ def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
 def _p_value(answers: list[str], leader: list[str], references: list[str], tokenize: str) -> float:
     """The paired test, cached: it takes a tenth of a second, and every view of the page needs all of them."""
     key = hashlib.sha256(json.dumps([answers, leader, references, tokenize]).encode()).digest()
-    p_value = _TESTED.get(key)
+    p_value = _P_VALUES.get(key)
     if p_value is None:
-        p_value = _TESTED[key] = paired_test(answers, leader, references, tokenize=tokenize)
-        for oldest in list(_TESTED)[:-MAX_TESTED]:
-            _TESTED.pop(oldest, None)
+        p_value = _P_VALUES[key] = paired_test(answers, leader, references, tokenize=tokenize)
+        for oldest in list(_P_VALUES)[:-MAX_TESTED]:
+            _P_VALUES.pop(oldest, None)
     return p_value
 
 

@@ -22,6 +22,6 @@ def measured(asset: Path = ASSET) -> dict[str, Any]:
     return json.loads(asset.read_text(encoding="utf-8"))
 
 
-def by_name(told: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def by_name(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The measured settings, by name."""
-    return {setting["name"]: setting for setting in told["measured"]}
+    return {setting["name"]: setting for setting in content["measured"]}

@@ -37,7 +37,7 @@ class AnswererPrompts:
 
 def answer_all(
     loaded: LoadedModel,
-    asked: Sequence[AnswererPrompts],
+    sides: Sequence[AnswererPrompts],
     settings: GenerationSettings,
     *,
     between_batches: Callable[[int, int], None] = lambda done, total: None,
@@ -51,21 +51,21 @@ def answer_all(
     all sides have answered more rows. ``kept`` contains the answers from before an interruption, and gets the
     new ones. Raises Stopped where ``stopping()``, checked at every token, is true.
     """
-    answered = {side.name: kept.of(side.name) if kept else KeptAnswers() for side in asked}
-    total = sum(len(side.prompts) for side in asked)
+    answered = {side.name: kept.of(side.name) if kept else KeptAnswers() for side in sides}
+    total = sum(len(side.prompts) for side in sides)
 
     def report_progress() -> None:
         between_batches(sum(len(each.answers) for each in answered.values()), total)
 
-    for part in parts_of(asked[0].prompts):
-        for side in asked:
-            _from_shelf(side, part, answered[side.name], kept)
-            _ask(loaded, side, part, answered[side.name], settings, report_progress, stopping, kept)
+    for part in parts_of(sides[0].prompts):
+        for side in sides:
+            _take_cached(side, part, answered[side.name], kept)
+            _decode_missing(loaded, side, part, answered[side.name], settings, report_progress, stopping, kept)
         on_part(answered)
     return answered
 
 
-def _from_shelf(side: AnswererPrompts, rows: Sequence[int], answered: KeptAnswers, kept: Unfinished | None) -> None:
+def _take_cached(side: AnswererPrompts, rows: Sequence[int], answered: KeptAnswers, kept: Unfinished | None) -> None:
     if not side.cached_answers:
         return
     cached = side.cached_answers.known({row: side.prompts[row] for row in rows if row not in answered.answers})
@@ -74,7 +74,7 @@ def _from_shelf(side: AnswererPrompts, rows: Sequence[int], answered: KeptAnswer
         kept.add(side.name, cached, remembered=len(cached))
 
 
-def _ask(
+def _decode_missing(
     loaded: LoadedModel,
     side: AnswererPrompts,
     rows: Sequence[int],

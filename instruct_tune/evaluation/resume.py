@@ -55,11 +55,11 @@ class Unfinished:
 
     def __init__(self, file: Path, about: Mapping[str, Any]):
         self._file, self._about = file, about
-        self._said = _said(file)
+        self._answers = _answers_by_side(file)
 
     def of(self, side: str) -> KeptAnswers:
         """The answers of ``side`` from before the interruption."""
-        return self._said.get(side, KeptAnswers())
+        return self._answers.get(side, KeptAnswers())
 
     def add(self, side: str, answers: Mapping[int, Answer], seconds: float = 0.0, remembered: int = 0) -> None:
         """Store a batch. A failed write is only logged, because the batch can be decoded again."""
@@ -117,19 +117,19 @@ def left_behind(folder: Path) -> list[dict[str, Any]]:
     fields of its ``about``.
     """
     files = sorted((folder / FOLDER).glob("*.lines"), key=lambda file: -file.stat().st_mtime)
-    return [summary for file in files if (summary := _told(file))]
+    return [summary for file in files if (summary := _summary(file))]
 
 
-def _told(file: Path) -> dict[str, Any] | None:
+def _summary(file: Path) -> dict[str, Any] | None:
     about = next((line["about"] for line in _lines(file) if "about" in line), None)
     if about is None:
         return None
-    by_side = _said(file)
+    by_side = _answers_by_side(file)
     rows_by_side = [set(by_side[side].answers) if side in by_side else set() for side in about["sides"]]
     return {**about, "answered": len(set.intersection(*rows_by_side))}
 
 
-def _said(file: Path) -> dict[str, KeptAnswers]:
+def _answers_by_side(file: Path) -> dict[str, KeptAnswers]:
     by_side: dict[str, KeptAnswers] = {}
     for line in _lines(file):
         if "side" in line:

@@ -117,22 +117,24 @@ def _token_scores(loaded: LoadedModel, speaker: str, row: Sequence[int], start: 
     logits_at = read_row(loaded, speaker, row)
     for places in in_parts(loaded, start - 1, len(row) - 1):
         first = start + len(scores)
-        scores += _read(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
+        scores += _score_tokens(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
     return scores
 
 
-def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[TokenScore]:
+def _score_tokens(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[TokenScore]:
     logarithms = logits.log_softmax(-1)
     losses = -logarithms.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
     best = logarithms.topk(min(CANDIDATES, logarithms.shape[1]))
     likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
     return [
-        TokenScore(loss, tuple(Candidate(token, _spelled(tokenizer, token), p) for token, p in zip(*each, strict=True)))
+        TokenScore(
+            loss, tuple(Candidate(token, _token_text(tokenizer, token), p) for token, p in zip(*each, strict=True))
+        )
         for loss, each in zip(losses.tolist(), likeliest, strict=True)
     ]
 
 
-def _spelled(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+def _token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
     """One token as text; the tokenizer's own spelling where the token is only part of a character."""
     text = decode_continuation(tokenizer, [token], skip_special_tokens=False)
     return text if _UNFINISHED not in text else str(tokenizer.convert_ids_to_tokens([token])[0])

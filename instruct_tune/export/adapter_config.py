@@ -62,7 +62,7 @@ def plain_lora(fields: Mapping[str, Any], weights: Path) -> dict[str, Any]:
             f"r is {r} in {CONFIG_FILE} and another in the weights of {mismatched}: export the adapter again."
         )
     # A pattern is not evaluated: the module paths in the weights replace it.
-    modules = list(ranks) if isinstance(targets, str) else _used(names, list(ranks))
+    modules = list(ranks) if isinstance(targets, str) else _matching_targets(names, list(ranks))
     return dict(zip(KEPT, (r, alpha, dropout, modules, stabilised), strict=True))
 
 
@@ -122,7 +122,7 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
     return {path: (ranks[path, "A"], ranks[path, "B"]) for path in paths}
 
 
-def _used(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+def _matching_targets(names: Sequence[str], paths: Sequence[str]) -> list[str]:
     """Those of ``names`` that match a module in the weights.
 
     PEFT ignores a name that matches no module; a run's settings may not contain one.

@@ -93,17 +93,17 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]], about: Subject, form: str = 
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(fontsize=8, frameon=False)
-    return _written(figure, form)
+    return _rendered(figure, form)
 
 
-def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
+def score_plot(evaluation: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
     """An evaluation's BLEU: a bar with its 95% interval for base, tuned and each baseline; the signature below."""
     measured = (
-        f"{found['rows']} held-out rows · {_decoding(found['generation'])}\n"
-        f"{found['tuned']['signature']}\n{about.measured}"
+        f"{evaluation['rows']} held-out rows · {_decoding(evaluation['generation'])}\n"
+        f"{evaluation['tuned']['signature']}\n{about.measured}"
     )
     figure, axes = _page(Subject(about.name, about.model, measured), f"BLEU on held-out rows: {about.name}")
-    reports = {"base": found["base"], "tuned": found["tuned"], **(found.get("baselines") or {})}
+    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **(evaluation.get("baselines") or {})}
     sides = [side for side in SIDES if side in reports]
     for place, side in enumerate(sides):
         report, colour = reports[side], {"base": GREY, "tuned": ACCENT}.get(side, FAINT)
@@ -122,7 +122,7 @@ def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> b
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.2)
     axes.grid(axis="x", alpha=0.3)
-    return _written(figure, form)
+    return _rendered(figure, form)
 
 
 def _decoding(generation: Mapping[str, Any]) -> str:
@@ -153,7 +153,7 @@ def _line(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _written(figure: Figure, form: str) -> bytes:
+def _rendered(figure: Figure, form: str) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format=form, dpi=DOTS_AN_INCH)
     return written.getvalue()

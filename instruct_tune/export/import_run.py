@@ -125,16 +125,16 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return texts | numbers
 
 
-def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
-    """``found`` with a base model of this machine. ``folders``: local models by the sha256 of their weights.
+def with_base(incoming: Incoming, folders: Mapping[str, str]) -> Incoming:
+    """``incoming`` with a base model of this machine. ``folders``: local models by the sha256 of their weights.
 
     Raises DataError where the base model is a folder of another machine whose weights are not in ``folders``.
     """
-    name, digest = found.base_model, found.facts.get("weights_sha256")
+    name, digest = incoming.base_model, incoming.facts.get("weights_sha256")
     # An export contains only the last component of a local folder.
-    folder = is_path(name) or (found.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    folder = is_path(name) or (incoming.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
     if not folder or os.path.isdir(name):
-        return found
+        return incoming
     if digest not in folders:
         weights = f" (weights sha256 {str(digest)[:12]}…)" if digest else ""
         raise DataError(
@@ -143,23 +143,23 @@ def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
             "adapter_config.json and into model of run_config.json in the zip, and import it again."
         )
     model = folders[str(digest)]
-    config = None if found.config is None else {**found.config, "model": model}
-    adapter_config = {**found.adapter_config, "base_model_name_or_path": model}
-    return replace(found, base_model=model, adapter_config=adapter_config, config=config)
+    config = None if incoming.config is None else {**incoming.config, "model": model}
+    adapter_config = {**incoming.adapter_config, "base_model_name_or_path": model}
+    return replace(incoming, base_model=model, adapter_config=adapter_config, config=config)
 
 
-def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
+def configuration(incoming: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
     """The configuration of the imported run, not yet validated, and its message.
 
     The zip never makes the run read a file of this machine as its data. Where its dataset is not one that everybody
     can load, ``data`` provides the held-out rows; ``named`` is their name in the message.
     """
     rows = f"Compare and Evaluate take the held-out rows of {named}"
-    if found.config is None:
-        lora = {name: found.adapter_config[name] for name in KEPT}
+    if incoming.config is None:
+        lora = {name: incoming.adapter_config[name] for name in KEPT}
         message = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
-        return {"model": found.base_model, "lora": lora, "data": dict(data)}, message
-    config = {**found.config, "lora": _as_saved(found)}
+        return {"model": incoming.base_model, "lora": lora, "data": dict(data)}, message
+    config = {**incoming.config, "lora": _as_saved(incoming)}
     data_section = config.get("data")
     source = data_section.get("source") if isinstance(data_section, dict) else None
     if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):

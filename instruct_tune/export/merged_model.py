@@ -33,7 +33,7 @@ def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Ca
     """
     _check_weights(run, weights)
     size = FLOAT32 * _parameters(run, weights)
-    _check_room(size, to)
+    _check_space(size, to)
     try:
         with tempfile.TemporaryDirectory(prefix=".merged-", dir=to.parent) as scratch:
             folder, packed = Path(scratch) / "model", Path(scratch) / "zip"
@@ -75,7 +75,7 @@ def _check_weights(run: Run, weights: Weights) -> None:
         )
 
 
-def _check_room(size: int, to: Path) -> None:
+def _check_space(size: int, to: Path) -> None:
     import torch
 
     needed, available = int(ROOM * size), free(torch.device("cpu"))

@@ -60,13 +60,13 @@ class BeamHypotheses:
 
     @property
     def settled(self) -> Tensor:
-        return ~self.hopeful | self._content
+        return ~self.hopeful | self._stopped_early
 
     @property
-    def _content(self) -> Tensor:
+    def _stopped_early(self) -> Tensor:
         return self.there.all(1) & self.early_stopping
 
-    def take(self, found: Candidates, ended: Tensor, running: Tensor, length: int) -> None:
+    def take(self, candidates: Candidates, ended: Tensor, running: Tensor, length: int) -> None:
         """Add those candidates of ``length`` tokens that have ``ended``.
 
         ``running`` [rows]: the score of the best beam that continues.
@@ -74,7 +74,7 @@ class BeamHypotheses:
         beams = self.score.shape[1]
         # Candidates beyond the number of beams exist only so that enough beams can continue.
         new = ended & (torch.arange(ended.shape[1], device=ended.device) < beams)
-        score = found.score / length + (~new | self.settled[:, None]) * NEVER
+        score = candidates.score / length + (~new | self.settled[:, None]) * NEVER
         place = torch.arange(score.shape[1], device=score.device).expand_as(score)
         step = torch.full_like(place, length - 1)
         self.score, best = torch.cat([self.score, score], 1).topk(beams)

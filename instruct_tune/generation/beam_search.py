@@ -59,7 +59,7 @@ def search(
         scores = candidates.score.gather(1, continuing)
         open_before = (~answers.settled).tolist()
         answers.take(candidates, ended, scores[:, 0], length)
-        _note(records, rows.numbers, open_before, candidates, ended, continuing, answers)
+        _record_step(records, rows.numbers, open_before, candidates, ended, continuing, answers)
         if stopping():
             raise Stopped
         settled = answers.settled
@@ -117,7 +117,7 @@ class Record:
         return BeamTrace(tuple(self._steps), tuple(reversed(path)), score)
 
 
-def _note(
+def _record_step(
     records: Sequence[Record],
     numbers: Tensor,
     open_before: Sequence[bool],
@@ -139,19 +139,19 @@ def _note(
             records[number].best_is(step, place, score)
 
 
-_KNOWN: dict[tuple[str, str | None], bool] = {}
+_FITS: dict[tuple[str, str | None], bool] = {}
 """Results of ``fits`` in this process, by configuration and attention implementation."""
 
 
 def fits(config: PretrainedConfig) -> bool:
     """Whether tree beams are exact for such a model; tested on two layers of it with random weights."""
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    if key not in _KNOWN:
-        _KNOWN[key] = _tried(config)
-    return _KNOWN[key]
+    if key not in _FITS:
+        _FITS[key] = _test_fit(config)
+    return _FITS[key]
 
 
-def _tried(config: PretrainedConfig) -> bool:
+def _test_fit(config: PretrainedConfig) -> bool:
     try:
         return windows(config).keys() <= {"full_attention", "sliding_attention"} and is_exact(small_random(config))
     except (AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -265,7 +265,7 @@ def _by_generate(
 ) -> list[list[int]]:
     """The ids from transformers' ``generate``, padding included."""
     width = prompts.input_ids.shape[1]
-    criteria = _Watch(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
+    criteria = _TokenCallback(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
     extra: dict[str, Any] = {}
     if prompts.speakers:
         # Beam search expands each row into num_beams adjacent rows.
@@ -274,7 +274,7 @@ def _by_generate(
         extra["past_key_values"] = growing_cache(loaded.base.config)
     if settings.num_beams > 1 and not beams_can_use_cache(loaded.base.config):
         config.use_cache = False
-    with torch.no_grad(), _own_random(loaded, settings.seed):
+    with torch.no_grad(), _isolated_seed(loaded, settings.seed):
         output = loaded.model.generate(
             input_ids=prompts.input_ids,
             attention_mask=prompts.attention_mask,
@@ -325,14 +325,14 @@ def _left_padded(loaded: LoadedModel, rows: Sequence[Request], speakers: Sequenc
 
 
 @contextmanager
-def _own_random(loaded: LoadedModel, seed: int) -> Iterator[None]:
+def _isolated_seed(loaded: LoadedModel, seed: int) -> Iterator[None]:
     """Sample from ``seed``, and restore the random state of a run that trains."""
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-class _Watch(StoppingCriteria):
+class _TokenCallback(StoppingCriteria):
     """Reports every token; ends a row at a stop text, and all rows on ``stopping()``."""
 
     def __init__(

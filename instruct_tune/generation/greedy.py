@@ -42,7 +42,7 @@ def decode(
     for _ in range(new_tokens):
         logits = rows.read(new, mask, positions, 1)[:, -1]
         token = logits.argmax(-1)
-        likely = _likely(logits, candidates) if candidates else [()] * len(token)
+        likely = _top_candidates(logits, candidates) if candidates else [()] * len(token)
         for row, token_id, has_ended, chances in zip(
             rows.numbers.tolist(), token.tolist(), ended.tolist(), likely, strict=True
         ):
@@ -65,7 +65,7 @@ def decode(
     return [(ids, GreedyTrace(tuple(steps))) for ids, steps in zip(generated, traces, strict=True)]
 
 
-def _likely(logits: Tensor, count: int) -> list[tuple[Candidate, ...]]:
+def _top_candidates(logits: Tensor, count: int) -> list[tuple[Candidate, ...]]:
     top = logits.log_softmax(-1).topk(min(count, logits.shape[-1]))
     rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     return [tuple(map(Candidate, tokens, chances)) for tokens, chances in rows]

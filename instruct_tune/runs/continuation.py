@@ -23,22 +23,22 @@ SHAPE = ("r", "lora_alpha", "use_rslora", "target_modules")
 PEFT_DEFAULTS = {"r": 8, "lora_alpha": 8, "use_rslora": False}
 
 
-def config_after(parent: Run, given: Mapping[str, Any], preset: str | None = None) -> RunConfig:
+def config_after(parent: Run, overrides: Mapping[str, Any], preset: str | None = None) -> RunConfig:
     """The child's configuration: the parent's, or a preset with the parent's model, template and LoRA, each
-    overridden by ``given``. Raises SettingsError."""
+    overridden by ``overrides``. Raises SettingsError."""
     inherited = parent.config
     if preset is not None:
         sections = ("model", "template", "lora")
         inherited = {**PRESETS[preset].to_dict(), **{name: parent.config[name] for name in sections}}
-    return RunConfig.from_dict(_laid_over(inherited, given))
+    return RunConfig.from_dict(_override(inherited, overrides))
 
 
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _override(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **below,
         **{
             # A template is replaced as a whole: parts of two templates do not fit together.
-            name: _laid_over(below[name], value)
+            name: _override(below[name], value)
             if name != "template" and isinstance(value, Mapping) and isinstance(below.get(name), Mapping)
             else value
             for name, value in above.items()

@@ -120,18 +120,18 @@ def diagnose(
         run["facts"],
         run["step"],
         run["total_steps"],
-        _of(metrics, "probe", "probe_loss") or _of(metrics, "eval", "eval_loss"),
-        _of(metrics, "train", "loss"),
+        _points(metrics, "probe", "probe_loss") or _points(metrics, "eval", "eval_loss"),
+        _points(metrics, "train", "loss"),
         tuple(metric["grad_norm"] for metric in metrics if metric["kind"] == "train" and "grad_norm" in metric),
         samples,
         used_rate(run["config"]["train"], metrics),
     )
     findings = [finding for rule in _RULES if (finding := rule(course))]
     kinds = {finding.kind for finding in findings}
-    return tuple(finding for finding in findings if not _SAID_BY.get(finding.kind, set()) & kinds)
+    return tuple(finding for finding in findings if not _EXPLAINED_BY.get(finding.kind, set()) & kinds)
 
 
-def _of(metrics: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[tuple[int, float], ...]:
+def _points(metrics: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[tuple[int, float], ...]:
     return tuple(sorted((metric["step"], metric[key]) for metric in metrics if metric["kind"] == kind))
 
 
@@ -278,7 +278,7 @@ def _never_ends(course: Course) -> Finding | None:
         "never_ends",
         "no answer ends",
         f"No answer to the fixed prompt ends by itself: {len(answers)} of {len(answers)} up to step "
-        f"{answers[-1]['step']} were cut at {limit} tokens{_ROUND if repeating else ''}.",
+        f"{answers[-1]['step']} were cut at {limit} tokens{_REPETITION if repeating else ''}.",
         f"Try {course.lower_rate}: base's answer did not go round before it was trained."
         if repeating
         else "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
@@ -315,8 +315,8 @@ def _rows_cut(course: Course) -> Finding | None:
 _RULES: tuple[Callable[[Course], Finding | None], ...] = (
     _exploding, _rate_too_high, _unchanged, _rows_cut, _overfitting, _rate_too_low, _plateau, _never_ends,
 )  # fmt: skip
-_ROUND = ", the last ones with the same few words again and again"
-_SAID_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
+_REPETITION = ", the last ones with the same few words again and again"
+_EXPLAINED_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
 """Finding → the findings that explain it, with which it is left out."""
 
 
@@ -330,7 +330,7 @@ class FindingsCache:
 
     def __init__(self, store: RunStore):
         self._store = store
-        self._known: OrderedDict[str, tuple[Any, list[dict[str, Any]]]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[Any, list[dict[str, Any]]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, run: Run, last: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -338,13 +338,13 @@ class FindingsCache:
         seqs = [last[kind]["seq"] for kind in ("probe", "eval") if kind in last]
         key = (run.status, run.total_steps, run.step // EVERY if run.live else run.step, *seqs)
         with self._lock:
-            cached = self._known.get(run.id)
+            cached = self._cache.get(run.id)
             if cached is None or cached[0] != key:
                 facts = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
                 findings = diagnose(facts, self._store.metrics(run.id), self._store.samples(run.id))
                 cached = (key, [finding.to_dict() for finding in findings])
-            self._known[run.id] = cached
-            self._known.move_to_end(run.id)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._cache[run.id] = cached
+            self._cache.move_to_end(run.id)
+            while len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
             return cached[1]

@@ -24,7 +24,7 @@ PREFIX = "recorded-"
 BEST = "recorded-good"
 """The run that the page selects first for a visitor."""
 
-_HAD = "recorded.json"
+_ADDED = "recorded.json"
 """A file in the data folder with the ids that were added once, so that deleted runs do not come back."""
 
 
@@ -36,7 +36,7 @@ def put_recorded(store: RunStore, assets: Path = ASSETS, again: bool = False) ->
     Raises StoreError where the data folder cannot be written to.
     """
     try:
-        return _put_new(store, assets, again)
+        return _add_new(store, assets, again)
     except OSError as error:
         raise StoreError(
             f"The recorded runs cannot be put into {store.data_dir} ({error.strerror or error}): "
@@ -44,8 +44,8 @@ def put_recorded(store: RunStore, assets: Path = ASSETS, again: bool = False) ->
         ) from error
 
 
-def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
-    record = store.data_dir / _HAD
+def _add_new(store: RunStore, assets: Path, again: bool) -> list[str]:
+    record = store.data_dir / _ADDED
     added = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else []
     new = []
     for folder in sorted(assets.glob("*/run.json")):
@@ -55,7 +55,7 @@ def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
         if row["id"] in (run.id for run in store.trashed()):
             store.restore(row["id"])
         elif not store.has(row["id"]):
-            _put(store, folder.parent, row)
+            _add_run(store, folder.parent, row)
         new.append(row["id"])
     if new:
         partial = record.with_suffix(".partial")
@@ -64,7 +64,7 @@ def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
     return new
 
 
-def _put(store: RunStore, source: Path, row: dict[str, Any]) -> None:
+def _add_run(store: RunStore, source: Path, row: dict[str, Any]) -> None:
     """Copy one run's files and add its rows to the store."""
     target = store.data_dir / "runs" / row["id"]
     # An interrupted start may have left a folder without a row.

@@ -106,17 +106,17 @@ class Estimates:
         """
         config = self._configs.read(viewer, config)
         self._imports.wait()
-        splits = self._splits_at_hand(config.data)
+        splits = self._local_splits(config.data)
         if splits is None:
             return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
-        facts = self._known(config, splits, viewer)
+        facts = self._known_facts(config, splits, viewer)
         if facts is None:
             return _unknown(
                 config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
             )
         workload = _count(config, facts)
         speed = self._speed(config, facts, measure)
-        return self._tell(config, workload, facts, speed, viewer)
+        return self._cost_json(config, workload, facts, speed, viewer)
 
     def fit(self, viewer: Viewer, config: Config, minutes: float) -> dict[str, Any]:
         """Reduce rows, and if necessary epochs and steps, so that a run takes about ``minutes`` on this machine.
@@ -129,10 +129,10 @@ class Estimates:
         config = self._configs.read(viewer, config)
         everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
         self._imports.wait()
-        splits = self._splits_at_hand(everything.data)
+        splits = self._local_splits(everything.data)
         if splits is None:
             raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
-        facts = self._known(everything, splits, viewer)
+        facts = self._known_facts(everything, splits, viewer)
         if facts is None:
             raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
         speed = self._speed(everything, facts, measure=True)
@@ -146,13 +146,13 @@ class Estimates:
             fewer = dataclasses.replace(facts, train=facts.train[:rows])
             return self._seconds(candidate, _count(candidate, fewer), fewer, speed).total
 
-        rows, epochs, max_steps, sentence = _choose(takes, config, len(facts.train), 60 * minutes)
+        rows, epochs, max_steps, sentence = _choose_size(takes, config, len(facts.train), 60 * minutes)
         chosen = _resized(config, rows, epochs, max_steps)
         fewer = dataclasses.replace(facts, train=facts.train[:rows])
         return {
             "config": chosen.to_dict(),
             "said": sentence,
-            "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed, viewer),
+            "cost": self._cost_json(chosen, _count(chosen, fewer), fewer, speed, viewer),
         }
 
     def step_view(self, viewer: Viewer, config: Config, step: int = 1) -> StepView:
@@ -193,19 +193,19 @@ class Estimates:
 
     # Data and models on this machine
 
-    def _splits_at_hand(self, settings: DataSettings) -> Splits | None:
+    def _local_splits(self, settings: DataSettings) -> Splits | None:
         """The rows, where they need no network; rows of the Hub only if they are loaded already."""
         if settings.source == "bundled" or os.path.isfile(os.path.expanduser(settings.source)):
             return self._datasets.splits(settings)
         named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
         return self._datasets.splits(settings) if self._datasets.is_loaded(settings) or not named else None
 
-    def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
+    def _known_facts(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
         """The known facts; None where the model is not on this machine."""
         from ..batching.packing import TOKENS_PER_PASS
         from ..models.base_model import best_device
 
-        folder = self._folder_at_hand(config.model)
+        folder = self._local_folder(config.model)
         if folder is None:
             return None
         evaluation_rows = config.evaluation_rows
@@ -257,7 +257,7 @@ class Estimates:
             self._architectures[key] = architecture
         return architecture
 
-    def _folder_at_hand(self, model: str) -> Path | None:
+    def _local_folder(self, model: str) -> Path | None:
         """The folder of a model on this machine, which includes the tiny random one; else None."""
         from ..pretrained.locate import at_hand, locate
 
@@ -316,7 +316,7 @@ class Estimates:
         weights = facts.architecture.parameters * facts.architecture.itemsize
         return seconds(workload, speed, weights, answered(config, workload), facts.tokens_per_second)
 
-    def _tell(
+    def _cost_json(
         self, config: RunConfig, workload: Workload, facts: Known, speed: Speed | None, viewer: Viewer
     ) -> dict[str, Any]:
         from ..models.base_model import best_device
@@ -380,7 +380,9 @@ def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> Run
     )
 
 
-def _choose(duration: Callable[..., float], config: RunConfig, rows: int, wanted: float) -> tuple[int, float, int, str]:
+def _choose_size(
+    duration: Callable[..., float], config: RunConfig, rows: int, wanted: float
+) -> tuple[int, float, int, str]:
     """(rows, epochs, max_steps, sentence): the most rows that fit; else with one epoch; else a few steps.
 
     ``wanted``: seconds. Raises DataError where not even one step fits.
@@ -391,7 +393,7 @@ def _choose(duration: Callable[..., float], config: RunConfig, rows: int, wanted
         if duration(rows, epochs, -1) <= wanted:
             return rows, epochs, -1, f"All {rows:,} rows fit, {_passes(epochs)}."
         if duration(fewest, epochs, -1) <= wanted:
-            most = _most(partial(duration, epochs=epochs, max_steps=-1), fewest, rows, wanted)
+            most = _largest(partial(duration, epochs=epochs, max_steps=-1), fewest, rows, wanted)
             fewer = f" instead of {configured:g} epochs" if epochs != configured else ""
             return most, epochs, -1, f"Chose {most:,} of {rows:,} rows, {_passes(epochs)}{fewer}."
     steps = step_count(fewest, dataclasses.replace(config.train, max_steps=-1, num_train_epochs=min(1, configured)))[0]
@@ -401,11 +403,11 @@ def _choose(duration: Callable[..., float], config: RunConfig, rows: int, wanted
             f"One step and its measuring take about {math.ceil(least)} s here already: give it more time, "
             "fewer probe and evaluation rows, or a smaller model."
         )
-    most = _most(lambda number: duration(fewest, min(1, configured), number), 1, steps, wanted)
+    most = _largest(lambda number: duration(fewest, min(1, configured), number), 1, steps, wanted)
     return fewest, min(1, configured), most, f"Chose {fewest} rows and {most} of {steps} steps: more do not fit."
 
 
-def _most(duration: Callable[[int], float], low: int, high: int, wanted: float) -> int:
+def _largest(duration: Callable[[int], float], low: int, high: int, wanted: float) -> int:
     """The largest number from ``low`` (which fits) to ``high`` that takes no longer than ``wanted`` seconds."""
     while low < high:
         middle = (low + high + 1) // 2

@@ -15,9 +15,9 @@ from ..util import memory
 LONGEST = 20_000
 """How many characters of a traceback are stored: its end, which contains the error."""
 
-_OUT_OF_REACH = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+_UNREACHABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 # safetensors and torch report a full disk only in the text of their errors.
-_FULL_IN_WORDS = ("No space left on device", "File too large", "PytorchStreamWriter failed writing")
+_FULL_MESSAGES = ("No space left on device", "File too large", "PytorchStreamWriter failed writing")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def failure(error: Exception, data_dir: Path) -> Failure:
     if any(_disk_full(cause) for cause in _chain(error)):
         return Failure(DiskFullError.kind, str(DiskFullError.of(data_dir)), trace)
     for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in _OUT_OF_REACH and _inside(cause.filename, data_dir):
+        if isinstance(cause, OSError) and cause.errno in _UNREACHABLE and _inside(cause.filename, data_dir):
             return Failure(StoreError.kind, str(disk_error(cause, data_dir)), trace)
     if isinstance(error, LabError):
         return Failure(error.kind, str(error), trace)
@@ -65,4 +65,4 @@ def _disk_full(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in FULL:
         return True
-    return any(words in str(error) for words in _FULL_IN_WORDS)
+    return any(words in str(error) for words in _FULL_MESSAGES)

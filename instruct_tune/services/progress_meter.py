@@ -20,7 +20,7 @@ class Meter:
         self.done = self.known = 0
         self._token = 0
         self._reached = 0.0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
 
     def resume(self, known: int) -> None:
         """``known`` answers existed before the clock started."""
@@ -34,12 +34,12 @@ class Meter:
     def token(self) -> bool:
         """Count one token of the current batch. True where a progress report is due."""
         self._token += 1
-        return time.monotonic() - self._told >= SECONDS_BETWEEN_NEWS
+        return time.monotonic() - self._reported_at >= SECONDS_BETWEEN_NEWS
 
     def told(self) -> dict[str, Any]:
         """``done, total, fraction, seconds, answers_per_second, seconds_left`` (the last two None at first)."""
-        self._told = time.monotonic()
-        seconds = self._told - self._began
+        self._reported_at = time.monotonic()
+        seconds = self._reported_at - self._began
         at_work = min(self.batch, self.total - self.done) * min(1.0, self._token / self.longest)
         # Never decreases, although the number of answers in a batch is only approximate.
         self._reached = max(self._reached, (self.done + at_work) / self.total)

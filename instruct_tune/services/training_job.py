@@ -101,7 +101,7 @@ class TrainingJob:
             return
         self.phase("evaluating")
         most = self.config.train.sample_tokens
-        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._token_by_token(most))
+        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._counting_stop(most))
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 
@@ -118,7 +118,7 @@ class TrainingJob:
         self.loading.stop()
         self.stop.set()
 
-    def _token_by_token(self, most: int) -> Callable[[], bool]:
+    def _counting_stop(self, most: int) -> Callable[[], bool]:
         """``stopping`` for decoding, which calls it at every token: it also reports the number of tokens."""
         count = itertools.count(1)
 
@@ -356,7 +356,7 @@ class TrainingJob:
         try:
             rows = data.train[:count]
             longest = max(row.supervised for row in rows)
-            recital = measure_memorization(loaded, self.run.id, rows, self._token_by_token(longest))
+            recital = measure_memorization(loaded, self.run.id, rows, self._counting_stop(longest))
         except Stopped:
             # Training is complete and the adapter is saved; only the memorization check was stopped.
             return end_message(result, self.leave)

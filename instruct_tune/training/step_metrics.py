@@ -50,10 +50,10 @@ def reads_late(device: torch.device) -> bool:
 
 
 class DeferredReadings:
-    """Calls ``told`` with each step's numbers, in order and at most one step late."""
+    """Calls ``on_numbers`` with each step's numbers, in order and at most one step late."""
 
-    def __init__(self, device: torch.device, told: Callable[[Step, Numbers], None]):
-        self.device, self.told = device, told
+    def __init__(self, device: torch.device, on_numbers: Callable[[Step, Numbers], None]):
+        self.device, self.on_numbers = device, on_numbers
         self._began: Any = None
         self._unread: tuple[Step, Tensor, Any, Any] | None = None
 
@@ -79,7 +79,7 @@ class DeferredReadings:
         step, numbers, began, ended = unread
         seconds = self._seconds(began, ended)
         loss, grad_norm = numbers.tolist()
-        self.told(step, Numbers(loss, grad_norm, seconds))
+        self.on_numbers(step, Numbers(loss, grad_norm, seconds))
 
     def _mark(self) -> Any:
         """A point in time: seconds of the clock, or a CUDA event on a GPU."""
@@ -106,7 +106,7 @@ class StepMetrics:
 
     def __init__(self, device: torch.device, watcher: TrainingListener, learning_rate: float):
         self.device, self.watcher, self.learning_rate = device, watcher, learning_rate
-        self.readings = DeferredReadings(device, self._tell)
+        self.readings = DeferredReadings(device, self._report)
         self.loss, self.tokens, self.supervised = torch.zeros((), device=device), 0, 0
 
     def begin(self) -> None:
@@ -129,7 +129,7 @@ class StepMetrics:
         """Wait for metrics that are still to come, and pass them on."""
         self.readings.flush()
 
-    def _tell(self, step: Step, numbers: Numbers) -> None:
+    def _report(self, step: Step, numbers: Numbers) -> None:
         loss, norm = numbers.loss, numbers.grad_norm
         if not math.isfinite(loss) or not (step.skipped or math.isfinite(norm)):
             raise DivergedError(

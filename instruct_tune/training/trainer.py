@@ -165,7 +165,7 @@ class Trainer(SFTTrainer):
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
         self.look_at_the_beginning()
-        noted = self._noted(state.global_step)
+        noted = self._logged_names(state.global_step)
         if state.global_step in self.probe_steps and "probed" not in noted:
             self.probe()
         by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
@@ -219,20 +219,20 @@ class Trainer(SFTTrainer):
             # The run still equals base, which can be probed later too; nothing should delay the first step.
             self.state.log_history.append({"begins_as_base": True, "step": 0})
         else:
-            self._look(step, self.name)
+            self._notify_probed(step, self.name)
 
     def look_at_the_beginning(self) -> None:
         """Call ``probed`` for step 0, if it was put off until after the first step and has not happened yet."""
-        beginning = self._noted(0)
+        beginning = self._logged_names(0)
         if "begins_as_base" in beginning and "probed" not in beginning:
             self.tally.flush()
-            self._look(0, lora.BASE)
+            self._notify_probed(0, lora.BASE)
 
-    def _noted(self, step: int) -> set[str]:
+    def _logged_names(self, step: int) -> set[str]:
         """The names that the history has for ``step``, those from before a resume included."""
         return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
 
-    def _look(self, step: int, speaker: str) -> None:
+    def _notify_probed(self, step: int, speaker: str) -> None:
         self.watcher.probed(step, speaker)
         self.state.log_history.append({"probed": True, "step": step})
 

@@ -45,13 +45,13 @@ class HeldOut:
         self.loaded.model.eval()
         try:
             with interruptible(self.loaded.base, self.watcher.stopping):
-                total = self.passes.within_memory(rows, self._summed)
+                total = self.passes.within_memory(rows, self._total_loss)
         finally:
             self.loaded.model.train()
         return total / supervised_count(rows)
 
     @torch.no_grad()
-    def _summed(self, packs: list[Pack]) -> float:
+    def _total_loss(self, packs: list[Pack]) -> float:
         losses = [torch.zeros((), device=self.loaded.device)]
         with self.autocast():
             for done, pack in enumerate(packs):

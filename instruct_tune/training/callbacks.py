@@ -1,4 +1,4 @@
-"""A run's rhythm: when it breathes, looks at the held-out rows, saves by the clock and leaves."""
+"""Trainer callbacks: between steps, yield to queued jobs; run validation probes; save every N minutes; stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .types import TrainingListener
 
 
 class Paced(Protocol):
-    """The trainer, as far as its rhythm goes; its own class says what each of these does."""
+    """The members of ``Trainer`` that the callbacks use; ``Trainer`` documents them."""
 
     loaded: LoadedModel
     settings: TrainSettings
@@ -36,7 +36,7 @@ class Paced(Protocol):
 
 
 class TrainingCallbacks(TrainerCallback):
-    """What a trainer does beside its steps."""
+    """Validation probes, timed checkpoints, queued jobs and stops, around the optimizer steps."""
 
     def __init__(self, trainer: Paced):
         self.trainer = trainer
@@ -54,8 +54,8 @@ class TrainingCallbacks(TrainerCallback):
             trainer.probe()
 
     def on_step_begin(self, args, state, control, **kwargs):
-        # Here and not at a step's end, where the trainer is about to log what it has just done.
-        # What is served may build a model, which draws random numbers.
+        # Not in on_step_end, after which the trainer still logs the step.
+        # A queued job may build a model, which draws random numbers: the generators are restored after it.
         with rng_state.kept(self.trainer.loaded.device):
             self.trainer.watcher.yield_to_queue()
         self._raise_if_stopping()
@@ -73,7 +73,7 @@ class TrainingCallbacks(TrainerCallback):
         return control
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        # Not after the last step: then all that was asked for is done, and what follows is kept.
+        # After the last step the run is complete, so a stop no longer counts.
         if state.global_step < state.max_steps:
             self._raise_if_stopping()
 
@@ -89,7 +89,7 @@ class TrainingCallbacks(TrainerCallback):
 
 
 def probe_steps(total_steps: int, probes: int) -> set[int]:
-    """Step 0 and ``probes`` even distances to the last step."""
+    """Step 0 and ``probes`` evenly spaced steps, the last step among them; empty where ``probes`` is 0."""
     if not probes:
         return set()
     return {0, *(round(total_steps * (i + 1) / probes) for i in range(probes))}

@@ -1,4 +1,4 @@
-"""Leaving the model in the middle of its work: between two layers, on the way there and on the way back."""
+"""Stop a forward or backward pass between two layers."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..errors import Stopped
 
 @contextmanager
 def interruptible(model: torch.nn.Module, stopping: Callable[[], bool]) -> Iterator[None]:
-    """Inside, a forward or backward pass of ``model`` is left with Stopped at the next layer once ``stopping`` says so.
+    """Inside, forward and backward passes of ``model`` raise Stopped at the next layer once ``stopping()`` is true.
 
-    Asking changes no number. Gradients may then be those of half a step: throw them away.
+    The check changes no number. After Stopped the gradients may be those of half a step: discard them.
     """
 
     def check(*_: Any) -> None:
         if stopping():
             raise Stopped
 
-    def on_the_way(layer: torch.nn.Module, given: tuple[Any, ...]) -> None:
+    def before_layer(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
         check()
-        # The first layer's input needs no gradient, since what is below it is frozen.
-        if given and isinstance(given[0], torch.Tensor) and given[0].requires_grad:
-            given[0].register_hook(check)
+        # The first layer's input needs no gradient, since the modules below it are frozen.
+        if inputs and isinstance(inputs[0], torch.Tensor) and inputs[0].requires_grad:
+            inputs[0].register_hook(check)
 
     stacks = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    handles = [layer.register_forward_pre_hook(on_the_way) for stack in stacks for layer in stack]
+    handles = [layer.register_forward_pre_hook(before_layer) for stack in stacks for layer in stack]
     try:
         yield
     finally:

@@ -285,7 +285,15 @@ def _metric_class() -> type[evaluate.Metric]:
                 reference_urls=[HOMEPAGE],
             )
 
-        def _compute(self, predictions, references, *, tokenize=TOKENIZE, use_effective_order=False, **options):
+        def _compute(
+            self,
+            predictions: Sequence[str],
+            references: Sequence[str] | Sequence[Sequence[str]],
+            *,
+            tokenize: str = TOKENIZE,
+            use_effective_order: bool = False,
+            **options: Any,
+        ) -> dict[str, Any]:
             """The counts behind one BLEU; ``options`` are evaluate's, whose names are sacreBLEU's but for one."""
             result = _corpus_bleu(
                 predictions,

@@ -345,7 +345,7 @@ class _TokenCallback(StoppingCriteria):
         self.reader, self.prompt_width = reader, prompt_width
         self.on_tokens, self.stopping, self.stopped = on_tokens, stopping, False
 
-    def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.stopped = self.stopping()
         if self.on_tokens and not self.stopped:
             self.on_tokens([self.reader.answer(ids).text for ids in self._new(input_ids)])

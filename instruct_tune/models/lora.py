@@ -23,6 +23,7 @@ from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
 
 if TYPE_CHECKING:
     import torch
+    from peft import LoraConfig
     from transformers import PreTrainedModel
 
     from .base_model import LoadedModel
@@ -151,7 +152,7 @@ def load(loaded: LoadedModel, name: str, folder: Path) -> None:
         raise
 
 
-def _read_config(folder: Path):
+def _read_config(folder: Path) -> LoraConfig:
     from peft import LoraConfig
 
     try:
@@ -165,7 +166,7 @@ def _read_config(folder: Path):
     return config
 
 
-def _add(loaded: LoadedModel, name: str, config) -> None:
+def _add(loaded: LoadedModel, name: str, config: LoraConfig) -> None:
     from peft import PeftModel, get_peft_model
 
     try:

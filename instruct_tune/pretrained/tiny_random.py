@@ -7,6 +7,10 @@ worthless; it only shows that everything runs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SEED = 0
 CHAT_TEMPLATE = (
@@ -41,7 +45,7 @@ def make_tiny_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def byte_tokenizer():
+def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token per byte, plus SmolLM2's three special tokens. As in SmolLM2, EOS is also the padding token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

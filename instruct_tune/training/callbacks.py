@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..config.run_config import TrainSettings
 from ..errors import Stopped
@@ -42,7 +42,9 @@ class TrainingCallbacks(TrainerCallback):
         self.trainer = trainer
         self.saved_at = time.monotonic()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
@@ -53,7 +55,9 @@ class TrainingCallbacks(TrainerCallback):
         elif trainer.probe_steps:
             trainer.probe()
 
-    def on_step_begin(self, args, state, control, **kwargs):
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         # Not in on_step_end, after which the trainer still logs the step.
         # A queued job may build a model, which draws random numbers: the generators are restored after it.
         with rng_state.kept(self.trainer.loaded.device):
@@ -61,10 +65,14 @@ class TrainingCallbacks(TrainerCallback):
         self._raise_if_stopping()
         self.trainer.tally.begin()
 
-    def on_substep_end(self, args, state, control, **kwargs):
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._raise_if_stopping()
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         self.trainer.remember_random()
         self.trainer.watcher.progress(state.global_step, state.max_steps)
         minutes = self.trainer.settings.save_minutes
@@ -72,15 +80,19 @@ class TrainingCallbacks(TrainerCallback):
             control.should_save = True
         return control
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         # After the last step the run is complete, so a stop no longer counts.
         if state.global_step < state.max_steps:
             self._raise_if_stopping()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.trainer.tally.flush()
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.saved_at = time.monotonic()
 
     def _raise_if_stopping(self) -> None:

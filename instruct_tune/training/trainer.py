@@ -188,7 +188,9 @@ class Trainer(SFTTrainer):
         """Append transformers' own log entries to the history, and show them nowhere else."""
         self.state.log_history.append({**logs, "step": self.state.global_step})
 
-    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None):
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None
+    ) -> None:
         """The end of each optimizer step: note its metrics, and read them before a probe, an evaluation or a save."""
         step, new = self.state.global_step, self.control.should_log
         # The end of an epoch calls this a second time.

@@ -27,7 +27,7 @@ from .checkpoints import (
     evaluations_since_best,
     prune_checkpoints,
 )
-from .interrupt import interruptible
+from .interruptible import interruptible
 from .micro_batches import MicroBatches
 from .sft_config import sft_config
 from .step_metrics import StepMetrics

@@ -13,7 +13,7 @@ from ..batching.packing import Pack, supervised_count, supervised_loss
 from ..errors import Stopped
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
-from .interrupt import interruptible
+from .interruptible import interruptible
 from .micro_batches import MicroBatches
 from .types import TrainingListener
 

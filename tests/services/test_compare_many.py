@@ -1,4 +1,4 @@
-"""Two or three answer together: base, runs, checkpoints, strengths; each says what it says alone."""
+"""Two or three answers at once (base, runs, checkpoints, adapter strengths) equal those decoded alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def two_runs(tmp_path_factory):
 
 
 def said(lab, *speakers):
-    """What each says, and nothing left behind."""
+    """The answers of ``speakers``, decoded together; checks that no copied adapter stays on the model."""
     *_, last = lab.inference.compare_many(HOST, speakers, *ASKED)
     assert (last["done"], last["0_tokens"]) == (True, 12)
     assert all("@" not in name for name in lora.names(lab.models._loaded))
@@ -129,25 +129,26 @@ def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
     speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
     rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
     counts, answers = zip(
-        *((len(found), found) for found in lab.inference.compare_rows(HOST, speakers, rows, ASKED[2])), strict=True
+        *((len(answered), answered) for answered in lab.inference.compare_rows(HOST, speakers, rows, ASKED[2])),
+        strict=True,
     )
     assert counts == (2, 3)
-    for (instruction, input_text), found in zip(rows, answers[-1], strict=True):
+    for (instruction, input_text), answered in zip(rows, answers[-1], strict=True):
         *_, last = lab.inference.compare_many(HOST, speakers, instruction, input_text, ASKED[2])
-        assert [answer.text for answer in found] == [last["0"], last["1"], last["2"]]
+        assert [answer.text for answer in answered] == [last["0"], last["1"], last["2"]]
 
 
 def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
     lab, one, _ = two_runs
     monkeypatch.setattr(inference, "ROWS_PER_JOB", 1)
-    stop, seen = threading.Event(), []
-    for found in lab.inference.compare_rows(
+    stop, counts = threading.Event(), []
+    for done in lab.inference.compare_rows(
         HOST, [{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop
     ):
-        seen.append(len(found))
-        if len(found) == 2:
+        counts.append(len(done))
+        if len(done) == 2:
             stop.set()
-    assert seen == [1, 2]
+    assert counts == [1, 2]
 
 
 @pytest.mark.parametrize(

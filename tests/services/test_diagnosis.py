@@ -1,4 +1,4 @@
-"""What to look at in a run: each rule by a table of numbers, and what the recorded runs show."""
+"""Findings on a run: each rule on a table of numbers, and the findings on the recorded runs."""
 
 import json
 
@@ -14,15 +14,15 @@ from instruct_tune.ui.run_text import findings_text
 
 
 def found(held_out=(), own=(), samples=(), *, said=(), step=None, total=None, every=2, grad=1.0, facts=None, **train):
-    """The findings of a run whose losses went like this, a held-out loss every second step."""
+    """The findings on a run with these losses; ``held_out`` and ``samples`` have one entry per ``every`` steps."""
     metrics = [{"kind": "probe", "step": every * at, "probe_loss": loss} for at, loss in enumerate(held_out)]
     metrics += [{"kind": "train", "step": at, "loss": loss, "grad_norm": grad} for at, loss in enumerate(own, 1)]
     texts = said or ["A sentence of some length, as one would say it."] * len(samples)
-    told = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
+    answers = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
     last = step or max((metric["step"] for metric in metrics), default=0)
     config = RunConfig.from_dict({"train": train}).to_dict()
     run = {"config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
-    return diagnose(run, metrics, told)
+    return diagnose(run, metrics, answers)
 
 
 def kinds(*args, **given):
@@ -89,8 +89,8 @@ def test_learning_by_heart_is_a_held_out_loss_that_rises_while_the_other_falls()
     assert "from 1.60 to 2.20" in finding.sentence
     assert "Stop near step 4" in finding.advice
     assert kinds(rising, (1.5,) * 10) == []
-    (asked_for,) = found(rising, falling, recite_rows=8)
-    assert "asked for" in asked_for.advice
+    (intended,) = found(rising, falling, recite_rows=8)
+    assert "asked for" in intended.advice
 
 
 def test_a_plateau_is_four_measurements_without_a_lower_loss():
@@ -157,15 +157,15 @@ def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, told
     [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high", "never_ends"])],
 )
 def test_the_recorded_runs(name, expected):
-    told = json.loads((ASSETS / name / "run.json").read_text())
+    run = json.loads((ASSETS / name / "run.json").read_text())
     metrics, samples = (
         [json.loads(line) for line in (ASSETS / name / file).read_text().splitlines()]
         for file in ("metrics.jsonl", "samples.jsonl")
     )
-    assert [finding.kind for finding in diagnose(told, metrics, samples)] == expected
-    # While it trained: at no step of the good run anything is said, and the leap is told at the first sight of it.
-    for step in range(told["total_steps"]):
-        then = {**told, "step": step, "facts": {}}
+    assert [finding.kind for finding in diagnose(run, metrics, samples)] == expected
+    # During training: the good run has no finding at any step, and the leap is found from step 2 on.
+    for step in range(run["total_steps"]):
+        then = {**run, "step": step, "facts": {}}
         so_far = diagnose(then, [m for m in metrics if m["step"] <= step], [s for s in samples if s["step"] <= step])
         if name == "good":
             assert so_far == ()
@@ -191,8 +191,8 @@ def test_a_run_of_the_lab_tells_its_findings_and_what_they_rest_on(tmp_path):
         facts = lab.runs.details(HOST, run_id)["facts"]
         assert 0 < facts["adapter_norm"] < 1e-3
         assert facts["rows_given"] == facts["train_rows"] + facts["rows_dropped"]
-        told = lab.training.status(HOST, run_id)["findings"]
-        assert "unchanged" in [finding["kind"] for finding in told]
-        assert lab.runs.details(HOST, run_id)["findings"] == told
+        findings = lab.training.status(HOST, run_id)["findings"]
+        assert "unchanged" in [finding["kind"] for finding in findings]
+        assert lab.runs.details(HOST, run_id)["findings"] == findings
         put_recorded(lab.store)
         assert lab.training.status(HOST, "recorded-good")["findings"] == []

@@ -1,4 +1,4 @@
-"""What leaves the lab: it works without the lab, and a name in it is only a name."""
+"""Exports: they work without the lab, and a run's name in them is only text."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def run_id(lab):
 
 @pytest.fixture
 def unpacked(lab, run_id, tmp_path):
-    """The exported folder, as whoever gets the zip has it."""
+    """The folder that the exported zip unpacks to."""
     zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).extractall(tmp_path / "out")
     return tmp_path / "out"
 

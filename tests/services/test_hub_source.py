@@ -1,4 +1,4 @@
-"""Rows from the Hub: like those of a file, and one clear sentence where it does not give them."""
+"""Rows from the Hub load like those of a file; a failure is one clear sentence."""
 
 import json
 import time
@@ -19,14 +19,14 @@ from instruct_tune.pretrained import hub
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No Hub, and an empty datasets cache, whose folder is given."""
+    """An unreachable Hub and an empty datasets cache; returns the cache's folder."""
     monkeypatch.setattr(hub, "hub_reachable", lambda: False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 class FakeHub:
-    """What the Hub would answer: a dataset, its card, and who may have it."""
+    """A stand-in for the Hub: a dataset, its card and its access settings."""
 
     def __init__(self):
         self.splits = {"train": datasets.Dataset.from_list(make_rows(20, with_input=5))}
@@ -53,7 +53,7 @@ def online(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: fake.dataset_info(*a, **k))
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
-    # What is downloaded, and how, is tested against a small Hub of our own.
+    # test_hub_files.py tests the download itself, against a small local Hub.
     monkeypatch.setattr(
         datasets,
         "load_dataset_builder",
@@ -179,7 +179,7 @@ def test_the_real_hub_out_of_reach_is_told_within_ten_seconds(monkeypatch, tmp_p
 
 
 def put_in_cache(cache, rows):
-    """What load_dataset leaves behind after owner/My-Set was loaded from the Hub."""
+    """Writes the files that ``load_dataset`` caches after loading owner/My-Set from the Hub; returns their folder."""
     folder = cache / "owner___my-set" / "default" / "0.0.0" / "abc"
     folder.mkdir(parents=True)
     table = pyarrow.Table.from_pylist(rows)

@@ -1,4 +1,4 @@
-"""One thread for everything that touches torch: who is served when, and who is refused."""
+"""The job queue, one thread for all work with torch: the order of its jobs, and which jobs it refuses."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ def engine():
 
 
 class Held:
-    """A job that says when it has begun and ends when it is let go; ``then`` is done in between."""
+    """A job that sets ``begun`` when it starts, waits for ``let_go``, and ends with ``then()``."""
 
     def __init__(self, then=lambda: "done"):
         self.begun, self.let_go, self.then = threading.Event(), threading.Event(), then
@@ -61,13 +61,13 @@ def test_results_and_arguments_come_back(engine):
 def test_long_jobs_take_their_turns(engine):
     held, order = Held(), []
     first = engine.enqueue(Job("run tulip", held, "tulip"))
-    # Before it has begun, and while it is at it.
+    # Before the first job has begun, and while it is at work.
     for name in ("rose", "iris"):
         engine.enqueue(Job(f"run {name}", lambda name=name: order.append((name, engine.busy_with)), name))
         assert engine.busy_with == "run tulip"
         assert held.begun.wait(PATIENCE)
-    assert [turn.about for turn in engine.jobs] == ["tulip", "rose", "iris"]
-    assert [turn.begun is not None for turn in engine.jobs] == [True, False, False]
+    assert [job.about for job in engine.jobs] == ["tulip", "rose", "iris"]
+    assert [job.begun is not None for job in engine.jobs] == [True, False, False]
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
     engine.enqueue(Job("the last", lambda: None)).result(PATIENCE)
@@ -86,7 +86,7 @@ def test_the_line_is_as_long_as_the_host_says_and_no_visitor_fills_it():
     ):
         with pytest.raises(BusyError, match="2 of yours are waiting"):
             ask()
-    # The host may ask for as many as there is room for.
+    # Only the total limits the host's jobs.
     jobs += [engine.enqueue(Job("run", lambda: "done")) for _ in range(2)]
     for by in (None, "bob"):
         with pytest.raises(BusyError, match="5 runs and evaluations are waiting already: try again"):
@@ -113,20 +113,20 @@ def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
         thread.join(PATIENCE)
     assert len(taken) == 16
     held.let_go.set()
-    for turn in taken:
-        turn.result(PATIENCE)
+    for job in taken:
+        job.result(PATIENCE)
 
 
 def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(engine):
-    held, ran, told = Held(), [], []
+    held, ran, notified = Held(), [], []
     first = engine.enqueue(Job("run tulip", held, "tulip"))
     assert held.begun.wait(PATIENCE)
     second = engine.enqueue(Job("run rose", lambda: ran.append(1), "rose"))
-    second.add_done_callback(lambda turn: told.append((turn.cancelled(), engine.busy_with)))
+    second.add_done_callback(lambda job: notified.append((job.cancelled(), engine.busy_with)))
     assert engine.withdraw("tulip") is None
     assert engine.withdraw("nobody") is None
     assert engine.withdraw("rose") is second
-    assert told == [(True, "run tulip")]
+    assert notified == [(True, "run tulip")]
     assert engine.withdraw("rose") is None
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
@@ -249,7 +249,7 @@ def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(engine, kind,
 
 @pytest.mark.parametrize("job", [lambda: None, lambda: 1 / 0])
 def test_the_engine_is_free_before_who_waits_is_told(engine, job):
-    """Who starts the next run from the end of the last must not be told that the lab is busy."""
+    """A caller that starts the next run when the last one ends must not be refused because the lab is busy."""
     seen = []
     for number in range(50):
         future = engine.enqueue(Job(f"run {number}", job))
@@ -281,7 +281,7 @@ def test_a_job_taken_back_in_time_never_runs(engine):
     with pytest.raises(CancelledError):
         long.result(PATIENCE)
     assert engine.submit_short(lambda: "alive").result(PATIENCE) == "alive"
-    # And its name does not stay behind.
+    # Its name does not stay in the queue.
     assert engine.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
     assert ran == []
 

@@ -58,19 +58,19 @@ def ask(address: str, path: str, body: object = None, seconds: float = 30) -> tu
         return error.code, error.read().decode("utf-8", "replace")
 
 
-def fine(told: str) -> bool:
+def fine(text: str) -> bool:
     """Whether a response reveals neither the lab's internals nor another visitor's run."""
-    return not any(word in told for word in ("Traceback", "site-packages", 'File \\"', 'File "', PRIVATE))
+    return not any(word in text for word in ("Traceback", "site-packages", 'File \\"', 'File "', PRIVATE))
 
 
-def hostile(run_id: str, wanted: int) -> list[list[object]]:
+def hostile(run_id: str, count: int) -> list[list[object]]:
     """Lists of input values for a handler that takes ``wanted`` inputs, and two of a wrong length."""
     values: list[object] = [
         None, "", "../../../../etc/passwd", run_id, f"../runs/{run_id}", "\ud800", "\0", "x" * 200_000,
         -1, 2**70, 1e308, True, [], ["a"], {}, {"path": "/etc/passwd"}, {"__type__": "update", "value": 1},
         {"data": {"source": "/etc/passwd"}, "model": "/etc"}, {"train": {"learning_rate": "1" * 5000}},
     ]  # fmt: skip
-    return [[value] * wanted for value in values] + [[], [None] * (wanted + 3)]
+    return [[value] * count for value in values] + [[], [None] * (count + 3)]
 
 
 def at_once(attack: Callable[[Any], None], targets: Iterable[Any]) -> None:

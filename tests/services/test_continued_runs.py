@@ -19,8 +19,8 @@ def parent(lab):
     return finished(lab, smoke(), "first")
 
 
-def go_on(lab, parent, given=FURTHER):
-    run_id = lab.training.start(HOST, given, "second", parent=parent)
+def go_on(lab, parent, settings=FURTHER):
+    run_id = lab.training.start(HOST, settings, "second", parent=parent)
     assert lab.training.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
     return run_id
 

@@ -50,16 +50,16 @@ def base_model(lab, run_id):
 
 
 @torch.no_grad()
-def logits(model, **who):
-    return model(input_ids=IDS, **who).logits
+def logits(model, **options):
+    return model(input_ids=IDS, **options).logits
 
 
 def test_peft_alone_gives_the_logits_of_the_run(lab, run_id, unpacked):
     def in_the_lab():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with answering_as(loaded, [run_id]) as who:
-            return logits(loaded.model, **who)
+        with answering_as(loaded, [run_id]) as options:
+            return logits(loaded.model, **options)
 
     base, _ = base_model(lab, run_id)
     untuned = logits(base)

@@ -44,7 +44,7 @@ def exported(lab, tmp_path_factory):
     return run_id, lab.transfers.export(HOST, run_id, tmp_path_factory.mktemp("out") / "tulip.zip")
 
 
-def left(lab):
+def run_folders(lab):
     return sorted(path.name for path in (lab.data_dir / "runs").iterdir())
 
 
@@ -120,10 +120,10 @@ def config(**changed):
     ],
 )
 def test_what_is_refused_is_said_and_leaves_nothing(lab, tmp_path, files, said):
-    before = left(lab)
+    before = run_folders(lab)
     with pytest.raises(DataError, match=said):
         lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))
-    assert left(lab) == before
+    assert run_folders(lab) == before
 
 
 def test_settings_that_are_none_are_named(lab, tmp_path):
@@ -190,7 +190,7 @@ def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_pat
     with opened(tmp_path / "data", local_paths=False) as hosted:
         with pytest.raises(DataError, match="hosted"):
             hosted.transfers.import_run(MINE, zipped(tmp_path / "x.zip"), data={"source": "/etc/passwd"})
-        assert left(hosted) == []
+        assert run_folders(hosted) == []
 
 
 def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):

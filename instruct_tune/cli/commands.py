@@ -108,10 +108,9 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     print(f"run {run_id}", file=sys.stderr)
     with _stop_on_signal(lambda: lab.training.stop(HOST, run_id)) as signals:
         run = lab.training.wait(run_id)
-    result = lab.runs.result(HOST, run_id)
     if run.status == "failed":
-        raise _Failed(run.message, run.error_kind or "bug", result)
-    return result, 128 + signals[0] if signals else 0
+        raise _Failed(run.message, run.error_kind or "bug")
+    return dict(lab.runs.result(HOST, run_id)), 128 + signals[0] if signals else 0
 
 
 def _start(lab: Lab, args: argparse.Namespace) -> str:
@@ -124,10 +123,9 @@ def _start(lab: Lab, args: argparse.Namespace) -> str:
 class _Failed(LabError):
     """A run that failed; its metrics so far are in the store."""
 
-    def __init__(self, message: str, kind: str, result: dict[str, Any]):
+    def __init__(self, message: str, kind: str):
         super().__init__(message)
         self.kind = kind
-        self.result = result
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from ..training.checkpoints import best_evaluation, checkpoints, step_of
 from .access import Access
 from .job_queue import Job
 from .quota import EXPIRES, expires
+from .types import Checkpoints, RunResult, RunState, RunSummary, TrashedRun
 from .uploads import Uploads
 
 TRASH_SECONDS = 3600.0
@@ -72,7 +73,7 @@ class Runs:
         """The run's configuration as JSON; for all but the host without a folder of this machine."""
         return _readable(viewer, self.get(viewer, run_id)).config
 
-    def summaries(self, viewer: Viewer) -> list[dict[str, Any]]:
+    def summaries(self, viewer: Viewer) -> list[RunSummary]:
         """All runs that ``viewer`` may see, newest first, without their metrics."""
         return [self._summary(viewer, run) for run in self._store.listed() if viewer.sees(run.owner)]
 
@@ -93,7 +94,7 @@ class Runs:
             "findings": self._findings.of(run, self._store.last_metrics(run_id)),
         }
 
-    def status(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def status(self, viewer: Viewer, run_id: str) -> RunState:
         """Status, phase, step, the last metric of each kind, seconds left and findings of a run."""
         run = self.get(viewer, run_id)
         last = self._store.last_metrics(run_id)
@@ -153,7 +154,7 @@ class Runs:
         """Whether the run has an adapter to export."""
         return (self._store.folder(self.get(viewer, run_id).id) / "adapter").is_dir()
 
-    def result(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def result(self, viewer: Viewer, run_id: str) -> RunResult:
         """A run's outcome in numbers, computed from its stored metrics, so that it covers resumed parts too."""
         run = self.get(viewer, run_id)
         metrics = self._store.metrics(run_id)
@@ -235,7 +236,7 @@ class Runs:
             raise NotYoursError("That run was somebody else's: only they and the host can bring it back.")
         self._store.restore(run.id)
 
-    def trashed(self, viewer: Viewer) -> list[dict[str, Any]]:
+    def trashed(self, viewer: Viewer) -> list[TrashedRun]:
         """Deleted runs that ``viewer`` may restore, the last deleted first: ``{id, name, seconds_left}``."""
         runs = [run for run in self._store.trashed() if self._may_restore(viewer, run)]
         gone = {run.id: (run.binned or 0.0) + TRASH_SECONDS for run in runs}
@@ -265,7 +266,7 @@ class Runs:
         if viewer.host and expires(run):
             self._store.update(run.id, facts={EXPIRES: False})
 
-    def _summary(self, viewer: Viewer, run: Run) -> dict[str, Any]:
+    def _summary(self, viewer: Viewer, run: Run) -> RunSummary:
         readable = _readable(viewer, run)
         return {
             "id": run.id,
@@ -290,7 +291,7 @@ class Runs:
             "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),
         }
 
-    def _checkpoints(self, run: Run) -> dict[str, Any]:
+    def _checkpoints(self, run: Run) -> Checkpoints:
         """The last and the best checkpoint on disk as ``{step, eval_loss}``, and the step whose adapter was kept.
 
         ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.

@@ -24,6 +24,7 @@ from .model_host import ModelHost
 from .quota import EXPIRES
 from .runs import Runs
 from .slow_imports import SlowImports
+from .types import RunStatus
 from .uploads import Uploads
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Training:
                 job.exception(timeout)
         return self._store.get(run_id)
 
-    def status(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def status(self, viewer: Viewer, run_id: str) -> RunStatus:
         """``Runs.status``, and of a live run its place in the queue, the part of its phase that is done, its download.
 
         ``part``: ``{done, total}``; ``download``: see ``TrainingJob.download``. Both None where nothing is under way.

@@ -43,7 +43,7 @@ def expose(lab: Lab) -> None:
     @user_errors
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
-        return lab.training.status(viewer(lab), run_id)
+        return dict(lab.training.status(viewer(lab), run_id))
 
     @user_errors
     def run_metrics(run_id: str, after: int = 0) -> dict:

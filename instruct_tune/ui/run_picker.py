@@ -10,6 +10,7 @@ import gradio as gr
 from ..errors import LabError
 from ..lab import Lab
 from ..runs.examples import BEST
+from ..services.types import RunSummary
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
 from .context import user_errors, viewer
@@ -55,7 +56,7 @@ class RunPicker:
         return [now, listing(first), listing(second)]
 
 
-def answering(lab: Lab) -> list[dict[str, Any]]:
+def answering(lab: Lab) -> list[RunSummary]:
     """The runs that can answer and that the viewer sees, newest first."""
     user = viewer(lab)
     return [run for run in lab.runs.summaries(user) if lab.answerers.has_adapter(user, run["id"])]

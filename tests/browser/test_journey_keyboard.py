@@ -34,3 +34,20 @@ def press(window: Window, selector: str) -> None:
 def open_tab(window: Window, name: str) -> None:
     press(window, f'button[role=tab][data-tab-id="{name}"]')
     window.page.wait_for_selector(f'button[role=tab][data-tab-id="{name}"][aria-selected=true]')
+
+
+def test_data_is_loaded_and_a_row_walked_without_a_mouse(window):
+    press(window, "#data-load")
+    window.wait_text("#data-summary", "held out")
+    open_tab(window, "Train")
+    # Every card is a tab stop of its own; the space bar picks it.
+    reach(window, "#train-preset input[value=smoke]")
+    window.page.keyboard.press("Space")
+    window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
+    open_tab(window, "Format")
+    press(window, "#format-show")
+    window.wait_text("#format-sentence", "tokens carry loss")
+    reach(window, "#format-tokens .token")
+    window.page.keyboard.press("ArrowRight")
+    assert "Token 2 of" in window.text("#format-tokens .token-line")
+    assert window.errors == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-from browser import Window, chromium, serving
 from test_journey_keyboard import open_tab, press, reach, window
 
 

@@ -173,7 +173,7 @@ class SideBySide:
         return [_words(runs, figure["said"]), gr.Column(visible=True), figure, shown]
 
 
-def _label(run: dict[str, Any]) -> str:
+def _label(run: Mapping[str, Any]) -> str:
     return f"{run['name']} · {'recorded' if run['recorded'] else run['status']}"
 
 

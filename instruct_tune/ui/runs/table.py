@@ -9,6 +9,7 @@ import gradio as gr
 
 from ...errors import NotFoundError
 from ...lab import Lab
+from ...services.types import RunSummary
 from ...store.run_store import LIVE
 from ...text.markdown import plain
 from ..context import user_errors, viewer
@@ -123,7 +124,7 @@ class RunsPanel:
         now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **private}
         gr.on(changed, self.show, self.inputs, self.outputs, **now)
 
-    def _enabled(self, run: dict[str, Any] | None) -> list[bool]:
+    def _enabled(self, run: RunSummary | None) -> list[bool]:
         """Whether each of ``ACTIONS`` applies to the chosen run."""
         if run is None:
             return [False] * len(ACTIONS)

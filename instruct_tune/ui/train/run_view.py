@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
+from ...services.types import Part, RunStatus
 from ...store.run_store import Run
 from ...text.markdown import plain
 from .. import run_text
@@ -276,7 +277,7 @@ class TrainPanel:
         return list(updates.values())
 
 
-def _bars(status: dict[str, Any], part: dict[str, int]) -> dict[str, int]:
+def _bars(status: RunStatus, part: Part) -> dict[str, int]:
     return {
         "value": status["step"],
         "max": max(status["total_steps"], 1),

@@ -1,4 +1,5 @@
-"""What an adapter does: the divergence and the norms are those of the definitions, and a training does not notice."""
+"""The adapter-effect measures: divergence and norms match their definitions, and measuring does not disturb
+training."""
 
 from __future__ import annotations
 
@@ -100,7 +101,7 @@ def test_it_tells_what_the_last_evaluation_counted():
     said = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
     assert "0.5 nats a token, and at 25% of them another token" in said
     assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in said
-    # A former lab did not count them.
+    # Evaluations from an older version of the lab lack this count.
     del evaluation["identical"]
     assert "changed" not in sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
 

@@ -1,4 +1,4 @@
-"""Base is asked once: what it has answered is found again, for the very same question only."""
+"""Cache of base's answers: base decodes a prompt once, and an answer is reused only for exactly the same request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def loaded() -> LoadedModel:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[str]:
-    """Who was made to answer, request by request."""
+    """The speaker of each request that is decoded, in order."""
     speakers: list[str] = []
     real = predict.generate
 
@@ -155,7 +155,7 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
         os.utime(tmp_path / f"{name}.lines", (age * -1 + 1_000_000,) * 2)
     size = (tmp_path / "a.lines").stat().st_size
     assert found_in(cached_answers(tmp_path, "a")) == ANSWERS
-    # The first is the one used last now, and there is room for three.
+    # "a" was just read, so it is the most recently used file; the limit holds three files.
     cached_answers(tmp_path, "d", most_bytes=3 * size).add(ANSWERS)
     assert {file.name for file in tmp_path.iterdir()} == {"a.lines", "c.lines", "d.lines"}
     cached_answers(tmp_path, "e", most_bytes=size - 1).add(ANSWERS)

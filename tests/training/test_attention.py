@@ -1,4 +1,4 @@
-"""A packed pass that attends row by row gives what each row alone gives, windows included."""
+"""Row-wise attention in a packed pass equals attention on each row alone, sliding windows included."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_where_rows_begin():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packed_rows_do_not_see_each_other(name):
-    """With attention cut by rows, restarting positions are exact where they alone are not (OPT)."""
+    """With attention cut by rows, restarting positions are exact even for OPT, where they alone are not."""
     assert is_exact(by_rows(name), Packing.POSITIONS, tolerance=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_a_pass_costs_the_squares_of_its_rows(monkeypatch):
     monkeypatch.setattr(attention, "sdpa_attention_forward", counting)
     (pack,) = pack_rows(rows(4, 9, 2), Packing.POSITIONS, 1, 100)
     supervised_loss(by_rows("llama"), pack)
-    # In each of two layers; and the kernels may take the rows without a mask.
+    # In each of two layers; the kernels may also take the rows without a mask.
     assert seen == [(4, 4, None), (9, 9, None), (2, 2, None)] * 2
 
 
@@ -88,7 +88,7 @@ def test_other_attention_is_left_alone():
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])
 def test_heads_that_share_keys_are_attended_together(monkeypatch, name):
-    """Padded rows, several queries, twice as many heads as keys: nothing is repeated, the answer is the same."""
+    """Padded rows, several queries, twice as many heads as keys: keys are not repeated, and the output is the same."""
     ids = torch.arange(3, 33).reshape(2, 15)
     padding = torch.tensor([[0] * 6 + [1] * 9, [1] * 15])
     with torch.no_grad():

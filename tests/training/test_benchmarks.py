@@ -1,4 +1,5 @@
-"""Every line of ``python -m benchmarks`` measures what it says, on the smallest model and the fewest rows."""
+"""Every benchmark of ``python -m benchmarks`` measures what its name states, on the smallest model and the fewest
+rows."""
 
 import json
 import subprocess
@@ -39,7 +40,7 @@ SMALLEST = Setting(
 
 @pytest.fixture(scope="module", autouse=True)
 def quick(one_thread):
-    """Toy models on one thread, and a peak that is measured on a small product."""
+    """Toy models on one thread, and a peak measured on a small product."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peak, "SIDES", {"cpu": (256,), "cuda": (256,)})
         yield
@@ -203,7 +204,8 @@ def test_a_windows_speed_is_of_whole_steps_and_of_all_that_lies_between_them():
 
 
 def test_the_noise_is_between_windows_that_were_measured_alike():
-    # Without, with, with, without, without, with: alike are the second and third, the fourth and fifth.
+    # The order is without, with, with, without, without, with: windows 2 and 3 measure the same case, and so do 4 and
+    # 5.
     assert viewers.noise([100, 50, 51, 100, 98, 49]) == pytest.approx(2)
 
 

@@ -1,4 +1,4 @@
-"""Numbers read a step late are the same numbers, told of the right step; and a step asks the device for nothing."""
+"""Metrics read a step late have the same values and the right step; a step never waits for the device."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from instruct_tune.training.types import TrainingResult
 
 @pytest.fixture
 def late(monkeypatch):
-    """As on a GPU."""
+    """Read late, as on a GPU."""
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: True)
 
 
@@ -62,7 +62,7 @@ def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
 
     watcher.metric = metric
     go(loaded, tmp_path / "late", SETTINGS, watcher)
-    # One step later, unless the step is followed by a look at the model (as the first is) or is the last one.
+    # One step later, except before a probe or an evaluation (as after the first step) and after the last step.
     assert told_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
     assert watcher.told_twice == []
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
@@ -94,7 +94,7 @@ def test_the_step_that_diverged_is_named_and_not_saved(tmp_path, late):
 
 
 class Asking(TorchDispatchMode):
-    """Notes, while ``on``, where the code asks for something that a GPU would have to finish first."""
+    """Records, while ``on``, each operation that would have to wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Asking(TorchDispatchMode):
 
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
 def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
-    """Counted on a CPU, in the ways of computing that a GPU gets; making the passes is the host's own work."""
+    """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     asking = Asking()
@@ -128,7 +128,7 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
 
     def note(self, *told):
         noting(self, *told)
-        # What follows belongs to whoever looks at the model between two steps.
+        # The rest belongs to the code that probes the model between two steps.
         asking.on = False
 
     def training_step(self, *given):

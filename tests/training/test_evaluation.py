@@ -1,4 +1,4 @@
-"""An evaluation is base and tuned asked alone, and their texts scored by hand."""
+"""An evaluation equals answers of base and tuned decoded row by row, and their texts scored by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def tuned(tmp_path_factory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def held_out(tuned) -> list[Example]:
-    """Rows, with and without input, whose references share words with the answers: BLEU is above 0 and differs."""
+    """Rows, with and without input, whose references share words with the answers, so that BLEU is above 0 and
+    differs."""
     rows = [dataclasses.replace(row, input="" if n % 2 else f"number {n}") for n, row in enumerate(some_examples(6))]
     base, other = (answers_of(tuned, rows, speaker) for speaker in (BASE, RUN))
     halves = [
@@ -59,7 +60,7 @@ def prompts_of(loaded: LoadedModel, rows: list[Example], template=LESSON) -> lis
 
 
 def answers_of(loaded: LoadedModel, rows: list[Example], speaker: str, template=LESSON) -> list[Answer]:
-    """Each row alone."""
+    """The answers, each row decoded alone."""
     prompts = prompts_of(loaded, rows, template)
     return [generate(loaded, [Request(tuple(prompt), speaker)], SETTINGS)[0] for prompt in prompts]
 
@@ -95,7 +96,7 @@ def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
 
 
 def test_the_two_sides_differ(tuned, held_out):
-    """Or mixing them up would go unseen above."""
+    """Otherwise the tests above would not notice mixed-up sides."""
     result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
     assert result.base.chrf != result.tuned.chrf
     assert result.base.sys_len != result.tuned.sys_len or result.base.bleu != result.tuned.bleu
@@ -137,7 +138,7 @@ def test_a_stop_ends_an_evaluation(tuned, held_out):
             between_batches=lambda *numbers: told.append(numbers),
             stopping=lambda: bool(told),
         )
-    # After base and before tuned.
+    # Between base and tuned.
     assert told == [(6, 12)]
 
 
@@ -167,14 +168,14 @@ def test_who_ends_by_itself_is_counted():
 
 
 def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_worth():
-    """A tuned side that says what base says, and stops: the whole gain is stopping."""
+    """The tuned side gives base's text, cut at the right place: the whole gain comes from stopping."""
     rows = [dataclasses.replace(row, output="one two three four five") for row in some_examples(3)]
     base = [Answer("one two three four five six seven eight nine ten", 9, False)] * 3
     tuned = [Answer("one two three four five", 5, True)] * 3
     told = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
     assert told["base"]["bleu"] < 60 < 99 < told["base_cut_bleu"]
     assert told["base_cut_bleu"] == pytest.approx(told["tuned"]["bleu"])
-    # A tuned answer that was cut itself says nothing about stopping.
+    # A tuned answer that was cut itself tells nothing about stopping.
     cut = [Answer("one two three four five", 5, False)] * 3
     told = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
     assert told["base_cut_bleu"] == told["base"]["bleu"]

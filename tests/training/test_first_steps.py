@@ -1,4 +1,4 @@
-"""A run that begins as base answers for step 0 after its first step: nobody waits for it, nothing else changes."""
+"""A run that begins as base answers the sample prompt of step 0 after its first step: no wait, and no other change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROW = Example("Say something", "", "Something.")
 
 
 class Order(Recorder):
-    """Remembers in which order numbers and looks came; asks for a stop in the look at step 0 where told to."""
+    """Records the order of metrics and probes; on request stops during the probe at step 0."""
 
     def __init__(self, stop_at_first_look=False, **options):
         super().__init__(**options)
@@ -45,7 +45,7 @@ class Order(Recorder):
         super().probed(step, speaker)
         if step == 0 and self.stop_at_first_look:
             self.stop = True
-            # As a decoding does at its next token.
+            # As decoding does at its next token.
             raise Stopped
         self.told.append((speaker, step))
 
@@ -82,7 +82,7 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
 
     class Answering(Recorder):
         def probed(self, step, speaker):
-            # And the run's own adapter, for comparison: by now it says something else.
+            # The run's own adapter, for comparison: by now its answer differs.
             answers[step] = [sample_prompt.answer(loaded, who, fixed, 24, self.stopping) for who in (speaker, RUN)]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())

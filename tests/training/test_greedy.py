@@ -1,4 +1,4 @@
-"""The lab's own decoding against transformers' ``generate``: the same tokens, with less work."""
+"""The lab's greedy decoding against transformers' ``generate``: the same tokens, with less computation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def loaded_toy(name: str) -> LoadedModel:
 
 @pytest.fixture
 def by_generate(monkeypatch):
-    """Decodes with the library's loop and cache alone."""
+    """Decode with the library's own loop and cache."""
 
     def decoded(*arguments):
         with monkeypatch.context() as patched:
@@ -54,7 +54,7 @@ def test_every_architecture_says_what_generate_says(by_generate, name, beams):
 def test_rows_that_have_ended_leave_the_batch(monkeypatch, by_generate):
     loaded = loaded_toy("llama")
     requests = [Request(prompt, BASE) for prompt in PROMPTS]
-    # Many tokens end an answer here, so that answers end at different times.
+    # Many end tokens, so that answers end at different times.
     monkeypatch.setattr(generation, "end_tokens", lambda loaded: list(range(0, 128, 12)))
     sizes = []
     loaded.base.register_forward_pre_hook(

@@ -1,4 +1,4 @@
-"""The loss in chunks is the loss at once, gradients too, and only where the head can be taken off."""
+"""The chunked loss equals the loss at once, gradients too, and applies only where the head is separable."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_loss_and_gradient_are_cross_entropys(monkeypatch, positions, at_once):
         lambda hidden: torch.nn.functional.cross_entropy(layer(hidden), targets, reduction="sum"),
         lambda hidden: chunked_loss(layer, hidden, targets),
     ):
-        # Some logits are hundreds apart: no probability may become a zero whose logarithm is taken.
+        # Some logits are hundreds apart: no probability may underflow to zero before its logarithm.
         hidden = (100 * torch.randn(positions, 8, generator=torch.Generator().manual_seed(1))).requires_grad_()
         loss = loss_of(hidden)
         (3 * loss).backward()

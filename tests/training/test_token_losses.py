@@ -1,4 +1,4 @@
-"""The losses of an answer's tokens are those of the model, whoever else is training on it."""
+"""The losses of an answer's tokens are those of the model, even while another run trains on it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
 
 ROW = Example("Say six", "", "6 is it. <b>${x}</b> é 🙂")
-# Cohere scales its logits, so its head cannot be taken off; the rest are layers of different kinds.
+# Cohere scales its logits, so its head is not separable; the rest have different kinds of layers.
 KINDS = ("llama", "gpt2", "cohere", "opt")
 
 
 def with_noise(loaded: LoadedModel) -> LoadedModel:
-    """An adapter on it that changes something."""
+    """Attach an adapter that changes the outputs."""
     lora.attach(loaded, RUN, LoraSettings(r=4, lora_alpha=8), seed=1)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def with_noise(loaded: LoadedModel) -> LoadedModel:
 
 
 def models_own_loss(loaded: LoadedModel, example: Example, speaker: str) -> float:
-    """The mean cross entropy that the model computes itself from ids and labels."""
+    """The summed cross entropy of the row, from the mean that the model itself computes from ids and labels."""
     row = tokenize_examples(loaded.tokenizer, LESSON, [example], 1024)[0]
     ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
     with lora.answering_as(loaded, [speaker]), torch.no_grad():
@@ -72,7 +72,7 @@ def test_a_few_places_at_a_time_say_the_same(kind, monkeypatch):
     monkeypatch.setattr(score_row, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
     monkeypatch.setattr(token_losses, "_score_tokens", lambda *given: seen.append(len(given[1])) or read(*given))
     parts = answer_losses(loaded, LESSON, ROW, RUN)
-    # Whatever the row's length, no more logits than these are there at once.
+    # Whatever the row's length, no more logits than these exist at once.
     assert max(seen) == 3
     assert [token.tuned.loss for token in parts.tokens] == pytest.approx(
         [token.tuned.loss for token in whole.tokens], rel=1e-5
@@ -122,5 +122,5 @@ def test_a_training_does_not_notice(tmp_path):
     go(asked, tmp_path / "asked", watcher=asking)
     assert asking.losses == watched.losses
     assert same_tensors(adapter_weights(asked), adapter_weights(alone))
-    # It is the half-trained adapter that is looked at.
+    # The half-trained adapter is measured.
     assert len(set(told)) == len(told) > 3

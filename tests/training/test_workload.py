@@ -1,4 +1,4 @@
-"""What a run will cost: counts equal what a run then does, sizes equal PEFT's, seconds come from measurements."""
+"""The cost estimate: counts equal those of the run, sizes equal PEFT's, seconds come from measurements."""
 
 import dataclasses
 
@@ -116,7 +116,7 @@ def test_seconds_memory_and_disk_add_up():
     assert took.probes == pytest.approx(2 * 0.5 * (0.5 + 0.2 + 0.2))
     assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
     assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
-    # An earlier run was twice as fast: all passes are.
+    # An earlier run was twice as fast, so all passes are.
     faster = workload.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
     assert faster.samples == pytest.approx(took.samples / 2)
@@ -149,7 +149,7 @@ def test_a_measurement_has_all_its_parts():
     measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     assert all(value >= 0 for value in dataclasses.astuple(measured))
     assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes, measured.read) > 0
-    # Logits of 259 tokens and their logarithms; kept for the backward pass is a gradient of the head's input.
+    # Logits of 259 tokens and their logarithms; the backward pass keeps a gradient of the head's input.
     told = loaded.base.config
     assert measured.supervised_bytes == pytest.approx(4 * (2 * told.vocab_size + told.hidden_size), rel=0.1)
 
@@ -174,7 +174,7 @@ def test_what_other_programs_take_is_not_counted(monkeypatch):
 
     loaded = tiny()
     timed = calibrate._TimedModel(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
-    # Ten seconds pass, and this process gets one of them.
+    # Ten seconds of wall time, one second of which is this process's.
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
     spent = iter(range(1000))

@@ -1,4 +1,4 @@
-"""What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
+"""Architecture rules: imports go one way between layers, and slow libraries are imported only when needed."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instruct_tune"
 
-# The layers, bottom to top. A place (a module, or a package with all that is in it) imports from those before it.
+# The layers, bottom to top. A place (a module, or a package with its modules) imports only from those before it.
 LAYERS = (
     ("errors",),
     ("util", "text", "kernels"),
@@ -34,7 +34,7 @@ LAYERS = (
 )
 LAYER = {place: number for number, places in enumerate(LAYERS) for place in places}
 
-# A library, and the only places that import it.
+# Each library and the only places that import it.
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
@@ -55,7 +55,7 @@ def files():
 
 
 def module(file):
-    """A file's name below the package, such as ``data.table``; of a room's ``__init__``, the room's."""
+    """A file's name below the package, such as ``data.table``; for an ``__init__``, the package's name."""
     if file.parent == ROOT:
         return file.stem
     parts = file.relative_to(PACKAGE).with_suffix("").parts
@@ -68,7 +68,7 @@ def place(file):
 
 
 def imports(file):
-    """Every import anywhere in a file, absolute: (line, module, is it done when the module is imported)."""
+    """Every import anywhere in a file, absolute: (line, module, whether it runs when the file is imported)."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     inside = {
         id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)
@@ -80,7 +80,7 @@ def imports(file):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, node.module) if node.module else base)
-            # "from . import adapter" imports a module, "from .adapter import load" what is in one.
+            # "from . import adapter" imports a module, "from .adapter import load" a name in one.
             room = (ROOT / module.replace(".", "/")).is_dir()
             there = [f"{module}.{alias.name}" for alias in node.names] if room else []
             names = there if there and all(_is_module(name) for name in there) else [module]
@@ -148,7 +148,7 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_flow_one_way(file):
     here = place(file)
-    # The package itself imports nothing but what has to come before every library.
+    # The package's own ``__init__`` imports only what must run before every library.
     known = {each for each in LAYER if LAYER[each] < LAYER[here]} if here else {"util"}
     wrong = [
         f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
@@ -179,7 +179,7 @@ def test_only_the_page_knows_of_the_page():
 
 
 def test_a_room_of_the_page_knows_what_all_share_and_itself():
-    """A tab never knows another one: what they tell each other goes through the page, which knows them all."""
+    """Tabs do not import each other: they communicate through the page, which imports them all."""
     rooms = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
     assert {"data", "format", "train", "compare", "evaluate", "runs"} <= rooms
     wrong = []
@@ -194,7 +194,8 @@ def test_a_room_of_the_page_knows_what_all_share_and_itself():
 
 
 def test_the_page_reads_runs_through_services_that_know_the_viewer():
-    """The store and the queue know no viewers: a handler that used them would show everybody's runs to everybody."""
+    """The store and the queue have no notion of viewers: a handler that used them would show everybody's runs to
+    everybody."""
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -221,16 +222,16 @@ BUILDS = "|".join(
     (r"AutoModel\w*\.from_(?:config|pretrained)", r"LlamaForCausalLM\(", r"\b(?:torch|random)\.manual_seed", "fork_rng",
      "set_default_dtype")
 )  # fmt: skip
-"""Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
+"""Building a model, and other changes to the state of the whole process: only on the queue's thread."""
 BUILDERS = {
     "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
     "pretrained.locate", "pretrained.read_model", "pretrained.tiny_random",
-    "export.model_card",  # which shows people how to
+    "export.model_card",  # which shows the code to readers
 }  # fmt: skip
 
 
 def test_models_are_built_in_few_places_which_the_engine_runs():
-    """A new one belongs on the engine's thread; tests/services/test_lab_isolation.py finds those that are not."""
+    """A new one belongs on the queue's thread; tests/services/test_lab_isolation.py finds those that are not."""
     found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
     assert found == BUILDERS
 
@@ -244,7 +245,7 @@ SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebl
         ("instruct_tune.lab", ()),
         ("instruct_tune.cli.commands", ()),
         ("app", ()),
-        # Importing gradio is seconds already, and brings pandas with it.
+        # Importing gradio takes seconds anyway, and imports pandas.
         pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),
     ],
 )

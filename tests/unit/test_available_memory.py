@@ -1,4 +1,4 @@
-"""Memory that programs can still take: what only caches files is among it."""
+"""Memory that programs can still take includes the memory that only caches files."""
 
 from instruct_tune.util.machine import available_memory, unused_memory
 

@@ -1,4 +1,4 @@
-"""What the batch view says and tables, from passes made by hand-made rows."""
+"""The batch view's sentences and tables, for passes of hand-made rows."""
 
 import base64
 import json

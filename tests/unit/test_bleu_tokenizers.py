@@ -1,4 +1,4 @@
-"""BLEU by each tokenisation that is offered, and the warning where one does not suit the answers."""
+"""BLEU with each offered tokenisation, and the warning where one does not suit the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SWITCHED = ["Напиши функцию, которая складывает д
 
 
 def rows(count: int = 40) -> list[dict[str, str]]:
-    """Answers of several lines, with all that a line's end, a hyphen or an empty text can do."""
+    """Answers of several lines, with every kind of line end, hyphen and empty text."""
     base, references = corpus(count, 0.6)
     dice = random.Random(3)
     tuned = [text if n % 4 else base[n] for n, text in enumerate(references)]

@@ -1,4 +1,4 @@
-"""The bundled dataset: every answer is tried out, and the checker that tries them finds what it should."""
+"""The bundled dataset: every answer is checked by running it, and the checker finds planted faults."""
 
 from __future__ import annotations
 

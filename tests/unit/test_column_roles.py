@@ -1,4 +1,5 @@
-"""Columns that change what a row means are mapped, or the load says that they are left out; never silently dropped."""
+"""Columns that change what a row means are mapped, or the load states that it leaves them out; none is dropped
+silently."""
 
 import json
 import shlex
@@ -49,7 +50,7 @@ def test_a_system_prompt_is_proposed_and_goes_in_front_of_the_instruction(tmp_pa
 
 
 def test_the_settings_in_the_message_load_the_rows(tmp_path):
-    """OpenOrca's columns: what the message names maps all four."""
+    """OpenOrca's columns: the settings that the message names map all four."""
     rows = [{"id": str(n), "system_prompt": "Think.", "question": f"Do {n}", "response": f"Done {n}"} for n in range(5)]
     source = write(tmp_path / "rows.json", rows)
     error = refused(source)
@@ -118,7 +119,7 @@ def test_all_that_is_left_out_is_named_in_one_message(tmp_path):
     assert """set 'data.columns.ignore=["tools", "history"]'""" in message
     columns = Columns("question", None, "answer", "system", ("tools", "history"))
     assert rows_of(source, columns=columns) == {("Be kind.\n\nHi", "", "Hello")}
-    # The same where the usual names are there.
+    # The same with the usual names.
     rows = [{**PLAIN, "system": "Be kind.", "tools": ["search"]}] * 5
     message = said_of(settings(write(tmp_path / "usual.json", rows)))
     assert "Set data.columns.system=system" in message

@@ -1,4 +1,4 @@
-"""What may be said on the command line is what can be done."""
+"""The commands that the parser accepts are those that exist."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from instruct_tune.cli.parser import parser
 
 
 def said(about):
-    """Every command that a parser, or one under it, reads."""
+    """Every command that a parser, or one of its subparsers, accepts."""
     below = [action for action in about._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
         return [about.get_default("does")]

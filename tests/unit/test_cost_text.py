@@ -1,4 +1,4 @@
-"""What a run will cost, in words: the line beside Start, its details, what differs from a preset."""
+"""The cost of a run in words: the sentence beside Start, its details, and the differences from a preset."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What Evaluate says and shows of numbers, and the page of rows that a person wants to see."""
+"""Evaluate's sentences and tables of numbers, and the page of rows with its filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots for print: they show the numbers, say what was measured, and a name in them is only a name."""
+"""Plots for print: they show the numbers and the conditions, and markup in a name has no effect."""
 
 import io
 import xml.etree.ElementTree
@@ -34,7 +34,7 @@ def size(png):
 
 
 def words(svg):
-    """What an SVG says: matplotlib draws letters as paths, and puts each text in a comment above."""
+    """The texts in an SVG: matplotlib draws letters as paths, and puts each text in a comment above."""
     builder = xml.etree.ElementTree.TreeBuilder(insert_comments=True)
     tree = xml.etree.ElementTree.fromstring(svg, xml.etree.ElementTree.XMLParser(target=builder))
     return [node.text.strip() for node in tree.iter(xml.etree.ElementTree.Comment)]

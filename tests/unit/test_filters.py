@@ -1,4 +1,4 @@
-"""Every step of the ledger: what it keeps, that it adds up, and that nobody's pattern keeps the lab busy."""
+"""Every step of the ledger: which rows it keeps, that its counts add up, and that no pattern runs for long."""
 
 import json
 
@@ -143,7 +143,7 @@ def test_kept_and_dropped_always_add_up(tmp_path_factory, rows, steps):
     try:
         splits = load_splits(data)
     except DataError:
-        return  # nothing left, and it says so
+        return  # no row is left, and the error states it
     before = splits.rows_loaded
     assert [entry.step for entry in splits.ledger if entry.step != "drop_leakage"] == [
         step.step for step in steps if step != DROP_LEAKAGE

@@ -1,4 +1,4 @@
-"""Verdicts on results: each rule by a table of numbers, and the numbers they rest on."""
+"""Verdicts on results: each rule by a table of numbers, and the numbers it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def config(rate=2e-3, epochs=1):
 
 
 def course(held_out=(), own=(), kind="probe"):
-    """Metrics of a run whose losses went like this, a probe every second step."""
+    """Metrics of a run with these losses, with probes every second step."""
     probes = [{"kind": kind, "step": 2 * at, f"{kind}_loss": loss} for at, loss in enumerate(held_out)]
     return probes + [{"kind": "train", "step": at, "loss": loss} for at, loss in enumerate(own, 1)]
 
@@ -81,7 +81,7 @@ def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
         ("learned", LEARNED, 1, "0.97 to 0.78: it learned"),
         ("learning_rate", HIGH, 1, "far too high"),
         ("learning_rate", course((1.0, 1.1)), 1, "0.02 is most likely too high"),
-        # Risen again within a single epoch: no row was repeated.
+        # It rose again within a single epoch: no row was repeated.
         ("learning_rate", REPEATED, 1, "while the loss on its own batches fell"),
         ("too_many_epochs", REPEATED, 3, "repeated too often"),
         ("no_change", FLAT, 1, "0.970 to 0.969"),

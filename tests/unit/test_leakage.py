@@ -1,4 +1,4 @@
-"""What lies across the split, copies of copies included, is what comparing every pair across it finds."""
+"""Leakage across the split, copies of copies included, equals that of comparing every pair across it."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

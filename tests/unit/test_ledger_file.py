@@ -1,4 +1,4 @@
-"""A saved ledger gives the same rows again, from the command line."""
+"""A saved ledger reproduces its rows from the command line."""
 
 import json
 
@@ -17,7 +17,7 @@ FILTERS = [
 
 @pytest.fixture
 def data(tmp_path, capsys):
-    """The command ``data`` on forty rows; gives (exit status, its JSON, what it says)."""
+    """Run the command ``data`` on forty rows; returns (exit status, its JSON, stderr)."""
     rows = [{"instruction": f"Ask {n * 7919} of {n}", "input": "", "output": "a" * n} for n in range(40)]
     rows.append({"instruction": "Bad", "input": "", "output": "<script>alert(1)</script>"})
     (tmp_path / "rows.json").write_text(json.dumps(rows))

@@ -1,4 +1,4 @@
-"""What a browser remembers: kept between visits, and harmless whatever comes back."""
+"""Settings that a browser remembers between visits: they are restored, and invalid ones do no harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a run that needs more memory than is free is what then becomes of it."""
+"""The warning for a run that needs more memory than is free agrees with what the run then does."""
 
 import pytest
 
@@ -12,7 +12,7 @@ MB = 10**6
 
 
 def needs(activations: int, logits: int = 0) -> Memory:
-    """500 MB for weights, adapter, gradients and optimizer, and what a pass keeps."""
+    """500 MB for weights, adapter, gradients and optimizer, plus the activations of a pass."""
     return Memory(440 * MB, 15 * MB, 15 * MB, 30 * MB, activations * MB, logits * MB)
 
 

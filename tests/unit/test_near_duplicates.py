@@ -1,4 +1,4 @@
-"""Near duplicates: the fast way finds exactly what comparing every pair finds."""
+"""Near duplicates: the fast search finds exactly the pairs that comparing every pair finds."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), max_siz
 
 
 def compare_all(texts):
-    """The definition, pair by pair; copies are paired with the first of them."""
+    """The definition, pair by pair; a copy is paired with the first of its copies."""
     first = {text: texts.index(text) for text in texts}
     found = set()
     for one, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""Leafing through rows: what is found, in which order, on which page."""
+"""Paging through rows: search, order and page numbers."""
 
 import datasets
 import pytest

@@ -1,4 +1,4 @@
-"""Rows that are taken home: the same in every kind of file, and nothing in them that a spreadsheet would run."""
+"""Downloaded rows: the same in every kind of file, and without text that a spreadsheet would run."""
 
 from __future__ import annotations
 

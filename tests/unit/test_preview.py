@@ -1,4 +1,4 @@
-"""The first rows of a large file are its first rows, read from its beginning alone; anything doubtful has none."""
+"""The preview of a large file is its first rows, read from its beginning alone; for a doubtful file there is none."""
 
 import csv
 import io

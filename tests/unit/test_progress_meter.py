@@ -1,4 +1,4 @@
-"""Progress of an evaluation, by a clock that is set by hand."""
+"""An evaluation's progress meter, with a clock set by hand."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_never_goes_back(clock):
     for _ in range(9):
         at.token()
     before = at.told()["fraction"]
-    at.batch_done(10)  # the batch was smaller than was thought
+    at.batch_done(10)  # the batch was smaller than expected
     assert at.told()["fraction"] == before
     for _ in range(1000):
         at.token()

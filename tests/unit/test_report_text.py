@@ -1,4 +1,4 @@
-"""The report in words and bars: what leads, what is counted, and where max_length stands."""
+"""The dataset report in words and bars: the order of its findings, its counts, and the position of max_length."""
 
 from hashlib import sha256
 
@@ -42,7 +42,7 @@ def test_pairs_are_numbered_from_one_as_the_table_of_rows_is():
     told = told_of([*ROWS[:5], ROWS[2], Example(ROWS[3].instruction, "", "other")], [ROWS[9], ROWS[1]])
     question = ROWS[1].instruction
     assert leak_rows(told) == [["1.00", 2, question, 2, question]]
-    # Those with different answers come first: they do the harm.
+    # Those with different answers come first: they do harm.
     assert [row[1:6:2] for row in twin_rows(told)] == [[4, 7, "different"], [3, 6, "the same"]]
     assert pairs_title("Pairs", [1], 1) == "Pairs: 1"
     assert pairs_title("Pairs", [1] * 100, 2000) == "Pairs: 2,000 (the first 100 shown)"

@@ -1,4 +1,4 @@
-"""What a configuration may hold: the public presets, every rule's boundary, and messages that name every problem."""
+"""Valid configurations: the public presets, the boundary of every rule, and messages that name every problem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from instruct_tune.config.run_config import (
 )
 from instruct_tune.errors import SettingsError
 
-# The block of the public interface, to the letter.
+# The block of the public interface, exactly.
 PUBLIC_QUICK = json.loads("""
 {
   "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -63,7 +63,7 @@ def flat(config: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def read(name: str, value: Any) -> Any:
-    """What the field ``name`` becomes where ``value`` is given."""
+    """The field ``name`` of a configuration that sets it to ``value``."""
     return flat(RunConfig.from_dict(nested(name, value)).to_dict())[name]
 
 
@@ -81,9 +81,9 @@ def test_quick_is_the_public_block():
     quick = flat(PRESETS["quick"].to_dict())
     said = flat(PUBLIC_QUICK)
     assert {name: quick[name] for name in said} == said
-    # What the block leaves out does nothing until it is set.
+    # Fields that the block omits have no effect until they are set.
     assert {name: value for name, value in quick.items() if name not in said} == {
-        # A look at the model beside the training; it changes no number.
+        # A sample answer during training; it changes no number.
         "train.sample_tokens": 40,
         "lora.use_rslora": False,
         "train.early_stopping_patience": None,
@@ -115,7 +115,7 @@ def test_overfit_is_eight_rows_again_and_again():
     changed = differences("overfit")
     assert changed["data.limit"] == changed["train.recite_rows"] == 8
     assert changed["train.num_train_epochs"] >= 10
-    # Dropout would keep it from saying them exactly, and evaluations every epoch would cost more than the training.
+    # Dropout would prevent exact recitation, and evaluations every epoch would cost more than the training.
     assert changed["lora.lora_dropout"] == 0
     assert changed["train.eval_strategy"] == "no"
 
@@ -191,7 +191,7 @@ def test_what_is_given_is_laid_over_the_preset():
 
 # The boundaries of every rule
 
-# What is accepted at the edges, what is refused just beyond them, and what is said then.
+# Values accepted at the edges, values refused just beyond them, and the message.
 SEEDS = ([0, 2**32 - 1], [-1, 2**32], "must be between 0 and 4,294,967,295")
 STRATEGIES = (["no", "epoch"], ["", "step", "Epoch"], "must be one of no, epoch, steps")
 AUTOS = ([True, False, "auto"], ["", "true", "yes"], "must be true, false or auto")

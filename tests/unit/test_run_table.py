@@ -1,4 +1,4 @@
-"""The list of runs: what is found, in which order, on which page; and the times of a replay."""
+"""The list of runs: search, order, pages; and the times of a replay."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A followed run in words: what a screen reader, a window's title and the lines around the plot say."""
+"""A followed run in words: for screen readers, the window's title and the lines around the plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer with skipped outputs is the one that gradio itself would give."""
+"""With skipped outputs the answer equals gradio's own."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""History: what is written is read back, by several threads and processes, and one of them holds the lock."""
+"""The history: written data is read back, by several threads and processes, and one process holds the lock."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def process(script, *arguments):
-    """A Python process that runs ``script``; both its ends are text."""
+    """A Python process that runs ``script``, with text pipes."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -206,7 +206,7 @@ def test_after_gives_only_what_a_reader_has_not_seen(store):
 
 
 def test_a_seq_is_never_given_twice(store):
-    """Or a reader who has seen it would miss what is written after a resume."""
+    """Otherwise a reader that has seen it would miss what is written after a resume."""
     run = store.create("", CONFIG)
     for step in (1, 2, 3):
         store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
@@ -279,7 +279,7 @@ def test_two_threads_write_and_nothing_is_lost(store):
 
 
 def test_a_fact_is_not_lost_to_another_thread(store):
-    """Merging is read, then write: both have to happen under one lock."""
+    """A merge reads, then writes: both must happen under one lock."""
     run = store.create("", CONFIG)
 
     def write(letter):
@@ -321,7 +321,7 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
     for step in range(300):
         store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
         store.update(run.id, step=step)
-        # About as fast as steps can come, so that readers get their turns on a busy machine too.
+        # About as fast as steps can be, so that readers run on a busy machine too.
         time.sleep(0.003)
     for reader in readers:
         said, faults = reader.communicate(timeout=300)
@@ -330,7 +330,7 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
 
 
 def test_processes_that_come_first_all_at_once_make_one_store(tmp_path):
-    """A page, a list of runs and a script may meet in a folder that is new to all of them."""
+    """A page, a list of runs and a script may open a new folder at the same time."""
     script = """
 import sys
 from pathlib import Path
@@ -338,7 +338,7 @@ from instruct_tune.store.run_store import RunStore
 sys.stdin.readline()
 print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 """
-    # Often enough that a lock which is not waited for shows itself.
+    # Often enough to show a lock that is not waited for.
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         started = [process(script, folder) for _ in range(4)]
@@ -385,7 +385,7 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
         f"The data folder {tmp_path / 'data'} is in use by another process (pid {os.getpid()}): "
         "stop that one, or give another --data-dir."
     )
-    # Being refused takes nothing away from the holder.
+    # The refusal takes nothing from the holder.
     assert f"pid {os.getpid()}" in ask_for_lock(tmp_path / "data")
     lock.release()
     assert ask_for_lock(tmp_path / "data") == "free"
@@ -408,14 +408,14 @@ def test_the_lock_is_free_after_its_holder_was_killed(tmp_path):
 
 
 def test_the_next_holder_is_named_by_its_own_pid(tmp_path):
-    """A shorter pid must not leave digits of the one before."""
+    """A shorter pid must not leave digits of the previous one."""
     (tmp_path / "lab.lock").write_text("123456789012345")
     lock = DataLock(tmp_path)
     assert (tmp_path / "lab.lock").read_text() == str(os.getpid())
     lock.release()
 
 
-# Where it lives
+# Location
 
 
 def test_the_data_folder_is_the_one_that_was_set(monkeypatch, tmp_path):
@@ -517,7 +517,7 @@ def ended(store):
     return store.get(run.id)
 
 
-# What the list of runs asks
+# Queries of the list of runs
 
 
 def test_the_version_changes_with_every_write_and_with_nothing_else(store, tmp_path):

@@ -73,7 +73,7 @@ def test_asking_again_ends_what_was_asked_before():
 
 
 def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
-    future: Future[None] = Future()  # a job that the engine has not come to
+    future: Future[None] = Future()  # a job that the queue has not started
     asked = AnswerStream(threading.Event())
     asked.message("Waiting…")
     answers = asked.follow(future)
@@ -172,7 +172,7 @@ def test_an_update_keeps_what_was_said_before():
 
 
 def worked_in(item, edits):
-    """As gradio's page does it (``apply_diff``): into the item that it has."""
+    """Apply ``edits`` as gradio's page does (``apply_diff``): in place."""
     for action, path, value in edits:
         *to, last = path
         for name in to:
@@ -184,7 +184,7 @@ def worked_in(item, edits):
 
 
 def test_the_page_loses_what_a_second_update_leaves_out_and_not_what_it_repeats():
-    """Why there is ``all_so_far``: two updates arrive before the first is shown."""
+    """The reason for ``all_so_far``: two updates arrive before the first is shown."""
     hide, nothing = {"__type__": "update", "visible": False}, {"__type__": "update"}
     for second, expected in ((nothing, nothing), (hide, hide)):
         held = dict(hide)

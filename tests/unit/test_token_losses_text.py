@@ -1,4 +1,4 @@
-"""What is said of an answer's tokens, and that no text of a dataset becomes markup on its way."""
+"""Sentences about an answer's tokens, and that no text of a dataset becomes markup."""
 
 from __future__ import annotations
 

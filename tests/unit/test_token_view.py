@@ -1,4 +1,4 @@
-"""The X-ray shows what the trainer gets, token for token, and each fault is the fault it says it is."""
+"""The X-ray shows what the trainer gets, token for token, and each fault has the effect that its name states."""
 
 import pytest
 from hypothesis import given, settings
@@ -88,7 +88,7 @@ def test_the_search_learns_nothing_before_the_last_marker():
 
 
 def test_the_search_finds_nothing_where_the_tokenizer_joins_the_marker_with_its_neighbours():
-    """As Llama 2's does with the lesson's marker: the row's ids hold no copy of the marker's."""
+    """As Llama 2's tokenizer does with the lesson's marker: the row's ids contain no copy of the marker's."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -67,29 +67,29 @@ def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, asked):
     first = evaluated(loaded, tmp_path)
     assert (first.base_remembered, asked.count(BASE)) == (0, 5)
     del asked[:]
-    told = []
+    progress = []
     second = evaluate(
         loaded,
         "second",
         LESSON,
         ROWS,
         SETTINGS,
-        between_batches=lambda *numbers: told.append(numbers),
+        between_batches=lambda *numbers: progress.append(numbers),
         cached_answers=AnswerCache(tmp_path).cached_answers(loaded, SETTINGS),
     )
     assert asked == ["second"] * 5
     assert second.base_remembered == second.to_dict()["base_remembered"] == 5
     assert of_base(second) == of_base(first)
     assert second.base == first.base
-    assert told[-1] == (10, 10)
+    assert progress[-1] == (10, 10)
 
 
 def test_more_rows_ask_for_those_that_are_new(loaded, tmp_path, asked):
     evaluated(loaded, tmp_path, rows=ROWS[1:3])
     del asked[:]
-    found = evaluated(loaded, tmp_path)
-    assert (found.base_remembered, asked.count(BASE)) == (2, 3)
-    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
+    evaluation = evaluated(loaded, tmp_path)
+    assert (evaluation.base_remembered, asked.count(BASE)) == (2, 3)
+    assert of_base(evaluation) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
 
 
 def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
@@ -124,10 +124,10 @@ def found_in(kept: CachedAnswers) -> dict[tuple[int, ...], Answer]:
 
 
 def test_what_was_put_there_is_found(tmp_path):
-    kept = cached_answers(tmp_path / "new")
-    assert found_in(kept) == {}
-    kept.add(ANSWERS)
-    assert found_in(kept) == ANSWERS
+    cache = cached_answers(tmp_path / "new")
+    assert found_in(cache) == {}
+    cache.add(ANSWERS)
+    assert found_in(cache) == ANSWERS
     assert found_in(cached_answers(tmp_path / "new")) == ANSWERS
 
 
@@ -164,6 +164,6 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
 
 def test_a_disk_that_takes_nothing_is_no_reason_to_fail(loaded, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    found = evaluated(loaded, tmp_path / "file")
-    assert found.base_remembered == 0
-    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
+    evaluation = evaluated(loaded, tmp_path / "file")
+    assert evaluation.base_remembered == 0
+    assert of_base(evaluation) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))

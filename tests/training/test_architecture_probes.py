@@ -49,8 +49,8 @@ NOT_CAUSAL = [
 @pytest.fixture(autouse=True)
 def nothing_known():
     """Empty the probes' caches, so that each test probes anew and affects no other."""
-    for known in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
-        known.clear()
+    for cache in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
+        cache.clear()
 
 
 # Causality
@@ -234,12 +234,12 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
     loaded = toy("rwkv")
     assert one_by_one(loaded) == sentence
     assert one_by_one(toy("llama")) is None
-    asked = AnswerStream()
-    asked.warn("First.")
-    asked.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
+    stream = AnswerStream()
+    stream.warn("First.")
+    stream.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
     news = []
-    while not asked._news.empty():
-        news.append(asked._news.get())
+    while not stream._news.empty():
+        news.append(stream._news.get())
     assert {"warning": f"First. {sentence}"} in news
 
 

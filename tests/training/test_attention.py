@@ -44,13 +44,13 @@ def test_packed_rows_do_not_see_each_other(name):
 @pytest.mark.parametrize("name", ["llama", "opt", "mistral", "gemma3"])
 def test_loss_and_gradients_are_those_of_the_librarys_attention(name):
     packing = Packing.MASK if name == "opt" else Packing.POSITIONS
-    found = []
+    results = []
     for model in (toy_model(name), by_rows(name)):
         (pack,) = pack_rows(rows(11, 17, 1, 13), packing, 1, 100)
         loss = supervised_loss(model, pack)
         loss.backward()
-        found.append((loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
-    (loss, gradient), (other_loss, other_gradient) = found
+        results.append((loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
+    (loss, gradient), (other_loss, other_gradient) = results
     torch.testing.assert_close(other_loss, loss, rtol=1e-6, atol=0)
     assert (other_gradient - gradient).norm() <= 1e-5 * gradient.norm()
 
@@ -94,5 +94,5 @@ def test_heads_that_share_keys_are_attended_together(monkeypatch, name):
     with torch.no_grad():
         expected = toy_model(name).eval()(input_ids=ids, attention_mask=padding).logits
         monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: pytest.fail("repeated"))
-        found = by_rows(name).eval()(input_ids=ids, attention_mask=padding).logits
-    torch.testing.assert_close(found[padding.bool()], expected[padding.bool()], rtol=1e-4, atol=1e-4)
+        logits = by_rows(name).eval()(input_ids=ids, attention_mask=padding).logits
+    torch.testing.assert_close(logits[padding.bool()], expected[padding.bool()], rtol=1e-4, atol=1e-4)

@@ -188,8 +188,8 @@ def any_config(model_type: str, **fields):
     """A small configuration of an architecture that is not in the catalog."""
     shapes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     shapes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
-    known = AutoConfig.for_model(model_type)
-    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(known, n)} | fields)
+    defaults = AutoConfig.for_model(model_type)
+    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(defaults, n)} | fields)
 
 
 # Loss and gradients
@@ -232,14 +232,14 @@ def test_an_explicit_mask_is_exact_until_a_row_is_longer_than_the_window(name):
 def test_the_head_sees_supervised_positions_only(name, packing):
     model = toy_model(name)
     seen: list[int] = []
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0][..., 0].numel()))
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0][..., 0].numel()))
     packs = pack_rows(ROWS[:2], packing, PAD, budget=17)  # one row a pass, so that padded ones are single too
     assert len(packs) == 2
-    kept = [supervised_loss(model, pack) for pack in packs]
+    losses = [supervised_loss(model, pack) for pack in packs]
     assert seen == [supervised_count([each]) for each in ROWS[:2]]
     assert sum(seen) == 7 + 8
     # The loss equals that of the head on all positions.
-    for loss, pack in zip(kept, packs, strict=True):
+    for loss, pack in zip(losses, packs, strict=True):
         inputs = {name: values for name, values in pack.items() if name not in ("labels", "kept")}
         logits = model(**inputs, use_cache=False).logits[0, :-1]
         full = torch.nn.functional.cross_entropy(logits, pack["labels"][0, 1:], ignore_index=IGNORE, reduction="sum")
@@ -248,11 +248,11 @@ def test_the_head_sees_supervised_positions_only(name, packing):
 
 def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
     model = toy_model("llama")
-    kept = ours(model, ROWS, POSITIONS)
+    with_chosen_logits = ours(model, ROWS, POSITIONS)
     monkeypatch.setattr(batching, "keeps_chosen_logits", lambda model: False)
     seen: list[int] = []
-    model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
-    assert max(apart(ours(model, ROWS, POSITIONS), kept)) <= TOLERANCE
+    model.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    assert max(apart(ours(model, ROWS, POSITIONS), with_chosen_logits)) <= TOLERANCE
     assert seen == [sum(len(each.input_ids) for each in ROWS)]
 
 
@@ -262,7 +262,7 @@ def test_an_adapter_does_not_hide_that_chosen_logits_can_be_kept():
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT's own calls
         model = get_peft_model(toy_model("llama"), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     seen: list[int] = []
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     loss, gradients = ours(model, ROWS, POSITIONS)
     assert seen == [SUPERVISED]
     assert loss == pytest.approx(row_by_row(toy_model("llama"), ROWS)[0], rel=TOLERANCE)

@@ -109,7 +109,7 @@ def test_a_trace_is_a_tree():
 def test_a_prompt_is_read_once_and_ended_rows_leave():
     model, read = quiet_toy("llama"), []
     model.register_forward_pre_hook(
-        lambda _, given, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True
+        lambda _, args, kwargs: read.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     prompts = [[5, 9, 17], [21, 3, 4, 60, 61, 7, 90], [33], [40, 41, 42], [8, 70, 6]]
     together = search(model, padded(prompts), 3, 20, list(range(0, 128, 12)), early_stopping=True)
@@ -125,10 +125,10 @@ def test_a_prompt_is_read_once_and_ended_rows_leave():
 
 
 def test_a_stop_is_within_one_step():
-    asked = []
+    calls = []
     with pytest.raises(Stopped):
-        search(quiet_toy("gpt2"), padded([[5, 6]]), 2, 10, [2], True, lambda: asked.append(0) or len(asked) == 3)
-    assert len(asked) == 3
+        search(quiet_toy("gpt2"), padded([[5, 6]]), 2, 10, [2], True, lambda: calls.append(0) or len(calls) == 3)
+    assert len(calls) == 3
 
 
 # Which models can decode beams as a tree

@@ -114,10 +114,10 @@ def test_rows_are_padded_as_everybody_does():
 
 
 def test_repetitions_alternate():
-    said = []
-    found = alternating({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
-    assert said == ["a", "b", "a", "b"]
-    assert found == {"a": [None] * 2, "b": [None] * 2}
+    order = []
+    results = alternating({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert results == {"a": [None] * 2, "b": [None] * 2}
     assert Spread.ratio([4.0, 9.0, 5.0], [1.0, 3.0, 1.0]) == Spread(5.0, 3.0, 5.0)
 
 
@@ -135,9 +135,9 @@ def test_the_command_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys,
     printed = capsys.readouterr().out
     assert report.HEAD in printed
     assert "| training | 71.0 | 488 | 6.90 (6.50–7.10) | 3.5 |\n" in printed
-    told = json.loads(out["b.json"].read_text())
-    assert told["setting"]["rows"] == 5
-    assert told["rows"][0]["ratio"] == {"median": 6.9, "low": 6.5, "high": 7.1}
+    written = json.loads(out["b.json"].read_text())
+    assert written["setting"]["rows"] == 5
+    assert written["rows"][0]["ratio"] == {"median": 6.9, "low": 6.5, "high": 7.1}
     assert Image.open(out["b.png"]).width > 600
 
 

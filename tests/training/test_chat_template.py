@@ -160,10 +160,10 @@ def test_a_template_with_a_clock_is_found_and_its_markup_kept():
     tokenizer = tokenizer_with(around("m['content']", "{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }} "))
     assert has_clock(tokenizer)
     assert not has_clock(smollm2())
-    kept = with_markup(tokenizer, CHAT)
-    first = encode_prompts(tokenizer, kept, [("Hi", "")])
-    assert encode_prompts(tokenizer, kept, [("Hi", "")]) == first
-    assert tokenizer.decode(first[0]) == kept.markup.around("Hi")
+    template = with_markup(tokenizer, CHAT)
+    first = encode_prompts(tokenizer, template, [("Hi", "")])
+    assert encode_prompts(tokenizer, template, [("Hi", "")]) == first
+    assert tokenizer.decode(first[0]) == template.markup.around("Hi")
     assert encode_prompts(tokenizer, CHAT, [("Hi", "")]) != first, "the clock goes on"
 
 

@@ -143,9 +143,9 @@ def scripted(monkeypatch):
 def test_best_evaluation_and_patience():
     assert best_evaluation([]) is None
     assert evaluations_since_best([]) == 0
-    told = [(2, 1.5), (4, 1.0), (6, 1.0), (8, 1.2)]
-    assert best_evaluation(told) == (4, 1.0)
-    assert [evaluations_since_best(told[:count]) for count in (1, 2, 3, 4)] == [0, 0, 1, 2]
+    losses = [(2, 1.5), (4, 1.0), (6, 1.0), (8, 1.2)]
+    assert best_evaluation(losses) == (4, 1.0)
+    assert [evaluations_since_best(losses[:count]) for count in (1, 2, 3, 4)] == [0, 0, 1, 2]
 
 
 def test_the_best_steps_adapter_is_kept(tmp_path, scripted):

@@ -51,19 +51,19 @@ def numbers(watcher: Recorder) -> dict:
 
 def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
     loaded = tiny_with()
-    told_at: dict[int, int] = {}
+    reported_at: dict[int, int] = {}
     watcher = Recorder()
-    tell = watcher.metric
+    report = watcher.metric
 
     def metric(kind, step, *rest):
         if kind == "train":
-            told_at[step] = watcher.step
-        tell(kind, step, *rest)
+            reported_at[step] = watcher.step
+        report(kind, step, *rest)
 
     watcher.metric = metric
     go(loaded, tmp_path / "late", SETTINGS, watcher)
     # One step later, except before a probe or an evaluation (as after the first step) and after the last step.
-    assert told_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
+    assert reported_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
     assert watcher.told_twice == []
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
     other = tiny_with()
@@ -116,40 +116,40 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
-    asking = Asking()
-    step, noting = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
-    packing = trainer.MicroBatches.pack
+    recorder = Asking()
+    real_step, real_note = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
+    real_pack = trainer.MicroBatches.pack
 
     def pack(self, rows):
-        asking.on = False
-        packs = packing(self, rows)
-        asking.on = True
+        recorder.on = False
+        packs = real_pack(self, rows)
+        recorder.on = True
         return packs
 
-    def note(self, *told):
-        noting(self, *told)
+    def note(self, *reading):
+        real_note(self, *reading)
         # The rest belongs to the code that probes the model between two steps.
-        asking.on = False
+        recorder.on = False
 
-    def training_step(self, *given):
-        asking.on = True
-        return step(self, *given)
+    def training_step(self, *arguments):
+        recorder.on = True
+        return real_step(self, *arguments)
 
     monkeypatch.setattr(trainer.MicroBatches, "pack", pack)
     monkeypatch.setattr(trainer.Trainer, "training_step", training_step)
     monkeypatch.setattr(step_metrics.DeferredReadings, "note", note)
     monkeypatch.setattr(step_metrics.DeferredReadings, "flush", lambda self: None)
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
-    with asking:
+    with recorder:
         go(loaded, tmp_path, plain)
-    assert asking.asked == []
+    assert recorder.asked == []
 
 
 def test_the_count_of_questions_sees_them():
-    with Asking() as asking:
-        asking.on = True
+    with Asking() as recorder:
+        recorder.on = True
         x = torch.arange(4.0)
-        for question in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
-            before = len(asking.asked)
-            question()
-            assert len(asking.asked) > before
+        for operation in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
+            before = len(recorder.asked)
+            operation()
+            assert len(recorder.asked) > before

@@ -21,8 +21,8 @@ def test_it_drops_that_share_and_keeps_the_expectation(p):
     assert abs(dropped.mean().item() - 1) < spread / (1 - p) + 1e-5
     assert len(dropped.unique()) == 2
     # Neighbouring elements are uncorrelated, along rows and along columns.
-    kept = (dropped != 0).float() - (1 - p)
-    for one, next_ in ((kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1])):
+    centred = (dropped != 0).float() - (1 - p)
+    for one, next_ in ((centred[:, 1:], centred[:, :-1]), (centred[1:], centred[:-1])):
         assert abs((one * next_).mean().item()) < 5 * p * (1 - p) / count**0.5
 
 

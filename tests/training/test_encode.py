@@ -207,12 +207,12 @@ def test_a_chat_prompt_has_the_templates_special_tokens_and_no_others(family, in
     ids = encode_prompts(tokenizer, CHAT, [(instruction, input)])[0]
     empty = encode_prompts(tokenizer, CHAT, [("", "")])[0]
     assert [i for i in ids if i in special] == [i for i in empty if i in special]
-    said = [{"role": "user", "content": f"{instruction}\n\n{input}" if input.strip() else instruction}]
-    if not any(token in said[0]["content"] for token in SPECIALS):
-        theirs = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+    messages = [{"role": "user", "content": f"{instruction}\n\n{input}" if input.strip() else instruction}]
+    if not any(token in messages[0]["content"] for token in SPECIALS):
+        theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         assert ids == theirs
     if family == "smollm2":
-        text = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         assert tokenizer.decode(ids) == text
 
 

@@ -45,18 +45,18 @@ def test_every_layout_gives_the_losses_and_gradients_of_padded_batches(tmp_path,
     reference = lent(model_type)
     rows = some_data(reference).train
     in_one = replace(STEPS, per_device_train_batch_size=4, gradient_accumulation_steps=1)
-    wanted = list(plain_loop(reference, rows, in_one))
-    assert len(wanted) == 6
-    assert wanted[0][0] != pytest.approx(wanted[-1][0], rel=1e-3)  # the steps moved something
+    expected = list(plain_loop(reference, rows, in_one))
+    assert len(expected) == 6
+    assert expected[0][0] != pytest.approx(expected[-1][0], rel=1e-3)  # the steps moved something
     for layout, (packing, batch, accumulation, tokens) in LAYOUTS.items():
         monkeypatch.setitem(batching.TOKENS_PER_PASS, "cpu", tokens)
         loaded = lent(model_type, packing)
         assert loaded.separable
-        loaded.base.get_output_embeddings().register_forward_hook(lambda *told: chunks.append(told[2].shape[0]))
+        loaded.base.get_output_embeddings().register_forward_hook(lambda *call: chunks.append(call[2].shape[0]))
         settings = replace(STEPS, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
         with gradients_of(loaded) as gradients:
             watcher, _ = go(loaded, tmp_path / layout, settings)
-        for step, (loss, gradient) in enumerate(wanted, start=1):
+        for step, (loss, gradient) in enumerate(expected, start=1):
             assert watcher.losses[step] == pytest.approx(loss, rel=TOLERANCE), (layout, step)
             theirs = torch.cat([each.flatten() for each in gradient.values()])
             ours = torch.cat([gradients[step - 1][name].flatten() for name in gradient])

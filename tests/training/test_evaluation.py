@@ -104,22 +104,22 @@ def test_the_two_sides_differ(tuned, held_out):
 
 def test_the_public_json(tuned, held_out):
     result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
-    told = json.loads(json.dumps(result.to_dict()))
-    assert told["run_id"] == RUN
-    assert told["rows"] == 6
-    assert told["generation"] == SETTINGS.to_dict()
-    assert told["base"] == json.loads(json.dumps(result.base.to_dict()))
-    assert told["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
-    assert (told["delta"], told["p_value"]) == (result.delta, result.p_value)
-    assert "predictions" not in told
+    public = json.loads(json.dumps(result.to_dict()))
+    assert public["run_id"] == RUN
+    assert public["rows"] == 6
+    assert public["generation"] == SETTINGS.to_dict()
+    assert public["base"] == json.loads(json.dumps(result.base.to_dict()))
+    assert public["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
+    assert (public["delta"], public["p_value"]) == (result.delta, result.p_value)
+    assert "predictions" not in public
 
 
 def test_progress_counts_both_sides(tuned, held_out, monkeypatch):
     monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 250)
-    told = []
-    evaluate(tuned, RUN, LESSON, held_out, SETTINGS, between_batches=lambda *numbers: told.append(numbers))
-    done = [number for number, _ in told]
-    assert {total for _, total in told} == {12}
+    progress = []
+    evaluate(tuned, RUN, LESSON, held_out, SETTINGS, between_batches=lambda *numbers: progress.append(numbers))
+    done = [number for number, _ in progress]
+    assert {total for _, total in progress} == {12}
     assert all(before < after for before, after in pairwise(done))
     assert len(done) > 2
     assert 6 in done
@@ -127,7 +127,7 @@ def test_progress_counts_both_sides(tuned, held_out, monkeypatch):
 
 
 def test_a_stop_ends_an_evaluation(tuned, held_out):
-    told = []
+    progress = []
     with pytest.raises(Stopped):
         evaluate(
             tuned,
@@ -135,11 +135,11 @@ def test_a_stop_ends_an_evaluation(tuned, held_out):
             LESSON,
             held_out,
             SETTINGS,
-            between_batches=lambda *numbers: told.append(numbers),
-            stopping=lambda: bool(told),
+            between_batches=lambda *numbers: progress.append(numbers),
+            stopping=lambda: bool(progress),
         )
     # Between base and tuned.
-    assert told == [(6, 12)]
+    assert progress == [(6, 12)]
 
 
 def test_no_rows_are_said(tuned):
@@ -160,10 +160,10 @@ def test_who_ends_by_itself_is_counted():
     base = [Answer("a", 1, True), Answer("b", 1, False), Answer("", 0, False)]
     tuned = [Answer("c", 1, True), Answer("d", 1, True), Answer("", 0, True)]
     result = summarise(RUN, rows, SETTINGS, base, tuned)
-    told = result.to_dict()
-    assert (told["base_ended"], told["base_hit_limit"], told["base_empty"]) == (1, 2, 1)
-    assert (told["tuned_ended"], told["tuned_hit_limit"], told["tuned_empty"]) == (3, 0, 1)
-    assert (told["base_tokens"], told["base_mean_tokens"], told["identical"]) == (2, 2 / 3, 1)
+    public = result.to_dict()
+    assert (public["base_ended"], public["base_hit_limit"], public["base_empty"]) == (1, 2, 1)
+    assert (public["tuned_ended"], public["tuned_hit_limit"], public["tuned_empty"]) == (3, 0, 1)
+    assert (public["base_tokens"], public["base_mean_tokens"], public["identical"]) == (2, 2 / 3, 1)
     assert [(p.base, p.tuned) for p in result.predictions] == [("a", "c"), ("b", "d"), ("", "")]
 
 
@@ -172,13 +172,13 @@ def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_wort
     rows = [dataclasses.replace(row, output="one two three four five") for row in some_examples(3)]
     base = [Answer("one two three four five six seven eight nine ten", 9, False)] * 3
     tuned = [Answer("one two three four five", 5, True)] * 3
-    told = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
-    assert told["base"]["bleu"] < 60 < 99 < told["base_cut_bleu"]
-    assert told["base_cut_bleu"] == pytest.approx(told["tuned"]["bleu"])
+    public = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
+    assert public["base"]["bleu"] < 60 < 99 < public["base_cut_bleu"]
+    assert public["base_cut_bleu"] == pytest.approx(public["tuned"]["bleu"])
     # A tuned answer that was cut itself tells nothing about stopping.
     cut = [Answer("one two three four five", 5, False)] * 3
-    told = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
-    assert told["base_cut_bleu"] == told["base"]["bleu"]
+    public = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
+    assert public["base_cut_bleu"] == public["base"]["bleu"]
 
 
 def test_rows_are_answered_in_even_parts_of_like_prompts():
@@ -196,9 +196,9 @@ def test_estimates_come_while_rows_are_left(tuned, held_out, monkeypatch):
     whole = evaluate(tuned, RUN, LESSON, held_out, SETTINGS, on_estimate=estimates.append)
     assert [estimate.rows for estimate in estimates] == [2, 4]
     order = [row for part in predict.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
-    known = [whole.predictions[row] for row in order]
-    assert estimates[1].tuned == score([p.tuned for p in known], [p.reference for p in known]).bleu
-    assert estimates[1].base == score([p.base for p in known], [p.reference for p in known]).bleu
+    answered = [whole.predictions[row] for row in order]
+    assert estimates[1].tuned == score([p.tuned for p in answered], [p.reference for p in answered]).bleu
+    assert estimates[1].base == score([p.base for p in answered], [p.reference for p in answered]).bleu
 
 
 def test_answers_of_another_number_of_rows_are_refused():

@@ -83,7 +83,7 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
     class Answering(Recorder):
         def probed(self, step, speaker):
             # The run's own adapter, for comparison: by now its answer differs.
-            answers[step] = [sample_prompt.answer(loaded, who, fixed, 24, self.stopping) for who in (speaker, RUN)]
+            answers[step] = [sample_prompt.answer(loaded, name, fixed, 24, self.stopping) for name in (speaker, RUN)]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())
     assert answers[0][0] == before

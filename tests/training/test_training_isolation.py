@@ -79,7 +79,7 @@ def test_answers_between_steps_leave_the_run_alone(tmp_path, undisturbed, speake
     answers = []
 
     def serve(step: int) -> None:
-        answers.append(generate(loaded, [Request(prompt, who) for who in speakers], settings))
+        answers.append(generate(loaded, [Request(prompt, speaker) for speaker in speakers], settings))
 
     watcher, _ = go(loaded, tmp_path, watcher=Recorder(between=serve))
     assert len(answers) == 6

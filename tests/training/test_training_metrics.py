@@ -33,7 +33,7 @@ from instruct_tune.training.types import TrainingData
 
 
 def test_what_a_step_tells(tmp_path, undisturbed):
-    told = undisturbed.watcher.metrics["train"]
+    metrics = undisturbed.watcher.metrics["train"]
     rows = some_rows(tiny(), ROWS)
     for epoch, steps in ((0, (1, 2, 3)), (1, (4, 5, 6))):
         sampler = EpochSampler(ROWS, SIX_STEPS.seed)
@@ -41,9 +41,9 @@ def test_what_a_step_tells(tmp_path, undisturbed):
         order = list(sampler)
         for place, step in enumerate(steps):
             batch = [rows[index] for index in order[4 * place : 4 * place + 4]]
-            assert told[step]["tokens"] == sum(len(row.input_ids) for row in batch)
-            assert told[step]["supervised"] == sum(row.supervised for row in batch)
-    for values in told.values():
+            assert metrics[step]["tokens"] == sum(len(row.input_ids) for row in batch)
+            assert metrics[step]["supervised"] == sum(row.supervised for row in batch)
+    for values in metrics.values():
         assert set(values) == {
             *("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second")
         }

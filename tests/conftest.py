@@ -104,14 +104,14 @@ def engine_held(lab):
 @pytest.fixture(scope="module")
 def no_deprecated_calls() -> Iterator[None]:
     """Fail a module whose calls transformers logs as deprecated; it warns through its logger, not ``warnings``."""
-    said: list[str] = []
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     listener = Listener()
     logging.getLogger("transformers").addHandler(listener)
     yield
     logging.getLogger("transformers").removeHandler(listener)
-    assert [line for line in said if "deprecat" in line.lower() or "removed in" in line.lower()] == []
+    assert [line for line in messages if "deprecat" in line.lower() or "removed in" in line.lower()] == []

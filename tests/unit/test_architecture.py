@@ -81,9 +81,9 @@ def imports(file):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, node.module) if node.module else base)
             # "from . import adapter" imports a module, "from .adapter import load" a name in one.
-            room = (ROOT / module.replace(".", "/")).is_dir()
-            there = [f"{module}.{alias.name}" for alias in node.names] if room else []
-            names = there if there and all(_is_module(name) for name in there) else [module]
+            is_package = (ROOT / module.replace(".", "/")).is_dir()
+            modules = [f"{module}.{alias.name}" for alias in node.names] if is_package else []
+            names = modules if modules and all(_is_module(name) for name in modules) else [module]
         else:
             continue
         for name in names:
@@ -104,8 +104,8 @@ def own(name):
 def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "instruct_tune")
-    for room in ("ui", "desk"):
-        (tmp_path / "instruct_tune" / room).mkdir(parents=True)
+    for folder in ("ui", "desk"):
+        (tmp_path / "instruct_tune" / folder).mkdir(parents=True)
     for name in ("adapter", "desk/runner", "ui/view"):
         (tmp_path / "instruct_tune" / f"{name}.py").touch()
     file = tmp_path / "instruct_tune" / "ui" / "tab.py"
@@ -147,23 +147,29 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_flow_one_way(file):
-    here = place(file)
+    own_place = place(file)
     # The package's own ``__init__`` imports only what must run before every library.
-    known = {each for each in LAYER if LAYER[each] < LAYER[here]} if here else {"util"}
+    allowed = {layer for layer in LAYER if LAYER[layer] < LAYER[own_place]} if own_place else {"util"}
     wrong = [
-        f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
+        f"{file.name}:{line} imports {name}"
+        for line, name, _ in imports(file)
+        if own(name) not in (None, own_place, *allowed)
     ]
     assert wrong == []
 
 
 def test_no_modules_import_each_other_in_a_circle():
     ours = {module(file): file for file in files()}
-    known = {
-        here: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
-        for here, file in ours.items()
+    imported = {
+        importer: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
+        for importer, file in ours.items()
     }
-    assert {"data.table", "errors"} <= known["data.sources"]
-    list(TopologicalSorter({here: (names & ours.keys()) - {here} for here, names in known.items()}).static_order())
+    assert {"data.table", "errors"} <= imported["data.sources"]
+    list(
+        TopologicalSorter(
+            {importer: (names & ours.keys()) - {importer} for importer, names in imported.items()}
+        ).static_order()
+    )
 
 
 @pytest.mark.parametrize("library", AT_HOME)
@@ -180,15 +186,15 @@ def test_only_the_page_knows_of_the_page():
 
 def test_a_room_of_the_page_knows_what_all_share_and_itself():
     """Tabs do not import each other: they communicate through the page, which imports them all."""
-    rooms = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
-    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= rooms
+    packages = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
+    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= packages
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
         here = file.parent.name
-        known = {here} if here in rooms else rooms if file.name == "__init__.py" else set()
+        allowed = {here} if here in packages else packages if file.name == "__init__.py" else set()
         for line, name, _ in imports(file):
-            room = name.removeprefix("instruct_tune.ui.").split(".")[0]
-            if own(name) == "ui" and room in rooms - known:
+            package = name.removeprefix("instruct_tune.ui.").split(".")[0]
+            if own(name) == "ui" and package in packages - allowed:
                 wrong.append(f"{module(file)}:{line} imports {name}")
     assert wrong == []
 
@@ -232,8 +238,8 @@ BUILDERS = {
 
 def test_models_are_built_in_few_places_which_the_engine_runs():
     """A new one belongs on the queue's thread; tests/services/test_lab_isolation.py finds those that are not."""
-    found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
-    assert found == BUILDERS
+    builders = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
+    assert builders == BUILDERS
 
 
 SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")

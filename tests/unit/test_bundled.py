@@ -106,6 +106,6 @@ def test_near_duplicates_are_pairs_of_almost_the_same_words(check):
         row("Sort a list of words by length.", "words.sort(key=len)"),
     ]
     assert [pair[:2] for pair in check.near_duplicates(rows)] == [(0, 1)]
-    found = check.all_faults([*rows, rows[0]])
-    assert any("asks the same as row 1" in fault for fault in found)
-    assert any("near duplicate" in fault for fault in found)
+    faults = check.all_faults([*rows, rows[0]])
+    assert any("asks the same as row 1" in fault for fault in faults)
+    assert any("near duplicate" in fault for fault in faults)

@@ -184,11 +184,11 @@ def test_an_input_asked_for_by_name_stands_beside_a_conversation(tmp_path):
 
 
 def test_settings_without_these_columns_are_written_as_before():
-    told = RunConfig().to_dict()["data"]
-    assert told["columns"] == {"instruction": "instruction", "input": "input", "output": "output"}
-    assert RunConfig.from_dict({"data": told}).data == DataSettings()
-    given = {"system": "system", "ignore": ["tools"]}
-    config = RunConfig.from_dict({"data": {"columns": given}})
+    data = RunConfig().to_dict()["data"]
+    assert data["columns"] == {"instruction": "instruction", "input": "input", "output": "output"}
+    assert RunConfig.from_dict({"data": data}).data == DataSettings()
+    columns = {"system": "system", "ignore": ["tools"]}
+    config = RunConfig.from_dict({"data": {"columns": columns}})
     assert config.data.columns == Columns(system="system", ignore=("tools",))
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

@@ -160,13 +160,13 @@ def test_the_order_of_the_steps_matters(tmp_path):
     rows = [{"instruction": f"Do {n}", "input": "x" * (n % 2), "output": "y"} for n in range(40)]
     file.write_text(json.dumps(rows))
     steps = (Sample(n=20), Filter("without_input"))
-    kept = [
+    ledgers = [
         [(entry.step, entry.kept) for entry in load_splits(DataSettings(source=str(file), filters=order)).ledger]
         for order in (steps, steps[::-1])
     ]
-    assert kept[1] == [("without_input", 20), ("sample", 20)]
-    assert kept[0][0] == ("sample", 20)
-    assert kept[0][1][1] < 20
+    assert ledgers[1] == [("without_input", 20), ("sample", 20)]
+    assert ledgers[0][0] == ("sample", 20)
+    assert ledgers[0][1][1] < 20
 
 
 def test_filtering_gives_what_the_librarys_own_filter_gives(tmp_path):

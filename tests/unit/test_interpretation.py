@@ -66,13 +66,13 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
     ],
 )  # fmt: skip
 def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
-    found = judge(config(2e-2, epochs=3), metrics, evaluation)
-    assert found is not None
-    assert found.kind == kind
-    assert says in found.sentence
-    assert advises in found.advice
-    assert found.evidence["delta"] == evaluation["delta"]
-    assert found.evidence["tuned_bleu"] == evaluation["tuned"]["bleu"]
+    verdict = judge(config(2e-2, epochs=3), metrics, evaluation)
+    assert verdict is not None
+    assert verdict.kind == kind
+    assert says in verdict.sentence
+    assert advises in verdict.advice
+    assert verdict.evidence["delta"] == evaluation["delta"]
+    assert verdict.evidence["tuned_bleu"] == evaluation["tuned"]["bleu"]
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
     ],
 )
 def test_losses_alone_are_judged(kind, metrics, epochs, says):
-    found = judge(config(2e-2, epochs), metrics)
-    assert found is not None
-    assert (found.kind, says in found.sentence) == (kind, True)
+    verdict = judge(config(2e-2, epochs), metrics)
+    assert verdict is not None
+    assert (verdict.kind, says in verdict.sentence) == (kind, True)
 
 
 @pytest.mark.parametrize("metrics", [[], course((0.97,)), course(own=(1, 0.5, 0.2, 0.1))])
@@ -111,17 +111,17 @@ def test_the_probe_rows_go_before_the_evaluation_rows():
 
 
 def test_own_losses_are_means_of_quarters():
-    found = own_losses(course(own=(4, 2, 9, 9, 9, 9, 2, 0)))
-    assert (found.first, found.last) == (3, 1)
+    losses = own_losses(course(own=(4, 2, 9, 9, 9, 9, 2, 0)))
+    assert (losses.first, losses.last) == (3, 1)
     assert own_losses(course(own=(1, 2, 3))) is None
 
 
 def test_evidence_holds_the_numbers_and_is_json():
-    told = judge(config(2e-2, 3), HIGH, evaluated(tuned=5.3)).to_dict()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["evidence"]["held_out_loss"] == [0.97, 0.97, 1.55]
-    assert told["evidence"]["own_loss"] == [1.84, 1.44]
-    assert told["evidence"]["learning_rate"] == 2e-2
+    public = judge(config(2e-2, 3), HIGH, evaluated(tuned=5.3)).to_dict()
+    assert json.loads(json.dumps(public, allow_nan=False)) == public
+    assert public["evidence"]["held_out_loss"] == [0.97, 0.97, 1.55]
+    assert public["evidence"]["own_loss"] == [1.84, 1.44]
+    assert public["evidence"]["learning_rate"] == 2e-2
 
 
 def test_an_evaluation_of_a_former_lab_is_judged_too():

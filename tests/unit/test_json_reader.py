@@ -33,8 +33,8 @@ def a_few_rows_a_piece():
 def rows_or_fault(content):
     """The rows, or the error's message."""
     try:
-        found, rows, values = read_json(io.BytesIO(content.encode()), "rows", Columns())
-        return examples(to_dataset(Table("rows", "", rows, found, values), Columns()))
+        names, rows, values = read_json(io.BytesIO(content.encode()), "rows", Columns())
+        return examples(to_dataset(Table("rows", "", rows, names, values), Columns()))
     except DataError as error:
         return str(error)
 
@@ -103,11 +103,11 @@ def test_a_large_file_never_stands_in_memory_as_objects(tmp_path, monkeypatch):
     held = pyarrow.total_allocated_bytes()
     with (tmp_path / "rows.jsonl").open("rb") as file:
         tracemalloc.start()
-        found, rows, values = read_json(file, "rows", Columns())
+        names, rows, values = read_json(file, "rows", Columns())
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert (found, rows) == (["instruction", "input", "output"], 5000)
+    assert (names, rows) == (["instruction", "input", "output"], 5000)
     assert pyarrow.total_allocated_bytes() - held < 1.5 * size
-    dataset = to_dataset(Table("rows", "", rows, found, values), Columns())
+    dataset = to_dataset(Table("rows", "", rows, names, values), Columns())
     assert dataset[4999]["output"] == "4999" * 200
     assert peak < size / 5

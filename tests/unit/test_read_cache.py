@@ -19,9 +19,9 @@ def store(tmp_path):
 @pytest.fixture
 def asked(store, monkeypatch):
     """Every query that reaches the database."""
-    asked, fetch = [], store._fetch
-    monkeypatch.setattr(store, "_fetch", lambda query, values: asked.append((query, values)) or fetch(query, values))
-    return asked
+    queries, fetch = [], store._fetch
+    monkeypatch.setattr(store, "_fetch", lambda query, values: queries.append((query, values)) or fetch(query, values))
+    return queries
 
 
 def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked):

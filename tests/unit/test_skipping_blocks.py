@@ -50,5 +50,5 @@ def test_progress_that_is_not_shown_is_told_to_one_component():
         button.click(lambda: ["", ""], None, [first, second])
         button.click(lambda: None, None, None, show_progress="hidden")
         hide_progress_on(page, line)
-    told = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
-    assert told == [("hidden", [line._id]), ("full", None), ("hidden", None)]
+    progress = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
+    assert progress == [("hidden", [line._id]), ("full", None), ("hidden", None)]

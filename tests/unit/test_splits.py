@@ -71,10 +71,10 @@ def test_near_copies_of_held_out_rows_are_left_out_of_training_and_those_stay(tm
     assert examples(after.test) == examples(before.test)
     assert entry.dropped == len(before.train) - len(after.train) > 0
     assert entry.kept == len(after.train) + len(after.test)
-    kept = set(examples(after.train))
-    assert [row for row in examples(before.train) if row in kept] == examples(after.train)
-    told = {"".join(c for c in row.question.lower() if c.isalnum()) for row in examples(after.test)}
-    assert not {"".join(c for c in row.question.lower() if c.isalnum()) for row in kept} & told
+    train = set(examples(after.train))
+    assert [row for row in examples(before.train) if row in train] == examples(after.train)
+    questions = {"".join(c for c in row.question.lower() if c.isalnum()) for row in examples(after.test)}
+    assert not {"".join(c for c in row.question.lower() if c.isalnum()) for row in train} & questions
     assert load_splits(settings(path, "drop_leakage")).fingerprint == after.fingerprint != before.fingerprint
     # Its place among the filters makes no difference, and the limit applies after it.
     limited = load_splits(settings(path, "drop_leakage", "drop_empty", limit=5))

@@ -103,8 +103,8 @@ def test_an_id_that_is_none_is_not_found(store, odd):
 
 
 def test_a_deleted_run_takes_its_history_and_files_with_it(store, tmp_path):
-    gone, kept = store.create("gone", CONFIG), store.create("kept", CONFIG)
-    for run in (gone, kept):
+    gone, remaining = store.create("gone", CONFIG), store.create("kept", CONFIG)
+    for run in (gone, remaining):
         store.add_metric(run.id, "train", 1, 0.1, {"loss": 1.0})
         store.add_event(run.id, "hello")
         store.add_evaluation(run.id, {"rows": 1})
@@ -112,11 +112,11 @@ def test_a_deleted_run_takes_its_history_and_files_with_it(store, tmp_path):
         (store.folder(run.id) / "checkpoint-1" / "file").write_text("x")
         store.update(run.id, status="finished")
     store.delete(gone.id)
-    assert [run.id for run in store.all()] == [kept.id]
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [kept.id]
+    assert [run.id for run in store.all()] == [remaining.id]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [remaining.id]
     for table in ("metrics", "events", "evaluations"):
         rows = sqlite3.connect(tmp_path / "lab.sqlite").execute(f"SELECT run_id FROM {table}").fetchall()
-        assert rows == [(kept.id,)]
+        assert rows == [(remaining.id,)]
     with pytest.raises(NotFoundError):
         store.get(gone.id)
 
@@ -245,9 +245,9 @@ def test_evaluations_are_newest_first(store):
     run, other = store.create("", CONFIG), store.create("", CONFIG)
     for number in range(3):
         store.add_evaluation(run.id, {"rows": number, "base": {"bleu": 1.5}})
-    found = store.evaluations(run.id)
-    assert [each["rows"] for each in found] == [2, 1, 0]
-    assert found[0]["base"] == {"bleu": 1.5}
+    evaluations = store.evaluations(run.id)
+    assert [each["rows"] for each in evaluations] == [2, 1, 0]
+    assert evaluations[0]["base"] == {"bleu": 1.5}
     assert store.evaluations(other.id) == []
 
 
@@ -324,9 +324,9 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
         # About as fast as steps can be, so that readers run on a busy machine too.
         time.sleep(0.003)
     for reader in readers:
-        said, faults = reader.communicate(timeout=300)
+        output, faults = reader.communicate(timeout=300)
         assert (reader.returncode, faults) == (0, "")
-        assert int(said) > 1, "it should have looked more than once while the other wrote"
+        assert int(output) > 1, "it should have looked more than once while the other wrote"
 
 
 def test_processes_that_come_first_all_at_once_make_one_store(tmp_path):
@@ -347,7 +347,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
             each.stdin.flush()
         outcomes = [each.communicate(timeout=300) for each in started]
         assert [faults for _, faults in outcomes] == [""] * 4
-        assert {run.id for run in RunStore(folder).all()} == {said.strip() for said, _ in outcomes}
+        assert {run.id for run in RunStore(folder).all()} == {output.strip() for output, _ in outcomes}
 
 
 # The lock
@@ -374,9 +374,9 @@ except BusyError as error:
 
 
 def ask_for_lock(folder):
-    said, faults = process(SECOND, folder).communicate(timeout=300)
+    output, faults = process(SECOND, folder).communicate(timeout=300)
     assert faults == ""
-    return said.strip()
+    return output.strip()
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
@@ -478,7 +478,7 @@ def test_a_run_at_work_cannot_be_put_into_the_bin(store):
 
 
 def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
-    old, new, kept = ended(store), ended(store), ended(store)
+    old, new, remaining = ended(store), ended(store), ended(store)
     for run, when in ((old, 100.0), (new, 200.0)):
         store.update(run.id, binned=when)
     assert [run.id for run in store.trashed()] == [new.id, old.id]
@@ -486,13 +486,13 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
     assert store.trashed_ids(before=150.0) == [old.id]
     store.erase_trashed(old.id)
     with pytest.raises(NotFoundError, match="emptied"):
-        store.erase_trashed(kept.id)
+        store.erase_trashed(remaining.id)
     assert not (store.data_dir / "runs" / old.id).exists()
     assert (store.data_dir / "runs" / new.id).exists()
     with pytest.raises(NotFoundError, match="emptied"):
         store.restore(old.id)
     store.restore(new.id)
-    assert {run.id for run in store.all()} == {new.id, kept.id}
+    assert {run.id for run in store.all()} == {new.id, remaining.id}
     assert store.events(old.id) == []
 
 

@@ -17,8 +17,8 @@ TEXTS = st.text(max_size=40)
 
 
 def ids_and_labels(row):
-    kept = [token for token in row.tokens if token.role is not Role.CUT]
-    return [token.id for token in kept], [token.id if token.loss else IGNORE for token in kept]
+    tokens = [token for token in row.tokens if token.role is not Role.CUT]
+    return [token.id for token in tokens], [token.id if token.loss else IGNORE for token in tokens]
 
 
 @settings(deadline=None, max_examples=60)

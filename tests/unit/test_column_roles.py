@@ -161,8 +161,8 @@ def test_a_message_that_is_more_than_its_text_is_refused_unless_on_purpose(tmp_p
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     rows = [{"messages": chat}] * 4 + [{"messages": [chat[0], {**chat[1], **message}]}]
     source = write(tmp_path / "rows.json", rows)
-    said = said_of(settings(source))
-    assert f"1 row cannot, the first is row 5 ({reason}" in said
+    text = said_of(settings(source))
+    assert f"1 row cannot, the first is row 5 ({reason}" in text
     assert rows_of(source, columns=Columns(ignore=tuple(message))) == {("Hi", "", "Hello")}
 
 

@@ -17,23 +17,23 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def asked(store, monkeypatch):
+def queries(store, monkeypatch):
     """Every query that reaches the database."""
-    queries, fetch = [], store._fetch
-    monkeypatch.setattr(store, "_fetch", lambda query, values: queries.append((query, values)) or fetch(query, values))
-    return queries
+    calls, fetch = [], store._fetch
+    monkeypatch.setattr(store, "_fetch", lambda query, values: calls.append((query, values)) or fetch(query, values))
+    return calls
 
 
-def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked):
+def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, queries):
     run = store.create("tulip", {})
-    asked.clear()
+    queries.clear()
     with store.read_cache():
         assert store.get(run.id) is store.get(run.id)
         assert store.metrics(run.id) == store.metrics(run.id) == []
-    assert len(asked) == 2
+    assert len(queries) == 2
     store.get(run.id)
     store.get(run.id)
-    assert len(asked) == 4
+    assert len(queries) == 4
 
 
 def test_what_the_same_thread_writes_is_seen_at_once(store):

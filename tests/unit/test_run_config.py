@@ -67,9 +67,9 @@ def read(name: str, value: Any) -> Any:
     return flat(RunConfig.from_dict(nested(name, value)).to_dict())[name]
 
 
-def problems_of(given: Any, preset: str = "quick") -> list[str]:
+def problems_of(values: Any, preset: str = "quick") -> list[str]:
     with pytest.raises(SettingsError) as error:
-        RunConfig.from_dict(given, preset)
+        RunConfig.from_dict(values, preset)
     assert str(error.value) == "; ".join(error.value.problems) + "."
     return error.value.problems
 

@@ -17,10 +17,10 @@ GIVEN = {
 }
 
 
-def answers(kind: type[gr.Blocks], given) -> list:
+def answers(kind: type[gr.Blocks], function) -> list:
     with kind() as page:
         outputs = [gr.State(None), gr.Textbox(), gr.Dropdown(["a"])]
-        gr.Button().click(given, None, outputs)
+        gr.Button().click(function, None, outputs)
     (handler,) = page.fns.values()
     state = gr.blocks.SessionState(page)
 

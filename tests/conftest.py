@@ -11,23 +11,23 @@ import hypothesis
 import pytest
 from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, imports_frozen, opened
 
-# A busy machine is slow; that is no fault of the code.
+# A busy machine is slow, which is no fault of the code.
 hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
 LONGEST = ("test_real_model", "test_journey_data", "test_journey_format", "test_journey", "test_cli_process")
-"""Files that take minutes. They begin first, so that no worker is left alone with one of them at the end."""
+"""Files that take minutes. They begin first, so that no worker runs one of them alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first; within a file, and else, the order stays."""
+    """Run the longest files first; otherwise, and within a file, keep the order."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
-    """One Chromium for all tests of a worker; every window is a visitor of its own."""
+    """One Chromium for all tests of a worker; every window is a separate visitor."""
     from browser import chromium
 
     with chromium() as browser:
@@ -54,7 +54,7 @@ def quicker() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, one_thread) -> SimpleNamespace:
-    """Six steps of the tiny model in peace: what every interrupted or disturbed run is held against."""
+    """Six undisturbed steps of the tiny model: the reference for every interrupted or disturbed run."""
     from tiny_lab import adapter_weights, go, tiny_with
 
     loaded = tiny_with()
@@ -66,13 +66,13 @@ def undisturbed(tmp_path_factory, one_thread) -> SimpleNamespace:
 
 @pytest.fixture
 def tiny_cache(monkeypatch, tmp_path_factory) -> None:
-    """The tiny model is made once for a whole session."""
+    """Make the tiny model once for the whole session."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
 
 
 @pytest.fixture
 def lab(tmp_path, tiny_cache):
-    """An empty lab of the test's own; modules that need another one have a fixture of that name."""
+    """An empty lab for the test; modules that need another one have a fixture of that name."""
     with opened(tmp_path / "data") as lab:
         yield lab
 
@@ -93,7 +93,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture
 def engine_held(lab):
-    """Keeps the engine's thread from what is asked of it until it is let go."""
+    """Keep the queue's thread busy until the returned event is set."""
     let_go, begun = threading.Event(), threading.Event()
     lab.queue.submit_short(lambda: begun.set() or let_go.wait(PATIENCE))
     assert begun.wait(PATIENCE)
@@ -103,15 +103,15 @@ def engine_held(lab):
 
 @pytest.fixture(scope="module")
 def no_deprecated_calls() -> Iterator[None]:
-    """Fails a module whose calls transformers logs as deprecated; it warns through its logger, not ``warnings``."""
-    said: list[str] = []
+    """Fail a module whose calls transformers logs as deprecated; it warns through its logger, not ``warnings``."""
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     listener = Listener()
     logging.getLogger("transformers").addHandler(listener)
     yield
     logging.getLogger("transformers").removeHandler(listener)
-    assert [line for line in said if "deprecat" in line.lower() or "removed in" in line.lower()] == []
+    assert [line for line in messages if "deprecat" in line.lower() or "removed in" in line.lower()] == []

@@ -1,4 +1,5 @@
-"""What an adapter does: the divergence and the norms are those of the definitions, and a training does not notice."""
+"""The adapter-effect measures: divergence and norms match their definitions, and measuring does not disturb
+training."""
 
 from __future__ import annotations
 
@@ -38,51 +39,53 @@ def test_the_divergence_is_that_of_the_whole_distributions(kind):
         for speaker in (BASE, RUN):
             with lora.answering_as(loaded, [speaker]), torch.no_grad():
                 logits[speaker] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
-        kept = slice(row.prompt_length - 1, len(row.input_ids) - 1)
-        p, q = (logits[speaker][kept].double().log_softmax(-1) for speaker in (RUN, BASE))
+        answer = slice(row.prompt_length - 1, len(row.input_ids) - 1)
+        p, q = (logits[speaker][answer].double().log_softmax(-1) for speaker in (RUN, BASE))
         total += float((p.exp() * (p - q)).sum())
         changed += int((p.argmax(-1) != q.argmax(-1)).sum())
         places += len(p)
-    found = measure_adapter_effect(loaded, LESSON, rows, RUN)
-    assert (found.rows, found.tokens) == (3, places)
-    assert found.kl == pytest.approx(total / places, rel=1e-3)
-    assert found.kl > 1e-5
-    assert found.changed == changed / places
+    effect = measure_adapter_effect(loaded, LESSON, rows, RUN)
+    assert (effect.rows, effect.tokens) == (3, places)
+    assert effect.kl == pytest.approx(total / places, rel=1e-3)
+    assert effect.kl > 1e-5
+    assert effect.changed == changed / places
 
 
 def test_an_adapter_that_is_still_zero_does_nothing():
-    found = measure_adapter_effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
-    assert (found.kl, found.changed) == (0.0, 0.0)
-    assert {layer.norm for layer in found.layers} == {0.0}
-    assert sentence(found, None).startswith("**No:")
+    effect = measure_adapter_effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
+    assert (effect.kl, effect.changed) == (0.0, 0.0)
+    assert {layer.norm for layer in effect.layers} == {0.0}
+    assert sentence(effect, None).startswith("**No:")
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_the_norms_are_those_of_the_dense_products(kind):
     loaded = noisy(kind)
-    wanted: dict[int, float] = {}
+    squares: dict[int, float] = {}
     parameters = dict(loaded.base.named_parameters())
     for path, a in parameters.items():
         if "lora_A" in path:
             b = parameters[path.replace("lora_A", "lora_B")]
             layer = int(next(part for part in path.split(".") if part.isdigit()))
-            wanted[layer] = (
-                wanted.get(layer, 0.0) + float((10 / 4 * b.detach().double() @ a.detach().double()).norm()) ** 2
+            squares[layer] = (
+                squares.get(layer, 0.0) + float((10 / 4 * b.detach().double() @ a.detach().double()).norm()) ** 2
             )
-    found = layer_norms(loaded, RUN)
-    assert [each.layer for each in found] == [0, 1]
-    assert [each.norm for each in found] == pytest.approx([wanted[0] ** 0.5, wanted[1] ** 0.5], rel=1e-9)
-    assert all(0 < each.share < 10 for each in found)
+    norms = layer_norms(loaded, RUN)
+    assert [layer_norm.layer for layer_norm in norms] == [0, 1]
+    assert [layer_norm.norm for layer_norm in norms] == pytest.approx([squares[0] ** 0.5, squares[1] ** 0.5], rel=1e-9)
+    assert all(0 < layer_norm.share < 10 for layer_norm in norms)
 
 
 def test_a_training_does_not_notice(tmp_path):
-    alone, asked = tiny_with(DROPOUT), tiny_with(DROPOUT)
+    alone, measured = tiny_with(DROPOUT), tiny_with(DROPOUT)
     watched, _ = go(alone, tmp_path / "alone")
-    told = []
-    asking = Recorder(between=lambda step: told.append(measure_adapter_effect(asked, LESSON, some_examples(2), RUN).kl))
-    go(asked, tmp_path / "asked", watcher=asking)
-    assert asking.losses == watched.losses
-    assert told[-1] > told[0]
+    kls = []
+    watcher = Recorder(
+        between=lambda step: kls.append(measure_adapter_effect(measured, LESSON, some_examples(2), RUN).kl)
+    )
+    go(measured, tmp_path / "asked", watcher=watcher)
+    assert watcher.losses == watched.losses
+    assert kls[-1] > kls[0]
 
 
 LAYERS = (LayerNorm(0, 1.0, 0.01), LayerNorm(1, 4.0, 0.04), LayerNorm(None, 2.0, 0.5))
@@ -97,10 +100,10 @@ def test_the_verdict_grows_with_the_divergence(kl, said):
 
 def test_it_tells_what_the_last_evaluation_counted():
     evaluation = {"rows": 40, "identical": 3, "tuned_ended": 33, "base_ended": 8}
-    said = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
-    assert "0.5 nats a token, and at 25% of them another token" in said
-    assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in said
-    # A former lab did not count them.
+    text = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+    assert "0.5 nats a token, and at 25% of them another token" in text
+    assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in text
+    # Evaluations from an older version of the lab lack this count.
     del evaluation["identical"]
     assert "changed" not in sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
 

@@ -1,4 +1,4 @@
-"""Base is asked once: what it has answered is found again, for the very same question only."""
+"""Cache of base's answers: base decodes a prompt once, and an answer is reused only for exactly the same request."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def loaded() -> LoadedModel:
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[str]:
-    """Who was made to answer, request by request."""
+def decoded(monkeypatch) -> list[str]:
+    """The speaker of each request that is decoded, in order."""
     speakers: list[str] = []
     real = predict.generate
 
@@ -59,37 +59,37 @@ def evaluated(loaded: LoadedModel, folder: Path, run: str = RUN, rows=ROWS, temp
     )
 
 
-def of_base(found: Evaluation) -> list[tuple[str, int, bool]]:
-    return [(row.base, row.base_tokens, row.base_ended) for row in found.predictions]
+def base_answers(evaluation: Evaluation) -> list[tuple[str, int, bool]]:
+    return [(row.base, row.base_tokens, row.base_ended) for row in evaluation.predictions]
 
 
-def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, asked):
+def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, decoded):
     first = evaluated(loaded, tmp_path)
-    assert (first.base_remembered, asked.count(BASE)) == (0, 5)
-    del asked[:]
-    told = []
+    assert (first.base_remembered, decoded.count(BASE)) == (0, 5)
+    del decoded[:]
+    progress = []
     second = evaluate(
         loaded,
         "second",
         LESSON,
         ROWS,
         SETTINGS,
-        between_batches=lambda *numbers: told.append(numbers),
+        between_batches=lambda *numbers: progress.append(numbers),
         cached_answers=AnswerCache(tmp_path).cached_answers(loaded, SETTINGS),
     )
-    assert asked == ["second"] * 5
+    assert decoded == ["second"] * 5
     assert second.base_remembered == second.to_dict()["base_remembered"] == 5
-    assert of_base(second) == of_base(first)
+    assert base_answers(second) == base_answers(first)
     assert second.base == first.base
-    assert told[-1] == (10, 10)
+    assert progress[-1] == (10, 10)
 
 
-def test_more_rows_ask_for_those_that_are_new(loaded, tmp_path, asked):
+def test_more_rows_ask_for_those_that_are_new(loaded, tmp_path, decoded):
     evaluated(loaded, tmp_path, rows=ROWS[1:3])
-    del asked[:]
-    found = evaluated(loaded, tmp_path)
-    assert (found.base_remembered, asked.count(BASE)) == (2, 3)
-    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
+    del decoded[:]
+    evaluation = evaluated(loaded, tmp_path)
+    assert (evaluation.base_remembered, decoded.count(BASE)) == (2, 3)
+    assert base_answers(evaluation) == base_answers(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
 
 
 def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
@@ -118,17 +118,17 @@ def cached_answers(folder: Path, name: str = "a", most_bytes: int = 10_000) -> C
     return CachedAnswers(folder / f"{name}.lines", most_bytes)
 
 
-def found_in(kept: CachedAnswers) -> dict[tuple[int, ...], Answer]:
-    known = kept.known(dict(enumerate(ANSWERS)))
-    return {list(ANSWERS)[number]: answer for number, answer in known.items()}
+def answers_in(cache: CachedAnswers) -> dict[tuple[int, ...], Answer]:
+    hits = cache.known(dict(enumerate(ANSWERS)))
+    return {list(ANSWERS)[number]: answer for number, answer in hits.items()}
 
 
 def test_what_was_put_there_is_found(tmp_path):
-    kept = cached_answers(tmp_path / "new")
-    assert found_in(kept) == {}
-    kept.add(ANSWERS)
-    assert found_in(kept) == ANSWERS
-    assert found_in(cached_answers(tmp_path / "new")) == ANSWERS
+    cache = cached_answers(tmp_path / "new")
+    assert answers_in(cache) == {}
+    cache.add(ANSWERS)
+    assert answers_in(cache) == ANSWERS
+    assert answers_in(cached_answers(tmp_path / "new")) == ANSWERS
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "binary"])
@@ -144,9 +144,9 @@ def test_a_damaged_line_is_as_good_as_none(tmp_path, damage):
     file.write_bytes(damaged)
     again = cached_answers(tmp_path)
     missing = (3,) if damage == "cut" else (1, 2)
-    assert found_in(again) == {prompt: answer for prompt, answer in ANSWERS.items() if prompt != missing}
+    assert answers_in(again) == {prompt: answer for prompt, answer in ANSWERS.items() if prompt != missing}
     again.add({missing: ANSWERS[missing]})
-    assert found_in(cached_answers(tmp_path)) == ANSWERS
+    assert answers_in(cached_answers(tmp_path)) == ANSWERS
 
 
 def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
@@ -154,8 +154,8 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
         cached_answers(tmp_path, name).add(ANSWERS)
         os.utime(tmp_path / f"{name}.lines", (age * -1 + 1_000_000,) * 2)
     size = (tmp_path / "a.lines").stat().st_size
-    assert found_in(cached_answers(tmp_path, "a")) == ANSWERS
-    # The first is the one used last now, and there is room for three.
+    assert answers_in(cached_answers(tmp_path, "a")) == ANSWERS
+    # "a" was just read, so it is the most recently used file; the limit holds three files.
     cached_answers(tmp_path, "d", most_bytes=3 * size).add(ANSWERS)
     assert {file.name for file in tmp_path.iterdir()} == {"a.lines", "c.lines", "d.lines"}
     cached_answers(tmp_path, "e", most_bytes=size - 1).add(ANSWERS)
@@ -164,6 +164,6 @@ def test_what_was_used_the_longest_time_ago_makes_room(tmp_path):
 
 def test_a_disk_that_takes_nothing_is_no_reason_to_fail(loaded, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    found = evaluated(loaded, tmp_path / "file")
-    assert found.base_remembered == 0
-    assert of_base(found) == of_base(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))
+    evaluation = evaluated(loaded, tmp_path / "file")
+    assert evaluation.base_remembered == 0
+    assert base_answers(evaluation) == base_answers(evaluate(loaded, RUN, LESSON, ROWS, SETTINGS))

@@ -1,4 +1,4 @@
-"""What an architecture can do is found out by trying it: which models are causal, and whose answers share a batch."""
+"""Probes of an architecture: which models are causal, and whose answers can share a batch."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ NOT_CAUSAL = [
 
 
 @pytest.fixture(autouse=True)
-def nothing_known():
-    """Each test tries anew, and leaves nothing behind for others."""
-    for known in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
-        known.clear()
+def empty_caches():
+    """Empty the probes' caches, so that each test probes anew and affects no other."""
+    for cache in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
+        cache.clear()
 
 
 # Causality
@@ -70,7 +70,7 @@ def test_a_model_that_sees_later_tokens_is_refused(model_type, switches):
         ModelError, match=rf"^This {model_type} model is not causal: .* choose a causal language model\.$"
     ):
         detect_packing(config)
-    with pytest.raises(ModelError):  # and again, now that it is known
+    with pytest.raises(ModelError):  # the second time from the cache
         detect_packing(config)
 
 
@@ -123,7 +123,7 @@ def test_where_no_small_model_can_be_made_the_model_itself_is_tried(tmp_path, mo
 
 
 def test_a_model_that_does_not_run_is_refused_in_a_sentence(tmp_path):
-    """X-MOD wants to know the language of each row."""
+    """X-MOD needs the language of each row."""
     with pytest.raises(ModelError, match=r"^This xmod model does not run on token ids alone \(.*\): choose"):
         load_model(str(saved(tmp_path, "xmod")), quiet)
 
@@ -139,7 +139,7 @@ def saved(folder, model_type, **switches):
     return folder / "model"
 
 
-# Rows of a batch that change each other
+# Models whose rows in a batch affect each other
 
 
 def test_a_model_whose_padded_rows_change_each_other_gets_one_row_a_pass(monkeypatch):
@@ -164,7 +164,7 @@ ALONE = {"rwkv", "bart", "mbart", "pegasus", "trocr"}
 BATCHED = {"llama", "gpt2", "opt", "mixtral", "bloom", "mpt", "xglm", "mamba", "falcon_mamba", "mamba2", "lfm2",
            "recurrent_gemma", "gptj", "openai-gpt"}  # fmt: skip
 OWN_LOOP = {"llama", "gpt2", "opt", "mixtral", "lfm2", "recurrent_gemma"}
-"""Those that the lab's own decoding loops run."""
+"""Architectures that the lab's own decoding loops run."""
 
 
 @pytest.mark.parametrize("model_type", sorted(ALONE | BATCHED))
@@ -194,7 +194,7 @@ def test_answers_are_those_of_each_prompt_read_alone_without_a_cache(model_type,
     loaded = loud(model_type)
     settings = GenerationSettings(max_new_tokens=8, num_beams=beams)
     answers = generate(loaded, [Request(prompt, BASE) for prompt in PROMPTS], settings)
-    # With nothing of the lab's: the library, one prompt at a time, the whole text read anew for each token.
+    # The reference is the library alone: one prompt at a time, the whole text recomputed for each token.
     expected = [
         loaded.base.generate(
             input_ids=torch.tensor([prompt]),
@@ -214,7 +214,7 @@ def test_answers_are_those_of_each_prompt_read_alone_without_a_cache(model_type,
 
 
 def loud(model_type):
-    """A toy whose texts differ, their tokens further apart than rounding."""
+    """A toy model whose texts differ, with token logits further apart than rounding."""
     loaded = toy(model_type, **({"decoder_layers": 2, "d_model": 32} if model_type == "bart" else {}))
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(7)
@@ -234,16 +234,16 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
     loaded = toy("rwkv")
     assert one_by_one(loaded) == sentence
     assert one_by_one(toy("llama")) is None
-    asked = AnswerStream()
-    asked.warn("First.")
-    asked.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
+    stream = AnswerStream()
+    stream.warn("First.")
+    stream.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
     news = []
-    while not asked._news.empty():
-        news.append(asked._news.get())
+    while not stream._news.empty():
+        news.append(stream._news.get())
     assert {"warning": f"First. {sentence}"} in news
 
 
-# What it costs
+# Cost of the probes
 
 
 def test_the_probes_of_a_toy_take_well_under_a_second():

@@ -1,4 +1,4 @@
-"""A packed pass that attends row by row gives what each row alone gives, windows included."""
+"""Row-wise attention in a packed pass equals attention on each row alone, sliding windows included."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def test_where_rows_begin():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packed_rows_do_not_see_each_other(name):
-    """With attention cut by rows, restarting positions are exact where they alone are not (OPT)."""
+    """With attention cut by rows, restarting positions are exact even for OPT, where they alone are not."""
     assert is_exact(by_rows(name), Packing.POSITIONS, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "opt", "mistral", "gemma3"])
 def test_loss_and_gradients_are_those_of_the_librarys_attention(name):
     packing = Packing.MASK if name == "opt" else Packing.POSITIONS
-    found = []
+    results = []
     for model in (toy_model(name), by_rows(name)):
         (pack,) = pack_rows(rows(11, 17, 1, 13), packing, 1, 100)
         loss = supervised_loss(model, pack)
         loss.backward()
-        found.append((loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
-    (loss, gradient), (other_loss, other_gradient) = found
+        results.append((loss, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))
+    (loss, gradient), (other_loss, other_gradient) = results
     torch.testing.assert_close(other_loss, loss, rtol=1e-6, atol=0)
     assert (other_gradient - gradient).norm() <= 1e-5 * gradient.norm()
 
@@ -66,7 +66,7 @@ def test_a_pass_costs_the_squares_of_its_rows(monkeypatch):
     monkeypatch.setattr(attention, "sdpa_attention_forward", counting)
     (pack,) = pack_rows(rows(4, 9, 2), Packing.POSITIONS, 1, 100)
     supervised_loss(by_rows("llama"), pack)
-    # In each of two layers; and the kernels may take the rows without a mask.
+    # In each of two layers; the kernels may also take the rows without a mask.
     assert seen == [(4, 4, None), (9, 9, None), (2, 2, None)] * 2
 
 
@@ -88,11 +88,11 @@ def test_other_attention_is_left_alone():
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])
 def test_heads_that_share_keys_are_attended_together(monkeypatch, name):
-    """Padded rows, several queries, twice as many heads as keys: nothing is repeated, the answer is the same."""
+    """Padded rows, several queries, twice as many heads as keys: keys are not repeated, and the output is the same."""
     ids = torch.arange(3, 33).reshape(2, 15)
     padding = torch.tensor([[0] * 6 + [1] * 9, [1] * 15])
     with torch.no_grad():
         expected = toy_model(name).eval()(input_ids=ids, attention_mask=padding).logits
         monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *_, **__: pytest.fail("repeated"))
-        found = by_rows(name).eval()(input_ids=ids, attention_mask=padding).logits
-    torch.testing.assert_close(found[padding.bool()], expected[padding.bool()], rtol=1e-4, atol=1e-4)
+        logits = by_rows(name).eval()(input_ids=ids, attention_mask=padding).logits
+    torch.testing.assert_close(logits[padding.bool()], expected[padding.bool()], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Packed rows cost nothing and change nothing: the loss and the gradients are those of each row alone."""
+"""Packing rows adds no padding and keeps the loss and gradients of each row alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [
 POSITIONS, MASK, PADDED, ALONE = Packing
 
 PROBED = dict.fromkeys(ARCHITECTURES, POSITIONS) | {"opt": MASK, "opt_projected": MASK, "rwkv": PADDED}
-"""What the probe must say: positions unless the architecture makes nothing of them, padding where nothing packs."""
+"""The expected result of the probe: POSITIONS unless the architecture ignores them, PADDED where nothing packs."""
 
 EXACT = {name: set(Packing) for name in ARCHITECTURES} | {
     # An explicit mask replaces the sliding window.
@@ -47,25 +47,25 @@ EXACT = {name: set(Packing) for name in ARCHITECTURES} | {
 }
 
 PAD = 1
-"""An id that rows hold too: padding is known by its place."""
+"""An id that also occurs in rows: padding is recognised by its position."""
 
 TOLERANCE = 1e-5
 
 
 def row(length: int, prompt_length: int, seed: int = 0) -> TokenizedExample:
-    """A row of random ids, the padding's among them."""
+    """A row of random ids, which may include the padding id."""
     ids = tuple(random.Random(f"{length} {prompt_length} {seed}").choices(range(VOCABULARY), k=length))
     return TokenizedExample(ids, (IGNORE,) * prompt_length + ids[prompt_length:], prompt_length, 0)
 
 
-# Longer than the sliding windows; one is a single token, one has no prompt, one has nothing to learn.
+# Some are longer than the sliding windows; one is a single token, one has no prompt, one has no supervised token.
 ROWS = [row(11, 4), row(17, 9), row(1, 0), row(13, 1), row(9, 0), row(4, 4)]
 SUPERVISED = 7 + 8 + 0 + 12 + 8 + 0
 BUDGETS = {"a few passes": 25, "one pass": 1000}
 
 
 def measured(model: torch.nn.Module, loss_of: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    """A loss and its gradients, all parameters' in one vector."""
+    """The loss and the gradients of all parameters in one vector."""
     model.zero_grad()
     loss = loss_of()
     loss.backward()
@@ -79,7 +79,7 @@ def ours(model: torch.nn.Module, rows: Sequence[TokenizedExample], packing: Pack
 
 
 def row_by_row(model: torch.nn.Module, rows: Iterable[TokenizedExample]):
-    """The library's own loss on each row alone."""
+    """The library's own loss, each row in its own batch."""
     return measured(model, lambda: torch.stack([_theirs(model, [each]) for each in rows if supervised(each)]).sum())
 
 
@@ -100,16 +100,16 @@ def _theirs(model: torch.nn.Module, rows: Sequence[TokenizedExample]) -> Tensor:
 
 
 def supervised(each: TokenizedExample) -> int:
-    """How many positions a loss can be taken at: not the first, which nothing predicts."""
+    """The number of positions with a loss: not the first, which nothing predicts."""
     return sum(label != IGNORE for label in each.labels[1:])
 
 
 def apart(one: tuple[float, Tensor], other: tuple[float, Tensor]) -> tuple[float, float]:
-    """How far two losses and their gradients are from each other, relative to the second."""
+    """The relative distance of two losses and of their gradients, by the second's size."""
     return abs(one[0] - other[0]) / abs(other[0]), ((one[1] - other[1]).norm() / other[1].norm()).item()
 
 
-# How rows are kept apart
+# Packing modes
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -149,7 +149,7 @@ def test_the_probe_leaves_config_and_random_state_alone():
     batching._SUPPORT.clear()
     before = config.to_dict()
     with torch.random.fork_rng():
-        torch.manual_seed(20)  # a state that no probe leaves behind
+        torch.manual_seed(20)  # a state that no probe leaves
         state = torch.get_rng_state()
         assert detect_packing(config).packing is POSITIONS
         assert torch.equal(torch.get_rng_state(), state)
@@ -160,7 +160,7 @@ def test_the_probe_tells_configurations_of_one_architecture_apart():
     batching._SUPPORT.clear()
     attention = any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"])
     assert detect_packing(attention).packing is POSITIONS
-    # A convolution reaches back over the start of its row.
+    # A convolution reaches back across the start of its row.
     assert (
         detect_packing(any_config("lfm2", num_key_value_heads=2, layer_types=["conv", "full_attention"])).packing
         is PADDED
@@ -174,9 +174,9 @@ def test_the_probe_answers_where_a_model_refuses_the_mask():
 @pytest.mark.parametrize(
     ("model_type", "fields"),
     [
-        # Its kinds of layers are read off its other fields and cannot be set.
+        # The configuration derives its layer kinds from other fields, and they cannot be set.
         ("mamba", {"state_size": 8}),
-        # One of its fields is infinite, which JSON does not hold.
+        # One of its fields is infinite, which JSON cannot hold.
         ("mamba2", {"state_size": 8, "num_heads": 8, "head_dim": 8, "n_groups": 1}),
     ],
 )
@@ -188,8 +188,8 @@ def any_config(model_type: str, **fields):
     """A small configuration of an architecture that is not in the catalog."""
     shapes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     shapes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
-    known = AutoConfig.for_model(model_type)
-    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(known, n)} | fields)
+    defaults = AutoConfig.for_model(model_type)
+    return AutoConfig.for_model(model_type, **{n: v for n, v in shapes.items() if hasattr(defaults, n)} | fields)
 
 
 # Loss and gradients
@@ -199,7 +199,7 @@ def any_config(model_type: str, **fields):
 def test_packed_loss_and_gradients_are_those_of_each_row_alone(name):
     model = toy_model(name)
     alone = row_by_row(model, ROWS)
-    assert alone[1].norm() > 1  # loud enough for a leak to be heard
+    assert alone[1].norm() > 1  # large enough for a leak to show
     assert apart(padded(model, ROWS), alone) <= (TOLERANCE, TOLERANCE)
     for packing in EXACT[name]:
         for budget in BUDGETS.values():
@@ -221,7 +221,7 @@ def test_the_wrong_packing_shows_in_loss_and_gradients(name):
 @pytest.mark.parametrize("name", ["mistral", "gemma3"])
 def test_an_explicit_mask_is_exact_until_a_row_is_longer_than_the_window(name):
     model = toy_model(name)
-    # The last position predicts nothing, so it takes two more for one to miss what it should not see.
+    # The last position predicts nothing, so a token that sees too much shows only with two more tokens.
     within, beyond = [row(WINDOW, 2), row(WINDOW + 1, 1)], [row(WINDOW, 2), row(WINDOW + 2, 1)]
     assert max(apart(ours(model, within, MASK), row_by_row(model, within))) <= TOLERANCE
     assert max(apart(ours(model, beyond, MASK), row_by_row(model, beyond))) > 50 * TOLERANCE
@@ -232,14 +232,14 @@ def test_an_explicit_mask_is_exact_until_a_row_is_longer_than_the_window(name):
 def test_the_head_sees_supervised_positions_only(name, packing):
     model = toy_model(name)
     seen: list[int] = []
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0][..., 0].numel()))
-    packs = pack_rows(ROWS[:2], packing, PAD, budget=17)  # each row alone, so that padded ones are single too
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0][..., 0].numel()))
+    packs = pack_rows(ROWS[:2], packing, PAD, budget=17)  # one row a pass, so that padded ones are single too
     assert len(packs) == 2
-    kept = [supervised_loss(model, pack) for pack in packs]
+    losses = [supervised_loss(model, pack) for pack in packs]
     assert seen == [supervised_count([each]) for each in ROWS[:2]]
     assert sum(seen) == 7 + 8
-    # And it says the same as the head on all positions.
-    for loss, pack in zip(kept, packs, strict=True):
+    # The loss equals that of the head on all positions.
+    for loss, pack in zip(losses, packs, strict=True):
         inputs = {name: values for name, values in pack.items() if name not in ("labels", "kept")}
         logits = model(**inputs, use_cache=False).logits[0, :-1]
         full = torch.nn.functional.cross_entropy(logits, pack["labels"][0, 1:], ignore_index=IGNORE, reduction="sum")
@@ -248,11 +248,11 @@ def test_the_head_sees_supervised_positions_only(name, packing):
 
 def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
     model = toy_model("llama")
-    kept = ours(model, ROWS, POSITIONS)
+    with_chosen_logits = ours(model, ROWS, POSITIONS)
     monkeypatch.setattr(batching, "keeps_chosen_logits", lambda model: False)
     seen: list[int] = []
-    model.lm_head.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
-    assert max(apart(ours(model, ROWS, POSITIONS), kept)) <= TOLERANCE
+    model.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    assert max(apart(ours(model, ROWS, POSITIONS), with_chosen_logits)) <= TOLERANCE
     assert seen == [sum(len(each.input_ids) for each in ROWS)]
 
 
@@ -262,7 +262,7 @@ def test_an_adapter_does_not_hide_that_chosen_logits_can_be_kept():
     with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT's own calls
         model = get_peft_model(toy_model("llama"), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     seen: list[int] = []
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     loss, gradients = ours(model, ROWS, POSITIONS)
     assert seen == [SUPERVISED]
     assert loss == pytest.approx(row_by_row(toy_model("llama"), ROWS)[0], rel=TOLERANCE)
@@ -315,7 +315,7 @@ def test_packs_by_hand():
 @pytest.mark.parametrize(
     ("budget", "packing", "lengths"),
     [
-        (10, POSITIONS, [[4, 5], [12], [3, 3, 4], [1]]),  # one longer row goes alone
+        (10, POSITIONS, [[4, 5], [12], [3, 3, 4], [1]]),  # one longer row is alone
         (9, POSITIONS, [[4, 5], [12], [3, 3], [4, 1]]),
         (8, POSITIONS, [[4], [5], [12], [3, 3], [4, 1]]),
         (1, MASK, [[4], [5], [12], [3], [3], [4], [1]]),
@@ -333,7 +333,7 @@ def test_rows_are_grouped_up_to_the_budget(budget, packing, lengths):
 
 
 def contents(pack: Pack) -> list[tuple[list[int], list[int]]]:
-    """The rows a pack holds, each as its ids and labels, found by restarting positions or by the mask."""
+    """The rows in a pack as (ids, labels), split at restarting positions or by the mask."""
     if "position_ids" in pack:
         starts = (pack["position_ids"][0] == 0).nonzero().flatten().tolist()
         ends = [*starts[1:], pack["input_ids"].shape[1]]
@@ -360,7 +360,7 @@ def test_packing_never_cuts_nor_reorders_rows(rows, packing, budget):
     assert [each for pack in held for each in pack] == [expected(each) for each in rows]
     widths = [pack["input_ids"].shape[1] for pack in packs]
     assert all(width <= budget or len(pack) == 1 for width, pack in zip(widths, held, strict=True))
-    # No pass is left that could have taken the next row.
+    # No pass has space left for the next row.
     assert all(width + len(pack[0][0]) > budget for width, pack in zip(widths, held[1:], strict=False))
     assert sum(int((pack["labels"][..., 1:] != IGNORE).sum()) for pack in packs) == supervised_count(rows)
     for pack, of in zip(packs, held, strict=True):
@@ -398,10 +398,10 @@ def order(rows: int, seed: int, epoch: int) -> list[int]:
 
 
 def test_an_epochs_order_is_a_pure_function_of_seed_and_epoch():
-    # To the letter, so that a run resumed by a later version sees the same batches.
+    # Exact values, so that a run resumed by a later version sees the same batches.
     assert order(8, seed=42, epoch=0) == [4, 1, 6, 3, 5, 7, 2, 0]
     sampler = EpochSampler(8, 42)
-    for epoch in (0, 1, 0):  # whatever came before
+    for epoch in (0, 1, 0):  # whatever ran before
         sampler.set_epoch(epoch)
         torch.rand(3)
         assert list(sampler) == list(sampler) == order(8, 42, epoch)

@@ -1,4 +1,4 @@
-"""The lab's own beam search against transformers' ``generate``: the same answers on the same way, with less work."""
+"""The lab's beam search against transformers' ``generate``: the same answers and scores, with less computation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def padded(prompts: list[list[int]]) -> Prompts:
 
 
 def theirs(model: PreTrainedModel, prompt: list[int], beams: int, new_tokens: int, ends: list[int], early: bool):
-    """What ``generate`` finds for one prompt, with all that it tells about the way."""
+    """The output of ``generate`` for one prompt, with its scores."""
     config = GenerationConfig(
         max_new_tokens=new_tokens,
         num_beams=beams,
@@ -46,20 +46,20 @@ def theirs(model: PreTrainedModel, prompt: list[int], beams: int, new_tokens: in
         return model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
 
 
-def its_ids(found, prompt: list[int], ends: list[int]) -> list[int]:
-    ids = found.sequences[0, len(prompt) :].tolist()
+def its_ids(output, prompt: list[int], ends: list[int]) -> list[int]:
+    ids = output.sequences[0, len(prompt) :].tolist()
     return ids[: next((at for at, token in enumerate(ids) if token in ends), len(ids)) + 1]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_answers_and_scores_are_those_of_generate(name):
-    """Many searches drawn at random: few beams and many, answers that end at once, late or never."""
+    """Many random searches: few and many beams, answers that end at once, late or never."""
     model, drawn = quiet_toy(name), random.Random(name)
     equal, lengths = [], set()
     for _ in range(10):
         beams, early, new_tokens = drawn.randint(2, 5), drawn.random() < 0.5, drawn.randint(1, 14)
         prompts = [[drawn.randrange(3, 128) for _ in range(drawn.randint(1, 12))] for _ in range(3)]
-        # Some that the model is likely to say, and some that it is not.
+        # End tokens: some that the model is likely to generate, and some that it is not.
         likely = its_ids(theirs(model, prompts[0], beams, new_tokens, [1], early), prompts[0], [1])
         ends = sorted({*drawn.sample(range(128), drawn.choice([1, 2, 6])), *likely[drawn.randint(0, 6) :: 4]})
         for prompt, trace in zip(prompts, search(model, padded(prompts), beams, new_tokens, ends, early), strict=True):
@@ -67,7 +67,7 @@ def test_answers_and_scores_are_those_of_generate(name):
             assert trace.score == pytest.approx(expected.sequences_scores[0].item(), rel=1e-4, abs=1e-4)
             equal.append(trace.ids == its_ids(expected, prompt, ends))
             lengths.add("whole" if len(trace.ids) == new_tokens else "ended")
-    # Two answers may be a rounding apart.
+    # Scores of two answers may differ only by rounding.
     assert equal.count(False) <= 1
     assert lengths == {"whole", "ended"}
 
@@ -96,7 +96,7 @@ def test_a_trace_is_a_tree():
     for number, step in enumerate(trace.steps):
         going = [branch for branch in step if not branch.ended]
         assert len(going) == (3 if number < 9 else 0)
-        # Those that go on come first, each part best first.
+        # Unfinished beams come first; each part is sorted best first.
         assert list(step) == sorted(step, key=lambda branch: (branch.ended, -branch.score))
         for branch in step:
             assert branch.ended == (branch.token in ends or number == 9)
@@ -109,7 +109,7 @@ def test_a_trace_is_a_tree():
 def test_a_prompt_is_read_once_and_ended_rows_leave():
     model, read = quiet_toy("llama"), []
     model.register_forward_pre_hook(
-        lambda _, given, named: read.append(tuple(named["input_ids"].shape)), with_kwargs=True
+        lambda _, args, kwargs: read.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     prompts = [[5, 9, 17], [21, 3, 4, 60, 61, 7, 90], [33], [40, 41, 42], [8, 70, 6]]
     together = search(model, padded(prompts), 3, 20, list(range(0, 128, 12)), early_stopping=True)
@@ -125,13 +125,13 @@ def test_a_prompt_is_read_once_and_ended_rows_leave():
 
 
 def test_a_stop_is_within_one_step():
-    asked = []
+    calls = []
     with pytest.raises(Stopped):
-        search(quiet_toy("gpt2"), padded([[5, 6]]), 2, 10, [2], True, lambda: asked.append(0) or len(asked) == 3)
-    assert len(asked) == 3
+        search(quiet_toy("gpt2"), padded([[5, 6]]), 2, 10, [2], True, lambda: calls.append(0) or len(calls) == 3)
+    assert len(calls) == 3
 
 
-# Where beams can be a tree
+# Which models can decode beams as a tree
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,4 +1,5 @@
-"""Every line of ``python -m benchmarks`` measures what it says, on the smallest model and the fewest rows."""
+"""Every benchmark of ``python -m benchmarks`` measures what its name states, on the smallest model and the fewest
+rows."""
 
 import json
 import subprocess
@@ -39,7 +40,7 @@ SMALLEST = Setting(
 
 @pytest.fixture(scope="module", autouse=True)
 def quick(one_thread):
-    """Toy models on one thread, and a peak that is measured on a small product."""
+    """Toy models on one thread, and a peak measured on a small product."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peak, "SIDES", {"cpu": (256,), "cuda": (256,)})
         yield
@@ -113,10 +114,10 @@ def test_rows_are_padded_as_everybody_does():
 
 
 def test_repetitions_alternate():
-    said = []
-    found = alternating({"a": lambda: said.append("a"), "b": lambda: said.append("b")}, 2)
-    assert said == ["a", "b", "a", "b"]
-    assert found == {"a": [None] * 2, "b": [None] * 2}
+    order = []
+    results = alternating({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b", "a", "b"]
+    assert results == {"a": [None] * 2, "b": [None] * 2}
     assert Spread.ratio([4.0, 9.0, 5.0], [1.0, 3.0, 1.0]) == Spread(5.0, 3.0, 5.0)
 
 
@@ -134,9 +135,9 @@ def test_the_command_prints_a_table_and_writes_json_and_a_plot(tmp_path, capsys,
     printed = capsys.readouterr().out
     assert report.HEAD in printed
     assert "| training | 71.0 | 488 | 6.90 (6.50–7.10) | 3.5 |\n" in printed
-    told = json.loads(out["b.json"].read_text())
-    assert told["setting"]["rows"] == 5
-    assert told["rows"][0]["ratio"] == {"median": 6.9, "low": 6.5, "high": 7.1}
+    written = json.loads(out["b.json"].read_text())
+    assert written["setting"]["rows"] == 5
+    assert written["rows"][0]["ratio"] == {"median": 6.9, "low": 6.5, "high": 7.1}
     assert Image.open(out["b.png"]).width > 600
 
 
@@ -203,7 +204,8 @@ def test_a_windows_speed_is_of_whole_steps_and_of_all_that_lies_between_them():
 
 
 def test_the_noise_is_between_windows_that_were_measured_alike():
-    # Without, with, with, without, without, with: alike are the second and third, the fourth and fifth.
+    # The order is without, with, with, without, without, with: windows 2 and 3 measure the same case, and so do 4 and
+    # 5.
     assert viewers.noise([100, 50, 51, 100, 98, 49]) == pytest.approx(2)
 
 

@@ -1,4 +1,4 @@
-"""Chat templates of strangers: the question is in the prompt once and unchanged, or a sentence says what is wrong."""
+"""Third-party chat templates: the prompt holds the message once and unchanged, or an error states the problem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUESTION = "  Name a <|im_end|> fruit.  \n"
 
 
 def around(content: str, head: str = "") -> str:
-    """A template of SmolLM2's markup around an expression for the message."""
+    """A template with SmolLM2's markup around an expression for the message."""
     return (
         head + "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ " + content + " }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -138,7 +138,7 @@ def test_a_message_that_the_template_renders_otherwise_is_refused(template):
 
 
 def test_what_was_added_for_the_template_is_markup_there_alone():
-    """A token that is not called special, and yet marks turns, stays text where a message spells it."""
+    """A token that is not marked special and yet marks turns stays text where a message contains its characters."""
     tokenizer = tokenizer_with("<|user|>{{ messages[0].content }}<|end|>")
     tokenizer.add_tokens(["<|user|>", "<|end|>"])
     user, end = tokenizer.convert_tokens_to_ids(["<|user|>", "<|end|>"])
@@ -153,17 +153,17 @@ def test_a_space_before_the_message_is_kept_by_tokenizers_that_begin_texts_with_
     assert spelled.count(tokenizer.eos_token_id) == 0
 
 
-# A clock in the template
+# Templates that read the clock
 
 
 def test_a_template_with_a_clock_is_found_and_its_markup_kept():
     tokenizer = tokenizer_with(around("m['content']", "{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }} "))
     assert has_clock(tokenizer)
     assert not has_clock(smollm2())
-    kept = with_markup(tokenizer, CHAT)
-    first = encode_prompts(tokenizer, kept, [("Hi", "")])
-    assert encode_prompts(tokenizer, kept, [("Hi", "")]) == first
-    assert tokenizer.decode(first[0]) == kept.markup.around("Hi")
+    template = with_markup(tokenizer, CHAT)
+    first = encode_prompts(tokenizer, template, [("Hi", "")])
+    assert encode_prompts(tokenizer, template, [("Hi", "")]) == first
+    assert tokenizer.decode(first[0]) == template.markup.around("Hi")
     assert encode_prompts(tokenizer, CHAT, [("Hi", "")]) != first, "the clock goes on"
 
 

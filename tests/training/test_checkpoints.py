@@ -1,4 +1,4 @@
-"""Checkpoints are flat, whole and no more than asked for; the best is among them, and patience ends a run."""
+"""Checkpoints are flat, complete and within their limit; the best is among them, and patience ends a run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_checkpoint_is_one_flat_adapter_and_the_trainers_state(undisturbed):
 
 
 def test_a_torn_checkpoint_is_none(tmp_path, monkeypatch, undisturbed):
-    """The disk is full in the middle of the second one: the first is what is found, and goes on."""
+    """The disk is full during the second checkpoint: the first is found, and the run resumes from it."""
     save_state = trainer.Trainer._save_rng_state
 
     def full(trainer, folder):
@@ -60,7 +60,7 @@ def test_a_torn_checkpoint_is_none(tmp_path, monkeypatch, undisturbed):
         patched.setattr(trainer.Trainer, "_save_rng_state", full)
         with pytest.raises(OSError, match="No space left"):
             go(tiny_with(), tmp_path, watcher=first)
-    # Half a checkpoint is of no use, and the room it takes is wanted.
+    # Half a checkpoint is useless, and the disk space it takes is needed.
     assert not list(tmp_path.rglob("checkpoint-6"))
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3"]
     second, _ = go(tiny_with(), tmp_path, resume_from=checkpoints(tmp_path)[-1])
@@ -101,7 +101,7 @@ def test_a_run_keeps_its_newest_checkpoints(tmp_path, keep, left):
 
 
 def test_saving_by_the_clock(tmp_path, monkeypatch):
-    """Fifty seconds a step and two minutes: after the third step and the sixth."""
+    """At fifty seconds a step and two minutes between checkpoints: after the third step and the sixth."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, perf_counter=time.perf_counter)
     monkeypatch.setattr(callbacks, "time", clock)
     settings = replace(SIX_STEPS, save_strategy="no", save_minutes=2, num_train_epochs=3)
@@ -132,7 +132,7 @@ BEST = replace(
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Held-out losses as they are written here, by step: a toy model does not overfit when one wants it to."""
+    """Held-out losses by step, as written here: a toy model does not overfit on demand."""
 
     def script(losses: dict[int, float]) -> None:
         monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: losses[self.state.global_step])
@@ -143,13 +143,13 @@ def scripted(monkeypatch):
 def test_best_evaluation_and_patience():
     assert best_evaluation([]) is None
     assert evaluations_since_best([]) == 0
-    told = [(2, 1.5), (4, 1.0), (6, 1.0), (8, 1.2)]
-    assert best_evaluation(told) == (4, 1.0)
-    assert [evaluations_since_best(told[:count]) for count in (1, 2, 3, 4)] == [0, 0, 1, 2]
+    losses = [(2, 1.5), (4, 1.0), (6, 1.0), (8, 1.2)]
+    assert best_evaluation(losses) == (4, 1.0)
+    assert [evaluations_since_best(losses[:count]) for count in (1, 2, 3, 4)] == [0, 0, 1, 2]
 
 
 def test_the_best_steps_adapter_is_kept(tmp_path, scripted):
-    """Not saved by any strategy, and beyond the limit of one: it is there for being the best."""
+    """Neither a save strategy nor the limit of one would keep it: it is kept because it is the best."""
     scripted({1: 3.0, 2: 1.0, 3: 2.0, 4: 1.0, 5: 1.5, 6: 1.2})
     loaded = tiny_with()
     after_two = {}
@@ -190,7 +190,7 @@ def test_patience_counts_evaluations_without_a_new_best(tmp_path, scripted, loss
     ("step", "at"), [(1, "yield_to_queue"), (2, "progress"), (3, "yield_to_queue"), (4, "yield_to_queue")]
 )
 def test_the_best_and_patience_survive_a_resume(tmp_path, scripted, step, at):
-    """Wherever it was stopped: the same steps, the same end, the same adapter as in one go."""
+    """Wherever the run stops: the same steps, the same end, the same adapter as without a stop."""
     scripted({1: 3.0, 2: 1.0, 3: 2.0, 4: 1.9, 5: 1.8, 6: 0.5})
     settings = replace(BEST, early_stopping_patience=3)
     whole = tiny_with()

@@ -1,4 +1,5 @@
-"""Answers continue a prompt: what goes in as one comes out, for every tokenizer family, or is known to be changed."""
+"""Encoding answers as continuations of a prompt: each tokenizer family returns the text unchanged, or is listed as
+lossy."""
 
 from __future__ import annotations
 
@@ -26,14 +27,14 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 MERGES = [
     *(("▁", "▁"), ("▁▁", "▁▁")),
     *(("r", "e"), ("re", "t"), ("ret", "u"), ("retu", "r"), ("retur", "n"), ("▁", "return")),
-    # A new line that merges with what follows it, and a full stop that does.
+    # A new line that merges with the text after it, and a full stop that does.
     *(("<0x0A>", "▁"), (".", "x")),
 ]
 
 
 @functools.cache
 def llama_5() -> LlamaTokenizer:
-    """transformers' own class with a small vocabulary: Metaspace that puts a space before a text that has none."""
+    """transformers' own class with a small vocabulary: Metaspace adds a space before a text that has none."""
     words = ["<unk>", "<s>", "</s>", *BYTES, "▁", *ASCII, *("".join(pair) for pair in MERGES)]
     vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
     return LlamaTokenizer(vocab=vocab, merges=MERGES)
@@ -41,7 +42,8 @@ def llama_5() -> LlamaTokenizer:
 
 @functools.cache
 def llama_legacy() -> PreTrainedTokenizerFast:
-    """Sentencepiece as converted before: a space before every text, one that begins with a space too."""
+    """Sentencepiece as older versions convert it: a space before every text, also before one that begins with a
+    space."""
     words = ["<unk>", "<s>", "</s>", *BYTES, "▁", *ASCII, *("".join(pair) for pair in MERGES[:8])]
     vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=MERGES[:8], unk_token="<unk>", byte_fallback=True))
@@ -54,7 +56,7 @@ def llama_legacy() -> PreTrainedTokenizerFast:
 
 @functools.cache
 def prefix_space() -> PreTrainedTokenizerFast:
-    """Byte-level with a space put before each text, as BART and RoBERTa have it."""
+    """Byte-level with a space added before each text, as in BART and RoBERTa."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: number for number, token in enumerate(["<unk>", "</s>", *alphabet])}
     backend = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -65,7 +67,7 @@ def prefix_space() -> PreTrainedTokenizerFast:
 
 @functools.cache
 def word_pieces() -> PreTrainedTokenizerFast:
-    """BERT's: lower case, white space forgotten, unknown characters lost."""
+    """BERT's tokenizer: lower case, white space lost, unknown characters lost."""
     letters = [chr(code) for code in range(97, 123)]
     words = ["[UNK]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), "return"]
     backend = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
@@ -82,7 +84,7 @@ ALL = FAMILIES | {
     "word_pieces": word_pieces,
 }
 EXACT = ("smollm2", "opt", "gpt2", "llama", "llama_5", "llama_legacy", "prefix_space")
-"""Families that hold every text but the one character that stands for a space."""
+"""Families that preserve every text except the one character that stands for a space."""
 
 PLAIN = PromptTemplate("plain", without_input="{instruction}", with_input="{instruction} {input}")
 
@@ -128,7 +130,7 @@ def test_indented_answers_are_different_answers(family):
 
 
 def test_an_answer_is_encoded_as_it_stands_after_a_prompt():
-    """By hand: the ids are those that the whole text has behind a line end, which the prompt of the lesson has."""
+    """By hand: the ids are those of the whole text after a line end, with which the lesson's prompt ends."""
     tokenizer = llama_5()
     prompt, outputs = "Add:\n", ["    return 1", " return 1", "return 1", "x"]
     front = tokenizer(prompt, add_special_tokens=False)["input_ids"]

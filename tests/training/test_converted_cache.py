@@ -1,4 +1,4 @@
-"""Converted weights: what was used the longest time ago makes room, never what is loaded."""
+"""The cache of converted weights: the least recently used folder is removed first, and never a loaded one."""
 
 import gc
 import os
@@ -67,7 +67,7 @@ def test_what_a_killed_process_left_half_done_is_removed_and_another_at_work_is_
 
 
 def test_what_others_keep_in_the_same_folder_is_never_removed(tmp_path, monkeypatch):
-    """The host may have named a folder that holds runs, or a home folder with hidden ones."""
+    """The host may have set a folder that holds runs, or a home folder with hidden files."""
     monkeypatch.setattr(module, "max_cache_bytes", lambda: 1)
     others = ("runs", "bin-abc", "wheels", ".config-of-another", ".wheel")
     for name in others:

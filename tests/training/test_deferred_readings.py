@@ -1,4 +1,4 @@
-"""Numbers read a step late are the same numbers, told of the right step; and a step asks the device for nothing."""
+"""Metrics read a step late have the same values and the right step; a step never waits for the device."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from instruct_tune.training.types import TrainingResult
 
 @pytest.fixture
 def late(monkeypatch):
-    """As on a GPU."""
+    """Read late, as on a GPU."""
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: True)
 
 
@@ -51,19 +51,19 @@ def numbers(watcher: Recorder) -> dict:
 
 def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
     loaded = tiny_with()
-    told_at: dict[int, int] = {}
+    reported_at: dict[int, int] = {}
     watcher = Recorder()
-    tell = watcher.metric
+    report = watcher.metric
 
     def metric(kind, step, *rest):
         if kind == "train":
-            told_at[step] = watcher.step
-        tell(kind, step, *rest)
+            reported_at[step] = watcher.step
+        report(kind, step, *rest)
 
     watcher.metric = metric
     go(loaded, tmp_path / "late", SETTINGS, watcher)
-    # One step later, unless the step is followed by a look at the model (as the first is) or is the last one.
-    assert told_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
+    # One step later, except before a probe or an evaluation (as after the first step) and after the last step.
+    assert reported_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
     assert watcher.told_twice == []
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
     other = tiny_with()
@@ -93,12 +93,12 @@ def test_the_step_that_diverged_is_named_and_not_saved(tmp_path, late):
     assert checkpoints(tmp_path) == []
 
 
-class Asking(TorchDispatchMode):
-    """Notes, while ``on``, where the code asks for something that a GPU would have to finish first."""
+class SyncRecorder(TorchDispatchMode):
+    """Records, while ``on``, each operation that would have to wait for a GPU."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.on, self.asked = False, []
+        self.on, self.operations = False, []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -107,49 +107,49 @@ class Asking(TorchDispatchMode):
         )
         if self.on and (by_mask or name in ("_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2")):
             by = reversed(traceback.extract_stack(limit=7)[:-1])
-            self.asked.append(name + " " + " < ".join(f"{each.filename}:{each.lineno}" for each in by))
+            self.operations.append(name + " " + " < ".join(f"{each.filename}:{each.lineno}" for each in by))
         return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
 def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
-    """Counted on a CPU, in the ways of computing that a GPU gets; making the passes is the host's own work."""
+    """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
-    asking = Asking()
-    step, noting = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
-    packing = trainer.MicroBatches.pack
+    recorder = SyncRecorder()
+    real_step, real_note = trainer.Trainer.training_step, step_metrics.DeferredReadings.note
+    real_pack = trainer.MicroBatches.pack
 
     def pack(self, rows):
-        asking.on = False
-        packs = packing(self, rows)
-        asking.on = True
+        recorder.on = False
+        packs = real_pack(self, rows)
+        recorder.on = True
         return packs
 
-    def note(self, *told):
-        noting(self, *told)
-        # What follows belongs to whoever looks at the model between two steps.
-        asking.on = False
+    def note(self, *reading):
+        real_note(self, *reading)
+        # The rest belongs to the code that probes the model between two steps.
+        recorder.on = False
 
-    def training_step(self, *given):
-        asking.on = True
-        return step(self, *given)
+    def training_step(self, *arguments):
+        recorder.on = True
+        return real_step(self, *arguments)
 
     monkeypatch.setattr(trainer.MicroBatches, "pack", pack)
     monkeypatch.setattr(trainer.Trainer, "training_step", training_step)
     monkeypatch.setattr(step_metrics.DeferredReadings, "note", note)
     monkeypatch.setattr(step_metrics.DeferredReadings, "flush", lambda self: None)
     plain = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no", max_steps=3, optim="adamw_torch_fused")
-    with asking:
+    with recorder:
         go(loaded, tmp_path, plain)
-    assert asking.asked == []
+    assert recorder.operations == []
 
 
 def test_the_count_of_questions_sees_them():
-    with Asking() as asking:
-        asking.on = True
+    with SyncRecorder() as recorder:
+        recorder.on = True
         x = torch.arange(4.0)
-        for question in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
-            before = len(asking.asked)
-            question()
-            assert len(asking.asked) > before
+        for operation in (lambda: x.sum().item(), lambda: bool(x.any()), lambda: x[x > 1], lambda: x.nonzero()):
+            before = len(recorder.operations)
+            operation()
+            assert len(recorder.operations) > before

@@ -1,4 +1,4 @@
-"""Which device computes and in which precision, with torch's questions about a GPU answered by the test."""
+"""Which device computes and in which precision; the tests replace torch's queries about the GPU."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""A run that cannot go on says so, at the step where it went wrong, and leaves the model fit for the next."""
+"""A run that diverges raises at the step where it went wrong, and leaves the model usable for the next run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_rate_that_is_too_high_is_said(tmp_path):
         "The loss is not a finite number at step 2: "
         "lower train.learning_rate (now 3e+37) or set train.max_grad_norm to 1."
     )
-    # No number that is none is told or kept, and the model is fit for the next run.
+    # No number that is not finite is reported or saved, and the model is usable for the next run.
     assert list(watcher.losses) == [1]
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1"]
     lora.remove(loaded, RUN)

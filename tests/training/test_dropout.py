@@ -1,4 +1,4 @@
-"""LoRA's dropout, drawn faster: the same distribution, still a pure function of PyTorch's seed."""
+"""The faster LoRA dropout: the same distribution, still a pure function of PyTorch's seed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_it_drops_that_share_and_keeps_the_expectation(p):
     assert abs((dropped == 0).float().mean().item() - p) < spread + 1e-5
     assert abs(dropped.mean().item() - 1) < spread / (1 - p) + 1e-5
     assert len(dropped.unique()) == 2
-    # Neither along rows nor along columns does one element tell of the next.
-    kept = (dropped != 0).float() - (1 - p)
-    for one, next_ in ((kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1])):
+    # Neighbouring elements are uncorrelated, along rows and along columns.
+    centred = (dropped != 0).float() - (1 - p)
+    for one, next_ in ((centred[:, 1:], centred[:, :-1]), (centred[1:], centred[:-1])):
         assert abs((one * next_).mean().item()) < 5 * p * (1 - p) / count**0.5
 
 

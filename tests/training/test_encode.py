@@ -1,4 +1,4 @@
-"""Ids and labels, spelled out by hand for five families of tokenizers, and what must hold for any text."""
+"""Ids and labels, written by hand for five families of tokenizers, and properties that hold for any text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ WHOLE = 10**6
 
 WITHOUT_INPUT = Example("Add 1", "", "2")
 WITH_INPUT = Example("Sum", "1 2", "3")
-# Encoded as one text with the prompt, whose end is a new line, this answer would be cut up differently.
+# Encoded as one text with the prompt, which ends with a new line, this answer would be split differently.
 MERGES_WITH_THE_PROMPT = Example("Sum", "", "\n\n")
 
-# By hand: (prompt, answer and EOS). Bytes of smollm2 are 3 + (code - 33), new line 201, space 223;
-# of opt 9 + (code - 33), 207, 229; of gpt2 6 + (code - 33), 204, 226. Characters of llama are
-# 265 + (code - 33), "▁" 264, the byte of a new line 8 + 10.
+# By hand: (prompt, answer and EOS). Bytes of smollm2 are 3 + (code - 33), new line 201, space 223; of opt 9 + (code -
+# 33), 207, 229; of gpt2 6 + (code - 33), 204, 226. Characters of llama are 265 + (code - 33), "▁" 264, the byte of a
+# new line 8 + 10.
 INSTRUCTION_BYTES = [5, 5, 5, 223, 43, 80, 85, 86, 84, 87, 69, 86, 75, 81, 80, 28, 201]  # ### Instruction:⏎
 INPUT_BYTES = [5, 5, 5, 223, 43, 80, 82, 87, 86, 28, 201]  # ### Input:⏎
 RESPONSE_BYTES = [5, 5, 5, 223, 52, 71, 85, 82, 81, 80, 85, 71, 28, 201]  # ### Response:⏎
@@ -77,7 +77,7 @@ BY_HAND = {
 FRONT = {"smollm2": [], "opt": [2], "llama": [1], "gpt2": [], "unigram": []}
 
 CONTINUED = PromptTemplate("continued", without_input="{instruction}", with_input="{instruction}: {input}")
-"""No marker and no new line before the answer: nothing keeps the two from merging but our code."""
+"""No marker and no new line before the answer: only our code keeps the two from merging."""
 
 texts = st.lists(
     st.one_of(
@@ -98,13 +98,13 @@ def templates_of(tokenizer) -> list[PromptTemplate]:
 
 
 def is_lossless(family: str, text: str) -> bool:
-    """Whether the family's ids can be turned back into the text."""
-    if family == "unigram" and "<0x" in text:  # its pieces for bytes can be spelled
+    """Whether the family's ids decode to the text."""
+    if family == "unigram" and "<0x" in text:  # a text can contain its byte tokens
         return False
     return family not in ("llama", "unigram") or not (text.startswith(" ") or "▁" in text)
 
 
-# To the letter
+# Exact values
 
 
 @pytest.mark.parametrize(("family", "row"), BY_HAND)
@@ -134,7 +134,7 @@ def test_the_chat_template_by_hand():
     row = one(smollm2(), CHAT, Example("Hi", "", "Ho"))
     assert row.input_ids == (*prompt, 42, 81, 2)
     assert row.labels == (*[-100] * len(prompt), 42, 81, 2)
-    # The same with <|im_end|> in the message, as ten characters: the two real ones are the template's.
+    # The same with <|im_end|> in the message, as ten characters: only the template's two are the special token.
     spelled = [30, 94, 75, 79, 65, 71, 80, 70, 94, 32]
     assert encode_prompts(smollm2(), CHAT, [("Hi<|im_end|>", "")]) == [[*prompt[:8], *spelled, *prompt[8:]]]
 
@@ -156,7 +156,7 @@ def test_mask_view_is_the_public_json():
     assert (cut["input_ids"][-1], cut["labels"][-1], cut["supervised"], cut["truncated"]) == (26, 26, 1, 1)
 
 
-# For any text
+# Properties for any text
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -207,12 +207,12 @@ def test_a_chat_prompt_has_the_templates_special_tokens_and_no_others(family, in
     ids = encode_prompts(tokenizer, CHAT, [(instruction, input)])[0]
     empty = encode_prompts(tokenizer, CHAT, [("", "")])[0]
     assert [i for i in ids if i in special] == [i for i in empty if i in special]
-    said = [{"role": "user", "content": f"{instruction}\n\n{input}" if input.strip() else instruction}]
-    if not any(token in said[0]["content"] for token in SPECIALS):
-        theirs = tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+    messages = [{"role": "user", "content": f"{instruction}\n\n{input}" if input.strip() else instruction}]
+    if not any(token in messages[0]["content"] for token in SPECIALS):
+        theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         assert ids == theirs
     if family == "smollm2":
-        text = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         assert tokenizer.decode(ids) == text
 
 
@@ -261,7 +261,7 @@ def test_a_tokenizer_that_rewrites_texts_is_refused():
         encode_prompts(rewriting, LESSON, [("Hi", "")])
 
 
-# Too long
+# Overlong rows
 
 ROW = Example("Add 1", "", "abc")
 PROMPT, ANSWER = 38, 4  # of smollm2, the answer with its EOS
@@ -274,7 +274,7 @@ PROMPT, ANSWER = 38, 4  # of smollm2, the answer with its EOS
         (PROMPT + ANSWER, 4, 0),
         (PROMPT + 3, 3, 1),  # only EOS is cut
         (PROMPT + 1, 1, 3),
-        (PROMPT, 0, 4),  # the prompt alone fits
+        (PROMPT, 0, 4),  # only the prompt fits
     ],
 )
 def test_an_answer_is_cut_at_max_length(max_length, supervised, truncated):
@@ -311,7 +311,7 @@ ROWS = [SHORT, LONG_PROMPT, LONG_ANSWER]
         (47, "drop", [SHORT, LONG_ANSWER], 1, 0, 84),
         (47, "truncate", [SHORT, LONG_PROMPT, LONG_ANSWER], 0, 1, 131),
         (43, "drop", [SHORT], 2, 0, 40),
-        # The long prompt leaves no answer to learn from.
+        # The long prompt leaves no answer token to learn from.
         (43, "truncate", [SHORT, LONG_ANSWER], 1, 1, 83),
         (39, "truncate", [SHORT, LONG_ANSWER], 1, 2, 78),
     ],
@@ -333,7 +333,7 @@ def test_no_row_at_all_is_an_error():
         tokenize_rows(smollm2(), LESSON, [], 1024, "drop")
 
 
-# Tokens as texts
+# Texts of tokens
 
 
 @pytest.mark.parametrize("family", FAMILIES)

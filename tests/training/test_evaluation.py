@@ -1,4 +1,4 @@
-"""An evaluation is base and tuned asked alone, and their texts scored by hand."""
+"""An evaluation equals answers of base and tuned decoded row by row, and their texts scored by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def tuned(tmp_path_factory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def held_out(tuned) -> list[Example]:
-    """Rows, with and without input, whose references share words with the answers: BLEU is above 0 and differs."""
+    """Rows, with and without input, whose references share words with the answers, so that BLEU is above 0 and
+    differs."""
     rows = [dataclasses.replace(row, input="" if n % 2 else f"number {n}") for n, row in enumerate(some_examples(6))]
     base, other = (answers_of(tuned, rows, speaker) for speaker in (BASE, RUN))
     halves = [
@@ -59,7 +60,7 @@ def prompts_of(loaded: LoadedModel, rows: list[Example], template=LESSON) -> lis
 
 
 def answers_of(loaded: LoadedModel, rows: list[Example], speaker: str, template=LESSON) -> list[Answer]:
-    """Each row alone."""
+    """The answers, each row decoded alone."""
     prompts = prompts_of(loaded, rows, template)
     return [generate(loaded, [Request(tuple(prompt), speaker)], SETTINGS)[0] for prompt in prompts]
 
@@ -95,7 +96,7 @@ def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
 
 
 def test_the_two_sides_differ(tuned, held_out):
-    """Or mixing them up would go unseen above."""
+    """Otherwise the tests above would not notice mixed-up sides."""
     result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
     assert result.base.chrf != result.tuned.chrf
     assert result.base.sys_len != result.tuned.sys_len or result.base.bleu != result.tuned.bleu
@@ -103,22 +104,22 @@ def test_the_two_sides_differ(tuned, held_out):
 
 def test_the_public_json(tuned, held_out):
     result = evaluate(tuned, RUN, LESSON, held_out, SETTINGS)
-    told = json.loads(json.dumps(result.to_dict()))
-    assert told["run_id"] == RUN
-    assert told["rows"] == 6
-    assert told["generation"] == SETTINGS.to_dict()
-    assert told["base"] == json.loads(json.dumps(result.base.to_dict()))
-    assert told["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
-    assert (told["delta"], told["p_value"]) == (result.delta, result.p_value)
-    assert "predictions" not in told
+    public = json.loads(json.dumps(result.to_dict()))
+    assert public["run_id"] == RUN
+    assert public["rows"] == 6
+    assert public["generation"] == SETTINGS.to_dict()
+    assert public["base"] == json.loads(json.dumps(result.base.to_dict()))
+    assert public["tuned"] == json.loads(json.dumps(result.tuned.to_dict()))
+    assert (public["delta"], public["p_value"]) == (result.delta, result.p_value)
+    assert "predictions" not in public
 
 
 def test_progress_counts_both_sides(tuned, held_out, monkeypatch):
     monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 250)
-    told = []
-    evaluate(tuned, RUN, LESSON, held_out, SETTINGS, between_batches=lambda *numbers: told.append(numbers))
-    done = [number for number, _ in told]
-    assert {total for _, total in told} == {12}
+    progress = []
+    evaluate(tuned, RUN, LESSON, held_out, SETTINGS, between_batches=lambda *numbers: progress.append(numbers))
+    done = [number for number, _ in progress]
+    assert {total for _, total in progress} == {12}
     assert all(before < after for before, after in pairwise(done))
     assert len(done) > 2
     assert 6 in done
@@ -126,7 +127,7 @@ def test_progress_counts_both_sides(tuned, held_out, monkeypatch):
 
 
 def test_a_stop_ends_an_evaluation(tuned, held_out):
-    told = []
+    progress = []
     with pytest.raises(Stopped):
         evaluate(
             tuned,
@@ -134,11 +135,11 @@ def test_a_stop_ends_an_evaluation(tuned, held_out):
             LESSON,
             held_out,
             SETTINGS,
-            between_batches=lambda *numbers: told.append(numbers),
-            stopping=lambda: bool(told),
+            between_batches=lambda *numbers: progress.append(numbers),
+            stopping=lambda: bool(progress),
         )
-    # After base and before tuned.
-    assert told == [(6, 12)]
+    # Between base and tuned.
+    assert progress == [(6, 12)]
 
 
 def test_no_rows_are_said(tuned):
@@ -159,25 +160,25 @@ def test_who_ends_by_itself_is_counted():
     base = [Answer("a", 1, True), Answer("b", 1, False), Answer("", 0, False)]
     tuned = [Answer("c", 1, True), Answer("d", 1, True), Answer("", 0, True)]
     result = summarise(RUN, rows, SETTINGS, base, tuned)
-    told = result.to_dict()
-    assert (told["base_ended"], told["base_hit_limit"], told["base_empty"]) == (1, 2, 1)
-    assert (told["tuned_ended"], told["tuned_hit_limit"], told["tuned_empty"]) == (3, 0, 1)
-    assert (told["base_tokens"], told["base_mean_tokens"], told["identical"]) == (2, 2 / 3, 1)
+    public = result.to_dict()
+    assert (public["base_ended"], public["base_hit_limit"], public["base_empty"]) == (1, 2, 1)
+    assert (public["tuned_ended"], public["tuned_hit_limit"], public["tuned_empty"]) == (3, 0, 1)
+    assert (public["base_tokens"], public["base_mean_tokens"], public["identical"]) == (2, 2 / 3, 1)
     assert [(p.base, p.tuned) for p in result.predictions] == [("a", "c"), ("b", "d"), ("", "")]
 
 
 def test_base_cut_to_the_length_of_the_tuned_answers_shows_what_stopping_is_worth():
-    """A tuned side that says what base says, and stops: the whole gain is stopping."""
+    """The tuned side gives base's text, cut at the right place: the whole gain comes from stopping."""
     rows = [dataclasses.replace(row, output="one two three four five") for row in some_examples(3)]
     base = [Answer("one two three four five six seven eight nine ten", 9, False)] * 3
     tuned = [Answer("one two three four five", 5, True)] * 3
-    told = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
-    assert told["base"]["bleu"] < 60 < 99 < told["base_cut_bleu"]
-    assert told["base_cut_bleu"] == pytest.approx(told["tuned"]["bleu"])
-    # A tuned answer that was cut itself says nothing about stopping.
+    public = summarise(RUN, rows, SETTINGS, base, tuned).to_dict()
+    assert public["base"]["bleu"] < 60 < 99 < public["base_cut_bleu"]
+    assert public["base_cut_bleu"] == pytest.approx(public["tuned"]["bleu"])
+    # A tuned answer that was cut itself tells nothing about stopping.
     cut = [Answer("one two three four five", 5, False)] * 3
-    told = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
-    assert told["base_cut_bleu"] == told["base"]["bleu"]
+    public = summarise(RUN, rows, SETTINGS, base, cut).to_dict()
+    assert public["base_cut_bleu"] == public["base"]["bleu"]
 
 
 def test_rows_are_answered_in_even_parts_of_like_prompts():
@@ -195,9 +196,9 @@ def test_estimates_come_while_rows_are_left(tuned, held_out, monkeypatch):
     whole = evaluate(tuned, RUN, LESSON, held_out, SETTINGS, on_estimate=estimates.append)
     assert [estimate.rows for estimate in estimates] == [2, 4]
     order = [row for part in predict.parts_of(prompts_of(tuned, held_out)) for row in part][:4]
-    known = [whole.predictions[row] for row in order]
-    assert estimates[1].tuned == score([p.tuned for p in known], [p.reference for p in known]).bleu
-    assert estimates[1].base == score([p.base for p in known], [p.reference for p in known]).bleu
+    answered = [whole.predictions[row] for row in order]
+    assert estimates[1].tuned == score([p.tuned for p in answered], [p.reference for p in answered]).bleu
+    assert estimates[1].base == score([p.base for p in answered], [p.reference for p in answered]).bleu
 
 
 def test_answers_of_another_number_of_rows_are_refused():

@@ -1,4 +1,4 @@
-"""A run that begins as base answers for step 0 after its first step: nobody waits for it, nothing else changes."""
+"""A run that begins as base answers the sample prompt of step 0 after its first step: no wait, and no other change."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ ROW = Example("Say something", "", "Something.")
 
 
 class Order(Recorder):
-    """Remembers in which order numbers and looks came; asks for a stop in the look at step 0 where told to."""
+    """Records the order of metrics and probes; on request stops during the probe at step 0."""
 
     def __init__(self, stop_at_first_look=False, **options):
         super().__init__(**options)
-        self.told, self.stop_at_first_look = [], stop_at_first_look
+        self.order, self.stop_at_first_look = [], stop_at_first_look
 
     def metric(self, kind, step, epoch, values):
         super().metric(kind, step, epoch, values)
-        self.told.append((kind, step))
+        self.order.append((kind, step))
 
     def probed(self, step, speaker):
         super().probed(step, speaker)
         if step == 0 and self.stop_at_first_look:
             self.stop = True
-            # As a decoding does at its next token.
+            # As decoding does at its next token.
             raise Stopped
-        self.told.append((speaker, step))
+        self.order.append((speaker, step))
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["read at once", "read one step late"])
 def test_the_first_step_is_told_before_the_look_at_step_0(tmp_path, monkeypatch, late):
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: late)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2, eval_strategy="no"), Order())
-    assert watcher.told == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
+    assert watcher.order == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
 
 
 def test_a_run_of_one_step_has_its_look_at_step_0(tmp_path):
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=1, eval_strategy="no"), Order())
-    assert watcher.told == [("probe", 0), ("train", 1), (lora.BASE, 0), ("probe", 1), (RUN, 1)]
+    assert watcher.order == [("probe", 0), ("train", 1), (lora.BASE, 0), ("probe", 1), (RUN, 1)]
 
 
 def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
@@ -68,8 +68,8 @@ def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
     with torch.no_grad():
         matrix += 0.1
     watcher, _ = go(loaded, tmp_path, replace(SIX_STEPS, max_steps=1), Order())
-    assert watcher.told[:3] == [("probe", 0), (RUN, 0), ("train", 1)]
-    assert (lora.BASE, 0) not in watcher.told
+    assert watcher.order[:3] == [("probe", 0), (RUN, 0), ("train", 1)]
+    assert (lora.BASE, 0) not in watcher.order
 
 
 def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
@@ -82,8 +82,8 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
 
     class Answering(Recorder):
         def probed(self, step, speaker):
-            # And the run's own adapter, for comparison: by now it says something else.
-            answers[step] = [sample_prompt.answer(loaded, who, fixed, 24, self.stopping) for who in (speaker, RUN)]
+            # The run's own adapter, for comparison: by now its answer differs.
+            answers[step] = [sample_prompt.answer(loaded, name, fixed, 24, self.stopping) for name in (speaker, RUN)]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())
     assert answers[0][0] == before
@@ -93,10 +93,10 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
 def test_a_stop_in_the_look_is_made_up_for_by_the_resume(tmp_path, undisturbed):
     loaded = tiny_with()
     first, result = go(loaded, tmp_path, watcher=Order(stop_at_first_look=True))
-    assert (result.steps, result.stopped, first.told) == (1, True, [("probe", 0), ("train", 1)])
+    assert (result.steps, result.stopped, first.order) == (1, True, [("probe", 0), ("train", 1)])
     second, _ = go(again(loaded), tmp_path, watcher=Order(), resume_from=checkpoints(tmp_path)[-1])
-    assert second.told[:2] == [(lora.BASE, 0), ("train", 2)]
-    assert second.told.count((lora.BASE, 0)) == 1
+    assert second.order[:2] == [(lora.BASE, 0), ("train", 2)]
+    assert second.order.count((lora.BASE, 0)) == 1
     assert first.losses | second.losses == undisturbed.losses
     assert same_tensors(adapter_weights(loaded), undisturbed.adapter)
 
@@ -104,6 +104,6 @@ def test_a_stop_in_the_look_is_made_up_for_by_the_resume(tmp_path, undisturbed):
 def test_a_look_that_was_had_is_not_had_again_by_the_resume(tmp_path):
     loaded = tiny_with()
     first, _ = go(loaded, tmp_path, watcher=Order(stop_after=2))
-    assert (lora.BASE, 0) in first.told
+    assert (lora.BASE, 0) in first.order
     second, _ = go(again(loaded), tmp_path, watcher=Order(), resume_from=checkpoints(tmp_path)[-1])
-    assert (lora.BASE, 0) not in second.told
+    assert (lora.BASE, 0) not in second.order

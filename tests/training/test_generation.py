@@ -1,4 +1,4 @@
-"""Answers are those of transformers' own pipeline, alone or in company, from base and adapters alike."""
+"""Answers equal those of transformers' own pipeline, alone or in a batch, from base and adapters alike."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from instruct_tune.tokenization.prompt_template import LESSON
 
 GREEDY = GenerationSettings(max_new_tokens=16)
 BEAMS = GenerationSettings(max_new_tokens=16, num_beams=5, early_stopping=True)
-# Prompts of 40 to 70 tokens: some answers have hardly any room.
+# Prompts of 40 to 70 tokens: ``max_length`` leaves some answers very few tokens.
 WHOLE = GenerationSettings(max_new_tokens=None, max_length=72)
 LESSONS_CALL = dataclasses.replace(WHOLE, num_beams=5, early_stopping=True)
 SAMPLED = GenerationSettings(max_new_tokens=16, do_sample=True)
@@ -54,7 +54,7 @@ ADAPTERS_WAYS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A loud model's adapter that has learnt something, on disk."""
+    """The saved adapter, with noise in its weights, of a toy model with large weights."""
     loaded = loud()
     lora.attach(loaded, RUN, DROPOUT, seed=1)
     go(loaded, tmp_path_factory.mktemp("run"))
@@ -65,7 +65,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def tuned(folder) -> LoadedModel:
-    """A loud model with that adapter."""
+    """The toy model with large weights and that adapter."""
     loaded = loud()
     lora.load(loaded, RUN, folder)
     return loaded
@@ -94,7 +94,7 @@ def pipeline_says(model, tokenizer, texts, settings: GenerationSettings) -> list
     return [speak(text, generation_config=config, return_full_text=False)[0]["generated_text"] for text in texts]
 
 
-# The same as transformers' pipeline
+# Equality with transformers' pipeline
 
 
 @pytest.mark.parametrize("settings", ALL_WAYS)
@@ -116,7 +116,7 @@ def test_an_adapter_says_what_the_pipeline_says(tuned, folder, settings):
     assert [a.text for a in ask(tuned, prompts_of(tuned, 6), BASE, settings)] != expected
 
 
-# Company does not matter
+# Independence of the batch
 
 
 @pytest.mark.parametrize("settings", ALL_WAYS)
@@ -151,7 +151,7 @@ def test_batches_are_smaller_where_memory_is_short(tuned, monkeypatch):
         done = []
         assert ask(tuned, prompts, BASE, GREEDY, between_batches=done.append) == expected
         batches[tokens] = len(done)
-    # Even where nothing is free, one row at a time is tried.
+    # Even with no free memory, it tries one row at a time.
     assert batches[0] == 5
     assert batches[0] > batches[200] > batches[None] == 1
 
@@ -199,7 +199,7 @@ def test_another_fault_is_not_taken_for_want_of_memory(tuned, monkeypatch):
 def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
     prompts = prompts_of(tuned, 4)
     lora.attach(tuned, "second", DROPOUT, seed=4)
-    # Another one: the first, turned round.
+    # Another adapter: the first with its sign reversed.
     with torch.no_grad():
         for name, weight in adapter_weights(tuned).items():
             turned = -weight if "lora_B" in name else weight
@@ -213,7 +213,7 @@ def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
 
 @pytest.mark.parametrize("settings", [GREEDY, BEAMS])
 def test_opt_answers_with_adapters_everywhere(settings):
-    """Its feed-forward layers see rows laid end to end, where PEFT's own mixed batches break."""
+    """Its feed-forward layers see flattened rows, on which PEFT's own mixed batches fail."""
     loaded = toy("opt")
     everywhere = dataclasses.replace(DROPOUT, target_modules="all-linear")
     lora.attach(loaded, RUN, everywhere, seed=1)
@@ -222,10 +222,10 @@ def test_opt_answers_with_adapters_everywhere(settings):
             if "lora_B" in name:
                 weight.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
     prompts = prompts_of(loaded, 3)
-    alone = {who: [ask(loaded, [prompt], who, settings)[0] for prompt in prompts] for who in (BASE, RUN)}
+    alone = {speaker: [ask(loaded, [prompt], speaker, settings)[0] for prompt in prompts] for speaker in (BASE, RUN)}
     assert alone[BASE] != alone[RUN]
-    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], settings)
-    assert mixed == [alone[who][place] for place in range(3) for who in (BASE, RUN)]
+    mixed = generate(loaded, [Request(prompt, speaker) for prompt in prompts for speaker in (BASE, RUN)], settings)
+    assert mixed == [alone[speaker][place] for place in range(3) for speaker in (BASE, RUN)]
 
 
 def test_nobody_asks(tuned):
@@ -261,7 +261,7 @@ def test_a_seed_draws_the_same_answers(tuned):
     requests = [Request(prompt, speaker) for prompt in prompts for speaker in (BASE, RUN)]
     before = torch.get_rng_state()
     first = generate(tuned, requests, SAMPLED)
-    # Sampling draws from numbers of its own, and leaves everybody else's alone.
+    # Sampling uses its own random generator and leaves the global one alone.
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(5)
     assert generate(tuned, requests, SAMPLED) == first
@@ -308,13 +308,13 @@ def test_the_models_own_sampling_defaults_do_not_count(tuned, own_default):
 
 @pytest.fixture
 def ending(tuned) -> tuple[LoadedModel, list[tuple[int, ...]], list[list[int]], int]:
-    """A model that never ends, prompts of one length, their answers' ids, and a token to end some of them with."""
+    """A model that never ends, prompts of one length, their answers' ids, and a token that ends some of them."""
     prompts = [prompt[-35:] for prompt in prompts_of(tuned, 4)]
     plain = loud().base
     with torch.no_grad():
         ids = [plain.generate(torch.tensor([p]), max_new_tokens=16, do_sample=False)[0, 35:].tolist() for p in prompts]
     assert [len(row) for row in ids] == [16] * 4
-    # Neither at once nor in all of them.
+    # Neither at the beginning nor in all of them.
     middle = [token for row in ids for token in row[3:] if all(token not in other[:3] for other in ids)]
     return tuned, prompts, ids, next(token for token in middle if any(token not in row for row in ids))
 
@@ -326,13 +326,13 @@ def test_an_answer_ends_at_the_models_own_end_too(ending, end):
     loaded.base.generation_config.eos_token_id = [loaded.tokenizer.eos_token_id, token] if "and" in end else token
     answers = ask(loaded, prompts, BASE, GREEDY)
     for answer, row in zip(answers, ids, strict=True):
-        kept = row[: row.index(token)] if token in row else row
-        assert answer == Answer(loaded.tokenizer.decode(kept), len(kept), token in row)
+        text_ids = row[: row.index(token)] if token in row else row
+        assert answer == Answer(loaded.tokenizer.decode(text_ids), len(text_ids), token in row)
     assert {answer.ended for answer in answers} == {True, False}
 
 
 def test_beams_that_end_are_those_of_transformers(tuned):
-    """Early or late: where answers end, it matters how long a better one is waited for."""
+    """Early or late: once answers end, the result depends on how long the search waits for a better one."""
     prompts, plain = prompts_of(tuned, 4), loud().base
 
     def theirs(early: bool, *ends: int) -> list[list[int]]:
@@ -345,9 +345,9 @@ def test_beams_that_end_are_those_of_transformers(tuned):
             pad_token_id=2,
         )
         with torch.no_grad():
-            found = [plain.generate(torch.tensor([p]), generation_config=config)[0, len(p) :].tolist() for p in prompts]
-        # Without the end itself, and the padding after it.
-        return [row[: min([row.index(end) for end in (2, *ends) if end in row], default=16)] for row in found]
+            rows = [plain.generate(torch.tensor([p]), generation_config=config)[0, len(p) :].tolist() for p in prompts]
+        # Without the end token and the padding after it.
+        return [row[: min([row.index(end) for end in (2, *ends) if end in row], default=16)] for row in rows]
 
     common = sorted({token for row in theirs(True) for token in row[3:]})
     end = next(token for token in common if theirs(True, token) != theirs(False, token))
@@ -372,7 +372,7 @@ def test_an_answer_is_cut_before_the_first_stop_text(tuned, way):
     settings = BEAMS if way == "beams" else GREEDY
     prompts = prompts_of(tuned, 4)
     if way == "transformers'":
-        # Something that only transformers' own loop knows how to keep to, and that changes no text here.
+        # An option that only transformers' own loop supports, and that changes no text here.
         tuned.base.generation_config.min_length = 1
     plain = ask(tuned, prompts, BASE, settings)
     stop = plain[0].text[3:6]
@@ -409,13 +409,13 @@ def test_end_tokens_are_the_tokenizers_and_the_models(tuned):
         assert generation.end_tokens(tuned) == expected
 
 
-# Room
+# Length limits
 
 
 def test_max_length_counts_the_prompt(tuned):
     short, long = (5,) * 10, (5,) * 40
     settings = GenerationSettings(max_new_tokens=None, max_length=40)
-    # The longer leaves no room: an empty answer, that did not end by itself, beside a whole one.
+    # The longer prompt leaves no token: an empty answer that did not end by itself, in a batch with a complete one.
     answers = ask(tuned, [long, short, (5,) * 41], BASE, settings)
     assert answers[0] == answers[2] == Answer("", 0, False)
     assert answers[1] == ask(tuned, [short], BASE, settings)[0]
@@ -432,7 +432,7 @@ def test_the_context_is_the_limit(tuned):
     settings = GenerationSettings(max_new_tokens=16)
     answers = ask(tuned, [(5,) * 29, (6,) * 20, (7,) * 10], BASE, settings)
     assert [answer.tokens for answer in answers] == [1, 10, 16]
-    # None was cut for another's sake.
+    # No answer is cut because of another one.
     assert answers == [ask(tuned, [prompt], BASE, settings)[0] for prompt in ((5,) * 29, (6,) * 20, (7,) * 10)]
     for length in (30, 31):
         with pytest.raises(DataError) as caught:
@@ -443,7 +443,7 @@ def test_the_context_is_the_limit(tuned):
         )
 
 
-# As it comes
+# Streaming
 
 
 def test_texts_grow_into_the_answers(tuned):
@@ -456,7 +456,7 @@ def test_texts_grow_into_the_answers(tuned):
     assert seen[-1][0] != seen[-1][1]
     for earlier, later in pairwise(seen):
         for before, after in zip(earlier, later, strict=True):
-            # The last bytes may be the first half of a character.
+            # The last bytes may be the first part of a character.
             assert after.startswith(before.rstrip("\ufffd"))
     assert len(seen[7][0]) < len(seen[-1][0])
 
@@ -472,7 +472,7 @@ def test_an_answer_that_has_ended_grows_no_more(ending):
 
 
 def test_texts_come_in_the_order_of_the_requests(tuned, monkeypatch):
-    """Though the longest prompts are answered first, and not all in one batch."""
+    """Although the longest prompts are decoded first, and not all in one batch."""
     monkeypatch.setitem(generation.TOKENS_PER_BATCH, "cpu", 150)
     prompts = prompts_of(tuned, 5)
     done, seen = [], []
@@ -480,7 +480,7 @@ def test_texts_come_in_the_order_of_the_requests(tuned, monkeypatch):
     assert len(done) > 1
     assert seen[-1] == [answer.text for answer in answers]
     assert all(len(texts) == 5 for texts in seen)
-    # What is not answered yet is empty, and what is answered stays.
+    # A row without an answer is empty, and an answer stays.
     assert "" in seen[0]
     assert seen[15] == [text if text in seen[15] else "" for text in seen[-1]]
 
@@ -491,15 +491,15 @@ def test_beams_are_not_shown_before_they_are_chosen(tuned):
 
 @pytest.mark.parametrize("settings", ALL_WAYS)
 def test_a_stop_is_within_one_token(tuned, settings):
-    asked = []
+    calls = []
 
     def stopping() -> bool:
-        asked.append(0)
-        return len(asked) == 3
+        calls.append(0)
+        return len(calls) == 3
 
     with pytest.raises(Stopped):
         ask(tuned, prompts_of(tuned, 2), BASE, settings, stopping=stopping)
-    assert len(asked) == 3
+    assert len(calls) == 3
 
 
 def test_nothing_is_said_after_a_stop(tuned):
@@ -511,7 +511,7 @@ def test_nothing_is_said_after_a_stop(tuned):
 
 @pytest.mark.parametrize("speakers", [[BASE], [RUN], [BASE, RUN]])
 def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, speakers):
-    """Whoever listens may be gone: the next one's answers must not be touched by that."""
+    """The client may have disconnected: that must not change the next one's answers."""
     prompts = prompts_of(tuned, 2)
     expected = [ask(tuned, prompts, speaker, GREEDY) for speaker in (BASE, RUN)]
 

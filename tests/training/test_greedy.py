@@ -1,4 +1,4 @@
-"""The lab's own decoding against transformers' ``generate``: the same tokens, with less work."""
+"""The lab's greedy decoding against transformers' ``generate``: the same tokens, with less computation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def loaded_toy(name: str) -> LoadedModel:
 
 @pytest.fixture
 def by_generate(monkeypatch):
-    """Decodes with the library's loop and cache alone."""
+    """Decode with the library's own loop and cache."""
 
     def decoded(*arguments):
         with monkeypatch.context() as patched:
@@ -54,11 +54,11 @@ def test_every_architecture_says_what_generate_says(by_generate, name, beams):
 def test_rows_that_have_ended_leave_the_batch(monkeypatch, by_generate):
     loaded = loaded_toy("llama")
     requests = [Request(prompt, BASE) for prompt in PROMPTS]
-    # Many tokens end an answer here, so that answers end at different times.
+    # Many end tokens, so that answers end at different times.
     monkeypatch.setattr(generation, "end_tokens", lambda loaded: list(range(0, 128, 12)))
     sizes = []
     loaded.base.register_forward_pre_hook(
-        lambda module, given, named: sizes.append(len(named["input_ids"])), with_kwargs=True
+        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     settings = GenerationSettings(max_new_tokens=40)
     answers = generate(loaded, requests, settings)
@@ -79,15 +79,15 @@ def test_a_model_with_defaults_of_its_own_is_left_to_generate(monkeypatch):
 
 def test_a_layer_keeps_what_it_is_given():
     layer, generator = GrowingLayer(), torch.Generator().manual_seed(0)
-    given = [torch.randn(3, 2, tokens, 4, generator=generator) for tokens in (2, 1, GROWTH, 1)]
-    for new in given:
+    updates = [torch.randn(3, 2, tokens, 4, generator=generator) for tokens in (2, 1, GROWTH, 1)]
+    for new in updates:
         keys, values = layer.update(new, -new)
-    assert torch.equal(keys, torch.cat(given, dim=2))
+    assert torch.equal(keys, torch.cat(updates, dim=2))
     assert torch.equal(values, -keys)
     assert layer.get_seq_length() == GROWTH + 4
     layer.batch_select_indices(torch.tensor([2]))
     more = torch.ones(1, 2, 1, 4)
-    assert torch.equal(layer.update(more, more)[0], torch.cat([*(new[2:] for new in given), more], dim=2))
+    assert torch.equal(layer.update(more, more)[0], torch.cat([*(new[2:] for new in updates), more], dim=2))
 
 
 def test_sliding_windows_keep_the_librarys_layers():
@@ -104,10 +104,10 @@ def test_a_greedy_trace_has_the_likeliest_tokens_of_each_step():
     for prompt, answer in zip(PROMPTS, answers, strict=True):
         ids, config = torch.tensor([prompt]), generation.generation_config(loaded, settings, 12)
         config.return_dict_in_generate = config.output_logits = True
-        found = loaded.base.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        output = loaded.base.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
         assert isinstance(answer.trace, GreedyTrace)
-        assert [step[0].token for step in answer.trace.steps] == found.sequences[0, len(prompt) :].tolist()
-        for step, logits in zip(answer.trace.steps, found.logits, strict=True):
+        assert [step[0].token for step in answer.trace.steps] == output.sequences[0, len(prompt) :].tolist()
+        for step, logits in zip(answer.trace.steps, output.logits, strict=True):
             expected = logits[0].log_softmax(-1).topk(generation.TRACED)
             assert [candidate.token for candidate in step] == expected.indices.tolist()
             assert [candidate.log_probability for candidate in step] == pytest.approx(
@@ -122,6 +122,6 @@ def test_beams_tell_their_tree_where_asked():
     answers = generate(loaded, requests, settings, trace=True)
     for answer in answers:
         assert isinstance(answer.trace, BeamTrace)
-        kept = [token for token in answer.trace.ids if token not in generation.end_tokens(loaded)]
-        assert answer.text == loaded.tokenizer.decode(kept)
+        text_ids = [token for token in answer.trace.ids if token not in generation.end_tokens(loaded)]
+        assert answer.text == loaded.tokenizer.decode(text_ids)
     assert [dataclasses.replace(answer, trace=None) for answer in answers] == generate(loaded, requests, settings)

@@ -1,4 +1,4 @@
-"""Linear layers through oneDNN give what PyTorch's own give, and step aside where they must."""
+"""oneDNN linear layers give the results of PyTorch's own, and fall back to them where they must."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 @pytest.fixture
 def everywhere(monkeypatch):
-    """As on a processor where it pays."""
+    """Use oneDNN, as on a processor where it is faster."""
     monkeypatch.setattr(linear, "is_faster", lambda: True)
 
 
 def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
-    """The same frozen layer, PyTorch's own and through oneDNN."""
+    """The same frozen layer twice: PyTorch's own, and through oneDNN."""
     torch.manual_seed(0)
     own = torch.nn.Linear(24, 40, bias=bias).requires_grad_(False)
     other = copy.deepcopy(own)
@@ -34,13 +34,13 @@ def pair(bias: bool) -> tuple[torch.nn.Linear, torch.nn.Linear]:
 @pytest.mark.parametrize("shape", [(1, 24), (7, 24), (2, 5, 24), (1, 0, 24)])
 def test_products_and_gradients_are_pytorchs(bias, shape):
     own, other = pair(bias)
-    found = []
+    results = []
     for layer in (own, other):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
         y = layer(x)
         (y * torch.arange(40.0)).sum().backward()
-        found.append((y, x.grad))
-    for ours, theirs in zip(*found, strict=True):
+        results.append((y, x.grad))
+    for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
@@ -94,10 +94,10 @@ def test_a_model_keeps_its_names_and_says_the_same(everywhere):
     ids = torch.arange(3, 40)[None]
     expected = plain(input_ids=ids).logits
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
-    # A fresh adapter says what the base says, and its matrices' gradients come through the frozen layers.
-    said = loaded.model(input_ids=ids).logits
-    torch.testing.assert_close(said, expected, rtol=1e-4, atol=1e-5)
-    said.sum().backward()
+    # A fresh adapter gives base's logits, and its matrices' gradients pass through the frozen layers.
+    logits = loaded.model(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    logits.sum().backward()
     assert all(p.grad.any() for n, p in loaded.model.named_parameters() if "lora_B" in n)
 
 

@@ -1,4 +1,4 @@
-"""The loss in chunks is the loss at once, gradients too, and only where the head can be taken off."""
+"""The chunked loss equals the loss at once, gradients too, and applies only where the head is separable."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def test_loss_and_gradient_are_cross_entropys(monkeypatch, positions, at_once):
     generator = torch.Generator().manual_seed(0)
     layer = torch.nn.Linear(8, 50).requires_grad_(False)
     targets = torch.randint(50, (positions,), generator=generator)
-    found = []
+    results = []
     for loss_of in (
         lambda hidden: torch.nn.functional.cross_entropy(layer(hidden), targets, reduction="sum"),
         lambda hidden: chunked_loss(layer, hidden, targets),
     ):
-        # Some logits are hundreds apart: no probability may become a zero whose logarithm is taken.
+        # Some logits are hundreds apart: no probability may underflow to zero before its logarithm.
         hidden = (100 * torch.randn(positions, 8, generator=torch.Generator().manual_seed(1))).requires_grad_()
         loss = loss_of(hidden)
         (3 * loss).backward()
-        found.append((loss, hidden.grad))
-    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-4)
+        results.append((loss, hidden.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2", "gemma3_text"])
@@ -57,14 +57,14 @@ def test_an_adapters_gradients_are_the_same_either_way(monkeypatch, model_type):
             if "lora_B" in name:
                 matrix.normal_(std=0.2, generator=torch.Generator().manual_seed(3))
     monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", 259 * 20)
-    found = []
+    results = []
     for separable in (False, True):
         loaded.model.zero_grad()
         packs = pack_rows(some_rows(loaded, 6), loaded.packing, 0, 300)
         loss = torch.stack([supervised_loss(loaded.model, pack, separable) for pack in packs]).sum()
         loss.backward()
-        found.append((loss, torch.cat([p.grad.flatten() for p in loaded.model.parameters() if p.requires_grad])))
-    (loss, gradient), (chunked, its_gradient) = found
+        results.append((loss, torch.cat([p.grad.flatten() for p in loaded.model.parameters() if p.requires_grad])))
+    (loss, gradient), (chunked, its_gradient) = results
     assert chunked.item() == pytest.approx(loss.item(), rel=1e-5)
     assert (its_gradient - gradient).norm() <= 1e-5 * gradient.norm()
 
@@ -72,6 +72,6 @@ def test_an_adapters_gradients_are_the_same_either_way(monkeypatch, model_type):
 def test_no_more_logits_than_allowed_are_alive(monkeypatch):
     monkeypatch.setattr(lm_head, "LOGITS_AT_ONCE", 50 * 10)
     layer, seen = torch.nn.Linear(8, 50).requires_grad_(False), []
-    layer.register_forward_hook(lambda module, given, said: seen.append(said.shape))
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     chunked_loss(layer, torch.randn(35, 8, requires_grad=True), torch.zeros(35, dtype=torch.long)).backward()
     assert [tuple(shape) for shape in seen] == [(9, 50), (9, 50), (9, 50), (8, 50)]

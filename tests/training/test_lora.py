@@ -1,4 +1,4 @@
-"""Adapters come and go; the base model they sit on stays what it was, bit for bit."""
+"""Attaching, loading and removing adapters leaves the base model unchanged, bit for bit."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
 
 
 def logits(loaded: LoadedModel, speaker: str, vocabulary: int = 250) -> torch.Tensor:
-    """What ``speaker`` makes of the same forty tokens."""
+    """The logits of ``speaker`` on the same forty tokens."""
     ids = torch.randint(3, vocabulary, (1, 40), generator=torch.Generator().manual_seed(5))
-    with lora.answering_as(loaded, [speaker]) as who, torch.no_grad():
-        return loaded.model(input_ids=ids, **who).logits
+    with lora.answering_as(loaded, [speaker]) as routing, torch.no_grad():
+        return loaded.model(input_ids=ids, **routing).logits
 
 
 def weights(base: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -54,7 +54,7 @@ def weights(base: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def disturb(loaded: LoadedModel, name: str, seed: int = 9) -> None:
-    """Give an adapter the B matrices of one that has learnt something."""
+    """Give an adapter random B matrices, as if it were trained."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for path, matrix in loaded.model.named_parameters():
@@ -63,12 +63,12 @@ def disturb(loaded: LoadedModel, name: str, seed: int = 9) -> None:
 
 
 def adapted(base: torch.nn.Module, name: str) -> list[str]:
-    """The paths of the modules that the adapter ``name`` sits on."""
+    """The paths of the modules that have the adapter ``name``."""
     return [path for path, module in base.named_modules() if hasattr(module, "lora_A") and name in module.lora_A]
 
 
 def one_sentence(error: BaseException) -> str:
-    """The message, having checked that a person can read it."""
+    """The message, after a check that it is one readable sentence."""
     message = str(error)
     assert message.endswith((".", ")"))
     assert "\n" not in message
@@ -77,7 +77,7 @@ def one_sentence(error: BaseException) -> str:
     return message
 
 
-# The base model under an adapter's life
+# The base model while adapters change
 
 
 def test_base_is_the_same_before_during_and_after_a_run(tmp_path):
@@ -100,7 +100,7 @@ def test_base_is_the_same_before_during_and_after_a_run(tmp_path):
     assert len(seen) == 9
     assert all(torch.equal(before, now) for now in seen)
     assert same_tensors(weights(loaded.base), untouched)
-    # And all the while the tuned one moved: as base at first, and then each time another.
+    # Meanwhile the tuned logits change: first those of base, then different ones each time.
     assert torch.equal(tuned[0], before)
     assert all(not torch.equal(one, other) for one, other in itertools.pairwise(tuned))
 
@@ -129,7 +129,7 @@ def test_adapters_leave_in_any_order(model_type, order):
         assert not torch.equal(alone[name], before)
     assert lora.names(loaded) == THREE
     for gone in (THREE[place] for place in order):
-        # None of them changes what another says, nor what base says.
+        # Removing one changes neither the others' logits nor base's.
         assert all(torch.equal(logits(loaded, name), alone[name]) for name in lora.names(loaded))
         assert torch.equal(logits(loaded, BASE), before)
         lora.remove(loaded, gone)
@@ -145,8 +145,8 @@ def test_a_batch_may_mix_base_and_adapters():
         disturb(loaded, name)
     speakers = [RUN, BASE, "other", RUN]
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5)).expand(4, -1)
-    with lora.answering_as(loaded, speakers) as who, torch.no_grad():
-        mixed = loaded.model(input_ids=ids, **who).logits
+    with lora.answering_as(loaded, speakers) as routing, torch.no_grad():
+        mixed = loaded.model(input_ids=ids, **routing).logits
     for row, speaker in zip(mixed, speakers, strict=True):
         torch.testing.assert_close(row, logits(loaded, speaker)[0], rtol=0, atol=1e-5)
 
@@ -179,7 +179,7 @@ def test_the_seed_draws_the_matrices():
 
 def test_a_fresh_adapter_is_zero_until_it_has_learnt(tmp_path):
     loaded = tiny_with()
-    # Names that begin alike are still different ones.
+    # Names with a common prefix are different names.
     for name in ("run-2", "ru"):
         lora.attach(loaded, name, DROPOUT, seed=1)
     loaded.model.set_adapter(RUN)
@@ -190,7 +190,7 @@ def test_a_fresh_adapter_is_zero_until_it_has_learnt(tmp_path):
 
 def test_only_the_newest_adapter_trains():
     loaded = tiny_with()
-    # PEFT switches an adapter's gradients on when base has spoken.
+    # PEFT enables an adapter's gradients after base has answered.
     logits(loaded, BASE)
     lora.attach(loaded, "second", DROPOUT, seed=1)
     logits(loaded, BASE)
@@ -230,7 +230,7 @@ def test_all_linear_is_every_linear_layer_but_the_head(model_type):
     everywhere = LoraSettings(r=4, target_modules="all-linear")
     lora.attach(loaded, "first", everywhere, seed=1)
     assert set(adapted(loaded.base, "first")) == linear - head
-    # Again beside one that is there, whose own small matrices are linear layers too.
+    # Again next to an existing adapter, whose own small matrices are linear layers too.
     lora.attach(loaded, "second", everywhere, seed=1)
     assert set(adapted(loaded.base, "second")) == linear - head
     lora.attach(loaded, "third", DROPOUT, seed=1)
@@ -272,7 +272,7 @@ def test_auto_asks_where_the_architecture_is_unknown():
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    """A folder with an adapter of the tiny model that says something of its own."""
+    """A folder with a tiny model's adapter whose logits differ from base's."""
     loaded = tiny_with()
     disturb(loaded, RUN)
     lora.save(loaded, RUN, tmp_path / "saved")
@@ -288,7 +288,7 @@ def test_what_is_saved_is_what_peft_loads(tmp_path, model_type, targets):
     expected = logits(loaded, RUN)
     lora.save(loaded, RUN, tmp_path)
     assert not torch.equal(expected, logits(loaded, BASE))
-    # With nothing of ours: PEFT's own loading, on a base of its own.
+    # Without the lab's code: PEFT's own loading, on a separate base.
     theirs = PeftModel.from_pretrained(toy(model_type).base, tmp_path).eval()
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
@@ -333,12 +333,12 @@ def test_saving_does_not_change_what_is_in_memory(tmp_path):
 
 def test_saving_asks_the_hub_nothing(tmp_path, monkeypatch):
     loaded = tiny_with()
-    # As for a base that is no folder here: PEFT's own "auto" would look its configuration up on the Hub.
+    # As if the base were no local folder: PEFT's own "auto" would look its configuration up on the Hub.
     loaded.model.peft_config[RUN].base_model_name_or_path = "nobody/nothing"
-    asked = []
-    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *args, **kw: asked.append(args))
+    calls = []
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", lambda *args, **kw: calls.append(args))
     lora.save(loaded, RUN, tmp_path)
-    assert asked == []
+    assert calls == []
 
 
 def test_loading_twice_is_loading_once(saved):
@@ -352,7 +352,7 @@ def test_loading_twice_is_loading_once(saved):
 
 
 def test_loading_leaves_random_numbers_alone(saved):
-    """An adapter that is loaded while another trains must not change that one's dropout."""
+    """Loading an adapter while another trains must not change that one's dropout."""
     for loaded in (tiny(), tiny_with()):
         before = torch.get_rng_state()
         lora.load(loaded, "saved", saved)
@@ -426,7 +426,7 @@ def test_an_adapter_that_cannot_be_loaded_is_said(saved, damage, beside_another)
 
 
 def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
-    """As where a model of the same name is of another size here."""
+    """This happens if a model of the same name has another size here."""
     wider = toy("llama", hidden_size=48, intermediate_size=64)
     with pytest.raises(ModelError, match=r"does not fit this base model .* use the model that it was trained on"):
         lora.load(wider, "saved", saved)
@@ -436,7 +436,7 @@ def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
 @pytest.mark.parametrize("beside_another", [False, True])
 @pytest.mark.parametrize("damage", ALL_DAMAGE)
 def test_nothing_is_left_of_an_adapter_that_cannot_be_loaded(tmp_path, saved, damage, beside_another):
-    """Or the next to ask for it would be answered by base, or by half an adapter, and not know."""
+    """Otherwise base, or half an adapter, would answer the next request for it without notice."""
     loaded = tiny_with() if beside_another else tiny()
     before, present = logits(loaded, BASE), lora.names(loaded)
     shutil.copytree(saved, tmp_path / "whole")
@@ -482,7 +482,7 @@ def test_the_real_model_stays_the_same(tmp_path):
     assert some_rows(loaded, 1)[0].supervised
 
 
-# How strongly an adapter speaks
+# The adapter's strength
 
 
 def two_adapters() -> LoadedModel:
@@ -524,14 +524,14 @@ def test_nobody_else_is_touched_and_all_is_as_before_even_after_a_fault():
 
 
 def test_a_training_does_not_notice_that_its_adapter_is_turned_down(tmp_path):
-    alone, asked = tiny_with(DROPOUT), tiny_with(DROPOUT)
+    alone, disturbed = tiny_with(DROPOUT), tiny_with(DROPOUT)
     watched, _ = go(alone, tmp_path / "alone")
 
     def turn_down(step):
-        with lora.at_strength(asked, RUN, 0.3):
-            logits(asked, RUN)
+        with lora.at_strength(disturbed, RUN, 0.3):
+            logits(disturbed, RUN)
 
-    asking = Recorder(between=turn_down)
-    go(asked, tmp_path / "asked", watcher=asking)
-    assert asking.losses == watched.losses
-    assert same_tensors(adapter_weights(asked), adapter_weights(alone))
+    watcher = Recorder(between=turn_down)
+    go(disturbed, tmp_path / "asked", watcher=watcher)
+    assert watcher.losses == watched.losses
+    assert same_tensors(adapter_weights(disturbed), adapter_weights(alone))

@@ -1,4 +1,5 @@
-"""Which layers LoRA can adapt: what is recommended works, what cannot work is refused, and who can share a batch."""
+"""Which layers LoRA can adapt: recommended ones work, impossible ones are refused, and which adapters can share a
+batch."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def logits(loaded, speaker: str) -> torch.Tensor:
 
 
 def disturb(loaded, name: str) -> None:
-    """Give an adapter the B matrices of one that has learnt something."""
+    """Give an adapter random B matrices, as if it were trained."""
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for path, matrix in loaded.model.named_parameters():
@@ -65,7 +66,7 @@ def idle(loaded) -> set[str]:
     }
 
 
-# What is recommended works
+# Recommended targets work
 
 
 @pytest.mark.parametrize("model_type", LORA_TARGETS)
@@ -138,7 +139,7 @@ def test_experts_take_no_dropout_and_that_is_said(model_type):
     )
     assert untouched(loaded)
     assert torch.equal(logits(loaded, BASE), before)
-    # And the next one finds a model as it was.
+    # The next adapter gets an unchanged model.
     lora.attach(loaded, "next", LoraSettings(target_modules=("q_proj",)), seed=1)
     assert lora.names(loaded) == ["next"]
 
@@ -174,9 +175,11 @@ def test_experts_train_answer_and_are_measured(tmp_path, model_type):
 def assert_answers_are_those_alone(loaded) -> None:
     settings = GenerationSettings(max_new_tokens=6)
     prompts = [(5, 6, 7, 8, 9), (40, 41, 42), (20, 21, 22, 23)]
-    alone = {who: [generate(loaded, [Request(prompt, who)], settings)[0] for prompt in prompts] for who in (BASE, RUN)}
-    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], settings)
-    assert mixed == [alone[who][place] for place in range(3) for who in (BASE, RUN)]
+    alone = {
+        name: [generate(loaded, [Request(prompt, name)], settings)[0] for prompt in prompts] for name in (BASE, RUN)
+    }
+    mixed = generate(loaded, [Request(prompt, name) for prompt in prompts for name in (BASE, RUN)], settings)
+    assert mixed == [alone[name][place] for place in range(3) for name in (BASE, RUN)]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def assert_answers_are_those_alone(loaded) -> None:
         ("opt", ("q_proj", "v_proj"), True),
         ("opt", ("q_proj", "fc1"), False),
         ("qwen2_moe", ("q_proj", "v_proj"), True),
-        ("qwen2_moe", ("up_proj",), False),  # of the shared expert, which sees rows laid end to end
+        ("qwen2_moe", ("up_proj",), False),  # of the shared expert, which sees flattened rows
         ("mixtral", ("q_proj",), True),
         ("mixtral", "all-linear", False),
         ("bloom", "all-linear", True),
@@ -200,11 +203,11 @@ def test_who_can_share_a_batch_depends_on_the_adapted_layers(model_type, targets
     disturb(loaded, RUN)
     assert lora.can_mix(loaded) is mixes
     assert_answers_are_those_alone(loaded)
-    # It is what PEFT itself does.
+    # PEFT itself agrees.
     ids = torch.randint(3, 250, (2, 9), generator=torch.Generator().manual_seed(1))
     try:
-        with torch.no_grad(), lora.answering_as(loaded, [BASE, RUN]) as who:
-            loaded.model(input_ids=ids, **who)
+        with torch.no_grad(), lora.answering_as(loaded, [BASE, RUN]) as routing:
+            loaded.model(input_ids=ids, **routing)
         taken = True
     except (ValueError, TypeError):
         taken = False

@@ -1,4 +1,5 @@
-"""A run that runs out of memory goes on in smaller passes with the same numbers, or says what to change."""
+"""A run that runs out of memory continues in smaller passes with the same numbers, or its error states what to
+change."""
 
 from __future__ import annotations
 
@@ -42,10 +43,10 @@ def test_too_little_memory_is_said(tmp_path, monkeypatch, error):
     assert "lower train.max_length" in message
     assert message.endswith(".")
     assert "CUDA" not in message
-    # Neither the sentence nor the model holds on to what failed.
+    # Neither the exception nor the model keeps a reference to the failed pass.
     assert caught.value.__cause__ is None
     assert all(p.grad is None for p in loaded.model.parameters())
-    # And the next run is none the worse for it.
+    # The next run is unaffected.
     assert go(again(loaded), tmp_path / "next")[1] == TrainingResult(6, 6, stopped=False)
 
 
@@ -59,7 +60,8 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(tmp_path, monkeypatc
 
 
 class Full:
-    """Memory for ``tokens`` a pass from the given call on; breaks in the backward pass, after gradients have come."""
+    """From call ``since`` on, memory for ``tokens`` a pass; fails in the backward pass, after gradients have been
+    added."""
 
     def __init__(self, monkeypatch, tokens: int, since: int = 0):
         self.calls, self.failed, self.widths = 0, 0, []
@@ -85,18 +87,18 @@ def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path,
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 240)
     with monkeypatch.context() as patched:
         patched.setitem(packing.TOKENS_PER_PASS, "cpu", 120)
-        wanted, _ = go(tiny_with(NO_DROPOUT), tmp_path / "wanted", settings)
+        expected, _ = go(tiny_with(NO_DROPOUT), tmp_path / "wanted", settings)
     with monkeypatch.context() as patched:
-        # Enough for any row alone; the first steps are done in peace.
+        # Enough for any single row; the first steps do not fail.
         full = Full(patched, tokens=130, since=3)
         watcher, result = go(tiny_with(NO_DROPOUT), tmp_path / "run", settings)
     assert result == TrainingResult(6, 6, stopped=False)
     assert full.failed == 1
     assert max(full.widths[4:]) <= 120
     assert watcher.said == ["Memory ran out: passes of 120 tokens from now on."]
-    # Gradients of earlier micro-batches are kept, those of the broken one are not counted twice.
-    assert watcher.losses == pytest.approx(wanted.losses, rel=1e-5)
-    # A run that is gone on with begins with what fitted.
+    # Gradients of earlier micro-batches are kept, and those of the failed one are not counted twice.
+    assert watcher.losses == pytest.approx(expected.losses, rel=1e-5)
+    # A resumed run begins with the size that fitted.
     patient = Full(monkeypatch, tokens=130)
     go(
         tiny_with(NO_DROPOUT),
@@ -108,10 +110,10 @@ def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path,
 
 
 def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, monkeypatch):
-    """With one row a pass either way, a repeated micro-batch gives the very bits of an undisturbed one."""
+    """With one row a pass either way, a repeated micro-batch gives the same bits as an undisturbed one."""
     settings = replace(SIX_STEPS, probes=0)
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 1)
-    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    expected, _ = go(tiny_with(), tmp_path / "wanted", settings)
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 400)
     real = trainer.supervised_loss
 
@@ -123,13 +125,13 @@ def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, 
 
     monkeypatch.setattr(trainer, "supervised_loss", one_row_fits)
     watcher, _ = go(tiny_with(), tmp_path / "run", settings)
-    assert watcher.losses == wanted.losses
+    assert watcher.losses == expected.losses
     assert watcher.said
 
 
 def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatch):
     settings = replace(SIX_STEPS, max_steps=1)
-    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    expected, _ = go(tiny_with(), tmp_path / "wanted", settings)
     real, broken = validation.supervised_loss, []
 
     def full_once(model, pack, *how):
@@ -141,11 +143,11 @@ def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatc
     monkeypatch.setattr(validation, "supervised_loss", full_once)
     watcher, _ = go(tiny_with(), tmp_path / "run", settings)
     assert broken
-    assert watcher.of("probe_loss", "probe") == pytest.approx(wanted.of("probe_loss", "probe"), rel=1e-5)
+    assert watcher.of("probe_loss", "probe") == pytest.approx(expected.of("probe_loss", "probe"), rel=1e-5)
 
 
 class KeepsTooMuch:
-    """Memory for no pass whose layers keep what they computed; counts those it stopped."""
+    """Memory for no pass whose layers keep their activations; counts the passes it stops."""
 
     def __init__(self, monkeypatch):
         self.stopped = 0
@@ -165,22 +167,22 @@ SHORT = "Memory ran out with one row a pass: layers are computed twice from now 
 
 
 def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, monkeypatch):
-    """With dropout, and bit for bit: what is computed again has the random numbers it had."""
+    """With dropout, and bit for bit: recomputed layers use the same random numbers."""
     settings = replace(SIX_STEPS, probes=0, save_strategy="steps", save_steps=3)
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 1)
-    wanted, _ = go(tiny_with(), tmp_path / "wanted", settings)
-    kept = KeepsTooMuch(monkeypatch)
+    expected, _ = go(tiny_with(), tmp_path / "wanted", settings)
+    memory = KeepsTooMuch(monkeypatch)
     loaded = tiny_with()
     watcher, result = go(loaded, tmp_path / "run", settings)
     assert result == TrainingResult(6, 6, stopped=False)
-    assert (kept.stopped, watcher.said.count(SHORT)) == (1, 1)
-    assert watcher.losses == wanted.losses
-    assert watcher.of("grad_norm") == wanted.of("grad_norm")
-    # Asked for no other run, but for this one when it goes on.
+    assert (memory.stopped, watcher.said.count(SHORT)) == (1, 1)
+    assert watcher.losses == expected.losses
+    assert watcher.of("grad_norm") == expected.of("grad_norm")
+    # Recomputation applies to no other run, but to this one when it resumes.
     assert not loaded.base.is_activation_checkpointing
     second, _ = go(again(loaded), tmp_path / "run", settings, resume_from=tmp_path / "run/checkpoint-3")
-    assert (kept.stopped, second.said.count(SHORT)) == (1, 0)
-    assert second.losses == {step: wanted.losses[step] for step in (4, 5, 6)}
+    assert (memory.stopped, second.said.count(SHORT)) == (1, 0)
+    assert second.losses == {step: expected.losses[step] for step in (4, 5, 6)}
 
 
 def test_layers_computed_twice_keep_less(tmp_path):
@@ -188,13 +190,13 @@ def test_layers_computed_twice_keep_less(tmp_path):
     loaded.model.train()
     ids = torch.arange(60)[None]
 
-    def kept() -> int:
+    def saved_numbers() -> int:
         count = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t: count.append(t.numel()) or t, lambda t: t):
             loaded.model(input_ids=ids, labels=ids)
         return sum(count)
 
-    usual = kept()
+    usual = saved_numbers()
     passes = MicroBatches(loaded, lambda tokens: None, lambda: None)
     assert (passes.recompute(), passes.recompute()) == (True, False)
-    assert kept() < usual / 2
+    assert saved_numbers() < usual / 2

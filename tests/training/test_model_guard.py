@@ -1,4 +1,4 @@
-"""What a trainer borrows is given back as it was, however the run ended."""
+"""The trainer restores everything that it changes on the shared model, however the run ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from instruct_tune.models import lora
 
 
 def state_of(loaded) -> dict:
-    """All that a trainer may change on what it shares with everybody else."""
+    """All state that a trainer may change on the shared model."""
     base, tokenizer = loaded.base, loaded.tokenizer
     return copy.deepcopy(
         {
@@ -42,7 +42,7 @@ def state_of(loaded) -> dict:
 @pytest.mark.parametrize("how", ["finished", "stopped", "diverged", "failed"])
 def test_the_trainer_gives_back_what_it_borrows(tmp_path, monkeypatch, how):
     loaded = tiny_with()
-    # Ids that the tokenizer knows better, and would align.
+    # Ids that differ from the tokenizer's, which the trainer would align.
     loaded.base.config.pad_token_id = None
     loaded.base.config.eos_token_id = 7
     loaded.base.generation_config.pad_token_id = 9
@@ -63,7 +63,7 @@ def test_the_trainer_gives_back_what_it_borrows(tmp_path, monkeypatch, how):
     except ZeroDivisionError:
         assert how == "failed"
     assert state_of(loaded) == before
-    # It did change them: or this test could not fail.
+    # The trainer did change them; otherwise this test could not fail.
     assert seen[0]["own forwards"] != before["own forwards"]
     assert seen[0]["generation"] != before["generation"]
     assert seen[0]["configured"] != before["configured"]

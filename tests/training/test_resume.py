@@ -1,4 +1,4 @@
-"""A run that was stopped or killed and went on is, bit for bit, one that was never interrupted."""
+"""A run that was stopped or killed and then resumed equals, bit for bit, one that was never interrupted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def unstopped(tmp_path_factory) -> SimpleNamespace:
     ],
 )
 def test_stopped_and_resumed_is_uninterrupted(tmp_path, unstopped, step, at):
-    """Dropout, accumulation, evaluation in mid-epoch: bit for bit, wherever it was stopped."""
+    """Dropout, accumulation, evaluation in mid-epoch: bit for bit, wherever it stops."""
     loaded = tiny_with()
     first, result = go(loaded, tmp_path, STOPS, Recorder(stop_after=step, at=at))
     assert result == TrainingResult(step, 6, stopped=True)
@@ -91,7 +91,7 @@ def test_a_stop_in_the_middle_of_a_step(tmp_path, monkeypatch, unstopped):
 
 
 def test_a_stop_in_the_middle_of_a_step_comes_at_once(tmp_path, monkeypatch):
-    """With eight micro-batches a step, after the one at work and not after the step."""
+    """With eight micro-batches a step, it stops after the current micro-batch and not after the step."""
     watcher = Recorder()
     passes = []
     supervised_loss = trainer.supervised_loss
@@ -114,7 +114,7 @@ def test_a_stop_in_the_middle_of_a_step_comes_at_once(tmp_path, monkeypatch):
 
 
 def test_killed_and_resumed_is_uninterrupted(tmp_path, undisturbed):
-    """From a checkpoint that was not the last thing done: steps are done again, with the same numbers."""
+    """From a checkpoint older than the last step: steps are repeated, with the same numbers."""
 
     class Killed(BaseException):
         pass
@@ -139,7 +139,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path, undisturbed):
 def test_stopped_again_and_again(tmp_path, unstopped):
     losses = {}
     loaded = tiny_with()
-    # The second and the last time as soon as it has come back.
+    # The second and the last stop come immediately after a resume.
     for step in (1, 1, 3, 4, 4):
         last = checkpoints(tmp_path)[-1:]
         watcher = Recorder(stop_after=step, at="yield_to_queue")
@@ -152,7 +152,7 @@ def test_stopped_again_and_again(tmp_path, unstopped):
 def test_stopped_before_the_first_step(tmp_path):
     loaded = tiny_with()
     watcher, result = go(loaded, tmp_path, watcher=Recorder(stop_after=0, at="yield_to_queue"))
-    # Still zero, and that is no divergence: nothing was asked of it yet.
+    # The adapter is still zero, which is no divergence: it has not trained yet.
     assert result == TrainingResult(0, 6, stopped=True)
     assert (watcher.losses, checkpoints(tmp_path)) == ({}, [])
     assert lora.is_zero(loaded, RUN)

@@ -1,4 +1,4 @@
-"""TRL is told what suits the device, where the settings leave it open."""
+"""TRL gets what suits the device where the settings leave it open."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU as far as arguments go; with ``bf16`` or only emulating it. What TRL itself asks of it stays a CPU's."""
+    """A GPU as far as arguments go; with ``bf16`` or only emulating it. TRL's own queries still see a CPU."""
 
     def has(bf16: bool) -> None:
         monkeypatch.setattr(

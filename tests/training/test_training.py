@@ -1,4 +1,4 @@
-"""A run is that of a plain PyTorch loop, however its rows are packed, and it learns."""
+"""A run equals a plain PyTorch loop, however its rows are packed, and it learns."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_how_many_tokens_a_pass_gets_does_not_matter(tmp_path, monkeypatch, pack
 
 
 def test_a_run_learns(tmp_path):
-    """A loud model knows nothing and is sure of it: there is much to gain."""
+    """A toy model with large weights is confidently wrong, so its loss has far to fall."""
     loaded = loud()
     lora.attach(loaded, RUN, DROPOUT, seed=1)
     watcher, _ = go(loaded, tmp_path, replace(SIX_STEPS, num_train_epochs=5, learning_rate=3e-2))
@@ -155,6 +155,6 @@ def test_the_real_models_first_step_is_its_own_loss(tmp_path):
         first = loaded.model(**padded(data.train, loaded.tokenizer.pad_token_id)).loss.item()
     watcher, result = go(loaded, tmp_path, settings, data=data)
     assert result == TrainingResult(1, 1, stopped=False)
-    # Thirty layers' sums may come in another order, on some processors from another library: 1.4e-5 was seen.
+    # The sums of thirty layers may run in another order, on some processors in another library: 1.4e-5 was measured.
     assert watcher.losses[1] == pytest.approx(first, rel=1e-4)
     assert watcher.of("eval_loss", "eval")[1] == pytest.approx(held_out_by_hand(loaded, data.evaluation), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Nothing that came before a run, stands beside it or is served between its steps changes a bit of it."""
+"""Earlier work, other adapters and requests served between steps do not change a bit of a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_same_seed_is_the_same_run(tmp_path, undisturbed):
 
 
 def test_the_seed_draws_the_dropout_too(tmp_path):
-    """The same row all over, so that its order does not matter."""
+    """The same row everywhere, so that its order does not matter."""
     losses = {}
     for lora in (DROPOUT, NO_DROPOUT):
         for seed in (42, 43):
@@ -79,7 +79,7 @@ def test_answers_between_steps_leave_the_run_alone(tmp_path, undisturbed, speake
     answers = []
 
     def serve(step: int) -> None:
-        answers.append(generate(loaded, [Request(prompt, who) for who in speakers], settings))
+        answers.append(generate(loaded, [Request(prompt, speaker) for speaker in speakers], settings))
 
     watcher, _ = go(loaded, tmp_path, watcher=Recorder(between=serve))
     assert len(answers) == 6
@@ -100,7 +100,7 @@ def another(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("load_at", "remove_at"), [(None, 3), (None, None), (2, 4)])
 def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, another, load_at, remove_at):
-    """Though it is loaded, spoken as and removed while the run is at work."""
+    """Although it is loaded, used for answers and removed while the run trains."""
     loaded = tiny_with()
     prompt = tuple(loaded.tokenizer("Say 7")["input_ids"])
     answers = []
@@ -131,7 +131,7 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
         fresh = tiny()
         adapter.load(fresh, "another", another)
         assert same_tensors(adapter_weights(loaded, "another"), adapter_weights(fresh, "another"))
-    # Neither is the other in the run's checkpoints.
+    # The run's checkpoints do not contain the other adapter either.
     assert sorted(path.name for path in (tmp_path / "checkpoint-6").glob("adapter*")) == [
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -141,7 +141,7 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
 
 @pytest.fixture(scope="module")
 def fresh_process() -> SimpleNamespace:
-    """What an interpreter that has done nothing else makes of six steps."""
+    """The result of six steps in a fresh interpreter."""
     code = """
 import instruct_tune.training.train
 from huggingface_hub import constants
@@ -150,7 +150,7 @@ from tiny_lab import train_in_a_fresh_process
 train_in_a_fresh_process()
 """
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS / 'support'}"}
-    # Ours has it set by now, and would hand it down.
+    # This process has it set by now, and the child would inherit it.
     environment.pop("HF_HUB_DISABLE_TELEMETRY", None)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -163,12 +163,12 @@ train_in_a_fresh_process()
 
 
 def test_training_tells_nobody(fresh_process):
-    """TRL's trainer reports its use to the Hub unless huggingface_hub was told not to before it was imported."""
+    """TRL's trainer reports its use to the Hub unless huggingface_hub's telemetry was disabled before its import."""
     assert fresh_process.silent
 
 
 def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, fresh_process):
-    """Accelerate keeps its state in singletons: a run that was torn away must leave nothing there."""
+    """Accelerate keeps its state in singletons: an aborted run must leave nothing there."""
     loaded = tiny_with()
     torn = [
         Recorder(stop_after=2),
@@ -196,7 +196,7 @@ def test_what_came_before_in_the_process_does_not_matter(tmp_path, monkeypatch, 
 
 
 def test_mixed_precision_ends_with_its_run(tmp_path, another):
-    """Where another adapter keeps the PeftModel alive, the next run must not be in bfloat16."""
+    """While another adapter keeps the PeftModel alive, the next run must not be in bfloat16."""
     loaded = tiny_with()
     adapter.load(loaded, "another", another)
     loaded.model.set_adapter(RUN)

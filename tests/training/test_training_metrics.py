@@ -1,4 +1,4 @@
-"""What a run tells while it is at work: each step's numbers, held-out losses at their steps, phases, sentences."""
+"""What a run reports while it trains: each step's metrics, held-out losses at their steps, phases, messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from instruct_tune.training.types import TrainingData
 
 
 def test_what_a_step_tells(tmp_path, undisturbed):
-    told = undisturbed.watcher.metrics["train"]
+    metrics = undisturbed.watcher.metrics["train"]
     rows = some_rows(tiny(), ROWS)
     for epoch, steps in ((0, (1, 2, 3)), (1, (4, 5, 6))):
         sampler = EpochSampler(ROWS, SIX_STEPS.seed)
@@ -41,9 +41,9 @@ def test_what_a_step_tells(tmp_path, undisturbed):
         order = list(sampler)
         for place, step in enumerate(steps):
             batch = [rows[index] for index in order[4 * place : 4 * place + 4]]
-            assert told[step]["tokens"] == sum(len(row.input_ids) for row in batch)
-            assert told[step]["supervised"] == sum(row.supervised for row in batch)
-    for values in told.values():
+            assert metrics[step]["tokens"] == sum(len(row.input_ids) for row in batch)
+            assert metrics[step]["supervised"] == sum(row.supervised for row in batch)
+    for values in metrics.values():
         assert set(values) == {
             *("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second")
         }
@@ -93,7 +93,7 @@ def test_the_learning_rate_of_each_step(tmp_path, changes, shares):
 
 
 def test_held_out_losses_weigh_tokens(tmp_path):
-    """Sum over count, with dropout off, of the weights as they are at that step."""
+    """Sum over count, without dropout, with the weights of that step."""
     loaded = tiny_with()
     data = some_data(loaded)
     by_hand = {"probe": {}, "eval": {}}
@@ -109,7 +109,7 @@ def test_held_out_losses_weigh_tokens(tmp_path):
     assert watcher.of("probe_loss", "probe") == pytest.approx(by_hand["probe"], rel=1e-5)
     del by_hand["eval"][0]
     assert watcher.of("eval_loss", "eval") == pytest.approx(by_hand["eval"], rel=1e-5)
-    # A mean of the rows' own means would be another number, by far more than that tolerance.
+    # A mean of the rows' own means would differ by far more than that tolerance.
     mean_of_means = sum(held_out_by_hand(loaded, [row]) for row in data.evaluation) / len(data.evaluation)
     assert abs(mean_of_means / by_hand["eval"][6] - 1) > 1e-4
 
@@ -155,7 +155,7 @@ def test_without_evaluation_rows_there_is_no_evaluation(tmp_path):
 
 @pytest.mark.parametrize("strategy", ["epoch", "steps"])
 def test_each_evaluation_is_done_once(tmp_path, strategy):
-    """Where every third step is one, and every third step ends an epoch."""
+    """Every third step has one, and every third step ends an epoch."""
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, eval_strategy=strategy, eval_steps=3))
     assert list(watcher.metrics["eval"]) == [3, 6]
     assert watcher.told_twice == []

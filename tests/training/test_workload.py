@@ -1,4 +1,4 @@
-"""What a run will cost: counts equal what a run then does, sizes equal PEFT's, seconds come from measurements."""
+"""The cost estimate: counts equal those of the run, sizes equal PEFT's, seconds come from measurements."""
 
 import dataclasses
 
@@ -49,10 +49,10 @@ def test_a_run_does_what_was_counted(settings, tmp_path):
 
     loaded = tiny_with()
     data = some_data(loaded)
-    wanted = config(save_minutes=None, save_total_limit=None, **settings)
-    work = count(wanted, lengths(data.train), lengths(data.evaluation), lengths(data.probe), 512)
+    run_config = config(save_minutes=None, save_total_limit=None, **settings)
+    work = count(run_config, lengths(data.train), lengths(data.evaluation), lengths(data.probe), 512)
     watcher = Recorder()
-    result = train(loaded, RUN, data, wanted.train, tmp_path, watcher)
+    result = train(loaded, RUN, data, run_config.train, tmp_path, watcher)
     assert work.steps == result.steps
     assert work.training.tokens == sum(watcher.of("tokens").values())
     assert work.training.supervised == sum(watcher.of("supervised").values())
@@ -71,10 +71,10 @@ def test_passes_are_those_of_a_training():
 
 def test_rows_beyond_the_counted_are_in_proportion(monkeypatch):
     rows = [RowLength(20 + number % 5, 10) for number in range(50)]
-    wanted = config(num_train_epochs=40, per_device_train_batch_size=4)
-    whole = count(wanted, rows, [], [], 64)
+    run_config = config(num_train_epochs=40, per_device_train_batch_size=4)
+    whole = count(run_config, rows, [], [], 64)
     monkeypatch.setattr(workload, "ROWS_COUNTED", 100)
-    scaled = count(wanted, rows, [], [], 64)
+    scaled = count(run_config, rows, [], [], 64)
     assert scaled.training.tokens == pytest.approx(whole.training.tokens)
     assert scaled.training.passes == pytest.approx(whole.training.passes, rel=0.02)
 
@@ -91,11 +91,11 @@ def test_long_rows_are_dropped_cut_or_refused():
 @pytest.mark.parametrize("targets", ["auto", "all-linear"])
 def test_trainable_parameters_are_pefts(architecture, targets):
     loaded = toy(architecture)
-    known = Architecture(loaded.base.num_parameters(), lora.adapted_width(loaded.base, targets), 4)
+    size = Architecture(loaded.base.num_parameters(), lora.adapted_width(loaded.base, targets), 4)
     lora.attach(loaded, "run", LoraSettings(r=6, target_modules=targets), seed=0)
     trainable, total = lora.parameter_counts(loaded)
-    assert known.trainable(6) == trainable
-    assert known.parameters + trainable == total
+    assert size.trainable(6) == trainable
+    assert size.parameters + trainable == total
 
 
 def test_named_targets_are_counted_and_unknown_ones_refused():
@@ -107,26 +107,26 @@ def test_named_targets_are_counted_and_unknown_ones_refused():
 
 def test_seconds_memory_and_disk_add_up():
     rows = [RowLength(20, 10)] * 8
-    wanted = config(per_device_train_batch_size=4, probes=1, sample_tokens=5, recite_rows=2)
-    work = count(wanted, rows, rows[:2], rows[:1], 1000)
+    run_config = config(per_device_train_batch_size=4, probes=1, sample_tokens=5, recite_rows=2)
+    work = count(run_config, rows, rows[:2], rows[:1], 1000)
     assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
     # Two passes of half a second, 160 tokens and 80 answers' tokens.
-    took = workload.seconds(work, EVEN, weights=2_000_000, answered=workload.answered(wanted, work))
+    took = workload.seconds(work, EVEN, weights=2_000_000, answered=workload.answered(run_config, work))
     assert took.training == pytest.approx(1 + 1.6 + 1.6)
     assert took.probes == pytest.approx(2 * 0.5 * (0.5 + 0.2 + 0.2))
     assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
     assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
-    # An earlier run was twice as fast: all passes are.
+    # An earlier run was twice as fast, so all passes are.
     faster = workload.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
     assert faster.samples == pytest.approx(took.samples / 2)
 
-    peak = workload.memory(wanted, work, Architecture(1000, 10, 4), EVEN)
+    peak = workload.memory(run_config, work, Architecture(1000, 10, 4), EVEN)
     # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
     assert (peak.weights, peak.adapter, peak.gradients, peak.optimizer) == (4000, 640, 640, 1280)
     assert (peak.activations, peak.logits) == (80 * 100, 40 * 10)
     assert peak.total == 4000 + 640 + 640 + 1280 + 8000 + 400
-    assert workload.disk(wanted, work, 160) == 640 + 1920
+    assert workload.disk(run_config, work, 160) == 640 + 1920
 
 
 def test_warnings_name_what_to_change():
@@ -144,14 +144,14 @@ def test_a_measurement_has_all_its_parts():
     from instruct_tune.estimate.calibrate import describe, measure
 
     loaded = tiny()
-    known = describe(loaded.weights.path, LoraSettings(), "auto")
-    assert known.parameters == loaded.base.num_parameters()
+    size = describe(loaded.weights.path, LoraSettings(), "auto")
+    assert size.parameters == loaded.base.num_parameters()
     measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     assert all(value >= 0 for value in dataclasses.astuple(measured))
     assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes, measured.read) > 0
-    # Logits of 259 tokens and their logarithms; kept for the backward pass is a gradient of the head's input.
-    told = loaded.base.config
-    assert measured.supervised_bytes == pytest.approx(4 * (2 * told.vocab_size + told.hidden_size), rel=0.1)
+    # Logits of 259 tokens and their logarithms; the backward pass keeps a gradient of the head's input.
+    sizes = loaded.base.config
+    assert measured.supervised_bytes == pytest.approx(4 * (2 * sizes.vocab_size + sizes.hidden_size), rel=0.1)
 
 
 def test_measuring_draws_no_random_number_and_counts_a_layers_bytes():
@@ -174,7 +174,7 @@ def test_what_other_programs_take_is_not_counted(monkeypatch):
 
     loaded = tiny()
     timed = calibrate._TimedModel(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
-    # Ten seconds pass, and this process gets one of them.
+    # Ten seconds of wall time, one second of which is this process's.
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
     spent = iter(range(1000))

@@ -1,4 +1,4 @@
-"""What keeps the house in order: knowledge flows one way, and slow libraries come only when they are needed."""
+"""Architecture rules: imports go one way between layers, and slow libraries are imported only when needed."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "instruct_tune"
 
-# The layers, bottom to top. A place (a module, or a package with all that is in it) imports from those before it.
+# The layers, bottom to top. A place (a module, or a package with its modules) imports only from those before it.
 LAYERS = (
     ("errors",),
     ("util", "text", "kernels"),
@@ -34,7 +34,7 @@ LAYERS = (
 )
 LAYER = {place: number for number, places in enumerate(LAYERS) for place in places}
 
-# A library, and the only places that import it.
+# Each library and the only places that import it.
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
@@ -55,7 +55,7 @@ def files():
 
 
 def module(file):
-    """A file's name below the package, such as ``data.table``; of a room's ``__init__``, the room's."""
+    """A file's name below the package, such as ``data.table``; for an ``__init__``, the package's name."""
     if file.parent == ROOT:
         return file.stem
     parts = file.relative_to(PACKAGE).with_suffix("").parts
@@ -68,7 +68,7 @@ def place(file):
 
 
 def imports(file):
-    """Every import anywhere in a file, absolute: (line, module, is it done when the module is imported)."""
+    """Every import anywhere in a file, absolute: (line, module, whether it runs when the file is imported)."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     inside = {
         id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)
@@ -80,10 +80,10 @@ def imports(file):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*base, node.module) if node.module else base)
-            # "from . import adapter" imports a module, "from .adapter import load" what is in one.
-            room = (ROOT / module.replace(".", "/")).is_dir()
-            there = [f"{module}.{alias.name}" for alias in node.names] if room else []
-            names = there if there and all(_is_module(name) for name in there) else [module]
+            # "from . import adapter" imports a module, "from .adapter import load" a name in one.
+            is_package = (ROOT / module.replace(".", "/")).is_dir()
+            modules = [f"{module}.{alias.name}" for alias in node.names] if is_package else []
+            names = modules if modules and all(_is_module(name) for name in modules) else [module]
         else:
             continue
         for name in names:
@@ -104,8 +104,8 @@ def own(name):
 def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "instruct_tune")
-    for room in ("ui", "desk"):
-        (tmp_path / "instruct_tune" / room).mkdir(parents=True)
+    for folder in ("ui", "desk"):
+        (tmp_path / "instruct_tune" / folder).mkdir(parents=True)
     for name in ("adapter", "desk/runner", "ui/view"):
         (tmp_path / "instruct_tune" / f"{name}.py").touch()
     file = tmp_path / "instruct_tune" / "ui" / "tab.py"
@@ -147,23 +147,29 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_flow_one_way(file):
-    here = place(file)
-    # The package itself imports nothing but what has to come before every library.
-    known = {each for each in LAYER if LAYER[each] < LAYER[here]} if here else {"util"}
+    own_place = place(file)
+    # The package's own ``__init__`` imports only what must run before every library.
+    allowed = {layer for layer in LAYER if LAYER[layer] < LAYER[own_place]} if own_place else {"util"}
     wrong = [
-        f"{file.name}:{line} imports {name}" for line, name, _ in imports(file) if own(name) not in (None, here, *known)
+        f"{file.name}:{line} imports {name}"
+        for line, name, _ in imports(file)
+        if own(name) not in (None, own_place, *allowed)
     ]
     assert wrong == []
 
 
 def test_no_modules_import_each_other_in_a_circle():
     ours = {module(file): file for file in files()}
-    known = {
-        here: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
-        for here, file in ours.items()
+    imported = {
+        importer: {name.removeprefix("instruct_tune.") for _, name, at_once in imports(file) if own(name) and at_once}
+        for importer, file in ours.items()
     }
-    assert {"data.table", "errors"} <= known["data.sources"]
-    list(TopologicalSorter({here: (names & ours.keys()) - {here} for here, names in known.items()}).static_order())
+    assert {"data.table", "errors"} <= imported["data.sources"]
+    list(
+        TopologicalSorter(
+            {importer: (names & ours.keys()) - {importer} for importer, names in imported.items()}
+        ).static_order()
+    )
 
 
 @pytest.mark.parametrize("library", AT_HOME)
@@ -179,22 +185,23 @@ def test_only_the_page_knows_of_the_page():
 
 
 def test_a_room_of_the_page_knows_what_all_share_and_itself():
-    """A tab never knows another one: what they tell each other goes through the page, which knows them all."""
-    rooms = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
-    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= rooms
+    """Tabs do not import each other: they communicate through the page, which imports them all."""
+    packages = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
+    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= packages
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
         here = file.parent.name
-        known = {here} if here in rooms else rooms if file.name == "__init__.py" else set()
+        allowed = {here} if here in packages else packages if file.name == "__init__.py" else set()
         for line, name, _ in imports(file):
-            room = name.removeprefix("instruct_tune.ui.").split(".")[0]
-            if own(name) == "ui" and room in rooms - known:
+            package = name.removeprefix("instruct_tune.ui.").split(".")[0]
+            if own(name) == "ui" and package in packages - allowed:
                 wrong.append(f"{module(file)}:{line} imports {name}")
     assert wrong == []
 
 
 def test_the_page_reads_runs_through_services_that_know_the_viewer():
-    """The store and the queue know no viewers: a handler that used them would show everybody's runs to everybody."""
+    """The store and the queue have no notion of viewers: a handler that used them would show everybody's runs to
+    everybody."""
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -221,18 +228,18 @@ BUILDS = "|".join(
     (r"AutoModel\w*\.from_(?:config|pretrained)", r"LlamaForCausalLM\(", r"\b(?:torch|random)\.manual_seed", "fork_rng",
      "set_default_dtype")
 )  # fmt: skip
-"""Building a model, and what else changes the state of the whole process: for the engine's thread alone."""
+"""Building a model, and other changes to the state of the whole process: only on the queue's thread."""
 BUILDERS = {
     "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
     "pretrained.locate", "pretrained.read_model", "pretrained.tiny_random",
-    "export.model_card",  # which shows people how to
+    "export.model_card",  # which shows the code to readers
 }  # fmt: skip
 
 
 def test_models_are_built_in_few_places_which_the_engine_runs():
-    """A new one belongs on the engine's thread; tests/services/test_lab_isolation.py finds those that are not."""
-    found = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
-    assert found == BUILDERS
+    """A new one belongs on the queue's thread; tests/services/test_lab_isolation.py finds those that are not."""
+    builders = {module(file) for file in files() if re.search(BUILDS, file.read_text(encoding="utf-8"))}
+    assert builders == BUILDERS
 
 
 SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")
@@ -244,7 +251,7 @@ SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebl
         ("instruct_tune.lab", ()),
         ("instruct_tune.cli.commands", ()),
         ("app", ()),
-        # Importing gradio is seconds already, and brings pandas with it.
+        # Importing gradio takes seconds anyway, and imports pandas.
         pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),
     ],
 )

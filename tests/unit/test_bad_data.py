@@ -1,4 +1,4 @@
-"""One clear sentence for everything a person can get wrong in a file: what is wrong and what to do."""
+"""For every mistake in a data file, one clear sentence states what is wrong and what to do."""
 
 import json
 
@@ -13,7 +13,7 @@ ROW = '{"instruction": "i", "input": "", "output": "o"}'
 
 
 def lines(*outputs):
-    """JSON lines whose outputs are the given JSON values."""
+    """JSON lines with these JSON values as outputs."""
     return "\n".join(f'{{"instruction": "i", "input": "", "output": {output}}}' for output in outputs)
 
 
@@ -116,7 +116,7 @@ def test_a_bad_file_gets_one_clear_sentence(tmp_path, name, content, fragments):
     message = said_of(settings(tmp_path / name))
     for fragment in fragments:
         assert fragment in message
-    assert ": " in message  # what is wrong, then what to do
+    assert ": " in message  # the problem, then the remedy
 
 
 @pytest.mark.parametrize("cut", [4, 0.5, 0.99])

@@ -1,4 +1,4 @@
-"""What the batch view says and tables, from passes made by hand-made rows."""
+"""The batch view's sentences and tables, for passes of hand-made rows."""
 
 import base64
 import json
@@ -30,10 +30,10 @@ def drawn(one):
 def test_the_sentence_counts_what_was_saved():
     lengths = [len(row.input_ids) for row in ROWS]
     usual = 3 * max(lengths)
-    told = sentence(view())
-    assert "3 rows in 1 micro-batch, computed in 1 pass of at most 10,000 tokens" in told
-    assert f"**{sum(row.supervised for row in ROWS)} of {sum(lengths)} tokens carry loss.**" in told
-    assert f"**{1 - sum(lengths) / usual:.0%}** of the places" in told
+    text = sentence(view())
+    assert "3 rows in 1 micro-batch, computed in 1 pass of at most 10,000 tokens" in text
+    assert f"**{sum(row.supervised for row in ROWS)} of {sum(lengths)} tokens carry loss.**" in text
+    assert f"**{1 - sum(lengths) / usual:.0%}** of the places" in text
 
 
 def test_each_way_says_why():
@@ -78,6 +78,6 @@ def test_padding_is_named_in_the_title_of_its_pass():
 
 def test_more_passes_than_are_drawn_are_counted():
     many = replace(view(budget=1), batches=view(budget=1).batches * MAX_PASSES)
-    told = drawn(many)
-    assert len(told["passes"]) == MAX_PASSES
-    assert told["more"].startswith(f"And {2 * MAX_PASSES} more passes")
+    value = drawn(many)
+    assert len(value["passes"]) == MAX_PASSES
+    assert value["more"].startswith(f"And {2 * MAX_PASSES} more passes")

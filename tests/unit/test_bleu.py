@@ -1,4 +1,4 @@
-"""BLEU is sacreBLEU's to the last bit, by the function, by the metric and by sacreBLEU's own command."""
+"""BLEU equals sacreBLEU's to the last bit, from the function, the metric and sacreBLEU's own command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 REPORT_KEYS = ["bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"]
 METRIC_KEYS = ["score", "counts", "totals", "precisions", "bp", "sys_len", "ref_len"]
 SIGNATURE = f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
-# exp(mean of logs) of 100 is 100.00000000000004 in floating point; sacreBLEU leaves it so, and so do we.
+# exp(mean of logs) of 100 is 100.00000000000004 in floating point; sacreBLEU keeps it, and so does the lab.
 HUNDRED = 100 * (1 + 1e-12)
 
 
@@ -40,14 +40,14 @@ def corpus(rows: int, kept: float, seed: int = 7) -> tuple[list[str], list[str]]
     return predictions, references
 
 
-# What sacreBLEU says
+# Equality with sacreBLEU
 
 
 def sacrebleu_prints(folder: Path, options: list[str], **texts: list[str]) -> list[dict]:
     """The JSON that ``python -m sacrebleu`` prints, run on ``texts``, which become files of those names."""
     for name, lines in texts.items():
         (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    # Python's own UTF-8 mode, so that the files are read as written under any locale.
+    # Python's UTF-8 mode makes it read the files as written under any locale.
     environment = {**os.environ, "PYTHONUTF8": "1"}
     command = [sys.executable, "-m", "sacrebleu", *options, "--format", "json"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=True)
@@ -56,7 +56,7 @@ def sacrebleu_prints(folder: Path, options: list[str], **texts: list[str]) -> li
 
 @pytest.fixture(scope="module")
 def command_line(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
-    """What ``sacrebleu --confidence`` prints for ``corpus(60, 0.7)``, with all digits, by metric."""
+    """The output of ``sacrebleu --confidence`` for ``corpus(60, 0.7)``, with all digits, by metric."""
     predictions, references = corpus(60, 0.7)
     options = ["ref", "-i", "sys", "-m", "bleu", "chrf", "--confidence", "-w", "25"]
     printed = sacrebleu_prints(tmp_path_factory.mktemp("sacrebleu"), options, sys=predictions, ref=references)
@@ -88,13 +88,13 @@ def test_the_library_gives_the_same_bits(tokenize):
 
 
 def test_texts_are_scored_as_they_are():
-    # Case, punctuation and what a clean-up would strip from the front or replace all count.
+    # Case, punctuation and text that a clean-up would strip from the front or replace all count.
     assert score(["The cat sat here"], ["the cat sat here"]).bleu < 100
     assert score(["the cat sat here."], ["the cat sat here"]).bleu < 100
     assert score(["### the cat sat here"], ["the cat sat here"]).bleu < 100
 
 
-# Values from elsewhere: counted by hand, and published
+# Independent values: counted by hand, and published
 
 
 def test_counts_by_hand():
@@ -107,7 +107,7 @@ def test_counts_by_hand():
 
 
 def test_brevity_penalty_by_hand():
-    """Everything said is right, and two of six words are missing: exp(1 - 6/4)."""
+    """Every word is right, and two of six words are missing: exp(1 - 6/4)."""
     report = score(["the cat sat on"], ["the cat sat on the mat"])
     assert report.precisions == (100, 100, 100, 100)
     assert report.bp == pytest.approx(math.exp(-0.5))
@@ -167,7 +167,7 @@ def test_published_values(predictions, references, expected):
         pytest.param([""], [""], 0, 1, id="both empty"),
         pytest.param(["cat"], ["cat"], 0, 1, id="one word: there is no 4-gram, so BLEU is 0 by definition"),
         pytest.param(["the cat sat"], ["the cat sat"], 0, 1, id="three words"),
-        # Eight words expected, four given, all of them right: exp(1 - 8/4).
+        # Eight words expected, four present, all of them right: exp(1 - 8/4).
         pytest.param(["a b c d", ""], ["a b c d", "e f g h"], 36.788, 0.36788, id="one of two empty"),
     ],
 )
@@ -235,7 +235,7 @@ def test_the_interval_holds_the_score_and_is_reproducible():
 def test_more_rows_make_the_interval_narrower():
     predictions, references = corpus(160, 0.7)
     widths = [high - low for low, high in (score(predictions[:n], references[:n]).ci for n in (10, 40, 160))]
-    # A standard error falls with the root of the rows: about a half each time.
+    # A standard error falls with the root of the rows: about by half each time.
     assert widths[1] < 0.75 * widths[0]
     assert widths[2] < 0.75 * widths[1]
 
@@ -254,7 +254,7 @@ def test_the_interval_stays_on_the_scale(right, end):
 
 
 def test_the_interval_of_identical_texts_is_a_point():
-    # sacreBLEU's mean is above 100 here by its last bits: the ends must not change places.
+    # sacreBLEU's mean is above 100 here in its last bits: the ends must not change places.
     assert score(["0:0:", "0:0:"], ["0:0:", "0:0:"], bootstrap=20).ci == (100, 100)
 
 
@@ -270,7 +270,7 @@ def test_no_interval_without_resamples(rows, bootstrap):
 def test_a_clear_difference_is_significant_both_ways():
     bad, references = corpus(40, 0.5)
     good = [text if n % 4 else bad[n] for n, text in enumerate(references)]
-    # No resample in a thousand: the smallest p-value there is.
+    # No resample in a thousand: the smallest possible p-value.
     assert paired_test(bad, good, references) == pytest.approx(1 / 1001)
     assert paired_test(good, bad, references) == pytest.approx(1 / 1001)
 
@@ -304,7 +304,7 @@ def test_the_p_value_is_the_one_sacrebleu_gives(tmp_path):
     ],
 )
 def test_no_evidence_is_a_p_value_of_one(base, tuned, references):
-    # sacreBLEU itself says 1/1001 to each of these.
+    # sacreBLEU itself returns 1/1001 for each of these.
     assert paired_test(base, tuned, references) == 1.0
 
 
@@ -367,7 +367,7 @@ def test_the_metric_combines():
     both = evaluate.combine({"first": metric(), "second": metric()})
     result = both.compute(predictions=predictions, references=references)
     assert result["first_score"] == result["second_score"] == expected
-    # The name of evaluate's own, where combine makes the prefix.
+    # evaluate's own name, where combine makes the prefix.
     named = evaluate.combine([metric()], force_prefix=True)
     assert named.compute(predictions=predictions, references=references)["sacrebleu_score"] == expected
 
@@ -378,7 +378,7 @@ def test_metrics_at_once_share_nothing_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", str(tmp_path))
     corpora = [corpus(15, 0.7, seed) for seed in range(6)]
     metrics = [metric() for _ in corpora]
-    # All of them are open at once, and then all are finished at once.
+    # All of them are open at once, and then all compute at once.
     for bleu, (predictions, references) in zip(metrics, corpora, strict=True):
         bleu.add_batch(predictions=predictions, references=references)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -388,7 +388,7 @@ def test_metrics_at_once_share_nothing_and_leave_nothing(tmp_path, monkeypatch):
 
 
 def run_python(code: str, **environment: str) -> str:
-    """The last line that ``code`` prints in an interpreter of its own."""
+    """The last line that ``code`` prints in a separate interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -434,7 +434,7 @@ print(*early, "evaluate" in sys.modules)
 
 
 def test_texts_come_back_as_they_were_written(tmp_path):
-    # What a text may hold and a line-based reader loses: line breaks, Unicode's own line separator, edges, nothing.
+    # Text that a line-based reader loses: line breaks, Unicode's own line separator, edges, nothing.
     texts = ["a\nb\r\n", "one\u2028two\x85three", " spaced ", "", 'say "héllo"', "\ttab\x1c"]
     for ensure_ascii in (True, False):
         path = tmp_path / f"{ensure_ascii}.jsonl"
@@ -524,7 +524,7 @@ def test_the_order_of_rows_does_not_matter(rows, dice):
 
 
 def test_the_interval_of_a_difference_is_a_paired_bootstrap_by_hand():
-    """The same rows are drawn for both, with sacreBLEU's own seed; each drawn corpus is scored as a corpus."""
+    """Each resample draws the same rows for both, with sacreBLEU's own seed, and scores them as a corpus."""
     references = [f"a sentence number {n} of some length as it is" for n in range(12)]
     base = [text if n % 3 else "nothing like it at all" for n, text in enumerate(references)]
     tuned = [text if n % 4 else f"{text} and on it goes" for n, text in enumerate(references)]

@@ -1,4 +1,4 @@
-"""BLEU by each tokenisation that is offered, and the warning where one does not suit the answers."""
+"""BLEU with each offered tokenisation, and the warning where one does not suit the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SWITCHED = ["Напиши функцию, которая складывает д
 
 
 def rows(count: int = 40) -> list[dict[str, str]]:
-    """Answers of several lines, with all that a line's end, a hyphen or an empty text can do."""
+    """Answers of several lines, with every kind of line end, hyphen and empty text."""
     base, references = corpus(count, 0.6)
     dice = random.Random(3)
     tuned = [text if n % 4 else base[n] for n, text in enumerate(references)]
@@ -36,9 +36,9 @@ def rows(count: int = 40) -> list[dict[str, str]]:
 
     texts = [{"reference": r, "base": b, "tuned": t} for r, b, t in zip(references, base, tuned, strict=True)]
     texts += [{"reference": c, "base": j[:9], "tuned": c[:-2]} for c, j in zip(CHINESE, JAPANESE, strict=True)]
-    told = [{name: broken(text) for name, text in row.items()} for row in texts]
-    told[5]["base"], told[6]["tuned"] = "", "\n"
-    return told
+    answers = [{name: broken(text) for name, text in row.items()} for row in texts]
+    answers[5]["base"], answers[6]["tuned"] = "", "\n"
+    return answers
 
 
 @pytest.mark.parametrize("tokenize", bleu_tokenizers.offered())
@@ -121,8 +121,8 @@ def test_the_command_line_scores_by_a_tokenisation(tmp_path, capsys):
         (tmp_path / name).write_text("".join(f"{json.dumps(text)}\n" for text in texts), encoding="utf-8")
     command = ["score", "--json", *(part for name in files for part in (f"--{name}", str(tmp_path / name)))]
     assert main([*command, "--tokenize", "zh"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["bleu"] == quick_bleu(*files.values(), tokenize="zh") > 0
-    assert "|tok:zh|" in told["signature"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["bleu"] == quick_bleu(*files.values(), tokenize="zh") > 0
+    assert "|tok:zh|" in output["signature"]
     assert main([*command, "--tokenize", "flores200"]) == 1
     assert "tokenize must be one of" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The bundled dataset: every answer is tried out, and the checker that tries them finds what it should."""
+"""The bundled dataset: every answer is checked by running it, and the checker finds planted faults."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def check():
     return check_instructions
 
 
-def row(instruction, output, given=""):
-    return {"instruction": instruction, "input": given, "output": output}
+def row(instruction, output, input_=""):
+    return {"instruction": instruction, "input": input_, "output": output}
 
 
 @pytest.mark.slow
@@ -106,6 +106,6 @@ def test_near_duplicates_are_pairs_of_almost_the_same_words(check):
         row("Sort a list of words by length.", "words.sort(key=len)"),
     ]
     assert [pair[:2] for pair in check.near_duplicates(rows)] == [(0, 1)]
-    found = check.all_faults([*rows, rows[0]])
-    assert any("asks the same as row 1" in fault for fault in found)
-    assert any("near duplicate" in fault for fault in found)
+    faults = check.all_faults([*rows, rows[0]])
+    assert any("asks the same as row 1" in fault for fault in faults)
+    assert any("near duplicate" in fault for fault in faults)

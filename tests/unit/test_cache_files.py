@@ -1,4 +1,4 @@
-"""The small JSON files of the cache folder: nothing that a thread or process writes is lost to another one."""
+"""The small JSON files of the cache folder: concurrent threads and processes lose no write."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def at_once(work, count=40):
-    """Call ``work(number)`` on eight threads; raises what one of them raised."""
+    """Call ``work(number)`` on eight threads; re-raise an exception of one of them."""
     switching = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -1,4 +1,4 @@
-"""What a value of a column holds: one text, in one of the ways in which datasets write one, or something else."""
+"""A column's value as one text, in one of the ways in which datasets write it, or an error."""
 
 import math
 

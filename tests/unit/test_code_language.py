@@ -1,4 +1,4 @@
-"""Guesses of a snippet's language, on the kind of answers that instruction datasets hold."""
+"""Guesses of a snippet's language, on answers as instruction datasets have them."""
 
 from __future__ import annotations
 

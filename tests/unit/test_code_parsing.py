@@ -1,4 +1,4 @@
-"""Code that parses, and code that does not; nothing is ever run."""
+"""Code that parses and code that does not; no code is run."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,5 @@
-"""Columns that change what a row means are mapped, or the load says that they are left out; never silently dropped."""
+"""Columns that change what a row means are mapped, or the load states that it leaves them out; none is dropped
+silently."""
 
 import json
 import shlex
@@ -49,7 +50,7 @@ def test_a_system_prompt_is_proposed_and_goes_in_front_of_the_instruction(tmp_pa
 
 
 def test_the_settings_in_the_message_load_the_rows(tmp_path):
-    """OpenOrca's columns: what the message names maps all four."""
+    """OpenOrca's columns: the settings that the message names map all four."""
     rows = [{"id": str(n), "system_prompt": "Think.", "question": f"Do {n}", "response": f"Done {n}"} for n in range(5)]
     source = write(tmp_path / "rows.json", rows)
     error = refused(source)
@@ -118,7 +119,7 @@ def test_all_that_is_left_out_is_named_in_one_message(tmp_path):
     assert """set 'data.columns.ignore=["tools", "history"]'""" in message
     columns = Columns("question", None, "answer", "system", ("tools", "history"))
     assert rows_of(source, columns=columns) == {("Be kind.\n\nHi", "", "Hello")}
-    # The same where the usual names are there.
+    # The same with the usual names.
     rows = [{**PLAIN, "system": "Be kind.", "tools": ["search"]}] * 5
     message = said_of(settings(write(tmp_path / "usual.json", rows)))
     assert "Set data.columns.system=system" in message
@@ -160,8 +161,8 @@ def test_a_message_that_is_more_than_its_text_is_refused_unless_on_purpose(tmp_p
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     rows = [{"messages": chat}] * 4 + [{"messages": [chat[0], {**chat[1], **message}]}]
     source = write(tmp_path / "rows.json", rows)
-    said = said_of(settings(source))
-    assert f"1 row cannot, the first is row 5 ({reason}" in said
+    text = said_of(settings(source))
+    assert f"1 row cannot, the first is row 5 ({reason}" in text
     assert rows_of(source, columns=Columns(ignore=tuple(message))) == {("Hi", "", "Hello")}
 
 
@@ -183,11 +184,11 @@ def test_an_input_asked_for_by_name_stands_beside_a_conversation(tmp_path):
 
 
 def test_settings_without_these_columns_are_written_as_before():
-    told = RunConfig().to_dict()["data"]
-    assert told["columns"] == {"instruction": "instruction", "input": "input", "output": "output"}
-    assert RunConfig.from_dict({"data": told}).data == DataSettings()
-    given = {"system": "system", "ignore": ["tools"]}
-    config = RunConfig.from_dict({"data": {"columns": given}})
+    data = RunConfig().to_dict()["data"]
+    assert data["columns"] == {"instruction": "instruction", "input": "input", "output": "output"}
+    assert RunConfig.from_dict({"data": data}).data == DataSettings()
+    columns = {"system": "system", "ignore": ["tools"]}
+    config = RunConfig.from_dict({"data": {"columns": columns}})
     assert config.data.columns == Columns(system="system", ignore=("tools",))
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 

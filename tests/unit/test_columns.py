@@ -1,4 +1,4 @@
-"""Which columns are meant where a source uses other names, and conversations that stand in for columns."""
+"""Column detection where a source uses other names, and conversations in place of columns."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What may be said on the command line is what can be done."""
+"""The commands that the parser accepts are those that exist."""
 
 import argparse
 
@@ -6,16 +6,16 @@ from instruct_tune.cli.commands import COMMANDS
 from instruct_tune.cli.parser import parser
 
 
-def said(about):
-    """Every command that a parser, or one under it, reads."""
-    below = [action for action in about._actions if isinstance(action, argparse._SubParsersAction)]
+def commands_of(parser_):
+    """Every command that a parser, or one of its subparsers, accepts."""
+    below = [action for action in parser_._actions if isinstance(action, argparse._SubParsersAction)]
     if not below:
-        return [about.get_default("does")]
-    return [does for action in below for each in action.choices.values() for does in said(each)]
+        return [parser_.get_default("does")]
+    return [does for action in below for command in action.choices.values() for does in commands_of(command)]
 
 
 def test_every_command_that_is_read_can_be_done():
-    assert sorted(said(parser())) == sorted(COMMANDS)
+    assert sorted(commands_of(parser())) == sorted(COMMANDS)
 
 
 def test_a_command_line_says_what_it_does():

@@ -1,4 +1,4 @@
-"""A link to a question of Compare: what it may set, and what it may not."""
+"""A link to a question in Compare: which fields it may set, and which it may not."""
 
 from __future__ import annotations
 

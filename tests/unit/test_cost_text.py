@@ -1,4 +1,4 @@
-"""What a run will cost, in words: the line beside Start, its details, what differs from a preset."""
+"""The cost of a run in words: the sentence beside Start, its details, and the differences from a preset."""
 
 import pytest
 
@@ -83,19 +83,19 @@ def test_changes_are_named_in_the_words_of_the_form():
 
 
 def test_every_preset_has_a_card_with_its_time_where_it_is_known():
-    told = {name: label for label, name in cards({"smoke": "about 3 s here"})}
-    assert list(told) == list(PRESET_NOTES)
-    assert told["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
-    assert told["minute"].splitlines()[2] == "About 30 s from Start to finish on two cores"
-    assert len(told["lesson"].splitlines()) == 2
+    labels = {name: label for label, name in cards({"smoke": "about 3 s here"})}
+    assert list(labels) == list(PRESET_NOTES)
+    assert labels["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
+    assert labels["minute"].splitlines()[2] == "About 30 s from Start to finish on two cores"
+    assert len(labels["lesson"].splitlines()) == 2
 
 
 def test_a_double_click_is_one_wish():
-    asked = [{"model": "x"}, "name"]
-    assert not is_second_click(None, asked, 10.0)
-    assert is_second_click([asked, 9.5], [{"model": "x"}, "name"], 10.0)
-    assert not is_second_click([asked, 9.5], [{"model": "y"}, "name"], 10.0)
-    assert not is_second_click([asked, 5.0], asked, 10.0)
+    request = [{"model": "x"}, "name"]
+    assert not is_second_click(None, request, 10.0)
+    assert is_second_click([request, 9.5], [{"model": "x"}, "name"], 10.0)
+    assert not is_second_click([request, 9.5], [{"model": "y"}, "name"], 10.0)
+    assert not is_second_click([request, 5.0], request, 10.0)
 
 
 def test_a_preset_leaves_a_persons_own_rows_alone():

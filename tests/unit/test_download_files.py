@@ -1,4 +1,4 @@
-"""Files that were handed to a browser do not stay behind."""
+"""Files that a browser has downloaded are deleted."""
 
 import os
 import time

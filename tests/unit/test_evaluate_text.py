@@ -1,4 +1,4 @@
-"""What Evaluate says and shows of numbers, and the page of rows that a person wants to see."""
+"""Evaluate's sentences and tables of numbers, and the page of rows with its filters."""
 
 from __future__ import annotations
 
@@ -95,17 +95,17 @@ def test_a_gain_has_its_sign():
 
 
 def test_the_sentence_leads_with_the_result():
-    said = view.sentence(FOUND)
-    assert said.startswith("**Tuned 15.7 vs base 8.9 BLEU** on 40 held-out rows, difference **+6.8** (")
-    assert "p = 0.013" in said
-    assert "31 of 40 tuned answers end by themselves, 8 of base." in said
+    text = view.sentence(FOUND)
+    assert text.startswith("**Tuned 15.7 vs base 8.9 BLEU** on 40 held-out rows, difference **+6.8** (")
+    assert "p = 0.013" in text
+    assert "31 of 40 tuned answers end by themselves, 8 of base." in text
     assert "on 1 held-out row, " in view.sentence({**FOUND, "rows": 1, "p_value": None})
 
 
 def test_a_verdict_is_shown_letter_by_letter():
-    said = verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
-    assert said.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try *more*.**"
-    assert "\\*more\\*" in said
+    text = verdict_text({"sentence": "Hit max_new_tokens 8 at 0.02.", "advice": "Try *more*."})
+    assert text.replace("\\", "") == "**What the numbers say:** Hit max_new_tokens 8 at 0.02. **Try *more*.**"
+    assert "\\*more\\*" in text
     assert verdict_text(None) == ""
 
 
@@ -132,48 +132,50 @@ def test_progress_is_a_sentence():
     work = {"done": 40, "total": 80, "answers_per_second": 2.04, "seconds_left": 19.6}
     assert view.progress(work).endswith("(base and tuned) · 2.0 answers/s · at most 20 s left")
     estimate = {"rows": 20, "base": 8.0, "tuned": 17.0, "delta_ci": [2.0, 16.5]}
-    known = view.progress({**work, "estimate": estimate})
-    said = "on 20 rows: tuned 17.0, base 8.0 BLEU, difference +9.0 (95% interval +2.0 to +16.5). This is no result yet."
-    assert said in known
-    assert said in view.progress({"error": "Stopped.", "estimate": estimate})
+    text = view.progress({**work, "estimate": estimate})
+    part = "on 20 rows: tuned 17.0, base 8.0 BLEU, difference +9.0 (95% interval +2.0 to +16.5). This is no result yet."
+    assert part in text
+    assert part in view.progress({"error": "Stopped.", "estimate": estimate})
     assert view.progress({"finished": True}) == ""
 
 
 def test_an_unfinished_evaluation_says_how_many_rows_it_has_and_gives_no_number():
-    said = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"]})
-    assert said.startswith("**Unfinished: 23 of 40 rows.**")
-    assert "BLEU" not in said
-    assert "at most 96 new tokens. What" in said
+    text = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"]})
+    assert text.startswith("**Unfinished: 23 of 40 rows.**")
+    assert "BLEU" not in text
+    assert "at most 96 new tokens. What" in text
     more = {"baselines": ["chat", "nearest"], "tokenize": "zh"}
-    asked = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"], **more})
-    assert "96 new tokens · tokenisation zh · with baselines: chat template, nearest row. What" in asked
+    with_options = view.left_behind(
+        {"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"], **more}
+    )
+    assert "96 new tokens · tokenisation zh · with baselines: chat template, nearest row. What" in with_options
 
 
 def test_baselines_stand_beside_in_sentence_table_and_chart():
     chat = {**REPORT, "bleu": 11.2, "ci": [8.0, 31.0], "ended": 20}
-    found = {**FOUND, "baselines": {"nearest": {**REPORT, "bleu": 3.0}, "chat": chat}}
-    assert view.sentence(found).endswith(
+    evaluation = {**FOUND, "baselines": {"nearest": {**REPORT, "bleu": 3.0}, "chat": chat}}
+    assert view.sentence(evaluation).endswith(
         "Without any training: base, its own chat template, **11.2**; the nearest training row, **3.0**."
     )
-    headers, lines = view.score_headers(found), view.score_rows(found)
+    headers, lines = view.score_headers(evaluation), view.score_rows(evaluation)
     assert {len(line) for line in lines} == {len(headers)} == {5}
     assert next(line for line in lines if line[0] == "ended by themselves") == [
         "ended by themselves", "8", "31", "20", "—",
     ]  # fmt: skip
-    told = scores(found)
-    assert (told["most"], told["chat"]["bleu"], told["examples"]["display"]) == ("35", "11.2", "none")
-    assert told["said"].endswith(
+    chart = scores(evaluation)
+    assert (chart["most"], chart["chat"]["bleu"], chart["examples"]["display"]) == ("35", "11.2", "none")
+    assert chart["said"].endswith(
         "chat template 11.2, 95% interval 8.0 to 31.0; nearest row 3.0, 95% interval 5.5 to 12.2"
     )
 
 
 def test_the_charts_axis_holds_both_intervals():
-    told = scores(FOUND)
-    assert told["most"] == "25"
-    assert (told["base"]["width"], told["base"]["low"], told["base"]["spread"]) == (35.76, 22.0, 27.0)
-    assert told["tuned"]["said"] == "15.7, 95% interval 10.0 to 22.0"
+    chart = scores(FOUND)
+    assert chart["most"] == "25"
+    assert (chart["base"]["width"], chart["base"]["low"], chart["base"]["spread"]) == (35.76, 22.0, 27.0)
+    assert chart["tuned"]["said"] == "15.7, 95% interval 10.0 to 22.0"
     for side in ("base", "tuned"):
-        assert told[side]["low"] + told[side]["spread"] <= 100
+        assert chart[side]["low"] + chart[side]["spread"] <= 100
 
 
 def test_the_chart_of_one_row_and_of_a_perfect_score():
@@ -183,9 +185,9 @@ def test_the_chart_of_one_row_and_of_a_perfect_score():
 
 
 def test_another_tokenisation_is_told_and_a_warning_stands_under_the_result():
-    found = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
-    assert view.measured_when(found).endswith("96 new tokens · tokenisation zh")
-    assert view.sentence(found).endswith("\n\n**Note:** Written in \\*Chinese\\*\\.")
+    evaluation = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
+    assert view.measured_when(evaluation).endswith("96 new tokens · tokenisation zh")
+    assert view.sentence(evaluation).endswith("\n\n**Note:** Written in \\*Chinese\\*\\.")
 
 
 def test_who_answers_is_told_with_baselines():

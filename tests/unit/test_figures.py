@@ -1,4 +1,4 @@
-"""Plots for print: they show the numbers, say what was measured, and a name in them is only a name."""
+"""Plots for print: they show the numbers and the conditions, and markup in a name has no effect."""
 
 import io
 import xml.etree.ElementTree
@@ -34,49 +34,49 @@ def size(png):
 
 
 def words(svg):
-    """What an SVG says: matplotlib draws letters as paths, and puts each text in a comment above."""
+    """The texts in an SVG: matplotlib draws letters as paths, and puts each text in a comment above."""
     builder = xml.etree.ElementTree.TreeBuilder(insert_comments=True)
     tree = xml.etree.ElementTree.fromstring(svg, xml.etree.ElementTree.XMLParser(target=builder))
     return [node.text.strip() for node in tree.iter(xml.etree.ElementTree.Comment)]
 
 
 def test_a_png_is_fine_enough_for_print():
-    wanted = tuple(round(side * DOTS_AN_INCH) for side in INCHES)
-    assert size(loss_plot(TRAIN, ABOUT)) == size(score_plot(FOUND, ABOUT)) == wanted
+    expected = tuple(round(side * DOTS_AN_INCH) for side in INCHES)
+    assert size(loss_plot(TRAIN, ABOUT)) == size(score_plot(FOUND, ABOUT)) == expected
 
 
 def test_the_plot_shows_the_metrics():
-    plots = {loss_plot(found, ABOUT) for found in ([], TRAIN, HELD_OUT, TRAIN + HELD_OUT)}
+    plots = {loss_plot(metrics, ABOUT) for metrics in ([], TRAIN, HELD_OUT, TRAIN + HELD_OUT)}
     assert len(plots) == 4
 
 
 def test_the_losses_say_what_they_are_of():
-    said = words(loss_plot(TRAIN + HELD_OUT, ABOUT, "svg"))
-    for wanted in (
+    texts = words(loss_plot(TRAIN + HELD_OUT, ABOUT, "svg"))
+    for expected in (
         "Loss: tulip", "some/model", "fingerprint abc", "optimizer step", "loss (nats a token)",
         "held-out loss, probe rows", "training loss, each batch", "training loss, smoothed",
     ):  # fmt: skip
-        assert wanted in said
+        assert expected in texts
 
 
 def test_the_scores_say_their_numbers_and_signature():
-    said = words(score_plot(FOUND, ABOUT, "svg"))
-    for wanted in (
+    texts = words(score_plot(FOUND, ABOUT, "svg"))
+    for expected in (
         "14.7", "3.4", "tuned", "base", "nrefs:1|tok:13a", "fingerprint abc",
         "40 held-out rows · max_new_tokens 96, num_beams 1",
     ):  # fmt: skip
-        assert wanted in said
+        assert expected in texts
     wider = {**FOUND, "base": report(3.4, [0.6, 9.0])}
     one_row = {**FOUND, "base": report(3.4, None), "tuned": report(14.7, None)}
-    assert len({score_plot(found, ABOUT) for found in (FOUND, wider, one_row)}) == 3
+    assert len({score_plot(evaluation, ABOUT) for evaluation in (FOUND, wider, one_row)}) == 3
 
 
 def test_a_baseline_that_was_measured_has_a_bar_too():
-    found = {**FOUND, "baselines": {"nearest": report(3.9, [2.0, 5.0]), "chat": report(11.2, None)}}
-    said = words(score_plot(found, ABOUT, "svg"))
-    for wanted in ("11.2", "3.9", "chat template", "nearest row"):
-        assert wanted in said
-    assert "3 examples" not in said
+    evaluation = {**FOUND, "baselines": {"nearest": report(3.9, [2.0, 5.0]), "chat": report(11.2, None)}}
+    texts = words(score_plot(evaluation, ABOUT, "svg"))
+    for expected in ("11.2", "3.9", "chat template", "nearest row"):
+        assert expected in texts
+    assert "3 examples" not in texts
 
 
 @pytest.mark.parametrize("name", NAMES)

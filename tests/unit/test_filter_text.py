@@ -1,4 +1,4 @@
-"""The list of filters: in words, with its counts, and as it is edited."""
+"""The list of filters: in words, with its counts, and after edits."""
 
 import pytest
 
@@ -86,7 +86,7 @@ def test_steps_are_moved_removed_and_added():
     assert with_leakage_step(with_leakage_step(steps, False), True) == steps
     first, _ = added((WITHOUT,), ByHand("drop_rows", ("a", "b")))
     assert added(first, ByHand("drop_rows", ("b", "c")))[0][1:] == (ByHand("drop_rows", ("a", "b", "c")),)
-    # A sample that was drawn in between would be another one.
+    # A sample drawn in between would be another one.
     apart, _ = added((*first, Sample(n=3)), ByHand("drop_rows", ("c",)))
     assert len(apart) == 4
 

@@ -1,4 +1,4 @@
-"""Every step of the ledger: what it keeps, that it adds up, and that nobody's pattern keeps the lab busy."""
+"""Every step of the ledger: which rows it keeps, that its counts add up, and that no pattern runs for long."""
 
 import json
 
@@ -143,7 +143,7 @@ def test_kept_and_dropped_always_add_up(tmp_path_factory, rows, steps):
     try:
         splits = load_splits(data)
     except DataError:
-        return  # nothing left, and it says so
+        return  # no row is left, and the error states it
     before = splits.rows_loaded
     assert [entry.step for entry in splits.ledger if entry.step != "drop_leakage"] == [
         step.step for step in steps if step != DROP_LEAKAGE
@@ -160,13 +160,13 @@ def test_the_order_of_the_steps_matters(tmp_path):
     rows = [{"instruction": f"Do {n}", "input": "x" * (n % 2), "output": "y"} for n in range(40)]
     file.write_text(json.dumps(rows))
     steps = (Sample(n=20), Filter("without_input"))
-    kept = [
+    ledgers = [
         [(entry.step, entry.kept) for entry in load_splits(DataSettings(source=str(file), filters=order)).ledger]
         for order in (steps, steps[::-1])
     ]
-    assert kept[1] == [("without_input", 20), ("sample", 20)]
-    assert kept[0][0] == ("sample", 20)
-    assert kept[0][1][1] < 20
+    assert ledgers[1] == [("without_input", 20), ("sample", 20)]
+    assert ledgers[0][0] == ("sample", 20)
+    assert ledgers[0][1][1] < 20
 
 
 def test_filtering_gives_what_the_librarys_own_filter_gives(tmp_path):

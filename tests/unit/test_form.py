@@ -1,4 +1,4 @@
-"""What a form shows is what it gives back: no step of a ledger is lost on the way through the page."""
+"""A form returns the values that it shows: no step of a ledger is lost on the way through the page."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What people changed stays where a control says it was used and was not."""
+"""Leaving a control without a change keeps what people edited."""
 
 import gradio as gr
 
@@ -14,7 +14,7 @@ def test_leaving_the_dataset_as_it_was_changes_no_filter():
     steps, before = _with_default_filter("bundled", "[]", "hub:a/b")
     assert "without_input" in steps
     assert before == "bundled"
-    # A list that is being written by hand is left alone, whatever was chosen.
+    # A list that somebody edits by hand is unchanged, whichever dataset is chosen.
     assert _with_default_filter("bundled", "[{", None) == [gr.skip(), "bundled"]
 
 
@@ -23,5 +23,5 @@ def test_leaving_the_kept_templates_takes_no_edit_away():
     assert _load_template("gone", MINE, None) == [gr.skip()] * 5
     filled = ["mine", *MINE["mine"].values(), CUSTOM_TEMPLATE, "mine"]
     assert _load_template("mine", MINE, "another") == filled
-    # Chosen again on purpose, with the mouse: the texts come back.
+    # If it is chosen again on purpose, with the mouse, its texts return.
     assert _load_template("mine", MINE) == filled

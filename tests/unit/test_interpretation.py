@@ -1,4 +1,4 @@
-"""Verdicts on results: each rule by a table of numbers, and the numbers they rest on."""
+"""Verdicts on results: each rule by a table of numbers, and the numbers it uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def config(rate=2e-3, epochs=1):
 
 
 def course(held_out=(), own=(), kind="probe"):
-    """Metrics of a run whose losses went like this, a probe every second step."""
+    """Metrics of a run with these losses, with probes every second step."""
     probes = [{"kind": kind, "step": 2 * at, f"{kind}_loss": loss} for at, loss in enumerate(held_out)]
     return probes + [{"kind": "train", "step": at, "loss": loss} for at, loss in enumerate(own, 1)]
 
@@ -66,13 +66,13 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
     ],
 )  # fmt: skip
 def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
-    found = judge(config(2e-2, epochs=3), metrics, evaluation)
-    assert found is not None
-    assert found.kind == kind
-    assert says in found.sentence
-    assert advises in found.advice
-    assert found.evidence["delta"] == evaluation["delta"]
-    assert found.evidence["tuned_bleu"] == evaluation["tuned"]["bleu"]
+    verdict = judge(config(2e-2, epochs=3), metrics, evaluation)
+    assert verdict is not None
+    assert verdict.kind == kind
+    assert says in verdict.sentence
+    assert advises in verdict.advice
+    assert verdict.evidence["delta"] == evaluation["delta"]
+    assert verdict.evidence["tuned_bleu"] == evaluation["tuned"]["bleu"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
         ("learned", LEARNED, 1, "0.97 to 0.78: it learned"),
         ("learning_rate", HIGH, 1, "far too high"),
         ("learning_rate", course((1.0, 1.1)), 1, "0.02 is most likely too high"),
-        # Risen again within a single epoch: no row was repeated.
+        # It rose again within a single epoch: no row was repeated.
         ("learning_rate", REPEATED, 1, "while the loss on its own batches fell"),
         ("too_many_epochs", REPEATED, 3, "repeated too often"),
         ("no_change", FLAT, 1, "0.970 to 0.969"),
@@ -89,9 +89,9 @@ def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):
     ],
 )
 def test_losses_alone_are_judged(kind, metrics, epochs, says):
-    found = judge(config(2e-2, epochs), metrics)
-    assert found is not None
-    assert (found.kind, says in found.sentence) == (kind, True)
+    verdict = judge(config(2e-2, epochs), metrics)
+    assert verdict is not None
+    assert (verdict.kind, says in verdict.sentence) == (kind, True)
 
 
 @pytest.mark.parametrize("metrics", [[], course((0.97,)), course(own=(1, 0.5, 0.2, 0.1))])
@@ -111,17 +111,17 @@ def test_the_probe_rows_go_before_the_evaluation_rows():
 
 
 def test_own_losses_are_means_of_quarters():
-    found = own_losses(course(own=(4, 2, 9, 9, 9, 9, 2, 0)))
-    assert (found.first, found.last) == (3, 1)
+    losses = own_losses(course(own=(4, 2, 9, 9, 9, 9, 2, 0)))
+    assert (losses.first, losses.last) == (3, 1)
     assert own_losses(course(own=(1, 2, 3))) is None
 
 
 def test_evidence_holds_the_numbers_and_is_json():
-    told = judge(config(2e-2, 3), HIGH, evaluated(tuned=5.3)).to_dict()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["evidence"]["held_out_loss"] == [0.97, 0.97, 1.55]
-    assert told["evidence"]["own_loss"] == [1.84, 1.44]
-    assert told["evidence"]["learning_rate"] == 2e-2
+    public = judge(config(2e-2, 3), HIGH, evaluated(tuned=5.3)).to_dict()
+    assert json.loads(json.dumps(public, allow_nan=False)) == public
+    assert public["evidence"]["held_out_loss"] == [0.97, 0.97, 1.55]
+    assert public["evidence"]["own_loss"] == [1.84, 1.44]
+    assert public["evidence"]["learning_rate"] == 2e-2
 
 
 def test_an_evaluation_of_a_former_lab_is_judged_too():

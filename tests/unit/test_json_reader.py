@@ -1,4 +1,4 @@
-"""Lines of JSON are read a few at a time: the same rows, the same sentences, and little memory."""
+"""JSON lines are read a few at a time: the same rows, the same errors, and little memory."""
 
 import io
 import json
@@ -31,10 +31,10 @@ def a_few_rows_a_piece():
 
 
 def rows_or_fault(content):
-    """The rows, or what is said to be wrong with them."""
+    """The rows, or the error's message."""
     try:
-        found, rows, values = read_json(io.BytesIO(content.encode()), "rows", Columns())
-        return examples(to_dataset(Table("rows", "", rows, found, values), Columns()))
+        names, rows, values = read_json(io.BytesIO(content.encode()), "rows", Columns())
+        return examples(to_dataset(Table("rows", "", rows, names, values), Columns()))
     except DataError as error:
         return str(error)
 
@@ -89,7 +89,7 @@ def test_one_object_is_no_row(mark, row):
 
 @pytest.mark.parametrize("before", ["", "\n", " \n" * 2000, "\ufeff", "\ufeff \t"])
 def test_a_list_is_known_by_its_beginning(before, monkeypatch):
-    """And not by a line of it, which may be the whole file: that would stand in memory twice."""
+    """Not by its first line, which may be the whole file and would then be in memory twice."""
     monkeypatch.setattr(json_reader, "lines", None)
     row = {"instruction": "a", "input": "", "output": "b"}
     assert [vars(each) for each in rows_or_fault(before + json.dumps([row, row]))] == [row, row]
@@ -103,11 +103,11 @@ def test_a_large_file_never_stands_in_memory_as_objects(tmp_path, monkeypatch):
     held = pyarrow.total_allocated_bytes()
     with (tmp_path / "rows.jsonl").open("rb") as file:
         tracemalloc.start()
-        found, rows, values = read_json(file, "rows", Columns())
+        names, rows, values = read_json(file, "rows", Columns())
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert (found, rows) == (["instruction", "input", "output"], 5000)
+    assert (names, rows) == (["instruction", "input", "output"], 5000)
     assert pyarrow.total_allocated_bytes() - held < 1.5 * size
-    dataset = to_dataset(Table("rows", "", rows, found, values), Columns())
+    dataset = to_dataset(Table("rows", "", rows, names, values), Columns())
     assert dataset[4999]["output"] == "4999" * 200
     assert peak < size / 5

@@ -1,4 +1,4 @@
-"""One reader of JSON: what a dataset may hold, prompts, configurations, ledgers, scores and imported runs may too."""
+"""One JSON reader: datasets, prompts, configurations, ledgers, scores and imported runs accept the same texts."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from instruct_tune.evaluation.bleu import read_texts
 from instruct_tune.export import import_run
 from instruct_tune.runs.examples import _lines
 
-# What str.splitlines splits at, though it may stand inside a JSON text.
+# Characters at which str.splitlines splits, although they may occur inside a JSON text.
 BREAKS = "a\u2028b\u2029c\x85d"
 MARK = "\ufeff"
 

@@ -1,4 +1,4 @@
-"""What lies across the split, copies of copies included, is what comparing every pair across it finds."""
+"""Leakage across the split, copies of copies included, equals that of comparing every pair across it."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,11 +22,11 @@ def alike(one, other):
 @settings(deadline=None, max_examples=200)
 @given(TEXTS, TEXTS)
 def test_it_is_what_comparing_all_across_the_split_finds(train, test):
-    found = find_leakage(near_pairs([*train, *test]), len(train), len(train) + len(test))
+    leakage = find_leakage(near_pairs([*train, *test]), len(train), len(train) + len(test))
     near = {(a, b + len(train)) for a, x in enumerate(train) for b, y in enumerate(test) if alike(x, y)}
-    assert found.train_rows == {a for a, _ in near}
-    assert {pair.second for pair in found.nearest} == {b for _, b in near}
-    assert {(pair.first, pair.second) for pair in found.nearest} <= near
+    assert leakage.train_rows == {a for a, _ in near}
+    assert {pair.second for pair in leakage.nearest} == {b for _, b in near}
+    assert {(pair.first, pair.second) for pair in leakage.nearest} <= near
 
 
 def test_of_several_copies_the_nearest_is_told_and_the_worst_first():

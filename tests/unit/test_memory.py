@@ -1,4 +1,4 @@
-"""What a browser remembers: kept between visits, and harmless whatever comes back."""
+"""Settings that a browser remembers between visits: they are restored, and invalid ones do no harm."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def form():
 
 
 def test_a_memory_fills_the_form(form):
-    kept = {"model": "my/own", "data.limit": None, "lora.r": 4, "generation.do_sample": True, "data.split": "test"}
-    assert restored(form, kept) == {form[name]: value for name, value in kept.items()}
+    stored = {"model": "my/own", "data.limit": None, "lora.r": 4, "generation.do_sample": True, "data.split": "test"}
+    assert restored(form, stored) == {form[name]: value for name, value in stored.items()}
 
 
 @pytest.mark.parametrize("kept", [None, "text", 3, [], ["model"], {}, {"gone": 1}, {"": None}])

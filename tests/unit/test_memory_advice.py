@@ -1,4 +1,4 @@
-"""What is said of a run that needs more memory than is free is what then becomes of it."""
+"""The warning for a run that needs more memory than is free agrees with what the run then does."""
 
 import pytest
 
@@ -12,7 +12,7 @@ MB = 10**6
 
 
 def needs(activations: int, logits: int = 0) -> Memory:
-    """500 MB for weights, adapter, gradients and optimizer, and what a pass keeps."""
+    """500 MB for weights, adapter, gradients and optimizer, plus the activations of a pass."""
     return Memory(440 * MB, 15 * MB, 15 * MB, 30 * MB, activations * MB, logits * MB)
 
 
@@ -31,10 +31,10 @@ PEAK, ALONE = needs(800, 100), needs(300, 50)
     ],
 )
 def test_a_gpu_is_asked_for_less_and_less(free, said):
-    found = shortage(PEAK, ALONE, free * MB, "cuda", recomputes=True)
-    assert found is said is None or said in found
+    warning = shortage(PEAK, ALONE, free * MB, "cuda", recomputes=True)
+    assert warning is said is None or said in warning
     if said:
-        assert found.startswith(f"It needs about 1.4 GB of memory and {free if free < 1000 else '1.4'}")
+        assert warning.startswith(f"It needs about 1.4 GB of memory and {free if free < 1000 else '1.4'}")
 
 
 def test_layers_are_computed_twice_only_where_they_can_be():
@@ -43,9 +43,9 @@ def test_layers_are_computed_twice_only_where_they_can_be():
 
 @pytest.mark.parametrize("free", [1399, 849, 400])
 def test_of_a_machines_own_memory_nothing_is_promised(free):
-    said = shortage(PEAK, ALONE, free * MB, "cpu", recomputes=True)
-    assert "lower the batch size or the longest row" in said
-    assert "twice" not in said
+    warning = shortage(PEAK, ALONE, free * MB, "cpu", recomputes=True)
+    assert "lower the batch size or the longest row" in warning
+    assert "twice" not in warning
 
 
 def test_nothing_is_said_where_nobody_tells_how_much_is_free():

@@ -1,4 +1,4 @@
-"""Near duplicates: the fast way finds exactly what comparing every pair finds."""
+"""Near duplicates: the fast search finds exactly the pairs that comparing every pair finds."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,20 +11,20 @@ TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=12).map(" ".join), max_siz
 
 
 def compare_all(texts):
-    """The definition, pair by pair; copies are paired with the first of them."""
+    """The definition, pair by pair; a copy is paired with the first of its copies."""
     first = {text: texts.index(text) for text in texts}
-    found = set()
+    pairs = set()
     for one, text in enumerate(texts):
         if first[text] != one:
-            found.add((first[text], one))
+            pairs.add((first[text], one))
             continue
         for other in range(one + 1, len(texts)):
             if first[texts[other]] != other:
                 continue
             a, b = set(text.split()), set(texts[other].split())
             if len(a & b) >= SHARED_WORDS * len(a | b) and fuzz.ratio(text, texts[other]) >= 100 * THRESHOLD:
-                found.add((one, other))
-    return found
+                pairs.add((one, other))
+    return pairs
 
 
 @settings(deadline=None, max_examples=150)

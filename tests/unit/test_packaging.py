@@ -1,4 +1,4 @@
-"""What an installation gets: the pinned dependencies, the files of the lab, the command."""
+"""What an installation contains: the pinned dependencies, the lab's files, the command."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_the_wheel_holds_the_lab_and_its_files(tmp_path):
     assert {f"instruct_tune/assets/{name}" for name in ("instructions.jsonl", "why_04.json")} <= names
     assert any(name.startswith("instruct_tune/assets/recorded/") for name in names)
     assert not any(name.startswith(("tests/", "assets/")) for name in names)
-    # And an installed copy finds them there.
+    # An installed copy finds them there too.
     script = (
         "from instruct_tune.config.run_config import DataSettings; from instruct_tune.data.splits import load_splits;"
         "from instruct_tune.runs.examples import ASSETS; from instruct_tune.evaluation.lesson_scores import measured;"

@@ -1,4 +1,4 @@
-"""Leafing through rows: what is found, in which order, on which page."""
+"""Paging through rows: search, order and page numbers."""
 
 import datasets
 import pytest
@@ -52,9 +52,9 @@ def test_rows_keep_their_numbers_and_equals_keep_their_order(order):
 
 def test_a_split_that_was_shuffled_is_searched_by_its_own_numbers():
     part = datasets.Dataset.from_list(ROWS * 5).shuffle(seed=1)
-    found = numbers("größe", part=part)
-    assert len(found) == 5
-    assert all(part[number - 1]["input"] for number in found)
+    matches = numbers("größe", part=part)
+    assert len(matches) == 5
+    assert all(part[number - 1]["input"] for number in matches)
 
 
 @pytest.mark.parametrize(("page", "shown"), [(1, [1, 2, 3]), (2, [4]), (3, [4]), (0, [1, 2, 3]), (-5, [1, 2, 3])])
@@ -63,8 +63,8 @@ def test_pages_end_where_the_rows_do(page, shown):
 
 
 def test_nothing_found_is_one_empty_page():
-    found = Browser(PART).page("nowhere", "split", 3, 10)
-    assert (found.rows, found.page, found.pages, found.matches) == ((), 1, 1, 0)
+    page = Browser(PART).page("nowhere", "split", 3, 10)
+    assert (page.rows, page.page, page.pages, page.matches) == ((), 1, 1, 0)
 
 
 def test_odd_questions_are_refused_in_a_sentence():

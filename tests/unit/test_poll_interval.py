@@ -1,4 +1,4 @@
-"""Pages that only watch ask more seldom the more they are."""
+"""Pages that only watch poll less often the more of them there are."""
 
 import pytest
 

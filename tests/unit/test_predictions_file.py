@@ -1,4 +1,4 @@
-"""Rows that are taken home: the same in every kind of file, and nothing in them that a spreadsheet would run."""
+"""Downloaded rows: the same in every kind of file, and without text that a spreadsheet would run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_jsonl_and_parquet_hold_every_text_as_it_is(tmp_path):
 def test_a_csv_has_no_formulas_and_keeps_its_numbers(tmp_path):
     write_rows(ROWS, tmp_path / "a.csv")
     with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
-        found = list(csv.DictReader(file))
-    assert [row["instruction"] for row in found] == [f"'{text}" for text in ODD[:5]] + ODD[5:]
-    assert {row["tuned_chrf"] for row in found} == {"-1.5"}
+        rows = list(csv.DictReader(file))
+    assert [row["instruction"] for row in rows] == [f"'{text}" for text in ODD[:5]] + ODD[5:]
+    assert {row["tuned_chrf"] for row in rows} == {"-1.5"}
 
 
 @pytest.mark.parametrize(("name", "said"), [("a.xlsx", "must end in"), ("none/a.csv", "cannot be written")])

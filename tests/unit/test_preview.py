@@ -1,4 +1,4 @@
-"""The first rows of a large file are its first rows, read from its beginning alone; anything doubtful has none."""
+"""The preview of a large file is its first rows, read from its beginning alone; for a doubtful file there is none."""
 
 import csv
 import io
@@ -39,9 +39,9 @@ def as_csv(names, delimiter=","):
 def test_they_are_what_the_whole_file_begins_with(tmp_path, suffix, written, names):
     file = tmp_path / f"large.{suffix}"
     file.write_text(written(names), encoding="utf-8")
-    found = first_rows(settings(file))
-    assert [(row.instruction, row.input, row.output) for row in found.rows] == TEXTS[:ROWS]
-    assert found.estimate == pytest.approx(len(TEXTS), rel=0.05)
+    preview = first_rows(settings(file))
+    assert [(row.instruction, row.input, row.output) for row in preview.rows] == TEXTS[:ROWS]
+    assert preview.estimate == pytest.approx(len(TEXTS), rel=0.05)
 
 
 def test_no_more_of_the_file_is_read_than_its_beginning(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Progress of an evaluation, by a clock that is set by hand."""
+"""An evaluation's progress meter, with a clock set by hand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_speed_and_time_left(clock):
     assert (first["fraction"], first["answers_per_second"], first["seconds_left"]) == (0, None, None)
     clock[0] += 10
     at.batch_done(20)
-    told = at.told()
-    assert (told["done"], told["total"], told["fraction"], told["seconds"]) == (20, 80, 0.25, 10)
-    assert (told["answers_per_second"], told["seconds_left"]) == (2.0, 30.0)
+    progress = at.told()
+    assert (progress["done"], progress["total"], progress["fraction"], progress["seconds"]) == (20, 80, 0.25, 10)
+    assert (progress["answers_per_second"], progress["seconds_left"]) == (2.0, 30.0)
 
 
 def test_there_is_progress_inside_a_batch(clock):
@@ -50,7 +50,7 @@ def test_it_never_goes_back(clock):
     for _ in range(9):
         at.token()
     before = at.told()["fraction"]
-    at.batch_done(10)  # the batch was smaller than was thought
+    at.batch_done(10)  # the batch was smaller than expected
     assert at.told()["fraction"] == before
     for _ in range(1000):
         at.token()

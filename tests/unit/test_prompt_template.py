@@ -1,4 +1,4 @@
-"""Prompt texts to the letter, and what a template of one's own may hold."""
+"""Exact prompt texts, and what a custom template may contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def problems_of(setting) -> list[str]:
     return error.value.problems
 
 
-# The built-in ones
+# The built-in templates
 
 
 def test_the_lessons_texts():
@@ -50,7 +50,7 @@ def test_what_the_user_says_in_a_chat():
 def test_an_input_of_white_space_alone_is_none(template, blank):
     assert template.render("Add 1", blank) == template.render("Add 1")
     assert CHAT.user_message("Add 1", blank) == "Add 1"
-    # White space around an input is the row's own.
+    # White space around an input belongs to the row.
     assert f"{blank}x{blank}" in template.render("Add 1", f"{blank}x{blank}")
 
 
@@ -87,7 +87,7 @@ TEXTS = st.text() | st.lists(st.sampled_from(["{", "}", "instruction", "input", 
 @pytest.mark.parametrize("template", [LESSON, ALPACA, template_from(MINE)], ids=lambda template: template.name)
 @given(instruction=TEXTS, input=TEXTS)
 @example(instruction="Do", input=" ")
-@example(instruction="Do", input=" x ")  # given as it is
+@example(instruction="Do", input=" x ")  # unchanged
 def test_a_prompt_is_the_template_around_the_texts(template, instruction, input):
     text = template.with_input if input.strip() else template.without_input
     before, after = text.split("{instruction}")
@@ -96,7 +96,7 @@ def test_a_prompt_is_the_template_around_the_texts(template, instruction, input)
     assert template.render(instruction, input) == before + instruction + middle + shown + end
 
 
-# One's own
+# Custom templates
 
 
 def test_a_template_of_ones_own():

@@ -1,4 +1,4 @@
-"""A poll asks the history each question once, and still sees what was written."""
+"""During one poll the store runs each query once, and still sees what the poll's thread writes."""
 
 import threading
 
@@ -17,23 +17,23 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def asked(store, monkeypatch):
-    """Every question that came to the file."""
-    asked, fetch = [], store._fetch
-    monkeypatch.setattr(store, "_fetch", lambda query, values: asked.append((query, values)) or fetch(query, values))
-    return asked
+def queries(store, monkeypatch):
+    """Every query that reaches the database."""
+    calls, fetch = [], store._fetch
+    monkeypatch.setattr(store, "_fetch", lambda query, values: calls.append((query, values)) or fetch(query, values))
+    return calls
 
 
-def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, asked):
+def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, queries):
     run = store.create("tulip", {})
-    asked.clear()
+    queries.clear()
     with store.read_cache():
         assert store.get(run.id) is store.get(run.id)
         assert store.metrics(run.id) == store.metrics(run.id) == []
-    assert len(asked) == 2
+    assert len(queries) == 2
     store.get(run.id)
     store.get(run.id)
-    assert len(asked) == 4
+    assert len(queries) == 4
 
 
 def test_what_the_same_thread_writes_is_seen_at_once(store):
@@ -48,7 +48,7 @@ def test_what_the_same_thread_writes_is_seen_at_once(store):
 
 
 def test_what_is_read_is_never_older_than_the_version_that_was_told(store):
-    """Or a page that remembers the version would not look again."""
+    """Otherwise a page that remembers the version would not read again."""
     run = store.create("tulip", {})
     with store.read_cache():
         begun = store.version()
@@ -73,7 +73,7 @@ def test_each_thread_has_a_glance_of_its_own(store):
 
 
 def test_a_history_that_cannot_be_read_is_told_to_who_asks_it_something(store, monkeypatch):
-    """Or a page's poll would fail as a whole, with all that needs no history."""
+    """Otherwise a page's whole poll would fail, with all parts that need no history."""
 
     def unreadable() -> None:
         raise StoreError("The history cannot be read.")

@@ -1,4 +1,4 @@
-"""The report in words and bars: what leads, what is counted, and where max_length stands."""
+"""The dataset report in words and bars: the order of its findings, its counts, and the position of max_length."""
 
 from hashlib import sha256
 
@@ -13,71 +13,71 @@ from instruct_tune.ui.data.text import FINE, charts, findings, leak_rows, pairs_
 ROWS = [Example(f"Tell me {sha256(bytes([n])).hexdigest()[:24]}", "", "x" * (n + 1)) for n in range(30)]
 
 
-def told_of(train, test, max_length=1000, tokenizer=True):
-    found = make_report(train, test, byte_tokenizer() if tokenizer else None, LESSON, max_length).to_dict()
-    return {**found, "rows": found["reported"]}
+def report_of(train, test, max_length=1000, tokenizer=True):
+    report = make_report(train, test, byte_tokenizer() if tokenizer else None, LESSON, max_length).to_dict()
+    return {**report, "rows": report["reported"]}
 
 
 def test_clean_rows_would_spoil_nothing():
-    told = told_of(ROWS[:25], ROWS[25:])
-    assert findings(told, "drop") == []
-    assert report_sentences(told, "drop").startswith(f"**{FINE}**")
-    assert leak_rows(told) == twin_rows(told) == []
+    report = report_of(ROWS[:25], ROWS[25:])
+    assert findings(report, "drop") == []
+    assert report_sentences(report, "drop").startswith(f"**{FINE}**")
+    assert leak_rows(report) == twin_rows(report) == []
 
 
 def test_the_worst_leads_and_all_else_follows():
     train = [*ROWS[:20], ROWS[0], Example(ROWS[1].instruction, "", "something else"), Example("Why?", "", " ")]
-    told = told_of(train, [ROWS[3], ROWS[25]], max_length=75)
-    said = findings(told, "truncate")
-    assert said[0] == "1 of 2 held-out rows has a near copy among the training rows: its score flatters."
-    assert "of 23 training rows" in said[1]
-    assert said[1].endswith("cut, and a cut answer does not learn to end.")
-    assert said[2].startswith("1 row has an empty answer")
-    assert said[3].startswith("1 question is asked more than once in training")
-    assert said[4] == "1 training row repeats another one word for word."
-    assert findings(told, "drop")[1].endswith("dropped.")
+    report = report_of(train, [ROWS[3], ROWS[25]], max_length=75)
+    sentences = findings(report, "truncate")
+    assert sentences[0] == "1 of 2 held-out rows has a near copy among the training rows: its score flatters."
+    assert "of 23 training rows" in sentences[1]
+    assert sentences[1].endswith("cut, and a cut answer does not learn to end.")
+    assert sentences[2].startswith("1 row has an empty answer")
+    assert sentences[3].startswith("1 question is asked more than once in training")
+    assert sentences[4] == "1 training row repeats another one word for word."
+    assert findings(report, "drop")[1].endswith("dropped.")
 
 
 def test_pairs_are_numbered_from_one_as_the_table_of_rows_is():
-    told = told_of([*ROWS[:5], ROWS[2], Example(ROWS[3].instruction, "", "other")], [ROWS[9], ROWS[1]])
+    report = report_of([*ROWS[:5], ROWS[2], Example(ROWS[3].instruction, "", "other")], [ROWS[9], ROWS[1]])
     question = ROWS[1].instruction
-    assert leak_rows(told) == [["1.00", 2, question, 2, question]]
-    # Those with different answers come first: they do the harm.
-    assert [row[1:6:2] for row in twin_rows(told)] == [[4, 7, "different"], [3, 6, "the same"]]
+    assert leak_rows(report) == [["1.00", 2, question, 2, question]]
+    # Those with different answers come first: they do harm.
+    assert [row[1:6:2] for row in twin_rows(report)] == [[4, 7, "different"], [3, 6, "the same"]]
     assert pairs_title("Pairs", [1], 1) == "Pairs: 1"
     assert pairs_title("Pairs", [1] * 100, 2000) == "Pairs: 2,000 (the first 100 shown)"
 
 
 @pytest.mark.parametrize("max_length", [75, 85])
 def test_the_line_stands_where_the_limit_is(max_length):
-    told = told_of(ROWS, ROWS[:1], max_length)
-    row = charts(told)[0]
-    width = told["lengths"]["row_tokens"]["edges"][1]
+    report = report_of(ROWS, ROWS[:1], max_length)
+    row = charts(report)[0]
+    width = report["lengths"]["row_tokens"]["edges"][1]
     assert row["limit"] == pytest.approx(100 * max_length / (24 * width), abs=0.01)
     over = sum(len(LESSON.render(each.instruction).encode()) + len(each.output) + 1 > max_length for each in ROWS)
     assert f"{over} over max_length {max_length}" in row["said"]
-    assert [chart["limit"] for chart in charts(told)[3:]] == [None, None]
+    assert [chart["limit"] for chart in charts(report)[3:]] == [None, None]
 
 
 def test_a_limit_among_the_few_longest_stands_at_the_end():
-    row = charts(told_of([*ROWS * 4, Example("Write.", "", "x" * 5000)], ROWS[:1]))[0]
+    row = charts(report_of([*ROWS * 4, Example("Write.", "", "x" * 5000)], ROWS[:1]))[0]
     assert (row["limit"], row["ticks"][-1]) == (100, "96 and more")
     assert "1 over max_length 1,000" in row["said"]
 
 
 def test_a_limit_beyond_all_rows_is_said_and_not_drawn():
-    row = charts(told_of(ROWS, ROWS[:1]))[0]
+    row = charts(report_of(ROWS, ROWS[:1]))[0]
     assert (row["limit"], row["said"].split("; ")[1]) == (None, "none over max_length 1,000")
     assert max(bar["height"] for bar in row["bars"]) == 100
     assert sum(int(bar["said"].split(": ")[1].split()[0]) for bar in row["bars"]) == len(ROWS)
 
 
 def test_without_a_tokenizer_the_lengths_in_characters_are_there():
-    told = told_of(ROWS, ROWS[:1], tokenizer=False)
-    assert len(charts(told)) == 2
-    assert "once the model is on this machine" in report_sentences(told, "drop")
+    report = report_of(ROWS, ROWS[:1], tokenizer=False)
+    assert len(charts(report)) == 2
+    assert "once the model is on this machine" in report_sentences(report, "drop")
 
 
 def test_of_a_very_large_dataset_it_says_what_it_looked_at():
-    told = told_of(ROWS, ROWS[:1]) | {"rows": {"train": 80_000, "test": 20_000}}
-    assert "30 training and 1 held-out rows, the first of 80,000 and 20,000" in report_sentences(told, "drop")
+    report = report_of(ROWS, ROWS[:1]) | {"rows": {"train": 80_000, "test": 20_000}}
+    assert "30 training and 1 held-out rows, the first of 80,000 and 20,000" in report_sentences(report, "drop")

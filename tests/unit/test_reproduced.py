@@ -1,4 +1,4 @@
-"""The numbers of a run, made again from its file of answers with nothing but the ``sacrebleu`` command line."""
+"""A run's published numbers, recomputed from its file of answers with only the ``sacrebleu`` command."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from instruct_tune.runs.examples import ASSETS
 
 
 def one_line(text):
-    """A text on the one line that the command wants; its tokenizer (13a) begins with the same two steps."""
+    """A text on one line, as the command needs it; its tokenizer (13a) begins with the same two steps."""
     return text.replace("-\n", "").replace("\n", " ")
 
 

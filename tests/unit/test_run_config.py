@@ -1,4 +1,4 @@
-"""What a configuration may hold: the public presets, every rule's boundary, and messages that name every problem."""
+"""Valid configurations: the public presets, the boundary of every rule, and messages that name every problem."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from instruct_tune.config.run_config import (
 )
 from instruct_tune.errors import SettingsError
 
-# The block of the public interface, to the letter.
+# The block of the public interface, exactly.
 PUBLIC_QUICK = json.loads("""
 {
   "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -49,27 +49,27 @@ PUBLIC_QUICK = json.loads("""
 
 def nested(name: str, value: Any) -> dict[str, Any]:
     """``"train.seed", 1`` → ``{"train": {"seed": 1}}``."""
-    given: dict[str, Any] = {}
-    merge(given, name, value)
-    return given
+    config: dict[str, Any] = {}
+    merge(config, name, value)
+    return config
 
 
 def flat(config: dict[str, Any], path: str = "") -> dict[str, Any]:
     """Every field under its dotted name."""
-    found = {}
+    fields = {}
     for name, value in config.items():
-        found |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
-    return found
+        fields |= flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: value}
+    return fields
 
 
 def read(name: str, value: Any) -> Any:
-    """What the field ``name`` becomes where ``value`` is given."""
+    """The field ``name`` of a configuration that sets it to ``value``."""
     return flat(RunConfig.from_dict(nested(name, value)).to_dict())[name]
 
 
-def problems_of(given: Any, preset: str = "quick") -> list[str]:
+def problems_of(values: Any, preset: str = "quick") -> list[str]:
     with pytest.raises(SettingsError) as error:
-        RunConfig.from_dict(given, preset)
+        RunConfig.from_dict(values, preset)
     assert str(error.value) == "; ".join(error.value.problems) + "."
     return error.value.problems
 
@@ -79,11 +79,11 @@ def problems_of(given: Any, preset: str = "quick") -> list[str]:
 
 def test_quick_is_the_public_block():
     quick = flat(PRESETS["quick"].to_dict())
-    said = flat(PUBLIC_QUICK)
-    assert {name: quick[name] for name in said} == said
-    # What the block leaves out does nothing until it is set.
-    assert {name: value for name, value in quick.items() if name not in said} == {
-        # A look at the model beside the training; it changes no number.
+    public = flat(PUBLIC_QUICK)
+    assert {name: quick[name] for name in public} == public
+    # Fields that the block omits have no effect until they are set.
+    assert {name: value for name, value in quick.items() if name not in public} == {
+        # A sample answer during training; it changes no number.
         "train.sample_tokens": 40,
         "lora.use_rslora": False,
         "train.early_stopping_patience": None,
@@ -115,14 +115,14 @@ def test_overfit_is_eight_rows_again_and_again():
     changed = differences("overfit")
     assert changed["data.limit"] == changed["train.recite_rows"] == 8
     assert changed["train.num_train_epochs"] >= 10
-    # Dropout would keep it from saying them exactly, and evaluations every epoch would cost more than the training.
+    # Dropout would prevent exact recitation, and evaluations every epoch would cost more than the training.
     assert changed["lora.lora_dropout"] == 0
     assert changed["train.eval_strategy"] == "no"
 
 
 def test_lesson_is_the_lesson_to_the_letter():
     lesson = flat(PRESETS["lesson"].to_dict())
-    said = {
+    expected = {
         "model": "facebook/opt-350m",
         "data.source": "codealpaca-20k",
         "data.filters": [{"step": "without_input"}],
@@ -151,8 +151,8 @@ def test_lesson_is_the_lesson_to_the_letter():
         "generation.early_stopping": True,
         "generation.do_sample": False,
     }
-    assert {name: lesson[name] for name in said} == said
-    assert set(differences("lesson")) - set(said) == {"evaluation_rows"}
+    assert {name: lesson[name] for name in expected} == expected
+    assert set(differences("lesson")) - set(expected) == {"evaluation_rows"}
 
 
 def test_smoke_is_a_tiny_model():
@@ -174,12 +174,12 @@ def test_a_preset_round_trips_through_json(preset):
 
 
 def test_what_is_given_is_laid_over_the_preset():
-    given = {
+    values = {
         "data": {"columns": {"input": None}, "filters": []},
         "lora": {"target_modules": ["q_proj", "k_proj"]},
         "template": {"without_input": "{instruction}", "with_input": "{instruction}{input}"},
     }
-    config = RunConfig.from_dict(given, "minute")
+    config = RunConfig.from_dict(values, "minute")
     assert config == replace(
         PRESETS["minute"],
         data=DataSettings(columns=Columns(input=None), filters=(), limit=48),
@@ -191,7 +191,7 @@ def test_what_is_given_is_laid_over_the_preset():
 
 # The boundaries of every rule
 
-# What is accepted at the edges, what is refused just beyond them, and what is said then.
+# Values accepted at the edges, values refused just beyond them, and the message.
 SEEDS = ([0, 2**32 - 1], [-1, 2**32], "must be between 0 and 4,294,967,295")
 STRATEGIES = (["no", "epoch"], ["", "step", "Epoch"], "must be one of no, epoch, steps")
 AUTOS = ([True, False, "auto"], ["", "true", "yes"], "must be true, false or auto")
@@ -265,12 +265,12 @@ def test_every_rule_has_its_boundaries_here():
 
 @pytest.mark.parametrize("name", BOUNDARIES)
 def test_values_at_the_boundary(name):
-    accepted, refused, said = BOUNDARIES[name]
+    accepted, refused, message = BOUNDARIES[name]
     for value in accepted:
         assert read(name, value) == value
     for value in refused:
         (problem,) = problems_of(nested(name, value))
-        assert problem.startswith(f"{name} {said}")
+        assert problem.startswith(f"{name} {message}")
 
 
 def test_a_refused_value_is_named():
@@ -321,21 +321,23 @@ def test_faulty_filters(filters, problem):
 
 def test_all_problems_of_all_steps_are_told():
     faulty = [{"step": "sample", "seed": -1}, {"step": "matches", "pattern": "(", "of": 3}]
-    told = " ".join(problems_of(nested("data.filters", faulty)))
-    assert all(f"data.filters[{at}].{name} " in told for at, name in ((0, "n"), (0, "seed"), (1, "pattern"), (1, "of")))
+    message = " ".join(problems_of(nested("data.filters", faulty)))
+    assert all(
+        f"data.filters[{at}].{name} " in message for at, name in ((0, "n"), (0, "seed"), (1, "pattern"), (1, "of"))
+    )
 
 
 def test_a_step_is_read_and_written_with_its_parameters():
-    given = [
+    steps = [
         {"step": "without_input"},
         {"step": "contains", "of": "output", "text": "<script>\u202e🙂", "exclude": True},
     ]
-    config = RunConfig.from_dict(nested("data.filters", given))
+    config = RunConfig.from_dict(nested("data.filters", steps))
     assert config.data.filters == (
         Filter("without_input"),
         Contains(of="output", text="<script>\u202e🙂", exclude=True),
     )
-    assert config.to_dict()["data"]["filters"] == given
+    assert config.to_dict()["data"]["filters"] == steps
     assert RunConfig.from_dict(config.to_dict()) == config
     assert len({config.data, config.data}) == 1
 
@@ -454,14 +456,14 @@ def test_an_unknown_name_is_refused_with_the_known_ones(given, start):
 
 
 def test_every_problem_is_named_in_one_message():
-    given = {
+    values = {
         "epochs": 3,
         "lora": {"r": 0, "lora_dropout": "high"},
         "data": {"columns": {"prompt": "x"}, "test_size": 2, "filters": [{"step": "shuffle"}]},
         "train": {"learning_rate": math.nan, "eval_strategy": "steps"},
         "generation": {"do_sample": True, "num_beams": 5},
     }
-    problems = problems_of(given)
+    problems = problems_of(values)
     names = [
         *("epochs", "lora.lora_dropout", "data.columns.prompt", "train.learning_rate"),
         *("data.test_size", "lora.r", "data.filters[0]", "train.eval_steps", "generation.do_sample"),
@@ -486,11 +488,11 @@ known_values = st.sampled_from(
 
 @given(st.lists(st.tuples(field_names, known_values | json_values), max_size=4))
 def test_any_json_is_read_or_refused_with_a_message(overrides):
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     try:
         for name, value in overrides:
-            merge(given, name, value)
-        config = RunConfig.from_dict(given)
+            merge(values, name, value)
+        config = RunConfig.from_dict(values)
     except SettingsError:
         return
     as_json = json.dumps(config.to_dict(), allow_nan=False)

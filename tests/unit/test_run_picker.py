@@ -1,4 +1,4 @@
-"""The runs that Compare and Evaluate offer: what somebody may be choosing just now is not chosen for them."""
+"""The run picker of Compare and Evaluate: updates do not change a choice that somebody may be making."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ def choices(lab):
 
 
 def value(dropdown):
-    """What an update sets the value to; "said nothing" where it leaves it alone."""
+    """The value that an update sets, or "said nothing" if it sets none."""
     return dropdown._constructor_args[0].get("value", "said nothing")
 
 

@@ -1,4 +1,4 @@
-"""The list of runs: what is found, in which order, on which page; and the times of a replay."""
+"""The list of runs: search, order, pages; and the times of a replay."""
 
 import pytest
 
@@ -17,8 +17,8 @@ def run(name, created=0, **fields):
 
 
 def numbered(*runs, bleu=None, sizes=None):
-    found = {f"id-{n}": {"base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()}
-    return with_numbers(runs, found, {f"id-{n}": s for n, s in (sizes or {}).items()})
+    evaluations = {f"id-{n}": {"base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()}
+    return with_numbers(runs, evaluations, {f"id-{n}": s for n, s in (sizes or {}).items()})
 
 
 def names(runs, search="", sort="Newest first", number=0):
@@ -78,13 +78,13 @@ def test_nothing_found_is_one_empty_page():
 
 def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     page = page_of(numbered(run("one", 2), run("two", 1), bleu={"one": (8.9, 18.24)}), "", "Newest first", 0)
-    told = table(page, {"id-one": 1.23456}, "id-one")
-    first, second = told["data"]
+    shown = table(page, {"id-one": 1.23456}, "id-one")
+    first, second = shown["data"]
     assert (first[0], second[0]) == ("▸ one", "two")
     assert (first[-1], second[-1]) == ("id-one", "id-two")
     assert (first[3], first[4], second[3], second[4]) == ("1.235", "8.9 → 18.2", "", "")
-    assert [all(row) for row in told["metadata"]["styling"]] == [True, False]
-    assert len(first) == len(told["headers"]) == len(text.WIDTHS)
+    assert [all(row) for row in shown["metadata"]["styling"]] == [True, False]
+    assert len(first) == len(shown["headers"]) == len(text.WIDTHS)
 
 
 def test_where_a_run_was_recorded_is_in_its_row():

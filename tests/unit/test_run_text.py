@@ -1,4 +1,4 @@
-"""A followed run in words: what a screen reader, a window's title and the lines around the plot say."""
+"""A followed run in words: for screen readers, the window's title and the lines around the plot."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def status(step=0, total=100, status="running", phase="training"):
 
 
 def test_announced_at_phases_and_tenths_and_at_nothing_else():
-    said = [run_text.announcement(status(step)) for step in range(101)]
-    assert list(dict.fromkeys(said)) == [f"training, {tenth}% done" for tenth in range(0, 101, 10)]
-    assert said[9] == said[0] != said[10]
+    announcements = [run_text.announcement(status(step)) for step in range(101)]
+    assert list(dict.fromkeys(announcements)) == [f"training, {tenth}% done" for tenth in range(0, 101, 10)]
+    assert announcements[9] == announcements[0] != announcements[10]
     assert run_text.announcement(status(9, phase="evaluating")) == "evaluating, 0% done"
     assert run_text.announcement(status(0, 0, "queued", None)) == "queued, 0% done"
     assert run_text.announcement(status(100, 100, "finished", None)) == "The run is done."
@@ -65,8 +65,8 @@ def test_checkpoints_in_words():
     assert run_text.checkpoint_sentence(nothing) == ""
     unmeasured = nothing | {"last": {"step": 7, "eval_loss": None}}
     assert run_text.checkpoint_sentence(unmeasured) == "Last checkpoint: step 7"
-    told = {"last": {"step": 8, "eval_loss": 2.0}, "best": {"step": 4, "eval_loss": 1.0}, "kept": 4}
-    assert run_text.checkpoint_sentence(told) == (
+    checkpoints = {"last": {"step": 8, "eval_loss": 2.0}, "best": {"step": 4, "eval_loss": 1.0}, "kept": 4}
+    assert run_text.checkpoint_sentence(checkpoints) == (
         "Last checkpoint: step 8 (evaluation loss 2.000) · Best: step 4 (evaluation loss 1.000) · Adapter kept: step 4"
     )
 
@@ -91,10 +91,10 @@ def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
     config = PRESETS["minute"].to_dict()
     config["gone"] = True
     config["data"]["source"] = "<img src=x onerror=alert(1)>[x](javascript:1)" + "y" * 100
-    said = run_text.configuration_sentence(config)
-    assert plain(config["data"]["source"][:59] + "…") in said
-    assert "[x](" not in said
-    assert "gone **true**" in said
+    text = run_text.configuration_sentence(config)
+    assert plain(config["data"]["source"][:59] + "…") in text
+    assert "[x](" not in text
+    assert "gone **true**" in text
 
 
 def test_why_a_run_failed_is_said_with_its_kind_and_as_text():

@@ -1,4 +1,4 @@
-"""The zip for the ``sacrebleu`` command gives the lab's BLEU, whatever stands in the texts and at their ends."""
+"""The zip for the ``sacrebleu`` command gives the lab's BLEU, whatever the texts and their ends contain."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_a_line_is_cut_into_the_words_of_its_text(tokenize, text):
     words = BLEU(tokenize=tokenize)._preprocess_segment
     line = one_line(text, tokenize)
     assert "\n" not in line
-    # The command drops what stands at a line's end.
+    # The command drops white space at a line's end.
     assert words(line.rstrip()).split() == words(text).split()
 
 

@@ -1,4 +1,4 @@
-"""An answer with skipped outputs is the one that gradio itself would give."""
+"""With skipped outputs the answer equals gradio's own."""
 
 import asyncio
 
@@ -17,10 +17,10 @@ GIVEN = {
 }
 
 
-def answers(kind: type[gr.Blocks], given) -> list:
+def answers(kind: type[gr.Blocks], function) -> list:
     with kind() as page:
         outputs = [gr.State(None), gr.Textbox(), gr.Dropdown(["a"])]
-        gr.Button().click(given, None, outputs)
+        gr.Button().click(function, None, outputs)
     (handler,) = page.fns.values()
     state = gr.blocks.SessionState(page)
 
@@ -50,5 +50,5 @@ def test_progress_that_is_not_shown_is_told_to_one_component():
         button.click(lambda: ["", ""], None, [first, second])
         button.click(lambda: None, None, None, show_progress="hidden")
         hide_progress_on(page, line)
-    told = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
-    assert told == [("hidden", [line._id]), ("full", None), ("hidden", None)]
+    progress = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
+    assert progress == [("hidden", [line._id]), ("full", None), ("hidden", None)]

@@ -1,4 +1,4 @@
-"""Files of every kind give the same texts, those that were written."""
+"""Files of every kind give the texts that were written."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The lesson's recipe, the fingerprint of what it gives, and slices of it."""
+"""The lesson's recipe, the fingerprint of its rows, and slices of them."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ needs_code_alpaca = pytest.mark.skipif(
 
 
 def notebook(path, cache, steps=(lambda row: row["input"] == "",), seed=42):
-    """The lesson's own lines."""
+    """The lesson's own code."""
     rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache))
     for step in steps:
         rows = rows.filter(step)
@@ -55,7 +55,7 @@ def test_filters_seed_and_test_size_are_those_of_the_notebook(tmp_path):
 
 
 def test_another_order_would_give_other_rows(tmp_path):
-    # What makes the two tests above worth something: shuffling before the filter is noticed.
+    # Proves that the two tests above can fail: shuffling before the filter gives other rows.
     path = write(tmp_path / "rows.json", make_rows(40, with_input=20))
     rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     other = rows.shuffle(seed=42).filter(lambda row: row["input"] == "").train_test_split(test_size=0.2, seed=42)
@@ -71,12 +71,12 @@ def test_near_copies_of_held_out_rows_are_left_out_of_training_and_those_stay(tm
     assert examples(after.test) == examples(before.test)
     assert entry.dropped == len(before.train) - len(after.train) > 0
     assert entry.kept == len(after.train) + len(after.test)
-    kept = set(examples(after.train))
-    assert [row for row in examples(before.train) if row in kept] == examples(after.train)
-    told = {"".join(c for c in row.question.lower() if c.isalnum()) for row in examples(after.test)}
-    assert not {"".join(c for c in row.question.lower() if c.isalnum()) for row in kept} & told
+    train = set(examples(after.train))
+    assert [row for row in examples(before.train) if row in train] == examples(after.train)
+    questions = {"".join(c for c in row.question.lower() if c.isalnum()) for row in examples(after.test)}
+    assert not {"".join(c for c in row.question.lower() if c.isalnum()) for row in train} & questions
     assert load_splits(settings(path, "drop_leakage")).fingerprint == after.fingerprint != before.fingerprint
-    # Where it stands among the filters makes no difference, and the limit comes after it.
+    # Its place among the filters makes no difference, and the limit applies after it.
     limited = load_splits(settings(path, "drop_leakage", "drop_empty", limit=5))
     assert limited.train_rows_before_limit == len(after.train)
 

@@ -1,4 +1,4 @@
-"""History: what is written is read back, by several threads and processes, and one of them holds the lock."""
+"""The history: written data is read back, by several threads and processes, and one process holds the lock."""
 
 import dataclasses
 import os
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def process(script, *arguments):
-    """A Python process that runs ``script``; both its ends are text."""
+    """A Python process that runs ``script``, with text pipes."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -103,8 +103,8 @@ def test_an_id_that_is_none_is_not_found(store, odd):
 
 
 def test_a_deleted_run_takes_its_history_and_files_with_it(store, tmp_path):
-    gone, kept = store.create("gone", CONFIG), store.create("kept", CONFIG)
-    for run in (gone, kept):
+    gone, remaining = store.create("gone", CONFIG), store.create("kept", CONFIG)
+    for run in (gone, remaining):
         store.add_metric(run.id, "train", 1, 0.1, {"loss": 1.0})
         store.add_event(run.id, "hello")
         store.add_evaluation(run.id, {"rows": 1})
@@ -112,11 +112,11 @@ def test_a_deleted_run_takes_its_history_and_files_with_it(store, tmp_path):
         (store.folder(run.id) / "checkpoint-1" / "file").write_text("x")
         store.update(run.id, status="finished")
     store.delete(gone.id)
-    assert [run.id for run in store.all()] == [kept.id]
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [kept.id]
+    assert [run.id for run in store.all()] == [remaining.id]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [remaining.id]
     for table in ("metrics", "events", "evaluations"):
         rows = sqlite3.connect(tmp_path / "lab.sqlite").execute(f"SELECT run_id FROM {table}").fetchall()
-        assert rows == [(kept.id,)]
+        assert rows == [(remaining.id,)]
     with pytest.raises(NotFoundError):
         store.get(gone.id)
 
@@ -206,7 +206,7 @@ def test_after_gives_only_what_a_reader_has_not_seen(store):
 
 
 def test_a_seq_is_never_given_twice(store):
-    """Or a reader who has seen it would miss what is written after a resume."""
+    """Otherwise a reader that has seen it would miss what is written after a resume."""
     run = store.create("", CONFIG)
     for step in (1, 2, 3):
         store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
@@ -245,9 +245,9 @@ def test_evaluations_are_newest_first(store):
     run, other = store.create("", CONFIG), store.create("", CONFIG)
     for number in range(3):
         store.add_evaluation(run.id, {"rows": number, "base": {"bleu": 1.5}})
-    found = store.evaluations(run.id)
-    assert [each["rows"] for each in found] == [2, 1, 0]
-    assert found[0]["base"] == {"bleu": 1.5}
+    evaluations = store.evaluations(run.id)
+    assert [each["rows"] for each in evaluations] == [2, 1, 0]
+    assert evaluations[0]["base"] == {"bleu": 1.5}
     assert store.evaluations(other.id) == []
 
 
@@ -279,7 +279,7 @@ def test_two_threads_write_and_nothing_is_lost(store):
 
 
 def test_a_fact_is_not_lost_to_another_thread(store):
-    """Merging is read, then write: both have to happen under one lock."""
+    """A merge reads, then writes: both must happen under one lock."""
     run = store.create("", CONFIG)
 
     def write(letter):
@@ -321,16 +321,16 @@ def test_two_processes_read_while_one_writes(store, tmp_path):
     for step in range(300):
         store.add_metric(run.id, "train", step, 0.0, {"loss": 1.0})
         store.update(run.id, step=step)
-        # About as fast as steps can come, so that readers get their turns on a busy machine too.
+        # About as fast as steps can be, so that readers run on a busy machine too.
         time.sleep(0.003)
     for reader in readers:
-        said, faults = reader.communicate(timeout=300)
+        output, faults = reader.communicate(timeout=300)
         assert (reader.returncode, faults) == (0, "")
-        assert int(said) > 1, "it should have looked more than once while the other wrote"
+        assert int(output) > 1, "it should have looked more than once while the other wrote"
 
 
 def test_processes_that_come_first_all_at_once_make_one_store(tmp_path):
-    """A page, a list of runs and a script may meet in a folder that is new to all of them."""
+    """A page, a list of runs and a script may open a new folder at the same time."""
     script = """
 import sys
 from pathlib import Path
@@ -338,7 +338,7 @@ from instruct_tune.store.run_store import RunStore
 sys.stdin.readline()
 print(RunStore(Path(sys.argv[1])).create("run", {}).id)
 """
-    # Often enough that a lock which is not waited for shows itself.
+    # Often enough to show a lock that is not waited for.
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         started = [process(script, folder) for _ in range(4)]
@@ -347,7 +347,7 @@ print(RunStore(Path(sys.argv[1])).create("run", {}).id)
             each.stdin.flush()
         outcomes = [each.communicate(timeout=300) for each in started]
         assert [faults for _, faults in outcomes] == [""] * 4
-        assert {run.id for run in RunStore(folder).all()} == {said.strip() for said, _ in outcomes}
+        assert {run.id for run in RunStore(folder).all()} == {output.strip() for output, _ in outcomes}
 
 
 # The lock
@@ -374,9 +374,9 @@ except BusyError as error:
 
 
 def ask_for_lock(folder):
-    said, faults = process(SECOND, folder).communicate(timeout=300)
+    output, faults = process(SECOND, folder).communicate(timeout=300)
     assert faults == ""
-    return said.strip()
+    return output.strip()
 
 
 def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
@@ -385,7 +385,7 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
         f"The data folder {tmp_path / 'data'} is in use by another process (pid {os.getpid()}): "
         "stop that one, or give another --data-dir."
     )
-    # Being refused takes nothing away from the holder.
+    # The refusal takes nothing from the holder.
     assert f"pid {os.getpid()}" in ask_for_lock(tmp_path / "data")
     lock.release()
     assert ask_for_lock(tmp_path / "data") == "free"
@@ -408,14 +408,14 @@ def test_the_lock_is_free_after_its_holder_was_killed(tmp_path):
 
 
 def test_the_next_holder_is_named_by_its_own_pid(tmp_path):
-    """A shorter pid must not leave digits of the one before."""
+    """A shorter pid must not leave digits of the previous one."""
     (tmp_path / "lab.lock").write_text("123456789012345")
     lock = DataLock(tmp_path)
     assert (tmp_path / "lab.lock").read_text() == str(os.getpid())
     lock.release()
 
 
-# Where it lives
+# Location
 
 
 def test_the_data_folder_is_the_one_that_was_set(monkeypatch, tmp_path):
@@ -478,7 +478,7 @@ def test_a_run_at_work_cannot_be_put_into_the_bin(store):
 
 
 def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
-    old, new, kept = ended(store), ended(store), ended(store)
+    old, new, remaining = ended(store), ended(store), ended(store)
     for run, when in ((old, 100.0), (new, 200.0)):
         store.update(run.id, binned=when)
     assert [run.id for run in store.trashed()] == [new.id, old.id]
@@ -486,13 +486,13 @@ def test_the_bin_is_emptied_of_what_lies_there_long_enough(store):
     assert store.trashed_ids(before=150.0) == [old.id]
     store.erase_trashed(old.id)
     with pytest.raises(NotFoundError, match="emptied"):
-        store.erase_trashed(kept.id)
+        store.erase_trashed(remaining.id)
     assert not (store.data_dir / "runs" / old.id).exists()
     assert (store.data_dir / "runs" / new.id).exists()
     with pytest.raises(NotFoundError, match="emptied"):
         store.restore(old.id)
     store.restore(new.id)
-    assert {run.id for run in store.all()} == {new.id, kept.id}
+    assert {run.id for run in store.all()} == {new.id, remaining.id}
     assert store.events(old.id) == []
 
 
@@ -517,7 +517,7 @@ def ended(store):
     return store.get(run.id)
 
 
-# What the list of runs asks
+# Queries of the list of runs
 
 
 def test_the_version_changes_with_every_write_and_with_nothing_else(store, tmp_path):

@@ -40,8 +40,8 @@ def test_texts_that_come_too_fast_are_left_out_but_never_the_last(clock):
 
 
 def test_every_message_is_sent(clock):
-    said = [{"message": word, "done": False} for word in ("waiting", "loading", "reading")]
-    assert list(at_most(said, seconds=100)) == said
+    messages = [{"message": word, "done": False} for word in ("waiting", "loading", "reading")]
+    assert list(at_most(messages, seconds=100)) == messages
 
 
 def test_a_window_stops_its_own_decoding_only():
@@ -54,11 +54,11 @@ def test_a_window_stops_its_own_decoding_only():
 
 def test_what_was_stopped_may_still_be_shown_but_not_what_was_dropped():
     turns = Turns()
-    with turns.of("mine") as asked:
+    with turns.of("mine") as stop:
         turns.stop("mine")
-        assert turns.holds("mine", asked)
+        assert turns.holds("mine", stop)
         turns.drop("mine")
-        assert not turns.holds("mine", asked)
+        assert not turns.holds("mine", stop)
     turns.drop("mine")
 
 
@@ -73,12 +73,12 @@ def test_asking_again_ends_what_was_asked_before():
 
 
 def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
-    future: Future[None] = Future()  # a job that the engine has not come to
-    asked = AnswerStream(threading.Event())
-    asked.message("Waiting…")
-    answers = asked.follow(future)
+    future: Future[None] = Future()  # a job that the queue has not started
+    stream = AnswerStream(threading.Event())
+    stream.message("Waiting…")
+    answers = stream.follow(future)
     assert next(answers)["message"] == "Waiting…"
-    asked.stop.set()
+    stream.stop.set()
     assert next(answers)["stopped"]
     assert future.cancelled()
     assert list(answers) == []
@@ -87,9 +87,9 @@ def test_a_stop_while_waiting_for_a_turn_waits_no_longer():
 def test_a_stop_keeps_the_texts_and_an_error_is_raised():
     for error, expected in ((Stopped(), {"stopped": True}), (ModelError("gone"), None)):
         future: Future[None] = Future()
-        asked = AnswerStream()
-        asked._news.put({"base": "one", "tuned": "two", "seconds": 1.0})
-        answers = asked.follow(future)
+        stream = AnswerStream()
+        stream._news.put({"base": "one", "tuned": "two", "seconds": 1.0})
+        answers = stream.follow(future)
         assert next(answers)["tuned"] == "two"
         future.set_running_or_notify_cancel()
         future.set_exception(error)
@@ -130,9 +130,9 @@ def test_the_state_says_what_it_was_decoded_with():
 
 @pytest.mark.parametrize(("strength", "said"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
 def test_another_strength_is_said(strength, said):
-    told = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
-    assert said in told
-    assert ("Adapter" in told) == bool(said)
+    text = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
+    assert said in text
+    assert ("Adapter" in text) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -144,17 +144,17 @@ def test_another_strength_is_said(strength, said):
     ],
 )
 def test_the_settings_to_copy_are_what_the_answers_are_made_with(way, wanted):
-    told = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, "", 0.5))
-    assert told == {"generation": GREEDY | wanted, "adapter_strength": 0.5}
-    RunConfig.from_dict({"generation": told["generation"]})
+    settings = json.loads(as_json(way, 96, 5, 0.8, 0.95, 7.0, "", 0.5))
+    assert settings == {"generation": GREEDY | wanted, "adapter_strength": 0.5}
+    RunConfig.from_dict({"generation": settings["generation"]})
 
 
 def test_stop_texts_are_written_one_a_line():
-    told = json.loads(as_json("greedy", 96, 5, 0.8, 0.95, 7.0, "###\n\n\\n\\nQ:", 1.0))["generation"]
-    assert told["stop"] == ["###", "\n\nQ:"]
-    assert RunConfig.from_dict({"generation": told}).generation.stop == ("###", "\n\nQ:")
-    assert decoding(told).startswith("Greedy decoding, at most 96 new tokens, cut before")
-    assert "###" in decoding(told).replace("\\", "")
+    settings = json.loads(as_json("greedy", 96, 5, 0.8, 0.95, 7.0, "###\n\n\\n\\nQ:", 1.0))["generation"]
+    assert settings["stop"] == ["###", "\n\nQ:"]
+    assert RunConfig.from_dict({"generation": settings}).generation.stop == ("###", "\n\nQ:")
+    assert decoding(settings).startswith("Greedy decoding, at most 96 new tokens, cut before")
+    assert "###" in decoding(settings).replace("\\", "")
 
 
 def test_one_who_was_not_asked_has_no_facts():
@@ -172,7 +172,7 @@ def test_an_update_keeps_what_was_said_before():
 
 
 def worked_in(item, edits):
-    """As gradio's page does it (``apply_diff``): into the item that it has."""
+    """Apply ``edits`` as gradio's page does (``apply_diff``): in place."""
     for action, path, value in edits:
         *to, last = path
         for name in to:
@@ -184,7 +184,7 @@ def worked_in(item, edits):
 
 
 def test_the_page_loses_what_a_second_update_leaves_out_and_not_what_it_repeats():
-    """Why there is ``all_so_far``: two updates arrive before the first is shown."""
+    """The reason for ``all_so_far``: two updates arrive before the first is shown."""
     hide, nothing = {"__type__": "update", "visible": False}, {"__type__": "update"}
     for second, expected in ((nothing, nothing), (hide, hide)):
         held = dict(hide)

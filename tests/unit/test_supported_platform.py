@@ -1,4 +1,4 @@
-"""Where the lab cannot run, each start ends in one sentence and status 1, before any import fails."""
+"""Where the lab cannot run, each start ends with one sentence and status 1, before any import fails."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def test_a_start_that_cannot_be_is_one_sentence(start, lacking, words):
 
 
 def test_make_names_the_python_that_it_lacks(tmp_path):
-    """``make`` and its shell are found, Python is not."""
+    """``make`` and its shell are on the path, Python is not."""
     done = subprocess.run(
         ["make", "-C", ROOT, "PYTHON=", f"BIN={tmp_path}/bin", f"{tmp_path}/bin/python"],
         capture_output=True, text=True, env=os.environ, timeout=60,
@@ -57,7 +57,7 @@ def test_make_names_the_python_that_it_lacks(tmp_path):
 
 
 def test_what_is_required_is_the_same_everywhere():
-    """The package's metadata, the linter and the checker aim at the oldest Python that the lab starts on."""
+    """The package's metadata, the linter and the type checker target the oldest Python that the lab starts on."""
     from instruct_tune.util.supported_platform import OLDEST_PYTHON
 
     text = (ROOT / "pyproject.toml").read_text()

@@ -1,4 +1,4 @@
-"""Which columns hold the three texts, under whatever names."""
+"""Detection of the columns that hold the three texts, under various names."""
 
 import pytest
 from data_files import everything, make_rows, said_of, settings, write

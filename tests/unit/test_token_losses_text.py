@@ -1,4 +1,4 @@
-"""What is said of an answer's tokens, and that no text of a dataset becomes markup on its way."""
+"""Sentences about an answer's tokens, and that no text of a dataset becomes markup."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def token(text, base, tuned, ends=False):
 
 
 def test_the_sentence_says_how_much_likelier_and_where():
-    found = AnswerLosses((token("a", 0.1, 0.5), token("b c", 0.2, 0.8), token("", 0.5, 0.5, ends=True)), 0)
-    said = sentence(found)
-    assert said.startswith(
+    losses = AnswerLosses((token("a", 0.1, 0.5), token("b c", 0.2, 0.8), token("", 0.5, 0.5, ends=True)), 0)
+    text = sentence(losses)
+    assert text.startswith(
         "**Tuned finds this answer 2.7 times as likely per token as base does.** Loss per token 1.54 →"
     )
-    assert "over the 3 tokens 4.6 → 1.6 nats" in said
-    assert r"Gained most: “a” 10% → 50%, “b·c” 20% → 80%." in said
-    assert "Lost most" not in said
+    assert "over the 3 tokens 4.6 → 1.6 nats" in text
+    assert r"Gained most: “a” 10% → 50%, “b·c” 20% → 80%." in text
+    assert "Lost most" not in text
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_a_row_that_was_cut_says_so():
 
 
 def test_hostile_tokens_are_escaped_in_the_sentence_and_packed_for_the_map():
-    found = AnswerLosses((token(EVIL, 0.1, 0.9),), 0)
-    assert r"\<img·src=x\>\$\{1\}·\*b\*↵" in sentence(found)
-    value = heat_value(found)
+    losses = AnswerLosses((token(EVIL, 0.1, 0.9),), 0)
+    assert r"\<img·src=x\>\$\{1\}·\*b\*↵" in sentence(losses)
+    value = heat_value(losses)
     assert set("<${") & set(value["packed"]) == set()
     assert json.loads(base64.b64decode(value["packed"]))[0]["text"] == EVIL
 

@@ -1,4 +1,4 @@
-"""The X-ray shows what the trainer gets, token for token, and each fault is the fault it says it is."""
+"""The X-ray shows what the trainer gets, token for token, and each fault has the effect that its name states."""
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +17,8 @@ TEXTS = st.text(max_size=40)
 
 
 def ids_and_labels(row):
-    kept = [token for token in row.tokens if token.role is not Role.CUT]
-    return [token.id for token in kept], [token.id if token.loss else IGNORE for token in kept]
+    tokens = [token for token in row.tokens if token.role is not Role.CUT]
+    return [token.id for token in tokens], [token.id if token.loss else IGNORE for token in tokens]
 
 
 @settings(deadline=None, max_examples=60)
@@ -88,7 +88,7 @@ def test_the_search_learns_nothing_before_the_last_marker():
 
 
 def test_the_search_finds_nothing_where_the_tokenizer_joins_the_marker_with_its_neighbours():
-    """As Llama 2's does with the lesson's marker: the row's ids hold no copy of the marker's."""
+    """As Llama 2's tokenizer does with the lesson's marker: the row's ids contain no copy of the marker's."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

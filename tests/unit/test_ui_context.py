@@ -1,4 +1,5 @@
-"""The page's edge: what somebody else wrote is letters in a toast, and one feed's fault is its own."""
+"""Errors at the page's edge: other people's text appears as plain letters in a toast, and one feed's fault stays its
+own."""
 
 import gradio as gr
 import pytest

@@ -1,4 +1,4 @@
-"""A difference word by word loses nothing of either text."""
+"""A word-by-word diff loses nothing of either text."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""An upload is kept under a name nobody can guess, and spoken of by the name it came with."""
+"""An upload is stored under an unguessable name and shown under its original one."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows in files of every kind, and what loading them says."""
+"""Rows in files of every format, and the message that loading them raises."""
 
 import csv
 import json

@@ -33,14 +33,14 @@ def run_id(lab):
     return finished(lab, smoke(), "tulip")
 
 
-def logits(lab, run_id, who):
+def logits(lab, run_id, adapter):
     """Logits of base or an adapter on the lab's own shared weights."""
 
     @torch.no_grad()
     def job():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with answering_as(loaded, [who]) as how:
+        with answering_as(loaded, [adapter]) as how:
             return loaded.model(input_ids=IDS, **how).logits
 
     return lab.queue.submit_short(job).result(30)

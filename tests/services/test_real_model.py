@@ -61,7 +61,7 @@ def test_the_score_is_sacrebleus(learned, tmp_path):
 
 
 def test_the_exported_adapter_gives_the_same_answers(learned, tmp_path):
-    """With plain peft and transformers, as a user of the downloaded file has them."""
+    """With plain peft and transformers, as a user of the exported file loads it."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -43,10 +43,10 @@ def everything(store, run_id):
     return *parts, store.evaluations(run_id), store.changes(run_id)
 
 
-def without_seq(told):
+def without_seq(value):
     """The value as JSON without ``seq``, which numbers the entries in the order of writing."""
     return json.loads(
-        json.dumps(told, default=lambda run: run.__dict__), object_hook=lambda d: {k: d[k] for k in d if k != "seq"}
+        json.dumps(value, default=lambda run: run.__dict__), object_hook=lambda d: {k: d[k] for k in d if k != "seq"}
     )
 
 
@@ -97,12 +97,12 @@ def test_a_damaged_history_is_kept_aside_and_its_runs_are_found_again(tmp_path, 
     assert second_message is None
 
 
-def left_by_a_crash(store, to):
+def copy_as_after_a_crash(store, folder):
     """Copy the files as a crash leaves them: the last entries are only in the write-ahead log."""
-    (to / "runs").mkdir(parents=True)
+    (folder / "runs").mkdir(parents=True)
     for file in ("lab.sqlite", "lab.sqlite-wal"):
-        shutil.copy(store.data_dir / file, to / file)
-    shutil.copytree(store.data_dir / "runs", to / "runs", dirs_exist_ok=True)
+        shutil.copy(store.data_dir / file, folder / file)
+    shutil.copytree(store.data_dir / "runs", folder / "runs", dirs_exist_ok=True)
 
 
 LOST = {
@@ -129,7 +129,7 @@ def test_what_a_damaged_log_lost_is_found_again_in_the_folders(tmp_path, how, ca
         store.update(private, status="stopped", name="renamed", step=6)
         store.update(public, owner=ANN.id)
         store.add_evaluation(public, {"rows": 9, "predictions": "there"})
-        left_by_a_crash(store, tmp_path / "left")
+        copy_as_after_a_crash(store, tmp_path / "left")
         expected = {run_id: without_seq(everything(store, run_id)) for run_id in (public, private)}
     LOST[how](tmp_path / "left" / "lab.sqlite-wal", before)
     with closing(RunStore(tmp_path / "left")) as unaware:
@@ -158,7 +158,7 @@ def test_a_folder_that_knows_less_than_the_history_changes_nothing(tmp_path):
         store.update(public, name="renamed")
         store.update(private, step=3)
         (store.folder(public) / snapshot.FILE).write_bytes(old)
-        left_by_a_crash(store, tmp_path / "left")
+        copy_as_after_a_crash(store, tmp_path / "left")
     store, message = open_rescued(tmp_path / "left")
     with closing(store):
         assert message is None
@@ -336,7 +336,7 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
     (tmp_path / "data" / "lab.sqlite").write_text("no database " * 100)
     with opened(tmp_path / "data") as lab:
         assert curve(lab, whole) == reference
-        assert [saved["bleu"] for saved in (lab.runs.evaluations(HOST, whole)[0]["tuned"],)] == [
+        assert [report["bleu"] for report in (lab.runs.evaluations(HOST, whole)[0]["tuned"],)] == [
             evaluation["tuned"]["bleu"]
         ]
         assert [lab.runs.is_visible(viewer, whole) for viewer in (HOST, ANN, BOB)] == [True, True, False]
@@ -353,6 +353,6 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
         assert "notice" not in {block.elem_id for block in build_ui(lab).blocks.values()}
 
 
-def write_snapshot(folder, told):
-    body = json.dumps(told)
+def write_snapshot(folder, saved):
+    body = json.dumps(saved)
     (folder / snapshot.FILE).write_text(json.dumps({"sha256": snapshot._sha256(body)}) + "\n" + body + "\n")

@@ -30,7 +30,7 @@ def exchange(folder):
     save_file({name: value + 0.01 for name, value in load_file(file).items()}, file, {"format": "pt"})
 
 
-def asked(lab, run_id):
+def compare_and_evaluate(lab, run_id):
     """Compare, evaluate and generate with a run; return the comparison, the stored and the streamed evaluation."""
     settings = {"max_new_tokens": 2}
     *_, compared = lab.inference.compare(HOST, run_id, "Say 1", generation=settings)
@@ -42,7 +42,7 @@ def asked(lab, run_id):
 def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplog):
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(model=str(folder)))
-        compared, kept, evaluated = asked(lab, run_id)
+        compared, kept, evaluated = compare_and_evaluate(lab, run_id)
         assert "warning" not in compared
         assert evaluated["other_weights"] is None
         assert WORDS not in sentence(kept)
@@ -51,7 +51,7 @@ def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplo
 
     exchange(folder)
     with opened(tmp_path / "data") as lab, caplog.at_level(logging.WARNING):
-        compared, kept, evaluated = asked(lab, run_id)
+        compared, kept, evaluated = compare_and_evaluate(lab, run_id)
         assert WORDS in state_sentence(compared, {"num_beams": 1, "do_sample": False, "max_new_tokens": 2})
         assert WORDS in evaluated["other_weights"]
         assert WORDS in sentence(kept)

@@ -27,11 +27,11 @@ class AtLayer(Recorder):
 
     def __init__(self, step: int, question: int):
         super().__init__()
-        self.after, self.question, self.asked = step, question, 0
+        self.after, self.question, self.calls = step, question, 0
 
     def stopping(self) -> bool:
-        self.asked += self.step == self.after
-        return self.asked >= self.question
+        self.calls += self.step == self.after
+        return self.calls >= self.question
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_left_in_the_middle_of_a_step_and_resumed_is_uninterrupted(tmp_path, mon
     watcher = AtLayer(1, question)
     _, result = go(loaded, tmp_path, ONE_PASS, watcher)
     assert result == TrainingResult(1, 6, stopped=True)
-    assert watcher.asked == question, "it left at that very layer"
+    assert watcher.calls == question, "it left at that very layer"
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1"]
     assert all(parameter.grad is None for parameter in loaded.model.parameters())
     second, _ = go(again(loaded), tmp_path, ONE_PASS, resume_from=checkpoints(tmp_path)[-1])

@@ -376,8 +376,8 @@ def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch
 # Paths of this machine
 
 
-def folders_in(told, lab) -> bool:
-    return str(lab.data_dir) in json.dumps(told, default=str)
+def folders_in(value, lab) -> bool:
+    return str(lab.data_dir) in json.dumps(value, default=str)
 
 
 def test_nobody_but_the_host_reads_where_an_upload_lies(lab, private, tmp_path):

@@ -1,4 +1,4 @@
-"""``python app.py``, and what a Hugging Face Space runs: the lab with its page."""
+"""``python app.py``: the lab with its page. A Hugging Face Space runs this file."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from instruct_tune.util.wait_policy import check_environment
 
 log = logging.getLogger("instruct_tune.app")
 SECONDS_TO_LEAVE = 8.5
-"""A Space is killed ten seconds after it was asked to end."""
+"""A Space is killed ten seconds after the signal to end."""
 
 
 def main() -> int:
-    """Parse the flags, build the lab, serve the page until a signal ends it."""
+    """Parse the flags, build the lab, and serve the page until a signal ends it. Returns the exit status."""
     parser = argparse.ArgumentParser("python app.py", description="Instruction-Tuning Lab in the browser.")
     parser.add_argument("--host", help="address to listen on (default: this machine only; on a Space, all)")
     parser.add_argument("--port", type=int, help="port (default: 7860)")
@@ -45,18 +45,18 @@ def main() -> int:
         print(f"app.py: {error}", file=sys.stderr)
         return 1
     except Exception:
-        # The process's boundary: raised further, it would make the interpreter wait for threads.
+        # The process's boundary: an exception beyond it would make the interpreter wait for threads.
         log.exception("the page ended by a fault")
         return 1
 
 
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
-    """Serve the page; returns when SIGINT or SIGTERM came and the lab is closed."""
+    """Serve the page until SIGINT or SIGTERM; returns after the lab is closed."""
     from instruct_tune.lab import Lab
     from instruct_tune.runs.examples import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
 
-    # Before anything has threads of its own, which would outlive an interrupted start.
+    # Before anything starts threads, which would outlive an interrupted start.
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -74,14 +74,14 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             theme=THEME,
             css=CSS,
             show_error=False,
-            # Else gradio asks its own page first, and gives up where a busy machine takes over three seconds to answer.
+            # Otherwise gradio first requests its own page, and fails if a busy machine takes over three seconds.
             _frontend=False,
             max_file_size=max_upload_bytes(),
             strict_cors=True,
             footer_links=["api"],
-            # What gradio serves are its own copies; nothing of the history, whatever a path looks like.
+            # gradio serves its own copies only; no file of the data folder may be served, whatever the path.
             blocked_paths=[str(lab.data_dir.resolve())],
-            # A Space would render it by Node, whose own handlers of signals would end a run without its checkpoint.
+            # A Space would render with Node, whose signal handlers would end a run without its checkpoint.
             ssr_mode=False,
             root_path=root_path(os.environ.get("GRADIO_ROOT_PATH", "")),
         )
@@ -90,31 +90,31 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
         raise LabError(f"The page cannot be served there: {error}") from error
     ended.wait()
     deadline = time.monotonic() + SECONDS_TO_LEAVE
-    # Before the page, which waits for its visitors: a run leaves in the middle of its step and writes a checkpoint.
+    # Before the page, whose close waits for visitors: a run stops within its step and writes a checkpoint.
     lab.shutdown()
     page.close()
     lab.close(timeout=max(1.0, deadline - time.monotonic()))
     return 0
 
 
-def root_path(given: str) -> str:
-    """``GRADIO_ROOT_PATH`` as gradio needs it: one slash in front and none behind; "" for the root.
+def root_path(value: str) -> str:
+    """``GRADIO_ROOT_PATH`` as gradio needs it: one leading slash and no trailing one; "" for the root.
 
-    With a slash behind, every address of a proxy that passes the prefix on is answered with 404. A full URL, which
-    gradio takes too, keeps its beginning.
+    With a trailing slash, every request through a proxy that keeps the prefix gets a 404. A full URL, which
+    gradio accepts, too, gets no leading slash.
     """
-    path = given.strip().strip("/")
+    path = value.strip().strip("/")
     return path if not path or path.startswith(("http://", "https://")) else f"/{path}"
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process, its temporary files removed, without waiting for threads.
+    """Remove temporary files and end the process without waiting for threads.
 
-    One that is still importing torch can keep an interpreter from ending: once in some hundred starts a process that
-    was asked to leave just then was still there half a minute later.
+    A thread that still imports torch can keep the interpreter from ending: once in some hundred starts, a process
+    that got a signal at that moment was still running half a minute later.
     """
     atexit._run_exitfuncs()
-    # Nobody may be reading any more.
+    # The reader of stdout may be gone.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

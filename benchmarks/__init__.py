@@ -1,4 +1,4 @@
-"""What the lab costs, beside what people would use instead. ``python -m benchmarks`` runs all of it."""
+"""Benchmarks of the lab against the usual alternatives. ``python -m benchmarks`` runs all of them."""
 
-# Before torch, so that threads wait as they do in the lab.
+# Before torch: it sets how threads wait, as in the lab.
 import instruct_tune  # noqa: F401

@@ -41,7 +41,7 @@ LINES: tuple[Line, ...] = (
     *(page_start, viewers, data, growth, lesson_shape, neighbours),
 )
 LONG = (evaluation, merging, lesson_shape, neighbours)
-"""Lines that without one are measured only if they are asked for by name: they take long."""
+"""Lines that take long: without CUDA, they run only if named."""
 
 FLAGS = {
     "model": "the model both sides train and ask",
@@ -55,37 +55,37 @@ FLAGS = {
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line; what a flag leaves open is the setting of docs/benchmarks.md, or ``--quick``'s."""
+    """Parse the command line. Defaults are the setting of docs/benchmarks.md, or that of ``--quick``."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    known = [line.__name__ for line in LINES]
-    parser.add_argument("names", nargs="*", metavar="LINE", help=f"which of {', '.join(known)} (default: all)")
+    names = [line.__name__ for line in LINES]
+    parser.add_argument("names", nargs="*", metavar="LINE", help=f"which of {', '.join(names)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rows, once: about two minutes, a first impression")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured, spreads included")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a picture (PNG)")
-    for name, said in FLAGS.items():
+    for name, text in FLAGS.items():
         kind = str if name in ("model", "dataset") else int
-        usual = getattr(Setting(), name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{said} (default: {usual})")
+        default = getattr(Setting(), name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=f"{text} (default: {default})")
     args = parser.parse_args(arguments)
-    if unknown := set(args.names) - set(known):
-        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(known)}")
+    if unknown := set(args.names) - set(names):
+        parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(names)}")
     return args
 
 
 def measured(names: list[str], setting: Setting) -> Iterator[Row]:
-    """The rows of the lines named, as they come."""
+    """Measure the named lines, or the usual ones, and yield each row when it is done."""
     work = Workload(setting)
     for line in LINES:
-        usual = line not in LONG or best_device() == "cuda"
-        if line.__name__ in names or (usual and not names):
+        by_default = line not in LONG or best_device() == "cuda"
+        if line.__name__ in names or (by_default and not names):
             yield from line(work)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the table and write what was asked for."""
+    """Print the table and write the requested files."""
     args = parsed(arguments)
-    given = {name: value for name, value in vars(args).items() if name in FLAGS and value is not None}
-    setting = replace(QUICK if args.quick else Setting(), **given)
+    flags = {name: value for name, value in vars(args).items() if name in FLAGS and value is not None}
+    setting = replace(QUICK if args.quick else Setting(), **flags)
     _quiet()
     began, load = time.perf_counter(), machine.busy()
     print(f"{machine.described()}; {setting.model}; {setting.dataset}\n\n{report.HEAD}", flush=True)
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _quiet() -> None:
-    """Only the table is printed: no progress bars, no advice."""
+    """Silence progress bars and warnings, so that only the table is printed."""
     warnings.simplefilter("ignore")
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""The lab beside stock: training against TRL's trainer and a loop of one's own, decoding against the pipeline."""
+"""The lab against stock: training against TRL's trainer and a plain loop, decoding against the pipeline."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def training(work: Workload) -> Iterator[Row]:
 
 
 def training_rows(what: str, work: Workload, subject: Subject, batch: int) -> Iterator[Row]:
-    """Speeds and shares of the peak of one epoch over the workload's rows, all three ways."""
+    """Speed and share of the matrix-multiply peak of one epoch, for the lab, TRL and the plain loop."""
     texts, rows = ([row[at] for row in work.training] for at in (0, 1))
     tokens, supervised = sum(len(row.input_ids) for row in rows), sum(row.supervised for row in rows)
-    found: dict[str, list[Trained]] = alternating(
+    epochs_by_way: dict[str, list[Trained]] = alternating(
         {
             SFT: lambda: sft_trainer_trains(subject, texts, batch),
             LOOP: lambda: plain_loop_trains(subject, rows, batch),
@@ -38,12 +38,12 @@ def training_rows(what: str, work: Workload, subject: Subject, batch: int) -> It
         },
         work.setting.repeat,
     )
-    seconds = {way: [epoch.seconds for epoch in epochs] for way, epochs in found.items()}
-    losses = {way: statistics.fmean(epoch.loss for epoch in epochs) for way, epochs in found.items()}
+    seconds = {way: [epoch.seconds for epoch in epochs] for way, epochs in epochs_by_way.items()}
+    losses = {way: statistics.fmean(epoch.loss for epoch in epochs) for way, epochs in epochs_by_way.items()}
     for stock in (SFT, LOOP):
-        told = {"rows": len(rows), "tokens": tokens, "seconds": seconds, "mean_loss": losses}
+        details = {"rows": len(rows), "tokens": tokens, "seconds": seconds, "mean_loss": losses}
         wanted = WANTED.get((batch, stock), "")
-        yield speed_row(f"{what}, tokens/s (stock: {stock})", tokens, seconds[LAB], seconds[stock], wanted, told)
+        yield speed_row(f"{what}, tokens/s (stock: {stock})", tokens, seconds[LAB], seconds[stock], wanted, details)
     yield speed_row(f"{what}, supervised tokens/s (stock: {SFT})", supervised, seconds[LAB], seconds[SFT])
     operations = training_operations(subject.loaded.base, tokens, supervised)
     shares = {way: Spread.of([100 * operations / s / work.peak for s in seconds[way]]) for way in (LAB, SFT, LOOP)}
@@ -68,44 +68,44 @@ def beams(work: Workload) -> Iterator[Row]:
 
 
 def decoding_rows(name: str, work: Workload, num_beams: int, wanted: str) -> Iterator[Row]:
-    """Answers a second; stock is slow enough to be measured on some of the prompts only."""
+    """Answers a second. Stock is slow, so it answers only some of the prompts."""
     settings, subject = work.generation(num_beams), work.subject
-    # A model of its own: the lab's has its layers replaced by faster ones.
-    model, asked = subject.plain().eval(), work.stock_prompts
-    found = alternating(
+    # A fresh model: the lab replaces layers of its own with faster ones.
+    model, subset = subject.plain().eval(), work.stock_prompts
+    measured = alternating(
         {
-            "pipeline": lambda: timed(lambda: pipeline_answers(subject, model, asked, settings)),
+            "pipeline": lambda: timed(lambda: pipeline_answers(subject, model, subset, settings)),
             LAB: lambda: timed(lambda: lab_answers(subject, work.prompts, settings)),
         },
         work.setting.repeat,
     )
-    stock, lab = ([seconds / many for seconds, _ in found[way]] for way, many in counts(work).items())
-    said = dict(zip((e.instruction for e in work.prompts), found[LAB][-1][1], strict=True))
-    same = sum(said[e.instruction] == text for e, text in zip(asked, found["pipeline"][-1][1], strict=True))
-    told = {**counts(work), "same_texts": same}
-    what = f"decoding, {name}, answers/s (stock: the lesson's pipeline, {len(asked)} of {len(work.prompts)} prompts)"
-    yield speed_row(what, 1, lab, stock, wanted, told)
+    stock, lab = ([seconds / prompts for seconds, _ in measured[way]] for way, prompts in counts(work).items())
+    lab_texts = dict(zip((e.instruction for e in work.prompts), measured[LAB][-1][1], strict=True))
+    same = sum(lab_texts[e.instruction] == text for e, text in zip(subset, measured["pipeline"][-1][1], strict=True))
+    details = {**counts(work), "same_texts": same}
+    what = f"decoding, {name}, answers/s (stock: the lesson's pipeline, {len(subset)} of {len(work.prompts)} prompts)"
+    yield speed_row(what, 1, lab, stock, wanted, details)
 
 
 def counts(work: Workload) -> dict[str, int]:
-    """How many prompts each side answers."""
+    """Side → number of prompts it answers."""
     return {"pipeline": len(work.stock_prompts), LAB: len(work.prompts)}
 
 
 def speed_row(
-    what: str, amount: int, lab: list[float], stock: list[float], wanted: str = "", told: Mapping | None = None
+    what: str, amount: int, lab: list[float], stock: list[float], wanted: str = "", details: Mapping | None = None
 ) -> Row:
-    """``amount`` a second on both sides, from seconds."""
+    """A row of ``amount`` a second on both sides, from the seconds of each repetition."""
     return Row(
         what,
         _speed(amount, lab),
         _speed(amount, stock),
         Spread.ratio(stock, lab),
         wanted=wanted,
-        details=told or {},
+        details=details or {},
     )
 
 
 def _speed(amount: int, seconds: list[float]) -> Spread:
-    taken = Spread.of(seconds)
-    return Spread(amount / taken.median, amount / taken.high, amount / taken.low)
+    spread = Spread.of(seconds)
+    return Spread(amount / spread.median, amount / spread.high, amount / spread.low)

@@ -1,4 +1,4 @@
-"""What a person waits for before a training: the report, the ledger, and the first rows of a large file."""
+"""Waiting times before a training: the report, the ledger, and the first rows of a large file."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ LEDGERS = {
 def data(work: Workload) -> Iterator[Row]:
     """Seconds of the report and of ledgers, and of the first rows of a large file"""
     setting = work.setting
-    known = load_splits(RunConfig.from_dict({"data": {"source": setting.dataset, "filters": []}}).data)
-    rows = changed([*examples(known.train), *examples(known.test)], setting.data_rows)
+    splits = load_splits(RunConfig.from_dict({"data": {"source": setting.dataset, "filters": []}}).data)
+    rows = changed([*examples(splits.train), *examples(splits.test)], setting.data_rows)
     held_out = len(rows) // 5
-    taken = [
+    seconds = [
         timed(lambda: make_report(rows[held_out:], rows[:held_out], work.subject.tokenizer, LESSON, 1024))[0]
         for _ in range(setting.repeat)
     ]
-    yield Row(f"report on {len(rows):,} rows that are loaded", Spread.of(taken), unit="s", wanted="2")
+    yield Row(f"report on {len(rows):,} rows that are loaded", Spread.of(seconds), unit="s", wanted="2")
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "rows.jsonl"
         write(file, rows)
         yield from _ledgers(file, setting.repeat)
         write(file, changed(rows, setting.file_rows))
-        found = [json.loads(_in_a_fresh_process(file)) for _ in range(setting.repeat)]
+        measured = [json.loads(_in_a_fresh_process(file)) for _ in range(setting.repeat)]
     what = f"first rows of a file of {setting.file_rows:,} rows, in a fresh process"
-    yield Row(what, Spread.of([each["seconds"] for each in found]), unit="s", wanted="3", details=found[0])
-    yield Row("peak memory of that process", Spread.of([each["MB"] for each in found]), unit="MB")
+    yield Row(what, Spread.of([process["seconds"] for process in measured]), unit="s", wanted="3", details=measured[0])
+    yield Row("peak memory of that process", Spread.of([process["MB"] for process in measured]), unit="MB")
 
 
 def _ledgers(file: Path, repeat: int) -> Iterator[Row]:
@@ -55,12 +55,12 @@ def _ledgers(file: Path, repeat: int) -> Iterator[Row]:
     loaded = load_rows(settings, Loading())
     for name, steps in LEDGERS.items():
         filtered = replace(settings, filters=RunConfig.from_dict({"data": {"filters": steps}}).data.filters)
-        taken = [timed(partial(split_rows, loaded.rows, loaded.table, filtered))[0] for _ in range(repeat)]
-        yield Row(f"ledger of {loaded.table.rows:,} rows: {name}", Spread.of(taken), unit="s", wanted="2")
+        seconds = [timed(partial(split_rows, loaded.rows, loaded.table, filtered))[0] for _ in range(repeat)]
+        yield Row(f"ledger of {loaded.table.rows:,} rows: {name}", Spread.of(seconds), unit="s", wanted="2")
 
 
 def changed(rows: Sequence[Example], wanted: int) -> list[Example]:
-    """``wanted`` rows: these, and again and again with some words of the instruction replaced by numbers."""
+    """``wanted`` rows: the given ones, then copies with about 30% of the instruction's words replaced by numbers."""
     made = list(rows[:wanted])
     for number in range(len(made), wanted):
         drawn, row = random.Random(number), rows[number % len(rows)]

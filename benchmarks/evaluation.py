@@ -1,4 +1,4 @@
-"""A whole evaluation, base and tuned, and how long a person waits for the first number of it."""
+"""The time of a whole evaluation of base and tuned, and the time until its first running estimate."""
 
 from __future__ import annotations
 
@@ -19,29 +19,32 @@ from .workload import Workload
 def evaluation(work: Workload) -> Iterator[Row]:
     """Base and tuned on the held-out rows, greedy, scored with intervals, against the lesson's pipeline
 
-    The adapter is a fresh one, which changes nothing: its answers are as long as base's, where a trained one's
-    end sooner. The pipeline answers some of the prompts, and is taken to need as long for the others, and for tuned.
+    The adapter is untrained and changes nothing: its answers are as long as base's, where those of a trained one end
+    sooner. The pipeline answers some of the prompts for base; its time is extrapolated to all prompts and to tuned.
     """
     setting, subject, rows = work.setting, work.subject, work.prompts
-    settings, asked = work.generation(1), work.stock_prompts
+    settings, stock_prompts = work.generation(1), work.stock_prompts
     lora.attach(subject.loaded, RUN, LoraSettings(), seed=42)
     first, whole = [], []
     for _ in range(setting.repeat):
         began = time.perf_counter()
-        told: list[float] = []
+        times: list[float] = []
         evaluate(
             subject.loaded, RUN, LESSON, rows, settings,
-            on_estimate=lambda known, told=told, began=began: told.append(time.perf_counter() - began),
+            on_estimate=lambda _, times=times, began=began: times.append(time.perf_counter() - began),
         )  # fmt: skip
         whole.append(time.perf_counter() - began)
-        first.append(told[0] if told else whole[-1])
+        first.append(times[0] if times else whole[-1])
     lora.remove(subject.loaded, RUN)
     model = subject.plain().eval()
-    each = 2 * len(rows) / len(asked)
-    stock = [each * timed(lambda: pipeline_answers(subject, model, asked, settings))[0] for _ in range(setting.repeat)]
+    factor = 2 * len(rows) / len(stock_prompts)
+    stock = [
+        factor * timed(lambda: pipeline_answers(subject, model, stock_prompts, settings))[0]
+        for _ in range(setting.repeat)
+    ]
     what = f"evaluation of {len(rows)} rows × 2, {settings.max_new_tokens} new tokens"
     yield Row(
-        f"{what} (stock: the lesson's pipeline, from {len(asked)} of {len(rows)} prompts)",
+        f"{what} (stock: the lesson's pipeline, from {len(stock_prompts)} of {len(rows)} prompts)",
         Spread.of(whole),
         Spread.of(stock),
         Spread.ratio(stock, whole),

@@ -1,7 +1,6 @@
-"""How the cost of training grows: an epoch of the lab's, with one thing larger and larger and the rest as it was.
+"""Scaling of the training cost: the time of an epoch while one quantity grows and the others stay fixed.
 
-On a small Llama with random weights, so that a curve takes seconds; its course is what is looked at,
-not its height.
+Measured on a small Llama with random weights, so that a curve takes seconds; its slope matters, not its height.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ VOCABULARY = 8192
 
 @dataclass(frozen=True)
 class Point:
-    """One training: ``rows`` rows of ``length`` tokens, ``batch`` a step; rank ``r``; a model ``width`` wide."""
+    """One training: ``rows`` rows of ``length`` tokens, ``batch`` rows a step; LoRA rank ``r``; model ``width``."""
 
     rows: int = 16
     length: int = 128
@@ -35,7 +34,7 @@ class Point:
     width: int = 256
 
 
-# Axis → (its points, at most as many as the setting says; what the plot and the exponent take as x).
+# Axis → (its values, of which ``Setting.growth`` are used; the x of a point in the plot and the exponent).
 AXES: dict[str, tuple[tuple[int, ...], Callable[[Point], float]]] = {
     "rows": ((8, 16, 32, 64), lambda point: point.rows),
     "length": ((64, 128, 256, 512), lambda point: point.length),
@@ -60,7 +59,7 @@ def growth(work: Workload) -> Iterator[Row]:
 
 
 def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: int) -> Row:
-    """Seconds an epoch at each point; the row's number is k in seconds ~ x^k, from the first to the last point."""
+    """Seconds an epoch at each point. The row's number is k in seconds ~ x^k, from the first and the last point."""
     xs = [of(point) for point in points]
     jobs = {str(x): prepared(point) for x, point in zip(xs, points, strict=True)}
     for job in jobs.values():
@@ -69,7 +68,7 @@ def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: 
     exponents = [
         math.log(last / first) / math.log(xs[-1] / xs[0]) for first, last in zip(seconds[0], seconds[-1], strict=True)
     ]
-    medians = [Spread.of(taken).median for taken in seconds]
+    medians = [Spread.of(times).median for times in seconds]
     return Row(
         f"{what}, {xs[0]:.3g} to {xs[-1]:.3g}: an epoch takes {medians[0]:.2f} to {medians[-1]:.2f} s, exponent",
         Spread.of(exponents),
@@ -78,7 +77,7 @@ def curve(what: str, points: list[Point], of: Callable[[Point], float], repeat: 
 
 
 def prepared(point: Point) -> Callable[[], float]:
-    """A training whose seconds are counted; model and rows are made beforehand."""
+    """A job that trains at ``point`` and returns its seconds. Model and rows are made here, outside of the timing."""
     tokenizer = byte_tokenizer()
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -98,12 +97,12 @@ def prepared(point: Point) -> Callable[[], float]:
 
 
 def body_parameters(width: int) -> int:
-    """Weights of the four layers: four square projections, and three of the feed-forward part three times as wide."""
+    """Weights of the four layers: four square projections each, and three feed-forward matrices to 3 × ``width``."""
     return 4 * (4 * width**2 + 3 * 3 * width**2)
 
 
 def random_rows(count: int, length: int) -> list[TokenizedExample]:
-    """Rows of one length; the second half of each carries loss."""
+    """``count`` rows of ``length`` random tokens; the second half of each carries loss."""
     draw, prompt = random.Random(0), length // 2
     rows = []
     for _ in range(count):

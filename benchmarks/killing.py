@@ -1,6 +1,6 @@
-"""A process that trains, killed from outside at a chosen moment; and what somebody who looked on has seen by then.
+"""Kills a training process from outside at a chosen moment, and records the numbers that were visible until then.
 
-Nothing in the lab knows of it: the moments are read off the data folder, as the page and ``ls`` would.
+The lab has no hook for this: the moments are read from the data folder, as the page and ``ls`` would.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from instruct_tune.store.connection import FILE
 from instruct_tune.store.run_store import Run, RunStore
 
 Numbers = dict[tuple[str, int], dict[str, Any]]
-"""What was measured, by kind and step; without what depends on the clock."""
+"""(kind, step) → metric values, without those that depend on the clock."""
 
 CLOCK = ("seq", "time", "seconds", "tokens_per_second", "kind", "step")
 
 
 def numbers(metrics: list[dict[str, Any]]) -> Numbers:
-    """Metrics as the store gives them, in a form in which two runs can be compared bit for bit."""
+    """The store's metrics in a form in which two runs can be compared bit for bit."""
     return {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in CLOCK} for m in metrics}
 
 
 def train(data_dir: Path, config: RunConfig) -> None:
-    """What the process does: open the lab, start its only run or go on with it, and wait for the end."""
-    # So that sums are those of every other process of this benchmark.
+    """The child process: open the lab, start or resume its only run, and wait for the end."""
+    # One thread, so that sums are identical in every process of this benchmark.
     torch.set_num_threads(1)
     lab = Lab(data_dir)
     try:
@@ -48,9 +48,9 @@ def train(data_dir: Path, config: RunConfig) -> None:
 
 
 class Onlooker:
-    """Follows a run from another process, as a page does, and keeps every number that was measured before its eyes.
+    """Follows a run from another process, as a page does, and adds every number measured meanwhile to ``shown``.
 
-    ``began``: when the process that it looks at did (seconds since the epoch).
+    ``began``: the start of the observed process, in seconds since the epoch.
     """
 
     def __init__(self, data_dir: Path, shown: Numbers, began: float):
@@ -60,7 +60,7 @@ class Onlooker:
         self.written = self._last_write()
 
     def look(self) -> Run | None:
-        """The run as it is now, its new numbers noted; None before there is one."""
+        """The current run, after recording its new numbers; None before there is a run."""
         run = next(iter(self.store.all()), None)
         new = self.store.metrics(run.id, self.seen) if run else []
         if new:
@@ -69,16 +69,16 @@ class Onlooker:
         return run
 
     def in_phase(self, name: str) -> bool:
-        """Whether the run is in that phase since this process has it, and not since the one before was killed in it."""
+        """Whether the run entered phase ``name`` in this process, and not in a former process that was killed in it."""
         run = self.look()
         return run is not None and run.phase == name and self.store.changes(run.id)[-1]["time"] > self.began
 
     def writes(self, name: str) -> bool:
-        """Whether a folder of that name is being written for the run."""
+        """Whether a folder that matches ``name`` is being written for the run."""
         return any(self.data_dir.glob(f"runs/*/.partial/{name}"))
 
     def committing(self) -> bool:
-        """Whether something has come to the history's log since this was asked last."""
+        """Whether SQLite's write-ahead log changed since the last call."""
         before, self.written = self.written, self._last_write()
         return self.written != before
 
@@ -98,14 +98,14 @@ MOMENTS: dict[str, tuple[Callable[[Onlooker], bool], float]] = {
     "adapter save": (lambda onlooker: onlooker.writes("adapter"), 0.004),
     "commit": (lambda onlooker: onlooker.committing(), 0.0),
 }
-"""What is waited for, and how many seconds later, at most, the process is killed."""
+"""Moment → (its test, the most seconds between the test and the kill)."""
 
 ANY = "any time"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: ``seconds`` after the start (``ANY``), or after the ``skip``-th time that ``name`` was seen."""
+    """When to kill: ``seconds`` after the start (``ANY``), or after ``name`` was seen ``skip`` + 1 times."""
 
     name: str
     seconds: float
@@ -113,7 +113,7 @@ class Moment:
 
     @classmethod
     def drawn(cls, name: str, length: float, chance: random.Random) -> Moment:
-        """A moment of that name in a process that takes about ``length`` seconds."""
+        """A random moment called ``name`` in a process that takes about ``length`` seconds."""
         if name == ANY:
             return cls(name, chance.uniform(0, length))
         skip = chance.randrange(40) if name == "commit" else 0
@@ -121,11 +121,11 @@ class Moment:
 
 
 def live_until(moment: Moment | None, data_dir: Path, config: RunConfig, shown: Numbers) -> bool:
-    """One life of the process; says whether it was killed at ``moment``, and not done before."""
+    """Run the process until ``moment`` or its end; returns whether it was killed, not finished before."""
     process = multiprocessing.get_context("fork").Process(target=train, args=(data_dir, config))
     began, born = time.time(), time.monotonic()
     process.start()
-    # After the fork: a connection to SQLite must not be carried through one.
+    # After the fork: an SQLite connection must not be carried across a fork.
     onlooker = Onlooker(data_dir, shown, began)
     skip = moment.skip if moment else 0
     try:

@@ -1,7 +1,7 @@
 """The lesson's own run: opt-350m's architecture with random weights, batch 2, ten epochs extrapolated.
 
-Made for a GPU, and left out without one unless it is asked for by name. The rows are those of the
-other lines, in the default model's tokens, of which such text has about as many as in OPT's.
+Meant for a GPU; without one it runs only if named. The rows are those of the other lines, tokenized by the default
+model's tokenizer, which gives about as many tokens for such text as OPT's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import OPTConfig
 
 LESSON_ROWS, LESSON_EPOCHS, LESSON_BATCH = 7811, 10, 2
-"""What the lesson trains on: CodeAlpaca-20k without rows that have an input, four fifths of it."""
+"""The lesson's training set: four fifths of CodeAlpaca-20k's rows without an input."""
 
 
 def shape() -> OPTConfig:
@@ -56,6 +56,6 @@ def lesson_shape(work: Workload) -> Iterator[Row]:
 
 
 def _minutes(an_epoch: float, speed: Spread) -> Spread:
-    """What ten epochs of so many tokens take at a speed in tokens a second."""
-    taken = [LESSON_EPOCHS * an_epoch / each / 60 for each in (speed.median, speed.high, speed.low)]
-    return Spread(*taken)
+    """Minutes for ten epochs of ``an_epoch`` tokens each at ``speed`` tokens a second."""
+    minutes = [LESSON_EPOCHS * an_epoch / rate / 60 for rate in (speed.median, speed.high, speed.low)]
+    return Spread(*minutes)

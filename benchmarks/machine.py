@@ -1,4 +1,4 @@
-"""The machine in plain words, without a word that names it."""
+"""The machine in plain words, without its name."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def described() -> str:
 
 
 def cpu_model() -> str:
-    """The processor as the system calls it."""
+    """The processor's model name as the system reports it."""
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
+        match = None
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
 def busy() -> float:
-    """Processes that wanted a processor, on average over the last minute."""
+    """The load average of the last minute."""
     return os.getloadavg()[0]

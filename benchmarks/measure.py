@@ -1,4 +1,4 @@
-"""Measuring side by side: repetitions that alternate in one process, medians, and how far they spread."""
+"""Side-by-side measurement: repetitions that alternate in one process, medians, and their spread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some repetitions, and the lowest and highest of them."""
+    """Median, lowest and highest of some repetitions."""
 
     median: float
     low: float
@@ -26,29 +26,29 @@ class Spread:
 
     @staticmethod
     def interval(values: Sequence[float]) -> Spread:
-        """The median with its 95% interval: the sign test's, which assumes nothing but that the values are alike.
+        """The median with its 95% interval by the sign test, which only assumes identically distributed values.
 
-        Fewer than six values are not enough for 95%: then it is all of them.
+        Fewer than six values are too few for 95%: then the interval spans all of them.
         """
         ordered, n = sorted(values), len(values)
-        # The median is below the k-th lowest value with the chance that fewer than k of n coins fall heads.
+        # P(median < k-th lowest value) = P(fewer than k heads in n coin tosses).
         chances = [sum(math.comb(n, heads) for heads in range(k)) / 2**n for k in range(1, n)]
         cut = max(sum(chance <= 0.025 for chance in chances), 1) - 1
         return Spread(statistics.median(ordered), ordered[cut], ordered[n - 1 - cut])
 
     @staticmethod
     def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
-        """Of the medians; lowest and highest of the pairs that were measured one after the other."""
+        """The ratio of the medians, and the lowest and highest ratio of pairs measured one after the other."""
         pairs = [a / b for a, b in zip(over, under, strict=True)]
         return Spread(statistics.median(over) / statistics.median(under), min(pairs), max(pairs))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: what was measured, in which unit, for the lab and for what people use instead.
+    """One row of the table: ``what`` was measured in ``unit``, for the lab and for the stock alternative.
 
-    ``ratio`` is how many times better the lab is. ``wanted`` says what it should reach, ``curve``
-    holds (x, seconds) for the plot, ``details`` what only the JSON tells.
+    ``ratio``: how many times better the lab is. ``wanted``: the target. ``curve``: (x, seconds) for the plot.
+    ``details``: values that only the JSON file holds.
     """
 
     what: str
@@ -62,28 +62,28 @@ class Row:
 
 
 def alternating(jobs: Mapping[str, Callable[[], Any]], repeat: int) -> dict[str, list[Any]]:
-    """What each job returns, ``repeat`` times: first, second, third, first, second, third, …
+    """Job → its ``repeat`` results, run in alternation: first, second, third, first, second, third, …
 
-    So what slows the machine down for a while slows all of them down.
+    So anything that slows the machine down for a while affects all jobs alike.
     """
-    found: dict[str, list[Any]] = {name: [] for name in jobs}
+    results: dict[str, list[Any]] = {name: [] for name in jobs}
     for _ in range(repeat):
         for name, job in jobs.items():
-            found[name].append(job())
-    return found
+            results[name].append(job())
+    return results
 
 
 def timed(job: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that ``job`` takes, and what it returns."""
+    """The seconds that ``job`` takes, and its result."""
     began = time.perf_counter()
-    found = job()
-    return time.perf_counter() - began, found
+    result = job()
+    return time.perf_counter() - began, result
 
 
 def bytes_of_this_process() -> int:
-    """The most memory this process has had."""
-    # Not getrusage's ru_maxrss: a process begins with its parent's.
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
+    """The peak memory of this process in bytes, from /proc. Raises RuntimeError where /proc does not tell it."""
+    # Not getrusage's ru_maxrss: a process inherits its parent's peak.
+    match = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if match is None:
         raise RuntimeError("this system does not tell a process's peak memory")
-    return int(found.group(1)) * 1024
+    return int(match.group(1)) * 1024

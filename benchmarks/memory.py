@@ -1,6 +1,6 @@
-"""The most memory that training takes: of a fresh process that loads the model and trains one step, nothing else.
+"""Peak memory of training: a fresh process loads the model and trains one step.
 
-A process's peak never falls, so each way of training gets a process of its own:
+A process's peak never falls, so each way of training runs in a process of its own:
 ``python -m benchmarks.memory WAY BATCH SETTING`` prints the bytes.
 """
 
@@ -23,13 +23,13 @@ WAYS = {"lab": "the lab", "sft_trainer": "TRL's SFTTrainer", "plain_loop": "a pl
 def memory(work: Workload) -> Iterator[Row]:
     """Peak memory of a step on the longest rows"""
     for batch in (8, 2):
-        found = {way: Spread.of([_in_a_fresh_process(way, batch, work.setting) / 2**20]) for way in WAYS}
+        peaks = {way: Spread.of([_in_a_fresh_process(way, batch, work.setting) / 2**20]) for way in WAYS}
         for way in ("sft_trainer", "plain_loop"):
             yield Row(
                 f"peak memory of a process that trains, batch {batch}, longest rows (stock: {WAYS[way]})",
-                found["lab"],
-                found[way],
-                Spread.ratio([found[way].median], [found["lab"].median]),
+                peaks["lab"],
+                peaks[way],
+                Spread.ratio([peaks[way].median], [peaks["lab"].median]),
                 unit="MB",
                 wanted="1",
             )
@@ -44,7 +44,7 @@ def _in_a_fresh_process(way: str, batch: int, setting: Setting) -> int:
 
 
 def train_a_step(way: str, batch: int, setting: Setting) -> int:
-    """One step on the ``batch`` longest rows; returns the most bytes this process has had."""
+    """Train one step on the ``batch`` longest rows; returns the peak memory in bytes."""
     work = Workload(setting)
     longest = sorted(work.training, key=lambda row: -len(row[1].input_ids))[:batch]
     texts, rows = [text for text, _ in longest], [ids for _, ids in longest]
@@ -64,7 +64,7 @@ def train_a_step(way: str, batch: int, setting: Setting) -> int:
 
 
 def most_bytes() -> int:
-    """The GPU's peak where there is one, else the process's own."""
+    """The peak memory in bytes: of the GPU where there is one, else of this process."""
     import torch
 
     from instruct_tune.util.device import best_device

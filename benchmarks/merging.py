@@ -1,4 +1,4 @@
-"""Whether an evaluation would be faster with the adapter merged into a copy of the weights: the lab does not do so."""
+"""Whether evaluation would be faster with the adapter merged into a copy of the weights, which the lab does not do."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .workload import Workload
 def merging(work: Workload) -> Iterator[Row]:
     """Base and tuned answers with the adapter beside the weights, against one half after the other, tuned merged
 
-    A merged copy does what base does; so base answers in its place, and neither loading nor merging is counted.
-    The adapter is a fresh one, which changes no answer.
+    A merged copy computes exactly as much as base, so base answers in its place; loading and merging are not counted.
+    The adapter is untrained and changes no answer.
     """
     subject, settings, prompts = work.subject, work.generation(1), work.prompts
     lora.attach(subject.loaded, RUN, LoraSettings(), seed=42)
 
-    def answered(*speakers: str) -> float:
-        return timed(lambda: lab_answers(subject, prompts, settings, speakers))[0]
+    def answered(*adapters: str) -> float:
+        return timed(lambda: lab_answers(subject, prompts, settings, adapters))[0]
 
-    found = alternating(
+    seconds_by_way = alternating(
         {
             "beside": lambda: answered(lora.BASE, RUN),
             "merged": lambda: 2 * answered(lora.BASE),
@@ -34,7 +34,7 @@ def merging(work: Workload) -> Iterator[Row]:
         work.setting.repeat,
     )
     lora.remove(subject.loaded, RUN)
-    beside, merged, tuned = found.values()
+    beside, merged, tuned = seconds_by_way.values()
     amount = len(prompts)
     yield speed_row("base and tuned, greedy, pairs/s (stock: tuned from a merged copy)", amount, beside, merged)
     alone = [seconds / 2 for seconds in merged]

@@ -1,7 +1,7 @@
-"""A training alone and two at once on the same cores, under each way in which threads wait for each other.
+"""One training alone and two at once on the same cores, under each wait policy of OpenMP threads.
 
-A runtime reads its wait policy when it is loaded, so each training is a process of its own:
-``python -m benchmarks.neighbours SETTING`` loads the model, prints a line when it is ready, begins to train when it
+The runtime reads its wait policy when it is loaded, so each training runs in a process of its own:
+``python -m benchmarks.neighbours SETTING`` loads the model, prints a line when it is ready, starts to train when it
 reads one, and prints its steps as JSON after ``window_seconds``. All on the CPU: on a GPU no thread waits.
 """
 
@@ -27,12 +27,12 @@ from .workload import Setting, Workload
 
 ROOT = Path(__file__).parents[1]
 LONG_SPIN = {"GOMP_SPINCOUNT": "300000"}
-"""libgomp's own, where nobody chooses."""
+"""libgomp's default."""
 POLICIES = {"libgomp's own spin": LONG_SPIN, "a bounded spin": BOUNDED_SPIN, "asleep": PASSIVE}
 STOCK, *OURS = POLICIES
 SITUATIONS = {1: "training alone", 2: "each of two trainings at once"}
 FEWEST_STEPS = 3
-"""However slow the machine is: a speed needs two steps that begin and end in the window."""
+"""Steps to train even after the window is over: a speed needs two steps that start and end in the window."""
 
 
 def neighbours(work: Workload) -> Iterator[Row]:
@@ -54,13 +54,13 @@ def neighbours(work: Workload) -> Iterator[Row]:
 
 
 def at_once(processes: int, policy: Mapping[str, str], setting: Setting) -> float:
-    """Tokens a second of one process, the mean of those that train at the same time."""
+    """Tokens a second of one process: the mean of ``processes`` that train at the same time."""
     trainings = [_started(policy, setting) for _ in range(processes)]
     try:
         for training in trainings:
             if training.stdout.readline() != "ready\n":
                 raise RuntimeError("a training ended before its first step; what it said is above")
-        # Only now, so that none trains while another still loads.
+        # All start together, so that none trains while another still loads.
         for training in trainings:
             training.stdin.write("go\n")
             training.stdin.flush()
@@ -73,7 +73,7 @@ def at_once(processes: int, policy: Mapping[str, str], setting: Setting) -> floa
 
 
 def shared_speed(trainings: Sequence[Sequence[dict[str, Any]]]) -> float:
-    """The mean of the trainings' tokens a second over the time in which all of them trained."""
+    """Mean tokens a second of the trainings, over the time in which all of them trained."""
     begin = max(steps[0]["time"] for steps in trainings)
     end = min(steps[-1]["time"] for steps in trainings)
     return statistics.fmean(tokens_per_second(steps, begin, end) for steps in trainings)
@@ -94,7 +94,7 @@ def _started(policy: Mapping[str, str], setting: Setting) -> subprocess.Popen[st
 
 
 def train_when_told(setting: Setting) -> None:
-    """What a process of this line does; see the module's docstring."""
+    """The child process; see the module's docstring."""
     from instruct_tune.config.run_config import LoraSettings, TrainSettings
     from instruct_tune.models import lora
     from instruct_tune.training.train import train
@@ -103,7 +103,7 @@ def train_when_told(setting: Setting) -> None:
     from .ours import LEARNING_RATE, RUN, Watch
 
     class Steps(Watch):
-        """Keeps the moment at which each step ended and its tokens, and stops when the window is over."""
+        """Records the end time and tokens of each step, and stops the run when the window is over."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -133,7 +133,7 @@ def train_when_told(setting: Setting) -> None:
     watch = Steps()
     with tempfile.TemporaryDirectory() as folder:
         train(loaded, RUN, TrainingData(rows, [], []), settings, Path(folder), watch)
-    # From the end of the first step on: it also pays for what is done once.
+    # The first step includes one-time costs; times count from its end.
     print(json.dumps(watch.steps), flush=True)
 
 

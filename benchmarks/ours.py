@@ -1,4 +1,4 @@
-"""The lab's side: its training and its decoding, as the page and the command line call them."""
+"""The lab's side of the benchmarks: training and decoding, called as the page and the command line do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEARNING_RATE = 5e-4
 
 @dataclass(frozen=True)
 class Trained:
-    """One epoch: seconds from the first step's beginning to the last one's end, and the mean of the steps' losses."""
+    """One epoch: seconds from the start of the first step to the end of the last, and the mean of the steps' losses."""
 
     seconds: float
     loss: float
@@ -87,8 +87,8 @@ def lab_answers(
     settings: GenerationSettings,
     speakers: Sequence[str] = (adapter.BASE,),
 ) -> list[str]:
-    """Each speaker's answer to each prompt with ``instruct_tune.generation.generate``, in one go."""
+    """One answer for each prompt and adapter name in ``speakers``, in a single call of ``generation.generate``."""
     loaded = subject.loaded
     encoded = encode_prompts(loaded.tokenizer, LESSON, [(e.instruction, e.input) for e in prompts])
-    requests = [Request(tuple(prompt), who) for prompt in encoded for who in speakers]
+    requests = [Request(tuple(prompt), adapter_name) for prompt in encoded for adapter_name in speakers]
     return [answer.text for answer in generate(loaded, requests, settings)]

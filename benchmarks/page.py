@@ -31,11 +31,11 @@ from .served import first_step, first_token, page_start, plot_update, polling
 
 ROWS = 20_000
 Line = tuple[str, str]
-"""What was measured, and what is allowed."""
+"""(measured value, allowed value)."""
 
 
 def milliseconds(job: Callable[[], object], repeat: int = 5) -> str:
-    """The median time of ``job``, which is run once before for what is made only once."""
+    """The median time of ``job`` after one warm-up run."""
     job()
     times = []
     for _ in range(repeat):
@@ -47,7 +47,7 @@ def milliseconds(job: Callable[[], object], repeat: int = 5) -> str:
 
 @cache
 def settings() -> DataSettings:
-    """A file of 20,000 rows: the bundled ones over and over, each a little different."""
+    """Settings of a file of 20,000 rows: repetitions of the bundled ones, each with a number added."""
     rows = [json.loads(line) for line in BUNDLED_FILE.read_text(encoding="utf-8").splitlines()]
     path = Path(tempfile.mkdtemp(prefix="lab-benchmark-")) / "rows.jsonl"
     with path.open("w", encoding="utf-8") as file:
@@ -59,7 +59,7 @@ def settings() -> DataSettings:
 
 @cache
 def splits() -> Splits:
-    """The rows, all of them."""
+    """All rows, unfiltered and split."""
     return load_splits(DataSettings(source=settings().source, filters=(), limit=None))
 
 

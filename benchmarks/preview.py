@@ -1,6 +1,6 @@
-"""The first rows of a large file, in a process that does nothing else: ``python -m benchmarks.preview FILE``.
+"""The first rows of a large file, in a process of their own: ``python -m benchmarks.preview FILE``.
 
-It prints the seconds until they are there, and the most memory that the process has had.
+It prints JSON with the seconds until they are read, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .measure import bytes_of_this_process, timed
 
 
 def first(file: Path) -> dict[str, float]:
-    """Seconds until the first rows of ``file`` are there, and the most memory (MB) this process has had."""
+    """Seconds until the first rows of ``file`` are read, their number, the estimate of all, and peak memory in MB."""
     settings = RunConfig.from_dict({"data": {"source": str(file), "filters": []}}).data
-    seconds, found = timed(lambda: first_rows(settings))
-    if found is None:
+    seconds, preview = timed(lambda: first_rows(settings))
+    if preview is None:
         raise RuntimeError(f"{file} has no first rows")
     return {
         "seconds": seconds,
         "MB": bytes_of_this_process() / 2**20,
-        "rows": len(found.rows),
-        "estimate": found.estimate,
+        "rows": len(preview.rows),
+        "estimate": preview.estimate,
     }
 
 

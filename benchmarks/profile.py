@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and how fast its largest products run: why the peak is not reached."""
+"""Profile of a training step: time by kind of operator, and the speed of its largest matrix products."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = {
     "LoRA's narrow products": ("aten::mm", "aten::bmm", "aten::matmul"),
     "the loss": ("log_softmax", "nll_loss", "cross_entropy"),
 }
-"""What an operator's name says it is part of, the first that fits; the rest is elementwise and bookkeeping."""
+"""Kind → substrings of operator names; the first match counts, the rest is elementwise and bookkeeping."""
 REST = "norms, rotary, activations, dropout, copies"
 
 
@@ -28,15 +28,15 @@ def profile(work: Workload) -> Iterator[Row]:
     """Shares of an epoch's operator time at batch 8 on a CPU, and the frozen products' share of the peak"""
     rows, base = [ids for _, ids in work.training], work.subject.loaded.base
     lab_trains(work.subject, rows, BATCH)
-    with profiler(activities=[ProfilerActivity.CPU]) as seen:
+    with profiler(activities=[ProfilerActivity.CPU]) as profiled:
         lab_trains(work.subject, rows, BATCH)
     seconds: Counter[str] = Counter()
-    for operator in seen.key_averages():
+    for operator in profiled.key_averages():
         seconds[kind_of(operator.key)] += operator.self_cpu_time_total / 1e6
     whole = sum(seconds.values())
-    for kind, taken in seconds.most_common():
-        share = 100 * taken / whole
-        yield Row(f"of a step's time: {kind}", Spread.of([share]), unit="%", details={"seconds": taken})
+    for kind, kind_seconds in seconds.most_common():
+        share = 100 * kind_seconds / whole
+        yield Row(f"of a step's time: {kind}", Spread.of([share]), unit="%", details={"seconds": kind_seconds})
     if work.subject.device.type == "cpu":
         tokens, supervised = sum(len(row.input_ids) for row in rows), sum(row.supervised for row in rows)
         speed = training_operations(base, tokens, supervised) / seconds["products of frozen layers"]
@@ -45,5 +45,5 @@ def profile(work: Workload) -> Iterator[Row]:
 
 
 def kind_of(operator: str) -> str:
-    """Which part of a step an operator of the profile belongs to."""
+    """The part of a step that an operator of the profile belongs to."""
     return next((kind for kind, names in KINDS.items() if any(name in operator for name in names)), REST)

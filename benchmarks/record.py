@@ -28,9 +28,9 @@ from instruct_tune.runs.examples import ASSETS, PREFIX
 from . import machine
 
 EVALUATED = 40
-"""Held-out rows that base and tuned answer."""
+"""Held-out rows of the evaluation."""
 
-# Name → (what it is called, its preset, what is laid over that). Recorded in this order: the good one is newest.
+# Name → (title, preset, changes to the preset). Recorded in this order, so that the good run is the newest.
 PLAN: dict[str, tuple[str, str, dict[str, Any]]] = {
     "overfit": ("Eight rows learned by heart", "overfit", {}),
     "too-high": ("Learning rate far too high: 2e-2", "minute", {"train": {"learning_rate": 2e-2}}),
@@ -39,7 +39,7 @@ PLAN: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Record what was named, or all, and print what each came to."""
+    """Record the named runs, or all, and print the result of each."""
     parser = argparse.ArgumentParser("python -m benchmarks.record", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(PLAN)} (default: all)")
     args = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def record(name: str, to: Path) -> str:
-    """Train, round and measure one run of the plan; replaces the folder ``to``. Returns its result in words."""
+    """Train one run of the plan, round its adapter and evaluate it. Replaces the folder ``to``; returns the result."""
     title, preset, over = PLAN[name]
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
@@ -64,24 +64,24 @@ def record(name: str, to: Path) -> str:
                 raise SystemExit(f"{name} ended as {run.status}: {run.message}")
             in_16_bits(lab.store.folder(run_id) / "adapter" / WEIGHTS_FILE)
             lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
-            *_, found = lab.evaluations.stream(HOST, run_id, EVALUATED)
+            *_, scores = lab.evaluations.stream(HOST, run_id, EVALUATED)
             write(lab, run_id, f"{PREFIX}{name}", to)
         finally:
             lab.close()
     return (
-        f"{run.message} base {found['base']['bleu']:.1f}, tuned {found['tuned']['bleu']:.1f} BLEU on {EVALUATED} rows"
+        f"{run.message} base {scores['base']['bleu']:.1f}, tuned {scores['tuned']['bleu']:.1f} BLEU on {EVALUATED} rows"
     )
 
 
 def in_16_bits(weights: Path) -> None:
-    """Round a saved adapter to float16 in place: half the size, differences far below what training noise is."""
+    """Round a saved adapter to float16 in place: half the size, with differences far below training noise."""
     from safetensors.torch import load_file, save_file
 
     save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
 
 
 def recorded_on(busy: float) -> dict[str, Any]:
-    """The machine in plain words, the day, and how busy it was: without a word that names the machine."""
+    """The machine without its name, the date, the load before the run, and the system."""
     return {
         "machine": machine.described(),
         "date": datetime.date.today().isoformat(),
@@ -91,19 +91,19 @@ def recorded_on(busy: float) -> dict[str, Any]:
 
 
 def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
-    """The run as files that ``instruct_tune.runs.examples`` reads; they name no machine and no folder."""
+    """Write the run as files for ``instruct_tune.runs.examples``; they name no machine and no folder."""
     run, source = lab.store.get(run_id), lab.store.folder(run_id)
     shutil.rmtree(to, ignore_errors=True)
     (to / "adapter").mkdir(parents=True)
     for file in (WEIGHTS_FILE, CONFIG_FILE):
         shutil.copyfile(source / "adapter" / file, to / "adapter" / file)
     shutil.copyfile(source / "predictions.jsonl", to / "predictions.jsonl")
-    told = {name: getattr(run, name) for name in ("name", "status", "message", "step", "total_steps")}
-    told |= {"created": run.created, "ended": run.ended, "config": run.config}
-    told["facts"] = {name: value for name, value in run.facts.items() if name != "model_path"}
-    _write_json(to / "run.json", {"id": known_as, **told})
-    found = {k: v for k, v in lab.store.evaluations(run_id)[0].items() if k != "predictions"}
-    _write_json(to / "evaluation.json", {**found, "run_id": known_as})
+    fields = {name: getattr(run, name) for name in ("name", "status", "message", "step", "total_steps")}
+    fields |= {"created": run.created, "ended": run.ended, "config": run.config}
+    fields["facts"] = {name: value for name, value in run.facts.items() if name != "model_path"}
+    _write_json(to / "run.json", {"id": known_as, **fields})
+    evaluation = {k: v for k, v in lab.store.evaluations(run_id)[0].items() if k != "predictions"}
+    _write_json(to / "evaluation.json", {**evaluation, "run_id": known_as})
     _write_lines(
         to / "metrics.jsonl", ({k: v for k, v in m.items() if k != "seq"} for m in lab.runs.metrics(HOST, run_id))
     )
@@ -111,8 +111,8 @@ def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
     _write_lines(to / "samples.jsonl", lab.store.samples(run_id))
 
 
-def _write_json(path: Path, told: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What was measured, as a table, as JSON and as a plot."""
+"""The measurements as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = "| | stock | lab | ratio | wanted |\n|---|---|---|---|---|"
 
 
 def table_row(row: Row) -> str:
-    """One row of the markdown table: medians, and in brackets how far the ratio went in single repetitions."""
+    """One row of the markdown table: medians, and in brackets the range of the ratio over repetitions."""
     ratio = f"{_number(row.ratio.median)} ({_range(row.ratio)})" if row.ratio else ""
     cells = [row.what, _cell(row.stock, row.unit), _cell(row.lab, row.unit), ratio, row.wanted]
     return f"| {' | '.join(cells)} |"
@@ -32,27 +32,27 @@ def _range(spread: Spread) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, and never an exponent."""
+    """About three digits, never an exponent."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def write_json(path: Path, rows: Sequence[Row], facts: Mapping[str, Any]) -> None:
-    """Everything that was measured, with the lowest and highest of each number, and what it was measured on."""
-    told = {**facts, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write all rows with lowest and highest of each number, and ``facts`` on machine and setting."""
+    value = {**facts, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_plot(path: Path, rows: Sequence[Row], title: str) -> None:
-    """A picture: how many times as fast the lab is, and how its cost grows."""
+    """Write a PNG: bars of how many times as fast the lab is, and curves of how its cost grows."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     compared, curves = [row for row in rows if row.ratio], [row for row in rows if row.curve]
-    # The upper part is as high as it has bars, the lower one is there where curves were measured.
+    # The upper part grows with its bars; the lower one is used only where curves were measured.
     heights = [0.6 + 0.45 * max(1, len(compared)), 2.6 if curves else 0.1]
     figure = plt.figure(figsize=(11, 1.2 + sum(heights)), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=heights)

@@ -1,4 +1,4 @@
-"""What only shows on a page that is served: its start, the cost of following it, the first word of an answer."""
+"""Measurements on a served page: its start, the cost of polling, the first token of an answer."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ WARM_UP_SECONDS = 45
 VIEWERS = 4
 REPEAT = 3
 PRESET = "quick"
-"""Whose first step is waited for."""
+"""The preset whose first step is timed."""
 
 
 @contextmanager
 def serving() -> Iterator[tuple[str, subprocess.Popen, float]]:
-    """``python app.py`` on a free port: its address, its process, and the seconds until it answered."""
+    """``python app.py`` on a free port: yields its address, its process, and the seconds until it answered."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +57,7 @@ def _answers(address: str) -> bool:
 
 
 def seconds_to_start(repeat: int) -> list[float]:
-    """From `python app.py` until the page answers, each time in a process of its own."""
+    """Seconds from `python app.py` until the page answers, each time in a new process."""
     times = []
     for _ in range(repeat):
         with serving() as (_, _, seconds):
@@ -75,7 +75,7 @@ def polling() -> tuple[str, str]:
     from playwright.sync_api import sync_playwright
 
     with serving() as (address, process, _), sync_playwright() as playwright:
-        # The warm-up imports torch and loads the default model; that is no viewer's doing.
+        # The warm-up imports torch and loads the default model; that is no cost of a viewer.
         time.sleep(WARM_UP_SECONDS)
         idle = _share(process)
         installed = shutil.which("chromium") or shutil.which("google-chrome")
@@ -90,7 +90,7 @@ def polling() -> tuple[str, str]:
 
 
 def _share(process: subprocess.Popen) -> float:
-    """Processor seconds a second, over ``WATCHED_SECONDS``."""
+    """CPU seconds a second of the process, over ``WATCHED_SECONDS``."""
     before = _processor_seconds(process)
     time.sleep(WATCHED_SECONDS)
     return (_processor_seconds(process) - before) / WATCHED_SECONDS

@@ -1,6 +1,6 @@
-"""What people would use instead: TRL's trainer as the lesson would write it today, a loop of one's own, a pipeline.
+"""The stock alternatives: TRL's trainer as the lesson would use it today, a plain PyTorch loop, and a pipeline.
 
-Each gets the same weights, rows and settings as the lab, on a model as transformers makes it.
+Each gets the same weights, rows and settings as the lab, on a model as transformers loads it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .workload import MAX_LENGTH, Subject
 
 
 def lora_config(model: PreTrainedModel) -> LoraConfig:
-    """The lab's default LoRA in peft's words."""
+    """The lab's default LoRA as a peft ``LoraConfig``."""
     lora = LoraSettings()
     return LoraConfig(
         r=lora.r,
@@ -92,7 +92,7 @@ def sft_trainer_trains(subject: Subject, rows: Sequence[Example], batch: int) ->
 
 
 def plain_loop_trains(subject: Subject, rows: Sequence[TokenizedExample], batch: int) -> Trained:
-    """One epoch as one would write it by hand: padded batches, labels to the model, AdamW on the LoRA of peft."""
+    """One epoch in a plain PyTorch loop: padded batches, the model's own loss from labels, AdamW on peft's LoRA."""
     base = subject.plain()
     model = get_peft_model(base, lora_config(base)).train()
     device, pad = subject.device, subject.tokenizer.pad_token_id
@@ -115,7 +115,7 @@ def plain_loop_trains(subject: Subject, rows: Sequence[TokenizedExample], batch:
 
 
 def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor]:
-    """A batch as everybody pads it, each tensor [rows, longest row]."""
+    """The usual padded batch; each tensor is [rows, longest row]."""
 
     def fill(values: list[Sequence[int]], filler: int) -> torch.Tensor:
         tensors = [torch.tensor(row) for row in values]
@@ -131,7 +131,7 @@ def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor
 def pipeline_answers(
     subject: Subject, model: PreTrainedModel, prompts: Sequence[Example], settings: GenerationSettings
 ) -> list[str]:
-    """The lesson's pipeline: two prompts at a time, on ``model`` as transformers loads it."""
+    """Answers of the lesson's pipeline, two prompts at a time, on ``model`` as transformers loads it."""
     tokenizer = subject.tokenizer
     generator = pipeline("text-generation", model=model, tokenizer=tokenizer, batch_size=2)
     config = GenerationConfig(
@@ -143,4 +143,6 @@ def pipeline_answers(
         **({"early_stopping": True} if settings.num_beams > 1 else {}),
     )
     texts = [LESSON.render(e.instruction, e.input) for e in prompts]
-    return [told[0]["generated_text"] for told in generator(texts, generation_config=config, return_full_text=False)]
+    return [
+        outputs[0]["generated_text"] for outputs in generator(texts, generation_config=config, return_full_text=False)
+    ]

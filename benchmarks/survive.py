@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# Forked processes find it imported: a life then is a second, most of it training.
+# Imported before the fork: a child process then takes about a second, most of it training.
 import instruct_tune.training.train  # noqa: F401
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.store.run_store import RunStore
@@ -40,12 +40,12 @@ CONFIG = RunConfig.from_dict(
     },
     "smoke",
 )  # fmt: skip
-"""All that a resume could disturb: dropout, accumulation, evaluations in mid-epoch, answers at every probe."""
+"""Everything that a resume could disturb: dropout, accumulation, evaluations in mid-epoch, answers at each probe."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """What an undisturbed run came to, and how many seconds its process took."""
+    """The result of an undisturbed run, and the seconds that its process took."""
 
     numbers: Numbers
     adapter: bytes
@@ -54,7 +54,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Found:
-    """What one kill left: the run's state in words, and how much of what was shown is ``lost`` or ``changed``."""
+    """The state after one kill in words, and how many of the shown numbers are ``lost`` or ``changed``."""
 
     state: str
     resumes_from: int | None
@@ -72,10 +72,10 @@ def undisturbed(folder: Path) -> Whole:
     began = time.monotonic()
     live_until(None, folder, CONFIG, {})
     seconds = time.monotonic() - began
-    known, adapter, status = outcome(folder)
+    metrics, adapter, status = outcome(folder)
     if status != "finished":
         raise RuntimeError(f"The undisturbed run is {status}.")
-    return Whole(known, adapter, seconds)
+    return Whole(metrics, adapter, seconds)
 
 
 def outcome(data_dir: Path) -> tuple[Numbers, bytes, str]:
@@ -92,21 +92,21 @@ def outcome(data_dir: Path) -> tuple[Numbers, bytes, str]:
 
 
 def left_by_a_kill(data_dir: Path, shown: Numbers, whole: Whole) -> Found:
-    """Look at the data folder as the next process will find it."""
+    """Inspect the data folder as the next process will read it."""
     store = RunStore(data_dir)
     try:
         run = next(iter(store.all()), None)
         if run is None:
             return Found("no run yet", None, len(shown), 0, ())
-        known, folder = numbers(store.metrics(run.id)), store.folder(run.id)
-        there = checkpoints(folder)
-        sealed_folders = [*there, *folder.glob("adapter")]
-        faults = [f"{each.name}: {wrong}" for each in sealed_folders if (wrong := atomic_write.fault(each))]
+        stored, folder = numbers(store.metrics(run.id)), store.folder(run.id)
+        saved_checkpoints = checkpoints(folder)
+        sealed_folders = [*saved_checkpoints, *folder.glob("adapter")]
+        faults = [f"{saved.name}: {fault}" for saved in sealed_folders if (fault := atomic_write.fault(saved))]
         return Found(
             state=f"{run.phase or run.status}, step {run.step}",
-            resumes_from=step_of(there[-1]) if there else 0,
-            lost=len(shown.keys() - known.keys()),
-            changed=sum(whole.numbers.get(key) != values for key, values in known.items()),
+            resumes_from=step_of(saved_checkpoints[-1]) if saved_checkpoints else 0,
+            lost=len(shown.keys() - stored.keys()),
+            changed=sum(whole.numbers.get(key) != values for key, values in stored.items()),
             damaged=tuple(faults),
         )
     finally:
@@ -114,13 +114,13 @@ def left_by_a_kill(data_dir: Path, shown: Numbers, whole: Whole) -> Found:
 
 
 def names(kills: int, chance: random.Random) -> list[str]:
-    """Half of the moments anywhere, half named, each name as often as it can be, in an order of chance."""
+    """``kills`` moments: half at any time, half named; the names take turns in a random order."""
     named = itertools.cycle(chance.sample(list(MOMENTS), len(MOMENTS)))
     return [next(named) if number % 2 else ANY for number in range(kills)]
 
 
 class Survival:
-    """Runs that are killed and taken up again, and the tally of what that cost."""
+    """Runs that are killed and resumed, and the count of losses."""
 
     def __init__(self, folder: Path, whole: Whole, chance: random.Random):
         self.folder, self.whole, self.chance = folder, whole, chance
@@ -134,28 +134,28 @@ class Survival:
         self.data_dir = self.folder / f"run-{self.runs}"
 
     def kill(self, name: str) -> Found:
-        """Kill the run at a moment of that name, finishing runs on the way that have ended before it came."""
-        # What a life shows has to be there after it. What lies beyond its last checkpoint the next one takes
-        # back and does again: that it comes out the same is seen at the run's end.
+        """Kill the run at a moment called ``name``; where a run ends before the moment, check it and start the next."""
+        # Numbers shown by a process must be stored after its kill. The next process repeats the steps after the last
+        # checkpoint; that they come out the same is checked at the end of the run.
         shown = Numbers()
         while not live_until(Moment.drawn(name, self.whole.seconds, self.chance), self.data_dir, CONFIG, shown):
-            self._insist_on_the_whole()
+            self._check_outcome()
             self._begin()
             shown = Numbers()
-        found = left_by_a_kill(self.data_dir, shown, self.whole)
-        self.kills.append(found)
-        return found
+        result = left_by_a_kill(self.data_dir, shown, self.whole)
+        self.kills.append(result)
+        return result
 
     def finish(self) -> None:
-        """Let the last run come to its end."""
+        """Run the last run to its end and check it."""
         live_until(None, self.data_dir, CONFIG, Numbers())
-        self._insist_on_the_whole()
+        self._check_outcome()
 
-    def _insist_on_the_whole(self) -> None:
-        known, adapter, status = outcome(self.data_dir)
+    def _check_outcome(self) -> None:
+        metrics, adapter, status = outcome(self.data_dir)
         differs = [name for name, same in (
             (f"it is {status}", status == "finished"),
-            ("its numbers differ", known == self.whole.numbers),
+            ("its numbers differ", metrics == self.whole.numbers),
             ("its adapter differs", adapter == self.whole.adapter),
         ) if not same]  # fmt: skip
         if differs:
@@ -163,12 +163,12 @@ class Survival:
 
     @property
     def well(self) -> bool:
-        return not self.lost_runs and all(found.well for found in self.kills)
+        return not self.lost_runs and all(kill.well for kill in self.kills)
 
     def told(self) -> str:
-        """The last line."""
-        lost, changed = (sum(getattr(found, what) for found in self.kills) for what in ("lost", "changed"))
-        damaged = sum(len(found.damaged) for found in self.kills)
+        """The last line of the output."""
+        lost, changed = (sum(getattr(kill, what) for kill in self.kills) for what in ("lost", "changed"))
+        damaged = sum(len(kill.damaged) for kill in self.kills)
         return (
             f"{len(self.kills)} kills, {self.runs} runs: {len(self.lost_runs)} runs lost, {lost} metrics lost that had "
             f"been shown, {damaged} folders damaged, losses {'' if not (changed or self.lost_runs) else 'NOT '}"
@@ -177,15 +177,15 @@ class Survival:
 
 
 def table(survival: Survival, planned: list[str]) -> Iterator[str]:
-    """The rows of the table, each as soon as its kill is done."""
+    """Yield the rows of the table, each after its kill."""
     yield "| kill | wanted at | found at | resumed from step | metrics lost | losses identical |"
     yield "|---|---|---|---|---|---|"
     for number, name in enumerate(planned, start=1):
-        found = survival.kill(name)
-        resumes = "-" if found.resumes_from is None else found.resumes_from
-        same = "yes" if not found.changed else f"{found.changed} differ"
-        said = "".join(f" ({fault})" for fault in found.damaged)
-        yield f"| {number} | {name} | {found.state}{said} | {resumes} | {found.lost} | {same} |"
+        result = survival.kill(name)
+        resumes = "-" if result.resumes_from is None else result.resumes_from
+        same = "yes" if not result.changed else f"{result.changed} differ"
+        faults = "".join(f" ({fault})" for fault in result.damaged)
+        yield f"| {number} | {name} | {result.state}{faults} | {resumes} | {result.lost} | {same} |"
     survival.finish()
     yield from survival.lost_runs
 

@@ -1,9 +1,8 @@
-"""The page beside a run that trains: its start, and what it costs the run when many people follow it.
+"""The page during a training run: its start, and how much many viewers slow the run down.
 
-A viewer here is what the server notices of a browser: the requests of a page that is opened, then
-the page's timer whenever the page is told to ask (once a second at first), each answered in full.
-It draws nothing, for a browser that draws runs on its viewer's machine; the little that these cost
-on this one counts against the lab.
+A viewer simulates the requests of a browser: those of opening the page, then the poll of the page's timer at the
+interval that the page sets (one second at first), each answered in full. It renders nothing, because real browsers
+render on their own machines; the small cost of the viewers on this machine counts against the lab.
 """
 
 from __future__ import annotations
@@ -28,37 +27,37 @@ from .served import seconds_to_start, serving
 from .workload import Setting, Workload
 
 SETTLE_SECONDS = 8
-"""After the viewers have opened the page; then the windows begin."""
+"""Wait after the viewers have opened the page, before the first window."""
 BATCH = 4
-"""Rows of every step: few, so that a window holds many steps."""
+"""Rows a step: few, so that a window holds many steps."""
 PAIRS_A_REPETITION = 4
-"""Pairs of windows, one without polls and one with, for each of ``--repeat``."""
+"""Pairs of windows, one without polls and one with, in each repetition of ``--repeat``."""
 
 
 class Viewer:
-    """A browser that shows the page: opened once, then polling; it keeps its connection, as browsers do."""
+    """A simulated browser: it opens the page once, then polls over one kept connection, as browsers do."""
 
     def __init__(self, address: str, config: dict[str, Any]):
         self.session = secrets.token_hex(8)
         self.server = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
-        self.given = {each["id"]: each["props"].get("value") for each in config["components"]}
+        self.given = {item["id"]: item["props"].get("value") for item in config["components"]}
         self.timer = next(
-            each["id"] for each in config["components"] if each["type"] == "timer" and each["props"]["active"]
+            item["id"] for item in config["components"] if item["type"] == "timer" and item["props"]["active"]
         )
         self.opening = _handlers(config, "load")
-        (self.tick,) = [each for each in _handlers(config, "tick") if each["targets"][0][0] == self.timer]
+        (self.tick,) = [item for item in _handlers(config, "tick") if item["targets"][0][0] == self.timer]
 
     def arrive(self) -> None:
-        """What a page asks for when it is opened."""
+        """Send the requests of opening the page."""
         for handler in self.opening:
             self.post(handler)
 
     def poll(self) -> list[Any]:
-        """What the timer asks for; the answer may set the timer anew."""
-        told = self.post(self.tick)
+        """Send the timer's request; the answer may change the timer's interval."""
+        outputs = self.post(self.tick)
         timer = self.tick["outputs"].index(self.timer)
-        self.given[self.timer] = told[timer].get("value", self.given[self.timer])
-        return told
+        self.given[self.timer] = outputs[timer].get("value", self.given[self.timer])
+        return outputs
 
     @property
     def every(self) -> float:
@@ -66,23 +65,26 @@ class Viewer:
         return self.given[self.timer]
 
     def post(self, handler: dict[str, Any]) -> list[Any]:
-        """The handler's answer to what the page holds when it is opened; gradio keeps its own states."""
+        """Call a handler with the values of the page as opened; gradio keeps session state itself.
+
+        Raises RuntimeError where the server does not answer with status 200.
+        """
         body = {
             "data": [self.given[component] for component in handler["inputs"]],
             "fn_index": handler["id"],
             "session_hash": self.session,
         }
         try:
-            status, told = self._ask(json.dumps(body))
+            status, answer = self._send(json.dumps(body))
         except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
-            # Between two polls the server may close a connection that nothing went over; browsers open another.
+            # The server may close an idle connection between two polls; browsers then open another.
             self.server.close()
-            status, told = self._ask(json.dumps(body))
+            status, answer = self._send(json.dumps(body))
         if status != 200:
-            raise RuntimeError(f"a viewer was told {told}")
-        return told["data"]
+            raise RuntimeError(f"a viewer was told {answer}")
+        return answer["data"]
 
-    def _ask(self, body: str) -> tuple[int, dict[str, Any]]:
+    def _send(self, body: str) -> tuple[int, dict[str, Any]]:
         self.server.request("POST", "/gradio_api/run/predict", body, {"Content-Type": "application/json"})
         answer = self.server.getresponse()
         return answer.status, json.loads(answer.read())
@@ -90,26 +92,26 @@ class Viewer:
 
 def _handlers(config: dict[str, Any], event: str) -> list[dict[str, Any]]:
     return [
-        each
-        for each in config["dependencies"]
-        if each["backend_fn"] and not each["queue"] and any(target[1] == event for target in each["targets"])
+        handler
+        for handler in config["dependencies"]
+        if handler["backend_fn"] and not handler["queue"] and any(target[1] == event for target in handler["targets"])
     ]
 
 
 @contextmanager
 def watching(address: str, viewers: int, looking: threading.Event) -> Iterator[list[int]]:
-    """Viewers of the page, until the block ends; yields how many polls each has made so far.
+    """Run ``viewers`` threads of one viewer each until the block ends; yields the number of polls of each.
 
-    They poll while ``looking`` is set; else they are there and ask nothing, as browsers do whose tab is hidden.
+    They poll while ``looking`` is set; else they send nothing, like browsers whose tab is hidden.
     """
-    with urllib.request.urlopen(f"{address}/config", timeout=60) as told:
-        config = json.load(told)
+    with urllib.request.urlopen(f"{address}/config", timeout=60) as response:
+        config = json.load(response)
     over, polls = threading.Event(), [0] * viewers
 
     def watch(number: int) -> None:
         viewer = Viewer(address, config)
         viewer.arrive()
-        # Spread over the second, as people are who came one by one.
+        # Spread over the interval, like people who arrive one by one.
         while not over.wait(viewer.every if polls[number] else viewer.every * number / viewers):
             if looking.is_set():
                 viewer.poll()
@@ -140,21 +142,21 @@ def viewers(work: Workload) -> Iterator[Row]:
         looking.set()
         with watching(address, setting.viewers, looking) as polls:
             time.sleep(SETTLE_SECONDS)
-            asked, windows = sum(polls), []
-            # Without, with, with, without, ...: what makes the machine slower and slower favours neither.
+            poll_count, windows = sum(polls), []
+            # Without, with, with, without, ...: so a machine that slows down steadily favours neither.
             for watched in [which for pair in range(pairs) for which in ((False, True), (True, False))[pair % 2]]:
                 (looking.set if watched else looking.clear)()
                 windows.append((watched, *_window(setting.window_seconds)))
-            asked = sum(polls) - asked
+            poll_count = sum(polls) - poll_count
         steps = lab.predict(run_id, 0, api_name="/run_metrics")["metrics"]
         lab.predict(run_id, False, api_name="/stop_run")
     speeds = [(watched, tokens_per_second(steps, begin, end)) for watched, begin, end in windows]
     without = [speed for watched, speed in speeds if not watched]
     with_ = [speed for watched, speed in speeds if watched]
-    told = {
+    details = {
         "tokens_per_second": {0: without, setting.viewers: with_},
-        "polls": asked,
-        "polls_per_second": asked / (pairs * setting.window_seconds),
+        "polls": poll_count,
+        "polls_per_second": poll_count / (pairs * setting.window_seconds),
         "noise": noise([speed for _, speed in speeds]),
         "cores": os.cpu_count(),
     }
@@ -163,27 +165,27 @@ def viewers(work: Workload) -> Iterator[Row]:
         Spread.interval([100 * (1 - b / a) for a, b in zip(without, with_, strict=True)]),
         unit="%",
         wanted="3%",
-        details=told,
+        details=details,
     )
 
 
 def noise(speeds: Sequence[float]) -> float:
-    """How far windows that were measured alike, one after the other, are apart: the median, in percent.
+    """The median difference of consecutive windows of the same kind, in percent.
 
-    ``speeds`` of windows without, with, with, without, without, with, ...: every second neighbour is alike.
+    ``speeds`` are of windows without, with, with, without, without, with, ...: every second pair is of the same kind.
     """
     return statistics.median(100 * abs(1 - b / a) for a, b in zip(speeds[1::2], speeds[2::2], strict=False))
 
 
 def _window(seconds: float) -> tuple[float, float]:
-    """Let time pass; its beginning and end on the clock that metrics carry."""
+    """Sleep; returns start and end on the clock that metrics use."""
     began = time.time()
     time.sleep(seconds)
     return began, time.time()
 
 
 def _start(lab: Client, setting: Setting) -> str:
-    """Start a run whose every step does the same work, and wait until it is at its fifth."""
+    """Start a run whose steps all do the same work, and wait for its fifth step."""
     source = os.path.abspath(setting.dataset) if os.path.exists(setting.dataset) else setting.dataset
     never = {"probes": 0, "eval_strategy": "no", "save_strategy": "no", "save_minutes": None}
     config = {
@@ -192,15 +194,15 @@ def _start(lab: Client, setting: Setting) -> str:
         "train": {"num_train_epochs": 1000, "per_device_train_batch_size": BATCH, **never},
     }
     run_id = lab.predict(config, "benchmark", api_name="/start_run")["run_id"]
-    while (told := lab.predict(run_id, api_name="/run_status"))["step"] < 5:
-        if told["status"] not in ("queued", "running"):
-            raise RuntimeError(f"the run ended as {told['status']}: {told['message']}")
+    while (status := lab.predict(run_id, api_name="/run_status"))["step"] < 5:
+        if status["status"] not in ("queued", "running"):
+            raise RuntimeError(f"the run ended as {status['status']}: {status['message']}")
         time.sleep(0.2)
     return run_id
 
 
 def tokens_per_second(steps: Sequence[dict[str, Any]], begin: float, end: float) -> float:
-    """Over the steps that began and ended between two moments, all that happened between them included."""
+    """Tokens a second over the steps that started and ended between two times, pauses between steps included."""
     within = [step for step in steps if step["kind"] == "train" and begin <= step["time"] <= end]
     if len(within) < 2:
         raise RuntimeError("not two steps in a window: give more window_seconds")

@@ -28,7 +28,7 @@ from . import machine
 LESSON_CALL = {"max_new_tokens": None, "max_length": 50, "num_beams": 5, "early_stopping": True}
 ROOM = {"max_new_tokens": 96, "max_length": None}
 GREEDY = {"num_beams": 1, "early_stopping": False}
-# Name → (held-out rows, what is laid over the lesson's call).
+# Name → (held-out rows, changes to the lesson's call).
 PLAN: dict[str, tuple[int, dict[str, Any]]] = {
     "lesson_call": (40, {}),
     "no_beams": (40, GREEDY),
@@ -40,7 +40,7 @@ SIDE = ("ended", "empty", "mean_tokens")
 
 
 def main() -> None:
-    """Measure what is not there yet, and write the asset once all of it is."""
+    """Measure what the data folder does not hold yet, then write the asset."""
     parser = argparse.ArgumentParser("python -m benchmarks.why_04", description=__doc__)
     parser.add_argument(
         "--dataset", required=True, metavar="ROWS", help="a file of Code Alpaca rows, or codealpaca-20k"
@@ -53,16 +53,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(args.data_dir or folder))
         try:
-            told = measure(lab, RunConfig.from_dict({"data": {"source": args.dataset}}, "quick"))
+            asset = measure(lab, RunConfig.from_dict({"data": {"source": args.dataset}}, "quick"))
         finally:
             lab.close()
-    args.to.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    for one in told["measured"]:
+    args.to.write_text(json.dumps(asset, indent=2) + "\n", encoding="utf-8")
+    for one in asset["measured"]:
         print(f"{one['name']}: base {one['base']['bleu']:.1f}, tuned {one['tuned']['bleu']:.1f} on {one['rows']} rows")
 
 
 def measure(lab: Lab, config: RunConfig, plan: Mapping[str, tuple[int, dict[str, Any]]] = PLAN) -> dict[str, Any]:
-    """The asset: every setting of ``plan``, measured on one run with this ``config``, trained where there is none."""
+    """The asset: every setting of ``plan`` measured on one run with ``config``, which is trained if there is none."""
     run_id = _run(lab, config)
     run = lab.store.get(run_id)
     return {
@@ -72,14 +72,14 @@ def measure(lab: Lab, config: RunConfig, plan: Mapping[str, tuple[int, dict[str,
         "weights_sha256": run.facts["weights_sha256"],
         "train_rows": run.facts["train_rows"],
         "held_out_rows": lab.answerers.held_out_count(HOST, run_id),
-        "measured": [_told(name, _evaluation(lab, run_id, *plan[name])) for name in plan],
+        "measured": [_summary(name, _evaluation(lab, run_id, *plan[name])) for name in plan],
     }
 
 
 def _run(lab: Lab, config: RunConfig) -> str:
-    wanted = config.to_dict()
+    settings = config.to_dict()
     for run in lab.store.all():
-        if run.status == "finished" and run.config == wanted:
+        if run.status == "finished" and run.config == settings:
             return run.id
     run_id = lab.training.start(HOST, config, "Why 0.4?")
     run = lab.training.wait(run_id)
@@ -89,22 +89,22 @@ def _run(lab: Lab, config: RunConfig) -> str:
 
 
 def _evaluation(lab: Lab, run_id: str, rows: int, over: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = {**LESSON_CALL, **over}
-    for found in lab.runs.evaluations(HOST, run_id):
-        if found["rows"] == rows and wanted.items() <= found["generation"].items():
-            return found
-    *_, found = lab.evaluations.stream(HOST, run_id, rows, wanted)
-    return found
+    generation = {**LESSON_CALL, **over}
+    for evaluation in lab.runs.evaluations(HOST, run_id):
+        if evaluation["rows"] == rows and generation.items() <= evaluation["generation"].items():
+            return evaluation
+    *_, evaluation = lab.evaluations.stream(HOST, run_id, rows, generation)
+    return evaluation
 
 
-def _told(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    def side(who: str) -> dict[str, Any]:
-        report = {each: found[who][each] for each in ("bleu", "bp", "ci")}
-        return report | {each: found[f"{who}_{each}"] for each in SIDE}
+def _summary(name: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    def side(side_name: str) -> dict[str, Any]:
+        report = {field: evaluation[side_name][field] for field in ("bleu", "bp", "ci")}
+        return report | {field: evaluation[f"{side_name}_{field}"] for field in SIDE}
 
-    shared = {each: found[each] for each in ("rows", "generation", "delta", "delta_ci", "p_value")}
-    sides = {who: side(who) for who in ("base", "tuned")}
-    return {"name": name, **shared, "signature": found["tuned"]["signature"], **sides}
+    shared = {field: evaluation[field] for field in ("rows", "generation", "delta", "delta_ci", "p_value")}
+    sides = {side_name: side(side_name) for side_name in ("base", "tuned")}
+    return {"name": name, **shared, "signature": evaluation["tuned"]["signature"], **sides}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: a model for both sides, rows to train on, prompts to answer, and how much of each."""
+"""The workload: a model for both sides, rows to train on, prompts to answer, and how many of each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_LENGTH = 1024
 
 @dataclass(frozen=True)
 class Setting:
-    """How much is measured. The defaults are what the table in docs/benchmarks.md is made with."""
+    """The amount of work. The defaults are those of the table in docs/benchmarks.md."""
 
     model: str = DEFAULT_MODEL
     dataset: str = "bundled"
@@ -53,10 +53,10 @@ QUICK = replace(Setting(), rows=8, prompts=8, stock_prompts=2, repeat=1, window_
 
 
 class Subject:
-    """One model twice: as the lab has it in memory, and as transformers makes it, anew for each use.
+    """One model twice: as the lab loads it, and as transformers makes it, new for each use.
 
-    The lab's is loaded when it is first asked for, so that a process that measures the other side
-    alone does not hold it. Both are on ``device`` in ``dtype``.
+    The lab's is loaded at first use, so that a process that measures only the other side does not hold it. Both are on
+    ``device`` in ``dtype``.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class Subject:
 
 
 def named_model(name: str) -> Subject:
-    """A model as the lab finds it."""
-    path = locate(name, _said).path
+    """A model by its name, located as the lab does."""
+    path = locate(name, _log).path
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return Subject(
         tokenizer,
         lambda: AutoModelForCausalLM.from_pretrained(path, dtype=weights_dtype("auto")),
-        lambda: load_model(name, _said),
+        lambda: load_model(name, _log),
     )
 
 
 def random_model(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> Subject:
-    """An architecture with random weights: as fast as with any others."""
+    """An architecture with random weights, which are as fast as trained ones."""
 
     def plain() -> PreTrainedModel:
         torch.manual_seed(0)
@@ -104,12 +104,12 @@ def random_model(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -
     return Subject(tokenizer, plain, load)
 
 
-def _said(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 class Workload:
-    """What a setting stands for; each part is made when a line first asks for it."""
+    """Model, rows and prompts of a setting, each made at first use."""
 
     def __init__(self, setting: Setting):
         self.setting = setting
@@ -120,7 +120,7 @@ class Workload:
 
     @cached_property
     def training(self) -> list[tuple[Example, TokenizedExample]]:
-        """Rows to train on, as text and as ids; those too long for either side are left out."""
+        """Rows to train on, as text and as token ids; rows longer than ``MAX_LENGTH`` are left out."""
         chosen = examples(self._splits.train, 0, self.setting.rows)
         tokenized = tokenize_examples(self.subject.tokenizer, LESSON, chosen, MAX_LENGTH)
         return [(text, ids) for text, ids in zip(chosen, tokenized, strict=True) if not ids.truncated]
@@ -131,7 +131,7 @@ class Workload:
 
     @property
     def stock_prompts(self) -> list[Example]:
-        """Every so many of the prompts: what the slow side is measured on, as long and as short as the rest."""
+        """Prompts for the slow side: every n-th one, so that their lengths are like those of the rest."""
         return self.prompts[:: max(1, len(self.prompts) // self.setting.stock_prompts)][: self.setting.stock_prompts]
 
     def generation(self, beams: int) -> GenerationSettings:
@@ -139,7 +139,7 @@ class Workload:
 
     @cached_property
     def peak(self) -> float:
-        """Operations a second of the machine's fastest matrix product, in the precision that is trained in."""
+        """The machine's matrix-multiply peak in operations a second, in the training precision."""
         return matmul_peak(self.subject.device, self.subject.dtype)
 
     @cached_property

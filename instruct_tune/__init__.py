@@ -8,9 +8,9 @@ from .util.wait_policy import set_wait_policy
 require_supported_platform()
 # The OpenMP runtime reads these when torch is first imported, by any module.
 set_wait_policy()
-# huggingface_hub reads these when it is first imported, whoever does it, so they are set before all else.
+# huggingface_hub reads these when any module first imports it, so they are set here.
 os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "15")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-# An online conversion service would be asked for repositories that have no safetensors.
+# Else transformers asks an online service to convert repositories that have no safetensors.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")

@@ -1,25 +1,25 @@
-"""Every message a person can cause.
+"""Errors that users can cause and fix.
 
-A ``LabError`` is one clear sentence (two at most) that says what is wrong and what to do. The
-page shows it inline, the command line prints it on stderr and exits with 1; neither ever shows a
-traceback for one. ``kind`` is stored with a failed run, so that a failure can be told apart later.
+The message of a ``LabError`` is one clear sentence (two at most) with what is wrong and what to do. The page shows it
+inline; the command line prints it on stderr and exits with 1. Neither shows a traceback. ``kind`` is stored with a
+failed run to classify the failure.
 """
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """Something a person can mend. ``str(error)`` is fit to be shown as it is."""
+    """An error that the user can fix. ``str(error)`` can be shown unchanged."""
 
     kind = "bug"
 
     def __init__(self, message: str = ""):
-        # A quoted file name or setting may hold lone surrogates, which no page and no terminal can be sent.
+        # A quoted file name or setting may hold lone surrogates, which cannot be sent to a page or terminal.
         super().__init__(message.encode("utf-8", "replace").decode())
 
 
 class SettingsError(LabError):
-    """One or more settings are wrong; every problem is named in one message."""
+    """One or more settings are invalid; one message names every problem."""
 
     kind = "settings"
 
@@ -29,37 +29,37 @@ class SettingsError(LabError):
 
 
 class DataError(LabError):
-    """A dataset cannot be used as it is."""
+    """A dataset, or other data from outside, cannot be used as it is."""
 
     kind = "data"
 
 
 class HubError(LabError):
-    """The Hub cannot be reached, or does not have (or give) what was asked for."""
+    """The Hub cannot be reached, or does not have or grant the requested item."""
 
     kind = "unreachable"
 
 
 class ModelError(LabError):
-    """A model or an adapter cannot be loaded, or lacks what a run needs."""
+    """A model or an adapter cannot be loaded, or lacks something that a run needs."""
 
     kind = "model"
 
 
 class DivergedError(LabError):
-    """A loss or gradient norm that is not finite, or an adapter that is still zero."""
+    """The loss or gradient norm is not finite, or the adapter is still zero."""
 
     kind = "diverged"
 
 
 class MemoryLimitError(LabError):
-    """The machine has not enough memory for these settings."""
+    """The machine does not have enough memory for these settings."""
 
     kind = "memory"
 
 
 class BusyError(LabError):
-    """Another run, or another process, holds what was asked for."""
+    """Another run or process holds the requested resource."""
 
     kind = "busy"
 
@@ -71,13 +71,13 @@ class StoreError(LabError):
 
 
 class DiskFullError(StoreError):
-    """There is no room left where the data folder lies."""
+    """The disk of the data folder is full."""
 
     kind = "disk"
 
     @classmethod
     def of(cls, data_dir: object) -> DiskFullError:
-        """The one sentence for it, wherever it was noticed."""
+        """The error with its standard message."""
         return cls(
             f"The disk with {data_dir} is full: delete runs that you do not need (Runs shows what each takes) or make "
             "room otherwise, then press Resume."
@@ -85,23 +85,23 @@ class DiskFullError(StoreError):
 
 
 class NotFoundError(LabError):
-    """There is no run of that name."""
+    """There is no such run."""
 
     kind = "not found"
 
     @classmethod
     def of(cls, run_id: object) -> NotFoundError:
-        """The one sentence for a run that is not there, and for one that is not the asker's to see."""
+        """The error with its standard message, the same for a missing run and for one that the viewer may not see."""
         if not isinstance(run_id, str):
             return cls("A run's id is a text: see the list of runs for their ids.")
         return cls(f"There is no run {run_id[:80]!r}: see the list of runs for their ids.")
 
 
 class NotYoursError(LabError):
-    """Somebody else started it, and only they and the host may do that with it."""
+    """Only the person who started the run or evaluation, and the host, may do this."""
 
     kind = "not yours"
 
 
 class Stopped(Exception):
-    """Control flow, not a fault: a person asked for a stop while long work was under way."""
+    """Control flow, not a failure: the user stopped a long operation."""

@@ -1,1 +1,1 @@
-"""Rows become the forward passes of an optimizer step."""
+"""Group rows into the forward passes of an optimizer step."""

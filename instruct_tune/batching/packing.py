@@ -1,8 +1,8 @@
-"""Rows → batches without padding, in an order that is a pure function of (seed, epoch, step).
+"""Pack rows into batches without padding, in an order that is a pure function of (seed, epoch, step).
 
-Rows are laid end to end in one sequence with restarting positions; how they are kept apart depends
-on the architecture, and is found out by trying (``probe``), because a wrong guess trains
-silently on rows that see each other.
+Rows are concatenated into one sequence with restarting positions. How they are kept apart depends on the
+architecture and is determined by a trial (``detect_packing``): a wrong guess would silently train on rows that
+attend to each other.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOKENS_PER_PASS = {"cpu": 512, "cuda": 8192}
-"""The most tokens one forward pass gets, by device; one longer row goes alone.
+"""The most tokens per forward pass, by device; a longer row gets a pass of its own.
 
-Attention computes the whole square of a pass and masks what lies between rows, so on a CPU several
-short passes beat one long one (measured: 280 tokens/s at 500 tokens a pass, 150 at 1,200).
+Attention computes the whole square of a pass and masks positions of other rows, so on a CPU several short passes
+are faster than one long one (measured: 280 tokens/s at 500 tokens a pass, 150 at 1,200).
 """
 
 Pack = dict[str, Tensor]
-"""What one forward pass gets: ``input_ids`` and ``labels`` of shape [1, T], ``position_ids`` [1, T], and
-``attention_mask`` [1, 1, T, T] where the architecture needs it; padded: [B, L] with a mask [B, L].
-``kept`` [N]: the places, counted through all rows, whose next token carries loss. It is found where the
-rows are, for a GPU that is asked which places those are has to finish first."""
+"""The inputs of one forward pass. Packed: ``input_ids``, ``labels`` and ``position_ids``, each [1, T], and
+``attention_mask`` [1, 1, T, T] if the architecture needs it. Padded: [B, L] with a mask [B, L].
+``kept`` [N]: indices into the flattened positions whose next token carries loss. It is computed on the CPU, since
+``nonzero()`` on a GPU waits until the GPU has finished."""
 
 CPU = torch.device("cpu")
 
 SMALL_VOCABULARY = 128
-"""How many tokens a model has that something is tried on."""
+"""Vocabulary size of the small models for trials."""
 
 
 def pack_rows(
     rows: Sequence[TokenizedExample], packing: Packing, pad_token_id: int, budget: int, device: torch.device = CPU
 ) -> list[Pack]:
-    """Whole rows, in their order, grouped into passes of at most ``budget`` tokens."""
+    """Group whole rows, in order, into passes of at most ``budget`` tokens. Padded rows are sorted by length."""
     if packing is Packing.PADDED:
         rows = sorted(rows, key=lambda row: len(row.input_ids))
         return [_padded(group, pad_token_id, device) for group in _groups(rows, budget, padded=True)]
@@ -67,7 +67,7 @@ def _groups(rows: Sequence[TokenizedExample], budget: int, padded: bool) -> Iter
     used = 0
     for row in rows:
         length = len(row.input_ids)
-        # Padded rows come sorted, so the newest is the longest and sets the width for all.
+        # Padded rows are sorted by length, so the newest is the longest and sets the width.
         needed = length * (len(group) + 1) if padded else used + length
         if group and needed > budget:
             yield group
@@ -80,23 +80,23 @@ def _groups(rows: Sequence[TokenizedExample], budget: int, padded: bool) -> Iter
 
 def _packed(rows: Sequence[TokenizedExample], packing: Packing, device: torch.device = CPU) -> Pack:
     lengths = [len(row.input_ids) for row in rows]
-    # Nothing predicts a row's first token: the position before it belongs to another row.
+    # No position predicts a row's first token: the position before it belongs to another row.
     labels = torch.tensor([[i for row in rows for i in (IGNORE, *row.labels[1:])]])
     pack = {
         "input_ids": torch.tensor([[i for row in rows for i in row.input_ids]]),
         "labels": labels,
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
-        "kept": _kept(labels),
+        "kept": _supervised_positions(labels),
     }
-    pack = {name: _moved(values, device) for name, values in pack.items()}
+    pack = {name: _to_device(values, device) for name, values in pack.items()}
     if packing is Packing.MASK:
         row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-        pack["attention_mask"] = _block_causal_mask(_moved(row_of, device))
+        pack["attention_mask"] = _block_causal_mask(_to_device(row_of, device))
     return pack
 
 
 def _block_causal_mask(row_of: Tensor) -> Tensor:
-    """[1, 1, T, T], True where a position may look: the same row, and not later. ``row_of`` [T]: each one's row."""
+    """Return [1, 1, T, T], True where a position attends: same row, not later. ``row_of`` [T]: row of each position."""
     same_row = row_of[:, None] == row_of[None, :]
     return (same_row & torch.ones_like(same_row).tril())[None, None]
 
@@ -111,31 +111,31 @@ def _padded(rows: Sequence[TokenizedExample], pad_token_id: int, device: torch.d
     pack = {
         "input_ids": torch.tensor([fill(row.input_ids, pad_token_id) for row in rows]),
         "labels": labels,
-        # By position, never by token id: the padding may be EOS, which carries loss.
+        # By position, never by token id: the padding token may be EOS, which carries loss.
         "attention_mask": torch.tensor([fill([1] * len(row.input_ids), 0) for row in rows]),
-        "kept": _kept(labels),
+        "kept": _supervised_positions(labels),
     }
-    return {name: _moved(values, device) for name, values in pack.items()}
+    return {name: _to_device(values, device) for name, values in pack.items()}
 
 
-def _kept(labels: Tensor) -> Tensor:
-    """Of [B, L]: the places in the flat B × L whose next token carries loss. A row's first never does."""
+def _supervised_positions(labels: Tensor) -> Tensor:
+    """Return indices into the flattened [B, L] whose next token carries loss. A row's first token never does."""
     return (labels.flatten()[1:] != IGNORE).nonzero().squeeze(1)
 
 
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    """On the device; to a GPU from pinned memory, so that nobody waits for the copy."""
+def _to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to the device; to a GPU from pinned memory, so that the copy does not block."""
     return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
 
 def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False) -> Tensor:
-    """Summed cross entropy (nats) over the pack's supervised positions.
+    """Return the summed cross entropy (nats) over the pack's supervised positions.
 
-    The LM head is applied to those positions only: in chunks where ``head.is_separable`` found it
-    ``separable`` and its weights are frozen, else through the model's own forward
-    (``logits_to_keep``), so that architectures that scale or cap their logits stay right.
+    The LM head is applied to those positions only. If it is ``separable`` (``lm_head.is_separable``) and its weights
+    are frozen, it runs in chunks; else through the model's own forward (``logits_to_keep``), so that architectures
+    that scale or cap their logits stay correct.
     """
-    inputs, labels, kept = _inputs(model, pack), pack["labels"], pack["kept"]
+    inputs, labels, kept = _model_inputs(model, pack), pack["labels"], pack["kept"]
     targets = labels.flatten()[kept + 1]
     if separable:
         body, head = body_and_head(model)
@@ -148,8 +148,8 @@ def supervised_loss(model: torch.nn.Module, pack: Pack, separable: bool = False)
     return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
 
-def _inputs(model: Any, pack: Pack) -> Pack:
-    """What the model gets of a pack: all but the loss's part, and where its rows begin if it can use that."""
+def _model_inputs(model: Any, pack: Pack) -> Pack:
+    """Return the model's inputs: the pack without labels and ``kept``, plus row starts if the model uses them."""
     inputs = {name: value for name, value in pack.items() if name not in ("labels", "kept")}
     if "position_ids" in pack and wants_row_starts(model.config):
         inputs["cu_seq_lens_q"] = row_starts(pack["position_ids"])
@@ -157,20 +157,20 @@ def _inputs(model: Any, pack: Pack) -> Pack:
 
 
 def keeps_chosen_logits(model: Any) -> bool:
-    """Whether the model's own forward computes logits at chosen positions only (``logits_to_keep``)."""
+    """Whether the model's forward can compute logits at chosen positions only (``logits_to_keep``)."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return "logits_to_keep" in inspect.signature(type(base).forward).parameters
 
 
 def supervised_count(rows: Sequence[TokenizedExample]) -> int:
-    """How many positions of the rows carry loss: never a row's first, which nothing predicts."""
+    """Count positions that carry loss; a row's first never does, since no position predicts it."""
     return sum(label != IGNORE for row in rows for label in row.labels[1:])
 
 
 class EpochSampler(Sampler[int]):
-    """Row order for an epoch: a permutation drawn from (seed, epoch) and nothing else.
+    """Row order of an epoch: a permutation drawn from (seed, epoch) only.
 
-    So a resumed run, and one that served other work in between, sees the same batches.
+    So a resumed run, or one interrupted by other jobs, gets the same batches.
     """
 
     def __init__(self, rows: int, seed: int):
@@ -189,12 +189,12 @@ class EpochSampler(Sampler[int]):
 
 @dataclass(frozen=True)
 class PackingSupport:
-    """What the probe finds out about a configuration.
+    """Results of the packing trial for a configuration.
 
-    ``packing``: how rows are packed. ``separable``: whether the LM head can be taken off. ``causal``: whether
-    logits depend on earlier tokens only. ``flattening``: last names of modules that get the rows of a batch
-    laid end to end, with no dimension for the row. ``called``: last names of all modules that a forward pass calls.
-    ``causal``, ``flattening`` and ``called`` are None where no model could be run.
+    ``packing``: how rows are packed. ``separable``: whether the LM head can be applied apart from the body.
+    ``causal``: whether logits depend on earlier tokens only. ``flattening``: last name parts of modules that get the
+    rows of a batch concatenated, without a row dimension. ``called``: last name parts of all modules that a forward
+    pass calls. ``causal``, ``flattening`` and ``called`` are None if no model could be run.
     """
 
     packing: Packing
@@ -204,26 +204,26 @@ class PackingSupport:
     called: frozenset[str] | None = None
 
 
-_KNOWN: dict[tuple[str, str | None], PackingSupport] = {}
-"""What the probe has found out in this process, by configuration and attention implementation."""
+_SUPPORT: dict[tuple[str, str | None], PackingSupport] = {}
+"""Trial results of this process, by configuration and attention implementation."""
 
 
 def detect_packing(config: PretrainedConfig, model: PreTrainedModel | None = None) -> PackingSupport:
-    """What is exact for this configuration, tried on two layers of it with random weights.
+    """Determine which packing is exact for this configuration, with a trial on two random-weight layers of it.
 
-    ``model``: the model itself, to try what can be tried on it where no small one can be made.
-    Raises ModelError where the configuration is not causal, or where ``model`` had to be tried and does not run.
+    ``model``: the model itself, for a partial trial if no small one can be made. Raises ModelError if the
+    configuration is not causal, or if the trial needs ``model`` and it does not run.
     """
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    traits = _KNOWN.get(key)
-    if traits is None or (traits.causal is None and model is not None):
-        traits = _KNOWN[key] = _probe(config, model)
-    if traits.causal is False:
+    support = _SUPPORT.get(key)
+    if support is None or (support.causal is None and model is not None):
+        support = _SUPPORT[key] = _probe(config, model)
+    if support.causal is False:
         raise ModelError(
             f"This {config.model_type} model is not causal: what it predicts after a token changes with the tokens "
             "that follow, so it cannot be trained to answer; choose a causal language model."
         )
-    return traits
+    return support
 
 
 def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> PackingSupport:
@@ -233,14 +233,14 @@ def _probe(config: PretrainedConfig, model: PreTrainedModel | None) -> PackingSu
     except FAULTS as error:
         log.info("no small %s could be tried (%s): batches are padded", config.model_type, error)
         return PackingSupport(Packing.PADDED, separable=False) if model is None else _probe_itself(model)
-    # Configurations whose kinds of layers are derived had no small model, and their runs took all logits: still the
-    # same to the last bit.
+    # For configurations with derived layer types, older versions could not make a small model and computed all logits.
+    # Keeping that keeps their numbers the same to the last bit.
     separable = not _derives_layer_types(config) and _separable(small)
     return PackingSupport(_exact_packing(small), separable, causal, *modules)
 
 
 def _probe_itself(model: PreTrainedModel) -> PackingSupport:
-    """What can be tried on the model itself: not packing, as its attention windows may be longer than any trial."""
+    """Run the trial on the model itself, without packing: its attention windows may be longer than the trial rows."""
     try:
         causal, padded = is_causal(model), is_exact(model, Packing.PADDED)
         return PackingSupport(Packing.PADDED if padded else Packing.ALONE, False, causal, *calls(model))
@@ -267,25 +267,25 @@ def _exact_packing(model: PreTrainedModel) -> Packing:
 
 
 def small_config(config: PretrainedConfig) -> PretrainedConfig:
-    """Two layers of the architecture, a short attention window where it has one, loud random weights."""
+    """Return the configuration with two layers, a short attention window if it has one, and large random weights."""
     small = copy.deepcopy(config)
     layer_types = getattr(config, "layer_types", None)
     layers = 2
     if layer_types:
-        # Keep the first layer of each kind (sliding, full): either could be the one that leaks.
-        kept = sorted({layer_types.index(kind) for kind in layer_types})
-        layers = len(kept)
+        # Keep the first layer of each type (sliding, full): either could leak between rows.
+        layer_indices = sorted({layer_types.index(kind) for kind in layer_types})
+        layers = len(layer_indices)
         if _derives_layer_types(config):
-            layers = kept[-1] + 1
+            layers = layer_indices[-1] + 1
         else:
-            small.layer_types = [layer_types[index] for index in kept]
+            small.layer_types = [layer_types[index] for index in layer_indices]
     small.num_hidden_layers = layers
     small.vocab_size = SMALL_VOCABULARY
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(small, name, 1)
     if getattr(small, "sliding_window", None):
         small.sliding_window = 6
-    # Ordinary initialisation is so quiet that a leak between rows would drown in rounding.
+    # The usual initialisation is so small that a leak between rows would be lost in rounding.
     for name in ("initializer_range", "init_std"):
         if hasattr(small, name):
             setattr(small, name, 0.2)
@@ -294,14 +294,14 @@ def small_config(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _derives_layer_types(config: PretrainedConfig) -> bool:
-    """Whether the kinds of layers follow from other fields, layer by layer from the first one."""
+    """Whether layer types cannot be set: other fields determine them, layer by layer from the first."""
     name = config.attribute_map.get("layer_types", "layer_types")
     kinds = getattr(type(config), name, None)
     return isinstance(kinds, property) and kinds.fset is None
 
 
 def small_random(config: PretrainedConfig) -> PreTrainedModel:
-    """A model of ``small_config``, the same every time, in eval mode."""
+    """Return a model of ``small_config`` in eval mode, with the same weights each time."""
     from transformers import AutoModelForCausalLM
 
     small = small_config(config)
@@ -312,20 +312,20 @@ def small_random(config: PretrainedConfig) -> PreTrainedModel:
 
 @torch.no_grad()
 def is_exact(model: PreTrainedModel, packing: Packing, tolerance: float = 1e-4) -> bool:
-    """Whether logits of rows packed so equal those of each row alone, within ``tolerance`` of the largest logit."""
+    """Whether logits of packed rows equal those of each row alone, within ``tolerance`` times the largest logit."""
     generator = torch.Generator().manual_seed(1)
     drawn = [draw(model, (length,), generator).tolist() for length in (11, 17, 13)]
     rows = [TokenizedExample(tuple(ids), tuple(ids), 0, 0) for ids in drawn]
-    here = model.device
-    alone = torch.cat([model(input_ids=torch.tensor([ids], device=here), use_cache=False).logits[0] for ids in drawn])
-    pack = _padded(rows, 1, here) if packing is Packing.PADDED else _packed(rows, packing, here)
-    logits = model(**_inputs(model, pack), use_cache=False).logits
+    device = model.device
+    alone = torch.cat([model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0] for ids in drawn])
+    pack = _padded(rows, 1, device) if packing is Packing.PADDED else _packed(rows, packing, device)
+    logits = model(**_model_inputs(model, pack), use_cache=False).logits
     return same(logits[pack["attention_mask"].bool()] if packing is Packing.PADDED else logits[0], alone, tolerance)
 
 
 @torch.no_grad()
 def is_causal(model: PreTrainedModel) -> bool:
-    """Whether an ordinary forward pass gives a token the same logits whatever tokens follow it."""
+    """Whether a token's logits in a forward pass are independent of the tokens after it."""
     generator = torch.Generator().manual_seed(2)
     ids = draw(model, (1, 20), generator)
     other = torch.cat([ids[:, :12], draw(model, (1, 8), generator)], dim=1)
@@ -335,7 +335,7 @@ def is_causal(model: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def calls(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
-    """Last names of modules in a pass of three rows: those without a dimension of three in front, and all called."""
+    """Return last name parts of modules in a pass of three rows: without a row dimension in the input, and all."""
     flattening: set[str] = set()
     called: set[str] = set()
 
@@ -358,13 +358,13 @@ def calls(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def draw(model: PreTrainedModel, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Random ids that are no special tokens of the small model."""
+    """Return random ids that are not special tokens of the small model."""
     most = min(SMALL_VOCABULARY, model.get_input_embeddings().weight.shape[0])
     return torch.randint(3, most, shape, generator=generator).to(model.device)
 
 
 def same(logits: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
-    """Whether logits are equal but for rounding: within ``tolerance`` of the largest, more in shorter formats."""
+    """Whether logits are equal within ``tolerance`` times the largest; the tolerance grows for lower precisions."""
     tolerance = max(tolerance, 4 * torch.finfo(expected.dtype).eps)
     largest = expected[expected.isfinite()].abs().max()
     return torch.allclose(logits, expected, rtol=0, atol=float(tolerance * largest))

@@ -1,4 +1,4 @@
-"""How the rows of a batch are kept apart; a word that the page knows without what computes it."""
+"""How the rows of a batch are kept apart. A module of its own, so that the page does not import torch."""
 
 from __future__ import annotations
 

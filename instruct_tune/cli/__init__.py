@@ -1,1 +1,1 @@
-"""``python -m instruct_tune``."""
+"""The command line: ``python -m instruct_tune``."""

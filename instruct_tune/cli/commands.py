@@ -1,7 +1,7 @@
 """``python -m instruct_tune``: the lab without a browser.
 
-Progress and logs go to stderr. With ``--json``, stdout is one line, one JSON object. Exit status:
-0 done, 1 a person's problem (one line on stderr), 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+Progress and logs go to stderr. With ``--json``, stdout is one line with one JSON object. Exit status:
+0 done, 1 an error that the user can fix (one line on stderr), 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_environment()
         check_device_choice()
-        told, status = COMMANDS[args.does](args)
+        result, status = COMMANDS[args.does](args)
     except LabError as error:
         print(f"{args.command}: {error}", file=sys.stderr)
-        told, status = {"error": str(error), "kind": error.kind}, 1
+        result, status = {"error": str(error), "kind": error.kind}, 1
         if not args.json:
             return status
     except KeyboardInterrupt:
         print(f"{args.command}: interrupted", file=sys.stderr)
-        told, status = {"status": "stopped"}, INTERRUPTED
+        result, status = {"status": "stopped"}, INTERRUPTED
         if not args.json:
             return status
-    print(json.dumps(told) if args.json else _readable(told), flush=True)
+    print(json.dumps(result) if args.json else _readable(result), flush=True)
     return status
 
 
-def _readable(told: dict[str, Any]) -> str:
-    return json.dumps(told, indent=2, ensure_ascii=False)
+def _readable(result: dict[str, Any]) -> str:
+    return json.dumps(result, indent=2, ensure_ascii=False)
 
 
-# Commands: each returns what is printed and the exit status.
+# Commands: each returns the result to print and the exit status.
 
 Outcome = tuple[dict[str, Any], int]
 
@@ -72,17 +72,17 @@ Outcome = tuple[dict[str, Any], int]
 def _data(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         config = _config(args)
-        told = lab.datasets.summary(HOST, config, rows=args.rows, model=args.model)
-        for note in told["notes"]:
+        summary = lab.datasets.summary(HOST, config, rows=args.rows, model=args.model)
+        for note in summary["notes"]:
             print(f"data: {note}", file=sys.stderr)
         if args.ledger:
             saved = ledger.read(Path(args.ledger)).fingerprint
-            told["replayed"] = {"fingerprint": saved, "same": saved == told["fingerprint"]}
-            if saved != told["fingerprint"]:
+            summary["replayed"] = {"fingerprint": saved, "same": saved == summary["fingerprint"]}
+            if saved != summary["fingerprint"]:
                 print(f"data: these are other rows than those of {args.ledger} ({saved})", file=sys.stderr)
         if args.save_ledger:
-            ledger.save(Path(args.save_ledger), config.data, told["ledger"], told["fingerprint"])
-        return told | (lab.datasets.report(HOST, config) if args.report else {}), 0
+            ledger.save(Path(args.save_ledger), config.data, summary["ledger"], summary["fingerprint"])
+        return summary | (lab.datasets.report(HOST, config) if args.report else {}), 0
 
 
 def _cost(args: argparse.Namespace) -> Outcome:
@@ -106,47 +106,50 @@ def _train_one(lab: Lab, args: argparse.Namespace) -> Outcome:
     """Start (or resume) a run and wait for it; the first Ctrl-C stops it and keeps the adapter."""
     run_id = lab.training.resume(HOST, args.resume) if args.resume else _start(lab, args)
     print(f"run {run_id}", file=sys.stderr)
-    with _asked_to_end(lambda: lab.training.stop(HOST, run_id)) as pressed:
+    with _stop_on_signal(lambda: lab.training.stop(HOST, run_id)) as signals:
         run = lab.training.wait(run_id)
-    told = lab.runs.result(HOST, run_id)
+    result = lab.runs.result(HOST, run_id)
     if run.status == "failed":
-        raise _Failed(run.message, run.error_kind or "bug", told)
-    return told, 128 + pressed[0] if pressed else 0
+        raise _Failed(run.message, run.error_kind or "bug", result)
+    return result, 128 + signals[0] if signals else 0
 
 
 def _start(lab: Lab, args: argparse.Namespace) -> str:
     if not args.parent:
         return lab.training.start(HOST, _config(args), args.name)
-    config = continuation.config_after(lab.runs.get(HOST, args.parent), _given(args), args.preset)
+    config = continuation.config_after(lab.runs.get(HOST, args.parent), _overrides(args), args.preset)
     return lab.training.start(HOST, config, args.name, parent=args.parent)
 
 
 class _Failed(LabError):
-    """A run that failed; its numbers so far are kept in the store."""
+    """A run that failed; its metrics so far are in the store."""
 
-    def __init__(self, message: str, kind: str, told: dict[str, Any]):
+    def __init__(self, message: str, kind: str, result: dict[str, Any]):
         super().__init__(message)
         self.kind = kind
-        self.told = told
+        self.result = result
 
 
 @contextmanager
-def _asked_to_end(stop: Callable[[], Any]) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM calls ``stop`` and goes on waiting; a second one ends the process."""
-    pressed: list[int] = []
+def _stop_on_signal(stop: Callable[[], Any]) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM calls ``stop`` and keeps waiting; a second one ends the process.
+
+    Yields the list of received signals, which stays empty without a signal.
+    """
+    signals: list[int] = []
 
     def on_signal(number: int, frame: Any) -> None:
-        if pressed:
+        if signals:
             raise KeyboardInterrupt
-        pressed.append(number)
+        signals.append(number)
         print("stopping within one step; press Ctrl-C again to leave at once", file=sys.stderr)
         stop()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield pressed
+        yield signals
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -155,10 +158,10 @@ def _generate(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         if args.run_id == BASE_RUN:
             return {"texts": lab.inference.generate(HOST, BASE_RUN, rows, _config(args))}, 0
-        given = _given(args)
-        if args.preset or set(given) - {"generation"}:
+        overrides = _overrides(args)
+        if args.preset or set(overrides) - {"generation"}:
             raise SettingsError(["a run has its own model, data and template: with --run RUN set generation.* only"])
-        return {"texts": lab.inference.generate(HOST, args.run_id, rows, generation=given.get("generation"))}, 0
+        return {"texts": lab.inference.generate(HOST, args.run_id, rows, generation=overrides.get("generation"))}, 0
 
 
 def _evaluate(args: argparse.Namespace) -> Outcome:
@@ -166,10 +169,10 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
         check_ending(Path(args.to))
     with _lab(args, writing=True) as lab:
         try:
-            told = _evaluate_one(lab, args.run_id, args.limit, args.baseline or (), args.tokenize)
+            evaluation = _evaluate_one(lab, args.run_id, args.limit, args.baseline or (), args.tokenize)
             if args.to:
                 write_rows(lab.evaluations.predictions(HOST, args.run_id), Path(args.to), args.tokenize)
-            return told, 0
+            return evaluation, 0
         except KeyboardInterrupt:
             print("what was answered is kept: the same command goes on from there", file=sys.stderr)
             raise
@@ -178,17 +181,17 @@ def _evaluate(args: argparse.Namespace) -> Outcome:
 def _evaluate_one(
     lab: Lab, run_id: str, limit: int | None, baselines: Sequence[str] = (), tokenize: str = bleu_tokenizers.DEFAULT
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    update: dict[str, Any] = {}
     done = None
-    for told in lab.evaluations.stream(HOST, run_id, limit, baselines=baselines, tokenize=tokenize):
-        if "done" in told and told["done"] != done:
-            done = told["done"]
-            print(f"answers {told['done']} of {told['total']}", file=sys.stderr)
-        elif "message" in told:
-            print(told["message"], file=sys.stderr)
-    for warning in told["warnings"]:
+    for update in lab.evaluations.stream(HOST, run_id, limit, baselines=baselines, tokenize=tokenize):
+        if "done" in update and update["done"] != done:
+            done = update["done"]
+            print(f"answers {update['done']} of {update['total']}", file=sys.stderr)
+        elif "message" in update:
+            print(update["message"], file=sys.stderr)
+    for warning in update["warnings"]:
         print(warning, file=sys.stderr)
-    return told
+    return update
 
 
 def _score(args: argparse.Namespace) -> Outcome:
@@ -295,34 +298,34 @@ def _lab(args: argparse.Namespace, writing: bool) -> Iterator[Lab]:
 
 
 def _config(args: argparse.Namespace) -> RunConfig:
-    """Preset, then ``--ledger``, ``--config``, then ``--dataset`` and ``--model``, then each ``--set``."""
-    return RunConfig.from_dict(_given(args), args.preset or "quick")
+    """Preset, then ``--ledger``, ``--config``, ``--dataset`` and ``--model``, then each ``--set``."""
+    return RunConfig.from_dict(_overrides(args), args.preset or "quick")
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
-    """What was said beside the preset, as a (partial) configuration."""
-    given = {"data": ledger.read(Path(args.ledger)).data} if args.ledger else {}
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that override the preset, as a (partial) configuration."""
+    config = {"data": ledger.read(Path(args.ledger)).data} if args.ledger else {}
     for section, value in (_read_config(args.config) if args.config else {}).items():
-        both = isinstance(value, dict) and isinstance(given.get(section), dict)
-        given[section] = given[section] | value if both else value
+        both = isinstance(value, dict) and isinstance(config.get(section), dict)
+        config[section] = config[section] | value if both else value
     overrides = [parse_override(text) for text in args.set or []]
     if args.dataset:
         overrides.insert(0, ("data.source", args.dataset))
     if args.model:
         overrides.insert(0, ("model", args.model))
     for name, value in overrides:
-        merge(given, name, value)
-    return given
+        merge(config, name, value)
+    return config
 
 
 def _read_config(path: str) -> dict[str, Any]:
     try:
-        given = json_text.read_value(Path(path))
+        config = json_text.read_value(Path(path))
     except DataError as error:
         raise SettingsError([f"--config {str(error).rstrip('.')}"]) from error
-    if not isinstance(given, dict):
+    if not isinstance(config, dict):
         raise SettingsError([f"--config {path} must hold one JSON object"])
-    return given
+    return config
 
 
 def _read_prompts(path: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What may be said on the command line: the commands, and what each of them takes."""
+"""The command line's parser: the commands and their arguments."""
 
 from __future__ import annotations
 
@@ -10,55 +10,59 @@ from ..evaluation import bleu_tokenizers
 
 
 def parser() -> argparse.ArgumentParser:
-    """Reads a command line; ``does`` of what it gives is the command, as ``train`` or ``runs list``."""
-    whole = argparse.ArgumentParser("python -m instruct_tune", description="Instruction-Tuning Lab without a browser.")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _looking(commands)
-    _training(commands)
-    _answering(commands)
-    _scoring(commands)
-    _configured(commands, "lesson", "data, training and evaluation: the whole lesson").add_argument(
+    """The parser. ``does`` of its result is the command, such as ``train`` or ``runs list``."""
+    main_parser = argparse.ArgumentParser(
+        "python -m instruct_tune", description="Instruction-Tuning Lab without a browser."
+    )
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_train(commands)
+    _add_generate(commands)
+    _add_scoring(commands)
+    _add_with_config(commands, "lesson", "data, training and evaluation: the whole lesson").add_argument(
         "--name", default=""
     )
-    _history(commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION"))
-    return whole
+    _add_runs(
+        commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
+    )
+    return main_parser
 
 
-def _looking(commands: Any) -> None:
-    data = _configured(commands, "data", "load, filter and split a dataset")
+def _add_data(commands: Any) -> None:
+    data = _add_with_config(commands, "data", "load, filter and split a dataset")
     data.add_argument("--rows", type=_count, default=0, metavar="N", help="also print the first N rows of each part")
     data.add_argument("--report", action="store_true", help="also lengths, duplicates and leakage of all rows")
     data.add_argument(
         "--save-ledger", metavar="FILE.json", help="write filters, counts and fingerprint, to replay them"
     )
-    mask = _configured(commands, "mask", "show one row as the trainer gets it")
+    mask = _add_with_config(commands, "mask", "show one row as the trainer gets it")
     mask.add_argument("--instruction", required=True)
     mask.add_argument("--input", default="")
     mask.add_argument("--output", required=True)
-    cost = _configured(commands, "cost", "what a run will do and take, before it starts")
+    cost = _add_with_config(commands, "cost", "what a run will do and take, before it starts")
     cost.add_argument(
         "--minutes", type=float, metavar="M", help="choose rows (and steps) so that it takes about this long"
     )
 
 
-def _training(commands: Any) -> None:
-    train = _configured(commands, "train", "run one training in the foreground")
-    from_where = train.add_mutually_exclusive_group()
-    from_where.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
-    from_where.add_argument(
+def _add_train(commands: Any) -> None:
+    train = _add_with_config(commands, "train", "run one training in the foreground")
+    origin = train.add_mutually_exclusive_group()
+    origin.add_argument("--resume", metavar="RUN", help="go on with a run from its last checkpoint")
+    origin.add_argument(
         "--continue", dest="parent", metavar="RUN", help="a new run that begins with RUN's adapter and its settings"
     )
     train.add_argument("--name", default="", help="a name for the run")
 
 
-def _answering(commands: Any) -> None:
-    generate = _configured(commands, "generate", "answer prompts with a run, or with base")
+def _add_generate(commands: Any) -> None:
+    generate = _add_with_config(commands, "generate", "answer prompts with a run, or with base")
     generate.add_argument("--run", dest="run_id", required=True, metavar="RUN|base")
     generate.add_argument("--prompts", required=True, metavar="FILE.jsonl")
 
 
-def _scoring(commands: Any) -> None:
-    evaluate = _command(
+def _add_scoring(commands: Any) -> None:
+    evaluate = _add_command(
         commands, "evaluate", "base and tuned on the run's held-out rows; goes on with one that was stopped"
     )
     evaluate.add_argument("--run", dest="run_id", required=True, metavar="RUN")
@@ -75,7 +79,7 @@ def _scoring(commands: Any) -> None:
         help="also base in its chat template, base shown three training rows, or the nearest training row's answer; "
         "repeatable",
     )
-    score = _command(commands, "score", "BLEU of two JSONL files of strings")
+    score = _add_command(commands, "score", "BLEU of two JSONL files of strings")
     score.add_argument("--predictions", required=True, metavar="FILE")
     score.add_argument("--references", required=True, metavar="FILE")
     for scoring in (evaluate, score):
@@ -88,17 +92,17 @@ def _scoring(commands: Any) -> None:
         )
 
 
-def _history(actions: Any) -> None:
-    _command(actions, "runs list", "all runs, newest first")
-    arriving = _command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
-    arriving.add_argument("file", metavar="FILE.zip")
-    arriving.add_argument("--name", default="", help="a name for the run")
-    compare = _command(actions, "runs compare", "BLEU of several runs, a table for all that was measured alike")
+def _add_runs(actions: Any) -> None:
+    _add_command(actions, "runs list", "all runs, newest first")
+    importing = _add_command(actions, "runs import", "take in an exported run, or a LoRA adapter trained elsewhere")
+    importing.add_argument("file", metavar="FILE.zip")
+    importing.add_argument("--name", default="", help="a name for the run")
+    compare = _add_command(actions, "runs compare", "BLEU of several runs, a table for all that was measured alike")
     compare.add_argument("run_ids", nargs="*", metavar="RUN", help="default: all that were evaluated")
-    show = _command(actions, "runs show", "a run, its configuration and metrics")
-    export = _command(actions, "runs export", "write a run's adapter as a zip")
-    plot = _command(actions, "runs plot", "write a run's losses as a plot")
-    delete = _command(actions, "runs delete", "remove a run and its files")
+    show = _add_command(actions, "runs show", "a run, its configuration and metrics")
+    export = _add_command(actions, "runs export", "write a run's adapter as a zip")
+    plot = _add_command(actions, "runs plot", "write a run's losses as a plot")
+    delete = _add_command(actions, "runs delete", "remove a run and its files")
     for action in (show, export, plot, delete):
         action.add_argument("run_id", metavar="RUN")
     export.add_argument("--to", required=True, metavar="FILE.zip")
@@ -107,24 +111,24 @@ def _history(actions: Any) -> None:
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
 
 
-def _command(among: Any, does: str, about: str) -> argparse.ArgumentParser:
-    added = among.add_parser(does.rpartition(" ")[2], help=about, description=about)
-    added.set_defaults(does=does)
-    added.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
-    added.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
-    return added
+def _add_command(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name.rpartition(" ")[2], help=help_text, description=help_text)
+    command.set_defaults(does=name)
+    command.add_argument("--data-dir", metavar="DIR", help="where runs live (default: $LAB_DATA_DIR)")
+    command.add_argument("--json", action="store_true", help="print one line of JSON on stdout")
+    return command
 
 
-def _configured(among: Any, does: str, about: str) -> argparse.ArgumentParser:
-    """A command that takes a run configuration."""
-    added = _command(among, does, about)
-    added.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
-    added.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
-    added.add_argument("--config", metavar="FILE.json", help="laid over the preset")
-    added.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
-    added.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
-    added.add_argument("--model", metavar="M", help="short for --set model=M")
-    return added
+def _add_with_config(commands: Any, name: str, help_text: str) -> argparse.ArgumentParser:
+    """Add a command with the options of a run configuration."""
+    command = _add_command(commands, name, help_text)
+    command.add_argument("--preset", choices=sorted(PRESETS), help="what to start from (default: quick)")
+    command.add_argument("--ledger", metavar="FILE.json", help="data and filters of a saved ledger, over the preset")
+    command.add_argument("--config", metavar="FILE.json", help="laid over the preset")
+    command.add_argument("--set", action="append", metavar="SECTION.FIELD=VALUE", help="laid over that; repeatable")
+    command.add_argument("--dataset", metavar="S", help="short for --set data.source=S")
+    command.add_argument("--model", metavar="M", help="short for --set model=M")
+    return command
 
 
 def _count(text: str) -> int:

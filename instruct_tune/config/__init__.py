@@ -1,1 +1,1 @@
-"""A run's configuration, what it may hold, and the environment of the process."""
+"""Run configuration and its validation, environment variables, and viewers."""

@@ -1,4 +1,4 @@
-"""The models and datasets offered by name. Any other Hub id or local folder can be given as well."""
+"""Models and datasets offered by name. Any other Hub id or local folder works too."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CODEALPACA_REPO = "sahil2801/CodeAlpaca-20k"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a person wants to know before choosing a model. ``parameters`` is in millions.
+    """A model offered by name, with the facts for choosing it. ``parameters`` is in millions.
 
-    ``scripts``: those of the languages that it was trained on on purpose, as ``scripts.script_of`` names them.
+    ``scripts``: the scripts of the languages it was deliberately trained on, as named by ``scripts.script_of``.
     """
 
     id: str
@@ -26,7 +26,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """A dataset offered by name; its licence is told when it is loaded."""
+    """A dataset offered by name; its licence is shown when it is loaded."""
 
     source: str
     note: str
@@ -52,9 +52,9 @@ DATASETS = (
     DatasetCard("codealpaca-20k", "the lesson's dataset, 20,022 rows, from the Hub"),
 )
 
-# The modules LoRA is put on where ``target_modules`` is "auto", by ``config.model_type``: the
-# attention's query and value projections, as in the lesson and in the LoRA paper (Hu et al. 2021,
-# section 7.1), or the one fused projection where the architecture has no separate ones.
+# LoRA target modules for ``target_modules`` "auto", by ``config.model_type``: the attention's query and value
+# projections, as in the lesson and in the LoRA paper (Hu et al. 2021, section 7.1), or the fused projection if the
+# architecture has no separate ones.
 LORA_TARGETS = {
     "llama": ("q_proj", "v_proj"),
     "opt": ("q_proj", "v_proj"),

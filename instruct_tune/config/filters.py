@@ -1,7 +1,7 @@
-"""The steps of the ledger as settings: which rows are kept, said in a few words that fit into JSON.
+"""Settings of the filter steps, which select rows; together they are the dataset's ledger.
 
-``{"step": "length", "of": "output", "max": 200}`` is a ``Length``; a step without parameters is a plain ``Filter``.
-What they do is in ``filters.py``.
+``{"step": "length", "of": "output", "max": 200}`` in JSON is a ``Length``; a step without parameters is a plain
+``Filter``. ``data/filters.py`` applies them.
 """
 
 from __future__ import annotations
@@ -17,31 +17,30 @@ from ..text.regex_search import LONGEST_PATTERN, fault_of
 from .validators import Rule, between, one_of
 
 PARTS = ("instruction", "input", "output", "row")
-"""What a step looks at; ``row``: all three texts, one a line."""
+"""The text a step examines; ``row``: all three texts, one per line."""
 UNITS = ("characters", "tokens")
 MAX_BY_HAND, LONGEST_ROW_ID = 10_000, 100
 LONGEST_MODEL = 1000
-"""Characters of a model's or a dataset's name, which may be a path."""
+"""Maximum characters of a model or dataset name, which may be a path."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """One step of the ledger, applied before the split (``DROP_LEAKAGE`` after it, wherever it stands)."""
+    """One filter step, applied before the split; ``DROP_LEAKAGE`` is applied after it, at any position in the list."""
 
     step: str
 
 
 DROP_LEAKAGE = Filter("drop_leakage")
-"""Leaves out the training rows that are near copies of held-out rows."""
+"""Drop training rows that are near copies of held-out rows."""
 
 
 @dataclass(frozen=True)
 class Length(Filter):
-    """Rows whose text has from ``min`` to ``max`` characters or tokens, both included; None: no limit.
+    """Keep rows whose text has ``min`` to ``max`` characters or tokens, both inclusive; None: no limit.
 
-    Tokens are those of the text alone, without the template, counted by ``tokenizer``: a model's name. Where the
-    configuration has none it is the configuration's model, and is written down, so that the rows do not change
-    with the model later.
+    Tokens are counted on the text alone, without the template. ``tokenizer`` is the name of a model. If None, it is set
+    to the configuration's model and stored, so that the rows do not change with the model later.
     """
 
     step: str = "length"
@@ -54,7 +53,7 @@ class Length(Filter):
 
 @dataclass(frozen=True)
 class Contains(Filter):
-    """Rows that hold a text, capitals aside; with ``exclude`` those that do not."""
+    """Keep rows that contain a text, ignoring case; with ``exclude``, rows that do not."""
 
     step: str = "contains"
     of: str = "row"
@@ -64,7 +63,7 @@ class Contains(Filter):
 
 @dataclass(frozen=True)
 class Matches(Filter):
-    """Rows in which a regular expression (Python's) is found; with ``exclude`` those in which it is not."""
+    """Keep rows that match a Python regular expression anywhere; with ``exclude``, rows that do not."""
 
     step: str = "matches"
     of: str = "row"
@@ -74,7 +73,7 @@ class Matches(Filter):
 
 @dataclass(frozen=True)
 class Language(Filter):
-    """Rows whose answer looks like ``language``: a guess. ``none``: like no language known here, as prose."""
+    """Keep rows whose answer is guessed to be in ``language``. ``none``: in no known language, such as prose."""
 
     step: str = "language"
     language: str = "python"
@@ -83,7 +82,7 @@ class Language(Filter):
 
 @dataclass(frozen=True)
 class NearDuplicates(Filter):
-    """Leaves out each row whose question is nearly that of an earlier one that stays; see ``near.py``."""
+    """Drop each row whose question nearly repeats that of an earlier kept row; see ``data/near_duplicates.py``."""
 
     step: str = "drop_near_duplicates"
     threshold: float = 0.9
@@ -91,7 +90,7 @@ class NearDuplicates(Filter):
 
 @dataclass(frozen=True)
 class Sample(Filter):
-    """``n`` rows drawn at random, in the order they had; all where there are fewer."""
+    """Keep ``n`` random rows in their original order; all rows if there are fewer."""
 
     step: str = "sample"
     n: int = 0
@@ -100,9 +99,10 @@ class Sample(Filter):
 
 @dataclass(frozen=True)
 class ByHand(Filter):
-    """``keep_rows`` or ``drop_rows``: those of these ids, which are made of what is in a row (``filters.row_id``).
+    """Keep (``keep_rows``) or drop (``drop_rows``) the rows with these ids.
 
-    So a choice is still right after the file was sorted or has grown. An id that is not there does nothing.
+    An id is a hash of the row's content (``data.filters.row_id``), so it stays valid after the file is sorted or grows.
+    Unknown ids are ignored.
     """
 
     rows: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ STEPS: dict[str, Filter] = {
         DROP_LEAKAGE,
     )
 }
-"""Every step by its name, with what its parameters are where nothing is said."""
+"""Every step by name, with its default parameters."""
 
 _RULES: dict[str, Rule] = {
     "of": one_of(*PARTS),
@@ -142,7 +142,7 @@ _RULES: dict[str, Rule] = {
 
 
 def problems_of(step: Filter, path: str) -> Iterator[str]:
-    """What is wrong with a step, field by field; ``path`` is where it stands in the configuration."""
+    """The problems of a step, field by field; ``path`` is its position in the configuration."""
     if step.step not in STEPS:
         yield f"{path} has an unknown step {step.step[:40]!r}: known are {', '.join(STEPS)}"
         return
@@ -166,7 +166,7 @@ def problems_of(step: Filter, path: str) -> Iterator[str]:
 
 
 def counted_by(steps: Iterable[Filter], model: str) -> tuple[Filter, ...]:
-    """``steps``, where those that count tokens and do not say whose name ``model``."""
+    """``steps`` with ``model`` as the tokenizer of those that count tokens and name none."""
     return tuple(
         dataclasses.replace(step, tokenizer=model)
         if isinstance(step, Length) and step.unit == "tokens" and step.tokenizer is None
@@ -176,5 +176,5 @@ def counted_by(steps: Iterable[Filter], model: str) -> tuple[Filter, ...]:
 
 
 def parameters(step: Filter) -> dict[str, Any]:
-    """All that a step says beside its name."""
+    """All fields of a step except its name."""
     return {name: value for name, value in dataclasses.asdict(step).items() if name != "step"}

@@ -1,8 +1,8 @@
-"""What a run is made of: frozen dataclasses that mirror the public configuration JSON.
+"""Run configuration: frozen dataclasses that mirror the public configuration JSON.
 
-Field names are the libraries' own argument names (``r``, ``per_device_train_batch_size``), so no
-translation table exists anywhere. ``RunConfig.from_dict`` reads a (partial) JSON object over a
-preset, collects every problem, and raises one ``SettingsError`` that names them all.
+Field names are the libraries' argument names (``r``, ``per_device_train_batch_size``), so no translation table exists.
+``RunConfig.from_dict`` reads a (partial) JSON object over a preset, collects every problem, and raises one
+``SettingsError`` that names them all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .text_limits import MAX_TARGETS, field_of, size_problems, text_problems
 from .validators import Rule, between, one_of
 
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
-"""What may answer beside base and tuned, see ``baselines``."""
+"""Baselines that can answer besides base and tuned, see ``evaluation.baselines``."""
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -30,10 +30,10 @@ OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of the source hold the three texts; ``input`` may be None.
+    """The source columns that hold the three texts; ``input`` may be None.
 
-    ``system``: a column whose text goes in front of the instruction. ``ignore``: columns (or fields of a message)
-    that belong to a row's meaning and are left out on purpose.
+    ``system``: a column whose text is put before the instruction. ``ignore``: columns (or fields of a message) that
+    affect a row's meaning and are left out on purpose.
     """
 
     instruction: str = "instruction"
@@ -55,9 +55,9 @@ class DataSettings:
     unify_newlines: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it. Settings younger than the others are left out where they have their default.
+        """The settings as JSON. Settings added later are left out if they have their default.
 
-        So a configuration without them is equal to one that was written before they existed.
+        So the result equals that of a configuration written before they existed.
         """
         fields = json.loads(json.dumps(dataclasses.asdict(self)))
         for section, name, default in (
@@ -72,10 +72,10 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """A LoRA adapter. Its update is scaled by ``lora_alpha`` / r, with ``use_rslora`` by ``lora_alpha`` / sqrt(r).
+    """A LoRA adapter. The update is scaled by ``lora_alpha`` / r, or with ``use_rslora`` by ``lora_alpha`` / sqrt(r).
 
     ``target_modules``: ``auto``, ``all-linear``, a list of module names or path suffixes, or a regular expression
-    that matches whole module paths, as PEFT reads them.
+    for whole module paths, as in PEFT.
     """
 
     r: int = 16
@@ -118,9 +118,9 @@ class TrainSettings:
 
     @property
     def bf16_weights(self) -> bool | str:
-        """Whether the base weights are bfloat16: true, false or auto, as the device has it.
+        """Whether the base weights are bfloat16: true, false, or auto (depends on the device).
 
-        Autocast to float16 is made for float32 weights.
+        False with fp16, because autocast to float16 expects float32 weights.
         """
         return False if self.bf16 == "auto" and self.fp16 is True else self.bf16
 
@@ -129,9 +129,9 @@ class TrainSettings:
 class GenerationSettings:
     """How answers are decoded.
 
-    Exactly one limit holds: ``max_length`` (prompt and answer together, as in the lesson) where it
-    is given, else ``max_new_tokens``. ``early_stopping`` matters for beams only; ``temperature``,
-    ``top_p`` and ``seed`` for sampling only. An answer is cut before the first of the texts in ``stop``.
+    Exactly one limit applies: ``max_length`` (tokens of prompt and answer together, as in the lesson) if set, else
+    ``max_new_tokens``. ``early_stopping`` applies to beam search only; ``temperature``, ``top_p`` and ``seed`` to
+    sampling only. An answer is cut before the first occurrence of any text in ``stop``.
     """
 
     max_new_tokens: int | None = 96
@@ -145,15 +145,15 @@ class GenerationSettings:
     stop: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it. Without ``stop`` where there is none: equal to what was written before there were any."""
-        told = dataclasses.asdict(self)
-        del told["stop"]
-        return told | ({"stop": list(self.stop)} if self.stop else {})
+        """The settings as JSON, without an empty ``stop``, so that they equal those written before ``stop`` existed."""
+        fields = dataclasses.asdict(self)
+        del fields["stop"]
+        return fields | ({"stop": list(self.stop)} if self.stop else {})
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run's result. ``template`` is a built-in name or prompt texts."""
+    """Everything that determines a run's result. ``template`` is a built-in name or prompt texts."""
 
     model: str = DEFAULT_MODEL
     data: DataSettings = DataSettings()
@@ -164,34 +164,34 @@ class RunConfig:
     evaluation_rows: int | None = 40
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as the public JSON has it."""
+        """The configuration as its public JSON."""
         sections = {"data": self.data.to_dict(), "generation": self.generation.to_dict()}
         return json.loads(json.dumps({**dataclasses.asdict(self), **sections}))
 
     @staticmethod
-    def from_dict(given: Mapping[str, Any], preset: str = "quick") -> RunConfig:
-        """``preset`` with ``given`` laid over it, section by section.
+    def from_dict(overrides: Mapping[str, Any], preset: str = "quick") -> RunConfig:
+        """``preset`` with ``overrides`` applied, section by section.
 
         Raises SettingsError with every unknown name, wrong type and value out of range.
         """
         reader = _Reader()
-        config = reader.build(RunConfig, given, PRESETS[preset], "")
-        _refuse(reader.problems + _problems(config))
-        # Written down, so that the rows stay the same when the model is changed later.
+        config = reader.build(RunConfig, overrides, PRESETS[preset], "")
+        _raise_problems(reader.problems + _problems(config))
+        # Stored, so that the rows stay the same if the model is changed later.
         filters = counted_by(config.data.filters, config.model)
         return dataclasses.replace(config, data=dataclasses.replace(config.data, filters=filters))
 
 
-def read_filters(given: Any) -> tuple[Filter, ...]:
-    """The steps of ``data.filters`` by themselves. Raises SettingsError with every problem, each step by its place."""
+def read_filters(raw: Any) -> tuple[Filter, ...]:
+    """Read ``data.filters`` alone. Raises SettingsError with every problem, each step named by its index."""
     reader = _Reader()
-    steps = reader.filters(given, ())
-    _refuse(reader.problems + _problems_of_steps(steps))
+    steps = reader.filters(raw, ())
+    _raise_problems(reader.problems + _problems_of_steps(steps))
     return steps
 
 
-def _refuse(problems: list[str]) -> None:
-    """Raise SettingsError where there are any, each once; beyond ``MAX_PROBLEMS`` they are only counted."""
+def _raise_problems(problems: list[str]) -> None:
+    """Raise SettingsError if there are problems, without repeats; beyond ``MAX_PROBLEMS`` they are only counted."""
     problems = list(dict.fromkeys(problems))
     if len(problems) > MAX_PROBLEMS:
         problems = [*problems[:MAX_PROBLEMS], f"and {len(problems) - MAX_PROBLEMS:,} more problems"]
@@ -200,7 +200,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 PRESETS: dict[str, RunConfig] = {}
-"""Named starting points; what each is for is said in ``PRESET_NOTES``."""
+"""Named starting points, described in ``PRESET_NOTES``."""
 
 PRESETS["quick"] = RunConfig()
 PRESETS["minute"] = dataclasses.replace(
@@ -250,19 +250,22 @@ PRESET_NOTES = {
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """``"train.max_steps=20"`` → ``("train.max_steps", 20)``; a value that is no JSON is a string."""
-    name, found, value = text.partition("=")
-    if not found or not name.strip():
+    """``"train.max_steps=20"`` → ``("train.max_steps", 20)``; a value that is not JSON is a string.
+
+    Raises SettingsError if there is no name or no ``=``.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
         raise SettingsError([f"--set takes SECTION.FIELD=VALUE, not {text[:60]!r}"])
     try:
         return name.strip(), json.loads(value)
     except (ValueError, RecursionError):
-        # Not JSON, or more digits or brackets than Python reads: the field's own check says what it wants.
+        # Not JSON, or more digits or brackets than Python reads; the field's own check reports it.
         return name.strip(), value
 
 
 def merge(base: dict[str, Any], name: str, value: Any) -> None:
-    """Put ``value`` at the dotted ``name`` inside ``base``, making sections on the way."""
+    """Set ``value`` at the dotted ``name`` in ``base``, creating sections as needed. Raises SettingsError."""
     *sections, last = name.split(".")
     for section in sections:
         base = base.setdefault(section, {})
@@ -273,12 +276,12 @@ def merge(base: dict[str, Any], name: str, value: Any) -> None:
 
 MAX_STOPS, LONGEST_STOP = 8, 100
 LEAST_TEMPERATURE = 0.001
-"""Logits are divided by it in float32, and far below it they are no longer finite. Here sampling is greedy already."""
+"""Logits are divided by it in float32; far below it they overflow. At this value sampling is already greedy."""
 LEAST_GRAD_NORM = 0.0001
-"""Gradients clipped far below it are 0 beside AdamW's epsilon (1e-8), and the adapter stays as it began."""
+"""Gradients clipped far below it vanish against AdamW's epsilon (1e-8), and the adapter does not change."""
 MAX_FILTERS = 100
 MAX_PROBLEMS = 20
-"""Problems that one message names."""
+"""Maximum problems named in one message."""
 
 _AUTO = (lambda value: value in (True, False, "auto"), "must be true, false or auto")
 _RULES: dict[str, Rule] = {
@@ -342,28 +345,28 @@ _RULES: dict[str, Rule] = {
 
 
 def _problems(config: RunConfig) -> list[str]:
-    """Values out of range, and fields that contradict each other."""
+    """Values out of range, and fields that conflict."""
     fields = dataclasses.asdict(config)
     problems = text_problems(fields)
     too_long = {problem.split()[0].partition("[")[0] for problem in problems}
-    for name, (accepts, said) in _RULES.items():
+    for name, (accepts, message) in _RULES.items():
         value = field_of(fields, name)
         if value is not None and name not in too_long and not accepts(value):
-            problems.append(f"{name} {said}, not {shown(value)}")
+            problems.append(f"{name} {message}, not {shown(value)}")
     problems += _problems_of_steps(config.data.filters)
-    problems += _named_twice(config.data.columns)
+    problems += _duplicate_columns(config.data.columns)
     targets = config.lora.target_modules
     if isinstance(targets, str) and targets and (fault := fault_of(targets)):
         problems.append(f"lora.target_modules {fault}")
     for strategy, steps in (("eval_strategy", "eval_steps"), ("save_strategy", "save_steps")):
         if getattr(config.train, strategy) == "steps" and getattr(config.train, steps) is None:
             problems.append(f"train.{steps} must be given where train.{strategy} is steps")
-    wanting = {
+    need_evaluations = {
         "early_stopping_patience": config.train.early_stopping_patience is not None,
         "load_best_model_at_end": config.train.load_best_model_at_end,
     }
-    for name, wanted in wanting.items():
-        if wanted and config.train.eval_strategy == "no":
+    for name, is_set in need_evaluations.items():
+        if is_set and config.train.eval_strategy == "no":
             problems.append(f"train.{name} needs evaluations: set train.eval_strategy to epoch or steps")
     if config.train.bf16 is True and config.train.fp16 is True:
         problems.append("train.bf16 and train.fp16 cannot both be true")
@@ -378,7 +381,7 @@ def _problems_of_steps(steps: tuple[Filter, ...]) -> list[str]:
     return [problem for at, step in enumerate(steps) for problem in problems_of(step, f"data.filters[{at}]")]
 
 
-def _named_twice(columns: Columns) -> list[str]:
+def _duplicate_columns(columns: Columns) -> list[str]:
     by_name: dict[str, list[str]] = {}
     for part in ("instruction", "input", "output", "system"):
         if (name := getattr(columns, part)) is not None:
@@ -395,77 +398,77 @@ def _named_twice(columns: Columns) -> list[str]:
 
 @dataclass
 class _Reader:
-    """Builds the dataclasses out of JSON, noting every unknown name and wrong type on the way."""
+    """Builds the dataclasses from JSON and collects every unknown name and wrong type."""
 
     problems: list[str] = field(default_factory=list)
 
-    def build(self, kind: type, given: Any, default: Any, path: str) -> Any:
-        if not isinstance(given, Mapping):
+    def build(self, kind: type, raw: Any, default: Any, path: str) -> Any:
+        if not isinstance(raw, Mapping):
             self.problems.append(f"{path.rstrip('.') or 'the configuration'} must be a JSON object")
             return default
         fields = {f.name: f for f in dataclasses.fields(kind)}
-        for name in given:
+        for name in raw:
             if name not in fields:
                 self.problems.append(f"{path}{shown_name(name)} is not a setting: known here are {', '.join(fields)}")
-        known = {name: value for name, value in given.items() if name in fields}
-        read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in known.items()}
+        settings = {name: value for name, value in raw.items() if name in fields}
+        read = {n: self.value(f"{path}{n}", fields[n].type, v, getattr(default, n)) for n, v in settings.items()}
         return dataclasses.replace(default, **read)
 
-    def value(self, path: str, kind: Any, given: Any, default: Any) -> Any:
+    def value(self, path: str, kind: Any, raw: Any, default: Any) -> Any:
         if dataclasses.is_dataclass(default):
-            return self.build(type(default), given, default, path + ".")
+            return self.build(type(default), raw, default, path + ".")
         if path == "data.filters":
-            return self.filters(given, default)
-        if path == "template" and isinstance(given, Mapping):
-            return self.texts(path, given, default)
-        if path == "lora.target_modules" and isinstance(given, (list, tuple)):
-            return self.names(path, given, default, "auto, all-linear or a list of module names")
-        if path in ("generation.stop", "data.columns.ignore") and given in ([], ()):
+            return self.filters(raw, default)
+        if path == "template" and isinstance(raw, Mapping):
+            return self.texts(path, raw, default)
+        if path == "lora.target_modules" and isinstance(raw, (list, tuple)):
+            return self.names(path, raw, default, "auto, all-linear or a list of module names")
+        if path in ("generation.stop", "data.columns.ignore") and raw in ([], ()):
             return ()
         if kind == "tuple[str, ...]":
-            return self.names(path, given, default, "a list of texts")
-        wanted = [part.strip() for part in str(kind).split("|")]
-        if given is None and "None" in wanted:
+            return self.names(path, raw, default, "a list of texts")
+        kinds = [part.strip() for part in str(kind).split("|")]
+        if raw is None and "None" in kinds:
             return None
-        if isinstance(given, bool):
-            if "bool" in wanted:
-                return given
-        elif (isinstance(given, int) and "int" in wanted) or (isinstance(given, str) and "str" in wanted):
-            return given
-        elif isinstance(given, (int, float)):
-            if "float" in wanted and abs(given) < float("inf"):
-                return given
-            if "int" in wanted and float(given).is_integer():
-                return int(given)
-        said = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
-        kinds = " or ".join(said[part] for part in wanted if part in said)
-        self.problems.append(f"{path} must be {kinds}, not {shown(given)}")
+        if isinstance(raw, bool):
+            if "bool" in kinds:
+                return raw
+        elif (isinstance(raw, int) and "int" in kinds) or (isinstance(raw, str) and "str" in kinds):
+            return raw
+        elif isinstance(raw, (int, float)):
+            if "float" in kinds and abs(raw) < float("inf"):
+                return raw
+            if "int" in kinds and float(raw).is_integer():
+                return int(raw)
+        words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false", "None": "null"}
+        allowed = " or ".join(words[part] for part in kinds if part in words)
+        self.problems.append(f"{path} must be {allowed}, not {shown(raw)}")
         return default
 
-    def filters(self, given: Any, default: Any) -> Any:
-        if not isinstance(given, (list, tuple)):
+    def filters(self, raw: Any, default: Any) -> Any:
+        if not isinstance(raw, (list, tuple)):
             self.problems.append("data.filters must be a list of steps")
             return default
-        if len(given) > MAX_FILTERS:
+        if len(raw) > MAX_FILTERS:
             self.problems.append(
-                f"data.filters holds {len(given):,} steps, and at most {MAX_FILTERS} are allowed: remove some"
+                f"data.filters holds {len(raw):,} steps, and at most {MAX_FILTERS} are allowed: remove some"
             )
             return default
-        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(given))
+        return tuple(self.filter(f"data.filters[{number}]", step) for number, step in enumerate(raw))
 
-    def filter(self, path: str, given: Any) -> Filter:
-        name = given.get("step") if isinstance(given, Mapping) else None
+    def filter(self, path: str, raw: Any) -> Filter:
+        name = raw.get("step") if isinstance(raw, Mapping) else None
         usual = STEPS.get(name, Filter("")) if isinstance(name, str) else Filter("")
-        return self.build(type(usual), given, usual, path + ".")
+        return self.build(type(usual), raw, usual, path + ".")
 
-    def texts(self, path: str, given: Mapping[str, Any], default: Any) -> Any:
-        if all(isinstance(value, str) for value in given.values()):
-            return dict(given)
+    def texts(self, path: str, raw: Mapping[str, Any], default: Any) -> Any:
+        if all(isinstance(value, str) for value in raw.values()):
+            return dict(raw)
         self.problems.append(f"{path} must hold texts")
         return default
 
-    def names(self, path: str, given: Any, default: Any, said: str) -> Any:
-        if isinstance(given, (list, tuple)) and given and all(isinstance(name, str) and name for name in given):
-            return tuple(given)
-        self.problems.append(f"{path} must be {said}")
+    def names(self, path: str, raw: Any, default: Any, expected: str) -> Any:
+        if isinstance(raw, (list, tuple)) and raw and all(isinstance(name, str) and name for name in raw):
+            return tuple(raw)
+        self.problems.append(f"{path} must be {expected}")
         return default

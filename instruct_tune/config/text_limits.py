@@ -1,7 +1,7 @@
-"""How long the texts and lists of a configuration may be; honest use meets none of these bounds.
+"""Length limits for the texts and lists of a configuration; normal use never reaches them.
 
-A configuration is kept with its run and read by everybody who looks at it, so one visitor's must not be arbitrarily
-large. A configuration is given here as its fields: a JSON object, sections inside.
+A configuration is stored with its run and sent to every viewer of the run, so a visitor must not make it arbitrarily
+large. Functions here take a configuration as its fields: a JSON object of sections.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TARGETS = 10_000
 MAX_IGNORED = 1000
 LONGEST_COLUMN = 500
 MAX_CHARACTERS = 1_000_000
-"""Characters of all texts of a configuration together: rows picked by hand, target modules, a template."""
+"""Maximum total characters of a configuration's texts: row ids, target modules, a template."""
 
 _TEXTS = {
     "model": LONGEST_MODEL,
@@ -33,16 +33,16 @@ _TEXTS = {
     **{f"data.columns.{part}": LONGEST_COLUMN for part in ("instruction", "input", "output", "system")},
     "template": LONGEST_NAME,
 }
-"""The longest value of each text that is not one of a few known ones."""
+"""Maximum length of each free text, by field."""
 _LISTS = {
     "data.columns.ignore": (MAX_IGNORED, LONGEST_COLUMN),
     "lora.target_modules": (MAX_TARGETS, LONGEST_NAME),
 }
-"""Of each list of texts the most items, and the longest one."""
+"""Maximum number of items, and length of an item, of each list of texts."""
 
 
 def text_problems(fields: Mapping[str, Any]) -> list[str]:
-    """Texts and lists beyond their bounds, and texts that cannot be encoded, each by name."""
+    """Problems of texts and lists that exceed their limits, and of texts that cannot be encoded, with their names."""
     texts = {name: (field_of(fields, name), longest) for name, longest in _TEXTS.items()}
     template = fields["template"]
     for part in template if isinstance(template, Mapping) else ():
@@ -62,7 +62,7 @@ def text_problems(fields: Mapping[str, Any]) -> list[str]:
 
 
 def size_problems(fields: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a configuration as a whole, where each of its texts is within its bounds."""
+    """The problem of a configuration whose texts are within their limits but too long in total, if it is one."""
     size = sum(len(text) for _, text in _texts(fields))
     if size <= MAX_CHARACTERS:
         return []
@@ -73,7 +73,7 @@ def size_problems(fields: Mapping[str, Any]) -> list[str]:
 
 
 def field_of(fields: Mapping[str, Any], name: str) -> Any:
-    """The value at a dotted name."""
+    """The value at the dotted ``name``."""
     value: Any = fields
     for part in name.split("."):
         value = value[part]
@@ -81,12 +81,12 @@ def field_of(fields: Mapping[str, Any], name: str) -> Any:
 
 
 def _texts(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every text inside a JSON value, with its name."""
+    """Every text in a JSON value, as (dotted name, text)."""
     if isinstance(value, str):
         yield name, value
     elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _texts(each, f"{name}.{key}" if name else key)
+        for key, item in value.items():
+            yield from _texts(item, f"{name}.{key}" if name else key)
     elif isinstance(value, (list, tuple)):
-        for number, each in enumerate(value):
-            yield from _texts(each, f"{name}[{number}]")
+        for number, item in enumerate(value):
+            yield from _texts(item, f"{name}[{number}]")

@@ -1,4 +1,4 @@
-"""What a setting accepts beside its type: (test, what is said when it fails)."""
+"""Rules for a setting's value beyond its type: (test, message if it fails)."""
 
 from __future__ import annotations
 

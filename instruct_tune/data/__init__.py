@@ -1,1 +1,1 @@
-"""A file or the Hub becomes rows of instruction, input and answer, filtered and split."""
+"""Load a dataset from a file or the Hub as rows of instruction, input and output; filter and split it."""

@@ -1,8 +1,8 @@
-"""One value of a column → the text that it holds, where it holds exactly one.
+"""Extract the text of one cell, where the cell holds exactly one text.
 
 Public datasets write a text as a string, as content parts (``[{"type": "text", "text": …}]``), as a list of one
 answer, or as SQuAD's ``{"text": […], "answer_start": […]}``. A list of several different texts has no single
-meaning here, so it stays a list, and the load refuses it.
+meaning here, so it stays a list, and loading rejects it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ANSWER_KEYS = {"text", "answer_start", "answer_end"}
 
 
 def text_in(value: Any) -> Any:
-    """The text of ``value``; None where it is an empty list of texts; ``value`` itself where it holds no one text."""
+    """Return the text of ``value``; None for an empty list; ``value`` itself if it does not hold exactly one text."""
     if isinstance(value, dict) and "text" in value and value.keys() <= _ANSWER_KEYS:
         inner = value["text"]
         return text_in(inner) if isinstance(inner, str | list) else value
@@ -37,9 +37,9 @@ def _parts(parts: list[dict[str, Any]]) -> str:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether nothing is in ``value``: null, NaN, blank text, JSON of such, or a list or object of nothing else.
+    """Whether ``value`` is empty: null, NaN, blank text, JSON of such, or a list or object of nothing else.
 
-    ``false`` and ``0`` are something.
+    ``false`` and ``0`` are not empty.
     """
     if isinstance(value, str) and value.strip()[:1] in ("[", "{", "n"):
         value = from_json(value, value)
@@ -47,7 +47,7 @@ def is_empty(value: Any) -> bool:
 
 
 def from_json(text: str, otherwise: Any) -> Any:
-    """What ``text`` says in JSON; ``otherwise`` where it is none."""
+    """Parse ``text`` as JSON; return ``otherwise`` if it is not valid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -55,13 +55,13 @@ def from_json(text: str, otherwise: Any) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The values inside lists and objects, nulls and NaN left out; a stack, since nesting may be deep."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
+    """Yield the values inside lists and objects, without nulls and NaN. Uses a stack, since nesting may be deep."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
         if isinstance(value, dict):
-            waiting.extend(value.values())
+            stack.extend(value.values())
         elif isinstance(value, list | tuple):
-            waiting.extend(value)
+            stack.extend(value)
         elif value is not None and value == value:
             yield value

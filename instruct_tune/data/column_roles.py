@@ -1,6 +1,6 @@
-"""Columns that change what a row means, and hold something: a load that drops them silently trains on other rows.
+"""Find non-empty columns that change what a row means; dropping them silently would train on different rows.
 
-A system prompt has a place in front of the instruction. Tools and earlier turns have none in a row of three texts.
+A system prompt can go in front of the instruction. Tools and earlier turns have no place in a row of three texts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .columns import ColumnsError, is_system, left_out
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A column with something in ``rows`` rows, the first of which is row ``first`` (from 1)."""
+    """A column that is not empty in ``rows`` rows; the first of them is row ``first`` (from 1)."""
 
     name: str
     rows: int
@@ -27,25 +27,25 @@ class LeftOut:
     is_text: bool
 
 
-def find_left_out(found: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> list[LeftOut]:
-    """The columns that change what a row means and that ``columns`` does not name, where they hold something."""
-    parts = [_look(name, values[name]) for name in left_out(found, columns) if name in values]
+def find_left_out(names: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> list[LeftOut]:
+    """Return the non-empty columns that change what a row means and that ``columns`` does not name."""
+    parts = [_summarise_column(name, values[name]) for name in left_out(names, columns) if name in values]
     return [part for part in parts if part.rows]
 
 
-def check_left_out(name: str, found: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> None:
-    """Raise DataError where the source ``name`` holds such columns; a ColumnsError where a setting can map them."""
-    parts = find_left_out(found, values, columns)
+def check_left_out(name: str, names: Sequence[str], values: Mapping[str, Iterable[Any]], columns: Columns) -> None:
+    """Raise DataError if the source ``name`` holds such columns; ColumnsError if a setting can map the only one."""
+    parts = find_left_out(names, values, columns)
     if not parts:
         return
     message, mapped = left_out_sentence(name, parts, columns)
     if len(parts) == 1 and mapped:
-        raise ColumnsError(message, found, replace(columns, system=mapped))
+        raise ColumnsError(message, names, replace(columns, system=mapped))
     raise DataError(message)
 
 
 def left_out_sentence(name: str, parts: Sequence[LeftOut], columns: Columns) -> tuple[str, str | None]:
-    """What is left out and what to do, in words; and the column that can be mapped as the system prompt, or None."""
+    """Return a message (what is left out, what to do) and the column that can be mapped as system prompt, or None."""
     places = " and ".join(f"{part.name!r} in {_rows(part.rows)}, the first is row {part.first}" for part in parts)
     systems = [part.name for part in parts if part.is_text and is_system(part.name)]
     mapped = systems[0] if systems and columns.system is None else None
@@ -62,7 +62,7 @@ def left_out_sentence(name: str, parts: Sequence[LeftOut], columns: Columns) -> 
     return f"{name} has more than instructions, inputs and outputs: {places}. {_capital(', '.join(ways))}.", mapped
 
 
-def _look(name: str, values: Iterable[Any]) -> LeftOut:
+def _summarise_column(name: str, values: Iterable[Any]) -> LeftOut:
     rows = first = 0
     is_text = True
     for number, value in enumerate(values, start=1):

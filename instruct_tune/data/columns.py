@@ -1,6 +1,6 @@
-"""Which columns of a source are meant by instruction, input and output, where it uses other names.
+"""Propose which columns of a source are instruction, input and output, if it uses other names.
 
-A proposal is for a person to look at: nothing is ever trained on columns that nobody named.
+A person confirms the proposal: nothing is ever trained on columns that the settings do not name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..config.run_config import Columns
 from ..errors import DataError
 
 # The names that public datasets use, the clearer one first: "source" may be a text to translate,
-# but beside a "question" it is where the question comes from.
+# but beside a "question" it is the origin of the question.
 _INSTRUCTION = (
     "instruction", "instructions", "prompt", "question", "query", "problem", "task", "request", "user", "human",
     "input", "inputs", "source", "src", "text", "document", "article", "sentence",
@@ -24,17 +24,19 @@ _OUTPUT = (
     "gpt", "bot", "target", "targets", "tgt", "summary", "highlights", "translation", "code",
 )  # fmt: skip
 _INPUT = ("input", "inputs", "context", "passage", "background", "document", "article", "text")
-_KNOWN = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
-# Words that make a column something about a text, and not the text.
-_ABOUT = {"id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url"}
+_COLUMN_WORDS = {*_INSTRUCTION, *_OUTPUT, *_INPUT}
+# Words that mark a column as metadata of a text, not the text itself.
+_METADATA_WORDS = {
+    "id", "ids", "idx", "index", "length", "len", "score", "count", "type", "lang", "language", "category", "url",
+}  # fmt: skip
 _PAIR_ENDINGS = (("1", "2"), ("0", "1"), ("a", "b"), ("one", "two"))
 
 # Names of columns that change what a row means, whatever its instruction, input and output are.
-_SYSTEM = (
+_SYSTEM_NAMES = (
     ("system",), ("sys",), ("system", "prompt"), ("sys", "prompt"), ("system", "message"), ("system", "instruction"),
     ("system", "instructions"),
 )  # fmt: skip
-_MEANING = (
+_CONTEXT_NAMES = (
     ("tools",), ("available", "tools"), ("functions",), ("history",), ("chat", "history"), ("conversation", "history"),
     ("dialog", "history"), ("dialogue", "history"), ("message", "history"), ("chat", "template", "kwargs"),
 )  # fmt: skip
@@ -44,9 +46,9 @@ CONVERSATIONS = ("messages", "conversations", "conversation")
 
 
 class ColumnsError(DataError):
-    """The source lacks a column that was asked for.
+    """The source lacks a column that the settings name.
 
-    ``found`` are the names it has; ``proposal`` what a person probably means, or None.
+    ``found``: the names of its columns. ``proposal``: the mapping that is probably meant, or None.
     """
 
     def __init__(self, message: str, found: Sequence[str], proposal: Columns | None):
@@ -56,94 +58,95 @@ class ColumnsError(DataError):
 
 
 HoldsText = Callable[[str], bool]
-"""Whether most of a column's values are texts; by names alone every column may be one."""
+"""Predicate on a column name: whether most values are texts. The default, by names alone, accepts every column."""
 
 
-def propose(found: Sequence[str], holds_text: HoldsText = lambda name: True) -> Columns | None:
-    """The columns that look like instruction, input (None where there is none), output and system prompt.
+def propose(names: Sequence[str], holds_text: HoldsText = lambda name: True) -> Columns | None:
+    """Return the columns that look like instruction, input (None if there is none), output and system prompt.
 
-    None where nothing looks like an instruction, or nothing like an answer. A source of
-    conversations, which stand in for the columns by their usual names, gives those.
+    Returns None if no column looks like an instruction, or none like an answer. A source of conversations gives
+    the default names, since conversations are unfolded to those.
     """
-    texts = [name for name in found if not changes_meaning(name) and holds_text(name)]
-    system = next((name for name in found if is_system(name) and holds_text(name)), None)
-    output = _first(_OUTPUT, texts)
-    instruction = _first(_INSTRUCTION, [name for name in texts if name != output])
+    texts = [name for name in names if not changes_meaning(name) and holds_text(name)]
+    system = next((name for name in names if is_system(name) and holds_text(name)), None)
+    output = _best_match(_OUTPUT, texts)
+    instruction = _best_match(_INSTRUCTION, [name for name in texts if name != output])
     if instruction is None or output is None:
-        proposal = _numbered_pair(texts) or (Columns() if _conversations(found) else None)
+        proposal = _numbered_pair(texts) or (Columns() if _conversations(names) else None)
         return proposal and dataclasses.replace(proposal, system=system)
     rest = [name for name in texts if name not in (instruction, output)]
-    return Columns(instruction, _first(_INPUT, rest, inside_names=False), output, system)
+    return Columns(instruction, _best_match(_INPUT, rest, inside_names=False), output, system)
 
 
-def conversations_in(found: Sequence[str], columns: Columns, holds_text: HoldsText = lambda name: True) -> str | None:
-    """The column of conversations that stands in for instruction and output, where the source has neither.
+def conversations_in(names: Sequence[str], columns: Columns, holds_text: HoldsText = lambda name: True) -> str | None:
+    """Return the column of conversations that replaces instruction and output, if the source lacks them.
 
-    Only while the settings ask for the usual names: a column that is asked for by its own must be there.
+    Only with the default column names: a column that the settings name explicitly must exist.
     """
     usual = (columns.instruction, columns.output) == (Columns.instruction, Columns.output)
-    if not usual or (columns.instruction in found and columns.output in found):
+    if not usual or (columns.instruction in names and columns.output in names):
         return None
-    proposal = propose(found, holds_text)
+    proposal = propose(names, holds_text)
     if proposal is None or dataclasses.replace(proposal, system=None) != Columns():
         return None
-    return _conversations(found)
+    return _conversations(names)
 
 
 def is_system(name: str) -> bool:
     """Whether a column of that name holds system prompts."""
-    return tuple(_words(name)) in _SYSTEM
+    return tuple(_words(name)) in _SYSTEM_NAMES
 
 
 def changes_meaning(name: str) -> bool:
     """Whether a column of that name changes what a row means, as system prompts, tools and earlier turns do."""
-    return tuple(_words(name)) in (*_SYSTEM, *_MEANING)
+    return tuple(_words(name)) in (*_SYSTEM_NAMES, *_CONTEXT_NAMES)
 
 
-def left_out(found: Sequence[str], columns: Columns) -> list[str]:
-    """The columns that change what a row means and are neither used nor ignored on purpose."""
+def left_out(names: Sequence[str], columns: Columns) -> list[str]:
+    """Return the columns that change what a row means and are neither used nor explicitly ignored."""
     named = (columns.instruction, columns.input, columns.output, columns.system, *columns.ignore)
-    return [name for name in found if changes_meaning(name) and name not in named]
+    return [name for name in names if changes_meaning(name) and name not in named]
 
 
-def wanted(found: Sequence[str], columns: Columns) -> list[str]:
-    """The names, of those found, whose values are needed.
+def wanted(names: Sequence[str], columns: Columns) -> list[str]:
+    """Return the column names whose values must be read.
 
-    Where the source lacks the columns that are named: also those that a proposal could name, to look at their values.
+    If the source lacks the named columns, this includes every column a proposal could name, so that it can check
+    their values.
     """
-    needed = {columns.instruction, columns.input, columns.output, columns.system, *left_out(found, columns)}
-    if columns.instruction not in found or columns.output not in found:
-        needed |= {name for name in found if _KNOWN.intersection(_words(name)) or changes_meaning(name)}
-        needed.add(_conversations(found))
-    return [name for name in found if name in needed]
+    needed = {columns.instruction, columns.input, columns.output, columns.system, *left_out(names, columns)}
+    if columns.instruction not in names or columns.output not in names:
+        needed |= {name for name in names if _COLUMN_WORDS.intersection(_words(name)) or changes_meaning(name)}
+        needed.add(_conversations(names))
+    return [name for name in names if name in needed]
 
 
-def as_settings(proposal: Columns, asked: Columns, found: Sequence[str]) -> str:
-    """The overrides that turn ``asked`` into ``proposal``: ``data.columns.output=answer …``."""
+def as_settings(proposal: Columns, columns: Columns, names: Sequence[str]) -> str:
+    """Return the overrides that turn ``columns`` into ``proposal``: ``data.columns.output=answer …``."""
     changes = []
     for part in ("instruction", "input", "output", "system"):
-        name, before = getattr(proposal, part), getattr(asked, part)
-        # Without being told, an input column of the usual name may be missing.
-        if name == before or (name is None and before == Columns.input and before not in found):
+        name, current = getattr(proposal, part), getattr(columns, part)
+        # An input column with the default name is optional.
+        if name == current or (name is None and current == Columns.input and current not in names):
             continue
         changes.append(shlex.quote(f"data.columns.{part}={'null' if name is None else name}"))
     return " ".join(changes)
 
 
-def _conversations(found: Sequence[str]) -> str | None:
-    return next((name for name in found if name.strip().lower() in CONVERSATIONS), None)
+def _conversations(names: Sequence[str]) -> str | None:
+    return next((name for name in names if name.strip().lower() in CONVERSATIONS), None)
 
 
-def _first(known: Sequence[str], found: Sequence[str], inside_names: bool = True) -> str | None:
-    """The column with the clearest of the ``known`` names: as a whole (any case), else as a word in it."""
-    words = {name: _words(name) for name in found}
-    for wanted in known:
-        for name in found:
-            if words[name] == [wanted]:
+def _best_match(candidates: Sequence[str], names: Sequence[str], inside_names: bool = True) -> str | None:
+    """Return the column whose name is the first possible candidate (in any case), else contains it as a word."""
+    words = {name: _words(name) for name in names}
+    for candidate in candidates:
+        for name in names:
+            if words[name] == [candidate]:
                 return name
-    for wanted in known if inside_names else ():
-        for name in found:
-            if wanted in words[name] and not _ABOUT.intersection(words[name]):
+    for candidate in candidates if inside_names else ():
+        for name in names:
+            if candidate in words[name] and not _METADATA_WORDS.intersection(words[name]):
                 return name
     return None
 
@@ -153,9 +156,9 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
-def _numbered_pair(found: Sequence[str]) -> Columns | None:
-    """``text1`` and ``text2``, ``sentence_a`` and ``sentence_b``: the first is asked, the second answers."""
-    by_words = {tuple(_words(name)): name for name in found}
+def _numbered_pair(names: Sequence[str]) -> Columns | None:
+    """Match ``text1`` and ``text2``, or ``sentence_a`` and ``sentence_b``: the first is the instruction."""
+    by_words = {tuple(_words(name)): name for name in names}
     for words, name in by_words.items():
         for first, second in _PAIR_ENDINGS:
             if len(words) > 1 and words[-1] == first and (*words[:-1], second) in by_words:

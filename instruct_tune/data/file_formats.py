@@ -1,4 +1,4 @@
-"""Which files hold rows, by their endings, and text files that are packed with gzip."""
+"""File endings that the lab reads rows from, and reading of gzip-compressed text files."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _TEXTS = (".json", ".jsonl", ".csv", ".ndjson", ".tsv")
 _PACKED = ".gz"
 ENDINGS = (".json", ".jsonl", ".csv", ".parquet", ".ndjson", ".tsv", *(ending + _PACKED for ending in _TEXTS))
 NAMED = ".json, .jsonl, .csv, .parquet, .ndjson, .tsv, or one of these texts packed (.jsonl.gz)"
-"""The endings as messages name them."""
+"""The endings, as error messages list them."""
 
 
 def ending_of(path: Path) -> str:
-    """The ending in small letters, that below ``.gz`` included: ``.jsonl.gz``."""
+    """Return the ending in lower case; before ``.gz`` it includes the inner ending: ``.jsonl.gz``."""
     *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
     return before + last if last == _PACKED else last
 
 
 def unpacked(file: BinaryIO, ending: str, name: str, most: int | None = None) -> BinaryIO:
-    """``file``, or what it unpacks to: at most ``most`` bytes (``limits.LARGEST_TEXT`` where it is None).
+    """Return ``file``, decompressed if ``ending`` is ``.gz``, limited to ``most`` bytes (None: ``LARGEST_TEXT``).
 
-    Reading beyond that, and reading a damaged file, raises DataError.
+    Reading beyond the limit, or reading a damaged file, raises DataError.
     """
     return io.BufferedReader(_Unpacked(file, name, most)) if ending.endswith(_PACKED) else file
 
 
 class _Unpacked(io.RawIOBase):
-    """Unpacks as it is read, so that a small file that holds very much is noticed in time."""
+    """Decompresses while it is read, so that a small file with huge content is detected early."""
 
     def __init__(self, file: BinaryIO, name: str, most: int | None):
         self._packed = gzip.GzipFile(fileobj=file)

@@ -1,4 +1,4 @@
-"""The steps of the ledger at work: three columns of texts and a step → the places of the rows that are kept."""
+"""Apply the filter steps of a ledger: from three text columns and a step to the indices of the rows to keep."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..text.regex_search import matching
 from .near_duplicates import near_pairs
 
 MAX_COMPARED = 200_000
-"""Rows among which near copies are looked for."""
+"""The most rows that a search for near duplicates compares."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The three columns of some rows, of one length."""
+    """Three columns of equal length."""
 
     instruction: Sequence[str]
     input: Sequence[str]
@@ -32,31 +32,31 @@ class Texts:
         return len(self.instruction)
 
     def of(self, part: str) -> Sequence[str]:
-        """The column of that name; ``row``: all three in one text, one below the other."""
+        """Return the column named ``part``; ``row`` joins all three with newlines."""
         if part == "row":
             return ["\n".join(texts) for texts in self.rows()]
         return {"instruction": self.instruction, "input": self.input, "output": self.output}[part]
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(instruction, input, output) of each."""
+        """Return (instruction, input, output) for each row."""
         return list(zip(self.instruction, self.input, self.output, strict=True))
 
     def take(self, places: Sequence[int]) -> Texts:
-        """The rows at ``places``."""
+        """Return the rows at the indices ``places``."""
         return Texts(*([column[place] for place in places] for column in (self.instruction, self.input, self.output)))
 
 
 def row_id(instruction: str, input: str, output: str) -> str:
-    """What a row is called when it is picked by hand: sixteen letters that depend on its texts alone."""
+    """Return a row's id for ``keep_rows`` and ``drop_rows``: 16 hex digits that depend on its texts only."""
     return hashlib.sha256(json.dumps([instruction, input, output]).encode()).hexdigest()[:16]
 
 
 TokenCounter = Callable[[str, Sequence[str]], list[int]]
-"""(model, texts) → how many tokens of that model each text has."""
+"""(model, texts) → number of tokens of each text in that model's tokenizer."""
 
 
 def kept_by(step: Filter, texts: Texts, count_tokens: TokenCounter = count_tokens_of) -> list[int]:
-    """The places, in order, of the rows that a step keeps. Raises DataError where it cannot be applied."""
+    """Return the indices, ascending, of the rows that ``step`` keeps. Raises DataError if it cannot be applied."""
     keeps = _length(step, texts, count_tokens) if isinstance(step, Length) else _KEEPS[step.step](step, texts)
     return [place for place, keep in enumerate(keeps) if keep]
 
@@ -69,38 +69,41 @@ def _length(step: Length, texts: Texts, count_tokens: TokenCounter) -> list[bool
 
 
 def _contains(step: Contains, texts: Texts) -> list[bool]:
-    wanted = step.text.casefold()
-    return [(wanted in text.casefold()) != step.exclude for text in texts.of(step.of)]
+    needle = step.text.casefold()
+    return [(needle in text.casefold()) != step.exclude for text in texts.of(step.of)]
 
 
 def _matches(step: Matches, texts: Texts) -> list[bool]:
-    found = matching(step.pattern, texts.of(step.of))
-    return [(place in found) != step.exclude for place in range(len(texts))]
+    matches = matching(step.pattern, texts.of(step.of))
+    return [(place in matches) != step.exclude for place in range(len(texts))]
 
 
 def _language(step: Language, texts: Texts) -> list[bool]:
     return [((guess(text) or "none") == step.language) != step.exclude for text in texts.output]
 
 
-def _first_of_each(texts: Texts) -> list[bool]:
+def _first_occurrences(texts: Texts) -> list[bool]:
     first: dict[tuple[str, str, str], int] = {}
     return [first.setdefault(row, place) == place for place, row in enumerate(texts.rows())]
 
 
-def _not_near(step: NearDuplicates, texts: Texts) -> list[bool]:
+def _drop_near_duplicates(step: NearDuplicates, texts: Texts) -> list[bool]:
     check_comparable(len(texts), step.step)
-    questions = [f"{asked}\n{on}" if on else asked for asked, on in zip(texts.instruction, texts.input, strict=True)]
+    questions = [
+        f"{instruction}\n{input}" if input else instruction
+        for instruction, input in zip(texts.instruction, texts.input, strict=True)
+    ]
     keeps = [True] * len(texts)
-    # Pairs come in the order of the first of them, so that its own fate is known by then.
+    # Pairs are sorted by their first row, so it is already decided whether that row is kept.
     for pair in near_pairs(questions, step.threshold):
-        # Copies are paired with their first one only, and go with it.
+        # Exact copies are paired with the first one only, and are dropped with it.
         if keeps[pair.first] or pair.similarity == 1:
             keeps[pair.second] = False
     return keeps
 
 
 def check_comparable(rows: int, step: str) -> None:
-    """Raise DataError for more rows than are compared with each other."""
+    """Raise DataError if there are too many rows to compare with each other."""
     if rows > MAX_COMPARED:
         raise DataError(
             f"{step} compares at most {MAX_COMPARED:,} rows, and there are {rows:,}: put a sample step before it, "
@@ -113,22 +116,24 @@ def _sample(step: Sample, texts: Texts) -> list[bool]:
     return [place in drawn for place in range(len(texts))]
 
 
-def _by_hand(step: ByHand, texts: Texts) -> list[bool]:
-    named, keep = set(step.rows), step.step == "keep_rows"
-    return [(row_id(*row) in named) == keep for row in texts.rows()]
+def _listed_rows(step: ByHand, texts: Texts) -> list[bool]:
+    ids, keep = set(step.rows), step.step == "keep_rows"
+    return [(row_id(*row) in ids) == keep for row in texts.rows()]
 
 
 _KEEPS: dict[str, Callable[[Any, Texts], Sequence[bool]]] = {
     "without_input": lambda step, texts: [not text.strip() for text in texts.input],
     "with_input": lambda step, texts: [bool(text.strip()) for text in texts.input],
-    "drop_empty": lambda step, texts: [bool(asked.strip() and said.strip()) for asked, _, said in texts.rows()],
+    "drop_empty": lambda step, texts: [
+        bool(instruction.strip() and output.strip()) for instruction, _, output in texts.rows()
+    ],
     "contains": _contains,
     "matches": _matches,
     "language": _language,
-    "drop_exact_duplicates": lambda step, texts: _first_of_each(texts),
-    "drop_near_duplicates": _not_near,
+    "drop_exact_duplicates": lambda step, texts: _first_occurrences(texts),
+    "drop_near_duplicates": _drop_near_duplicates,
     "sample": _sample,
-    "keep_rows": _by_hand,
-    "drop_rows": _by_hand,
+    "keep_rows": _listed_rows,
+    "drop_rows": _listed_rows,
 }
-"""For each step whether it keeps a row, row by row; ``drop_leakage`` needs the split, and is applied after it."""
+"""Per step, a function that returns whether each row is kept. ``drop_leakage`` runs after the split, which it needs."""

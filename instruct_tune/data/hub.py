@@ -1,4 +1,4 @@
-"""A dataset of the Hugging Face Hub: asked for, downloaded piece by piece, or found in the local cache."""
+"""Load a dataset from the Hugging Face Hub: download it in chunks, or use the local cache."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 UNKNOWN_LICENCE = "unknown"
 CARD, SETTINGS_FILE = "README.md", ".huggingface.yaml"
-_BY_HAND = "download the file you want and give its path"
+_REMEDY = "download the file you want and give its path"
 HUB_INFO_SECONDS = 10.0
 
 
 def fetch(repo: str, loading: Loading) -> tuple[datasets.DatasetDict, str]:
-    """All splits of ``repo`` and the licence on its card; ``loading`` follows it, and can stop it.
+    """Return all splits of ``repo`` and the licence on its card. ``loading`` reports progress and can cancel.
 
-    Raises HubError where the Hub does not give it, DataError where it cannot be used as it is.
+    Raises HubError if the Hub does not serve it, DataError if it cannot be used as it is.
     """
     loading.enter(f"Asking the Hub for {repo}")
     access = Access("dataset", repo)
     if not hub.hub_reachable():
         return _load_cached(repo, access), UNKNOWN_LICENCE
-    licence = _ask(repo, access)
+    licence = _fetch_licence(repo, access)
     loading.check()
     return _download(repo, access, loading), licence
 
 
-def _ask(repo: str, access: Access) -> str:
-    """The licence on the dataset's card, having made sure that the Hub would give us the dataset."""
+def _fetch_licence(repo: str, access: Access) -> str:
+    """Return the licence on the dataset's card, after checking that the Hub grants access to the dataset."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import httpx  # its own: the errors of the package httpx are other classes
+    from huggingface_hub.utils import httpx  # its own: the package httpx has other error classes
 
     api = HfApi(token=access.token)
     try:
         info = api.dataset_info(repo, timeout=HUB_INFO_SECONDS)
-        # Asked for here since load_dataset says "not found" of both a gated and a missing one.
+        # Checked here, since load_dataset reports "not found" for both a gated and a missing dataset.
         if info.gated:
             api.auth_check(repo, repo_type="dataset")
         _check_card(repo, access, {entry.rfilename for entry in info.siblings or []})
@@ -54,7 +54,7 @@ def _ask(repo: str, access: Access) -> str:
 
 
 def _check_card(repo: str, access: Access, names: Collection[str]) -> None:
-    """Raise DataError where the dataset's card takes rows from outside the Hub.
+    """Raise DataError if the dataset's card loads rows from outside the Hub.
 
     ``load_dataset_builder`` would send requests there, from inside the host's network.
     """
@@ -63,20 +63,20 @@ def _check_card(repo: str, access: Access, names: Collection[str]) -> None:
 
     if SETTINGS_FILE in names:
         raise DataError(
-            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_BY_HAND}."
+            f"{repo} says in {SETTINGS_FILE} where its rows are, which this lab does not follow: {_REMEDY}."
         )
     if CARD not in names:
         return
     try:
         card = metadata_load(hf_hub_download(repo, CARD, repo_type="dataset", token=access.token)) or {}
     except YAMLError as error:
-        raise DataError(f"The card of {repo} is damaged: {_BY_HAND}.") from error
+        raise DataError(f"The card of {repo} is damaged: {_REMEDY}.") from error
     if address := next(_addresses(card.get("configs")), None):
-        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_BY_HAND}.")
+        raise DataError(f"The card of {repo} takes rows from {address[:80]!r}, outside the Hub: {_REMEDY}.")
 
 
 def _addresses(part: Any) -> Iterator[str]:
-    """Every text in a card's ``configs`` that names another place than the Hub."""
+    """Yield every URL in a card's ``configs`` that is not on the Hub."""
     if isinstance(part, str):
         if "://" in part and not part.startswith("hf://"):
             yield part
@@ -98,20 +98,20 @@ def _download(repo: str, access: Access, loading: Loading) -> datasets.DatasetDi
         loading.enter(f"Preparing {repo}")
         splits = datasets.load_dataset(repo, token=access.token)
     except (datasets.exceptions.DatasetsError, RuntimeError) as error:
-        raise _unusable(repo, error) from error
+        raise _unusable_error(repo, error) from error
     except (httpx.HTTPError, OSError) as error:
         raise hub.explain(error, repo) from error
-    except ValueError as error:  # last, since some of the Hub's refusals are ValueErrors too
-        raise _unusable(repo, error) from error
+    except ValueError as error:  # last, since some of the Hub's errors are ValueErrors too
+        raise _unusable_error(repo, error) from error
     access.record(builder.hash)
     return splits
 
 
 def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[str]] | None, loading: Loading) -> None:
-    """Bring the files that load_dataset is about to ask for into the Hub's cache, where it finds them.
+    """Download the files that load_dataset needs into the Hub's cache, where it finds them.
 
-    It would fetch them itself, but without a word and without an end to a mistake: here every piece
-    that comes is counted, and is a point at which to stop. A part of a file is never left behind.
+    load_dataset would download them itself, but without progress and without a way to cancel. Here each chunk is
+    counted and can be the last. No partial file is left behind.
     """
     from huggingface_hub import HfApi, HfFileSystem, RepoFile
     from huggingface_hub.hf_file_system import HfFileSystemResolvedRepositoryPath
@@ -130,11 +130,11 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
     }
     check_download(repo, sum(sizes.values()))
     loading.enter(f"Downloading {repo} ({counted(len(paths), 'file')})", sum(sizes.values()))
-    wanted = {path: sizes.get(path, 0) for path in paths}
-    hub.download_all(repo, wanted, loading, repo_type="dataset", revision=revision, token=access.token)
+    file_sizes = {path: sizes.get(path, 0) for path in paths}
+    hub.download_all(repo, file_sizes, loading, repo_type="dataset", revision=revision, token=access.token)
 
 
-def _unusable(repo: str, error: Exception) -> DataError:
+def _unusable_error(repo: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())
     reason = reason if len(reason) <= 200 else reason[:197] + "..."
     return DataError(
@@ -143,7 +143,7 @@ def _unusable(repo: str, error: Exception) -> DataError:
 
 
 def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
-    """What an earlier load_dataset left on this machine: what the library itself does when offline."""
+    """Load the cached copy of an earlier load_dataset, as the library does when offline."""
     from datasets import config
     from datasets.packaged_modules.cache.cache import Cache
     from huggingface_hub import constants
@@ -153,7 +153,7 @@ def _load_cached(repo: str, access: Access) -> datasets.DatasetDict:
         if not access.is_known(builder.hash):
             raise ValueError("The Hub cannot say whether everybody may have this copy.")
         return builder.as_dataset()
-    except (ValueError, KeyError, OSError) as error:  # not there, not whole, or not for everybody
+    except (ValueError, KeyError, OSError) as error:  # missing, incomplete, or not public
         raise HubError(
             f"The Hub cannot be reached ({constants.ENDPOINT} was tried for {hub.PROBE_SECONDS:.0f} s at most), and "
             f"{config.HF_DATASETS_CACHE} has no usable copy of {repo}: "

@@ -1,7 +1,7 @@
-"""JSON files that a person gives, read alike whatever they are for: datasets, prompts, configurations, ledgers.
+"""Read JSON files that a person supplies: datasets, prompts, configurations, ledgers.
 
-UTF-8, with or without a byte order mark. A line ends at ``\\n`` alone: U+2028, NEL and others that
-``str.splitlines`` also splits at may stand inside a JSON text. Every error is a DataError that says where.
+Files are UTF-8, with or without a byte order mark. Only ``\\n`` ends a line: U+2028, NEL and others that
+``str.splitlines`` also splits at may occur inside a JSON text. Every error is a DataError that names the place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .utf8 import decode
 
 
 def parse(text: str, name: str, first_line: int = 1) -> Any:
-    """The value that ``text`` says; it begins at ``first_line`` of the file ``name``."""
+    """Parse ``text``, which begins at line ``first_line`` of the file ``name``."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -31,7 +31,7 @@ def parse(text: str, name: str, first_line: int = 1) -> Any:
 
 
 def lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """(number from 1, line) of every line that is not blank."""
+    """Yield (number from 1, line) for every line that is not blank."""
     before = 0
     for number, content in enumerate(file, start=1):
         line = decode(content, name, before)
@@ -41,7 +41,7 @@ def lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 
 
 def begins_a_list(file: BinaryIO) -> bool:
-    """Whether the first character that is not white space is a ``[``; the file is at its beginning again."""
+    """Whether the first character other than white space is ``[``; rewinds the file."""
     first = file.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
     while not first and (more := file.read(1024)):
         first = more.lstrip()
@@ -50,7 +50,7 @@ def begins_a_list(file: BinaryIO) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes."""
+    """Return the file's bytes. Raises DataError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -58,12 +58,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_value(path: Path) -> Any:
-    """The one value of a file."""
+    """Return the one JSON value of a file."""
     return parse(decode(read_bytes(path), str(path)), str(path))
 
 
 def values(content: bytes, name: str) -> list[Any]:
-    """The values of a file: those of its list, or one a line."""
+    """Return the values of a file: the items of its list, or one per line."""
     file = io.BytesIO(content)
     if begins_a_list(file):
         return parse(decode(content, name), name)

@@ -1,4 +1,4 @@
-"""Leakage: training rows that are near copies of held-out rows, so that their score says less than it seems to."""
+"""Find leakage: training rows that are near copies of held-out rows, which makes the held-out score misleading."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .near_duplicates import NearPair
 
 @dataclass(frozen=True)
 class Leakage:
-    """``nearest``: for each held-out row with a near copy in training, the nearest, the most alike first.
+    """``nearest``: for each held-out row with a near copy in training, the nearest one; most similar pairs first.
 
     In these pairs ``first`` is the training row and ``second`` the held-out one. ``train_rows``: all training
-    rows that are a near copy of some held-out row.
+    rows that are a near copy of any held-out row.
     """
 
     nearest: tuple[NearPair, ...]
@@ -22,23 +22,23 @@ class Leakage:
 
 
 def find_leakage(pairs: Sequence[NearPair], train: int, rows: int) -> Leakage:
-    """What of ``near_pairs`` over ``rows`` texts lies across the split; the first ``train`` texts are for training."""
-    # Copies of one text are paired with its first row only, which stands for all of them.
+    """Select the ``near_pairs`` of ``rows`` texts that cross the split; the first ``train`` texts are training rows."""
+    # Exact copies are paired with the first of them only, which represents them all.
     first_copy = {pair.second: pair.first for pair in pairs if pair.similarity == 1}
-    alike: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    similar: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for pair in pairs:
         if pair.similarity < 1:
-            alike[pair.first].append((pair.second, pair.similarity))
-            alike[pair.second].append((pair.first, pair.similarity))
+            similar[pair.first].append((pair.second, pair.similarity))
+            similar[pair.second].append((pair.first, pair.similarity))
 
     def near(row: int) -> list[tuple[int, float]]:
         text = first_copy.get(row, row)
-        return [(text, 1.0), *alike.get(text, ())]
+        return [(text, 1.0), *similar.get(text, ())]
 
     held_out = {first_copy.get(row, row) for row in range(train, rows)}
     nearest = []
     for row in range(train, rows):
-        # Training rows come first, so that a text that is among them has its first copy there.
+        # Training rows come first, so a text that occurs in training has its first copy there.
         trained = [(similarity, -text) for text, similarity in near(row) if text < train]
         if trained:
             similarity, text = max(trained)

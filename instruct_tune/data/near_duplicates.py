@@ -1,9 +1,9 @@
-"""Near duplicates: pairs of texts that say the same in almost the same words.
+"""Find near duplicates: pairs of texts with almost the same words.
 
-Every pair among 20,000 texts would be 200 million comparisons. So first an exact filter: two word
+Comparing every pair among 20,000 texts takes 200 million comparisons. So an exact filter runs first: two word
 sets whose Jaccard similarity is at least t must share one of their rarest words (the prefix filter of
 Chaudhuri et al. 2006, as in Bayardo et al. 2007, "Scaling up all pairs similarity search"). Only the
-pairs that pass are compared as texts, with rapidfuzz. All of it happens on arrays, a block of pairs at a time.
+pairs that pass are compared as texts, with rapidfuzz. The filter works on arrays, one block of pairs at a time.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     import numpy
 
 THRESHOLD = 0.9
-"""From this similarity on two texts count as near duplicates."""
+"""The least similarity at which two texts count as near duplicates."""
 SHARED_WORDS = 0.7
-"""The least Jaccard similarity of their word sets; pairs below it are not looked at."""
+"""The least Jaccard similarity of their word sets; pairs below it are not compared."""
 MAX_SHARING = 1000
-"""A word among the rarest of more texts than this is no hint; all such texts are the same few words."""
+"""Only this many texts are compared per shared rare word; texts with no rarer word consist of the same few words."""
 BLOCK = 1 << 17
-"""Pairs that are looked at together: what they need stays in the processor's cache."""
+"""Pairs per block, so that a block's arrays fit in the processor's cache."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
 class NearPair:
-    """Two texts by their index, ``first`` < ``second``; ``similarity`` from ``THRESHOLD`` to 1 (the same)."""
+    """Indices of two texts, ``first`` < ``second``; ``similarity`` from the threshold to 1 (equal)."""
 
     first: int
     second: int
@@ -40,43 +40,43 @@ class NearPair:
 
 
 def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[NearPair]:
-    """All pairs of texts that are alike by ``threshold``: rapidfuzz's ratio, case and spacing aside.
+    """Return all pairs of texts whose similarity (rapidfuzz's ratio, ignoring case and spacing) reaches ``threshold``.
 
-    Word order counts: Celsius to Fahrenheit is not Fahrenheit to Celsius. Copies of one text are paired
-    with the first of them only. Sorted by index. Pairs that share fewer than ``SHARED_WORDS`` of their
-    words are left out, however alike their letters are.
+    Word order counts: Celsius to Fahrenheit is not Fahrenheit to Celsius. Exact copies are paired with the first
+    of them only. Sorted by index. Pairs that share less than ``SHARED_WORDS`` of their words are left out, however
+    similar their letters are.
     """
     import numpy
     from rapidfuzz import fuzz, process
 
     words = [_WORD.findall(text.lower()) for text in texts]
     groups: dict[str, list[int]] = defaultdict(list)
-    for index, each in enumerate(words):
-        groups[" ".join(each)].append(index)
-    # The first of each speaks for its copies: a text that is there thousands of times would make millions of pairs.
+    for index, text_words in enumerate(words):
+        groups[" ".join(text_words)].append(index)
+    # The first copy represents the others: a text that occurs thousands of times would make millions of pairs.
     normal, place = list(groups), [members[0] for members in groups.values()]
-    found = [NearPair(members[0], copy, 1.0) for members in groups.values() for copy in members[1:]]
-    sets = [set(words[each]) for each in place]
+    pairs = [NearPair(members[0], copy, 1.0) for members in groups.values() for copy in members[1:]]
+    sets = [set(words[index]) for index in place]
     lengths = numpy.array([len(text) for text in normal], numpy.int64)
-    firsts, seconds = (each.tolist() for each in _candidates(sets, lengths, threshold))
+    firsts, seconds = (index.tolist() for index in _candidates(sets, lengths, threshold))
     ratios = process.cpdist(
-        [normal[each] for each in firsts],
-        [normal[each] for each in seconds],
+        [normal[index] for index in firsts],
+        [normal[index] for index in seconds],
         scorer=fuzz.ratio,
         score_cutoff=100 * threshold,
         dtype=numpy.float64,
         workers=-1,
     )
     for first, second, ratio in zip(firsts, seconds, ratios.tolist(), strict=True):
-        if ratio and _share(sets[first], sets[second]):
-            found.append(NearPair(place[first], place[second], ratio / 100))
-    return sorted(found, key=lambda pair: (pair.first, pair.second))
+        if ratio and _shares_words(sets[first], sets[second]):
+            pairs.append(NearPair(place[first], place[second], ratio / 100))
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
 def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
-    """For each text the index of the one ``among`` others that is most alike, the first of several.
+    """For each text, return the index of the most similar one in ``among``; the first of several.
 
-    By rapidfuzz's ratio, case and spacing aside, however little alike they are. ``among`` must not be empty.
+    Similarity is rapidfuzz's ratio, ignoring case and spacing, with no lower limit. ``among`` must not be empty.
     """
     from rapidfuzz import fuzz, process
 
@@ -84,7 +84,7 @@ def nearest(texts: Sequence[str], among: Sequence[str]) -> list[int]:
     return [process.extractOne(text, others, scorer=fuzz.ratio)[2] for text in normal]
 
 
-def _share(one: set[str], other: set[str]) -> bool:
+def _shares_words(one: set[str], other: set[str]) -> bool:
     shared = len(one & other)
     return shared >= SHARED_WORDS * (len(one) + len(other) - shared)
 
@@ -92,29 +92,29 @@ def _share(one: set[str], other: set[str]) -> bool:
 def _candidates(
     sets: Sequence[set[str]], lengths: numpy.ndarray, threshold: float
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """All pairs, each once, that may be near; ``lengths`` of the texts in characters."""
+    """Return all pairs, each once, that may be near duplicates. ``lengths``: characters of each text."""
     import numpy
 
     sizes = numpy.array([len(each) for each in sets], numpy.int64)
-    text, word = _numbered(sets, sizes)
+    text, word = _number_words(sets, sizes)
     prints = _fingerprints(len(sets), text, word)
     pairs = [numpy.empty(0, numpy.int64)]
     for one, other in _sharing_a_rare_word(text, word, sizes, lengths, threshold):
-        # A bit that only one of two fingerprints has is a word, at least, that the other text lacks.
+        # A bit set in only one of two fingerprints means at least one word that the other text lacks.
         lacking = numpy.bitwise_count(prints[one] & ~prints[other]).sum(1, dtype=numpy.int64)
         other_lacking = numpy.bitwise_count(prints[other] & ~prints[one]).sum(1, dtype=numpy.int64)
         size, other_size = sizes[one], sizes[other]
         shared = numpy.minimum(size - lacking, other_size - other_lacking)
-        may = shared >= SHARED_WORDS * (size + other_size - shared)
-        first, second = numpy.minimum(one, other)[may], numpy.maximum(one, other)[may]
+        passes = shared >= SHARED_WORDS * (size + other_size - shared)
+        first, second = numpy.minimum(one, other)[passes], numpy.maximum(one, other)[passes]
         pairs.append(first * len(sets) + second)
-    found = numpy.sort(numpy.concatenate(pairs))
-    found = found[numpy.diff(found, prepend=-1) > 0]  # a pair may share several rare words
-    return numpy.divmod(found, max(1, len(sets)))
+    unique = numpy.sort(numpy.concatenate(pairs))
+    unique = unique[numpy.diff(unique, prepend=-1) > 0]  # a pair may share several rare words
+    return numpy.divmod(unique, max(1, len(sets)))
 
 
-def _numbered(sets: Sequence[set[str]], sizes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """(text, word) for every word of every text, text by text, the rarest first; words are numbered by rarity."""
+def _number_words(sets: Sequence[set[str]], sizes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return arrays (text, word) with every word of every text, rarest first per text; words are numbered by rarity."""
     import numpy
 
     rarity = Counter(word for each in sets for word in each)
@@ -125,7 +125,7 @@ def _numbered(sets: Sequence[set[str]], sizes: numpy.ndarray) -> tuple[numpy.nda
 
 
 def _fingerprints(texts: int, text: numpy.ndarray, word: numpy.ndarray) -> numpy.ndarray:
-    """[texts, 4] times 64 bits: one bit for each word, though a few words have the same."""
+    """Return bit sets [texts, 4] of 64 bits: each word sets one bit; a few words share a bit."""
     import numpy
 
     prints = numpy.zeros((texts, 4), numpy.uint64)
@@ -137,13 +137,13 @@ def _fingerprints(texts: int, text: numpy.ndarray, word: numpy.ndarray) -> numpy
 def _sharing_a_rare_word(
     text: numpy.ndarray, word: numpy.ndarray, sizes: numpy.ndarray, lengths: numpy.ndarray, threshold: float
 ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Pairs of texts, block by block, that share one of their rarest words and are nearly of one length."""
+    """Yield blocks of pairs of texts that share one of their rarest words and have nearly the same length."""
     import numpy
 
     place = numpy.arange(len(word)) - numpy.repeat(numpy.cumsum(sizes) - sizes, sizes)
     rare = place <= (sizes - numpy.ceil(SHARED_WORDS * sizes))[text]
-    word, text = _at_most(MAX_SHARING, word[rare], text[rare])
-    # The texts of one word stand together, the shortest first: those that one is compared with lie just before it.
+    word, text = _first_texts_per_word(MAX_SHARING, word[rare], text[rare])
+    # Texts are grouped by word, shortest first, so the texts to compare with one lie just before it.
     order = numpy.lexsort((lengths[text], word))
     word, text = word[order], text[order]
     longest = int(lengths.max(initial=0)) + 1
@@ -158,8 +158,8 @@ def _sharing_a_rare_word(
         yield numpy.repeat(text[start:end], count), text[numpy.repeat(before[start:end], count) + steps]
 
 
-def _at_most(most: int, word: numpy.ndarray, text: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """For each word only its first ``most`` texts."""
+def _first_texts_per_word(most: int, word: numpy.ndarray, text: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Keep only the first ``most`` texts of each word."""
     import numpy
 
     order = numpy.lexsort((text, word))

@@ -1,4 +1,4 @@
-"""Line ends inside texts: rows of several machines mix ``\\r\\n`` and ``\\n``, different characters to a model."""
+"""Detect and unify mixed line ends: rows from several systems mix ``\\r\\n`` and ``\\n``, different text to a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def note_on_mixed(columns: Iterable[pyarrow.ChunkedArray]) -> str | None:
-    """What to say of rows, given as columns of one length, that mix line ends; None where they do not."""
+    """Return a note if the rows, passed as columns of equal length, mix line ends; else None."""
     import pyarrow.compute
 
     columns = list(columns)
@@ -27,20 +27,20 @@ def note_on_mixed(columns: Iterable[pyarrow.ChunkedArray]) -> str | None:
 
 
 def unified(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
-    """The texts with ``\\n`` for every ``\\r\\n`` and every ``\\r`` alone."""
+    """Replace every ``\\r\\n`` and every single ``\\r`` with ``\\n``."""
     import pyarrow.compute
 
     return pyarrow.compute.replace_substring_regex(column, "\r\n?", "\n")
 
 
 def _any(columns: Iterable[pyarrow.ChunkedArray], pattern: str) -> pyarrow.ChunkedArray:
-    """Row by row whether some column matches."""
+    """Return, per row, whether any column matches."""
     import pyarrow.compute
 
-    first, *others = (pyarrow.compute.match_substring_regex(column, pattern) for column in columns)
-    for other in others:
-        first = pyarrow.compute.or_(first, other)
-    return first
+    any_match, *more = (pyarrow.compute.match_substring_regex(column, pattern) for column in columns)
+    for match in more:
+        any_match = pyarrow.compute.or_(any_match, match)
+    return any_match
 
 
 def _rows(count: int, verb: str) -> str:

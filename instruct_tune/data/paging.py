@@ -1,7 +1,6 @@
-"""Leafing through a part of the split: searched, sorted, one page at a time.
+"""Search, sort and page through one part of the split.
 
-Everything is found by pyarrow, column by column, so that a million rows cost no Python object but
-those of the page.
+Pyarrow searches and sorts whole columns, so a million rows create no Python objects but those of the page.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     import pyarrow
 
 ORDERS = ("split", "shortest", "longest", "instruction")
-"""As split; by the length of the answer in characters; by the instruction's letters, of any case."""
+"""Orders: as split; by the answer's length in characters (two of them); by instruction, ignoring case."""
 LONGEST_SEARCH = 200
 
 
 @dataclass(frozen=True)
 class RowsPage:
-    """One page of what was found: (number in the part, from 1; row). ``page`` counts from 1."""
+    """One page of matches: (number in the part, from 1; row). ``page`` counts from 1."""
 
     rows: tuple[tuple[int, Example], ...]
     page: int
@@ -35,35 +34,35 @@ class RowsPage:
 
 
 class Browser:
-    """A part of the split to leaf through; what a search needs is made at the first one, and kept."""
+    """Pages through one part of the split. The columns that a search needs are computed once, by the first search."""
 
     def __init__(self, part: datasets.Dataset):
         self.part = part
 
     def page(self, search: str, order: str, page: int, size: int) -> RowsPage:
-        """The ``page``-th ``size`` rows that hold ``search`` in one of their texts, in any case.
+        """Return page ``page`` of the rows that contain ``search`` in any text, ignoring case; ``size`` rows per page.
 
-        A page beyond the last is the last. Raises DataError for an order that does not exist and a
-        search text that is too long.
+        A page beyond the last gives the last. Raises DataError for an unknown order and for a search text that is
+        too long.
         """
         if order not in ORDERS:
             raise DataError(f"Rows cannot be sorted by {order!r}: choose one of {', '.join(ORDERS)}.")
         if len(search) > LONGEST_SEARCH:
             raise DataError(f"Search for at most {LONGEST_SEARCH} characters.")
-        found = None if order == "split" and not search else self._found(search, order)
-        matches = len(self.part) if found is None else len(found)
+        indices = None if order == "split" and not search else self._matching_rows(search, order)
+        matches = len(self.part) if indices is None else len(indices)
         pages = max(1, math.ceil(matches / size))
         page = min(max(1, page), pages)
         start = (page - 1) * size
-        if found is None:
+        if indices is None:
             rows = list(enumerate(examples(self.part, start, size), start + 1))
         else:
-            at = found[start : start + size]
-            rows = list(zip((at + 1).tolist(), examples(self.part.select(at)), strict=True))
+            on_page = indices[start : start + size]
+            rows = list(zip((on_page + 1).tolist(), examples(self.part.select(on_page)), strict=True))
         return RowsPage(tuple(rows), page, pages, matches)
 
-    def _found(self, search: str, order: str) -> numpy.ndarray:
-        """Positions of the rows that hold ``search``, sorted; rows that are equal keep their order."""
+    def _matching_rows(self, search: str, order: str) -> numpy.ndarray:
+        """Return the indices of the rows that contain ``search``, sorted; equal rows keep their order."""
         import numpy
         import pyarrow
         import pyarrow.compute as pc
@@ -81,7 +80,7 @@ class Browser:
 
     @functools.cached_property
     def _lowered(self) -> pyarrow.Table:
-        # Lowered once: pyarrow's own search in any case takes ten times as long as a plain one.
+        # Lowered once: pyarrow's own case-insensitive search takes ten times as long as a plain one.
         import pyarrow
         import pyarrow.compute as pc
 

@@ -1,7 +1,4 @@
-"""The first rows of a large file, at once: read from its beginning alone, while the rest is still to come.
-
-However large the file is, ``MAX_BYTES`` of it are read.
-"""
+"""Preview the first rows of a large file while the rest is still loading. Reads at most ``MAX_BYTES`` of it."""
 
 from __future__ import annotations
 
@@ -26,24 +23,24 @@ from .table import Read, Table, to_dataset
 from .text_column import Pieces
 
 LARGE = 4 * 2**20
-"""Bytes from which on a file has a preview: smaller ones are there as fast."""
+"""Bytes from which on a file has a preview; smaller files load as fast."""
 ROWS = 10
 MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class FirstRows:
-    """Rows as they stand in the file, nothing filtered; ``estimate``: about how many rows the whole file has."""
+    """Rows as in the file, unfiltered. ``estimate``: approximate number of rows in the whole file."""
 
     rows: tuple[Example, ...]
     estimate: int
 
 
 def first_rows(settings: DataSettings) -> FirstRows | None:
-    """The first rows of a large file with a row a line, or of a large CSV file; None for anything else.
+    """Return the first rows of a large JSON lines or CSV file; None for anything else.
 
-    None also where they cannot be read by themselves: what is wrong is told by who reads the whole file. Columns of
-    other names are read as they would be proposed.
+    None also if they cannot be read: loading the whole file reports the error. If the columns have other names,
+    the proposed columns are used.
     """
     path = Path(os.path.expanduser(settings.source))
     read = _READERS.get(path.suffix.lower())
@@ -51,7 +48,7 @@ def first_rows(settings: DataSettings) -> FirstRows | None:
         return None
     try:
         with path.open("rb") as file:
-            # A character may be cut at the end: it is left out.
+            # The incremental decoder drops a character that is cut at the end.
             head = codecs.getincrementaldecoder("utf-8-sig")().decode(file.read(MAX_BYTES))
         shown, rows = _mapped(lambda columns: read(head, columns), settings.columns, path.name)
     except (OSError, ValueError, RecursionError, csv.Error, DataError):
@@ -60,10 +57,10 @@ def first_rows(settings: DataSettings) -> FirstRows | None:
 
 
 def _mapped(read: Callable[[Columns], tuple[Read, int]], columns: Columns, name: str) -> tuple[list[Example], int]:
-    """The rows under ``columns``, or under those that are proposed instead; and how many rows the beginning has."""
-    (found, count, values), rows = read(columns)
+    """Return the rows under ``columns``, or under the proposed ones, and the number of rows in the part read."""
+    (names, count, values), rows = read(columns)
     try:
-        return examples(to_dataset(Table(name, "", count, found, values), columns)), rows
+        return examples(to_dataset(Table(name, "", count, names, values), columns)), rows
     except ColumnsError as error:
         if error.proposal is None or error.proposal == columns:
             raise
@@ -71,14 +68,14 @@ def _mapped(read: Callable[[Columns], tuple[Read, int]], columns: Columns, name:
 
 
 def _lines_of_json(head: str, columns: Columns) -> tuple[Read, int]:
-    # What stands behind the last line's end is half a row.
+    # Text after the last line end is a partial row.
     lines = [line for line in head.split("\n")[:-1] if line.strip()]
     return from_records((json.loads(line) for line in lines[:ROWS]), "the beginning", columns), len(lines)
 
 
 def _lines_of_csv(head: str, columns: Columns, mark: str | None = None) -> tuple[Read, int]:
     csv.field_size_limit(2**31 - 1)
-    # Not strict: the last row is cut, perhaps within quotes, and left out.
+    # Not strict: the last row is cut, perhaps within quotes, and dropped.
     separator, text, _ = cells_of(head, mark)
     lines = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells][:-1]
     header, *rows = lines

@@ -1,8 +1,7 @@
-"""Where rows come from: the bundled file, the Hub, or a file on this machine.
+"""Read rows from the bundled file, the Hub, or a file on this machine.
 
-Files are read here and not by ``load_dataset``, which turns numbers and dates into other types
-before anyone can say in which row they stand, and keeps a cache that a changed file or a second
-thread could trip over.
+Files are not read with ``load_dataset``: it converts numbers and dates to other types, so an error could not name
+the row, and it keeps a cache that a changed file or a second thread could break.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def load_table(settings: DataSettings, loading: Loading) -> Table:
-    """Read what ``settings.source`` names; ``loading`` follows it, and can stop it."""
+    """Read the source ``settings.source``. ``loading`` reports progress and can cancel."""
     source = settings.source
     if source == "bundled":
         return _load_file(BUNDLED_FILE, settings, loading, BUNDLED_LICENCE)
@@ -64,7 +63,7 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
     if ending not in ENDINGS:
         raise DataError(f"{name} is not a kind of file that is read here: give one of {NAMED}.")
     read = _READERS[ending.removesuffix(".gz")]
-    # Packed, an upload may hold what it might have held unpacked, and no more.
+    # A compressed upload may decompress to the size limit of an uncompressed one.
     most = max_upload_bytes() if uploaded_as(path) else None
     if settings.split != "train":
         raise DataError(f"{name} has no split {settings.split!r}, a file has one split: set data.split to 'train'.")
@@ -78,14 +77,14 @@ def _load_file(path: Path, settings: DataSettings, loading: Loading, licence: st
             if _is_blank(file):
                 raise DataError(f"{name} is empty: give a file with rows.")
             file.seek(0)
-            found, rows, columns = read(file, name, settings.columns)
+            names, rows, columns = read(file, name, settings.columns)
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error.strerror}): check the file and who may read it.") from error
-    return Table(name, licence, rows, found, columns)
+    return Table(name, licence, rows, names, columns)
 
 
 def _is_blank(file: BinaryIO) -> bool:
-    """Whether there is nothing but white space behind a byte order mark."""
+    """Whether the file holds only white space, apart from a byte order mark."""
     content = file.read(MEGABYTE).removeprefix(codecs.BOM_UTF8)
     while content and not content.strip():
         content = file.read(MEGABYTE)
@@ -93,7 +92,7 @@ def _is_blank(file: BinaryIO) -> bool:
 
 
 def _existing_file(path: Path) -> Path:
-    # os.path says False where Path raises, as for a name that is too long to exist.
+    # os.path returns False where Path raises, for example for a name that is too long.
     shown = os.path.expanduser(path)
     if os.path.isdir(shown):
         raise DataError(f"{path} is a directory: give one file in it ({NAMED}).")
@@ -112,7 +111,7 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
         try:
             for chunk in table[column].chunks:
                 values[column].append(chunk.to_pylist())
-        except (ValueError, OverflowError) as error:  # bytes that are no UTF-8, dates beyond the calendar
+        except (ValueError, OverflowError) as error:  # invalid UTF-8, or dates out of range
             raise DataError(
                 f"Column {column!r} of {name} cannot be read as text: write it as UTF-8 text, "
                 "or name another column in data.columns."
@@ -121,9 +120,9 @@ def _from_arrow(table: pyarrow.Table, name: str) -> dict[str, Pieces]:
 
 
 def _read_csv(file: BinaryIO, name: str, columns: Columns, mark: str | None = None) -> Read:
-    """Every cell is the text it was written as: a number, NA and null too. ``mark`` separates them, where known."""
+    """Read a CSV file with every cell as text, also numbers, NA and null. ``mark``: the separator, if known."""
     mark, text, skipped = cells_of(decode(file.read(), name), mark)
-    csv.field_size_limit(2**31 - 1)  # the default refuses a cell of more than 131,072 characters
+    csv.field_size_limit(2**31 - 1)  # the default rejects a cell of more than 131,072 characters
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     lines = []
     try:
@@ -148,9 +147,9 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([^\s"]|\t)"?[ ,;]*(?:\r?\n|$)', re.IGNOREC
 
 
 def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
-    """(separator, text of header and rows, lines in front of them) of a CSV file's text.
+    """Return (separator, text of header and rows, number of lines before them) for a CSV file's text.
 
-    Excel names the separator in a first line of its own, ``sep=;``, which is no header.
+    Excel may write the separator in a first line of its own, ``sep=;``, which is not the header.
     """
     if named := _SEPARATOR_LINE.match(text):
         return named[1], text[named.end() :], 1
@@ -158,7 +157,7 @@ def cells_of(text: str, mark: str | None = None) -> tuple[str, str, int]:
 
 
 def _delimiter(text: str) -> str:
-    """A comma, unless the first line has none and one of a spreadsheet's other separators."""
+    """Return a comma, unless the first line has no comma but another usual separator."""
     header = text.lstrip().split("\n", 1)[0]
     cells = {mark: len(next(csv.reader([header], delimiter=mark), [])) for mark in ",;\t|"}
     return "," if cells[","] > 1 else max(cells, key=lambda mark: cells[mark])
@@ -167,7 +166,7 @@ def _delimiter(text: str) -> str:
 def _check_shape(name: str, header: list[str], rows: list[list[str]]) -> None:
     if not any(cell.strip() for cell in header):
         raise DataError(f"{name} has an empty header: its first line has to name the columns.")
-    _check_twice(name, header)
+    _check_unique(name, header)
     uneven = [number for number, row in enumerate(rows, start=1) if len(row) != len(header)]
     if uneven:
         cells = counted(len(rows[uneven[0] - 1]), "cell")
@@ -186,8 +185,8 @@ def _without_dictionaries(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _check_twice(name: str, found: list[str]) -> None:
-    twice = [column for column in dict.fromkeys(found) if column and found.count(column) > 1]
+def _check_unique(name: str, names: list[str]) -> None:
+    twice = [column for column in dict.fromkeys(names) if column and names.count(column) > 1]
     if twice:
         raise DataError(f"{name} has more than one column {twice[0]!r}: rename or remove one of them.")
 
@@ -198,12 +197,12 @@ def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
 
     try:
         file = pyarrow.parquet.ParquetFile(source)
-        found, rows = file.schema_arrow.names, file.metadata.num_rows
+        names, rows = file.schema_arrow.names, file.metadata.num_rows
         check_rows(name, rows)
-        _check_twice(name, found)
+        _check_unique(name, names)
         batches, size = [], 0
-        # In pieces, since a dictionary of one long text lets a small file unpack to any size.
-        for piece in file.iter_batches(batch_size=500, columns=wanted(found, columns)):
+        # In batches, since dictionary encoding of one long text lets a small file expand to any size.
+        for piece in file.iter_batches(batch_size=500, columns=wanted(names, columns)):
             batch = _without_dictionaries(piece)
             size += batch.nbytes
             check_text(name, size)
@@ -212,7 +211,7 @@ def _read_parquet(source: BinaryIO, name: str, columns: Columns) -> Read:
         raise DataError(
             f"{name} is not a readable parquet file: it is damaged or cut short, export it again."
         ) from error
-    return found, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
+    return names, rows, _from_arrow(pyarrow.Table.from_batches(batches), name) if batches else {}
 
 
 _READERS: dict[str, Callable[[BinaryIO, str, Columns], Read]] = {
@@ -237,6 +236,6 @@ def _load_hub(repo: str, settings: DataSettings, loading: Loading, licence: str 
         raise DataError(f"{repo} has no split {split!r}: set data.split to one of {listed(list(splits))}.")
     rows = splits[split]
     check_rows(repo, len(rows))
-    found = rows.column_names
-    values = _from_arrow(rows.select_columns(wanted(found, settings.columns)).with_format("arrow")[:], repo)
-    return Table(repo, licence or card_licence, len(rows), found, values)
+    names = rows.column_names
+    values = _from_arrow(rows.select_columns(wanted(names, settings.columns)).with_format("arrow")[:], repo)
+    return Table(repo, licence or card_licence, len(rows), names, values)

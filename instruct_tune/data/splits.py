@@ -1,7 +1,7 @@
-"""From a dataset's name to the rows a model is trained and measured on.
+"""Turn a dataset's name into the rows that a model is trained and evaluated on.
 
-The order is the lesson's, with the lesson's library: load, filter, shuffle, split, and only then
-cap the training rows. Any other order gives other rows than the notebook.
+The order and the library are the lesson's: load, filter, shuffle, split, and only then cap the training rows.
+Any other order gives other rows than the lesson's notebook.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """One row: what is asked, on what (often empty), and the answer to learn."""
+    """One row: the instruction, its input (often empty), and the answer to learn."""
 
     instruction: str
     input: str
@@ -43,13 +43,13 @@ class Example:
 
     @property
     def question(self) -> str:
-        """All that is asked."""
+        """Instruction and input as one text."""
         return f"{self.instruction}\n{self.input}" if self.input.strip() else self.instruction
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What one filter kept and dropped; ``parameters``: what it was told beside its name."""
+    """Counts of rows that one filter kept and dropped. ``parameters``: the filter's settings besides its name."""
 
     step: str
     kept: int
@@ -57,18 +57,18 @@ class LedgerEntry:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The public JSON: step, kept, dropped, and ``parameters`` where the step has some."""
-        told = dataclasses.asdict(self)
-        return told if self.parameters else {name: told[name] for name in ("step", "kept", "dropped")}
+        """Return the public JSON: step, kept, dropped, and ``parameters`` if the step has any."""
+        entry = dataclasses.asdict(self)
+        return entry if self.parameters else {name: entry[name] for name in ("step", "kept", "dropped")}
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows to train on and the rows held out, with how they came about.
+    """Training rows and held-out rows, with their provenance.
 
     ``train`` and ``test`` have the columns instruction, input and output, all texts. The ledger
     starts from ``rows_loaded``; ``train`` may be capped below ``train_rows_before_limit``.
-    ``columns`` are the names that the source has, ``notes`` sentences on what is odd about its rows.
+    ``columns``: all column names of the source. ``notes``: sentences about irregularities in its rows.
     ``fingerprint`` is a hash of the rows themselves, in their order.
     """
 
@@ -86,7 +86,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class LoadedRows:
-    """A source's rows as three columns of texts, nothing filtered yet, and what is known of the source."""
+    """A source's rows as three text columns, unfiltered, and the table they come from, without its values."""
 
     rows: datasets.Dataset
     table: Table
@@ -95,8 +95,8 @@ class LoadedRows:
 def load_splits(settings: DataSettings, loading: Loading | None = None) -> Splits:
     """Load, map columns, filter, shuffle, split, and cap the training rows.
 
-    ``loading`` tells others how far it is. Raises DataError where the data cannot be used, HubError
-    where the Hub does not give it, Stopped where ``loading`` was stopped.
+    ``loading`` reports progress and can cancel. Raises DataError if the data cannot be used, HubError if the Hub
+    does not serve it, Stopped if ``loading`` was cancelled.
     """
     loading = loading or Loading()
     loaded = load_rows(settings, loading)
@@ -107,21 +107,21 @@ def load_splits(settings: DataSettings, loading: Loading | None = None) -> Split
 
 
 def load_rows(settings: DataSettings, loading: Loading) -> LoadedRows:
-    """The first half: what ``settings`` says of source, split and columns; ``data.filters`` is not looked at."""
+    """Load the rows that source, split and columns in ``settings`` name; ``data.filters`` is not applied."""
     import datasets
 
     datasets.disable_progress_bars()
     table = load_table(settings, loading)
     rows = to_dataset(table, settings.columns, unify_newlines=settings.unify_newlines)
     note = note_on_mixed(rows.data.table.columns)
-    # The texts are in the rows now; the values that were read need not be kept beside them.
+    # The rows now hold the texts, so the values that were read are dropped.
     return LoadedRows(rows, replace(table, columns={}, notes=(note,) if note else ()))
 
 
 def split_rows(
     rows: datasets.Dataset, table: Table, settings: DataSettings, count_tokens: TokenCounter = count_tokens_of
 ) -> Splits:
-    """Filter, shuffle and split the rows of ``table``, drop what leaks, and cap the training rows.
+    """Filter, shuffle and split the rows of ``table``, drop leaking training rows, and cap the rest.
 
     ``count_tokens`` counts for filters by length in tokens.
     """
@@ -146,24 +146,24 @@ def split_rows(
 
 
 def examples(dataset: datasets.Dataset, start: int = 0, count: int | None = None) -> list[Example]:
-    """``count`` rows from ``start`` on (all, where it is None)."""
+    """Return ``count`` rows from ``start`` on; None for all."""
     rows = dataset[start : None if count is None else start + count]
     return [Example(*texts) for texts in zip(rows["instruction"], rows["input"], rows["output"], strict=True)]
 
 
 def take_evaluation_rows(test: datasets.Dataset, evaluation_rows: int | None) -> datasets.Dataset:
-    """The first ``evaluation_rows`` held-out rows; all of them where it is None."""
+    """Return the first ``evaluation_rows`` held-out rows; None for all."""
     return test if evaluation_rows is None else test.select(range(min(evaluation_rows, len(test))))
 
 
 def take_probe_rows(test: datasets.Dataset, evaluation_rows: int | None, probe_rows: int) -> datasets.Dataset:
-    """Up to ``probe_rows`` held-out rows that no evaluation sees: those after the evaluation's."""
+    """Return up to ``probe_rows`` held-out rows after the evaluation's, so that no evaluation uses them."""
     start = len(take_evaluation_rows(test, evaluation_rows))
-    # A list, since select() refuses an empty range that starts at the end.
+    # A list, since select() rejects an empty range that starts at the end.
     return test.select(list(range(start, min(start + probe_rows, len(test)))))
 
 
-# The recipe
+# Filtering and splitting
 
 
 def _filter(
@@ -188,7 +188,7 @@ def _filter(
 
 
 def _split(rows: datasets.Dataset, settings: DataSettings, name: str) -> tuple[datasets.Dataset, datasets.Dataset]:
-    # The held-out part is rounded up, so it is the training part that can come out empty.
+    # The held-out part is rounded up, so the training part can be empty.
     if math.ceil(settings.test_size * len(rows)) >= len(rows):
         raise DataError(
             f"{name} has {counted(len(rows), 'row')} to split, and data.test_size {settings.test_size} "
@@ -202,7 +202,7 @@ def _split(rows: datasets.Dataset, settings: DataSettings, name: str) -> tuple[d
 def _without_leakage(
     train: datasets.Dataset, test: datasets.Dataset, name: str
 ) -> tuple[datasets.Dataset, LedgerEntry]:
-    """The training rows that are no near copy of a held-out row. Those stay, so that scores stay comparable."""
+    """Drop training rows that are near copies of held-out rows. Held-out rows stay, so scores remain comparable."""
     rows = len(train) + len(test)
     check_comparable(rows, DROP_LEAKAGE.step)
     pairs = near_pairs([row.question for row in (*examples(train), *examples(test))])
@@ -217,15 +217,12 @@ def _without_leakage(
 
 
 def _fingerprint(train: datasets.Dataset, test: datasets.Dataset) -> str:
-    # Not the library's fingerprint: that one is about how a dataset was made, not what is in it.
+    # Not the library's fingerprint, which identifies how a dataset was made, not its content.
     digest = hashlib.sha256()
     for part, rows in (("train", train), ("test", test)):
         digest.update(f"{part} {len(rows)}\n".encode())
-        # Some at a time: all of them as Python's objects take several times their texts.
+        # In chunks: as Python objects, all rows take several times the memory of their texts.
         for start in range(0, len(rows), 10_000):
             for row in examples(rows, start, 10_000):
                 digest.update(json.dumps([row.instruction, row.input, row.output]).encode() + b"\n")
     return digest.hexdigest()[:16]
-
-
-# Columns

@@ -1,4 +1,4 @@
-"""A source's columns as they were read → the three text columns, or one sentence that says what is wrong."""
+"""Convert a source's columns, as read, to the three text columns, or raise a one-sentence error."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A source as it was read, nothing checked: the names it has, and the values of those wanted.
+    """A source as read, unchecked. ``found``: all its column names. ``columns``: values of the needed ones.
 
-    ``notes``: what a person should know of its rows, in sentences.
+    ``notes``: sentences about its rows for a person to read.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-# What a reader gives: the names found, the number of rows, the values of the wanted columns.
+# The result of a reader: all column names, the number of rows, the values of the needed columns.
 Read = tuple[list[str], int, dict[str, Pieces]]
 
 
 def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) -> datasets.Dataset:
-    """The three text columns, after everything that could be wrong with them has been looked at.
+    """Return the three text columns after all checks. Raises DataError if one fails.
 
     ``unify_newlines`` writes every line end as ``\\n``.
     """
@@ -59,7 +59,7 @@ def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) 
     if conversations:
         instructions, outputs = unfold(table.columns[conversations], table.name, conversations, columns.ignore)
         unfolded = {Columns.instruction: Pieces(instructions), Columns.output: Pieces(outputs)}
-        # A column that happens to be named "input" is none of the conversation's.
+        # A column that happens to be named "input" is not part of the conversation.
         more = {name: table.columns[name] for name in _named_input(columns)}
         table = replace(table, found=[*unfolded, *more], columns={**unfolded, **more})
     texts = {
@@ -68,10 +68,10 @@ def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) 
         "output": _texts(table, columns, "output"),
     }
     if systems is not None:
-        texts["instruction"] = _with_systems(systems, texts["instruction"], bool(conversations))
+        texts["instruction"] = _prepend_systems(systems, texts["instruction"], bool(conversations))
     if unify_newlines:
         texts = {part: unified(column) for part, column in texts.items()}
-    # A fingerprint of the library's own would copy all rows to hash them, for a cache that nothing here uses.
+    # The library's own fingerprint would copy all rows to hash them, for a cache that this lab does not use.
     return datasets.Dataset(
         InMemoryTable(pyarrow.table(texts)),
         datasets.DatasetInfo(features=datasets.Features(dict.fromkeys(texts, datasets.Value("string")))),
@@ -80,7 +80,7 @@ def to_dataset(table: Table, columns: Columns, *, unify_newlines: bool = False) 
 
 
 def _named_input(columns: Columns) -> list[str]:
-    """The input column, where it is asked for by its own name. Many datasets have no input and need none."""
+    """Return the input column if the settings name it explicitly. The default one is optional."""
     return [] if columns.input in (None, Columns.input) else [columns.input]
 
 
@@ -88,8 +88,8 @@ def _check_names(table: Table, columns: Columns, conversations: str | None) -> N
     fields = [] if conversations else ["instruction", "output"]
     fields += ["input"] if _named_input(columns) else []
     fields += ["system"] if columns.system is not None else []
-    wanted = {field: getattr(columns, field) for field in fields}
-    missing = [field for field, column in wanted.items() if column not in table.found]
+    named = {field: getattr(columns, field) for field in fields}
+    missing = [field for field, column in named.items() if column not in table.found]
     if not missing:
         return
     proposal = _proposal(table, columns)
@@ -98,30 +98,30 @@ def _check_names(table: Table, columns: Columns, conversations: str | None) -> N
         if proposal
         else f"set {' and '.join(f'data.columns.{field}' for field in missing)} to the names it uses"
     )
-    more = find_left_out(table.found, table.columns, proposal or columns)
-    # Otherwise the settings of the first sentence would lead into the second.
-    also = f" {left_out_sentence(table.name, more, proposal or columns)[0]}" if more else ""
+    unmapped = find_left_out(table.found, table.columns, proposal or columns)
+    # Else the settings that the first sentence advises would run into this second error.
+    second_sentence = f" {left_out_sentence(table.name, unmapped, proposal or columns)[0]}" if unmapped else ""
     raise ColumnsError(
-        f"{table.name} has no column {' and no column '.join(repr(wanted[field]) for field in missing)}, "
-        f"it has {listed(table.found)}: {remedy}.{also}",
+        f"{table.name} has no column {' and no column '.join(repr(named[field]) for field in missing)}, "
+        f"it has {listed(table.found)}: {remedy}.{second_sentence}",
         table.found,
-        None if more else proposal,
+        None if unmapped else proposal,
     )
 
 
 def _proposal(table: Table, columns: Columns) -> Columns | None:
-    """What the names and the values speak for, with what is ignored on purpose; None where it changes nothing."""
+    """Propose columns from names and values, keeping ``columns.ignore``; None if that changes nothing."""
     proposal = propose([n for n in table.found if n not in columns.ignore], lambda name: _holds_text(table, name))
     proposal = proposal and replace(proposal, ignore=columns.ignore)
     return None if proposal == columns else proposal
 
 
 MAX_LOOKED_AT = 1000
-"""Values of a column that are looked at before it is proposed."""
+"""Values of a column that are examined before it is proposed."""
 
 
 def _holds_text(table: Table, name: str) -> bool:
-    """Whether most values of a column are texts, or lists that stand for one; true where they were not read."""
+    """Whether most values of a column are texts, or lists that hold one; True if the column was not read."""
     if name not in table.columns:
         return True
     values = list(islice((value for value in table.columns[name] if not is_empty(value)), MAX_LOOKED_AT))
@@ -136,7 +136,7 @@ def _input_texts(table: Table, columns: Columns) -> pyarrow.ChunkedArray:
 
 
 def _texts(table: Table, columns: Columns, part: str) -> pyarrow.ChunkedArray:
-    """The texts of the column that ``columns`` names for ``part``: instruction, input, output or system."""
+    """Return the texts of the column that ``columns`` names for ``part``: instruction, input, output or system."""
     column = getattr(columns, part)
     pieces = _read_lists(table, column, part, columns.ignore)
     may_be_null = part in ("input", "system")
@@ -154,7 +154,7 @@ def _texts(table: Table, columns: Columns, part: str) -> pyarrow.ChunkedArray:
 
 
 def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) -> Pieces:
-    """The column, where a list or object that holds one text is that text. Raises DataError for other messages."""
+    """Replace each list or object that holds one text by that text. Raises DataError for other messages."""
     pieces = table.columns[column]
     if not any(isinstance(value, list | dict) for _, value in pieces.doubtful()):
         return pieces
@@ -163,10 +163,10 @@ def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) ->
     for number, value in enumerate(pieces, start=1):
         text = text_in(value)
         if part in ("instruction", "output") and are_messages(value):
-            read = side(value, part == "output", ignored)
-            text = None if isinstance(read, str) else read[0]
-            if isinstance(read, str):
-                refused.append((number, read))
+            parsed = side(value, part == "output", ignored)
+            text = None if isinstance(parsed, str) else parsed[0]
+            if isinstance(parsed, str):
+                refused.append((number, parsed))
         texts.append(text)
     if refused:
         number, reason = refused[0]
@@ -177,21 +177,21 @@ def _read_lists(table: Table, column: str, part: str, ignored: Sequence[str]) ->
     return Pieces(texts)
 
 
-def _with_systems(
+def _prepend_systems(
     systems: pyarrow.ChunkedArray, instructions: pyarrow.ChunkedArray, in_conversation: bool
 ) -> pyarrow.ChunkedArray:
-    """Each system prompt in front of its instruction, as a conversation's is, unless it stands there already."""
+    """Put each system prompt in front of its instruction, as in a conversation, unless it is there already."""
 
     def joined() -> Iterator[str]:
         for system, instruction in zip(systems.to_pylist(), instructions.to_pylist(), strict=True):
-            there = in_conversation and f"{instruction}\n\n".startswith(f"{system}\n\n")
-            yield instruction if there or not system.strip() else "\n\n".join(filter(None, (system, instruction)))
+            is_prefixed = in_conversation and f"{instruction}\n\n".startswith(f"{system}\n\n")
+            yield instruction if is_prefixed or not system.strip() else "\n\n".join(filter(None, (system, instruction)))
 
     return Pieces(list(joined())).texts()
 
 
 def _is_broken_text(value: str | None) -> bool:
-    # JSON can spell half a character ("\ud83d"), which is no text to any tokenizer or file.
+    # JSON can encode a lone surrogate ("\ud83d"), which no tokenizer or file accepts as text.
     try:
         (value or "").encode()
     except UnicodeEncodeError:
@@ -199,7 +199,7 @@ def _is_broken_text(value: str | None) -> bool:
     return False
 
 
-# What a value can be instead of a text, in the order it is looked for: (test, fault, remedy).
+# What a value can be instead of a text, in the order of the checks: (test, fault, remedy).
 _FAULTS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (lambda value: value is None, "is null or missing", "fill these rows in, or remove them"),
     (
@@ -217,7 +217,7 @@ _FAULTS: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in a person's words."""
+    """Return the kind of a value in plain words."""
     kinds = {
         bool: "true or false",
         int: "a number",

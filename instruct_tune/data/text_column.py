@@ -1,7 +1,7 @@
-"""A column's values as they are read, piece by piece, so that a large file never stands in memory as Python's objects.
+"""Store a column's values in pieces while it is read, so that a large file is never in memory as Python objects.
 
-Texts are kept by pyarrow, at about their length in bytes. A piece with anything else in it stays as it was read, for
-whoever has to say what that is.
+Pyarrow stores texts in about their length in bytes. A piece that holds anything else stays a Python list, so that an
+error can name the value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_VALUES = 10_000
 
 
 class Pieces:
-    """Values in their order, to be added to, gone through, and, once all are known to be texts, had as pyarrow's."""
+    """A growing sequence of values; once all are known to be texts, ``texts`` returns them as a pyarrow array."""
 
     def __init__(self, values: Sequence[Any] = ()):
         self._parts: list[pyarrow.StringArray | list[Any]] = []
@@ -33,7 +33,7 @@ class Pieces:
             yield from part if isinstance(part, list) else part.to_pylist()
 
     def doubtful(self) -> Iterator[tuple[int, Any]]:
-        """(number from 1, value) of every value that may be no text: nulls, and all in a piece with anything else."""
+        """Yield (number from 1, value) for all values that may not be texts: nulls, and pieces with other types."""
         number = 1
         for part in self._parts:
             if isinstance(part, list):
@@ -44,7 +44,7 @@ class Pieces:
             number += len(part)
 
     def texts(self) -> pyarrow.ChunkedArray:
-        """The values, which are texts and nulls; a null is the empty text."""
+        """Return the values as a pyarrow array; all must be texts or nulls. A null becomes the empty text."""
         import pyarrow
 
         return pyarrow.chunked_array(self._parts, pyarrow.string()).fill_null("")
@@ -53,12 +53,12 @@ class Pieces:
 def _packed(values: list[Any]) -> pyarrow.StringArray | list[Any]:
     import pyarrow
 
-    # NaN is how pandas and parquet spell a missing value, also in a column of texts; it alone differs from itself.
+    # pandas and parquet write a missing value as NaN, also in text columns; only NaN differs from itself.
     values = [None if value != value else value for value in values]
-    # Asked here, since pyarrow takes bytes for texts.
+    # Checked here, since pyarrow accepts bytes as texts.
     if not all(value is None or type(value) is str for value in values):
         return values
     try:
         return pyarrow.array(values, pyarrow.string())
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         return values

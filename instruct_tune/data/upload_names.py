@@ -1,7 +1,6 @@
-"""What a visitor called the file that is kept under a name nobody can guess.
+"""Store the original name of an uploaded file, which itself is saved under a random name.
 
-It stands in a small file beside it, goes when the upload goes, and is only ever shown: no path is
-made of it.
+The name is in a small file beside the upload, is deleted with it, and is only displayed: no path is built from it.
 """
 
 from __future__ import annotations
@@ -10,18 +9,18 @@ import os
 from pathlib import Path
 
 LONGEST = 80
-"""Characters of a name that are kept."""
+"""Characters of a name that are stored."""
 
 
 def remember(kept: Path, name: str) -> None:
-    """Note that ``kept`` was uploaded as ``name``."""
+    """Store ``name`` as the original name of the uploaded file ``kept``."""
     Path(f"{kept}{_ENDING}").write_text(" ".join(name.split())[-LONGEST:], encoding="utf-8", errors="replace")
 
 
 def uploaded_as(source: str | Path) -> str | None:
-    """The name that a file was uploaded under; None for everything that was not uploaded."""
+    """Return the original name of an uploaded file; None for any other file."""
     note = f"{source}{_ENDING}"
-    # os.path says False where Path raises, as for a name that is too long to exist.
+    # os.path returns False where Path raises, for example for a name that is too long.
     return Path(note).read_text(encoding="utf-8") if os.path.isfile(note) else None
 
 

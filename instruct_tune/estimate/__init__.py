@@ -1,1 +1,1 @@
-"""What a run will cost before it starts."""
+"""Estimate a run's time, memory and disk space before it starts."""

@@ -1,9 +1,9 @@
-"""How fast this machine trains an architecture: measured in seconds on one and three layers of it.
+"""Measure how fast this machine trains an architecture, in seconds, on one and three layers of it.
 
-The real configuration is built with one layer and with three, with random weights and a real LoRA, and
-trained for a few passes. Half of what the two more layers add is a layer's price; what the first one
-leaves is that of embeddings, head and loss. So a model of thirty layers is timed without loading it.
-For the engine's thread only, like everything that computes.
+The real configuration is built with one layer and with three, with random weights and a real LoRA, and trained for a
+few passes. Half of the difference is the time per layer; the rest of the one-layer time is that of embeddings, head
+and loss. So a model of thirty layers is timed without loading it. Call this on the job queue's thread only, like
+everything that computes.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 ROW = 64
-"""Tokens of a row that is timed; about what short instructions have."""
+"""Tokens of a timed row, about the length of short instructions."""
 LIGHT, HEAVY = 8, 56
-"""Supervised tokens of such a row; the difference in time is the head's and the loss's."""
+"""Supervised tokens of a timed row; the time difference is that of head and loss."""
 REPEATS, ENOUGH_SECONDS = (2, 5), 0.3
-"""A pass is timed at least twice, and up to five times while that takes no longer; the fastest counts."""
+"""Timings per pass: at least 2, and up to 5 while they take less than 0.3 s in all. The fastest counts."""
 MAX_FORWARD = 0.5
-"""The forward half of a pass: through frozen layers the backward half multiplies as much again."""
+"""The most that forward can take of a pass: through frozen layers, backward does as many multiplications."""
 NEW_TOKENS = 8
 READ_BYTES = 64 * 2**20
 REMEMBER_SECONDS = {False: 24 * 3600.0, True: 5 * 60.0}
-"""A measurement is used for a day; one of a crowded machine for five minutes."""
+"""Lifetime of a measurement by ``crowded``: a day, or five minutes if other programs used the processors."""
 FEW, MORE = 1, 3
-"""Layers of the two small models; far enough apart that their difference is no noise."""
+"""Layers of the two small models, far enough apart that their difference exceeds the noise."""
 FEWEST = {"rwkv": 2, "recurrent_gemma": 3}
-"""By ``config.model_type``, where one layer is no model: RWKV divides by the layers less one, and of RecurrentGemma
-only every third layer is the attention that generation needs."""
+"""The least layers by ``config.model_type``, if one layer does not work: RWKV divides by the layers minus one, and in
+RecurrentGemma only every third layer is the attention that generation needs."""
 GOT_THE_PROCESSOR = 0.8
-"""A machine is crowded where the process got fewer seconds of processor than this share of those that passed."""
+"""The machine is crowded if the process got less processor time than this share of the elapsed time."""
 
 
 def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture:
-    """Sizes of the model in ``folder``, from its configuration: no weights are read.
+    """Return the sizes of the model in ``folder``, from its configuration, without reading weights.
 
-    Raises ModelError where it is no causal language model, or has no such target modules.
+    Raises ModelError if it is not a causal language model, or has no such target modules.
     """
     import torch
 
@@ -74,19 +74,22 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
 
 
 class SpeedMemory:
-    """Measurements of this machine, kept in the cache folder for a day."""
+    """Measurements of this machine, stored in the cache folder."""
 
     def __init__(self) -> None:
         self.file = cache_dir() / "speed.json"
 
     def key(self, folder: Path, lora: LoraSettings, bf16: bool | str) -> str:
-        """What a measurement holds for: configuration, targets, rank class, precision, device, threads, versions."""
+        """Return a hash of a measurement's conditions: configuration, LoRA, precision, machine, threads, version.
+
+        The LoRA counts by its targets and rank class (see ``_measured_lora``).
+        """
         import torch
 
         from ..models.base_model import best_device, weights_dtype
 
         device = torch.cuda.get_device_name() if best_device() == "cuda" else platform.processor()
-        told = [
+        parts = [
             (folder / "config.json").read_text(encoding="utf-8"),
             _measured_lora(lora),
             str(weights_dtype(bf16)),
@@ -95,38 +98,38 @@ class SpeedMemory:
             torch.get_num_threads(),
             torch.__version__,
         ]
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def get(self, key: str) -> Speed | None:
-        entry = _fresh(read_file(self.file)).get(key)
+        entry = _unexpired(read_file(self.file)).get(key)
         return Speed(**entry["speed"]) if entry else None
 
     def put(self, key: str, speed: Speed) -> None:
         entry = {"when": time.time(), "speed": asdict(speed)}
-        change_file(self.file, lambda known: {**_fresh(known), key: entry})
+        change_file(self.file, lambda known: {**_unexpired(known), key: entry})
 
 
-def _fresh(known: dict[str, Any]) -> dict[str, Any]:
-    """The entries that are young enough. An older lab measured other things."""
-    ours = {key: entry for key, entry in known.items() if set(entry["speed"]) == {f.name for f in fields(Speed)}}
+def _unexpired(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries that have not expired and have today's fields; older versions of the lab stored others."""
+    current = {key: e for key, e in entries.items() if set(e["speed"]) == {f.name for f in fields(Speed)}}
     now = time.time()
-    return {key: e for key, e in ours.items() if now - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
+    return {key: e for key, e in current.items() if now - e["when"] < REMEMBER_SECONDS[e["speed"]["crowded"]]}
 
 
 def _measured_lora(lora: LoraSettings) -> LoraSettings:
-    """The LoRA that stands for its class: ranks up to the next power of two cost about the same, dropout or not."""
+    """Return the LoRA that represents its class: ranks up to a power of two cost about the same, dropout or not."""
     return replace(lora, r=1 << (lora.r - 1).bit_length(), lora_alpha=16, lora_dropout=0.1)
 
 
 def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings, bf16: bool | str) -> Speed:
-    """Time the model in ``folder`` on one and three of its layers; a few seconds. Random states stay as they were."""
+    """Time the model in ``folder`` on one and three of its layers. Takes a few seconds; keeps the random state."""
     import torch
 
     config = read_config(folder.name, folder)
     with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
         few = FEWEST.get(config.model_type, FEW)
         sizes = (few, few + MORE - FEW)
-        one, three = (_Timed(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
+        one, three = (_TimedModel(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
         whole = _of_all_layers(config.num_hidden_layers, few)
         budget = one.budget
         long, short = budget // ROW, max(1, budget // ROW // 4)
@@ -146,8 +149,8 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
             forward=min(MAX_FORWARD, whole(*(model.forward_pass(long, LIGHT) for model in (one, three))) / a_long),
             new_token=whole(one.new_token(), three.new_token()),
             token_bytes=max(0.0, whole(kept[0][0], kept[1][0]) / (long * ROW) - a_logit * LIGHT / ROW),
-            # Two of a token's logits are alive at a time: with their logarithms where they come in chunks,
-            # else with their gradient, and then one of them is what was kept.
+            # Two arrays of a token's logits exist at a time: logits and their logarithms if computed in chunks,
+            # else logits and their gradient, and then one of the two is already in ``a_logit``.
             supervised_bytes=a_logit + config.vocab_size * 4 * (2 if one.loaded.separable else 1),
             read=_read_speed(folder),
             crowded=one.crowded or three.crowded,
@@ -155,13 +158,13 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
 
 
 def _of_all_layers(layers: int, few: int) -> Callable[[float, float], float]:
-    """From what ``few`` layers take and what two more take to what all of them take."""
+    """Return a function that extrapolates from the cost of ``few`` layers and of two more to that of all layers."""
     return lambda one, three: one + (layers - few) * max(0.0, three - one) / (MORE - FEW)
 
 
 def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     short = copy.deepcopy(config)
-    # Lists with a value for each layer (layer_types, GPT Neo's attention_layers). Some configurations derive theirs
+    # Shorten lists with a value per layer (layer_types, GPT Neo's attention_layers). Some configurations derive them
     # from the number of layers, as properties, which need no change.
     for key, value in vars(config).items():
         if isinstance(value, list) and len(value) == config.num_hidden_layers:
@@ -170,8 +173,8 @@ def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     return short
 
 
-class _Timed:
-    """A few random-weight ``layers`` of an architecture (None: all) with a LoRA, and what they take."""
+class _TimedModel:
+    """Times a model of ``layers`` random-weight layers of an architecture (None: all) with a LoRA."""
 
     def __init__(
         self,
@@ -192,9 +195,9 @@ class _Timed:
         base = AutoModelForCausalLM.from_config(_shortened(config, layers) if layers else config, dtype=dtype)
         make_ready(base)
         weights = Weights(str(folder), folder, "random, for timing", "")
-        # Of the whole configuration, as training tries it.
-        traits = detect_packing(config)
-        self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
+        # Of the whole configuration, as in training.
+        support = detect_packing(config)
+        self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, support.packing, support.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)
         self.loaded.model.train()
         self.device, self.bf16 = device, dtype is torch.bfloat16
@@ -203,11 +206,11 @@ class _Timed:
 
     @property
     def crowded(self) -> bool:
-        """Whether the measurements so far had to share the processors."""
+        """Whether other programs used the processors during the measurements so far."""
         return self.processor < GOT_THE_PROCESSOR * self.passed
 
     def train_pass(self, rows: int, supervised: int) -> float:
-        """Seconds of forward and backward over ``rows`` rows with ``supervised`` such tokens each."""
+        """Return the seconds of forward and backward over ``rows`` rows with ``supervised`` supervised tokens each."""
         from ..batching.packing import supervised_loss
 
         pack = self._pack(rows, supervised)
@@ -220,7 +223,7 @@ class _Timed:
         return self._fastest(work)
 
     def forward_pass(self, rows: int, supervised: int) -> float:
-        """The same without gradients, as held-out rows are measured."""
+        """Return the seconds of a forward pass without gradients, as for held-out rows."""
         import torch
 
         from ..batching.packing import supervised_loss
@@ -232,27 +235,27 @@ class _Timed:
                 supervised_loss(self.loaded.model, pack, self.loaded.separable)
 
         self.loaded.model.eval()
-        found = self._fastest(work)
+        fastest = self._fastest(work)
         self.loaded.model.train()
-        return found
+        return fastest
 
     def new_token(self) -> float:
-        """Seconds a token of one greedy answer, as long as it ends nowhere."""
+        """Return the seconds per token of one greedy answer, with EOS suppressed."""
         import torch
 
         prompt = torch.ones((1, ROW), dtype=torch.long, device=self.device)
         limits = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
         self.loaded.model.eval()
-        found = self._fastest(
+        fastest = self._fastest(
             lambda: self.loaded.model.generate(
                 input_ids=prompt, attention_mask=torch.ones_like(prompt), pad_token_id=0, **limits
             )
         )
         self.loaded.model.train()
-        return found / NEW_TOKENS
+        return fastest / NEW_TOKENS
 
     def kept_bytes(self, rows: int, supervised: int) -> int:
-        """Bytes that a forward pass keeps for its backward one, weights not counted."""
+        """Return the bytes that a forward pass keeps for backward, without weights."""
         import torch
 
         from ..batching.packing import supervised_loss
@@ -286,15 +289,15 @@ class _Timed:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _fastest(self, work: Callable[[], Any]) -> float:
-        """The fastest of a few goes, after one that warms up."""
-        self._once(work)
-        found: list[float] = []
-        while len(found) < REPEATS[0] or (len(found) < REPEATS[1] and sum(found) < ENOUGH_SECONDS):
-            found.append(self._once(work))
-        return min(found)
+        """Return the fastest of a few timings, after a warm-up."""
+        self._time_once(work)
+        timings: list[float] = []
+        while len(timings) < REPEATS[0] or (len(timings) < REPEATS[1] and sum(timings) < ENOUGH_SECONDS):
+            timings.append(self._time_once(work))
+        return min(timings)
 
-    def _once(self, work: Callable[[], Any]) -> float:
-        """Seconds ``work`` takes; on a crowded machine without those in which others had the processors."""
+    def _time_once(self, work: Callable[[], Any]) -> float:
+        """Return the seconds of ``work``; on a crowded machine, without the time in which others had the processors."""
         import torch
 
         began, processor = time.perf_counter(), time.process_time()
@@ -304,14 +307,14 @@ class _Timed:
         taken, computed = time.perf_counter() - began, time.process_time() - processor
         self.loaded.model.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
-            # The process sleeps while the card computes.
+            # The process sleeps while the GPU computes, so its processor time is no measure.
             return taken
         self.passed, self.processor = self.passed + taken, self.processor + computed
         return min(taken, computed)
 
 
 def _read_speed(folder: Path) -> float:
-    """Bytes a second of the weights' own files, as far as they come in a moment."""
+    """Return the read speed of the weights' files in bytes per second, over at most ``READ_BYTES``."""
     read, began = 0, time.perf_counter()
     for path in sorted(folder.glob("*.safetensors")) or [folder / "config.json"]:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What becomes of a run that needs more memory than is free, said before it starts."""
+"""Advice, before a run starts, if it needs more memory than is free."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from .workload import Memory, Work, Workload, size
 
 
 def one_row_a_pass(work: Workload) -> Workload:
-    """The same work with passes as small as they get; its ``largest`` is that of the longest row alone."""
+    """Return the same work with the smallest passes: ``largest`` is that of the longest row alone."""
     rows = work.train.rows
     longest = Work(1, max(tokens for tokens, _ in rows), max(supervised for _, supervised in rows))
     return dataclasses.replace(work, largest=longest)
 
 
 def shortage(peak: Memory, alone: Memory, free: int | None, device: str, recomputes: bool) -> str | None:
-    """What a person should know of the memory (bytes); None where it is enough, or nobody tells how much is free.
+    """Return advice about the memory; None if it is enough, or if ``free`` is unknown. Sizes are in bytes.
 
-    ``alone``: the peak with one row a pass. ``recomputes``: whether the architecture can compute layers twice.
-    Only a GPU refuses what does not fit, so that a run can make do with less (see ``passes``). The memory of a
-    machine is lent to everybody, and who takes too much of it is slowed down or ended without a word.
+    ``alone``: the peak with one row per pass. ``recomputes``: whether the architecture supports gradient
+    checkpointing. Only a GPU reports that it is out of memory, so that a run can continue with less (see
+    ``training.micro_batches``). The machine's memory is shared: a process that takes too much is slowed down or killed
+    without an error.
     """
     if free is None or peak.total <= free:
         return None

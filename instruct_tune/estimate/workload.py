@@ -1,8 +1,8 @@
-"""What a run will cost, before it starts: counted where it can be counted, measured where it cannot.
+"""Estimate a run's cost before it starts: by counting where possible, else by measurement.
 
-Steps, tokens and passes are counted on the tokenised rows, in the order the run will take them.
-Seconds and activation bytes come from a ``Speed``, measured on this machine (see ``speed``) or
-known from a run it has done. Nothing here needs torch until rows are counted.
+Steps, tokens and passes are counted on the tokenised rows, in the run's own order. Seconds and activation bytes come
+from a ``Speed``, measured on this machine (see ``calibrate``) or known from an earlier run. Torch is imported only
+to count rows.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 FLOAT32 = 4
 ROWS_COUNTED = 200_000
-"""Rows walked through one by one, over all epochs; what lies beyond is in proportion."""
+"""The most rows that are counted one by one, over all epochs; the rest is extrapolated."""
 
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adafactor": 0}
-"""Bytes of state an optimizer keeps a trainable parameter (Adafactor's rows and columns are next to nothing)."""
+"""Bytes of optimizer state per trainable parameter (Adafactor's rows and columns are negligible)."""
 
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class RowLength:
-    """A whole row before any cutting: its tokens, and how many of them are the prompt."""
+    """Length of a whole row before any cutting, and of its prompt, in tokens."""
 
     tokens: int
     prompt: int
@@ -40,7 +40,7 @@ class RowLength:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Rows as they are trained on: (tokens, supervised tokens) each; and how many were dropped or cut."""
+    """Rows to train on, each (tokens, supervised tokens), and the numbers of rows dropped or cut."""
 
     rows: tuple[tuple[int, int], ...]
     dropped: int
@@ -48,17 +48,17 @@ class Fitted:
 
 
 def fits(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> list[int]:
-    """Which rows of these lengths ``tokenization.tokenize_rows`` keeps, by their number from 0.
+    """Return the indices of the rows that ``tokenization.encode.tokenize_rows`` keeps.
 
-    ``context``: the most tokens that the model reads. Raises DataError where no row is left.
+    ``context``: the most tokens that the model reads. Raises DataError if no row is left.
     """
-    kept = _fitting(lengths, min(max_length, context), overlong)
+    kept = _indices_that_fit(lengths, min(max_length, context), overlong)
     if not kept:
         raise no_row_fits(max((row.tokens for row in lengths), default=0), max_length, context)
     return kept
 
 
-def _fitting(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
+def _indices_that_fit(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[int]:
     return [
         number
         for number, row in enumerate(lengths)
@@ -67,7 +67,7 @@ def _fitting(lengths: Sequence[RowLength], limit: int, overlong: str) -> list[in
 
 
 def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context: int = NO_LIMIT) -> Fitted:
-    """What ``tokenization.tokenize_rows`` makes of rows of these lengths. Raises DataError where no row is left."""
+    """Return the lengths of rows after ``tokenization.encode.tokenize_rows``. Raises DataError if no row is left."""
     kept = [lengths[number] for number in fits(lengths, max_length, overlong, context)]
     limit = min(max_length, context)
     rows = tuple((tokens := min(row.tokens, limit), tokens - row.prompt) for row in kept)
@@ -76,7 +76,7 @@ def fitted(lengths: Sequence[RowLength], max_length: int, overlong: str, context
 
 @dataclass(frozen=True)
 class Work:
-    """Forward passes and what they hold in all: tokens, and positions that carry loss."""
+    """Numbers of forward passes, of their tokens, and of positions that carry loss."""
 
     passes: float = 0
     tokens: float = 0
@@ -91,7 +91,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run will do, counted. ``largest`` holds the most tokens, and the most supervised ones, of one pass."""
+    """The counted work of a run. ``largest``: the most tokens, and the most supervised tokens, of one pass."""
 
     train: Fitted
     steps: int
@@ -113,18 +113,20 @@ def count(
     budget: int,
     context: int = NO_LIMIT,
 ) -> Workload:
-    """Count a run's work on its rows' lengths.
+    """Count a run's work from its rows' lengths.
 
-    ``budget``: the most tokens of a pass (``TOKENS_PER_PASS``). ``context``: the most tokens that the model reads.
-    Raises DataError where no training row fits; held-out rows that do not are not measured.
+    ``budget``: the most tokens per pass (``TOKENS_PER_PASS``). ``context``: the most tokens that the model reads.
+    Raises DataError if no training row fits. Held-out rows that do not fit are left out.
     """
     settings = config.train
     rows = fitted(train, settings.max_length, settings.overlong, context)
     limit = min(settings.max_length, context)
-    evaluation, probe = ([part[at] for at in _fitting(part, limit, settings.overlong)] for part in (evaluation, probe))
+    evaluation, probe = (
+        [part[at] for at in _indices_that_fit(part, limit, settings.overlong)] for part in (evaluation, probe)
+    )
     steps, epochs = step_count(len(rows.rows), settings)
-    training, largest = _training(rows.rows, settings, steps, budget)
-    measured = [_forward(each, limit, budget) for each in (evaluation, probe)]
+    training, largest = _training_work(rows.rows, settings, steps, budget)
+    measured = [_forward_work(each, limit, budget) for each in (evaluation, probe)]
     return Workload(
         train=rows,
         steps=steps,
@@ -132,35 +134,37 @@ def count(
         training=training,
         largest=largest,
         evaluation=measured[0],
-        evaluations=_occasions(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
+        evaluations=_count_events(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
         probe=measured[1],
-        probes=_probes(settings.probes, steps) if probe else 0,
-        checkpoints=_occasions(settings.save_strategy, settings.save_steps, steps, epochs),
+        probes=_count_probes(settings.probes, steps) if probe else 0,
+        checkpoints=_count_events(settings.save_strategy, settings.save_steps, steps, epochs),
     )
 
 
 def step_count(rows: int, settings: TrainSettings) -> tuple[int, float]:
-    """(optimizer steps, epochs) as transformers' Trainer counts them: a short last batch is a batch."""
+    """Return (optimizer steps, epochs) as transformers' Trainer counts them: a short last batch is a batch."""
     batches = math.ceil(rows / settings.per_device_train_batch_size)
     a_epoch = max(1, math.ceil(batches / settings.gradient_accumulation_steps))
     steps = settings.max_steps if settings.max_steps > 0 else math.ceil(settings.num_train_epochs * a_epoch)
     return steps, steps / a_epoch
 
 
-def _occasions(strategy: str, every: int | None, steps: int, epochs: float) -> int:
-    """How often something happens that is due each epoch or every so many steps, and after the last one."""
+def _count_events(strategy: str, every: int | None, steps: int, epochs: float) -> int:
+    """Count events that occur each epoch, or every ``every`` steps and after the last one."""
     if strategy == "no":
         return 0
     return math.ceil(epochs - 1e-9) if strategy == "epoch" else math.ceil(steps / (every or steps))
 
 
-def _probes(wanted: int, steps: int) -> int:
-    """Looks at the probe rows: at step 0 and at even distances, where a short run has fewer steps than that."""
-    return min(wanted, steps) + 1 if wanted else 0
+def _count_probes(count: int, steps: int) -> int:
+    """Count the probes: at step 0 and at even intervals, limited by the steps of a short run."""
+    return min(count, steps) + 1 if count else 0
 
 
-def _training(rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int, budget: int) -> tuple[Work, Work]:
-    """All passes of the training, and the largest of one pass."""
+def _training_work(
+    rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: int, budget: int
+) -> tuple[Work, Work]:
+    """Return the work of all training passes, and the largest pass."""
     done, largest, seen, counted = Work(), Work(), 0, 0
     for batch in _batches(rows, settings, steps):
         for tokens, supervised in _passes(batch, budget):
@@ -173,14 +177,14 @@ def _training(rows: Sequence[tuple[int, int]], settings: TrainSettings, steps: i
 
 
 def _all_batches(rows: int, settings: TrainSettings, steps: int) -> float:
-    """Micro-batches of ``steps`` optimizer steps; an epoch's last step may have fewer."""
+    """Return the number of micro-batches in ``steps`` optimizer steps; an epoch's last step may have fewer."""
     batches = math.ceil(rows / settings.per_device_train_batch_size)
     a_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
     return steps / a_epoch * batches
 
 
 def _batches(rows: Sequence[T], settings: TrainSettings, steps: int) -> Iterator[list[T]]:
-    """The micro-batches of ``steps`` optimizer steps, in their order."""
+    """Yield the micro-batches of ``steps`` optimizer steps in order."""
     left, epoch = steps, 0
     while left:
         of_an_epoch = micro_batches(rows, settings, epoch)
@@ -189,7 +193,7 @@ def _batches(rows: Sequence[T], settings: TrainSettings, steps: int) -> Iterator
 
 
 def micro_batches(rows: Sequence[T], settings: TrainSettings, epoch: int) -> list[list[list[T]]]:
-    """The rows of an epoch's optimizer steps, each step's micro-batches; in the order of the run's own sampler."""
+    """Return an epoch's optimizer steps, each a list of micro-batches of rows, in the order of the run's sampler."""
     from ..batching.packing import EpochSampler
 
     sampler = EpochSampler(len(rows), settings.seed)
@@ -201,7 +205,7 @@ def micro_batches(rows: Sequence[T], settings: TrainSettings, epoch: int) -> lis
 
 
 def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int, int]]:
-    """(tokens, supervised) of each pass: whole rows in their order, as ``batching.pack_rows`` groups them."""
+    """Yield (tokens, supervised) per pass: whole rows in order, grouped as by ``batching.packing.pack_rows``."""
     tokens = supervised = 0
     for length, answer in batch:
         if tokens and tokens + length > budget:
@@ -211,8 +215,8 @@ def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int
     yield tokens, supervised
 
 
-def _forward(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
-    """One look at held-out rows, which go through the model in one order, packed."""
+def _forward_work(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
+    """Return the work of one forward pass over all held-out rows, packed in order."""
     if not lengths:
         return Work()
     rows = [(tokens := min(row.tokens, limit), tokens - row.prompt) for row in lengths]
@@ -221,12 +225,11 @@ def _forward(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model's configuration tells without its weights.
+    """Sizes of a model that its configuration determines, without its weights.
 
-    ``adapted``: inputs plus outputs of every layer LoRA is put on, summed, so that rank times it is
-    the adapter's size. ``itemsize``: bytes of one base weight in memory. ``recomputes``: its layers can
-    be computed twice, to keep less. ``context``: the most tokens that it reads. ``paths``: the modules LoRA is
-    put on.
+    ``adapted``: sum of inputs and outputs of all layers with LoRA; times the rank, it is the adapter's size.
+    ``itemsize``: bytes per base weight in memory. ``recomputes``: gradient checkpointing is supported.
+    ``context``: the most tokens that the model reads. ``paths``: the modules with LoRA.
     """
 
     parameters: int
@@ -237,20 +240,19 @@ class Architecture:
     paths: tuple[str, ...] = ()
 
     def trainable(self, r: int) -> int:
-        """Parameters of a LoRA of rank ``r``: r × (inputs + outputs) for each layer (Hu et al. 2021)."""
+        """Return the parameters of a LoRA of rank ``r``: r × (inputs + outputs) for each layer (Hu et al. 2021)."""
         return r * self.adapted
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What training an architecture takes on this machine.
+    """Measured cost of training an architecture on this machine.
 
-    Seconds of a training pass (forward and backward): ``a_pass`` however short it is, ``a_token``
-    for each token in it, ``a_supervised`` for each position that carries loss. ``forward``: the
-    share of it that a forward pass without gradients takes. ``new_token``: seconds for one more
-    token of one answer. ``token_bytes`` and ``supervised_bytes``: what a pass keeps for its backward
-    half. ``read``: bytes of weights a second. ``crowded``: other programs wanted the processors meanwhile,
-    so that the seconds are too many, for a quieter machine.
+    Seconds of a training pass (forward and backward): ``a_pass`` fixed, ``a_token`` per token, ``a_supervised`` per
+    position that carries loss. ``forward``: share of it that a forward pass without gradients takes. ``new_token``:
+    seconds per further token of an answer. ``token_bytes`` and ``supervised_bytes``: bytes that a pass keeps for
+    backward, per token and per supervised position. ``read``: bytes of weights read per second. ``crowded``: other
+    programs used the processors meanwhile, so the seconds are too high for a quiet machine.
     """
 
     a_pass: float
@@ -264,13 +266,13 @@ class Speed:
     crowded: bool = False
 
     def training(self, work: Work) -> float:
-        """Seconds for forward and backward over ``work``."""
+        """Return the seconds of forward and backward over ``work``."""
         return work.passes * self.a_pass + work.tokens * self.a_token + work.supervised * self.a_supervised
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at a run's peak, beside what the lab's process takes anyway."""
+    """Bytes at a run's peak, in addition to the lab's own process."""
 
     weights: int
     adapter: int
@@ -286,7 +288,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds by what they are spent on."""
+    """Seconds of a run, by activity."""
 
     load: float
     training: float
@@ -300,7 +302,7 @@ class Seconds:
 
 
 def memory(config: RunConfig, work: Workload, architecture: Architecture, speed: Speed) -> Memory:
-    """The peak: in the backward half of the largest pass. Adapters are float32 whatever the base is."""
+    """Return the peak, which is in the backward half of the largest pass. Adapters are always float32."""
     trainable = architecture.trainable(config.lora.r)
     return Memory(
         weights=architecture.parameters * architecture.itemsize,
@@ -313,13 +315,13 @@ def memory(config: RunConfig, work: Workload, architecture: Architecture, speed:
 
 
 def answered(config: RunConfig, work: Workload) -> int:
-    """Tokens decoded one after the other: the fixed prompt at each probe, and the rows said by heart as one batch."""
+    """Count tokens decoded in sequence: the fixed prompt at each probe, and the memorization rows as one batch."""
     recited = work.train.rows[: config.train.recite_rows]
     return work.probes * config.train.sample_tokens + max((supervised for _, supervised in recited), default=0)
 
 
 def disk(config: RunConfig, work: Workload, trainable: int) -> int:
-    """Bytes of the checkpoints that are kept, each with its optimizer's state, and of the adapter itself."""
+    """Return the bytes of the adapter and of the retained checkpoints, each with its optimizer state."""
     adapter = trainable * FLOAT32
     limit = config.train.save_total_limit
     kept = work.checkpoints if limit is None else min(work.checkpoints, limit)
@@ -329,14 +331,13 @@ def disk(config: RunConfig, work: Workload, trainable: int) -> int:
 def seconds(
     work: Workload, speed: Speed, weights: int, answered: int, tokens_per_second: float | None = None
 ) -> Seconds:
-    """How long the run takes.
+    """Estimate the run's duration.
 
-    ``weights``: bytes still to be read, 0 where the model is in memory. ``answered``: tokens of the answers it
-    gives on its way, one after the other. ``tokens_per_second``: what
-    training ran at in an earlier run, which then stands in for the measured passes.
+    ``weights``: bytes still to read, 0 if the model is in memory. ``answered``: tokens decoded in sequence during the
+    run. ``tokens_per_second``: training speed of an earlier run, which replaces the measured passes.
     """
     training = work.training.tokens / tokens_per_second if tokens_per_second else speed.training(work.training)
-    # What the earlier run says about this machine's passes holds for all else it computes.
+    # The earlier run's ratio to the measured speed applies to all other computation too.
     pace = training / speed.training(work.training)
     return Seconds(
         load=weights / speed.read,
@@ -350,19 +351,19 @@ def seconds(
 def warnings(
     work: Workload, shortage: str | None, total_seconds: float | None, schedule: Sequence[str] = ()
 ) -> list[str]:
-    """What a person should know before they press Start, worst first.
+    """Return the warnings to show beside Start, worst first.
 
-    ``shortage``: that of memory, in words; ``schedule``: what ``schedule.schedule_warnings`` returns.
+    ``shortage``: the memory warning. ``schedule``: result of ``learning_rate.schedule_warnings``.
     """
-    said = [shortage] if shortage else []
-    said.extend(schedule)
+    messages = [shortage] if shortage else []
+    messages.extend(schedule)
     if total_seconds is not None and total_seconds > HOUR:
-        said.append("It takes more than an hour here: fewer rows show whether the settings work.")
+        messages.append("It takes more than an hour here: fewer rows show whether the settings work.")
     if work.train.dropped:
-        said.append(f"{_rows(work.train.dropped)} longer than the longest row allowed will be left out.")
+        messages.append(f"{_rows(work.train.dropped)} longer than the longest row allowed will be left out.")
     if work.train.truncated:
-        said.append(f"{_rows(work.train.truncated)} will be cut, and a cut answer does not learn to end.")
-    return said
+        messages.append(f"{_rows(work.train.truncated)} will be cut, and a cut answer does not learn to end.")
+    return messages
 
 
 def _rows(number: int) -> str:
@@ -370,7 +371,7 @@ def _rows(number: int) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people: ``1_400_000_000`` → ``1.4 GB``, with two digits that mean something."""
+    """Format bytes for display, from 1 MB on with at least two significant digits: ``1_400_000_000`` → ``1.4 GB``."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}" if count < 10 * scale else f"{count / scale:,.0f} {unit}"
@@ -380,7 +381,7 @@ def size(count: float) -> str:
 def cost_json(
     config: RunConfig, work: Workload, architecture: Architecture | None, peak: Memory | None, time: Seconds | None
 ) -> dict[str, Any]:
-    """All of it as JSON types; what is not known is None."""
+    """Return all estimates as JSON types; unknown values are None."""
     trainable = architecture.trainable(config.lora.r) if architecture else None
     return {
         "rows": len(work.train.rows),

@@ -1,4 +1,4 @@
-"""Did the adapter do anything? How far its predictions are from base's, and how much it adds to each layer."""
+"""The effect of an adapter: how far its predictions differ from base's, and how much it adds to each layer."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 MAX_TOKENS = 512
-"""Tokens of a row, prompt included, that are looked at."""
+"""The most tokens of a row that are read, prompt included."""
 
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """What the adapter adds to one layer: the Frobenius norm of scaling · BA, over all its adapted matrices.
+    """The adapter's addition to one layer: the Frobenius norm of scaling · BA, over all its adapted matrices.
 
-    ``share``: as a part of the norm of the matrices it is added to. ``layer`` is None for matrices
+    ``share``: that norm divided by the norm of the adapted matrices. ``layer`` is None for matrices
     outside the numbered layers.
     """
 
@@ -43,7 +43,7 @@ class AdapterEffect:
     """Tuned against base, over the ``tokens`` that carry loss in ``rows`` held-out rows.
 
     ``kl``: the mean KL divergence of tuned's next-token distribution to base's, KL(tuned ‖ base), in
-    nats. ``changed``: the share of places at which another token is the likeliest.
+    nats. ``changed``: the share of positions at which the likeliest token differs.
     """
 
     rows: int
@@ -56,7 +56,8 @@ class AdapterEffect:
 def measure_adapter_effect(
     loaded: LoadedModel, template: PromptTemplate, examples: Sequence[Example], run_id: str
 ) -> AdapterEffect:
-    """What the adapter ``run_id`` does on the rows. On the engine's thread; DataError where no answer is looked at."""
+    """The effect of the adapter ``run_id`` on the rows. For the queue's thread. DataError where no row has an answer
+    within the limit."""
     longest = min(MAX_TOKENS, loaded.context_length)
     rows = tokenize_examples(loaded.tokenizer, template, examples, longest)
     divergences, changed, places = 0.0, 0, 0
@@ -78,20 +79,20 @@ def measure_adapter_effect(
 
 
 def divergence(tuned: Tensor, base: Tensor) -> Tensor:
-    """KL(tuned ‖ base) in nats at each place, from logits [n, vocabulary]: Σ p ln(p / q), p tuned's, q base's."""
+    """KL(tuned ‖ base) in nats at each position, from logits [n, vocabulary]: Σ p ln(p / q), p tuned's, q base's."""
     p, q = (logits.log_softmax(-1) for logits in (tuned, base))
     return (p.exp() * (p - q)).sum(-1)
 
 
 def layer_norms(loaded: LoadedModel, run_id: str) -> tuple[LayerNorm, ...]:
-    """The norm of what the adapter adds, by layer in the model's order."""
+    """The norm of the adapter's addition, by layer in the model's order."""
     squares: dict[int | None, tuple[float, float]] = {}
     for matrix in lora.low_ranks(loaded, run_id):
         number = re.search(r"\.(\d+)\.", matrix.path)
         layer = int(number[1]) if number else None
-        added, there = squares.get(layer, (0.0, 0.0))
-        squares[layer] = added + matrix.norm() ** 2, there + float(matrix.weight.float().norm()) ** 2
+        added, original = squares.get(layer, (0.0, 0.0))
+        squares[layer] = added + matrix.norm() ** 2, original + float(matrix.weight.float().norm()) ** 2
     return tuple(
-        LayerNorm(layer, math.sqrt(added), math.sqrt(added / there) if there else 0.0)
-        for layer, (added, there) in squares.items()
+        LayerNorm(layer, math.sqrt(added), math.sqrt(added / original) if original else 0.0)
+        for layer, (added, original) in squares.items()
     )

@@ -1,9 +1,9 @@
-"""Base's answers, kept on disk: the next run's evaluation on the same rows pays for its tuned half alone.
+"""A disk cache of base's answers, so that the next run's evaluation on the same rows decodes its tuned half only.
 
-A shelf is a file for all that an answer depends on but its prompt: weights, tokenizer, settings,
-device, versions. In it each prompt has a line, found by the sha256 of its ids; prompts themselves are
-not kept. A line that is damaged is as good as none. When the files grow over the limit, those that
-were used the longest time ago go.
+The cache has one file for each combination of weights, tokenizer, settings, device and versions: all that an
+answer depends on but its prompt. Each prompt has one line, keyed by the sha256 of its ids; the prompts
+themselves are not stored. Damaged lines are ignored. When the files exceed the limit, the least recently used
+ones are deleted.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 64_000_000
-"""Half a million short answers."""
+"""Enough for half a million short answers."""
 
 DECODING = 2
-"""Counted up when the lab's own decoding may give other texts than before."""
+"""The version of the lab's own decoding: raised when its texts may change."""
 
 
 class AnswerCache:
-    """All shelves, in one folder."""
+    """All cache files, in one folder."""
 
     def __init__(self, folder: Path, most_bytes: int = MAX_BYTES):
         self.folder, self.most_bytes = folder, most_bytes
 
     def cached_answers(self, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
-        """Where answers with these settings are; None for sampled ones, which depend on their company."""
+        """The cache of answers with these settings; None for sampled ones, which depend on their batch."""
         if settings.do_sample:
             return None
         facts = json.dumps(facts_of(loaded, settings), sort_keys=True)
@@ -56,26 +56,26 @@ class CachedAnswers:
         self._answers = _read(file)
 
     def known(self, prompts: Mapping[int, Sequence[int]]) -> dict[int, Answer]:
-        """Of numbered prompts (their ids) those that were answered before."""
-        names = {number: _name(prompt) for number, prompt in prompts.items()}
+        """The cached answers to numbered prompts (token ids), by number."""
+        names = {number: _key(prompt) for number, prompt in prompts.items()}
         return {number: self._answers[name] for number, name in names.items() if name in self._answers}
 
     def add(self, answers: Mapping[tuple[int, ...], Answer]) -> None:
-        """Keep answers by their prompts. A disk that does not take them is no reason to fail: they are made again."""
+        """Store answers by their prompts. A failed write is only logged, because they can be decoded again."""
         if not answers:
             return
-        new = {_name(prompt): answer for prompt, answer in answers.items()}
+        new = {_key(prompt): answer for prompt, answer in answers.items()}
         self._answers |= new
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="ascii") as file:
-                # The line before may have been cut off by a crash.
+                # Begins with a newline, because a crash may have cut off the last line.
                 file.write("\n" + "".join(_line(name, answer) for name, answer in new.items()))
-            self._make_room()
+            self._delete_oldest()
         except OSError as error:
             log.warning("base's answers could not be kept: %s", error)
 
-    def _make_room(self) -> None:
+    def _delete_oldest(self) -> None:
         files = sorted(self._file.parent.glob("*.lines"), key=lambda file: file.stat().st_mtime)
         total = sum(file.stat().st_size for file in files)
         while total > self._most_bytes and files:
@@ -85,7 +85,7 @@ class CachedAnswers:
 
 
 def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
-    """All that a greedy or beam answer of base depends on, but its prompt."""
+    """All facts but the prompt that a greedy or beam answer of base depends on."""
     generation = settings.to_dict()
     for sampling in ("temperature", "top_p", "seed"):
         del generation[sampling]
@@ -104,28 +104,28 @@ def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any
 
 def _read(file: Path) -> dict[str, Answer]:
     try:
-        # Used just now, so the last to go.
+        # Marks the file as used just now, for the deletion order.
         os.utime(file)
         lines = file.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return {}
-    return dict(found for line in lines if (found := _parsed(line)))
+    return dict(entry for line in lines if (entry := _parse(line)))
 
 
 def _line(name: str, answer: Answer) -> str:
-    told = json.dumps([name, answer.text, answer.tokens, answer.ended])
-    return f"{zlib.crc32(told.encode()):08x} {told}\n"
+    payload = json.dumps([name, answer.text, answer.tokens, answer.ended])
+    return f"{zlib.crc32(payload.encode()):08x} {payload}\n"
 
 
-def _parsed(line: str) -> tuple[str, Answer] | None:
-    checksum, _, told = line.partition(" ")
-    if checksum != f"{zlib.crc32(told.encode()):08x}":
+def _parse(line: str) -> tuple[str, Answer] | None:
+    checksum, _, payload = line.partition(" ")
+    if checksum != f"{zlib.crc32(payload.encode()):08x}":
         return None
-    name, text, tokens, ended = json.loads(told)
+    name, text, tokens, ended = json.loads(payload)
     return name, Answer(text, tokens, ended)
 
 
-def _name(prompt: Sequence[int]) -> str:
+def _key(prompt: Sequence[int]) -> str:
     return _sha256(" ".join(map(str, prompt)))
 
 

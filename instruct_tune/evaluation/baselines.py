@@ -1,7 +1,7 @@
-"""Honest baselines: what else answers the held-out rows without training, so that a gain can be weighed.
+"""Baselines that answer the held-out rows without training, against which a run's gain is compared.
 
-``chat``: base, asked in its own chat template. ``examples``: base, shown three training rows first.
-``nearest``: no model at all, the answer of the training row whose question is most alike.
+``chat``: base with its own chat template. ``examples``: base with three training rows in the prompt (few-shot).
+``nearest``: no model, but the answer of the training row with the most similar question.
 """
 
 from __future__ import annotations
@@ -28,31 +28,32 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 SHOWN = 3
-"""Training rows that base is shown as examples."""
+"""The number of training rows in a few-shot prompt."""
 SHORT = 32
-"""They are drawn among that many of the shortest: a long prompt leaves little room, and takes long."""
+"""They are drawn from this many of the shortest rows: a long prompt leaves little context and takes long."""
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """``asked`` decode, ``given`` are there already (by name, a row each).
+    """The baselines of one evaluation.
 
-    ``mark``: where a template begins. Base, shown examples, goes on with a next one after its answer; as
-    everywhere with such prompts, the answer ends there.
+    ``asked``: baselines that decode. ``given``: finished answers by baseline name, one a row. ``mark``: the text
+    that begins a template. Base continues a few-shot prompt with another example after its answer; as usual with
+    such prompts, the answer ends at the mark.
     """
 
     asked: tuple[AnswererPrompts, ...] = ()
     given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     mark: str = ""
 
-    def answers(self, said: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
-        """Each baseline's answers, row by row, from what those who decode have ``said``."""
-        found = {one.name: [said[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked} | {
-            name: list(answers) for name, answers in self.given.items()
-        }
-        if self.mark and EXAMPLES_BASELINE in found:
-            found[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in found[EXAMPLES_BASELINE]]
-        return found
+    def answers(self, decoded: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
+        """Each baseline's answers, row by row. ``decoded``: the answers of the baselines that decode."""
+        by_name = {
+            one.name: [decoded[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked
+        } | {name: list(answers) for name, answers in self.given.items()}
+        if self.mark and EXAMPLES_BASELINE in by_name:
+            by_name[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in by_name[EXAMPLES_BASELINE]]
+        return by_name
 
 
 def baselines(
@@ -67,14 +68,14 @@ def baselines(
 ) -> Baselines:
     """The baselines ``names`` for the held-out ``rows`` of a run with this ``template`` and these ``training`` rows.
 
-    Raises DataError where one makes no sense for the run, ModelError where base has no chat template.
+    Raises DataError where a baseline does not apply to the run, ModelError where base has no chat template.
     """
-    asked, given, mark = [], {}, ""
+    decoding, finished, mark = [], {}, ""
     if CHAT_BASELINE in names:
         if template.chat:
             raise DataError("The run uses the chat template itself: leave out the baseline with the chat template.")
         prompts = encode_prompts(loaded.tokenizer, CHAT, [(row.instruction, row.input) for row in rows])
-        asked.append(AnswererPrompts(CHAT_BASELINE, BASE, prompts, cached_answers))
+        decoding.append(AnswererPrompts(CHAT_BASELINE, BASE, prompts, cached_answers))
     if EXAMPLES_BASELINE in names:
         if settings.max_length is not None:
             raise DataError(
@@ -82,15 +83,15 @@ def baselines(
                 "or leave out the baseline with examples."
             )
         prompts, mark = _with_examples(loaded, template, rows, examples_of(training, seed))
-        asked.append(AnswererPrompts(EXAMPLES_BASELINE, BASE, prompts, cached_answers))
+        decoding.append(AnswererPrompts(EXAMPLES_BASELINE, BASE, prompts, cached_answers))
     if NEAREST_BASELINE in names:
-        found = nearest([_question(row) for row in rows], [_question(row) for row in training])
-        given[NEAREST_BASELINE] = [Answer(training[index].output, 0, True) for index in found]
-    return Baselines(tuple(asked), given, mark)
+        indices = nearest([_question(row) for row in rows], [_question(row) for row in training])
+        finished[NEAREST_BASELINE] = [Answer(training[index].output, 0, True) for index in indices]
+    return Baselines(tuple(decoding), finished, mark)
 
 
 def examples_of(training: Sequence[Example], seed: int) -> list[Example]:
-    """``SHOWN`` of the shortest training rows, drawn by ``seed``. Raises DataError where there are not as many."""
+    """``SHOWN`` of the shortest training rows, drawn by ``seed``. Raises DataError where there are fewer."""
     answered = [row for row in training if row.output.strip()]
     if len(answered) < SHOWN:
         raise DataError(f"The baseline with examples needs {SHOWN} training rows that have an answer.")
@@ -101,7 +102,7 @@ def examples_of(training: Sequence[Example], seed: int) -> list[Example]:
 def _with_examples(
     loaded: LoadedModel, template: PromptTemplate, rows: Sequence[Example], shown: Sequence[Example]
 ) -> tuple[list[list[int]], str]:
-    # A chat template would need turns of its own; the examples stand in the one message, in the lesson's words.
+    # In a chat template the examples would be turns; here they are part of the one message, in the lesson's format.
     words = LESSON if template.chat else template
     before = "".join(f"{words.render(row.instruction, row.input)}{row.output.strip()}\n\n" for row in shown)
     texts = [before + words.render(row.instruction, row.input) for row in rows]
@@ -112,8 +113,8 @@ def _with_examples(
 
 
 def _up_to(mark: str, answer: Answer) -> Answer:
-    text, found, _ = answer.text.partition(mark)
-    return dataclasses.replace(answer, text=text.rstrip(), ended=True) if found else answer
+    text, separator, _ = answer.text.partition(mark)
+    return dataclasses.replace(answer, text=text.rstrip(), ended=True) if separator else answer
 
 
 def _question(row: Example) -> str:

@@ -1,12 +1,12 @@
-"""Corpus BLEU that can be checked: sacreBLEU's own numbers, with the signature they were made with.
+"""Reproducible corpus BLEU: sacreBLEU's own numbers, with their signature.
 
 Everything here is sacreBLEU's computation (Post 2018, "A Call for Clarity in Reporting BLEU
 Scores", https://aclanthology.org/W18-6319): nothing is tokenised, stripped or rounded on the way
 in or out, so that the ``sacrebleu`` command on the same texts prints the same number. All scores
 are on sacreBLEU's scale, 0 to 100.
 
-The only module that imports sacrebleu and evaluate. Both are imported where they are used:
-sacrebleu takes a tenth of a second, evaluate imports torch and takes seconds.
+Every BLEU comes from one ``evaluate.Metric``. The intervals and tests resample with sacreBLEU itself. This is the only
+module that imports sacrebleu and evaluate, each where it is used: evaluate imports torch and takes seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BleuReport:
     ``bleu``, ``precisions`` (of 1- to 4-grams, after smoothing), ``ci`` and ``chrf`` (chrF2) go
     from 0 to 100. ``bp`` is the brevity penalty, 0 to 1: it is 1 unless ``sys_len`` is less than
     ``ref_len``, both in tokens of the signature's tokenizer. ``ci`` is the 95% interval of
-    ``bleu``, None where there was nothing to resample. ``bleu`` is sacreBLEU's to the last bit,
+    ``bleu``, None where resampling is impossible. ``bleu`` is sacreBLEU's to the last bit,
     which for identical texts is 100.00000000000004.
     """
 
@@ -65,22 +65,22 @@ def score(
     tokenize: str = TOKENIZE,
     bootstrap: int = BOOTSTRAP_SAMPLES,
 ) -> BleuReport:
-    """BLEU and chrF2 of ``predictions`` against one reference each, the texts as they are.
+    """BLEU and chrF2 of ``predictions`` against one reference each, with the texts unchanged.
 
     ``tokenize`` is the name of a sacreBLEU tokenizer, ``bootstrap`` the number of resamples behind
-    ``ci`` (0 for none: it is where the time goes). Raises ``DataError`` when there are no rows,
+    ``ci`` (0 for none; resampling takes most of the time). Raises ``DataError`` when there are no rows,
     the lengths differ, or an entry is not text.
     """
     predictions, references = _checked_rows(predictions, references, "predictions")
-    result, signature = _corpus_bleu(predictions, [references], tokenize=tokenize)
-    first, second, third, fourth = result.precisions
+    result = _computed(predictions, references, tokenize)
+    first, second, third, fourth = result["precisions"]
     return BleuReport(
-        bleu=result.score,
+        bleu=result["score"],
         precisions=(first, second, third, fourth),
-        bp=result.bp,
-        sys_len=result.sys_len,
-        ref_len=result.ref_len,
-        signature=signature,
+        bp=result["bp"],
+        sys_len=result["sys_len"],
+        ref_len=result["ref_len"],
+        signature=_signature(tokenize),
         ci=_interval(predictions, references, tokenize, bootstrap),
         chrf=_chrf(predictions, references),
     )
@@ -97,9 +97,9 @@ def paired_test(
     base, references = _checked_rows(base, references, "base answers")
     tuned, references = _checked_rows(tuned, references, "tuned answers")
     first, second = _bootstrap({"base": base, "tuned": tuned}, references, tokenize, BOOTSTRAP_SAMPLES)
-    # sacreBLEU counts resamples that differ by *more* than what was observed. Where no resample
-    # can differ (a system against itself, or a single row) that count is 0 and its p-value the
-    # smallest there is, 1/1001: the strongest evidence, out of none.
+    # sacreBLEU counts resamples that differ by *more* than the observed difference. Where no resample
+    # can differ (a system against itself, or a single row), that count is 0 and the p-value the
+    # smallest possible, 1/1001: the strongest evidence, from no data.
     if first.score == second.score or len(references) < 2:
         return 1.0
     return second.p_value
@@ -116,7 +116,7 @@ def difference_interval(
     """The 95% interval of tuned BLEU less base BLEU: 2.5th and 97.5th percentile over resampled rows.
 
     The rows are resampled for both systems together (a paired bootstrap, Koehn 2004,
-    https://aclanthology.org/W04-3250), the very resamples behind ``paired_test``: same generator,
+    https://aclanthology.org/W04-3250), with the resamples of ``paired_test``: same generator,
     same seed. None for fewer than two rows. Raises ``DataError`` as ``score`` does.
     """
     base, references = _checked_rows(base, references, "base answers")
@@ -128,7 +128,7 @@ def difference_interval(
 
     metric = BLEU(tokenize=tokenize)
     rows = np.random.default_rng(_seed()).choice(len(references), size=(bootstrap, len(references)), replace=True)
-    # [rows, 2 + 2 * 4]: lengths, and matches and totals of 1- to 4-grams; a corpus's are the sum of its rows'.
+    # [rows, 2 + 2 * 4]: lengths, and matches and totals of 1- to 4-grams; a corpus has the sum of its rows.
     statistics = [
         np.array(metric._extract_corpus_statistics(texts, [references]), dtype="float32") for texts in (base, tuned)
     ]
@@ -140,16 +140,16 @@ def difference_interval(
 
 
 def _seed() -> int | None:
-    """sacreBLEU's seed: 12345, or what the environment variable ``SACREBLEU_SEED`` says; None for none."""
-    told = os.environ.get("SACREBLEU_SEED", "12345")
-    return None if told.lower() == "none" else int(told)
+    """sacreBLEU's seed: the environment variable ``SACREBLEU_SEED``, 12345 by default; None for its value ``none``."""
+    value = os.environ.get("SACREBLEU_SEED", "12345")
+    return None if value.lower() == "none" else int(value)
 
 
 def sentence_chrf(prediction: str, reference: str) -> float:
-    """chrF2 of one text, 0 to 100: for telling rows apart. A corpus score is not the mean of these.
+    """chrF2 of one text, 0 to 100, to compare rows. A corpus score is not the mean of these.
 
     chrF and not BLEU, because a single answer often shares no 4-gram with its reference, and then
-    sentence BLEU is all smoothing.
+    sentence BLEU is nothing but smoothing.
     """
     from sacrebleu.metrics import CHRF
 
@@ -158,14 +158,13 @@ def sentence_chrf(prediction: str, reference: str) -> float:
 
 def quick_bleu(predictions: Sequence[str], references: Sequence[str], *, tokenize: str = TOKENIZE) -> float:
     """Corpus BLEU alone, without intervals: for numbers that are shown while more rows are coming."""
-    result, _ = _corpus_bleu(predictions, [references], tokenize=tokenize)
-    return result.score
+    return _computed(predictions, references, tokenize)["score"]
 
 
 def metric() -> evaluate.Metric:
-    """A new ``evaluate.Metric`` that does what ``evaluate.load("sacrebleu")`` does, without a network.
+    """A new ``evaluate.Metric`` equivalent to ``evaluate.load("sacrebleu")``, without a network.
 
-    ``compute(predictions=, references=)`` takes one reference a row, or a list of them, and gives
+    ``compute(predictions=, references=)`` takes one reference a row, or a list of them, and returns
     ``score, counts, totals, precisions, bp, sys_len, ref_len``; it composes with
     ``evaluate.combine``. Rows stay in memory: evaluate's default is a cache file that every
     process on the machine would share. One instance serves one thread.
@@ -179,7 +178,7 @@ def read_texts(path: Path) -> list[str]:
     Raises ``DataError`` when the file cannot be read or is empty, or for the first line that is
     not a JSON string. A text may be empty (``""``), a line may not, or rows would shift.
     """
-    # Not ``json_text.lines``, which passes over blank lines: here they would shift the rows.
+    # Not ``json_text.lines``, which skips blank lines: here that would shift the rows.
     content = decode(read_bytes(path), str(path)).rstrip()
     if not content:
         raise DataError(f"{path} is empty: it should have one JSON string a line.")
@@ -187,19 +186,32 @@ def read_texts(path: Path) -> list[str]:
     return [_parse_text(line, number, path) for number, line in enumerate(content.split("\n"), start=1)]
 
 
-def _corpus_bleu(
-    predictions: Sequence[str], reference_streams: Sequence[Sequence[str]], **options: Any
-) -> tuple[BLEUScore, str]:
-    """The one way to a BLEU in this project: sacreBLEU's score, and the signature that belongs to it.
+def _computed(predictions: Sequence[str], references: Sequence[str], tokenize: str) -> dict[str, Any]:
+    """What ``metric`` computes for one reference a row."""
+    computed = metric().compute(predictions=predictions, references=references, tokenize=tokenize)
+    if computed is None:
+        raise RuntimeError("evaluate gives a result to its first process alone, and there is only one")
+    return computed
 
-    ``reference_streams`` is sacreBLEU's shape: a list for each reference of a row, not for each
-    row. ``options`` are those of ``sacrebleu.metrics.BLEU``.
+
+def _corpus_bleu(predictions: Sequence[str], reference_streams: Sequence[Sequence[str]], **options: Any) -> BLEUScore:
+    """sacreBLEU's score.
+
+    ``reference_streams`` is sacreBLEU's shape: a list for each reference of a row, not for each row. ``options`` are
+    those of ``sacrebleu.metrics.BLEU``.
     """
     from sacrebleu.metrics import BLEU
 
-    bleu = BLEU(**options)
-    result = bleu.corpus_score(predictions, reference_streams)
-    return result, str(bleu.get_signature())
+    return BLEU(**options).corpus_score(predictions, reference_streams)
+
+
+def _signature(tokenize: str) -> str:
+    """sacreBLEU's signature of a score with one reference a row; sacreBLEU knows it after any such score."""
+    from sacrebleu.metrics import BLEU
+
+    bleu = BLEU(tokenize=tokenize)
+    bleu.corpus_score(["a"], [["a"]])
+    return str(bleu.get_signature())
 
 
 def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
@@ -212,15 +224,15 @@ def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
 def _interval(
     predictions: Sequence[str], references: Sequence[str], tokenize: str, bootstrap: int
 ) -> tuple[float, float] | None:
-    """The 95% interval that ``sacrebleu --confidence`` prints as ``μ ± half``, as its two ends.
+    """The two ends of the 95% interval that ``sacrebleu --confidence`` prints as ``μ ± half``.
 
-    None where no resample could differ from another, or a single one would stand for all.
+    None where all resamples would be equal, or there is only one.
     """
     if len(references) < 2 or bootstrap < 2:
         return None
     (system,) = _bootstrap({"system": predictions}, references, tokenize, bootstrap)
-    # The printed interval is symmetric about a mean; for a low or high score it reaches beyond
-    # what a BLEU can be. Both ends are held to both limits, since a mean may be 100.00000000000003.
+    # The printed interval is symmetric about a mean; for a low or high score it exceeds the range of
+    # BLEU. Both ends are clamped to both limits, since a mean may be 100.00000000000003.
     low, high = (min(100.0, max(0.0, float(end))) for end in (system.mean - system.ci, system.mean + system.ci))
     return low, high
 
@@ -230,8 +242,8 @@ def _bootstrap(
 ) -> list[Any]:
     """sacreBLEU's bootstrap of ``systems``: one ``sacrebleu.significance.Result`` each, the first the baseline.
 
-    The seed is sacreBLEU's own, 12345 unless the environment variable ``SACREBLEU_SEED`` says
-    otherwise. A single system is fine: then it is only resampled, and compared with none.
+    The seed is sacreBLEU's own: 12345 unless the environment variable ``SACREBLEU_SEED`` sets
+    another. A single system is only resampled, without a comparison.
     """
     from sacrebleu.metrics import BLEU
     from sacrebleu.significance import PairedTest
@@ -250,14 +262,14 @@ def _bootstrap(
 
 @functools.cache
 def _metric_class() -> type[evaluate.Metric]:
-    """The class behind ``metric()``, made on first use because its base costs the import of evaluate."""
+    """The class of ``metric()``, created on first use because its base class needs the import of evaluate."""
     import datasets
     import evaluate
 
     text = datasets.Value("string")
 
-    # Spelled like evaluate's own, since the module's name ("sacrebleu", the prefix of its keys
-    # where evaluate.combine needs one) is made from the class's.
+    # The same name as evaluate's own class, because evaluate derives the module's name ("sacrebleu", the
+    # prefix of its keys where evaluate.combine needs one) from it.
     class Sacrebleu(evaluate.Metric):
         """Corpus BLEU by sacreBLEU (Post 2018)."""
 
@@ -273,9 +285,17 @@ def _metric_class() -> type[evaluate.Metric]:
                 reference_urls=[HOMEPAGE],
             )
 
-        def _compute(self, predictions, references, *, tokenize=TOKENIZE, use_effective_order=False, **options):
+        def _compute(
+            self,
+            predictions: Sequence[str],
+            references: Sequence[str] | Sequence[Sequence[str]],
+            *,
+            tokenize: str = TOKENIZE,
+            use_effective_order: bool = False,
+            **options: Any,
+        ) -> dict[str, Any]:
             """The counts behind one BLEU; ``options`` are evaluate's, whose names are sacreBLEU's but for one."""
-            result, _ = _corpus_bleu(
+            result = _corpus_bleu(
                 predictions,
                 _reference_streams(references),
                 tokenize=tokenize,
@@ -289,7 +309,7 @@ def _metric_class() -> type[evaluate.Metric]:
 
 
 def _reference_streams(references: Sequence[str] | Sequence[Sequence[str]]) -> list[list[str]]:
-    """References by row, one or several each, to sacreBLEU's one list for each reference of a row.
+    """References by row, one or several each → sacreBLEU's lists, one for each reference of a row.
 
     Raises ``ValueError``, as evaluate's own metric does, when rows have different numbers of them.
     """
@@ -300,7 +320,7 @@ def _reference_streams(references: Sequence[str] | Sequence[Sequence[str]]) -> l
 
 
 def _checked_rows(predictions: Sequence[str], references: Sequence[str], what: str) -> tuple[list[str], list[str]]:
-    """Both sides as lists of texts, one for one; ``what`` names the predictions in a ``DataError``."""
+    """Both sides as lists of equal length; ``what`` names the predictions in a ``DataError``."""
     texts, expected = _checked_texts(predictions, what), _checked_texts(references, "references")
     if len(texts) != len(expected):
         raise DataError(
@@ -312,7 +332,7 @@ def _checked_rows(predictions: Sequence[str], references: Sequence[str], what: s
 
 
 def _checked_texts(texts: Sequence[str], what: str) -> list[str]:
-    # A str is a sequence of str too, and its characters would be scored as rows.
+    # A str is a sequence of str, too: its characters would be scored as rows.
     if isinstance(texts, str):
         raise DataError(f"The {what} are a single text, where a list of texts is needed.")
     rows = list(texts)

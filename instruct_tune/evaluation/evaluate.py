@@ -1,4 +1,4 @@
-"""A run and held-out rows → numbers: the same rows answered by base and by the tuned model."""
+"""Evaluation: base and the tuned model answer the same held-out rows, and both are scored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NONE = Baselines()
 
 @dataclass(frozen=True)
 class Prediction:
-    """One held-out row, answered twice, and by ``baselines`` where there are any.
+    """One held-out row with the answers of base and tuned, and of ``baselines`` where there are any.
 
     ``…_chrf``: sentence chrF2 against the reference, 0 to 100.
     """
@@ -49,17 +49,18 @@ class Prediction:
     baselines: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """A line of the predictions file: the fields by name, a baseline's answer as ``baseline_NAME``."""
+        """A row of the predictions file: the fields by name, a baseline's answer as ``baseline_NAME``."""
         own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "baselines"}
         return own | {f"baseline_{name}": text for name, text in self.baselines.items()}
 
 
 @dataclass(frozen=True)
 class Side:
-    """How one side's answers look, beside their score.
+    """One side's score and counts of its answers.
 
-    ``ended`` by themselves; the others hit the token limit (``hit_limit``). ``exact``: answers that
-    are the reference to the last space. ``seconds`` of decoding, without what was served in between.
+    ``ended``: answers that ended with EOS or at a stop text; the others hit the token limit (``hit_limit``).
+    ``exact``: answers equal to the reference, whitespace included. ``seconds``: decoding time, without the short
+    jobs in between.
     """
 
     report: BleuReport
@@ -71,11 +72,11 @@ class Side:
     seconds: float
 
     def to_dict(self, name: str) -> dict[str, Any]:
-        """The side's part of the public JSON: the REPORT under ``name``, the rest as ``name_…``."""
+        """The side's part of the public JSON: the REPORT under ``name``, the counts as ``name_…``."""
         return {name: self.report.to_dict(), **{f"{name}_{each}": value for each, value in self.counts().items()}}
 
     def counts(self) -> dict[str, Any]:
-        """All but the report, and the ``mean_tokens`` of an answer."""
+        """All fields but the report, and ``mean_tokens`` an answer."""
         names = ("ended", "hit_limit", "empty", "exact", "tokens", "seconds")
         mean = self.tokens / max(1, self.ended + self.hit_limit)
         return {**{name: getattr(self, name) for name in names}, "mean_tokens": mean}
@@ -85,12 +86,11 @@ class Side:
 class Evaluation:
     """Base against tuned on the same rows with the same settings; ``delta`` and scores in BLEU points.
 
-    ``base_cut_bleu``: what base would score if its answers were cut to the length of those tuned
-    answers that ended by themselves. How far it lies above base's own score tells how much of a
-    gain is stopping in time. ``identical``: rows that both answered with the same text.
-    ``base_remembered``: how many of base's answers were known from before, and not decoded again.
-    ``delta_ci``: the 95% interval of ``delta``, None for a single row. ``parsed``: the answers to
-    rows of code that parse. ``tokenize``: how BLEU cut the texts into words.
+    ``base_cut_bleu``: the score of base's answers when they are cut to the length of those tuned
+    answers that ended by themselves; its distance to base's own score is the part of a gain that comes from
+    stopping in time. ``identical``: rows with the same text from both. ``base_remembered``: how many of base's
+    answers came from the cache. ``delta_ci``: the 95% interval of ``delta``, None for a single row.
+    ``parsed``: the share of answers to code rows that parse. ``tokenize``: BLEU's tokenisation.
     """
 
     run_id: str
@@ -120,7 +120,7 @@ class Evaluation:
         return self.tuned.bleu - self.base.bleu
 
     def to_dict(self) -> dict[str, Any]:
-        """The public JSON, without the predictions, which go to a file of their own."""
+        """The public JSON, without the predictions, which are in a separate file."""
         return {
             "run_id": self.run_id,
             "rows": len(self.predictions),
@@ -141,7 +141,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Estimate:
-    """BLEU of both sides on the rows that both have answered so far, and the 95% interval of their difference."""
+    """Both sides' BLEU on the rows that both have answered so far, and the 95% interval of the difference."""
 
     rows: int
     base: float
@@ -166,43 +166,50 @@ def evaluate(
 ) -> Evaluation:
     """Answer ``examples`` with base and with the adapter ``run_id``, and score both.
 
-    What ``cached_answers`` knows of base's answers is not decoded again; what it does not know is put there.
-    ``beside``: who else answers (``baselines.baselines``).
-    ``keep`` gets all prompts by side and says where answers are kept until the evaluation is done.
-    ``tokenize``: how BLEU cuts texts into words, see ``bleu_words``.
+    Args:
+        loaded: The model, with the adapter on it.
+        run_id: The adapter's name.
+        template: Renders the prompts.
+        examples: The held-out rows.
+        generation: How to decode.
+        between_batches: Called with (answers done, answers in all).
+        on_estimate: Called with the scores so far, each time both have answered more rows.
+        stopping: Checked at every token.
+        cached_answers: Base's cached answers, which are not decoded again; new ones are added.
+        beside: The baselines that answer, too (``baselines.baselines``).
+        keep: Gets all prompts by side; returns the file of answers that lets an interrupted evaluation resume.
+        tokenize: BLEU's tokenisation, see ``bleu_tokenizers``.
 
-    ``between_batches`` gets (answers done, answers in all), ``on_estimate`` the scores so far each
-    time both have answered some more rows, ``stopping`` is asked at every token. Raises DataError
-    without rows, Stopped where ``stopping`` says so.
+    Raises DataError without rows, Stopped where ``stopping()`` is true.
     """
     if not examples:
         raise DataError("There are no held-out rows to evaluate on: raise data.test_size or use more data.")
     prompts = encode_prompts(loaded.tokenizer, template, [(e.instruction, e.input) for e in examples])
-    asked = (
+    sides = (
         AnswererPrompts("base", BASE, prompts, cached_answers),
         AnswererPrompts("tuned", run_id, prompts),
         *beside.asked,
     )
 
-    def estimated(said: Mapping[str, KeptAnswers]) -> None:
-        if len(said["base"].answers) < len(examples):
-            on_estimate(_estimate(examples, said["base"].answers, said["tuned"].answers, tokenize))
+    def estimated(answered: Mapping[str, KeptAnswers]) -> None:
+        if len(answered["base"].answers) < len(examples):
+            on_estimate(_estimate(examples, answered["base"].answers, answered["tuned"].answers, tokenize))
 
-    said = answer_all(
+    answered = answer_all(
         loaded,
-        asked,
+        sides,
         generation,
         between_batches=between_batches,
         on_part=estimated,
         stopping=stopping,
-        kept=keep({one.name: one.prompts for one in asked}),
+        kept=keep({one.name: one.prompts for one in sides}),
     )
-    base, tuned = ([said[name].answers[row] for row in range(len(examples))] for name in ("base", "tuned"))
-    seconds = (said["base"].seconds, said["tuned"].seconds)
+    base, tuned = ([answered[name].answers[row] for row in range(len(examples))] for name in ("base", "tuned"))
+    seconds = (answered["base"].seconds, answered["tuned"].seconds)
     scored = summarise(run_id, examples, generation, base, tuned, seconds, tokenize)
-    scored = dataclasses.replace(scored, base_remembered=said["base"].remembered)
-    took = {one.name: said[one.name].seconds for one in beside.asked}
-    return _with_baselines(scored, examples, beside.answers(said), took)
+    scored = dataclasses.replace(scored, base_remembered=answered["base"].remembered)
+    baseline_seconds = {one.name: answered[one.name].seconds for one in beside.asked}
+    return _with_baselines(scored, examples, beside.answers(answered), baseline_seconds)
 
 
 def _estimate(
@@ -210,7 +217,7 @@ def _estimate(
 ) -> Estimate:
     rows = sorted(base.keys() & tuned.keys())
     references = [examples[row].output for row in rows]
-    first, second = ([found[row].text for row in rows] for found in (base, tuned))
+    first, second = ([side[row].text for row in rows] for side in (base, tuned))
     interval = difference_interval(first, second, references, tokenize=tokenize)
     base_bleu, tuned_bleu = (quick_bleu(texts, references, tokenize=tokenize) for texts in (first, second))
     return Estimate(len(rows), base_bleu, tuned_bleu, interval)
@@ -225,7 +232,7 @@ def summarise(
     seconds: tuple[float, float] = (0.0, 0.0),
     tokenize: str = TOKENIZE,
 ) -> Evaluation:
-    """Scores of both sides, and the paired test between them. ``seconds``: what decoding took (base, tuned)."""
+    """Both sides' scores, and the paired test between them. ``seconds``: decoding time of (base, tuned)."""
     predictions = tuple(_prediction(*row) for row in zip(examples, base, tuned, strict=True))
     references = [e.output for e in examples]
     base_texts, tuned_texts = [a.text for a in base], [a.text for a in tuned]
@@ -251,9 +258,9 @@ def _with_baselines(
     seconds: Mapping[str, float],
 ) -> Evaluation:
     references = [e.output for e in examples]
-    sides = {name: _side(found, references, seconds.get(name, 0.0), scored.tokenize) for name, found in answers.items()}
+    sides = {name: _side(side, references, seconds.get(name, 0.0), scored.tokenize) for name, side in answers.items()}
     predictions = tuple(
-        dataclasses.replace(prediction, baselines={name: found[row].text for name, found in answers.items()})
+        dataclasses.replace(prediction, baselines={name: side[row].text for name, side in answers.items()})
         for row, prediction in enumerate(scored.predictions)
     )
     return dataclasses.replace(scored, baselines=sides, predictions=predictions)

@@ -1,8 +1,8 @@
-"""What a run's own numbers say about its result: the likely cause in one sentence, and the one thing to try.
+"""Interprets a run's numbers: the likely cause of its result in one sentence, and one thing to try.
 
-Rules of thumb over what was measured, no more: every verdict carries the numbers it was derived
-from, and where they explain nothing it says so. Pure functions of plain data, so that the page, the
-command line and a test see the same verdict.
+Rules of thumb over measured values only: every verdict contains the numbers behind it, and where they explain
+nothing, it states that. Pure functions of plain data, so that the page, the command line and the tests get the
+same verdict.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Any
 from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
 
 SIGNIFICANT = 0.05
-"""p-values below this are taken for more than chance."""
+"""p-values below this count as more than chance."""
 MOVED = 0.01
-"""A relative change of a loss below this is none: another order of the rows changes as much."""
+"""A relative change of a loss below this counts as none: another order of the rows changes as much."""
 ROSE_AGAIN = 0.03
-"""How far, relatively, a held-out loss must end above its lowest point for having risen again."""
+"""A held-out loss has risen again when it ends this much, relatively, above its lowest point."""
 FAR = 0.2
-"""A relative rise of the held-out loss above which the learning rate is not just too high, but far."""
+"""Above this relative rise of the held-out loss, the learning rate is far too high."""
 SAME_ANSWERS = 0.9
-"""Share of rows with identical answers above which the adapter does next to nothing."""
+"""Above this share of rows with identical answers, the adapter does next to nothing."""
 SHORT = 0.7
-"""Brevity penalty below which missing length decides the score."""
+"""Below this brevity penalty, missing length decides the score."""
 MANY = 0.5
 MOSTLY = 0.75
-"""Share of a gain that stopping explains above which it is said to be most of it."""
+"""From this share of a gain on, stopping in time counts as most of it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """``kind`` names the rule, ``sentence`` the likely cause, ``advice`` the one thing to try.
+    """``kind`` names the rule, ``sentence`` the likely cause, ``advice`` one thing to try.
 
-    ``evidence``: the numbers both were derived from, by name.
+    ``evidence``: the numbers behind both, by name.
     """
 
     kind: str
@@ -49,7 +49,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Losses:
-    """How a loss went: its first, lowest and last value, and the step of the lowest."""
+    """A loss over a run: its first, lowest and last value, and the step of the lowest."""
 
     first: float
     lowest: float
@@ -72,9 +72,9 @@ class Losses:
 
 @dataclass(frozen=True)
 class Trained:
-    """What the steps of a run were, as recorded; what its configuration says where nothing was.
+    """A run's actual training, from its recorded steps; from its configuration where none are recorded.
 
-    ``rate``: the highest learning rate; ``warmup``: why that is below the configuration's, None where it is not;
+    ``rate``: the highest learning rate; ``warmup``: why that is below the configured one, None where it is not;
     ``max_steps``: the limit that decided the number of epochs, None where there was none.
     """
 
@@ -98,23 +98,23 @@ class Trained:
 def judge(
     config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any] | None = None
 ) -> Verdict | None:
-    """The verdict on a run that has ended: on its evaluation where there is one, else on its losses alone.
+    """The verdict on a finished run: on its evaluation where there is one, else on its losses alone.
 
     ``config`` is the run's configuration JSON, ``metrics`` its stored metrics, ``evaluation`` the
-    evaluation's JSON. None where no held-out loss was measured twice and nothing was evaluated, and
-    for a run that was to learn its rows by heart: its recital says how that went.
+    evaluation's JSON. None without an evaluation where no held-out loss was measured twice, and
+    for a memorization run, whose result ``training.memorization.verdict`` describes.
     """
     held_out, own = held_out_losses(metrics), own_losses(metrics)
     trained = Trained.of(config["train"], metrics)
     evidence = _evidence(trained, held_out, own, evaluation)
     if evaluation:
         return _of_evaluation(trained, held_out, own, evaluation, evidence)
-    by_heart = config["train"].get("recite_rows", 0) > 0
-    return _of_losses(trained, held_out, own, evidence) if held_out and not by_heart else None
+    memorizes = config["train"].get("recite_rows", 0) > 0
+    return _of_losses(trained, held_out, own, evidence) if held_out and not memorizes else None
 
 
 def held_out_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
-    """Of the probe rows, which are measured from step 0 on; where there are none, of the evaluation rows."""
+    """The losses of the probe rows, which are measured from step 0 on; without those, of the evaluation rows."""
     for kind in ("probe", "eval"):
         points = [(m["step"], m[f"{kind}_loss"]) for m in metrics if m["kind"] == kind]
         if len(points) > 1:
@@ -124,7 +124,7 @@ def held_out_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
 
 
 def own_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
-    """Of the batches trained on: means of the first and the last quarter, since single batches differ."""
+    """The training losses: means of the first and the last quarter, since single batches vary."""
     points = [(m["step"], m["loss"]) for m in metrics if m["kind"] == "train"]
     if len(points) < 4:
         return None
@@ -137,17 +137,20 @@ def own_losses(metrics: Sequence[Mapping[str, Any]]) -> Losses | None:
 def _evidence(
     trained: Trained, held_out: Losses | None, own: Losses | None, evaluation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {"learning_rate": trained.rate, "epochs": trained.epochs}
+    evidence: dict[str, Any] = {"learning_rate": trained.rate, "epochs": trained.epochs}
     if held_out:
-        told |= {"held_out_loss": [held_out.first, held_out.lowest, held_out.last], "lowest_step": held_out.lowest_step}
+        evidence |= {
+            "held_out_loss": [held_out.first, held_out.lowest, held_out.last],
+            "lowest_step": held_out.lowest_step,
+        }
     if own:
-        told |= {"own_loss": [own.first, own.last]}
+        evidence |= {"own_loss": [own.first, own.last]}
     if evaluation:
         names = ("rows", "delta", "p_value", "base_ended", "tuned_ended", "identical", "base_cut_bleu")
-        told |= {name: evaluation[name] for name in names if evaluation.get(name) is not None}
-        told |= {"base_bleu": evaluation["base"]["bleu"], "tuned_bleu": evaluation["tuned"]["bleu"]}
-        told |= {"tuned_bp": evaluation["tuned"]["bp"]}
-    return told
+        evidence |= {name: evaluation[name] for name in names if evaluation.get(name) is not None}
+        evidence |= {"base_bleu": evaluation["base"]["bleu"], "tuned_bleu": evaluation["tuned"]["bleu"]}
+        evidence |= {"tuned_bp": evaluation["tuned"]["bp"]}
+    return evidence
 
 
 # An evaluation
@@ -157,71 +160,73 @@ def _of_evaluation(
     trained: Trained,
     held_out: Losses | None,
     own: Losses | None,
-    found: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     evidence: dict[str, Any],
 ) -> Verdict:
-    delta, p_value = found["delta"], found["p_value"]
+    delta, p_value = evaluation["delta"], evaluation["p_value"]
     chance = p_value is None or p_value > SIGNIFICANT
-    if _cut(found):
-        return _answers_cut(found, evidence)
-    if _unmoved(held_out, found):
-        return _no_change(trained, held_out, found, evidence)
+    if _cut(evaluation):
+        return _answers_cut(evaluation, evidence)
+    if _unmoved(held_out, evaluation):
+        return _no_change(trained, held_out, evaluation, evidence)
     if delta < 0 and held_out and (held_out.rose or held_out.fell_then_rose):
         return _of_losses(trained, held_out, own, evidence, f"BLEU fell by {-delta:.1f}{_p(p_value)}; ")
     if chance:
         return Verdict(
             "chance",
-            f"On {found['rows']} rows a difference of {delta:+.1f} BLEU could be chance{_p(p_value)}.",
+            f"On {evaluation['rows']} rows a difference of {delta:+.1f} BLEU could be chance{_p(p_value)}.",
             "Evaluate more rows.",
             evidence,
         )
     if delta < 0:
-        return _worse(held_out, found, evidence)
-    return _better(found, evidence)
+        return _worse(held_out, evaluation, evidence)
+    return _better(evaluation, evidence)
 
 
-def _cut(found: Mapping[str, Any]) -> bool:
-    hit = found["rows"] - found["tuned_ended"]
-    return found["tuned"]["bp"] < SHORT and hit >= MANY * found["rows"]
+def _cut(evaluation: Mapping[str, Any]) -> bool:
+    hit = evaluation["rows"] - evaluation["tuned_ended"]
+    return evaluation["tuned"]["bp"] < SHORT and hit >= MANY * evaluation["rows"]
 
 
-def _answers_cut(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
-    hit, settings = found["rows"] - found["tuned_ended"], found["generation"]
+def _answers_cut(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    hit, settings = evaluation["rows"] - evaluation["tuned_ended"], evaluation["generation"]
     if settings.get("max_length"):
         limit = f"max_length {settings['max_length']}, which counts the prompt too"
     else:
         limit = f"max_new_tokens {settings['max_new_tokens']}"
     return Verdict(
         "cut",
-        f"The limit cuts the answers: {hit} of {found['rows']} tuned answers reached {limit}, and the brevity penalty "
-        f"of {found['tuned']['bp']:.2f} takes most of the score.",
+        f"The limit cuts the answers: {hit} of {evaluation['rows']} tuned answers reached {limit}, and the brevity "
+        f"penalty of {evaluation['tuned']['bp']:.2f} takes most of the score.",
         "Evaluate with room for longer answers: more max_new_tokens, and no max_length.",
         evidence,
     )
 
 
-def _unmoved(held_out: Losses | None, found: Mapping[str, Any]) -> bool:
-    if found.get("identical", 0) >= SAME_ANSWERS * found["rows"]:
+def _unmoved(held_out: Losses | None, evaluation: Mapping[str, Any]) -> bool:
+    if evaluation.get("identical", 0) >= SAME_ANSWERS * evaluation["rows"]:
         return True
-    return held_out is not None and abs(held_out.change) < MOVED and abs(found["delta"]) < 1
+    return held_out is not None and abs(held_out.change) < MOVED and abs(evaluation["delta"]) < 1
 
 
-def _worse(held_out: Losses | None, found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+def _worse(held_out: Losses | None, evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
     loss = f"the held-out loss fell from {held_out.first:.2f} to {held_out.last:.2f}" if held_out else ""
-    why = f"though {loss}, so the losses do not say why" if held_out else "and no held-out loss was measured to say why"
+    cause = (
+        f"though {loss}, so the losses do not say why" if held_out else "and no held-out loss was measured to say why"
+    )
     return Verdict(
         "worse",
-        f"BLEU fell by {-found['delta']:.1f} {why}.",
+        f"BLEU fell by {-evaluation['delta']:.1f} {cause}.",
         "Read the rows that got worse: sort by gain, worst first.",
         evidence,
     )
 
 
-def _better(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
-    delta, rows = found["delta"], found["rows"]
-    ended = f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base"
-    cut = found.get("base_cut_bleu")
-    stopping = min(delta, max(0.0, cut - found["base"]["bleu"])) if cut is not None else 0.0
+def _better(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
+    delta, rows = evaluation["delta"], evaluation["rows"]
+    ended = f"{evaluation['tuned_ended']} of {rows} tuned answers end by themselves, {evaluation['base_ended']} of base"
+    cut = evaluation.get("base_cut_bleu")
+    stopping = min(delta, max(0.0, cut - evaluation["base"]["bleu"])) if cut is not None else 0.0
     if stopping >= MOSTLY * delta:
         return Verdict(
             "only_stopping",
@@ -235,7 +240,7 @@ def _better(found: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
         part = f"; {stopping:.1f} points of it are stopping in time (base cut to the tuned length scores {cut:.1f})"
     return Verdict(
         "better",
-        f"A gain of {delta:.1f} BLEU that is more than chance{_p(found['p_value'])}{part}.",
+        f"A gain of {delta:.1f} BLEU that is more than chance{_p(evaluation['p_value'])}{part}.",
         "Nothing to mend; more rows or another epoch are what to try next.",
         evidence,
     )
@@ -263,8 +268,8 @@ def _of_losses(
         far = "far " if held_out.change > FAR else ""
         beside = ""
         if own:
-            way = "fell" if own.change < -MOVED else "rose" if own.change > MOVED else "stayed"
-            beside = f" while the loss on its own batches {way} ({own.first:.2f} to {own.last:.2f})"
+            direction = "fell" if own.change < -MOVED else "rose" if own.change > MOVED else "stayed"
+            beside = f" while the loss on its own batches {direction} ({own.first:.2f} to {own.last:.2f})"
         return Verdict(
             "learning_rate",
             f"{before}{course}{beside}: the learning rate of {rate:g} is most likely {far}too high.",
@@ -282,13 +287,13 @@ def _of_losses(
 
 
 def _no_change(
-    trained: Trained, held_out: Losses | None, found: Mapping[str, Any] | None, evidence: dict[str, Any]
+    trained: Trained, held_out: Losses | None, evaluation: Mapping[str, Any] | None, evidence: dict[str, Any]
 ) -> Verdict:
     signs = []
     if held_out:
         signs.append(f"the held-out loss went from {held_out.first:.3f} to {held_out.last:.3f}")
-    if found and found.get("identical") is not None:
-        signs.append(f"{found['identical']} of {found['rows']} answers are the same as base's")
+    if evaluation and evaluation.get("identical") is not None:
+        signs.append(f"{evaluation['identical']} of {evaluation['rows']} answers are the same as base's")
     return Verdict(
         "no_change",
         f"Training changed next to nothing: {' and '.join(signs)}." + (f" {trained.warmup}" if trained.warmup else ""),

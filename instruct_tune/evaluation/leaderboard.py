@@ -1,7 +1,7 @@
-"""Any number of runs beside each other, each table with one ruler: the same rows, asked and scored the same way.
+"""The leaderboard: runs ranked in tables, each with one measurement: the same rows, prompted and scored alike.
 
-What was measured on other rows, with another template, other decoding, another tokenisation or on other base
-weights stands in another table. Pure functions of evaluations' JSON and rows.
+Evaluations with other rows, another template, other decoding, another tokenisation or other base weights are in
+another table. Pure functions of evaluations' JSON and rows.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .bleu_tokenizers import DEFAULT
 from .interpretation import SIGNIFICANT
 
 MAX_TESTED = 2000
-"""Tests against a leader that are remembered."""
-_TESTED: dict[bytes, float] = {}
+"""The most p-values against a leader in the cache."""
+_P_VALUES: dict[bytes, float] = {}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run's evaluation: its JSON, its rows with their answers, and the template that asked."""
+    """One run's evaluation: its JSON (``found``), its rows with their answers, and the template of its prompts."""
 
     run_id: str
     name: str
@@ -33,11 +33,11 @@ class Entry:
 
     @property
     def measurement_key(self) -> dict[str, Any]:
-        """All that has to be the same for two scores to be comparable, in JSON."""
+        """Everything that must be equal for two scores to be comparable, as JSON."""
         return {
             "rows": len(self.rows),
             "rows_fingerprint": rows_fingerprint(self.rows),
-            "template": _unnamed(self.template),
+            "template": _without_name(self.template),
             "generation": self.found["generation"],
             "signature": self.found["tuned"]["signature"],
             "weights_sha256": self.found.get("weights_sha256"),
@@ -49,35 +49,35 @@ class Entry:
 
 
 def rows_fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A hash of what was asked and expected, row by row in their order."""
-    asked = [[row[name] for name in ("instruction", "input", "reference")] for row in rows]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    """A hash of the rows' instructions, inputs and references, in order."""
+    texts = [[row[name] for name in ("instruction", "input", "reference")] for row in rows]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
-def _unnamed(template: Any) -> Any:
-    """A name of one's own for a template changes nothing that is asked."""
+def _without_name(template: Any) -> Any:
+    """The template without its name, which does not change the prompts."""
     if not isinstance(template, Mapping):
         return template
     return {part: text for part, text in template.items() if part != "name"}
 
 
 def leaderboard_tables(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A table for each ruler, the one with most runs first: ``base``, ``runs`` by score, ``sentence``,
-    and its ruler's fields.
+    """A table for each measurement key, the one with most runs first: ``base``, ``runs`` by score, ``sentence``,
+    and the key's fields.
 
-    A run stands once in a table, with the first of its ``entries``. Of each: ``run_id, name, seq, bleu, ci``, what it
-    gained over base (``delta, delta_ci, p_value``) and ``p_leader``, the paired test against the leader (None for
-    the leader itself). ``base``: ``bleu, ci``, as measured beside the leader.
+    A table contains a run once, with the first of its ``entries``. Each run has ``run_id, name, seq, bleu, ci``, its
+    gain over base (``delta, delta_ci, p_value``) and ``p_leader``, the paired test against the leader (None for
+    the leader itself). ``base``: ``bleu, ci``, as measured with the leader.
     """
     tables: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         tables.setdefault(json.dumps(entry.measurement_key, sort_keys=True), {}).setdefault(entry.run_id, entry)
-    told = [_table(list(table.values())) for table in tables.values()]
-    return sorted(told, key=lambda table: -len(table["runs"]))
+    results = [_table(list(table.values())) for table in tables.values()]
+    return sorted(results, key=lambda table: -len(table["runs"]))
 
 
 def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ruler's fields that are not the same in all tables."""
+    """The measurement key's fields that differ between the tables."""
     names = ("rows_fingerprint", "template", "generation", "signature", "weights_sha256")
     return [name for name in names if any(table[name] != tables[0][name] for table in tables)]
 
@@ -85,45 +85,45 @@ def differing(tables: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(entries: Sequence[Entry]) -> dict[str, Any]:
     ranked = sorted(entries, key=lambda entry: -entry.found["tuned"]["bleu"])
     leader = ranked[0]
-    runs = [_place(entry, leader) for entry in ranked]
+    runs = [_run_row(entry, leader) for entry in ranked]
     base = {name: leader.found["base"][name] for name in ("bleu", "ci")}
     return {**leader.measurement_key, "base": base, "runs": runs, "sentence": _sentence(runs, base)}
 
 
-def _place(entry: Entry, leader: Entry) -> dict[str, Any]:
-    found, references = entry.found, [row["reference"] for row in leader.rows]
-    # A former lab knew this tokenisation alone, and kept no interval of the difference.
-    words, delta_ci = found.get("tokenize", DEFAULT), found.get("delta_ci")
+def _run_row(entry: Entry, leader: Entry) -> dict[str, Any]:
+    evaluation, references = entry.found, [row["reference"] for row in leader.rows]
+    # Evaluations of earlier versions have no tokenisation, which was always this one, and no interval.
+    tokenize, delta_ci = evaluation.get("tokenize", DEFAULT), evaluation.get("delta_ci")
     if delta_ci is None:
         base = [row["base"] for row in entry.rows]
-        delta_ci = difference_interval(base, entry.answers, references, tokenize=words)
-    p_leader = None if entry is leader else _p_value(entry.answers, leader.answers, references, words)
+        delta_ci = difference_interval(base, entry.answers, references, tokenize=tokenize)
+    p_leader = None if entry is leader else _p_value(entry.answers, leader.answers, references, tokenize)
     return {
         "run_id": entry.run_id,
         "name": entry.name,
-        "seq": found["seq"],
-        "bleu": found["tuned"]["bleu"],
-        "ci": found["tuned"]["ci"],
-        "delta": found["delta"],
+        "seq": evaluation["seq"],
+        "bleu": evaluation["tuned"]["bleu"],
+        "ci": evaluation["tuned"]["ci"],
+        "delta": evaluation["delta"],
         "delta_ci": delta_ci,
-        "p_value": found["p_value"],
+        "p_value": evaluation["p_value"],
         "p_leader": p_leader,
     }
 
 
-def _p_value(answers: list[str], leader: list[str], references: list[str], words: str) -> float:
-    """The paired test, remembered: it takes a tenth of a second, and everybody who looks asks for all of them."""
-    asked = hashlib.sha256(json.dumps([answers, leader, references, words]).encode()).digest()
-    found = _TESTED.get(asked)
-    if found is None:
-        found = _TESTED[asked] = paired_test(answers, leader, references, tokenize=words)
-        for oldest in list(_TESTED)[:-MAX_TESTED]:
-            _TESTED.pop(oldest, None)
-    return found
+def _p_value(answers: list[str], leader: list[str], references: list[str], tokenize: str) -> float:
+    """The paired test, cached: it takes a tenth of a second, and every view of the page needs all of them."""
+    key = hashlib.sha256(json.dumps([answers, leader, references, tokenize]).encode()).digest()
+    p_value = _P_VALUES.get(key)
+    if p_value is None:
+        p_value = _P_VALUES[key] = paired_test(answers, leader, references, tokenize=tokenize)
+        for oldest in list(_P_VALUES)[:-MAX_TESTED]:
+            _P_VALUES.pop(oldest, None)
+    return p_value
 
 
 def _sentence(runs: Sequence[Mapping[str, Any]], base: Mapping[str, Any]) -> str:
-    """Who leads, claiming no more than the tests do."""
+    """Which run leads; the sentence claims no more than the tests show."""
     leader, others = runs[0], runs[1:]
     if leader["bleu"] <= base["bleu"]:
         return f"No run scores above base ({base['bleu']:.1f})."

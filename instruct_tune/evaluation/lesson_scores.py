@@ -1,6 +1,6 @@
-"""Why 0.4? The lesson's two printed BLEU numbers beside what this lab measured of what decides them.
+"""Why 0.4? The lesson's two printed BLEU numbers, and this lab's measurements of the settings that decide them.
 
-What was measured lies in an asset, made by ``python -m benchmarks.why_04``; nothing here computes a score.
+The measurements are in an asset, which ``python -m benchmarks.why_04`` writes; this module computes no score.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ def measured(asset: Path = ASSET) -> dict[str, Any]:
     return json.loads(asset.read_text(encoding="utf-8"))
 
 
-def by_name(told: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Each setting that was measured, by its name."""
-    return {one["name"]: one for one in told["measured"]}
+def by_name(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The measured settings, by name."""
+    return {setting["name"]: setting for setting in content["measured"]}

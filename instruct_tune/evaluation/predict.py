@@ -1,4 +1,4 @@
-"""All rows answered by everybody who is asked, part by part: what is known is not decoded, what is new is kept."""
+"""Predictions of all sides, part by part: cached answers are not decoded again, new ones are stored."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 ROWS_TOGETHER = 32
-"""Rows that all sides answer in turn. Few, so that there is an estimate early and a breathing point often;
-many, because a batch of them costs hardly more than a batch of half as many."""
+"""The number of rows that all sides answer before the next rows. Few, for early estimates and frequent pauses for
+short jobs; many, because a batch of them costs hardly more than a batch of half as many."""
 
 
 @dataclass(frozen=True)
 class AnswererPrompts:
-    """One side of an evaluation: its ``name``, the adapter that speaks (or ``adapter.BASE``), its prompts, row by row.
+    """One side of an evaluation: its ``name``, its adapter (or ``lora.BASE``), and the ids of its prompts, row by row.
 
-    What ``cached_answers`` knows of its answers is not decoded again; what it does not know is put there.
+    Answers in ``cached_answers`` are not decoded again; new ones are added.
     """
 
     name: str
@@ -37,81 +37,81 @@ class AnswererPrompts:
 
 def answer_all(
     loaded: LoadedModel,
-    asked: Sequence[AnswererPrompts],
+    sides: Sequence[AnswererPrompts],
     settings: GenerationSettings,
     *,
     between_batches: Callable[[int, int], None] = lambda done, total: None,
-    on_part: Callable[[Mapping[str, KeptAnswers]], None] = lambda said: None,
+    on_part: Callable[[Mapping[str, KeptAnswers]], None] = lambda answered: None,
     stopping: Callable[[], bool] = lambda: False,
     kept: Unfinished | None = None,
 ) -> dict[str, KeptAnswers]:
-    """What each side says, by its name; all have the same number of prompts.
+    """Each side's answers, by its name; all sides have the same number of prompts.
 
-    ``between_batches`` gets (answers done, answers in all), ``on_part`` what was said so far each time
-    all sides have answered some more rows. ``kept`` has what was said before the evaluation was left,
-    and gets what is said now. Raises Stopped where ``stopping``, asked at every token, says so.
+    ``between_batches`` gets (answers done, answers in all); ``on_part`` gets the answers so far, each time
+    all sides have answered more rows. ``kept`` contains the answers from before an interruption, and gets the
+    new ones. Raises Stopped where ``stopping()``, checked at every token, is true.
     """
-    said = {one.name: kept.of(one.name) if kept else KeptAnswers() for one in asked}
-    total = sum(len(one.prompts) for one in asked)
+    answered = {side.name: kept.of(side.name) if kept else KeptAnswers() for side in sides}
+    total = sum(len(side.prompts) for side in sides)
 
-    def told() -> None:
-        between_batches(sum(len(each.answers) for each in said.values()), total)
+    def report_progress() -> None:
+        between_batches(sum(len(each.answers) for each in answered.values()), total)
 
-    for part in parts_of(asked[0].prompts):
-        for one in asked:
-            _from_shelf(one, part, said[one.name], kept)
-            _ask(loaded, one, part, said[one.name], settings, told, stopping, kept)
-        on_part(said)
-    return said
+    for part in parts_of(sides[0].prompts):
+        for side in sides:
+            _take_cached(side, part, answered[side.name], kept)
+            _decode_missing(loaded, side, part, answered[side.name], settings, report_progress, stopping, kept)
+        on_part(answered)
+    return answered
 
 
-def _from_shelf(one: AnswererPrompts, rows: Sequence[int], said: KeptAnswers, kept: Unfinished | None) -> None:
-    if not one.cached_answers:
+def _take_cached(side: AnswererPrompts, rows: Sequence[int], answered: KeptAnswers, kept: Unfinished | None) -> None:
+    if not side.cached_answers:
         return
-    known = one.cached_answers.known({row: one.prompts[row] for row in rows if row not in said.answers})
-    said.add(known, remembered=len(known))
+    cached = side.cached_answers.known({row: side.prompts[row] for row in rows if row not in answered.answers})
+    answered.add(cached, remembered=len(cached))
     if kept:
-        kept.add(one.name, known, remembered=len(known))
+        kept.add(side.name, cached, remembered=len(cached))
 
 
-def _ask(
+def _decode_missing(
     loaded: LoadedModel,
-    one: AnswererPrompts,
+    side: AnswererPrompts,
     rows: Sequence[int],
-    said: KeptAnswers,
+    answered: KeptAnswers,
     settings: GenerationSettings,
-    told: Callable[[], None],
+    report_progress: Callable[[], None],
     stopping: Callable[[], bool],
     kept: Unfinished | None,
 ) -> None:
-    """Decode what ``one`` has not said of ``rows``, and keep it batch by batch."""
-    wanted = [row for row in rows if row not in said.answers]
+    """Decode the missing answers of ``side`` to ``rows``, and store them batch by batch."""
+    missing = [row for row in rows if row not in answered.answers]
     began = time.perf_counter()
 
     def take(new: Mapping[int, Answer]) -> None:
         nonlocal began
         seconds = time.perf_counter() - began
-        answers = {wanted[index]: answer for index, answer in new.items()}
-        said.add(answers, seconds)
+        answers = {missing[index]: answer for index, answer in new.items()}
+        answered.add(answers, seconds)
         if kept:
-            kept.add(one.name, answers, seconds)
-        if one.cached_answers:
-            one.cached_answers.add({tuple(one.prompts[row]): answer for row, answer in answers.items()})
-        told()
-        # What was served in between is no decoding.
+            kept.add(side.name, answers, seconds)
+        if side.cached_answers:
+            side.cached_answers.add({tuple(side.prompts[row]): answer for row, answer in answers.items()})
+        report_progress()
+        # Short jobs that ran in between do not count as decoding time.
         began = time.perf_counter()
 
-    # What the model cannot read has no answer; one such row must not cost all others theirs.
-    if unread := {row: Answer("", 0, False) for row in wanted if len(one.prompts[row]) >= loaded.context_length}:
-        said.add(unread)
-        wanted = [row for row in wanted if row not in unread]
-        told()
-    requests = [Request(tuple(one.prompts[row]), one.speaker) for row in wanted]
+    # A prompt that does not fit into the context gets an empty answer, so that it does not end the evaluation.
+    if too_long := {row: Answer("", 0, False) for row in missing if len(side.prompts[row]) >= loaded.context_length}:
+        answered.add(too_long)
+        missing = [row for row in missing if row not in too_long]
+        report_progress()
+    requests = [Request(tuple(side.prompts[row]), side.speaker) for row in missing]
     generate(loaded, requests, settings, on_answers=take, stopping=stopping)
 
 
 def parts_of(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Row numbers in parts of at most ``ROWS_TOGETHER``, of even size, each of prompts alike in length."""
+    """Row numbers in parts of about equal size, at most ``ROWS_TOGETHER``, each with prompts of similar length."""
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     parts = -(-len(order) // ROWS_TOGETHER)
     return [order[len(order) * part // parts : len(order) * (part + 1) // parts] for part in range(parts)]

@@ -1,4 +1,4 @@
-"""The rows of an evaluation as a file to take home: JSONL, CSV, Parquet, or a zip for sacrebleu."""
+"""An evaluation's rows as a file to download: JSONL, CSV, Parquet, or a zip for sacrebleu."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIDES = ("base", "tuned")
 
 
 def write_zip(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str) -> None:
-    """The references and each side's answers, a file each, and ``command.txt``, which scores them."""
+    """Write the references and each side's answers, a file each, and ``command.txt``, the command that scores them."""
     others = [name for name in (rows[0] if rows else {}) if name.startswith("baseline_")]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
         for name in ("reference", *SIDES, *others):
@@ -29,13 +29,13 @@ def write_zip(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str) -> N
 
 
 def one_line(text: str, tokenize: str) -> str:
-    """``text`` on one line, which ``tokenize`` cuts into the same words (sacreBLEU's ``tokenizer_13a.py``)."""
+    """``text`` on one line, with the same tokens under ``tokenize`` (sacreBLEU's ``tokenizer_13a.py``)."""
     text = text.rstrip()
     if "\n" not in text:
         return text
     if tokenize == "13a":
         text = text.replace("<skipped>", "").replace("-\n", "")
-        # What the removals put together stays a word; the command removes the mark inside it again.
+        # A removal may create a new <skipped>, which is text: the command removes the inner mark and restores it.
         text = text.replace("<skipped>", "<skip<skipped>ped>")
     return text.replace("\n", " ")
 
@@ -43,19 +43,19 @@ def one_line(text: str, tokenize: str) -> str:
 ENDINGS = ("jsonl", "csv", "parquet", "zip")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula, which may send away what else is in the sheet."""
+"""The characters that begin a spreadsheet formula, which may send the sheet's content elsewhere."""
 
 
 def check_ending(file: Path) -> None:
-    """Raises DataError where ``write_rows`` would not know how to write such a file."""
+    """Raise DataError where ``write_rows`` does not support the file's ending."""
     if file.suffix.lower().lstrip(".") not in ENDINGS:
         raise DataError(f"{file.name} must end in one of {', '.join('.' + ending for ending in ENDINGS)}.")
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], file: Path, tokenize: str = DEFAULT) -> None:
-    """All rows, a column a field. In CSV a text that a spreadsheet would run gets an apostrophe in front.
+    """Write all rows, one column a field. In CSV an apostrophe precedes texts that a spreadsheet would run.
 
-    JSONL and Parquet hold every text as it is; the zip is for scoring by ``tokenize``, see ``sacrebleu_files``.
+    JSONL and Parquet contain the texts unchanged; the zip is for scoring with ``tokenize``, see ``write_zip``.
     Raises DataError where the file cannot be written.
     """
     check_ending(file)
@@ -74,7 +74,7 @@ def _jsonl(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
-    # With a mark, or Excel does not take it for UTF-8.
+    # With a byte order mark, without which Excel does not read UTF-8.
     with file.open("w", encoding="utf-8-sig", newline="") as out:
         writer = csv.DictWriter(out, list(rows[0]) if rows else [])
         writer.writeheader()

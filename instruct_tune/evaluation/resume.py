@@ -1,9 +1,9 @@
-"""An evaluation on its way, kept on disk: what was answered before a stop, a crash or a restart is not asked again.
+"""Resuming an evaluation: answers from before a stop, a crash or a restart are kept on disk and not decoded again.
 
-A file for one run's answers to the very same prompts with the same weights, adapter, settings, device and
-versions; it goes when the evaluation is done. Its first line says what it is about, each further one
-holds a whole batch: rows that share a batch are always decoded together, so that an evaluation that was
-broken off ends with the same texts as one that was not. A damaged line is as good as none.
+A file contains one run's answers to the same prompts with the same weights, adapter, settings, device and
+versions; it is deleted when the evaluation is done. Its first line describes the evaluation, each further one
+contains a whole batch: rows that share a batch are always decoded together, so that an interrupted evaluation
+ends with the same texts as an uninterrupted one. Damaged lines are ignored.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER = "unfinished"
-"""In a run's folder, where these files lie."""
+"""The name of these files' folder, in a run's folder."""
 MOST = 4
-"""How many unfinished evaluations of a run are kept; the one that was at work the longest time ago goes."""
+"""How many unfinished evaluations of a run are kept; the least recently written one is deleted."""
 
 
 @dataclass
 class KeptAnswers:
-    """What one side has said so far: ``answers`` by row, the ``seconds`` their decoding took.
+    """One side's answers so far: ``answers`` by row, and the ``seconds`` that their decoding took.
 
-    ``remembered``: how many of them were known from an earlier evaluation, and not decoded.
+    ``remembered``: how many of them came from an earlier evaluation without decoding.
     """
 
     answers: dict[int, Answer] = field(default_factory=dict)
@@ -51,18 +51,18 @@ class KeptAnswers:
 
 
 class Unfinished:
-    """The answers of one evaluation that has not ended yet, side by side by name."""
+    """The answers of one evaluation that has not ended yet, by the name of the side."""
 
     def __init__(self, file: Path, about: Mapping[str, Any]):
         self._file, self._about = file, about
-        self._said = _said(file)
+        self._answers = _answers_by_side(file)
 
     def of(self, side: str) -> KeptAnswers:
-        """What ``side`` had said when the evaluation was left."""
-        return self._said.get(side, KeptAnswers())
+        """The answers of ``side`` from before the interruption."""
+        return self._answers.get(side, KeptAnswers())
 
     def add(self, side: str, answers: Mapping[int, Answer], seconds: float = 0.0, remembered: int = 0) -> None:
-        """Keep a batch. A disk that does not take it is no reason to fail: it is answered again."""
+        """Store a batch. A failed write is only logged, because the batch can be decoded again."""
         if not answers:
             return
         rows = {str(row): [answer.text, answer.tokens, answer.ended] for row, answer in answers.items()}
@@ -70,17 +70,17 @@ class Unfinished:
             if not self._file.exists():
                 self._begin()
             with self._file.open("a", encoding="ascii") as file:
-                # The line before may have been cut off by a crash.
+                # Begins with a newline, because a crash may have cut off the last line.
                 file.write("\n" + _line({"side": side, "rows": rows, "seconds": seconds, "remembered": remembered}))
         except OSError as error:
             log.warning("answers of an unfinished evaluation could not be kept: %s", error)
 
     def done(self) -> None:
-        """The evaluation has ended: its answers are elsewhere now."""
+        """Delete the file: the evaluation has ended, and its answers are stored elsewhere."""
         self._file.unlink(missing_ok=True)
 
     def _begin(self) -> None:
-        # In the folder of the run, which may have been deleted meanwhile: then nothing is kept.
+        # Without parents: the run's folder may have been deleted meanwhile, and then nothing is stored.
         self._file.parent.mkdir(exist_ok=True)
         others = sorted(self._file.parent.glob("*.lines"), key=lambda file: file.stat().st_mtime)
         for oldest in others[: max(0, len(others) + 1 - MOST)]:
@@ -95,9 +95,9 @@ def unfinished(
     prompts: Mapping[str, Sequence[Sequence[int]]],
     about: Mapping[str, Any],
 ) -> Unfinished:
-    """What is kept of the evaluation that asks ``prompts`` (ids, by side) of the run with this ``folder``.
+    """The file of the evaluation with ``prompts`` (ids, by side) of the run in ``folder``.
 
-    ``about``: what is told of it to a person, see ``left_behind``.
+    ``about``: its description for people, see ``left_behind``.
     """
     facts = {
         **facts_of(loaded, settings),
@@ -106,36 +106,36 @@ def unfinished(
         "prompts": {side: [list(prompt) for prompt in ids] for side, ids in prompts.items()},
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    whole = {**about, "generation": settings.to_dict(), "sides": list(prompts)}
-    return Unfinished(folder / FOLDER / f"{name}.lines", whole)
+    description = {**about, "generation": settings.to_dict(), "sides": list(prompts)}
+    return Unfinished(folder / FOLDER / f"{name}.lines", description)
 
 
 def left_behind(folder: Path) -> list[dict[str, Any]]:
-    """The unfinished evaluations of the run with this ``folder``, the last one first.
+    """The unfinished evaluations of the run in ``folder``, the most recently written first.
 
-    Each: ``rows`` in all, ``answered`` by every side, ``generation``, ``time`` it began, and whatever
-    else was told about it.
+    Each has ``rows`` in all, ``answered`` by every side, ``generation``, the ``time`` it began, and the other
+    fields of its ``about``.
     """
     files = sorted((folder / FOLDER).glob("*.lines"), key=lambda file: -file.stat().st_mtime)
-    return [told for file in files if (told := _told(file))]
+    return [summary for file in files if (summary := _summary(file))]
 
 
-def _told(file: Path) -> dict[str, Any] | None:
+def _summary(file: Path) -> dict[str, Any] | None:
     about = next((line["about"] for line in _lines(file) if "about" in line), None)
     if about is None:
         return None
-    said = _said(file)
-    everybody = [set(said[side].answers) if side in said else set() for side in about["sides"]]
-    return {**about, "answered": len(set.intersection(*everybody))}
+    by_side = _answers_by_side(file)
+    rows_by_side = [set(by_side[side].answers) if side in by_side else set() for side in about["sides"]]
+    return {**about, "answered": len(set.intersection(*rows_by_side))}
 
 
-def _said(file: Path) -> dict[str, KeptAnswers]:
-    said: dict[str, KeptAnswers] = {}
+def _answers_by_side(file: Path) -> dict[str, KeptAnswers]:
+    by_side: dict[str, KeptAnswers] = {}
     for line in _lines(file):
         if "side" in line:
-            answers = {int(row): Answer(*told) for row, told in line["rows"].items()}
-            said.setdefault(line["side"], KeptAnswers()).add(answers, line["seconds"], line["remembered"])
-    return said
+            answers = {int(row): Answer(*values) for row, values in line["rows"].items()}
+            by_side.setdefault(line["side"], KeptAnswers()).add(answers, line["seconds"], line["remembered"])
+    return by_side
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -144,11 +144,11 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
     except OSError:
         return
     for line in lines:
-        checksum, _, told = line.partition(" ")
-        if checksum == f"{zlib.crc32(told.encode()):08x}":
-            yield json.loads(told)
+        checksum, _, payload = line.partition(" ")
+        if checksum == f"{zlib.crc32(payload.encode()):08x}":
+            yield json.loads(payload)
 
 
-def _line(told: Mapping[str, Any]) -> str:
-    text = json.dumps(told)
+def _line(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content)
     return f"{zlib.crc32(text.encode()):08x} {text}\n"

@@ -1,7 +1,7 @@
-"""One row read by base or by an adapter: what each finds likely at chosen places, a few places at a time.
+"""The logits of base or of an adapter on one row, at chosen positions, a few positions at a time.
 
-The logits of all places of a long row may not fit into memory. Neither gradients nor random numbers
-are touched, so that a training that goes on afterwards does not notice.
+The logits of all positions of a long row may not fit into memory. Gradients and random states stay unchanged, so
+that a run that continues to train afterwards is not affected.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def in_parts(loaded: LoadedModel, start: int, end: int) -> tuple[Tensor, ...]:
-    """The places from ``start`` to ``end`` (without it), in parts whose logits may be in memory together."""
+    """The positions from ``start`` to ``end`` (exclusive), in parts whose logits fit into memory together."""
     at_once = max(1, LOGITS_AT_ONCE // loaded.base.config.vocab_size)
     return torch.arange(start, end, device=loaded.device).split(at_once)
 
 
 def read_row(loaded: LoadedModel, speaker: str, row: Sequence[int]) -> Callable[[Tensor], Tensor]:
-    """Lets ``speaker`` (``adapter.BASE`` or an adapter's name) read the row.
+    """A function: n positions → the next-token logits [n, vocabulary] of ``speaker`` at these positions of the row.
 
-    What comes back gives the logits [n, vocabulary] at n places: for what stands after each of them. Raises
-    ModelError where the row has tokens that the model does not know.
+    ``speaker``: ``lora.BASE`` or an adapter's name. Raises ModelError where the row has tokens that the model does
+    not know.
     """
     check_rows(loaded.tokenizer, loaded.vocabulary, [row])
     ids = torch.tensor([row], device=loaded.device)
@@ -50,7 +50,7 @@ def _through(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _by_own_forward(loaded: LoadedModel, speaker: str, ids: Tensor, places: Tensor) -> Tensor:
-    """Where only the model's own forward knows what becomes of its logits: it reads the row again each time."""
+    """For a model whose LM head cannot be detached: the model reads the row again for each part."""
     model = loaded.model
     with answering_as(loaded, [speaker]):
         if keeps_chosen_logits(model):

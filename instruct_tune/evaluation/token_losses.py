@@ -1,7 +1,7 @@
-"""Why it says that: what base and tuned make of an answer, token by token.
+"""The losses of base and tuned on an answer, token by token.
 
-The row is the one a trainer would get (prompt, answer, EOS). A token's loss is -ln of the probability
-that the model gives it after all that stands before it; over the answer they sum to the loss of the row.
+The row is the same as in training (prompt, answer, EOS). A token's loss is -ln of its probability under the
+model after all tokens before it; over the answer they sum to the loss of the row.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 MAX_TOKENS = 1500
-"""Tokens of a row, prompt included, that are looked at; of a longer one its beginning."""
+"""The most tokens of a row that are read, prompt included; a longer row is cut at its end."""
 
 CANDIDATES = 5
-"""How many of the likeliest tokens are told at each place."""
+"""The number of likeliest tokens at each position."""
 
 _UNFINISHED = "\ufffd"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that could stand at a place, and how likely the model finds it there (0 to 1)."""
+    """A possible token at a position, and its probability under the model (0 to 1)."""
 
     id: int
     text: str
@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class TokenScore:
-    """What one model makes of one token of the answer: its ``loss`` in nats, and the likeliest, best first."""
+    """One model on one token of the answer: the ``loss`` in nats, and the likeliest tokens, best first."""
 
     loss: float
     candidates: tuple[Candidate, ...]
@@ -59,7 +59,7 @@ class TokenScore:
 
 @dataclass(frozen=True)
 class AnswerToken:
-    """One token of the answer. ``text`` is its share of the answer; ``ends``: it is the EOS after it."""
+    """One token of the answer. ``text``: its part of the answer; ``ends``: it is the EOS after the answer."""
 
     id: int
     text: str
@@ -69,13 +69,13 @@ class AnswerToken:
 
     @property
     def gain(self) -> float:
-        """How much likelier tuned finds it than base, in nats: base's loss less tuned's."""
+        """Base's loss minus tuned's, in nats."""
         return self.base.loss - self.tuned.loss
 
 
 @dataclass(frozen=True)
 class AnswerLosses:
-    """The tokens that carry loss, in order. ``cut``: how many more there are that were not looked at."""
+    """The tokens that carry loss, in order. ``cut``: how many further tokens were not read."""
 
     tokens: tuple[AnswerToken, ...]
     cut: int
@@ -92,9 +92,9 @@ class AnswerLosses:
 
 
 def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Example, run_id: str) -> AnswerLosses:
-    """What base and the adapter ``run_id`` make of the example's output. On the engine's thread.
+    """The losses of base and the adapter ``run_id`` on the example's output. For the queue's thread.
 
-    Raises DataError where the prompt leaves no place for an answer.
+    Raises DataError where the prompt leaves no context for an answer.
     """
     longest = min(MAX_TOKENS, loaded.context_length)
     row = tokenize_examples(loaded.tokenizer, template, [example], longest)[0]
@@ -103,36 +103,38 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
     ids = row.input_ids[start:]
     if not ids:
         raise DataError(f"The prompt alone fills the {longest} tokens that are looked at: choose a shorter row.")
-    opinions = [_token_scores(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
+    scores = [_token_scores(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
     pieces = token_pieces(loaded.tokenizer, ids, continuing=True)
     ends = [False] * (len(ids) - 1) + [row.truncated == 0]
     return AnswerLosses(
-        tuple(AnswerToken(*each) for each in zip(ids, pieces, ends, *opinions, strict=True)), row.truncated
+        tuple(AnswerToken(*each) for each in zip(ids, pieces, ends, *scores, strict=True)), row.truncated
     )
 
 
 def _token_scores(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[TokenScore]:
-    """What ``speaker`` makes of each token of ``row`` from ``start`` on."""
-    told: list[TokenScore] = []
+    """The scores of ``speaker`` for each token of ``row`` from ``start`` on."""
+    scores: list[TokenScore] = []
     logits_at = read_row(loaded, speaker, row)
     for places in in_parts(loaded, start - 1, len(row) - 1):
-        first = start + len(told)
-        told += _read(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
-    return told
+        first = start + len(scores)
+        scores += _score_tokens(loaded.tokenizer, logits_at(places), row[first : first + len(places)])
+    return scores
 
 
-def _read(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[TokenScore]:
+def _score_tokens(tokenizer: PreTrainedTokenizerBase, logits: Tensor, targets: Sequence[int]) -> list[TokenScore]:
     logarithms = logits.log_softmax(-1)
     losses = -logarithms.gather(1, torch.tensor(targets, device=logits.device)[:, None])[:, 0]
     best = logarithms.topk(min(CANDIDATES, logarithms.shape[1]))
     likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
     return [
-        TokenScore(loss, tuple(Candidate(token, _spelled(tokenizer, token), p) for token, p in zip(*each, strict=True)))
+        TokenScore(
+            loss, tuple(Candidate(token, _token_text(tokenizer, token), p) for token, p in zip(*each, strict=True))
+        )
         for loss, each in zip(losses.tolist(), likeliest, strict=True)
     ]
 
 
-def _spelled(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
-    """One token as text; as the tokenizer writes it where it is no more than a part of a character."""
+def _token_text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """One token as text; the tokenizer's own spelling where the token is only part of a character."""
     text = decode_continuation(tokenizer, [token], skip_special_tokens=False)
     return text if _UNFINISHED not in text else str(tokenizer.convert_ids_to_tokens([token])[0])

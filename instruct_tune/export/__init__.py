@@ -1,1 +1,1 @@
-"""What leaves the lab, and runs that come in."""
+"""Exports of runs, and imports."""

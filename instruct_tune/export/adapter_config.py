@@ -1,7 +1,7 @@
-"""What the lab keeps of a PEFT adapter that was trained elsewhere: a plain LoRA, or a sentence that says why not.
+"""Validates a PEFT adapter that was trained elsewhere: it must be a plain LoRA.
 
-Every field of ``adapter_config.json`` that changes the function is either kept or refused, also a field of a PEFT
-that is newer than this lab. The weights decide which modules are adapted.
+Every field of ``adapter_config.json`` that changes the function is either kept or refused, even a field of a PEFT
+version newer than this lab. The weights decide which modules are adapted.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from ..pretrained.read_model import is_within
 
 FLOATS = ("F16", "BF16", "F32")
 KEPT = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
-"""Fields that go on into the run's settings."""
+"""Fields that become settings of the imported run."""
 WITHOUT_EFFECT = (
     "peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "inference_mode",
     "runtime_config", "eva_config", "megatron_core", "qalora_group_size", "fan_in_fan_out",
 )  # fmt: skip
-"""Fields that change nothing in a trained adapter by themselves. PEFT sets ``fan_in_fan_out`` by the kind of layer."""
+"""Fields that do not change a trained adapter. PEFT sets ``fan_in_fan_out`` by the kind of layer."""
 ACCEPTED = {
     "bias": ("none",),
     "revision": ("main",),
-    # The other ways to begin change the base weights, or freeze a matrix.
+    # The other initialisations change the base weights, or freeze a matrix.
     "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
 }
-"""Values of further fields that leave a plain LoRA on the base model."""
+"""Values of other fields with which the adapter is still a plain LoRA on the base model."""
 HEADS = ("lm_head", "embed_out")
-"""Last names of output layers, as far as they are known without the base model."""
+"""Last path components of output layers that are recognised without the base model."""
 LARGEST = 65_504
-"""The largest number of float16. Products of larger ones overflow, and sampling then has no probabilities."""
+"""The largest float16 number. Products of larger numbers overflow, and then sampling has no probabilities."""
 _MATRIX = re.compile(r"base_model\.model\.(?P<path>[\w.-]{1,200})\.lora_(?P<which>[AB])\.weight")
 NEEDED = f"{CONFIG_FILE} must hold r, lora_alpha and target_modules."
 
 
 def plain_lora(fields: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """The fields of ``KEPT`` that ``fields`` (an adapter's configuration) and its ``weights`` file agree on.
+    """The fields of ``KEPT``, from ``fields`` (an adapter's configuration) and its ``weights`` file, which must agree.
 
-    Raises DataError where the adapter is more, or less, than a plain LoRA.
+    Raises DataError where the adapter is not a plain LoRA.
     """
     _refuse_others(fields)
     r, targets = fields.get("r"), fields.get("target_modules")
@@ -57,11 +57,13 @@ def plain_lora(fields: Mapping[str, Any], weights: Path) -> dict[str, Any]:
     if not _number(dropout) or not 0 <= dropout < 1 or not isinstance(stabilised, bool):
         raise DataError(f"{CONFIG_FILE}: lora_dropout must be from 0 to below 1, use_rslora true or false.")
     ranks = _read_ranks(weights)
-    if other := next((path for path, each in ranks.items() if each != (r, r)), None):
-        raise DataError(f"r is {r} in {CONFIG_FILE} and another in the weights of {other}: export the adapter again.")
-    # A pattern is not tried: the paths of the modules in the weights replace it.
-    named = list(ranks) if isinstance(targets, str) else _used(names, list(ranks))
-    return dict(zip(KEPT, (r, alpha, dropout, named, stabilised), strict=True))
+    if mismatched := next((path for path, pair in ranks.items() if pair != (r, r)), None):
+        raise DataError(
+            f"r is {r} in {CONFIG_FILE} and another in the weights of {mismatched}: export the adapter again."
+        )
+    # A pattern is not evaluated: the module paths in the weights replace it.
+    modules = list(ranks) if isinstance(targets, str) else _matching_targets(names, list(ranks))
+    return dict(zip(KEPT, (r, alpha, dropout, modules, stabilised), strict=True))
 
 
 def _refuse_others(fields: Mapping[str, Any]) -> None:
@@ -69,9 +71,9 @@ def _refuse_others(fields: Mapping[str, Any]) -> None:
         raise DataError("Only LoRA adapters of causal language models can be imported.")
     special = [name for name in fields if _changes_function(name, fields[name])]
     if special:
-        shown = ("a bias" if name == "bias" else name[:60] if name.isidentifier() else "?" for name in special[:5])
+        listed = ("a bias" if name == "bias" else name[:60] if name.isidentifier() else "?" for name in special[:5])
         raise DataError(
-            f"Only plain LoRA adapters can be imported; this one has {', '.join(shown)}. Merge it into its base model "
+            f"Only plain LoRA adapters can be imported; this one has {', '.join(listed)}. Merge it into its base model "
             "with PEFT and choose the merged folder as the model instead."
         )
 
@@ -79,13 +81,13 @@ def _refuse_others(fields: Mapping[str, Any]) -> None:
 def _changes_function(name: str, value: Any) -> bool:
     if name in KEPT or name in WITHOUT_EFFECT:
         return False
-    # For PEFT, 0 is the first layer.
+    # 0 is a value: PEFT's index of the first layer.
     unset = value in (None, "", [], {}) if name == "layers_to_transform" else not value
     return not unset and value not in ACCEPTED.get(name, ())
 
 
 def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
-    """By module path the ranks of its A and of its B. Whether they fit, the base model shows at first use.
+    """The ranks of A and B by module path. Whether they fit the base model is checked at first use.
 
     Raises DataError for anything but the finite matrices of a LoRA on linear layers other than the LM head.
     """
@@ -120,15 +122,15 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
     return {path: (ranks[path, "A"], ranks[path, "B"]) for path in paths}
 
 
-def _used(names: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Those of ``names`` that stand for a module in the weights.
+def _matching_targets(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Those of ``names`` that match a module in the weights.
 
-    PEFT ignores a name that no module has; a run's settings may not hold one.
+    PEFT ignores a name that matches no module; a run's settings may not contain one.
     """
     used = set(names) & {name for path in paths for name in names_of(path)}
-    if other := next((path for path in paths if not used.intersection(names_of(path))), None):
+    if unnamed := next((path for path in paths if not used.intersection(names_of(path))), None):
         raise DataError(
-            f"The weights are on {other}, which target_modules in {CONFIG_FILE} does not name: export it again."
+            f"The weights are on {unnamed}, which target_modules in {CONFIG_FILE} does not name: export it again."
         )
     return sorted(used)
 

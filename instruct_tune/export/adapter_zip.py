@@ -1,4 +1,4 @@
-"""What leaves the lab: a zip with the adapter, its card, its configuration and the loss plot."""
+"""The export of a run: a zip with the adapter, its card, its configuration and the loss plot."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .model_card import model_card
 
 
 def export_zip(store: RunStore, run: Run, to: Path) -> Path:
-    """Write ``to`` (a .zip), with the configuration that ``run`` has: it is as it leaves the lab
-    (``machine_paths.shared``). ``PeftModel.from_pretrained`` loads the unpacked folder.
+    """Write ``to`` (a .zip). ``PeftModel.from_pretrained`` loads the unpacked folder.
+
+    ``run`` is written as it is, so it must be the result of ``machine_paths.shared``.
 
     Raises ModelError where the run has no adapter, DataError where ``to`` cannot be written.
     """
@@ -45,10 +46,10 @@ def export_zip(store: RunStore, run: Run, to: Path) -> Path:
 
 
 def _adapter_config(file: Path, model: str) -> str:
-    """PEFT's configuration, which names the base model as the card does."""
+    """PEFT's configuration, with the same name of the base model as in the card."""
     return json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"base_model_name_or_path": model}, indent=2)
 
 
 def _facts_to_share(run: Run) -> dict[str, Any]:
-    """What the numbers were measured with, without the texts of a row: those are the dataset's, and may be private."""
+    """The run's facts without the texts of a row, which belong to the dataset and may be private."""
     return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}

@@ -1,6 +1,6 @@
-"""Plots for a paper or a slide: PNG at 300 dots an inch, or SVG, each with what its numbers were measured with.
+"""Plots for a paper or a slide: PNG at 300 dots an inch, or SVG. Each names the data and weights of its numbers.
 
-Plain data in, bytes out. The live plots of the page are another thing (``ui/charts.py``).
+Plain data in, bytes out. The page's live plots are in ``ui/charts.py``.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ SIDES = {
     "examples": "3 examples",
     "nearest": "nearest row",
 }
-"""Who may have a bar in a plot of scores, in the order of the bars, with its label."""
+"""The sides that may have a bar in a plot of scores, in the order of the bars, with their labels."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a plot is about: the run's name, its model, and the line of what the numbers were measured with."""
+    """The run in a plot: its name, its model, and ``measured``, a text with the data and weights of its numbers."""
 
     name: str
     model: str
@@ -44,7 +44,7 @@ class Subject:
 
 
 def subject(name: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Subject:
-    """The subject of a run, from its configuration (as it may be told) and its facts."""
+    """The subject of a run, from its configuration (without machine paths) and its facts."""
     parts = [
         f"{facts.get('train_rows', '?')} training rows of {config['data']['source']}, "
         f"fingerprint {facts.get('data_fingerprint', 'unknown')}",
@@ -71,7 +71,7 @@ def save(to: Path, content: bytes) -> Path:
 
 
 def loss_plot(metrics: Sequence[Mapping[str, Any]], about: Subject, form: str = "png") -> bytes:
-    """The losses over steps: held-out bold, each batch a faint dot, their smooth line thin (nats a token)."""
+    """The losses over steps (nats a token): held-out bold, a faint dot for each batch, their smoothed line thin."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _page(about, f"Loss: {about.name}")
@@ -93,20 +93,20 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]], about: Subject, form: str = 
     axes.grid(alpha=0.3)
     if axes.has_data():
         axes.legend(fontsize=8, frameon=False)
-    return _written(figure, form)
+    return _rendered(figure, form)
 
 
-def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
-    """An evaluation's BLEU as a bar for base, tuned and each baseline, with its 95% interval; the signature below."""
+def score_plot(evaluation: Mapping[str, Any], about: Subject, form: str = "png") -> bytes:
+    """An evaluation's BLEU: a bar with its 95% interval for base, tuned and each baseline; the signature below."""
     measured = (
-        f"{found['rows']} held-out rows · {_decoding(found['generation'])}\n"
-        f"{found['tuned']['signature']}\n{about.measured}"
+        f"{evaluation['rows']} held-out rows · {_decoding(evaluation['generation'])}\n"
+        f"{evaluation['tuned']['signature']}\n{about.measured}"
     )
     figure, axes = _page(Subject(about.name, about.model, measured), f"BLEU on held-out rows: {about.name}")
-    reports = {"base": found["base"], "tuned": found["tuned"], **(found.get("baselines") or {})}
-    sides = [who for who in SIDES if who in reports]
-    for place, who in enumerate(sides):
-        report, colour = reports[who], {"base": GREY, "tuned": ACCENT}.get(who, FAINT)
+    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **(evaluation.get("baselines") or {})}
+    sides = [side for side in SIDES if side in reports]
+    for place, side in enumerate(sides):
+        report, colour = reports[side], {"base": GREY, "tuned": ACCENT}.get(side, FAINT)
         axes.barh(place, report["bleu"], color=colour, height=0.55)
         end = report["bleu"]
         if report["ci"]:
@@ -116,24 +116,24 @@ def score_plot(found: Mapping[str, Any], about: Subject, form: str = "png") -> b
         axes.annotate(
             f"{report['bleu']:.1f}", (end, place), (6, 0), textcoords="offset points", va="center", weight="bold"
         )
-    axes.set_yticks(range(len(sides)), [SIDES[who] for who in sides])
+    axes.set_yticks(range(len(sides)), [SIDES[side] for side in sides])
     axes.invert_yaxis()
     axes.set_xlabel("BLEU (0 to 100); the thin line is the 95% interval, bootstrap over rows")
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.2)
     axes.grid(axis="x", alpha=0.3)
-    return _written(figure, form)
+    return _rendered(figure, form)
 
 
 def _decoding(generation: Mapping[str, Any]) -> str:
-    """Settings of decoding that are set, as ``max_new_tokens 96, num_beams 1``."""
+    """The decoding settings that are set, such as ``max_new_tokens 96, num_beams 1``."""
     names = ("max_new_tokens", "max_length", "num_beams", "early_stopping", "do_sample")
     return ", ".join(f"{name} {json.dumps(generation[name])}" for name in names if generation.get(name))
 
 
 def _page(about: Subject, title: str) -> tuple[Figure, Axes]:
-    """A figure with its title, and in small below it the model and what was measured."""
-    # Figure and not pyplot: pyplot keeps global state and is not for threads.
+    """A figure with a title, and in small print below it the model and ``about.measured``."""
+    # Figure and not pyplot, which has global state and is not thread-safe.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=INCHES, layout="constrained")
@@ -141,10 +141,10 @@ def _page(about: Subject, title: str) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    # Names are other people's texts: a "$" in one is no formula, and a long one does not push the plot aside.
+    # Names are other people's texts: a "$" must not begin a formula, and a long name must not shrink the plot.
     axes.set_title(_line(title, 80), parse_math=False, fontsize=11, loc="left")
-    said = "\n".join(_line(line, 120) for line in (about.model, *about.measured.split("\n")))
-    figure.supxlabel(said, parse_math=False, fontsize=6.5, color=GREY, x=0.01, ha="left")
+    caption = "\n".join(_line(line, 120) for line in (about.model, *about.measured.split("\n")))
+    figure.supxlabel(caption, parse_math=False, fontsize=6.5, color=GREY, x=0.01, ha="left")
     return figure, axes
 
 
@@ -153,7 +153,7 @@ def _line(text: str, most: int) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _written(figure: Figure, form: str) -> bytes:
+def _rendered(figure: Figure, form: str) -> bytes:
     written = io.BytesIO()
     figure.savefig(written, format=form, dpi=DOTS_AN_INCH)
     return written.getvalue()

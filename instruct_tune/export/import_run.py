@@ -1,8 +1,8 @@
-"""What comes into the lab: a zip with an exported run, or with a LoRA adapter that was trained elsewhere.
+"""Imports: a zip with an exported run, or with a LoRA adapter that was trained elsewhere.
 
-Nothing of the zip is believed. Files are read by names of our own (a path inside the zip decides
-nothing), each up to a limit, whatever the zip says of its size; the adapter's configuration is written
-anew from the few fields that a plain LoRA has; weights are safetensors only, which run no code.
+The zip is untrusted. Files are read by fixed names (paths inside the zip are never used), each up to a limit,
+whatever size the zip claims; the adapter's configuration is rebuilt from the few fields that a plain LoRA has;
+weights are safetensors only, which run no code.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .adapter_config import KEPT, plain_lora
 from .machine_paths import is_path, last_name
 
 MAX_WEIGHTS, MAX_METRICS_TEXT, MAX_TEXT = 1 << 30, 64 << 20, 4 << 20
-"""Bytes of the weights, of the metrics, and of each other file, unpacked."""
+"""The most unpacked bytes of the weights, of the metrics, and of each other file."""
 MAX_FILES = 1000
 MAX_METRICS, LONGEST_METRIC = 100_000, 10_000
-"""Measurements that are taken over, and characters of one."""
+"""The most measurements that are imported, and the most characters of one."""
 TEXT_FACTS = {
     **dict.fromkeys(("weights_source", "weights_sha256", "data_fingerprint", "packing", "device"), LONGEST_NAME),
     **dict.fromkeys(MARKUP_FACTS, LONGEST_TEMPLATE),
@@ -41,27 +41,27 @@ TEXT_FACTS = {
 NUMBER_FACTS = (
     "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
 )  # fmt: skip
-"""Facts that are taken over; where a run was recorded is only said of runs that come with the project."""
+"""Facts that are imported. ``recorded`` is not among them: only runs that come with the project have it."""
 NUMBERS = {
     "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
     "probe": ("probe_loss",),
     "eval": ("eval_loss",),
 }
-"""What a metric of each kind has to hold."""
+"""The required values of a metric, by kind."""
 LATEST = 10**11
-"""The last step, epoch and time (seconds since 1970) that a measurement may be of."""
+"""The largest step, epoch and time (seconds since 1970) of a measurement."""
 _WITHOUT = "leave it out to import the adapter alone"
 _ZIP_FAULTS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
-    # A version that zipfile does not know, a password, a name that is no UTF-8, an impossible offset.
+    # An unsupported version, a password, a name that is not UTF-8, an impossible offset.
     *(NotImplementedError, RuntimeError, ValueError, OverflowError),
 )
-"""What zipfile raises on a damaged zip."""
+"""The exceptions of zipfile on a damaged zip."""
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A zip that was read: ``config`` is None where it was no exported run of a lab."""
+    """The content of a zip. ``config`` is None where it is not a lab's exported run."""
 
     base_model: str
     adapter_config: dict[str, Any]
@@ -71,7 +71,7 @@ class Incoming:
 
 
 def read_zip(file: Path, weights_to: Path) -> Incoming:
-    """Read ``file`` and write its weights to ``weights_to``. Raises DataError where it is not what it should be."""
+    """Read ``file`` and write its weights to ``weights_to``. Raises DataError where its content is invalid."""
     name = shown_name(file.name)
     try:
         check_upload(name, size_of(file))
@@ -94,8 +94,8 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
     base = (config or {}).get("model") or fields.get("base_model_name_or_path")
     if not isinstance(base, str) or not base.strip():
         raise DataError(f"{CONFIG_FILE} names no base model: put its Hub id into base_model_name_or_path.")
-    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
-    adapter_config = {**lora, **fixed, "base_model_name_or_path": base}
+    constants = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "inference_mode": True}
+    adapter_config = {**lora, **constants, "base_model_name_or_path": base}
     return Incoming(base, adapter_config, config, _facts(facts), _metrics(metrics))
 
 
@@ -110,13 +110,13 @@ def size_of(file: Path) -> int:
 
 
 def name_of(file: Path) -> str:
-    """What a run is called that was imported without a name: after its file."""
+    """The name of a run that is imported without a name, from its file."""
     stem = file.stem[:80]
     return stem if is_encodable(stem) else "a file"
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that are taken over, those of another type left out. Raises DataError where a text is too long."""
+    """The facts to import, without those of a wrong type. Raises DataError where a text is too long."""
     numbers = {name: facts[name] for name in NUMBER_FACTS if _number(facts.get(name))}
     texts = {name: facts[name] for name in TEXT_FACTS if isinstance(facts.get(name), str)}
     for name, text in texts.items():
@@ -125,16 +125,16 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return texts | numbers
 
 
-def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
-    """``found`` with a base model that this machine can find. ``folders``: local models by the sha256 of their weights.
+def with_base(incoming: Incoming, folders: Mapping[str, str]) -> Incoming:
+    """``incoming`` with a base model of this machine. ``folders``: local models by the sha256 of their weights.
 
-    Raises DataError where it was a folder of another machine, which its name does not identify.
+    Raises DataError where the base model is a folder of another machine whose weights are not in ``folders``.
     """
-    name, digest = found.base_model, found.facts.get("weights_sha256")
-    # An export names a local folder by its last name.
-    folder = is_path(name) or (found.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
+    name, digest = incoming.base_model, incoming.facts.get("weights_sha256")
+    # An export contains only the last component of a local folder.
+    folder = is_path(name) or (incoming.facts.get("weights_source") == LOCAL_FOLDER and "/" not in name)
     if not folder or os.path.isdir(name):
-        return found
+        return incoming
     if digest not in folders:
         weights = f" (weights sha256 {str(digest)[:12]}…)" if digest else ""
         raise DataError(
@@ -143,49 +143,51 @@ def with_base(found: Incoming, folders: Mapping[str, str]) -> Incoming:
             "adapter_config.json and into model of run_config.json in the zip, and import it again."
         )
     model = folders[str(digest)]
-    config = None if found.config is None else {**found.config, "model": model}
-    adapter_config = {**found.adapter_config, "base_model_name_or_path": model}
-    return replace(found, base_model=model, adapter_config=adapter_config, config=config)
+    config = None if incoming.config is None else {**incoming.config, "model": model}
+    adapter_config = {**incoming.adapter_config, "base_model_name_or_path": model}
+    return replace(incoming, base_model=model, adapter_config=adapter_config, config=config)
 
 
-def configuration(found: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
-    """The configuration of the run that is made of it, still to be validated, and what is said of it.
+def configuration(incoming: Incoming, data: Mapping[str, Any], named: str) -> tuple[dict[str, Any], str]:
+    """The configuration of the imported run, not yet validated, and its message.
 
-    No file of this machine is ever taken for its data, whatever the zip says; where it has none that everybody
-    can load, ``data`` are the rows it is asked on, told as ``named``.
+    The zip never makes the run read a file of this machine as its data. Where its dataset is not one that everybody
+    can load, ``data`` provides the held-out rows; ``named`` is their name in the message.
     """
     rows = f"Compare and Evaluate take the held-out rows of {named}"
-    if found.config is None:
-        lora = {name: found.adapter_config[name] for name in KEPT}
-        said = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
-        return {"model": found.base_model, "lora": lora, "data": dict(data)}, said
-    config = {**found.config, "lora": _as_saved(found)}
-    own = config.get("data")
-    source = own.get("source") if isinstance(own, dict) else None
+    if incoming.config is None:
+        lora = {name: incoming.adapter_config[name] for name in KEPT}
+        message = f"Imported: an adapter without a configuration, so it is asked with the template lesson; {rows}."
+        return {"model": incoming.base_model, "lora": lora, "data": dict(data)}, message
+    config = {**incoming.config, "lora": _as_saved(incoming)}
+    data_section = config.get("data")
+    source = data_section.get("source") if isinstance(data_section, dict) else None
     if source in ("bundled", "codealpaca-20k") or (isinstance(source, str) and source.startswith("hub:")):
         return config, "Imported."
-    said = f"Imported: its data did not come along; {rows}, which it may have been trained on."
-    return {**config, "data": dict(data)}, said
+    message = f"Imported: its data did not come along; {rows}, which it may have been trained on."
+    return {**config, "data": dict(data)}, message
 
 
-def _as_saved(found: Incoming) -> Any:
-    """The ``lora`` section of an exported run, with the numbers that its adapter has. The targets may be ``auto``."""
-    own = (found.config or {}).get("lora", {})
-    if not isinstance(own, dict):
-        return own
-    return {**own, **{name: found.adapter_config[name] for name in ("r", "lora_alpha", "use_rslora")}}
+def _as_saved(incoming: Incoming) -> Any:
+    """The ``lora`` section of an exported run, with rank and scaling of its adapter. The targets may be ``auto``."""
+    lora = (incoming.config or {}).get("lora", {})
+    if not isinstance(lora, dict):
+        return lora
+    return {**lora, **{name: incoming.adapter_config[name] for name in ("r", "lora_alpha", "use_rslora")}}
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The files by their last name: those beside the adapter's configuration that lies nearest to the top."""
+    """The files by their last path component: those in the folder of the topmost adapter configuration."""
     infos = archive.infolist()
     if len(infos) > MAX_FILES:
         raise DataError(f"The zip holds {len(infos):,} files: an adapter has a few, at most {MAX_FILES:,} are read.")
-    found = [PurePosixPath(info.filename) for info in infos if PurePosixPath(info.filename).name == CONFIG_FILE]
-    if not found:
+    configs = [PurePosixPath(info.filename) for info in infos if PurePosixPath(info.filename).name == CONFIG_FILE]
+    if not configs:
         raise DataError(f"The zip holds no {CONFIG_FILE}: import an exported run, or the folder of a PEFT adapter.")
-    home = min(found, key=lambda path: len(path.parts)).parent
-    members = {PurePosixPath(info.filename).name: info for info in infos if PurePosixPath(info.filename).parent == home}
+    folder = min(configs, key=lambda path: len(path.parts)).parent
+    members = {
+        PurePosixPath(info.filename).name: info for info in infos if PurePosixPath(info.filename).parent == folder
+    }
     if WEIGHTS_FILE not in members:
         raise DataError(f"The zip holds no {WEIGHTS_FILE}: only safetensors are read, for other formats may run code.")
     return members
@@ -194,14 +196,14 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _bytes(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], name: str, most: int = 0) -> bytes:
     most = most or MAX_TEXT
     with _opened(archive, members[name]) as packed:
-        read = packed.read(most + 1)
-    if len(read) > most:
+        content = packed.read(most + 1)
+    if len(content) > most:
         raise DataError(f"{name} in the zip is too large: at most {most:,} bytes are read.")
-    return read
+    return content
 
 
 def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
-    """Raises DataError where the member is packed in another way than zips are: those take much memory to unpack."""
+    """Raise DataError for unusual compression methods, which take much memory to unpack."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(
             f"{PurePosixPath(member.filename).name} in the zip is packed with method {member.compress_type}, and only "
@@ -225,30 +227,30 @@ def _object(content: bytes, name: str) -> dict[str, Any]:
     return _checked_object(parse(decode(content, where), where), name)
 
 
-def _checked_object(found: Any, name: str) -> dict[str, Any]:
-    if not isinstance(found, dict):
+def _checked_object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise DataError(f"{name} in the zip must hold one JSON object.")
-    return found
+    return value
 
 
 def _metrics(content: bytes) -> list[dict[str, Any]]:
-    """The measurements of an exported run. Raises DataError where a line is none, or one is there twice."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    """The measurements of an exported run. Raises DataError where a line is invalid or a duplicate."""
+    by_key: dict[tuple[str, int], dict[str, Any]] = {}
     where = "metrics.jsonl in the zip"
     for number, line in lines(io.BytesIO(content), where):
         if len(line) > LONGEST_METRIC:
             raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
         metric = _metric(_checked_object(parse(line, where, number), "metrics.jsonl"))
-        if metric is None or (key := (metric["kind"], metric["step"])) in found:
+        if metric is None or (key := (metric["kind"], metric["step"])) in by_key:
             raise DataError(f"{where} is not what a lab exports (line {number:,}): {_WITHOUT}.")
-        found[key] = metric
-        if len(found) > MAX_METRICS:
+        by_key[key] = metric
+        if len(by_key) > MAX_METRICS:
             raise DataError(f"{where} holds more than {MAX_METRICS:,} measurements: {_WITHOUT}.")
-    return list(found.values())
+    return list(by_key.values())
 
 
 def _metric(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """One measurement; None where it lacks a number that its kind has, or is at no step and no time."""
+    """One measurement; None where it lacks a number that its kind requires, or its step or time is invalid."""
     names = ("step", "epoch", "time", *NUMBERS.get(str(line.get("kind")), ("kind",)))
     if not all(_number(line.get(name)) for name in names) or not isinstance(line["step"], int):
         return None

@@ -1,6 +1,6 @@
-"""What leaves the lab names no folder of the machine: a local model or data file goes by its last name.
+"""Removes this machine's folders from shared content: a local model or data file has only its last path component.
 
-A local model is identified by the sha256 of its weights, which stands beside the name.
+A local model is identified by the sha256 of its weights, which accompanies the name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..data.upload_names import uploaded_as
 from ..pretrained.locate import LOCAL_FOLDER
 from ..store.run_store import Run
 
-# An absolute path of two parts or more, which is no part of a URL or of another word.
+# An absolute path with at least two components, which is not part of a URL or of another word.
 _PATH = re.compile(r"""(?<![\w:/.~-])~?/(?:[^\s/'"():,;]+/)+([^\s/'"():,;]+)""")
 
 
@@ -28,29 +28,29 @@ def last_name(path: str) -> str:
 
 
 def is_path(model: str) -> bool:
-    """Whether a model's name can only be a folder: a Hub id is NAME or OWNER/NAME."""
+    """Whether a model's name can only be a path: a Hub id is NAME or OWNER/NAME."""
     return model.startswith(("/", "~", ".")) or "\\" in model or model.count("/") > 1
 
 
 def source_to_share(source: str) -> str:
-    """A data source without its folder; an upload by the name it came with."""
+    """A data source without its folder; for an upload, its original file name."""
     if source in ("bundled", "codealpaca-20k") or source.startswith(HUB_PREFIX):
         return source
     return last_name(uploaded_as(source) or source)
 
 
 def short_paths(text: str) -> str:
-    """``text`` with each absolute path cut to its last name."""
+    """``text`` with each absolute path reduced to its last component."""
     return _PATH.sub(r"\1", text)
 
 
 def shared(run: Run) -> Run:
-    """The run as it leaves the lab: configuration, facts and message without folders of this machine."""
+    """The run for an export: configuration, facts and message without folders of this machine."""
     names, config, data = _names(run), run.config, run.config["data"]
     outgoing = {
         **config,
         "model": names.get(config["model"], config["model"]),
-        # A filter that counts tokens names the model again.
+        # A filter that counts tokens contains the model's name, too.
         "data": {**_renamed(data, names), "source": source_to_share(data["source"])},
     }
     facts = {name: _renamed(value, names) for name, value in run.facts.items() if name != "model_path"}
@@ -65,7 +65,7 @@ def message_to_share(run: Run, text: str) -> str:
 
 
 def data_to_share(settings: DataSettings) -> DataSettings:
-    """The ``data`` section without folders. A local model that counts tokens is left out: the reader's own counts."""
+    """The ``data`` section without folders. A local model in a token filter is removed: the reader's model counts."""
     filters = tuple(
         replace(step, tokenizer=None)
         if isinstance(step, Length) and step.tokenizer and _is_folder(step.tokenizer)
@@ -86,7 +86,7 @@ def _is_folder(model: str) -> bool:
 
 
 def _names(run: Run) -> dict[str, str]:
-    """Last names by path, of the run's local model and data file."""
+    """Path → last component, for the run's local model and data file."""
     model, source = run.config["model"], run.config["data"]["source"]
     local = run.facts.get("weights_source") == LOCAL_FOLDER or _is_folder(model)
     names = {model: last_name(model)} if local else {}

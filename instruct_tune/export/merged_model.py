@@ -1,6 +1,6 @@
-"""A run's adapter merged into a copy of its base model: one zip that transformers loads without peft.
+"""Merges a run's adapter into a copy of its base model: one zip that transformers loads without peft.
 
-The shared weights are never merged into, for merging and unmerging drifts: the copy is read from disk anew.
+The copy is read from disk: merging into the shared weights and unmerging would change them by rounding.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from .model_card import model_card
 
 FLOAT32 = 4
 ROOM = 1.3
-"""Memory for the copy, and for one layer's update at a time beside it."""
+"""Memory for the copy and for one layer's update at a time, as a multiple of the copy's size."""
 
 
 def merged_zip(store: RunStore, run: Run, weights: Weights, to: Path, report: Callable[[str], None]) -> Path:
-    """Write ``to`` (a .zip): float32 safetensors, tokenizer and card. ``report`` is told what is being done.
+    """Write ``to`` (a .zip): float32 safetensors, tokenizer and card. ``report`` gets progress messages.
 
-    Raises ModelError where ``weights`` are others than the run was trained on, MemoryLimitError and
-    DiskFullError before anything is begun where it would not fit, DataError where ``to`` cannot be written.
+    Raises ModelError where the run was trained on other ``weights``; MemoryLimitError or DiskFullError, before any
+    work, where memory or disk is too small; DataError where ``to`` cannot be written.
     """
     _check_weights(run, weights)
     size = FLOAT32 * _parameters(run, weights)
-    _check_room(size, to)
+    _check_space(size, to)
     try:
         with tempfile.TemporaryDirectory(prefix=".merged-", dir=to.parent) as scratch:
             folder, packed = Path(scratch) / "model", Path(scratch) / "zip"
             report(f"merging into a copy of {run.config['model']} ({size / 1e6:,.0f} MB)")
             _write(store, run, weights, folder)
             report("packing the zip")
-            # Stored and not compressed: weights are noise to a compressor, which takes minutes to find out.
+            # Stored without compression: weights do not compress, and trying takes minutes.
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
                 for file in sorted(folder.iterdir()):
                     archive.write(file, file.name)
@@ -60,9 +60,9 @@ def _write(store: RunStore, run: Run, weights: Weights, folder: Path) -> None:
 
 
 def _parameters(run: Run, weights: Weights) -> int:
-    """How many the model has: the run's own count, or where an import brought none, that of the model's shapes."""
-    if known := run.facts.get("parameters"):
-        return int(known)
+    """The number of the model's parameters: the run's fact, or for an import without it, counted from the shapes."""
+    if recorded := run.facts.get("parameters"):
+        return int(recorded)
     return sum(parameter.numel() for parameter in empty_model(weights.model, weights.path).parameters())
 
 
@@ -75,16 +75,16 @@ def _check_weights(run: Run, weights: Weights) -> None:
         )
 
 
-def _check_room(size: int, to: Path) -> None:
+def _check_space(size: int, to: Path) -> None:
     import torch
 
-    needed, there = int(ROOM * size), free(torch.device("cpu"))
-    if there is not None and there < needed:
+    needed, available = int(ROOM * size), free(torch.device("cpu"))
+    if available is not None and available < needed:
         raise MemoryLimitError(
-            f"Merging takes a second copy of the model: {needed / 1e9:.1f} GB of memory, and {there / 1e9:.1f} GB are "
-            "free. Export the adapter instead, or try again when nothing is training."
+            f"Merging takes a second copy of the model: {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB "
+            "are free. Export the adapter instead, or try again when nothing is training."
         )
-    # The model's files, and the zip of them.
+    # Twice: the model's files, and their zip.
     if to.parent.is_dir() and (left := shutil.disk_usage(to.parent).free) < 2 * size:
         raise DiskFullError(
             f"Merging needs {2 * size / 1e9:.1f} GB of disk for a while, and {left / 1e9:.1f} GB are free "

@@ -1,7 +1,7 @@
-"""A run's model card in the Hub's format: what it was trained from and on, its numbers, how to load it, its limits.
+"""A run's model card in the Hub's format: base model, training data, numbers, how to load it, limits.
 
-The front matter is dumped by a YAML library, other people's texts in the body go through ``plain`` or stand in
-a fence that is longer than theirs.
+A YAML library writes the front matter. In the body, other people's texts are escaped by ``plain`` or are in a
+fenced block with a fence longer than theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..tokenization.prompt_template import PromptTemplate, template_of_run
 
 Found = Mapping[str, Any]
 
-# Licences of the catalog by what the Hub calls them; another model's licence is left out rather than guessed.
+# The catalog's licences → the Hub's names; another model's licence is left out, not guessed.
 _LICENCES = {
     "Apache-2.0": {"license": "apache-2.0"},
     "MIT": {"license": "mit"},
@@ -31,9 +31,9 @@ _FOLDER = "path/to/this/folder"
 
 
 def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] = (), *, merged: bool = False) -> str:
-    """The card of ``run``, whose configuration is as it may be told. ``evaluations``: the newest first.
+    """The card of ``run``, which must be without machine paths. ``evaluations``: the newest first.
 
-    ``merged``: of the whole model with the adapter in it, instead of the adapter alone.
+    ``merged``: the card describes the whole model with the merged adapter, not the adapter alone.
     """
     parts = [
         _front_matter(run, evaluations, merged),
@@ -60,20 +60,20 @@ def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
 
     model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
     licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
-    told: dict[str, Any] = {} if _is_local(run) else {"base_model": model}
-    told |= {"library_name": "transformers" if merged else "peft"}
-    told |= {"pipeline_tag": "text-generation", **licence}
+    header: dict[str, Any] = {} if _is_local(run) else {"base_model": model}
+    header |= {"library_name": "transformers" if merged else "peft"}
+    header |= {"pipeline_tag": "text-generation", **licence}
     if dataset:
-        told["datasets"] = [dataset]
-    told["tags"] = ["lora", "instruction-tuning"]
+        header["datasets"] = [dataset]
+    header["tags"] = ["lora", "instruction-tuning"]
     if evaluations:
-        told["model-index"] = [{"name": _line(run.name), "results": [_result(run, evaluations[0], dataset)]}]
-    # On one line each, however long: a line that begins with "---" would end the header.
-    return f"---\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=10**6).rstrip()}\n---"
+        header["model-index"] = [{"name": _line(run.name), "results": [_result(run, evaluations[0], dataset)]}]
+    # One line for each value, however long: a line that begins with "---" would end the front matter.
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=10**6).rstrip()}\n---"
 
 
 def _is_local(run: Run) -> bool:
-    """Whether the base model is a folder, or has a name that no Hub id has: the Hub takes ids only."""
+    """Whether the base model is a folder, or its name is no Hub id; the Hub accepts only ids."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -92,24 +92,24 @@ def _hub_dataset(source: str) -> str | None:
     return source.removeprefix(HUB_PREFIX) if source.startswith(HUB_PREFIX) else None
 
 
-def _result(run: Run, found: Found, dataset: str | None) -> dict[str, Any]:
-    """One entry of ``model-index``: sacreBLEU of the tuned model, with what makes the number one."""
+def _result(run: Run, evaluation: Found, dataset: str | None) -> dict[str, Any]:
+    """One entry of ``model-index``: sacreBLEU of the tuned model, with the details of its measurement."""
     measured = {
-        "rows": found["rows"],
-        "signature": found["tuned"]["signature"],
-        "ci_95": found["tuned"]["ci"],
-        "base_value": found["base"]["bleu"],
-        "generation": dict(found["generation"]),
+        "rows": evaluation["rows"],
+        "signature": evaluation["tuned"]["signature"],
+        "ci_95": evaluation["tuned"]["ci"],
+        "base_value": evaluation["base"]["bleu"],
+        "generation": dict(evaluation["generation"]),
     }
     source = _line(run.config["data"]["source"])
     return {
         "task": {"type": "text-generation", "name": "Text generation"},
         "dataset": {
-            "name": f"{source}, {found['rows']} held-out rows",
+            "name": f"{source}, {evaluation['rows']} held-out rows",
             "type": dataset or source,
             "args": {"fingerprint": run.facts.get("data_fingerprint")},
         },
-        "metrics": [{"type": "sacrebleu", "name": "sacreBLEU", "value": found["tuned"]["bleu"], "args": measured}],
+        "metrics": [{"type": "sacrebleu", "name": "sacreBLEU", "value": evaluation["tuned"]["bleu"], "args": measured}],
     }
 
 
@@ -146,7 +146,7 @@ def _loading(run: Run, merged: bool) -> str:
 
 
 def _prompt_lines(template: PromptTemplate) -> list[str]:
-    """Python that makes ``inputs`` of an instruction, as the training rows were made."""
+    """Python code that turns an instruction into ``inputs``, in the format of the training rows."""
     if template.markup:
         prompt = json.dumps(template.markup.around("Reverse a string in Python."))
         return [f"prompt = {prompt}", 'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")']
@@ -172,8 +172,10 @@ def _data(run: Run) -> str:
     if "ledger" in facts:
         lines.append(f"- {facts['rows_loaded']:,} rows loaded, then these steps in order:")
         for step in facts["ledger"]:
-            given = f" {plain(json.dumps(step['parameters'], ensure_ascii=False))}" if step.get("parameters") else ""
-            lines.append(f"    - {plain(step['step'])}{given}: {step['kept']:,} kept, {step['dropped']:,} dropped")
+            parameters = (
+                f" {plain(json.dumps(step['parameters'], ensure_ascii=False))}" if step.get("parameters") else ""
+            )
+            lines.append(f"    - {plain(step['step'])}{parameters}: {step['kept']:,} kept, {step['dropped']:,} dropped")
     else:
         steps = ", ".join(plain(json.dumps(step, ensure_ascii=False)) for step in config["filters"])
         lines.append(f"- Filters: {steps or 'none'}; how many rows each kept was not recorded")
@@ -196,16 +198,16 @@ def _template(template: PromptTemplate) -> str:
 
 
 def _weights(facts: Found) -> str:
-    said = (
+    text = (
         f"Trained on the weights from {plain(facts.get('weights_source'))}, sha256 `{facts.get('weights_sha256')}`. "
         "Weights of the same name with another sha256 may answer differently."
     )
     if "4-bit" in str(facts.get("weights_source")):
-        said += (
+        text += (
             "\n\n**These were a 4-bit copy, dequantised, and not the weights that the Hub has under this name.** "
             "Measure again before quoting the numbers below for the Hub's."
         )
-    return said
+    return text
 
 
 def _configuration(run: Run) -> str:
@@ -218,8 +220,8 @@ def _configuration(run: Run) -> str:
     rows += [(f"train.{name}", train[name]) for name in names]
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in run.facts.get("versions", {}).items())
     table = "\n".join(f"| {plain(name)} | {plain(json.dumps(value))} |" for name, value in rows)
-    said = f"| setting | value |\n|---|---|\n{table}\n\nAll of it is in `run_config.json`."
-    return f"{said} Versions: {versions}." if versions else said
+    text = f"| setting | value |\n|---|---|\n{table}\n\nAll of it is in `run_config.json`."
+    return f"{text} Versions: {versions}." if versions else text
 
 
 def _losses(metrics: Sequence[Found]) -> str:
@@ -239,11 +241,11 @@ def _losses(metrics: Sequence[Found]) -> str:
     return "\n".join(["In nats a token:", "", *lines, "", "![Loss over steps](loss.png)"])
 
 
-def _evaluation(found: Found) -> str:
+def _evaluation(evaluation: Found) -> str:
     def line(name: str, *values: str) -> str:
         return f"| {name} | {' | '.join(values)} |"
 
-    sides = [found["base"], found["tuned"]]
+    sides = [evaluation["base"], evaluation["tuned"]]
     table = [
         line("", "base", "tuned"),
         "|---|---|---|",
@@ -252,15 +254,15 @@ def _evaluation(found: Found) -> str:
         line("chrF2", *(f"{side['chrf']:.1f}" for side in sides)),
         line("brevity penalty", *(f"{side['bp']:.3f}" for side in sides)),
         line("words, answer / reference", *(f"{side['sys_len']:,} / {side['ref_len']:,}" for side in sides)),
-        line("ended by themselves", *(str(found[f"{who}_ended"]) for who in ("base", "tuned"))),
+        line("ended by themselves", *(str(evaluation[f"{name}_ended"]) for name in ("base", "tuned"))),
     ]
-    interval = found.get("delta_ci")
+    interval = evaluation.get("delta_ci")
     spread = f", 95% interval {interval[0]:+.1f} to {interval[1]:+.1f}" if interval else ""
-    chance = f", paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else ""
+    chance = f", paired bootstrap p = {evaluation['p_value']:.3f}" if evaluation["p_value"] is not None else ""
     return "\n".join(table) + (
-        f"\n\nOn {found['rows']} held-out rows: tuned {found['tuned']['bleu']:.1f} BLEU, base "
-        f"{found['base']['bleu']:.1f}, difference {found['delta']:+.1f}{spread}{chance}. Signature "
-        f"`{found['tuned']['signature']}`, generation `{json.dumps(found['generation'])}`."
+        f"\n\nOn {evaluation['rows']} held-out rows: tuned {evaluation['tuned']['bleu']:.1f} BLEU, base "
+        f"{evaluation['base']['bleu']:.1f}, difference {evaluation['delta']:+.1f}{spread}{chance}. Signature "
+        f"`{evaluation['tuned']['signature']}`, generation `{json.dumps(evaluation['generation'])}`."
     )
 
 
@@ -280,6 +282,6 @@ def _line(text: str) -> str:
 
 
 def _fenced(text: str, language: str = "text") -> str:
-    """A code block that nothing in ``text`` can end."""
+    """A code block that no content of ``text`` can close."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"

@@ -1,4 +1,4 @@
-"""One decoded answer, and how it is read out of the ids that a model said."""
+"""One decoded answer, and the way from generated ids to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """``tokens`` that were decoded for ``text``, the end not counted.
+    """A decoded ``text`` and its number of ``tokens``, without the EOS.
 
-    ``ended``: it ended by itself (with EOS) or at a stop text, not at the token limit.
-    ``trace``: what was looked at on the way, where it was asked for.
+    ``ended``: it ended with EOS or at a stop text, not at the token limit.
+    ``trace``: the candidates of each step, where the caller requested a trace.
     """
 
     text: str
@@ -29,22 +29,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reader:
-    """Ids to answers. An answer ends before the first of the ids ``ends``, and before the first text of ``stop``."""
+    """Ids → answers. An answer ends before the first id in ``ends`` and before the first text in ``stop``."""
 
     tokenizer: PreTrainedTokenizerBase
     ends: tuple[int, ...]
     stop: tuple[str, ...] = ()
 
     def answer(self, ids: Sequence[int], trace: GreedyTrace | BeamTrace | None = None) -> Answer:
-        """What was said."""
+        """The answer that generated ``ids`` spell."""
         end = next((at for at, token in enumerate(ids) if token in self.ends), None)
-        kept = list(ids if end is None else ids[:end])
-        text = self._text(kept)
+        answer_ids = list(ids if end is None else ids[:end])
+        text = self._text(answer_ids)
         cut = min((at for stop in self.stop if (at := text.find(stop)) >= 0), default=None)
-        return Answer(text[:cut], len(kept), end is not None or cut is not None, trace)
+        return Answer(text[:cut], len(answer_ids), end is not None or cut is not None, trace)
 
     def stopped(self, ids: Sequence[int]) -> bool:
-        """Whether a stop text was said, so that nothing which follows counts."""
+        """Whether the ids contain a stop text, after which nothing counts."""
         text = self._text(list(ids)) if self.stop else ""
         return any(stop in text for stop in self.stop)
 

@@ -1,6 +1,6 @@
-"""Which candidates a step of beam search finds, and which whole answers are the best so far.
+"""The candidates of a beam search step, and the best finished answers so far.
 
-The arithmetic of transformers' ``GenerationMixin._beam_search``, its masks of -1e9 included, with a
+The arithmetic is that of transformers' ``GenerationMixin._beam_search``, its masks of -1e9 included, with a
 length penalty of 1: an answer's score is the mean of its tokens' log-probabilities.
 """
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 NEVER = -1.0e9
-"""Added to the score of what must not be chosen."""
+"""Added to the score of candidates that must not be chosen."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Beams with one token more, [rows, candidates], best first.
+    """Beams with one more token, tensors of [rows, candidates], best first.
 
-    ``parent``: the place of the beam that it continues. ``own``: the token's log-probability. ``score``:
+    ``parent``: the index of the beam that it continues. ``own``: the token's log-probability. ``score``:
     the sum over all of the beam's tokens.
     """
 
@@ -30,11 +30,11 @@ class Candidates:
 
     @staticmethod
     def best(logits: Tensor, scores: Tensor, count: int) -> Candidates:
-        """The best ``count`` continuations of beams.
+        """The best ``count`` continuations of each row's beams.
 
-        ``logits`` [rows, beams, vocabulary] after them, ``scores`` [rows, beams] of them.
+        ``logits`` [rows, beams, vocabulary] follow the beams; ``scores`` [rows, beams] are the beams' own.
         """
-        # No beam can have more than all of them. So the sum and the sorting are of a few, not of every word.
+        # No beam contributes more than ``count``, so only these are summed and sorted, not the whole vocabulary.
         top = logits.topk(count)
         own = top.values - logits.logsumexp(-1, keepdim=True)
         total = (own + scores[:, :, None]).flatten(1)
@@ -44,10 +44,10 @@ class Candidates:
 
 
 class BeamHypotheses:
-    """The best answers that have ended, as many as there are beams, of each row; best first.
+    """The best finished answers of each row, as many as there are beams, best first.
 
-    ``step`` and ``place``: where an answer's last token was among the candidates. ``settled`` [rows]:
-    no better one can come, or none is waited for.
+    ``step`` and ``place``: the step and the candidate index of an answer's last token. ``settled`` [rows]:
+    no better answer is possible, or early stopping waits for none.
     """
 
     def __init__(self, rows: int, beams: int, early_stopping: bool, device: torch.device):
@@ -60,32 +60,32 @@ class BeamHypotheses:
 
     @property
     def settled(self) -> Tensor:
-        return ~self.hopeful | self._content
+        return ~self.hopeful | self._stopped_early
 
     @property
-    def _content(self) -> Tensor:
+    def _stopped_early(self) -> Tensor:
         return self.there.all(1) & self.early_stopping
 
-    def take(self, found: Candidates, ended: Tensor, running: Tensor, length: int) -> None:
-        """Look at candidates of ``length`` tokens, of which some have ``ended``.
+    def take(self, candidates: Candidates, ended: Tensor, running: Tensor, length: int) -> None:
+        """Add those candidates of ``length`` tokens that have ``ended``.
 
-        ``running`` [rows]: the score of the best that goes on.
+        ``running`` [rows]: the score of the best beam that continues.
         """
         beams = self.score.shape[1]
-        # Those further back are only there so that enough beams can go on.
+        # Candidates beyond the number of beams exist only so that enough beams can continue.
         new = ended & (torch.arange(ended.shape[1], device=ended.device) < beams)
-        score = found.score / length + (~new | self.settled[:, None]) * NEVER
+        score = candidates.score / length + (~new | self.settled[:, None]) * NEVER
         place = torch.arange(score.shape[1], device=score.device).expand_as(score)
         step = torch.full_like(place, length - 1)
         self.score, best = torch.cat([self.score, score], 1).topk(beams)
         self.there = torch.cat([self.there, new], 1).gather(1, best)
         self.step = torch.cat([self.step, step], 1).gather(1, best)
         self.place = torch.cat([self.place, place], 1).gather(1, best)
-        # As transformers guesses it: the mean of a running beam gets no better than it is.
+        # transformers' heuristic: a running beam's mean does not improve any more.
         worst = torch.where(self.there, self.score.min(1, keepdim=True).values, NEVER)
         self.hopeful &= (running[:, None] / length > worst).any(1)
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all rows but these."""
+        """Drop all rows but these."""
         self.score, self.there, self.hopeful = self.score[rows], self.there[rows], self.hopeful[rows]
         self.step, self.place = self.step[rows], self.place[rows]

@@ -1,9 +1,9 @@
-"""Beam search that copies nothing: all beams of a row are one sequence, a tree behind the row's prompt.
+"""Beam search without copies: all beams of a row are one sequence, a tree behind the row's prompt.
 
-Each step lays the row's beams side by side behind everything that is there, all at the same position,
-and a mask says which of the tokens before it are each beam's own past. So a prompt is read and kept
-once a row, however many beams it has, and when beams change places only the mask moves. Scores,
-candidates and when to stop are those of transformers' ``GenerationMixin._beam_search``.
+Each step appends one token for each of the row's beams, all at the same position, and a mask selects each
+beam's own past. So the prompt is read and cached once a row, however many beams it has, and reordering beams
+changes only the mask. Scores, candidates and the stop condition are those of transformers'
+``GenerationMixin._beam_search``.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def search(
     early_stopping: bool,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[BeamTrace]:
-    """Each row's beams, until it is known which answer is the best. Raises Stopped.
+    """Each row's beams, until the best answer is known. Raises Stopped.
 
-    ``ends``: the ids that end an answer; otherwise it has ``new_tokens``. ``early_stopping``: be content
-    with the first ``beams`` answers. The model must be one that ``fits``, its vocabulary as large as
-    ``kept`` at the least.
+    ``ends``: the ids that end an answer, which has at most ``new_tokens``. ``early_stopping``: end after the
+    first ``beams`` answers. The model must be one that ``fits``, with a vocabulary of at least
+    ``kept(beams, ends)`` tokens.
     """
     rows = ActiveRows(model, prompts, whole_cache(model.config))
     tree = Tree(prompts.attention_mask, beams, windows(model.config))
@@ -53,20 +53,20 @@ def search(
     logits = rows.read(prompts.input_ids, prompts.attention_mask, prompts.positions, 1)
     scores, position = logits.new_zeros((len(records), 1)), prompts.positions[:, -1:]
     for length in range(1, new_tokens + 1):
-        found = Candidates.best(logits, scores, kept(beams, ends))
-        ended = torch.isin(found.token, end_ids) | (length == new_tokens)
-        going = (found.score + ended * NEVER).topk(beams).indices
-        scores = found.score.gather(1, going)
+        candidates = Candidates.best(logits, scores, kept(beams, ends))
+        ended = torch.isin(candidates.token, end_ids) | (length == new_tokens)
+        continuing = (candidates.score + ended * NEVER).topk(beams).indices
+        scores = candidates.score.gather(1, continuing)
         open_before = (~answers.settled).tolist()
-        answers.take(found, ended, scores[:, 0], length)
-        _note(records, rows.numbers, open_before, found, ended, going, answers)
+        answers.take(candidates, ended, scores[:, 0], length)
+        _record_step(records, rows.numbers, open_before, candidates, ended, continuing, answers)
         if stopping():
             raise Stopped
         settled = answers.settled
         if length == new_tokens or settled.all():
             break
-        tokens, position = found.token.gather(1, going), position + 1
-        tree.branch(found.parent.gather(1, going))
+        tokens, position = candidates.token.gather(1, continuing), position + 1
+        tree.branch(candidates.parent.gather(1, continuing))
         staying = rows.leaving(settled)
         if staying is not None:
             tree.keep(staying)
@@ -77,21 +77,21 @@ def search(
 
 
 def kept(beams: int, ends: Sequence[int]) -> int:
-    """How many candidates a step looks at: every beam can go on, though each could also end in every way."""
+    """The number of candidates in a step: enough that every beam can continue, even if each ends with every end id."""
     return max(2, 1 + len(ends)) * beams
 
 
 class Record:
-    """What one row's search has found, step by step, as plain numbers."""
+    """One row's search, step by step, in plain numbers."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[Branch, ...]] = []
         self._places: list[dict[int, int]] = []
-        """Where a step's candidates are among its branches."""
+        """For each step: candidate index → branch index."""
         self._best = (0, 0, NEVER)
 
     def add(self, candidates: list[tuple[int, int, float, float]], ended: list[bool], going: list[int]) -> None:
-        """A step's candidates, best first, as (parent, token, own, score); of them go on those at ``going``."""
+        """Add a step's candidates (parent, token, own, score), best first; those at ``going`` continue."""
         chosen = [place for place in going if not ended[place]]
         chosen += [place for place in range(len(going)) if ended[place]]
         first = not self._steps
@@ -104,51 +104,54 @@ class Record:
         self._places.append({candidate: place for place, candidate in enumerate(chosen)})
 
     def best_is(self, step: int, candidate: int, score: float) -> None:
-        """The best answer so far ended at that step, as that one of its candidates."""
+        """Set the best answer so far: it ended as ``candidate`` of ``step``."""
         self._best = (step, candidate, score)
 
     def trace(self) -> BeamTrace:
         last, candidate, score = self._best
-        way = [self._places[last][candidate]]
+        path = [self._places[last][candidate]]
         for step in range(last, 0, -1):
-            parent = self._steps[step][way[-1]].parent
+            parent = self._steps[step][path[-1]].parent
             assert parent is not None
-            way.append(parent)
-        return BeamTrace(tuple(self._steps), tuple(reversed(way)), score)
+            path.append(parent)
+        return BeamTrace(tuple(self._steps), tuple(reversed(path)), score)
 
 
-def _note(
+def _record_step(
     records: Sequence[Record],
     numbers: Tensor,
-    opened: Sequence[bool],
-    found: Candidates,
+    open_before: Sequence[bool],
+    candidates: Candidates,
     ended: Tensor,
-    going: Tensor,
+    continuing: Tensor,
     answers: BeamHypotheses,
 ) -> None:
-    """Into the records of the rows that were not settled before this step: what it found."""
-    candidates = zip(*(tensor.tolist() for tensor in (found.parent, found.token, found.own, found.score)), strict=True)
+    """Record this step's candidates for the rows that were not settled before it."""
+    by_row = zip(
+        *(tensor.tolist() for tensor in (candidates.parent, candidates.token, candidates.own, candidates.score)),
+        strict=True,
+    )
     best = zip(*(tensor[:, 0].tolist() for tensor in (answers.step, answers.place, answers.score)), strict=True)
-    per_row = zip(numbers.tolist(), opened, candidates, ended.tolist(), going.tolist(), best, strict=True)
-    for number, was_open, (parents, tokens, own, scores), over, on, (step, place, score) in per_row:
+    per_row = zip(numbers.tolist(), open_before, by_row, ended.tolist(), continuing.tolist(), best, strict=True)
+    for number, was_open, (parents, tokens, own, scores), has_ended, continues, (step, place, score) in per_row:
         if was_open:
-            records[number].add(list(zip(parents, tokens, own, scores, strict=True)), over, on)
+            records[number].add(list(zip(parents, tokens, own, scores, strict=True)), has_ended, continues)
             records[number].best_is(step, place, score)
 
 
-_KNOWN: dict[tuple[str, str | None], bool] = {}
-"""What ``fits`` has found out in this process, by configuration and attention implementation."""
+_FITS: dict[tuple[str, str | None], bool] = {}
+"""Results of ``fits`` in this process, by configuration and attention implementation."""
 
 
 def fits(config: PretrainedConfig) -> bool:
-    """Whether beams of such a model can be a tree; tried on two layers of it with random weights."""
+    """Whether tree beams are exact for such a model; tested on two layers of it with random weights."""
     key = (config.to_json_string(use_diff=False), config._attn_implementation)
-    if key not in _KNOWN:
-        _KNOWN[key] = _tried(config)
-    return _KNOWN[key]
+    if key not in _FITS:
+        _FITS[key] = _test_fit(config)
+    return _FITS[key]
 
 
-def _tried(config: PretrainedConfig) -> bool:
+def _test_fit(config: PretrainedConfig) -> bool:
     try:
         return windows(config).keys() <= {"full_attention", "sliding_attention"} and is_exact(small_random(config))
     except (AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -158,9 +161,9 @@ def _tried(config: PretrainedConfig) -> bool:
 
 @torch.no_grad()
 def is_exact(model: PreTrainedModel, tolerance: float = 1e-4) -> bool:
-    """Whether logits after beams in a tree equal those after each beam alone, within ``tolerance`` of the largest.
+    """Whether logits of tree beams equal those of each beam alone, within ``tolerance`` times the largest logit.
 
-    Two prompts, one of them padded; two beams each, which change places.
+    The test has two prompts, one of them padded, with two beams each, which swap.
     """
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(3, 128, (2, 14), generator=generator)

@@ -1,6 +1,6 @@
-"""Decoding: base and adapters from one set of weights, in left-padded batches sorted by length.
+"""Decoding: base and adapters share one set of weights, in left-padded batches sorted by length.
 
-Prompts come from ``tokenization.encode_prompts``, the same ids that begin a training row. For the
+Prompts come from ``tokenization.encode.encode_prompts``, the same ids that begin a training row. For the
 same settings a text equals that of transformers' own text-generation pipeline.
 """
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 TOKENS_PER_BATCH = {"cpu": 8192, "cuda": 262_144}
-"""The most prompt and answer tokens of one batch, all beams counted; fewer where memory is short."""
+"""The most prompt and answer tokens in one batch, all beams counted; fewer where memory is short."""
 
 SHARE_OF_MEMORY = 1 / 4
-"""Of what is free, the most that a batch's keys and values may take; logits and what is on its way need some too."""
+"""The largest share of free memory for a batch's keys and values; logits and activations need memory too."""
 
 TRACED = 5
-"""How many candidates of each step a trace of greedy decoding keeps."""
+"""How many candidates a greedy trace keeps for each step."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt and who answers it: ``adapter.BASE`` or an adapter's name."""
+    """The ids of a prompt, and the ``speaker`` that answers it: ``lora.BASE`` or an adapter's name."""
 
     prompt: tuple[int, ...]
     speaker: str
@@ -61,13 +61,21 @@ def generate(
 ) -> list[Answer]:
     """Answers in the order of ``requests``.
 
-    ``between_batches`` is called after each batch with the number of requests done so far,
-    ``on_answers`` with the batch's answers by the index of their request;
-    ``on_tokens`` after each token with the texts of all requests so far (not with beams: a beam may
-    still be replaced). ``trace``: answers tell what was looked at on the way, where the lab's own loops
-    made them (``decodes_itself``). Raises Stopped where ``stopping`` says so, DataError where a prompt
-    does not fit into the model's context, ModelError where it has tokens that the model does not know,
-    MemoryLimitError where not even one request fits into memory.
+    Args:
+        loaded: The model.
+        requests: Prompts and their speakers.
+        settings: How to decode.
+        between_batches: Called after each batch with the number of requests done so far.
+        on_answers: Called after each batch with its answers, by the index of their request.
+        on_tokens: Called after each token with the texts of all requests so far (not with beams: a beam may
+            still be replaced).
+        stopping: Checked at every token.
+        trace: Answers contain the candidates of each step, where the lab's own loops decode them
+            (``decodes_itself``).
+
+    Raises Stopped where ``stopping()`` is true, DataError where a prompt does not fit into the model's context,
+    ModelError where it has tokens that the model does not know, MemoryLimitError where not even one request
+    fits into memory.
     """
     check_rows(loaded.tokenizer, loaded.vocabulary, [request.prompt for request in requests], "prompt")
     answers: dict[int, Answer] = {}
@@ -88,9 +96,9 @@ def generate(
             half = len(batch) // 2
             waiting.extendleft((batch[half:], batch[:half]))
             continue
-        found = dict(zip(batch, decoded, strict=True))
-        answers |= found
-        on_answers(found)
+        batch_answers = dict(zip(batch, decoded, strict=True))
+        answers |= batch_answers
+        on_answers(batch_answers)
         between_batches(len(answers))
     return [answers[index] for index in range(len(requests))]
 
@@ -103,13 +111,13 @@ def _within_memory(
     stopping: Callable[[], bool],
     trace: bool,
 ) -> list[Answer] | None:
-    """The rows' answers; None where memory ran out, which is free again then, and fewer rows may fit."""
+    """The rows' answers; None where memory ran out: it is freed, and fewer rows may fit."""
     try:
         return _decode(loaded, rows, settings, on_tokens, stopping, trace)
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
-    # Outside the except clause, which holds the frames of what failed, and they the memory.
+    # Outside the except clause: the exception holds the failed frames, and those hold the memory.
     memory.give_back()
     if len(rows) == 1:
         raise MemoryLimitError(
@@ -120,7 +128,10 @@ def _within_memory(
 
 
 def room(loaded: LoadedModel, prompt_length: int, settings: GenerationSettings) -> int:
-    """How many tokens an answer may have after a prompt of that length; 0 where none fits."""
+    """The most tokens of an answer to a prompt of ``prompt_length`` tokens; 0 where none fits.
+
+    Raises DataError where the prompt is empty or fills the model's context.
+    """
     if prompt_length == 0:
         raise DataError("The prompt is empty: type an instruction, or use a template with some text of its own.")
     left = loaded.context_length - prompt_length
@@ -137,8 +148,8 @@ def room(loaded: LoadedModel, prompt_length: int, settings: GenerationSettings) 
 def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: GenerationSettings) -> Iterator[list[int]]:
     """Indices of requests that are decoded together, longest prompts first.
 
-    Rows that share a batch share their room: where ``max_length`` counts the prompt, or the context
-    is short, a batch holds prompts of one length only, so that no row is cut for another's sake.
+    The rows of a batch share one limit of new tokens: where ``max_length`` counts the prompt, or the context
+    is short, a batch holds prompts of one length only, so that no row is cut because of another.
     """
     if one_by_one(loaded):
         yield from ([index] for index in range(len(requests)))
@@ -152,18 +163,18 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
 
 
 def one_by_one(loaded: LoadedModel) -> str | None:
-    """Why answers are decoded without a batch, in a sentence; None where a batch changes nothing."""
+    """One sentence on why answers are decoded without batches; None where a batch changes no answer."""
     if detect_decoding_support(loaded.base.config).batches:
         return None
     return "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
 
 
 def tokens_per_batch(loaded: LoadedModel) -> int:
-    """How many tokens' keys and values one batch may have, given the memory that is free now."""
+    """The most tokens of keys and values in one batch, given the memory that is free now."""
     most, free = TOKENS_PER_BATCH[loaded.device.type], memory.free(loaded.device)
     if free is None:
         return most
-    # At the most: heads may share keys and values.
+    # An upper bound: heads may share keys and values.
     config = loaded.base.config.get_text_config(decoder=True)
     bytes_per_token = 2 * config.num_hidden_layers * config.hidden_size * loaded.base.dtype.itemsize
     return min(most, int(free * SHARE_OF_MEMORY / bytes_per_token))
@@ -199,23 +210,22 @@ def _decode(
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
     reader = Reader(loaded.tokenizer, tuple(config.eos_token_id), settings.stop)
-    with answering_as(loaded, [row.speaker for row in rows]) as who:
-        prompts = _left_padded(loaded, rows, who.get("adapter_names"))
+    with answering_as(loaded, [row.speaker for row in rows]) as mixed:
+        prompts = _left_padded(loaded, rows, mixed.get("adapter_names"))
         if not decodes_itself(loaded, settings):
             ids = _by_generate(loaded, prompts, settings, config, reader, on_tokens, stopping)
-            return [reader.answer(said) for said in ids]
+            return [reader.answer(row_ids) for row_ids in ids]
         if settings.num_beams == 1:
             return _greedy(loaded, prompts, new_tokens, reader, on_tokens, stopping, trace)
         ends, early = config.eos_token_id, settings.early_stopping
-        found = beam_search.search(loaded.model, prompts, settings.num_beams, new_tokens, ends, early, stopping)
-    return [reader.answer(beam.ids, beam if trace else None) for beam in found]
+        traces = beam_search.search(loaded.model, prompts, settings.num_beams, new_tokens, ends, early, stopping)
+    return [reader.answer(beam.ids, beam if trace else None) for beam in traces]
 
 
 def decodes_itself(loaded: LoadedModel, settings: GenerationSettings) -> bool:
-    """Whether the lab's own loops do what ``generate`` would do with these settings.
+    """Whether the lab's own loops decode as transformers' ``generate`` would with these settings.
 
-    A model's own defaults may hold more than where an answer ends and how to sample; then ``generate``
-    knows better.
+    A model's generation defaults may do more than end an answer and sample; then ``generate`` decodes.
     """
     base = loaded.base
     plain = detect_decoding_support(base.config).own_loop and is_plain(base)
@@ -234,14 +244,14 @@ def _greedy(
     stopping: Callable[[], bool],
     trace: bool,
 ) -> list[Answer]:
-    def on_step(said: list[list[int]]) -> None:
+    def on_step(generated: list[list[int]]) -> None:
         if on_tokens:
-            on_tokens([reader.answer(ids).text for ids in said])
+            on_tokens([reader.answer(ids).text for ids in generated])
 
     halted = reader.stopped if reader.stop else None
     candidates = TRACED if trace else 0
-    found = greedy.decode(loaded.model, prompts, new_tokens, reader.ends, on_step, stopping, candidates, halted)
-    return [reader.answer(ids, steps if trace else None) for ids, steps in found]
+    decoded = greedy.decode(loaded.model, prompts, new_tokens, reader.ends, on_step, stopping, candidates, halted)
+    return [reader.answer(ids, steps if trace else None) for ids, steps in decoded]
 
 
 def _by_generate(
@@ -253,34 +263,34 @@ def _by_generate(
     on_tokens: Callable[[list[str]], None] | None,
     stopping: Callable[[], bool],
 ) -> list[list[int]]:
-    """What transformers' own loop says, padding and all."""
+    """The ids from transformers' ``generate``, padding included."""
     width = prompts.input_ids.shape[1]
-    watch = _Watch(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
-    more: dict[str, Any] = {}
+    criteria = _TokenCallback(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
+    extra: dict[str, Any] = {}
     if prompts.speakers:
-        # Beam search gives each row num_beams rows of its own, next to each other.
-        more["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
+        # Beam search expands each row into num_beams adjacent rows.
+        extra["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
     if settings.num_beams == 1 and detect_decoding_support(loaded.base.config).own_loop:
-        more["past_key_values"] = growing_cache(loaded.base.config)
+        extra["past_key_values"] = growing_cache(loaded.base.config)
     if settings.num_beams > 1 and not beams_can_use_cache(loaded.base.config):
         config.use_cache = False
-    with torch.no_grad(), _own_random(loaded, settings.seed):
+    with torch.no_grad(), _isolated_seed(loaded, settings.seed):
         output = loaded.model.generate(
             input_ids=prompts.input_ids,
             attention_mask=prompts.attention_mask,
             generation_config=config,
-            stopping_criteria=StoppingCriteriaList([watch]),
-            # A model's own stop strings are found by it.
+            stopping_criteria=StoppingCriteriaList([criteria]),
+            # ``generate`` needs it where a model's defaults contain stop strings.
             tokenizer=loaded.tokenizer,
-            **more,
+            **extra,
         )
-    if watch.stopped:
+    if criteria.stopped:
         raise Stopped
     return output[:, width:].tolist()
 
 
 def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tokens: int) -> GenerationConfig:
-    """The settings in transformers' words. An answer ends at the tokenizer's EOS or any of the model's."""
+    """The settings as a ``GenerationConfig``. An answer ends at the tokenizer's EOS or any of the model's."""
     chosen: dict[str, Any] = {"do_sample": settings.do_sample, "num_beams": settings.num_beams}
     if settings.do_sample:
         chosen |= {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
@@ -297,7 +307,7 @@ def generation_config(loaded: LoadedModel, settings: GenerationSettings, new_tok
 
 
 def end_tokens(loaded: LoadedModel) -> list[int]:
-    """Every id that ends an answer. A model cannot answer with an id beyond its embedding, so those are left out."""
+    """Every id that ends an answer, without ids beyond the embedding, which a model cannot generate."""
     own = loaded.base.generation_config.eos_token_id
     models = own if isinstance(own, list) else [own] if own is not None else []
     return sorted({loaded.tokenizer.eos_token_id, *(token for token in models if 0 <= token < loaded.vocabulary)})
@@ -308,22 +318,22 @@ def _left_padded(loaded: LoadedModel, rows: Sequence[Request], speakers: Sequenc
     pad = loaded.tokenizer.pad_token_id
     ids = [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
     mask = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
-    here = loaded.device
+    device = loaded.device
     return Prompts(
-        torch.tensor(ids, device=here), torch.tensor(mask, device=here), tuple(speakers) if speakers else None
+        torch.tensor(ids, device=device), torch.tensor(mask, device=device), tuple(speakers) if speakers else None
     )
 
 
 @contextmanager
-def _own_random(loaded: LoadedModel, seed: int) -> Iterator[None]:
-    """Random numbers of its own, so that sampling leaves a training's alone."""
+def _isolated_seed(loaded: LoadedModel, seed: int) -> Iterator[None]:
+    """Sample from ``seed``, and restore the random state of a run that trains."""
     with torch.random.fork_rng(devices=[loaded.device] if loaded.device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
 
-class _Watch(StoppingCriteria):
-    """Sees every token as it comes; ends a row at a stop text, and stops all rows where asked to."""
+class _TokenCallback(StoppingCriteria):
+    """Reports every token; ends a row at a stop text, and all rows on ``stopping()``."""
 
     def __init__(
         self,
@@ -335,7 +345,7 @@ class _Watch(StoppingCriteria):
         self.reader, self.prompt_width = reader, prompt_width
         self.on_tokens, self.stopping, self.stopped = on_tokens, stopping, False
 
-    def __call__(self, input_ids: torch.Tensor, scores, **kwargs) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.stopped = self.stopping()
         if self.on_tokens and not self.stopped:
             self.on_tokens([self.reader.answer(ids).text for ids in self._new(input_ids)])

@@ -1,4 +1,4 @@
-"""What an answer's search has looked at, step by step: for who wants to see why it says what it says."""
+"""The candidates of each decoding step, so that a person can see why an answer reads as it does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that could come next, and the natural logarithm of its probability."""
+    """A possible next token, and the natural logarithm of its probability."""
 
     token: int
     log_probability: float
@@ -15,17 +15,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class GreedyTrace:
-    """For each token of an answer, its end included, the most likely candidates, best first: the first was taken."""
+    """For each token of an answer, EOS included, the most likely candidates, best first: the first was chosen."""
 
     steps: tuple[tuple[Candidate, ...], ...]
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A beam after one step: ``parent``, its place in the step before (None in the first), and one ``token`` more.
+    """A beam after one step: ``parent``, its index in the step before (None in the first), and one more ``token``.
 
-    ``log_probability`` is the token's own, ``score`` that of the whole beam: the sum along its way.
-    ``ended``: it is a whole answer and does not grow; it competes with its score divided by its length.
+    ``log_probability`` is the token's own, ``score`` the whole beam's: the sum over its tokens.
+    ``ended``: it is a complete answer, which competes by its score divided by its length.
     """
 
     parent: int | None
@@ -37,10 +37,9 @@ class Branch:
 
 @dataclass(frozen=True)
 class BeamTrace:
-    """The beams of each step, best first, those that go on before those that ended.
+    """The beams of each step, best first, those that continue before those that ended.
 
-    ``answer``: the place that the answer's branch has in each step, as far as it goes. ``score``: its
-    score divided by its length.
+    ``answer``: the index of the answer's branch in each of its steps. ``score``: its score divided by its length.
     """
 
     steps: tuple[tuple[Branch, ...], ...]
@@ -49,5 +48,5 @@ class BeamTrace:
 
     @property
     def ids(self) -> list[int]:
-        """The answer's tokens, its end included."""
+        """The answer's tokens, EOS included."""
         return [step[place].token for step, place in zip(self.steps, self.answer, strict=False)]

@@ -1,1 +1,1 @@
-"""What people look at before anything is trained."""
+"""Views of data, tokens and batches for a person, before training."""

@@ -1,6 +1,6 @@
-"""How one optimizer step's rows are put together: the passes that training makes of them, for people to look at.
+"""Show how one optimizer step's rows are grouped into forward passes.
 
-Nothing is imitated: ``batching`` makes the passes, and what is told here is read off their tensors.
+The passes come from ``batching``, as in training, and the view is read from their tensors.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 AT_A_BORDER = 4
-"""Tokens that are shown of a row at each of its ends."""
+"""Tokens shown at each end of a row."""
 
 
 @dataclass(frozen=True)
 class EndToken:
-    """A token at a row's beginning or end: its text, its position in the row (from 0), whether it carries loss."""
+    """A token at a row's beginning or end: its text, its position in the row (from 0), and whether it carries loss."""
 
     text: str
     position: int
@@ -35,9 +35,9 @@ class EndToken:
 
 @dataclass(frozen=True)
 class Segment:
-    """One row's place in a pass. ``row``: its number among the training rows, from 0; ``start``: where in its lane.
+    """One row's place in a pass. ``row``: its index among the training rows, from 0. ``start``: its offset in its lane.
 
-    ``loss`` has one value a token. ``first`` and ``last`` are the tokens at its two ends.
+    ``loss`` has one value per token. ``first`` and ``last`` are the tokens at the two ends.
     """
 
     row: int
@@ -53,13 +53,13 @@ class Segment:
 
     @property
     def supervised(self) -> int:
-        """How many of its tokens carry loss."""
+        """Number of tokens that carry loss."""
         return sum(self.loss)
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass. A lane is a line of its tensors, ``width`` places long; padding is what no segment covers."""
+    """One forward pass. A lane is one row of its tensors, ``width`` positions long; padding is outside all segments."""
 
     lanes: tuple[tuple[Segment, ...], ...]
     width: int
@@ -79,7 +79,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Rows that come together, and the passes they are made into."""
+    """The rows of one micro-batch, as forward passes."""
 
     passes: tuple[Pass, ...]
 
@@ -89,16 +89,16 @@ class MicroBatch:
 
     @property
     def padded(self) -> int:
-        """Places that a batch of these rows would have if each were padded to the longest."""
+        """Positions in a batch of these rows, each padded to the longest."""
         segments = [segment for each in self.passes for segment in each.segments]
         return len(segments) * max(segment.length for segment in segments)
 
 
 @dataclass(frozen=True)
 class StepView:
-    """An optimizer step, from 1 on, of ``steps``; epochs count from 1, too.
+    """One optimizer step of ``steps``; steps and epochs count from 1.
 
-    ``by_rows``: attention is computed in each row's own square only; ``budget``: the most tokens of a pass.
+    ``by_rows``: attention is computed within each row's square only. ``budget``: the most tokens per pass.
     """
 
     step: int
@@ -127,14 +127,14 @@ class StepView:
 
     @property
     def padding_of_a_padded_batch(self) -> int:
-        """Places that would hold padding if each micro-batch were padded to its longest row."""
+        """Padding positions if each micro-batch were padded to its longest row."""
         return sum(batch.padded - batch.tokens for batch in self.batches)
 
 
 def packing_of(folder: Path) -> tuple[Packing, bool]:
-    """How training on the model in ``folder`` keeps rows apart, and whether it attends row by row: tried out.
+    """Return how training on the model in ``folder`` keeps rows apart, and whether attention runs row by row.
 
-    The trial draws random weights, and so belongs on the engine's thread.
+    Both come from a trial that draws random weights, so call this on the job queue's thread.
     """
     shape = empty_model(folder.name, folder)
     attend_by_rows(shape, best_device())
@@ -145,14 +145,14 @@ def packing_of(folder: Path) -> tuple[Packing, bool]:
 def micro_batch(
     rows: Sequence[tuple[int, TokenizedExample]], packing: Packing, tokenizer: PreTrainedTokenizerBase, budget: int
 ) -> MicroBatch:
-    """The passes that training makes of rows, each with its number among the training rows."""
+    """Return the passes that training makes of ``rows``: (index among the training rows, row)."""
     packs = pack_rows([row for _, row in rows], packing, tokenizer.pad_token_id or tokenizer.eos_token_id, budget)
-    numbers = _Numbers(rows)
+    numbers = _RowIndex(rows)
     return MicroBatch(tuple(_pass(pack, numbers, tokenizer) for pack in packs))
 
 
-class _Numbers:
-    """Which row a stretch of ids is, each row given once: padding takes them in another order than they came."""
+class _RowIndex:
+    """Maps ids of a segment back to a row's index, each row once: padded batches have another order than the rows."""
 
     def __init__(self, rows: Sequence[tuple[int, TokenizedExample]]):
         self.left = list(rows)
@@ -162,7 +162,7 @@ class _Numbers:
         return self.left.pop(at)[0]
 
 
-def _pass(pack: Pack, numbers: _Numbers, tokenizer: PreTrainedTokenizerBase) -> Pass:
+def _pass(pack: Pack, numbers: _RowIndex, tokenizer: PreTrainedTokenizerBase) -> Pass:
     lanes = []
     for lane, ids in enumerate(pack["input_ids"].tolist()):
         labels = pack["labels"][lane].tolist()
@@ -174,9 +174,9 @@ def _pass(pack: Pack, numbers: _Numbers, tokenizer: PreTrainedTokenizerBase) -> 
             positions, starts = list(range(int(pack["attention_mask"][lane].sum()))), [0]
         segments = []
         for start, end in zip(starts, [*starts[1:], len(positions)], strict=True):
-            here = slice(start, end)
-            number = numbers.take(tuple(ids[here]))
-            segments.append(_segment(number, start, ids[here], positions[here], labels[here], tokenizer))
+            span = slice(start, end)
+            number = numbers.take(tuple(ids[span]))
+            segments.append(_segment(number, start, ids[span], positions[span], labels[span], tokenizer))
         lanes.append(tuple(segments))
     return Pass(tuple(lanes), pack["input_ids"].shape[1])
 

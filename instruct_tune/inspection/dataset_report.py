@@ -1,7 +1,7 @@
-"""What a split dataset is like, before anything is trained on it: lengths, gaps, duplicates, leakage.
+"""Report on a split dataset before training: lengths, gaps, duplicates, leakage.
 
-Most failed fine-tunings fail here. Rows are told by their place in their part, from 0, as
-``views.training_row`` and ``held_out_row`` take them.
+Most failed fine-tunings fail because of the data. Rows are identified by their index in their part, from 0, as in
+``services.datasets`` (``training_row``, ``held_out_row``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 BINS = 24
 MAX_PAIRS = 500
-"""Pairs that are told one by one; the counts are of all."""
+"""The most pairs that are listed; the counts include all."""
 MAX_ROWS = 50_000
-"""Rows of each part that are looked at: the first ones, which the shuffle has drawn at random."""
+"""The most rows of each part that are examined: the first ones, which are a random sample after the shuffle."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long a text of each row is. ``counts[i]`` rows have ``edges[i]`` <= length < ``edges[i + 1]``."""
+    """Distribution of a text's length over rows. ``counts[i]`` rows have ``edges[i]`` <= length < ``edges[i + 1]``."""
 
     mean: float
     median: int
@@ -44,7 +44,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Leak:
-    """A held-out row whose near copy is among the training rows: its score says little."""
+    """A held-out row with a near copy among the training rows, so its score is misleading."""
 
     test_row: int
     train_row: int
@@ -55,7 +55,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Twins:
-    """Two rows of the training part that ask (nearly) the same; ``same_answer``: and are answered the same."""
+    """Two training rows with (nearly) the same question. ``same_answer``: their answers are equal."""
 
     first: int
     second: int
@@ -67,10 +67,10 @@ class Twins:
 
 @dataclass(frozen=True)
 class Report:
-    """All of it. Lengths are of the training rows, by what is measured: prompt, answer or row; characters or tokens.
+    """The whole report. ``lengths`` of the training rows, by measure: prompt, answer or row; characters or tokens.
 
-    ``exact`` counts rows that repeat an earlier one word for word (question and answer), ``near`` pairs of
-    nearly the same question, ``conflicting`` groups of the same question with different answers.
+    ``exact`` counts rows that repeat an earlier one exactly (question and answer), ``near`` pairs with nearly the
+    same question, ``conflicting`` groups with the same question and different answers.
     """
 
     train_rows: int
@@ -89,7 +89,7 @@ class Report:
     leakage: tuple[Leak, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The public JSON: ``lengths``, ``duplicates``, ``leakage``, ``dropped_by_max_length`` and the counts."""
+        """Return the public JSON: ``lengths``, ``duplicates``, ``leakage``, ``dropped_by_max_length`` and counts."""
         return {
             "reported": {"train": self.train_rows, "test": self.test_rows},
             "with_input": self.with_input,
@@ -120,12 +120,12 @@ def make_report(
     max_length: int,
     threshold: float = THRESHOLD,
 ) -> Report:
-    """Look at all rows of both parts. Without a tokenizer (none at hand) there are no token lengths."""
+    """Examine all rows of both parts. Without a tokenizer (none on this machine) there are no token lengths."""
     rows = [*train, *test]
     questions = [row.question for row in rows]
-    with ThreadPoolExecutor(1) as beside:
-        # The tokenizer leaves Python to others while it works.
-        counting = beside.submit(_token_lengths, train, tokenizer, template)
+    with ThreadPoolExecutor(1) as pool:
+        # The tokenizer releases the GIL while it works.
+        counting = pool.submit(_token_lengths, train, tokenizer, template)
         pairs = near_pairs(questions, threshold)
         tokens = counting.result()
     twins = [pair for pair in pairs if pair.second < len(train)]
@@ -154,10 +154,10 @@ def make_report(
 
 
 def describe(values: Sequence[int]) -> Lengths:
-    """Mean, median, 95th percentile, maximum, and a histogram up to the 99th percentile; its last bin has the rest."""
+    """Return mean, median, 95th percentile, maximum, a histogram whose last bin has all above the 99th percentile."""
     ordered = sorted(values)
     count = len(ordered)
-    # One very long row would else squeeze all others into the first bin.
+    # Else one very long row would put all others into the first bin.
     width = max(1, -(-ordered[int(0.99 * (count - 1))] // BINS))
     counts = [0] * BINS
     for value in ordered:
@@ -176,7 +176,7 @@ def describe(values: Sequence[int]) -> Lengths:
 def _token_lengths(
     rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase | None, template: PromptTemplate
 ) -> dict[str, list[int]]:
-    """Prompt, answer (its EOS counted) and whole row, in tokens; nothing without a tokenizer."""
+    """Return tokens of prompt, answer (with EOS) and whole row; empty without a tokenizer."""
     if tokenizer is None:
         return {}
     prompts = count_prompt_tokens(tokenizer, template, [(row.instruction, row.input) for row in rows])

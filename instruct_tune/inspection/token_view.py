@@ -1,7 +1,7 @@
-"""One training row under the X-ray: every token, what it is and whether it carries loss.
+"""Show every token of one training row: its role and whether it carries loss.
 
-``look`` shows what the trainer gets. ``broken_token_view`` shows the same row with one of the classic faults,
-for teaching: none of them can be switched on for a run.
+``token_view`` shows the trainer's input. ``broken_token_view`` shows the same row with a classic fault, for teaching:
+no run can use one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_TOKENS = 1500
-"""Tokens of one row that are shown; longer rows are shown from their beginning."""
+"""The most tokens of a row that are shown; of longer rows, the beginning is shown."""
 UNCUT = 2**31
 NOT_HELD = "This tokenizer cannot hold the row: characters or white space are learned changed."
 
 
 class Role(StrEnum):
-    """What a token is, in the words that are shown."""
+    """The role of a token, as displayed."""
 
     PROMPT = "prompt"
     SPECIAL = "special token"
@@ -36,7 +36,7 @@ class Role(StrEnum):
 
 
 class Fault(StrEnum):
-    """Ways to get a row wrong, by the name they go by."""
+    """Common faults in building a row, as displayed."""
 
     NO_EOS = "no EOS"
     PROMPT_TOO = "loss on the prompt too"
@@ -47,7 +47,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Token:
-    """``text`` is the token's share of the decoded row, ``spelling`` the tokenizer's own; ``loss``: it is learned."""
+    """``text``: the token's share of the decoded row. ``spelling``: the tokenizer's own. ``loss``: it carries loss."""
 
     id: int
     text: str
@@ -58,26 +58,26 @@ class Token:
 
 @dataclass(frozen=True)
 class TokenView:
-    """A row's tokens in order. ``explanation`` says in a sentence or two what is to be seen."""
+    """A row's tokens in order. ``explanation``: one or two sentences about them."""
 
     tokens: tuple[Token, ...]
     explanation: str
 
     @property
     def supervised(self) -> int:
-        """How many tokens carry loss."""
+        """Number of tokens that carry loss."""
         return sum(token.loss for token in self.tokens)
 
     @property
     def length(self) -> int:
-        """How many tokens the trainer gets: all that were not cut off."""
+        """Number of tokens that the trainer gets: all that are not cut off."""
         return sum(token.role is not Role.CUT for token in self.tokens)
 
 
 def token_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int, overlong: str
 ) -> TokenView:
-    """The row as the trainer gets it, and behind it what ``max_length`` cuts off."""
+    """Return the row as the trainer gets it, followed by the tokens that ``max_length`` cuts off."""
     row = tokenize_examples(tokenizer, template, [example], UNCUT)[0]
     ids, start = row.input_ids, row.prompt_length
     roles = _roles(tokenizer, ids, start)
@@ -93,7 +93,7 @@ def token_view(
 def broken_token_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, fault: Fault
 ) -> TokenView:
-    """The row with ``fault``, and what a model learns from such rows."""
+    """Return the row with ``fault``, and an explanation of what a model learns from such rows."""
     row = tokenize_examples(tokenizer, template, [example], UNCUT)[0]
     ids, start = list(row.input_ids), row.prompt_length
     if fault is Fault.MARKER:
@@ -164,9 +164,9 @@ def _tokens(
 def _search_marker(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, start: int
 ) -> TokenView:
-    """As ``DataCollatorForCompletionOnlyLM`` did: encode the whole text, look for the marker's ids in it.
+    """Encode the whole text and search for the marker's ids in it, as ``DataCollatorForCompletionOnlyLM`` did.
 
-    (TRL up to 0.19; where the ids were not found it ignored the row, with a warning.)
+    (TRL up to 0.19; if it did not find the ids, it ignored the row with a warning.)
     """
     prompt = prompt_text(tokenizer, template, example.instruction, example.input)
     marker_text = _last_line(prompt)
@@ -174,9 +174,9 @@ def _search_marker(
     if not ids:
         raise DataError("The row is empty: choose another.")
     marker = tokenizer(marker_text, add_special_tokens=False)["input_ids"]
-    found = [at for at in range(len(ids) - len(marker) + 1) if ids[at : at + len(marker)] == marker]
+    matches = [at for at in range(len(ids) - len(marker) + 1) if ids[at : at + len(marker)] == marker]
     special = set(tokenizer.all_special_ids)
-    learned = found[-1] + len(marker) if found else len(ids)
+    learned = matches[-1] + len(marker) if matches else len(ids)
     roles = [
         Role.EOS if at == len(ids) - 1 and token == tokenizer.eos_token_id
         else Role.SPECIAL if token in special
@@ -185,28 +185,28 @@ def _search_marker(
         for at, token in enumerate(ids)
     ]  # fmt: skip
     loss = [at >= learned for at in range(len(ids))]
-    return TokenView(_tokens(tokenizer, ids, roles, loss), _search_lesson(marker_text, marker, found, learned, start))
+    return TokenView(_tokens(tokenizer, ids, roles, loss), _search_lesson(marker_text, marker, matches, learned, start))
 
 
-def _search_lesson(text: str, marker: Sequence[int], found: Sequence[int], learned: int, start: int) -> str:
-    said = f"The old collator looked for the {len(marker)} ids of {text!r} in the row's own. "
-    if not found:
-        return said + (
+def _search_lesson(text: str, marker: Sequence[int], matches: Sequence[int], learned: int, start: int) -> str:
+    head = f"The old collator looked for the {len(marker)} ids of {text!r} in the row's own. "
+    if not matches:
+        return head + (
             "They are not there, since inside the row the tokenizer joins the marker's characters with their "
             "neighbours: the whole row carries no loss, and the training goes on as if nothing were wrong."
         )
-    if len(found) > 1:
-        return said + f"They are there {len(found)} times, and whatever comes before the last one is never learned."
+    if len(matches) > 1:
+        return head + f"They are there {len(matches)} times, and whatever comes before the last one is never learned."
     if learned != start:
-        return said + f"They were found, but the answer begins at token {learned} there and at {start} for the trainer."
+        return head + f"They were found, but the answer begins at token {learned} there and at {start} for the trainer."
     return (
-        said
+        head
         + "Here they were found at the right place; with another tokenizer, or an answer that begins with a "
         + ("blank line, they may not be.")
     )
 
 
 def _last_line(prompt: str) -> str:
-    """The prompt's last line that says something, with what follows it: the lesson's ``### Response:\\n``."""
+    """Return the prompt from its last line that is not blank: in the lesson, ``### Response:\\n``."""
     body = prompt.rstrip()
     return prompt[body.rfind("\n") + 1 :] or prompt

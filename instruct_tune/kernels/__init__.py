@@ -1,1 +1,1 @@
-"""The same numbers as PyTorch and transformers compute, faster."""
+"""Faster replacements for PyTorch and transformers operations, with the same results."""

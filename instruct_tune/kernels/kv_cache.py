@@ -1,7 +1,7 @@
-"""Keys and values of what was read and said so far, kept without copying them at every token.
+"""KV cache that grows in steps instead of copying all keys and values at every token.
 
-The library's cache joins old and new into fresh tensors at each token: for long answers that is more
-work than the model's own. Here a layer grows in steps, and the new token is written where there is room.
+transformers' cache concatenates old and new into fresh tensors at each token, which for long answers costs more than
+the model itself. Here a layer allocates spare capacity, and each new token is written into it.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 GROWTH = 64
-"""Tokens that a layer makes room for at a time, at the least."""
+"""Minimum spare tokens per allocation of a layer."""
 
 
 def growing_cache(config: PretrainedConfig) -> DynamicCache:
-    """A cache for a model of this configuration. Layers of other kinds (sliding windows) stay the library's."""
+    """A cache for a model of this configuration. Layers of other kinds (sliding window) are unchanged."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 
 def whole_cache(config: PretrainedConfig) -> DynamicCache:
-    """The same that forgets nothing: layers with a sliding window keep what has left it, and a mask has to hide it."""
+    """A ``growing_cache`` that drops nothing: sliding-window layers keep all tokens, so a mask must hide old ones."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() for _ in cache.layers]
     return cache
 
 
 def windows(config: PretrainedConfig) -> dict[str, int | None]:
-    """How far back each kind of layer sees, its own token counted; None: to the start.
+    """Window in tokens of each kind of layer, its own token included; None: unlimited.
 
-    By the library's name of the kind.
+    Keys are transformers' names of the layer kinds.
     """
     kinds, details = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
     return {kind: detail.get("sliding_window") for kind, detail in zip(kinds, details, strict=True)}
 
 
 class GrowingLayer(DynamicLayer):
-    """A layer's keys and values [rows, heads, tokens, width] with room for more behind them."""
+    """A layer's keys and values [rows, heads, tokens, width] with spare capacity for more tokens."""
 
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
@@ -50,7 +50,7 @@ class GrowingLayer(DynamicLayer):
         self.room_values: Tensor | None = None
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append, and return all there is so far."""
+        """Append keys and values; returns all of them so far."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         before = self.get_seq_length()
@@ -67,13 +67,13 @@ class GrowingLayer(DynamicLayer):
             self.keys, self.values = self.room_keys[:, :, :length], self.room_values[:, :, :length]
 
 
-def _appended(room: Tensor | None, new: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
-    """(the room, what it holds) after ``new`` was written behind the first ``before`` tokens."""
+def _appended(buffer: Tensor | None, new: Tensor, before: int, after: int) -> tuple[Tensor, Tensor]:
+    """Write ``new`` after the first ``before`` tokens, growing if needed; returns (buffer, its used part)."""
     rows, heads, _, width = new.shape
-    if room is None or after > room.shape[2]:
+    if buffer is None or after > buffer.shape[2]:
         larger = new.new_empty((rows, heads, after + max(GROWTH, before // 2), width))
-        if room is not None:
-            larger[:, :, :before] = room[:, :, :before]
-        room = larger
-    room[:, :, before:after] = new
-    return room, room[:, :, :after]
+        if buffer is not None:
+            larger[:, :, :before] = buffer[:, :, :before]
+        buffer = larger
+    buffer[:, :, before:after] = new
+    return buffer, buffer[:, :, :after]

@@ -1,10 +1,10 @@
-"""Frozen linear layers through oneDNN, where MKL leaves half of the processor idle.
+"""Frozen linear layers through oneDNN on processors where MKL does not use AVX-512.
 
-PyTorch multiplies float32 matrices with MKL, and MKL takes its AVX-512 code on Intel's processors
-only. oneDNN, which PyTorch ships too, takes it everywhere: on an AMD EPYC of the fifth generation
-255 GFLOP/s a core instead of 115, measured at this lab's shapes. The sums are the same up to rounding.
+PyTorch multiplies float32 matrices with MKL, which uses AVX-512 on Intel processors only. oneDNN, which PyTorch also
+ships, uses it everywhere: on a fifth-generation AMD EPYC, 255 GFLOP/s per core instead of 115, measured at this lab's
+shapes. The results are equal up to rounding.
 
-A layer whose own weights train stays as it is, for only the gradient of its input is computed here.
+A layer with trainable weights is left alone, because only the gradient of the input is computed here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.autograd.function import once_differentiable
 
 
 def use_onednn_linear(model: torch.nn.Module) -> int:
-    """Let ``model``'s plain linear layers compute through oneDNN where that is faster; says how many do.
+    """Let ``model``'s plain linear layers compute with oneDNN if that is faster; returns how many do.
 
-    Weights, names and gradients stay what they are.
+    Weights, names and gradients do not change.
     """
     if not is_faster():
         return 0
@@ -33,9 +33,9 @@ def use_onednn_linear(model: torch.nn.Module) -> int:
 
 @functools.cache
 def is_faster() -> bool:
-    """Whether this processor has AVX-512 that MKL will not use.
+    """Whether this processor has AVX-512 that MKL does not use.
 
-    Read from its name, not timed, so that a run that is resumed computes with the same code.
+    Decided by the vendor's name, not by timing, so that a resumed run uses the same code.
     """
     if not (torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()):
         return False
@@ -43,30 +43,30 @@ def is_faster() -> bool:
 
 
 def computed_by(device: torch.device) -> str:
-    """The library that multiplies frozen layers' matrices; runs record it, for their speed depends on it."""
+    """The library that multiplies the matrices of frozen layers; runs record it, because their speed depends on it."""
     if device.type == "cuda":
         return "cuBLAS"
     return "oneDNN" if is_faster() or not torch.backends.mkl.is_available() else "MKL"
 
 
 def processor_vendor() -> str:
-    """What the processor says who made it; empty where the system does not tell."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.is_file() else []
+    """The processor's ``vendor_id``; empty if the system does not report it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 class OneDnnLinear(torch.nn.Linear):
-    """``torch.nn.Linear`` computed by oneDNN while its weights are frozen, in float32 on a CPU."""
+    """``torch.nn.Linear`` that uses oneDNN if its weights are frozen, in float32 and on a CPU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self._takes(input):
+        if not self._uses_onednn(input):
             return super().forward(input)
         if torch.is_grad_enabled() and input.requires_grad:
             return _Frozen.apply(input, self.weight, self.bias)
         return _multiply(input, self.weight, self.bias)
 
-    def _takes(self, input: Tensor) -> bool:
+    def _uses_onednn(self, input: Tensor) -> bool:
         trains = torch.is_grad_enabled() and (
             self.weight.requires_grad or (self.bias is not None and self.bias.requires_grad)
         )
@@ -75,7 +75,7 @@ class OneDnnLinear(torch.nn.Linear):
 
 
 class _Frozen(torch.autograd.Function):
-    """The product, and the gradient of its input only."""
+    """The linear map with the gradient of its input only."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,12 +90,12 @@ class _Frozen(torch.autograd.Function):
 
 
 def _multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``input @ weight.T + bias``: the operator that torch.compile's CPU backend calls, without a fused activation."""
+    """``input @ weight.T + bias`` by the operator of torch.compile's CPU backend, without a fused activation."""
     return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
 
 def gradient_of_input(layer: torch.nn.Linear, gradient: Tensor) -> Tensor:
-    """What ``layer`` hands back: the gradient of its input, given that of its output."""
-    if isinstance(layer, OneDnnLinear) and layer._takes(gradient):
+    """The gradient of ``layer``'s input from ``gradient``, that of its output."""
+    if isinstance(layer, OneDnnLinear) and layer._uses_onednn(gradient):
         return _multiply(gradient, layer.weight.t(), None)
     return gradient @ layer.weight

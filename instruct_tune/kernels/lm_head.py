@@ -1,9 +1,9 @@
-"""The LM head and cross entropy on supervised positions, a chunk of them at a time.
+"""LM head and cross entropy on supervised positions, in chunks.
 
-Logits are the largest thing a training step makes: 400 positions of a vocabulary of 49,152 are 79 MB,
-and the usual cross entropy holds three of them. Here each chunk's logits become its loss and the
-gradient of its hidden states at once, and are gone; what is left for the backward pass is as large
-as the hidden states. The head itself must be frozen, as it is under LoRA.
+Logits are the largest tensor of a training step: 400 positions of a vocabulary of 49,152 take 79 MB, and the usual
+cross entropy holds three such tensors. Here each chunk's logits are turned into its loss and the gradient of its hidden
+states at once, then freed. The backward pass keeps only a tensor of the size of the hidden states. The head itself
+must be frozen, as it is under LoRA.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from torch.autograd.function import once_differentiable
 from .linear import gradient_of_input
 
 LOGITS_AT_ONCE = 12_000_000
-"""Elements of a chunk's logits (48 MB in float32): with fewer, the head's weights are read too often."""
+"""Maximum elements of a chunk's logits (48 MB in float32). With fewer, the head's weights are read too often."""
 
 
 def body_and_head(model: Any) -> tuple[Any, torch.nn.Linear]:
-    """The transformer, adapters included, whose output has ``last_hidden_state``; and the LM head over it."""
+    """The transformer body (with adapters), whose output has ``last_hidden_state``, and the LM head."""
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     return getattr(causal, causal.base_model_prefix), causal.get_output_embeddings()
 
 
 @torch.no_grad()
 def is_separable(model: Any) -> bool:
-    """Whether the model's logits are its head applied to its last hidden states, and nothing more.
+    """Whether the model's logits are exactly its head applied to its last hidden states.
 
-    Not where logits are scaled or capped afterwards (Cohere, Gemma 2).
+    False if logits are scaled or capped afterwards (Cohere, Gemma 2).
     """
     body, head = body_and_head(model)
     if body is model or not isinstance(head, torch.nn.Linear):
         return False
     ids = torch.arange(3, 23)[None]
-    by_hand = head(body(input_ids=ids, use_cache=False).last_hidden_state)
+    expected = head(body(input_ids=ids, use_cache=False).last_hidden_state)
     logits = model(input_ids=ids, use_cache=False).logits
-    return by_hand.shape == logits.shape and torch.allclose(by_hand, logits, rtol=1e-5, atol=1e-6)
+    return expected.shape == logits.shape and torch.allclose(expected, logits, rtol=1e-5, atol=1e-6)
 
 
 def chunked_loss(head: torch.nn.Linear, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def chunked_loss(head: torch.nn.Linear, hidden: Tensor, targets: Tensor) -> Tens
 
 
 class _Chunked(torch.autograd.Function):
-    """The loss and, in the same pass over the logits, the gradient of the hidden states."""
+    """The loss, and the gradient of the hidden states computed in the same pass over the logits."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: torch.nn.Linear, targets: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class _Chunked(torch.autograd.Function):
             logarithms = head(hidden[chunk]).float().log_softmax(-1)
             loss -= logarithms[at_targets].sum()
             if gradient is not None:
-                # Of cross entropy to logits: the probabilities, less one at the target.
+                # The gradient of cross entropy by the logits: softmax minus one at the target.
                 by_logits = logarithms.exp_()
                 by_logits[at_targets] -= 1
                 gradient[chunk] = gradient_of_input(head, by_logits.to(hidden.dtype))

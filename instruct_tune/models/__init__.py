@@ -1,1 +1,1 @@
-"""A base model and its LoRA adapters."""
+"""The base model and its LoRA adapters."""

@@ -1,4 +1,4 @@
-"""The rows of a batch whose answers have not ended: who answers them, and what was read of them so far."""
+"""The rows of a batch whose answers have not ended, with their adapters and their key-value cache."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
 
 KEPT_SHARE = 7 / 8
-"""Ended rows are taken out when this share of the batch or less is still at work: taking out copies the cache."""
+"""Ended rows are removed when at most this share of the batch is active, since removal copies the cache."""
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """Prompts padded on the left: ``input_ids`` and ``attention_mask``, each [rows, longest].
+    """Left-padded prompts: ``input_ids`` and ``attention_mask``, each [rows, longest].
 
-    ``speakers``: who answers each row, where a batch mixes adapters; None where the model speaks with one voice.
+    ``speakers``: the adapter name for each row, if a batch mixes adapters; None if one adapter answers all rows.
     """
 
     input_ids: Tensor
@@ -28,23 +28,25 @@ class Prompts:
 
     @property
     def positions(self) -> Tensor:
-        """[rows, longest], as transformers' ``generate`` counts: padding does not, and shares the first one's."""
+        """[rows, longest], as transformers' ``generate`` counts: padding gets position 0, as the first token does."""
         return (self.attention_mask.cumsum(-1) - 1).clamp(min=0)
 
 
 class ActiveRows:
-    """Runs the model on the rows that are left. ``numbers``: which rows of the batch those are."""
+    """Runs the model on the remaining rows. ``numbers``: their indices in the batch."""
 
     def __init__(self, model: PreTrainedModel, prompts: Prompts, cache: DynamicCache):
-        self._model, self._speakers, self._cache = model, prompts.speakers, cache
+        self._model, self._adapter_names, self._cache = model, prompts.speakers, cache
         self.numbers = torch.arange(len(prompts.input_ids), device=prompts.input_ids.device)
 
     def read(
         self, input_ids: Tensor, attention_mask: Tensor | dict[str, Tensor], positions: Tensor, last: int
     ) -> Tensor:
-        """Read [rows, new] tokens more; logits [rows, last, vocabulary] after the last of them, in float32."""
+        """Run the model on [rows, new] further tokens; return float32 logits [rows, last, vocabulary] at the end."""
         mixed = (
-            {} if self._speakers is None else {"adapter_names": [self._speakers[row] for row in self.numbers.tolist()]}
+            {}
+            if self._adapter_names is None
+            else {"adapter_names": [self._adapter_names[row] for row in self.numbers.tolist()]}
         )
         return self._model(
             input_ids=input_ids,
@@ -57,10 +59,10 @@ class ActiveRows:
         ).logits.float()
 
     def leaving(self, ended: Tensor) -> Tensor | None:
-        """Take the rows out that have ``ended`` [rows], where that pays; the places of those that stay, else None."""
-        staying = (~ended).nonzero().squeeze(1)
-        if len(staying) > KEPT_SHARE * len(self.numbers):
+        """Remove the rows that have ``ended`` [rows], if that pays off, and return the others' indices; else None."""
+        remaining = (~ended).nonzero().squeeze(1)
+        if len(remaining) > KEPT_SHARE * len(self.numbers):
             return None
-        self._cache.batch_select_indices(staying)
-        self.numbers = self.numbers[staying]
-        return staying
+        self._cache.batch_select_indices(remaining)
+        self.numbers = self.numbers[remaining]
+        return remaining

@@ -1,4 +1,4 @@
-"""The base model and its tokenizer in memory, ready for adapters."""
+"""Load the base model and its tokenizer, ready for adapters."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class LoadedModel:
     """One set of base weights, shared by base and every adapter.
 
-    ``model`` starts as the plain transformers model and becomes a PeftModel around it when the
-    first adapter is attached (see ``adapter``); ``base`` is always the plain one inside.
+    ``model`` starts as the plain transformers model and becomes a PeftModel around it when the first adapter is
+    attached (see ``lora``). ``base`` is always the plain model inside.
     """
 
     model: PreTrainedModel
@@ -41,7 +41,7 @@ class LoadedModel:
     weights: Weights
     packing: Packing
     separable: bool = False
-    """Whether the LM head can be applied apart from the model (``head.is_separable``)."""
+    """Whether the LM head can be applied apart from the model (``lm_head.is_separable``)."""
 
     @property
     def device(self) -> torch.device:
@@ -49,28 +49,28 @@ class LoadedModel:
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids, from 0, the model can read and predict."""
+        """Number of token ids, from 0, that the model can read and predict."""
         return embedded_tokens(self.base)
 
     @property
     def context_length(self) -> int:
-        """The most positions the architecture has, prompt and answer together."""
+        """The most positions that the architecture supports, prompt and answer together."""
         return context_of(self.base.config)
 
 
 def weights_dtype(bf16: bool | str) -> torch.dtype:
-    """float32 on a CPU; bfloat16 on a GPU that has it, unless a run says otherwise."""
+    """Return the weights' type. ``auto``: float32 on a CPU, bfloat16 on a GPU that supports it."""
     import torch
 
-    wanted = best_device() == "cuda" and has_bf16() if bf16 == "auto" else bf16
-    return torch.bfloat16 if wanted else torch.float32
+    use_bf16 = best_device() == "cuda" and has_bf16() if bf16 == "auto" else bf16
+    return torch.bfloat16 if use_bf16 else torch.float32
 
 
 def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Loading | None = None) -> LoadedModel:
-    """Find ``name``, load it, and find out how its rows can be packed.
+    """Locate the model ``name``, load it, and determine how its rows can be packed.
 
-    Raises ModelError or HubError with one sentence that says what to do, MemoryLimitError where the weights do not
-    fit, Stopped where ``loading`` was.
+    Raises ModelError or HubError with a one-sentence remedy, MemoryLimitError if the weights do not fit, Stopped if
+    ``loading`` was cancelled.
     """
     from transformers.utils import logging as transformers_logging
 
@@ -85,43 +85,43 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
     check_end_tokens(name, base.generation_config.eos_token_id)
     make_ready(base)
     try_out(name, base, tokenizer, embedded_tokens(base))
-    traits = detect_packing(base.config, base)
+    support = detect_packing(base.config, base)
     detect_decoding_support(base.config, base)
-    loaded = LoadedModel(base, base, tokenizer, weights, traits.packing, traits.separable)
+    loaded = LoadedModel(base, base, tokenizer, weights, support.packing, support.separable)
     if weights.path.parent == cache_dir():
-        # What is in memory is not what makes room for other conversions.
+        # The conversion of a loaded model must not be removed to free disk space for others.
         weakref.finalize(loaded, os.close, hold(weights.path))
     return loaded
 
 
 def require_memory(name: str, needed: int, device: str = "cpu") -> None:
-    """Raise MemoryLimitError where ``needed`` bytes, the weights of the model ``name``, do not fit.
+    """Raise MemoryLimitError if the weights of the model ``name`` do not fit; ``needed``: their bytes.
 
-    They are read into the machine's memory first, then moved to ``device``.
+    Weights are read into the machine's memory first, then moved to ``device``, so both must have enough.
     """
     import torch
 
     from ..util.memory import free, give_back
 
-    for place, words in {"cpu": "memory", device: "memory of the GPU" if device == "cuda" else "memory"}.items():
-        there = free(torch.device(place))
-        if there is not None and there < needed:
-            # The allocator may still hold what the model before had.
+    for place, label in {"cpu": "memory", device: "memory of the GPU" if device == "cuda" else "memory"}.items():
+        usable = free(torch.device(place))
+        if usable is not None and usable < needed:
+            # The allocator may still hold memory of the previous model.
             give_back()
-            there = free(torch.device(place))
-        if there is not None and there < needed:
+            usable = free(torch.device(place))
+        if usable is not None and usable < needed:
             raise MemoryLimitError(
-                f"The weights of {name} take {needed / 1e6:,.0f} MB of {words}, and {there / 1e6:,.0f} MB are free: "
+                f"The weights of {name} take {needed / 1e6:,.0f} MB of {label}, and {usable / 1e6:,.0f} MB are free: "
                 "choose a smaller model, or end other programs."
             )
 
 
 def make_ready(base: PreTrainedModel) -> None:
-    """Put a base model on the device it computes on, frozen, with the lab's own ways of computing."""
+    """Move a base model to the best device, freeze it, and install the lab's own kernels."""
     from ..kernels.attention import attend_by_rows
     from ..kernels.linear import use_onednn_linear
 
-    # Only adapters train; a layer that knows it is frozen computes the same with and without gradients.
+    # Only adapters train. A frozen layer computes the same numbers with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base, best_device())
     use_onednn_linear(base)

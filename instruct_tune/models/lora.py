@@ -1,7 +1,7 @@
-"""LoRA adapters on shared base weights: attach, load, save, switch off. The only importer of peft.
+"""LoRA adapters on shared base weights: attach, load, save, switch off.
 
-Nothing here merges an adapter into the shared weights: merging and unmerging drifts by rounding,
-and base answers must come from the very weights that were loaded.
+Only this module and ``lora_support`` import peft. Nothing here merges an adapter into the shared weights: merging and
+unmerging drifts by rounding, and base answers must come from exactly the weights that were loaded.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
 
 if TYPE_CHECKING:
     import torch
+    from peft import LoraConfig
     from transformers import PreTrainedModel
 
     from .base_model import LoadedModel
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 BASE = "__base__"
-"""PEFT's own name for "no adapter" in a batch of mixed adapters."""
+"""PEFT's name for "no adapter" in a batch of mixed adapters."""
 
 
 def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> None:
-    """Put a fresh adapter on the model and make it the one that trains.
+    """Attach a new adapter to the model and make it the trainable one.
 
     Its A matrices are drawn from ``seed``, its B matrices are zero, so it changes nothing yet.
-    Raises ModelError where the target modules do not exist.
+    Raises ModelError if the target modules do not exist.
     """
     import torch
     from peft import LoraConfig, TaskType
@@ -63,7 +64,7 @@ def attach(loaded: LoadedModel, name: str, lora: LoraSettings, seed: int) -> Non
 
 
 def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str | list[str]:
-    """The module names (or PEFT's ``all-linear``) that ``lora.target_modules`` stands for."""
+    """Return the module names (or PEFT's ``all-linear``) that ``lora.target_modules`` selects."""
     if targets == "all-linear":
         return "all-linear"
     if targets == "auto":
@@ -82,17 +83,17 @@ def resolve_targets(base: torch.nn.Module, targets: str | Sequence[str]) -> str 
         names = expand_pattern(targets, module_paths(base), linear)
         missing = [] if names else missing
     if missing:
-        there = ", ".join(_linear_names(base))
-        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {there}.")
+        available = ", ".join(_linear_names(base))
+        raise ModelError(f"The model has no module named {', '.join(missing)} that LoRA can adapt: it has {available}.")
     return names
 
 
 def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
-    """Inputs plus outputs of every layer the targets stand for, summed: a LoRA of rank r has r times as many weights.
+    """Return inputs plus outputs of all layers that the targets select; a LoRA of rank r has r times as many weights.
 
     ``base`` may be without weights (on the meta device).
     """
-    # A Conv1D of GPT-2 is a linear layer with its weight transposed; the sum is the same.
+    # GPT-2's Conv1D is a linear layer with a transposed weight; the sum is the same.
     paths = adapted_paths(base, targets)
     return fused_width(base, resolve_targets(base, targets)) + sum(
         sum(base.get_submodule(path).weight.shape) for path in paths
@@ -100,9 +101,9 @@ def adapted_width(base: torch.nn.Module, targets: str | Sequence[str]) -> int:
 
 
 def adapted_paths(base: torch.nn.Module, targets: str | Sequence[str]) -> list[str]:
-    """The paths of the modules that the targets stand for, in the model's order."""
-    wanted = resolve_targets(base, targets)
-    return [path for path in linear_paths(base) if wanted == "all-linear" or not set(wanted).isdisjoint(names_of(path))]
+    """Return the paths of the modules that the targets select, in the model's order."""
+    names = resolve_targets(base, targets)
+    return [path for path in linear_paths(base) if names == "all-linear" or not set(names).isdisjoint(names_of(path))]
 
 
 def _is_linear(module: torch.nn.Module) -> bool:
@@ -113,15 +114,15 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 
 def _linear_names(base: torch.nn.Module) -> list[str]:
-    """Last parts of the names of all linear layers but the LM head."""
+    """Return the last name parts of all linear layers except the LM head."""
     return sorted({path.rpartition(".")[2] for path in linear_paths(base)})
 
 
 def linear_paths(base: torch.nn.Module) -> list[str]:
-    """Paths of all linear layers but the LM head, whose loss path bypasses adapters; in the model's order."""
+    """Return the linear layers' paths in the model's order; not the LM head, whose loss path bypasses adapters."""
     head = base.get_output_embeddings()
     return [
-        # Under an adapter that is attached already, q_proj's own layer is called q_proj.base_layer.
+        # With an adapter attached, q_proj's own layer is named q_proj.base_layer.
         path.removesuffix(".base_layer")
         for path, module in base.named_modules()
         if _is_linear(module) and module is not head and "lora_" not in path
@@ -129,9 +130,9 @@ def linear_paths(base: torch.nn.Module) -> list[str]:
 
 
 def load(loaded: LoadedModel, name: str, folder: Path) -> None:
-    """Load a saved adapter for inference, unless one of that name is there already.
+    """Load a saved adapter for inference, unless one of that name is already loaded.
 
-    Nothing is left on the model, and no random number drawn, where it fails. Raises ModelError.
+    Raises ModelError and then leaves the model as it was. Never changes the random state.
     """
     import torch
 
@@ -141,7 +142,7 @@ def load(loaded: LoadedModel, name: str, folder: Path) -> None:
         if not (folder / file).is_file():
             raise ModelError(f"The adapter is gone: {file} is missing in its folder.")
     try:
-        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        # PEFT initialises matrices at random, which must not change the random state of a training run.
         with torch.random.fork_rng():
             _add(loaded, name, _read_config(folder))
         refuse_on_head(loaded.base, name)
@@ -151,7 +152,7 @@ def load(loaded: LoadedModel, name: str, folder: Path) -> None:
         raise
 
 
-def _read_config(folder: Path):
+def _read_config(folder: Path) -> LoraConfig:
     from peft import LoraConfig
 
     try:
@@ -165,7 +166,7 @@ def _read_config(folder: Path):
     return config
 
 
-def _add(loaded: LoadedModel, name: str, config) -> None:
+def _add(loaded: LoadedModel, name: str, config: LoraConfig) -> None:
     from peft import PeftModel, get_peft_model
 
     try:
@@ -184,36 +185,36 @@ def _add(loaded: LoadedModel, name: str, config) -> None:
 
 
 def restore(loaded: LoadedModel, name: str, folder: Path) -> None:
-    """Put the weights saved in ``folder`` into the attached adapter ``name``: all of them, or ModelError."""
+    """Copy the weights saved in ``folder`` into the attached adapter ``name``. Raises ModelError if they do not fit."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state = load_file(folder / WEIGHTS_FILE)
-        wanted = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
-        if state.keys() != wanted.keys():
+        expected = get_peft_model_state_dict(loaded.model, adapter_name=name, save_embedding_layers=False)
+        if state.keys() != expected.keys():
             raise ModelError(f"The adapter in {folder.name} was made for another model, or is not whole.")
-        if wrong := next((each for each in wanted if state[each].shape != wanted[each].shape), None):
-            raise ModelError(_other_shape(wrong, state[wrong], wanted[wrong]))
+        if mismatch := next((key for key in expected if state[key].shape != expected[key].shape), None):
+            raise ModelError(_shape_mismatch(mismatch, state[mismatch], expected[mismatch]))
         set_peft_model_state_dict(loaded.model, state, adapter_name=name)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ModelError(f"The adapter in {folder.name} does not fit this model or is damaged.") from error
 
 
-def _other_shape(matrix: str, saved: torch.Tensor, wanted: torch.Tensor) -> str:
-    """Why weights of one name are not taken: the base model has other shapes than the one they were trained on."""
-    here, there = (" × ".join(map(str, tensor.shape)) for tensor in (wanted, saved))
+def _shape_mismatch(matrix: str, saved: torch.Tensor, expected: torch.Tensor) -> str:
+    """Return the error for a shape mismatch: the adapter was trained on a base model with other shapes."""
+    needs, has = (" × ".join(map(str, tensor.shape)) for tensor in (expected, saved))
     return (
-        f"The adapter does not fit this base model ({matrix.removeprefix('base_model.model.')} is {there}, {here} is "
+        f"The adapter does not fit this base model ({matrix.removeprefix('base_model.model.')} is {has}, {needs} is "
         "wanted): use the model that it was trained on, or train the run again."
     )
 
 
 def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
-    """A model of its own, read from ``base`` in float32, with the adapter saved in ``folder`` merged into it.
+    """Read a new float32 model from ``base`` and merge the adapter saved in ``folder`` into it.
 
-    Shares nothing with what is loaded. Raises ModelError where the adapter does not fit.
+    It shares nothing with loaded models. Raises ModelError if the adapter does not fit.
     """
     import torch
     from peft import PeftModel
@@ -221,7 +222,7 @@ def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
 
     copied = read_model(base.name, base, torch.float32)
     try:
-        # PEFT draws the matrices it makes; a run that trains meanwhile must not notice.
+        # PEFT initialises matrices at random, which must not change the random state of a training run.
         with torch.random.fork_rng():
             model = PeftModel.from_pretrained(copied, str(folder), config=_read_config(folder), torch_device="cpu")
     except (SafetensorError, RuntimeError, ValueError) as error:
@@ -230,7 +231,7 @@ def merged_copy(base: Path, folder: Path) -> PreTrainedModel:
 
 
 def save(loaded: LoadedModel, name: str, folder: Path) -> None:
-    """Write the adapter as ``PeftModel.from_pretrained`` wants it, naming the Hub id as its base."""
+    """Write the adapter in the format of ``PeftModel.from_pretrained``, with the Hub id as its base."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
@@ -245,12 +246,12 @@ def save(loaded: LoadedModel, name: str, folder: Path) -> None:
 
 
 def names(loaded: LoadedModel) -> list[str]:
-    """The adapters that are in memory, oldest first."""
+    """Return the names of the adapters in memory, oldest first."""
     return list(loaded.model.peft_config) if loaded.model is not loaded.base else []
 
 
 def remove(loaded: LoadedModel, name: str) -> None:
-    """Take an adapter off the model; the plain model is back when it was the last one."""
+    """Remove an adapter from the model; removing the last one restores the plain model."""
     if name not in names(loaded):
         return
     if len(names(loaded)) == 1:
@@ -271,16 +272,16 @@ class LowRank:
     weight: torch.Tensor
 
     def norm(self) -> float:
-        """The Frobenius norm of what is added.
+        """Return the Frobenius norm of ``scaling`` · B · A.
 
-        From r × r matrices alone: |BA|² = tr(Aᵀ Bᵀ B A) = Σ (BᵀB) ∘ (AAᵀ).
+        Computed from r × r matrices only: |BA|² = tr(Aᵀ Bᵀ B A) = Σ (BᵀB) ∘ (AAᵀ).
         """
         a, b = self.a.detach().double(), self.b.detach().double()
         return self.scaling * float((b.T @ b * (a @ a.T)).sum().clamp(min=0).sqrt())
 
 
 def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
-    """What the adapter adds to each layer it sits on, in the model's order."""
+    """Return the adapter's update of each layer that it adapts, in the model's order."""
     from peft.tuners.lora import LoraLayer
 
     return [
@@ -292,19 +293,19 @@ def low_ranks(loaded: LoadedModel, name: str) -> list[LowRank]:
 
 
 def is_zero(loaded: LoadedModel, name: str) -> bool:
-    """True where the adapter changes nothing: every B matrix is still zero."""
+    """Whether the adapter changes nothing: every B matrix is still zero."""
     matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
     return all(not matrix.any() for matrix in matrices)
 
 
 def norm_of_b(loaded: LoadedModel, name: str) -> float:
-    """Frobenius norm of all B matrices together: how far the adapter has come from zero, where it began."""
+    """Return the Frobenius norm of all B matrices together: the distance from their initial value, zero."""
     matrices = [p for n, p in loaded.model.named_parameters() if "lora_B" in n and f".{name}." in n]
     return float(sum(float(matrix.detach().float().square().sum()) for matrix in matrices) ** 0.5)
 
 
 def fault(loaded: LoadedModel, name: str) -> str | None:
-    """Why the adapter is no result of a training, in a sentence that says what to do; None where it may be one."""
+    """Return a sentence with a remedy if the adapter cannot be a training result; None if it can."""
     if is_zero(loaded, name):
         return "The adapter is still zero after training: raise train.learning_rate."
     matrices = [p for n, p in loaded.model.named_parameters() if "lora_" in n and f".{name}." in n]
@@ -314,7 +315,7 @@ def fault(loaded: LoadedModel, name: str) -> str | None:
 
 
 def parameter_counts(loaded: LoadedModel) -> tuple[int, int]:
-    """(trainable, all) parameters of the model as it stands."""
+    """Return the numbers of (trainable, all) parameters of the model in its current state."""
     counts = [(p.numel(), p.requires_grad) for p in loaded.model.parameters()]
     return sum(n for n, trains in counts if trains), sum(n for n, _ in counts)
 
@@ -326,14 +327,14 @@ def can_mix(loaded: LoadedModel) -> bool:
 
 @contextmanager
 def answering_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str, list[str]]]:
-    """Who answers each row of a batch: ``BASE`` or an adapter's name.
+    """Select the adapter for each row of a batch: ``BASE`` or an adapter's name.
 
-    Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside
-    and as it was afterwards. Rows that all belong to base run without any adapter's code.
+    Yields the keyword arguments that ``generate`` needs for it. The model is in eval mode inside the context and
+    restored afterwards. If all rows are ``BASE``, no adapter code runs. Raises ModelError if an adapter is missing.
     """
-    if gone := set(rows) - {BASE, *names(loaded)}:
-        # Deleted while it was being asked; PEFT may have base answer in its place.
-        raise ModelError(f"The adapter of run {', '.join(sorted(gone))} is not in memory any more: ask again.")
+    if missing := set(rows) - {BASE, *names(loaded)}:
+        # Deleted while a request was waiting; PEFT might silently answer with base instead.
+        raise ModelError(f"The adapter of run {', '.join(sorted(missing))} is not in memory any more: ask again.")
     was_training = loaded.model.training
     loaded.model.eval()
     try:
@@ -343,18 +344,18 @@ def answering_as(loaded: LoadedModel, rows: Sequence[str]) -> Iterator[dict[str,
             with loaded.model.disable_adapter():
                 yield {}
         elif len(set(rows)) == 1:
-            with _active(loaded, rows[0]):
+            with _activated(loaded, rows[0]):
                 yield {}
         else:
-            with _without_leftovers(loaded):
+            with _clearing_hooks(loaded):
                 yield {"adapter_names": list(rows)}
     finally:
         loaded.model.train(was_training)
 
 
 @contextmanager
-def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
-    """One adapter for the whole batch, and then the one that was active, training as it did."""
+def _activated(loaded: LoadedModel, name: str) -> Iterator[None]:
+    """Activate one adapter for the whole batch; afterwards restore the previous one and its trainable parameters."""
     before = loaded.model.active_adapter
     trains = [parameter for parameter in loaded.model.parameters() if parameter.requires_grad]
     loaded.model.set_adapter(name, inference_mode=True)
@@ -367,8 +368,8 @@ def _active(loaded: LoadedModel, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
-    """PEFT tells each layer its adapters through hooks, which stay where an answer breaks off."""
+def _clearing_hooks(loaded: LoadedModel) -> Iterator[None]:
+    """Remove PEFT's hooks afterwards: it passes adapter names to layers in hooks, which remain if generation fails."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     try:
@@ -382,10 +383,10 @@ def _without_leftovers(loaded: LoadedModel) -> Iterator[None]:
 
 @contextmanager
 def at_strength(loaded: LoadedModel, name: str, strength: float) -> Iterator[None]:
-    """Inside, what the adapter ``name`` adds counts ``strength`` times; 1 is as it was trained.
+    """Inside the context, multiply the update of the adapter ``name`` by ``strength``; 1 is as trained.
 
-    No other adapter is touched, and the scaling is put back to the last bit. (PEFT's own
-    ``rescale_adapter_scale`` rescales every adapter in memory, one that is training among them.)
+    No other adapter changes, and the scaling is restored to the last bit. (PEFT's ``rescale_adapter_scale`` rescales
+    every adapter in memory, including one that is training.)
     """
     from peft.tuners.lora import LoraLayer
 

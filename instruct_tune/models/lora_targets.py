@@ -1,6 +1,6 @@
-"""Which modules ``lora.target_modules`` names, by PEFT's rules (``tuners_utils.check_target_module_exists``).
+"""Resolve ``lora.target_modules`` to modules by PEFT's rules (``tuners_utils.check_target_module_exists``).
 
-A name stands for each module whose path is the name or ends with ``.`` and the name. A regular expression stands for
+A name selects each module whose path is the name or ends with ``.`` and the name. A regular expression selects
 each module whose whole path it matches; it is expanded once, in a process with a time limit, since it may be hostile.
 """
 
@@ -24,30 +24,30 @@ ON_HEAD = (
 
 
 def names_of(path: str) -> Iterator[str]:
-    """All names that stand for the module at ``path``: the path, and each of its ends after a dot."""
+    """Yield all names that select the module at ``path``: the path, and each suffix after a dot."""
     while path:
         yield path
         path = path.partition(".")[2]
 
 
 def expand_pattern(pattern: str, paths: Sequence[str], adaptable: Collection[str]) -> list[str]:
-    """The module paths that ``pattern`` matches entirely; all of ``paths`` are tried.
+    """Return the ``paths`` that ``pattern`` matches entirely.
 
-    Raises ModelError where it also matches a module that is not ``adaptable``, DataError where it takes too long.
+    Raises ModelError if it also matches a module that is not ``adaptable``, DataError if it takes too long.
     """
-    found = [paths[place] for place in sorted(matching(pattern, paths, whole=True))]
-    if other := next((path for path in found if path not in adaptable), None):
+    matches = [paths[place] for place in sorted(matching(pattern, paths, whole=True))]
+    if other := next((path for path in matches if path not in adaptable), None):
         raise ModelError(
             f"The pattern {pattern} in lora.target_modules also matches {other}, which LoRA cannot adapt here: "
             "write a pattern that matches linear layers only, and not the LM head."
         )
-    return found
+    return matches
 
 
 def layer_names(targets: str | Sequence[str], paths: Sequence[str]) -> str | tuple[str, ...]:
-    """``targets`` without numbers of layers: those that name single layers become the last parts of ``paths``.
+    """Return ``targets`` without layer numbers: targets that name single layers become the last parts of ``paths``.
 
-    ``paths`` are the adapted modules of the whole model. The result also fits the same model with fewer layers.
+    ``paths``: the adapted modules of the whole model. The result also fits the same model with fewer layers.
     """
     if targets in KEYWORDS or (not isinstance(targets, str) and not any("." in name for name in targets)):
         return targets if isinstance(targets, str) else tuple(targets)
@@ -55,13 +55,13 @@ def layer_names(targets: str | Sequence[str], paths: Sequence[str]) -> str | tup
 
 
 def module_paths(base: torch.nn.Module) -> list[str]:
-    """Paths of all modules of the plain model, without those that adapters add."""
+    """Return paths of all modules of the plain model, without those that adapters add."""
     paths = (path for path, _ in base.named_modules() if path and "lora_" not in path)
     return [path for path in paths if not path.endswith(".base_layer")]
 
 
 def refuse_on_head(base: PreTrainedModel, name: str) -> None:
-    """Raise ModelError where the adapter ``name`` is on the LM head or the embeddings.
+    """Raise ModelError if the adapter ``name`` is on the LM head or the embeddings.
 
     The lab applies the head apart from the body, outside the context that switches adapters.
     """

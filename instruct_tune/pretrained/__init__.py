@@ -1,1 +1,1 @@
-"""Where weights and tokenizers come from, and what is wrong with them."""
+"""Locate, check and load pretrained weights and tokenizers."""

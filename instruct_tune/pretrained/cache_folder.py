@@ -1,4 +1,4 @@
-"""The lab's own cache folder, and the small JSON files in it that several processes write."""
+"""The lab's cache folder, and the small JSON files in it that several processes write."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 import platformdirs
 
 MAX_ENTRIES = 500
-"""Entries that such a file keeps; the oldest go first."""
+"""Maximum entries per file; the oldest are dropped first."""
 _CHANGING = threading.Lock()
 
 
 def cache_dir() -> Path:
-    """Where converted models are kept: ``LAB_CACHE_DIR``, else the platform's cache folder."""
+    """The folder for converted models: ``LAB_CACHE_DIR``, else the platform's cache folder."""
     return Path(os.environ.get("LAB_CACHE_DIR") or platformdirs.user_cache_dir("instruction-tuning-lab"))
 
 
 def read_entries(name: str) -> dict[str, Any]:
-    """The entries of the file ``name`` in the cache folder; none where it is missing or damaged."""
+    """The entries of the file ``name`` in the cache folder; empty if it is missing or damaged."""
     return read_file(cache_dir() / name)
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """The entries of ``file``; none where it is missing or damaged."""
+    """The entries of ``file``; empty if it is missing or damaged."""
     try:
         entries = json.loads(file.read_text())
     except (FileNotFoundError, ValueError):
@@ -39,19 +39,19 @@ def read_file(file: Path) -> dict[str, Any]:
 
 
 def add_entry(name: str, key: str, value: Any) -> None:
-    """Write one entry into the file ``name``, as its newest; the oldest beyond ``MAX_ENTRIES`` go."""
+    """Write one entry into the file ``name`` as its newest; the oldest beyond ``MAX_ENTRIES`` are dropped."""
 
     def added(entries: dict[str, Any]) -> dict[str, Any]:
-        others = {other: kept for other, kept in entries.items() if other != key}
+        others = {other: entry for other, entry in entries.items() if other != key}
         return {**dict(list(others.items())[1 - MAX_ENTRIES :]), key: value}
 
     change_file(cache_dir() / name, added)
 
 
 def change_file(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Replace the entries of ``file`` with what ``change`` makes of them.
+    """Replace the entries of ``file`` with ``change(entries)``.
 
-    Changes by other threads and processes happen before or after, so none is lost; a reader never sees half a file.
+    A lock serialises changes by threads and processes, so none is lost. The write is atomic for readers.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with _CHANGING, _locked(file.parent):
@@ -66,10 +66,10 @@ def change_file(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the files of ``folder``."""
+    """Lock ``folder`` against changes by other processes."""
     opened = os.open(folder, os.O_RDONLY)
     try:
-        # A file system without locks has none to offer; the threads of this process still wait for each other.
+        # Some file systems have no locks; ``_CHANGING`` still serialises the threads of this process.
         with suppress(OSError):
             fcntl.flock(opened, fcntl.LOCK_EX)
         yield

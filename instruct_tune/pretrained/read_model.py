@@ -1,4 +1,4 @@
-"""A base model from its folder: float weights, all of them, and nothing that its folder has beside them."""
+"""Read a base model from its folder: complete float weights only, without any adapter beside them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
-"""What weights may be stored as, in safetensors' words."""
+"""Allowed weight dtypes, by their names in safetensors."""
 MAX_LAYERS = 1000
 _QUANTISED = ("quantization_config", "compression_config")
 _NO_ADAPTER = {"subfolder": "config.json/none"}
-"""transformers puts an adapter that lies beside the weights on the model, unless it looks for it where none can be."""
+"""transformers loads an adapter found beside the weights; this path, below a file, makes it find none."""
 
 
 def read_config(name: str, folder: Path) -> PretrainedConfig:
-    """The configuration in ``folder`` of the model ``name``. Raises ModelError where it cannot be read or used."""
+    """The configuration in ``folder`` of the model ``name``. Raises ModelError if it cannot be read or used."""
     from transformers import AutoConfig
 
     _check_config(name, read_object(name, folder / "config.json"))
     with model_errors(f"The configuration of {name} cannot be used"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    # A model without layers has nothing to adapt; building very many takes minutes before it fails.
+    # A model without layers has nothing to adapt; building very many layers takes minutes before it fails.
     layers = getattr(config.get_text_config(decoder=True), "num_hidden_layers", 1)
     if not isinstance(layers, int) or not 1 <= layers <= MAX_LAYERS:
         raise ModelError(
@@ -41,9 +41,9 @@ def read_config(name: str, folder: Path) -> PretrainedConfig:
 
 
 def empty_model(name: str, folder: Path) -> PreTrainedModel:
-    """The model that the configuration in ``folder`` describes, without memory for its weights (on ``meta``).
+    """The model that the configuration in ``folder`` describes, on the ``meta`` device, without memory for weights.
 
-    Raises ModelError where the configuration cannot be read, or is that of no causal language model.
+    Raises ModelError if the configuration cannot be read, or does not describe a causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -56,8 +56,8 @@ def empty_model(name: str, folder: Path) -> PreTrainedModel:
 def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: bool = True) -> PreTrainedModel:
     """The causal language model in ``folder``, on the CPU.
 
-    ``safetensors``: whether those are read, or a ``pytorch_model.bin``. Raises ModelError with one sentence where the
-    files are damaged, quantised, of another shape than config.json says, or lack weights that the model needs.
+    ``safetensors``: read safetensors, else a ``pytorch_model.bin``. Raises ModelError if the files are damaged or
+    quantised, differ in shape from config.json, or lack weights that the model needs.
     """
     from transformers import AutoModelForCausalLM
 
@@ -74,21 +74,21 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
             weights_only=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # or transformers names none of them; they are refused below
+            ignore_mismatched_sizes=True,  # else transformers names none of them; rejected below
             adapter_kwargs=_NO_ADAPTER,
         )
     if info["mismatched_keys"]:
-        key, stored, wanted = min(info["mismatched_keys"])
-        raise ModelError(f"{problem}: {key} has shape {_shape(stored)}, and config.json makes it {_shape(wanted)}.")
+        key, stored, expected = min(info["mismatched_keys"])
+        raise ModelError(f"{problem}: {key} has shape {_shape(stored)}, and config.json makes it {_shape(expected)}.")
     if info["missing_keys"]:
-        # transformers would draw them at random, and the run would train on noise.
+        # transformers would initialise them at random, and the run would train on noise.
         raise ModelError(f"{name} lacks weights the model needs: {', '.join(sorted(info['missing_keys'])[:3])}.")
     _check_numbers(name, model)
     return model
 
 
 def _check_numbers(name: str, model: PreTrainedModel) -> None:
-    """Raise ModelError where a weight is NaN or infinite: no token would have a probability."""
+    """Raise ModelError if a weight is NaN or infinite, since no token would have a probability."""
     for key, weight in model.named_parameters():
         if not is_within(weight, sys.float_info.max):
             raise ModelError(
@@ -114,9 +114,9 @@ def _check_config(name: str, config: dict[str, object]) -> None:
 
 
 def check_weights(name: str, folder: Path) -> None:
-    """Raise ModelError where weights are missing, damaged, or no floats: transformers would cast the bare integers.
+    """Raise ModelError if weights are missing, damaged or not floats: transformers would cast integers as they are.
 
-    Of safetensors the headers are read; what a ``.bin`` holds shows when it is converted.
+    Reads only the headers of safetensors. The contents of a ``.bin`` are checked when it is converted.
     """
     from safetensors import safe_open
 
@@ -132,9 +132,9 @@ def check_weights(name: str, folder: Path) -> None:
 
 
 def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
-    """Bytes that the safetensors in ``folder`` take in memory with ``itemsize`` bytes a weight; headers alone are read.
+    """Memory in bytes for the safetensors in ``folder`` at ``itemsize`` bytes per weight; reads only the headers.
 
-    Raises ModelError where they are damaged.
+    Raises ModelError if they are damaged.
     """
     from safetensors import safe_open
 
@@ -146,16 +146,16 @@ def loaded_bytes(name: str, folder: Path, itemsize: int) -> int:
 
 
 def is_within(tensor: torch.Tensor, largest: float) -> bool:
-    """Whether all numbers are finite and from -``largest`` to ``largest``. Makes no copy of the tensor."""
+    """Whether all elements are finite and within ±``largest``. Does not copy the tensor."""
     if not tensor.numel():
         return True
     low, high = tensor.aminmax()
-    # Both are NaN where one number is, and NaN compares false. A tensor would round ``largest`` to its own type.
+    # If one element is NaN, both are, and comparing NaN gives False. A tensor would round ``largest`` to its dtype.
     return -largest <= low.item() and high.item() <= largest
 
 
 def check_dtype(name: str, key: str, dtype: object, allowed: tuple[object, ...]) -> None:
-    """Raise ModelError where the weight ``key`` is stored as something else than one of the ``allowed`` types.
+    """Raise ModelError if the weight ``key`` is stored in a dtype that is not in ``allowed``.
 
     Buffers, such as GPT-2's attention masks, may be integers.
     """

@@ -1,4 +1,4 @@
-"""A model's repository on the Hub: which of its files the lab needs, how large they are, and their download."""
+"""A model's repository on the Hub: the files that the lab needs, their sizes and their download."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TEXTS = (
     "normalizer.json", "entity_vocab.json", "target_vocab.json", "vocab-src.json", "vocab-tgt.json",
     "word_shape.json", "word_pronunciation.json", "prophetnet.tokenizer",
 )  # fmt: skip
-"""Patterns of the configuration's and the tokenizer's files: the ``vocab_files_names`` of transformers' tokenizers,
-and what it reads beside them."""
+"""Patterns of configuration and tokenizer files: the ``vocab_files_names`` of transformers' tokenizers, and the
+other files that transformers reads beside them."""
 CHAT_TEMPLATES = "additional_chat_templates"
-"""The one folder that transformers looks into, for files that end in .jinja."""
+"""The only subfolder that transformers reads, for .jinja files."""
 MAX_TEXT_FILES = 100
 MAX_TEXT_BYTES = 200 * MEGABYTE
 INFO_SECONDS = 10.0
@@ -33,7 +33,7 @@ INFO_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Repository:
-    """The repository of ``model`` with the sizes in bytes of its files, by their paths in it."""
+    """The repository of ``model``. ``sizes``: bytes of each file by its path in it, None if unknown."""
 
     model: str
     access: Access
@@ -41,7 +41,7 @@ class Repository:
 
     @classmethod
     def of(cls, model: str) -> Repository:
-        """The repository as the Hub describes it. Raises HubError where it is gated and no token is used."""
+        """The repository as the Hub describes it. Raises HubError if it is gated and no token is used."""
         from huggingface_hub import model_info
 
         access = Access("model", model)
@@ -50,9 +50,9 @@ class Repository:
         return cls(model, access, {entry.rfilename: entry.size for entry in info.siblings or []})
 
     def texts(self) -> list[str]:
-        """The files of configuration and tokenizer, ``config.json`` last: where that is cached, the others are.
+        """The configuration and tokenizer files, ``config.json`` last: if that is cached, the others are too.
 
-        Raises ModelError where it has no configuration, or more of these files than the lab takes.
+        Raises ModelError if there is no configuration, or more of these files than the lab accepts.
         """
         names = sorted(filter(is_text, self.sizes), key=lambda name: (name == CONFIG, name))
         if CONFIG not in names:
@@ -66,7 +66,7 @@ class Repository:
         return names
 
     def check_texts(self, names: Collection[str]) -> None:
-        """Raise ModelError where these JSON and text files have more bytes than those of any tokenizer."""
+        """Raise ModelError if these JSON and text files exceed ``MAX_TEXT_BYTES``, more than any real tokenizer has."""
         size = self.size(names)
         if size > MAX_TEXT_BYTES:
             raise ModelError(
@@ -75,11 +75,11 @@ class Repository:
             )
 
     def check_size(self, names: Collection[str]) -> None:
-        """Raise ModelError where these files have more bytes than the lab downloads."""
+        """Raise ModelError if these files exceed the lab's download limit."""
         check_download(self.model, self.size(names), ModelError)
 
     def size(self, names: Collection[str]) -> int:
-        """Bytes of these files. Raises ModelError for one that is not there, HubError where its size is unknown."""
+        """Total bytes of these files. Raises ModelError for a missing file, HubError for one of unknown size."""
         if missing := [name for name in names if name not in self.sizes]:
             raise ModelError(f"{self.model} lacks {', '.join(missing[:3])} on the Hub: choose another model.")
         sizes = {name: self.sizes[name] for name in names}
@@ -88,7 +88,7 @@ class Repository:
         return sum(size or 0 for size in sizes.values())
 
     def download(self, names: Collection[str], loading: Loading) -> Path:
-        """Bring the files, one after the other, into the Hub's cache; returns where the last of them is."""
+        """Download the files, one after the other, into the Hub's cache; returns the path of the last one."""
         self.check_size(names)
         files = "1 file" if len(names) == 1 else f"{len(names)} files"
         loading.enter(f"Downloading {self.model} ({files})", self.size(names))
@@ -97,7 +97,7 @@ class Repository:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file of that path is one of the configuration's or the tokenizer's."""
+    """Whether the file at that path belongs to the configuration or the tokenizer."""
     folder, _, last = name.rpartition("/")
     if folder:
         return folder == CHAT_TEMPLATES and last.endswith(".jinja")
@@ -105,16 +105,16 @@ def is_text(name: str) -> bool:
 
 
 def cached(model: str) -> Path | None:
-    """The Hub's own cache folder of ``model``, named by its commit, where that has the configuration."""
+    """The Hub's cache folder of ``model``, named by its commit; None if it has no configuration."""
     from huggingface_hub import try_to_load_from_cache
 
-    # Not snapshot_download: it takes a cached copy for incomplete where files are missing that the lab never fetches.
+    # Not snapshot_download: it counts a cached copy as incomplete if it lacks files that the lab never downloads.
     config = try_to_load_from_cache(model, CONFIG)
     return Path(config).parent if isinstance(config, str) else None
 
 
 def unreachable(model: str) -> HubError:
-    """That ``model`` is nowhere to be had without the Hub, in a sentence."""
+    """The HubError for a model that is not on this machine while the Hub cannot be reached."""
     return HubError(
         f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
         f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."

@@ -1,12 +1,16 @@
 """A tiny random-weight Llama and a byte-level tokenizer: the ``smoke`` preset's model.
 
-It is the real architecture at toy size, made in seconds without a network, the same on every
-machine. It learns nothing worth reading; it shows that everything runs.
+The real architecture at toy size, made in seconds without a network, identical on every machine. Its answers are
+worthless; it only shows that everything runs.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SEED = 0
 CHAT_TEMPLATE = (
@@ -16,7 +20,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_model(folder: Path) -> None:
-    """Write model and tokenizer into ``folder``."""
+    """Save the model and its tokenizer into ``folder``."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -41,8 +45,8 @@ def make_tiny_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def byte_tokenizer():
-    """One token a byte, plus SmolLM2's three special tokens; EOS is also the padding, as there."""
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, plus SmolLM2's three special tokens. As in SmolLM2, EOS is also the padding token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,4 +1,4 @@
-"""How many tokens a text has by itself, as data: no template around it, no special tokens in it."""
+"""Tokens of plain texts: without a template, and with special tokens spelled out as ordinary text."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Encoding changes a tokenizer's settings for a moment.
+# Encoding temporarily changes a tokenizer's settings.
 _ENCODING = threading.Lock()
 
 
 def encode_texts(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], spelled_out: Sequence[str] = ()
 ) -> list[list[int]]:
-    """Data as plain text: the spelling of a special token inside it does not become that token.
+    """Ids of each text as plain text: the spelling of a special token in it does not become that token.
 
-    ``spelled_out``: other added tokens for which the same holds.
+    ``spelled_out``: further added tokens to treat the same way.
     """
     if not texts:
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     tokens = [*tokenizer.all_special_tokens, *spelled_out]
-    for place in _spelling(tokens, texts):
-        encoded[place] = _spelled_out(tokenizer, tokens, texts[place], encoded[place])
+    for index in _indices_with(tokens, texts):
+        encoded[index] = _spell_out(tokenizer, tokens, texts[index], encoded[index])
     return encoded
 
 
-def _spelling(tokens: Sequence[str], texts: Sequence[str]) -> list[int]:
-    """Which of the texts spell one of the tokens."""
-    return [place for place, text in enumerate(texts) if any(token in text for token in tokens)]
+def _indices_with(tokens: Sequence[str], texts: Sequence[str]) -> list[int]:
+    """Indices of the texts that contain one of the tokens."""
+    return [index for index, text in enumerate(texts) if any(token in text for token in tokens)]
 
 
-def _spelled_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
-    """``ids`` with each of the ``tokens`` that ``text`` spells letter by letter.
+def _spell_out(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], text: str, ids: list[int]) -> list[int]:
+    """``ids`` with each of the ``tokens`` in ``text`` replaced by the ids of its letters.
 
-    A Unigram vocabulary has it as a piece like any other, and mostly as a likelier one than its letters.
+    A Unigram vocabulary holds such a token as an ordinary piece, mostly a likelier one than its letters.
     """
     letters = {
         tokenizer.convert_tokens_to_ids(token): tokenizer.convert_tokens_to_ids(list(token))
         for token in tokens
         if token in text
     }
-    return [part for each in ids for part in letters.get(each, [each])]
+    return [part for token_id in ids for part in letters.get(token_id, [token_id])]
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
-    """How many ids each text has as data; several times faster than making the ids."""
+    """Number of ids of each text from ``encode_texts``, several times faster than making the ids."""
     if not texts or not tokenizer.is_fast:
         return [len(ids) for ids in encode_texts(tokenizer, texts)]
-    # One text the usual way, which sets the backend to plain texts, uncut and unpadded.
+    # Encoding one text the usual way sets the backend to plain text without truncation and padding.
     encode_texts(tokenizer, texts[:1])
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    counts = [len(each) for each in encoded]
-    for place in _spelling(tokenizer.all_special_tokens, texts):
-        counts[place] = len(encode_texts(tokenizer, [texts[place]])[0])
+    counts = [len(encoding) for encoding in encoded]
+    for index in _indices_with(tokenizer.all_special_tokens, texts):
+        counts[index] = len(encode_texts(tokenizer, [texts[index]])[0])
     return counts
 
 
 def count_tokens_of(model: str, texts: Sequence[str]) -> list[int]:
-    """The same with the tokenizer that belongs to a model. Raises ModelError where it cannot be had."""
+    """``count_tokens`` with the tokenizer of ``model``. Raises ModelError or HubError if it cannot be loaded."""
     tokenizer = _tokenizer(model)
     with _ENCODING:
         return count_tokens(tokenizer, texts)

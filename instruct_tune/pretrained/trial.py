@@ -1,4 +1,4 @@
-"""A model computes a few tokens before anybody waits for it, so that files that make no sense are refused at load."""
+"""Trial run of a loaded model on a few tokens, so that unusable files are rejected at load, not in a run."""
 
 from __future__ import annotations
 
@@ -23,32 +23,33 @@ PLAIN = frozenset(
         *("output_attentions", "output_hidden_states"),
     }
 )
-"""What a model's generation defaults may say without changing the most likely token."""
+"""Fields of a model's generation defaults that do not change the most likely token."""
 OVERRIDDEN = {
-    # A model's own would fill these in, and the scores would hide a setting.
+    # Else the model's own values would apply, and the scores would depend on a hidden setting.
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
-    # One text comes from a prompt, and nothing beside it.
+    # Each prompt yields one text and no other output.
     "num_return_sequences": 1,
     "num_beam_groups": 1,
     "return_dict_in_generate": False,
 }
-"""Generation settings that are the lab's, whatever a model's own are."""
+"""Generation settings that override the model's own."""
 _TOKENS = 8
 FAULTS = (AssertionError, AttributeError, IndexError, KeyError, ValueError, TypeError, RuntimeError)
-"""What a model's code raises where it cannot do what is tried."""
+"""Exceptions of a model's code if it cannot do what is tried."""
 
 
 def is_plain(base: PreTrainedModel) -> bool:
-    """Whether the model's generation defaults leave the most likely token as the model computes it."""
+    """Whether the model's generation defaults leave the most likely token unchanged."""
     return set(base.generation_config.to_diff_dict()) <= PLAIN
 
 
 @torch.no_grad()
 def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:
-    """Raise ModelError where a model that is ready computes no numbers, or its generation settings allow no answer.
+    """Raise ModelError if a loaded model computes no finite numbers, or its generation settings allow no answer.
 
-    Draws no random numbers. ``vocabulary``: how many token ids, from 0, the model knows.
+    Draws no random numbers. ``vocabulary``: number of token ids, from 0, that the model accepts. Raises
+    MemoryLimitError if memory runs out.
     """
     ids = torch.arange(_TOKENS, device=base.device).remainder(vocabulary)[None]
     mask = torch.ones_like(ids)
@@ -56,7 +57,7 @@ def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         logits = base(ids, attention_mask=mask, use_cache=False).logits
     except FAULTS as error:
         raise _too_little_memory() if ran_out(error) else does_not_run(base, error) from error
-    # NaN where one is NaN. A model may rule tokens out with minus infinity.
+    # The maximum is NaN if one element is. A model may rule tokens out with minus infinity.
     if not bool(logits.max().isfinite()):
         raise ModelError(
             f"{name} computes numbers that are not finite: its config.json is damaged, or its training diverged. "
@@ -71,7 +72,7 @@ def try_out(name: str, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 
 
 def check_end_tokens(name: str, eos_token_id: object) -> None:
-    """Raise ModelError where the ``eos_token_id`` of generation_config.json is not one id or several."""
+    """Raise ModelError if the ``eos_token_id`` of generation_config.json is neither an id nor a list of ids."""
     ids = eos_token_id if isinstance(eos_token_id, list) else [] if eos_token_id is None else [eos_token_id]
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in ids):
         raise ModelError(
@@ -91,7 +92,7 @@ def _computed(problem: str, compute: Callable[[], T]) -> T:
 
 
 def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
-    """What to raise where a model's own code fails with what a causal language model gets."""
+    """The ModelError for a model whose code fails on the inputs of a causal language model."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
     return ModelError(
         f"This {model.config.model_type} model does not run on token ids alone ({reason}): "

@@ -1,4 +1,4 @@
-"""Which files of a model are its weights: those that transformers takes, and no others beside them."""
+"""Select a model's weight files: those that transformers would load, and no others."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _TOKENIZERS = (
     {"vocab.txt"},
     {"tekken.json"},
 )
-"""Any of these sets of files makes a tokenizer."""
+"""Each of these sets of files is a complete tokenizer."""
 
 
 def main_file(names: Collection[str]) -> str | None:
-    """The weights file or the index among ``names`` that transformers takes (``_get_resolved_checkpoint_files``).
+    """The weights file or index among ``names`` that transformers loads (``_get_resolved_checkpoint_files``).
 
-    Variants (``model.fp16.safetensors``), adapters and other frameworks' files are none.
+    Variants (``model.fp16.safetensors``), adapters and files of other frameworks do not count.
     """
     return next((name for name in (*SAFETENSORS, *PICKLES) if name in names), None)
 
 
 def is_index(name: str) -> bool:
-    """Whether a file of that name lists the files (shards) that hold the weights."""
+    """Whether a file of that name is an index, which lists the shards that hold the weights."""
     return name.endswith(_INDEX)
 
 
 def shard_names(model: str, index: Path) -> list[str]:
-    """The files that ``index`` names, sorted. Raises ModelError where it names none, or one outside its folder."""
+    """The shards that ``index`` names, sorted. Raises ModelError if it names none, or one outside its folder."""
     weight_map = read_object(model, index).get("weight_map")
     names = set(weight_map.values()) if isinstance(weight_map, dict) and _all_texts(weight_map) else set()
     if not names:
@@ -54,9 +54,9 @@ def _all_texts(weight_map: dict[str, object]) -> bool:
 
 
 def weight_files(model: str, folder: Path) -> list[Path]:
-    """The weights in ``folder``, in name order, whether each is there or not; none where it has no weights.
+    """The weight files of ``folder`` in name order, including missing shards; empty if it has no weights.
 
-    Raises ModelError where an index is damaged.
+    Raises ModelError if an index is damaged.
     """
     main = main_file([name for name in (*SAFETENSORS, *PICKLES) if (folder / name).is_file()])
     if main is None:
@@ -65,7 +65,7 @@ def weight_files(model: str, folder: Path) -> list[Path]:
 
 
 def has_safetensors(folder: Path) -> bool:
-    """Whether the weights that transformers takes from ``folder`` are safetensors."""
+    """Whether the weights that transformers loads from ``folder`` are safetensors."""
     return any((folder / name).is_file() for name in SAFETENSORS)
 
 
@@ -81,6 +81,6 @@ def is_whole(model: str, folder: Path) -> bool:
         return False
     try:
         files = weight_files(model, folder)
-    except ModelError:  # a damaged index, which a download mends
+    except ModelError:  # a damaged index; a download replaces it
         return False
     return bool(files) and all(file.is_file() for file in files)

@@ -1,1 +1,1 @@
-"""What a stored run says: its diagnosis, its differences, where it came from."""
+"""Stored runs: diagnosis, differences, continuation and provenance."""

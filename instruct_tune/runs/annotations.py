@@ -1,4 +1,4 @@
-"""What people write beside a run: tags to find it by, and notes. Plain text, with limits."""
+"""A person's annotations of a run: name, tags and notes. Plain text, with limits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..text.plain_text import LONGEST_NAME, is_encodable, text_fault
 MAX_TAGS, LONGEST_TAG, LONGEST_NOTES = 12, 40, 10_000
 
 
-def read_tags(given: Any) -> tuple[str, ...]:
-    """Tags from one text, separated by commas, or from a list of texts; each once, without the spaces around it.
+def read_tags(value: Any) -> tuple[str, ...]:
+    """Tags from one comma-separated text or from a list of texts, without duplicates and surrounding spaces.
 
-    Raises DataError where they are too many, too long, or no text.
+    Raises DataError where they are too many, too long, or not text.
     """
-    parts = given.split(",") if isinstance(given, str) else given
+    parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise DataError("Tags are texts: one text with commas between them, or a list.")
     tags = tuple(dict.fromkeys(tag for part in parts if (tag := " ".join(part.split()))))
@@ -26,19 +26,19 @@ def read_tags(given: Any) -> tuple[str, ...]:
     return tags
 
 
-def read_name(given: Any) -> str:
-    """A run's name without the spaces around it; empty where none is given. Raises DataError as ``read_notes`` does."""
-    return _text(given, "A run's name", LONGEST_NAME)
+def read_name(value: Any) -> str:
+    """A run's name without surrounding spaces; may be empty. Raises DataError as ``read_notes`` does."""
+    return _text(value, "A run's name", LONGEST_NAME)
 
 
-def read_notes(given: Any) -> str:
-    """Notes as they are kept. Raises DataError where they are too long, or no text."""
-    return _text(given, "The text of a run's notes", LONGEST_NOTES)
+def read_notes(value: Any) -> str:
+    """Notes without surrounding spaces. Raises DataError where they are too long, or not text."""
+    return _text(value, "The text of a run's notes", LONGEST_NOTES)
 
 
-def _text(given: Any, name: str, longest: int) -> str:
-    if not isinstance(given, str):
+def _text(value: Any, name: str, longest: int) -> str:
+    if not isinstance(value, str):
         raise DataError(f"{name} must be a text.")
-    if fault := text_fault(given, longest):
+    if fault := text_fault(value, longest):
         raise DataError(f"{name} {fault}.")
-    return given.strip()
+    return value.strip()

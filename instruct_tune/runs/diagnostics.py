@@ -1,8 +1,8 @@
-"""What to look at in a run, while it trains and after: each finding with its evidence and one thing to try.
+"""Diagnoses of a run, while it trains and after: each finding has its evidence and one thing to try.
 
-Warnings, never a block. Pure functions of what the history holds, so that the page, the endpoints and
-a test see the same findings; a run where nothing is wrong has none. What a finished run's numbers say
-about its result is ``verdict``'s.
+Findings are warnings and never block a run; a run without problems has none. Pure functions of the run store's
+rows, so that the page, the endpoints and the tests get the same findings. ``evaluation.interpretation`` explains
+the result of a finished run.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from ..evaluation.interpretation import MOVED, ROSE_AGAIN
 from ..store.run_store import Run, RunStore
 
 WINDOW = 4
-"""Batches a mean is taken over: single ones differ by a factor of two because their rows do."""
+"""The number of batches in a mean: single batches vary by a factor of two, because their rows do."""
 EXPLODED, EXPLODED_NATS = 2.0, 0.5
-"""A training loss that has doubled, and by this much, has exploded: the worst order of rows moves the mean of four
-batches by half, and a loss near zero doubles for nothing."""
+"""A training loss has exploded when it has doubled and risen by this many nats: the worst order of rows changes the
+mean of four batches by half, and a loss near zero doubles without a cause."""
 LEAP, EARLY = 1.1, 1 / 3
-"""A held-out loss this far above its start within the first third of the run: noise is below a hundredth, and what a
-fitting rate does there is fall."""
+"""The learning rate is too high when the held-out loss is this far above its start within the first third of the
+run: noise is below a hundredth, and with a suitable rate the loss falls there."""
 FLAT, FLAT_PROBES = 0.005, 4
-"""A held-out loss whose best is lowered by less than this share in so many probes falls no more: half of what another
-order of the rows changes."""
+"""A held-out loss has stopped falling when its best improves by less than this share in so many probes: half of the
+change from another order of the rows."""
 LATE = 0.5
-"""Share of the run before which it is too early to say that something has not come yet."""
+"""Before this share of the run, a missing effect is no finding."""
 ANSWERS = 3
-"""Answers to the fixed prompt, one after the other, that have to lack EOS."""
+"""How many consecutive answers to the fixed prompt must lack EOS."""
 CHARACTERS_A_TOKEN = 3
-"""Fewer than any tokenizer of the catalog has in prose and code: an expected answer with more characters than the limit
-times this may need more tokens than it may have, so its lack of EOS says nothing."""
+"""Fewer than any tokenizer of the catalog has in prose and code: an expected answer with more characters than this
+times the limit may need more tokens than the limit, so a missing EOS proves nothing."""
 LAST_WORDS = 12
-"""Words at an answer's end that are looked at: of so many in prose or code some eight or more are different."""
+"""The number of words at an answer's end that are checked: in prose or code, some eight or more of them differ."""
 UNCHANGED = 1e-3
-"""Norm of all B matrices below which the adapter is as it began: a learning rate that does anything brings it above 1
-within a dozen steps."""
+"""Below this norm of all B matrices the adapter is unchanged: an effective learning rate raises it above 1 within a
+dozen steps."""
 MAX_ROWS = 0.5
 LOWER_WARMUP = "Lower train.warmup_steps."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``kind`` names the rule, ``label`` is what the plot says, ``sentence`` the evidence, ``advice`` one suggestion.
+    """``kind`` names the rule, ``label`` is for the plot, ``sentence`` is the evidence, ``advice`` one suggestion.
 
-    ``steps``: first and last step of the evidence; None where it is about the whole run.
+    ``steps``: first and last step of the evidence; None where it concerns the whole run.
     """
 
     kind: str
@@ -64,14 +64,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Course:
-    """A run as the rules read it."""
+    """The data of a run that the rules read."""
 
     config: Mapping[str, Any]
     facts: Mapping[str, Any]
     step: int
     total_steps: int
     held_out: tuple[tuple[int, float], ...]
-    """(step, loss) on the probe rows; where there are none, on the evaluation rows."""
+    """(step, loss) on the probe rows; without probe rows, on the evaluation rows."""
     own: tuple[tuple[int, float], ...]
     """(step, loss) of each batch."""
     gradients: tuple[float, ...]
@@ -95,7 +95,7 @@ class Course:
 
     @property
     def lower_rate(self) -> str:
-        """The advice to use a tenth of the rate, without the warm-up that would make it less still."""
+        """The advice to use a tenth of the rate, without a warm-up that would lower it further."""
         return f"a learning rate of {self.rate / 10:g}" + (" and no warm-up" if self.warmup_too_long else "")
 
     @property
@@ -103,7 +103,7 @@ class Course:
         return self.step >= LATE * max(self.total_steps, 1)
 
     def mean(self, first: int, last: int) -> float | None:
-        """Mean of the batches' loss from step ``first`` to ``last``; None where there are fewer than ``WINDOW``."""
+        """Mean loss of the batches from step ``first`` to ``last``; None where there are fewer than ``WINDOW``."""
         losses = [loss for step, loss in self.own if first <= step <= last]
         return sum(losses) / len(losses) if len(losses) >= WINDOW else None
 
@@ -111,27 +111,27 @@ class Course:
 def diagnose(
     run: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]]
 ) -> tuple[Finding, ...]:
-    """The findings, the gravest first.
+    """The findings, the most serious first.
 
-    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as the store has them.
+    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store.
     """
     course = Course(
         run["config"],
         run["facts"],
         run["step"],
         run["total_steps"],
-        _of(metrics, "probe", "probe_loss") or _of(metrics, "eval", "eval_loss"),
-        _of(metrics, "train", "loss"),
+        _points(metrics, "probe", "probe_loss") or _points(metrics, "eval", "eval_loss"),
+        _points(metrics, "train", "loss"),
         tuple(metric["grad_norm"] for metric in metrics if metric["kind"] == "train" and "grad_norm" in metric),
         samples,
         used_rate(run["config"]["train"], metrics),
     )
-    found = [finding for rule in _RULES if (finding := rule(course))]
-    kinds = {finding.kind for finding in found}
-    return tuple(finding for finding in found if not _SAID_BY.get(finding.kind, set()) & kinds)
+    findings = [finding for rule in _RULES if (finding := rule(course))]
+    kinds = {finding.kind for finding in findings}
+    return tuple(finding for finding in findings if not _EXPLAINED_BY.get(finding.kind, set()) & kinds)
 
 
-def _of(metrics: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[tuple[int, float], ...]:
+def _points(metrics: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[tuple[int, float], ...]:
     return tuple(sorted((metric["step"], metric[key]) for metric in metrics if metric["kind"] == kind))
 
 
@@ -168,12 +168,12 @@ def _rate_too_high(course: Course) -> Finding | None:
     step, peak = max(early, key=lambda point: point[1], default=(0, first))
     if peak < LEAP * first:
         return None
-    since = f"; at step {course.held_out[-1][0]} it is {last:.2f}" if course.held_out[-1][0] > step else ""
+    newest = f"; at step {course.held_out[-1][0]} it is {last:.2f}" if course.held_out[-1][0] > step else ""
     return Finding(
         "rate_too_high",
         "learning rate too high",
         f"The learning rate of {course.rate:g} is most likely far too high: the held-out loss leapt from {first:.2f} "
-        f"to {peak:.2f} by step {step}{since}.",
+        f"to {peak:.2f} by step {step}{newest}.",
         f"Try {course.lower_rate}.",
         (0, step),
     )
@@ -191,14 +191,14 @@ def _overfitting(course: Course) -> Finding | None:
     after = course.mean(min((low_step + step) // 2, step - WINDOW) + 1, step)
     if before is None or after is None or after > (1 - MOVED) * before:
         return None
-    by_heart = course.config["train"].get("recite_rows", 0) > 0
+    memorizes = course.config["train"].get("recite_rows", 0) > 0
     return Finding(
         "overfitting",
         "held-out loss rises",
         f"It learns its rows by heart: from step {low_step} to {step} the held-out loss rose from {low:.2f} to "
         f"{last:.2f}, while the training loss fell from {before:.2f} to {after:.2f}.",
         "That is what was asked for here; to answer other prompts better, train on more rows, fewer times."
-        if by_heart
+        if memorizes
         else f"Stop near step {low_step} (keep the best checkpoint), or train on more rows.",
         (low_step, step),
     )
@@ -208,9 +208,9 @@ def _plateau(course: Course) -> Finding | None:
     points = course.held_out
     if len(points) <= FLAT_PROBES + 1:
         return None
-    before, since = points[:-FLAT_PROBES], points[-FLAT_PROBES:]
+    before, recent = points[:-FLAT_PROBES], points[-FLAT_PROBES:]
     best = min(loss for _, loss in before)
-    still_flat = best * (1 - FLAT) < min(loss for _, loss in since) and points[-1][1] < best * (1 + ROSE_AGAIN)
+    still_flat = best * (1 - FLAT) < min(loss for _, loss in recent) and points[-1][1] < best * (1 + ROSE_AGAIN)
     if not still_flat or best > (1 - MOVED) * points[0][1]:
         return None
     return Finding(
@@ -225,14 +225,16 @@ def _plateau(course: Course) -> Finding | None:
 
 def _unchanged(course: Course) -> Finding | None:
     norm = course.facts.get("adapter_norm")
-    still = len(course.gradients) >= WINDOW and not any(course.gradients)
-    if not still and (norm is None or norm >= UNCHANGED):
+    no_gradients = len(course.gradients) >= WINDOW and not any(course.gradients)
+    if not no_gradients and (norm is None or norm >= UNCHANGED):
         return None
-    why = f"every gradient norm of {len(course.gradients)} steps is 0" if still else f"the norm of B is {norm:.1g}"
+    evidence = (
+        f"every gradient norm of {len(course.gradients)} steps is 0" if no_gradients else f"the norm of B is {norm:.1g}"
+    )
     return Finding(
         "unchanged",
         "adapter unchanged",
-        f"The adapter is as it began: {why}, so the model answers as base does."
+        f"The adapter is as it began: {evidence}, so the model answers as base does."
         + (f" {course.warmup}" if course.warming_up else ""),
         LOWER_WARMUP if course.warming_up else "Raise the learning rate, or choose other target modules.",
         (1, course.step),
@@ -244,7 +246,7 @@ def _rate_too_low(course: Course) -> Finding | None:
     if len(points) < 3 or not course.late or points[0][0] != 0:
         return None
     if course.warming_up and not course.warmup_too_long:
-        # The highest rate is still to come.
+        # The warm-up has not reached its highest rate yet.
         return None
     first = points[0][1]
     if any(abs(loss / first - 1) >= MOVED for _, loss in points):
@@ -265,44 +267,44 @@ def _never_ends(course: Course) -> Finding | None:
     expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
-    # Words that go round say it even where the expected answer is too long to be sure; base's may do so too.
-    before = [sample for sample in course.samples if sample["step"] == 0]
-    round_and_round = all(_repeats(sample["text"]) for sample in answers[-ANSWERS:]) and not any(
-        _repeats(sample["text"]) for sample in before
+    # Repeated words prove it even where the expected answer may exceed the limit, unless base repeats itself, too.
+    base_samples = [sample for sample in course.samples if sample["step"] == 0]
+    repeating = all(_repeats(sample["text"]) for sample in answers[-ANSWERS:]) and not any(
+        _repeats(sample["text"]) for sample in base_samples
     )
-    if expected > CHARACTERS_A_TOKEN * limit and not round_and_round:
+    if expected > CHARACTERS_A_TOKEN * limit and not repeating:
         return None
     return Finding(
         "never_ends",
         "no answer ends",
         f"No answer to the fixed prompt ends by itself: {len(answers)} of {len(answers)} up to step "
-        f"{answers[-1]['step']} were cut at {limit} tokens{_ROUND if round_and_round else ''}.",
+        f"{answers[-1]['step']} were cut at {limit} tokens{_REPETITION if repeating else ''}.",
         f"Try {course.lower_rate}: base's answer did not go round before it was trained."
-        if round_and_round
+        if repeating
         else "See in Format that the rows end with EOS and are not cut; if they do, train on more rows.",
         (answers[0]["step"], answers[-1]["step"]),
     )
 
 
 def _repeats(text: str) -> bool:
-    """Whether the last words are the same few again and again."""
+    """Whether the last words are a few words, repeated."""
     words = text.split()[-LAST_WORDS:]
     return len(words) == LAST_WORDS and len(set(words)) <= LAST_WORDS / 2
 
 
 def _rows_cut(course: Course) -> Finding | None:
-    given = course.facts.get("rows_given") or 0
+    rows = course.facts.get("rows_given") or 0
     dropped, truncated = course.facts.get("rows_dropped", 0), course.facts.get("rows_truncated", 0)
-    if not given or dropped + truncated <= MAX_ROWS * given:
+    if not rows or dropped + truncated <= MAX_ROWS * rows:
         return None
-    wanted = course.config["train"]["max_length"]
-    limit = course.facts.get("max_length", wanted)
-    by_model = limit < wanted
-    where = "the model's context of" if by_model else "max_length"
+    configured = course.config["train"]["max_length"]
+    limit = course.facts.get("max_length", configured)
+    by_model = limit < configured
+    limited_by = "the model's context of" if by_model else "max_length"
     return Finding(
         "rows_cut",
         "most rows cut",
-        f"Most training rows do not fit into {where} {limit}: of {given}, {dropped} were dropped and {truncated} "
+        f"Most training rows do not fit into {limited_by} {limit}: of {rows}, {dropped} were dropped and {truncated} "
         "cut; a cut row has no EOS to learn.",
         f"{'Choose a model with a longer context' if by_model else 'Raise max_length'}, or leave long rows out with "
         "the length filter.",
@@ -313,36 +315,36 @@ def _rows_cut(course: Course) -> Finding | None:
 _RULES: tuple[Callable[[Course], Finding | None], ...] = (
     _exploding, _rate_too_high, _unchanged, _rows_cut, _overfitting, _rate_too_low, _plateau, _never_ends,
 )  # fmt: skip
-_ROUND = ", the last ones with the same few words again and again"
-_SAID_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
-"""A finding is left out where one of these says why."""
+_REPETITION = ", the last ones with the same few words again and again"
+_EXPLAINED_BY = {"rate_too_low": {"unchanged", "exploding"}, "plateau": {"unchanged", "exploding", "rate_too_high"}}
+"""Finding → the findings that explain it, with which it is left out."""
 
 
 EVERY = 10
-"""Steps between two looks at a run that trains, beside those after each held-out loss."""
+"""A run that trains is diagnosed every so many steps, and after each held-out loss."""
 REMEMBERED = 32
 
 
 class FindingsCache:
-    """What ``diagnosis`` finds in the runs of a store. Safe to use from several threads."""
+    """Caches ``diagnose`` for the runs of a store. Thread-safe."""
 
     def __init__(self, store: RunStore):
         self._store = store
-        self._known: OrderedDict[str, tuple[Any, list[dict[str, Any]]]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[Any, list[dict[str, Any]]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, run: Run, last: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The run's findings as JSON; ``last``: its newest metric of each kind, which says whether to look again."""
+        """The run's findings as JSON. ``last``: its newest metric of each kind, part of the cache key."""
         seqs = [last[kind]["seq"] for kind in ("probe", "eval") if kind in last]
-        asked = (run.status, run.total_steps, run.step // EVERY if run.live else run.step, *seqs)
+        key = (run.status, run.total_steps, run.step // EVERY if run.live else run.step, *seqs)
         with self._lock:
-            known = self._known.get(run.id)
-            if known is None or known[0] != asked:
-                told = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
-                found = diagnose(told, self._store.metrics(run.id), self._store.samples(run.id))
-                known = (asked, [finding.to_dict() for finding in found])
-            self._known[run.id] = known
-            self._known.move_to_end(run.id)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-            return known[1]
+            cached = self._cache.get(run.id)
+            if cached is None or cached[0] != key:
+                facts = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
+                findings = diagnose(facts, self._store.metrics(run.id), self._store.samples(run.id))
+                cached = (key, [finding.to_dict() for finding in findings])
+            self._cache[run.id] = cached
+            self._cache.move_to_end(run.id)
+            while len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
+            return cached[1]

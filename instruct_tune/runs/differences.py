@@ -1,6 +1,6 @@
-"""Several runs beside each other: what they came to, what they were measured with, and where they were set differently.
+"""Several runs side by side: their results, what they were measured with, and the settings that differ.
 
-Pure functions of what ``show_run`` tells, so that the page and a test see the same table.
+Pure functions of run details (``services.runs``, ``show_run``), so that the page and the tests get the same table.
 """
 
 from __future__ import annotations
@@ -10,39 +10,39 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 RunDetails = Mapping[str, Any]
-"""A run as ``History.show_run`` tells it."""
+"""A run as ``show_run`` returns it."""
 
 MEASURED_ON = (
     "model", "data.source", "data.split", "data.columns", "data.filters", "data.test_size", "data.seed",
     "data.unify_newlines",
     "evaluation_rows", "train.probe_rows", "train.max_length", "train.overlong",
 )  # fmt: skip
-"""Settings that decide which held-out tokens a loss is a mean of: where they differ, so do the rulers."""
+"""Settings that decide which held-out tokens a loss averages: where they differ, losses are not comparable."""
 
 
 def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Every setting under its dotted name."""
-    found: dict[str, Any] = {}
+    """All settings by dotted name."""
+    settings: dict[str, Any] = {}
     for name, value in config.items():
-        found |= flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
-    return found
+        settings |= flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
+    return settings
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """The settings, by dotted name, that are not the same in all; None where a configuration lacks one."""
+    """The settings, by dotted name, that differ between the configurations; None where one lacks a setting."""
     settings = [flat(config) for config in configs]
     names = dict.fromkeys(name for each in settings for name in each)
     values = {name: [each.get(name) for each in settings] for name in names}
-    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
 
 def same_measurement(configs: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the held-out losses of these runs are means over the same tokens, so that they can be compared."""
+    """Whether the held-out losses of these runs average the same tokens, so that they are comparable."""
     return not any(name.startswith(MEASURED_ON) for name in differing(configs))
 
 
 def held_out(run: RunDetails) -> list[tuple[int, float]]:
-    """(step, loss) on the probe rows; where there are none, on the evaluation rows."""
+    """(step, loss) on the probe rows; without probe rows, on the evaluation rows."""
     for kind in ("probe", "eval"):
         points = [(metric["step"], metric[f"{kind}_loss"]) for metric in run["metrics"] if metric["kind"] == kind]
         if points:
@@ -51,22 +51,22 @@ def held_out(run: RunDetails) -> list[tuple[int, float]]:
 
 
 def rows(runs: Sequence[RunDetails]) -> list[list[str]]:
-    """A table: what it is, then one cell a run. First what each came to, then what with, then what was set differently.
+    """A table: a name, then one cell a run. First results, then weights and rows, then the settings that differ.
 
-    Weights and fingerprint are there even where they are the same: that, too, is worth knowing.
+    Weights and fingerprint are included even where they are equal, because that is worth knowing.
     """
-    told = [[name, *(of(run) for run in runs)] for name, of in _ALWAYS]
+    fixed = [[name, *(of(run) for run in runs)] for name, of in _ALWAYS]
     settings = differing([run["config"] for run in runs])
-    return told + [[name, *map(_short, values)] for name, values in settings.items()]
+    return fixed + [[name, *map(_short, values)] for name, values in settings.items()]
 
 
 def sentences(runs: Sequence[RunDetails], names: Sequence[str]) -> str:
-    """The plot and the table without seeing them: how each run went, and which held-out loss ended lowest."""
-    said = [f"{name}: {_course(run)}." for name, run in zip(names, runs, strict=True)]
+    """A text alternative to plot and table: each run's course, and the run whose held-out loss ended lowest."""
+    parts = [f"{name}: {_course(run)}." for name, run in zip(names, runs, strict=True)]
     ends = {name: held_out(run)[-1][1] for name, run in zip(names, runs, strict=True) if held_out(run)}
     if len(ends) > 1 and same_measurement([run["config"] for run in runs]):
-        said.append(f"The held-out loss ended lowest in {min(ends, key=lambda name: ends[name])}.")
-    return " ".join(said)
+        parts.append(f"The held-out loss ended lowest in {min(ends, key=lambda name: ends[name])}.")
+    return " ".join(parts)
 
 
 def _course(run: RunDetails) -> str:
@@ -95,8 +95,8 @@ def _loss(which: Callable[[list[tuple[int, float]]], tuple[int, float]]) -> Call
 def _bleu(run: RunDetails) -> str:
     if not run["evaluations"]:
         return "—"
-    found = run["evaluations"][0]
-    return f"{found['tuned']['bleu']:.1f} (base {found['base']['bleu']:.1f}) on {found['rows']} rows"
+    newest = run["evaluations"][0]
+    return f"{newest['tuned']['bleu']:.1f} (base {newest['base']['bleu']:.1f}) on {newest['rows']} rows"
 
 
 def _weights(run: RunDetails) -> str:

@@ -1,8 +1,8 @@
-"""The recorded runs that come with the project, put into the history of a lab that starts.
+"""Adds the example runs that come with the project to the run store of a new lab.
 
-They are real runs of the default model, made by ``python -m benchmarks.record`` on another machine:
-there they stand as finished runs like any other, so that everything works on them with no special
-case. ``facts.recorded`` says where and when, and every place that shows such a run says it too.
+They are real runs of the default model, recorded by ``python -m benchmarks.record`` on another machine.
+In the store they are finished runs like any other, so nothing treats them specially. ``facts.recorded``
+names the machine and the date, and every display of such a run includes it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..util.assets import asset
 ASSETS = asset("recorded")
 PREFIX = "recorded-"
 BEST = "recorded-good"
-"""The run that a visitor is offered first."""
+"""The run that the page selects first for a visitor."""
 
-_HAD = "recorded.json"
-"""In the data folder: the ids that were put there once. One that is gone was deleted, and stays so."""
+_ADDED = "recorded.json"
+"""A file in the data folder with the ids that were added once, so that deleted runs do not come back."""
 
 
 def put_recorded(store: RunStore, assets: Path = ASSETS, again: bool = False) -> list[str]:
-    """Put the recorded runs into ``store`` that it never had; returns their ids.
+    """Add the recorded runs that ``store`` never had; returns their ids.
 
-    ``again``: those that were deleted too, be it for good or into the bin.
+    ``again``: also restore those that were deleted, for good or to the trash.
 
     Raises StoreError where the data folder cannot be written to.
     """
     try:
-        return _put_new(store, assets, again)
+        return _add_new(store, assets, again)
     except OSError as error:
         raise StoreError(
             f"The recorded runs cannot be put into {store.data_dir} ({error.strerror or error}): "
@@ -44,36 +44,36 @@ def put_recorded(store: RunStore, assets: Path = ASSETS, again: bool = False) ->
         ) from error
 
 
-def _put_new(store: RunStore, assets: Path, again: bool) -> list[str]:
-    remembered = store.data_dir / _HAD
-    had = json.loads(remembered.read_text(encoding="utf-8")) if remembered.is_file() else []
+def _add_new(store: RunStore, assets: Path, again: bool) -> list[str]:
+    record = store.data_dir / _ADDED
+    added = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else []
     new = []
     for folder in sorted(assets.glob("*/run.json")):
-        told = json.loads(folder.read_text(encoding="utf-8"))
-        if told["id"] in had and not again:
+        row = json.loads(folder.read_text(encoding="utf-8"))
+        if row["id"] in added and not again:
             continue
-        if told["id"] in (run.id for run in store.trashed()):
-            store.restore(told["id"])
-        elif not store.has(told["id"]):
-            _put(store, folder.parent, told)
-        new.append(told["id"])
+        if row["id"] in (run.id for run in store.trashed()):
+            store.restore(row["id"])
+        elif not store.has(row["id"]):
+            _add_run(store, folder.parent, row)
+        new.append(row["id"])
     if new:
-        partial = remembered.with_suffix(".partial")
-        partial.write_text(json.dumps(sorted({*had, *new})), encoding="utf-8")
-        os.replace(partial, remembered)
+        partial = record.with_suffix(".partial")
+        partial.write_text(json.dumps(sorted({*added, *new})), encoding="utf-8")
+        os.replace(partial, record)
     return new
 
 
-def _put(store: RunStore, source: Path, told: dict[str, Any]) -> None:
-    """Copy one run's files and enter its history."""
-    target = store.data_dir / "runs" / told["id"]
-    # A folder without its row is what a start that was cut short left.
+def _add_run(store: RunStore, source: Path, row: dict[str, Any]) -> None:
+    """Copy one run's files and add its rows to the store."""
+    target = store.data_dir / "runs" / row["id"]
+    # An interrupted start may have left a folder without a row.
     shutil.rmtree(target, ignore_errors=True)
     (target / "adapter").mkdir(parents=True)
     for file in (*source.glob("adapter/*"), source / "predictions.jsonl"):
         shutil.copyfile(file, target / file.relative_to(source))
     evaluation = json.loads((source / "evaluation.json").read_text(encoding="utf-8"))
-    run = Run(**{"phase": None, "error_kind": None, **told})
+    run = Run(**{"phase": None, "error_kind": None, **row})
     store.enter(
         run,
         metrics=_lines(source / "metrics.jsonl"),
@@ -90,7 +90,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def recorded_on(facts: Mapping[str, Any]) -> str | None:
     """ "recorded on MACHINE, DATE" for a run that came with the project; None for one of this lab's own.
 
-    The times of such a run say nothing about this machine.
+    The durations of such a run do not apply to this machine.
     """
     recorded = facts.get("recorded")
     return f"recorded on {recorded['machine']}, {recorded['date']}" if recorded else None

@@ -1,4 +1,4 @@
-"""Whether a run is asked on the weights and rows that it was trained on: a model's and a file's name do not tell."""
+"""Whether weights and rows are those that a run was trained on, which the names of a model and a file do not show."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..pretrained.locate import Weights
 
 
 def other_weights(facts: Mapping[str, Any], here: Weights) -> str | None:
-    """That the run with these ``facts`` was trained on other weights of the same name, in a sentence; None where not.
+    """A sentence, where the run with these ``facts`` was trained on other weights of the same name; else None.
 
-    A run that recorded no sha256 says nothing.
+    None, too, for a run that recorded no sha256.
     """
     trained_on = facts.get("weights_sha256")
     if trained_on in (None, here.sha256):
@@ -24,10 +24,9 @@ def other_weights(facts: Mapping[str, Any], here: Weights) -> str | None:
 
 
 def other_rows(facts: Mapping[str, Any], fingerprint: str) -> list[str]:
-    """That the run with these ``facts`` was trained on other rows than those of that fingerprint, in a sentence; or
-    nothing.
+    """One sentence, where the run with these ``facts`` was trained on rows with another fingerprint; else empty.
 
-    A run that recorded none says nothing.
+    Empty, too, for a run that recorded no fingerprint.
     """
     if facts.get("data_fingerprint") in (None, fingerprint):
         return []

@@ -1,8 +1,8 @@
-"""What a run will cost, what fits into a person's time, and how its rows are put together.
+"""Estimates: a run's cost, a run that fits into a given time, and the batches of an optimizer step.
 
-What can be counted is known at once. What has to be measured is measured as one short job, only while no long job
-runs, and remembered for the machine. Nothing here calls the Hub: a model or dataset that is not on this machine is
-unknown until it is loaded.
+Counts are available at once. Speed and memory are measured in one short job, only while no long job runs, and
+cached for the machine. Nothing here calls the Hub: a model or dataset that is not on this machine is unknown until
+it is loaded.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ CROWDED = "measured on this machine, which is busy with other things: then it ta
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What is known of a configuration without computing: its rows' lengths, its model, how fast it was here."""
+    """The facts about a configuration that need no computation: row lengths, model, speed of earlier runs."""
 
     train: Sequence[RowLength]
     evaluation: Sequence[RowLength]
@@ -78,7 +78,7 @@ class Known:
 
 
 class Estimates:
-    """Owns the lengths of tokenised rows and the shapes of models that were looked at."""
+    """Owns the caches of tokenised rows' lengths and of models' shapes."""
 
     def __init__(
         self,
@@ -97,68 +97,68 @@ class Estimates:
         self._counting = threading.Lock()
 
     def cost(self, viewer: Viewer, config: Config, measure: bool = True) -> dict[str, Any]:
-        """What a run of ``config`` will do and take, as JSON types; unknown parts are None.
+        """The cost of a run of ``config``, as JSON types; unknown parts are None.
 
         ``steps, epochs, rows, dropped, truncated, tokens, supervised, trainable_parameters, parameters, memory,
-        disk`` (bytes), ``seconds`` (with ``total``), ``speed`` (what the seconds rest on), ``free_memory``,
-        ``warnings``, and ``unknown``: why something is not known. With ``measure`` this waits for a measurement of
-        a few seconds where there is none. Raises LabError for a configuration that cannot run.
+        disk`` (bytes), ``seconds`` (with ``total``), ``speed`` (the source of the seconds), ``free_memory``,
+        ``warnings``, and ``unknown``: why something is unknown. With ``measure`` this waits for a measurement of
+        a few seconds where none is cached. Raises LabError for a configuration that cannot run.
         """
         config = self._configs.read(viewer, config)
         self._imports.wait()
-        splits = self._splits_at_hand(config.data)
+        splits = self._local_splits(config.data)
         if splits is None:
             return _unknown(config, None, "The dataset is not loaded yet: press Load and split on the Data tab.")
-        known = self._known(config, splits, viewer)
-        if known is None:
+        facts = self._known_facts(config, splits, viewer)
+        if facts is None:
             return _unknown(
                 config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
             )
-        work = _count(config, known)
-        speed = self._speed(config, known, measure)
-        return self._tell(config, work, known, speed, viewer)
+        workload = _count(config, facts)
+        speed = self._speed(config, facts, measure)
+        return self._cost_json(config, workload, facts, speed, viewer)
 
     def fit(self, viewer: Viewer, config: Config, minutes: float) -> dict[str, Any]:
-        """Change rows, and where that is not enough epochs and steps, so that a run takes about ``minutes`` here.
+        """Reduce rows, and if necessary epochs and steps, so that a run takes about ``minutes`` on this machine.
 
-        Returns ``config`` (the whole, changed), ``said`` (one sentence on what was chosen) and ``cost``. Raises
-        LabError where the time cannot be known, or is too short for one step.
+        Returns ``config`` (complete, changed), ``said`` (one sentence on the choice) and ``cost``. Raises
+        LabError where the time is unknown, or too short for one step.
         """
         if not isinstance(minutes, (int, float)) or not 0 < minutes <= MAX_MINUTES:
             raise DataError(f"The time must be above 0 and at most {MAX_MINUTES:,} minutes.")
         config = self._configs.read(viewer, config)
         everything = dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None))
         self._imports.wait()
-        splits = self._splits_at_hand(everything.data)
+        splits = self._local_splits(everything.data)
         if splits is None:
             raise DataError("The dataset is not loaded yet: press Load and split on the Data tab first.")
-        known = self._known(everything, splits, viewer)
-        if known is None:
+        facts = self._known_facts(everything, splits, viewer)
+        if facts is None:
             raise ModelError(f"{config.model} is not on this machine yet: how fast it trains here is not known.")
-        speed = self._speed(everything, known, measure=True)
+        speed = self._speed(everything, facts, measure=True)
         if speed is None:
             raise LabError(
                 f"The lab is busy with {self._busy_with(viewer)}: how fast this trains is measured after that."
             )
 
         def takes(rows: int, epochs: float, max_steps: int) -> float:
-            tried = _resized(config, rows, epochs, max_steps)
-            fewer = dataclasses.replace(known, train=known.train[:rows])
-            return self._seconds(tried, _count(tried, fewer), fewer, speed).total
+            candidate = _resized(config, rows, epochs, max_steps)
+            fewer = dataclasses.replace(facts, train=facts.train[:rows])
+            return self._seconds(candidate, _count(candidate, fewer), fewer, speed).total
 
-        rows, epochs, max_steps, said = _choose(takes, config, len(known.train), 60 * minutes)
+        rows, epochs, max_steps, sentence = _choose_size(takes, config, len(facts.train), 60 * minutes)
         chosen = _resized(config, rows, epochs, max_steps)
-        fewer = dataclasses.replace(known, train=known.train[:rows])
+        fewer = dataclasses.replace(facts, train=facts.train[:rows])
         return {
             "config": chosen.to_dict(),
-            "said": said,
-            "cost": self._tell(chosen, _count(chosen, fewer), fewer, speed, viewer),
+            "said": sentence,
+            "cost": self._cost_json(chosen, _count(chosen, fewer), fewer, speed, viewer),
         }
 
     def step_view(self, viewer: Viewer, config: Config, step: int = 1) -> StepView:
-        """The passes of a run's optimizer step, from 1, as training on ``config`` makes them.
+        """The forward passes of optimizer step ``step`` (from 1), as in a training run of ``config``.
 
-        Rows are numbered as in the training rows of the split. Raises DataError for a step that the run does not have,
+        Row numbers are those of the split's training rows. Raises DataError for a step that the run does not have,
         or where no row fits into ``max_length``; ModelError or HubError where there is no such model.
         """
         from ..batching.packing import TOKENS_PER_PASS
@@ -178,39 +178,39 @@ class Estimates:
         if not 1 <= step <= steps:
             raise DataError(f"There is no step {step:,}: with these settings a run has steps 1 to {steps:,}.")
         of_an_epoch = micro_batches(kept, train, 0)
-        epoch, at = divmod(step - 1, len(of_an_epoch))
-        chosen = micro_batches(kept, train, epoch)[at]
+        epoch, index = divmod(step - 1, len(of_an_epoch))
+        chosen = micro_batches(kept, train, epoch)[index]
         packing, by_rows = self._queue.run(lambda: packing_of(folder))
         budget = TOKENS_PER_PASS[best_device()]
         batches = []
         for numbers in chosen:
-            taken = [examples(rows, number, 1)[0] for number in numbers]
+            step_rows = [examples(rows, number, 1)[0] for number in numbers]
             with self._tokenizers.encoding:
-                tokenized = tokenize_examples(tokenizer, template, taken, min(train.max_length, context))
+                tokenized = tokenize_examples(tokenizer, template, step_rows, min(train.max_length, context))
                 numbered = list(zip(numbers, tokenized, strict=True))
                 batches.append(micro_batch(numbered, packing, tokenizer, budget))
         return StepView(step, steps, epoch + 1, packing, by_rows, budget, tuple(batches))
 
-    # What is at hand
+    # Data and models on this machine
 
-    def _splits_at_hand(self, settings: DataSettings) -> Splits | None:
-        """The rows, where no network is needed to get them; from the Hub only what has been loaded already."""
+    def _local_splits(self, settings: DataSettings) -> Splits | None:
+        """The rows, where they need no network; rows of the Hub only if they are loaded already."""
         if settings.source == "bundled" or os.path.isfile(os.path.expanduser(settings.source)):
             return self._datasets.splits(settings)
         named = settings.source == "codealpaca-20k" or settings.source.startswith("hub:")
         return self._datasets.splits(settings) if self._datasets.is_loaded(settings) or not named else None
 
-    def _known(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
-        """All that is known before anything is computed; None where the model is not on this machine."""
+    def _known_facts(self, config: RunConfig, splits: Splits, viewer: Viewer) -> Known | None:
+        """The known facts; None where the model is not on this machine."""
         from ..batching.packing import TOKENS_PER_PASS
         from ..models.base_model import best_device
 
-        folder = self._folder_at_hand(config.model)
+        folder = self._local_folder(config.model)
         if folder is None:
             return None
-        wanted = config.evaluation_rows
-        evaluated = len(take_evaluation_rows(splits.test, wanted))
-        probed = len(take_probe_rows(splits.test, wanted, config.train.probe_rows))
+        evaluation_rows = config.evaluation_rows
+        evaluated = len(take_evaluation_rows(splits.test, evaluation_rows))
+        probed = len(take_probe_rows(splits.test, evaluation_rows, config.train.probe_rows))
         held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
         tokens_per_second, source = self._own_speed(config, viewer)
         return Known(
@@ -225,50 +225,50 @@ class Estimates:
         )
 
     def _row_lengths(self, config: RunConfig, part: str, rows: Any, wanted: int) -> tuple[RowLength, ...]:
-        """How long the first ``wanted`` rows are with this model and template; each is tokenised once.
+        """The lengths of the first ``wanted`` rows with this model and template; each row is tokenised once.
 
-        A limit takes the first rows of the same order, so what is remembered serves every limit.
+        A limit selects the first rows of the same order, so the cached lengths are valid for every limit.
         """
         from ..tokenization.encode import tokenize_examples
 
         data = dataclasses.replace(config.data, limit=None)
         key = (data, modified(config.data), part, config.model, str(config.template))
         with self._counting:
-            have = self._lengths.pop(key, ())
-            if len(have) < wanted:
+            lengths = self._lengths.pop(key, ())
+            if len(lengths) < wanted:
                 tokenizer, template = self._tokenizers.get(config.model), template_from(config.template)
-                more = examples(rows, len(have), wanted - len(have))
+                more = examples(rows, len(lengths), wanted - len(lengths))
                 with self._tokenizers.encoding:
-                    done = tokenize_examples(tokenizer, template, more, max_length=2**31)
-                have += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in done)
-            self._lengths[key] = have
+                    tokenized = tokenize_examples(tokenizer, template, more, max_length=2**31)
+                lengths += tuple(RowLength(len(row.input_ids), row.prompt_length) for row in tokenized)
+            self._lengths[key] = lengths
             while len(self._lengths) > LENGTHS_REMEMBERED:
                 self._lengths.pop(next(iter(self._lengths)))
-        return have[:wanted]
+        return lengths[:wanted]
 
     def _architecture(self, config: RunConfig, folder: Path) -> Architecture:
         from ..estimate.calibrate import describe
 
         key = (folder, config.lora.target_modules, config.train.bf16_weights)
-        known = self._architectures.get(key)
-        if known is None:
-            # Without a lock: a thread that held one would keep it while it waits for the engine.
-            known = self._queue.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
-            self._architectures[key] = known
-        return known
+        architecture = self._architectures.get(key)
+        if architecture is None:
+            # Without a lock, which a thread would hold while it waits for the queue's thread.
+            architecture = self._queue.run(lambda: describe(folder, config.lora, config.train.bf16_weights))
+            self._architectures[key] = architecture
+        return architecture
 
-    def _folder_at_hand(self, model: str) -> Path | None:
-        """The folder of a model that is on this machine, or is made in a moment."""
+    def _local_folder(self, model: str) -> Path | None:
+        """The folder of a model on this machine, which includes the tiny random one; else None."""
         from ..pretrained.locate import at_hand, locate
 
         if model == TINY_MODEL:
             return self._queue.run(lambda: locate(model, lambda text: None).path)
         return at_hand(model)
 
-    # How fast it is here
+    # Speed on this machine
 
     def _own_speed(self, config: RunConfig, viewer: Viewer) -> tuple[float | None, str | None]:
-        """Tokens a second of the newest run that trained this here, one of the same batch size first; and its name."""
+        """(tokens a second, source) of the newest comparable run on this machine, the same batch size preferred."""
         from ..models.base_model import best_device
 
         runs = [run for run in self._store.all() if viewer.sees(run.owner)]
@@ -276,93 +276,100 @@ class Estimates:
         size = config.train.per_device_train_batch_size
         alike.sort(key=lambda run: run.config["train"]["per_device_train_batch_size"] != size)
         for run in alike:
-            # The first step also pays for what is done once.
+            # The first step includes one-time work.
             steps = [metric for metric in self._store.metrics(run.id) if metric["kind"] == "train"][1:]
             if steps:
                 return sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps), f"from your run {run.name}"
         return None, None
 
-    def _speed(self, config: RunConfig, known: Known, measure: bool) -> Speed | None:
-        """What was measured on this machine; None where that is still to be done, or the engine is busy."""
+    def _speed(self, config: RunConfig, facts: Known, measure: bool) -> Speed | None:
+        """The measured speed on this machine; None where it is not measured yet, or the queue is busy."""
         from ..estimate.calibrate import SpeedMemory
 
         memory = SpeedMemory()
-        # Timed on a few layers of the model, where a module path of one layer stands for the same module of all.
-        targets = layer_names(config.lora.target_modules, known.architecture.paths)
+        # The measurement uses a few layers, so a module path of one layer becomes the module's name in all layers.
+        targets = layer_names(config.lora.target_modules, facts.architecture.paths)
         lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(known.folder, lora, config.train.bf16_weights)
-        found = memory.get(key)
-        if found or not measure or self._queue.busy_with:
-            return found
-        return self._queue.submit_short(lambda: self._measure(config, lora, known, memory, key)).result()
+        key = memory.key(facts.folder, lora, config.train.bf16_weights)
+        cached = memory.get(key)
+        if cached or not measure or self._queue.busy_with:
+            return cached
+        return self._queue.submit_short(lambda: self._measure(config, lora, facts, memory, key)).result()
 
     def _measure(
-        self, config: RunConfig, lora: LoraSettings, known: Known, memory: SpeedMemory, key: str
+        self, config: RunConfig, lora: LoraSettings, facts: Known, memory: SpeedMemory, key: str
     ) -> Speed | None:
-        """On the engine's thread. A run that came first is not kept waiting, and two viewers measure once."""
+        """On the queue's thread. No measurement if a run is queued already, or if another viewer has measured."""
         from ..estimate.calibrate import measure
 
-        found = memory.get(key)
-        if found is None and not self._queue.busy_with:
-            found = measure(known.folder, self._tokenizers.get(config.model), lora, config.train.bf16_weights)
-            memory.put(key, found)
-        return found
+        speed = memory.get(key)
+        if speed is None and not self._queue.busy_with:
+            speed = measure(facts.folder, self._tokenizers.get(config.model), lora, config.train.bf16_weights)
+            memory.put(key, speed)
+        return speed
 
     def _busy_with(self, viewer: Viewer) -> str | None:
         jobs = self._queue.jobs
         return self._runs.job_label(viewer, jobs[0]) if jobs else None
 
-    def _seconds(self, config: RunConfig, work: Workload, known: Known, speed: Speed) -> Seconds:
-        weights = known.architecture.parameters * known.architecture.itemsize
-        return seconds(work, speed, weights, answered(config, work), known.tokens_per_second)
+    def _seconds(self, config: RunConfig, workload: Workload, facts: Known, speed: Speed) -> Seconds:
+        weights = facts.architecture.parameters * facts.architecture.itemsize
+        return seconds(workload, speed, weights, answered(config, workload), facts.tokens_per_second)
 
-    def _tell(
-        self, config: RunConfig, work: Workload, known: Known, speed: Speed | None, viewer: Viewer
+    def _cost_json(
+        self, config: RunConfig, workload: Workload, facts: Known, speed: Speed | None, viewer: Viewer
     ) -> dict[str, Any]:
         from ..models.base_model import best_device
 
-        peak = memory(config, work, known.architecture, speed) if speed else None
-        time = self._seconds(config, work, known, speed) if speed else None
+        peak = memory(config, workload, facts.architecture, speed) if speed else None
+        time = self._seconds(config, workload, facts, speed) if speed else None
         free = free_memory()
-        alone = memory(config, one_row_a_pass(work), known.architecture, speed) if speed else None
-        short = shortage(peak, alone, free, best_device(), known.architecture.recomputes) if peak and alone else None
+        single_row_peak = memory(config, one_row_a_pass(workload), facts.architecture, speed) if speed else None
+        too_little = (
+            shortage(peak, single_row_peak, free, best_device(), facts.architecture.recomputes)
+            if peak and single_row_peak
+            else None
+        )
         unknown = None
         if speed is None:
             busy = self._busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
         return {
-            **cost_json(config, work, known.architecture, peak, time),
-            "speed": None if speed is None else known.source or (CROWDED if speed.crowded else MEASURED),
+            **cost_json(config, workload, facts.architecture, peak, time),
+            "speed": None if speed is None else facts.source or (CROWDED if speed.crowded else MEASURED),
             "free_memory": free,
             "warnings": warnings(
-                work, short, time.total if time else None, schedule_warnings(config.train, work.steps, work.evaluations)
+                workload,
+                too_little,
+                time.total if time else None,
+                schedule_warnings(config.train, workload.steps, workload.evaluations),
             ),
             "unknown": unknown,
         }
 
 
-def _unknown(config: RunConfig, rows: int | None, why: str) -> dict[str, Any]:
-    """What can be said without tokens: at most the steps."""
+def _unknown(config: RunConfig, rows: int | None, reason: str) -> dict[str, Any]:
+    """The cost without token counts: at most the steps."""
     steps, epochs = step_count(rows, config.train) if rows else (None, None)
     names = ("dropped", "truncated", "tokens", "supervised", "parameters", "trainable_parameters", "memory", "disk")
     nothing = dict.fromkeys((*names, "seconds", "speed", "free_memory"))
-    known = schedule_warnings(config.train, steps, None) if steps else []
-    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": known, "unknown": why}
+    notes = schedule_warnings(config.train, steps, None) if steps else []
+    return {"rows": rows, "steps": steps, "epochs": epochs, **nothing, "warnings": notes, "unknown": reason}
 
 
-def _count(config: RunConfig, known: Known) -> Workload:
-    context = known.architecture.context
-    return count(config, known.train, known.evaluation, known.probe, known.budget, context)
+def _count(config: RunConfig, facts: Known) -> Workload:
+    context = facts.architecture.context
+    return count(config, facts.train, facts.evaluation, facts.probe, facts.budget, context)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:
-    """Whether a run's speed says something about ``config`` here: same model, targets, device, size class of rank."""
+    """Whether a run's speed applies to ``config`` on this machine: same model, targets, device, size class of rank."""
     lora = run.config["lora"]
     targets = config.lora.target_modules
     same_rank = (lora["r"] - 1).bit_length() == (config.lora.r - 1).bit_length()
     same_targets = lora["target_modules"] == (targets if isinstance(targets, str) else list(targets))
-    here = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
-    return run.config["model"] == config.model and same_rank and same_targets and here and not run.live
+    on_this_machine = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
+    return run.config["model"] == config.model and same_rank and same_targets and on_this_machine and not run.live
 
 
 def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> RunConfig:
@@ -373,33 +380,38 @@ def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> Run
     )
 
 
-def _choose(takes: Callable[..., float], config: RunConfig, rows: int, wanted: float) -> tuple[int, float, int, str]:
-    """(rows, epochs, max_steps, what is said): the most rows that fit; else one epoch of them; else a few steps."""
+def _choose_size(
+    duration: Callable[..., float], config: RunConfig, rows: int, wanted: float
+) -> tuple[int, float, int, str]:
+    """(rows, epochs, max_steps, sentence): the most rows that fit; else with one epoch; else a few steps.
+
+    ``wanted``: seconds. Raises DataError where not even one step fits.
+    """
     fewest = min(FEWEST_ROWS, rows)
-    asked = config.train.num_train_epochs
-    for epochs in dict.fromkeys((asked, min(1, asked))):
-        if takes(rows, epochs, -1) <= wanted:
+    configured = config.train.num_train_epochs
+    for epochs in dict.fromkeys((configured, min(1, configured))):
+        if duration(rows, epochs, -1) <= wanted:
             return rows, epochs, -1, f"All {rows:,} rows fit, {_passes(epochs)}."
-        if takes(fewest, epochs, -1) <= wanted:
-            most = _most(partial(takes, epochs=epochs, max_steps=-1), fewest, rows, wanted)
-            fewer = f" instead of {asked:g} epochs" if epochs != asked else ""
+        if duration(fewest, epochs, -1) <= wanted:
+            most = _largest(partial(duration, epochs=epochs, max_steps=-1), fewest, rows, wanted)
+            fewer = f" instead of {configured:g} epochs" if epochs != configured else ""
             return most, epochs, -1, f"Chose {most:,} of {rows:,} rows, {_passes(epochs)}{fewer}."
-    steps = step_count(fewest, dataclasses.replace(config.train, max_steps=-1, num_train_epochs=min(1, asked)))[0]
-    if takes(fewest, min(1, asked), 1) > wanted:
-        least = takes(fewest, min(1, asked), 1)
+    steps = step_count(fewest, dataclasses.replace(config.train, max_steps=-1, num_train_epochs=min(1, configured)))[0]
+    if duration(fewest, min(1, configured), 1) > wanted:
+        least = duration(fewest, min(1, configured), 1)
         raise DataError(
             f"One step and its measuring take about {math.ceil(least)} s here already: give it more time, "
             "fewer probe and evaluation rows, or a smaller model."
         )
-    most = _most(lambda number: takes(fewest, min(1, asked), number), 1, steps, wanted)
-    return fewest, min(1, asked), most, f"Chose {fewest} rows and {most} of {steps} steps: more do not fit."
+    most = _largest(lambda number: duration(fewest, min(1, configured), number), 1, steps, wanted)
+    return fewest, min(1, configured), most, f"Chose {fewest} rows and {most} of {steps} steps: more do not fit."
 
 
-def _most(takes: Callable[[int], float], low: int, high: int, wanted: float) -> int:
+def _largest(duration: Callable[[int], float], low: int, high: int, wanted: float) -> int:
     """The largest number from ``low`` (which fits) to ``high`` that takes no longer than ``wanted`` seconds."""
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if takes(middle) <= wanted else (low, middle - 1)
+        low, high = (middle, high) if duration(middle) <= wanted else (low, middle - 1)
     return low
 
 
@@ -408,9 +420,9 @@ def _passes(epochs: float) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that a run can take on the device that trains; None where nobody tells.
+    """The bytes that a run can use on the training device; None where that is unknown.
 
-    On a GPU what the lab holds there itself is among them: a run uses the base model that is loaded, or replaces it.
+    On a GPU this includes the lab's own memory: a run uses the loaded base model, or replaces it.
     """
     from ..models.base_model import best_device
 

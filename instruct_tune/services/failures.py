@@ -1,4 +1,4 @@
-"""Why a run failed: its kind, one sentence on what to do, and where in the code it was."""
+"""Why a run failed: the kind of error, one sentence on what to do, and the traceback."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..store.connection import FULL, disk_error
 from ..util import memory
 
 LONGEST = 20_000
-"""Characters of a traceback that are kept: its end, where the fault is."""
+"""How many characters of a traceback are stored: its end, which contains the error."""
 
-_OUT_OF_REACH = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN)
-# Writers that say it in words only: safetensors' (the system's own words) and torch's.
-_FULL_IN_WORDS = ("No space left on device", "File too large", "PytorchStreamWriter failed writing")
+_UNREACHABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+# safetensors and torch report a full disk only in the text of their errors.
+_FULL_MESSAGES = ("No space left on device", "File too large", "PytorchStreamWriter failed writing")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """``kind`` is one of the kinds in ``errors``; ``message`` is fit to be shown as it is."""
+    """``kind`` is one of the kinds in ``errors``; ``message`` is written for the page."""
 
     kind: str
     message: str
@@ -30,24 +30,24 @@ class Failure:
 
 
 def failure(error: Exception, data_dir: Path) -> Failure:
-    """What ``error``, which ended a run, means to the person who started it."""
-    told = "".join(traceback.format_exception(error))[-LONGEST:]
-    # A full disk shows in many ways, some of which are taken for damaged files on the way up.
-    if any(_disk_full(each) for each in _chain(error)):
-        return Failure(DiskFullError.kind, str(DiskFullError.of(data_dir)), told)
-    for each in _chain(error):
-        if isinstance(each, OSError) and each.errno in _OUT_OF_REACH and _inside(each.filename, data_dir):
-            return Failure(StoreError.kind, str(disk_error(each, data_dir)), told)
+    """The failure of a run that ``error`` ended, for the person who started it."""
+    trace = "".join(traceback.format_exception(error))[-LONGEST:]
+    # A full disk causes many errors, some of which are converted to errors of damaged files further up.
+    if any(_disk_full(cause) for cause in _chain(error)):
+        return Failure(DiskFullError.kind, str(DiskFullError.of(data_dir)), trace)
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _UNREACHABLE and _inside(cause.filename, data_dir):
+            return Failure(StoreError.kind, str(disk_error(cause, data_dir)), trace)
     if isinstance(error, LabError):
-        return Failure(error.kind, str(error), told)
+        return Failure(error.kind, str(error), trace)
     if memory.ran_out(error):
         message = "The memory ran out: lower train.max_length or lora.r, choose a smaller model, or end other programs."
-        return Failure("memory", message, told)
+        return Failure("memory", message, trace)
     message = (
         "The run failed through a fault of the lab, not of yours: resume it once; if it fails again, report what "
         "Runs shows under What happened."
     )
-    return Failure("bug", message, told)
+    return Failure("bug", message, trace)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -65,4 +65,4 @@ def _disk_full(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in FULL:
         return True
-    return any(words in str(error) for words in _FULL_IN_WORDS)
+    return any(words in str(error) for words in _FULL_MESSAGES)

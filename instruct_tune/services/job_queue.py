@@ -40,7 +40,7 @@ class OthersAtWork(QueuePosition):
     waiting: bool
 
 
-class Job(Future):
+class Job(Future[Any]):
     """A queued long job, and the future of its result.
 
     Args:
@@ -74,7 +74,7 @@ class JobQueue:
     def __init__(self, max_waiting: int = MAX_WAITING, max_waiting_each: int = MAX_WAITING_EACH) -> None:
         self.max_waiting, self.max_waiting_each = max_waiting, max_waiting_each
         self._wake = threading.Condition()
-        self._short: deque[tuple[Future, Callable[[], Any]]] = deque()
+        self._short: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._waiting: deque[Job] = deque()
         self._current: Job | None = None
         self._thread: threading.Thread | None = None
@@ -228,7 +228,7 @@ def _position(jobs: tuple[Job, ...], place: int) -> QueuePosition:
     return QueuePosition(place=place, starts_in_seconds=left + (place - 1) * whole)
 
 
-def _run(future: Future, job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
+def _run(future: Future[Any], job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
     if not future.set_running_or_notify_cancel():
         then()
         return

@@ -1,4 +1,4 @@
-"""How far an evaluation has come, how fast it is, and how long it will take at most."""
+"""Progress of an evaluation: share done, speed, and an upper bound of the time left."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ SECONDS_BETWEEN_NEWS = 0.5
 
 
 class Meter:
-    """Counts answers, and the tokens of the batch at work, so that there is progress inside a batch too.
+    """Counts answers, and the tokens of the current batch, so that progress advances within a batch, too.
 
-    ``longest`` is the most tokens an answer may have: most batches end earlier, so the time left is
-    an upper bound. ``batch``: how many answers are decoded together, about.
+    ``longest`` is the most tokens of an answer: most batches end earlier, so the time left is
+    an upper bound. ``batch``: about how many answers are decoded together.
     """
 
     def __init__(self, total: int, longest: int, batch: int):
@@ -20,10 +20,10 @@ class Meter:
         self.done = self.known = 0
         self._token = 0
         self._reached = 0.0
-        self._began = self._told = time.monotonic()
+        self._began = self._reported_at = time.monotonic()
 
     def resume(self, known: int) -> None:
-        """``known`` answers were there before the clock started."""
+        """``known`` answers existed before the clock started."""
         self.done = self.known = known
         self._reached = known / self.total
 
@@ -32,18 +32,18 @@ class Meter:
         self.done, self._token = done, 0
 
     def token(self) -> bool:
-        """One more token of the batch at work; whether it is time to tell."""
+        """Count one token of the current batch. True where a progress report is due."""
         self._token += 1
-        return time.monotonic() - self._told >= SECONDS_BETWEEN_NEWS
+        return time.monotonic() - self._reported_at >= SECONDS_BETWEEN_NEWS
 
     def told(self) -> dict[str, Any]:
         """``done, total, fraction, seconds, answers_per_second, seconds_left`` (the last two None at first)."""
-        self._told = time.monotonic()
-        seconds = self._told - self._began
+        self._reported_at = time.monotonic()
+        seconds = self._reported_at - self._began
         at_work = min(self.batch, self.total - self.done) * min(1.0, self._token / self.longest)
-        # Never back: how many answers a batch holds is not known exactly.
+        # Never decreases, although the number of answers in a batch is only approximate.
         self._reached = max(self._reached, (self.done + at_work) / self.total)
-        # Known ones took no time, so they say nothing about the speed.
+        # Known answers took no time, so they do not count for the speed.
         new, reached = self.done - self.known, self._reached - self.known / self.total
         return {
             "done": self.done,

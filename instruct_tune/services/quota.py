@@ -1,6 +1,6 @@
-"""How much of the host's disk one visitor keeps, and which of their runs are removed after a time.
+"""The disk quota of visitors, and which of their runs expire.
 
-Where several people use a lab, a visitor's uploads and runs (imported ones too) are measured on disk when they add
+Where several people use a lab, a visitor's uploads and runs (imported ones, too) are measured on disk when they add
 something. The host has no quota.
 """
 
@@ -18,8 +18,8 @@ from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
 
 EXPIRES = "expires"
-"""The fact of a run that a visitor started on such a lab: it is removed after a time, as their uploads are. False once
-the host has renamed, tagged, annotated or shared it: then it stays."""
+"""The name of a run's fact: True where a visitor started it on such a lab, so that it is removed after a time like
+their uploads. False once the host has renamed, tagged, annotated or shared it: then it stays."""
 
 
 def expires(run: Run) -> bool:
@@ -28,7 +28,7 @@ def expires(run: Run) -> bool:
 
 
 class Quota:
-    """What visitors keep in the folders of ``store`` and in ``uploads``, which are removed after ``hours``."""
+    """Limits the bytes of visitors' runs in ``store`` and of their ``uploads``; both are removed after ``hours``."""
 
     def __init__(self, store: RunStore, uploads: Path, hours: int) -> None:
         self._store, self._uploads, self._hours = store, uploads, hours
@@ -36,25 +36,25 @@ class Quota:
 
     @contextmanager
     def adding(self, viewer: Viewer, size: int) -> Iterator[None]:
-        """Inside, ``viewer`` adds ``size`` bytes; nobody else adds meanwhile. Raises DataError beyond their quota."""
+        """Inside, ``viewer`` adds ``size`` bytes, and other additions wait. Raises DataError beyond the quota."""
         with self._adding:
             self.require_room(viewer, size)
             yield
 
     def require_room(self, viewer: Viewer, size: int) -> None:
-        """Raise DataError where ``viewer`` would keep more than a visitor may with ``size`` bytes more.
+        """Raise DataError where ``size`` more bytes would exceed the quota of ``viewer``.
 
-        What they have in the bin is deleted for good where the room is needed.
+        Their trashed runs are deleted for good where the space is needed.
         """
         most = max_visitor_bytes()
         uploads = folder_bytes(self._uploads / viewer.id) if viewer.id else 0
         runs = [(self._bytes(run), run.name) for run in self._store.all() if _is_of(run, viewer)]
-        kept = uploads + sum(taken for taken, _ in runs) + size
-        if kept > most:
+        used = uploads + sum(size_of_run for size_of_run, _ in runs) + size
+        if used > most:
             raise DataError(self._refusal(viewer, uploads, runs, size))
         binned = {run.id: self._bytes(run) for run in self._store.trashed() if _is_of(run, viewer)}
         for run_id, freed in sorted(binned.items()):
-            if kept + sum(binned.values()) <= most:
+            if used + sum(binned.values()) <= most:
                 return
             self._store.erase_trashed(run_id)
             binned[run_id] -= freed
@@ -64,20 +64,20 @@ class Quota:
 
     def _refusal(self, viewer: Viewer, uploads: int, runs: list[tuple[int, str]], size: int) -> str:
         subject = "You keep" if viewer.id else "Visitors without a secret together keep"
-        taken = f"{_megabytes(uploads)} of uploads and {_megabytes(sum(taken for taken, _ in runs))} of runs"
+        used = f"{_megabytes(uploads)} of uploads and {_megabytes(sum(used for used, _ in runs))} of runs"
         more = f", and this would add {_megabytes(size)}" if size else ""
         advice = "wait"
         if runs:
             largest, name = max(runs)
             advice = f"delete runs (the largest is {name}, {_megabytes(largest)}) or wait"
         return (
-            f"{subject} {taken} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
+            f"{subject} {used} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
             f"(LAB_VISITOR_MB): {advice}, for uploads and runs are removed after {self._hours} hours."
         )
 
 
 def _is_of(run: Run, viewer: Viewer) -> bool:
-    """Whether a run counts for ``viewer``; those of scripts without a secret count together."""
+    """Whether a run counts for ``viewer``; the runs of scripts without a secret count together."""
     return run.started_by == viewer.id if viewer.id else run.started_by is None and expires(run)
 
 

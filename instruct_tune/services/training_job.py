@@ -1,4 +1,4 @@
-"""One run from its configuration to its adapter, told to the store as it happens."""
+"""One training run from its configuration to its adapter; progress goes to the run store as it happens."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ PHASES = {
     "evaluating": "Rows are measured or answered.",
     "saving": "A checkpoint or the adapter is written.",
 }
-"""Why a run is in that phase, for the record of its changes."""
+"""Phase → the reason in the status log."""
 TRAINING_ROWS = "Training rows"
 VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
 class TrainingJob:
-    """A run that trains: the ``types.TrainingListener`` that writes to the store. For the queue's thread."""
+    """A run that trains: the ``training.types.TrainingListener`` that writes to the store. For the queue's thread."""
 
     def __init__(self, run: Run, store: RunStore, datasets: Datasets, models: ModelHost, queue: JobQueue):
         self.run, self.store, self.datasets, self.models, self.queue = run, store, datasets, models, queue
@@ -64,17 +64,17 @@ class TrainingJob:
         self.loaded: LoadedModel | None = None
         self.fixed: sample_prompt.FixedPrompt | None = None
         self.parts: tuple[int, int] | None = None
-        """(done, total) of the phase within a step that is at work, as an evaluation; None between them."""
+        """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
 
     @property
     def download(self) -> dict[str, Any] | None:
-        """What is being downloaded for the run: ``{phase, done, total, speed}``, in bytes; None where nothing is."""
+        """The run's current download: ``{phase, done, total, speed}``, in bytes; None where there is none."""
         loading = self.loading
         if not loading.total:
             return None
         return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
 
-    # types.Watcher
+    # training.types.TrainingListener
 
     def phase(self, name: str) -> None:
         self.store.require_folder()
@@ -101,7 +101,7 @@ class TrainingJob:
             return
         self.phase("evaluating")
         most = self.config.train.sample_tokens
-        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._token_by_token(most))
+        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._counting_stop(most))
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 
@@ -112,14 +112,14 @@ class TrainingJob:
         return self.stop.is_set()
 
     def request_stop(self, why: StopReason) -> None:
-        """Within one step, download piece or token. From any thread; who closes the lab has the last word."""
+        """Stop within one step, download chunk or token. For any thread; ``CLOSE`` replaces an earlier reason."""
         if not self.stopping() or why is StopReason.CLOSE:
             self.leave = why
         self.loading.stop()
         self.stop.set()
 
-    def _token_by_token(self, most: int) -> Callable[[], bool]:
-        """``stopping``, for a decoding that asks it at every token: it counts them on the way."""
+    def _counting_stop(self, most: int) -> Callable[[], bool]:
+        """``stopping`` for decoding, which calls it at every token: it also reports the number of tokens."""
         count = itertools.count(1)
 
         def stopping() -> bool:
@@ -135,7 +135,7 @@ class TrainingJob:
         self.store.add_event(self.run.id, text)
 
     def execute(self, resume: bool) -> None:
-        """Do the whole run. Never raises what a person can mend: that becomes the run's status."""
+        """Do the whole run. Does not raise: a stop or an error becomes the run's status."""
         try:
             self._execute(resume)
         except Stopped:
@@ -143,14 +143,14 @@ class TrainingJob:
             at = f"at step {step}, before the next was done" if step else "before the first step was done"
             self._end(self.leave.status, f"{self.leave.words} {at}.")
         except Exception as error:
-            # The thread's boundary: whatever is wrong here must not take the lab down with it.
+            # The boundary of the queue's thread: no error of a run may end it.
             self._fail(failure(error, self.store.data_dir))
 
     def _execute(self, resume: bool) -> None:
         self.store.require_folder()
         status = "stopping" if self.stopping() else "running"
-        begun = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
-        self.store.update(self.run.id, reason="Its turn has come.", **begun)
+        changes = {"status": status, "phase": "loading", "message": "", "ended": None, "error_kind": None}
+        self.store.update(self.run.id, reason="Its turn has come.", **changes)
         self.say("Loading data and model.")
         splits = self.datasets.splits(self.config.data, self.loading)
         loaded = self.models.base(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
@@ -180,20 +180,20 @@ class TrainingJob:
             raise Stopped
 
     def _keep_template(self, loaded: LoadedModel, splits: Splits) -> PromptTemplate:
-        """The run's template; the markup of a chat template is kept when the run begins, and used from then on.
+        """The run's template; the markup of a chat template is stored when the run begins, and used from then on.
 
-        Raises ModelError where the chat template does not hold a row's question unchanged.
+        Raises ModelError where the chat template changes a row's question.
         """
         template = template_of_run(self.config.template, self.run.facts)
         if not template.chat or template.markup:
             return template
-        kept = with_markup(loaded.tokenizer, template)
+        rendered = with_markup(loaded.tokenizer, template)
         rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self.config.evaluation_rows)))
         check_messages(loaded.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
-        self.store.update(self.run.id, facts=markup_facts(kept))
+        self.store.update(self.run.id, facts=markup_facts(rendered))
         if has_clock(loaded.tokenizer):
             self.say("The chat template writes the date: this run keeps the prompt's text as it is now.")
-        return kept
+        return rendered
 
     def _tokenise(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
         settings = self.config.train
@@ -231,20 +231,20 @@ class TrainingJob:
                 )
             return done.rows
 
-        held_out, wanted = splits.test, self.config.evaluation_rows
+        held_out, evaluation_rows = splits.test, self.config.evaluation_rows
         data = TrainingData(
             train=tokenise(examples(splits.train), TRAINING_ROWS),
-            evaluation=tokenise(examples(take_evaluation_rows(held_out, wanted)), "Evaluation rows"),
-            probe=tokenise(examples(take_probe_rows(held_out, wanted, settings.probe_rows)), "Probe rows"),
+            evaluation=tokenise(examples(take_evaluation_rows(held_out, evaluation_rows)), "Evaluation rows"),
+            probe=tokenise(examples(take_probe_rows(held_out, evaluation_rows, settings.probe_rows)), "Probe rows"),
         )
         if not data.probe and settings.probe_rows:
             self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
 
     def _require_same(self, loaded: LoadedModel, splits: Splits) -> None:
-        """A run goes on with the rows and the weights it began with: what it has learned and measured is of those.
+        """A resumed run needs its original rows and weights, because its adapter and its metrics belong to those.
 
-        Raises DataError or ModelError where they are others by now.
+        Raises DataError or ModelError where they have changed.
         """
         run = self.store.get(self.run.id)
         if not run.step:
@@ -254,11 +254,11 @@ class TrainingJob:
                 "The rows have changed since this run began: put the file back as it was and resume, or start a new "
                 "run on the rows as they are now."
             )
-        if other := other_weights(run.facts, loaded.weights):
-            raise ModelError(f"{other} Start a new run on these, or train this one further.")
+        if warning := other_weights(run.facts, loaded.weights):
+            raise ModelError(f"{warning} Start a new run on these, or train this one further.")
 
     def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
-        """What the numbers of this run were measured with."""
+        """Store the facts that this run's numbers depend on."""
         import torch
 
         from ..generation.generate import one_by_one
@@ -290,23 +290,23 @@ class TrainingJob:
             self.say("This architecture cannot be packed exactly, so batches are padded.")
         if loaded.packing is Packing.ALONE:
             self.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
-        if alone := one_by_one(loaded):
-            self.say(alone)
+        if note := one_by_one(loaded):
+            self.say(note)
 
     def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
-        """The first probe row, or the first evaluation row where there is none, is answered at every probe."""
-        train, wanted = self.config.train, self.config.evaluation_rows
+        """Choose the row that is answered at every probe: the first probe row, or else the first evaluation row."""
+        train, evaluation_rows = self.config.train, self.config.evaluation_rows
         if not train.sample_tokens or not train.probes:
             return
-        probe = take_probe_rows(splits.test, wanted, train.probe_rows)
-        rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, wanted))
+        probe = take_probe_rows(splits.test, evaluation_rows, train.probe_rows)
+        rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, evaluation_rows))
         self.loaded = loaded
         self.fixed = sample_prompt.choose(loaded, template, rows)
         if self.fixed:
             self.store.update(self.run.id, facts={"fixed_prompt": self.fixed.to_dict()})
 
     def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
-        """A fresh adapter on the model; where a checkpoint is resumed from, the trainer fills it."""
+        """Attach a new adapter. Returns the checkpoint to resume from, which the trainer loads."""
         lora.remove(loaded, self.run.id)
         lora.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
         trainable, total = lora.parameter_counts(loaded)
@@ -326,15 +326,15 @@ class TrainingJob:
         return checkpoint
 
     def _begin_with_parent(self, loaded: LoadedModel) -> None:
-        """Fill the adapter with what the parent's was; the optimizer and its schedule are the run's own."""
-        folder, told = self.folder / continuation.FOLDER, self.run.facts["parent"]
-        if wrong := atomic_write.fault(folder):
-            raise ModelError(f"The copy of {told['name']}'s adapter is damaged ({wrong}): start this run anew.")
+        """Load the parent's weights into the adapter; the optimizer and its schedule begin anew."""
+        folder, parent = self.folder / continuation.FOLDER, self.run.facts["parent"]
+        if fault := atomic_write.fault(folder):
+            raise ModelError(f"The copy of {parent['name']}'s adapter is damaged ({fault}): start this run anew.")
         lora.restore(loaded, self.run.id, folder)
-        self.say(f"Begins with the adapter of {told['name']}, step {told['step']}.")
+        self.say(f"Begins with the adapter of {parent['name']}, step {parent['step']}.")
 
     def _require_result(self, result: TrainingResult) -> None:
-        """Finished is a run that did steps, with a loss that is a number; its adapter was looked at by ``train``."""
+        """A finished run needs steps and a finite loss, else DivergedError; ``train`` has checked its adapter."""
         last = self.store.last_metric(self.run.id, "train")
         if not result.steps or last is None or not math.isfinite(last["loss"]):
             raise DivergedError("No step was trained, so there is no result: check train.max_steps and the rows.")
@@ -347,42 +347,42 @@ class TrainingJob:
         self.store.update(self.run.id, facts=facts)
 
     def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:
-        """How it ended, in a sentence; where training rows are to be said by heart, how many were."""
-        wanted = self.config.train.recite_rows
-        if not wanted or result.stopped:
+        """One sentence on how the run ended; with ``recite_rows``, on how many training rows it memorized."""
+        count = self.config.train.recite_rows
+        if not count or result.stopped:
             return end_message(result, self.leave)
         self.phase("evaluating")
         self.say("Asking for the training rows by heart.")
         try:
-            rows = data.train[:wanted]
+            rows = data.train[:count]
             longest = max(row.supervised for row in rows)
-            recital = measure_memorization(loaded, self.run.id, rows, self._token_by_token(longest))
+            recital = measure_memorization(loaded, self.run.id, rows, self._counting_stop(longest))
         except Stopped:
-            # The training is done and its adapter saved; only the question was given up.
+            # Training is complete and the adapter is saved; only the memorization check was stopped.
             return end_message(result, self.leave)
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
         return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
 
-    def _fail(self, found: Failure) -> None:
-        """Say so; where even that cannot be written, in the log at least."""
-        if found.kind == "bug":
-            log.error("run %s failed\n%s", self.run.id, found.traceback)
+    def _fail(self, problem: Failure) -> None:
+        """Store the failure; where that is impossible, log it."""
+        if problem.kind == "bug":
+            log.error("run %s failed\n%s", self.run.id, problem.traceback)
         try:
-            if found.kind == DiskFullError.kind:
+            if problem.kind == DiskFullError.kind:
                 self.store.make_room()
-            self._end("failed", found.message, found)
+            self._end("failed", problem.message, problem)
         except (StoreError, NotFoundError):
-            log.error("run %s failed, which cannot be written down: %s", self.run.id, found.message)
+            log.error("run %s failed, which cannot be written down: %s", self.run.id, problem.message)
 
-    def _end(self, status: str, message: str, found: Failure | None = None) -> None:
+    def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
         self.say(message)
-        why = {"error_kind": found.kind, "traceback": found.traceback} if found else {"error_kind": None}
-        self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **why)
+        error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
+        self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
 
 
 def end_message(result: TrainingResult, leave: StopReason = StopReason.STOP) -> str:
-    """How the run ended and whose adapter was kept, in a sentence."""
+    """One sentence on how the run ended and which step's adapter is kept."""
     at_step = f"step {result.steps} of {result.total_steps}"
     best = None if result.kept_step in (None, result.steps) else f"the adapter of step {result.kept_step}, the best,"
     if result.stopped:

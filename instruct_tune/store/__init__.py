@@ -1,1 +1,1 @@
-"""The history of runs on disk: SQLite, a file a run, one writer."""
+"""Run history on disk: one SQLite database, one snapshot file per run, one writing process."""

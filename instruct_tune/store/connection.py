@@ -1,4 +1,4 @@
-"""The file that holds the history: opened, brought up to date, and what its errors mean."""
+"""The history database: open and migrate it, and translate its errors into LabErrors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..errors import DataError, DiskFullError, StoreError
 from .schema import migrate
 
 FILE = "lab.sqlite"
-# A quota, and a limit on the size of one file, are full disks to a person.
+# An exceeded quota or file size limit is reported as a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OUTSIDE = (
+_STORAGE_ERRORS = (
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
 )  # fmt: skip
 
 
 def open_history(data_dir: Path) -> sqlite3.Connection:
-    """The history in ``data_dir``, made where there is none. Raises StoreError where it cannot be used."""
+    """Open the history in ``data_dir``, or create it. Raises StoreError if it cannot be used."""
     file = data_dir / FILE
     try:
         db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
@@ -40,18 +40,17 @@ def open_history(data_dir: Path) -> sqlite3.Connection:
 
 @contextmanager
 def explained(data_dir: Path) -> Iterator[None]:
-    """What the disk does to the history becomes a LabError, and so does a text that SQLite cannot take; a fault of the
-    lab's own stays what it is."""
+    """Turn disk errors, and texts that SQLite cannot store, into LabErrors. The lab's own bugs pass unchanged."""
     try:
         yield
     except UnicodeEncodeError as error:
         raise DataError("A text holds half a character (a lone surrogate), which cannot be kept: remove it.") from error
     except sqlite3.DatabaseError as error:
-        # The low byte is the kind, what is above it a detail; an error of Python's own has none.
+        # The low byte is the primary code, the higher bytes the extended one; errors of Python's sqlite3 have no code.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             raise DiskFullError.of(data_dir) from error
-        if code not in _OUTSIDE:
+        if code not in _STORAGE_ERRORS:
             raise
         raise StoreError(
             f"The history in {data_dir} cannot be written or read any more ({error}): "
@@ -60,7 +59,7 @@ def explained(data_dir: Path) -> Iterator[None]:
 
 
 def disk_error(error: OSError, data_dir: Path) -> StoreError:
-    """What a file of the data folder that cannot be written or read means to a person."""
+    """The StoreError for a file of the data folder that cannot be written or read."""
     if error.errno in FULL:
         return DiskFullError.of(data_dir)
     return StoreError(
@@ -71,7 +70,7 @@ def disk_error(error: OSError, data_dir: Path) -> StoreError:
 
 @contextmanager
 def on_disk(data_dir: Path) -> Iterator[None]:
-    """What the disk does to files of the data folder becomes a LabError."""
+    """Turn OSErrors on files of the data folder into LabErrors."""
     try:
         yield
     except OSError as error:
@@ -79,13 +78,13 @@ def on_disk(data_dir: Path) -> Iterator[None]:
 
 
 def _use_wal(db: sqlite3.Connection, patience: float = 10.0) -> None:
-    """Readers beside the writer. Some network file systems cannot; SQLite then keeps the mode it has."""
+    """Switch to WAL, so that readers do not block on the writer. On some network file systems SQLite keeps its mode."""
     deadline = time.monotonic() + patience
     while True:
         try:
             db.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            # For this statement SQLite does not wait by itself while another process is at it.
+            # SQLite's busy timeout does not cover this statement.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

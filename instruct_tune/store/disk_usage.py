@@ -1,4 +1,4 @@
-"""How much of the disk the runs use: adapters and checkpoints are what fills it."""
+"""Disk usage of the run folders; most of it is adapters and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from collections.abc import Iterable
 from pathlib import Path
 
 REMEMBERED_SECONDS = 30.0
-"""A folder is not counted again sooner, however many people look at the list."""
+"""Minimum time between two counts of the same folder, however many viewers open the list."""
 
 
 class DiskUse:
-    """Bytes in the runs' folders, remembered for half a minute."""
+    """Size in bytes of each run folder, cached for ``REMEMBERED_SECONDS``."""
 
     def __init__(self, runs: Path):
         self._runs = runs
-        self._known: dict[str, tuple[float, int]] = {}
+        self._cache: dict[str, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
     def of(self, run_ids: Iterable[str]) -> dict[str, int]:
-        """Bytes by run; a folder that is gone has none."""
+        """Bytes by run id; 0 for a missing folder."""
         with self._lock:
             return {run_id: self._bytes(run_id) for run_id in run_ids}
 
     def _bytes(self, run_id: str) -> int:
         now = time.monotonic()
-        counted, size = self._known.get(run_id, (-REMEMBERED_SECONDS, 0))
+        counted, size = self._cache.get(run_id, (-REMEMBERED_SECONDS, 0))
         if now - counted >= REMEMBERED_SECONDS:
             size = folder_bytes(self._runs / run_id)
-            self._known[run_id] = (now, size)
+            self._cache[run_id] = (now, size)
         return size
 
 
 def folder_bytes(folder: Path) -> int:
-    """All files under ``folder``, links not followed; what vanishes while it counts counts nothing."""
+    """Total bytes of the files under ``folder``. Links are not followed; files that vanish meanwhile count 0."""
     total = 0
     for parent, _, files in os.walk(folder):
         for name in files:
             try:
                 total += os.lstat(os.path.join(parent, name)).st_size
             except FileNotFoundError:
-                # A checkpoint is written to a temporary name and renamed, an old one pruned.
+                # Checkpoints are renamed from a temporary name, and old ones are pruned.
                 continue
     return total

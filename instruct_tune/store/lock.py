@@ -1,4 +1,4 @@
-"""One process writes to a data folder; the others read."""
+"""Data folder lock: one process writes, the others only read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import BusyError, StoreError
 
 
 def make_folder(folder: Path) -> None:
-    """The folder is there afterwards. Raises StoreError."""
+    """Create the folder and its parents if missing. Raises StoreError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -18,12 +18,15 @@ def make_folder(folder: Path) -> None:
 
 
 class DataLock:
-    """One process writes to a data folder. Held until ``release`` or the process ends, however it ends."""
+    """Exclusive lock on a data folder, held until ``release`` or the end of the process, crashes included.
+
+    Raises BusyError if another process holds it, StoreError if the folder cannot be locked.
+    """
 
     def __init__(self, data_dir: Path):
         make_folder(data_dir)
         try:
-            self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open for as long as it is held
+            self._file = open(data_dir / "lab.lock", "a+")  # noqa: SIM115 - stays open while the lock is held
         except OSError as error:
             raise StoreError(f"The folder {data_dir} cannot be written to ({error.strerror}).") from error
         try:

@@ -1,7 +1,7 @@
-"""What is asked for over and over in a moment is looked up once.
+"""Read cache for the length of one poll, per thread.
 
-A page's poll asks the history some forty questions, most of them the same few. Each answer costs little,
-but for each the thread gives way to others and comes back, and the run at work is one of those.
+A page's poll makes about forty queries, most of them repeats of the same few. Each is cheap, but at each the thread
+yields the interpreter to others, the training thread among them, and waits to get it back.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ T = TypeVar("T")
 
 
 class ReadCache:
-    """Remembers answers for the length of a ``with at_once()``, each thread its own; they are not to be changed."""
+    """Caches results inside a ``with at_once()`` block, separately per thread. Callers must not change the results."""
 
     def __init__(self) -> None:
         self._threads = threading.local()
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, ``once`` remembers."""
-        before = self._known
-        self._threads.known = {}
+        """Inside this block, ``once`` caches."""
+        before = self._entries
+        self._threads.entries = {}
         try:
             yield
         finally:
-            self._threads.known = before
+            self._threads.entries = before
 
     def once(self, question: Hashable, answer: Callable[[], T]) -> T:
-        """``answer()``, or what it was before in this moment."""
-        known = self._known
-        if known is None:
+        """The cached result for ``question``; on a miss, or outside ``at_once``, the result of ``answer()``."""
+        cache = self._entries
+        if cache is None:
             return answer()
-        if question not in known:
-            known[question] = answer()
-        return known[question]
+        if question not in cache:
+            cache[question] = answer()
+        return cache[question]
 
     def forget(self) -> None:
-        """What this thread knows is no longer so."""
-        if self._known:
-            self._known.clear()
+        """Drop this thread's cached results."""
+        if self._entries:
+            self._entries.clear()
 
     @property
-    def _known(self) -> dict[Hashable, Any] | None:
-        return getattr(self._threads, "known", None)
+    def _entries(self) -> dict[Hashable, Any] | None:
+        return getattr(self._threads, "entries", None)

@@ -1,7 +1,7 @@
-"""A history that is damaged or gone: kept aside, and begun anew from what the runs' folders tell.
+"""Recovery of a damaged or missing history: set it aside and rebuild it from the snapshots in the run folders.
 
-Where only its log (``lab.sqlite-wal``) was damaged or lost, SQLite drops the last entries without a word:
-runs whose folders know more than the history does are brought up to what is told there.
+If only the write-ahead log (``lab.sqlite-wal``) is damaged or lost, SQLite drops the last entries silently. Runs whose
+snapshot is newer than their row are then restored from the snapshot.
 """
 
 from __future__ import annotations
@@ -21,67 +21,72 @@ from .run_store import RunStore
 
 log = logging.getLogger(__name__)
 
-_BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside its file, and needs if the damaged one is to be looked into."""
-_BEGINNING = b"SQLite format 3\0"
+_COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
+"""Suffixes of the files that SQLite keeps beside the database; inspecting a damaged one needs them."""
+_MAGIC = b"SQLite format 3\0"
 _DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
-    """The history of ``data_dir``, and a sentence where it, or runs in it, had to be begun anew.
+    """Open the history of ``data_dir``, repairing it first if needed.
 
-    For the holder of the lock only. Raises StoreError where the folder cannot be used at all.
+    Returns the store, and a sentence on what was restored (None: nothing was). The caller must hold the DataLock.
+    Raises StoreError if the folder cannot be used at all.
     """
-    wrong = damage(data_dir)
-    aside = _set_aside(data_dir) if wrong else None
+    fault = damage(data_dir)
+    aside = _set_aside(data_dir) if fault else None
     store = RunStore(data_dir)
-    behind = _catch_up(store)
-    found, silent = _rebuild(store, f"The history was damaged ({wrong})" if wrong else "The history did not know it")
+    caught_up = _restore_outdated(store)
+    restored, unread = _restore_missing(
+        store, f"The history was damaged ({fault})" if fault else "The history did not know it"
+    )
     store.keep_all()
-    if behind:
-        log.warning("%s.", behind)
-    if not (aside or found):
-        return store, behind and f"{behind}."
-    said = f"{_runs(found)} found again in {'its folder' if found == 1 else 'their folders'}, as last written there"
+    if caught_up:
+        log.warning("%s.", caught_up)
+    if not (aside or restored):
+        return store, caught_up and f"{caught_up}."
+    message = (
+        f"{_runs(restored)} found again in {'its folder' if restored == 1 else 'their folders'}, as last written there"
+    )
     if aside:
-        said = f"The history was damaged ({wrong}) and is kept as {aside}; a new one was begun, {said}"
+        message = f"The history was damaged ({fault}) and is kept as {aside}; a new one was begun, {message}"
     else:
-        said = f"{said}: the history did not know {'it' if found == 1 else 'them'}"
-    if silent:
-        said += (
-            f"; {silent} of the folders under runs cannot be read and {'is' if silent == 1 else 'are'} left as found"
+        message = f"{message}: the history did not know {'it' if restored == 1 else 'them'}"
+    if unread:
+        message += (
+            f"; {unread} of the folders under runs cannot be read and {'is' if unread == 1 else 'are'} left as found"
         )
-    log.warning("%s.", said)
-    return store, f"{said}." + (f" {behind}." if behind else "")
+    log.warning("%s.", message)
+    return store, f"{message}." + (f" {caught_up}." if caught_up else "")
 
 
 def damage(data_dir: Path) -> str | None:
-    """What is wrong with the history, in a few words; None where it is whole, not there, or out of reach."""
+    """What is wrong with the history, in a few words; None if it is intact, missing or unreadable."""
     try:
         with (data_dir / FILE).open("rb") as file:
-            beginning = file.read(len(_BEGINNING))
+            beginning = file.read(len(_MAGIC))
     except OSError:
-        # Whoever is about to use it says what is the matter.
+        # Opening it for use reports the cause.
         return None
-    # Not left to SQLite, which would throw its log away on the way out.
-    if beginning not in (b"", _BEGINNING):
+    # Checked here, because SQLite would delete the write-ahead log on close.
+    if beginning not in (b"", _MAGIC):
         return "the file is not a database"
     try:
         with closing(open_history(data_dir)) as db:
-            return _wrong_inside(db)
+            return _content_fault(db)
     except StoreError as error:
-        return _words(error.__cause__)
+        return _damage_message(error.__cause__)
     except sqlite3.DatabaseError as error:
-        return _words(error)
+        return _damage_message(error)
     except ValueError:
         return "an entry is not what was written"
 
 
-def _wrong_inside(db: sqlite3.Connection) -> str | None:
-    """Pages first, then what is in them. Raises ValueError or sqlite3.DatabaseError where it cannot be read."""
-    told = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
-    if told != "ok":
-        return told.replace("\n", " ")
+def _content_fault(db: sqlite3.Connection) -> str | None:
+    """Check the pages, then their contents. Raises ValueError or sqlite3.DatabaseError if they cannot be read."""
+    result = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if result != "ok":
+        return result.replace("\n", " ")
     for column in (
         "config FROM runs",
         "facts FROM runs",
@@ -91,25 +96,25 @@ def _wrong_inside(db: sqlite3.Connection) -> str | None:
     ):
         for row in db.execute(f"SELECT {column}"):
             json.loads(row[0])
-    # Texts that are no UTF-8 show when they are read.
+    # Texts that are not UTF-8 fail when they are read.
     for table in ("runs", "events", "samples", "states"):
         for _ in db.execute(f"SELECT * FROM {table}"):
             pass
     return None
 
 
-def _words(error: BaseException | None) -> str | None:
-    """What SQLite says of damage; None for what is no fault of the file's, as a lock or a full disk."""
-    # An error of Python's own, as on a text that is no UTF-8, has no code.
+def _damage_message(error: BaseException | None) -> str | None:
+    """SQLite's message if the error means damage; None for other causes, such as a lock or a full disk."""
+    # Errors of Python's sqlite3, such as for a text that is not UTF-8, have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return str(error) if code in _DAMAGE else None
 
 
 def _set_aside(data_dir: Path) -> str:
-    """Rename the history and what belongs to it; returns its new name. Raises StoreError."""
+    """Rename the history and the files beside it; returns the new name. Raises StoreError."""
     name = f"{FILE}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        for end in (*_BESIDE, ""):
+        for end in (*_COMPANION_SUFFIXES, ""):
             if (data_dir / f"{FILE}{end}").exists():
                 (data_dir / f"{FILE}{end}").rename(data_dir / f"{name}{end}")
         remove_oldest_damaged(data_dir, f"{FILE}.damaged")
@@ -121,35 +126,37 @@ def _set_aside(data_dir: Path) -> str:
     return name
 
 
-def _catch_up(store: RunStore) -> str | None:
-    """Enter anew the runs whose folders know more than the history; a sentence about that, without its full stop."""
-    behind = 0
-    for run_id, known in store.revisions().items():
+def _restore_outdated(store: RunStore) -> str | None:
+    """Restore the runs whose snapshot is newer than the history; returns a sentence without its full stop."""
+    count = 0
+    for run_id, revision in store.revisions().items():
         folder = store.data_dir / "runs" / run_id
-        # The first line is enough for nearly all.
-        if snapshot.revision(folder) > known and (told := snapshot.read(folder)):
-            store.enter_again(told, "The history had lost its last entries; the run is as last written in its folder.")
-            behind += 1
-    if not behind:
+        # For nearly all runs, reading the first line is enough.
+        if snapshot.revision(folder) > revision and (saved := snapshot.read(folder)):
+            store.enter_again(saved, "The history had lost its last entries; the run is as last written in its folder.")
+            count += 1
+    if not count:
         return None
-    has = "1 run has" if behind == 1 else f"{behind} runs have"
-    where = "its folder" if behind == 1 else "their folders"
-    return f"The last entries of the history were lost (as with a damaged {FILE}-wal); {has} been restored from {where}"
+    runs = "1 run has" if count == 1 else f"{count} runs have"
+    folders = "its folder" if count == 1 else "their folders"
+    return (
+        f"The last entries of the history were lost (as with a damaged {FILE}-wal); {runs} been restored from {folders}"
+    )
 
 
-def _rebuild(store: RunStore, why: str) -> tuple[int, int]:
-    """Enter the runs that only their folders know; returns how many, and how many folders tell nothing."""
-    known, found, silent = store.ids(), 0, 0
+def _restore_missing(store: RunStore, why: str) -> tuple[int, int]:
+    """Restore the runs that exist only as folders; returns the counts of restored runs and of unreadable folders."""
+    ids, restored, unread = store.ids(), 0, 0
     for folder in sorted((store.data_dir / "runs").iterdir()):
-        if folder.name in known or not folder.is_dir():
+        if folder.name in ids or not folder.is_dir():
             continue
-        told = snapshot.read(folder)
-        if told is None:
-            silent += 1
+        saved = snapshot.read(folder)
+        if saved is None:
+            unread += 1
         else:
-            store.enter_again(told, f"{why}; the run was found again in its folder, as last written there.")
-            found += 1
-    return found, silent
+            store.enter_again(saved, f"{why}; the run was found again in its folder, as last written there.")
+            restored += 1
+    return restored, unread
 
 
 def _runs(count: int) -> str:

@@ -1,8 +1,8 @@
-"""What happened, kept: runs, their metrics and events in SQLite, and one folder a run beside it.
+"""The run store: runs, metrics and events in SQLite, and one folder per run beside the database.
 
-The page and the command line read from here; nothing about a run lives in a browser tab or in a
-thread alone. A metric is known by (run, kind, step): a step done again after a resume replaces it
-under a new, greater ``seq``, so that readers who ask for "after seq" see the newer one.
+The page and the command line read from here; no state of a run lives only in a browser tab or a thread. A metric is
+keyed by (run, kind, step). A step repeated after a resume replaces the old row under a new, greater ``seq``, so
+readers that query "after seq" get the newer one.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from .schema import TABLES, as_columns, insert, metric
 
 log = logging.getLogger(__name__)
 LIVE = ("queued", "running", "stopping")
-"""Statuses of a run that a process is working on."""
+"""Statuses of a run that is queued or in progress."""
 _JSON_COLUMNS = ("config", "facts", "tags")
-_ROOM, _ROOM_BYTES = ".room", 1 << 20
-_REVISED = "revision = revision + 1"
-"""So that it can be told whether a run's folder knows more than a history that lost its last entries."""
+_RESERVE_FILE, _RESERVE_BYTES = ".room", 1 << 20
+_NEXT_REVISION = "revision = revision + 1"
+"""Recovery compares revisions to detect that a run's snapshot is newer than a history that lost its last entries."""
 _LISTED = (
     ("config", "model"),
     ("config", "data", "source"),
@@ -46,17 +46,18 @@ _LISTED = (
     ("facts", "recorded"),
     ("facts", "imported"),
 )
-"""Paths into a run's JSON columns that a list of runs shows."""
-_KEPT_WITH = {"status", "name", "owner", "binned", "tags", "notes"}
-"""When one of these becomes another, the run's folder is told too; and with every checkpoint."""
+"""Paths into the JSON columns that the list of runs needs."""
+_SNAPSHOT_FIELDS = {"status", "name", "owner", "binned", "tags", "notes"}
+"""A change of any of these fields rewrites the run's snapshot; so does every checkpoint."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One row of history. Times are seconds since the epoch; ``facts`` are what it was measured with.
+    """One row of the history. Times are seconds since the epoch.
 
-    ``owner`` is who alone sees it (None: everyone); ``started_by`` who may stop it beside the host (None:
-    anyone); ``binned`` when it was put into the bin, if it was; ``parent`` the run whose adapter it began with.
+    ``facts``: what the run was measured with. ``owner``: the only visitor who sees it (None: everyone).
+    ``started_by``: who may stop it besides the host (None: anyone). ``binned``: when it was moved to the trash, else
+    None. ``parent``: the run whose adapter it started from.
     """
 
     id: str
@@ -84,7 +85,7 @@ class Run:
 
     @property
     def ended_early(self) -> bool:
-        """Whether it can be gone on with: it was paused, stopped or interrupted, or it failed."""
+        """Whether it can be resumed: it was paused, stopped or interrupted, or it failed."""
         return not self.live and self.status != "finished"
 
 
@@ -97,13 +98,13 @@ def default_data_dir() -> Path:
 
 
 class RunStore:
-    """Every read and write of history. Safe to use from several threads."""
+    """All reads and writes of the history. Thread-safe."""
 
     def __init__(self, data_dir: Path):
         self.data_dir = data_dir
         make_folder(data_dir / "runs")
         self._lock = threading.RLock()
-        self._keeping = threading.Lock()
+        self._snapshot_lock = threading.Lock()
         self._read_cache = ReadCache()
         self._db = open_history(data_dir)
         self._identity = self._file_id()
@@ -114,15 +115,15 @@ class RunStore:
 
     @contextmanager
     def read_cache(self) -> Iterator[None]:
-        """Inside, this thread reads nothing twice. ``version`` is asked first: what is read is never older."""
+        """Inside this block, this thread runs each query once. ``version`` is read first, so no result is older."""
         with self._read_cache.at_once():
-            # A history that cannot be read is told to whoever asks it something.
+            # If the history cannot be read, the first query raises.
             with suppress(StoreError):
                 self.version()
             yield
 
     def require_folder(self) -> None:
-        """Raise StoreError where the data folder was deleted, moved or replaced: what is written now would be lost."""
+        """Raise StoreError if the data folder was deleted, moved or replaced, because writes would be lost."""
         if self._file_id() != self._identity:
             raise StoreError(
                 f"The data folder {self.data_dir} is gone, or is another one now: put it back and try again, or start "
@@ -131,13 +132,13 @@ class RunStore:
 
     def _file_id(self) -> tuple[int, int] | None:
         try:
-            found = (self.data_dir / FILE).stat()
+            stat = (self.data_dir / FILE).stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return stat.st_dev, stat.st_ino
 
     def folder(self, run_id: str) -> Path:
-        """The folder of a run that exists; ids come from the store, never from a person's text."""
+        """The folder of an existing run. The path uses the stored id, never text from outside."""
         return self.data_dir / "runs" / self.get(run_id).id
 
     # Runs
@@ -150,21 +151,21 @@ class RunStore:
         started_by: str | None = None,
         parent: Run | None = None,
     ) -> Run:
-        """A new run, queued, with a folder of its own; with a ``parent`` it is to begin with that one's adapter."""
+        """Create a queued run and its folder. With a ``parent``, training starts from the parent's adapter."""
         run_id = self.new_id()
         row = {"id": run_id, "name": name or run_id, "status": "queued", "created": time.time()}
         owned = {"owner": owner, "started_by": started_by, "parent": parent.id if parent else None}
-        # In the facts too: the parent itself may be gone one day.
+        # In the facts too, because the parent may be deleted later.
         step = parent.facts.get("kept_step", parent.step) if parent else 0
         facts = {"parent": {"id": parent.id, "name": parent.name, "step": step}} if parent else {}
         with self._write() as db:
             insert(db, "runs", {**row, "config": json.dumps(config), "facts": json.dumps(facts), **owned})
             status_log.note(db, run_id, f"Accepted; it goes on from {parent.name}." if parent else "Accepted.")
-        self._keep(run_id)
+        self._write_snapshot(run_id)
         return self.get(run_id)
 
     def new_id(self) -> str:
-        """An id that is free, its folder made: who makes the folder has the id, however many ask in one second."""
+        """Reserve a free id by creating its folder; mkdir is atomic, so concurrent callers get different ids."""
         self.require_folder()
         while True:
             run_id = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
@@ -173,66 +174,67 @@ class RunStore:
                 return run_id
 
     def enter(self, run: Run, **history: list[dict[str, Any]]) -> None:
-        """A run that happened elsewhere, as it was: its row, and ``history`` by table, in the order given.
+        """Insert a run from elsewhere: its row, and ``history`` by table, in the given order.
 
-        A row of history is what the method that reads that table gives. The folder is the caller's to fill.
+        Each history row has the form that the method reading its table returns. The caller fills the folder.
         """
         as_json = {name: json.dumps(getattr(run, name)) for name in _JSON_COLUMNS}
         row = {**dataclasses.asdict(run), **as_json}
-        # Before the lock is taken: there may be many.
+        # Before taking the lock, because there may be many rows.
         rows = {
-            table: [{"run_id": run.id, **as_columns(table, each)} for each in told] for table, told in history.items()
+            table: [{"run_id": run.id, **as_columns(table, each)} for each in records]
+            for table, records in history.items()
         }
         with self._write() as db:
             insert(db, "runs", row)
             for table, each in rows.items():
                 insert(db, table, *each)
-        self._keep(run.id)
+        self._write_snapshot(run.id)
 
-    def enter_again(self, told: snapshot.Snapshot, reason: str) -> None:
-        """A run as its folder tells it, in place of what the history knew; ``reason`` is kept with its changes."""
-        run_id = told["runs"][0]["id"]
+    def enter_again(self, saved: snapshot.Snapshot, reason: str) -> None:
+        """Replace a run's rows with those of its snapshot; ``reason`` goes into its status log."""
+        run_id = saved["runs"][0]["id"]
         with self._write() as db:
-            _forget(db, run_id)
-            snapshot.enter(db, told)
+            _delete_rows(db, run_id)
+            snapshot.enter(db, saved)
             status_log.remark(db, run_id, reason)
-        self._keep(run_id)
+        self._write_snapshot(run_id)
 
     def keep_all(self) -> None:
-        """Tell every run's folder what it was never told, as where an older lab left it. For the lock's holder."""
+        """Write the missing snapshots, as in folders of an older version. The caller must hold the DataLock."""
         for run_id in self.ids():
             if not (self.data_dir / "runs" / run_id / snapshot.FILE).is_file():
-                self._keep(run_id)
+                self._write_snapshot(run_id)
 
     def ids(self) -> set[str]:
-        """Of all runs, those in the bin too."""
+        """The ids of all runs, including those in the trash."""
         return set(self.revisions())
 
     def revisions(self) -> dict[str, int]:
-        """How often each run's own row has become another, by id; those in the bin too."""
+        """Number of changes to each run's row, by id, including runs in the trash."""
         return {row["id"]: row["revision"] for row in self._read("SELECT id, revision FROM runs")}
 
     def get(self, run_id: str) -> Run:
-        """Raises NotFoundError where there is no such run; one in the bin counts as gone."""
+        """The run of that id. Raises NotFoundError if it does not exist or is in the trash."""
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError.of(run_id)
         return self._read_cache.once(("run", run_id), lambda: _run(rows[0]))
 
     def has(self, run_id: str | None) -> bool:
-        """Whether there is a run of that id; it may have been deleted by somebody else."""
+        """Whether the run exists and is not in the trash; another viewer may have deleted it."""
         query = "SELECT 1 FROM runs WHERE id = ? AND binned IS NULL"
         return bool(run_id) and bool(self._read(query, (_as_id(run_id),)))
 
     def all(self) -> list[Run]:
-        """All runs but those in the bin, newest first."""
+        """All runs except those in the trash, newest first."""
         query = "SELECT * FROM runs WHERE binned IS NULL ORDER BY created DESC, id DESC"
         return [_run(row) for row in self._read(query)]
 
     def listed(self) -> list[Run]:
-        """``all``, with no more of config and facts than a list of runs shows.
+        """``all``, with only the parts of config and facts that the list of runs shows.
 
-        An imported run may have much of both, and they are read while everybody waits for the lock.
+        Both can be large in an imported run, and they are read while other threads wait for the lock.
         """
         columns = ", ".join(_PLAIN_COLUMNS)
         shown = ", ".join(f"json_extract({path[0]}, '$.{'.'.join(path[1:])}')" for path in _LISTED)
@@ -240,11 +242,11 @@ class RunStore:
         return [_listed_run(row) for row in self._read(query)]
 
     def owners(self) -> dict[str, str | None]:
-        """Who alone sees each run (None: everyone), by id; runs in the bin left out."""
+        """The owner of each run (None: everyone sees it), by id, without runs in the trash."""
         return {row["id"]: row["owner"] for row in self._read("SELECT id, owner FROM runs WHERE binned IS NULL")}
 
     def version(self) -> tuple[int, int]:
-        """Another value once anything was written, by this process or another."""
+        """A value that changes with every write, by this process or another."""
         return self._read_cache.once("version", self._version)
 
     def _version(self) -> tuple[int, int]:
@@ -252,29 +254,29 @@ class RunStore:
             return self._db.total_changes, self._db.execute("PRAGMA data_version").fetchone()[0]
 
     def update(self, run_id: str, *, reason: str = "", traceback: str | None = None, **fields: Any) -> None:
-        """Set columns of a run; ``facts`` are merged into those already known.
+        """Set columns of a run; ``facts`` are merged into the stored ones.
 
-        Where status or phase become others, that change is kept with its ``reason`` (else the new message).
+        A change of status or phase is logged with ``reason``, or with the new message if there is none.
         """
         with self._write() as db:
             if "facts" in fields:
                 fields["facts"] = json.dumps({**self.get(run_id).facts, **fields["facts"]})
             columns = ", ".join(f"{name} = ?" for name in fields)
-            db.execute(f"UPDATE runs SET {columns}, {_REVISED} WHERE id = ?", (*fields.values(), run_id))
+            db.execute(f"UPDATE runs SET {columns}, {_NEXT_REVISION} WHERE id = ?", (*fields.values(), run_id))
             if "status" in fields or "phase" in fields:
                 status_log.note(db, run_id, reason or fields.get("message", ""), traceback)
-        if fields.keys() & _KEPT_WITH or fields.get("phase") == "saving":
-            self._keep(run_id)
+        if fields.keys() & _SNAPSHOT_FIELDS or fields.get("phase") == "saving":
+            self._write_snapshot(run_id)
 
     def mark_stopping(self, run_id: str, reason: str = "A stop was asked for.") -> bool:
-        """Mark a live run as stopping; False where it has ended already."""
+        """Mark a live run as stopping; False if it has already ended."""
         self.get(run_id)
         with self._write() as db:
-            query = f"UPDATE runs SET status = 'stopping', {_REVISED} WHERE id = ? AND status IN (?, ?, ?)"
+            query = f"UPDATE runs SET status = 'stopping', {_NEXT_REVISION} WHERE id = ? AND status IN (?, ?, ?)"
             marked = db.execute(query, (run_id, *LIVE)).rowcount == 1
             if marked:
                 status_log.note(db, run_id, reason)
-        self._keep(run_id)
+        self._write_snapshot(run_id)
         return marked
 
     def changes(self, run_id: str) -> list[dict[str, Any]]:
@@ -283,64 +285,64 @@ class RunStore:
         return [status_log.changes_of(row) for row in rows]
 
     def traceback(self, run_id: str) -> str | None:
-        """Where in the code the run failed last; None where it did not fail."""
+        """The traceback of the run's last failure; None if it never failed."""
         query = "SELECT traceback FROM states WHERE run_id = ? AND traceback IS NOT NULL ORDER BY seq DESC LIMIT 1"
         return next((row["traceback"] for row in self._read(query, (run_id,))), None)
 
     def delete(self, run_id: str) -> None:
-        """Remove a run that no process works on, its history and its folder."""
-        self._erase(self._at_rest(run_id).id)
+        """Delete a run that is not live, its rows and its folder. Raises BusyError for a live one."""
+        self._erase(self._ended(run_id).id)
 
     def trash(self, run_id: str, at: float | None = None) -> None:
-        """Put a run that no process works on into the bin: it is gone for everybody, until it is taken out again.
+        """Move a run that is not live to the trash: hidden from everyone until ``restore``. Raises BusyError.
 
-        ``at``: when that was (seconds since the epoch), if not now.
+        ``at``: the time to store (seconds since the epoch), by default now.
         """
-        self.update(self._at_rest(run_id).id, binned=time.time() if at is None else at)
+        self.update(self._ended(run_id).id, binned=time.time() if at is None else at)
 
     def restore(self, run_id: str) -> None:
-        """Take a run out of the bin. Raises NotFoundError where the bin has been emptied."""
+        """Move a run out of the trash. Raises NotFoundError if the trash was emptied."""
         with self._write() as db:
-            query = f"UPDATE runs SET binned = NULL, {_REVISED} WHERE id = ? AND binned IS NOT NULL"
+            query = f"UPDATE runs SET binned = NULL, {_NEXT_REVISION} WHERE id = ? AND binned IS NOT NULL"
             if not db.execute(query, (_as_id(run_id),)).rowcount:
                 raise NotFoundError("The bin has been emptied: this run is gone.")
-        self._keep(str(run_id))
+        self._write_snapshot(str(run_id))
 
     def get_trashed(self, run_id: str) -> Run:
-        """A run that is in the bin. Raises NotFoundError where the bin has been emptied."""
+        """A run in the trash. Raises NotFoundError if the trash was emptied."""
         rows = self._read("SELECT * FROM runs WHERE id = ? AND binned IS NOT NULL", (_as_id(run_id),))
         if not rows:
             raise NotFoundError("The bin has been emptied: this run is gone.")
         return _run(rows[0])
 
     def trashed(self) -> list[Run]:
-        """All runs in the bin, the last deleted first."""
+        """All runs in the trash, the last deleted first."""
         return [_run(row) for row in self._read("SELECT * FROM runs WHERE binned IS NOT NULL ORDER BY binned DESC")]
 
     def trashed_ids(self, before: float) -> list[str]:
-        """The runs that were put into the bin at ``before`` (seconds since the epoch) or earlier."""
+        """Ids of the runs moved to the trash at ``before`` (seconds since the epoch) or earlier."""
         return [row["id"] for row in self._read("SELECT id FROM runs WHERE binned <= ?", (before,))]
 
     def erase_trashed(self, run_id: str) -> None:
-        """Delete for good a run that is in the bin. Raises NotFoundError where it is not there any more."""
+        """Delete a run in the trash permanently. Raises NotFoundError if it is no longer there."""
         self._erase(self.get_trashed(run_id).id)
 
-    def _at_rest(self, run_id: str) -> Run:
+    def _ended(self, run_id: str) -> Run:
         run = self.get(run_id)
         if run.live:
             raise BusyError(f"Run {run.name} is {run.status}: stop it before deleting it.")
         return run
 
     def _erase(self, run_id: str) -> None:
-        """Remove what is known of a run, and its folder; the id is one of the store's own."""
-        # First, or whoever is killed in here would find the run again at the next start.
+        """Delete a run's rows and its folder; ``run_id`` must come from the store."""
+        # The snapshot first: after a crash between the two, the next start would restore the run from it.
         snapshot.remove(self.data_dir / "runs" / run_id)
         with self._write() as db:
-            _forget(db, run_id)
+            _delete_rows(db, run_id)
         shutil.rmtree(self.data_dir / "runs" / run_id, ignore_errors=True)
 
     def interrupt_orphans(self) -> list[str]:
-        """Mark what a process that is gone left as live. For the holder of the lock only."""
+        """Mark the live runs of an ended process as interrupted; returns their ids. The caller holds the DataLock."""
         orphans = [run for run in self.all() if run.live]
         for run in orphans:
             message = f"The lab was closed at step {run.step}; the run can be resumed."
@@ -348,18 +350,18 @@ class RunStore:
             self.add_event(run.id, message)
         return [run.id for run in orphans]
 
-    # Room for the last word
+    # Reserved disk space
 
     def keep_room(self) -> None:
-        """Hold a little of the disk back, so that a disk that is full can still be told of. For the lock's holder."""
-        room = self.data_dir / _ROOM
+        """Reserve 1 MiB of disk, so that a full disk can still be recorded. The caller must hold the DataLock."""
+        reserve = self.data_dir / _RESERVE_FILE
         with suppress(OSError):
-            if not room.is_file():
-                room.write_bytes(bytes(_ROOM_BYTES))
+            if not reserve.is_file():
+                reserve.write_bytes(bytes(_RESERVE_BYTES))
 
     def make_room(self) -> None:
-        """Give that back: what has to be written now is why nothing more can be."""
-        (self.data_dir / _ROOM).unlink(missing_ok=True)
+        """Free the reserved space, to record that the disk is full."""
+        (self.data_dir / _RESERVE_FILE).unlink(missing_ok=True)
 
     # Metrics, events, evaluations
 
@@ -373,9 +375,9 @@ class RunStore:
     def metrics(
         self, run_id: str, after: int = 0, kind: str | None = None, last: int | None = None
     ) -> list[dict[str, Any]]:
-        """Metrics with a greater ``seq``, in that order: ``{seq, kind, step, epoch, time, …values}``.
+        """Metrics with ``seq`` > ``after``, in that order: ``{seq, kind, step, epoch, time, …values}``.
 
-        With ``kind`` only those, with ``last`` the last so many.
+        ``kind`` filters; ``last`` limits the result to that many of the newest.
         """
         query, values = "SELECT * FROM metrics WHERE run_id = ? AND seq > ?", [run_id, after]
         if kind is not None:
@@ -385,24 +387,24 @@ class RunStore:
         return [metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
 
     def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """The newest metric of each kind; a long run's whole history is not read for it."""
+        """The newest metric of each kind, without reading all of the run's metrics."""
         newest = "SELECT MAX(seq) FROM metrics WHERE run_id = ? GROUP BY kind"
         rows = self._read(f"SELECT * FROM metrics WHERE seq IN ({newest}) ORDER BY seq", (run_id,))
         return {row["kind"]: metric(row) for row in rows}
 
     def last_metric(self, run_id: str, kind: str) -> dict[str, Any] | None:
-        """The values of a run's metric of that kind with the greatest step; None where there is none."""
+        """The values of the metric of that kind with the greatest step; None if there is none."""
         query = "SELECT data FROM metrics WHERE run_id = ? AND kind = ? ORDER BY step DESC LIMIT 1"
         return next((json.loads(row["data"]) for row in self._read(query, (run_id, kind))), None)
 
     def forget_metrics_after(self, run_id: str, step: int) -> None:
-        """Drop what lies beyond the checkpoint a run resumes from; those steps are done again."""
+        """Delete metrics and samples after the checkpoint that a run resumes from; those steps are repeated."""
         with self._write() as db:
             for table in ("metrics", "samples"):
                 db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
 
     def add_sample(self, run_id: str, step: int, text: str, ended: bool) -> None:
-        """What the model answers to the run's fixed prompt after ``step`` steps; ``ended``: by itself."""
+        """Store the answer to the run's fixed prompt after ``step`` steps; ``ended``: before the token limit."""
         with self._write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO samples (run_id, step, time, text, ended) VALUES (?, ?, ?, ?, ?)",
@@ -420,7 +422,7 @@ class RunStore:
             forget_oldest(db, "events", run_id)
 
     def events(self, run_id: str, last: int = 200) -> list[dict[str, Any]]:
-        """The last events in words, oldest first."""
+        """The last ``last`` events, oldest first: ``{time, text}``."""
         rows = self._read("SELECT * FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT ?", (run_id, last))
         return [{"time": row["time"], "text": row["text"]} for row in reversed(rows)]
 
@@ -428,8 +430,8 @@ class RunStore:
         with self._write() as db:
             insert(db, "evaluations", {"run_id": run_id, "time": time.time(), "data": json.dumps(data)})
             forget_oldest(db, "evaluations", run_id)
-            db.execute(f"UPDATE runs SET {_REVISED} WHERE id = ?", (run_id,))
-        self._keep(run_id)
+            db.execute(f"UPDATE runs SET {_NEXT_REVISION} WHERE id = ?", (run_id,))
+        self._write_snapshot(run_id)
 
     def evaluations(self, run_id: str) -> list[dict[str, Any]]:
         """All evaluations of a run, newest first: their JSON, ``time`` and ``seq``."""
@@ -437,16 +439,16 @@ class RunStore:
         return [{**json.loads(row["data"]), "time": row["time"], "seq": row["seq"]} for row in rows]
 
     def last_evaluations(self) -> dict[str, dict[str, Any]]:
-        """The last evaluation of every run that has one, by run."""
+        """The last evaluation of each run that has one, by run id."""
         rows = self._read("SELECT run_id, data, MAX(seq) FROM evaluations GROUP BY run_id")
         return {row["run_id"]: json.loads(row["data"]) for row in rows}
 
-    def _keep(self, run_id: str) -> None:
-        """Tell the run's folder. What cannot be written there stays as it was; the history itself has it."""
+    def _write_snapshot(self, run_id: str) -> None:
+        """Write the run's snapshot. A failed write is only logged, because the database has the data."""
         folder = self.data_dir / "runs" / run_id
         try:
-            # A run may have many metrics: while they are put into words, the history can be read.
-            with self._keeping, explained(self.data_dir):
+            # A run may have many metrics; they are serialised outside the database lock, so that reads go on.
+            with self._snapshot_lock, explained(self.data_dir):
                 with self._lock:
                     rows = snapshot.gather(self._db, run_id)
                 snapshot.write(rows, folder)
@@ -462,7 +464,7 @@ class RunStore:
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        # The connection itself commits what was done, or takes it back where something was raised.
+        # The connection commits on success and rolls back on an exception.
         with self._lock, explained(self.data_dir), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._read_cache.forget()
@@ -471,11 +473,11 @@ class RunStore:
 
 
 def _as_id(run_id: Any) -> str:
-    """An id as a query takes it; "", which no run has, for what cannot be one."""
+    """The id as a query parameter; "", which no run has, for a value that cannot be an id."""
     return run_id if isinstance(run_id, str) and run_id.isascii() else ""
 
 
-def _forget(db: sqlite3.Connection, run_id: str) -> None:
+def _delete_rows(db: sqlite3.Connection, run_id: str) -> None:
     for table in TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
     db.execute("DELETE FROM runs WHERE id = ?", (run_id,))

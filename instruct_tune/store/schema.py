@@ -1,4 +1,4 @@
-"""The tables of the history, and how a history that an older lab wrote becomes one of today's."""
+"""The tables of the history, and their migrations from older versions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import sqlite3
 from typing import Any
 
-# One script a version; the first creates what is not there, so that histories from before versions were
-# counted pass through it unharmed. Never change one that was released: add another.
+# One script per version. The first creates only missing tables, so it is safe on histories from before versions were
+# counted. Never change a released script: add another.
 _MIGRATIONS = (
     """
     CREATE TABLE IF NOT EXISTS runs (
@@ -57,16 +57,16 @@ _MIGRATIONS = (
 )
 
 TABLES = ("metrics", "events", "evaluations", "samples", "states")
-"""What hangs on a run, beside its own row: each has a ``run_id``."""
+"""The tables besides ``runs``; each has a ``run_id`` column."""
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring the history up to date, all or nothing, one process at a time."""
+    """Apply the missing migrations in one transaction, one process at a time."""
     if _version(db) == len(_MIGRATIONS):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        # Read again inside: another process may have been faster. A newer lab's history is left as it is.
+        # Read again inside the transaction: another process may have migrated. A newer version's history is left alone.
         for number, script in list(enumerate(_MIGRATIONS, start=1))[_version(db) :]:
             for statement in filter(str.strip, script.split(";")):
                 db.execute(statement)
@@ -82,23 +82,23 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def insert(db: sqlite3.Connection, table: str, *rows: dict[str, Any]) -> None:
-    """Rows with the same columns; the names of table and columns are the lab's own, never from outside."""
+    """Insert rows that all have the same columns. Table and column names must never come from outside."""
     names = list(rows[0]) if rows else []
     query = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     if rows:
         db.executemany(query, [tuple(row[name] for name in names) for row in rows])
 
 
-def as_columns(table: str, told: dict[str, Any]) -> dict[str, Any]:
-    """A row of history as it is stored: what has no column of its own is JSON in ``data``."""
+def as_columns(table: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A history row as stored: values without a column of their own go into ``data`` as JSON."""
     own = {"metrics": ("kind", "step", "epoch", "time"), "evaluations": ("time",)}.get(table)
     if own is None:
-        return told
-    rest = {name: value for name, value in told.items() if name not in own}
-    return {**{name: told[name] for name in own}, "data": json.dumps(rest)}
+        return record
+    rest = {name: value for name, value in record.items() if name not in own}
+    return {**{name: record[name] for name in own}, "data": json.dumps(rest)}
 
 
 def metric(row: sqlite3.Row) -> dict[str, Any]:
-    """A stored metric as it is told: its own columns, and the values beside them."""
+    """A stored metric as a dictionary: its columns, and the values of ``data`` beside them."""
     plain = {name: row[name] for name in ("seq", "kind", "step", "epoch", "time")}
     return {**plain, **json.loads(row["data"])}

@@ -1,4 +1,4 @@
-"""Every change of a run's status and phase: when it came, at which step, and why."""
+"""Log of every change of a run's status and phase: time, step and reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .retention import forget_oldest
 
 
 class StopReason(Enum):
-    """Why a run that is at work is asked to leave: the status it then has, and the words it is told in."""
+    """Why a live run is stopped: its status afterwards, and the words that are shown for it."""
 
     STOP = ("stopped", "Stopped")
     PAUSE = ("stopped", "Paused")
@@ -27,7 +27,7 @@ class StopReason(Enum):
 
 
 def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
-    """Write down what the run has become, if that is something else than before. Inside a transaction."""
+    """Log the run's status and phase if they changed. Call it in a transaction."""
     run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
     last = db.execute(
         "SELECT status, phase FROM states WHERE run_id = ? ORDER BY seq DESC LIMIT 1", (run_id,)
@@ -38,7 +38,7 @@ def note(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None
 
 
 def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | None = None) -> None:
-    """Write down something about a run, as it is now, whether that changes it or not. Inside a transaction."""
+    """Log the run's current status and phase, changed or not. Call it in a transaction."""
     run = db.execute("SELECT status, phase, step FROM runs WHERE id = ?", (run_id,)).fetchone()
     db.execute(
         "INSERT INTO states (run_id, time, status, phase, step, reason, traceback) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -48,5 +48,5 @@ def remark(db: sqlite3.Connection, run_id: str, reason: str, traceback: str | No
 
 
 def changes_of(row: sqlite3.Row) -> dict[str, Any]:
-    """``{time, status, phase, step, reason}``; the traceback is not for everybody and has a reader of its own."""
+    """``{time, status, phase, step, reason}``; the traceback, not for every viewer, has its own reader."""
     return {name: row[name] for name in ("time", "status", "phase", "step", "reason")}

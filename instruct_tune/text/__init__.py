@@ -1,1 +1,1 @@
-"""What a text is, without a model: code, scripts, Markdown, patterns, limits."""
+"""Analysis of plain text without a model: code, scripts, Markdown, regular expressions, limits."""

@@ -1,12 +1,12 @@
-"""What language a snippet is written in, guessed for highlighting. A guess, and said to be one."""
+"""Guess the language of a snippet, for highlighting. The page presents it as a guess."""
 
 from __future__ import annotations
 
 import itertools
 import re
 
-# Signs of each language that the page can highlight, worth one point a match (at most three a sign).
-# Counted and not parsed: an answer that is still growing, or cut short, has to get a guess too.
+# Patterns of each language that the page can highlight, one point per match (at most three per pattern).
+# Matches are counted, not parsed, because an unfinished or truncated answer needs a guess too.
 _SIGNS = {
     "python": (
         r"^[ \t]*def \w+\([^{]*$",
@@ -46,7 +46,7 @@ _SIGNS = {
         r"\bstd::|\bcout\b|\bcin\b|\busing namespace\b|\bvector<",
         r"\b(?:int|void|double|char|float|bool)\s+\*?\w+\s*\([^)]*\)\s*\{",
         r"\bprintf\(\"|\bmain\s*\(",
-        # Java and C# have no highlighting of their own on the page; this is the nearest.
+        # The page cannot highlight Java and C#; C++ is the nearest.
         r"\b(?:public|private|protected)\s+(?:static|class|void|int|String)\b|\bSystem\.out\.",
     ),
     "json": (r"\A\s*[\[{]\s*[\"{][\s\S]*\"\s*:[\s\S]*[\]}]\s*\Z",),
@@ -58,17 +58,16 @@ _COMPILED = {name: tuple(re.compile(sign, re.MULTILINE) for sign in signs) for n
 NAMES = tuple(_SIGNS)
 _SQL_BEGINS = ("select", "insert", "update", "delete", "create", "alter")
 READ = 4000
-"""Characters that are looked at: enough to tell, and a megabyte costs no more than a page."""
+"""Characters that are examined: enough for a guess, and it bounds the time for a long text."""
 
 
 def guess(text: str) -> str | None:
-    """The language of ``text`` as ``gr.Code`` spells it, or None where nothing speaks for one.
+    """The language of ``text`` by its name in ``gr.Code``, or None if no pattern matches.
 
-    Prose, and languages that cannot be highlighted, give None. An example: ``def f(x):`` is
-    ``python``.
+    Prose, and languages that cannot be highlighted, give None. Example: ``def f(x):`` is ``python``.
     """
     text = unfenced(text)[:READ]
-    # SQL is written in small letters too; prose begins with a capital.
+    # SQL may be lower case; prose that begins with such a word has a capital.
     for_sql = text.upper() if text.lstrip().split(" ", 1)[0] in _SQL_BEGINS else text
     points = {name: _points(signs, for_sql if name == "sql" else text) for name, signs in _COMPILED.items()}
     best = max(points, key=lambda name: points[name])
@@ -80,8 +79,8 @@ def _points(signs: tuple[re.Pattern[str], ...], text: str) -> int:
 
 
 def unfenced(text: str) -> str:
-    """What stands between a markdown fence and its end, where there is one."""
+    """The content of the first Markdown code fence; without a fence, ``text`` itself."""
     if "```" not in text:
         return text
-    found = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
-    return found[1] if found else text
+    fence = re.search(r"^```\w*\n(.*?)(?:^```|\Z)", text[: 4 * READ], re.MULTILINE | re.DOTALL)
+    return fence[1] if fence else text

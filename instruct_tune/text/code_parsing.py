@@ -1,7 +1,7 @@
-"""Whether an answer is code that parses: BLEU counts shared words, and suits code poorly.
+"""Share of answers that are code that parses, a second measure because BLEU counts shared words and suits code poorly.
 
-Which language a row is in is guessed from its reference (``languages.guess``); only rows whose
-reference itself parses count, so that a wrong guess is nobody's fault. Nothing is ever run.
+A row's language is guessed from its reference (``code_language.guess``). Only rows whose reference parses count, so a
+wrong guess does not count against an answer. No code is ever run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from html.parser import HTMLParser
 from .code_language import guess, unfenced
 
 MOST = 20_000
-"""Characters: a longer answer counts as one that does not parse, since parsers may take long over it."""
+"""Maximum characters; a longer answer counts as not parsing, because parsers could take long on it."""
 MAX_STATEMENTS = 200
 ACTING = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH, sqlite3.SQLITE_PRAGMA)
 SQL_FAULTS = ("syntax error", "incomplete input", "unrecognized token", "parser stack overflow")
@@ -34,9 +34,9 @@ OPTIONAL_END = frozenset(
 
 @dataclass(frozen=True)
 class ParseShare:
-    """Of ``rows`` whose reference is code that parses: how many answers parse in the same language.
+    """Of ``rows`` whose reference is code that parses, the number of answers that parse in the same language.
 
-    ``languages``: how many of these rows are guessed to be in each.
+    ``languages``: number of these rows by guessed language.
     """
 
     rows: int
@@ -47,20 +47,20 @@ class ParseShare:
 
 def parse_share(references: Sequence[str], base: Sequence[str], tuned: Sequence[str]) -> ParseShare:
     """Count the answers that parse in the language of their row's reference."""
-    found: list[tuple[str, bool, bool]] = []
+    results: list[tuple[str, bool, bool]] = []
     for reference, base_answer, tuned_answer in zip(references, base, tuned, strict=True):
         language = guess(reference)
         if language is not None and language in PARSERS and parses(reference, language):
-            found.append((language, parses(base_answer, language), parses(tuned_answer, language)))
-    languages = [language for language, _, _ in found]
+            results.append((language, parses(base_answer, language), parses(tuned_answer, language)))
+    languages = [language for language, _, _ in results]
     counted = {language: languages.count(language) for language in sorted(set(languages))}
-    return ParseShare(len(found), sum(b for _, b, _ in found), sum(t for _, _, t in found), counted)
+    return ParseShare(len(results), sum(b for _, b, _ in results), sum(t for _, _, t in results), counted)
 
 
 def parses(text: str, language: str) -> bool:
     """Whether ``text``, without a markdown fence around it, is well-formed ``language`` (a key of ``PARSERS``).
 
-    Empty text is no code.
+    Empty text does not parse.
     """
     text = unfenced(text).strip()
     return bool(text) and len(text) <= MOST and PARSERS[language](text)
@@ -69,11 +69,11 @@ def parses(text: str, language: str) -> bool:
 def _python(text: str) -> bool:
     try:
         with warnings.catch_warnings():
-            # Other people's code may warn of its escapes; that is none of our own calls.
+            # The parsed code may trigger warnings, such as for invalid escapes; they do not concern the lab.
             warnings.simplefilter("ignore")
             ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # MemoryError: how CPython's parser says "nested too deeply".
+        # CPython's parser raises MemoryError for code nested too deeply.
         return False
     return True
 
@@ -87,11 +87,11 @@ def _json(text: str) -> bool:
 
 
 def _sql(text: str) -> bool:
-    """Whether SQLite's parser takes every statement; tables and functions it does not know are no matter."""
+    """Whether SQLite's parser accepts every statement; unknown tables and functions are allowed."""
     if text.count(";") > MAX_STATEMENTS or "\0" in text:
         return False
     database = sqlite3.connect(":memory:")
-    # Nothing is run, but a few statements act while they are compiled.
+    # Nothing is executed, but a few statements take effect when they are compiled.
     database.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action in ACTING else sqlite3.SQLITE_OK)
     try:
         return all(_sql_statement(database, statement) for statement in _statements(text))
@@ -100,19 +100,19 @@ def _sql(text: str) -> bool:
 
 
 def _statements(text: str) -> list[str]:
-    """Split at the semicolons that end a statement, and not at those within a text or a trigger."""
+    """Split at semicolons that end a statement, not at those in a string or a trigger."""
     statements, begun = [], ""
     for piece in text.split(";"):
         begun += piece + ";"
         if sqlite3.complete_statement(begun):
             statements.append(begun)
             begun = ""
-    return [each for each in (*statements, begun) if re.sub(r"--.*", "", each).strip("; \n\t")]
+    return [statement for statement in (*statements, begun) if re.sub(r"--.*", "", statement).strip("; \n\t")]
 
 
 def _sql_statement(database: sqlite3.Connection, statement: str) -> bool:
     try:
-        # EXPLAIN compiles and runs nothing.
+        # EXPLAIN compiles the statement without running it.
         database.execute(f"EXPLAIN {statement}")
     except sqlite3.Error as error:
         return not any(sign in str(error) for sign in SQL_FAULTS)
@@ -120,7 +120,7 @@ def _sql_statement(database: sqlite3.Connection, statement: str) -> bool:
 
 
 class _Tags(HTMLParser):
-    """Follows which elements are open; ``wrong`` once an end tag has none to close."""
+    """Tracks open elements; ``wrong`` is set once an end tag matches no open element."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _Tags(HTMLParser):
 
 
 def _html(text: str) -> bool:
-    """Whether every element that needs an end tag has one, in its place, and there is an element at all."""
+    """Whether there is an element, and every element that needs an end tag has one in the right place."""
     tags = _Tags()
     tags.feed(text)
     tags.close()

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, inside markdown of ours."""
+"""Escape text from outside for use in the lab's Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~$&:])")
 
 
 def plain(text: object, most: int = 120) -> str:
-    """Any text, so that markdown shows it letter by letter and on one line."""
+    """``text`` escaped so that Markdown shows it literally, on one line of at most ``most`` characters."""
     line = " ".join(str(text).split())
     return _MARKDOWN.sub(r"\\\1", line if len(line) <= most else line[: most - 1] + "…")

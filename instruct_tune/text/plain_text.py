@@ -1,4 +1,4 @@
-"""Bounds of texts from outside: longest lengths, and a test that a text can be encoded."""
+"""Checks of texts from outside: maximum lengths, and whether a text can be encoded."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 LONGEST_NAME = 200
-"""Characters of a name that is only shown."""
+"""Maximum characters of a name that is only displayed."""
 LONGEST_TEMPLATE = 100_000
-"""Characters of a prompt template, few-shot examples included, and of a chat template's markup."""
+"""Maximum characters of a prompt template, including few-shot examples, and of a chat template's markup."""
 HALF_A_CHARACTER = "holds half a character (a lone surrogate): remove it"
 _SHOWN = 60
 
@@ -24,14 +24,14 @@ def is_encodable(text: str) -> bool:
 
 
 def text_fault(text: str, longest: int) -> str | None:
-    """What is wrong with a text of at most ``longest`` characters, in words that follow its name; None if nothing."""
+    """The fault of a text longer than ``longest`` or not encodable, worded to follow its name; None if it has none."""
     if len(text) > longest:
         return f"has {len(text):,} characters, and at most {longest:,} are allowed: shorten it"
     return None if is_encodable(text) else HALF_A_CHARACTER
 
 
 def list_fault(texts: Sequence[str], most: int, longest: int) -> str | None:
-    """The same for a list of at most ``most`` such texts; begins with a space, or the place of a text."""
+    """``text_fault`` for a list of at most ``most`` texts; begins with a space, or with the index of a text."""
     if len(texts) > most:
         return f" holds {len(texts):,} texts, and at most {most:,} are allowed: shorten it"
     faults = ((number, text_fault(text, longest)) for number, text in enumerate(texts))
@@ -39,15 +39,15 @@ def list_fault(texts: Sequence[str], most: int, longest: int) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON on one line of ASCII, cut where it is long."""
+    """A value as one line of ASCII JSON, truncated to 60 characters."""
     try:
         text = json.dumps(value, default=str)
     except (ValueError, RecursionError):
-        # More digits or brackets than Python writes.
+        # More digits or nesting than Python can write.
         text = type(value).__name__
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def shown_name(name: Any) -> str:
-    """A name as it is where it can stand in a sentence, else as ``shown``."""
+    """A short printable name unchanged, anything else as ``shown``."""
     return name if isinstance(name, str) and name.isprintable() and 0 < len(name) <= _SHOWN else shown(name)

@@ -1,7 +1,7 @@
-"""Regular expressions that a stranger wrote: none may keep the lab busy for longer than it is worth.
+"""Search with untrusted regular expressions in a separate process, with bounded time and memory.
 
 A pattern like ``(a+)+$`` can take years, Python's ``re`` cannot be interrupted, and a library with a time limit was
-seen to overrun it and to fill the memory. A process of its own can be ended, whatever it does.
+seen to exceed it and to fill the memory. A separate process can always be killed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..errors import DataError
 from .plain_text import HALF_A_CHARACTER, is_encodable
 
 LONGEST_PATTERN = 500
-"""Characters."""
+"""Maximum characters of a pattern."""
 SECONDS = 5.0
-"""How long a pattern may take for all rows together; an honest one takes a tenth of it for 100,000."""
+"""Time limit for all rows together; a normal pattern takes a tenth of it for 100,000 rows."""
 _PROGRAM = str(Path(__file__).with_name("regex_worker.py"))
 
 
 def fault_of(pattern: str) -> str | None:
-    """What is wrong with a pattern, in words; None where it can be used."""
+    """What is wrong with a pattern, worded to follow its name; None if it is valid."""
     if not pattern:
         return "must not be empty"
     if not is_encodable(pattern):
@@ -39,9 +39,9 @@ def fault_of(pattern: str) -> str | None:
 
 
 def matching(pattern: str, texts: Sequence[str], *, whole: bool = False) -> set[int]:
-    """The places of the texts that the pattern is found in, capitals mattering; ``whole``: that it matches entirely.
+    """Indices of the texts in which the pattern is found, case-sensitive; ``whole``: it must match the entire text.
 
-    Raises DataError where that takes more than ``SECONDS``, or more memory than ``pattern_search`` allows.
+    Raises DataError if this takes more than ``SECONDS``, or more memory than ``regex_worker`` allows.
     """
     try:
         done = subprocess.run(

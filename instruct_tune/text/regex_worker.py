@@ -1,7 +1,6 @@
-"""Which texts a regular expression is found in. A program of its own, so that whoever waits for it can end it.
+"""Worker program that searches texts for a regular expression; ``regex_search`` runs it, and can kill it.
 
-Run by ``patterns.py``; it knows nothing of the lab. Stdin: ``[pattern, [text, ...], whole]`` as
-JSON; stdout: the places.
+Independent of the package. Stdin: ``[pattern, [text, ...], whole]`` as JSON. Stdout: indices of the matching texts.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import resource
 import sys
 
 MAX_BYTES = 256 * 2**20
-"""Memory for the search, beside what the texts take; an honest pattern needs a few megabytes."""
+"""Memory for the search, besides that for the texts; a normal pattern needs a few megabytes."""
 BYTES_PER_CHARACTER = 16
-"""What a character of the input may take: four in a text, and again while the JSON is read."""
+"""Memory per input character: up to four in a text, and again while the JSON is read."""
 
 
 def main() -> None:
-    """Answer what stdin asks, within bounded memory."""
+    """Process the request on stdin within the memory limit."""
     request = sys.stdin.read()
     limit = MAX_BYTES + BYTES_PER_CHARACTER * len(request)
     # macOS has no such limit.
@@ -27,7 +26,7 @@ def main() -> None:
     pattern, texts, whole = json.loads(request)
     compiled = re.compile(pattern)
     match = compiled.fullmatch if whole else compiled.search
-    json.dump([place for place, text in enumerate(texts) if match(text)], sys.stdout)
+    json.dump([index for index, text in enumerate(texts) if match(text)], sys.stdout)
 
 
 if __name__ == "__main__":

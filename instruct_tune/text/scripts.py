@@ -1,4 +1,4 @@
-"""What script texts are written in, from their letters: what decides where a word ends."""
+"""Detect the script of texts from their letters; word boundaries depend on it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ CHINESE, JAPANESE, KOREAN = "Chinese", "Japanese", "Korean"
 LATIN = "Latin"
 HAN, KANA = "Cjk", ("Hiragana", "Katakana")
 KANA_SHARE = 0.1
-"""Of Han characters and kana together: with more kana the text is Japanese, with less it is Chinese."""
+"""Share of kana among Han characters and kana, above which a text is Japanese, else Chinese."""
 MANY = 0.3
-"""Share of letters from which texts count as written in a script: code and names stay Latin in any language."""
+"""Share of letters from which a non-Latin script counts: code and names are Latin in any language."""
 READ = 2000
-"""Characters of a text that are looked at."""
+"""Characters of each text that are examined."""
 
 
 def script_of(texts: Iterable[str]) -> tuple[str, float]:
-    """The script that most tells of what language the texts are in, and its share of their letters.
+    """The script that best indicates the language of the texts, and its share of their letters.
 
-    The most frequent one but Latin where that has ``MANY`` of the letters, else Latin. By Unicode's name of
-    it (``Cyrillic``), or ``CHINESE``, ``JAPANESE``, ``KOREAN``. Texts without letters are all Latin.
+    The most frequent non-Latin script if it has at least ``MANY`` of the letters, else Latin. Named as in Unicode
+    (``Cyrillic``), or ``CHINESE``, ``JAPANESE``, ``KOREAN``. Texts without letters give (Latin, 1).
     """
     letters = Counter(_script(letter) for text in texts for letter in text[:READ] if letter.isalpha())
     if not letters:
@@ -37,6 +37,6 @@ def script_of(texts: Iterable[str]) -> tuple[str, float]:
 
 @functools.cache
 def _script(letter: str) -> str:
-    """The first word of a letter's name, which is its script's: ``CYRILLIC SMALL LETTER A``."""
+    """The script of a letter: the first word of its Unicode name, as in ``CYRILLIC SMALL LETTER A``."""
     first = unicodedata.name(letter, "").partition(" ")[0].capitalize()
     return KOREAN if first == "Hangul" else first

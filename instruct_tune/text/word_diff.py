@@ -1,4 +1,4 @@
-"""Two texts word by word: what both have, what only one has. Pure text, for whoever shows it."""
+"""Word-level diff of two texts, without any formatting."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 
 MAX_WORDS = 4000
-"""Words and blanks of a text that are compared; finding what two texts share takes the square of that at worst."""
+"""Words and blanks of a text that are compared; the diff takes quadratic time at worst."""
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 class Kind(StrEnum):
-    """Where a piece stands."""
+    """Which of the two texts contains a piece."""
 
     BOTH = "both"
     MISSING = "missing"
@@ -24,34 +24,34 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Piece:
-    """Some words in a row. ``MISSING``: only in the reference; ``ADDED``: only in the answer."""
+    """Consecutive words. ``MISSING``: only in the reference. ``ADDED``: only in the answer."""
 
     text: str
     kind: Kind
 
 
 def word_diff(reference: str, answer: str) -> tuple[Piece, ...]:
-    """The answer beside the reference, in order: without ``MISSING`` it is the answer, without ``ADDED`` the reference.
+    """The pieces in order: those without ``MISSING`` form the answer, those without ``ADDED`` the reference.
 
-    What lies behind ``MAX_WORDS`` is not there.
+    Both texts are cut at ``MAX_WORDS``.
     """
-    expected, said = (_WORDS.findall(text)[:MAX_WORDS] for text in (reference, answer))
+    expected, actual = (_WORDS.findall(text)[:MAX_WORDS] for text in (reference, answer))
     pieces: list[Piece] = []
     missing = added = ""
-    for kind, start, end, first, last in SequenceMatcher(None, expected, said, autojunk=False).get_opcodes():
-        before, after = "".join(expected[start:end]), "".join(said[first:last])
+    for kind, start, end, first, last in SequenceMatcher(None, expected, actual, autojunk=False).get_opcodes():
+        before, after = "".join(expected[start:end]), "".join(actual[first:last])
         if kind == "equal" and not after.isspace():
             pieces += [Piece(missing, Kind.MISSING), Piece(added, Kind.ADDED), Piece(after, Kind.BOTH)]
             missing = added = ""
         else:
-            # Two texts that share no more than the blanks between their words have nothing in common there.
+            # A common piece of blanks only is no common text.
             missing, added = missing + before, added + after
     pieces += [Piece(missing, Kind.MISSING), Piece(added, Kind.ADDED)]
     return tuple(piece for piece in pieces if piece.text)
 
 
 def count_words(pieces: Sequence[Piece]) -> dict[Kind, int]:
-    """How many words (punctuation marks count, blanks do not) are of each kind."""
+    """Number of words of each kind; punctuation marks count, blanks do not."""
     counts = dict.fromkeys(Kind, 0)
     for piece in pieces:
         counts[piece.kind] += sum(not word.isspace() for word in _WORDS.findall(piece.text))

@@ -1,1 +1,1 @@
-"""A row becomes ids and labels."""
+"""Encode rows as token ids and labels."""

@@ -1,9 +1,9 @@
-"""A tokenizer's chat template, reduced to what it writes around the user's message.
+"""Reduce a tokenizer's chat template to the markup that it writes around the user's message.
 
 A chat template is a program from the model's repository. It may trim a message, repeat it, rewrite it or leave it
-out, and a model trained on such prompts never sees the question. So the template is rendered once around a sample;
-the markup on both sides is kept, and each message is put between, unchanged. A message that the template renders
-in any other way is refused.
+out, and a model trained on such prompts never sees the question. So the template is rendered once around a sample,
+the markup on both sides is stored, and each message is put between, unchanged. A message that the template renders
+differently is rejected.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 REMEDY = "choose the lesson or alpaca template"
 
-# Private-use characters at both ends, which no markup has; between them what templates are known to rewrite.
+# Private-use characters at both ends, which no markup has; between them text that some templates rewrite.
 _SAMPLE = "\ue000 A Sample  text: <b>\"é\"</b> & '{{ x }}'.\n\n\tTwo lines. \ue001"
 _OTHER_SAMPLE = "\ue000other\ue001"
 _SHOWN = 60
-"""Characters of a message that an error shows."""
+"""Characters of a message that an error message shows."""
 
-# Messages are compared while the clock stands still: a template may write the time to the microsecond.
-_STOPPED_CLOCK = "{% macro strftime_now(format) %}{{ format }}{% endmacro %}"
+# Comparisons use a fixed clock, since a template may write the time to the microsecond.
+_FIXED_CLOCK = "{% macro strftime_now(format) %}{{ format }}{% endmacro %}"
 
-# What a program of a stranger raises: jinja2's own errors, and Python's from the expressions in it.
+# Errors that an untrusted template can raise: jinja2's own, and Python's from expressions in it.
 _FAULTS = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
 
 class ChatTemplate:
     """The chat template of a tokenizer, rendered around a sample.
 
-    Raises ModelError where there is none, where it cannot be rendered, and where it does not hold a message
-    unchanged and exactly once.
+    Raises ModelError if there is none, if it cannot be rendered, or if it does not contain the message unchanged and
+    exactly once.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -47,16 +47,16 @@ class ChatTemplate:
             raise ModelError(f"This model's tokenizer has no chat template: {REMEDY}.")
         self._tokenizer = tokenizer
         self._in_parts, self.markup = self._find_markup()
-        self._clock = _STOPPED_CLOCK if has_clock(tokenizer) else ""
-        self._compared = self._split(self._in_parts, self._clock)
+        self._clock = _FIXED_CLOCK if has_clock(tokenizer) else ""
+        self._reference = self._split(self._in_parts, self._clock)
 
     def check(self, message: str) -> None:
-        """Raise ModelError where the template renders ``message`` in other markup, or changes more than its ends.
+        """Raise ModelError if the template renders ``message`` with other markup, or changes it other than at its ends.
 
-        White space at a message's ends is trimmed by many templates. The lab keeps it.
+        Many templates trim white space at the ends of a message. The lab keeps it.
         """
         rendered = self._render(message, self._in_parts, self._clock)
-        if not _fits(self._compared, message, rendered):
+        if not _fits(self._reference, message, rendered):
             shown = message if len(message) <= _SHOWN else message[: _SHOWN - 1] + "…"
             raise ModelError(
                 f"This model's chat template does not render the message {shown!r} like others, so it would not be "
@@ -64,8 +64,7 @@ class ChatTemplate:
             )
 
     def _find_markup(self) -> tuple[bool, ChatMarkup]:
-        """The form of the message that the template holds (True: a list of parts, as multimodal models have it), and
-        the markup around it."""
+        """Return (whether the template takes a message as a list of parts, as multimodal models do; the markup)."""
         faults: list[ModelError] = []
         for in_parts in (False, True):
             try:
@@ -90,11 +89,11 @@ class ChatTemplate:
 
     def _render(self, message: str, in_parts: bool, clock: str) -> str:
         content: Any = [{"type": "text", "text": message}] if in_parts else message
-        turns = [{"role": "user", "content": content}]
+        messages = [{"role": "user", "content": content}]
         try:
             template = clock + self._tokenizer.get_chat_template()
             return self._tokenizer.apply_chat_template(
-                turns, chat_template=template, tokenize=False, add_generation_prompt=True
+                messages, chat_template=template, tokenize=False, add_generation_prompt=True
             )
         except _FAULTS as error:
             raise ModelError(f"This model's chat template cannot be rendered ({_reason(error)}): {REMEDY}.") from error
@@ -106,14 +105,14 @@ def has_clock(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def with_markup(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate) -> PromptTemplate:
-    """``template``; a chat template with its markup of now, to be kept. Raises ModelError as ``ChatTemplate`` does."""
+    """Return ``template``; a chat template gets its current markup. Raises ModelError as ``ChatTemplate`` does."""
     if not template.chat or template.markup:
         return template
     return replace(template, markup=ChatTemplate(tokenizer).markup)
 
 
 def check_messages(tokenizer: PreTrainedTokenizerBase, messages: Iterable[str]) -> None:
-    """Raise ModelError for the first message that the chat template does not render like others."""
+    """Raise ModelError for the first message that the chat template renders differently from the sample."""
     chat = ChatTemplate(tokenizer)
     for message in messages:
         chat.check(message)
@@ -122,7 +121,7 @@ def check_messages(tokenizer: PreTrainedTokenizerBase, messages: Iterable[str]) 
 def markup_for(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, messages: Iterable[str] = ()
 ) -> ChatMarkup:
-    """The markup of a chat template: the one it was kept with, else one that fits all ``messages``."""
+    """Return the markup of a chat template: the stored one, else the current one, checked on all ``messages``."""
     if template.markup:
         return template.markup
     chat = ChatTemplate(tokenizer)
@@ -132,7 +131,7 @@ def markup_for(
 
 
 def _fits(markup: ChatMarkup, message: str, rendered: str) -> bool:
-    """Whether ``rendered`` is the message in its markup, white space at the message's ends aside."""
+    """Whether ``rendered`` is the message in its markup, ignoring white space at the message's ends."""
     before, after = markup.before, markup.after
     if not (rendered.startswith(before) and rendered.endswith(after) and len(rendered) >= len(before) + len(after)):
         return False

@@ -1,8 +1,8 @@
-"""Texts that continue a prompt → ids, and ids → the text they add to it, to the last space.
+"""Encode and decode texts that continue a prompt, without loss of white space.
 
 Sentencepiece tokenizers treat the beginning of a text differently: some put a space before it, and drop one again
-when they decode. An answer does not begin a text, it continues the prompt. So where a tokenizer loses white space at
-a beginning, an answer is encoded behind a lead, a short text whose ids are cut off again, and decoded likewise.
+when they decode. An answer does not begin a text but continues the prompt. So if a tokenizer loses white space at
+the beginning, an answer is encoded after a lead, a short text whose ids are cut off again, and decoded likewise.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _LEADS = ("\n", ".", ":", "a", "1")
-"""Tried in this order: a new line hardly ever merges with what follows."""
+"""Leads, in the order of trial: a new line hardly ever merges with the text after it."""
 _SAMPLES = ("x", " x", "  x", "    x = 1", "\n x", "\tx")
-"""Beginnings that a tokenizer may lose."""
+"""Texts whose beginning a tokenizer may lose."""
 
 
 @dataclass(frozen=True)
 class Lead:
-    """What an answer is encoded behind (``texts``, the first that does not merge with it) and decoded behind."""
+    """Texts to encode an answer after (the first that does not merge with it), and the ids to decode it after."""
 
     texts: tuple[str, ...] = ()
     decode_ids: tuple[int, ...] = ()
     decode_text: str = ""
 
 
-_NONE = Lead()
+_NO_LEAD = Lead()
 _leads: weakref.WeakKeyDictionary[PreTrainedTokenizerBase, Lead] = weakref.WeakKeyDictionary()
-_finding = threading.Lock()
+_leads_lock = threading.Lock()
 
 
 def encode_continuations(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], spelled_out: Sequence[str] = ()
 ) -> list[list[int]]:
-    """Ids of texts that continue a prompt, as plain text: no special token comes of a spelling.
+    """Return ids of texts that continue a prompt, as plain text: a spelled special token stays text.
 
-    ``spelled_out``: other added tokens for which the same holds.
+    ``spelled_out``: other added tokens that stay text too.
     """
     return _encode(tokenizer, texts, _lead(tokenizer), spelled_out)
 
 
 def count_continuation_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[int]:
-    """How many ids ``encode_continuations`` makes of each text."""
-    if _lead(tokenizer) == _NONE:
+    """Return the number of ids that ``encode_continuations`` gives for each text."""
+    if _lead(tokenizer) == _NO_LEAD:
         return count_tokens(tokenizer, texts)
     return [len(ids) for ids in encode_continuations(tokenizer, texts)]
 
@@ -58,12 +58,12 @@ def count_continuation_tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequenc
 def decode_continuation(
     tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, skip_special_tokens: bool = True
 ) -> str:
-    """The text that ``ids`` add to a prompt."""
+    """Return the text that ``ids`` add to a prompt."""
     return _decode(tokenizer, ids, _lead(tokenizer), skip_special_tokens)
 
 
 def encode_markup_continuation(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of markup that continues a prompt: special tokens that it spells become those tokens."""
+    """Return ids of markup that continues a prompt: spelled special tokens become those tokens."""
     for lead in _lead(tokenizer).texts:
         front = tokenizer(lead, add_special_tokens=False)["input_ids"]
         ids = tokenizer(lead + text, add_special_tokens=False)["input_ids"]
@@ -73,8 +73,8 @@ def encode_markup_continuation(tokenizer: PreTrainedTokenizerBase, text: str) ->
 
 
 def _lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
-    """The tokenizer's lead, found once: none where more samples survive without one."""
-    with _finding:
+    """Return the tokenizer's lead, determined once; no lead unless more samples round-trip with one."""
+    with _leads_lock:
         if tokenizer not in _leads:
             _leads[tokenizer] = _find_lead(tokenizer)
         return _leads[tokenizer]
@@ -82,12 +82,12 @@ def _lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
 
 def _find_lead(tokenizer: PreTrainedTokenizerBase) -> Lead:
     front = encode_texts(tokenizer, ["a"])[0]
-    behind = Lead(_LEADS, tuple(front), _plain_decode(tokenizer, front, True))
-    return behind if _survivors(tokenizer, behind) > _survivors(tokenizer, _NONE) else _NONE
+    candidate = Lead(_LEADS, tuple(front), _plain_decode(tokenizer, front, True))
+    return candidate if _count_round_trips(tokenizer, candidate) > _count_round_trips(tokenizer, _NO_LEAD) else _NO_LEAD
 
 
-def _survivors(tokenizer: PreTrainedTokenizerBase, lead: Lead) -> int:
-    """How many samples come back as they were."""
+def _count_round_trips(tokenizer: PreTrainedTokenizerBase, lead: Lead) -> int:
+    """Count the samples that decode to themselves."""
     encoded = _encode(tokenizer, _SAMPLES, lead)
     return sum(_decode(tokenizer, ids, lead, True) == text for ids, text in zip(encoded, _SAMPLES, strict=True))
 
@@ -100,17 +100,17 @@ def _encode(
 
     if not texts or not lead.texts:
         return encode(texts)
-    found: dict[int, list[int]] = {}
-    waiting = list(range(len(texts)))
-    for before in lead.texts:
-        front, *encoded = encode([before, *(before + texts[place] for place in waiting)])
-        whole = dict(zip(waiting, encoded, strict=True))
-        found |= {place: ids[len(front) :] for place, ids in whole.items() if ids[: len(front)] == front}
-        waiting = [place for place in waiting if place not in found]
-        if not waiting:
+    ids_of: dict[int, list[int]] = {}
+    pending = list(range(len(texts)))
+    for prefix in lead.texts:
+        front, *encoded = encode([prefix, *(prefix + texts[place] for place in pending)])
+        whole = dict(zip(pending, encoded, strict=True))
+        ids_of |= {place: ids[len(front) :] for place, ids in whole.items() if ids[: len(front)] == front}
+        pending = [place for place in pending if place not in ids_of]
+        if not pending:
             break
-    found |= dict(zip(waiting, encode([texts[place] for place in waiting]), strict=True))
-    return [found[place] for place in range(len(texts))]
+    ids_of |= dict(zip(pending, encode([texts[place] for place in pending]), strict=True))
+    return [ids_of[place] for place in range(len(texts))]
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], lead: Lead, skip_special_tokens: bool) -> str:

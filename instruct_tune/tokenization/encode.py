@@ -1,9 +1,8 @@
-"""Example → ``input_ids`` and ``labels``, built side by side.
+"""Encode examples as ``input_ids`` and ``labels``.
 
-A training row is ``encode(prompt) + encode(answer) + [EOS]`` and its labels are the same ids with
-the prompt's replaced by ``IGNORE``. No marker is searched for afterwards, so no token boundary can
-fool the mask. Inference calls the same ``encode_prompts``, so that a training row's prefix equals
-the generation prompt id for id.
+A training row is ``encode(prompt) + encode(answer) + [EOS]``; its labels are the same ids with the prompt's replaced
+by ``IGNORE``. No marker is searched for afterwards, so no token boundary can break the mask. Inference calls the
+same ``encode_prompts``, so a training row's prefix equals the generation prompt id for id.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class TokenizedExample:
-    """One row as the trainer gets it; ``input_ids`` and ``labels`` have the same length.
+    """One row for the trainer; ``input_ids`` and ``labels`` have the same length.
 
-    ``truncated`` counts the answer's tokens that were cut at ``max_length``, its EOS included; it
-    is 0 for a whole row, and EOS is present exactly then.
+    ``truncated``: the answer's tokens cut at ``max_length``, EOS included. It is 0 for a whole row, and only then
+    EOS is present.
     """
 
     input_ids: tuple[int, ...]
@@ -43,15 +42,15 @@ class TokenizedExample:
 
     @property
     def supervised(self) -> int:
-        """How many positions carry loss."""
+        """Number of positions that carry loss."""
         return len(self.input_ids) - self.prompt_length
 
 
 @dataclass(frozen=True)
 class TokenizedRows:
-    """The rows that are trained on, and how many were dropped or cut for their length.
+    """The rows to train on, and the numbers of rows dropped or cut for their length.
 
-    ``changed``: numbers, from 1, of the given rows whose texts the tokenizer does not hold (see ``is_held``).
+    ``changed``: numbers, from 1, of the input rows whose texts the tokenizer cannot reproduce (see ``is_held``).
     """
 
     rows: tuple[TokenizedExample, ...]
@@ -67,9 +66,9 @@ class TokenizedRows:
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, rows: Sequence[tuple[str, str]]
 ) -> list[list[int]]:
-    """Prompt ids for (instruction, input) pairs, with the special tokens the tokenizer puts in front.
+    """Return prompt ids for (instruction, input) pairs, with the special tokens that the tokenizer puts in front.
 
-    Raises ModelError where a chat template is wanted and there is none that holds each message unchanged.
+    Raises ModelError if the template is a chat template and the tokenizer's does not keep each message unchanged.
     """
     if template.chat:
         messages = [template.user_message(*row) for row in rows]
@@ -79,13 +78,13 @@ def encode_prompts(
 
 
 def encode_prompt_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Prompt ids for prompts that are rendered already."""
+    """Return prompt ids for prompts that are already rendered."""
     front = _front_tokens(tokenizer)
     return [front + ids for ids in encode_texts(tokenizer, texts)]
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, instruction: str, input: str) -> str:
-    """The prompt as one text, a chat template's markup included. Raises ModelError as ``encode_prompts`` does."""
+    """Return the prompt as text, with a chat template's markup. Raises ModelError as ``encode_prompts`` does."""
     if template.chat:
         message = template.user_message(instruction, input)
         return markup_for(tokenizer, template, [message]).around(message)
@@ -93,14 +92,14 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, in
 
 
 def encode_answers(tokenizer: PreTrainedTokenizerBase, outputs: Sequence[str]) -> list[list[int]]:
-    """Answer ids without EOS, as the text after a prompt has them."""
+    """Return answer ids without EOS, encoded as text after a prompt."""
     return encode_continuations(tokenizer, outputs)
 
 
 def count_prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, rows: Sequence[tuple[str, str]]
 ) -> list[int]:
-    """How long ``encode_prompts`` makes each prompt."""
+    """Return the number of ids that ``encode_prompts`` gives for each prompt."""
     if template.chat:
         return [len(ids) for ids in encode_prompts(tokenizer, template, rows)]
     front = len(_front_tokens(tokenizer))
@@ -108,7 +107,7 @@ def count_prompt_tokens(
 
 
 def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer puts before a text (OPT's ``</s>``, Llama's BOS); anything after it is left out."""
+    """Return ids that the tokenizer puts before a text (OPT's ``</s>``, Llama's BOS), not those after it."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a", add_special_tokens=True)["input_ids"]
     for start in range(len(whole) - len(plain) + 1):
@@ -118,10 +117,10 @@ def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _encode_chat(tokenizer: PreTrainedTokenizerBase, markup: ChatMarkup, message: str) -> list[int]:
-    """One user turn in the chat template's markup, up to where the assistant answers.
+    """Encode one user turn in the chat template's markup, up to the beginning of the assistant's answer.
 
-    The markup's own special tokens are recognised; those that the message spells stay text. Where the message
-    spells none, the whole text is encoded at once, as ``apply_chat_template`` does.
+    The markup's own special tokens are recognised; those spelled in the message stay text. If the message spells
+    none, the whole text is encoded at once, as ``apply_chat_template`` does.
     """
     text = markup.around(message)
     control = _control_tokens(tokenizer, markup)
@@ -133,7 +132,7 @@ def _encode_chat(tokenizer: PreTrainedTokenizerBase, markup: ChatMarkup, message
 
 
 def _control_tokens(tokenizer: PreTrainedTokenizerBase, markup: ChatMarkup) -> list[str]:
-    """Spellings that are markup in this template: special tokens, and what else was added and stands in it."""
+    """Return spellings of markup: special tokens, and other added tokens that occur in this template."""
     around = markup.before + markup.after
     added = tokenizer.added_tokens_decoder.values()
     return [token.content for token in added if token.special or (token.content in around and token.content.strip())]
@@ -145,14 +144,14 @@ def tokenize_examples(
     examples: Sequence[Example],
     max_length: int,
 ) -> list[TokenizedExample]:
-    """Each example as ids and labels, cut at ``max_length`` tokens (a cut answer has no EOS)."""
+    """Encode each example as ids and labels, cut at ``max_length`` tokens (a cut answer has no EOS)."""
     prompts = encode_prompts(tokenizer, template, [(e.instruction, e.input) for e in examples])
     answers = encode_answers(tokenizer, [e.output for e in examples])
     eos = tokenizer.eos_token_id
-    return [_side_by_side(p, [*a, eos], max_length) for p, a in zip(prompts, answers, strict=True)]
+    return [_tokenized(p, [*a, eos], max_length) for p, a in zip(prompts, answers, strict=True)]
 
 
-def _side_by_side(prompt: list[int], answer: list[int], max_length: int) -> TokenizedExample:
+def _tokenized(prompt: list[int], answer: list[int], max_length: int) -> TokenizedExample:
     ids = (prompt + answer)[:max_length]
     prompt_length = min(len(prompt), max_length)
     labels = [IGNORE] * prompt_length + ids[prompt_length:]
@@ -168,10 +167,10 @@ def tokenize_rows(
     context: int = NO_LIMIT,
     vocabulary: int | None = None,
 ) -> TokenizedRows:
-    """The rows to train on. ``overlong`` rows are dropped or cut; one without any answer left is dropped.
+    """Encode the rows to train on. ``overlong`` "drop" drops long rows, else they are cut; no answer left: dropped.
 
-    A row is overlong beyond ``max_length`` or ``context``, the most tokens that the model takes; ``vocabulary``: how
-    many token ids it knows. Raises DataError where no row is left, ModelError where rows have other ids.
+    A row is overlong beyond ``max_length`` or ``context``, the most tokens that the model takes. ``vocabulary``: the
+    number of token ids it has. Raises DataError if no row is left, ModelError if rows have ids beyond the vocabulary.
     """
     tokenized = tokenize_examples(tokenizer, template, examples, min(max_length, context))
     if vocabulary is not None:
@@ -189,14 +188,14 @@ def tokenize_rows(
 
 
 def is_held(tokenizer: PreTrainedTokenizerBase, row: TokenizedExample, output: str) -> bool:
-    """Whether a whole row's ids give back its answer, and no part of the row became the unknown token."""
+    """Whether a whole row's ids decode to its answer, and no part of the row became the unknown token."""
     *answer, _ = row.input_ids[row.prompt_length :]
     unknown = {tokenizer.unk_token_id} - {tokenizer.bos_token_id, tokenizer.eos_token_id}
     return unknown.isdisjoint(row.input_ids) and decode_continuation(tokenizer, answer) == output
 
 
 def no_row_fits(longest: int, max_length: int, context: int = NO_LIMIT) -> DataError:
-    """The error where the limit leaves no row; ``longest``: tokens of the longest row before any cutting."""
+    """Return the error for a limit that leaves no row; ``longest``: tokens of the longest row before any cutting."""
     if context < max_length:
         return DataError(
             f"No row fits into the model's context of {context} tokens (the longest has {longest}): choose a model "
@@ -211,9 +210,9 @@ def no_row_fits(longest: int, max_length: int, context: int = NO_LIMIT) -> DataE
 def mask_view(
     tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, example: Example, max_length: int
 ) -> dict[str, object]:
-    """One row for people: ids, the tokenizer's spelling of each, labels, and what was cut.
+    """Return one row as JSON for display: ids, the tokenizer's spelling of each, labels, and the cut tokens.
 
-    Beside them ``reads_as``, the answer as it comes back, where the tokenizer does not hold the row (``is_held``).
+    Adds ``reads_as``, the decoded answer, if the tokenizer cannot reproduce the row (``is_held``).
     """
     row = tokenize_examples(tokenizer, template, [example], max_length)[0]
     held = row.truncated > 0 or is_held(tokenizer, row, example.output)
@@ -230,10 +229,10 @@ def mask_view(
 
 
 def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], continuing: bool = False) -> list[str]:
-    """Each token's own share of the decoded text, special tokens spelled out; joined they are the whole text.
+    """Return each token's share of the decoded text, special tokens spelled out; joined, they are the whole text.
 
-    A character that is spread over several tokens appears with the last of them. ``continuing``: the ids are an
-    answer's, whose first token keeps its space.
+    A character that spans several tokens appears with the last of them. ``continuing``: the ids are an answer's,
+    whose first token keeps its space.
     """
 
     def decoded(end: int) -> str:
@@ -242,7 +241,7 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], continu
         return tokenizer.decode(list(ids[:end]), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def is_unfinished(end: int, text: str) -> bool:
-        # The decoder's stand-in for an unfinished character; the row may hold it as well, and then it stays.
+        # U+FFFD stands for an unfinished character; if the row itself holds one, it stays.
         return text.endswith("\ufffd") and not (whole.startswith(text) and decoded(end + 1)[len(text) :])
 
     whole = decoded(len(ids))
@@ -250,7 +249,7 @@ def token_pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], continu
     shown = ""
     for end in range(1, len(ids) + 1):
         text = decoded(end)
-        # At the very end it is all there is; never back, where stand-ins for bytes were taken for the row's own.
+        # The last token takes all text. Before it, text never shrinks: U+FFFD may have been mistaken for the row's own.
         if end < len(ids) and (len(text) < len(shown) or is_unfinished(end, text)):
             text = shown
         pieces.append(text[len(shown) :])

@@ -1,8 +1,8 @@
-"""The one renderer of prompts, for training and inference alike.
+"""Render prompts, for training and inference alike.
 
-A prompt is everything up to the first token of the answer. Data never decides what is markup: a
-placeholder is replaced by plain text substitution (no ``str.format``, so nothing reaches
-attributes), and tokenisation encodes data so that ``<|im_end|>`` inside a row stays text.
+A prompt is everything up to the first token of the answer. Data never becomes markup: placeholders are replaced by
+plain text substitution (no ``str.format``, so data cannot access attributes), and tokenisation encodes
+``<|im_end|>`` inside a row as text.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from ..errors import SettingsError
 from ..text.plain_text import shown_name
 
 MARKUP_FACTS = ("chat_before", "chat_after")
-"""The names under which a run keeps its chat template's markup."""
+"""Names of the run facts that store the chat template's markup."""
 
 _PLACEHOLDER = re.compile(r"\{(instruction|input)\}")
 _SHOWN = 5
-"""Faults of one kind that an error names."""
+"""The most faults of one kind that an error names."""
 _LOOKS_LIKE_PLACEHOLDER = re.compile(r"\{\s*[A-Za-z_][\w.\[\]!:]*\s*\}")
 
 
 @dataclass(frozen=True)
 class ChatMarkup:
-    """What a chat template writes before and after the user's message."""
+    """The texts that a chat template writes before and after the user's message."""
 
     before: str
     after: str
 
     def around(self, message: str) -> str:
-        """The prompt: the message, unchanged, in its markup."""
+        """Return the prompt: the unchanged message between its markup."""
         return self.before + message + self.after
 
 
@@ -40,8 +40,8 @@ class ChatMarkup:
 class PromptTemplate:
     """Prompt texts with ``{instruction}`` and ``{input}``; ``chat`` uses the tokenizer's own template.
 
-    A row whose input is empty or white space alone is rendered with ``without_input``, any other with ``with_input``.
-    ``markup`` is what the chat template was rendered to when a run began; None renders it anew.
+    A row whose input is empty or white space is rendered with ``without_input``, any other with ``with_input``.
+    ``markup``: the chat template's markup as rendered when a run began; None renders it anew.
     """
 
     name: str
@@ -51,18 +51,18 @@ class PromptTemplate:
     markup: ChatMarkup | None = None
 
     def render(self, instruction: str, input: str = "") -> str:
-        """The prompt text; not for ``chat``, whose text depends on the tokenizer."""
+        """Return the prompt text. Not for ``chat``, whose text depends on the tokenizer."""
         texts = {"instruction": instruction, "input": input}
         template = self.with_input if input.strip() else self.without_input
         # One pass, so that a row whose text contains "{input}" is not expanded again.
         return _PLACEHOLDER.sub(lambda match: texts[match[1]], template)
 
     def asks_like(self, other: PromptTemplate) -> bool:
-        """Whether both make the same prompts, whatever they are called."""
+        """Whether both render the same prompts, whatever their names."""
         return (self.chat, self.without_input, self.with_input) == (other.chat, other.without_input, other.with_input)
 
     def user_message(self, instruction: str, input: str = "") -> str:
-        """What the user says in a chat template's conversation."""
+        """Return the user message of a chat template's conversation."""
         return f"{instruction}\n\n{input}" if input.strip() else instruction
 
 
@@ -71,7 +71,7 @@ LESSON = PromptTemplate(
     without_input="### Instruction:\n{instruction}\n\n### Response:\n",
     with_input="### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n",
 )
-# The texts of Stanford Alpaca's train.py (Taori et al. 2023), to the letter.
+# The exact texts of Stanford Alpaca's train.py (Taori et al. 2023).
 ALPACA = PromptTemplate(
     name="alpaca",
     without_input=(
@@ -90,7 +90,7 @@ TEMPLATES = {template.name: template for template in (LESSON, ALPACA, CHAT)}
 
 
 def template_from(setting: str | Mapping[str, str]) -> PromptTemplate:
-    """The template a configuration names or spells out. Raises SettingsError naming every problem."""
+    """Return the template that a configuration names or defines. Raises SettingsError with all problems."""
     if isinstance(setting, str):
         if setting not in TEMPLATES:
             raise SettingsError(
@@ -107,7 +107,7 @@ def template_from(setting: str | Mapping[str, str]) -> PromptTemplate:
 
 
 def template_of_run(setting: str | Mapping[str, str], facts: Mapping[str, Any]) -> PromptTemplate:
-    """The template of a run with these facts: a chat template as it was rendered when the run began."""
+    """Return the template of a run with these facts: a chat template as rendered when the run began."""
     template = template_from(setting)
     before, after = (facts.get(name) for name in MARKUP_FACTS)
     if template.chat and isinstance(before, str) and isinstance(after, str):
@@ -116,16 +116,16 @@ def template_of_run(setting: str | Mapping[str, str], facts: Mapping[str, Any]) 
 
 
 def markup_facts(template: PromptTemplate) -> dict[str, str]:
-    """What ``template_of_run`` needs to find the markup again; nothing where there is none."""
+    """Return the facts from which ``template_of_run`` restores the markup; empty if there is none."""
     markup = template.markup
     return dict(zip(MARKUP_FACTS, (markup.before, markup.after), strict=True)) if markup else {}
 
 
-def _text_problems(path: str, text: str | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> list[str]:
+def _text_problems(path: str, text: str | None, required: tuple[str, ...], forbidden: tuple[str, ...]) -> list[str]:
     if not text:
         return [f"{path} must be given"]
-    found = [match[1] for match in _PLACEHOLDER.finditer(text)]
-    problems = [f"{path} must contain {{{name}}} exactly once" for name in wanted if found.count(name) != 1]
-    problems += [f"{path} must not contain {{{name}}}" for name in unwanted if name in found]
+    placeholders = [match[1] for match in _PLACEHOLDER.finditer(text)]
+    problems = [f"{path} must contain {{{name}}} exactly once" for name in required if placeholders.count(name) != 1]
+    problems += [f"{path} must not contain {{{name}}}" for name in forbidden if name in placeholders]
     odd = [m[0] for m in _LOOKS_LIKE_PLACEHOLDER.finditer(text) if not _PLACEHOLDER.fullmatch(m[0])][:_SHOWN]
     return problems + [f"{path} has an unknown placeholder {shown_name(name)}" for name in odd]

@@ -1,8 +1,8 @@
-"""A tokenizer's ids against the model's embedding.
+"""Check a tokenizer's ids against the size of the model's embedding.
 
-Tokens that are added to a tokenizer need a larger embedding in the model. Without one, a row with such a token ends
-a training in an IndexError, and on a GPU in a fault that only a new process gets rid of. So ids are compared before
-the model gets them.
+Tokens added to a tokenizer need a larger embedding in the model. Without one, a row with such a token ends training
+with an IndexError, and on a GPU with a fault that only a new process recovers from. So ids are checked before the
+model runs.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 REMEDY = "use the tokenizer that belongs to the model, or resize the model's embedding to it and save both"
 _SHOWN = 3
-"""Tokens that an error names."""
+"""The most tokens that an error names."""
 
 
 def embedded_tokens(base: PreTrainedModel) -> int:
-    """How many token ids, from 0, the model can read and predict."""
+    """Return the number of token ids, from 0, that the model can read and predict."""
     ends = (base.get_input_embeddings(), base.get_output_embeddings())
     return min(end.weight.shape[0] for end in ends if end is not None)
 
 
 def check_special_tokens(name: str, tokenizer: PreTrainedTokenizerBase, size: int) -> str | None:
-    """Compare EOS, padding and the chat template's markup with an embedding of ``size`` tokens.
+    """Check EOS, padding and the chat template's markup against an embedding of ``size`` tokens.
 
-    Padding that is not in it is replaced by EOS: padded positions are masked. Returns a sentence where the chat
-    template cannot be used; raises ModelError where answers could not end.
+    A padding token beyond it is replaced by EOS, which is safe since padded positions are masked. Returns a warning if
+    the chat template cannot be used. Raises ModelError if EOS is beyond it, since answers could not end.
     """
     if tokenizer.eos_token_id >= size:
         raise ModelError(
@@ -48,7 +48,7 @@ def check_special_tokens(name: str, tokenizer: PreTrainedTokenizerBase, size: in
 
 
 def check_rows(tokenizer: PreTrainedTokenizerBase, size: int, rows: Sequence[Sequence[int]], what: str = "row") -> None:
-    """Raise ModelError where rows of ids have tokens beyond an embedding of ``size``; ``what`` names a row."""
+    """Raise ModelError if rows of ids have tokens beyond an embedding of ``size``; ``what`` is the word for a row."""
     beyond = [(number, missing) for number, ids in enumerate(rows, 1) if (missing := [i for i in ids if i >= size])]
     if beyond:
         number, missing = beyond[0]
@@ -65,7 +65,7 @@ def _missing_from_chat(tokenizer: PreTrainedTokenizerBase, size: int) -> list[in
     try:
         markup = ChatTemplate(tokenizer).markup
     except ModelError:
-        # Who chooses that template reads why; who chooses another need not.
+        # Choosing that template reports the reason; other templates do not need it.
         return []
     encoded = tokenizer([markup.before, markup.after], add_special_tokens=False)["input_ids"]
     return [token for ids in encoded for token in ids if token >= size]

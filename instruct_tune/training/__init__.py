@@ -1,1 +1,1 @@
-"""One training run, blocking."""
+"""One blocking training run."""

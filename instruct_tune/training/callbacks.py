@@ -1,11 +1,11 @@
-"""A run's rhythm: when it breathes, looks at the held-out rows, saves by the clock and leaves."""
+"""Trainer callbacks: between steps, yield to queued jobs; run validation probes; save every N minutes; stop."""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..config.run_config import TrainSettings
 from ..errors import Stopped
@@ -16,7 +16,7 @@ from .types import TrainingListener
 
 
 class Paced(Protocol):
-    """The trainer, as far as its rhythm goes; its own class says what each of these does."""
+    """The members of ``Trainer`` that the callbacks use; ``Trainer`` documents them."""
 
     loaded: LoadedModel
     settings: TrainSettings
@@ -36,13 +36,15 @@ class Paced(Protocol):
 
 
 class TrainingCallbacks(TrainerCallback):
-    """What a trainer does beside its steps."""
+    """Validation probes, timed checkpoints, queued jobs and stops, around the optimizer steps."""
 
     def __init__(self, trainer: Paced):
         self.trainer = trainer
         self.saved_at = time.monotonic()
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         trainer = self.trainer
         trainer.watcher.phase("training")
         trainer.watcher.progress(state.global_step, state.max_steps)
@@ -53,18 +55,24 @@ class TrainingCallbacks(TrainerCallback):
         elif trainer.probe_steps:
             trainer.probe()
 
-    def on_step_begin(self, args, state, control, **kwargs):
-        # Here and not at a step's end, where the trainer is about to log what it has just done.
-        # What is served may build a model, which draws random numbers.
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Not in on_step_end, after which the trainer still logs the step.
+        # A queued job may build a model, which draws random numbers: the generators are restored after it.
         with rng_state.kept(self.trainer.loaded.device):
             self.trainer.watcher.yield_to_queue()
         self._raise_if_stopping()
         self.trainer.tally.begin()
 
-    def on_substep_end(self, args, state, control, **kwargs):
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._raise_if_stopping()
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
         self.trainer.remember_random()
         self.trainer.watcher.progress(state.global_step, state.max_steps)
         minutes = self.trainer.settings.save_minutes
@@ -72,15 +80,19 @@ class TrainingCallbacks(TrainerCallback):
             control.should_save = True
         return control
 
-    def on_epoch_end(self, args, state, control, **kwargs):
-        # Not after the last step: then all that was asked for is done, and what follows is kept.
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # After the last step the run is complete, so a stop no longer counts.
         if state.global_step < state.max_steps:
             self._raise_if_stopping()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.trainer.tally.flush()
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.saved_at = time.monotonic()
 
     def _raise_if_stopping(self) -> None:
@@ -89,7 +101,7 @@ class TrainingCallbacks(TrainerCallback):
 
 
 def probe_steps(total_steps: int, probes: int) -> set[int]:
-    """Step 0 and ``probes`` even distances to the last step."""
+    """Step 0 and ``probes`` evenly spaced steps, the last step among them; empty where ``probes`` is 0."""
     if not probes:
         return set()
     return {0, *(round(total_steps * (i + 1) / probes) for i in range(probes))}

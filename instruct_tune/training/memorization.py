@@ -1,4 +1,4 @@
-"""Training rows said by heart: whether a pipeline learns at all shows soonest on rows it has seen many times."""
+"""Memorization of training rows: the quickest check of whether a pipeline learns at all."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 BY_HEART = 0.75
-"""The share of answers from which on a pipeline is said to learn; one long row may resist."""
+"""The share of exact answers that counts as learning; below 1, because one long row may resist."""
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """How many training rows were asked, and how many answers came back exactly as they were trained."""
+    """How many training rows were answered, and how many of the answers equal the trained ones exactly."""
 
     rows: int
     exact: int
@@ -30,36 +30,36 @@ class Memorization:
 def measure_memorization(
     loaded: LoadedModel, name: str, rows: Sequence[TokenizedExample], stopping: Callable[[], bool]
 ) -> Memorization:
-    """Answer each row's prompt greedily with the adapter ``name``, and count the exact ones.
+    """Answer each row's prompt greedily with the adapter ``name``, and count the exact answers.
 
-    Exact is the very text that carried loss, and an end where the row had its end. Raises Stopped
-    within a token of ``stopping``.
+    An exact answer has the text that carried loss, and ends where the row ends. Raises Stopped at most one
+    token after ``stopping()`` is true.
     """
     longest = max(row.supervised for row in rows)
     requests = [Request(row.input_ids[: row.prompt_length], name) for row in rows]
     answers = generate(loaded, requests, GenerationSettings(max_new_tokens=longest), stopping=stopping)
     exact = 0
     for row, answer in zip(rows, answers, strict=True):
-        wanted = row.input_ids[row.prompt_length :]
-        text = decode_continuation(loaded.tokenizer, wanted)
-        # A row that was cut has no end to learn: there the text is expected to begin like it.
-        same = answer.text.startswith(text) if row.truncated else answer.ended and answer.text == text
-        exact += same
+        target_ids = row.input_ids[row.prompt_length :]
+        text = decode_continuation(loaded.tokenizer, target_ids)
+        # A truncated row has no EOS to learn: the answer only has to begin with its text.
+        matches = answer.text.startswith(text) if row.truncated else answer.ended and answer.text == text
+        exact += matches
     return Memorization(len(rows), exact)
 
 
 def verdict(recital: Memorization, first_loss: float, last_loss: float, settings: TrainSettings, steps: int) -> str:
-    """One sentence: whether the pipeline learned in ``steps`` steps, and where to look if it did not."""
-    said = (
+    """One sentence: whether the pipeline learned in ``steps`` steps, and what to check if it did not."""
+    summary = (
         f"It learned {recital.exact} of {recital.rows} answers by heart, loss {_loss(first_loss)} → {_loss(last_loss)}"
     )
     if recital.exact >= BY_HEART * recital.rows:
-        return f"{said}: the pipeline learns."
+        return f"{summary}: the pipeline learns."
     if last_loss < first_loss / 2:
         longer = "train.max_steps" if settings.max_steps > 0 else "train.num_train_epochs"
-        return f"{said}: it learns, but it was not given the time; raise {longer}."
+        return f"{summary}: it learns, but it was not given the time; raise {longer}."
     rate = "train.warmup_steps" if peak_rate(settings, steps) < settings.learning_rate else "train.learning_rate"
-    return f"{said}: it hardly learns; look at {rate}, and on Format at which tokens carry loss."
+    return f"{summary}: it hardly learns; look at {rate}, and on Format at which tokens carry loss."
 
 
 def _loss(value: float) -> str:

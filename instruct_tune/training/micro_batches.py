@@ -1,4 +1,4 @@
-"""Rows → passes that fit into memory: smaller ones where it ran out, and at last such as keep less."""
+"""Rows → forward passes that fit into memory: where memory runs out, smaller passes, then activation checkpointing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ T = TypeVar("T")
 
 
 class MicroBatches:
-    """How many tokens one forward pass gets, for the length of a run.
+    """The number of tokens in one forward pass, which a run lowers where memory runs out.
 
-    ``halved`` is told the new number when memory has run out, ``recomputing`` that it ran out with single rows.
+    Args:
+        loaded: The model; its device decides the initial number of tokens.
+        halved: Called with the new number of tokens, after memory ran out.
+        recomputing: Called after memory ran out with single rows, so that activations are recomputed.
     """
 
     def __init__(self, loaded: LoadedModel, halved: Callable[[int], None], recomputing: Callable[[], None]):
@@ -25,7 +28,7 @@ class MicroBatches:
         self.tokens = TOKENS_PER_PASS[loaded.device.type]
 
     def pack(self, rows: Sequence[TokenizedExample]) -> list[Pack]:
-        """The passes, the way this architecture and device want them."""
+        """The rows as forward passes, packed or padded as architecture and device need."""
         loaded = self.loaded
         return pack_rows(rows, loaded.packing, loaded.tokenizer.pad_token_id, self.tokens, loaded.device)
 
@@ -35,10 +38,10 @@ class MicroBatches:
         work: Callable[[list[Pack]], T],
         undo: Callable[[], None] = lambda: None,
     ) -> T:
-        """What ``work`` makes of the rows' passes; done again with smaller ones, after ``undo``, where memory ran out.
+        """The result of ``work`` on the rows' passes. Where memory runs out: ``undo``, then ``work`` on smaller passes.
 
-        Where each row has a pass of its own already, a training pass recomputes. Raises MemoryLimitError where
-        that is not enough either.
+        Where each pass already holds a single row, a training pass recomputes its activations. Raises
+        MemoryLimitError where that is not enough either.
         """
         while True:
             packs = self.pack(rows)
@@ -47,23 +50,24 @@ class MicroBatches:
             except (RuntimeError, MemoryError) as error:
                 if not memory.ran_out(error):
                     raise
-            # Outside the except clause, which holds the frames of what failed, and they the memory.
-            alone = len(packs) == len(rows)
-            if alone and not (self.loaded.model.training and self.recompute()):
+            # Outside the except clause: the exception holds the failed frames, and those hold the memory.
+            single_rows = len(packs) == len(rows)
+            if single_rows and not (self.loaded.model.training and self.recompute()):
                 raise too_small(rows)
             undo()
             memory.give_back()
-            if alone:
+            if single_rows:
                 self.recomputing()
             else:
                 self.tokens //= 2
                 self.halved(self.tokens)
 
     def recompute(self) -> bool:
-        """Activation checkpointing (Chen et al. 2016): keep what each layer is given, compute the rest once more.
+        """Activation checkpointing (Chen et al. 2016): keep each layer's input, compute the rest again.
 
-        A training pass takes about a third longer and gives the same numbers. Not done while memory allows;
-        False where it is done already or the architecture cannot. ``loan`` ends it with the run.
+        A training pass takes about a third longer and gives the same numbers, so this begins only when memory
+        runs out. False where it is active already or the architecture does not support it.
+        ``model_guard.restores_model`` switches it off after the run.
         """
         base = self.loaded.base
         if base.is_activation_checkpointing or not base.supports_gradient_checkpointing:
@@ -73,7 +77,7 @@ class MicroBatches:
 
 
 def too_small(rows: Sequence[TokenizedExample]) -> MemoryLimitError:
-    """What to change when not even single rows can be computed."""
+    """The error for rows that do not fit into memory one at a time: it names what to change."""
     longest = max(len(row.input_ids) for row in rows)
     return MemoryLimitError(
         f"The memory is too small for this run, even with one row of {longest} tokens at a time: "

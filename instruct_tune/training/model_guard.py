@@ -1,4 +1,4 @@
-"""A model lent to a trainer comes back as it was."""
+"""Restores the shared model after a trainer has changed it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..models.base_model import LoadedModel
 
 @contextmanager
 def restores_model(loaded: LoadedModel) -> Iterator[None]:
-    """The trainer changes the shared model around the weights; put all of that back.
+    """Undo, on exit, everything but the weights that the trainer changes on the shared model.
 
     SFTTrainer replaces ``forward`` on the instance, switches the cache off and aligns special
     token ids in the configurations.
@@ -23,7 +23,7 @@ def restores_model(loaded: LoadedModel) -> Iterator[None]:
         yield
     finally:
         for model in (base, loaded.model):
-            # What SFTTrainer, and accelerate under mixed precision, put over the class's own.
+            # Instance attributes that SFTTrainer, and accelerate under mixed precision, set over the class's methods.
             for patched in ("forward", "_original_forward"):
                 model.__dict__.pop(patched, None)
         if base.is_activation_checkpointing:

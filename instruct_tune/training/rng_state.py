@@ -1,4 +1,4 @@
-"""Where every generator of random numbers stands, to go back to."""
+"""Capture and restore the states of all random number generators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def capture(device: torch.device) -> dict[str, Any]:
-    """The states of Python's, NumPy's and PyTorch's generators, and the GPU's where the device is one."""
+    """The states of Python's, NumPy's and PyTorch's generators, and of the GPUs' where ``device`` is a GPU."""
     return {
         "python": random.getstate(),
         "numpy": numpy.random.get_state(),
@@ -23,7 +23,7 @@ def capture(device: torch.device) -> dict[str, Any]:
 
 @contextmanager
 def kept(device: torch.device) -> Iterator[None]:
-    """Whatever is drawn or seeded inside, the generators stand afterwards where they stood before."""
+    """Restore the generators' states on exit, whatever is drawn or seeded inside."""
     states = capture(device)
     try:
         yield
@@ -32,7 +32,7 @@ def kept(device: torch.device) -> Iterator[None]:
 
 
 def restore(states: dict[str, Any]) -> None:
-    """Put back what ``capture`` gave."""
+    """Set the generators to ``states``, a result of ``capture``."""
     random.setstate(states["python"])
     numpy.random.set_state(states["numpy"])
     torch.set_rng_state(states["cpu"])

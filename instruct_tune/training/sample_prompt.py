@@ -1,4 +1,4 @@
-"""One held-out row that a run answers again and again while it trains: learning one can read."""
+"""One held-out row that a run answers repeatedly while it trains, so that a person can read its progress."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
 
 MAX_CHARACTERS = 2000
-"""How much of each text is kept beside the run; a row may be a megabyte."""
+"""How many characters of each text are stored with the run; a row may be a megabyte."""
 
 
 @dataclass(frozen=True)
 class FixedPrompt:
-    """The row, and the ids of its prompt."""
+    """The row, and the token ids of its prompt."""
 
     example: Example
     prompt: tuple[int, ...]
 
     def to_dict(self) -> dict[str, str]:
-        """What people see of it."""
+        """The row's texts, shortened, for the page."""
         texts = {"instruction": self.example.instruction, "input": self.example.input, "output": self.example.output}
         return {name: shortened(text) for name, text in texts.items()}
 
 
 def shortened(text: str) -> str:
-    """At most ``MAX_CHARACTERS`` of a text, with dots where it goes on."""
+    """At most ``MAX_CHARACTERS`` of a text, with an ellipsis where it is cut."""
     return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + " …"
 
 
 def choose(loaded: LoadedModel, template: PromptTemplate, held_out: Iterable[Example]) -> FixedPrompt | None:
-    """The first row whose prompt leaves room for an answer; None where there is none."""
+    """The first row whose prompt leaves context for an answer; None where there is none."""
     for example in held_out:
         prompt = encode_prompts(loaded.tokenizer, template, [(example.instruction, example.input)])[0]
         if 0 < len(prompt) < loaded.context_length:
@@ -50,9 +50,10 @@ def choose(loaded: LoadedModel, template: PromptTemplate, held_out: Iterable[Exa
 def answer(
     loaded: LoadedModel, speaker: str, fixed: FixedPrompt, most_tokens: int, stopping: Callable[[], bool]
 ) -> Answer:
-    """What ``speaker`` (an adapter, or ``adapter.BASE``) answers now, greedily, in at most ``most_tokens`` tokens.
+    """The current greedy answer of ``speaker`` (an adapter, or ``lora.BASE``), at most ``most_tokens`` tokens long.
 
-    A training that goes on afterwards does not notice. Raises Stopped within a token of ``stopping``.
+    A training run that continues afterwards is not affected. Raises Stopped at most one token after
+    ``stopping()`` is true.
     """
     settings = GenerationSettings(max_new_tokens=most_tokens)
     return generate(loaded, [Request(fixed.prompt, speaker)], settings, stopping=stopping)[0]

@@ -1,4 +1,4 @@
-"""A run's settings in TRL's words, with what suits the device where the settings leave it open."""
+"""A run's settings as an ``SFTConfig``; settings left to ``auto`` are resolved for the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..util.device import has_bf16
 
 
 def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> SFTConfig:
-    """TRL's arguments for these settings, with the defaults that differ from TRL's said out loud."""
+    """TRL's arguments for these settings. Every default that differs from TRL's is explicit."""
     bf16, fp16 = _precision(settings, device)
     return SFTConfig(
         output_dir=str(folder),
@@ -28,7 +28,7 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         optim=_optimizer(settings, device),
         bf16=bf16,
         fp16=fp16,
-        # TRL switches this on; it trades speed for memory. Here ``passes`` does, where memory is too small without.
+        # TRL's default is on, which trades speed for memory. ``MicroBatches`` switches it on where memory runs out.
         activation_checkpointing=False,
         max_length=None,
         eval_strategy=settings.eval_strategy,
@@ -37,7 +37,7 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         save_steps=settings.save_steps or 500,
         save_total_limit=settings.save_total_limit,
         seed=settings.seed,
-        # Each step's own loss is stored, and a NaN must be seen, not replaced by the average.
+        # Each step's own loss is stored, and a NaN must be visible, not replaced by the average.
         logging_steps=1,
         logging_nan_inf_filter=False,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -50,12 +50,12 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
 
 
 def _optimizer(settings: TrainSettings, device: torch.device) -> str:
-    """As asked for; AdamW on a GPU as one kernel instead of some for each matrix, the same up to rounding."""
+    """The configured optimizer; on a GPU fused AdamW: one kernel instead of several a matrix, equal up to rounding."""
     return "adamw_torch_fused" if device.type == "cuda" and settings.optim == "adamw_torch" else settings.optim
 
 
 def _precision(settings: TrainSettings, device: torch.device) -> tuple[bool, bool]:
-    """(bf16, fp16): as asked for, or what the device does well; float32 on a CPU."""
+    """(bf16, fp16): as configured; for ``auto`` the format that the device computes fast, float32 on a CPU."""
     on_gpu = device.type == "cuda"
     bf16 = on_gpu and has_bf16() if settings.bf16 == "auto" else bool(settings.bf16)
     if settings.fp16 == "auto":

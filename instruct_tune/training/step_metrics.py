@@ -1,4 +1,7 @@
-"""What an optimizer step comes to: its loss and tokens over all micro-batches, told when the numbers are there."""
+"""The metrics of an optimizer step: loss and tokens over all micro-batches.
+
+``.item()`` synchronises with the GPU and leaves it idle, so there step N's numbers are read after step N+1 is launched.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ from .types import TrainingListener
 
 @dataclass(frozen=True)
 class Step:
-    """What is known of a step when it has been asked for.
+    """The values of a step that are known as soon as it is launched.
 
-    ``skipped``: its gradients overflowed float16, so that the optimizer left them out.
+    ``skipped``: its gradients overflowed float16, so the optimizer did not apply them.
     """
 
     number: int
@@ -34,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What only the device knows: the loss (nats a supervised token), the gradients' norm, the seconds it took."""
+    """The values of a step that the device computes: loss (nats a supervised token), gradient norm, duration."""
 
     loss: float
     grad_norm: float
@@ -47,39 +50,39 @@ def reads_late(device: torch.device) -> bool:
 
 
 class DeferredReadings:
-    """Tells ``told`` each step's numbers, in their order, at most one step late."""
+    """Calls ``on_numbers`` with each step's numbers, in order and at most one step late."""
 
-    def __init__(self, device: torch.device, told: Callable[[Step, Numbers], None]):
-        self.device, self.told = device, told
+    def __init__(self, device: torch.device, on_numbers: Callable[[Step, Numbers], None]):
+        self.device, self.on_numbers = device, on_numbers
         self._began: Any = None
         self._unread: tuple[Step, Tensor, Any, Any] | None = None
 
     def begin(self) -> None:
-        """A step begins here; what was served before it is not its time."""
+        """Start the step's clock, so that jobs that ran between steps do not count."""
         self._began = self._mark()
 
     def note(self, step: Step, loss: Tensor, grad_norm: Tensor) -> None:
-        """A step has been asked for."""
-        # Into memory of the host's own, without waiting; a copy, so that the next step may write over them.
+        """The step has been launched."""
+        # Copied to the host without waiting, so that the next step may overwrite the tensors.
         numbers = torch.stack([loss.float(), grad_norm.float()]).to("cpu", non_blocking=True)
-        noted = (step, numbers, self._began, self._mark())
+        launched = (step, numbers, self._began, self._mark())
         self.flush()
-        self._unread = noted
+        self._unread = launched
         if not reads_late(self.device):
             self.flush()
 
     def flush(self) -> None:
-        """Read what has not been read yet, waiting for it."""
+        """Wait for the step that has not been read yet, and read it."""
         unread, self._unread = self._unread, None
         if unread is None:
             return
         step, numbers, began, ended = unread
         seconds = self._seconds(began, ended)
         loss, grad_norm = numbers.tolist()
-        self.told(step, Numbers(loss, grad_norm, seconds))
+        self.on_numbers(step, Numbers(loss, grad_norm, seconds))
 
     def _mark(self) -> Any:
-        """A moment: the clock's seconds, or a GPU's own mark between two pieces of its work."""
+        """A point in time: seconds of the clock, or a CUDA event on a GPU."""
         if self.device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
@@ -87,7 +90,7 @@ class DeferredReadings:
         return event
 
     def _seconds(self, began: Any, ended: Any) -> float:
-        """Between two marks; on a GPU this waits until it has come to the second."""
+        """Seconds between two marks; on a GPU this waits for the second one."""
         if self.device.type != "cuda":
             return ended - began
         ended.synchronize()
@@ -95,38 +98,38 @@ class DeferredReadings:
 
 
 class StepMetrics:
-    """Adds a step up and tells ``watcher`` of it.
+    """Sums up a step's micro-batches and passes its metrics to ``watcher``.
 
-    Raises DivergedError where a loss or gradient norm turns out not to be finite; ``learning_rate`` is what
-    its sentence proposes to lower.
+    Raises DivergedError where a loss or gradient norm is not finite; its message proposes to lower
+    ``learning_rate``.
     """
 
     def __init__(self, device: torch.device, watcher: TrainingListener, learning_rate: float):
         self.device, self.watcher, self.learning_rate = device, watcher, learning_rate
-        self.readings = DeferredReadings(device, self._tell)
+        self.readings = DeferredReadings(device, self._report)
         self.loss, self.tokens, self.supervised = torch.zeros((), device=device), 0, 0
 
     def begin(self) -> None:
-        """A step begins; what was served between steps does not count."""
+        """A step begins. Jobs that ran between the steps do not count."""
         self.loss, self.tokens, self.supervised = torch.zeros((), device=self.device), 0, 0
         self.readings.begin()
 
     def add(self, rows: Sequence[TokenizedExample], loss: Tensor) -> None:
-        """A micro-batch is done; ``loss`` is its share of the step's, still on the device."""
+        """Add a micro-batch. ``loss``: its share of the step's loss, still on the device."""
         self.loss = self.loss + loss
         self.tokens += sum(len(row.input_ids) for row in rows)
         self.supervised += supervised_count(rows)
 
     def note(self, number: int, epoch: float, learning_rate: float, grad_norm: Tensor, skipped: bool) -> None:
-        """The step has been asked for; its numbers are told as soon as reading them keeps nobody waiting."""
+        """The step has been launched; its metrics follow as soon as reading them does not stall the device."""
         step = Step(number, epoch, learning_rate, self.tokens, self.supervised, skipped)
         self.readings.note(step, self.loss, grad_norm)
 
     def flush(self) -> None:
-        """Tell what has not been told yet, waiting for it."""
+        """Wait for metrics that are still to come, and pass them on."""
         self.readings.flush()
 
-    def _tell(self, step: Step, numbers: Numbers) -> None:
+    def _report(self, step: Step, numbers: Numbers) -> None:
         loss, norm = numbers.loss, numbers.grad_norm
         if not math.isfinite(loss) or not (step.skipped or math.isfinite(norm)):
             raise DivergedError(

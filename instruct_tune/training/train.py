@@ -1,7 +1,7 @@
 """One blocking training run over padding-free batches, from an attached adapter to a trained one.
 
-``train`` knows no threads and no database. It tells a ``TrainingListener`` what happens as it happens, and
-at every breathing point asks it to do whatever short work is waiting and whether to stop.
+``train`` uses no threads and no database. It reports to a ``TrainingListener``, which between two steps runs
+waiting short jobs and can stop the run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def train(
     watcher: TrainingListener,
     resume_from: Path | None = None,
 ) -> TrainingResult:
-    """Train the attached adapter ``name`` and return when it is done or stopped.
+    """Train the attached adapter ``name``; return when the run is complete or stopped.
 
-    Checkpoints go to ``folder/checkpoint-STEP``; with ``resume_from`` the run goes on from one of
-    them, on a CPU bit for bit as if it had never been interrupted. Raises DivergedError where a
-    loss or gradient norm is not finite or the adapter ends as zero, MemoryLimitError where the
-    memory is too small.
+    Checkpoints go to ``folder/checkpoint-STEP``. With ``resume_from`` the run continues from one of
+    them, on a CPU bit for bit as if it had not been interrupted. Raises DivergedError where a
+    loss or gradient norm is not finite or the adapter is still zero at the end, MemoryLimitError where
+    the memory is too small.
     """
     with memory.kept_pages(), restores_model(loaded):
         trainer = Trainer(loaded, name, data, settings, folder, watcher)
@@ -46,20 +46,22 @@ def train(
         except (RuntimeError, MemoryError) as error:
             if not memory.ran_out(error):
                 raise
-            # Not chained: the frames of what failed hold the memory it had.
+            # Not chained: the failed frames hold the memory.
             raise too_small(data.train) from None
         steps, total = trainer.state.global_step, trainer.state.max_steps
     early = steps < total and trainer.out_of_patience()
     stopped = steps < total and not early
     if not stopped and (fault := lora.fault(loaded, name)):
         if not peak_rate(settings, total):
-            # One step of warm-up has a learning rate of 0, whatever train.learning_rate is.
-            why = " ".join(schedule_warnings(settings, total, evaluations=None))
-            raise DivergedError(f"The adapter is still zero after training. {why}")
+            # A warm-up of one step has a learning rate of 0, whatever train.learning_rate is.
+            warnings = " ".join(schedule_warnings(settings, total, evaluations=None))
+            raise DivergedError(f"The adapter is still zero after training. {warnings}")
         raise DivergedError(fault)
     best = trainer.best_step()
-    if best is not None and (wrong := atomic_write.fault(at_step(folder, best))):
-        watcher.say(f"The best checkpoint, that of step {best}, is damaged ({wrong}): the last step's adapter is kept.")
+    if best is not None and (damage := atomic_write.fault(at_step(folder, best))):
+        watcher.say(
+            f"The best checkpoint, that of step {best}, is damaged ({damage}): the last step's adapter is kept."
+        )
         best = None
     if best is not None:
         lora.restore(loaded, name, at_step(folder, best))

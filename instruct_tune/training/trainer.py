@@ -1,4 +1,4 @@
-"""TRL's ``SFTTrainer`` with what the lab does otherwise: padding-free passes, its own measuring and checkpoints."""
+"""TRL's ``SFTTrainer`` with padding-free passes, and with metrics, validation and checkpoints of the lab's own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .checkpoints import (
     evaluations_since_best,
     prune_checkpoints,
 )
-from .interrupt import interruptible
+from .interruptible import interruptible
 from .micro_batches import MicroBatches
 from .sft_config import sft_config
 from .step_metrics import StepMetrics
@@ -36,7 +36,7 @@ from .validation import HeldOut
 
 
 class Trainer(SFTTrainer):
-    """SFTTrainer with padding-free passes, a head on supervised positions only, and flat checkpoints."""
+    """SFTTrainer with padding-free passes, an LM head on supervised positions only, and flat checkpoints."""
 
     def __init__(
         self,
@@ -57,14 +57,14 @@ class Trainer(SFTTrainer):
         args = sft_config(settings, folder, loaded.device)
         if not data.evaluation:
             args.eval_strategy = IntervalStrategy.NO
-        # The head taken off computes gradients before the loss is scaled, which float16 is too narrow for.
+        # The detached LM head computes gradients before the loss is scaled, for which float16 is too narrow.
         self.separable = loaded.separable and not args.fp16
         # The lab trains on one device; transformers would wrap the model for every GPU it sees.
         args._n_gpu = min(args.n_gpu, 1)
         super().__init__(
             model=loaded.model,
             args=args,
-            # TRL insists on a datasets.Dataset; the rows it trains on come from get_train_dataloader.
+            # TRL requires a datasets.Dataset; the rows it trains on are set as train_dataset below.
             train_dataset=_as_dataset(data.train),
             eval_dataset=_as_dataset(data.evaluation) if data.evaluation else None,
             processing_class=loaded.tokenizer,
@@ -77,11 +77,11 @@ class Trainer(SFTTrainer):
         self.model_accepts_loss_kwargs = True
 
     def collate(self, rows: Sequence[TokenizedExample]) -> dict[str, Any]:
-        """One micro-batch: its rows as they are, for the passes to be made of."""
+        """One micro-batch: its rows unchanged; ``MicroBatches`` builds the passes."""
         return {"rows": rows}
 
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> int:
-        """Supervised tokens of the whole optimizer step; counted here, where no device has to be asked."""
+        """Supervised tokens of the whole optimizer step, counted on the host without synchronising the device."""
         return sum(supervised_count(batch["rows"]) for batch in batch_samples)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
@@ -90,8 +90,7 @@ class Trainer(SFTTrainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Forward and backward over the micro-batch; returns its share of the step's loss.
 
-        Where memory runs out it is done again in smaller passes, with the random numbers and on the
-        gradients it began with.
+        Where memory runs out, the step is repeated in smaller passes, from the initial random states and gradients.
         """
         rows, one_pass = inputs["rows"], super().training_step
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -112,12 +111,12 @@ class Trainer(SFTTrainer):
         return loss
 
     def memory_ran_out(self, tokens: int) -> None:
-        """Passes have ``tokens`` tokens from now on, also after a resume: the history is part of every checkpoint."""
+        """Note that passes have ``tokens`` tokens from now on; the history in each checkpoint keeps it for a resume."""
         self.watcher.say(f"Memory ran out: passes of {tokens} tokens from now on.")
         self.state.log_history.append({"tokens_per_pass": tokens, "step": self.state.global_step})
 
     def memory_is_short(self) -> None:
-        """Layers are computed twice from now on, also after a resume."""
+        """Note that layers are computed twice from now on, also after a resume."""
         self.watcher.say("Memory ran out with one row a pass: layers are computed twice from now on, a third slower.")
         self.state.log_history.append({"recomputes": True, "step": self.state.global_step})
 
@@ -129,53 +128,53 @@ class Trainer(SFTTrainer):
         return loss / max(num_items_in_batch, 1)
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: the trainer's estimate assumes padded batches."""
+        """0: transformers' estimate assumes padded batches, so the operations are not counted."""
         return 0
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Token-weighted loss of the evaluation rows (the trainer's own is a mean of batch means)."""
+        """Token-weighted loss of the evaluation rows (transformers' own is a mean of batch means)."""
         loss = self.held_out_loss(self.data.evaluation)
         step = self.state.global_step
         self.watcher.metric("eval", step, self.state.epoch or 0.0, {"eval_loss": loss})
         self.evaluations.append((step, loss))
         self.state.log_history.append({"eval_loss": loss, "step": step})
-        # Or the end of an epoch would find the same step's evaluation still asked for.
+        # Otherwise the end of an epoch would evaluate the same step again.
         self.control.should_evaluate = False
-        # The trainer saves after it has evaluated, so that the best is always there to go back to.
+        # The trainer saves after it evaluates, so the best step always has a checkpoint.
         if step == self.best_step():
             self.control.should_save = True
         return {"eval_loss": loss}
 
     def best_step(self) -> int | None:
-        """The step to keep where the best is to be kept: that of the lowest held-out loss so far."""
+        """The step with the lowest held-out loss so far; None without ``load_best_model_at_end`` or evaluations."""
         best = best_evaluation(self.evaluations) if self.settings.load_best_model_at_end else None
         return best[0] if best else None
 
     def out_of_patience(self) -> bool:
-        """Whether the held-out loss has not fallen for as many evaluations as the settings wait."""
+        """Whether the held-out loss has not improved for ``early_stopping_patience`` evaluations."""
         patience = self.settings.early_stopping_patience
         return patience is not None and evaluations_since_best(self.evaluations) >= patience
 
     def catch_up(self) -> None:
-        """After a resume: what was measured before, and what a stop cut off at the step that is gone on from."""
+        """After a resume: read the earlier evaluations, and do what a stop prevented at the step of the checkpoint."""
         state, args = self.state, self.args
-        # Every checkpoint holds the trainer's state, this history in it.
+        # Every checkpoint contains the trainer's state, and that contains this history.
         self.evaluations = [(entry["step"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
         halved = [entry["tokens_per_pass"] for entry in state.log_history if "tokens_per_pass" in entry]
         self.passes.tokens = min([self.passes.tokens, *halved])
         if any("recomputes" in entry for entry in state.log_history):
             self.passes.recompute()
         self.look_at_the_beginning()
-        done = self._noted(state.global_step)
-        if state.global_step in self.probe_steps and "probed" not in done:
+        noted = self._logged_names(state.global_step)
+        if state.global_step in self.probe_steps and "probed" not in noted:
             self.probe()
         by_steps = args.eval_strategy == IntervalStrategy.STEPS and state.global_step % args.eval_steps == 0
         by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
-        if (by_steps or by_epoch) and "eval_loss" not in done:
+        if (by_steps or by_epoch) and "eval_loss" not in noted:
             self.evaluate()
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
-        """Mean loss in nats a supervised token over ``rows``, dropout off."""
+        """Mean loss in nats a supervised token over ``rows``, without dropout."""
         loss = self.held_out.loss(rows)
         if not math.isfinite(loss):
             raise DivergedError(
@@ -186,13 +185,15 @@ class Trainer(SFTTrainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """What the trainer itself has to say goes into its history only."""
+        """Append transformers' own log entries to the history, and show them nowhere else."""
         self.state.log_history.append({**logs, "step": self.state.global_step})
 
-    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None):
-        """Each optimizer step ends here. Its numbers are noted; before something is measured or saved, also read."""
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Any, grad_norm: Any, *rest: Any, learning_rate: float | None = None
+    ) -> None:
+        """The end of each optimizer step: note its metrics, and read them before a probe, an evaluation or a save."""
         step, new = self.state.global_step, self.control.should_log
-        # An epoch's end comes here once more.
+        # The end of an epoch calls this a second time.
         self.control.should_log = False
         if new:
             self._note_step(grad_norm, learning_rate or 0.0)
@@ -206,39 +207,39 @@ class Trainer(SFTTrainer):
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *rest, learning_rate=learning_rate)
 
     def _note_step(self, grad_norm: torch.Tensor, learning_rate: float) -> None:
-        # Under fp16 a step whose gradients overflowed is skipped and the scale lowered: no divergence.
+        # Under fp16, gradients that overflow skip the step and lower the scale: the run has not diverged.
         skipped = self.args.fp16 and self.accelerator.optimizer_step_was_skipped
         self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
-        """Held-out loss of the probe rows, if there are any, and whatever else the watcher looks at, now."""
+        """Measure the held-out loss of the probe rows, if there are any, and call the listener's ``probed``."""
         step = self.state.global_step
         if self.data.probe:
             loss = self.held_out_loss(self.data.probe)
             self.watcher.metric("probe", step, self.state.epoch or 0.0, {"probe_loss": loss})
         if step == 0 and lora.is_zero(self.loaded, self.name):
-            # So far the run is base, which is there to be looked at later too, and a person waits for the first step.
+            # The run still equals base, which can be probed later too; nothing should delay the first step.
             self.state.log_history.append({"begins_as_base": True, "step": 0})
         else:
-            self._look(step, self.name)
+            self._notify_probed(step, self.name)
 
     def look_at_the_beginning(self) -> None:
-        """The look at step 0 that was put off until there is a step, where it has not been had yet."""
-        beginning = self._noted(0)
+        """Call ``probed`` for step 0, if it was put off until after the first step and has not happened yet."""
+        beginning = self._logged_names(0)
         if "begins_as_base" in beginning and "probed" not in beginning:
             self.tally.flush()
-            self._look(0, lora.BASE)
+            self._notify_probed(0, lora.BASE)
 
-    def _noted(self, step: int) -> set[str]:
-        """What was written down of ``step`` so far, before a resume too."""
+    def _logged_names(self, step: int) -> set[str]:
+        """The names that the history has for ``step``, those from before a resume included."""
         return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
 
-    def _look(self, step: int, speaker: str) -> None:
+    def _notify_probed(self, step: int, speaker: str) -> None:
         self.watcher.probed(step, speaker)
         self.state.log_history.append({"probed": True, "step": step})
 
     def say_what_is_slower(self) -> None:
-        """Once, before the first step."""
+        """Before the first step, log why parts of this run are slower than usual."""
         longest = max(len(row.input_ids) for row in self.data.train)
         if longest > self.passes.tokens:
             self.watcher.say(f"The longest row has {longest} tokens: it goes alone, in a pass longer than the others.")
@@ -246,14 +247,14 @@ class Trainer(SFTTrainer):
             self.watcher.say("This model changes its head's logits, so the loss is not computed in chunks.")
 
     def remember_random(self) -> None:
-        """Keep the random states as the step that has just finished left them."""
+        """Keep the random states at the end of the step that has just finished."""
         self.random_states = rng_state.capture(self.loaded.device)
 
     def keep_last_step(self) -> None:
-        """Leave a checkpoint of the last finished step, so that a stopped run can go on from it.
+        """Write a checkpoint of the last finished step, from which a stopped run can resume.
 
         Wherever the stop came (in a step, an evaluation, a new epoch), weights and optimizer are
-        still that step's; the random states may have moved on and are put back.
+        still that step's; the random states may have advanced and are restored.
         """
         self.tally.flush()
         if self.state.global_step <= self.saved_step or not self.random_states:
@@ -262,13 +263,13 @@ class Trainer(SFTTrainer):
         self._save_checkpoint(self.model, None)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write the checkpoint beside and rename it, so that a torn one is never found."""
+        """Write the checkpoint to a temporary folder and rename it, so that no incomplete one is ever read."""
         self.watcher.phase("saving")
         folder = Path(self.args.output_dir)
         with atomic_write.atomic_folder(at_step(folder, self.state.global_step)) as written:
             self.args.output_dir = str(written.parent)
             try:
-                # SFTTrainer would add a model card to each checkpoint; the Trainer's own part is wanted.
+                # Skip SFTTrainer's method, which adds a model card to each checkpoint.
                 super(SFTTrainer, self)._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir = str(folder)
@@ -290,7 +291,7 @@ def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:
 
 
 class _Rows(torch.utils.data.Dataset):
-    """The tokenised rows as torch wants them; the collator gets them as they are."""
+    """The tokenised rows as a torch Dataset; the collator gets them unchanged."""
 
     def __init__(self, rows: Sequence[TokenizedExample]):
         self.rows = rows

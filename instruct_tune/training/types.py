@@ -1,4 +1,4 @@
-"""What a run is given, what it tells while it is at work, and what it gives back."""
+"""The types at the boundary of a training run: its data, its listener and its result."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from ..tokenization.encode import TokenizedExample
 
 
 class TrainingListener(Protocol):
-    """Who watches a run. Called on the thread that trains."""
+    """Receives a run's events, on the thread that trains."""
 
     def say(self, text: str) -> None:
-        """Something happened that belongs into the run's log: one sentence."""
+        """Add one sentence to the run's log."""
 
     def phase(self, name: str) -> None:
         """``training``, ``evaluating`` or ``saving`` begins."""
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
-        """A number is known: kind ``train`` (loss in nats a supervised token), ``probe`` or ``eval``."""
+        """Measured values. ``kind``: ``train`` (loss in nats a supervised token), ``probe`` or ``eval``."""
 
     def progress(self, step: int, total_steps: int) -> None:
         """``step`` optimizer steps of ``total_steps`` are done."""
 
     def part(self, done: int, total: int) -> None:
-        """How far a phase within a step is: passes of an evaluation."""
+        """Progress within a phase: passes of an evaluation."""
 
     def probed(self, step: int, speaker: str) -> None:
-        """The held-out loss after ``step`` steps is known: the moment for other looks at the model, too.
+        """The held-out loss after ``step`` steps is measured; the listener may now probe the model, too.
 
-        ``speaker`` is what the run was after those steps: its adapter, or ``adapter.BASE`` at step 0 of a run that
-        begins as base, which is told when the first step is done. Whoever lets it speak leaves the active adapter,
-        mode and random numbers as they were.
+        ``speaker`` is the adapter that the run had after those steps, or ``lora.BASE`` at step 0 of a run that
+        begins as base; that call comes after the first step. An implementation restores the active adapter,
+        the model's mode and the random states.
         """
 
     def yield_to_queue(self) -> None:
-        """Between two steps: do what is waiting."""
+        """Between two steps: run a waiting short job."""
 
     def stopping(self) -> bool:
-        """Whether a person asked for a stop."""
+        """Whether a person requested a stop."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained and measured on; ``evaluation`` and ``probe`` share no row."""
+    """The rows that a run trains on and is validated on; ``evaluation`` and ``probe`` share no row."""
 
     train: Sequence[TokenizedExample]
     evaluation: Sequence[TokenizedExample]
@@ -55,8 +55,8 @@ class TrainingData:
 class TrainingResult:
     """How a run ended.
 
-    ``stopped`` tells that a person stopped it before its last step, ``early`` that its patience was
-    over. ``kept_step`` is the step whose adapter was kept where the best was asked for; None: the last.
+    ``stopped``: a person stopped it before its last step. ``early``: early stopping ended it.
+    ``kept_step``: the step of the best adapter, where ``load_best_model_at_end`` keeps that; None: the last step.
     """
 
     steps: int

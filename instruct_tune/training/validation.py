@@ -1,4 +1,4 @@
-"""The loss on rows that nobody trains on, measured while a run is at work."""
+"""The loss on held-out rows, measured while a run trains."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..batching.packing import Pack, supervised_count, supervised_loss
 from ..errors import Stopped
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
-from .interrupt import interruptible
+from .interruptible import interruptible
 from .micro_batches import MicroBatches
 from .types import TrainingListener
 
 
 class HeldOut:
-    """Measures with the model's active adapter, dropout off, in the run's own passes.
+    """Measures with the model's active adapter, without dropout, in passes of the run's size.
 
-    ``separable``: whether the head may be taken off; ``autocast`` gives the precision that the run computes in.
+    ``separable``: whether the LM head can be detached; ``autocast``: a context with the run's precision.
     """
 
     def __init__(
@@ -36,21 +36,22 @@ class HeldOut:
         self.watcher = watcher
 
     def loss(self, rows: Sequence[TokenizedExample]) -> float:
-        """Mean loss in nats a supervised token; not finite where the model has diverged. Leaves the model in training.
+        """Mean loss in nats a supervised token; not finite where the model has diverged.
 
-        Raises Stopped where the watcher wants a stop, MemoryLimitError where single rows are too large.
+        Afterwards the model is in training mode. Raises Stopped where the watcher requests a stop,
+        MemoryLimitError where single rows are too large.
         """
         self.watcher.phase("evaluating")
         self.loaded.model.eval()
         try:
             with interruptible(self.loaded.base, self.watcher.stopping):
-                total = self.passes.within_memory(rows, self._summed)
+                total = self.passes.within_memory(rows, self._total_loss)
         finally:
             self.loaded.model.train()
         return total / supervised_count(rows)
 
     @torch.no_grad()
-    def _summed(self, packs: list[Pack]) -> float:
+    def _total_loss(self, packs: list[Pack]) -> float:
         losses = [torch.zeros((), device=self.loaded.device)]
         with self.autocast():
             for done, pack in enumerate(packs):

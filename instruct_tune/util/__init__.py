@@ -1,1 +1,1 @@
-"""What every stage uses and no stage owns: atomic writes, progress, memory, the device."""
+"""Helpers for all stages: atomic writes, progress, memory, the device."""

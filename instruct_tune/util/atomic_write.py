@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all: written beside, sealed, synced and renamed; looked at before use."""
+"""Atomic writes: a folder or file is written beside its target, synced and renamed; a manifest allows a check later."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-"""Bytes and sha256 of every other file of the folder. Written last: without it a folder is not whole."""
+"""Size and sha256 of every other file in the folder. Written last: a folder without it is incomplete."""
 PARTIAL = ".partial"
-"""Beside the folders, where the next one is written."""
+"""Folder beside the targets in which the next one is written."""
 _OLD = "old-"
-"""Begins the name of a folder that is being replaced."""
+"""Name prefix of a folder that is being replaced."""
 
 
 @contextmanager
 def atomic_folder(final: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the place of ``final`` if all goes well, and is removed if not.
+    """A new folder to write into; it replaces ``final`` on success and is removed on failure.
 
-    Whoever is killed in here, or loses power, leaves the old folder or the new one, never half of one.
+    A crash or power loss leaves the old folder or the new one, never a partial one.
     """
     finish(final.parent)
     beside = final.parent / PARTIAL
@@ -36,15 +36,15 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         written.rename(final)
         _sync(final.parent)
     finally:
-        # Also where writing failed: the old folder comes back, and nothing is left beside.
+        # On failure too: restores the old folder and removes the partial one.
         finish(final.parent)
 
 
 def finish(parent: Path) -> None:
-    """Finish what ``writing`` was broken off at in ``parent``, and remove what it left beside.
+    """Finish an interrupted ``atomic_folder`` in ``parent``, and remove its partial folders.
 
-    A process that ends between the two renames leaves no folder of the final name: the new one takes its place where
-    it is whole, else the old one comes back.
+    After a crash between the two renames, no folder has the final name. The new folder then takes it if it is intact,
+    else the old one is restored.
     """
     beside = parent / PARTIAL
     if not beside.is_dir():
@@ -59,7 +59,7 @@ def finish(parent: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """The same for one file: whoever is killed in here leaves the old one or the new one. Raises OSError."""
+    """Replace a file atomically: a crash leaves the old file or the new one. Raises OSError."""
     beside = path.with_name(f"{path.name}{PARTIAL}")
     beside.write_text(text, encoding="utf-8")
     _sync(beside)
@@ -68,10 +68,10 @@ def write_file(path: Path, text: str) -> None:
 
 
 def fault(folder: Path) -> str | None:
-    """What is wrong with a sealed folder, in a few words; None where every file is as it was written."""
+    """What is wrong with a folder that has a manifest, in a few words; None if every file is as written."""
     try:
-        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        for name, file in told["files"].items():
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name, file in manifest["files"].items():
             path = folder / name
             if path.stat().st_size != file["bytes"]:
                 return f"{name} has {path.stat().st_size} of {file['bytes']} bytes"
@@ -86,8 +86,8 @@ def fault(folder: Path) -> str | None:
 
 def _seal(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    told = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
-    (folder / MANIFEST).write_text(json.dumps({"files": told}, indent=1), encoding="utf-8")
+    entries = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+    (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
     for path in (*files, folder / MANIFEST, folder):
         _sync(path)
 
@@ -98,7 +98,7 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """What was written is on the disk, and not only on its way; of a folder: its names."""
+    """fsync a file, or the directory entries of a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

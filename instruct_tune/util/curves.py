@@ -1,4 +1,4 @@
-"""A loss curve as it is drawn: fewer points, and a line through the noise."""
+"""Prepare a loss curve for drawing: thin its points and smooth the noise."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def thin(points: Sequence[Any], most: int) -> list[Any]:
-    """At most ``most`` of the points, evenly spaced, the first and the last among them."""
+    """At most ``most`` points, evenly spaced, including the first and the last."""
     if len(points) <= most:
         return list(points)
     return [points[round(index * (len(points) - 1) / (most - 1))] for index in range(most)]
 
 
 def smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
-    """Exponential moving average, corrected for its start (as in Adam, Kingma & Ba 2015)."""
+    """Exponential moving average with bias correction (as in Adam, Kingma & Ba 2015)."""
     smoothed, mean = [], 0.0
     for count, value in enumerate(values, 1):
         mean = weight * mean + (1 - weight) * value

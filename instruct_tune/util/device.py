@@ -1,4 +1,4 @@
-"""Which device computes, and what it has units for. torch is imported inside: the command line asks before it does."""
+"""Device choice and its bfloat16 support. torch is imported lazily, as the command line checks the choice first."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CHOICE = "LAB_DEVICE"
 
 
 def check_device_choice(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise SettingsError for a value of ``LAB_DEVICE`` that names no device."""
+    """Raise SettingsError for an invalid value of ``LAB_DEVICE``."""
     if (value := environ.get(CHOICE, "")) not in ("", "auto", "cpu"):
         raise SettingsError([f"{CHOICE} must be cpu, or auto for the GPU where there is one, not {value!r}"])
 
 
 def wants_cpu(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether ``LAB_DEVICE`` says that the CPU computes, whatever else there is."""
+    """Whether ``LAB_DEVICE`` forces the CPU."""
     return environ.get(CHOICE) == "cpu"
 
 
 def best_device() -> str:
-    """``cuda`` where there is a GPU that computes and ``LAB_DEVICE`` does not choose the CPU, else ``cpu``."""
+    """``cuda`` if there is a working GPU and ``LAB_DEVICE`` does not force the CPU, else ``cpu``."""
     import torch
 
     return "cuda" if not wants_cpu() and torch.cuda.is_available() and gpu_computes() else "cpu"
@@ -33,14 +33,14 @@ def best_device() -> str:
 
 @functools.cache
 def gpu_computes() -> bool:
-    """Whether the GPU multiplies two small matrices, tried once; torch's wheel has no kernels for some older ones."""
+    """Whether the GPU can multiply two small matrices, tried once. torch's wheel lacks kernels for some older GPUs."""
     import torch
 
     try:
         matrix = torch.ones(8, 8, device="cuda")
         return (matrix @ matrix).sum().item() == 512
     except torch.OutOfMemoryError:
-        # Another program fills it for the moment; it has kernels for it.
+        # The kernels exist, but another program fills its memory for now.
         return True
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0][:200].rstrip(".")
@@ -55,7 +55,7 @@ def gpu_computes() -> bool:
 
 
 def has_bf16() -> bool:
-    """Whether the GPU has units for bfloat16. Before Ampere it is emulated, slower than float16."""
+    """Whether the GPU supports bfloat16 natively. Before Ampere it is emulated, and slower than float16."""
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""Memory that ran out, and memory that is given back."""
+"""Detect out-of-memory errors, query free memory and release it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from .device import best_device
 from .machine import available_memory
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_AS_GLIBC_HAS_IT = 128 * 1024
+_GLIBC_DEFAULT = 128 * 1024
 _NEVER = 2**30
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or in the machine."""
+    """Whether an error means out of memory, on a GPU or in the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def free(device: torch.device) -> int | None:
-    """Bytes of a device that can be taken; None where the system does not tell."""
+    """Free bytes of a device; None if the system does not report it."""
     if device.type == "cuda":
-        # What torch keeps for the next to ask, and nobody holds, counts too.
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
+        # Unused blocks in torch's caching allocator count as free.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
     return available_memory()
 
 
 def give_back() -> None:
-    """Return what nobody holds any more to the system and to the GPU."""
+    """Release unreferenced memory to the system and the GPU."""
     gc.collect()
     if best_device() == "cuda":
         torch.cuda.empty_cache()
@@ -45,10 +45,10 @@ def give_back() -> None:
 
 @contextmanager
 def kept_pages() -> Iterator[None]:
-    """Let the allocator keep what is freed, for the next step to use; give it back afterwards.
+    """Let glibc's allocator keep freed memory for the next step; release it afterwards.
 
-    A training step allocates and frees the same hundreds of megabytes. glibc hands such blocks back
-    to the system each time, and the system clears them anew, page by page: 8% of a step.
+    A training step allocates and frees the same hundreds of megabytes. By default glibc returns such blocks to the
+    system each time, which then clears them again, page by page: 8% of a step.
     """
     libc = _glibc()
     if libc is None:
@@ -59,13 +59,13 @@ def kept_pages() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_THRESHOLD, _AS_GLIBC_HAS_IT)
-        libc.mallopt(_M_TRIM_THRESHOLD, _AS_GLIBC_HAS_IT)
+        libc.mallopt(_M_MMAP_THRESHOLD, _GLIBC_DEFAULT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _GLIBC_DEFAULT)
         give_back()
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, where it is the one whose allocator this speaks to."""
+    """The C library if it is glibc, which has ``mallopt`` and ``malloc_trim``; else None."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""A dataset or model on its way: what is being done, how much of it has come, and a way to stop it."""
+"""Progress of loading a dataset or model: phase, downloaded bytes, and a stop request."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from ..errors import Stopped
 
 FOLLOW_SECONDS = 2.0
-"""At least so long between two messages about the same download."""
+"""Minimum time between two progress messages of a download."""
 
 
 class Loading:
-    """Written by the thread that loads, read by whoever waits for it.
+    """Progress of one load, written by the loading thread and read by others.
 
-    ``phase`` is in words; ``done`` and ``total`` are bytes of a download, ``total`` 0 where there is
-    nothing to count. ``stopping`` says whether to stop, beside ``stop``; ``follow`` gets a message every few
-    seconds while bytes come.
+    ``phase`` is a text for people. ``done`` and ``total`` are bytes of a download; ``total`` is 0 if nothing is
+    counted. ``stopping`` is polled as a second stop condition besides ``stop``. ``follow`` receives a message every
+    ``FOLLOW_SECONDS`` during a download.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class Loading:
         self._stopping, self._follow = stopping, follow
 
     def enter(self, phase: str, total: int = 0) -> None:
-        """Begin ``phase``. Raises Stopped where that was asked for."""
+        """Begin ``phase``. Raises Stopped if a stop was requested."""
         self.check()
         self.phase, self.done, self.total, self._began = phase, 0, total, time.monotonic()
 
     def advance(self, count: int) -> None:
-        """``count`` more bytes have come. Raises Stopped where that was asked for."""
+        """Count ``count`` more downloaded bytes. Raises Stopped if a stop was requested."""
         self.check()
         self.done += count
         if self._follow and self.total and time.monotonic() - self._followed >= FOLLOW_SECONDS:
@@ -44,24 +44,24 @@ class Loading:
 
     @property
     def speed(self) -> float:
-        """Bytes a second since the phase began."""
+        """Bytes per second since the phase began."""
         return self.done / max(1e-3, time.monotonic() - self._began)
 
     def check(self) -> None:
-        """A breathing point. Raises Stopped where that was asked for."""
+        """Raise Stopped if a stop was requested."""
         if self.stopped:
             raise Stopped
 
     def stop(self) -> None:
-        """Ask the thread that loads to leave at its next breathing point."""
+        """Request a stop; the loading thread raises Stopped at its next ``check``."""
         self._stop.set()
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self._stop.is_set() or bool(self._stopping and self._stopping())
 
 
 def megabytes(done: int, total: int, speed: float) -> str:
-    """How far a download is, for people: bytes that have come, of how many, and how many come in a second."""
+    """Progress of a download as text: bytes done, total bytes, bytes per second."""
     return f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB, {speed / 1e6:,.1f} MB/s"

@@ -1,6 +1,6 @@
-"""What the lab needs of a machine before any of it is imported; where it lacks, a start ends in one sentence.
+"""Platform check before the rest of the package is imported; on an unsupported one the process ends with one sentence.
 
-Standard library only, in syntax that older Pythons read.
+Standard library only, in syntax that older Pythons can parse.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import sys
 from importlib.util import find_spec
 
 OLDEST_PYTHON = (3, 11)
-"""The pinned transformers, trl and matplotlib have no release for an older one."""
+"""The pinned transformers, trl and matplotlib have no release for older ones."""
 
 
 def require_supported_platform() -> None:
-    """End the process with status 1 and one sentence on stderr where the lab cannot run."""
-    if sentence := unsupported(sys.version_info[:2], sys.platform, find_spec("fcntl") is not None):
-        raise SystemExit(sentence)
+    """Exit with status 1 and one sentence on stderr if the lab cannot run."""
+    if reason := unsupported(sys.version_info[:2], sys.platform, find_spec("fcntl") is not None):
+        raise SystemExit(reason)
 
 
 def unsupported(python: tuple[int, int], platform: str, has_locks: bool) -> str | None:
-    """Why the lab cannot run, and what to do; None where it can.
+    """Why the lab cannot run, and what to do; None if it can.
 
     ``has_locks``: whether the standard library has ``fcntl``, whose locks keep two processes from writing to one
     data folder. ``platform``: as ``sys.platform``.

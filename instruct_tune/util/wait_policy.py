@@ -1,9 +1,9 @@
-"""How OpenMP threads wait for the next parallel region: asleep where the cores are shared, else after a short spin.
+"""OpenMP wait policy: threads sleep between parallel regions if the cores are shared, else spin briefly first.
 
-torch's wheel for Linux brings libgomp, whose threads spin up to 300,000 rounds between two regions. Beside another
-process that computes, those rounds are taken from the neighbour: on two cores, two trainings at once run at an eighth
-of the speed of one. The runtime reads its variables when it is loaded, so they are set before torch is imported.
-Waiting does not change the order of any sum. Standard library only: the package imports this first.
+torch's wheel for Linux ships libgomp, whose threads spin up to 300,000 rounds between two regions. Spinning takes time
+from other processes that compute: on two cores, two trainings at once run at an eighth of the speed of one. The
+runtime reads its variables when it is loaded, so they are set before torch is imported. The policy does not change the
+order of any sum. Standard library only, because the package imports this first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import SettingsError
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Sleep at once (OpenMP specification, OMP_WAIT_POLICY). Alone on the machine, training is 10 to 20% slower with it."""
 BOUNDED_SPIN = {"GOMP_SPINCOUNT": "10000"}
-"""Spin so many rounds, then sleep (libgomp manual, GOMP_SPINCOUNT). Alone on the machine it costs next to nothing."""
+"""Spin this many rounds, then sleep (libgomp manual, GOMP_SPINCOUNT). Costs almost nothing alone on the machine."""
 CHOSEN_BY_A_PERSON = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SHARED = "LAB_SHARED_CPU"
 BUSY_SHARE = 0.5
@@ -25,7 +25,7 @@ BUSY_SHARE = 0.5
 
 
 def set_wait_policy(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Put the wait policy that suits this machine into ``environ``, unless a variable there already names one."""
+    """Set the wait policy for this machine in ``environ``, unless a variable there already sets one."""
     if not any(name in environ for name in CHOSEN_BY_A_PERSON):
         environ.update(PASSIVE if why_shared(environ) else BOUNDED_SPIN)
 
@@ -37,11 +37,11 @@ def why_shared(
     usable_cores: int | None = None,
     load: float | None = None,
 ) -> str | None:
-    """Why the cores are taken for shared with other processes; None where they are not.
+    """Why the cores are considered shared with other processes; None if they are not.
 
-    ``root``: the folder that ``sys/fs/cgroup`` and ``proc/self/cgroup`` are below. ``machine_cores``: cores of the
-    machine, ``usable_cores``: those this process may run on, ``load``: the load average of the last minute; each is
-    read from the system where it is None.
+    ``root``: the folder that contains ``sys/fs/cgroup`` and ``proc/self/cgroup``. ``machine_cores``: cores of the
+    machine. ``usable_cores``: cores this process may run on. ``load``: load average of the last minute. Each is read
+    from the system if None.
     """
     if (shared := environ.get(SHARED)) in ("0", "1"):
         return f"{SHARED}=1" if shared == "1" else None
@@ -59,23 +59,23 @@ def why_shared(
 
 
 def check_environment(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise SettingsError for a value of ``LAB_SHARED_CPU`` that means neither yes nor no."""
+    """Raise SettingsError for an invalid value of ``LAB_SHARED_CPU``."""
     if (value := environ.get(SHARED, "")) not in ("", "0", "1"):
         raise SettingsError([f"{SHARED} must be 1 (the cores are shared) or 0 (they are not), not {value!r}"])
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """Cores' worth of time that the control groups of this process allow; None where none of them has a quota.
+    """CPU quota of this process's control groups, in cores; None if none of them has a quota.
 
-    The smallest counts: a group has no more than the groups above it (Linux, Documentation/admin-guide/cgroup-v2.rst
-    and Documentation/scheduler/sched-bwc.rst).
+    The smallest quota counts, because a group cannot exceed its ancestors (Linux,
+    Documentation/admin-guide/cgroup-v2.rst and Documentation/scheduler/sched-bwc.rst).
     """
     quotas = [quota for folder in _groups(root) if (quota := _quota(folder)) is not None]
     return min(quotas, default=None)
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """The folders of this process's control groups for cpu time, and of those above them."""
+    """The folders of this process's CPU control groups and of their ancestors."""
     mounts = root / "sys/fs/cgroup"
     yield from (mounts, mounts / "cpu")
     try:
@@ -88,17 +88,17 @@ def _groups(root: Path) -> Iterator[Path]:
         if not controllers or "cpu" in controllers.split(","):
             mount = mounts / "cpu" if controllers else mounts
             inside = Path(path.lstrip("/"))
-            # In a container the path may be the host's, of which nothing is below the mount.
-            yield from (mount / each for each in (inside, *inside.parents))
+            # In a container the path may be the host's, which does not exist below the mount.
+            yield from (mount / group for group in (inside, *inside.parents))
 
 
 def _quota(folder: Path) -> float | None:
-    """The quota that one group sets, in cores; version 2 has one file for it, version 1 two."""
+    """The quota of one group in cores; cgroup version 2 has one file for it, version 1 two."""
     limit = _words(folder / "cpu.max") or [
         *_words(folder / "cpu.cfs_quota_us")[:1],
         *_words(folder / "cpu.cfs_period_us")[:1],
     ]
-    # "max" in version 2 and -1 in version 1 stand for no quota.
+    # "max" in version 2 and -1 in version 1 mean no quota.
     if len(limit) != 2 or not all(word.isdigit() and int(word) for word in limit):
         return None
     return int(limit[0]) / int(limit[1])
@@ -112,12 +112,12 @@ def _words(file: Path) -> list[str]:
 
 
 def _usable_cores(machine_cores: int) -> int:
-    """Cores that the affinity of this process allows; all where the system has no affinity (macOS)."""
+    """Cores in the affinity mask of this process; all cores if the system has none (macOS)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_cores
 
 
 def _load() -> float:
-    """Processes that wanted a core, averaged over the last minute; 0 where the system does not count them."""
+    """Load average of the last minute; 0 if the system does not report it."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""What axe finds on every tab, light and dark, on a laptop and on a phone: nothing serious."""
+"""axe reports nothing serious on any tab, light and dark, at the widths of a laptop and a phone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def served(tmp_path_factory, browser):
 
 
 def findings(page) -> list[str]:
-    """Each serious or critical finding: rule, where, what is wrong there."""
+    """The serious and critical findings, each with its rule, its element and its failure summary."""
     page.evaluate(AXE)
-    told = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
         f"{violation['id']} at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
-        for violation in told["violations"]
+        for violation in report["violations"]
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
@@ -37,10 +37,10 @@ def findings(page) -> list[str]:
 def test_no_tab_has_a_serious_finding(served, theme, width):
     browser, address = served
     window = Window(browser, f"{address}?__theme={theme}", width)
-    found = {}
+    by_tab = {}
     for tab in TABS:
         window.tab(tab)
         window.page.wait_for_timeout(700)
-        if told := findings(window.page):
-            found[tab] = told
-    assert found == {}
+        if serious := findings(window.page):
+            by_tab[tab] = serious
+    assert by_tab == {}

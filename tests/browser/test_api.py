@@ -1,4 +1,4 @@
-"""The endpoints, as a script would use them."""
+"""The API endpoints, used as a script uses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDPOINTS = {
     "/stop_run": 2, "/compare": 4, "/compare_many": 4, "/evaluate": 2, "/evaluate_with": 5,
     "/list_runs": 0,
 }  # fmt: skip
-"""Each with the number of its parameters: a plain POST gives all of them, so one more would break people's scripts."""
+"""Endpoint → number of parameters. A plain POST sends all of them, so one more would break people's scripts."""
 SMOKE = {
     "model": "tiny-random",
     "data": {"limit": 16},
@@ -46,8 +46,8 @@ def finished(client, run_id: str) -> dict:
 
 
 def test_nothing_but_the_endpoints_is_public(client):
-    told = client.view_api(return_format="dict")["named_endpoints"]
-    assert {name: len(endpoint["parameters"]) for name, endpoint in told.items()} == ENDPOINTS
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert {name: len(endpoint["parameters"]) for name, endpoint in endpoints.items()} == ENDPOINTS
 
 
 def test_a_run_is_trained_further(client):
@@ -60,8 +60,8 @@ def test_a_run_is_trained_further(client):
 
 
 def test_a_script_trains_compares_and_evaluates(client):
-    told = client.predict({}, 3, 0, api_name="/dataset_preview")
-    assert (told["rows_loaded"], len(told["rows"])) == (len(BUNDLED_FILE.read_text("utf-8").splitlines()), 3)
+    preview = client.predict({}, 3, 0, api_name="/dataset_preview")
+    assert (preview["rows_loaded"], len(preview["rows"])) == (len(BUNDLED_FILE.read_text("utf-8").splitlines()), 3)
     mask = client.predict(SMOKE, "Add 1", "", "2", api_name="/mask")
     assert mask["supervised"] == 2
 
@@ -89,13 +89,13 @@ def test_the_documented_script_does_what_it_says(client, capsys):
         block for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL) if "gradio_client" in block
     )
     exec(script.replace("http://127.0.0.1:7860", client.src), {})
-    said = capsys.readouterr().out.splitlines()
-    assert said[-2].startswith("stopped Stopped at step")
-    assert "'done': True" in said[-1]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("stopped Stopped at step")
+    assert "'done': True" in lines[-1]
 
 
 def test_a_script_has_private_runs_and_may_not_have_others(tmp_path):
-    """Through the header, and through nothing else."""
+    """The ``x-lab-visitor`` header alone identifies the owner."""
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 

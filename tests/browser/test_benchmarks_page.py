@@ -1,4 +1,4 @@
-"""The page's benchmark runs, and measures what its lines say."""
+"""The page's benchmark runs and measures what its lines name."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from benchmarks import page
 
 SERVED = ["page_start", "report", "first_token", "first_step", "polling"]
-"""What needs a server, a browser or the real model."""
+"""The lines that need a server, a browser or the real model."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What anybody can send to a lab on the net: every endpoint and every handler, with anything but what they expect."""
+"""Hostile requests to a public lab: every endpoint and every handler gets values that it does not expect."""
 
 from __future__ import annotations
 
@@ -43,38 +43,38 @@ def lab(tmp_path_factory):
 
 
 def ask(address: str, path: str, body: object = None, seconds: float = 30) -> tuple[int, str]:
-    """Status and text of an answer; a stream is read up to its end or the end of the job it tells of."""
+    """Status and text of a response; a stream is read to its end or to the end of its job."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=seconds) as answer:
-            told = ""
+            text = ""
             for line in answer:
-                told += line.decode("utf-8", "replace")
-                if '"process_completed"' in told or '"close_stream"' in told:
+                text += line.decode("utf-8", "replace")
+                if '"process_completed"' in text or '"close_stream"' in text:
                     break
-            return answer.status, told
+            return answer.status, text
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode("utf-8", "replace")
 
 
-def fine(told: str) -> bool:
-    """Whether an answer says nothing of the lab's inside, or of somebody else's run."""
-    return not any(word in told for word in ("Traceback", "site-packages", 'File \\"', 'File "', PRIVATE))
+def fine(text: str) -> bool:
+    """Whether a response reveals neither the lab's internals nor another visitor's run."""
+    return not any(word in text for word in ("Traceback", "site-packages", 'File \\"', 'File "', PRIVATE))
 
 
-def hostile(run_id: str, wanted: int) -> list[list[object]]:
-    """Values for every input of a handler that takes ``wanted`` of them."""
-    each: list[object] = [
+def hostile(run_id: str, count: int) -> list[list[object]]:
+    """Lists of input values for a handler that takes ``wanted`` inputs, and two of a wrong length."""
+    values: list[object] = [
         None, "", "../../../../etc/passwd", run_id, f"../runs/{run_id}", "\ud800", "\0", "x" * 200_000,
         -1, 2**70, 1e308, True, [], ["a"], {}, {"path": "/etc/passwd"}, {"__type__": "update", "value": 1},
         {"data": {"source": "/etc/passwd"}, "model": "/etc"}, {"train": {"learning_rate": "1" * 5000}},
     ]  # fmt: skip
-    return [[value] * wanted for value in each] + [[], [None] * (wanted + 3)]
+    return [[value] * count for value in values] + [[], [None] * (count + 3)]
 
 
 def at_once(attack: Callable[[Any], None], targets: Iterable[Any]) -> None:
-    """Attack some at a time: what is queued is waited for, not computed."""
+    """Run six attacks at a time: a queued request mostly waits and computes little."""
     with ThreadPoolExecutor(6) as crowd:
         list(crowd.map(attack, targets))
 
@@ -84,10 +84,10 @@ def test_every_endpoint_answers_with_a_sentence(lab):
 
     def attack(name: str) -> None:
         for values in hostile(run_id, ENDPOINTS[name]):
-            status, told = ask(address, f"call/{name}", {"data": values})
+            status, text = ask(address, f"call/{name}", {"data": values})
             if status == 200:
-                status, told = ask(address, f"call/{name}/{json.loads(told)['event_id']}")
-            assert fine(told), (name, values, told[:500])
+                status, text = ask(address, f"call/{name}/{json.loads(text)['event_id']}")
+            assert fine(text), (name, values, text[:500])
         for body in ([], "text", 5, {"data": "text"}, {"nothing": 1}, {"data": None}):
             assert fine(ask(address, f"call/{name}", body)[1]), (name, body)
 
@@ -103,32 +103,32 @@ def attack_handlers(lab, every):
     """Post hostile values to every ``every``-th handler of the page, one after the other."""
     address, run_id, data_dir = lab
     with urllib.request.urlopen(f"{address}/config", timeout=300) as answer:
-        handlers = [each for each in json.load(answer)["dependencies"] if each["backend_fn"]]
+        handlers = [dependency for dependency in json.load(answer)["dependencies"] if dependency["backend_fn"]]
     assert len(handlers) > 40
     assert any(handler["queue"] is False for handler in handlers)
 
     def attack(numbered: tuple[int, dict]) -> None:
         number, handler = numbered
-        # What queues gets every third value, another third than its neighbours: all of it would take minutes.
-        some = slice(None) if handler["queue"] is False else slice(number % 3, None, 3)
-        for values in hostile(run_id, len(handler["inputs"]))[some]:
+        # A queued handler gets every third value, and its neighbours the other thirds: all would take minutes.
+        share = slice(None) if handler["queue"] is False else slice(number % 3, None, 3)
+        for values in hostile(run_id, len(handler["inputs"]))[share]:
             session = f"hostile{handler['id']}"
             body = {"fn_index": handler["id"], "data": values, "session_hash": session}
             if handler["queue"] is False:
-                status, told = ask(address, "run/predict", body)
+                status, text = ask(address, "run/predict", body)
             else:
-                status, told = ask(address, "queue/join", body)
+                status, text = ask(address, "queue/join", body)
                 if status == 200:
-                    status, told = ask(address, f"queue/data?session_hash={session}")
-            assert fine(told), (handler["id"], handler["targets"], values, told[:500])
-            assert status in (200, 400, 422, 500, 503), (handler["id"], status, told[:500])
+                    status, text = ask(address, f"queue/data?session_hash={session}")
+            assert fine(text), (handler["id"], handler["targets"], values, text[:500])
+            assert status in (200, 400, 422, 500, 503), (handler["id"], status, text[:500])
 
     at_once(attack, list(enumerate(handlers))[::every])
-    # What no component could send, gradio refuses with a bare 500; what gets as far as a feed never raises there.
+    # gradio refuses with a bare 500 what no component could send; a value that reaches a poll never raises there.
     assert "a poll failed" not in (data_dir.parent / f"{data_dir.name}.log").read_text()
-    status, told = ask(address, "call/list_runs", {"data": []})
+    status, text = ask(address, "call/list_runs", {"data": []})
     assert status == 200
-    assert "runs" in ask(address, f"call/list_runs/{json.loads(told)['event_id']}")[1]
+    assert "runs" in ask(address, f"call/list_runs/{json.loads(text)['event_id']}")[1]
 
 
 def test_no_file_of_the_lab_is_served(lab):
@@ -140,7 +140,7 @@ def test_no_file_of_the_lab_is_served(lab):
     export.write_text("zip")
     for file in (data_dir / "lab.sqlite", data_dir / "browser.json", uploaded, export, Path("/etc/passwd"), __file__):
         for spelt in (str(file), f"/{file}", str(file).replace("/", "%2F"), f"./../..{file}"):
-            status, told = ask(address, f"file={spelt}")
+            status, text = ask(address, f"file={spelt}")
             assert status in (403, 404, 400), (spelt, status)
-            assert "root:" not in told
+            assert "root:" not in text
     assert ask(address, f"file={sys.executable}")[0] == 403

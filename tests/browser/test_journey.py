@@ -1,4 +1,4 @@
-"""Through all tabs in a real browser, as a person would."""
+"""A person's way through all tabs in a real browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def start_and_finish(window: Window, name: str) -> None:
 
 
 def drag_across(window: Window, selector: str, start: float, end: float) -> None:
-    """Zoom as a person does: press, move, let go."""
+    """Zoom with the mouse: press, move, release."""
     window.page.locator(selector).scroll_into_view_if_needed()
     box = window.page.locator(selector).bounding_box()
     mouse, middle = window.page.mouse, box["y"] + box["height"] / 2
@@ -110,10 +110,10 @@ def test_a_refresh_and_a_second_window_show_the_same_run(lab):
     start_and_finish(window, "seen everywhere")
     window.again()
     other = Window(browser, address)
-    for each in (window, other):
-        each.wait_text("#strip", "seen everywhere: finished")
-        each.tab("Train")
-        each.wait_text("#train-status", "step 4 of 4")
+    for shown in (window, other):
+        shown.wait_text("#strip", "seen everywhere: finished")
+        shown.tab("Train")
+        shown.wait_text("#train-status", "step 4 of 4")
 
 
 def test_zoom_survives_an_update_and_the_run_is_paused_resumed_and_discarded(lab):
@@ -163,7 +163,7 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
     assert "train.num_train_epochs" in toast
     assert "Traceback" not in toast
     assert window.page.get_by_label("Learning rate").input_value() == "-1"
-    # Once they are mended, the same button starts it.
+    # Once the values are corrected, the same button starts the run.
     window.page.get_by_label("Learning rate").fill("0.001")
     window.page.get_by_label("Epochs", exact=True).fill("1")
     window.page.fill("#run-name input, #run-name textarea", "after a mistake")
@@ -234,7 +234,7 @@ def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
     window.tab("Runs")
     window.page.click("#runs-delete")
     window.wait_text("#runs-details", "Click a row")
-    # The window that followed it goes on polling, and so does everything else.
+    # The window that followed the deleted run still polls, and everything else on it still updates.
     window.page.wait_for_function("!document.querySelector('#runs-table').innerText.includes('a better name')")
     window.page.wait_for_function("!document.querySelector('#strip').innerText.includes('a better name')")
     assert window.errors == []

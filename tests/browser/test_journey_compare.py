@@ -1,4 +1,4 @@
-"""Compare in a real browser: two answers that grow together, a Stop that keeps them, rows that never mix."""
+"""The Compare tab in a real browser: two answers that grow together, a Stop that keeps them, rows that never mix."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, browser):
-    """A lab with one finished run that says yes, again and again: text to see, whatever the random weights say."""
+    """A lab with one finished run that repeats "yes": visible text, whatever the random weights would answer."""
     folder = tmp_path_factory.mktemp("compare")
     rows, data_dir = folder / "rows.json", folder / "data"
     rows.write_text(
         json.dumps([{"instruction": f"Say it {n} times", "input": "", "output": "yes " * 20} for n in range(40)])
     )
     learned = smoke(data={"source": str(rows), "limit": 16}, train={"learning_rate": 3e-2, "num_train_epochs": 8})
-    # The imports first: a run is waited for no longer than a test has patience.
+    # Imports come first, since the wait for a run has a time limit.
     with imports_frozen(), opened(data_dir) as lab:
         finished(lab, learned, "a small run")
     with serving(data_dir) as address:
@@ -45,7 +45,7 @@ def opened_tab(served):
 
 @pytest.fixture
 def window(opened_tab):
-    """The one page, turned to a row that nobody asked about yet."""
+    """The shared page, moved on to a row that was not asked yet."""
     turn_to_the_next_row(opened_tab)
     yield opened_tab
     assert opened_tab.errors == []
@@ -62,7 +62,7 @@ def turn_to_the_next_row(window: Window) -> None:
 
 
 def code(window: Window, selector: str) -> str:
-    """What stands in a code box. gradio strips it, and shows a sign in its place where nothing is left."""
+    """The text of a code box. gradio strips it, and shows a placeholder where nothing is left."""
     return window.page.evaluate("s => document.querySelector(s + ' .cm-content')?.innerText ?? ''", selector).strip()
 
 
@@ -83,8 +83,8 @@ def test_two_answers_with_their_facts(window):
     window.page.click("#compare-ask")
     assert "at most 96 new tokens" in window.wait_text("#compare-state", "Done")
     assert code(window, "#compare-tuned").startswith("y")
-    for who in ("base", "tuned"):
-        assert "96 tokens in " in window.text(f"#compare-{who}-facts")
+    for side in ("base", "tuned"):
+        assert "96 tokens in " in window.text(f"#compare-{side}-facts")
     window.shot("compare")
     window.page.get_by_label("Show the difference to the expected answer").check()
     assert "of 20 expected words" in window.wait_text("#compare-tuned-diff-facts", "expected words")
@@ -101,18 +101,18 @@ def read_token_by_token(window):
     window.page.locator("#compare-why-map .heat-token").first.focus()
     window.page.keyboard.press("End")
     assert "EOS, base" in window.text("#compare-why-map .heat-line")
-    # A mouse that passes is told of another token, which is marked; then the one with the focus is told again.
+    # A hovered token is described and marked; afterwards the focused one is described again.
     window.page.locator("#compare-why-map .heat-token").first.hover()
     assert "Token 1 of 81" in window.text("#compare-why-map .heat-line")
     assert window.page.locator("#compare-why-map .heat-token.told").get_attribute("data-at") == "0"
     window.page.hover("#compare-why-sentence")
     assert "EOS, base" in window.text("#compare-why-map .heat-line")
-    for who in ("base", "tuned"):
-        assert window.page.locator(f"#compare-why-map .heat-{who} tr").count() == 5
+    for side in ("base", "tuned"):
+        assert window.page.locator(f"#compare-why-map .heat-{side} tr").count() == 5
     window.shot("compare-why")
 
 
-# The tiny model says hundreds of tokens a second: a hand outside the page may come too late.
+# The tiny model decodes hundreds of tokens a second: a click from outside the page may come too late.
 STOP_AT_THE_FIRST_WORDS = """() => {
     const box = document.querySelector('#compare-tuned');
     const watch = new MutationObserver(() => {
@@ -131,7 +131,7 @@ def test_a_stop_keeps_what_is_there(window):
     window.page.evaluate(STOP_AT_THE_FIRST_WORDS)
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Stopped.")
-    # Nothing jumps while the text grows.
+    # The box keeps its height while the text grows.
     assert window.page.locator("#compare-tuned").bounding_box()["height"] == height
     assert "kept" in window.text("#compare-tuned-facts")
     assert len(code(window, "#compare-tuned")) > 3
@@ -168,7 +168,7 @@ def test_what_is_asked_at_once_after_typing_is_answered(window):
     window.page.locator("#compare-instruction textarea").press_sequentially(" now")
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
-    # Long enough for what the typing set off to arrive.
+    # Long enough for the updates that the typing triggered to arrive.
     window.page.wait_for_timeout(1000)
     assert code(window, "#compare-tuned").startswith("y")
     assert "Done" in window.text("#compare-state")
@@ -231,8 +231,8 @@ def test_many_are_asked_at_once_and_taken_home(window):
     window.page.fill("#compare-many-asked textarea", "Say it 3 times\n\n=Say it 4 times\nSay it 5 times")
     window.page.click("#compare-many-ask")
     window.wait_text("#compare-many-state", "Done")
-    told = window.wait_text("#compare-many-table", "Say it 5 times")
-    assert "yes yes" in told
+    table = window.wait_text("#compare-many-table", "Say it 5 times")
+    assert "yes yes" in table
     window.shot("compare-many")
     with window.page.expect_download() as download:
         window.page.click("#compare-many-jsonl")
@@ -244,7 +244,7 @@ def test_many_are_asked_at_once_and_taken_home(window):
 
 def test_what_was_said_is_kept_as_a_note_on_the_run(window):
     longest(window, 8)
-    asked = window.value("#compare-instruction")
+    question = window.value("#compare-instruction")
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
     window.page.click("#compare-keep")
@@ -253,7 +253,7 @@ def test_what_was_said_is_kept_as_a_note_on_the_run(window):
     window.page.get_by_role("gridcell", name="a small run").first.click()
     window.fold("Tags and notes")
     window.page.wait_for_function(
-        "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=asked
+        "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=question
     )
     assert "Tuned: yes" in window.value("#runs-notes")
     window.tab("Compare")
@@ -261,7 +261,7 @@ def test_what_was_said_is_kept_as_a_note_on_the_run(window):
 
 def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     longest(window, 16)
-    row, asked = window.page.input_value("#compare-row input"), window.value("#compare-instruction")
+    row, question = window.page.input_value("#compare-row input"), window.value("#compare-instruction")
     window.page.click("#compare-link")
     window.page.wait_for_function("document.querySelector('#compare-address .cm-content')?.innerText.includes('?tab')")
     address = "".join(code(window, "#compare-address").split())
@@ -269,7 +269,7 @@ def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     other = Window(browser, address)
     other.page.wait_for_selector("#compare-ask:enabled")
     other.page.wait_for_function(
-        "asked => document.querySelector('#compare-instruction textarea').value === asked", arg=asked
+        "asked => document.querySelector('#compare-instruction textarea').value === asked", arg=question
     )
     assert other.page.input_value("#compare-row input") == row
     other.fold("Decoding")

@@ -1,4 +1,4 @@
-"""What a run will cost, in a real browser: it follows the controls, and rows are chosen to fit a time."""
+"""The cost estimate in a real browser: it follows the controls, and rows are chosen to fit a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def served(tmp_path_factory, browser):
     folder = tmp_path_factory.mktemp("cost")
-    # A cache of its own: what was measured on this machine before is remembered there.
+    # Its own cache: the shared one may hold earlier measurements of this machine.
     with serving(folder / "data", LAB_CACHE_DIR=str(folder / "cache")) as address:
         yield browser, address
         close_windows(browser)
@@ -67,7 +67,7 @@ def test_rows_are_chosen_to_fit_a_time(window):
 def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
     assert "does the pipeline learn at all?" in window.text("#train-preset")
     window.wait_text("#train-cost", "about")
-    # What was measured stands on the cards when the tab is opened again.
+    # The measured time is on the cards when the tab is opened again.
     window.tab("Data")
     window.tab("Train")
     window.wait_text("#train-preset label:last-of-type", "here")
@@ -92,7 +92,7 @@ def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_r
     epochs = window.page.get_by_label("Epochs", exact=True)
     epochs.fill("3")
     window.wait_text("#preset-changed", "Changed from quick: epochs 1 → 3")
-    # Longer than any answer was ever on its way.
+    # Longer than any response has ever taken.
     window.page.wait_for_timeout(3000)
     assert epochs.input_value() == "3"
     assert window.page.input_value("#train-rows input") == "200"

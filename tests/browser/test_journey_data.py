@@ -1,4 +1,4 @@
-"""The Data tab in a real browser: a person's own files, the rows, and what goes wrong with them."""
+"""The Data tab in a real browser: uploaded files, their rows, and the errors in them."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_other_column_names_are_proposed_and_can_be_changed(window, tmp_path):
     window.page.wait_for_function("document.querySelector('#data-rows').innerText.includes('a remark')")
     window.page.wait_for_function("!document.querySelector('#data-summary').innerText.includes('Proposed')")
 
-    # At the next visit it is offered by its name.
+    # The next visit offers the file by its name.
     window.again()
     window.page.wait_for_timeout(1500)
-    window.errors.clear()  # what was under way when the page was left
+    window.errors.clear()  # of requests under way when the page was left
     window.page.click("#data-source input")
     window.page.get_by_role("option", name="faq.csv: loaded lately").click()
     window.page.click("#data-load")
@@ -82,8 +82,8 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     window.page.fill("#data-search textarea, #data-search input", evil + "?")
     assert "onerror" in window.wait_text("#data-where", "No row contains")
 
-    # All that is asked is the same, so every held-out row has its copy; leaving those out would leave nothing.
-    # Tokens are counted where the model is at hand: the tiny one always is.
+    # All instructions are the same, so every held-out row has a copy; removing the copies would leave no row.
+    # Tokens are counted where the model is on this machine: the tiny one always is.
     window.tab("Train")
     window.page.fill("#train-model input", "tiny-random")
     window.page.keyboard.press("Enter")
@@ -145,7 +145,7 @@ def test_filters_are_added_moved_taken_back_and_give_the_same_rows_from_a_file(w
     assert [step["step"] for step in saved["data"]["filters"]] == ["without_input", "length", "drop_rows"]
     assert saved["data"]["filters"][2]["rows"] == [gone]
 
-    # Written by hand, and not saying whose tokens: those of the model on Train.
+    # A filter written by hand without a model counts the tokens of the model on the Train tab.
     page.fill("#data-filters textarea", '[{"step": "length", "unit": "tokens", "max": 9}]')
     window.wait_text("#filters-list", "at most 9 tokens of HuggingFaceTB/SmolLM2-135M-Instruct · not applied yet")
     with page.expect_file_chooser() as chooser:

@@ -1,4 +1,4 @@
-"""Evaluate in a real browser: a result with its verdict, rows one can look into, and a Stop that claims nothing."""
+"""The Evaluate tab in a real browser: a result with its verdict, rows to look into, a Stop that claims no result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CELL = '#evaluate-table [data-testid="cell-{row}-{column}"]'
 def served(tmp_path_factory, browser):
     """A lab with one run that was evaluated twice, on 30 and on 4 rows."""
     data_dir = tmp_path_factory.mktemp("evaluate") / "data"
-    # The imports first: a run is waited for no longer than a test has patience.
+    # Imports come first, since the wait for a run has a time limit.
     with imports_frozen(), opened(data_dir) as lab:
         run_id = finished(lab, smoke(), "measured")
         for limit in (30, 4):
@@ -69,10 +69,10 @@ def test_a_row_is_found_and_read_in_full(window):
     window.wait_text("#evaluate-where", "4 rows")
     window.page.keyboard.insert_text(word)
     window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
-    found = window.text(CELL.format(row=0, column=2))
+    instruction = window.text(CELL.format(row=0, column=2))
     window.page.click(CELL.format(row=0, column=2))
     assert "gain" in window.wait_text("#evaluate-row", "chrF")
-    assert window.value("#evaluate-asked").startswith(found[:40])
+    assert window.value("#evaluate-asked").startswith(instruction[:40])
     window.page.wait_for_selector("#evaluate-expected .cm-content")
     window.shot("evaluate-row")
 
@@ -105,7 +105,7 @@ def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
     window.wait_text("#standings-words", "tables, because not all was measured alike")
     choose(window, "#standings-which", "1 run · 30 rows")
     window.wait_text("#standings-table", "measured")
-    # Random weights share no four words with anybody.
+    # Answers of random weights share no 4-gram with any reference.
     window.wait_text("#standings-leader", "No run scores above base (0.0).")
     window.shot("standings")
 
@@ -124,8 +124,8 @@ def test_a_stop_says_what_was_done_and_claims_no_result(window):
     window.page.wait_for_function("document.querySelector('#evaluate-progress progress').value > 0")
     window.shot("evaluating")
     window.page.click("#evaluate-stop")
-    said = window.wait_text("#evaluate-state", "Stopped after")
-    assert "of 120 answers; nothing was scored." in said
+    message = window.wait_text("#evaluate-state", "Stopped after")
+    assert "of 120 answers; nothing was scored." in message
     assert "held-out rows" in window.text("#evaluate-sentence")
     assert "60 held-out rows" not in window.text("#evaluate-sentence")
 

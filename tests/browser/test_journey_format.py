@@ -1,4 +1,4 @@
-"""The Format tab in a real browser: the X-ray, a fault for teaching, a template of one's own."""
+"""The Format tab in a real browser: the X-ray of tokens, a deliberate fault for teaching, a custom template."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def smoke_window(served, **kinds) -> Window:
 
 
 def choose_once_offered(window: Window, selector: str, name: str) -> None:
-    """Open a list until the choice has arrived in it, and take it."""
+    """Open a list again and again until the choice is in it, and click it."""
     option = window.page.get_by_role("option", name=name)
     for _ in range(20):
         window.page.click(selector)
@@ -60,7 +60,7 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     window.shot("format-xray")
 
     window.fold("How rows become a batch")
-    # Of step 1 every row is too long for another beside it.
+    # In step 1 every row is too long to share a pass with another.
     window.page.fill("#batch-step input", "2")
     window.page.click("#batch-show")
     window.wait_text("#batch-sentence", "Step 2 of")
@@ -68,7 +68,7 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     segments.first.focus()
     window.page.keyboard.press("ArrowRight")
     assert window.text("#batch-grid .border-line") == segments.nth(1).get_attribute("aria-label")
-    # At the border positions begin again.
+    # Positions restart at the border between two rows.
     positions = window.page.locator("#batch-grid .wall + .end-token .position").all_inner_texts()
     assert positions
     assert set(positions) == {"0"}
@@ -85,7 +85,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.wait_text("#template-state", "unknown placeholder")
     window.page.fill("#template-without-input textarea", "Q: {instruction}\nA: ")
     window.wait_text("#template-state", "complete")
-    # The row follows the text while it is typed.
+    # The shown row follows the template while it is typed.
     window.page.wait_for_function("document.querySelector('#format-tokens .token-grid')?.innerText.startsWith('Q')")
     window.page.fill("#template-name input, #template-name textarea", "q and a")
     window.page.click("#template-keep")

@@ -1,4 +1,4 @@
-"""Once through all tabs with the keyboard alone: everything that is needed can be reached and pressed."""
+"""All tabs with the keyboard alone: every control that is needed can be reached and pressed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def window(tmp_path_factory, browser):
 
 
 def reach(window: Window, selector: str) -> None:
-    """Press Tab until the focus is in ``selector``, as somebody without a mouse does."""
+    """Press Tab, as a person without a mouse does, until the focus is in ``selector``."""
     for _ in range(MAX_PRESSES):
         if window.page.evaluate("selector => !!document.activeElement.closest(selector)", selector):
             return

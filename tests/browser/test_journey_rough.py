@@ -1,4 +1,4 @@
-"""Rough treatment: every button twice and in a hurry; windows closed, a server killed and started again."""
+"""Rough treatment: every button clicked twice in quick succession, windows closed, a server killed and restarted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRESS_TWICE = """tab => {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    # It fails where the log holds a traceback.
+    # ``started`` fails where the server's log holds a traceback.
     with started(tmp_path_factory.mktemp("rough") / "data") as server:
         yield server
 
@@ -54,7 +54,7 @@ def test_no_comparison_outlives_its_reader(server: Server):
     run_id = script.predict(config, "answers", api_name="/start_run")["run_id"]
     until(lambda: script.predict(run_id, api_name="/run_status")["status"] == "finished", "the run")
 
-    def asked(tokens: int):
+    def ask(tokens: int):
         body = json.dumps({"data": [run_id, "Hi", "", {"max_new_tokens": tokens}]}).encode()
         url = f"{server.address}/gradio_api/call/compare"
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
@@ -67,8 +67,8 @@ def test_no_comparison_outlives_its_reader(server: Server):
             stream.read()
         return time.monotonic() - began
 
-    whole = seconds(asked(1500))
+    whole = seconds(ask(1500))
     assert whole > 2, "or the next says nothing"
-    with closing(asked(1500)) as stream:
+    with closing(ask(1500)) as stream:
         assert b"generating" in stream.readline()
-    assert seconds(asked(2)) < whole / 2
+    assert seconds(ask(2)) < whole / 2

@@ -21,7 +21,7 @@ EVIL = "<img src=x onerror=window.hacked=1> ${window.hacked=1}"
 
 
 def history(data_dir) -> None:
-    """As if many runs had been trained here before: every fifth was interrupted, none has an adapter."""
+    """Writes a history of many runs: every fifth was interrupted, none has an adapter."""
     store = RunStore(data_dir)
     config = RunConfig.from_dict({}, "smoke").to_dict()
     now = time.time()
@@ -68,7 +68,7 @@ def enabled(window: Window) -> set[str]:
 
 
 def wait_enabled(window: Window, names: set[str]) -> None:
-    """Wait until just these buttons can be pressed: they follow what is written beside them a moment later."""
+    """Wait until exactly these buttons can be pressed: they update a moment after the text beside them."""
     deadline = time.monotonic() + PATIENCE
     while enabled(window) != names:
         assert time.monotonic() < deadline, enabled(window)
@@ -172,13 +172,13 @@ def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
 
 
 def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):
-    # In its own time, so that a slow machine sees its beginning too.
+    # At 1×, so that a slow machine shows its beginning too.
     window.tab("Train")
     window.page.get_by_role("radio", name="1×", exact=True).check()
     window.tab("Data")
     window.page.click("#replay-offer")
-    said = window.wait_text("#replay-stage", "Replay at 1×")
-    assert "recorded" in said
+    stage = window.wait_text("#replay-stage", "Replay at 1×")
+    assert "recorded" in stage
     plot = "document.querySelector('#train-chart .loss-plot')"
     assert window.page.evaluate(f"{plot}.layout.annotations[0].text") == "REPLAY"
     window.wait_text("#train-status", "recorded on")
@@ -189,7 +189,7 @@ def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):
     assert f"— step {whole}," not in window.value("#train-answers"), "what it said at the end is not known yet"
     window.shot("replay")
     window.page.wait_for_function(f"{drawn} > {early}")
-    # Another tab and back: it went on meanwhile.
+    # The replay goes on while another tab is open.
     window.tab("Data")
     window.tab("Train")
     window.wait_text("#replay-stage", "Replay at 1×")

@@ -1,4 +1,4 @@
-"""Following a run in a real browser: the plot, the answers beside it, what is announced, on a phone too."""
+"""Following a run in a real browser: the plot, the answers beside it, the announcements; on a phone too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def served(tmp_path_factory, browser):
 
 
 def plot(window: Window, question: str):
-    """Something about the drawn plot, as JavaScript says it of ``p``."""
+    """The value of ``question``, a JavaScript expression of ``p``, the drawn plot."""
     return window.page.evaluate(f"(p => {question})(document.querySelector('#train-chart .loss-plot'))")
 
 
@@ -31,14 +31,14 @@ def test_a_run_is_followed(served):
     window.page.get_by_label("Epochs", exact=True).fill("8")
     window.more_settings("Measuring and checkpoints")
     window.page.get_by_label("Keep the best").check()
-    said = """
+    script = """
       window.said = []; window.titles = [];
       const region = document.querySelector('#announcer .announcer');
       new MutationObserver(() => window.said.push(region.textContent)).observe(region, {childList: true});
       new MutationObserver(() => window.titles.push(document.title))
         .observe(document.querySelector('title'), {childList: true});
     """
-    window.page.evaluate(said)
+    window.page.evaluate(script)
     window.page.click("#train-start")
     window.wait_text("#train-status", "finished")
     window.wait_text("#train-checkpoints", "Adapter kept")
@@ -74,7 +74,7 @@ def test_a_run_is_followed(served):
     window.shot("train-followed")
     assert window.errors == []
 
-    # A window that is opened later shows the same, and announces nothing that is long over.
+    # A window opened later shows the same, and announces no past event.
     later = Window(browser, address)
     later.tab("Train")
     later.wait_text("#train-status", "step 32 of 32")
@@ -116,7 +116,9 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served):
         assert window.page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
         # The answers stand below the plot, not beside it.
-        chart, answers = (window.page.locator(each).bounding_box() for each in ("#train-chart", "#train-answers"))
+        chart, answers = (
+            window.page.locator(selector).bounding_box() for selector in ("#train-chart", "#train-answers")
+        )
         assert answers["y"] > chart["y"] + chart["height"]
         assert chart["width"] > 300
         window.shot(f"train-phone-{theme}")

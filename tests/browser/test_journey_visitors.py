@@ -24,7 +24,7 @@ def upload(window: Window, file) -> None:
 
 
 def host(browser, address: str) -> Window:
-    """A window whose person has shown the host's token."""
+    """A window in which the host's token was entered."""
     window = Window(browser, address)
     window.page.click("#host button.label-wrap")
     window.page.fill("#host-token input", TOKEN)
@@ -67,7 +67,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     hosts.tab("Runs")
     hosts.wait_text("#runs-table", "my secret plan")
 
-    # Who comes again is who they were.
+    # A returning visitor keeps their identity.
     mine.again()
     mine.tab("Runs")
     mine.wait_text("#runs-table", "my secret plan")
@@ -100,7 +100,7 @@ KEPT = "Object.entries(localStorage).find(([key]) => key.endsWith('-form'))?.[1]
 
 
 def kept(window: Window) -> str:
-    """What the browser keeps of the form, as it keeps it."""
+    """The form as the browser stores it."""
     return window.page.evaluate(KEPT)
 
 

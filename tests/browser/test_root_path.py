@@ -55,7 +55,7 @@ def test_the_page_tells_the_browser_its_own_address(proxied):
 
 
 def test_a_slash_behind_is_what_gradio_answers_with_404():
-    """Why the path is rewritten; where this fails, gradio does it by itself."""
+    """The reason why the lab rewrites the path; if this fails, gradio handles the slash itself."""
     with gr.Blocks() as page:
         gr.Markdown("Hello")
     page.root_path = "/lab/"
@@ -78,7 +78,7 @@ def test_the_lab_itself_is_served_under_a_path(tmp_path):
         )
         assert any("plotly" in file for file in named)
         for file in named:
-            # As a browser does, and as a proxy that strips the path asks for it.
-            for asked in (page.url.join(file), page.url.copy_with(path="/").join(file)):
-                assert httpx.get(asked, timeout=60).status_code == 200, asked
+            # As a browser resolves it, and as a proxy that strips the path requests it.
+            for url in (page.url.join(file), page.url.copy_with(path="/").join(file)):
+                assert httpx.get(url, timeout=60).status_code == 200, url
         assert httpx.get(f"{address}/lab/config", timeout=60).json()["root"] == f"{address}/lab"

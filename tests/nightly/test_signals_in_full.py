@@ -21,7 +21,7 @@ from instruct_tune.batching import packing
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import Stopped
 from instruct_tune.training.checkpoints import checkpoints, step_of
-from instruct_tune.training.interrupt import interruptible
+from instruct_tune.training.interruptible import interruptible
 from instruct_tune.training.types import TrainingResult
 
 

@@ -1,4 +1,4 @@
-"""A visitor gets nothing of the Hub that only the host may read: not with the host's token, not from the cache."""
+"""A visitor reads no private or gated Hub repository of the host, neither with the host's token nor from the cache."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from instruct_tune.pretrained.tiny_random import make_tiny_model
 ROWS = "".join(json.dumps({"instruction": f"Do {n}", "output": f"Done {n}"}) + "\n" for n in range(20)).encode()
 KINDS = ("public", "private", "gated")
 
-# In a process of its own, since the Hub's client reads address and token when it is imported.
+# Runs in its own process, since the Hub's client reads address and token when it is imported.
 TRIES = """
 import json, sys
 from instruct_tune.data.splits import load_splits
@@ -60,7 +60,7 @@ def toy(files):
 
 @pytest.fixture
 def tries(toy, tmp_path):
-    """What each repository gives to a lab with these environment variables, which keeps its caches between calls."""
+    """Loads each repository in a lab with these environment variables; its caches persist between calls."""
 
     def tries(*arguments, **environment):
         with serving_hub(toy) as address:
@@ -88,37 +88,37 @@ def refused(message):
 
 
 def test_alone_the_hosts_token_serves_the_host(tries, toy):
-    given = tries()
-    assert given["models"] == dict.fromkeys(KINDS, "Hub")
-    assert given["datasets"] == dict.fromkeys(KINDS, 20)
+    results = tries()
+    assert results["models"] == dict.fromkeys(KINDS, "Hub")
+    assert results["datasets"] == dict.fromkeys(KINDS, 20)
     assert toy.tokens == {f"Bearer {TOKEN}", None} or toy.tokens == {f"Bearer {TOKEN}"}
     assert tries("unreachable")["models"] == dict.fromkeys(KINDS, "Hub cache")
 
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_a_visitor_gets_nothing_of_the_hosts_own_from_the_cache(tries, toy, reachable):
-    tries()  # the host alone, with everything
+    tries()  # the host alone, with every repository
     toy.tokens.clear()
-    given = tries(*([] if reachable else ["unreachable"]), SPACE_ID="someone/space")
+    results = tries(*([] if reachable else ["unreachable"]), SPACE_ID="someone/space")
     for part in ("models", "datasets"):
-        assert refused(given[part]["private"])
-        assert refused(given[part]["gated"])
-    assert not given["at hand"]["private"]
-    assert not given["at hand"]["gated"]
-    # Without the Hub nobody can say that what came with the token is everybody's.
-    assert given["models"]["public"] == "Hub cache" if reachable else refused(given["models"]["public"])
+        assert refused(results[part]["private"])
+        assert refused(results[part]["gated"])
+    assert not results["at hand"]["private"]
+    assert not results["at hand"]["gated"]
+    # Without the Hub it is not known whether a copy that came with the token is public.
+    assert results["models"]["public"] == "Hub cache" if reachable else refused(results["models"]["public"])
     assert toy.tokens <= {None}
 
 
 def test_a_repository_that_was_made_private_is_not_served_any_more(tries, toy):
     tries(SPACE_ID="someone/space")
     toy.private += ("some/public", "rows/public")
-    given = tries(SPACE_ID="someone/space")
-    assert refused(given["models"]["public"])
-    assert refused(given["datasets"]["public"])
+    results = tries(SPACE_ID="someone/space")
+    assert refused(results["models"]["public"])
+    assert refused(results["datasets"]["public"])
 
 
-# A download that is broken off
+# An interrupted download
 
 
 DOWNLOADS = """

@@ -1,4 +1,4 @@
-"""Adapters from elsewhere: each is kept with all that makes its function, or refused by name."""
+"""Adapters from elsewhere: kept with every field that affects their function, or refused by the field's name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lab(tmp_path_factory):
 
 
 def trained_elsewhere(folder, loaded: LoadedModel | None = None, dtype=torch.float32, **fields):
-    """An adapter that PEFT made and saved, with B matrices that are not zero; the PeftModel."""
+    """Makes an adapter with PEFT, with non-zero B matrices, and saves it in ``folder``; returns the PeftModel."""
     torch.manual_seed(3)
     fields = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"} | fields
     model = get_peft_model((loaded or tiny()).base, LoraConfig(**fields)).eval()
@@ -99,7 +99,7 @@ def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_p
     assert first["probe_loss"] == pytest.approx(expected, rel=1e-5)
     with model.disable_adapter():
         assert held_out_loss(model, lab.runs.config(HOST, child)) != pytest.approx(expected, rel=1e-4)
-    # What goes out again is the same function on the same modules.
+    # The export holds the same function on the same modules.
     lab.transfers.export(HOST, child, tmp_path / "out.zip")
     saved = json.loads(zipfile.ZipFile(tmp_path / "out.zip").read("adapter_config.json"))
     assert (saved["lora_alpha"], saved["use_rslora"]) == (
@@ -126,7 +126,7 @@ def test_a_child_begins_with_the_function_that_peft_gives_the_adapter(lab, tmp_p
         ({"revision": "refs/pr/3"}, "revision"),
         ({"ensure_weight_tying": True}, "ensure_weight_tying"),
         ({"kasa_config": {"beta": 1}}, "kasa_config"),
-        # Of a PEFT that is newer than ours.
+        # Fields of a PEFT that is newer than the installed one.
         ({"use_tomorrows_scaling": True}, "use_tomorrows_scaling"),
         ({"scaling_schedule": {"a": 1}}, "scaling_schedule"),
     ],

@@ -1,4 +1,4 @@
-"""Tags and notes: what is kept of them, who writes them, and that an older history gets them."""
+"""Tags and notes: how they are cleaned, who may write them, and the migration of an older history."""
 
 import json
 import sqlite3
@@ -58,8 +58,8 @@ def test_they_are_in_the_list_and_stay(tmp_path):
         run_id = entered(lab)
         lab.runs.annotate(HOST, run_id, "rank 4, keep", "It was too short.")
     with opened(tmp_path / "data", writing=False) as lab:
-        for told in (*lab.runs.summaries(HOST), lab.runs.details(HOST, run_id)):
-            assert (told["tags"], told["notes"]) == (["rank 4", "keep"], "It was too short.")
+        for row in (*lab.runs.summaries(HOST), lab.runs.details(HOST, run_id)):
+            assert (row["tags"], row["notes"]) == (["rank 4", "keep"], "It was too short.")
         assert json.loads(json.dumps(lab.runs.summaries(HOST)))
 
 

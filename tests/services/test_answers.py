@@ -1,4 +1,4 @@
-"""Base and tuned answer: streamed, alone, between the steps of a training."""
+"""Answers of base and tuned: streamed, alone, and between the steps of a training run."""
 
 import threading
 import time
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 def test_both_answers_grow_and_the_last_says_done(kept):
     lab, run_id = kept
-    told = list(lab.inference.compare(HOST, run_id, "Reverse a list", generation={"max_new_tokens": 5}))
-    assert [each["done"] for each in told] == [False] * (len(told) - 1) + [True]
-    assert len(told) >= 5
-    last = told[-1]
+    updates = list(lab.inference.compare(HOST, run_id, "Reverse a list", generation={"max_new_tokens": 5}))
+    assert [update["done"] for update in updates] == [False] * (len(updates) - 1) + [True]
+    assert len(updates) >= 5
+    last = updates[-1]
     assert (last["base_tokens"], last["tuned_tokens"]) == (5, 5)
     assert last["base"] != last["tuned"]
-    assert told[0]["base"] != last["base"]
-    assert len(told[2]["base"]) <= len(last["base"])
+    assert updates[0]["base"] != last["base"]
+    assert len(updates[2]["base"]) <= len(last["base"])
 
 
 def test_the_answers_are_those_of_generate(kept):
@@ -88,14 +88,14 @@ def test_closing_a_comparison_stops_it(kept):
 def test_a_stop_keeps_what_was_said_so_far(kept):
     lab, run_id = kept
     stop = threading.Event()
-    told = []
+    updates = []
     for texts in lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1500}, stop=stop):
-        told.append(texts)
+        updates.append(texts)
         if texts["base"] and texts["tuned"]:
             stop.set()
-    last = told[-1]
+    last = updates[-1]
     assert (last["done"], last["stopped"]) == (True, True)
-    assert last["base"].startswith(told[-2]["base"])
+    assert last["base"].startswith(updates[-2]["base"])
     assert last["tuned"]
     assert "tuned_tokens" not in last
     assert list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
@@ -171,9 +171,9 @@ def test_base_answers_without_any_run(lab):
 @pytest.mark.parametrize("row", [{"input": "x"}, {"instruction": 5}, {"instruction": "a", "input": 5}, "text", None])
 def test_a_prompt_that_is_none_is_named_by_its_number(kept, row):
     lab, run_id = kept
-    for who in ("base", run_id):
+    for answerer in ("base", run_id):
         with pytest.raises(DataError, match="Prompt 2"):
-            lab.inference.generate(HOST, who, [{"instruction": "Hi"}, row])
+            lab.inference.generate(HOST, answerer, [{"instruction": "Hi"}, row])
 
 
 def own_run(lab, runner, other):
@@ -208,7 +208,7 @@ def closed_half_way(lab, runner, other):
 @pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
     other = finished(lab, smoke(), "other")
-    # The same run once more, to which the question is put while it trains.
+    # The same run again; the question is asked while it trains.
     held, answers = {}, []
     pace.at[2] = lambda runner: held.update(runner=runner)
     for step in (3, 7):

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, wherever the writing is broken off."""
+"""Folders that exist whole or not at all, wherever the writing is interrupted."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def test_files_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-# Dies at the given call of fsync or rename.
+# Kills itself at the call of fsync or rename with the number in the second argument, from 0.
 DIES = """
 import os, signal, sys
 from pathlib import Path
@@ -69,26 +69,26 @@ with atomic_write.atomic_folder(Path(sys.argv[1])) as folder:
 
 
 def test_killed_at_every_point_it_is_whole_and_old_or_new(tmp_path):
-    found = set()
+    texts = set()
     for point in range(7):
         final = tmp_path / str(point) / "it"
         with atomic_write.atomic_folder(final) as folder:
             (folder / "a.txt").write_text("first")
         died = subprocess.run([sys.executable, "-c", DIES, str(final), str(point)], check=False)
         assert died.returncode == (-signal.SIGKILL if point < 6 else 0)
-        # As the next start does.
+        # The next start of a lab calls this.
         atomic_write.finish(final.parent)
         assert atomic_write.fault(final) is None
         assert [path.name for path in final.parent.iterdir()] == ["it"]
-        found.add((final / "a.txt").read_text())
-        # Whatever was left lying about, the next one is written.
+        texts.add((final / "a.txt").read_text())
+        # Leftovers of the killed process do not prevent the next write.
         write(final, "third")
         assert atomic_write.fault(final) is None
-    assert found == {"first", "second"}
+    assert texts == {"first", "second"}
 
 
 def between_the_renames(tmp_path, new_is_whole):
-    """What a process leaves that ends after the old folder went aside and before the new one came."""
+    """The state after a process died between moving the old folder aside and moving the new one in."""
     write(tmp_path / "it", "first")
     with atomic_write.atomic_folder(tmp_path / "other") as folder:
         (folder / "a.txt").write_text("second")

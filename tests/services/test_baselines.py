@@ -1,4 +1,4 @@
-"""What answers beside base and tuned is what one gets by hand, and is refused where it makes no sense."""
+"""Baselines beside base and tuned: equal to those computed by hand, and refused where they make no sense."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def loaded():
 
 
 def beside(loaded, *names, **how):
-    given = {"template": LESSON, "training": TRAINING, "settings": SETTINGS, "seed": 1} | how
-    return baselines(names, loaded, rows=ROWS, **given)
+    options = {"template": LESSON, "training": TRAINING, "settings": SETTINGS, "seed": 1} | how
+    return baselines(names, loaded, rows=ROWS, **options)
 
 
 def test_base_is_shown_three_training_rows_in_the_runs_own_template(loaded):
-    found = evaluate(loaded, RUN, LESSON, ROWS, SETTINGS, beside=beside(loaded, "examples"))
+    result = evaluate(loaded, RUN, LESSON, ROWS, SETTINGS, beside=beside(loaded, "examples"))
     shown = examples_of(TRAINING, 1)
     before = "".join(f"{LESSON.render(row.instruction, row.input)}{row.output.strip()}\n\n" for row in shown)
     texts = []
     for row in ROWS:
         ids = loaded.tokenizer(before + LESSON.render(row.instruction, row.input))["input_ids"]
         texts.append(generate(loaded, [Request(tuple(ids), BASE)], SETTINGS)[0].text)
-    assert [row.baselines["examples"] for row in found.predictions] == texts
-    assert found.baselines["examples"].report == score(texts, [row.output for row in ROWS])
+    assert [row.baselines["examples"] for row in result.predictions] == texts
+    assert result.baselines["examples"].report == score(texts, [row.output for row in ROWS])
 
 
 def test_examples_are_short_and_drawn_by_the_seed():
@@ -69,9 +69,11 @@ def test_examples_are_short_and_drawn_by_the_seed():
 
 
 def test_an_answer_after_examples_ends_where_the_next_one_would_begin():
-    said = {"examples": KeptAnswers({0: Answer("yes\n\n### Instruction:\nMore", 9, False), 1: Answer("no", 2, False)})}
-    asked = dataclasses.replace(beside_nothing(), mark="### Instruction:")
-    assert asked.answers(said)["examples"] == [Answer("yes", 9, True), Answer("no", 2, False)]
+    answers = {
+        "examples": KeptAnswers({0: Answer("yes\n\n### Instruction:\nMore", 9, False), 1: Answer("no", 2, False)})
+    }
+    prepared = dataclasses.replace(beside_nothing(), mark="### Instruction:")
+    assert prepared.answers(answers)["examples"] == [Answer("yes", 9, True), Answer("no", 2, False)]
 
 
 def beside_nothing() -> Baselines:
@@ -86,8 +88,8 @@ def test_the_nearest_training_row_answers_in_its_own_words(loaded):
         Example("Name a colour", "", "red"),
         Example("Name a colour", "", "no"),
     ]
-    found = baselines(("nearest",), loaded, LESSON, [Example("name a  COLOR", "", "")], rows, SETTINGS, 1)
-    assert [answer.text for answer in found.given["nearest"]] == ["red"]
+    result = baselines(("nearest",), loaded, LESSON, [Example("name a  COLOR", "", "")], rows, SETTINGS, 1)
+    assert [answer.text for answer in result.given["nearest"]] == ["red"]
     assert nearest(["nothing alike"], ["zzz"]) == [0]
 
 
@@ -102,12 +104,16 @@ def test_they_leave_base_and_tuned_as_they_are_and_are_told_in_json_and_file(tmp
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke())
         alone = list(lab.evaluations.stream(HOST, run_id))[-1]
-        told = list(lab.evaluations.stream(HOST, run_id, baselines=["nearest", "examples"]))[-1]
-        assert (told["base"], told["tuned"], told["p_value"]) == (alone["base"], alone["tuned"], alone["p_value"])
+        evaluation = list(lab.evaluations.stream(HOST, run_id, baselines=["nearest", "examples"]))[-1]
+        assert (evaluation["base"], evaluation["tuned"], evaluation["p_value"]) == (
+            alone["base"],
+            alone["tuned"],
+            alone["p_value"],
+        )
         assert alone["baselines"] == {}
-        assert list(told["baselines"]) == ["examples", "nearest"]
+        assert list(evaluation["baselines"]) == ["examples", "nearest"]
         rows = lab.evaluations.predictions(HOST, run_id)
-        for name, report in told["baselines"].items():
+        for name, report in evaluation["baselines"].items():
             expected = score([row[f"baseline_{name}"] for row in rows], [row["reference"] for row in rows])
             assert {key: report[key] for key in expected.to_dict()} == json.loads(json.dumps(expected.to_dict()))
         assert next(lab.evaluations.stream(HOST, run_id, baselines=["examples", "nearest"]))["total"] == 12

@@ -1,4 +1,4 @@
-"""The batch view shows the passes that training makes, place by place, and keeps rows apart as training does."""
+"""The batch view shows the passes of training, position by position, and keeps rows apart as training does."""
 
 import pytest
 import torch
@@ -31,12 +31,12 @@ def test_each_step_is_what_training_computes(lab, monkeypatch):
     computed = []
     real = trainer.supervised_loss
 
-    def listening(model, pack, separable):
+    def recording(model, pack, separable):
         if torch.is_grad_enabled():
             computed.append(pack)
         return real(model, pack, separable)
 
-    monkeypatch.setattr(trainer, "supervised_loss", listening)
+    monkeypatch.setattr(trainer, "supervised_loss", recording)
     run = lab.training.status(HOST, finished(lab, config))
     shown = [lab.estimates.step_view(HOST, config, step) for step in range(1, run["total_steps"] + 1)]
     passes = [each for step in shown for each in step.passes]
@@ -120,7 +120,7 @@ def test_the_same_row_twice_is_two_segments():
     [
         ("llama", "cpu", (Packing.POSITIONS, True)),
         ("llama", "cuda", (Packing.POSITIONS, False)),
-        # Attention row by row keeps even those apart that make nothing of positions.
+        # Row-by-row attention keeps rows apart even in architectures that ignore position ids.
         ("opt", "cpu", (Packing.POSITIONS, True)),
         ("opt", "cuda", (Packing.MASK, False)),
         ("rwkv", "cpu", (Packing.PADDED, False)),

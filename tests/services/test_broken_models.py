@@ -1,4 +1,4 @@
-"""A stranger's model folder with a fault in it: one sentence, the same for training, what it costs, and its mask."""
+"""A model folder with a fault: the same one-sentence error in training, in the cost estimate and in the mask."""
 
 import json
 import math
@@ -33,8 +33,8 @@ def folder(tmp_path):
 
 def edited(name, **values):
     def spoil(folder):
-        known = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps({**known, **values}))
+        fields = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**fields, **values}))
 
     return spoil
 
@@ -77,7 +77,7 @@ def cut_short(folder):
 
 
 def number_in_weights(key, value):
-    """One number of one weight becomes ``value``."""
+    """Set one number of the weight ``key`` to ``value``."""
 
     def spoil(folder):
         weights = load_file(folder / WEIGHTS)
@@ -88,7 +88,7 @@ def number_in_weights(key, value):
 
 
 def as_pickle(spoil):
-    """The same in a pytorch_model.bin, which is converted."""
+    """The same fault in a pytorch_model.bin, which the lab converts."""
 
     def spoil_pickle(folder):
         spoil(folder)
@@ -119,7 +119,7 @@ TOKENIZERS = {
     "a text for a number": (edited(CONFIG, hidden_size="64"), "hidden_size"),
     "a type that is a list": (edited(CONFIG, model_type=["llama"]), "not what transformers expects"),
 }
-"""Faults that show with the tokenizer already."""
+"""Faults that loading the tokenizer finds."""
 MODELS = {
     "an unknown type": (edited(CONFIG, model_type="unheard-of"), "unheard-of"),
     "a model wants code": (
@@ -150,7 +150,7 @@ MODELS = {
     "less than no vocabulary": (edited(CONFIG, vocab_size=-1, pad_token_id=None), "negative dimension"),
     "a pointer for weights": (written(WEIGHTS, POINTER), "model.safetensors of .* is a Git LFS pointer"),
 }
-"""Faults that show with the model: no run may be promised on them."""
+"""Faults that the cost estimate finds: it must not promise a run on such a model."""
 ONLY_WHEN_LOADED = {
     "a weight of another shape": (other_shape, "has shape 3, and config.json makes it 64"),
     "a weight is NaN": (number_in_weights(NORM, math.nan), rf"not finite numbers \({NORM}\)"),
@@ -186,7 +186,7 @@ def test_a_fault_is_one_sentence_wherever_it_shows(folder, tmp_path, fault):
     config = smoke(model=str(folder))
     with pytest.raises(ModelError, match=words) as caught:
         load_model(str(folder), print)
-    told = sentence(caught.value)
+    message = sentence(caught.value)
     with opened(tmp_path / "lab") as lab:
         ways = [] if fault in ONLY_WHEN_LOADED else [lambda: lab.estimates.cost(HOST, config)]
         if fault in TOKENIZERS:
@@ -196,7 +196,7 @@ def test_a_fault_is_one_sentence_wherever_it_shows(folder, tmp_path, fault):
                 way()
             sentence(caught.value)
         ended = lab.training.wait(lab.training.start(HOST, config), PATIENCE)
-        assert (ended.status, ended.error_kind, ended.message) == ("failed", "model", told)
+        assert (ended.status, ended.error_kind, ended.message) == ("failed", "model", message)
 
 
 @pytest.mark.parametrize("fault", ["gptq", "no heads", "the file is cut", "a pointer for a tokenizer"])
@@ -207,10 +207,10 @@ def test_the_command_line_says_it_in_a_line(folder, tmp_path, monkeypatch, capsy
     for command in ("train", "cost"):
         assert main([command, "--preset", "smoke", "--model", str(folder), "--json"]) == 1
         out, err = capsys.readouterr()
-        told = json.loads(out)
-        assert told["kind"] == "model"
-        assert re.search(words, told["error"])
-        assert f"{command}: {told['error']}\n" in err
+        output = json.loads(out)
+        assert output["kind"] == "model"
+        assert re.search(words, output["error"])
+        assert f"{command}: {output['error']}\n" in err
         assert "Traceback" not in err
 
 
@@ -246,12 +246,12 @@ def test_rows_that_do_not_fit_name_the_limit_that_binds(folder, tmp_path, contex
 def test_the_cost_counts_the_rows_that_fit_into_the_context(folder, tmp_path):
     edited(CONFIG, max_position_embeddings=180)(folder)
     with opened(tmp_path / "lab") as lab:
-        told = lab.estimates.cost(HOST, smoke(model=str(folder)))
+        cost = lab.estimates.cost(HOST, smoke(model=str(folder)))
         run_id = lab.training.start(HOST, smoke(model=str(folder)))
         lab.training.wait(run_id, PATIENCE)
         result = lab.runs.result(HOST, run_id)
-    assert told["dropped"] > 0
-    assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
+    assert cost["dropped"] > 0
+    assert (cost["steps"], cost["tokens"]) == (result["steps"], result["tokens"])
 
 
 @pytest.mark.parametrize("kind", ["rwkv", "recurrent_gemma", "mamba", "bloom", "gpt_neo"])
@@ -272,9 +272,9 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     targets = ["x_proj"] if kind == "mamba" else "all-linear"
     with opened(tmp_path / "lab") as lab:
-        told = lab.estimates.cost(HOST, smoke(model=str(folder), lora={"target_modules": targets}))
-    assert told["seconds"]["total"] > 0
-    assert told["memory"]["total"] > told["parameters"]
+        cost = lab.estimates.cost(HOST, smoke(model=str(folder), lora={"target_modules": targets}))
+    assert cost["seconds"]["total"] > 0
+    assert cost["memory"]["total"] > cost["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_the_cost_is_known_of_architectures_with_other_layers(folder, tmp_path, 
     [("xlnet", 2**31), ("bloom", 2**31), ("opt", 2048), ("gpt2", 1024), ("mpt", 2048), ("gemma3", 131_072)],
 )
 def test_a_context_that_has_no_end_is_no_limit(kind, tokens):
-    """XLNet's configuration says -1, Bloom's says nothing, MPT's under another name, Gemma 3's for its text."""
+    """XLNet's configuration holds -1, Bloom's no value, MPT's another key, Gemma 3's a value for its text part."""
     from transformers import AutoConfig
 
     assert context_of(AutoConfig.for_model(kind)) == tokens
@@ -316,7 +316,7 @@ def test_generation_defaults_that_the_lab_sets_itself_change_no_answer(folder, t
 
 
 def test_a_model_with_its_context_under_another_name_trains_and_answers(folder, tmp_path):
-    """MPT raises beyond its ``max_seq_len``, whatever it is asked."""
+    """MPT raises on every input longer than its ``max_seq_len``."""
     from transformers import MptConfig, MptForCausalLM
 
     tokens = {"vocab_size": 259, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}

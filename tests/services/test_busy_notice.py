@@ -1,4 +1,4 @@
-"""What a visitor is told and offered while the lab works for somebody else."""
+"""The notice and the offer that a visitor sees while another visitor's job is at work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def lab(tmp_path):
 
 @pytest.fixture
 def busy(lab):
-    """Ann's run is at work, until the test is over."""
+    """A lab where Ann's run is at work until the test ends."""
     begun, over = threading.Event(), threading.Event()
     lab.seconds_left = None
 
@@ -41,14 +41,14 @@ def test_an_idle_lab_keeps_nobody_waiting(lab):
 
 def test_only_others_are_told_and_where_they_would_stand(busy):
     assert busy.training.others_at_work(ANN) is None
-    told = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
-    assert busy.training.others_at_work(BOB) == told
-    assert busy.training.others_at_work(HOST) == told
+    notice = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
+    assert busy.training.others_at_work(BOB) == notice
+    assert busy.training.others_at_work(HOST) == notice
     busy.queue.enqueue(Job("another of Ann's", lambda: None, ("evaluation", "ann-1"), ANN.id))
-    assert busy.training.others_at_work(BOB) == {**told, "place": 2}
+    assert busy.training.others_at_work(BOB) == {**notice, "place": 2}
     busy.queue.enqueue(Job("run of Bob", lambda: None, ("run", "bob-1"), BOB.id))
     busy.queue.enqueue(Job("another of Bob's", lambda: None, ("run", "bob-2"), BOB.id))
-    assert busy.training.others_at_work(BOB) == {**told, "waiting": True, "place": 2}
+    assert busy.training.others_at_work(BOB) == {**notice, "waiting": True, "place": 2}
 
 
 def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
@@ -72,8 +72,8 @@ def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
 def test_the_words(waiting, place, seconds, said):
     from instruct_tune.ui.layout.busy_notice import words
 
-    told = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
-    assert said in words(told)
+    notice = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
+    assert said in words(notice)
 
 
 def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
@@ -84,15 +84,15 @@ def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
 
     with gr.Blocks():
         tabs = gr.Tabs()
-        meanwhile, replay = BusyNotice(busy), Replay(busy, gr.State(None))
-        meanwhile.offer(replay, tabs, replay.offer(tabs))
-    now, said, row, welcome = meanwhile.show("")
-    assert now == said
-    assert said.startswith("**Someone else's run is at work")
+        notice, replay = BusyNotice(busy), Replay(busy, gr.State(None))
+        notice.offer(replay, tabs, replay.offer(tabs))
+    now, text, row, welcome = notice.show("")
+    assert now == text
+    assert text.startswith("**Someone else's run is at work")
     assert (row.visible, welcome.visible) == (True, False)
-    # Told already: nothing is sent.
-    assert all(set(value) == {"__type__"} for value in meanwhile.show(now))
-    [turn] = busy.queue.jobs
-    turn.by = "anonymous"  # as this test, which shows no secret, is: the run is its own now
-    _, said, row, welcome = meanwhile.show(now)
-    assert (said, row.visible, welcome.visible) == ("", False, True)
+    # The browser shows this text already: no update is sent.
+    assert all(set(value) == {"__type__"} for value in notice.show(now))
+    [job] = busy.queue.jobs
+    job.by = "anonymous"  # the viewer of this test, which sends no secret: the run is its own now
+    _, text, row, welcome = notice.show(now)
+    assert (text, row.visible, welcome.visible) == ("", False, True)

@@ -1,4 +1,4 @@
-"""A run's model card: the Hub's own reader takes it, its numbers are the run's, its snippet works."""
+"""A run's model card: the Hub's own parser reads it, its numbers are the run's, its snippet works."""
 
 import contextlib
 import dataclasses
@@ -24,12 +24,12 @@ HOSTILE = (*NAMES, "```\n# x", "a: b", "/tmp/it's #1", "{x}", "x\ny")
 
 
 def recorded(name="good"):
-    """(run, evaluations, metrics) as they come with the project."""
+    """(run, evaluations, metrics) of a recorded run that comes with the project."""
     folder = ASSETS / name
-    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    fields = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return Run(**{"phase": None, "error_kind": None, **told}), [found], metrics
+    return Run(**{"phase": None, "error_kind": None, **fields}), [evaluation], metrics
 
 
 def changed(run, **over):
@@ -47,11 +47,11 @@ def test_the_hubs_own_reader_takes_it():
     assert data.datasets is None
     assert data.language is None
     (result,) = data.eval_results
-    found = evaluations[0]
-    assert (result.metric_type, result.metric_value) == ("sacrebleu", found["tuned"]["bleu"])
+    evaluation = evaluations[0]
+    assert (result.metric_type, result.metric_value) == ("sacrebleu", evaluation["tuned"]["bleu"])
     assert result.metric_args["rows"] == 40
-    assert result.metric_args["signature"] == found["tuned"]["signature"]
-    assert result.metric_args["base_value"] == found["base"]["bleu"]
+    assert result.metric_args["signature"] == evaluation["tuned"]["signature"]
+    assert result.metric_args["base_value"] == evaluation["base"]["bleu"]
 
 
 def test_it_says_what_was_measured_and_on_which_weights():
@@ -82,19 +82,19 @@ def test_a_dataset_of_the_hub_is_named_and_another_is_not(source, named):
 
 def test_a_licence_that_is_not_known_is_left_out():
     run, _, _ = recorded()
-    told = {
+    headers = {
         model: ModelCard(model_card(changed(run, model=model), [])).data.to_dict()
         for model in ("gpt2", "facebook/opt-350m", "some/model")
     }
-    assert told["gpt2"]["license"] == "mit"
-    assert told["facebook/opt-350m"]["license"] == "other"
-    assert told["facebook/opt-350m"]["license_name"] == "opt-175b-license"
-    assert "license" not in told["some/model"]
+    assert headers["gpt2"]["license"] == "mit"
+    assert headers["facebook/opt-350m"]["license"] == "other"
+    assert headers["facebook/opt-350m"]["license_name"] == "opt-175b-license"
+    assert "license" not in headers["some/model"]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_other_peoples_text_is_only_text(text):
-    """Neither markup that runs or loads something, nor a line of the header, nor the end of a code block."""
+    """It becomes no markup that runs or loads something and no line of the header, and ends no code block."""
     run, evaluations, metrics = recorded()
     data = {**run.config["data"], "source": text, "filters": [{"step": "contains", "text": text}]}
     template = {"without_input": f"{text}{{instruction}}", "with_input": f"{{instruction}}{text}{{input}}"}
@@ -102,7 +102,7 @@ def test_other_peoples_text_is_only_text(text):
         template = "lesson"
     odd = dataclasses.replace(changed(run, model=text, data=data, template=template), name=text)
     card = model_card(odd, evaluations, metrics)
-    # The Hub takes ids only, and one of these could be one.
+    # The Hub accepts only ids as base model, and one of these texts could be an id.
     named = text if text == "plain" else None
     assert ModelCard(card).data.base_model == named
     header = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)[1])
@@ -111,7 +111,7 @@ def test_other_peoples_text_is_only_text(text):
     assert card.count("\nbase_model:") == bool(named) + 2 * (template != "lesson" and "\nbase_model:" in text)
     outside = re.sub(r"^(`{3,})\w+\n.*?\n\1$", "", card.split("\n---\n", 1)[1], flags=re.DOTALL | re.MULTILINE)
     outside = outside.replace("![Loss over steps](loss.png)", "")
-    # Written out or with a backslash before it, either way it is not live.
+    # Markup is not live where it is an entity or has a backslash before it.
     assert not re.search(r"(?<!\\)<script|(?<!\\)\]\(", outside)
     assert len([line for line in outside.splitlines() if line.startswith("# ")]) == 1
 
@@ -126,11 +126,11 @@ def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeyp
         assert f"- without\\_input: {facts['ledger'][0]['kept']:,} kept" in card
         code = snippet(card).replace('"tiny-random"', repr(facts["model_path"]))
         code = code.replace("path/to/this/folder", str(lab.store.folder(run_id) / "adapter"))
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), torch.random.fork_rng():
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), torch.random.fork_rng():
             exec(code, {})
         assert lab.inference.generate(HOST, run_id, [{"instruction": "Reverse a string in Python."}]) == [
-            said.getvalue()[:-1]
+            output.getvalue()[:-1]
         ]
 
 

@@ -1,4 +1,4 @@
-"""Runs with a chat template: refused where it loses the question, and asked with the text they were trained with."""
+"""Runs with a chat template: refused where it drops the question, prompted with the text they were trained with."""
 
 import shutil
 
@@ -18,7 +18,7 @@ LOSES = "{% for m in messages if m['role'] == 'assistant' %}{{ m['content'] }}{%
 
 @pytest.fixture
 def with_template(tmp_path):
-    """The tiny model in a folder of its own, with another chat template."""
+    """Copies the tiny model into its own folder, with another chat template; returns the folder."""
 
     def make(template):
         folder = tmp_path / "model"
@@ -44,20 +44,20 @@ def test_a_run_whose_template_loses_the_question_fails_in_a_sentence(lab, with_t
         lab.datasets.mask(HOST, chat(folder), "Hi", "", "Ho")
     with pytest.raises(ModelError, match="leaves out the user's message"):
         lab.datasets.report(HOST, chat(folder))
-    # Other templates are none the worse for it.
+    # Other templates still work with this model.
     finished(lab, smoke(model=folder, template="alpaca", train={"max_steps": 1}))
 
 
 def prompts_of(monkeypatch):
-    """The prompts that models get from now on, as texts."""
-    asked = []
+    """A list that collects the prompts that models get from now on, as texts."""
+    prompts = []
 
-    def listen(loaded, requests, *rest, **options):
-        asked.extend(loaded.tokenizer.decode(list(request.prompt)) for request in requests)
+    def record(loaded, requests, *rest, **options):
+        prompts.extend(loaded.tokenizer.decode(list(request.prompt)) for request in requests)
         return generate(loaded, requests, *rest, **options)
 
-    monkeypatch.setattr("instruct_tune.generation.generate.generate", listen)
-    return asked
+    monkeypatch.setattr("instruct_tune.generation.generate.generate", record)
+    return prompts
 
 
 def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template, tmp_path, monkeypatch):
@@ -68,11 +68,11 @@ def test_a_run_keeps_the_text_its_template_had_when_it_began(lab, with_template,
     assert facts["chat_before"].count(":") == 2
     events = [event["text"] for event in lab.runs.details(HOST, run_id)["events"]]
     assert sum("keeps the prompt's text" in text for text in events) == 1
-    asked = prompts_of(monkeypatch)
+    prompts = prompts_of(monkeypatch)
     lab.inference.generate(HOST, run_id, [{"instruction": "Hi"}], generation={"max_new_tokens": 1})
     list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 1}))
-    assert set(asked) == {f"{facts['chat_before']}Hi]"}
-    # So does a run that goes on from it, and the run that its exported zip becomes.
+    assert set(prompts) == {f"{facts['chat_before']}Hi]"}
+    # A run continued from it keeps the text too, and so does the run imported from its exported zip.
     child = lab.training.start(HOST, {"train": {"max_steps": 1}}, "child", parent=run_id)
     assert lab.training.wait(child, PATIENCE).facts["chat_before"] == facts["chat_before"]
     imported = lab.transfers.import_run(HOST, lab.transfers.export(HOST, run_id, tmp_path / "run.zip"))

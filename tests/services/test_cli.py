@@ -1,4 +1,4 @@
-"""The command line as people script against it: INTERFACE.md, command by command."""
+"""The command line as scripts use it: docs/cli.md, command by command."""
 
 import contextlib
 import json
@@ -38,38 +38,38 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 
 def test_data_tells_what_it_loaded_filtered_and_split(told):
-    found = told("data")
-    assert set(found) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
-    assert found["source"] == "bundled"
-    assert found["licence"] == "CC0-1.0"
-    assert found["train_rows"] == 200
-    assert [set(entry) for entry in found["ledger"]] == [{"step", "kept", "dropped"}]
-    assert not {"train", "test", "token_lengths"} & set(found)
+    summary = told("data")
+    assert set(summary) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
+    assert summary["source"] == "bundled"
+    assert summary["licence"] == "CC0-1.0"
+    assert summary["train_rows"] == 200
+    assert [set(entry) for entry in summary["ledger"]] == [{"step", "kept", "dropped"}]
+    assert not {"train", "test", "token_lengths"} & set(summary)
 
 
 def test_data_shows_rows_and_lengths_where_they_are_asked_for(told):
-    found = told("data", "--rows", 3, "--model", "tiny-random")
+    summary = told("data", "--rows", 3, "--model", "tiny-random")
     for part in ("train", "test"):
-        assert [set(row) for row in found[part]] == [{"instruction", "input", "output"}] * 3
-    assert found["token_lengths"]["max"] >= found["token_lengths"]["mean"] > 0
+        assert [set(row) for row in summary[part]] == [{"instruction", "input", "output"}] * 3
+    assert summary["token_lengths"]["max"] >= summary["token_lengths"]["mean"] > 0
 
 
 def test_data_reports_on_all_rows_of_the_split_whatever_the_limit(told):
-    found = told("data", "--report", "--preset", "smoke")
-    assert {"lengths", "duplicates", "leakage", "dropped_by_max_length"} <= found.keys()
-    assert found["train_rows"] == 16
-    assert found["reported"] == {"train": found["train_rows_before_limit"], "test": found["test_rows"]}
-    assert sum(found["lengths"]["row_tokens"]["counts"]) == found["train_rows_before_limit"]
+    report = told("data", "--report", "--preset", "smoke")
+    assert {"lengths", "duplicates", "leakage", "dropped_by_max_length"} <= report.keys()
+    assert report["train_rows"] == 16
+    assert report["reported"] == {"train": report["train_rows_before_limit"], "test": report["test_rows"]}
+    assert sum(report["lengths"]["row_tokens"]["counts"]) == report["train_rows_before_limit"]
 
 
 @pytest.mark.skipif(
     not CODE_ALPACA.exists(), reason=f"{CODE_ALPACA} is not here: its licence (CC BY-NC) keeps it out of the project"
 )
 def test_data_counts_the_real_rows_as_the_lesson_does(told):
-    found = told("data", "--dataset", CODE_ALPACA, "--set", "data.limit=null")
-    assert found["rows_loaded"] == 2017
-    assert found["ledger"] == [{"step": "without_input", "kept": 1011, "dropped": 1006}]
-    assert (found["train_rows"], found["test_rows"]) == (808, 203)
+    summary = told("data", "--dataset", CODE_ALPACA, "--set", "data.limit=null")
+    assert summary["rows_loaded"] == 2017
+    assert summary["ledger"] == [{"step": "without_input", "kept": 1011, "dropped": 1006}]
+    assert (summary["train_rows"], summary["test_rows"]) == (808, 203)
 
 
 def test_the_limit_caps_the_training_rows_and_never_the_held_out_ones(told):
@@ -78,7 +78,7 @@ def test_the_limit_caps_the_training_rows_and_never_the_held_out_ones(told):
     assert capped["test_rows"] == whole["test_rows"]
 
 
-# What a configuration is made of
+# Sources of a configuration and their precedence
 
 
 def test_preset_then_config_then_set(told, tmp_path):
@@ -91,7 +91,7 @@ def test_preset_then_config_then_set(told, tmp_path):
         told("data", "--config", file, "--set", "data.limit=9", "--set", "data.limit=11")["train_rows"],
     ]
     assert counts == [200, 48, 5, 9, 11]
-    # What the file says and nothing overrides stays.
+    # A setting of the file that nothing overrides stays.
     seeds = [
         told("data", "--config", file, "--set", "data.limit=9", *more)["fingerprint"]
         for more in ([], ["--set", "data.seed=42"])
@@ -125,12 +125,12 @@ def test_a_value_is_json_and_a_bare_word_is_a_text(told, tmp_path):
 
 
 def test_every_setting_that_is_wrong_is_named_in_one_line(refused, tmp_path):
-    said = refused(
+    message = refused(
         "train", "--set", "lora.r=0", "--set", "train.learning_rate=-1", "--set", "data.test_size=2",
         "--set", "train.epochs=3", "--set", "generation.num_beams=many",
     )  # fmt: skip
     for name in ("lora.r", "train.learning_rate", "data.test_size", "train.epochs", "generation.num_beams"):
-        assert name in said
+        assert name in message
     assert not any((tmp_path / "data" / "runs").iterdir())
 
 
@@ -373,12 +373,12 @@ def test_runs_export_writes_a_zip(told, trained, tmp_path):
 
 def test_runs_plot_writes_the_losses_and_the_scores(told, refused, trained, tmp_path):
     folder, run_id = trained
-    here = ("--data-dir", folder)
+    options = ("--data-dir", folder)
     for name, begins in (("loss.png", b"\x89PNG"), ("loss.svg", b"<?xml")):
-        done = told("runs", "plot", run_id, "--to", tmp_path / name, *here)
+        done = told("runs", "plot", run_id, "--to", tmp_path / name, *options)
         assert Path(done["file"]).read_bytes().startswith(begins)
-    assert "png or .svg" in refused("runs", "plot", run_id, "--to", tmp_path / "loss.gif", *here)
-    assert "evaluate it first" in refused("runs", "plot", run_id, "--scores", "--to", tmp_path / "x.png", *here)
+    assert "png or .svg" in refused("runs", "plot", run_id, "--to", tmp_path / "loss.gif", *options)
+    assert "evaluate it first" in refused("runs", "plot", run_id, "--scores", "--to", tmp_path / "x.png", *options)
 
 
 def test_runs_export_to_where_nothing_can_be_written_is_refused(refused, trained, tmp_path):
@@ -433,9 +433,9 @@ def test_a_second_process_that_would_write_is_told_who_is_first(refused, tmp_pat
             ["runs", "delete", "x"],
             ["evaluate", "--run", "x"],
         ):
-            said = refused(*arguments)
-            assert f"pid {os.getpid()}" in said
-            assert str(tmp_path / "data") in said
+            message = refused(*arguments)
+            assert f"pid {os.getpid()}" in message
+            assert str(tmp_path / "data") in message
 
 
 def dump(folder):
@@ -455,7 +455,7 @@ def test_reading_beside_a_live_lab_changes_nothing(told, tmp_path):
         assert dump(tmp_path / "data") == before
         assert (listed["status"], shown["status"], shown["step"]) == ("running", "running", 3)
         assert shown["metrics"][0]["loss"] == 1.0
-        # And the lab goes on writing.
+        # The lab can still write.
         lab.store.update(run.id, status="finished")
     (listed,) = told("runs", "list")["runs"]
     assert listed["status"] == "finished"
@@ -491,9 +491,9 @@ def test_wrong_usage_ends_with_2(line, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*line.split(), "--json"])
     assert caught.value.code == 2
-    out, said = capsys.readouterr()
+    out, err = capsys.readouterr()
     assert out == ""
-    assert "usage:" in said
+    assert "usage:" in err
 
 
 @pytest.mark.parametrize("command", ["data", "mask", "train", "generate", "evaluate", "score", "lesson"])
@@ -501,9 +501,9 @@ def test_every_command_says_what_it_takes(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
-    said = capsys.readouterr().out
-    assert "--data-dir" in said
-    assert "--json" in said
+    output = capsys.readouterr().out
+    assert "--data-dir" in output
+    assert "--json" in output
 
 
 def test_without_json_it_is_written_for_people(capsys):

@@ -1,4 +1,4 @@
-"""Files that a person gives on the command line are read as kindly as a dataset."""
+"""Files named on the command line are read with the same tolerance as a dataset."""
 
 import json
 

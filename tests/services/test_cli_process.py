@@ -1,4 +1,4 @@
-"""The command line as a process of its own: exit status, stdout and stderr, a Hub that is silent, Ctrl-C."""
+"""The command line in its own process: exit status, stdout and stderr, a silent Hub, Ctrl-C."""
 
 import contextlib
 import json
@@ -20,43 +20,46 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 
 
 def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
-    status, out, said = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
+    status, out, err = ran("data", "--set", "lora.r=0", "--set", "train.epochs=1")
     assert (status, out) == (1, "")
-    assert said.count("\n") == 1
-    assert "lora.r" in said
+    assert err.count("\n") == 1
+    assert "lora.r" in err
     assert ran("dance")[0] == 2
-    status, out, said = ran("runs", "list", "--json")
-    assert (status, json.loads(out), said) == (0, {"runs": []}, "")
+    status, out, err = ran("runs", "list", "--json")
+    assert (status, json.loads(out), err) == (0, {"runs": []}, "")
 
 
 @pytest.mark.slow
 def test_progress_is_told_on_stderr_only():
-    status, out, said = ran("lesson", "--preset", "smoke", "--json")
-    assert status == 0, said
+    status, out, err = ran("lesson", "--preset", "smoke", "--json")
+    assert status == 0, err
     assert out.count("\n") == 1
     assert set(json.loads(out)) >= {"run_id", "train", "evaluation"}
     for progress in ("step 1: loss", "step 4: loss", "Held-out loss", "Finished 4 steps.", "answers 8 of 8"):
-        assert progress in said
-    assert "Warning" not in said
+        assert progress in err
+    assert "Warning" not in err
 
 
 @contextlib.contextmanager
 def silent_hub():
-    """An address that takes connections and never answers: the worst kind of no network; and them, with their times."""
+    """A Hub that accepts connections and never answers: the worst kind of no network.
+
+    Yields its address and a list of (accepted connection, time in ``time.monotonic`` seconds).
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        kept = []
+        accepted = []
 
-        def hear():
+        def accept_all():
             for _ in range(100):
-                kept.append((server.accept(), time.monotonic()))
+                accepted.append((server.accept(), time.monotonic()))
 
-        threading.Thread(target=hear, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", kept
+        threading.Thread(target=accept_all, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", accepted
 
 
 @pytest.fixture
 def start():
-    """Starts a command in a process of its own that can be sent Ctrl-C."""
+    """Starts a command in its own process, which a test can send Ctrl-C."""
     started = []
 
     def start(*arguments):
@@ -79,10 +82,10 @@ def until(true, process):
 
 
 def ended(process):
-    out, said = process.communicate(timeout=PATIENCE)
-    assert "Traceback" not in said
-    assert out.count("\n") == 1, (out, said)
-    return process.returncode, json.loads(out), said
+    out, err = process.communicate(timeout=PATIENCE)
+    assert "Traceback" not in err
+    assert out.count("\n") == 1, (out, err)
+    return process.returncode, json.loads(out), err
 
 
 LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "train.eval_strategy=no"]
@@ -94,7 +97,7 @@ def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, ask
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
-        # Others see it at work, and see it stopped.
+        # Another process sees the run at work, and later stopped.
         assert told("runs", "list")["runs"][0]["status"] == "running"
         process.send_signal(asked)
         status, done, _ = ended(process)

@@ -1,4 +1,4 @@
-"""A clock that jumps, back or years ahead, removes nothing and misleads nobody."""
+"""A system clock that jumps back or years ahead removes no data and distorts no time that is shown."""
 
 import os
 import time
@@ -18,7 +18,7 @@ YEARS = 3000 * DAY
 
 
 class Hands:
-    """Both clocks of the machine: ``jump`` is somebody who sets the one, ``pass_by`` is time for both."""
+    """Both clocks of the machine: ``jump`` sets the wall clock alone, ``pass_by`` lets time pass on both."""
 
     def __init__(self, monkeypatch):
         self.ahead = self.passed = 0.0
@@ -53,44 +53,44 @@ def tidied(lab):
 @pytest.mark.parametrize("leap", [YEARS, -YEARS])
 def test_uploads_and_private_runs_outlive_a_leap_of_the_clock_and_go_in_their_time(tmp_path, hands, leap):
     with opened(tmp_path / "data") as lab:
-        kept = upload(lab, tmp_path)
+        file = upload(lab, tmp_path)
         private = lab.store.create("private", smoke().to_dict(), ANN.id, ANN.id).id
         lab.store.update(private, status="stopped", ended=time.time())
         hands.jump(leap)
         tidied(lab)
-        assert kept.exists()
+        assert file.exists()
         assert lab.runs.is_visible(ANN, private)
         hands.pass_by((lab.housekeeping.keep_hours + 1) * 3600)
         tidied(lab)
-        assert not kept.exists()
+        assert not file.exists()
         assert not lab.runs.is_visible(ANN, private)
 
 
 def test_a_start_years_later_removes_nothing_before_a_day_has_passed(tmp_path, hands):
     with opened(tmp_path / "data") as lab:
-        kept = upload(lab, tmp_path)
+        file = upload(lab, tmp_path)
         tidied(lab)
     hands.jump(YEARS)
     for _ in range(2):
         with opened(tmp_path / "data") as lab:
             tidied(lab)
-            assert kept.exists()
+            assert file.exists()
     with opened(tmp_path / "data") as lab:
         hands.pass_by(DAY + 1)
         tidied(lab)
-        assert not kept.exists()
+        assert not file.exists()
 
 
 def test_a_lab_that_is_started_now_and_then_still_removes_what_is_old(tmp_path, hands):
     with opened(tmp_path / "data") as lab:
-        kept = upload(lab, tmp_path)
+        file = upload(lab, tmp_path)
         long_ago = time.time() - (lab.housekeeping.keep_hours + 1) * 3600
-        os.utime(kept, (long_ago, long_ago))
+        os.utime(file, (long_ago, long_ago))
         lab.clock.remember()
     hands.pass_by(DAY)
     with opened(tmp_path / "data") as lab:
         tidied(lab)
-        assert not kept.exists()
+        assert not file.exists()
 
 
 @pytest.mark.parametrize("leap", [YEARS, -YEARS])
@@ -101,8 +101,8 @@ def test_a_deleted_run_can_be_restored_for_an_hour_whatever_the_clock_says(tmp_p
         lab.runs.trash(HOST, run_id)
         hands.jump(leap)
         lab.housekeeping.empty_trash()
-        (told,) = lab.runs.trashed(HOST)
-        assert 3500 < told["seconds_left"] <= 3600
+        (row,) = lab.runs.trashed(HOST)
+        assert 3500 < row["seconds_left"] <= 3600
         hands.pass_by(3601)
         lab.housekeeping.empty_trash()
         assert lab.runs.trashed(HOST) == []
@@ -114,15 +114,15 @@ def test_a_deleted_run_can_be_restored_for_an_hour_whatever_the_clock_says(tmp_p
 def test_a_run_is_trained_and_timed_through_a_leap(tmp_path, hands, leap, monkeypatch):
     from labs import Pace
 
-    pace, looks = Pace(monkeypatch), []
+    pace, statuses = Pace(monkeypatch), []
     pace.at[2] = lambda runner: hands.jump(leap)
-    pace.at[4] = lambda runner: looks.append(lab.training.status(HOST, runner.run.id))
+    pace.at[4] = lambda runner: statuses.append(lab.training.status(HOST, runner.run.id))
     with opened(tmp_path / "data") as lab:
         run_id = lab.training.start(
             HOST, smoke(train={"num_train_epochs": 2, "save_strategy": "no", "save_minutes": 60})
         )
         assert lab.training.wait(run_id, PATIENCE).status == "finished"
-        assert 0 < looks[0]["eta_seconds"] < PATIENCE
+        assert 0 < statuses[0]["eta_seconds"] < PATIENCE
         assert all(
             0 < metric["seconds"] < PATIENCE for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "train"
         )

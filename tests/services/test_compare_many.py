@@ -1,4 +1,4 @@
-"""Two or three answer together: base, runs, checkpoints, strengths; each says what it says alone."""
+"""Two or three answers at once (base, runs, checkpoints, adapter strengths) equal those decoded alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from instruct_tune.services import inference, model_host
 from instruct_tune.services.answerers import Answerer, read_answerers
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
-ASKED = ("Say hi", "", {"max_new_tokens": 12})
+QUESTION = ("Say hi", "", {"max_new_tokens": 12})
 LOUD = {"learning_rate": 0.3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": None}
 
 
@@ -27,16 +27,16 @@ def two_runs(tmp_path_factory):
             yield lab, *(finished(lab, smoke(train={**LOUD, "seed": seed}, lora={"r": 4})) for seed in (1, 2))
 
 
-def said(lab, *speakers):
-    """What each says, and nothing left behind."""
-    *_, last = lab.inference.compare_many(HOST, speakers, *ASKED)
+def together(lab, *speakers):
+    """The answers of ``speakers``, decoded together; checks that no copied adapter stays on the model."""
+    *_, last = lab.inference.compare_many(HOST, speakers, *QUESTION)
     assert (last["done"], last["0_tokens"]) == (True, 12)
     assert all("@" not in name for name in lora.names(lab.models._loaded))
     return [last[str(number)] for number in range(len(speakers))]
 
 
 def alone(lab, run_id, strength=1.0):
-    *_, last = lab.inference.compare(HOST, run_id, *ASKED, strength=strength)
+    *_, last = lab.inference.compare(HOST, run_id, *QUESTION, strength=strength)
     return last
 
 
@@ -44,8 +44,8 @@ def test_each_says_what_it_says_alone(two_runs):
     lab, one, other = two_runs
     expected = [alone(lab, one)["base"], alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
     assert len(set(expected)) == 3
-    assert said(lab, {"run_id": "base"}, {"run_id": one}, {"run_id": other}) == expected
-    assert said(lab, {"run_id": other}, {"run_id": "base"}) == expected[2::-2]
+    assert together(lab, {"run_id": "base"}, {"run_id": one}, {"run_id": other}) == expected
+    assert together(lab, {"run_id": other}, {"run_id": "base"}) == expected[2::-2]
 
 
 def test_one_run_at_three_strengths(two_runs):
@@ -53,13 +53,13 @@ def test_one_run_at_three_strengths(two_runs):
     strengths = (1.0, 0.3, 0)
     expected = [alone(lab, one, strength)["tuned"] for strength in strengths]
     assert len(set(expected)) == 3
-    assert said(lab, *({"run_id": one, "strength": each} for each in strengths)) == expected
+    assert together(lab, *({"run_id": one, "strength": each} for each in strengths)) == expected
     assert alone(lab, one)["tuned"] == expected[0]
 
 
 def test_a_run_beside_its_earlier_self(two_runs):
     lab, one, _ = two_runs
-    first, last, now = said(lab, {"run_id": one, "step": 1}, {"run_id": one, "step": 4}, {"run_id": one})
+    first, last, now = together(lab, {"run_id": one, "step": 1}, {"run_id": one, "step": 4}, {"run_id": one})
     assert last == now != first
 
 
@@ -67,7 +67,7 @@ def test_memory_for_one_adapter_is_enough_for_those_who_speak_together(two_runs,
     lab, one, other = two_runs
     monkeypatch.setattr(model_host, "MAX_ADAPTERS", 1)
     expected = [alone(lab, one)["tuned"], alone(lab, other)["tuned"]]
-    assert said(lab, {"run_id": other}, {"run_id": one}) == expected[::-1]
+    assert together(lab, {"run_id": other}, {"run_id": one}) == expected[::-1]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +94,14 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(given, wanted):
 def test_a_checkpoint_that_is_not_kept_is_told_with_those_that_are(two_runs):
     lab, one, _ = two_runs
     with pytest.raises(DataError, match="no checkpoint of step 99: it has kept those of 1, 2, 3, 4"):
-        next(lab.inference.compare_many(HOST, [{"run_id": "base"}, {"run_id": one, "step": 99}], *ASKED))
+        next(lab.inference.compare_many(HOST, [{"run_id": "base"}, {"run_id": one, "step": 99}], *QUESTION))
 
 
 def test_other_base_models_do_not_answer_together(two_runs):
     lab, one, _ = two_runs
     put_recorded(lab.store)
     with pytest.raises(DataError, match="different base models"):
-        next(lab.inference.compare_many(HOST, [{"run_id": one}, {"run_id": "recorded-good"}], *ASKED))
+        next(lab.inference.compare_many(HOST, [{"run_id": one}, {"run_id": "recorded-good"}], *QUESTION))
 
 
 def test_a_private_run_is_not_there_for_others(two_runs):
@@ -110,7 +110,9 @@ def test_a_private_run_is_not_there_for_others(two_runs):
     try:
         with pytest.raises(NotFoundError):
             next(
-                lab.inference.compare_many(known_by("of somebody else"), [{"run_id": "base"}, {"run_id": one}], *ASKED)
+                lab.inference.compare_many(
+                    known_by("of somebody else"), [{"run_id": "base"}, {"run_id": one}], *QUESTION
+                )
             )
     finally:
         lab.store.update(one, owner=None)
@@ -129,25 +131,26 @@ def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
     speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
     rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
     counts, answers = zip(
-        *((len(found), found) for found in lab.inference.compare_rows(HOST, speakers, rows, ASKED[2])), strict=True
+        *((len(answered), answered) for answered in lab.inference.compare_rows(HOST, speakers, rows, QUESTION[2])),
+        strict=True,
     )
     assert counts == (2, 3)
-    for (instruction, input_text), found in zip(rows, answers[-1], strict=True):
-        *_, last = lab.inference.compare_many(HOST, speakers, instruction, input_text, ASKED[2])
-        assert [answer.text for answer in found] == [last["0"], last["1"], last["2"]]
+    for (instruction, input_text), answered in zip(rows, answers[-1], strict=True):
+        *_, last = lab.inference.compare_many(HOST, speakers, instruction, input_text, QUESTION[2])
+        assert [answer.text for answer in answered] == [last["0"], last["1"], last["2"]]
 
 
 def test_a_stop_keeps_the_rows_that_are_whole(two_runs, monkeypatch):
     lab, one, _ = two_runs
     monkeypatch.setattr(inference, "ROWS_PER_JOB", 1)
-    stop, seen = threading.Event(), []
-    for found in lab.inference.compare_rows(
-        HOST, [{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, ASKED[2], stop
+    stop, counts = threading.Event(), []
+    for done in lab.inference.compare_rows(
+        HOST, [{"run_id": "base"}, {"run_id": one}], [("Say hi", "")] * 5, QUESTION[2], stop
     ):
-        seen.append(len(found))
-        if len(found) == 2:
+        counts.append(len(done))
+        if len(done) == 2:
             stop.set()
-    assert seen == [1, 2]
+    assert counts == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Many at once: thirty questions to a run that trains change no bit of it; fifty Starts in one second lose no run."""
+"""Concurrent requests: thirty questions change no bit of a run that trains; fifty Starts in a second lose no run."""
 
 import threading
 import time
@@ -47,19 +47,19 @@ def test_thirty_short_jobs_between_its_steps_change_no_bit_of_a_run(data_dir, mo
         alone = curve(lab, finished(lab, TEN_STEPS))
         answers = []
 
-        def breathe_in_a_crowd(runner):
-            """Three are asked before each step, and all three answered before it begins."""
+        def yield_in_a_crowd(runner):
+            """Submits three questions before each step and waits until all three are answered."""
             for question in (greedy, sampled, token_by_token):
-                asked = askers.submit(question, lab, runner.run.id)
-                while not asked.done():
+                answer = askers.submit(question, lab, runner.run.id)
+                while not answer.done():
                     lab.queue.yield_once()
                     time.sleep(0.001)
-                answers.append(asked)
+                answers.append(answer)
 
-        monkeypatch.setattr(TrainingJob, "yield_to_queue", breathe_in_a_crowd)
+        monkeypatch.setattr(TrainingJob, "yield_to_queue", yield_in_a_crowd)
         crowded = finished(lab, TEN_STEPS)
         assert len(answers) == 30
-        assert all(asked.exception() is None for asked in answers)
+        assert all(answer.exception() is None for answer in answers)
         assert curve(lab, crowded) == alone
 
 
@@ -79,9 +79,9 @@ def test_of_fifty_starts_in_one_second_all_are_run_or_refused_in_a_sentence(data
                 return error
 
         with ThreadPoolExecutor(50) as visitors:
-            told = list(visitors.map(start, range(50)))
-        accepted = [each for each in told if isinstance(each, str)]
-        refused = {str(each) for each in told if not isinstance(each, str)}
+            outcomes = list(visitors.map(start, range(50)))
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        refused = {str(outcome) for outcome in outcomes if not isinstance(outcome, str)}
         assert len(set(accepted)) == 5
         assert all("are waiting already" in sentence for sentence in refused)
         assert {run.id for run in lab.store.all()} == set(accepted)

@@ -1,4 +1,4 @@
-"""A model's context below ``max_length`` is the limit that counts: in the cost, the views, the run and its findings."""
+"""A model's context below ``max_length`` is the effective limit: in the cost, the views, the run and its findings."""
 
 import json
 
@@ -14,7 +14,7 @@ from instruct_tune.pretrained.tiny_random import byte_tokenizer
 from instruct_tune.runs.diagnostics import diagnose
 
 CONTEXT = 2048
-"""Of the tiny model, whose tokens are bytes."""
+"""The context of the tiny model in tokens, which are bytes."""
 LONG_ROW = 3
 
 
@@ -34,18 +34,18 @@ def config(tmp_path, **train):
 
 @pytest.mark.parametrize("overlong", ["drop", "truncate"])
 def test_every_place_counts_with_the_context(lab, tmp_path, overlong):
-    given = config(tmp_path, overlong=overlong)
-    cost = lab.estimates.cost(HOST, given, measure=False)
+    settings = config(tmp_path, overlong=overlong)
+    cost = lab.estimates.cost(HOST, settings, measure=False)
     long = cost["dropped"] + cost["truncated"]
     assert long > 2
-    assert lab.datasets.summary(HOST, given, model="tiny-random")["token_lengths"]["over_max_length"] == long
-    report = lab.datasets.report(HOST, given)
+    assert lab.datasets.summary(HOST, settings, model="tiny-random")["token_lengths"]["over_max_length"] == long
+    report = lab.datasets.report(HOST, settings)
     assert report["max_length"] == CONTEXT
-    rows = lab.datasets.preview(HOST, given, rows=20)["rows"]
+    rows = lab.datasets.preview(HOST, settings, rows=20)["rows"]
     at, row = next((at, row) for at, row in enumerate(rows) if len(row["output"]) > CONTEXT)
-    assert len(lab.datasets.mask(HOST, given, row["instruction"], "", row["output"])["input_ids"]) == CONTEXT
-    assert str(CONTEXT) in lab.datasets.token_view(HOST, given, at).explanation
-    facts = lab.runs.details(HOST, finished(lab, given))["facts"]
+    assert len(lab.datasets.mask(HOST, settings, row["instruction"], "", row["output"])["input_ids"]) == CONTEXT
+    assert str(CONTEXT) in lab.datasets.token_view(HOST, settings, at).explanation
+    facts = lab.runs.details(HOST, finished(lab, settings))["facts"]
     assert (facts["rows_dropped"], facts["rows_truncated"]) == (cost["dropped"], cost["truncated"])
     assert facts["max_length"] == CONTEXT
 
@@ -60,9 +60,9 @@ def test_the_passes_of_a_step_have_the_rows_of_the_run(lab, tmp_path):
 
 
 def test_a_max_length_below_the_context_stays_the_limit(lab, tmp_path):
-    given = config(tmp_path, max_length=1024)
-    assert lab.datasets.report(HOST, given)["max_length"] == 1024
-    assert lab.runs.details(HOST, finished(lab, given))["facts"]["max_length"] == 1024
+    settings = config(tmp_path, max_length=1024)
+    assert lab.datasets.report(HOST, settings)["max_length"] == 1024
+    assert lab.runs.details(HOST, finished(lab, settings))["facts"]["max_length"] == 1024
 
 
 def test_where_no_row_fits_the_sentence_names_the_limit_that_counts():
@@ -74,7 +74,7 @@ def test_where_no_row_fits_the_sentence_names_the_limit_that_counts():
 
 
 def test_held_out_rows_that_do_not_fit_are_not_counted_and_no_error():
-    """As in a run, which goes on without them."""
+    """A run goes on without such rows, too."""
     rows, long = [RowLength(20, 10)] * 8, [RowLength(3000, 10)]
     work = count(RunConfig(train=TrainSettings(max_length=4096)), rows, long, [*long, *rows[:1]], 512, CONTEXT)
     assert (work.evaluations, work.evaluation.tokens, work.probe.tokens) == (0, 0, 20)

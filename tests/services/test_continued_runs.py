@@ -1,4 +1,4 @@
-"""A run that goes on from another's adapter: what it begins with, what it leaves alone, and what is refused."""
+"""A run that continues from another run's adapter: its start, its parent's unchanged files, and refusals."""
 
 import shutil
 
@@ -19,8 +19,8 @@ def parent(lab):
     return finished(lab, smoke(), "first")
 
 
-def go_on(lab, parent, given=FURTHER):
-    run_id = lab.training.start(HOST, given, "second", parent=parent)
+def go_on(lab, parent, settings=FURTHER):
+    run_id = lab.training.start(HOST, settings, "second", parent=parent)
     assert lab.training.wait(run_id, PATIENCE).status == "finished", lab.store.get(run_id).message
     return run_id
 
@@ -30,12 +30,12 @@ def files(folder):
 
 
 def base_logits(lab):
-    def ask():
+    def compute():
         loaded = lab.models.base("tiny-random", "auto", print)
         with torch.no_grad():
             return loaded.base(torch.arange(3, 13)[None]).logits
 
-    return lab.queue.submit_short(ask).result(PATIENCE)
+    return lab.queue.submit_short(compute).result(PATIENCE)
 
 
 def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, parent):
@@ -51,11 +51,11 @@ def test_a_child_begins_where_its_parent_ended_with_a_schedule_of_its_own(lab, p
     rates = [second["train", step]["learning_rate"] for step in range(1, 9)]
     assert rates == pytest.approx([3e-3 * (8 - done) / 8 for done in range(8)])
 
-    told, config = lab.runs.details(HOST, child), lab.runs.config(HOST, child)
-    assert (told["parent"], told["parent_name"]) == (parent, "first")
-    assert told["facts"]["parent"] == {"id": parent, "name": "first", "step": 4}
-    assert told["changes"][0]["reason"] == "Accepted; it goes on from first."
-    assert told["facts"]["data_fingerprint"] == lab.runs.details(HOST, parent)["facts"]["data_fingerprint"]
+    details, config = lab.runs.details(HOST, child), lab.runs.config(HOST, child)
+    assert (details["parent"], details["parent_name"]) == (parent, "first")
+    assert details["facts"]["parent"] == {"id": parent, "name": "first", "step": 4}
+    assert details["changes"][0]["reason"] == "Accepted; it goes on from first."
+    assert details["facts"]["data_fingerprint"] == lab.runs.details(HOST, parent)["facts"]["data_fingerprint"]
     assert (config.model, config.lora) == (lab.runs.config(HOST, parent).model, lab.runs.config(HOST, parent).lora)
     assert lab.runs.details(HOST, parent)["parent"] is lab.runs.details(HOST, parent)["parent_name"] is None
 
@@ -72,7 +72,7 @@ def test_a_child_outlives_its_parent_and_resumes_from_what_is_its_own(lab, paren
     assert curve(lab, child) == whole
     assert lab.runs.details(HOST, child)["parent_name"] == "first"
 
-    # Without a checkpoint it begins with the parent's adapter once more.
+    # Without a checkpoint it starts again from the parent's adapter.
     lab.store.update(child, status="interrupted")
     for checkpoint in lab.store.folder(child).glob("checkpoint-*"):
         shutil.rmtree(checkpoint)

@@ -1,4 +1,4 @@
-"""The line beside Start and the presets, as the page's handlers see them: values in, updates out."""
+"""The cost text beside Start and the presets, through the page's handlers: values in, updates out."""
 
 import json
 
@@ -23,7 +23,7 @@ def lab(tmp_path_factory, one_thread):
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """The page's own form, with panels of its own beside those of the page."""
+    """The page's form, with a cost panel and a preset panel made for the tests."""
     forms = []
 
     class Kept(Form):
@@ -41,7 +41,7 @@ def page(lab):
 
 
 def shows(form, preset, **changed):
-    """What all controls hold after a preset was chosen and some were changed."""
+    """The values of all controls after a preset was chosen and the settings in ``changed`` were edited."""
     values = form.fill(PRESETS[preset])
     shown = {control: values.get(control, control.value) for control in form.controls}
     return shown | {form[name.replace("__", ".")]: value for name, value in changed.items()}
@@ -49,31 +49,31 @@ def shows(form, preset, **changed):
 
 def test_nothing_is_computed_for_who_never_opened_the_tab(page, lab, monkeypatch):
     form, cost, _ = page
-    monkeypatch.setattr(lab.estimates, "cost", lambda *given, **named: pytest.fail("it was computed"))
+    monkeypatch.setattr(lab.estimates, "cost", lambda *args, **kwargs: pytest.fail("it was computed"))
     assert list(cost.tell(shows(form, "smoke") | {cost.watched: False})) == []
 
 
 def test_counts_come_first_and_times_follow_once(page):
     form, cost, _ = page
-    told = list(cost.tell(shows(form, "smoke") | {cost.watched: True}))
-    assert [("about" in step[cost.line]) for step in told] == [False, True]
-    assert all(step[cost.line].startswith("**4 steps**") for step in told)
+    steps = list(cost.tell(shows(form, "smoke") | {cost.watched: True}))
+    assert [("about" in step[cost.line]) for step in steps] == [False, True]
+    assert all(step[cost.line].startswith("**4 steps**") for step in steps)
     assert len(list(cost.tell(shows(form, "smoke") | {cost.watched: True}))) == 1, "it is remembered"
 
 
 def test_a_wrong_setting_is_said_in_the_line(page):
     form, cost, _ = page
     wrong = shows(form, "smoke", train__num_train_epochs=0) | {cost.watched: True}
-    (told,) = cost.tell(wrong)
-    assert "num\\_train\\_epochs must be above 0" in told[cost.line]
+    (update,) = cost.tell(wrong)
+    assert "num\\_train\\_epochs must be above 0" in update[cost.line]
 
 
 def test_what_fits_is_written_into_the_form(page, lab):
     form, cost, _ = page
-    told = cost.choose_rows(shows(form, "smoke") | {cost.minutes: 600})
-    assert told[form["data.limit"]] == lab.datasets.summary(HOST, {})["train_rows_before_limit"]
-    assert told[form["train.num_train_epochs"]] == 1
-    assert "rows fit" in told[cost.chosen]
+    updates = cost.choose_rows(shows(form, "smoke") | {cost.minutes: 600})
+    assert updates[form["data.limit"]] == lab.datasets.summary(HOST, {})["train_rows_before_limit"]
+    assert updates[form["train.num_train_epochs"]] == 1
+    assert "rows fit" in updates[cost.chosen]
 
 
 def test_changes_are_told_until_they_are_taken_back(page):
@@ -89,31 +89,31 @@ def test_a_preset_fills_every_control_in_the_browser_and_may_leave_a_persons_row
     rows, others = presets._controls()
     assert form["data.source"] in rows
     assert form["data.limit"] in others
-    told = json.loads(presets.script().split("const preset = ")[1].split("[picked];")[0])
-    assert set(told) == set(PRESETS)
+    in_script = json.loads(presets.script().split("const preset = ")[1].split("[picked];")[0])
+    assert set(in_script) == set(PRESETS)
     for name, preset in PRESETS.items():
         filled = form.fill(preset)
-        assert told[name]["values"] == [filled[control] for control in (*rows, *others)], name
-    assert [name for name in PRESETS if not told[name]["leaves_rows"]] == ["lesson"]
+        assert in_script[name]["values"] == [filled[control] for control in (*rows, *others)], name
+    assert [name for name in PRESETS if not in_script[name]["leaves_rows"]] == ["lesson"]
 
 
 def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):
     form, _, presets = page
-    for remembered, changed, said in (
+    for remembered, changed, expected in (
         (shows(form, "quick"), False, ""),
         (shows(form, "overfit", lora__r=8), True, "Changed from overfit: rank 16 → 8"),
         (shows(form, "quick", data__source="/data/mine.csv", data__filters=""), False, ""),
     ):
         card, text, button = presets.settle(remembered | {presets.radio: "minute"})
         assert card == ("overfit" if changed else "quick")
-        assert (text, button.visible) == (said, changed)
-    # As near to the picked one as to another: what was picked stays.
+        assert (text, button.visible) == (expected, changed)
+    # Where another preset is as near as the picked one, the picked one stays.
     for picked in ("minute", "smoke"):
         assert presets.settle(shows(form, picked) | {presets.radio: picked})[0] == picked
 
 
 def test_telling_times_never_unpicks_a_card(page):
-    """The times arrive late, when a card may have been picked: the update says nothing of the value."""
+    """The times arrive late, when a card may already be picked: the update must not set the value."""
     _, _, presets = page
     update = presets.time()
     assert "value" not in update._constructor_args[0]

@@ -1,4 +1,4 @@
-"""The Data tab as its handlers see it: what it says of a file's columns and line ends, and what one click does."""
+"""The Data tab's handlers: proposals for a file's columns, and the button that unifies its line ends."""
 
 from types import SimpleNamespace
 
@@ -26,14 +26,14 @@ def tab(tmp_path_factory, one_thread):
 
 
 def shown(tab, source, **boxes):
-    """What the page shows by element id or setting once ``source`` was loaded with ``boxes`` filled in."""
+    """The page's updates by element id after ``source`` was loaded with ``boxes`` (setting → value) filled in."""
     inputs = tab._form.controls | tab._rows.inputs | tab._filters.inputs | {tab._memory.recent}
     values = {control: control.value for control in inputs}
     named = tab._form.named
     values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}
     values |= {named[name]: value for name, value in boxes.items()}
     updates = {}
-    for update in tab._arrive(values, SimpleNamespace(session_hash="someone")):
+    for update in tab._load_rows(values, SimpleNamespace(session_hash="someone")):
         updates |= update
     return {control.elem_id: update for control, update in updates.items() if control.elem_id}
 

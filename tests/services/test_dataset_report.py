@@ -1,4 +1,4 @@
-"""The report on a dataset: counts that add up, on rows where each answer is known."""
+"""The dataset report: its counts on rows with known results."""
 
 import json
 
@@ -38,9 +38,9 @@ def test_counts(report):
 
 
 def test_duplicates_say_whether_the_answers_agree(report):
-    told = report["duplicates"]
-    assert (told["exact"], told["near"], told["conflicting"]) == (1, 2, 1)
-    assert [(p["first"], p["second"], p["same_answer"]) for p in told["pairs"]] == [(0, 1, False), (2, 3, True)]
+    duplicates = report["duplicates"]
+    assert (duplicates["exact"], duplicates["near"], duplicates["conflicting"]) == (1, 2, 1)
+    assert [(p["first"], p["second"], p["same_answer"]) for p in duplicates["pairs"]] == [(0, 1, False), (2, 3, True)]
 
 
 def test_a_held_out_row_with_a_copy_in_training_is_a_leak(report):
@@ -58,9 +58,9 @@ def test_token_lengths_are_those_of_the_rows_the_trainer_gets(report):
 
 
 def test_without_a_tokenizer_there_are_characters_only():
-    told = make_report(TRAIN, TEST, None, LESSON, max_length=70).to_dict()
-    assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
-    assert told["dropped_by_max_length"] == 0
+    result = make_report(TRAIN, TEST, None, LESSON, max_length=70).to_dict()
+    assert set(result["lengths"]) == {"prompt_characters", "answer_characters"}
+    assert result["dropped_by_max_length"] == 0
 
 
 def test_only_the_first_rows_of_a_very_large_part_are_looked_at(tmp_path, monkeypatch):
@@ -68,24 +68,24 @@ def test_only_the_first_rows_of_a_very_large_part_are_looked_at(tmp_path, monkey
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     config = {"model": "tiny-random", "data": {"source": str(tmp_path / "rows.json"), "filters": [], "limit": 5}}
     monkeypatch.setattr("instruct_tune.inspection.dataset_report.MAX_ROWS", 30)
-    told = Lab(tmp_path, writing=False).datasets.report(HOST, config)
-    assert (told["rows"], told["reported"]) == ({"train": 40, "test": 10}, {"train": 30, "test": 10})
+    result = Lab(tmp_path, writing=False).datasets.report(HOST, config)
+    assert (result["rows"], result["reported"]) == ({"train": 40, "test": 10}, {"train": 30, "test": 10})
 
 
 def test_lengths_in_tokens_wait_for_a_model_that_is_not_there(tmp_path, monkeypatch):
     (tmp_path / "rows.json").write_text(json.dumps([{"instruction": "Say", "output": "a"}] * 20))
     config = {"model": "some/model", "data": {"source": str(tmp_path / "rows.json"), "filters": []}}
     monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: None)
-    told = Lab(tmp_path, writing=False).datasets.report(HOST, config, waits=False)
-    assert set(told["lengths"]) == {"prompt_characters", "answer_characters"}
-    assert told["duplicates"]["exact"] == 15
+    result = Lab(tmp_path, writing=False).datasets.report(HOST, config, waits=False)
+    assert set(result["lengths"]) == {"prompt_characters", "answer_characters"}
+    assert result["duplicates"]["exact"] == 15
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 100_000), min_size=1, max_size=300))
 def test_a_histogram_has_every_row_once_in_its_bin(values):
-    told = describe(values)
-    assert sum(told.counts) == len(values)
-    for low, high, count in zip(told.edges, told.edges[1:], told.counts, strict=False):
+    histogram = describe(values)
+    assert sum(histogram.counts) == len(values)
+    for low, high, count in zip(histogram.edges, histogram.edges[1:], histogram.counts, strict=False):
         assert count == sum(low <= value < high for value in values)
-    assert told.max == max(values)
+    assert histogram.max == max(values)

@@ -1,4 +1,4 @@
-"""Deleting runs, and the bin they wait in."""
+"""Deleting runs, and the trash they wait in."""
 
 import time
 

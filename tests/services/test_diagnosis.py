@@ -1,4 +1,4 @@
-"""What to look at in a run: each rule by a table of numbers, and what the recorded runs show."""
+"""Findings on a run: each rule on a table of numbers, and the findings on the recorded runs."""
 
 import json
 
@@ -13,20 +13,22 @@ from instruct_tune.ui.charts import loss_figure
 from instruct_tune.ui.run_text import findings_text
 
 
-def found(held_out=(), own=(), samples=(), *, said=(), step=None, total=None, every=2, grad=1.0, facts=None, **train):
-    """The findings of a run whose losses went like this, a held-out loss every second step."""
+def findings_of(
+    held_out=(), own=(), samples=(), *, answer_texts=(), step=None, total=None, every=2, grad=1.0, facts=None, **train
+):
+    """The findings on a run with these losses; ``held_out`` and ``samples`` have one entry per ``every`` steps."""
     metrics = [{"kind": "probe", "step": every * at, "probe_loss": loss} for at, loss in enumerate(held_out)]
     metrics += [{"kind": "train", "step": at, "loss": loss, "grad_norm": grad} for at, loss in enumerate(own, 1)]
-    texts = said or ["A sentence of some length, as one would say it."] * len(samples)
-    told = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
+    texts = answer_texts or ["A sentence of some length, as one would say it."] * len(samples)
+    answers = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
     last = step or max((metric["step"] for metric in metrics), default=0)
     config = RunConfig.from_dict({"train": train}).to_dict()
     run = {"config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
-    return diagnose(run, metrics, told)
+    return diagnose(run, metrics, answers)
 
 
-def kinds(*args, **given):
-    return [finding.kind for finding in found(*args, **given)]
+def kinds(*args, **options):
+    return [finding.kind for finding in findings_of(*args, **options)]
 
 
 def test_a_run_that_learns_gives_nothing_to_look_at():
@@ -49,7 +51,7 @@ def test_a_loss_explodes_when_its_mean_has_doubled(own, explodes):
 
 
 def test_the_evidence_of_an_explosion_is_in_the_sentence():
-    (finding,) = found(own=(2.0,) * 4 + (9.0,) * 4, grad=123.4, learning_rate=0.01)
+    (finding,) = findings_of(own=(2.0,) * 4 + (9.0,) * 4, grad=123.4, learning_rate=0.01)
     assert "2.00 at step 4 and is 9.00 at step 8, with a gradient norm of 123" in finding.sentence
     assert finding.steps == (4, 8)
     assert "0.001" in finding.advice
@@ -84,13 +86,13 @@ def test_nothing_moves_is_said_once_half_the_run_is_over(held_out, step, total, 
 
 def test_learning_by_heart_is_a_held_out_loss_that_rises_while_the_other_falls():
     rising, falling = (2.0, 1.7, 1.6, 1.7, 1.9, 2.2), (2.0, 2.0, 1.8, 1.6, 1.2, 0.8, 0.5, 0.3, 0.2, 0.1)
-    (finding,) = found(rising, falling)
+    (finding,) = findings_of(rising, falling)
     assert (finding.kind, finding.steps) == ("overfitting", (4, 10))
     assert "from 1.60 to 2.20" in finding.sentence
     assert "Stop near step 4" in finding.advice
     assert kinds(rising, (1.5,) * 10) == []
-    (asked_for,) = found(rising, falling, recite_rows=8)
-    assert "asked for" in asked_for.advice
+    (intended,) = findings_of(rising, falling, recite_rows=8)
+    assert "asked for" in intended.advice
 
 
 def test_a_plateau_is_four_measurements_without_a_lower_loss():
@@ -145,7 +147,7 @@ ROUND = "It is so: " + "git fetch and pull " * 6
 )
 def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, told):
     long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
-    findings = found(samples=[False] * 5, said=said, **long)
+    findings = findings_of(samples=[False] * 5, answer_texts=said, **long)
     assert [finding.kind for finding in findings] == ["never_ends"] * told
     if told:
         assert "same few words again and again" in findings[0].sentence
@@ -157,15 +159,15 @@ def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, told
     [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high", "never_ends"])],
 )
 def test_the_recorded_runs(name, expected):
-    told = json.loads((ASSETS / name / "run.json").read_text())
+    run = json.loads((ASSETS / name / "run.json").read_text())
     metrics, samples = (
         [json.loads(line) for line in (ASSETS / name / file).read_text().splitlines()]
         for file in ("metrics.jsonl", "samples.jsonl")
     )
-    assert [finding.kind for finding in diagnose(told, metrics, samples)] == expected
-    # While it trained: at no step of the good run anything is said, and the leap is told at the first sight of it.
-    for step in range(told["total_steps"]):
-        then = {**told, "step": step, "facts": {}}
+    assert [finding.kind for finding in diagnose(run, metrics, samples)] == expected
+    # During training: the good run has no finding at any step, and the leap is found from step 2 on.
+    for step in range(run["total_steps"]):
+        then = {**run, "step": step, "facts": {}}
         so_far = diagnose(then, [m for m in metrics if m["step"] <= step], [s for s in samples if s["step"] <= step])
         if name == "good":
             assert so_far == ()
@@ -191,8 +193,8 @@ def test_a_run_of_the_lab_tells_its_findings_and_what_they_rest_on(tmp_path):
         facts = lab.runs.details(HOST, run_id)["facts"]
         assert 0 < facts["adapter_norm"] < 1e-3
         assert facts["rows_given"] == facts["train_rows"] + facts["rows_dropped"]
-        told = lab.training.status(HOST, run_id)["findings"]
-        assert "unchanged" in [finding["kind"] for finding in told]
-        assert lab.runs.details(HOST, run_id)["findings"] == told
+        findings = lab.training.status(HOST, run_id)["findings"]
+        assert "unchanged" in [finding["kind"] for finding in findings]
+        assert lab.runs.details(HOST, run_id)["findings"] == findings
         put_recorded(lab.store)
         assert lab.training.status(HOST, "recorded-good")["findings"] == []

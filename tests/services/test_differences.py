@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, what is said of it, and whose runs are drawn."""
+"""Runs side by side: which settings differ, the sentences on the result, and whose runs are drawn."""
 
 import gradio as gr
 import pytest
@@ -53,20 +53,20 @@ def test_losses_are_compared_only_where_they_were_measured_alike(changed, same):
 
 
 def test_the_evaluation_rows_stand_in_where_there_was_no_probe():
-    told = run("a")
-    told["metrics"] += [{"kind": "eval", "step": 4, "eval_loss": 1.5}]
-    assert held_out(told) == [(4, 1.5)]
+    details = run("a")
+    details["metrics"] += [{"kind": "eval", "step": 4, "eval_loss": 1.5}]
+    assert held_out(details) == [(4, 1.5)]
     assert sentences([run("b")], ["b"]) == "b: nothing measured yet."
 
 
 def test_the_table_has_a_cell_for_each_run_and_ends_with_the_settings():
-    found = {"rows": 40, "tuned": {"bleu": 18.24}, "base": {"bleu": 8.9}}
-    table = rows([run("a", (3.0, 2.0, 2.5), evaluation=found), run("b", train={"learning_rate": 0.5})])
+    evaluation = {"rows": 40, "tuned": {"bleu": 18.24}, "base": {"bleu": 8.9}}
+    table = rows([run("a", (3.0, 2.0, 2.5), evaluation=evaluation), run("b", train={"learning_rate": 0.5})])
     assert {len(line) for line in table} == {3}
-    told = {line[0]: line[1:] for line in table}
-    assert told["Held-out loss, lowest"] == ["2.000 at step 2", "—"]
-    assert told["Held-out loss, last"] == ["2.500 at step 4", "—"]
-    assert told["BLEU of the last evaluation"] == ["18.2 (base 8.9) on 40 rows", "—"]
+    cells = {line[0]: line[1:] for line in table}
+    assert cells["Held-out loss, lowest"] == ["2.000 at step 2", "—"]
+    assert cells["Held-out loss, last"] == ["2.500 at step 4", "—"]
+    assert cells["BLEU of the last evaluation"] == ["18.2 (base 8.9) on 40 rows", "—"]
     assert table[-1] == ["train.learning_rate", "0.01", "0.5"]
 
 
@@ -113,9 +113,9 @@ def test_somebody_elses_private_run_is_neither_listed_nor_drawn(tmp_path, monkey
             (lab.data_dir / "runs" / name).mkdir()
         with gr.Blocks():
             panel = side_by_side.SideBySide(lab, gr.State(None))
-        for who, seen in ((mine, ["private", "public"]), (other, ["public"])):
-            monkeypatch.setattr(side_by_side, "viewer", lambda lab, who=who: who)
+        for viewer, seen in ((mine, ["private", "public"]), (other, ["public"])):
+            monkeypatch.setattr(side_by_side, "viewer", lambda lab, viewer=viewer: viewer)
             assert sorted(panel.there(["public", "private"])) == seen
-            told = panel._draw(["public", "private"], STEPS, False)[0]
-            assert [name for name in ("private", "public") if name in told] == seen
+            text = panel._draw(["public", "private"], STEPS, False)[0]
+            assert [name for name in ("private", "public") if name in text] == seen
         assert panel._draw(["private"], STEPS, False)[0] == side_by_side.NOTHING

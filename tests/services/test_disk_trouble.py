@@ -1,4 +1,4 @@
-"""The disk under a running lab: full, read-only, gone, without locks. One clear sentence, and the lab lives on."""
+"""A disk under a running lab that is full, read-only, gone or without locks: one clear sentence, and no crash."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ SHORT = smoke(train={"probes": 0, "eval_strategy": "no", "save_minutes": None})
 
 @contextmanager
 def mounted(folder, *how):
-    """``mount HOW FOLDER`` for a while; skips where that is not allowed."""
+    """``mount HOW FOLDER`` while the block runs; skips the test where mounting is not allowed."""
     done = subprocess.run(["mount", *how, str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"mount: {done.stderr.strip()}")
@@ -35,16 +35,16 @@ def mounted(folder, *how):
 
 
 def fill(folder):
-    """Leave not a byte."""
+    """Fill the disk to its last byte."""
     with open(folder / "filler", "wb", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
             while _written(file, b"\0" * size):
                 pass
 
 
-def _written(file, some):
+def _written(file, content):
     try:
-        return file.write(some)
+        return file.write(content)
     except OSError:
         return 0
 
@@ -77,14 +77,14 @@ def test_a_disk_that_is_full_fails_the_run_and_when_there_is_room_it_goes_on(tmp
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
-    """The kernel's own limit on the size of a file stands for the disk where nothing may be mounted."""
+    """The kernel's limit on the size of a file simulates a full disk where mounting is not allowed."""
     save = lora.save
 
-    def save_little(*given):
+    def save_little(*args):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
         try:
-            save(*given)
+            save(*args)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
@@ -98,7 +98,7 @@ def test_a_file_that_may_not_grow_is_a_full_disk_too(tmp_path, monkeypatch):
 
 
 def test_a_data_folder_that_becomes_read_only_fails_the_run_and_the_lab_lives_on(tmp_path, pace):
-    # Where runs lie: a mount with a file that is open for writing, as the history is, cannot become read-only.
+    # Only the runs' folder: a mount with a file open for writing, as the history is, cannot become read-only.
     runs = tmp_path / "data" / "runs"
     runs.mkdir(parents=True)
     with mounted(runs, "--bind", str(runs)), opened(tmp_path / "data") as lab:

@@ -1,4 +1,4 @@
-"""Models on their way to a run, an evaluation or a comparison: the bytes are shown, and a stop ends the download."""
+"""Model downloads for a run, an evaluation, a comparison or a merge: bytes are shown, and a stop ends the download."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from instruct_tune.util.progress import Loading, megabytes
 
 LARGE = 8 * 2**20
 
-# In a process of its own, since the Hub's client reads its address when it is imported.
+# Runs in its own process, since the Hub's client reads its address when it is imported.
 LAB = """
 import json, sys, threading, time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the host lets in, and files that are larger, or unpack to more, than that."""
+"""The host's limits on rows and file sizes, and files that exceed them, before or after unpacking."""
 
 import json
 
@@ -46,13 +46,13 @@ def test_a_dataset_of_too_many_rows_is_refused(tmp_path, monkeypatch, name):
 
 def test_an_upload_that_is_too_large_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_MAX_UPLOAD_MB", "1")
-    views = Lab(tmp_path / "data", writing=False)
+    lab = Lab(tmp_path / "data", writing=False)
     (tmp_path / "large.json").write_bytes(b" " * (environment.MEGABYTE + 1))
     with pytest.raises(DataError, match=r"large.json has 1.0 MB, and this lab takes uploads of at most 1 MB"):
-        views.uploads.keep(HOST, tmp_path / "large.json")
-    assert not views.uploads.folder.exists()
+        lab.uploads.keep(HOST, tmp_path / "large.json")
+    assert not lab.uploads.folder.exists()
     (tmp_path / "fits.json").write_bytes(b" " * environment.MEGABYTE)
-    assert views.uploads.keep(HOST, tmp_path / "fits.json").stat().st_size == environment.MEGABYTE
+    assert lab.uploads.keep(HOST, tmp_path / "fits.json").stat().st_size == environment.MEGABYTE
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "many", "1.5", "²", "9" * 30])

@@ -1,4 +1,4 @@
-"""On a Space without storage the page says that it forgets, and what it offers instead can be had."""
+"""On a Space without storage the page warns that data vanish, and the download that it names works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANN = known_by("ann's own long secret")
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A home of its own, no LAB_DATA_DIR, and nothing said about Spaces or mounts yet."""
+    """Its own data home, no LAB_DATA_DIR, no Space and no mount; a test changes these through the monkeypatch."""
     monkeypatch.delenv("LAB_DATA_DIR", raising=False)
     monkeypatch.delenv("SPACE_ID", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
@@ -28,7 +28,7 @@ def machine(monkeypatch, tmp_path):
 
 
 def shown(lab) -> dict[str, str]:
-    """The text of everything on the page that has an id."""
+    """The value of every component with an id, as text."""
     blocks = build_ui(lab).blocks.values()
     return {
         block.elem_id: str(block.value)
@@ -41,10 +41,10 @@ def test_without_storage_the_page_says_so_and_the_download_is_there(machine, tmp
     machine.setenv("SPACE_ID", "somebody/lab")
     with opened(None) as lab:
         assert tmp_path in lab.data_dir.parents
-        there = shown(lab)
-        assert "runs and uploads vanish" in there["forgets"]
-        # What it names is on the page by that name, and gives everybody their adapter.
-        assert there["runs-export"] == ACTIONS["export"]
+        page = shown(lab)
+        assert "runs and uploads vanish" in page["forgets"]
+        # The button that the warning names is on the page, and gives every visitor the adapter.
+        assert page["runs-export"] == ACTIONS["export"]
         assert f"*{ACTIONS['export']}*" in FORGETS
         put_recorded(lab.store)
         with zipfile.ZipFile(lab.transfers.export(ANN, BEST, tmp_path / "kept.zip")) as archive:

@@ -1,4 +1,4 @@
-"""The lab says what a run will cost, asks no network for it, and does not disturb what is at work."""
+"""Cost estimates of runs: made without network access, and without a measurement beside a job at work."""
 
 import threading
 
@@ -31,7 +31,7 @@ def cached(tmp_path_factory, one_thread):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch, cached):
-    """Measurements of its own for each test; the tiny model is shared."""
+    """Each test has its own cache of measurements; the tiny model is shared."""
     import instruct_tune.estimate.calibrate
 
     monkeypatch.setattr(instruct_tune.estimate.calibrate, "cache_dir", lambda: tmp_path / "speeds")
@@ -39,29 +39,29 @@ def cache(tmp_path, monkeypatch, cached):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The measurement takes no time and always finds the same; the list holds the threads it was done on."""
+    """Replaces the measurement by a constant; the list holds the names of the threads that called it."""
     import instruct_tune.estimate.calibrate
 
-    done = []
+    threads = []
 
     def measure(*args):
-        done.append(threading.current_thread().name)
+        threads.append(threading.current_thread().name)
         return EVEN
 
     monkeypatch.setattr(instruct_tune.estimate.calibrate, "measure", measure)
-    return done
+    return threads
 
 
 def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
     with opened(tmp_path) as lab:
-        told = lab.estimates.cost(HOST, smoke())
+        cost = lab.estimates.cost(HOST, smoke())
         run_id = finished(lab, smoke())
         result, facts = lab.runs.result(HOST, run_id), lab.runs.details(HOST, run_id)["facts"]
-    assert (told["steps"], told["tokens"]) == (result["steps"], result["tokens"])
-    assert told["trainable_parameters"] == facts["trainable_parameters"]
-    assert told["speed"].startswith(estimates.MEASURED)
-    assert told["seconds"]["total"] == pytest.approx(sum(v for k, v in told["seconds"].items() if k != "total"))
-    assert told["unknown"] is None
+    assert (cost["steps"], cost["tokens"]) == (result["steps"], result["tokens"])
+    assert cost["trainable_parameters"] == facts["trainable_parameters"]
+    assert cost["speed"].startswith(estimates.MEASURED)
+    assert cost["seconds"]["total"] == pytest.approx(sum(v for k, v in cost["seconds"].items() if k != "total"))
+    assert cost["unknown"] is None
 
 
 def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, measured):
@@ -87,30 +87,30 @@ def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured)
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
-        told = lab.estimates.cost(HOST, smoke())
+        cost = lab.estimates.cost(HOST, smoke())
         steps = [m for m in lab.runs.metrics(HOST, run_id) if m["kind"] == "train"][1:]
         rate = sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps)
-        assert told["speed"] == "from your run mine"
-        assert told["seconds"]["training"] == pytest.approx(told["tokens"] / rate)
+        assert cost["speed"] == "from your run mine"
+        assert cost["seconds"]["training"] == pytest.approx(cost["tokens"] / rate)
         assert lab.estimates.cost(HOST, smoke(lora={"target_modules": "all-linear"}))["speed"] == estimates.MEASURED
 
 
 def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
     pace = Pace(monkeypatch)
     with opened(tmp_path) as lab:
-        told, asked = [], threading.Event()
+        costs, estimated = [], threading.Event()
 
-        def ask(runner):
-            told.append(lab.estimates.cost(HOST, smoke()))
-            asked.set()
+        def estimate(runner):
+            costs.append(lab.estimates.cost(HOST, smoke()))
+            estimated.set()
 
-        pace.at[2] = ask
+        pace.at[2] = estimate
         run_id = lab.training.start(HOST, smoke(), "at work")
-        assert asked.wait(PATIENCE)
+        assert estimated.wait(PATIENCE)
         assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert measured == []
-    assert (told[0]["steps"], told[0]["seconds"]) == (4, None)
-    assert told[0]["unknown"] == "Time and memory are measured when run at work is done."
+    assert (costs[0]["steps"], costs[0]["seconds"]) == (4, None)
+    assert costs[0]["unknown"] == "Time and memory are measured when run at work is done."
 
 
 def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, monkeypatch):
@@ -118,12 +118,12 @@ def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, mo
 
     monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
     with opened(tmp_path) as lab:
-        told = lab.estimates.cost(HOST, smoke(model="nobody/has-this"))
-        assert (told["steps"], told["tokens"], told["seconds"]) == (4, None, None)
-        assert "nobody/has-this is not on this machine yet" in told["unknown"]
-        told = lab.estimates.cost(HOST, smoke(data={"source": "codealpaca-20k"}))
-        assert told["steps"] is None
-        assert "Load and split" in told["unknown"]
+        cost = lab.estimates.cost(HOST, smoke(model="nobody/has-this"))
+        assert (cost["steps"], cost["tokens"], cost["seconds"]) == (4, None, None)
+        assert "nobody/has-this is not on this machine yet" in cost["unknown"]
+        cost = lab.estimates.cost(HOST, smoke(data={"source": "codealpaca-20k"}))
+        assert cost["steps"] is None
+        assert "Load and split" in cost["unknown"]
         with pytest.raises(ModelError, match="not on this machine"):
             lab.estimates.fit(HOST, smoke(model="nobody/has-this"), 1)
 
@@ -146,14 +146,14 @@ def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, said, kind
 @pytest.mark.parametrize("minutes", [0.2, 1, 3, 10])
 def test_what_is_chosen_fits_and_hardly_more_would(tmp_path, measured, minutes):
     with opened(tmp_path) as lab:
-        found = lab.estimates.fit(HOST, smoke(data={"limit": None}), minutes)
+        choice = lab.estimates.fit(HOST, smoke(data={"limit": None}), minutes)
         all_rows = lab.datasets.summary(HOST, smoke())["train_rows_before_limit"]
-        rows = found["config"]["data"]["limit"]
-        assert found["cost"]["seconds"]["total"] <= 60 * minutes
-        assert f"{rows} of {all_rows} rows" in found["said"] or f"All {rows} rows" in found["said"]
-        assert lab.estimates.cost(HOST, found["config"])["seconds"] == found["cost"]["seconds"]
+        rows = choice["config"]["data"]["limit"]
+        assert choice["cost"]["seconds"]["total"] <= 60 * minutes
+        assert f"{rows} of {all_rows} rows" in choice["said"] or f"All {rows} rows" in choice["said"]
+        assert lab.estimates.cost(HOST, choice["config"])["seconds"] == choice["cost"]["seconds"]
         if rows < all_rows:
-            more = smoke(**found["config"] | {"data": found["config"]["data"] | {"limit": rows + 1}})
+            more = smoke(**choice["config"] | {"data": choice["config"]["data"] | {"limit": rows + 1}})
             assert lab.estimates.cost(HOST, more)["seconds"]["total"] > 60 * minutes
 
 
@@ -184,8 +184,8 @@ def test_a_measurement_grows_old_sooner_on_a_crowded_machine_and_what_an_older_l
     memory = SpeedMemory()
     memory.put("quiet", EVEN)
     memory.put("crowded", dataclasses.replace(EVEN, crowded=True))
-    kept = json.loads(memory.file.read_text())
-    memory.file.write_text(json.dumps({**kept, "older": {"when": time.time(), "speed": {"a_pass": 1.0}}}))
+    stored = json.loads(memory.file.read_text())
+    memory.file.write_text(json.dumps({**stored, "older": {"when": time.time(), "speed": {"a_pass": 1.0}}}))
     assert (memory.get("quiet"), memory.get("older")) == (EVEN, None)
     assert memory.get("crowded").crowded
     now = time.time()

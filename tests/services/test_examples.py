@@ -1,4 +1,4 @@
-"""The recorded runs: what they claim is what their numbers show, and a lab has them as runs like any other."""
+"""The recorded runs: their numbers show what they claim, and a lab treats them like any other run."""
 
 import json
 import re
@@ -49,37 +49,37 @@ def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
     assert weights.stat().st_size < 2_000_000
     with safe_open(weights, "pt") as tensors:
         assert {tensors.get_slice(key).get_dtype() for key in tensors.keys()} == {"F16"}  # noqa: SIM118
-    told = asset(name, "run.json")
-    assert (told["id"], told["status"], told["step"]) == (f"recorded-{name}", "finished", told["total_steps"])
-    assert RunConfig.from_dict(told["config"]).model == DEFAULT_MODEL
-    assert re.fullmatch(r".+, \d+ cores, \d+ GiB", told["facts"]["recorded"]["machine"])
-    assert len(losses(name)) == told["total_steps"]
+    run = asset(name, "run.json")
+    assert (run["id"], run["status"], run["step"]) == (f"recorded-{name}", "finished", run["total_steps"])
+    assert RunConfig.from_dict(run["config"]).model == DEFAULT_MODEL
+    assert re.fullmatch(r".+, \d+ cores, \d+ GiB", run["facts"]["recorded"]["machine"])
+    assert len(losses(name)) == run["total_steps"]
     assert len(asset(name, "predictions.jsonl")) == asset(name, "evaluation.json")["rows"] == 40
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
     for file in (ASSETS / name).rglob("*.json*"):
-        # What the model writes may look like anything.
+        # The model's answers may contain anything.
         if file.name not in ("predictions.jsonl", "samples.jsonl"):
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"(?<![\w/])/(home|root|tmp|work|usr|var|opt)\b|https?://", text), file
 
 
 def test_the_good_run_learned():
-    found = asset("good", "evaluation.json")
+    evaluation = asset("good", "evaluation.json")
     probe = losses("good", "probe", "probe_loss")
     assert probe[-1] < probe[0]
-    assert found["tuned"]["bleu"] > found["base"]["bleu"]
+    assert evaluation["tuned"]["bleu"] > evaluation["base"]["bleu"]
 
 
 def test_far_too_high_a_learning_rate_leaps_falls_and_is_worse_than_nothing():
-    own, found = losses("too-high"), asset("too-high", "evaluation.json")
+    own, evaluation = losses("too-high"), asset("too-high", "evaluation.json")
     held_out = losses("too-high", "probe", "probe_loss")
     assert max(own) > 2 * own[0]
     assert mean(own[-3:]) < 0.75 * max(own), "its own loss falls, and looks like learning"
     assert held_out[-1] > held_out[0]
-    assert found["tuned"]["bleu"] < found["base"]["bleu"]
+    assert evaluation["tuned"]["bleu"] < evaluation["base"]["bleu"]
 
 
 def test_eight_rows_are_learned_by_heart_and_nothing_else_is():
@@ -93,9 +93,9 @@ def test_eight_rows_are_learned_by_heart_and_nothing_else_is():
 
 def test_their_held_out_rows_are_still_held_out():
     for name in NAMES:
-        told = asset(name, "run.json")
-        now = load_splits(RunConfig.from_dict(told["config"]).data).fingerprint
-        assert told["facts"]["data_fingerprint"] == now, "the bundled rows changed: run python -m benchmarks.record"
+        run = asset(name, "run.json")
+        now = load_splits(RunConfig.from_dict(run["config"]).data).fingerprint
+        assert run["facts"]["data_fingerprint"] == now, "the bundled rows changed: run python -m benchmarks.record"
 
 
 # In a lab
@@ -106,11 +106,11 @@ def test_a_fresh_lab_has_them_as_finished_runs(store):
     assert sorted(run.id for run in store.all()) == IDS
     assert store.all()[0].id == BEST, "the newest, so Compare and Evaluate begin with it"
     for name, run_id in zip(NAMES, IDS, strict=True):
-        run, told = store.get(run_id), asset(name, "run.json")
-        assert (run.status, run.owner, run.binned, run.created) == ("finished", None, None, told["created"])
+        run, recorded = store.get(run_id), asset(name, "run.json")
+        assert (run.status, run.owner, run.binned, run.created) == ("finished", None, None, recorded["created"])
         assert recorded_on(run.facts).startswith("recorded on ")
-        kept = [{k: v for k, v in metric.items() if k != "seq"} for metric in store.metrics(run_id)]
-        assert kept == asset(name, "metrics.jsonl"), "in their own time, in their own order"
+        stored = [{k: v for k, v in metric.items() if k != "seq"} for metric in store.metrics(run_id)]
+        assert stored == asset(name, "metrics.jsonl"), "in their own time, in their own order"
         assert store.events(run_id) == asset(name, "events.jsonl")[-200:]
         assert store.samples(run_id) == asset(name, "samples.jsonl")
 
@@ -118,8 +118,8 @@ def test_a_fresh_lab_has_them_as_finished_runs(store):
 def test_everything_works_on_them_as_on_any_run(tmp_path):
     with opened(tmp_path / "data") as lab:
         put_recorded(lab.store)
-        told = {run["id"]: run for run in lab.runs.summaries(HOST)}
-        assert told[BEST]["recorded"] == recorded_on(lab.store.get(BEST).facts)
+        summaries = {run["id"]: run for run in lab.runs.summaries(HOST)}
+        assert summaries[BEST]["recorded"] == recorded_on(lab.store.get(BEST).facts)
         assert lab.answerers.has_adapter(HOST, BEST)
         assert len(lab.evaluations.predictions(HOST, BEST)) == 40
         assert lab.runs.details(HOST, BEST)["evaluations"][0]["rows"] == 40
@@ -178,11 +178,11 @@ def test_where_there_are_strangers_only_the_host_brings_them_back(tmp_path, monk
 
 
 def test_a_start_that_was_cut_short_is_made_good_by_the_next(store):
-    left = store.data_dir / "runs" / BEST / "adapter"
-    left.mkdir(parents=True)
-    (left / "adapter_model.safetensors").write_bytes(b"half")
+    folder = store.data_dir / "runs" / BEST / "adapter"
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"half")
     put_recorded(store)
-    assert (left / "adapter_model.safetensors").stat().st_size > 1_000_000
+    assert (folder / "adapter_model.safetensors").stat().st_size > 1_000_000
 
 
 def test_a_folder_that_cannot_take_them_is_said_in_one_sentence(store):

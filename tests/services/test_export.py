@@ -1,4 +1,4 @@
-"""What leaves the lab: it works without the lab, and a name in it is only a name."""
+"""Exports: they work without the lab, and a run's name in them is only text."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def run_id(lab):
 
 @pytest.fixture
 def unpacked(lab, run_id, tmp_path):
-    """The exported folder, as whoever gets the zip has it."""
+    """The folder that the exported zip unpacks to."""
     zipfile.ZipFile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip")).extractall(tmp_path / "out")
     return tmp_path / "out"
 
@@ -50,16 +50,16 @@ def base_model(lab, run_id):
 
 
 @torch.no_grad()
-def logits(model, **who):
-    return model(input_ids=IDS, **who).logits
+def logits(model, **options):
+    return model(input_ids=IDS, **options).logits
 
 
 def test_peft_alone_gives_the_logits_of_the_run(lab, run_id, unpacked):
     def in_the_lab():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with answering_as(loaded, [run_id]) as who:
-            return logits(loaded.model, **who)
+        with answering_as(loaded, [run_id]) as options:
+            return logits(loaded.model, **options)
 
     base, _ = base_model(lab, run_id)
     untuned = logits(base)

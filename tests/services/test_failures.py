@@ -1,4 +1,4 @@
-"""What a person can get wrong only once a run is under way: one sentence, and the lab works on."""
+"""Mistakes that show only once a run is under way: one sentence, and the lab keeps working."""
 
 import json
 
@@ -25,7 +25,7 @@ def poisoned_model(folder):
     for file in source.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     config = json.loads((folder / "config.json").read_text())
-    # Its own head, or a logit of every position would be infinite.
+    # An LM head of its own: with the tied one, a logit of every position would be infinite.
     (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
     tensors = load_file(folder / "model.safetensors")
     embedding = tensors["model.embed_tokens.weight"]
@@ -37,7 +37,7 @@ def poisoned_model(folder):
 
 
 def poisoned_rows(path, part, rows=30):
-    """Rows of which one, in the ``part`` it falls into, holds a "~"."""
+    """Rows of which one holds a "~"; the split puts it into ``part`` ("train" or "test")."""
 
     def made(poisoned):
         return [
@@ -47,14 +47,14 @@ def poisoned_rows(path, part, rows=30):
     for poisoned in range(rows):
         source = write_rows(path, made(poisoned))
         splits = load_splits(DataSettings(source=source, limit=None))
-        found = {"train": splits.train, "test": splits.test}[part]["instruction"]
-        if any("~" in text for text in (found if part == "train" else found[4:])):
+        texts = {"train": splits.train, "test": splits.test}[part]["instruction"]
+        if any("~" in text for text in (texts if part == "train" else texts[4:])):
             return source
     raise AssertionError("no row falls where it should")
 
 
 def failing(tmp_path):
-    """What a person can get wrong only once a run is under way: name → (configuration, error kind, words)."""
+    """Mistakes that show only once a run is under way: name → (configuration, error kind, words)."""
     return {
         "no such modules": (smoke(lora={"target_modules": ["q_proj", "nope"]}), "model", "no module named nope"),
         "too long": (smoke(train={"max_length": 8}), "data", "No row fits into train.max_length 8"),
@@ -106,7 +106,7 @@ def test_every_failure_is_looked_at(failures):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Weights that are no numbers pass the check at load, so that the guards behind it are seen."""
+    """Lets non-finite weights pass the check at load, so that the guards behind it are tested."""
     monkeypatch.setattr("instruct_tune.pretrained.read_model.is_within", lambda weight, largest: True)
 
 
@@ -149,7 +149,7 @@ def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog
 
 
 def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(lab):
-    """As one that another version of the lab left behind."""
+    """Such as a run of another version of the lab."""
     run_id = lab.store.create("old", {**smoke().to_dict(), "of_old": 1}).id
     lab.store.update(run_id, status="interrupted")
     try:
@@ -164,7 +164,7 @@ def test_a_run_whose_configuration_is_no_longer_known_fails_and_can_be_deleted(l
 
 
 def test_a_model_that_fails_leaves_no_adapter_behind(lab, pace):
-    """Or the next run of the same model would find a stranger on it."""
+    """Otherwise the next run of the same model would find a foreign adapter on it."""
 
     def break_down(runner):
         raise RuntimeError

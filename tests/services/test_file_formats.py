@@ -1,4 +1,4 @@
-"""Files of other endings, packed files and Excel's CSV give the rows of a plain file; a packed one has a limit."""
+"""Other extensions, gzip files and Excel's CSV give the rows of a plain file; unpacked sizes have a limit."""
 
 import gzip
 import io
@@ -107,16 +107,16 @@ def test_what_unpacks_to_very_much_is_refused_before_it_is_there(tmp_path, monke
 
 def test_an_upload_unpacks_to_no_more_than_it_may_have_unpacked(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_MAX_UPLOAD_MB", "1")
-    views = Lab(tmp_path / "data", writing=False)
+    lab = Lab(tmp_path / "data", writing=False)
     large = tmp_path / "large.jsonl.gz"
     large.write_bytes(
         gzip.compress(b"".join(json.dumps({**row, "output": "x" * 10**5}).encode() + b"\n" for row in ROWS))
     )
     assert load_splits(settings(large)).rows_loaded == len(ROWS)
-    kept = views.uploads.keep(HOST, large)
-    assert kept.name.endswith(".jsonl.gz")
+    upload = lab.uploads.keep(HOST, large)
+    assert upload.name.endswith(".jsonl.gz")
     with pytest.raises(DataError, match=r"large\.jsonl\.gz unpack to more than 1 MB"):
-        views.datasets.summary(HOST, {"data": {"source": str(kept)}})
+        lab.datasets.summary(HOST, {"data": {"source": str(upload)}})
 
 
 # Excel
@@ -168,8 +168,8 @@ def test_a_column_of_a_similar_name_is_a_header(tmp_path, name):
 def test_the_preview_reads_them_too(tmp_path, monkeypatch, ending, content):
     monkeypatch.setattr(preview, "LARGE", 1)
     (tmp_path / f"rows{ending}").write_text(content, encoding="utf-8", newline="")
-    found = first_rows(settings(tmp_path / f"rows{ending}"))
-    assert [vars(row) for row in found.rows] == ROWS[:10]
+    result = first_rows(settings(tmp_path / f"rows{ending}"))
+    assert [vars(row) for row in result.rows] == ROWS[:10]
 
 
 def test_a_packed_file_has_no_preview(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_a_packed_file_has_no_preview(tmp_path, monkeypatch):
 
 
 def test_members_that_follow_each_other_are_one_file(tmp_path, expected):
-    """As ``cat a.gz b.gz`` and logs that are packed piece by piece make them."""
+    """``cat a.gz b.gz`` and logs that are packed piece by piece make such files."""
     out = io.BytesIO()
     for line in LINES.splitlines(keepends=True):
         out.write(gzip.compress(line.encode()))

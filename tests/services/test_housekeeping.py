@@ -1,4 +1,4 @@
-"""Housekeeping goes on: what resists is logged and tried again, and keeps nothing else from being removed."""
+"""Housekeeping survives faults: a failed removal is logged and tried again, and all others are still done."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def old_upload(lab, name):
 
 
 def failing_once_for(monkeypatch, owner, method, first, error):
-    """The method raises ``error`` the first time it is called for ``first``; what is logged is not lost."""
+    """Makes the method raise ``error`` on its first call for ``first``; returns a list that collects that target."""
     real, failed = getattr(owner, method), []
 
     def work(self, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""A dataset of the Hub on its way: counted, stopped, refused; against a small Hub of our own."""
+"""Downloads of Hub datasets: counted, stopped, refused; against a small local Hub."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FILES = {
     "README.md": b"---\nlicense: mit\n---\n",
 }
 
-# In a process of its own, since the Hub's client asks for the address once, when it is imported.
+# Runs in its own process, since the Hub's client reads the address once, when it is imported.
 LOADS = """
 import json, sys
 from pathlib import Path
@@ -127,7 +127,7 @@ def test_a_download_that_is_too_large_is_refused(monkeypatch):
         check_download("some/rows", 11 * 2**20)
 
 
-# In a process of its own, as above.
+# Runs in its own process, as above.
 LOADS_CARDS = """
 import json, sys
 from instruct_tune.data.splits import load_splits
@@ -145,7 +145,7 @@ print(json.dumps([said(repo) for repo in sys.argv[1:]]))
 
 
 def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tmp_path):
-    """Or a visitor could have the host's machine send requests into its own network."""
+    """Otherwise a visitor could make the host's machine send requests into its own network."""
 
     def card(data_files: object) -> bytes:
         configs = json.dumps([{"config_name": "default", "data_files": data_files}])
@@ -153,11 +153,11 @@ def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tm
 
     inner = ToyHub({})
     with serving_hub(inner) as inside:
-        there = f"{inside}/secret.jsonl"
+        secret = f"{inside}/secret.jsonl"
         repos = {
-            "some/list": {"a.jsonl": FILES["test.jsonl"], "README.md": card([there])},
-            "some/split": {"README.md": card([{"split": "train", "path": [there]}])},
-            "some/chained": {"README.md": card(f"zip://a.jsonl::{there}")},
+            "some/list": {"a.jsonl": FILES["test.jsonl"], "README.md": card([secret])},
+            "some/split": {"README.md": card([{"split": "train", "path": [secret]}])},
+            "some/chained": {"README.md": card(f"zip://a.jsonl::{secret}")},
             "some/file": {"a.jsonl": FILES["test.jsonl"], ".huggingface.yaml": b"configs: []\n"},
             "some/torn": {"a.jsonl": FILES["test.jsonl"], "README.md": b"---\nconfigs: [\n---\n"},
             "some/own": {"a.jsonl": FILES["test.jsonl"], "README.md": card("a.jsonl")},

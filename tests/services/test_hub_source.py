@@ -1,4 +1,4 @@
-"""Rows from the Hub: like those of a file, and one clear sentence where it does not give them."""
+"""Rows from the Hub load like those of a file; a failure is one clear sentence."""
 
 import json
 import time
@@ -19,28 +19,28 @@ from instruct_tune.pretrained import hub
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No Hub, and an empty datasets cache, whose folder is given."""
+    """An unreachable Hub and an empty datasets cache; returns the cache's folder."""
     monkeypatch.setattr(hub, "hub_reachable", lambda: False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
 class FakeHub:
-    """What the Hub would answer: a dataset, its card, and who may have it."""
+    """A stand-in for the Hub: a dataset, its card and its access settings."""
 
     def __init__(self):
         self.splits = {"train": datasets.Dataset.from_list(make_rows(20, with_input=5))}
         self.info = SimpleNamespace(gated=False, siblings=[], card_data=SimpleNamespace(license="mit"))
-        self.asked = []
+        self.requested = []
 
     def dataset_info(self, api, repo, timeout):
-        self.asked.append(repo)
+        self.requested.append(repo)
         if isinstance(self.info, Exception):
             raise self.info
         return self.info
 
     def load_dataset(self, repo, token):
-        self.asked.append(repo)
+        self.requested.append(repo)
         if isinstance(self.splits, Exception):
             raise self.splits
         return datasets.DatasetDict(self.splits)
@@ -53,7 +53,7 @@ def online(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "hub_reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *a, **k: fake.dataset_info(*a, **k))
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
-    # What is downloaded, and how, is tested against a small Hub of our own.
+    # test_hub_files.py tests the download itself, against a small local Hub.
     monkeypatch.setattr(
         datasets,
         "load_dataset_builder",
@@ -71,7 +71,7 @@ def test_a_hub_dataset_is_loaded_like_a_file(online, tmp_path):
     path = write(tmp_path / "rows.json", make_rows(20, with_input=5))
     assert everything(splits) == everything(load_splits(settings(path, "without_input")))
     assert (splits.source, splits.licence, splits.rows_loaded) == ("hub:owner/name", "mit", 20)
-    assert online.asked == ["owner/name", "owner/name"]
+    assert online.requested == ["owner/name", "owner/name"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_licence_is_what_the_card_says(online, card, licence):
 
 def test_codealpaca_comes_from_its_repository_with_both_licences(online):
     splits = load_splits(settings("codealpaca-20k"))
-    assert set(online.asked) == {"sahil2801/CodeAlpaca-20k"}
+    assert set(online.requested) == {"sahil2801/CodeAlpaca-20k"}
     assert splits.source == "codealpaca-20k"
     assert "CC BY 4.0" in splits.licence
     assert "CC BY-NC 4.0" in splits.licence
@@ -112,7 +112,7 @@ def test_hub_columns_are_checked_like_those_of_a_file(online):
 @pytest.mark.parametrize("repo", ["", "name", "a/b/c", "../etc", "owner/", "owner/..", "own er/name", "https://x/y"])
 def test_a_hub_id_is_owner_and_name(online, repo):
     assert said_of(settings(f"hub:{repo}")) == f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME."
-    assert online.asked == []
+    assert online.requested == []
 
 
 def test_a_repository_that_is_not_there(online):
@@ -179,7 +179,7 @@ def test_the_real_hub_out_of_reach_is_told_within_ten_seconds(monkeypatch, tmp_p
 
 
 def put_in_cache(cache, rows):
-    """What load_dataset leaves behind after owner/My-Set was loaded from the Hub."""
+    """Writes the files that ``load_dataset`` caches after loading owner/My-Set from the Hub; returns their folder."""
     folder = cache / "owner___my-set" / "default" / "0.0.0" / "abc"
     folder.mkdir(parents=True)
     table = pyarrow.Table.from_pylist(rows)

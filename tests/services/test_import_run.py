@@ -1,4 +1,4 @@
-"""Import: what was exported answers as before, and nothing of a zip is believed."""
+"""Import: an exported run answers as before, and no claim in a zip is trusted."""
 
 import json
 import zipfile
@@ -22,11 +22,11 @@ MATRICES = {f"base_model.model.q_proj.lora_{which}.weight": np.zeros((2, 2), np.
 
 
 def zipped(path, weights=None, folder="", **files):
-    """A zip with an adapter in it; ``files`` by name with ``.`` written ``__``, None leaves one out."""
-    held = {"adapter_config.json": json.dumps(PLAIN), "adapter_model.safetensors": weights or save(MATRICES)}
-    held |= {name.replace("__", "."): text for name, text in files.items()}
+    """A zip that holds an adapter. ``files``: contents by name, with ``__`` for ``.``; None leaves a file out."""
+    contents = {"adapter_config.json": json.dumps(PLAIN), "adapter_model.safetensors": weights or save(MATRICES)}
+    contents |= {name.replace("__", "."): text for name, text in files.items()}
     with zipfile.ZipFile(path, "w") as archive:
-        for name, content in held.items():
+        for name, content in contents.items():
             if content is not None:
                 archive.writestr(folder + name, content)
     return path
@@ -44,7 +44,7 @@ def exported(lab, tmp_path_factory):
     return run_id, lab.transfers.export(HOST, run_id, tmp_path_factory.mktemp("out") / "tulip.zip")
 
 
-def left(lab):
+def run_folders(lab):
     return sorted(path.name for path in (lab.data_dir / "runs").iterdir())
 
 
@@ -57,13 +57,18 @@ def test_a_run_that_went_out_and_came_back_answers_the_same(lab, exported):
         == lab.inference.generate(HOST, run_id, rows)
         != lab.inference.generate(HOST, "base", rows, smoke())
     )
-    told, before = lab.runs.details(HOST, again), lab.runs.details(HOST, run_id)
-    assert (told["status"], told["imported"], told["name"], told["private"]) == ("finished", True, "came back", False)
-    assert told["config"] == before["config"]
-    assert [m["loss"] for m in told["metrics"] if m["kind"] == "train"] == [
+    imported, before = lab.runs.details(HOST, again), lab.runs.details(HOST, run_id)
+    assert (imported["status"], imported["imported"], imported["name"], imported["private"]) == (
+        "finished",
+        True,
+        "came back",
+        False,
+    )
+    assert imported["config"] == before["config"]
+    assert [m["loss"] for m in imported["metrics"] if m["kind"] == "train"] == [
         m["loss"] for m in before["metrics"] if m["kind"] == "train"
     ]
-    assert told["facts"]["weights_sha256"] == before["facts"]["weights_sha256"]
+    assert imported["facts"]["weights_sha256"] == before["facts"]["weights_sha256"]
     *_, evaluation = lab.evaluations.stream(HOST, again, 2)
     assert evaluation["rows"] == 2
 
@@ -73,16 +78,16 @@ def test_an_adapter_from_elsewhere_in_a_folder_of_its_zip(lab, exported, tmp_pat
         weights, config = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
     file = zipped(tmp_path / "a.zip", weights, "mine/lora/", adapter_config__json=config, tokenizer__json="{}")
     run_id = lab.transfers.import_run(HOST, file)
-    told = lab.runs.details(HOST, run_id)
-    assert "template lesson" in told["message"]
-    assert (told["config"]["model"], told["config"]["data"]["source"], told["metrics"]) == (
+    details = lab.runs.details(HOST, run_id)
+    assert "template lesson" in details["message"]
+    assert (details["config"]["model"], details["config"]["data"]["source"], details["metrics"]) == (
         "tiny-random",
         "bundled",
         [],
     )
     assert lab.inference.generate(HOST, run_id, [{"instruction": "Add."}], generation={"max_new_tokens": 4})
-    kept = {path.name for path in (lab.data_dir / "runs" / run_id / "adapter").iterdir()}
-    assert kept == {"adapter_config.json", "adapter_model.safetensors", "manifest.json"}
+    saved = {path.name for path in (lab.data_dir / "runs" / run_id / "adapter").iterdir()}
+    assert saved == {"adapter_config.json", "adapter_model.safetensors", "manifest.json"}
 
 
 def config(**changed):
@@ -115,10 +120,10 @@ def config(**changed):
     ],
 )
 def test_what_is_refused_is_said_and_leaves_nothing(lab, tmp_path, files, said):
-    before = left(lab)
+    before = run_folders(lab)
     with pytest.raises(DataError, match=said):
         lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))
-    assert left(lab) == before
+    assert run_folders(lab) == before
 
 
 def test_settings_that_are_none_are_named(lab, tmp_path):
@@ -149,14 +154,14 @@ def test_a_bomb_is_stopped_at_the_limit(lab, tmp_path, monkeypatch):
 
 
 def test_no_file_of_this_machine_becomes_its_data_and_no_claim_is_believed(lab, tmp_path):
-    given = json.dumps({"model": "tiny-random", "data": {"source": "/etc/passwd"}})
+    run_config = json.dumps({"model": "tiny-random", "data": {"source": "/etc/passwd"}})
     facts = json.dumps({"recorded": {"machine": "x", "date": "y"}, "train_rows": 9, "weights_sha256": {"x": 1}})
-    told = lab.runs.details(
-        HOST, lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=given, facts__json=facts))
+    details = lab.runs.details(
+        HOST, lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=run_config, facts__json=facts))
     )
-    assert told["config"]["data"]["source"] == "bundled"
-    assert "did not come along" in told["message"]
-    assert (told["recorded"], told["facts"]) == (None, {"train_rows": 9, "imported": True})
+    assert details["config"]["data"]["source"] == "bundled"
+    assert "did not come along" in details["message"]
+    assert (details["recorded"], details["facts"]) == (None, {"train_rows": 9, "imported": True})
 
 
 @pytest.mark.parametrize("own", [None, {"source": "/gone/rows.json"}, {"source": "bundled", "seed": 3}])
@@ -166,16 +171,16 @@ def test_held_out_rows_come_from_the_data_that_is_given_where_it_brings_none(lab
     data = {"source": str(tmp_path / "mine.json"), "seed": 7}
     with zipfile.ZipFile(exported[1]) as archive:
         weights, peft = archive.read("adapter_model.safetensors"), archive.read("adapter_config.json")
-    given = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
-    file = zipped(tmp_path / "x.zip", weights, adapter_config__json=peft, **given)
+    files = {"run_config__json": own and json.dumps({"model": "tiny-random", "data": own})}
+    file = zipped(tmp_path / "x.zip", weights, adapter_config__json=peft, **files)
     run_id = lab.transfers.import_run(HOST, file, data=data)
-    told = lab.runs.details(HOST, run_id)
+    details = lab.runs.details(HOST, run_id)
     if own and own["source"] == "bundled":
-        assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == ("bundled", 3)
+        assert (details["config"]["data"]["source"], details["config"]["data"]["seed"]) == ("bundled", 3)
         return
-    assert (told["config"]["data"]["source"], told["config"]["data"]["seed"]) == (data["source"], 7)
-    assert "take the held-out rows of" in told["message"]
-    assert "the held-out rows of mine.json" in told["message"]
+    assert (details["config"]["data"]["source"], details["config"]["data"]["seed"]) == (data["source"], 7)
+    assert "take the held-out rows of" in details["message"]
+    assert "the held-out rows of mine.json" in details["message"]
     *_, evaluation = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
     assert evaluation["rows"] == 2
     assert lab.evaluations.predictions(HOST, run_id)[0]["reference"].endswith("it is")
@@ -185,7 +190,7 @@ def test_rows_that_a_visitor_may_not_use_are_refused_and_nothing_is_left(tmp_pat
     with opened(tmp_path / "data", local_paths=False) as hosted:
         with pytest.raises(DataError, match="hosted"):
             hosted.transfers.import_run(MINE, zipped(tmp_path / "x.zip"), data={"source": "/etc/passwd"})
-        assert left(hosted) == []
+        assert run_folders(hosted) == []
 
 
 def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):
@@ -202,8 +207,8 @@ def test_it_is_the_visitors_until_they_share_it(lab, tmp_path):
 
 def test_the_command_line_imports(exported, tmp_path, capsys):
     assert main(["runs", "import", str(exported[1]), "--name", "x", "--json", "--data-dir", str(tmp_path / "d")]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert main(["runs", "show", told["run_id"], "--json", "--data-dir", str(tmp_path / "d")]) == 0
+    output = json.loads(capsys.readouterr().out)
+    assert main(["runs", "show", output["run_id"], "--json", "--data-dir", str(tmp_path / "d")]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "x"
     (tmp_path / "no.zip").write_text("x")
     assert main(["runs", "import", str(tmp_path / "no.zip"), "--json", "--data-dir", str(tmp_path / "d")]) == 1

@@ -1,4 +1,4 @@
-"""One thread for everything that touches torch: who is served when, and who is refused."""
+"""The job queue, one thread for all work with torch: the order of its jobs, and which jobs it refuses."""
 
 import contextlib
 import threading
@@ -14,15 +14,15 @@ PATIENCE = 120.0
 
 
 @pytest.fixture
-def engine():
-    engine = JobQueue()
-    yield engine
-    engine.close()
-    engine.join(PATIENCE)
+def queue():
+    queue = JobQueue()
+    yield queue
+    queue.close()
+    queue.join(PATIENCE)
 
 
 class Held:
-    """A job that says when it has begun and ends when it is let go; ``then`` is done in between."""
+    """A job that sets ``begun`` when it starts, waits for ``let_go``, and ends with ``then()``."""
 
     def __init__(self, then=lambda: "done"):
         self.begun, self.let_go, self.then = threading.Event(), threading.Event(), then
@@ -33,78 +33,78 @@ class Held:
         return self.then()
 
 
-def test_everything_runs_on_one_thread_that_is_not_the_callers(engine):
-    threads = {engine.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
-    threads.add(engine.enqueue(Job("a run", threading.get_ident)).result(PATIENCE))
-    threads |= {engine.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+def test_everything_runs_on_one_thread_that_is_not_the_callers(queue):
+    threads = {queue.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
+    threads.add(queue.enqueue(Job("a run", threading.get_ident)).result(PATIENCE))
+    threads |= {queue.submit_short(threading.get_ident).result(PATIENCE) for _ in range(3)}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
-def test_no_thread_before_the_first_job(engine):
+def test_no_thread_before_the_first_job(queue):
     before = threading.active_count()
-    assert engine.busy_with is None
+    assert queue.busy_with is None
     assert threading.active_count() == before
-    engine.submit_short(lambda: None).result(PATIENCE)
+    queue.submit_short(lambda: None).result(PATIENCE)
     assert threading.active_count() == before + 1
 
 
-def test_the_thread_does_not_keep_the_process_alive(engine):
-    assert engine.submit_short(lambda: threading.current_thread().daemon).result(PATIENCE) is True
+def test_the_thread_does_not_keep_the_process_alive(queue):
+    assert queue.submit_short(lambda: threading.current_thread().daemon).result(PATIENCE) is True
 
 
-def test_results_and_arguments_come_back(engine):
-    assert engine.submit_short(lambda: {"a": 1}).result(PATIENCE) == {"a": 1}
-    assert engine.enqueue(Job("a run", lambda: [2])).result(PATIENCE) == [2]
+def test_results_and_arguments_come_back(queue):
+    assert queue.submit_short(lambda: {"a": 1}).result(PATIENCE) == {"a": 1}
+    assert queue.enqueue(Job("a run", lambda: [2])).result(PATIENCE) == [2]
 
 
-def test_long_jobs_take_their_turns(engine):
+def test_long_jobs_take_their_turns(queue):
     held, order = Held(), []
-    first = engine.enqueue(Job("run tulip", held, "tulip"))
-    # Before it has begun, and while it is at it.
+    first = queue.enqueue(Job("run tulip", held, "tulip"))
+    # Before the first job has begun, and while it is at work.
     for name in ("rose", "iris"):
-        engine.enqueue(Job(f"run {name}", lambda name=name: order.append((name, engine.busy_with)), name))
-        assert engine.busy_with == "run tulip"
+        queue.enqueue(Job(f"run {name}", lambda name=name: order.append((name, queue.busy_with)), name))
+        assert queue.busy_with == "run tulip"
         assert held.begun.wait(PATIENCE)
-    assert [turn.about for turn in engine.jobs] == ["tulip", "rose", "iris"]
-    assert [turn.begun is not None for turn in engine.jobs] == [True, False, False]
+    assert [job.about for job in queue.jobs] == ["tulip", "rose", "iris"]
+    assert [job.begun is not None for job in queue.jobs] == [True, False, False]
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
-    engine.enqueue(Job("the last", lambda: None)).result(PATIENCE)
+    queue.enqueue(Job("the last", lambda: None)).result(PATIENCE)
     assert order == [("rose", "run rose"), ("iris", "run iris")]
-    assert engine.jobs == ()
+    assert queue.jobs == ()
 
 
 def test_the_line_is_as_long_as_the_host_says_and_no_visitor_fills_it():
-    engine, held = JobQueue(max_waiting=5, max_waiting_each=2), Held()
-    engine.enqueue(Job("run tulip", held, by="ann"))
+    queue, held = JobQueue(max_waiting=5, max_waiting_each=2), Held()
+    queue.enqueue(Job("run tulip", held, by="ann"))
     assert held.begun.wait(PATIENCE)
-    jobs = [engine.enqueue(Job("run", lambda: "done", by=by)) for by in ("ann", "ann", "bob")]
+    jobs = [queue.enqueue(Job("run", lambda: "done", by=by)) for by in ("ann", "ann", "bob")]
     for ask in (
-        lambda: engine.enqueue(Job("one more", lambda: None, by="ann")),
-        lambda: engine.refuse_when_full("ann"),
+        lambda: queue.enqueue(Job("one more", lambda: None, by="ann")),
+        lambda: queue.refuse_when_full("ann"),
     ):
         with pytest.raises(BusyError, match="2 of yours are waiting"):
             ask()
-    # The host may ask for as many as there is room for.
-    jobs += [engine.enqueue(Job("run", lambda: "done")) for _ in range(2)]
+    # Only the total limits the host's jobs.
+    jobs += [queue.enqueue(Job("run", lambda: "done")) for _ in range(2)]
     for by in (None, "bob"):
         with pytest.raises(BusyError, match="5 runs and evaluations are waiting already: try again"):
-            engine.enqueue(Job("one more", lambda: None, by=by))
+            queue.enqueue(Job("one more", lambda: None, by=by))
     held.let_go.set()
     assert [job.result(PATIENCE) for job in jobs] == ["done"] * 5
-    engine.close()
-    engine.join(PATIENCE)
+    queue.close()
+    queue.join(PATIENCE)
 
 
-def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
+def test_fifty_at_once_leave_as_many_as_there_is_room_for(queue):
     held, taken = Held(), []
-    engine.enqueue(Job("run tulip", held))
+    queue.enqueue(Job("run tulip", held))
     assert held.begun.wait(PATIENCE)
 
     def ask():
         with contextlib.suppress(BusyError):
-            taken.append(engine.enqueue(Job("another", lambda: None)))
+            taken.append(queue.enqueue(Job("another", lambda: None)))
 
     threads = [threading.Thread(target=ask) for _ in range(50)]
     for thread in threads:
@@ -113,61 +113,61 @@ def test_fifty_at_once_leave_as_many_as_there_is_room_for(engine):
         thread.join(PATIENCE)
     assert len(taken) == 16
     held.let_go.set()
-    for turn in taken:
-        turn.result(PATIENCE)
+    for job in taken:
+        job.result(PATIENCE)
 
 
-def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(engine):
-    held, ran, told = Held(), [], []
-    first = engine.enqueue(Job("run tulip", held, "tulip"))
+def test_who_waits_can_be_withdrawn_and_who_is_at_work_cannot(queue):
+    held, ran, notified = Held(), [], []
+    first = queue.enqueue(Job("run tulip", held, "tulip"))
     assert held.begun.wait(PATIENCE)
-    second = engine.enqueue(Job("run rose", lambda: ran.append(1), "rose"))
-    second.add_done_callback(lambda turn: told.append((turn.cancelled(), engine.busy_with)))
-    assert engine.withdraw("tulip") is None
-    assert engine.withdraw("nobody") is None
-    assert engine.withdraw("rose") is second
-    assert told == [(True, "run tulip")]
-    assert engine.withdraw("rose") is None
+    second = queue.enqueue(Job("run rose", lambda: ran.append(1), "rose"))
+    second.add_done_callback(lambda job: notified.append((job.cancelled(), queue.busy_with)))
+    assert queue.withdraw("tulip") is None
+    assert queue.withdraw("nobody") is None
+    assert queue.withdraw("rose") is second
+    assert notified == [(True, "run tulip")]
+    assert queue.withdraw("rose") is None
     held.let_go.set()
     assert first.result(PATIENCE) == "done"
-    engine.submit_short(lambda: None).result(PATIENCE)
+    queue.submit_short(lambda: None).result(PATIENCE)
     assert ran == []
 
 
 def test_closing_returns_those_whose_turn_did_not_come():
-    engine, held = JobQueue(), Held()
-    first = engine.enqueue(Job("run tulip", held))
+    queue, held = JobQueue(), Held()
+    first = queue.enqueue(Job("run tulip", held))
     assert held.begun.wait(PATIENCE)
-    second = engine.enqueue(Job("run rose", lambda: None))
-    assert engine.close() == [second]
+    second = queue.enqueue(Job("run rose", lambda: None))
+    assert queue.close() == [second]
     assert second.cancelled()
     held.let_go.set()
-    engine.join(PATIENCE)
+    queue.join(PATIENCE)
     assert first.result(0) == "done"
 
 
-def test_a_long_job_waits_for_the_short_one_at_work(engine):
+def test_a_long_job_waits_for_the_short_one_at_work(queue):
     held, order = Held(then=lambda: order.append("short")), []
-    engine.submit_short(held)
+    queue.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    long = engine.enqueue(Job("a run", lambda: order.append("long")))
+    long = queue.enqueue(Job("a run", lambda: order.append("long")))
     held.let_go.set()
     long.result(PATIENCE)
     assert order == ["short", "long"]
 
 
-def test_a_short_job_is_served_where_the_long_one_breathes_and_only_there(engine):
+def test_a_short_job_is_served_where_the_long_one_breathes_and_only_there(queue):
     order = []
 
     def training():
         order.append("step")
-        engine.yield_once()
+        queue.yield_once()
         order.append("step")
 
     held = Held(then=training)
-    long = engine.enqueue(Job("a run", held))
+    long = queue.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    short = engine.submit_short(lambda: order.append("answer"))
+    short = queue.submit_short(lambda: order.append("answer"))
     time.sleep(0.05)
     assert not short.done()
     held.let_go.set()
@@ -176,47 +176,47 @@ def test_a_short_job_is_served_where_the_long_one_breathes_and_only_there(engine
     assert order == ["step", "answer", "step"]
 
 
-def test_one_short_job_a_breath_and_in_their_order(engine):
+def test_one_short_job_a_breath_and_in_their_order(queue):
     order = []
 
     def training():
         for step in range(4):
-            engine.yield_once()
+            queue.yield_once()
             order.append(step)
 
     held = Held(then=training)
-    long = engine.enqueue(Job("a run", held))
+    long = queue.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
     for name in "abc":
-        engine.submit_short(lambda name=name: order.append(name))
+        queue.submit_short(lambda name=name: order.append(name))
     held.let_go.set()
     long.result(PATIENCE)
     assert order == ["a", 0, "b", 1, "c", 2, 3]
 
 
-def test_short_jobs_come_in_their_order_where_nothing_long_is_at_work(engine):
+def test_short_jobs_come_in_their_order_where_nothing_long_is_at_work(queue):
     held, order = Held(), []
-    engine.submit_short(held)
+    queue.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    jobs = [engine.submit_short(lambda name=name: order.append(name)) for name in "abc"]
+    jobs = [queue.submit_short(lambda name=name: order.append(name)) for name in "abc"]
     held.let_go.set()
     for job in jobs:
         job.result(PATIENCE)
     assert order == ["a", "b", "c"]
 
 
-def test_what_was_not_served_in_a_breath_is_served_after_the_long_job(engine):
+def test_what_was_not_served_in_a_breath_is_served_after_the_long_job(queue):
     held = Held()
-    long = engine.enqueue(Job("a run", held))
+    long = queue.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    short = engine.submit_short(lambda: "answer")
+    short = queue.submit_short(lambda: "answer")
     held.let_go.set()
     assert long.result(PATIENCE) == "done"
     assert short.result(PATIENCE) == "answer"
 
 
-def test_breathing_with_nobody_waiting_does_nothing(engine):
-    assert engine.enqueue(Job("a run", lambda: engine.yield_once() or "done")).result(PATIENCE) == "done"
+def test_breathing_with_nobody_waiting_does_nothing(queue):
+    assert queue.enqueue(Job("a run", lambda: queue.yield_once() or "done")).result(PATIENCE) == "done"
 
 
 class Odd(BaseException):
@@ -225,76 +225,76 @@ class Odd(BaseException):
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, Odd])
 @pytest.mark.parametrize("how", ["short", "long", "in a breath"])
-def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(engine, kind, how):
+def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(queue, kind, how):
     def fail():
         raise kind("no")
 
-    ident = engine.submit_short(threading.get_ident).result(PATIENCE)
+    ident = queue.submit_short(threading.get_ident).result(PATIENCE)
     if how == "long":
-        failed = engine.enqueue(Job("a run", fail))
+        failed = queue.enqueue(Job("a run", fail))
     elif how == "short":
-        failed = engine.submit_short(fail)
+        failed = queue.submit_short(fail)
     else:
-        held = Held(then=engine.yield_once)
-        long = engine.enqueue(Job("a run", held))
+        held = Held(then=queue.yield_once)
+        long = queue.enqueue(Job("a run", held))
         assert held.begun.wait(PATIENCE)
-        failed = engine.submit_short(fail)
+        failed = queue.submit_short(fail)
         held.let_go.set()
         long.result(PATIENCE)
     assert isinstance(failed.exception(PATIENCE), kind)
-    assert engine.busy_with is None
-    assert engine.submit_short(threading.get_ident).result(PATIENCE) == ident
-    assert engine.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
+    assert queue.busy_with is None
+    assert queue.submit_short(threading.get_ident).result(PATIENCE) == ident
+    assert queue.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
 
 
 @pytest.mark.parametrize("job", [lambda: None, lambda: 1 / 0])
-def test_the_engine_is_free_before_who_waits_is_told(engine, job):
-    """Who starts the next run from the end of the last must not be told that the lab is busy."""
+def test_the_engine_is_free_before_who_waits_is_told(queue, job):
+    """A caller that starts the next run when the last one ends must not be refused because the lab is busy."""
     seen = []
     for number in range(50):
-        future = engine.enqueue(Job(f"run {number}", job))
-        future.add_done_callback(lambda _: seen.append(engine.busy_with))
+        future = queue.enqueue(Job(f"run {number}", job))
+        future.add_done_callback(lambda _: seen.append(queue.busy_with))
         future.exception(PATIENCE)
     assert set(seen) <= {None}
 
 
-def test_a_callback_may_ask_for_the_next_job(engine):
+def test_a_callback_may_ask_for_the_next_job(queue):
     followers = []
-    first = engine.enqueue(Job("first", lambda: None))
-    first.add_done_callback(lambda _: followers.append(engine.enqueue(Job("second", lambda: "second"))))
+    first = queue.enqueue(Job("first", lambda: None))
+    first.add_done_callback(lambda _: followers.append(queue.enqueue(Job("second", lambda: "second"))))
     first.result(PATIENCE)
-    engine.submit_short(lambda: None).result(PATIENCE)
+    queue.submit_short(lambda: None).result(PATIENCE)
     assert followers[0].result(PATIENCE) == "second"
 
 
-def test_a_job_taken_back_in_time_never_runs(engine):
+def test_a_job_taken_back_in_time_never_runs(queue):
     held, ran = Held(), []
-    engine.submit_short(held)
+    queue.submit_short(held)
     assert held.begun.wait(PATIENCE)
     long, short = (
-        engine.enqueue(Job("a run", lambda: ran.append("long"))),
-        engine.submit_short(lambda: ran.append("short")),
+        queue.enqueue(Job("a run", lambda: ran.append("long"))),
+        queue.submit_short(lambda: ran.append("short")),
     )
     assert long.cancel()
     assert short.cancel()
     held.let_go.set()
     with pytest.raises(CancelledError):
         long.result(PATIENCE)
-    assert engine.submit_short(lambda: "alive").result(PATIENCE) == "alive"
-    # And its name does not stay behind.
-    assert engine.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
+    assert queue.submit_short(lambda: "alive").result(PATIENCE) == "alive"
+    # Its name does not stay in the queue.
+    assert queue.enqueue(Job("the next", lambda: "done")).result(PATIENCE) == "done"
     assert ran == []
 
 
-def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
-    worker = engine.submit_short(threading.get_ident).result(PATIENCE)
+def test_closing_lets_the_job_at_work_end_and_ends_the_thread(queue):
+    worker = queue.submit_short(threading.get_ident).result(PATIENCE)
     held = Held()
-    long = engine.enqueue(Job("a run", held))
+    long = queue.enqueue(Job("a run", held))
     assert held.begun.wait(PATIENCE)
-    waiting = engine.submit_short(lambda: "answer")
-    engine.close()
+    waiting = queue.submit_short(lambda: "answer")
+    queue.close()
     held.let_go.set()
-    engine.join(PATIENCE)
+    queue.join(PATIENCE)
     assert long.result(0) == "done"
     assert waiting.result(0) == "answer"
     assert not any(thread.ident == worker for thread in threading.enumerate())
@@ -302,23 +302,23 @@ def test_closing_lets_the_job_at_work_end_and_ends_the_thread(engine):
 
 @pytest.mark.parametrize("how", ["short", "long"])
 def test_a_closed_engine_refuses_and_forgets_what_it_refused(how):
-    engine, held, ran = JobQueue(), Held(), []
-    engine.submit_short(held)
+    queue, held, ran = JobQueue(), Held(), []
+    queue.submit_short(held)
     assert held.begun.wait(PATIENCE)
-    engine.close()
+    queue.close()
     with pytest.raises(BusyError, match="closing"):
-        engine.submit_short(lambda: ran.append(1)) if how == "short" else engine.enqueue(
+        queue.submit_short(lambda: ran.append(1)) if how == "short" else queue.enqueue(
             Job("late", lambda: ran.append(1))
         )
-    assert engine.busy_with is None
+    assert queue.busy_with is None
     held.let_go.set()
-    engine.join(PATIENCE)
+    queue.join(PATIENCE)
     assert ran == []
 
 
 def test_an_engine_that_never_worked_closes_at_once():
-    engine = JobQueue()
-    engine.close()
-    engine.join(PATIENCE)
+    queue = JobQueue()
+    queue.close()
+    queue.join(PATIENCE)
     with pytest.raises(BusyError):
-        engine.submit_short(lambda: None)
+        queue.submit_short(lambda: None)

@@ -60,7 +60,7 @@ def test_runs_stand_by_score_beside_one_base_with_the_test_against_the_leader(th
 
 def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(three, monkeypatch):
     tested = []
-    monkeypatch.setattr(module, "_TESTED", {})
+    monkeypatch.setattr(module, "_P_VALUES", {})
     monkeypatch.setattr(module, "paired_test", lambda *texts, tokenize: tested.append(texts) or paired_test(*texts))
     first = leaderboard_tables(three)
     assert len(tested) == 2
@@ -69,7 +69,7 @@ def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(thr
     monkeypatch.setattr(module, "MAX_TESTED", 2)
     leaderboard_tables([replace(three[1], rows=three[2].rows, run_id="another"), *three])
     # With another leader all three are tested again.
-    assert (len(tested), len(module._TESTED)) == (5, 2)
+    assert (len(tested), len(module._P_VALUES)) == (5, 2)
 
 
 def test_a_lead_that_could_be_chance_is_said_to_be_none(three):

@@ -15,7 +15,7 @@ from tiny_lab import SIX_STEPS, Recorder, adapter_weights, again, go, light, sam
 from instruct_tune.batching import packing
 from instruct_tune.errors import Stopped
 from instruct_tune.training.checkpoints import checkpoints
-from instruct_tune.training.interrupt import interruptible
+from instruct_tune.training.interruptible import interruptible
 from instruct_tune.training.types import TrainingResult
 
 __all__ = ["light"]

@@ -49,7 +49,7 @@ NOT_CAUSAL = [
 @pytest.fixture(autouse=True)
 def nothing_known():
     """Each test tries anew, and leaves nothing behind for others."""
-    for known in (packing._KNOWN, decoding_probe._KNOWN, decoding_probe._CACHED_BEAMS):
+    for known in (packing._SUPPORT, decoding_probe._SUPPORT, decoding_probe._CACHED_BEAM_SUPPORT):
         known.clear()
 
 
@@ -249,8 +249,8 @@ def test_that_answers_are_decoded_alone_is_said_beside_them():
 def test_the_probes_of_a_toy_take_well_under_a_second():
     config = toy_config("llama")
     detect_packing(config), detect_decoding_support(config)
-    packing._KNOWN.clear()
-    decoding_probe._KNOWN.clear()
+    packing._SUPPORT.clear()
+    decoding_probe._SUPPORT.clear()
     began = time.process_time()
     detect_packing(config), detect_decoding_support(config)
     assert time.process_time() - began < 0.6

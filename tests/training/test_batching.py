@@ -126,12 +126,12 @@ def test_exactness_is_told_apart(name, packing):
 def test_the_probe_looks_beyond_a_window_of_any_size(monkeypatch):
     monkeypatch.setattr(batching, "is_exact", lambda model, packing: tried.append(model.config))
     tried: list = []
-    batching._KNOWN.clear()
+    batching._SUPPORT.clear()
     try:
         assert detect_packing(toy_config("mistral", sliding_window=4096, num_hidden_layers=30)).packing is ALONE
         assert detect_packing(toy_config("gemma3", sliding_window=512, num_hidden_layers=2)).packing is ALONE
     finally:
-        batching._KNOWN.clear()
+        batching._SUPPORT.clear()
     assert len(tried) == 6
     for config in tried:
         assert config.sliding_window < 11  # the shortest row of is_exact
@@ -146,7 +146,7 @@ def test_the_probe_hears_a_quiet_architecture(name):
 
 def test_the_probe_leaves_config_and_random_state_alone():
     config = toy_config("gemma3")
-    batching._KNOWN.clear()
+    batching._SUPPORT.clear()
     before = config.to_dict()
     with torch.random.fork_rng():
         torch.manual_seed(20)  # a state that no probe leaves behind
@@ -157,7 +157,7 @@ def test_the_probe_leaves_config_and_random_state_alone():
 
 
 def test_the_probe_tells_configurations_of_one_architecture_apart():
-    batching._KNOWN.clear()
+    batching._SUPPORT.clear()
     attention = any_config("lfm2", num_key_value_heads=2, layer_types=["full_attention", "full_attention"])
     assert detect_packing(attention).packing is POSITIONS
     # A convolution reaches back over the start of its row.

@@ -68,9 +68,9 @@ def test_a_few_places_at_a_time_say_the_same(kind, monkeypatch):
     loaded = with_noise(toy(kind))
     whole = answer_losses(loaded, LESSON, ROW, RUN)
     seen = []
-    read = token_losses._read
+    read = token_losses._score_tokens
     monkeypatch.setattr(score_row, "LOGITS_AT_ONCE", 3 * loaded.base.config.vocab_size)
-    monkeypatch.setattr(token_losses, "_read", lambda *given: seen.append(len(given[1])) or read(*given))
+    monkeypatch.setattr(token_losses, "_score_tokens", lambda *given: seen.append(len(given[1])) or read(*given))
     parts = answer_losses(loaded, LESSON, ROW, RUN)
     # Whatever the row's length, no more logits than these are there at once.
     assert max(seen) == 3

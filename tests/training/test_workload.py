@@ -173,11 +173,11 @@ def test_what_other_programs_take_is_not_counted(monkeypatch):
     from instruct_tune.estimate import calibrate
 
     loaded = tiny()
-    timed = calibrate._Timed(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
+    timed = calibrate._TimedModel(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     # Ten seconds pass, and this process gets one of them.
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
     spent = iter(range(1000))
     monkeypatch.setattr(calibrate.time, "process_time", lambda: next(spent))
-    assert timed._once(lambda: None) == 1
+    assert timed._time_once(lambda: None) == 1
     assert timed.crowded

@@ -418,15 +418,16 @@ print(both.compute(predictions=["the cat sat on the mat"], references=["the cat 
     assert float(printed) == score(["the cat sat on the mat"], ["the cat is on the mat"]).bleu
 
 
-def test_score_does_not_wait_for_torch():
+def test_importing_the_module_does_not_wait_for_torch():
     code = """
 import sys
 from instruct_tune.evaluation.bleu import difference_interval, metric, paired_test, quick_bleu, read_texts, score
 before = "sacrebleu" in sys.modules
+early = [before, "torch" in sys.modules, "evaluate" in sys.modules]
 score(["a b c d", "e"], ["a b c d", "f"])
-print(before, "sacrebleu" in sys.modules, "torch" in sys.modules, "evaluate" in sys.modules)
+print(*early, "evaluate" in sys.modules)
 """
-    assert run_python(code) == "False True False False"
+    assert run_python(code).split() == ["False", "False", "False", "True"]
 
 
 # Files

@@ -1,4 +1,4 @@
-"""Did the adapter do anything? One sentence of verdict, and a bar a layer."""
+"""The fold "Did the adapter do anything?": one sentence of verdict, and a bar for each layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .effect_text import bars, sentence
 
 BEFORE = "Nothing measured yet."
 
-# The value holds numbers and the lab's own words, no text of a dataset.
+# The value holds numbers and the app's own words, no text of a dataset.
 _TEMPLATE = """
 <div class="norms" role="img" aria-label="{{value.said}}">
   <div class="norm-top">{{value.most}}</div>
@@ -34,7 +34,7 @@ _LOOK = """
 
 
 class EffectPanel:
-    """A fold with its own button; empty again when another run is chosen."""
+    """A fold with its own button; cleared when another run is chosen."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
         self.lab = lab
@@ -62,6 +62,6 @@ class EffectPanel:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return self._empty()
-        found = self.lab.inference.adapter_effect(viewer(self.lab), run_id)
+        effect = self.lab.inference.adapter_effect(viewer(self.lab), run_id)
         evaluation = self.lab.runs.last_evaluations(viewer(self.lab)).get(run_id)
-        return [sentence(found, evaluation), gr.HTML(bars(found.layers), visible=True)]
+        return [sentence(effect, evaluation), gr.HTML(bars(effect.layers), visible=True)]

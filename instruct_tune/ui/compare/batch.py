@@ -1,4 +1,4 @@
-"""Many instructions at once: base, the run and perhaps a third answer all of them; a table, and files to take home."""
+"""Many instructions at once: base, the run and an optional third model answer all; a table and files to save."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 BEFORE = "Nothing asked yet."
 SHOWN = 600
-"""Characters of an answer that the table shows; the files have all."""
+"""Characters of an answer in the table; the files hold all."""
 
 
 class BatchPanel:
-    """A fold with its own button. ``controls``: the decoding's, which hold here too."""
+    """A fold with its own button. ``controls``: those of decoding, which apply here too."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, controls: Sequence[Any]):
         self.lab, self.run, self.third, self.controls = lab, run, third, controls
@@ -61,8 +61,8 @@ class BatchPanel:
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        given = [self.run, self.asked, *self.third.controls, *self.controls]
-        self.button.click(self._answer, given, [self.state, self.found, self.table, self.rows], **quiet)
+        inputs = [self.run, self.asked, *self.third.controls, *self.controls]
+        self.button.click(self._answer, inputs, [self.state, self.found, self.table, self.rows], **quiet)
         self.stop.click(self._stop, None, None, queue=False, **quiet)
 
     def _stop(self, request: gr.Request) -> None:
@@ -70,30 +70,30 @@ class BatchPanel:
 
     @user_errors
     def _answer(
-        self, run_id: str | None, asked: str, third: str, third_strength: float, *controls: Any
+        self, run_id: str | None, text: str, third: str, third_strength: float, *controls: Any
     ) -> Iterator[list[Any]]:
         if not run_id:
             raise DataError("There is no trained run yet: train one first.")
         *decoded, strength = controls
         settings = decoding_panel.settings(*decoded)
-        lines = [line.strip() for line in (asked or "").splitlines() if line.strip()]
+        lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
         if not lines:
             raise DataError("Type instructions first, one a line.")
         names = [*NAMES.values(), *([self.third.label_of(third, run_id)] if third else [])]
-        speakers = third_model.speakers(run_id, strength, third, third_strength)
+        answerers = third_model.speakers(run_id, strength, third, third_strength)
         yield [f"0 of {len(lines)} answered…", gr.Column(visible=False), gr.skip(), []]
         with self.turns.of(session()) as stop:
             answers: list[list[Answer]] = []
             pairs = [(line, "") for line in lines]
-            for answers in self.lab.inference.compare_rows(viewer(self.lab), speakers, pairs, settings, stop):
-                yield self._told(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
+            for answers in self.lab.inference.compare_rows(viewer(self.lab), answerers, pairs, settings, stop):
+                yield self._updates(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
             done = "Done." if len(answers) == len(lines) else f"Stopped: {len(answers)} of {len(lines)} answered."
-            yield self._told(lines, names, answers, f"{done} {decoding(settings)}")
+            yield self._updates(lines, names, answers, f"{done} {decoding(settings)}")
 
-    def _told(self, lines: list[str], names: list[str], answers: list[list[Answer]], words: str) -> list[Any]:
+    def _updates(self, lines: list[str], names: list[str], answers: list[list[Answer]], words: str) -> list[Any]:
         rows = [
-            {"instruction": line, **{name: answer.text for name, answer in zip(names, said, strict=True)}}
-            for line, said in zip(lines, answers, strict=False)
+            {"instruction": line, **{name: answer.text for name, answer in zip(names, texts, strict=True)}}
+            for line, texts in zip(lines, answers, strict=False)
         ]
         cells = [[text[:SHOWN] for text in row.values()] for row in rows]
         table = {"headers": ["Instruction", *names], "data": cells}

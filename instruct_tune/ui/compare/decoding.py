@@ -1,4 +1,4 @@
-"""How Compare's answers are decoded: the controls in their fold, and what they say as JSON to copy."""
+"""The decoding settings of Compare: a fold of controls, and their values as JSON to copy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 
 
 class DecodingPanel:
-    """``controls`` are the inputs of ``settings``, and last ``strength``, which asks again when it is moved."""
+    """``controls`` are the inputs of ``settings``, then ``strength``; moving that slider asks again."""
 
     def __init__(self) -> None:
         with gr.Accordion("Decoding", open=False):
@@ -83,7 +83,7 @@ class DecodingPanel:
 def settings(
     way: str, longest: int, beams: int, temperature: float, top_p: float, seed: float, stop: str
 ) -> dict[str, Any]:
-    """The controls' values as generation settings."""
+    """The controls' values as generation settings; \\n and \\t in stop texts become a new line and a tab."""
     chosen: dict[str, Any] = {"max_new_tokens": longest, "max_length": None, "num_beams": 1, "do_sample": False}
     if way == BEAMS:
         chosen |= {"num_beams": beams, "early_stopping": True}
@@ -95,5 +95,5 @@ def settings(
 
 
 def as_json(*values: Any) -> str:
-    """All the controls' values, for copying."""
+    """The values of all controls as JSON text, for copying."""
     return json.dumps({"generation": settings(*values[:-1]), "adapter_strength": values[-1]}, indent=2)

@@ -1,4 +1,4 @@
-"""What is said of an adapter's effect. Pure functions, no gradio, no torch."""
+"""Texts and the chart's value for an adapter's effect. Pure functions, no gradio, no torch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _GRADES = (
     (0.1, "A little: its predictions are close to base's."),
     (1.0, "Yes: its predictions are clearly others than base's."),
 )
-"""Up to how many nats of mean KL divergence what is said."""
+"""(upper bound of the mean KL divergence in nats, verdict)."""
 
 _MOST = "Yes, a great deal: read some answers, for a model that has collapsed looks like this too."
 
 
 def sentence(effect: AdapterEffect, evaluation: Mapping[str, Any] | None) -> str:
-    """The verdict, and the numbers behind it: markdown. ``evaluation``: the run's last, if it has one."""
-    verdict = next((said for most, said in _GRADES if effect.kl < most), _MOST)
+    """The verdict and the numbers behind it. Markdown. ``evaluation``: the run's last one, if any."""
+    verdict = next((verdict_text for most, verdict_text in _GRADES if effect.kl < most), _MOST)
     rows = f"{effect.rows} held-out row{'s' * (effect.rows != 1)}"
     return (
         f"**{verdict}** On {rows} ({effect.tokens} places that carry loss) the KL divergence of tuned to base is "
@@ -44,7 +44,7 @@ def _answers(evaluation: Mapping[str, Any] | None) -> str:
 
 
 def bars(layers: Sequence[LayerNorm]) -> dict[str, Any]:
-    """The chart's value: numbers only, heights in percent of the largest norm."""
+    """The chart's value: bar heights in percent of the largest norm, tooltips and axis labels."""
     most = max((each.norm for each in layers), default=0.0)
     return {
         "bars": [

@@ -1,7 +1,7 @@
-"""An answer as boxes of tokens, warm where a model is surprised; what each model would rather have said.
+"""Token losses as a heat map: the answer's tokens as boxes, coloured by loss, and each model's likeliest tokens.
 
-Dataset text never becomes markup here: it travels as in ``token_grid``, and is put on the page with
-``textContent`` alone.
+Dataset text never becomes markup: it is passed on as in ``token_grid`` (base64), and put on the page with
+``textContent`` only.
 """
 
 from __future__ import annotations
@@ -160,30 +160,31 @@ _LOOK = """
 
 
 def heat_map(elem_id: str) -> gr.HTML:
-    """A component that shows what ``heat_value`` gives. A page has one; the table beside it is its alternative."""
+    """The component; ``heat_value`` makes its value. One a page; the table beside it is its text alternative."""
     return gr.HTML(None, html_template=_TEMPLATE, css_template=_LOOK, js_on_load=_DRAW, elem_id=elem_id, visible=False)
 
 
-def heat_value(found: AnswerLosses) -> dict[str, Any]:
-    """The tokens, packed so that only the component's own script can read them."""
+def heat_value(losses: AnswerLosses) -> dict[str, Any]:
+    """The component's value: the tokens as base64 of JSON, which only the component's own script reads."""
     tokens = [
         {
             "id": token.id,
             "text": token.text,
             "ends": token.ends,
-            "base": _opinion(token.base),
-            "tuned": _opinion(token.tuned),
+            "base": _score_value(token.base),
+            "tuned": _score_value(token.tuned),
         }
-        for token in found.tokens
+        for token in losses.tokens
     ]
     return {"packed": base64.b64encode(json.dumps(tokens).encode()).decode()}
 
 
-def _opinion(opinion: TokenScore) -> dict[str, Any]:
+def _score_value(score: TokenScore) -> dict[str, Any]:
     return {
-        "loss": round(opinion.loss, 4),
-        "percent": percent(opinion.probability),
+        "loss": round(score.loss, 4),
+        "percent": percent(score.probability),
         "candidates": [
-            {"id": each.id, "text": each.text, "percent": percent(each.probability)} for each in opinion.candidates
+            {"id": candidate.id, "text": candidate.text, "percent": percent(candidate.probability)}
+            for candidate in score.candidates
         ],
     }

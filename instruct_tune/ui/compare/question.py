@@ -1,4 +1,4 @@
-"""What Compare asks: a held-out row, which has an expected answer, or an instruction of one's own, which has none."""
+"""The question of Compare: a held-out row, with an expected answer, or a typed instruction without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPECTED = "Expected answer (the dataset's own)"
 
 
 class QuestionPanel:
-    """The controls, and how to turn to another row of ``run``'s data."""
+    """The controls for the question, and the buttons that go to another held-out row of ``run``."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
         self.lab, self.run = lab, run
@@ -54,14 +54,14 @@ class QuestionPanel:
 
     @property
     def shown(self) -> list[Any]:
-        """Run, kind of question, row, instruction and input."""
+        """The components of run, kind of question, row, instruction and input, in this order."""
         return [self.run, self.source, self.number, self.instruction, self.input]
 
     def wire(self) -> None:
-        """Let the three buttons turn to another row."""
+        """Connect the three buttons that go to another row."""
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
             button.click(
-                self._turn_to(step),
+                self._row_handler(step),
                 [self.run, self.number],
                 [self.source, self.number],
                 api_visibility="private",
@@ -69,7 +69,7 @@ class QuestionPanel:
             )
 
     def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """Instruction, input and expected answer of another row or run."""
+        """The updates of instruction, input and expected answer for another row or run."""
         if source == TYPED or not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
             return [gr.skip(), gr.skip(), no_expected(source)]
         return self._texts(run_id, number)
@@ -83,27 +83,27 @@ class QuestionPanel:
             gr.Code(example.output, language=guess(example.output), label=EXPECTED),
         ]
 
-    def _turn_to(self, step: int) -> Any:
-        """A handler that goes ``step`` held-out rows on, round and round; to any of them where it is 0."""
+    def _row_handler(self, step: int) -> Any:
+        """A handler that goes ``step`` held-out rows on, wrapping around; to a random row where ``step`` is 0."""
 
         @user_errors
-        def turn(run_id: str | None, number: float | None) -> list[Any]:
+        def handler(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]
             rows = self.lab.answerers.held_out_count(viewer(self.lab), run_id)
             at = int(number or 1) - 1
             return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
 
-        return turn
+        return handler
 
 
 def no_expected(source: str) -> Any:
-    """The expected answer's box where a person asks something of their own; as it is for a row."""
+    """The update of the expected answer's box: empty for a typed instruction, unchanged for a row."""
     return gr.Code("", language=None, label=NO_EXPECTED) if source == TYPED else gr.skip()
 
 
 def answer_box(label: str, elem_id: str, lines: int) -> gr.Code:
-    """A box of code that keeps its height while it is filled."""
+    """A code box of fixed height, so that the page does not move while an answer streams."""
     return gr.Code(
         label=label,
         language=None,

@@ -1,4 +1,4 @@
-"""Keep what Compare shows: as a note on the run, or as a link that brings somebody else to the same question."""
+"""Keep a comparison as a note on the run, or share its question as a link."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .text import HELD_OUT, TYPED
 from .third_model import ThirdModelPanel
 
 LONGEST = 2000
-"""Characters of a text in a link: more than that, and some servers refuse the address."""
+"""Characters of a text in a link; some servers reject longer addresses."""
 
 AS_LINK = (
     "(...values) => {const names = %s; const said = new URLSearchParams({tab: 'compare'});"
@@ -31,38 +31,38 @@ AS_LINK = (
     f" said.set(name, String(value).slice(0, {LONGEST}));}});"
     "return location.origin + location.pathname + '?' + said;}"
 )
-"""What makes it, in the browser, which knows the page's address. Filled with the names of the values it is given."""
+"""JavaScript that makes the link in the browser, which knows the page's address. ``%s``: the names of its values."""
 
 
 class Link:
-    """Reads the page's address when it is opened. ``named``: the controls that a link sets, by their names there."""
+    """Applies a link's query parameters when the page opens. ``named``: parameter → the control it sets."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, named: Mapping[str, Any]):
         self.lab, self.run, self.third, self.named = lab, run, third, named
 
     def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
-        """Listen to the ``opened`` page. ``shown``: the run Train follows; ``seen``: the runs the page knows of."""
+        """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
         controls = [control for name, control in self.named.items() if name != "run"]
         outputs = [tabs, self.run, seen, *controls]
-        opened.then(self._go, shown, outputs, show_progress="hidden", api_visibility="private")
+        opened.then(self._apply, shown, outputs, show_progress="hidden", api_visibility="private")
 
-    def _go(self, shown: str | None, request: gr.Request) -> list[Any]:
-        given = dict(request.query_params)
-        nothing = [gr.skip()] * (2 + len(self.named))
-        if given.get("tab") != "compare":
-            return nothing
+    def _apply(self, shown: str | None, request: gr.Request) -> list[Any]:
+        params = dict(request.query_params)
+        unchanged = [gr.skip()] * (2 + len(self.named))
+        if params.get("tab") != "compare":
+            return unchanged
         ready = answering(self.lab)
-        run_id = given.get("run", "")
+        run_id = params.get("run", "")
         if run_id not in {run["id"] for run in ready}:
             gr.Info("The run of this link is not here for you: it was deleted, or is private. Another one is chosen.")
             run_id = ""
         choices = labelled(ready)
         run = [gr.Dropdown(choices=choices, value=run_id), [choices, shown]] if run_id else [gr.skip()] * 2
-        values = {name: read(self.named[name], text) for name, text in given.items() if name in self.named}
-        controls = [self._set(name, values, run_id) for name in self.named if name != "run"]
+        values = {name: read(self.named[name], text) for name, text in params.items() if name in self.named}
+        controls = [self._control_update(name, values, run_id) for name in self.named if name != "run"]
         return [gr.Tabs(selected="Compare"), *run, *controls]
 
-    def _set(self, name: str, values: Mapping[str, Any], run_id: str) -> Any:
+    def _control_update(self, name: str, values: Mapping[str, Any], run_id: str) -> Any:
         value = values.get(name)
         if name == "third":
             return self.third.listed(run_id, value or "") if value else gr.skip()
@@ -70,7 +70,7 @@ class Link:
 
 
 def read(control: Any, text: str) -> Any:
-    """What a link says for a control, if the control can have it; else None."""
+    """A link's value for a control; None where the control does not accept it."""
     if isinstance(control, gr.Radio):
         return text if text in {value for _, value in control.choices} else None
     if isinstance(control, gr.Slider | gr.Number):
@@ -89,9 +89,10 @@ LONGEST_KEPT = 400
 
 
 class SharingPanel:
-    """Two buttons, and the box for the link. ``shown``: run, source, row, instruction and input, in this order.
+    """Two buttons and the box for the link.
 
-    ``decoded``: the controls of decoding; ``named``: what else a link says, by its name there.
+    ``wire`` takes ``shown``: run, source, row, instruction and input, in this order; ``decoded``: the controls of
+    decoding; ``answers``: base and tuned; ``named``: query parameter of the link → control.
     """
 
     def __init__(self, lab: Lab):
@@ -116,17 +117,18 @@ class SharingPanel:
     def wire(
         self, shown: Sequence[Any], decoded: Sequence[Any], answers: Sequence[Any], named: Mapping[str, Any]
     ) -> None:
+        """Connect the buttons to the components that the class describes."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.keep.click(self._keep, [*shown, *decoded, *answers], None, **quiet)
-        showing = self.link.click(lambda: gr.Code(visible=True), None, self.address, **quiet)
-        showing.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **quiet)
+        revealed = self.link.click(lambda: gr.Code(visible=True), None, self.address, **quiet)
+        revealed.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **quiet)
 
     @user_errors
     def _keep(
-        self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *given: Any
+        self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *values: Any
     ) -> None:
         """Append question, answers and settings to the run's notes."""
-        *decoded, strength, base, tuned = given
+        *decoded, strength, base, tuned = values
         if not run_id or not (base or tuned):
             raise DataError("There are no answers to keep yet: press Compare first.")
         row = "my own instruction" if source == TYPED else f"held-out row {int(number or 1)}"
@@ -134,12 +136,12 @@ class SharingPanel:
         note = [f"{time.strftime('%Y-%m-%d %H:%M')}, {row}. {how}.", f"Asked: {_short(instruction)}"]
         note += [f"Input: {_short(input_text)}"] if input_text else []
         note += [f"{name}: {_short(text)}" for name, text in zip(NAMES.values(), (base, tuned), strict=True)]
-        who = viewer(self.lab)
-        run = self.lab.runs.get(who, run_id)
+        requester = viewer(self.lab)
+        run = self.lab.runs.get(requester, run_id)
         notes = "\n\n".join(filter(None, (run.notes, "\n".join(note))))
         if len(notes) > LONGEST_NOTES:
             raise DataError("The run's notes are full: make room under Runs, Tags and notes.")
-        self.lab.runs.annotate(who, run_id, list(run.tags), notes)
+        self.lab.runs.annotate(requester, run_id, list(run.tags), notes)
         gr.Info("Kept: it stands under Runs, Tags and notes.")
 
 

@@ -1,4 +1,4 @@
-"""Compare: one instruction, the expected answer, base and tuned side by side, and a third who is wanted."""
+"""The Compare tab: one instruction, the expected answer, base and tuned side by side, and an optional third."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BEFORE = "Choose a row or type an instruction, then press **Compare**."
 
 
 class CompareTab:
-    """The tab's contents below the choice of the run, and who is being answered in which window.
+    """The tab's contents below the choice of the run, and the decoding that runs in each window.
 
-    ``following`` is the button that leads to the next tab, ``link`` reads a link to a question when the page is opened.
+    ``following`` is the button to the next tab. ``link`` applies a link to a question when the page opens.
     """
 
     def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
@@ -52,71 +52,71 @@ class CompareTab:
         BatchPanel(lab, run, self.third, self.decoding.controls)
         EffectPanel(lab, run)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
-        self.link = Link(lab, run, self.third, self._in_a_link())
+        self.link = Link(lab, run, self.third, self._link_controls())
         self._wire()
 
     def _answers(self) -> None:
         self.answers, self.facts = [], []
         self.columns: dict[str, gr.Column] = {}
         with gr.Row():
-            for who, name in {**NAMES, THIRD: "Third"}.items():
-                classes = [f"{who}-answer", "answer"]
-                with gr.Column(min_width=320, elem_classes=classes, visible=who != THIRD) as self.columns[who]:
-                    self.answers.append(answer_box(name, f"compare-{who}", lines=14))
-                    self.facts.append(gr.Markdown("", elem_id=f"compare-{who}-facts", elem_classes="answer-facts"))
+            for side, name in {**NAMES, THIRD: "Third"}.items():
+                classes = [f"{side}-answer", "answer"]
+                with gr.Column(min_width=320, elem_classes=classes, visible=side != THIRD) as self.columns[side]:
+                    self.answers.append(answer_box(name, f"compare-{side}", lines=14))
+                    self.facts.append(gr.Markdown("", elem_id=f"compare-{side}-facts", elem_classes="answer-facts"))
 
-    def _in_a_link(self) -> dict[str, Any]:
+    def _link_controls(self) -> dict[str, Any]:
         names = ("run", "source", "row", "instruction", "input")
         decoded = ("way", "longest", "beams", "temperature", "top_p", "seed", "stop", "strength")
-        asked = dict(zip(names, self.question.shown, strict=True))
-        how = dict(zip(decoded, self.decoding.controls, strict=True))
-        return {**asked, **how, "third": self.third.who, "third_strength": self.third.strength}
+        question = dict(zip(names, self.question.shown, strict=True))
+        decoding_controls = dict(zip(decoded, self.decoding.controls, strict=True))
+        return {**question, **decoding_controls, "third": self.third.who, "third_strength": self.third.strength}
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         question = self.question
-        asked = gr.on(
+        answering = gr.on(
             [self.ask.click, self.decoding.strength.release],
             self._answer,
             [self.run, question.instruction, question.input, question.expected, *self.third.controls,
              *self.decoding.controls],
             [*self.answers, *self.facts, self.state],
             concurrency_limit=4,
-            # Who asks again does not wait for the answers that are dropped.
+            # A second click starts at once: the decoding before it is dropped, not awaited.
             trigger_mode="multiple",
             **quiet,
         )  # fmt: skip
-        self.difference.wire(asked, question.expected, self.answers)
-        read = self.why.wire(question.shown)
+        self.difference.wire(answering, question.expected, self.answers)
+        reading = self.why.wire(question.shown)
         self.stop.click(self._stop, None, None, queue=False, **quiet)
         question.wire()
         self.third.wire()
         self.third.who.change(
-            self._joined, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **quiet
+            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **quiet
         )
         self.kept.wire(question.shown, self.decoding.controls, self.answers[: len(NAMES)], self.link.named)
-        self._wire_changes(asked, read, quiet)
+        self._wire_changes(answering, reading, quiet)
 
-    def _wire_changes(self, asked: Any, read: Any, quiet: dict[str, Any]) -> None:
-        """Another question takes the answers to the one before away."""
+    def _wire_changes(self, answering: Any, reading: Any, quiet: dict[str, Any]) -> None:
+        """Clear the answers when the question changes."""
         question = self.question
-        cleared = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
-        about = [self.run, question.source, question.number]
-        outputs = [question.instruction, question.input, question.expected, self.ask, *cleared]
-        # Cancels nothing: editing turns it too, and what was asked since is about the edited text.
-        question.source.change(self._source, about, outputs, **quiet)
+        answer_outputs = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
+        inputs = [self.run, question.source, question.number]
+        outputs = [question.instruction, question.input, question.expected, self.ask, *answer_outputs]
+        # Cancels nothing: editing changes the source too, and a decoding started since is about the edited text.
+        question.source.change(self._source, inputs, outputs, **quiet)
         for trigger in (self.run.change, question.number.change):
-            # In two steps: gradio's page may still be showing what it was sent of the answer that is cancelled.
-            left = trigger(self._leave, None, None, cancels=[asked, read], **quiet)
-            left.then(self._row, about, outputs, trigger_mode="always_last", **quiet)
+            # In two steps: the page may still be rendering updates of the answer that is cancelled.
+            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **quiet)
+            cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **quiet)
         for box in (question.instruction, question.input):
             box.input(
-                self._edited,
+                self._on_edit,
                 None,
-                [question.source, question.expected, *cleared],
-                # Not ``asked``, which may have been asked since: ``_edited`` itself drops the one before.
-                cancels=[read],
-                # Once is enough: a second time would come late, and take away what was asked since.
+                [question.source, question.expected, *answer_outputs],
+                # Not the answer event: it may belong to a newer question. ``_on_edit`` drops the older decoding.
+                cancels=[reading],
+                # Once is enough: a second run would come late and clear the answer of a newer question.
                 trigger_mode="once",
                 **quiet,
             )
@@ -126,28 +126,28 @@ class CompareTab:
         empty = [*[gr.Code("", language=None)] * len(WHO), *[""] * len(WHO), BEFORE]
         return [*empty, *self.difference.blank, *self.why.blank]
 
-    def _leave(self, request: gr.Request) -> None:
+    def _drop_decoding(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
-        """The kind of instruction: a person's own is what stands there, with its answers if there are any."""
+        """The kind of question changed. A typed instruction keeps the texts on the page and their answers."""
         if source == TYPED:
             return [gr.skip(), gr.skip(), no_expected(source), gr.skip(), *[gr.skip()] * len(self._blank)]
-        self._leave(request)
+        self._drop_decoding(request)
         return self._row(run_id, source, number)
 
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """Another row or run: its texts, and no answer that belonged to the one before."""
+        """Another row or run: show its texts and clear the answers."""
         ready = gr.Button(interactive=bool(run_id))
         return [*self.question.row(run_id, source, number), ready, *self._blank]
 
-    def _edited(self, request: gr.Request) -> list[Any]:
-        """Edited text is an instruction of one's own, and the answers on the page were to another one."""
+    def _on_edit(self, request: gr.Request) -> list[Any]:
+        """Edited text is a typed instruction; clear the answers, which belong to the former text."""
         self.turns.drop(request.session_hash)
         return [TYPED, no_expected(TYPED), *self._blank]
 
-    def _joined(self, third: str) -> list[Any]:
-        """Another third: a column for what it will say, or none."""
+    def _show_third(self, third: str) -> list[Any]:
+        """Another third model: show its empty column, or hide the column."""
         return [gr.Column(visible=third != NOBODY), gr.Code("", language=None), ""]
 
     def _stop(self, request: gr.Request) -> None:
@@ -169,30 +169,34 @@ class CompareTab:
             return
         *decoded, strength = controls
         settings = decoding.settings(*decoded)
-        # Guessed once, so that colours do not change while the answers grow.
+        # Guessed once, so that the highlighting does not change while the answers stream.
         language = guess(expected or "")
         labels = [*NAMES.values(), self.third.label_of(third, run_id) if third else "Third"]
         empty = [gr.Code("", language=language, label=label) for label in labels]
         yield [*empty, *[""] * len(WHO), "Waiting for the model…"]
         window = session()
         with self.turns.of(window) as stop:
-            asked = (instruction, input_text or "", settings, stop)
+            question = (instruction, input_text or "", settings, stop)
             if third:
-                who = speakers(run_id, strength, third, third_strength)
-                told = self.lab.inference.compare_many(viewer(self.lab), who, *asked, names=WHO)
+                answerers = speakers(run_id, strength, third, third_strength)
+                updates = self.lab.inference.compare_many(viewer(self.lab), answerers, *question, names=WHO)
             else:
-                told = self.lab.inference.compare(viewer(self.lab), run_id, *asked, strength=strength)
-            for texts in at_most(told):
+                updates = self.lab.inference.compare(viewer(self.lab), run_id, *question, strength=strength)
+            for texts in at_most(updates):
                 if not self.turns.holds(window, stop):
                     break
-                boxes = [texts.get(who, "") for who in WHO]
+                boxes = [texts.get(side, "") for side in WHO]
                 if texts["done"]:
                     boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
-                yield [*boxes, *(answer_facts(texts, who) for who in WHO), state_sentence(texts, settings, strength)]
+                yield [
+                    *boxes,
+                    *(answer_facts(texts, side) for side in WHO),
+                    state_sentence(texts, settings, strength),
+                ]
                 if texts["done"]:
-                    # Texts alone: an item that says nothing would be worked into the boxes before they are shown, and
-                    # take their last words away (see ``all_so_far``).
-                    yield [*(texts.get(who, "") for who in WHO), *[gr.skip()] * (len(WHO) + 1)]
-            # gradio sends a stream's last item again when it ends, and that may arrive after what the window is
-            # sent next: an answer beside another row. So the last item says nothing.
+                    # Texts only: gradio merges an empty item into boxes that are not rendered yet, which would remove
+                    # their last words (see ``all_so_far``).
+                    yield [*(texts.get(side, "") for side in WHO), *[gr.skip()] * (len(WHO) + 1)]
+            # gradio sends a stream's last item again when the stream ends. That may arrive after the window's next
+            # update and put an answer beside another row, so the last item changes nothing.
             yield [gr.skip()] * (2 * len(WHO) + 1)

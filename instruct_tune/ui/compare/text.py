@@ -1,4 +1,4 @@
-"""What Compare says about two answers. Pure functions, no gradio."""
+"""Texts and tables of the Compare tab. Pure functions, no gradio."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from ...evaluation.token_losses import AnswerLosses, AnswerToken, Candidate
 
 HELD_OUT, TYPED = "Held-out row", "My own instruction"
-"""What can be asked."""
+"""The kinds of question."""
 
 
-def answer_facts(texts: Mapping[str, Any], who: str) -> str:
+def answer_facts(texts: Mapping[str, Any], side: str) -> str:
     """Length, time and how it ended, for under the answer: ``62 tokens in 3.1 s, ended by itself``.
 
-    Nothing for one who was not asked.
+    Empty for a side that does not answer.
     """
-    if who not in texts:
+    if side not in texts:
         return ""
     if texts.get("stopped"):
-        return "Stopped; what is there is kept." if texts[who] else "Stopped before the first token."
+        return "Stopped; what is there is kept." if texts[side] else "Stopped before the first token."
     if not texts["done"]:
         return f"{texts['seconds']:.1f} s…" if "seconds" in texts else ""
-    ended = "ended by itself" if texts[f"{who}_ended"] else "**cut at the token limit**"
-    tokens = texts[f"{who}_tokens"]
-    nothing = "" if texts[who].strip() else "Nothing to see (empty, or only whitespace): "
-    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{who}_seconds']:.1f} s, {ended}"
+    ended = "ended by itself" if texts[f"{side}_ended"] else "**cut at the token limit**"
+    tokens = texts[f"{side}_tokens"]
+    nothing = "" if texts[side].strip() else "Nothing to see (empty, or only whitespace): "
+    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{side}_seconds']:.1f} s, {ended}"
 
 
 def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any], strength: float = 1.0) -> str:
-    """What is going on, in words; once it is done, what the answers were made with. Markdown."""
+    """The status in words; once done, the settings that the answers were made with. Markdown."""
     warning = f"<br>**{plain(texts['warning'], 500)}**" if texts.get("warning") else ""
     return _state(texts, f"{decoding(settings)}{_strength(strength)}") + warning
 
@@ -57,29 +57,29 @@ def _strength(strength: float) -> str:
 
 HEADERS = ["position", "token", "base", "tuned", "gain in nats", "base's likeliest", "tuned's likeliest"]
 ABOUT_THE_SAME = 1.05
-"""Up to this many times as likely is no difference to speak of."""
+"""Up to this factor per token, the answer counts as equally likely for both models."""
 
 NAMED = 3
-"""How many of the largest gains and losses the sentence names."""
+"""How many of the largest gains, and of the largest losses, the sentence names."""
 
 WORTH_NAMING = 0.5
-"""Nats that a single token has to gain or lose before it is named."""
+"""Nats that a token has to gain or lose before the sentence names it."""
 
 _MAX_NATS = 300.0
 
 
-def sentence(found: AnswerLosses) -> str:
-    """Whether tuned finds the answer likelier than base, by how much, and where: markdown, one paragraph."""
-    count = len(found.tokens)
-    means = found.base / count, found.tuned / count
-    said = f"**{_verdict(means[0] - means[1])}** Loss per token {means[0]:.2f} → {means[1]:.2f}"
-    said += f", over the {count} token{'s' * (count > 1)} {found.base:.1f} → {found.tuned:.1f} nats."
-    ranked = sorted(found.tokens, key=lambda token: -token.gain)
-    said += _named("Gained most", [token for token in ranked if token.gain >= WORTH_NAMING])
-    said += _named("Lost most", [token for token in reversed(ranked) if token.gain <= -WORTH_NAMING])
-    if found.cut:
-        said += f" The row is long: its last {found.cut} tokens were not looked at."
-    return said
+def sentence(losses: AnswerLosses) -> str:
+    """Whether tuned finds the answer likelier than base, by how much, and at which tokens. Markdown, one paragraph."""
+    count = len(losses.tokens)
+    means = losses.base / count, losses.tuned / count
+    text = f"**{_verdict(means[0] - means[1])}** Loss per token {means[0]:.2f} → {means[1]:.2f}"
+    text += f", over the {count} token{'s' * (count > 1)} {losses.base:.1f} → {losses.tuned:.1f} nats."
+    ranked = sorted(losses.tokens, key=lambda token: -token.gain)
+    text += _named("Gained most", [token for token in ranked if token.gain >= WORTH_NAMING])
+    text += _named("Lost most", [token for token in reversed(ranked) if token.gain <= -WORTH_NAMING])
+    if losses.cut:
+        text += f" The row is long: its last {losses.cut} tokens were not looked at."
+    return text
 
 
 def _verdict(gain: float) -> str:
@@ -91,9 +91,9 @@ def _verdict(gain: float) -> str:
     )
 
 
-def _named(words: str, tokens: Sequence[AnswerToken]) -> str:
-    each = [f"{plain(quoted(token.text, token.ends))} {_change(token)}" for token in tokens[:NAMED]]
-    return f" {words}: {', '.join(each)}." if each else ""
+def _named(label: str, tokens: Sequence[AnswerToken]) -> str:
+    named = [f"{plain(quoted(token.text, token.ends))} {_change(token)}" for token in tokens[:NAMED]]
+    return f" {label}: {', '.join(named)}." if named else ""
 
 
 def _change(token: AnswerToken) -> str:
@@ -101,22 +101,22 @@ def _change(token: AnswerToken) -> str:
 
 
 def quoted(text: str, ends: bool = False) -> str:
-    """A token between quotes, its blanks made visible; EOS by its name."""
+    """A token in quotes with visible blanks; EOS by its name."""
     if ends:
         return "EOS"
     return f"“{text.replace(' ', '·').replace(chr(10), '↵').replace(chr(9), '→')}”"
 
 
 def percent(probability: float) -> str:
-    """``71%``, ``2.4%``, ``0.01%``; what is smaller is ``<0.01%``."""
+    """``71%``, ``2.4%``, ``0.01%``; smaller values are ``<0.01%``."""
     share = 100 * probability
     if share < 0.01:
         return "<0.01%"
     return f"{share:.0f}%" if share >= 9.95 else f"{share:.2g}%"
 
 
-def table(found: AnswerLosses) -> list[list[Any]]:
-    """The same in words: a row a token, under ``HEADERS``."""
+def table(losses: AnswerLosses) -> list[list[Any]]:
+    """The token losses as table rows, one a token, under ``HEADERS``."""
     return [
         [
             at,
@@ -124,9 +124,9 @@ def table(found: AnswerLosses) -> list[list[Any]]:
             percent(token.base.probability),
             percent(token.tuned.probability),
             f"{token.gain:+.2f}",
-            *(_listed(opinion.candidates) for opinion in (token.base, token.tuned)),
+            *(_listed(score.candidates) for score in (token.base, token.tuned)),
         ]
-        for at, token in enumerate(found.tokens, 1)
+        for at, token in enumerate(losses.tokens, 1)
     ]
 
 

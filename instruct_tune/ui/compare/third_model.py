@@ -1,4 +1,4 @@
-"""A third answer beside base and the run: another run, an earlier checkpoint, or the run at another strength."""
+"""An optional third answer beside base and the run: another run, a checkpoint, or the run at another strength."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...store.run_store import Run
 from ..context import user_errors, viewer
 
 NOBODY = ""
-"""What is chosen where there is no third."""
+"""The dropdown's value for no third model."""
 
 
 class ThirdModelPanel:
-    """A fold with who it is and how strong. ``who`` names a run, or ``run@step`` for a checkpoint of it."""
+    """A fold with the third model and its strength. ``who``: a run's id, or ``run@step`` for a checkpoint of it."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
         self.lab, self.run = lab, run
@@ -48,42 +48,44 @@ class ThirdModelPanel:
 
     @user_errors
     def _list(self, run_id: str | None, chosen: str) -> Any:
-        """Who can be asked now; the choice stays where it still can."""
+        """Refresh the choices; the chosen one stays selected where it is still among them."""
         choices = self._choices(run_id)
         if chosen in {value for _, value in choices}:
-            # What stays is not said: somebody may be choosing another one just now.
+            # The value is left out where it stays: somebody may be choosing another one at this moment.
             return gr.Dropdown(choices=choices)
         return gr.Dropdown(choices=choices, value=NOBODY)
 
     def listed(self, run_id: str | None, chosen: str) -> Any:
-        """The list for a run, with ``chosen`` in it if it can answer beside that run."""
+        """The dropdown for a run; ``chosen`` is selected if it can answer beside that run."""
         choices = self._choices(run_id)
-        there = chosen in {value for _, value in choices}
-        return gr.Dropdown(choices=choices, value=chosen if there else NOBODY)
+        available = chosen in {value for _, value in choices}
+        return gr.Dropdown(choices=choices, value=chosen if available else NOBODY)
 
     def _choices(self, run_id: str | None) -> list[tuple[str, str]]:
-        who = viewer(self.lab)
-        there = run_id and self.lab.runs.is_visible(who, run_id) and self.lab.answerers.has_adapter(who, run_id)
-        joining = self.lab.inference.comparable(who, run_id) if run_id and there else []
-        return [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in joining)]
+        requester = viewer(self.lab)
+        can_answer = (
+            run_id and self.lab.runs.is_visible(requester, run_id) and self.lab.answerers.has_adapter(requester, run_id)
+        )
+        others = self.lab.inference.comparable(requester, run_id) if run_id and can_answer else []
+        return [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in others)]
 
     def label_of(self, chosen: str, run_id: str) -> str:
-        """What the third is called above its answer."""
+        """The label above the third answer."""
         third, step = _parts(chosen)
         return label(self.lab.runs.get(viewer(self.lab), third), step, run_id)
 
 
 def speakers(run_id: str, strength: float, chosen: str, third_strength: float) -> list[dict[str, Any]]:
-    """Base, the run, and the third if there is one, as ``lab.compare_many`` takes them."""
-    asked: list[dict[str, Any]] = [{"run_id": BASE_RUN}, {"run_id": run_id, "strength": strength}]
+    """Base, the run, and the third if there is one, as ``services.inference`` takes answerers."""
+    answerers: list[dict[str, Any]] = [{"run_id": BASE_RUN}, {"run_id": run_id, "strength": strength}]
     if chosen:
         third, step = _parts(chosen)
-        asked.append({"run_id": third, "step": step, "strength": third_strength})
-    return asked
+        answerers.append({"run_id": third, "step": step, "strength": third_strength})
+    return answerers
 
 
 def label(run: Run, step: int | None, run_id: str | None) -> str:
-    """``This run at step 10``, ``This run``, or another's name."""
+    """``This run at step 10``, ``This run``, or the name of another run."""
     if run.id != run_id:
         return run.name
     return "This run" if step is None else f"This run at step {step}"

@@ -1,4 +1,4 @@
-"""Why it says that: the answer under Compare, read token by token by base and tuned."""
+"""The fold "Why it says that": the loss of base and tuned on each token of an answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_ANSWER = "An instruction of your own has no expected answer: type one under A
 
 
 class TokenLossesPanel:
-    """A fold with its own button. ``outputs`` and ``blank`` let the tab empty it when it turns to another row."""
+    """A fold with its own button. The tab clears it with ``outputs`` and ``blank`` when the question changes."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -56,14 +56,14 @@ class TokenLossesPanel:
 
     @property
     def blank(self) -> list[Any]:
-        """The outputs when nothing was read."""
+        """The updates that clear the outputs."""
         return [BEFORE, gr.HTML(visible=False), []]
 
-    def wire(self, asked: list[Any]) -> Any:
-        """Listen; returns the event, to be cancelled. ``asked``: run, kind of instruction, row, instruction, input."""
+    def wire(self, question: list[Any]) -> Any:
+        """Connect the button. Returns its event, for cancelling. ``question``: ``QuestionPanel.shown``."""
         return self.button.click(
             self._read,
-            [*asked, self.other],
+            [*question, self.other],
             self.outputs,
             concurrency_limit=4,
             api_visibility="private",
@@ -82,8 +82,8 @@ class TokenLossesPanel:
                 raise DataError(NO_ANSWER)
             row = Example(instruction, input or "", other)
         else:
-            # Letter by letter: what boxes on the page show has lost the blanks around it.
+            # From the dataset, not from the page: text boxes strip the surrounding whitespace.
             row = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
             row = replace(row, output=other or row.output)
-        found = self.lab.inference.token_losses(viewer(self.lab), run_id, row)
-        return [sentence(found), gr.HTML(heat_value(found), visible=True), table(found)]
+        losses = self.lab.inference.token_losses(viewer(self.lab), run_id, row)
+        return [sentence(losses), gr.HTML(heat_value(losses), visible=True), table(losses)]

@@ -1,4 +1,4 @@
-"""One filter to be filled in: its kind, and only what that kind wants to know."""
+"""Editor for one filter: a choice of kinds, and the controls of the chosen kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOKED_AT = {"instruction": "the instruction", "input": "the input", "output": 
 
 
 class FilterForm:
-    """A choice of kinds and the controls of all of them, of which those of the chosen kind are shown."""
+    """A dropdown of kinds and the controls of all kinds; only those of the chosen kind are visible."""
 
     def __init__(self) -> None:
         self.kind = gr.Dropdown(
@@ -43,7 +43,7 @@ class FilterForm:
                 list(UNITS), value="characters", label="Counted in",
                 info="Tokens are those of the text alone, without the template", elem_id="filter-unit", **few,
             ),
-            # Not None at first: an empty number box begins as 0 in the browser.
+            # Not None: an empty number box starts as 0 in the browser.
             "min": gr.Number(
                 1, label="At least", info="Shorter ones are dropped; empty: no limit", precision=0,
                 elem_id="filter-min", **few,
@@ -90,45 +90,45 @@ class FilterForm:
 
     @property
     def inputs(self) -> set[gr.components.Component]:
-        """What ``read`` looks at."""
+        """The inputs of ``read``."""
         return {self.kind, *self._controls.values()}
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``fill`` fills in."""
+        """The components that ``fill`` updates."""
         return [self.kind, *self._controls.values()]
 
     def wire(self) -> None:
-        """Show what belongs to the kind when it is chosen."""
+        """Connect the kind dropdown: it shows the controls of the chosen kind."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **quiet)
 
     def _show(self, kind: str) -> dict[Any, Any]:
-        wanted = parameters(STEPS[kind])
-        shown = {control: gr.update(visible=name in wanted) for name, control in self._controls.items()}
+        fields = parameters(STEPS[kind])
+        shown = {control: gr.update(visible=name in fields) for name, control in self._controls.items()}
         return {self.kind: gr.Dropdown(info=KINDS[kind][1]), **shown}
 
     def read(self, values: Mapping[Any, Any], model: str) -> Filter:
-        """The step that is filled in; tokens are counted by ``model`` where it says nothing else.
+        """The filter in the controls. ``model`` counts the tokens where no tokenizer is named.
 
-        Raises DataError with what is wrong with it.
+        Raises DataError where the filter is not valid.
         """
         kind = values[self.kind]
-        given = {name: values[self._controls[name]] for name in parameters(STEPS[kind])}
-        if "rows" in given:
-            given["rows"] = list(dict.fromkeys((given["rows"] or "").split()))
-        if "tokenizer" in given:
-            counted_by = (given["tokenizer"] or "").strip() or model
-            given["tokenizer"] = counted_by if given["unit"] == "tokens" else None
-        return read_step({"step": kind, **given})
+        fields = {name: values[self._controls[name]] for name in parameters(STEPS[kind])}
+        if "rows" in fields:
+            fields["rows"] = list(dict.fromkeys((fields["rows"] or "").split()))
+        if "tokenizer" in fields:
+            counted_by = (fields["tokenizer"] or "").strip() or model
+            fields["tokenizer"] = counted_by if fields["unit"] == "tokens" else None
+        return read_step({"step": kind, **fields})
 
     def fill(self, step: Filter) -> dict[Any, Any]:
-        """What the controls show for ``step``."""
-        told = dataclasses.asdict(step)
+        """The updates that put ``step`` into the controls."""
+        fields = dataclasses.asdict(step)
         shown: dict[Any, Any] = {}
         for name, control in self._controls.items():
-            if name in told:
-                value = "\n".join(told[name]) if name == "rows" else told[name]
+            if name in fields:
+                value = "\n".join(fields[name]) if name == "rows" else fields[name]
                 shown[control] = gr.update(visible=True, value="" if name == "tokenizer" and value is None else value)
             else:
                 shown[control] = gr.update(visible=False)

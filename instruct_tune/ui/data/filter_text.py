@@ -1,4 +1,4 @@
-"""The ledger's steps in words, and the list of them as it is edited. Pure functions, no gradio."""
+"""The ledger's filters in words, and the editing of their list. Pure functions, no gradio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...errors import DataError, SettingsError
 Steps = tuple[Filter, ...]
 
 USUAL = Filter("without_input")
-"""The lesson's filter, which is on by itself for its own rows."""
+"""The lesson's filter, on by default for the datasets of the catalog."""
 
 KINDS = {
     "length": ("Length", "Keeps rows whose text is neither too short nor too long."),
@@ -36,12 +36,12 @@ KINDS = {
         "Drops training rows that are near copies of held-out ones; works after the split, wherever it stands.",
     ),
 }
-"""What a person chooses from: for each step its name and one sentence."""
+"""Step → (label, one sentence) in the dropdown of kinds."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the last load made of its steps: for each how many rows it kept and dropped, and the whole in a sentence."""
+    """The result of the last load: (kept, dropped) rows for each of ``steps``, and a sentence on the whole."""
 
     steps: Steps
     counts: tuple[tuple[int, int], ...]
@@ -49,44 +49,44 @@ class Loaded:
 
 
 def read_steps(text: str | None) -> Steps:
-    """The steps that the page's text of JSON spells. Raises SettingsError where it is no list of them."""
+    """The steps in the page's JSON text. Raises SettingsError where the text is not a list of steps."""
     try:
-        given = json.loads(text) if text and text.strip() else []
+        value = json.loads(text) if text and text.strip() else []
     except (ValueError, RecursionError):
-        given = text
-    return read_filters(given)
+        value = text
+    return read_filters(value)
 
 
 def write_steps(steps: Steps) -> str:
-    """The text that ``read_steps`` reads; nothing for no steps."""
+    """The JSON text that ``read_steps`` reads; empty for no steps."""
     return json.dumps([dataclasses.asdict(step) for step in steps], ensure_ascii=False) if steps else ""
 
 
-def read_step(given: Mapping[str, Any]) -> Filter:
-    """One step. Raises DataError with a sentence that names only its own fields."""
+def read_step(fields: Mapping[str, Any]) -> Filter:
+    """One step. Raises DataError whose message names the step's own fields, without their path in the configuration."""
     try:
-        return read_filters([given])[0]
+        return read_filters([fields])[0]
     except SettingsError as error:
-        told = str(error).replace("data.filters[0].", "").replace("data.filters[0]", "it")
-        raise DataError(f"The filter cannot be used: {told}") from error
+        message = str(error).replace("data.filters[0].", "").replace("data.filters[0]", "it")
+        raise DataError(f"The filter cannot be used: {message}") from error
 
 
-def loaded(steps: Steps, told: Mapping[str, Any]) -> Loaded:
-    """``told``: the public JSON of what ``steps`` gave."""
-    counts = iter((entry["kept"], entry["dropped"]) for entry in told["ledger"])
+def loaded(steps: Steps, summary: Mapping[str, Any]) -> Loaded:
+    """The result of a load. ``summary`` is the public JSON summary of the rows that ``steps`` selected."""
+    counts = iter((entry["kept"], entry["dropped"]) for entry in summary["ledger"])
     in_order = {at: next(counts) for at, step in enumerate(steps) if step != DROP_LEAKAGE}
     leaking = next(counts, (0, 0))
-    before, after = told["train_rows_before_limit"], told["train_rows"]
+    before, after = summary["train_rows_before_limit"], summary["train_rows"]
     some = f", {after:,} of them taken (rows, on Train)" if after != before else ""
     sentence = (
-        f"{told['rows_loaded']:,} rows loaded → {before + told['test_rows']:,} kept → {told['test_rows']:,} held out "
-        f"for measuring, {before:,} for training{some}."
+        f"{summary['rows_loaded']:,} rows loaded → {before + summary['test_rows']:,} kept → {summary['test_rows']:,} "
+        f"held out for measuring, {before:,} for training{some}."
     )
     return Loaded(steps, tuple(in_order.get(at, leaking) for at in range(len(steps))), sentence)
 
 
 def lines(steps: Steps, last: Loaded | None) -> list[str]:
-    """A line for each step; with its counts where it and all before it are as they were when rows were loaded."""
+    """One line a step, with its counts where it and all steps before it are unchanged since the last load."""
     return [f"{at}. {words(step)}{_counts(steps, at, last)}" for at, step in enumerate(steps, start=1)]
 
 
@@ -102,7 +102,7 @@ def _counts(steps: Steps, number: int, last: Loaded | None) -> str:
 
 
 def words(step: Filter) -> str:
-    """What a step does: ``answer of 5 to 200 characters``. Texts in it are somebody else's."""
+    """A step in words: ``answer of 5 to 200 characters``. The text may contain untrusted text of a person."""
     match step:
         case Length():
             unit = f"tokens of {step.tokenizer or 'the model'}" if step.unit == "tokens" else "characters"
@@ -148,29 +148,29 @@ def _quoted(text: str) -> str:
     return f"“{text if len(text) <= 60 else text[:59] + '…'}”"
 
 
-# Editing: each gives the new steps and the place of the one that is chosen then.
+# Editing: each returns the new steps and the index of the step to select.
 
 
 def moved(steps: Steps, at: int, by: int) -> tuple[Steps, int]:
-    """The step at ``at`` one place up (-1) or down (1); at the end of the list it stays."""
+    """Move the step at ``at`` one place up (``by`` -1) or down (1); at the end of the list it stays."""
     to = min(max(0, at + by), len(steps) - 1)
     others = steps[:at] + steps[at + 1 :]
     return (*others[:to], steps[at], *others[to:]), to
 
 
 def removed(steps: Steps, at: int) -> tuple[Steps, int]:
-    """Without the step at ``at``."""
+    """Remove the step at ``at``."""
     rest = steps[:at] + steps[at + 1 :]
     return rest, max(0, min(at, len(rest) - 1))
 
 
 def replaced(steps: Steps, at: int, step: Filter) -> tuple[Steps, int]:
-    """``step`` in the place of another."""
+    """Replace the step at ``at`` with ``step``."""
     return (*steps[:at], step, *steps[at + 1 :]), at
 
 
 def added(steps: Steps, step: Filter) -> tuple[Steps, int]:
-    """``step`` as the last. Rows dropped by hand join those of a last step that drops rows by hand."""
+    """Append ``step``. Rows dropped by hand are merged into a last step that also drops rows by hand."""
     if step.step == "drop_rows" and steps and steps[-1].step == "drop_rows":
         both = dict.fromkeys((*_ids(steps[-1]), *_ids(step)))
         return replaced(steps, len(steps) - 1, ByHand("drop_rows", tuple(both)))
@@ -181,13 +181,13 @@ def _ids(step: Filter) -> Sequence[str]:
     return step.rows if isinstance(step, ByHand) else ()
 
 
-def with_leakage_step(steps: Steps, wanted: bool) -> Steps:
-    """With the step that drops copies of held-out rows at the end, or without it."""
+def with_leakage_step(steps: Steps, present: bool) -> Steps:
+    """``steps`` with the step that drops copies of held-out rows at the end, or without that step."""
     others = tuple(step for step in steps if step != DROP_LEAKAGE)
-    return (*others, DROP_LEAKAGE) if wanted else others
+    return (*others, DROP_LEAKAGE) if present else others
 
 
 def usual_for(source: str, steps: Steps) -> Steps:
-    """``steps`` for another dataset: the lesson's filter comes with a dataset of the catalog and goes with others."""
+    """``steps`` for another dataset: the lesson's filter comes first for a catalog dataset, and goes for others."""
     others = steps[1:] if steps[:1] == (USUAL,) else steps
     return (USUAL, *others) if source in {card.source for card in DATASETS} else others

@@ -1,7 +1,7 @@
-"""The ledger on the page: an ordered list of filters, each in words with what it kept and dropped.
+"""The ledger on the page: an ordered list of filters in words, each with the rows it kept and dropped.
 
-The list is a text of JSON, the control ``data.filters`` of the form, which the fold shows to who wants to write it.
-All else here is drawn from that text, so a preset, a former run and a remembered form need nothing special.
+The state is one JSON text, the form's control ``data.filters``; a fold shows it for editing by hand. The rest of the
+panel is rendered from that text, so presets, former runs and a remembered form need no code of their own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .filter_text import Loaded, Steps
 
 
 class LedgerPanel:
-    """Two buttons; loading one fills in all that the Data tab asks."""
+    """Buttons to save and load a ledger file; loading one fills in all ``data.*`` controls of the form."""
 
     def __init__(self, lab: Lab, form: Form):
         self._lab, self._form, self._outgoing = lab, form, Outgoing()
@@ -46,55 +46,55 @@ class LedgerPanel:
         self._expected = gr.State("")
 
     def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
-        """Connect the buttons; ``show`` loads what a file asks for."""
+        """Connect the buttons. ``show`` loads the rows (``inputs`` → ``shown``) after a file filled in the form."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        written = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
-        written.success(None, None, None, js=press("ledger-download"))
-        asked = [control for name, control in self._form.named.items() if name.startswith("data.")]
-        read = self._load.upload(
+        saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
+        saved.success(None, None, None, js=press("ledger-download"))
+        data_controls = [control for name, control in self._form.named.items() if name.startswith("data.")]
+        loaded = self._load.upload(
             user_errors(self._read),
             {self._load, self._form["model"], self._form["data.source"]},
-            [*asked, self._expected],
+            [*data_controls, self._expected],
             **quiet,
         )
-        there = read.success(show, inputs, shown, **quiet)
-        there.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
+        shown_rows = loaded.success(show, inputs, shown, **quiet)
+        shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
 
     def _write(self, values: dict[Any, Any]) -> str:
-        who = viewer(self._lab)
-        config = self._lab.configs.read(who, self._form.rows(values))
-        if not self._lab.datasets.has_rows(who, config):
+        requester = viewer(self._lab)
+        config = self._lab.configs.read(requester, self._form.rows(values))
+        if not self._lab.datasets.has_rows(requester, config):
             raise DataError("Press Load and split first: the file says what each filter kept.")
-        told = self._lab.datasets.summary(who, config)
+        summary = self._lab.datasets.summary(requester, config)
         file = self._outgoing.folder() / "ledger.json"
-        ledger = ledger_to_share(told["ledger"])
-        ledger_file.save(file, data_to_share(config.data), ledger, told["fingerprint"])
+        ledger = ledger_to_share(summary["ledger"])
+        ledger_file.save(file, data_to_share(config.data), ledger, summary["fingerprint"])
         return str(file)
 
     def _read(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         saved = ledger_file.read(Path(values[self._load]))
-        # One that was written by hand may leave it to the model whose tokens are counted.
-        given = {
+        # A ledger written by hand may not name a tokenizer: the form's model then counts the tokens.
+        settings = {
             "model": values[self._form["model"]],
             "data": found_again(saved.data, values[self._form["data.source"]]),
         }
-        config = self._lab.configs.read(viewer(self._lab), given)
+        config = self._lab.configs.read(viewer(self._lab), settings)
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
         return {**{self._form[name]: filled[self._form[name]] for name in names}, self._expected: saved.fingerprint}
 
     def _compare(self, values: Mapping[Any, Any]) -> None:
-        told = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
-        if told["fingerprint"] == values[self._expected]:
+        summary = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
+        if summary["fingerprint"] == values[self._expected]:
             gr.Info("These are the same rows as when it was saved.")
         else:
             gr.Warning("These are other rows than when it was saved: the dataset has changed since, or the file.")
 
 
 def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
-    """The saved ``data`` section, where it names a file without its folder: with the form's source, if it is that file.
+    """The saved ``data`` section. A file name without its folder is replaced by the form's source of that name.
 
-    Raises DataError where it is another file.
+    Raises DataError where the form's source is another file.
     """
     source = saved.get("source")
     if not isinstance(source, str) or source != last_name(source) or os.path.isfile(source):
@@ -107,12 +107,12 @@ def found_again(saved: Mapping[str, Any], current: Any) -> dict[str, Any]:
 
 
 UNDONE = 30
-"""Changes that can be taken back."""
+"""Changes that can be undone."""
 Edit = Callable[[Mapping[Any, Any], Steps, int], tuple[Steps, int]]
 
 
 class FiltersPanel:
-    """The list, what can be done with it, and the folds to add a filter and to save or load the list."""
+    """The list of filters, its buttons, and the folds to add a filter and to save or load the list."""
 
     def __init__(self, lab: Lab, form: Form):
         self._form = form
@@ -132,7 +132,7 @@ class FiltersPanel:
                     for name, label in _BUTTONS.items()
                 }
             with gr.Accordion("Add a filter", open=False, elem_id="filters-add-fold") as self._fold:
-                self._one = FilterForm()
+                self._editor = FilterForm()
                 with gr.Row():
                     self._add = gr.Button("Add to the list", size="md", elem_id="filters-add", min_width=160)
                     self._replace = gr.Button(
@@ -149,57 +149,57 @@ class FiltersPanel:
                     elem_classes="mono",
                 )
         form.add("data.filters", self._text)
-        self._before = gr.State([])
+        self._history = gr.State([])
         self._last = gr.State(None)
-        # Beside the list, for gradio refuses a choice that is not, or no longer, among those it knows of.
+        # Not the Radio's own value: gradio rejects a value that is not, or no longer, among the choices it knows.
         self._chosen = gr.State(0)
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``show`` fills in."""
+        """The components that ``show`` updates."""
         return [self._last]
 
     @property
     def changed(self) -> list[Any]:
-        """What a change of the list fills in."""
-        return [self._text, self._before, self._list, self._chosen]
+        """The components that a change of the list updates."""
+        return [self._text, self._history, self._list, self._chosen]
 
     @property
     def inputs(self) -> set[Any]:
-        """What a change of the list looks at, beside the form."""
-        return {self._chosen, self._before, self._last}
+        """The inputs of a change of the list, beside the form."""
+        return {self._chosen, self._history, self._last}
 
-    def show(self, steps: Steps, told: Mapping[str, Any]) -> dict[Any, Any]:
-        """What ``steps`` made of the rows that were just loaded; the list itself may be another by now."""
-        return {self._last: filter_text.loaded(steps, told)}
+    def show(self, steps: Steps, summary: Mapping[str, Any]) -> dict[Any, Any]:
+        """Keep the counts of the rows just loaded with ``steps``; the list may have changed since."""
+        return {self._last: filter_text.loaded(steps, summary)}
 
     def nothing_loaded(self, values: Mapping[Any, Any]) -> bool:
-        """Whether there are no counts yet that a change would make old."""
+        """Whether nothing is loaded yet, so that a change outdates no counts."""
         return values[self._last] is None
 
     def steps(self, values: Mapping[Any, Any]) -> Steps:
-        """The list as it is, with whose tokens are counted. Raises DataError where the text of JSON spells none."""
+        """The current list, with the tokenizer of each token count. Raises DataError where the JSON is not valid."""
         try:
             return counted_by(filter_text.read_steps(values[self._text]), values[self._form["model"]])
         except SettingsError as error:
             raise DataError(f"The list as JSON has a fault, mend it first: {error}") from error
 
     def change(self, values: Mapping[Any, Any], steps: Steps, chosen: int) -> dict[Any, Any]:
-        """Another list, the step at ``chosen`` being the chosen one; what there was can be had back."""
-        before = [*values[self._before], values[self._text]][-UNDONE:]
-        drawn = _drawn(steps, values[self._last], chosen)
+        """Replace the list and select the step at ``chosen``; the old list is kept for undo."""
+        before = [*values[self._history], values[self._text]][-UNDONE:]
+        drawn = _radio(steps, values[self._last], chosen)
         written = filter_text.write_steps(steps)
-        return {self._text: written, self._before: before, self._list: drawn, self._chosen: chosen}
+        return {self._text: written, self._history: before, self._list: drawn, self._chosen: chosen}
 
     def add_by_hand(self, values: Mapping[Any, Any], kind: str, rows: tuple[str, ...]) -> dict[Any, Any]:
-        """The list with the rows of these ids kept (``keep_rows``) or dropped (``drop_rows``)."""
+        """Add a step that keeps (``kind`` "keep_rows") or drops ("drop_rows") the rows of these ids."""
         return self.change(values, *filter_text.added(self.steps(values), ByHand(kind, rows)))
 
     def wire(self) -> list[Any]:
-        """Connect the events; returns those after which rows that are there may be filtered anew."""
+        """Connect the events. Returns the events after which loaded rows may need filtering again."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        inputs = self._form.controls | self._one.inputs | self.inputs
-        self._one.wire()
+        inputs = self._form.controls | self._editor.inputs | self.inputs
+        self._editor.wire()
         gr.on(
             [self._text.change, self._last.change, self._form["model"].change],
             self._redraw,
@@ -208,73 +208,73 @@ class FiltersPanel:
             trigger_mode="always_last",
             **quiet,
         )
-        self._list.input(_place, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
-        # What is written by hand can be taken back too, as a whole.
+        self._list.input(_index, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
+        # Text edited by hand can be undone too, as one change.
         self._text.focus(
-            lambda text, before: [*before, text][-UNDONE:], [self._text, self._before], self._before, **quiet
+            lambda text, before: [*before, text][-UNDONE:], [self._text, self._history], self._history, **quiet
         )
         self._buttons["change"].click(
-            user_errors(self._fill_in), inputs, [self._fold, *self._one.outputs], **quiet
+            user_errors(self._fill_editor), inputs, [self._fold, *self._editor.outputs], **quiet
         )  # fmt: skip
         edits: list[tuple[Any, Edit]] = [
             (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
             (self._buttons["down"], lambda values, steps, at: filter_text.moved(steps, at, 1)),
             (self._buttons["remove"], lambda values, steps, at: filter_text.removed(steps, at)),
-            (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._filled_in(values))),
+            (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._read_editor(values))),
         ]
-        edited = [button.click(self._editing(edit), inputs, self.changed, **quiet) for button, edit in edits]
+        edited = [button.click(self._edit_handler(edit), inputs, self.changed, **quiet) for button, edit in edits]
         edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **quiet))
         edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **quiet))
         return edited
 
-    def _editing(self, edit: Edit) -> Callable[..., Any]:
+    def _edit_handler(self, edit: Edit) -> Callable[..., Any]:
         @user_errors
         def handler(values: dict[Any, Any]) -> dict[Any, Any]:
             steps = self.steps(values)
-            return self.change(values, *edit(values, steps, self._at(values, steps)))
+            return self.change(values, *edit(values, steps, self._chosen_index(values, steps)))
 
         return handler
 
-    def _at(self, values: Mapping[Any, Any], steps: Steps) -> int:
+    def _chosen_index(self, values: Mapping[Any, Any], steps: Steps) -> int:
         if not steps:
             raise DataError("There is no filter in the list: add one first.")
-        return _within(values[self._chosen], steps)
+        return _clamped(values[self._chosen], steps)
 
-    def _filled_in(self, values: Mapping[Any, Any]) -> Any:
-        return self._one.read(values, str(values[self._form["model"]]))
+    def _read_editor(self, values: Mapping[Any, Any]) -> Any:
+        return self._editor.read(values, str(values[self._form["model"]]))
 
     def _append(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        return self.change(values, *filter_text.added(self.steps(values), self._filled_in(values)))
+        return self.change(values, *filter_text.added(self.steps(values), self._read_editor(values)))
 
-    def _fill_in(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _fill_editor(self, values: dict[Any, Any]) -> dict[Any, Any]:
         steps = self.steps(values)
-        return {self._fold: gr.Accordion(open=True), **self._one.fill(steps[self._at(values, steps)])}
+        return {self._fold: gr.Accordion(open=True), **self._editor.fill(steps[self._chosen_index(values, steps)])}
 
     def _undo(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        before = list(values[self._before])
+        before = list(values[self._history])
         while before and before[-1] == values[self._text]:
             before.pop()
         if not before:
             gr.Info("There is no change to take back.")
-            return {self._before: []}
-        return {self._text: before.pop(), self._before: before}
+            return {self._history: []}
+        return {self._text: before.pop(), self._history: before}
 
     @staticmethod
     def _redraw(text: str, last: Loaded | None, chosen: int, model: str) -> list[Any]:
         try:
-            # Named here too: with another model chosen on Train they would keep other rows.
+            # The tokenizer counts in the comparison: with another model on Train the steps would keep other rows.
             steps = counted_by(filter_text.read_steps(text), model)
         except SettingsError as error:
             return [gr.Radio(choices=[], value=None), f"The list as JSON has a fault: {plain(str(error), 300)}"]
         none = "" if steps else "No filter: all rows are kept. "
-        return [_drawn(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
+        return [_radio(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
 
 
 _BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": "Remove", "undo": "Undo"}
 
 
 def has_leakage_step(text: str) -> bool:
-    """Whether a list drops copies of held-out rows; not where it is no list."""
+    """Whether the JSON text has the step that drops copies of held-out rows; False where it is not a list of steps."""
     try:
         return DROP_LEAKAGE in filter_text.read_steps(text)
     except SettingsError:
@@ -285,14 +285,14 @@ def _choices(steps: Steps, last: Loaded | None) -> list[tuple[str, int]]:
     return [(line, at) for at, line in enumerate(filter_text.lines(steps, last))]
 
 
-def _drawn(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
-    return gr.Radio(choices=_choices(steps, last), value=_within(chosen, steps) if steps else None)
+def _radio(steps: Steps, last: Loaded | None, chosen: int) -> gr.Radio:
+    return gr.Radio(choices=_choices(steps, last), value=_clamped(chosen, steps) if steps else None)
 
 
-def _within(chosen: int, steps: Steps) -> int:
-    """The chosen place, or the last where the list has become shorter."""
+def _clamped(chosen: int, steps: Steps) -> int:
+    """The chosen index, or the last one where the list has become shorter."""
     return min(chosen, len(steps) - 1)
 
 
-def _place(chosen: int | None) -> int:
+def _index(chosen: int | None) -> int:
     return chosen or 0

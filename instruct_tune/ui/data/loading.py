@@ -1,4 +1,4 @@
-"""A dataset on its way to this visitor: how much of it has come, its first rows, and a way to cancel it."""
+"""Loading a dataset for one visitor: progress, a preview of the first rows, and Cancel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .text import first_rows_sentence, text_rows
 
 
 class LoadPanel:
-    """The arrival, and below it what can be read of a file at once; hidden unless something is under way."""
+    """The progress of a load, and below it the first rows of a file; hidden unless a load is running."""
 
     def __init__(self, lab: Lab):
         self._lab = lab
-        self._arrival = FetchProgressPanel("data")
-        with gr.Column(visible=False, elem_id="data-first") as self._early:
+        self._progress = FetchProgressPanel("data")
+        with gr.Column(visible=False, elem_id="data-first") as self._preview:
             self._estimate = gr.Markdown(elem_id="data-first-said")
             self._first = gr.Dataframe(
                 headers=["instruction", "input", "output"],
@@ -32,33 +32,33 @@ class LoadPanel:
                 column_widths=["36%", "22%", "42%"],
                 label="First rows of the file",
             )
-        self.outputs: list[Any] = [*self._arrival.outputs, self._early, self._estimate, self._first]
+        self.outputs: list[Any] = [*self._progress.outputs, self._preview, self._estimate, self._first]
 
     def wire(self) -> None:
-        """Connect the button."""
-        self._arrival.wire()
+        """Connect the Cancel button."""
+        self._progress.wire()
 
-    def follow(self, asked: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
-        """Load the rows of ``asked``, yielding what to show meanwhile.
+    def follow(self, requested: RunConfig, request: gr.Request) -> Generator[Updates, None, RunConfig | None]:
+        """Load the rows of the configuration ``requested``; yield updates for the page meanwhile.
 
-        Returns the configuration whose rows are there (its columns may be proposed ones), or None
-        where the visitor cancelled. A visitor who leaves, or loads something else, cancels too.
+        Returns the configuration whose rows are loaded (its columns may be proposed ones), or None where the visitor
+        cancelled. Leaving the page or loading something else cancels too.
         """
-        who = viewer(self._lab)
-        known = self._lab.datasets.has_rows(who, asked)
-        # Before the thread that reads the rest takes its share of the processor.
-        early = None if known else first_rows(asked.data)
-        if early:
-            yield self._show(early)
-        came, config = yield from self._arrival.follow(
-            request, lambda loading: self._lab.datasets.start_loading(who, asked, loading)
+        requester = viewer(self._lab)
+        loaded = self._lab.datasets.has_rows(requester, requested)
+        # The preview comes first: afterwards the thread that reads the whole file competes for the CPU.
+        preview = None if loaded else first_rows(requested.data)
+        if preview:
+            yield self._show(preview)
+        completed, config = yield from self._progress.follow(
+            request, lambda loading: self._lab.datasets.start_loading(requester, requested, loading)
         )
-        yield {self._early: gr.Column(visible=False)}
-        return config if came else None
+        yield {self._preview: gr.Column(visible=False)}
+        return config if completed else None
 
-    def _show(self, early: FirstRows) -> Updates:
+    def _show(self, preview: FirstRows) -> Updates:
         return {
-            self._early: gr.Column(visible=True),
-            self._estimate: first_rows_sentence(early),
-            self._first: text_rows(early.rows),
+            self._preview: gr.Column(visible=True),
+            self._estimate: first_rows_sentence(preview),
+            self._first: text_rows(preview.rows),
         }

@@ -1,4 +1,4 @@
-"""Data: what the rows are like before anything is trained on them, and one click against leakage."""
+"""The Data tab's report on the rows before training, and the checkbox that removes leakage."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ figcaption { align-self: end; font-weight: 600; font-size: 14px; margin-bottom: 
 
 
 def histograms(elem_id: str) -> gr.HTML:
-    """The component, empty; its value comes from ``histograms_value``."""
+    """The empty component; ``histograms_value`` makes its value."""
     return gr.HTML(
         None,
         html_template='<div class="histograms"></div>',
@@ -100,19 +100,19 @@ def histograms(elem_id: str) -> gr.HTML:
 
 
 def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """``report_view.charts`` as the component takes them: numbers, and words of ours."""
+    """The component's value from ``text.charts``: numbers and the app's own words, no text of a dataset."""
     return {"charts": list(charts)}
 
 
 class ReportPanel:
-    """A button, and what it finds; hidden until rows are loaded."""
+    """A button and the report it makes; hidden until rows are loaded."""
 
     def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
         self._lab, self._form, self._filters = lab, form, filters
         with gr.Column(visible=False) as self._all:
             self._check = gr.Button("Check this data", elem_id="data-check")
             self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
-            with gr.Column(visible=False) as self._found:
+            with gr.Column(visible=False) as self._report_column:
                 self._charts = histograms("report-lengths")
                 self._drop = gr.Checkbox(
                     False,
@@ -126,64 +126,72 @@ class ReportPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``waiting`` fills in."""
-        return [self._all, self._sentence, self._found]
+        """The components that ``waiting`` updates."""
+        return [self._all, self._sentence, self._report_column]
 
     def waiting(self) -> dict[Any, Any]:
-        """Rows are there that nobody has checked yet."""
+        """Rows are loaded and not checked yet: show the button, hide the report."""
         return {
             self._all: gr.Column(visible=True),
             self._sentence: gr.Markdown("", visible=False),
-            self._found: gr.Column(visible=False),
+            self._report_column: gr.Column(visible=False),
         }
 
     @property
     def shown(self) -> list[Any]:
-        """What ``check`` fills in."""
-        return [self._sentence, self._found, self._charts, self._drop, self._config, *self._leaks.all, *self._twins.all]
+        """The components that ``check`` updates."""
+        return [
+            self._sentence,
+            self._report_column,
+            self._charts,
+            self._drop,
+            self._config,
+            *self._leaks.all,
+            *self._twins.all,
+        ]
 
     def check(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
-        """Look at all rows, and show what is found."""
+        """Make the report on all rows and show it."""
         yield {self._sentence: gr.Markdown("Looking at the rows …", visible=True)}
-        given = self._form.read(values, "model", "data", "template")
-        given["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        config = self._lab.configs.read(viewer(self._lab), given)
-        told = self._lab.datasets.report(viewer(self._lab), config, waits=False)
-        leaks, twins = told["leakage"]["rows"], told["duplicates"]["near"]
+        settings = self._form.read(values, "model", "data", "template")
+        settings["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        config = self._lab.configs.read(viewer(self._lab), settings)
+        report = self._lab.datasets.report(viewer(self._lab), config, waits=False)
+        leaks, twins = report["leakage"]["rows"], report["duplicates"]["near"]
         yield {
-            self._sentence: gr.Markdown(report_sentences(told, config.train.overlong), visible=True),
-            self._found: gr.Column(visible=True),
-            self._charts: histograms_value(charts(told)),
+            self._sentence: gr.Markdown(report_sentences(report, config.train.overlong), visible=True),
+            self._report_column: gr.Column(visible=True),
+            self._charts: histograms_value(charts(report)),
             self._drop: gr.Checkbox(visible=bool(leaks) or DROP_LEAKAGE in config.data.filters),
-            # Pairs are told by their place in the whole split.
+            # Pairs hold indices into the whole split, so rows are looked up without the limit.
             self._config: dataclasses.replace(config, data=dataclasses.replace(config.data, limit=None)),
-            **self._leaks.fill("Held-out rows with a near copy in training", leak_rows(told), leaks),
-            **self._twins.fill("Training rows that ask nearly the same", twin_rows(told), twins),
+            **self._leaks.fill("Held-out rows with a near copy in training", leak_rows(report), leaks),
+            **self._twins.fill("Training rows that ask nearly the same", twin_rows(report), twins),
         }
 
     def wire(self) -> Any:
         """Connect the button and the tables; the form has to be complete.
 
-        Returns the event of leaving near copies out, or in again, after which rows are loaded and split anew.
+        Returns the event of the leakage checkbox, after which rows are loaded and split again.
         """
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
-            who, (_, test, _, train, *_) = viewer(self._lab), event.row_value
+            requester, (_, test, _, train, *_) = viewer(self._lab), event.row_value
             rows = (
-                self._lab.datasets.held_out_row(who, config, int(test) - 1),
-                self._lab.datasets.training_row(who, config, int(train) - 1),
+                self._lab.datasets.held_out_row(requester, config, int(test) - 1),
+                self._lab.datasets.training_row(requester, config, int(train) - 1),
             )
             return self._leaks.read(rows, (f"Held-out row {test}", f"Training row {train}"))
 
         def twin(config: RunConfig, event: gr.SelectData) -> list[Any]:
-            who, (_, first, _, second, *_) = viewer(self._lab), event.row_value
-            rows = [self._lab.datasets.training_row(who, config, int(number) - 1) for number in (first, second)]
+            requester, (_, first, _, second, *_) = viewer(self._lab), event.row_value
+            rows = [self._lab.datasets.training_row(requester, config, int(number) - 1) for number in (first, second)]
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
-        for pairs, read in ((self._leaks, leak), (self._twins, twin)):
-            pairs.table.select(user_errors(read), self._config, pairs.boxes, **ONE_BY_ONE, **quiet)
+        for pair_table, handler in ((self._leaks, leak), (self._twins, twin)):
+            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **quiet)
         steps = self._form["data.filters"]
         steps.change(has_leakage_step, steps, self._drop, **quiet)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
@@ -197,7 +205,7 @@ class ReportPanel:
 
 
 class _PairTable:
-    """A fold with a table of pairs, and the two rows of the chosen one side by side."""
+    """A fold with a table of row pairs, and both rows of the selected pair side by side."""
 
     def __init__(self, elem_id: str, headers: list[str], widths: list[str]):
         with gr.Accordion("", open=False, visible=False, elem_id=elem_id) as self._fold:
@@ -228,11 +236,11 @@ class _PairTable:
         return [self._fold, self.table, *self.boxes]
 
     def fill(self, what: str, rows: list[list[Any]], count: int) -> dict[Any, Any]:
-        """The pairs, nothing chosen; the fold is there only where there are any."""
+        """Show the pairs, none selected; the fold is hidden where there are none."""
         hidden = dict.fromkeys(self.boxes, gr.Textbox("", visible=False))
         fold = gr.Accordion(label=pairs_title(what, rows, count), visible=bool(rows))
         return {self._fold: fold, self.table: rows, **hidden}
 
     def read(self, rows: Any, titles: tuple[str, str]) -> list[Any]:
-        """Both rows in full."""
+        """The updates that show both rows in full."""
         return [gr.Textbox(whole(row), label=title, visible=True) for row, title in zip(rows, titles, strict=True)]

@@ -1,4 +1,4 @@
-"""The rows of the loaded dataset: searched, sorted, a page at a time, and one of them in full."""
+"""The rows of the loaded dataset: search, sort, one page at a time, and one row in full."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
 
 
 class ByHandPanel:
-    """Buttons under a row that is shown in full; ``row``: that row's id."""
+    """Buttons under the row shown in full, to keep or drop rows by hand. ``row`` holds that row's id."""
 
     def __init__(self, filters: FiltersPanel):
         self._filters = filters
@@ -39,13 +39,13 @@ class ByHandPanel:
         self._count = gr.Markdown("", elem_id="picked", elem_classes="note")
 
     def wire(self, form: Form) -> list[Any]:
-        """Connect the buttons; returns the events that change the filters."""
+        """Connect the buttons. Returns the events that change the filters."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
         self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **quiet)
         self._forget.click(lambda: self._show([]), None, shown, **quiet)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
-        drop = self._drop.click(user_errors(self._drop_it), inputs, self._filters.changed, **quiet)
+        drop = self._drop.click(user_errors(self._drop_row), inputs, self._filters.changed, **quiet)
         outputs = [*self._filters.changed, *shown]
         return [
             drop,
@@ -57,18 +57,18 @@ class ByHandPanel:
             ),
         ]
 
-    def _drop_it(self, values: dict[Any, Any]) -> dict[Any, Any]:
+    def _drop_row(self, values: dict[Any, Any]) -> dict[Any, Any]:
         gr.Info("Dropped by a filter of the list: the rows are split anew. Undo brings it back.")
         return self._filters.add_by_hand(values, "drop_rows", (values[self.row],))
 
     def _add(self, row: str, picked: list[str]) -> list[Any]:
-        """The row picked, or no longer where it was."""
-        now = [each for each in picked if each != row]
-        if len(now) == len(picked):
-            now.append(row)
-        if len(now) > MAX_BY_HAND:
+        """Toggle whether the row is picked."""
+        now_picked = [other for other in picked if other != row]
+        if len(now_picked) == len(picked):
+            now_picked.append(row)
+        if len(now_picked) > MAX_BY_HAND:
             raise DataError(f"At most {MAX_BY_HAND:,} rows can be picked: keep or drop these first.")
-        return self._show(now)
+        return self._show(now_picked)
 
     def _apply(self, values: dict[Any, Any], kind: str) -> dict[Any, Any]:
         changed = self._filters.add_by_hand(values, kind, tuple(values[self._picked]))
@@ -91,7 +91,7 @@ ORDER_CHOICES = [
 
 
 class RowsPanel:
-    """A table that shows one page at most; nothing else of the rows is sent to the browser."""
+    """A table of one page of rows; no other rows are sent to the browser."""
 
     def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
         self._lab, self._form, self._filters = lab, form, filters
@@ -151,67 +151,69 @@ class RowsPanel:
 
     @property
     def inputs(self) -> set[gr.components.Component]:
-        """What ``page`` looks at, beside the form."""
+        """The inputs of ``page``, beside the form."""
         return {self._part, self._search, self._order, self._page}
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``page`` fills in."""
+        """The components that ``page`` updates."""
         return [self._all, self._table, self._where, self._back, self._forth, self._page]
 
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
-        """What shows the ``number``-th page of what the controls ask for."""
+        """The updates for page ``number`` of the rows that match the search, in the chosen order."""
         search = values[self._search] or ""
-        found = self._lab.datasets.page(
+        page = self._lab.datasets.page(
             viewer(self._lab), config, values[self._part], search, values[self._order], number, PAGE
         )
         return {
             self._all: gr.Column(visible=True),
-            self._table: example_rows(found),
-            self._where: page_sentence(found, search, PAGE),
-            self._back: gr.Button(interactive=found.page > 1),
-            self._forth: gr.Button(interactive=found.page < found.pages),
-            self._page: found.page,
+            self._table: example_rows(page),
+            self._where: page_sentence(page, search, PAGE),
+            self._back: gr.Button(interactive=page.page > 1),
+            self._forth: gr.Button(interactive=page.page < page.pages),
+            self._page: page.page,
         }
 
     def wire(self) -> list[Any]:
         """Connect the controls; the form has to be complete. Returns the events that change the filters."""
         inputs = self._form.controls | self.inputs
 
-        def turning(step: int) -> Any:
-            def turn(values: dict[Any, Any]) -> dict[Any, Any]:
+        def page_handler(step: int) -> Any:
+            def handler(values: dict[Any, Any]) -> dict[Any, Any]:
                 config = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
-            return user_errors(turn)
+            return user_errors(handler)
 
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # "change" for the search: text that is pasted with the mouse is no "input" to gradio.
-        asked = [self._part.input, self._search.change, self._order.input]
-        gr.on(asked, turning(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
-        self._back.click(turning(-1), inputs, self.outputs, **quiet)
-        self._forth.click(turning(1), inputs, self.outputs, **quiet)
+        # "change" for the search box: gradio sends no "input" for text pasted with the mouse.
+        triggers = [self._part.input, self._search.change, self._order.input]
+        gr.on(triggers, page_handler(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
+        self._back.click(page_handler(-1), inputs, self.outputs, **quiet)
+        self._forth.click(page_handler(1), inputs, self.outputs, **quiet)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
-        self._table.select(user_errors(self._in_full), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet)
+        self._table.select(
+            user_errors(self._show_row), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet
+        )
         return self._by_hand.wire(self._form)
 
-    def _in_full(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
-        # By the row's own number: the table may be sorted differently in the browser.
+    def _show_row(self, values: dict[Any, Any], event: gr.SelectData) -> dict[Any, Any]:
+        # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])
-        config, of_test = self._form.rows(values), values[self._part] == "test"
-        who = viewer(self._lab)
-        at = number - 1
+        config, held_out = self._form.rows(values), values[self._part] == "test"
+        requester = viewer(self._lab)
+        index = number - 1
         row = (
-            self._lab.datasets.held_out_row(who, config, at)
-            if of_test
-            else self._lab.datasets.training_row(who, config, at)
+            self._lab.datasets.held_out_row(requester, config, index)
+            if held_out
+            else self._lab.datasets.training_row(requester, config, index)
         )
-        language, called = guess(row.output), row_id(row.instruction, row.input, row.output)
-        title = f"**{'Held-out' if of_test else 'Training'} row {number:,}**"
+        language, row_hash = guess(row.output), row_id(row.instruction, row.input, row.output)
+        title = f"**{'Held-out' if held_out else 'Training'} row {number:,}**"
         label = f"Output (looks like {language}: a guess)" if language else "Output"
         return {
-            self._title: f"{title}{cut_note(row)} · id `{called}`",
-            self._by_hand.row: called,
+            self._title: f"{title}{cut_note(row)} · id `{row_hash}`",
+            self._by_hand.row: row_hash,
             self._row: gr.Column(visible=True),
             self._instruction: cut(row.instruction, LONGEST_TEXT),
             self._input: gr.Textbox(cut(row.input, LONGEST_TEXT), visible=bool(row.input)),

@@ -1,4 +1,4 @@
-"""Where rows come from: the list, the Hub, a path, or a file that is uploaded here."""
+"""The source of the rows: a dataset of the list, of the Hub, a path, or an uploaded file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from .filter_text import read_steps, usual_for, write_steps
 
 
 def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str]]:
-    """(label, source), whatever a browser says it remembers: what is gone, or not ``viewer``'s, is left out."""
+    """(label, source) of the catalog and of the browser's recent sources.
+
+    The browser's list is untrusted: files that are gone and sources that ``viewer`` may not use are left out.
+    """
     offered = [(f"{card.source}: {card.note}", card.source) for card in DATASETS]
-    known = {source for _, source in offered}
-    lately = [source for source in recent_sources(recent) if source not in known and _is_there(source)]
-    lately = [source for source in lately if lab.configs.may_use(viewer, source)]
-    return offered + [(f"{lab.uploads.display_name(source)}: loaded lately", source) for source in lately]
+    catalog = {source for _, source in offered}
+    recent_files = [source for source in recent_sources(recent) if source not in catalog and _exists(source)]
+    recent_files = [source for source in recent_files if lab.configs.may_use(viewer, source)]
+    return offered + [(f"{lab.uploads.display_name(source)}: loaded lately", source) for source in recent_files]
 
 
-def _is_there(source: str) -> bool:
+def _exists(source: str) -> bool:
     return source.startswith("hub:") or os.path.isfile(os.path.expanduser(source))
 
 
@@ -43,7 +46,7 @@ UPLOAD_NOTE = (
 
 
 class SourcePanel:
-    """The choice of a dataset, with the filter that is usual for it, and the upload that becomes one."""
+    """The dropdown of datasets, which also sets the default filter of each, and the upload."""
 
     def __init__(self, lab: Lab, form: Form, memory: Memory):
         self._lab, self._form, self._memory = lab, form, memory
@@ -63,7 +66,7 @@ class SourcePanel:
             )
             self._upload = gr.File(
                 label=f"Or upload a file (at most {max_upload_bytes() // MEGABYTE:,} MB)",
-                # A browser looks at the last ending alone.
+                # A browser compares only the last suffix, so .json.gz needs .gz.
                 file_types=[*ENDINGS, ".gz"],
                 elem_id="data-upload",
                 height=150,
@@ -73,41 +76,43 @@ class SourcePanel:
         )
 
     def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> None:
-        """Connect the events. ``show`` fills ``shown`` with the rows, at once where a file was uploaded."""
+        """Connect the events. ``show`` loads the rows into ``shown``; it runs right after an upload."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         steps, recent = self._form["data.filters"], self._memory.recent
-        # Only what a person chooses here: a preset or a former run brings its own filter along.
-        # A dropdown says it was used whenever it is left, so what it was when it was entered has to be known.
+        # "input" only: a preset or a former run sets the source together with its own filters.
+        # gradio's dropdown sends "input" whenever it loses focus, so its value on focus is kept for comparison.
         before = gr.State(None)
         self._source.focus(lambda source: source, self._source, before, queue=False, **quiet)
-        self._source.input(_usual, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet)
-        kept = self._upload.upload(
-            self._keep, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
+        self._source.input(
+            _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet
         )
-        kept.success(show, inputs, shown, **quiet)
-        # At a new visit too: what the browser kept arrives as a change.
-        recent.change(self._offer, [recent, self._memory.token], self._source, **quiet)
+        uploaded = self._upload.upload(
+            self._store_upload, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
+        )
+        uploaded.success(show, inputs, shown, **quiet)
+        # Covers a new visit too: the browser's stored value arrives as a change.
+        recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **quiet)
 
     @user_errors
-    def _keep(self, file: str | None, recent: Any, text: str) -> Any:
+    def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
             return [gr.skip()] * 3
-        who = viewer(self._lab)
-        kept = str(self._lab.uploads.keep(who, Path(file)))
-        choices = source_choices(self._lab, with_recent(recent, kept), who)
-        return [gr.Dropdown(choices=choices, value=kept), *_usual(kept, text, None)]
+        requester = viewer(self._lab)
+        uploaded = str(self._lab.uploads.keep(requester, Path(file)))
+        choices = source_choices(self._lab, with_recent(recent, uploaded), requester)
+        return [gr.Dropdown(choices=choices, value=uploaded), *_with_default_filter(uploaded, text, None)]
 
-    def _offer(self, recent: Any, token: Any) -> Any:
-        # At the beginning of a visit the lab may not have been told yet who this is.
+    def _refresh_choices(self, recent: Any, token: Any) -> Any:
+        # At the start of a visit the request may not carry the visitor's token yet.
         try:
-            who = known_by(token)
-        except DataError:  # a first visit, or a memory that is broken
-            who = viewer(self._lab)
-        return gr.Dropdown(choices=source_choices(self._lab, recent, who))
+            requester = known_by(token)
+        except DataError:  # first visit, or an invalid token in the browser
+            requester = viewer(self._lab)
+        return gr.Dropdown(choices=source_choices(self._lab, recent, requester))
 
 
-def _usual(source: str, text: str, before: str | None) -> list[Any]:
-    """The list of filters with the one that is usual for ``source``, where it is another than ``before``; and it."""
+def _with_default_filter(source: str, text: str, before: str | None) -> list[Any]:
+    """Filters with the default one of ``source``, and ``source``; nothing changes where it equals ``before``."""
     if source == before:
         return [gr.skip(), gr.skip()]
     try:
@@ -128,7 +133,7 @@ DEFAULTS = {"system": "", "ignore": ""}
 
 
 class ColumnsPanel:
-    """A fold that opens by itself where columns with other names were found and proposed."""
+    """A fold of column names and split settings; it opens where other column names were proposed."""
 
     def __init__(self, form: Form):
         with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as self._fold:
@@ -152,14 +157,14 @@ class ColumnsPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        """What ``proposed`` fills in."""
+        """The components that ``proposed`` updates."""
         return [self._fold, *self._boxes.values()]
 
     def proposed(self, columns: Columns) -> dict[Any, Any]:
-        """The names that were found, open to be changed."""
+        """Open the fold with the proposed column names, so that a person can change them."""
         names = {**vars(columns), "ignore": ", ".join(columns.ignore)}
-        found = {box: names[part] or "" for part, box in self._boxes.items()}
-        return {self._fold: gr.Accordion(open=True), **found}
+        texts = {box: names[part] or "" for part, box in self._boxes.items()}
+        return {self._fold: gr.Accordion(open=True), **texts}
 
 
 def _box(part: str) -> gr.Textbox:

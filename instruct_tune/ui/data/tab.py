@@ -1,4 +1,4 @@
-"""Data: which rows, what the filters kept, how they were split."""
+"""The Data tab: choose a dataset, filter its rows, split them and look at them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .text import columns_sentence, data_sentence, notes_sentence
 
 
 class DataTab:
-    """The tab's contents; ``following`` is the button that leads to the next tab."""
+    """The tab's contents. ``following`` is the button to the next tab."""
 
     def __init__(self, lab: Lab, form: Form, memory: Memory):
         self._lab, self._form, self._memory = lab, form, memory
@@ -30,7 +30,7 @@ class DataTab:
         self._filters = FiltersPanel(lab, form)
         self._columns = ColumnsPanel(form)
         self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
-        self._arriving = LoadPanel(lab)
+        self._loading = LoadPanel(lab)
         self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
         self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
         self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
@@ -40,17 +40,18 @@ class DataTab:
 
     def _wire(self) -> None:
         inputs = self._form.controls | self._rows.inputs | self._filters.inputs | {self._memory.recent}
-        parts = (self._filters, self._columns, self._rows, self._arriving, self._report)
+        parts = (self._filters, self._columns, self._rows, self._loading, self._report)
         shown = [self._summary, self._load, self._unify, self.following, self._memory.recent]
         shown += [output for part in parts for output in part.outputs]
-        # The page says itself how far it is.
+        # The page shows its own progress.
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        # Each taken once: gradio counts those that run at a time by the function, and a method is another at each look.
-        show, again = self._show, self._again
+        # Bound once: gradio counts concurrent runs by function identity, and each attribute access makes a new method
+        # object.
+        show, again = self._show, self._filter_again
         self._load.click(show, inputs, shown, **quiet)
         self._unify.click(lambda: True, None, self._columns.unify, **quiet).success(show, inputs, shown, **quiet)
         self._source.wire(show, inputs, shown)
-        self._arriving.wire()
+        self._loading.wire()
         self._filters.file.wire(show, inputs, shown)
         for edited in (*self._filters.wire(), *self._rows.wire()):
             edited.success(again, inputs, shown, trigger_mode="always_last", **quiet)
@@ -59,38 +60,38 @@ class DataTab:
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """The rows as the form asks for them, with the progress of their arrival."""
-        yield from all_so_far(self._arrive(values, request))
+        """Load and show the rows of the form's settings, with progress."""
+        yield from all_so_far(self._load_rows(values, request))
 
     @user_errors
-    def _again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """What a changed list does to the rows; where they would have to be read first, nothing happens by itself."""
-        if self._filters.nothing_loaded(values) or not self._at_hand(values):
+    def _filter_again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """Filter loaded rows again after the list changed; does nothing where the source is not loaded yet."""
+        if self._filters.nothing_loaded(values) or not self._is_loaded(values):
             yield {self._summary: gr.skip()}
         else:
             yield from self._show(values, request)
 
-    def _at_hand(self, values: dict[Any, Any]) -> bool:
+    def _is_loaded(self, values: dict[Any, Any]) -> bool:
         return self._lab.datasets.has_rows(viewer(self._lab), self._form.rows(values))
 
-    def _arrive(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        asked = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
-        config = yield from self._arriving.follow(asked, request)
+    def _load_rows(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        requested = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
+        config = yield from self._loading.follow(requested, request)
         if config is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
             return
-        told = self._lab.datasets.summary(viewer(self._lab), config)
-        columns, proposed = config.data.columns, config != asked
-        sentence = data_sentence(told, self._lab.uploads.display_name(config.data.source))
+        summary = self._lab.datasets.summary(viewer(self._lab), config)
+        columns, proposed = config.data.columns, config != requested
+        sentence = data_sentence(summary, self._lab.uploads.display_name(config.data.source))
         yield {
-            self._summary: f"{sentence} {columns_sentence(told, columns, proposed)} {notes_sentence(told)}",
-            self._unify: gr.Button(visible=bool(told["notes"])),
-            # What is to be done next stands out.
+            self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
+            self._unify: gr.Button(visible=bool(summary["notes"])),
+            # Highlight the next step.
             self._load: gr.Button(variant="secondary"),
             self.following: gr.Button(variant="primary"),
             self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
             **(self._columns.proposed(columns) if proposed else {}),
-            **self._filters.show(config.data.filters, told),
+            **self._filters.show(config.data.filters, summary),
             **self._report.waiting(),
             **self._rows.page(config, values, 1),
         }

@@ -1,7 +1,6 @@
-"""Rows and where they come from, in words and as table rows. Pure functions, no gradio.
+"""Texts and table rows of the Data tab. Pure functions, no gradio.
 
-Dataset text is hostile. It only ever leaves here as text (cells, text boxes), or through ``plain`` where it has to
-stand inside markdown.
+Dataset text is untrusted. It is returned only as text (cells, text boxes), or escaped by ``plain`` inside markdown.
 """
 
 from __future__ import annotations
@@ -18,40 +17,40 @@ from ...text.markdown import plain
 
 LONGEST_CELL = 200
 LONGEST_TEXT = 50_000
-"""Characters of a text that are shown in full: a row can be a megabyte, a browser's patience is less."""
+"""Characters of a text that is shown in full: a row can be a megabyte, which is too slow in a browser."""
 
 
-def data_sentence(told: Mapping[str, Any], name: str) -> str:
-    """What was loaded from the source of that ``name``, and how it was split."""
+def data_sentence(summary: Mapping[str, Any], name: str) -> str:
+    """How many rows were loaded from the source called ``name``, and how they were split. Markdown."""
     return (
-        f"**{plain(name)}**: {told['rows_loaded']:,} rows loaded, **{told['train_rows']:,} to train on**, "
-        f"**{told['test_rows']:,} held out**. Licence: {plain(told['licence'])}. "
-        f"Fingerprint `{told['fingerprint']}`."
+        f"**{plain(name)}**: {summary['rows_loaded']:,} rows loaded, **{summary['train_rows']:,} to train on**, "
+        f"**{summary['test_rows']:,} held out**. Licence: {plain(summary['licence'])}. "
+        f"Fingerprint `{summary['fingerprint']}`."
     )
 
 
-def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
-    """How the source's columns were read, where that is not plain: proposed ones, conversations, one left out."""
-    found = told["columns"]
-    named = {"instruction": columns.instruction, "input": columns.input, "output": columns.output}
+def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
+    """How the source's columns were read where that needs a word: proposed names, conversations, an unused column."""
+    columns_of_source = summary["columns"]
+    used = {"instruction": columns.instruction, "input": columns.input, "output": columns.output}
     if columns.system:
-        named["system prompt"] = columns.system
-    if proposed and conversations_in(found, columns):
+        used["system prompt"] = columns.system
+    if proposed and conversations_in(columns_of_source, columns):
         return (
             "Each conversation was read as one instruction and its output. "
             f"**Proposed: system prompt = {plain(columns.system or 'none')}.** If that is wrong, change the boxes "
             "under *Columns and split* and load again."
         )
     if proposed:
-        pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in named.items())
+        pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in used.items())
         return (
             f"The columns of this dataset have other names. **Proposed: {pairs}.** If that is wrong, change the boxes "
             "under *Columns and split* and load again."
         )
-    if column := conversations_in(found, columns):
+    if column := conversations_in(columns_of_source, columns):
         return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
-    likely = propose(found)
-    if likely and likely.input and columns.input not in found and likely.input not in named.values():
+    likely = propose(columns_of_source)
+    if likely and likely.input and columns.input not in columns_of_source and likely.input not in used.values():
         return (
             f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "
             "the input under *Columns and split* and load again."
@@ -59,16 +58,15 @@ def columns_sentence(told: Mapping[str, Any], columns: Columns, proposed: bool) 
     return ""
 
 
-def notes_sentence(told: Mapping[str, Any]) -> str:
-    """What is odd about the rows that were loaded."""
-    return " ".join(plain(note, 1000) for note in told["notes"])
+def notes_sentence(summary: Mapping[str, Any]) -> str:
+    """The notes on unusual properties of the loaded rows."""
+    return " ".join(plain(note, 1000) for note in summary["notes"])
 
 
-def example_rows(found: RowsPage) -> list[list[Any]]:
+def example_rows(page: RowsPage) -> list[list[Any]]:
     """A page of rows as table rows, long texts cut."""
     return [
-        [number, *cells]
-        for (number, _), cells in zip(found.rows, text_rows([row for _, row in found.rows]), strict=True)
+        [number, *cells] for (number, _), cells in zip(page.rows, text_rows([row for _, row in page.rows]), strict=True)
     ]
 
 
@@ -77,33 +75,33 @@ def text_rows(rows: Sequence[Example]) -> list[list[str]]:
     return [[cut(text, LONGEST_CELL) for text in (row.instruction, row.input, row.output)] for row in rows]
 
 
-def first_rows_sentence(early: FirstRows) -> str:
-    """What is shown of a large file while the rest is read."""
+def first_rows_sentence(preview: FirstRows) -> str:
+    """The sentence above the preview of a large file while the rest is read."""
     return (
-        f"**The first {len(early.rows)} of about {early.estimate:,} rows**, as they stand in the file: nothing is "
+        f"**The first {len(preview.rows)} of about {preview.estimate:,} rows**, as they stand in the file: nothing is "
         "filtered or shuffled yet, and the rest is still being read."
     )
 
 
 def cut(text: str, most: int) -> str:
-    """``text``, its end replaced by "…" where it has more than ``most`` characters."""
+    """``text``, cut to ``most`` characters with "…" at the end where it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def cut_note(row: Example) -> str:
-    """What to say of a row that is too long to be shown whole; nothing of others."""
+    """The note on a row that is too long to be shown whole; empty for others."""
     longest = max(len(row.instruction), len(row.input), len(row.output))
     return f" (its first {LONGEST_TEXT:,} of {longest:,} characters)" if longest > LONGEST_TEXT else ""
 
 
-def page_sentence(found: RowsPage, search: str, size: int) -> str:
-    """Which rows of how many are shown."""
-    if not found.rows:
+def page_sentence(page: RowsPage, search: str, size: int) -> str:
+    """Which rows of how many are on the page."""
+    if not page.rows:
         return f"No row contains “{plain(search, 40)}”: search for something else, or clear the search."
-    first = (found.page - 1) * size + 1
-    rows = "1 row" if found.matches == 1 else f"{found.matches:,} rows"
+    first = (page.page - 1) * size + 1
+    rows = "1 row" if page.matches == 1 else f"{page.matches:,} rows"
     of = f"{rows} with what is searched for" if search else rows
-    return f"Page **{found.page:,} of {found.pages:,}** · {first:,} to {first + len(found.rows) - 1:,} of {of}"
+    return f"Page **{page.page:,} of {page.pages:,}** · {first:,} to {first + len(page.rows) - 1:,} of {of}"
 
 
 Report = Mapping[str, Any]
@@ -114,7 +112,7 @@ TWIN_HEADERS = ["alike", "training row", "it asks", "training row", "it asks", "
 LEAK_WIDTHS = ["70px", "90px", "42%", "90px", "42%"]
 TWIN_WIDTHS = ["70px", "90px", "38%", "90px", "38%", "100px"]
 MAX_SHOWN = 100
-"""Pairs in a table; the browser gets no more."""
+"""Pairs in a table; no more are sent to the browser."""
 _CHARTS = {
     "row_tokens": "Whole row, in tokens",
     "prompt_tokens": "Prompt, in tokens",
@@ -124,82 +122,84 @@ _CHARTS = {
 }
 
 
-def findings(told: Report, overlong: str) -> list[str]:
-    """What would spoil a training or its measuring, a sentence each, the worst first; empty where nothing does."""
-    train, test = told["reported"]["train"], told["reported"]["test"]
-    leaks, long = told["leakage"]["rows"], told["dropped_by_max_length"]
-    empty, twice = told["empty_answers"], told["duplicates"]["conflicting"]
-    said = []
+def findings(report: Report, overlong: str) -> list[str]:
+    """Problems for training or evaluation, one sentence each, the worst first; empty where there are none."""
+    train, test = report["reported"]["train"], report["reported"]["test"]
+    leaks, long = report["leakage"]["rows"], report["dropped_by_max_length"]
+    empty, twice = report["empty_answers"], report["duplicates"]["conflicting"]
+    sentences = []
     if leaks:
         verb, whose = ("has", "its") if leaks == 1 else ("have", "their")
-        said.append(
+        sentences.append(
             f"{leaks:,} of {test:,} held-out rows {verb} a near copy among the training rows: {whose} score flatters."
         )
     if long:
         fate = "dropped" if overlong == "drop" else "cut, and a cut answer does not learn to end"
         verb = "is" if long == 1 else "are"
-        said.append(
+        sentences.append(
             f"{long:,} of {train:,} training rows {verb} longer than the longest row allowed "
-            f"({told['max_length']:,} tokens): {'it is' if long == 1 else 'they are'} {fate}."
+            f"({report['max_length']:,} tokens): {'it is' if long == 1 else 'they are'} {fate}."
         )
     if empty:
-        said.append(
+        sentences.append(
             f"{_counted(empty, 'row')} {_has(empty)} an empty answer: to these the model learns to say nothing."
         )
     if twice:
-        said.append(
+        sentences.append(
             f"{_counted(twice, 'question')} {'is' if twice == 1 else 'are'} asked more than once in training, "
             "with different answers: the model cannot learn them all."
         )
-    if exact := told["duplicates"]["exact"]:
-        said.append(
+    if exact := report["duplicates"]["exact"]:
+        sentences.append(
             f"{_counted(exact, 'training row')} {'repeats' if exact == 1 else 'repeat'} another one word for word."
         )
-    return said
+    return sentences
 
 
-def report_sentences(told: Report, overlong: str) -> str:
-    """The whole report in markdown: one leading sentence, what else was found, what was looked at."""
-    lead, *others = findings(told, overlong) or [FINE]
-    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(told)))))
+def report_sentences(report: Report, overlong: str) -> str:
+    """The report in markdown: the worst problem in bold, the other ones, then the facts on what was examined."""
+    lead, *others = findings(report, overlong) or [FINE]
+    return "\n".join((f"**{lead}**", "", *(f"- {each}" for each in (*others, *_facts(report)))))
 
 
-def _facts(told: Report) -> list[str]:
-    looked, there, near = told["reported"], told["rows"], told["duplicates"]["near"]
-    rows = f"Looked at {looked['train']:,} training and {looked['test']:,} held-out rows"
-    some = f", the first of {there['train']:,} and {there['test']:,}" if looked != there else ""
-    facts = [f"{rows}{some}. {told['with_input']:.0%} of the training rows have an input."]
-    threshold = told["duplicates"]["threshold"]
+def _facts(report: Report) -> list[str]:
+    examined, all_rows, near = report["reported"], report["rows"], report["duplicates"]["near"]
+    rows = f"Looked at {examined['train']:,} training and {examined['test']:,} held-out rows"
+    some = f", the first of {all_rows['train']:,} and {all_rows['test']:,}" if examined != all_rows else ""
+    facts = [f"{rows}{some}. {report['with_input']:.0%} of the training rows have an input."]
+    threshold = report["duplicates"]["threshold"]
     facts.append(
         f"Near copies are questions that are alike by {threshold:g} or more (1: the same but for case and spacing). "
         f"Among the training rows {'is 1 such pair' if near == 1 else f'are {near:,} such pairs'}."
     )
-    if "row_tokens" not in told["lengths"]:
+    if "row_tokens" not in report["lengths"]:
         facts.append("Lengths in tokens are told once the model is on this machine (Format loads its tokenizer).")
     return facts
 
 
-def charts(told: Report) -> list[dict[str, Any]]:
-    """The histograms, each with its ``title``, ``bars`` (height in percent, and what it says), ``ticks`` along the
-    axis, ``limit`` (place of max_length in percent; None where it lies beyond), and ``said``, the chart in words."""
+def charts(report: Report) -> list[dict[str, Any]]:
+    """The histograms, each with its ``title``, ``bars`` (height in percent, and a tooltip), ``ticks`` along the axis,
+    ``limit`` (position of max_length in percent; None where it lies beyond) and ``said``, the chart in words."""
     return [
-        _chart(title, told["lengths"][name], told, name) for name, title in _CHARTS.items() if name in told["lengths"]
+        _chart(title, report["lengths"][name], report, name)
+        for name, title in _CHARTS.items()
+        if name in report["lengths"]
     ]
 
 
-def _chart(title: str, lengths: Mapping[str, Any], told: Report, name: str) -> dict[str, Any]:
+def _chart(title: str, lengths: Mapping[str, Any], report: Report, name: str) -> dict[str, Any]:
     edges, counts = lengths["edges"], lengths["counts"]
     unit, most = name.partition("_")[2], max(lengths["counts"])
-    width, longest = edges[1] - edges[0], told["max_length"]
+    width, longest = edges[1] - edges[0], report["max_length"]
     axis = width * len(counts)
-    said = f"median {lengths['median']:,}, 95% up to {lengths['p95']:,}, longest {lengths['max']:,}"
+    words = f"median {lengths['median']:,}, 95% up to {lengths['p95']:,}, longest {lengths['max']:,}"
     within = unit == "tokens" and longest < max(axis, lengths["max"])
     if name == "row_tokens":
-        over = told["dropped_by_max_length"]
-        said += f"; {over:,} over max_length {longest:,}" if over else f"; none over max_length {longest:,}"
+        over = report["dropped_by_max_length"]
+        words += f"; {over:,} over max_length {longest:,}" if over else f"; none over max_length {longest:,}"
     return {
         "title": title,
-        "said": said,
+        "said": words,
         "bars": [
             {
                 "height": round(100 * count / most, 1),
@@ -213,20 +213,20 @@ def _chart(title: str, lengths: Mapping[str, Any], told: Report, name: str) -> d
     }
 
 
-def leak_rows(told: Report) -> list[list[Any]]:
+def leak_rows(report: Report) -> list[list[Any]]:
     """Held-out rows and their near copies, as table rows; long texts cut."""
     return [
         [
             _alike(pair), pair["test_row"] + 1, cut(pair["test_text"], LONGEST_CELL),
             pair["train_row"] + 1, cut(pair["train_text"], LONGEST_CELL),
         ]
-        for pair in told["leakage"]["pairs"][:MAX_SHOWN]
+        for pair in report["leakage"]["pairs"][:MAX_SHOWN]
     ]  # fmt: skip
 
 
-def twin_rows(told: Report) -> list[list[Any]]:
-    """Training rows that ask nearly the same, those with different answers first, as table rows."""
-    pairs = sorted(told["duplicates"]["pairs"], key=lambda pair: (pair["same_answer"], -pair["similarity"]))
+def twin_rows(report: Report) -> list[list[Any]]:
+    """Pairs of training rows with nearly the same question, those with different answers first, as table rows."""
+    pairs = sorted(report["duplicates"]["pairs"], key=lambda pair: (pair["same_answer"], -pair["similarity"]))
     return [
         [
             _alike(pair), pair["first"] + 1, cut(pair["first_text"], LONGEST_CELL),
@@ -238,12 +238,12 @@ def twin_rows(told: Report) -> list[list[Any]]:
 
 
 def pairs_title(what: str, shown: Sequence[Any], all_of_them: int) -> str:
-    """A fold's title: how many pairs there are, and how many are shown where not all."""
+    """A fold's title: how many pairs there are, and how many are shown if not all."""
     return f"{what}: {all_of_them:,}" + (f" (the first {len(shown):,} shown)" if len(shown) < all_of_them else "")
 
 
 def whole(row: Example) -> str:
-    """A row to be read beside another: what is asked, and the answer."""
+    """A row as one text, question and answer, to be read beside another row."""
     return cut(f"{row.question}\n\n→ {row.output}", LONGEST_TEXT)
 
 

@@ -1,4 +1,4 @@
-"""The rows of an evaluation: found, sorted and paged on the server, and one of them in full."""
+"""The rows of an evaluation: search, sort and paging on the server, and one row in full."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HINT = "Click a row to read it in full."
 
 
 class AnswersPanel:
-    """Controls, a table of one page, and the chosen row. ``chosen``: the components that say whose rows."""
+    """Search controls, a table of one page of rows, and the selected row in full."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -95,57 +95,57 @@ class AnswersPanel:
 
     @property
     def wishes(self) -> list[Any]:
-        """What a person set about search, filter and order."""
+        """The controls of search, filter and order."""
         return [self.search, self.show, self.sort]
 
     @property
     def outputs(self) -> list[Any]:
-        """The table and the one row, as ``fresh`` gives them."""
+        """The components that ``fresh`` updates: the table and the selected row."""
         return [self.number, self.table, self.where, self.back, self.on, self.facts, self.whole]
 
     def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
-        """The first page of an evaluation, and no row chosen."""
+        """The updates for the first page of an evaluation, no row selected."""
         page = page_of(
             self.lab.evaluations.predictions(viewer(self.lab), run_id, seq), Wanted(search or "", show, sort)
         )
-        return [*self._told(page), HINT, gr.Column(visible=False)]
+        return [*self._page_updates(page), HINT, gr.Column(visible=False)]
 
-    def _told(self, page: Page) -> list[Any]:
+    def _page_updates(self, page: Page) -> list[Any]:
         buttons = gr.Button(interactive=page.number > 1), gr.Button(interactive=page.number < page.pages)
         return [page.number, page.cells, page.sentence, *buttons]
 
     def wire(self, run: gr.Dropdown, evaluation: gr.Dropdown) -> None:
-        """Listen; ``run`` and ``evaluation`` say whose rows are looked at."""
+        """Connect the events. ``run`` and ``evaluation`` choose the evaluation whose rows are shown."""
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        paged = [self.number, self.table, self.where, self.back, self.on]
+        page_outputs = [self.number, self.table, self.where, self.back, self.on]
         for trigger in (self.search.input, self.show.input, self.sort.input):
-            # One at a time: of two fast letters gradio may send both, and the older answer must not come last.
-            only = {"trigger_mode": "always_last", "concurrency_limit": 1}
-            trigger(self._turn(0), [run, evaluation, *self.wishes], paged, **only, **quiet)
+            # One at a time: gradio may send both of two fast key strokes, and the older result must not arrive last.
+            latest = {"trigger_mode": "always_last", "concurrency_limit": 1}
+            trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **quiet)
         for button, step in ((self.back, -1), (self.on, 1)):
-            button.click(self._turn(step), [run, evaluation, *self.wishes, self.number], paged, **quiet)
-        whole = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
-        chosen = self.table.select(self._choose, [run, evaluation], whole, **ONE_BY_ONE, **quiet)
+            button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **quiet)
+        row_outputs = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
+        chosen = self.table.select(self._choose, [run, evaluation], row_outputs, **ONE_BY_ONE, **quiet)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
-    def _turn(self, step: int) -> Any:
+    def _page_handler(self, step: int) -> Any:
         @user_errors
-        def turn(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
+        def load(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
                 self.lab.evaluations.predictions(viewer(self.lab), run_id, seq) if run_id and seq is not None else ()
             )
-            return self._told(page_of(rows, Wanted(search or "", show, sort, number + step)))
+            return self._page_updates(page_of(rows, Wanted(search or "", show, sort, number + step)))
 
-        return turn
+        return load
 
     @user_errors
     def _choose(self, run_id: str | None, seq: int | None, event: gr.SelectData) -> list[Any]:
-        # By the row's own number: the table may be sorted differently in the browser.
+        # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])
         if not run_id or seq is None:
             return [HINT, gr.Column(visible=False), *[gr.skip()] * 4]
         row = self.lab.evaluations.predictions(viewer(self.lab), run_id, seq)[number - 1]
         language = guess(row["reference"])
         boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
-        asked = "\n\n".join(filter(None, (row["instruction"], row["input"])))
-        return [row_sentence(number, row), gr.Column(visible=True), asked, *boxes]
+        question = "\n\n".join(filter(None, (row["instruction"], row["input"])))
+        return [row_sentence(number, row), gr.Column(visible=True), question, *boxes]

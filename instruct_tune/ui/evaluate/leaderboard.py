@@ -1,4 +1,4 @@
-"""All runs on the same rows: one table for what was measured alike, its leader first; never two rulers in one."""
+"""The leaderboard: one table for each set of runs measured alike, best run first; settings are never mixed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WHAT = {
     "signature": "tokenisation or version of BLEU",
     "weights_sha256": "base weights",
 }
-"""The ruler's fields, in words."""
+"""The fields that have to agree within a table, in words."""
 
 
 class LeaderboardPanel:
-    """A fold in Evaluate, read when it is opened."""
+    """A fold of the Evaluate tab; its tables are read when it is opened."""
 
     def __init__(self, lab: Lab):
         self.lab = lab
@@ -65,21 +65,21 @@ class LeaderboardPanel:
         if not tables:
             return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
-        return [introduction(tables), chosen, *self._told(tables[0])]
+        return [introduction(tables), chosen, *self._table_updates(tables[0])]
 
     @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:
         for table in self.lab.evaluations.leaderboard(viewer(self.lab)):
             if key(table) == chosen:
-                return self._told(table)
+                return self._table_updates(table)
         raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")
 
-    def _told(self, table: Mapping[str, Any]) -> list[Any]:
+    def _table_updates(self, table: Mapping[str, Any]) -> list[Any]:
         return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]
 
 
 def introduction(tables: Sequence[Mapping[str, Any]]) -> str:
-    """How many tables there are, and why not one; what the only one was measured with."""
+    """How many tables there are and which settings differ; for a single table, the settings it was measured with."""
     if len(tables) == 1:
         return f"Every evaluation so far was measured alike: {plain(measured_on(tables[0]), 300)}."
     why = ", ".join(WHAT[name] for name in differing(tables))
@@ -92,7 +92,7 @@ def choices(tables: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def key(table: Mapping[str, Any]) -> str:
-    """What a table is known by: its ruler. Its place changes with each evaluation that is added."""
+    """A table's identity: the settings in ``WHAT`` as JSON. Its index changes with each new evaluation."""
     return json.dumps([table[name] for name in WHAT], sort_keys=True)
 
 
@@ -101,7 +101,7 @@ def _runs(count: int) -> str:
 
 
 def measured_on(table: Mapping[str, Any]) -> str:
-    """A table's ruler on one line."""
+    """The settings that a table was measured with, on one line."""
     template = table["template"] if isinstance(table["template"], str) else "own"
     words = next((part for part in table["signature"].split("|") if part.startswith("tok:")), "")
     weights = f" · weights {table['weights_sha256'][:8]}" if table["weights_sha256"] else ""
@@ -112,7 +112,7 @@ def measured_on(table: Mapping[str, Any]) -> str:
 
 
 def lines(table: Mapping[str, Any]) -> list[list[str]]:
-    """The table's cells: runs by score, and base, once, where it would stand."""
+    """The table's cells: runs by BLEU, and base once, at the place of its own score."""
     runs = table["runs"]
     cells = [(run["bleu"], [str(place), *_cells(run)]) for place, run in enumerate(runs, 1)]
     base = table["base"]

@@ -1,4 +1,4 @@
-"""Why 0.4? The lesson's two numbers taken apart: what was printed, what was measured here, and what neither says."""
+"""The fold "Why 0.4?": the lesson's two printed BLEU numbers beside those measured here, and their causes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LESSON_LINE = "The lesson: opt-350m, ten epochs. Beam search with 5 beams, at mo
 
 
 def build() -> None:
-    """The fold; its numbers are those of the asset, and never change while the lab runs."""
-    told = measured()
+    """Build the fold. Its numbers come from the asset file and do not change at run time."""
+    results = measured()
     with gr.Accordion("Why 0.4? The lesson's numbers taken apart", open=False, elem_id="evaluate-why-04"):
-        gr.Markdown(introduction(told), elem_id="why-04-words")
+        gr.Markdown(introduction(results), elem_id="why-04-words")
         gr.Dataframe(
-            lines(told),
+            lines(results),
             headers=HEADERS,
             column_widths=WIDTHS,
             interactive=False,
@@ -30,42 +30,42 @@ def build() -> None:
             wrap=True,
             elem_id="why-04-table",
         )
-        gr.Markdown(causes(told), elem_id="why-04-causes")
+        gr.Markdown(causes(results), elem_id="why-04-causes")
 
 
-def introduction(told: Mapping[str, Any]) -> str:
-    """What is compared, and where and when it was measured."""
+def introduction(results: Mapping[str, Any]) -> str:
+    """What is compared, and on which machine and date it was measured."""
     base, tuned = PRINTED
     return (
         f"The lesson ends with **{base}** BLEU for base and **{tuned}** for tuned. A BLEU hangs on how the model was "
-        f"asked as much as on the model. So one run ({told['model'].rpartition('/')[2]}, {told['train_rows']} Code "
-        f"Alpaca rows) was asked as the lesson asks, and then with one thing changed at a time; measured on "
-        f"{told['date']} ({told['machine']}) by `python -m benchmarks.why_04`."
+        f"asked as much as on the model. So one run ({results['model'].rpartition('/')[2]}, {results['train_rows']} "
+        f"Code Alpaca rows) was asked as the lesson asks, and then with one thing changed at a time; measured on "
+        f"{results['date']} ({results['machine']}) by `python -m benchmarks.why_04`."
     )
 
 
-def lines(told: Mapping[str, Any]) -> list[list[str]]:
-    """The table: the printed numbers first, then every setting that was measured."""
+def lines(results: Mapping[str, Any]) -> list[list[str]]:
+    """The table: the printed numbers, then one row for each measured setting."""
     printed = [LESSON_LINE, *(f"{score:.1f}" for score in PRINTED), "—", "—", NOT_HERE]
-    return [printed, *(_line(one) for one in told["measured"])]
+    return [printed, *(_line(result) for result in results["measured"])]
 
 
-def _line(one: Mapping[str, Any]) -> list[str]:
-    base, tuned = one["base"], one["tuned"]
+def _line(result: Mapping[str, Any]) -> list[str]:
+    base, tuned = result["base"], result["tuned"]
     return [
-        decoding(one["generation"]),
+        decoding(result["generation"]),
         f"{base['bleu']:.1f}",
         f"{tuned['bleu']:.1f}",
         f"{tuned['bp']:.2f}",
         f"{tuned['mean_tokens']:.1f}",
-        f"measured here, {one['rows']} rows",
+        f"measured here, {result['rows']} rows",
     ]
 
 
-def causes(told: Mapping[str, Any]) -> str:
-    """What each change did, in words; a difference that could be chance claims nothing."""
-    one = by_name(told)
-    call, room, few = one["lesson_call"], one["room"], one["three_rows"]
+def causes(results: Mapping[str, Any]) -> str:
+    """The effect of each change in words, with nothing claimed from a difference that could be chance. Markdown."""
+    runs = by_name(results)
+    call, room, few = runs["lesson_call"], runs["room"], runs["three_rows"]
     low, high = few["tuned"]["ci"]
     return "\n".join(
         (
@@ -73,11 +73,12 @@ def causes(told: Mapping[str, Any]) -> str:
             f"{call['tuned']['mean_tokens']:.0f} tokens on average and {call['tuned']['ended']} of {call['rows']} end "
             f"by themselves. With room for whole answers base goes from {call['base']['bleu']:.1f} to "
             f"{room['base']['bleu']:.1f}, tuned from {call['tuned']['bleu']:.1f} to {room['tuned']['bleu']:.1f}.",
-            f"- **Beams.** Greedy instead of five beams, all else the same: tuned {_way(room, one['room_no_beams'])} "
-            f"with room, {_way(call, one['no_beams'])} under the lesson's limit.",
+            f"- **Beams.** Greedy instead of five beams, all else the same: tuned "
+            f"{_tuned_change(room, runs['room_no_beams'])} with room, "
+            f"{_tuned_change(call, runs['no_beams'])} under the lesson's limit.",
             f"- **The model.** By the lesson's own call base scores {call['base']['bleu']:.1f} here, where the lesson "
-            f"prints {PRINTED[0]}. {told['model'].rpartition('/')[2]} was tuned on instructions before, opt-350m was "
-            "not; how much of the distance is the model and how much the rows was not measured here.",
+            f"prints {PRINTED[0]}. {results['model'].rpartition('/')[2]} was tuned on instructions before, opt-350m "
+            "was not; how much of the distance is the model and how much the rows was not measured here.",
             f"- **The rows.** The lesson's code answers its first three rows, and does not say of how many its numbers "
             f"are. On {few['rows']} rows tuned scores {few['tuned']['bleu']:.1f} with a 95% interval from {low:.1f} to "
             f"{high:.1f}; on {call['rows']} it scores {call['tuned']['bleu']:.1f}.",
@@ -85,5 +86,5 @@ def causes(told: Mapping[str, Any]) -> str:
     )
 
 
-def _way(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _tuned_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return f"{before['tuned']['bleu']:.1f} → {after['tuned']['bleu']:.1f}"

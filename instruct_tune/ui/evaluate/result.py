@@ -1,4 +1,4 @@
-"""One evaluation on the page: its numbers, its rows, its files, and the progress of the one at work."""
+"""One evaluation on the page: its numbers, rows and files, and the progress of a running one."""
 
 from __future__ import annotations
 
@@ -64,36 +64,36 @@ _CSS = """
 
 
 def score_chart(elem_id: str) -> gr.HTML:
-    """The chart, empty; its value comes from ``scores``."""
+    """The empty chart; ``scores`` makes its value."""
     return gr.HTML(_value({}, 5), html_template=_TEMPLATE, css_template=_CSS, elem_id=elem_id)
 
 
-def scores(found: Mapping[str, Any]) -> dict[str, Any]:
-    """An evaluation's JSON as the chart's value: numbers only, widths in percent of the axis."""
-    reports = {"base": found["base"], "tuned": found["tuned"], **baselines_of(found)}
+def scores(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """The chart's value from an evaluation's JSON: numbers only, widths in percent of the axis."""
+    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **baselines_of(evaluation)}
     ends = [end for report in reports.values() for end in (report["bleu"], *(report["ci"] or ()))]
     return _value(reports, min(100, max(5, 5 * math.ceil(max(ends) / 5))))
 
 
 def _value(reports: Mapping[str, Mapping[str, Any]], most: int) -> dict[str, Any]:
-    sides = {who: _side(reports[who], most) if who in reports else _NOTHING for who in SIDES}
-    said = "; ".join(f"{SIDES[who]} {sides[who]['said']}" for who in reports) or "not measured"
-    return {**sides, "said": said, "middle": f"{most / 2:g}", "most": f"{most:g}"}
+    sides = {side: _side(reports[side], most) if side in reports else _NOTHING for side in SIDES}
+    description = "; ".join(f"{SIDES[side]} {sides[side]['said']}" for side in reports) or "not measured"
+    return {**sides, "said": description, "middle": f"{most / 2:g}", "most": f"{most:g}"}
 
 
 def _side(report: Mapping[str, Any], most: int) -> dict[str, Any]:
     low, high = report["ci"] or (report["bleu"], report["bleu"])
-    said = f"{report['bleu']:.1f}" + (f", 95% interval {low:.1f} to {high:.1f}" if report["ci"] else "")
-    width, start, end = (round(100 * min(at, most) / most, 2) for at in (report["bleu"], low, high))
+    description = f"{report['bleu']:.1f}" + (f", 95% interval {low:.1f} to {high:.1f}" if report["ci"] else "")
+    width, start, end = (round(100 * min(value, most) / most, 2) for value in (report["bleu"], low, high))
     spread, bleu = round(end - start, 2), f"{report['bleu']:.1f}"
-    return {"width": width, "low": start, "spread": spread, "bleu": bleu, "said": said, "display": "flex"}
+    return {"width": width, "low": start, "spread": spread, "bleu": bleu, "said": description, "display": "flex"}
 
 
 NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same held-out rows, and both are scored."
 
 
 class EvaluationPanel:
-    """One evaluation of the chosen run, and the progress of the one at work; fed by the page's timer."""
+    """One evaluation of the chosen run, and the progress of a running one; updated by the page's timer."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown):
         self.lab, self.run, self.outgoing = lab, run, Outgoing()
@@ -141,7 +141,7 @@ class EvaluationPanel:
             )
         with gr.Row(elem_classes="foot"):
             self.ending = gr.Dropdown(
-                [("zip, for the sacrebleu command" if each == "zip" else each, each) for each in ENDINGS],
+                [("zip, for the sacrebleu command" if ending == "zip" else ending, ending) for ending in ENDINGS],
                 value=ENDINGS[0],
                 label="File",
                 info="In CSV, what a spreadsheet would run as a formula gets an apostrophe in front",
@@ -160,110 +160,110 @@ class EvaluationPanel:
 
     @property
     def shown(self) -> list[Any]:
-        """What one evaluation fills."""
+        """The components that ``tell`` updates."""
         parts = [self.sentence, self.verdict, self.chart, self.scores, self.signature, self.measured]
         return [*parts, *self.rows.outputs]
 
     def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
-        """What changed since ``seen``: progress while one is at work, the newest numbers once they are there."""
-        nothing = [gr.skip()] * len(self.outputs)
-        who = viewer(self.lab)
-        if not run_id or not self.lab.runs.is_visible(who, run_id):
+        """The updates since ``seen``: progress of a running evaluation, and the newest result once there is one."""
+        unchanged = [gr.skip()] * len(self.outputs)
+        requester = viewer(self.lab)
+        if not run_id or not self.lab.runs.is_visible(requester, run_id):
             return (
-                nothing
+                unchanged
                 if seen is None
-                else [None, "", _bar(None), *_nothing_left(), gr.Column(visible=False), *nothing[6:]]
+                else [None, "", _bar(None), *_no_unfinished(), gr.Column(visible=False), *unchanged[6:]]
             )
-        found = self.lab.runs.evaluations(who, run_id)
-        work = self.lab.evaluations.progress(who, run_id)
-        now = [run_id, found[0]["seq"] if found else None, work]
-        if now == seen:
-            return nothing
-        state = view.progress(work) if work else ""
-        head = [now, state or ("" if found else NOT_YET), _bar(work), *self._left(run_id, work)]
-        if seen and now[:2] == seen[:2]:
-            return [*head, *nothing[5:]]
-        if not found:
-            return [*head, gr.Column(visible=False), *nothing[6:]]
-        which = gr.Dropdown(choices=view.choices(found), value=found[0]["seq"])
+        evaluations = self.lab.runs.evaluations(requester, run_id)
+        progress = self.lab.evaluations.progress(requester, run_id)
+        current = [run_id, evaluations[0]["seq"] if evaluations else None, progress]
+        if current == seen:
+            return unchanged
+        state = view.progress(progress) if progress else ""
+        head = [current, state or ("" if evaluations else NOT_YET), _bar(progress), *self._unfinished(run_id, progress)]
+        if seen and current[:2] == seen[:2]:
+            return [*head, *unchanged[5:]]
+        if not evaluations:
+            return [*head, gr.Column(visible=False), *unchanged[6:]]
+        which = gr.Dropdown(choices=view.choices(evaluations), value=evaluations[0]["seq"])
         try:
-            told = self.tell(run_id, found[0], search, show, sort)
+            shown = self.tell(run_id, evaluations[0], search, show, sort)
         except LabError:
-            # Deleted a moment ago; the next poll sees another run.
-            return nothing
-        return [*head, gr.Column(visible=True), which, *told]
+            # The run was deleted just now; the next poll gets another one.
+            return unchanged
+        return [*head, gr.Column(visible=True), which, *shown]
 
-    def _left(self, run_id: str, work: dict[str, Any] | None) -> list[Any]:
-        """What is kept of an evaluation that was left, where none is at work."""
-        left = [] if _at_work(work) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
-        return [gr.Row(visible=True), view.left_behind(left[0])] if left else _nothing_left()
+    def _unfinished(self, run_id: str, progress: dict[str, Any] | None) -> list[Any]:
+        """The updates for the newest unfinished evaluation; hidden while one is running."""
+        unfinished = [] if _is_running(progress) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
+        return [gr.Row(visible=True), view.left_behind(unfinished[0])] if unfinished else _no_unfinished()
 
-    def tell(self, run_id: str, found: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
-        """One evaluation in full."""
-        who = viewer(self.lab)
-        verdict = self.lab.evaluations.interpretation(who, run_id, found)
+    def tell(self, run_id: str, evaluation: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
+        """The updates that show one evaluation in full."""
+        requester = viewer(self.lab)
+        verdict = self.lab.evaluations.interpretation(requester, run_id, evaluation)
         return [
-            view.sentence(found),
+            view.sentence(evaluation),
             verdict_text(verdict),
-            scores(found),
-            _score_table(found),
-            found["tuned"]["signature"],
-            view.measured_with(found, self.lab.runs.get(who, run_id).facts, verdict),
-            *self.rows.fresh(run_id, found["seq"], search, show, sort),
+            scores(evaluation),
+            _score_table(evaluation),
+            evaluation["tuned"]["signature"],
+            view.measured_with(evaluation, self.lab.runs.get(requester, run_id).facts, verdict),
+            *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 
     def wire(self) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        # Whoever chooses another one meanwhile wants that one.
+        # Of several quick choices, the last one is shown.
         always = {**quiet, "trigger_mode": "always_last"}
-        self.which.input(self._another, [self.run, self.which, *self.rows.wishes], self.shown, **always)
-        taken = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
-        taken.success(None, None, None, js=press("evaluate-file"))
+        self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
+        requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
+        requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
         return self.lab.transfers.plot_scores(viewer(self.lab), str(run_id), to, seq)
 
     @user_errors
-    def _another(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
-        found = _evaluation(self.lab, run_id, seq)
-        return self.tell(str(run_id), found, search, show, sort)
+    def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
+        evaluation = _evaluation(self.lab, run_id, seq)
+        return self.tell(str(run_id), evaluation, search, show, sort)
 
     @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
-        found = _evaluation(self.lab, run_id, seq)
-        rows = self.lab.evaluations.predictions(viewer(self.lab), str(run_id), found["seq"])
+        evaluation = _evaluation(self.lab, run_id, seq)
+        rows = self.lab.evaluations.predictions(viewer(self.lab), str(run_id), evaluation["seq"])
         if not rows:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
         if ending not in ENDINGS:
             raise DataError("Choose one of the kinds of file.")
         file = self.outgoing.folder() / f"predictions.{ending}"
-        write_rows(rows, file, found.get("tokenize", bleu_tokenizers.DEFAULT))
+        write_rows(rows, file, evaluation.get("tokenize", bleu_tokenizers.DEFAULT))
         return str(file)
 
 
 def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
-    for found in lab.runs.evaluations(viewer(lab), str(run_id)):
-        if found["seq"] == seq:
-            return found
+    for evaluation in lab.runs.evaluations(viewer(lab), str(run_id)):
+        if evaluation["seq"] == seq:
+            return evaluation
     raise DataError("That evaluation is gone: choose another one.")
 
 
 def _bar(work: dict[str, Any] | None) -> dict[str, Any]:
     value = work.get("fraction", 0) if work else 0
-    return {"value": value, "look": "visible" if _at_work(work) and work and not work.get("place") else "hidden"}
+    return {"value": value, "look": "visible" if _is_running(work) and work and not work.get("place") else "hidden"}
 
 
-def _score_table(found: dict[str, Any]) -> gr.Dataframe:
-    headers = view.score_headers(found)
-    # Each side has its place on a phone too; more of them scroll.
+def _score_table(evaluation: dict[str, Any]) -> gr.Dataframe:
+    headers = view.score_headers(evaluation)
+    # Three columns fit on a phone; more of them scroll sideways.
     widths = ["50%", "25%", "25%"] if len(headers) == 3 else ["180px", *["130px"] * (len(headers) - 1)]
-    return gr.Dataframe(view.score_rows(found), headers=headers, column_widths=widths)
+    return gr.Dataframe(view.score_rows(evaluation), headers=headers, column_widths=widths)
 
 
-def _nothing_left() -> list[Any]:
+def _no_unfinished() -> list[Any]:
     return [gr.Row(visible=False), gr.skip()]
 
 
-def _at_work(work: dict[str, Any] | None) -> bool:
+def _is_running(work: dict[str, Any] | None) -> bool:
     return work is not None and "error" not in work and "finished" not in work

@@ -1,4 +1,4 @@
-"""Evaluate: BLEU of base and tuned on held-out rows, with everything the number was measured with."""
+"""The Evaluate tab: BLEU of base and tuned on held-out rows, with all settings of the measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of t
 
 
 class EvaluateTab:
-    """The tab's contents below the choice of the run; ``following`` is the button that leads to the next tab."""
+    """The tab's contents below the choice of the run. ``following`` is the button to the next tab."""
 
     def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
         self._lab, self._run = lab, run
@@ -74,22 +74,22 @@ class EvaluateTab:
 
     def _wire(self) -> None:
         private: dict[str, Any] = {"api_visibility": "private"}
-        wishes = [self._limit, self._longest, self._beside, self._words]
+        settings = [self._limit, self._longest, self._beside, self._words]
         self.panel.go_on.click(self._go_on, self._run, None, **private)
-        self._start.click(self._begin, [self._run, *wishes], None, **private)
+        self._start.click(self._begin, [self._run, *settings], None, **private)
         self._stop.click(self._end, self._run, None, **private)
         self._run.change(_startable, self._run, self._start, show_progress="hidden", **private)
 
     @user_errors
     def _begin(
-        self, run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], by: str
+        self, run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], tokenize: str
     ) -> None:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
-        rows, who = int(limit) if limit else None, viewer(self._lab)
-        self._lab.evaluations.start(who, run_id, rows, generation, baselines=baselines, tokenize=by)
+        rows, requester = int(limit) if limit else None, viewer(self._lab)
+        self._lab.evaluations.start(requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize)
 
     @user_errors
     def _end(self, run_id: str | None) -> None:
@@ -98,15 +98,15 @@ class EvaluateTab:
 
     @user_errors
     def _go_on(self, run_id: str | None) -> None:
-        who = viewer(self._lab)
-        left = self._lab.evaluations.unfinished(who, str(run_id))
-        if not left:
+        requester = viewer(self._lab)
+        unfinished = self._lab.evaluations.unfinished(requester, str(run_id))
+        if not unfinished:
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
-        rows, generation, baselines = (left[0][name] for name in ("rows", "generation", "baselines"))
-        # What a former lab left was to be scored by the default.
-        by = left[0].get("tokenize", bleu_tokenizers.DEFAULT)
-        self._lab.evaluations.start(who, str(run_id), rows, generation, baselines=baselines, tokenize=by)
+        rows, generation, baselines = (unfinished[0][name] for name in ("rows", "generation", "baselines"))
+        # Unfinished evaluations of earlier versions name no tokenisation: they used the default.
+        tokenize = unfinished[0].get("tokenize", bleu_tokenizers.DEFAULT)
+        self._lab.evaluations.start(requester, str(run_id), rows, generation, baselines=baselines, tokenize=tokenize)
 
 
 def _startable(run_id: str | None) -> gr.Button:

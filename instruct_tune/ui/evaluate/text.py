@@ -1,4 +1,4 @@
-"""What Evaluate says about numbers: sentences, the score table, the rows of a page. Pure functions, no gradio."""
+"""Texts of the Evaluate tab: sentences, the score table, the rows of a page. Pure functions, no gradio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..run_text import line_sentence
 
 PAGE = 25
 CELL = 160
-"""Characters of a text that a cell shows; the whole of it is shown for the row that is chosen."""
+"""Characters of a text in a table cell; the selected row shows its texts in full."""
 
 LANGUAGES = {"python": "Python", "json": "JSON", "sql": "SQL", "html": "HTML"}
 
@@ -25,7 +25,7 @@ BASELINES = {
     "examples": "base, shown three examples",
     "nearest": "the nearest training row",
 }
-"""What answers beside base and tuned, in words."""
+"""Baseline → label. Baselines are measured beside base and tuned."""
 
 ALL, DIFFER, WORSE, BETTER = "All rows", "Answers differ", "Got worse", "Got better"
 UNENDED, BASE_UNENDED = "Tuned hit the limit", "Base hit the limit"
@@ -35,75 +35,81 @@ SORTS = (CHANGED, BEST, WORST, SPLIT)
 HEADERS = ["row", "gain", "instruction", "expected", "base", "tuned"]
 
 
-# The evaluation as a whole
+# One evaluation as a whole
 
 
-def sentence(found: Mapping[str, Any]) -> str:
-    """The result, claiming no more than was measured."""
-    base, tuned, rows = found["base"], found["tuned"], found["rows"]
-    chance = f"paired bootstrap p = {found['p_value']:.3f}" if found["p_value"] is not None else "no test on one row"
-    if interval := found.get("delta_ci"):
+def sentence(evaluation: Mapping[str, Any]) -> str:
+    """The result in one paragraph, with its uncertainty and warnings. Markdown."""
+    base, tuned, rows = evaluation["base"], evaluation["tuned"], evaluation["rows"]
+    chance = (
+        f"paired bootstrap p = {evaluation['p_value']:.3f}"
+        if evaluation["p_value"] is not None
+        else "no test on one row"
+    )
+    if interval := evaluation.get("delta_ci"):
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
-    warnings = [found.get("other_weights"), *found.get("warnings", ())]
+    warnings = [evaluation.get("other_weights"), *evaluation.get("warnings", ())]
     warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
-        f"difference **{found['delta']:+.1f}** ({chance}). "
-        f"{found['tuned_ended']} of {rows} tuned answers end by themselves, {found['base_ended']} of base."
-        f"{_beside(found)}{warned}"
+        f"difference **{evaluation['delta']:+.1f}** ({chance}). "
+        f"{evaluation['tuned_ended']} of {rows} tuned answers end by themselves, {evaluation['base_ended']} of base."
+        f"{_baselines(evaluation)}{warned}"
     )
 
 
-def _beside(found: Mapping[str, Any]) -> str:
-    """Where the gain may come from: what else gets how far without any training."""
-    told = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(found).items()]
-    return f" Without any training: {'; '.join(told)}." if told else ""
+def _baselines(evaluation: Mapping[str, Any]) -> str:
+    """The baselines' scores: how far each gets without training."""
+    scores = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(evaluation).items()]
+    return f" Without any training: {'; '.join(scores)}." if scores else ""
 
 
-def baselines_of(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The baselines that were measured too, in their order; a former lab had none."""
-    measured = found.get("baselines") or {}
+def baselines_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The reports of the measured baselines, in the order of ``BASELINES``; earlier versions measured none."""
+    measured = evaluation.get("baselines") or {}
     return {name: measured[name] for name in BASELINES if name in measured}
 
 
-def score_headers(found: Mapping[str, Any]) -> list[str]:
-    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(found))]
+def score_headers(evaluation: Mapping[str, Any]) -> list[str]:
+    return ["measure", "base", "tuned", *(SIDES[name] for name in baselines_of(evaluation))]
 
 
-def measured_when(found: Mapping[str, Any]) -> str:
-    """Which evaluation it is: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``.
+def measured_when(entry: Mapping[str, Any]) -> str:
+    """An evaluation's label: ``24 Nov 2026, 21:53 · 40 rows · Greedy decoding, at most 96 new tokens``.
 
-    The tokenisation is told where it is not the default one.
+    It names the tokenisation where that is not the default.
     """
-    when = time.strftime("%d %b %Y, %H:%M", time.localtime(found["time"]))
-    return f"{when} · {found['rows']} rows · {decoding(found['generation']).rstrip('.')}{_words(found)}"
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(entry["time"]))
+    return f"{when} · {entry['rows']} rows · {decoding(entry['generation']).rstrip('.')}{_tokenisation(entry)}"
 
 
-def _words(found: Mapping[str, Any]) -> str:
-    named = found.get("tokenize", bleu_tokenizers.DEFAULT)
+def _tokenisation(evaluation: Mapping[str, Any]) -> str:
+    named = evaluation.get("tokenize", bleu_tokenizers.DEFAULT)
     return "" if named == bleu_tokenizers.DEFAULT else f" · tokenisation {named}"
 
 
 def tokenisations() -> list[tuple[str, str]]:
-    """(label, name) of those that can be had here."""
+    """(label, name) of the tokenisations that are installed."""
     return [(f"{name}: {bleu_tokenizers.NOTES[name]}", name) for name in bleu_tokenizers.offered()]
 
 
 def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
     """(label, seq) for a dropdown, newest first."""
-    return [(f"{measured_when(found)} · {found['delta']:+.1f} BLEU", found["seq"]) for found in evaluations]
+    return [(f"{measured_when(entry)} · {entry['delta']:+.1f} BLEU", entry["seq"]) for entry in evaluations]
 
 
-def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
-    """All sides next to each other, one measure a row. ``—`` where it was not measured, or a former lab did not."""
-    others = baselines_of(found).values()
+def score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
+    """All sides side by side, one measure a row. ``—``: not measured, or not by the version that stored it."""
+    others = baselines_of(evaluation).values()
 
-    def line(name: str, of: Any) -> list[Any]:
-        return [name, *(of(report) for report in (found["base"], found["tuned"], *others))]
+    def line(name: str, value_of: Any) -> list[Any]:
+        return [name, *(value_of(report) for report in (evaluation["base"], evaluation["tuned"], *others))]
 
-    def side(name: str, field: str, form: str) -> list[Any]:
-        values = [found.get(f"{who}_{field}") for who in ("base", "tuned")] + [other.get(field) for other in others]
-        return [name, *("—" if value is None else form.format(value) for value in values)]
+    def side(name: str, field: str, format_spec: str) -> list[Any]:
+        values = [evaluation.get(f"{key}_{field}") for key in ("base", "tuned")] + [
+            other.get(field) for other in others
+        ]
+        return [name, *("—" if value is None else format_spec.format(value) for value in values)]
 
     return [
         line("BLEU", lambda report: f"{report['bleu']:.2f}"),
@@ -113,7 +119,7 @@ def score_rows(found: Mapping[str, Any]) -> list[list[Any]]:
         line("brevity penalty", lambda report: f"{report['bp']:.3f}"),
         line("words, answer / reference", _lengths),
         side("the reference, word for word", "exact", "{:,}"),
-        *_parsed_row(found),
+        *_parsed_row(evaluation),
         side("ended by themselves", "ended", "{:,}"),
         side("hit the token limit", "hit_limit", "{:,}"),
         side("empty answers", "empty", "{:,}"),
@@ -128,81 +134,81 @@ def _lengths(report: Mapping[str, Any]) -> str:
     return f"{report['sys_len']:,} / {report['ref_len']:,}{ratio}"
 
 
-def _parsed_row(found: Mapping[str, Any]) -> list[list[Any]]:
-    """Answers that parse, of the rows of code; no row where there is none, or a former lab did not look."""
-    parsed = found.get("parsed")
+def _parsed_row(evaluation: Mapping[str, Any]) -> list[list[Any]]:
+    """The table row of answers that parse, among rows of code; none where there are no such rows or no such count."""
+    parsed = evaluation.get("parsed")
     if not parsed or not parsed["rows"]:
         return []
     names = ", ".join(LANGUAGES[name] for name in parsed["languages"])
-    told = (f"{parsed[who]:,} of {parsed['rows']:,}" for who in ("base", "tuned"))
-    return [[f"code that parses ({names})", *told, *("—" for _ in baselines_of(found))]]
+    cells = (f"{parsed[key]:,} of {parsed['rows']:,}" for key in ("base", "tuned"))
+    return [[f"code that parses ({names})", *cells, *("—" for _ in baselines_of(evaluation))]]
 
 
-def measured_with(found: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
-    """All that belongs to the numbers when they are quoted, as JSON to copy."""
-    told = {
-        "rows": found["rows"],
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(found["time"])),
-        "signature": found["tuned"]["signature"],
-        "generation": found["generation"],
-        "data_fingerprint": found.get("data_fingerprint"),
-        # A former lab noted no weights of an evaluation's own.
-        **{name: found.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
-        "other_weights": found.get("other_weights"),
+def measured_with(evaluation: Mapping[str, Any], facts: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> str:
+    """The settings, data and versions to quote with the numbers, as JSON text to copy."""
+    facts_to_quote = {
+        "rows": evaluation["rows"],
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(evaluation["time"])),
+        "signature": evaluation["tuned"]["signature"],
+        "generation": evaluation["generation"],
+        "data_fingerprint": evaluation.get("data_fingerprint"),
+        # Earlier versions stored no weights with an evaluation, only with the run.
+        **{name: evaluation.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
+        "other_weights": evaluation.get("other_weights"),
         **{name: facts.get(name) for name in ("device", "versions")},
         "evidence": verdict["evidence"] if verdict else None,
     }
-    return json.dumps(told, indent=2, ensure_ascii=False)
+    return json.dumps(facts_to_quote, indent=2, ensure_ascii=False)
 
 
 def progress(work: Mapping[str, Any]) -> str:
-    """Where an evaluation is, in a sentence of markdown."""
+    """The progress of an evaluation. Markdown."""
     if work.get("place"):
         return line_sentence(work)
     if "error" in work:
-        return f"**{plain(work['error'], 400)}**" + _so_far(work)
+        return f"**{plain(work['error'], 400)}**" + _estimate(work)
     if "message" in work:
         return f"{plain(work['message'])}…"
     if "done" not in work:
         return ""
-    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_who(work.get('baselines', 0))})"]
+    parts = [f"**Answering**: {work['done']} of {work['total']} answers ({_sides(work.get('baselines', 0))})"]
     if work.get("answers_per_second"):
         parts.append(f"{work['answers_per_second']:.1f} answers/s")
     if work.get("seconds_left") is not None:
         parts.append(f"at most {duration(work['seconds_left'])} left")
-    return " · ".join(parts) + _so_far(work)
+    return " · ".join(parts) + _estimate(work)
 
 
-def _who(baselines: int) -> str:
+def _sides(baselines: int) -> str:
     if not baselines:
         return "base and tuned"
     return f"base, tuned and {baselines} baseline{'s' * (baselines != 1)}"
 
 
-def _so_far(work: Mapping[str, Any]) -> str:
-    known = work.get("estimate")
-    if not known:
+def _estimate(work: Mapping[str, Any]) -> str:
+    estimate = work.get("estimate")
+    if not estimate:
         return ""
-    interval = known.get("delta_ci")
+    interval = estimate.get("delta_ci")
     chance = f" (95% interval {interval[0]:+.1f} to {interval[1]:+.1f})" if interval else ""
     return (
-        f"<br>So far, on {known['rows']} rows: tuned {known['tuned']:.1f}, base {known['base']:.1f} BLEU, "
-        f"difference {known['tuned'] - known['base']:+.1f}{chance}. This is no result yet."
+        f"<br>So far, on {estimate['rows']} rows: tuned {estimate['tuned']:.1f}, base {estimate['base']:.1f} BLEU, "
+        f"difference {estimate['tuned'] - estimate['base']:+.1f}{chance}. This is no result yet."
     )
 
 
-def left_behind(left: Mapping[str, Any]) -> str:
-    """An evaluation that did not finish, told so that nobody takes it for one that did."""
-    when = time.strftime("%d %b %Y, %H:%M", time.localtime(left["time"]))
-    how = f"{decoding(left['generation']).rstrip('.')}{_words(left)}{_with_baselines(left)}"
+def left_behind(unfinished: Mapping[str, Any]) -> str:
+    """The sentence on an unfinished evaluation; it must not read like a result. Markdown."""
+    when = time.strftime("%d %b %Y, %H:%M", time.localtime(unfinished["time"]))
+    how = f"{decoding(unfinished['generation']).rstrip('.')}{_tokenisation(unfinished)}{_with_baselines(unfinished)}"
     return (
-        f"**Unfinished: {left['answered']} of {left['rows']} rows.** Begun {when}. {how}. "
+        f"**Unfinished: {unfinished['answered']} of {unfinished['rows']} rows.** Begun {when}. {how}. "
         "What was answered is kept and counts nowhere until the rest is."
     )
 
 
-def _with_baselines(left: Mapping[str, Any]) -> str:
-    names = [SIDES[name] for name in left.get("baselines", ())]
+def _with_baselines(unfinished: Mapping[str, Any]) -> str:
+    names = [SIDES[name] for name in unfinished.get("baselines", ())]
     return f" · with baselines: {', '.join(names)}" if names else ""
 
 
@@ -211,7 +217,7 @@ def _with_baselines(left: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which rows a person wants to see, and in which order; ``page`` counts from 1."""
+    """A query for rows: search text, filter, order, and page counted from 1."""
 
     search: str = ""
     show: str = ALL
@@ -221,7 +227,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of the wanted rows: cells for the table, and where it lies."""
+    """One page of matching rows: table cells, page number from 1, number of pages, and ``found`` matches in all."""
 
     cells: list[list[Any]]
     number: int
@@ -236,31 +242,31 @@ class Page:
 
 
 def gain(row: Mapping[str, Any]) -> float:
-    """Sentence chrF2 of tuned over base, in points."""
+    """Sentence chrF2 of tuned minus base, in points."""
     return row["tuned_chrf"] - row["base_chrf"]
 
 
-def page_of(rows: Sequence[Mapping[str, Any]], wanted: Wanted) -> Page:
-    """Filter, sort, and cut out one page (the last one where there are fewer)."""
-    kept = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, wanted)]
-    if wanted.sort != SPLIT:
-        kept.sort(key=lambda each: _order(each[1], wanted.sort))
-    pages = max(1, -(-len(kept) // PAGE))
-    number = min(max(1, wanted.page), pages)
-    cells = [_cells(*each) for each in kept[(number - 1) * PAGE : number * PAGE]]
-    return Page(cells, number, pages, len(kept))
+def page_of(rows: Sequence[Mapping[str, Any]], query: Wanted) -> Page:
+    """Filter, sort and cut out one page; the last page where ``query.page`` is beyond it."""
+    matches = [(number, row) for number, row in enumerate(rows, 1) if _shown(row, query)]
+    if query.sort != SPLIT:
+        matches.sort(key=lambda match: _order(match[1], query.sort))
+    pages = max(1, -(-len(matches) // PAGE))
+    number = min(max(1, query.page), pages)
+    cells = [_cells(*match) for match in matches[(number - 1) * PAGE : number * PAGE]]
+    return Page(cells, number, pages, len(matches))
 
 
-def _shown(row: Mapping[str, Any], wanted: Wanted) -> bool:
-    if wanted.show == WORSE and gain(row) >= 0:
+def _shown(row: Mapping[str, Any], query: Wanted) -> bool:
+    if query.show == WORSE and gain(row) >= 0:
         return False
-    if wanted.show == BETTER and gain(row) <= 0:
+    if query.show == BETTER and gain(row) <= 0:
         return False
-    if wanted.show == DIFFER and row["base"] == row["tuned"]:
+    if query.show == DIFFER and row["base"] == row["tuned"]:
         return False
-    if (wanted.show == UNENDED and row["tuned_ended"]) or (wanted.show == BASE_UNENDED and row["base_ended"]):
+    if (query.show == UNENDED and row["tuned_ended"]) or (query.show == BASE_UNENDED and row["base_ended"]):
         return False
-    text = wanted.search.strip().casefold()
+    text = query.search.strip().casefold()
     return not text or any(
         text in row[name].casefold() for name in ("instruction", "input", "reference", "base", "tuned")
     )
@@ -280,11 +286,11 @@ def cut(text: str, most: int = CELL) -> str:
 
 
 def row_sentence(number: int, row: Mapping[str, Any]) -> str:
-    """What was measured on one row."""
+    """The measures of one row. Markdown."""
     parts = [
         f"**Row {number}** · gain {gain(row):+.1f} chrF (tuned {row['tuned_chrf']:.1f}, base {row['base_chrf']:.1f})"
     ]
-    for who in ("base", "tuned"):
-        length = f"{row[f'{who}_tokens']} tokens, " if f"{who}_tokens" in row else ""
-        parts.append(f"{who}: {length}{'ended by itself' if row[f'{who}_ended'] else 'cut at the token limit'}")
+    for side in ("base", "tuned"):
+        length = f"{row[f'{side}_tokens']} tokens, " if f"{side}_tokens" in row else ""
+        parts.append(f"{side}: {length}{'ended by itself' if row[f'{side}_ended'] else 'cut at the token limit'}")
     return " · ".join(parts)

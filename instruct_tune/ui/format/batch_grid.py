@@ -1,6 +1,6 @@
-"""Passes as strips: rows end to end, what carries loss coloured, and the square of who sees whom.
+"""A step's passes as strips: rows end to end, tokens that carry loss coloured, and the attention mask as a square.
 
-Dataset text travels and is put on the page as in ``token_grid``: packed, and with ``textContent`` alone.
+Dataset text is passed on as in ``token_grid``: packed as base64, and put on the page with ``textContent`` only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...inspection.batch_view import Segment, StepView
 
 MAX_PASSES = 24
-"""Passes that are drawn; the table has all."""
+"""Passes that are drawn; the table lists all."""
 
 _DRAW = """
 const list = element.querySelector('.passes'), border = element.querySelector('.border');
@@ -172,12 +172,12 @@ _LOOK = """
 
 
 def batch_grid(elem_id: str) -> gr.HTML:
-    """A component that shows what ``grid_value`` gives. The table beside it is its text alternative."""
+    """The component, hidden at first; ``grid_value`` makes its value. The table beside it is its text alternative."""
     return gr.HTML(None, html_template=_TEMPLATE, css_template=_LOOK, js_on_load=_DRAW, elem_id=elem_id, visible=False)
 
 
 def grid_value(view: StepView) -> dict[str, Any]:
-    """The passes, packed so that only the component's own script can read them."""
+    """The component's value: the passes as base64 of JSON, which only the component's own script reads."""
     passes = [
         {
             "title": pass_title(number, one),
@@ -187,8 +187,8 @@ def grid_value(view: StepView) -> dict[str, Any]:
         for number, one in enumerate(view.passes[:MAX_PASSES], start=1)
     ]
     left_out = len(view.passes) - len(passes)
-    told = {"passes": passes, "more": f"And {left_out:,} more passes, which the table has." if left_out > 0 else ""}
-    return {"packed": base64.b64encode(json.dumps(told).encode()).decode()}
+    value = {"passes": passes, "more": f"And {left_out:,} more passes, which the table has." if left_out > 0 else ""}
+    return {"packed": base64.b64encode(json.dumps(value).encode()).decode()}
 
 
 def _segment(segment: Segment) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The fold under the X-ray that shows how rows are put together for one optimizer step."""
+"""The fold under the token view that shows how rows are packed into passes for one optimizer step."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .text import HEADERS, sentence, table
 
 _SHAPING = ("max_length", "overlong", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs")
 _SETTINGS = (*_SHAPING, "max_steps", "seed")
-"""What of the training's settings decides which rows come together, and how."""
+"""The training settings that decide which rows share a step, and how they are packed."""
 
 
 def build(lab: Lab, form: Form) -> None:
-    """The fold; shown is what training would make of the form as it stands."""
+    """Build the fold; it shows the passes that training would make with the form's current settings."""
     with gr.Accordion("How rows become a batch", open=False, elem_id="batch"):
         gr.Markdown(
             "The passes that training makes of one optimizer step, with the data and settings as they stand. "
@@ -30,7 +30,7 @@ def build(lab: Lab, form: Form) -> None:
         with gr.Row(elem_classes="foot"):
             step = gr.Number(1, label="Optimizer step", info="From 1 on", precision=0, minimum=1, elem_id="batch-step")
             button = gr.Button("Show the step", elem_id="batch-show", size="md")
-        arrival = FetchProgressPanel("batch")
+        progress = FetchProgressPanel("batch")
         words = gr.Markdown("", elem_id="batch-sentence")
         grid = batch_grid("batch-grid")
         with gr.Accordion("Every row of the step as a table", open=False, visible=False, elem_id="batch-fold") as fold:
@@ -41,16 +41,16 @@ def build(lab: Lab, form: Form) -> None:
         yield from all_so_far(steps(values, request))
 
     def steps(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        config, who = form.read(values, "model", "data", "template"), viewer(lab)
+        config, requester = form.read(values, "model", "data", "template"), viewer(lab)
         config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
-        came = lab.tokenizers.has(str(config["model"]))
-        if not came:
-            came, _ = yield from arrival.follow(
-                request, lambda loading: lab.datasets.start_fetching(who, config, loading)
+        has_tokenizer = lab.tokenizers.has(str(config["model"]))
+        if not has_tokenizer:
+            has_tokenizer, _ = yield from progress.follow(
+                request, lambda loading: lab.datasets.start_fetching(requester, config, loading)
             )
-        if not came:
+        if not has_tokenizer:
             return
-        view = lab.estimates.step_view(who, config, max(1, int(values[step] or 1)))
+        view = lab.estimates.step_view(requester, config, max(1, int(values[step] or 1)))
         yield {
             words: sentence(view),
             grid: gr.HTML(grid_value(view), visible=True),
@@ -60,12 +60,12 @@ def build(lab: Lab, form: Form) -> None:
 
     @form.when_complete
     def wire() -> None:
-        arrival.wire()
+        progress.wire()
         gr.on(
             [button.click, step.submit],
             show,
             form.controls | {step},
-            [words, grid, fold, rows, *arrival.outputs],
+            [words, grid, fold, rows, *progress.outputs],
             trigger_mode="always_last",
             api_visibility="private",
         )

@@ -1,4 +1,4 @@
-"""Format: one row under the X-ray, every token with what it is and whether it carries loss."""
+"""The Format tab: one training row token by token, each with its role and whether it carries loss."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from .token_grid import grid_value, token_grid
 
 
 class FormatTab:
-    """The tab's contents; ``following`` is the button that leads to the next tab."""
+    """The tab's contents. ``following`` is the button to the next tab."""
 
     def __init__(self, lab: Lab, form: Form, memory: Memory):
         self._lab, self._form = lab, form
         gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
-        self._choices()
+        self._build_choices()
         TemplateEditor(form, memory)
         self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
-        self._arrival = FetchProgressPanel("format")
+        self._progress = FetchProgressPanel("format")
         self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
-            self._in_detail()
+            self._build_details()
         batches.build(lab, form)
         self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
         form.when_complete(self._wire)
 
-    def _choices(self) -> None:
+    def _build_choices(self) -> None:
         with gr.Row():
             self._form.add(
                 "template",
@@ -65,7 +65,7 @@ class FormatTab:
                 min_width=200,
             )
 
-    def _in_detail(self) -> None:
+    def _build_details(self) -> None:
         with gr.Accordion("Prompt and answer as text", open=False), gr.Row():
             self._prompt, self._answer = (
                 gr.Textbox(label=label, min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono")
@@ -75,49 +75,51 @@ class FormatTab:
             self._tokens = gr.Dataframe(headers=TOKEN_HEADERS, interactive=False, max_height=400, label="Tokens")
         with gr.Accordion("Broken on purpose, for teaching", open=False, elem_id="format-broken"):
             gr.Markdown("The same row with a classic fault. Only shown here; no run is ever trained like this.")
-            self._fault = gr.Radio([each.value for each in Fault], label="Fault", elem_id="format-fault")
+            self._fault = gr.Radio([fault.value for fault in Fault], label="Fault", elem_id="format-fault")
             self._lesson = gr.Markdown("Choose a fault.", elem_id="format-lesson")
             self._broken = token_grid("format-broken-tokens")
 
     def _wire(self) -> None:
         inputs = self._form.controls | {self._number, self._fault}
-        told = [self._lesson, self._broken]
-        shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *told]
-        shown += self._arrival.outputs
-        self._arrival.wire()
+        fault_parts = [self._lesson, self._broken]
+        shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *fault_parts]
+        shown += self._progress.outputs
+        self._progress.wire()
         show = self._show
         for trigger in (self._button.click, self._number.change, self._form["template"].change):
             trigger(show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for part in PARTS:
-            edited = self._form[f"template.{part}"].change
-            edited(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
-        broken = self._show_broken
-        self._fault.input(broken, inputs, [*told, *self._arrival.outputs], trigger_mode="always_last", **quiet)
+            on_change = self._form[f"template.{part}"].change
+            on_change(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
+        show_broken = self._show_broken
+        self._fault.input(
+            show_broken, inputs, [*fault_parts, *self._progress.outputs], trigger_mode="always_last", **quiet
+        )
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._when_there(values, request, self._row))
+        yield from all_so_far(self._with_tokenizer(values, request, self._row))
 
     @user_errors
     def _show_broken(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._when_there(values, request, self._broken_row))
+        yield from all_so_far(self._with_tokenizer(values, request, self._broken_row))
 
-    def _when_there(
+    def _with_tokenizer(
         self, values: dict[Any, Any], request: gr.Request, show: Callable[[dict[Any, Any]], Updates]
     ) -> Iterator[Updates]:
-        """What ``show`` makes of the values, and before it the tokenizer's arrival; nothing where that is cancelled."""
-        config, who = self._form.read(values, "model"), viewer(self._lab)
-        came = self._lab.tokenizers.has(str(config["model"]))
-        if not came:
-            came, _ = yield from self._arrival.follow(
-                request, lambda loading: self._lab.datasets.start_fetching(who, config, loading)
+        """Fetch the tokenizer if needed, then yield ``show(values)``; nothing more where the fetch is cancelled."""
+        config, requester = self._form.read(values, "model"), viewer(self._lab)
+        has_tokenizer = self._lab.tokenizers.has(str(config["model"]))
+        if not has_tokenizer:
+            has_tokenizer, _ = yield from self._progress.follow(
+                request, lambda loading: self._lab.datasets.start_fetching(requester, config, loading)
             )
-        if came:
+        if has_tokenizer:
             yield show(values)
 
     def _row(self, values: dict[Any, Any]) -> Updates:
-        row = self._look(values)
+        row = self._token_view(values)
         return {
             self._sentence: f"**{plain(row.explanation, 400)}**",
             self._grid: gr.HTML(grid_value(row), visible=True),
@@ -130,7 +132,7 @@ class FormatTab:
 
     @user_errors
     def _follow_edits(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        """The row that is shown, as the custom template renders it while somebody types; complete texts only."""
+        """Render the shown row again while the custom template is edited; only while both texts are complete."""
         texts = [values[self._form[f"template.{part}"]] for part in PARTS]
         shown = values[self._prompt] and values[self._form["template"]] == CUSTOM_TEMPLATE
         if not shown or faults(*texts):
@@ -138,11 +140,11 @@ class FormatTab:
         return self._row(values)
 
     def _broken_row(self, values: dict[Any, Any]) -> Updates:
-        row = self._look(values, values[self._fault])
-        told = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
-        return {self._lesson: told, self._broken: gr.HTML(grid_value(row), visible=True)}
+        row = self._token_view(values, values[self._fault])
+        sentence = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
+        return {self._lesson: sentence, self._broken: gr.HTML(grid_value(row), visible=True)}
 
-    def _look(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
+    def _token_view(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
         return self._lab.datasets.token_view(

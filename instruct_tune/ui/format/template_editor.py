@@ -1,4 +1,4 @@
-"""A prompt template of one's own: edited with its faults told at once, kept by name in this browser."""
+"""Editor for a custom prompt template: faults are shown while typing, and templates are kept in this browser."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..form import CUSTOM_TEMPLATE, Form
 PARTS = ("without_input", "with_input")
 MAX_KEPT = 20
 LONGEST = 4000
-"""Characters of a template's text."""
+"""Most characters of a template's text."""
 
 
 class TemplateEditor:
-    """A fold with both texts, that opens by itself where "custom" is chosen."""
+    """A fold with both texts; it opens by itself when "custom" is chosen."""
 
     def __init__(self, form: Form, memory: Memory):
         with gr.Accordion("Custom template", open=False, elem_id="template-editor") as self._fold:
@@ -32,7 +32,7 @@ class TemplateEditor:
                 ]
             self._state = gr.Markdown(judge(LESSON.without_input, LESSON.with_input), elem_id="template-state")
             with gr.Row():
-                self._kept = gr.Dropdown(
+                self._stored = gr.Dropdown(
                     [], label="Kept in this browser", info="Choosing one fills in both texts", elem_id="template-kept"
                 )
                 self._name = form.add(
@@ -50,20 +50,24 @@ class TemplateEditor:
                 self._forget = gr.Button("Forget the chosen one", elem_id="template-forget", size="sm")
         self._wire(form["template"], memory.templates)
 
-    def _wire(self, template: Any, known: Any) -> None:
+    def _wire(self, template: Any, templates: Any) -> None:
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        # A dropdown says it was used whenever it is left, chosen or not: that must not take edits away. That something
-        # was selected is said of the mouse alone.
+        # gradio's dropdown sends "input" whenever it loses focus, chosen or not: that must not undo edits, so ``last``
+        # is compared. "select" is sent only for the mouse, so both events are needed.
         last = gr.State(None)
         for text in self._texts:
             text.change(judge, self._texts, self._state, trigger_mode="always_last", **quiet)
-        template.change(_open_for_custom, [template, known], [self._fold, self._kept], **quiet)
-        self._keep.click(_added, [self._name, *self._texts, known], [known, self._kept, last], **quiet)
-        self._forget.click(_without, [self._kept, known], [known, self._kept], **quiet)
-        filled = [self._name, *self._texts, template, last]
-        self._kept.select(_chosen, [self._kept, known], filled, trigger_mode="always_last", **quiet)
-        self._kept.input(_chosen, [self._kept, known, last], filled, trigger_mode="always_last", **quiet)
-        self._fold.expand(_offered, known, self._kept, **quiet)
+        template.change(_open_for_custom, [template, templates], [self._fold, self._stored], **quiet)
+        self._keep.click(
+            _keep_template, [self._name, *self._texts, templates], [templates, self._stored, last], **quiet
+        )
+        self._forget.click(_remove_template, [self._stored, templates], [templates, self._stored], **quiet)
+        outputs = [self._name, *self._texts, template, last]
+        self._stored.select(_load_template, [self._stored, templates], outputs, trigger_mode="always_last", **quiet)
+        self._stored.input(
+            _load_template, [self._stored, templates, last], outputs, trigger_mode="always_last", **quiet
+        )
+        self._fold.expand(_template_dropdown, templates, self._stored, **quiet)
 
 
 def _text(part: str, text: str) -> gr.Textbox:
@@ -80,40 +84,40 @@ def _text(part: str, text: str) -> gr.Textbox:
 
 
 @user_errors
-def _added(name: str, without_input: str, with_input: str, known: Any) -> list[Any]:
+def _keep_template(name: str, without_input: str, with_input: str, stored: Any) -> list[Any]:
     if not name.strip():
         raise DataError("Give the template a name first.")
     template_from({"without_input": without_input, "with_input": with_input})
-    now = {**_known(known), name.strip(): {"without_input": without_input, "with_input": with_input}}
-    now = dict(list(now.items())[-MAX_KEPT:])
-    return [now, gr.Dropdown(choices=list(now), value=name.strip()), name.strip()]
+    templates = {**_valid_templates(stored), name.strip(): {"without_input": without_input, "with_input": with_input}}
+    templates = dict(list(templates.items())[-MAX_KEPT:])
+    return [templates, gr.Dropdown(choices=list(templates), value=name.strip()), name.strip()]
 
 
-def _without(name: str | None, known: Any) -> list[Any]:
-    now = {each: parts for each, parts in _known(known).items() if each != name}
-    return [now, gr.Dropdown(choices=list(now), value=None)]
+def _remove_template(name: str | None, stored: Any) -> list[Any]:
+    templates = {other: parts for other, parts in _valid_templates(stored).items() if other != name}
+    return [templates, gr.Dropdown(choices=list(templates), value=None)]
 
 
-def _chosen(name: str | None, known: Any, last: str | None = None) -> list[Any]:
-    parts = _known(known).get(name or "")
+def _load_template(name: str | None, stored: Any, last: str | None = None) -> list[Any]:
+    parts = _valid_templates(stored).get(name or "")
     if parts is None or name == last:
         return [gr.skip()] * 5
     return [name, parts["without_input"], parts["with_input"], CUSTOM_TEMPLATE, name]
 
 
-def _open_for_custom(chosen: str, known: Any) -> list[Any]:
-    # It never closes by itself: somebody may just be reading in it.
+def _open_for_custom(chosen: str, stored: Any) -> list[Any]:
+    # The fold never closes by itself: somebody may be reading it.
     if chosen != CUSTOM_TEMPLATE:
         return [gr.skip(), gr.skip()]
-    return [gr.Accordion(open=True), _offered(known)]
+    return [gr.Accordion(open=True), _template_dropdown(stored)]
 
 
-def _offered(known: Any) -> gr.Dropdown:
-    return gr.Dropdown(choices=list(_known(known)))
+def _template_dropdown(stored: Any) -> gr.Dropdown:
+    return gr.Dropdown(choices=list(_valid_templates(stored)))
 
 
 def faults(without_input: str | None, with_input: str | None) -> list[str]:
-    """What is wrong with the two texts; empty where they are a template."""
+    """The faults of the two texts; empty where they form a template."""
     try:
         template_from({"without_input": without_input or "", "with_input": with_input or ""})
     except SettingsError as error:
@@ -122,20 +126,20 @@ def faults(without_input: str | None, with_input: str | None) -> list[str]:
 
 
 def judge(without_input: str | None, with_input: str | None) -> str:
-    """What is wrong with the two texts, a line each; or that nothing is."""
-    found = faults(without_input, with_input)
-    if found:
-        return "\n".join(f"- {plain(problem, 200)}" for problem in found)
+    """The faults of the two texts as a markdown list, or a sentence that both are complete."""
+    problems = faults(without_input, with_input)
+    if problems:
+        return "\n".join(f"- {plain(problem, 200)}" for problem in problems)
     return "Both texts are complete: rows without an input use the first, all others the second."
 
 
-def _known(kept: Any) -> dict[str, dict[str, str]]:
-    """The browser's templates, without whatever does not look like one."""
-    if not isinstance(kept, Mapping):
+def _valid_templates(stored: Any) -> dict[str, dict[str, str]]:
+    """The templates stored in the browser; entries of another shape are dropped."""
+    if not isinstance(stored, Mapping):
         return {}
     return {
         name: {part: parts[part] for part in PARTS}
-        for name, parts in kept.items()
+        for name, parts in stored.items()
         if isinstance(name, str)
         and isinstance(parts, Mapping)
         and all(isinstance(parts.get(part), str) and len(parts[part]) <= LONGEST for part in PARTS)

@@ -1,4 +1,4 @@
-"""What is said of an optimizer step's passes, and the table beside them. Pure functions, no gradio, no torch."""
+"""Texts and tables of the Format tab. Pure functions, no gradio, no torch."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _HOW = {
 
 
 def sentence(view: StepView) -> str:
-    """What the step is made of and what was saved, then how its rows are kept apart and why: markdown."""
+    """The step's rows, passes and saved padding, then how its rows are kept apart and why. Markdown."""
     rows = sum(len(each.segments) for each in view.passes)
-    said = f"**Step {view.step:,} of {view.steps:,}, epoch {view.epoch}:** "
-    said += f"{_many(rows, 'row')} in {_many(len(view.batches), 'micro-batch', 'micro-batches')}, computed in "
-    said += f"{_many(len(view.passes), 'pass', 'passes')} of at most {view.budget:,} tokens (a longer row goes alone). "
-    said += f"**{view.supervised:,} of {view.tokens:,} tokens carry loss.** {_padding(view)}"
-    return f"{said}\n\n{_HOW[view.packing]}{_attention(view)}"
+    text = f"**Step {view.step:,} of {view.steps:,}, epoch {view.epoch}:** "
+    text += f"{_many(rows, 'row')} in {_many(len(view.batches), 'micro-batch', 'micro-batches')}, computed in "
+    text += f"{_many(len(view.passes), 'pass', 'passes')} of at most {view.budget:,} tokens (a longer row goes alone). "
+    text += f"**{view.supervised:,} of {view.tokens:,} tokens carry loss.** {_padding(view)}"
+    return f"{text}\n\n{_HOW[view.packing]}{_attention(view)}"
 
 
 def _padding(view: StepView) -> str:
@@ -72,7 +72,7 @@ def _many(number: int, one: str, more: str = "") -> str:
 
 
 def pass_title(number: int, one: Pass) -> str:
-    """One pass in a line."""
+    """One pass on one line."""
     supervised = sum(segment.supervised for segment in one.segments)
     padding = f", {one.padding:,} places of padding" if one.padding else ""
     rows = _many(len(one.segments), "row")
@@ -80,7 +80,7 @@ def pass_title(number: int, one: Pass) -> str:
 
 
 def table(view: StepView) -> list[list[Any]]:
-    """Every row of the step: its pass and number from 1, its positions, and what it begins and ends with."""
+    """Table rows, one for each row of the step, under ``HEADERS``; pass and training row count from 1."""
     return [
         [
             number,
@@ -104,7 +104,7 @@ TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
 
 
 def token_rows(row: TokenView) -> list[list[Any]]:
-    """Every token: position from 1, id, the tokenizer's spelling, what it is, whether it carries loss."""
+    """Table rows, one a token: position from 1, id, the tokenizer's spelling, role, whether it carries loss."""
     return [
         [at, token.id, token.spelling, token.role.value, "yes" if token.loss else "no"]
         for at, token in enumerate(row.tokens, start=1)

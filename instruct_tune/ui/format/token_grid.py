@@ -1,7 +1,7 @@
-"""A row of tokens as boxes: what each is by its border and its words, what carries loss by its colour.
+"""A row of tokens as boxes: border and label show a token's role, colour shows that it carries loss.
 
-Dataset text never becomes markup here. It travels as base64, so that nothing in it can be read as a
-template or a tag, and the browser puts it on the page with ``textContent`` alone.
+Dataset text never becomes markup: it is passed on as base64, so that nothing in it can be parsed as a template or a
+tag, and the script puts it on the page with ``textContent`` only.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ watch('value', draw);
 draw();
 """
 
-# Roles by number: what the page knows of them are its own words.
+# The page gets class names and labels of its own for the roles, no text of a dataset.
 _ROLES = list(Role)
 _CLASSES = {Role.PROMPT: "prompt", Role.SPECIAL: "special", Role.ANSWER: "answer", Role.EOS: "eos", Role.CUT: "cut"}
 
@@ -93,7 +93,7 @@ _TEMPLATE = """
 <div class="token-line" aria-live="polite"></div>
 """
 
-# Colours of the page's own theme. What carries loss is the accent; the rest differs by its outline.
+# Colours of the page's theme. Loss is the accent colour; roles differ by their outline.
 _LOOK = """
 .token-grid { max-height: 420px; overflow: auto; padding: 6px 2px; line-height: 1.9; }
 .token-legend { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; font-size: 13px; margin-bottom: 6px; }
@@ -116,7 +116,7 @@ _LOOK = """
 
 
 def token_grid(elem_id: str) -> gr.HTML:
-    """A component that shows what ``grid_value`` gives. The sentence beside it is its text alternative."""
+    """The component, hidden; ``grid_value`` makes its value. The sentence beside it is its text alternative."""
     names = {_CLASSES[role]: role.value for role in _ROLES}
     return gr.HTML(
         None,
@@ -129,7 +129,7 @@ def token_grid(elem_id: str) -> gr.HTML:
 
 
 def grid_value(row: TokenView) -> dict[str, Any]:
-    """The row's tokens, packed so that only the component's own script can read them."""
+    """The component's value: the tokens as base64 of JSON, which only the component's own script reads."""
     tokens = [
         {"id": token.id, "text": token.text, "role": _CLASSES[token.role], "loss": token.loss} for token in row.tokens
     ]

@@ -1,4 +1,4 @@
-"""What tests/services/test_access.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_access.py, for the nightly run."""
 
 import hashlib
 import json
@@ -19,9 +19,9 @@ def test_what_is_recorded_is_that_commit_and_no_other(tries, tmp_path):
     record = tmp_path / "lab" / "downloads.json"
     assert json.loads(record.read_text())["model some/public"] == COMMIT
     record.write_text(record.read_text().replace(COMMIT, "b" * 40))
-    given = tries("unreachable", SPACE_ID="someone/space")
-    assert refused(given["models"]["public"])
-    assert not given["at hand"]["public"]
+    result = tries("unreachable", SPACE_ID="someone/space")
+    assert refused(result["models"]["public"])
+    assert not result["at hand"]["public"]
 
 
 def test_a_download_that_was_broken_off_goes_on_where_it_was(files, tmp_path):
@@ -46,7 +46,7 @@ def test_a_download_that_was_broken_off_goes_on_where_it_was(files, tmp_path):
             outcomes.append(json.loads(done.stdout))
     parts = [hashlib.sha256(whole[name]).hexdigest() for name in sorted(whole) if name.endswith(".safetensors")]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
-    # After the first file, before the index, between two shards; then to its end, and once more.
+    # Stopped after the first file, before the index and between two shards; then complete, and once more.
     assert outcomes == [*[["stopped", False]] * 3, ["Hub", digest], ["Hub cache", digest]]
     fetched = [line.rpartition("/")[2] for line in toy.asked if line.startswith("GET") and "/resolve/" in line]
     assert sorted(fetched) == sorted(whole), "each file once, and nothing that lies beside them"
@@ -54,28 +54,28 @@ def test_a_download_that_was_broken_off_goes_on_where_it_was(files, tmp_path):
 
 def test_what_came_without_a_token_is_served_without_the_hub(tries):
     tries(SPACE_ID="someone/space")
-    given = tries("unreachable", SPACE_ID="someone/space")
-    assert (given["models"]["public"], given["datasets"]["public"]) == ("Hub cache", 20)
-    assert given["at hand"] == {"public": True, "private": False, "gated": False}
+    result = tries("unreachable", SPACE_ID="someone/space")
+    assert (result["models"]["public"], result["datasets"]["public"]) == ("Hub cache", 20)
+    assert result["at hand"] == {"public": True, "private": False, "gated": False}
 
 
 def test_what_the_host_lists_is_for_everybody(tries):
     lists = {"SPACE_ID": "someone/space", "LAB_HOST_REPOS": "some/private, rows/gated"}
     for arguments in ((), ("unreachable",)):
-        given = tries(*arguments, **lists)
-        assert given["models"]["private"] in ("Hub", "Hub cache")
-        assert given["datasets"]["gated"] == 20
-        assert refused(given["models"]["gated"])
-        assert refused(given["datasets"]["private"])
+        result = tries(*arguments, **lists)
+        assert result["models"]["private"] in ("Hub", "Hub cache")
+        assert result["datasets"]["gated"] == 20
+        assert refused(result["models"]["gated"])
+        assert refused(result["datasets"]["private"])
 
 
 @pytest.mark.parametrize("environment", STRANGERS)
 def test_a_visitor_gets_what_the_hub_gives_to_anyone(tries, toy, environment):
-    given = tries(**environment)
-    assert (given["models"]["public"], given["datasets"]["public"]) == ("Hub", 20)
+    result = tries(**environment)
+    assert (result["models"]["public"], result["datasets"]["public"]) == ("Hub", 20)
     for part, owner in (("models", "some"), ("datasets", "rows")):
-        assert refused(given[part]["private"])
-        assert f"The Hub has no {owner}/private (or it is private)" in given[part]["private"]
-        assert refused(given[part]["gated"])
-        assert "LAB_HOST_REPOS" in given[part]["gated"]
+        assert refused(result[part]["private"])
+        assert f"The Hub has no {owner}/private (or it is private)" in result[part]["private"]
+        assert refused(result[part]["gated"])
+        assert "LAB_HOST_REPOS" in result[part]["gated"]
     assert toy.tokens == {None}, "the host's token has not left the machine"

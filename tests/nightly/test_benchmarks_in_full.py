@@ -1,4 +1,4 @@
-"""What tests/training/test_benchmarks.py leaves to the nightly run."""
+"""The slow tests of tests/training/test_benchmarks.py, for the nightly run."""
 
 import json
 import subprocess

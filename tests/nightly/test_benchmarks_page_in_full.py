@@ -1,4 +1,4 @@
-"""What tests/browser/test_benchmarks_page.py leaves to the nightly run."""
+"""The slow tests of tests/browser/test_benchmarks_page.py, for the nightly run."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What tests/services/test_downloads.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_downloads.py, for the nightly run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What tests/training/test_generation.py leaves to the nightly run."""
+"""The slow tests of tests/training/test_generation.py, for the nightly run."""
 
 from __future__ import annotations
 
@@ -56,5 +56,5 @@ def test_the_real_model_says_what_the_pipeline_says(tmp_path):
                 matrix.normal_(std=0.05, generator=torch.Generator().manual_seed(3))
     tuned = ask(loaded, prompts, RUN, GREEDY)
     assert tuned != before
-    mixed = generate(loaded, [Request(prompt, who) for prompt in prompts for who in (BASE, RUN)], GREEDY)
+    mixed = generate(loaded, [Request(prompt, adapter) for prompt in prompts for adapter in (BASE, RUN)], GREEDY)
     assert mixed == [answer for pair in zip(before, tuned, strict=True) for answer in pair]

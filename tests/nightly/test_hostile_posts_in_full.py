@@ -1,4 +1,4 @@
-"""What tests/browser/test_hostile_posts.py leaves to the nightly run."""
+"""The slow tests of tests/browser/test_hostile_posts.py, for the nightly run."""
 
 from test_hostile_posts import attack_handlers, lab
 

@@ -1,4 +1,4 @@
-"""What tests/browser/test_journey_format.py leaves to the nightly run."""
+"""The slow tests of tests/browser/test_journey_format.py, for the nightly run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from instruct_tune.pretrained.tiny_random import byte_tokenizer
 
 
 def test_a_tokenizer_of_the_hub_is_followed_and_cancelled(served, tmp_path):
-    """The model's weights are not asked for: looking at a row needs none."""
+    """The model's weights are not requested: showing a row needs none."""
     folder = tmp_path / "model"
     byte_tokenizer().save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 259}))

@@ -1,4 +1,4 @@
-"""What tests/browser/test_journey_keyboard.py leaves to the nightly run."""
+"""The slow tests of tests/browser/test_journey_keyboard.py, for the nightly run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
     window.wait_text("#data-summary", "held out")
 
     open_tab(window, "Train")
-    # Every card is a tab stop of its own; the space bar picks it.
+    # Every card is a tab stop of its own; the space bar selects it.
     reach(window, "#train-preset input[value=smoke]")
     window.page.keyboard.press("Space")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")

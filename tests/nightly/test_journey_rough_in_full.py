@@ -1,4 +1,4 @@
-"""What tests/browser/test_journey_rough.py leaves to the nightly run."""
+"""The slow tests of tests/browser/test_journey_rough.py, for the nightly run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
         assert "the adapter is kept" in each.wait_text("#train-status", "Stopped")
     window.page.click("#train-resume")
     other.wait_text("#train-status", "running")
-    # Who closes the window they resumed from takes nothing with them.
+    # Closing the window that resumed the run does not stop it.
     other.page.context.close()
     shown = window.page.locator("#train-status")
     before = shown.inner_text()
@@ -40,7 +40,7 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
     window.shot("server-killed")
     assert window.page.locator("#train-status").is_visible()
     server.start()
-    # The page comes back by itself, as it is when it is opened, and knows the run.
+    # The page comes back by itself as if newly opened, and lists the run.
     window.wait_text("#strip", "survivor: interrupted", 30)
     window.tab("Train")
     assert "can be resumed" in window.wait_text("#train-status", "interrupted")
@@ -58,10 +58,10 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
 
 
 def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server, browser, tmp_path):
-    """While its run waits in the line, loads, trains; while rows are on their way up; while it evaluates."""
+    """While a run is queued, loads or trains; while rows are uploaded; while an evaluation runs."""
     script = Client(server.address, verbose=False)
 
-    def told(name: str) -> dict | None:
+    def run_named(name: str) -> dict | None:
         runs = script.predict(api_name="/list_runs")["runs"]
         return next((run for run in runs if run["name"] == name), None)
 
@@ -83,17 +83,17 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
     waiting.page.context.close()
     training.page.context.close()
     for name, steps in (("left while it trains", 600), ("left in the line", 4)):
-        until(lambda name=name: told(name)["status"] == "finished", f"the run {name}", 120)
-        assert told(name)["step"] == steps
+        until(lambda name=name: run_named(name)["status"] == "finished", f"the run {name}", 120)
+        assert run_named(name)["step"] == steps
 
     loading = Window(browser, server.address)
     loading.preset("smoke")
     loading.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     loading.page.fill("#run-name input, #run-name textarea", "left as it began")
     loading.page.click("#train-start")
-    until(lambda: told("left as it began") is not None, "the run that was started")
+    until(lambda: run_named("left as it began") is not None, "the run that was started")
     loading.page.context.close()
-    until(lambda: told("left as it began")["status"] == "finished", "the run that was left as it began")
+    until(lambda: run_named("left as it began")["status"] == "finished", "the run that was left as it began")
 
     evaluating = Window(browser, server.address)
     evaluating.tab("Evaluate")
@@ -105,7 +105,7 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
         evaluating.page.click("#evaluate-start")
     evaluating.page.context.close()
     with closing(RunStore(server.data_dir)) as store:
-        until(lambda: store.evaluations(told("left as it began")["id"]), "the evaluation")
+        until(lambda: store.evaluations(run_named("left as it began")["id"]), "the evaluation")
 
 
 def test_every_button_of_every_tab_twice(server, browser):
@@ -116,7 +116,7 @@ def test_every_button_of_every_tab_twice(server, browser):
         window.page.wait_for_timeout(1500)
         assert window.page.evaluate(PRESS_TWICE, tab) > 0
         window.page.wait_for_timeout(2500)
-    # The page lives: a run can still be followed to its end.
+    # The page still works after a reload.
     window.page.reload()
     window.page.wait_for_selector("#data-load")
     window.tab("Data")

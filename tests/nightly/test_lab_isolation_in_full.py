@@ -1,4 +1,4 @@
-"""What tests/services/test_lab_isolation.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_lab_isolation.py, for the nightly run."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What tests/services/test_real_model.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_real_model.py, for the nightly run."""
 
 from __future__ import annotations
 

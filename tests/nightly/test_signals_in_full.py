@@ -1,4 +1,4 @@
-"""What tests/services/test_signals.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_signals.py, for the nightly run."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What tests/services/test_tokenizer_files.py leaves to the nightly run."""
+"""The slow tests of tests/services/test_tokenizer_files.py, for the nightly run."""
 
 import json
 import os

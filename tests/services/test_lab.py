@@ -1,4 +1,4 @@
-"""A run of the lab from its start to its end: what it measures, what it keeps, what it says of itself."""
+"""A training run through the lab: its metrics, files, status, events and facts."""
 
 import dataclasses
 import json
@@ -33,13 +33,13 @@ def test_a_run_is_accepted_at_once_and_ends_with_an_adapter(lab, tmp_path):
 
 
 def test_the_metrics_have_one_point_a_step_and_the_held_out_losses_on_the_same_axis(kept):
-    told = undisturbed(kept)
-    assert [step for kind, step in told if kind == "train"] == list(range(1, 13))
-    assert [step for kind, step in told if kind == "probe"] == [0, 3, 6, 9, 12]
-    assert [step for kind, step in told if kind == "eval"] == [4, 8, 12]
-    assert all(told["train", step]["epoch"] == step / 4 for step in range(1, 13))
-    assert told["train", 1]["learning_rate"] == 1e-2
-    assert told["train", 12]["learning_rate"] == pytest.approx(1e-2 / 12)
+    metrics = undisturbed(kept)
+    assert [step for kind, step in metrics if kind == "train"] == list(range(1, 13))
+    assert [step for kind, step in metrics if kind == "probe"] == [0, 3, 6, 9, 12]
+    assert [step for kind, step in metrics if kind == "eval"] == [4, 8, 12]
+    assert all(metrics["train", step]["epoch"] == step / 4 for step in range(1, 13))
+    assert metrics["train", 1]["learning_rate"] == 1e-2
+    assert metrics["train", 12]["learning_rate"] == pytest.approx(1e-2 / 12)
 
 
 def test_metrics_after_a_seq_are_those_not_seen_yet(kept):
@@ -57,19 +57,19 @@ def test_the_result_is_computed_from_what_was_measured(kept):
     lab, run_id = kept
     metrics = lab.runs.metrics(HOST, run_id)
     steps = [metric for metric in metrics if metric["kind"] == "train"]
-    told = lab.runs.result(HOST, run_id)
-    assert set(told) >= {
+    result = lab.runs.result(HOST, run_id)
+    assert set(result) >= {
         "run_id", "status", "steps", "tokens", "train_loss", "eval_loss", "tokens_per_second",
         "trainable_parameters", "adapter", "model_path",
     }  # fmt: skip
-    assert (told["run_id"], told["status"], told["steps"]) == (run_id, "finished", 12)
-    assert told["train_loss"] == pytest.approx(sum(m["loss"] for m in steps) / 12)
-    assert told["eval_loss"] == [m["eval_loss"] for m in metrics if m["kind"] == "eval"][-1]
-    assert told["tokens_per_second"] == pytest.approx(told["tokens"] / sum(m["seconds"] for m in steps))
+    assert (result["run_id"], result["status"], result["steps"]) == (run_id, "finished", 12)
+    assert result["train_loss"] == pytest.approx(sum(m["loss"] for m in steps) / 12)
+    assert result["eval_loss"] == [m["eval_loss"] for m in metrics if m["kind"] == "eval"][-1]
+    assert result["tokens_per_second"] == pytest.approx(result["tokens"] / sum(m["seconds"] for m in steps))
     # Two layers, q (64 → 64) and v (64 → 32), rank 16.
-    assert told["trainable_parameters"] == 2 * 16 * ((64 + 64) + (64 + 32))
-    assert Path(told["adapter"], "adapter_config.json").is_file()
-    assert Path(told["model_path"], "config.json").is_file()
+    assert result["trainable_parameters"] == 2 * 16 * ((64 + 64) + (64 + 32))
+    assert Path(result["adapter"], "adapter_config.json").is_file()
+    assert Path(result["model_path"], "config.json").is_file()
 
 
 def test_the_tokens_are_the_real_ones_over_all_epochs(kept):
@@ -80,32 +80,36 @@ def test_the_tokens_are_the_real_ones_over_all_epochs(kept):
 
 def test_the_status_has_the_last_of_each_metric(kept):
     lab, run_id = kept
-    told = lab.training.status(HOST, run_id)
-    assert set(told) >= {"status", "phase", "step", "total_steps", "metrics", "eta_seconds", "message"}
-    assert (told["status"], told["phase"], told["step"], told["total_steps"]) == ("finished", None, 12, 12)
-    assert told["eta_seconds"] is None
-    assert {kind: metric["step"] for kind, metric in told["metrics"].items()} == {"train": 12, "probe": 12, "eval": 12}
+    status = lab.training.status(HOST, run_id)
+    assert set(status) >= {"status", "phase", "step", "total_steps", "metrics", "eta_seconds", "message"}
+    assert (status["status"], status["phase"], status["step"], status["total_steps"]) == ("finished", None, 12, 12)
+    assert status["eta_seconds"] is None
+    assert {kind: metric["step"] for kind, metric in status["metrics"].items()} == {
+        "train": 12,
+        "probe": 12,
+        "eval": 12,
+    }
 
 
 def test_the_status_has_the_last_and_the_best_checkpoint(kept):
     lab, run_id = kept
-    told = lab.training.status(HOST, run_id)["checkpoints"]
+    summary = lab.training.status(HOST, run_id)["checkpoints"]
     losses = {
         metric["step"]: metric["eval_loss"] for metric in lab.runs.metrics(HOST, run_id) if metric["kind"] == "eval"
     }
     best = min(losses, key=losses.get)
-    assert told == {
+    assert summary == {
         "last": {"step": 12, "eval_loss": losses[12]},
         "best": {"step": best, "eval_loss": losses[best]},
         "kept": 12,
     }
-    assert lab.runs.details(HOST, run_id)["checkpoints"] == told
+    assert lab.runs.details(HOST, run_id)["checkpoints"] == summary
 
 
 def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
-    """Its held-out loss rises after the first epoch, and again: two evaluations of patience."""
-    told = iter([1.0, 2.0, 2.5])
-    monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: next(told))
+    """Its held-out loss rises after the first epoch and again, which ends a patience of two evaluations."""
+    losses = iter([1.0, 2.0, 2.5])
+    monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: next(losses))
     settings = {"num_train_epochs": 9, "probes": 0, "early_stopping_patience": 2, "load_best_model_at_end": True}
     run_id = lab.training.start(HOST, smoke(train=settings))
     run = lab.training.wait(run_id, PATIENCE)
@@ -128,14 +132,19 @@ def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
 
 
 def test_while_it_runs_the_status_says_where_it_is(lab, pace):
-    looks = {}
+    statuses = {}
     for step in (0, 6):
-        pace.at[step] = lambda runner, step=step: looks.update({step: lab.training.status(HOST, runner.run.id)})
+        pace.at[step] = lambda runner, step=step: statuses.update({step: lab.training.status(HOST, runner.run.id)})
     finished(lab, TWELVE_STEPS)
-    for step, told in looks.items():
-        assert (told["status"], told["phase"], told["step"], told["total_steps"]) == ("running", "training", step, 12)
-    assert looks[0]["eta_seconds"] is None
-    assert 0 < looks[6]["eta_seconds"] < 60
+    for step, status in statuses.items():
+        assert (status["status"], status["phase"], status["step"], status["total_steps"]) == (
+            "running",
+            "training",
+            step,
+            12,
+        )
+    assert statuses[0]["eta_seconds"] is None
+    assert 0 < statuses[6]["eta_seconds"] < 60
 
 
 def test_the_phases_come_in_their_order(lab, monkeypatch):
@@ -178,10 +187,10 @@ def test_showing_a_run_gives_all_there_is_as_plain_json(kept):
 
 def test_history_is_newest_first(lab):
     first, second = finished(lab, name="first"), finished(lab, name="second")
-    told = lab.runs.summaries(HOST)
-    assert [run["id"] for run in told] == [second, first]
-    assert set(told[0]) >= {"id", "name", "status"}
-    assert [run["name"] for run in told] == ["second", "first"]
+    runs = lab.runs.summaries(HOST)
+    assert [run["id"] for run in runs] == [second, first]
+    assert set(runs[0]) >= {"id", "name", "status"}
+    assert [run["name"] for run in runs] == ["second", "first"]
 
 
 def test_the_same_settings_give_the_same_losses(kept, lab):
@@ -189,9 +198,9 @@ def test_the_same_settings_give_the_same_losses(kept, lab):
 
 
 def test_training_changes_what_the_model_says_and_lowers_its_loss(kept):
-    told = undisturbed(kept)
-    assert told["eval", 12]["eval_loss"] < told["eval", 4]["eval_loss"]
-    assert told["probe", 12]["probe_loss"] < told["probe", 0]["probe_loss"]
+    metrics = undisturbed(kept)
+    assert metrics["eval", 12]["eval_loss"] < metrics["eval", 4]["eval_loss"]
+    assert metrics["probe", 12]["probe_loss"] < metrics["probe", 0]["probe_loss"]
 
 
 def test_the_evaluation_rows_and_the_probe_rows_share_none(kept):
@@ -217,7 +226,7 @@ def test_run_names_are_only_names(lab, tmp_path):
 
 
 def rows_of_lengths(path, lengths):
-    """Rows whose tokens (a byte each) with the lesson's template and EOS are ``lengths``."""
+    """Write rows of ``lengths`` tokens (a byte each), with the lesson's template and EOS."""
     empty = len("### Instruction:\nDo\n\n### Response:\n") + 1
     return write_rows(path, [{"instruction": "Do", "output": "x" * (n - empty)} for n in lengths])
 

@@ -17,18 +17,18 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 def test_data_tells_counts_that_add_up(lab):
-    told = lab.datasets.summary(HOST, smoke(), rows=3, model="tiny-random")
-    assert set(told) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
-    left = told["rows_loaded"]
-    for entry in told["ledger"]:
+    summary = lab.datasets.summary(HOST, smoke(), rows=3, model="tiny-random")
+    assert set(summary) >= {"source", "rows_loaded", "ledger", "train_rows", "test_rows", "fingerprint", "licence"}
+    left = summary["rows_loaded"]
+    for entry in summary["ledger"]:
         assert entry["kept"] + entry["dropped"] == left
         left = entry["kept"]
-    assert told["train_rows_before_limit"] + told["test_rows"] == left
-    assert told["train_rows"] == 16
-    assert (len(told["train"]), len(told["test"])) == (3, 3)
-    assert told["train"][0] == dataclasses.asdict(lab.datasets.training_row(HOST, smoke(), 0))
-    assert told["test"][2] == dataclasses.asdict(lab.datasets.held_out_row(HOST, smoke(), 2))
-    assert json.loads(json.dumps(told)) == told
+    assert summary["train_rows_before_limit"] + summary["test_rows"] == left
+    assert summary["train_rows"] == 16
+    assert (len(summary["train"]), len(summary["test"])) == (3, 3)
+    assert summary["train"][0] == dataclasses.asdict(lab.datasets.training_row(HOST, smoke(), 0))
+    assert summary["test"][2] == dataclasses.asdict(lab.datasets.held_out_row(HOST, smoke(), 2))
+    assert json.loads(json.dumps(summary)) == summary
 
 
 def test_token_lengths_are_those_of_the_rows(lab):
@@ -46,20 +46,20 @@ def test_token_lengths_are_those_of_the_rows(lab):
 def test_a_tokenizer_on_its_way_keeps_nobody_waiting_whose_own_is_here(lab, monkeypatch):
     from instruct_tune.pretrained import tokenizer_files
 
-    asked, arrived = threading.Event(), threading.Event()
+    requested, arrived = threading.Event(), threading.Event()
 
     def slowly(model, loading):
-        asked.set()
+        requested.set()
         assert arrived.wait(PATIENCE)
         raise ModelError("it never came")
 
-    here = lab.datasets.mask(HOST, smoke(), "Say it", "", "yes")
+    expected = lab.datasets.mask(HOST, smoke(), "Say it", "", "yes")
     monkeypatch.setattr(tokenizer_files, "tokenizer_folder", slowly)
-    with ThreadPoolExecutor(2) as people:
-        waiting = people.submit(lab.tokenizers.get, "somebody/large")
-        assert asked.wait(PATIENCE)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(lab.tokenizers.get, "somebody/large")
+        assert requested.wait(PATIENCE)
         try:
-            assert people.submit(lab.datasets.mask, HOST, smoke(), "Say it", "", "yes").result(PATIENCE) == here
+            assert pool.submit(lab.datasets.mask, HOST, smoke(), "Say it", "", "yes").result(PATIENCE) == expected
             assert not waiting.done()
         finally:
             arrived.set()
@@ -102,12 +102,12 @@ def test_a_file_that_changed_is_read_again(lab, tmp_path):
 
 
 def test_the_mask_is_what_the_trainer_gets(lab):
-    told = lab.datasets.mask(HOST, smoke(), "Say hi", "", "hi")
+    mask = lab.datasets.mask(HOST, smoke(), "Say hi", "", "hi")
     prompt = "### Instruction:\nSay hi\n\n### Response:\n"
-    assert told["prompt_length"] == len(prompt)
-    assert (told["supervised"], told["truncated"]) == (3, 0)
-    assert told["labels"] == [-100] * len(prompt) + told["input_ids"][-3:]
-    assert told["tokens"][-3:] == ["h", "i", "<|im_end|>"]
+    assert mask["prompt_length"] == len(prompt)
+    assert (mask["supervised"], mask["truncated"]) == (3, 0)
+    assert mask["labels"] == [-100] * len(prompt) + mask["input_ids"][-3:]
+    assert mask["tokens"][-3:] == ["h", "i", "<|im_end|>"]
     cut = lab.datasets.mask(HOST, smoke(train={"max_length": len(prompt) + 1}), "Say hi", "", "hi")
     assert (cut["supervised"], cut["truncated"], cut["tokens"][-1]) == (1, 2, "h")
     with pytest.raises(DataError, match="input must be"):
@@ -118,7 +118,7 @@ WRONG = {"lora": {"r": 0}, "train": {"learning_rate": "fast", "epochs": 3}, "dat
 
 
 def test_every_problem_of_a_configuration_is_named_at_once(lab):
-    for ask in (
+    for call in (
         lab.configs.read,
         lab.training.start,
         lab.datasets.summary,
@@ -126,7 +126,7 @@ def test_every_problem_of_a_configuration_is_named_at_once(lab):
         functools.partial(lab.datasets.mask, instruction="a"),
     ):
         with pytest.raises(SettingsError) as caught:
-            ask(HOST, WRONG)
+            call(HOST, WRONG)
         for name in ("lora.r", "train.learning_rate", "train.epochs", "data.test_size"):
             assert name in str(caught.value)
     assert lab.runs.summaries(HOST) == []

@@ -1,4 +1,4 @@
-"""An evaluation through the lab: its progress, its numbers, its end."""
+"""An evaluation through the lab: its progress, its scores, stops and failures."""
 
 import json
 import threading
@@ -20,26 +20,26 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 def test_an_evaluation_tells_its_progress_and_then_its_numbers(lab):
     run_id = finished(lab)
-    *news, told = lab.evaluations.stream(HOST, run_id)
-    done = [(each["done"], each["total"]) for each in news if "done" in each]
+    *updates, result = lab.evaluations.stream(HOST, run_id)
+    done = [(each["done"], each["total"]) for each in updates if "done" in each]
     assert done[0] == (0, 8)
     assert done[-1] == (8, 8)
     assert done == sorted(done)
-    assert set(told) >= {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value", "predictions"}
-    assert (told["run_id"], told["rows"]) == (run_id, 4)
-    assert told["generation"]["max_new_tokens"] == 8
-    for report in (told["base"], told["tuned"]):
+    assert set(result) >= {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value", "predictions"}
+    assert (result["run_id"], result["rows"]) == (run_id, 4)
+    assert result["generation"]["max_new_tokens"] == 8
+    for report in (result["base"], result["tuned"]):
         assert set(report) >= {"bleu", "precisions", "bp", "sys_len", "ref_len", "signature", "ci", "chrf"}
         assert len(report["precisions"]) == 4
         assert len(report["ci"]) == 2
-    assert told["delta"] == told["tuned"]["bleu"] - told["base"]["bleu"]
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert result["delta"] == result["tuned"]["bleu"] - result["base"]["bleu"]
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
 def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     run_id = finished(lab)
-    told = list(lab.evaluations.stream(HOST, run_id))[-1]
-    lines = [json.loads(line) for line in Path(told["predictions"]).read_text(encoding="utf-8").splitlines()]
+    result = list(lab.evaluations.stream(HOST, run_id))[-1]
+    lines = [json.loads(line) for line in Path(result["predictions"]).read_text(encoding="utf-8").splitlines()]
     assert lines == lab.evaluations.predictions(HOST, run_id)
     rows = lab.datasets.held_out(HOST, smoke())
     assert [(line["instruction"], line["input"], line["reference"]) for line in lines] == [
@@ -57,30 +57,30 @@ def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
     run_id = finished(lab)
     sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
     assert sentence in str(lab.store.events(run_id))
-    told = list(lab.evaluations.stream(HOST, run_id))[-1]
-    assert told["warnings"] == [sentence]
+    result = list(lab.evaluations.stream(HOST, run_id))[-1]
+    assert result["warnings"] == [sentence]
     assert [line["base"] for line in lab.evaluations.predictions(HOST, run_id)] == together
 
 
 def test_base_is_asked_once(lab, tmp_path):
-    told = [list(lab.evaluations.stream(HOST, finished(lab)))[-1] for _ in range(2)]
-    assert [each["base_remembered"] for each in told] == [0, 4]
-    assert told[0]["base"] == told[1]["base"]
+    results = [list(lab.evaluations.stream(HOST, finished(lab)))[-1] for _ in range(2)]
+    assert [each["base_remembered"] for each in results] == [0, 4]
+    assert results[0]["base"] == results[1]["base"]
 
 
 def test_an_evaluation_is_kept(lab, tmp_path):
     run_id = finished(lab)
     assert lab.evaluations.predictions(HOST, run_id) == []
-    told = [list(lab.evaluations.stream(HOST, run_id, limit=limit))[-1] for limit in (2, 3)]
-    assert [each["rows"] for each in told] == [2, 3]
+    results = [list(lab.evaluations.stream(HOST, run_id, limit=limit))[-1] for limit in (2, 3)]
+    assert [each["rows"] for each in results] == [2, 3]
     lab.close()
     with opened(tmp_path / "data") as again:
         kept = again.runs.details(HOST, run_id)["evaluations"]
         assert [each["rows"] for each in kept] == [3, 2]
-        verdict = told[1].pop("verdict")
-        assert {name: kept[0][name] for name in told[1]} == told[1]
+        verdict = results[1].pop("verdict")
+        assert {name: kept[0][name] for name in results[1]} == results[1]
         assert again.evaluations.interpretation(HOST, run_id, kept[0]) == verdict
-        assert [len(again.evaluations.predictions(HOST, run_id, found["seq"])) for found in kept] == [3, 2]
+        assert [len(again.evaluations.predictions(HOST, run_id, evaluation["seq"])) for evaluation in kept] == [3, 2]
         assert len(again.evaluations.predictions(HOST, run_id)) == 3
         assert again.evaluations.predictions(HOST, run_id, 10**9) == []
 
@@ -97,9 +97,9 @@ def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
     run_id = finished(lab)
     list(lab.evaluations.stream(HOST, run_id, limit=2))
     before = lab.evaluations.predictions(HOST, run_id)
-    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
-    next(news)
-    news.close()
+    updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
+    next(updates)
+    updates.close()
     until(lambda: lab.queue.busy_with is None, "the evaluation's end")
     assert lab.evaluations.latest["error"] == "Stopped after 0 of 8 answers; nothing was scored."
     assert lab.evaluations.predictions(HOST, run_id) == before
@@ -109,11 +109,11 @@ def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
 
 def test_a_stopped_evaluation_says_so_to_who_watches(lab):
     run_id = finished(lab)
-    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
-    next(news)
+    updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
+    next(updates)
     lab.evaluations.stop_all()
     with pytest.raises(LabError, match="topped"):
-        list(news)
+        list(updates)
 
 
 def test_an_evaluation_stopped_before_it_began_never_answers(lab):
@@ -134,30 +134,30 @@ def test_an_evaluation_stopped_before_it_began_never_answers(lab):
 
 def test_an_evaluation_goes_on_whoever_watches(lab):
     run_id = finished(lab)
-    told = lab.evaluations.start(HOST, run_id).result(PATIENCE)
+    result = lab.evaluations.start(HOST, run_id).result(PATIENCE)
     assert lab.evaluations.latest == {"run_id": run_id, "baselines": 0, "finished": True}
-    assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == told["delta"]
+    assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == result["delta"]
 
 
 def test_questions_are_answered_during_an_evaluation(lab):
     run_id = finished(lab, smoke(evaluation_rows=None))
-    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 30})
-    next(news)
-    answered = threading.Thread(target=lambda: list(lab.inference.compare(HOST, run_id, "Hi")))
-    answered.start()
-    *_, told = news
-    answered.join(PATIENCE)
-    assert not answered.is_alive()
-    assert told["rows"] > 4
+    updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 30})
+    next(updates)
+    comparison = threading.Thread(target=lambda: list(lab.inference.compare(HOST, run_id, "Hi")))
+    comparison.start()
+    *_, result = updates
+    comparison.join(PATIENCE)
+    assert not comparison.is_alive()
+    assert result["rows"] > 4
 
 
 def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
     run_id = finished(lab)
-    news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 200})
-    next(news)
+    updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 200})
+    next(updates)
     lab.training.delete(HOST, run_id)
     with pytest.raises(LabError):
-        list(news)
+        list(updates)
     assert lab.runs.summaries(HOST) == []
     assert not (lab.data_dir / "runs" / run_id).exists(), "its answers are gone with it"
     finished(lab)
@@ -168,19 +168,19 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
     settings = {"max_new_tokens": 30}
     alone = [*lab.evaluations.stream(HOST, run_id, generation=settings)][-1]["tuned"]
     monkeypatch.setattr(model_host, "MAX_ADAPTERS", 1)
-    news = lab.evaluations.stream(HOST, run_id, generation={**settings, "seed": 7})
-    next(news)
-    answered = threading.Thread(target=lambda: list(lab.inference.compare(HOST, other, "Hi", generation=settings)))
-    answered.start()
-    *_, told = news
-    answered.join(PATIENCE)
-    assert told["tuned"] == alone
+    updates = lab.evaluations.stream(HOST, run_id, generation={**settings, "seed": 7})
+    next(updates)
+    comparison = threading.Thread(target=lambda: list(lab.inference.compare(HOST, other, "Hi", generation=settings)))
+    comparison.start()
+    *_, result = updates
+    comparison.join(PATIENCE)
+    assert result["tuned"] == alone
 
 
 def test_whoever_watches_is_told_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
     import instruct_tune.services.evaluation_job
 
-    def broken(*given, **named):
+    def broken(*args, **kwargs):
         raise RuntimeError("broken")
 
     run_id = finished(lab)
@@ -198,10 +198,10 @@ def test_a_tokenisation_goes_all_the_way_and_the_answers_stay_the_same(lab):
     (*_, first), (*_, second) = (
         list(lab.evaluations.stream(HOST, run_id, 4, tokenize=name)) for name in ("13a", "char")
     )
-    signatures = [found[side]["signature"] for found in (first, second) for side in ("base", "tuned")]
+    signatures = [result[side]["signature"] for result in (first, second) for side in ("base", "tuned")]
     assert ["tok:char|" in signature for signature in signatures] == [False, False, True, True]
     assert (first["tokenize"], second["tokenize"], second["warnings"]) == ("13a", "char", [])
-    rows = [lab.evaluations.predictions(HOST, run_id, found["seq"]) for found in lab.runs.evaluations(HOST, run_id)]
+    rows = [lab.evaluations.predictions(HOST, run_id, entry["seq"]) for entry in lab.runs.evaluations(HOST, run_id)]
     assert rows[0] == rows[1]
     with pytest.raises(DataError, match="tokenize must be one of"):
         lab.evaluations.start(HOST, run_id, 4, tokenize="flores200")
@@ -233,15 +233,15 @@ def test_of_two_evaluations_started_at_once_one_is_refused_and_the_other_can_be_
         thread.join(PATIENCE)
     refused = [each for each in outcomes if isinstance(each, BusyError)]
     assert (len(outcomes), len(refused)) == (2, 1)
-    [turn] = [each for each in outcomes if not isinstance(each, BusyError)]
+    [job] = [each for each in outcomes if not isinstance(each, BusyError)]
     lab.evaluations.stop(HOST, run_id)
     with pytest.raises((Stopped, CancelledError)):
-        turn.result(PATIENCE)
+        job.result(PATIENCE)
 
 
 def test_who_has_to_wait_is_not_shown_the_folder_of_the_model_at_work(lab):
-    bench = lab.queue.submit_short(lambda: lab.models).result(PATIENCE)
-    bench._loaded, bench._key, bench.training = object(), ("/home/ann/private-model", None), "a run"
+    models = lab.queue.submit_short(lambda: lab.models).result(PATIENCE)
+    models._loaded, models._key, models.training = object(), ("/home/ann/private-model", None), "a run"
     with pytest.raises(BusyError, match=r"^Another model is training; tiny-random can be used after that\.$"):
-        bench.base("tiny-random", "auto", lambda text: None)
-    bench._loaded = bench._key = bench.training = None
+        models.base("tiny-random", "auto", lambda text: None)
+    models._loaded = models._key = models.training = None

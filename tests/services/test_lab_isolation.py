@@ -1,4 +1,4 @@
-"""Costs, tokenizers, reports, conversions and X-rays of other models change no bit of a run that trains."""
+"""Cost estimates, tokenizers, reports, conversions and token views of other models change no bit of a run."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ THREADS = 8
 
 
 def save(folder, name, dtype, binary, **changed):
-    """A toy model with its tokenizer; ``binary``: as pytorch_model.bin, which has to be converted before it is run."""
+    """Save a toy model with its tokenizer; ``binary``: as pytorch_model.bin, which must be converted to be used."""
     tokenizer = byte_tokenizer()
     config = toy_config(name, vocab_size=len(tokenizer), **changed)
     with torch.random.fork_rng():
@@ -54,7 +54,7 @@ def others(tmp_path_factory):
 
 
 def questions(lab, others):
-    """Endlessly what visitors look at, of each of the other models in turn."""
+    """Endless page requests about the other models, one model after another."""
     for number, model in zip(itertools.count(), itertools.cycle(others)):
         targets = ("all-linear", "auto")[number % 2]
         config = smoke(model=model, lora={"target_modules": targets, "r": 1 + number % 7})
@@ -71,7 +71,7 @@ def questions(lab, others):
 
 
 def elsewhere(monkeypatch):
-    """Names of the threads other than the engine's on which a model was built, or a global state was set."""
+    """Record (thread, call) where a model is built or torch's global state is set outside the queue's thread."""
     seen = []
 
     def watch(owner, name):
@@ -92,25 +92,25 @@ def elsewhere(monkeypatch):
 
 
 def disturbed(lab, others):
-    """What a run measures while eight threads ask; and how many questions were answered."""
-    asked, stop, lock = questions(lab, others), threading.Event(), threading.Lock()
+    """Train while eight threads send requests; return the run's curve and the number of answered requests."""
+    requests, stop, lock = questions(lab, others), threading.Event(), threading.Lock()
     answered = []
 
     def ask():
         while not stop.is_set():
             with lock:
-                question = next(asked)
-            question()
+                request = next(requests)
+            request()
             answered.append(1)
 
     run_id = lab.training.start(HOST, EIGHT_STEPS)
     with ThreadPoolExecutor(THREADS) as visitors:
-        asking = [visitors.submit(ask) for _ in range(THREADS)]
+        futures = [visitors.submit(ask) for _ in range(THREADS)]
         run = lab.training.wait(run_id, PATIENCE)
         stop.set()
     assert run.status == "finished", run.message
-    for each in asking:
-        each.result(PATIENCE)
+    for future in futures:
+        future.result(PATIENCE)
     return curve(lab, run_id), len(answered)
 
 
@@ -124,15 +124,15 @@ def quiet_lab(tmp_path, monkeypatch, tmp_path_factory):
 def test_questions_about_other_models_change_no_bit_of_a_run(quiet_lab, others, monkeypatch):
     lab, alone = quiet_lab
     seen = elsewhere(monkeypatch)
-    found, count = disturbed(lab, others)
-    assert found == alone
+    metrics, count = disturbed(lab, others)
+    assert metrics == alone
     assert count >= THREADS
     assert seen == []
     assert torch.get_default_dtype() is torch.float32
 
 
 def test_a_question_that_needs_the_engine_is_answered_beside_one_that_holds_the_tokenizer(quiet_lab, others):
-    """On the engine's thread nobody waits for a thread that waits for it."""
+    """The queue's thread never waits for a thread that waits for the queue."""
     lab, _ = quiet_lab
     begun, go_on = threading.Event(), threading.Event()
     load = lab.tokenizers._load

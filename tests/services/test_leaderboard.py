@@ -1,4 +1,4 @@
-"""Runs beside each other: one table for one ruler, a leader that claims no more than the test does."""
+"""The leaderboard: one table for runs measured alike, and a lead claimed only where the test supports it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def entry(name: str, tuned: list[str], seq: int = 1, **over) -> Entry:
         for n, (r, b, t) in enumerate(zip(REFERENCES, WEAK, tuned, strict=True))
     ]
     base, report = (score(texts, REFERENCES, bootstrap=50).to_dict() for texts in (WEAK, tuned))
-    found = {
+    evaluation = {
         "seq": seq, "base": base, "tuned": report, "delta": report["bleu"] - base["bleu"], "delta_ci": [1.0, 2.0],
         "p_value": paired_test(WEAK, tuned, REFERENCES), "tokenize": "13a", "weights_sha256": "a" * 64,
         "generation": GREEDY,
     }  # fmt: skip
-    return Entry(name, name, "lesson", {**found, **over}, rows)
+    return Entry(name, name, "lesson", {**evaluation, **over}, rows)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(thr
     assert len(tested) == 2
     monkeypatch.setattr(module, "MAX_TESTED", 2)
     leaderboard_tables([replace(three[1], rows=three[2].rows, run_id="another"), *three])
-    # Against another leader all three are tested anew.
+    # With another leader all three are tested again.
     assert (len(tested), len(module._P_VALUES)) == (5, 2)
 
 
@@ -104,17 +104,17 @@ def test_what_was_measured_otherwise_stands_in_another_table(three, other, what)
 
 
 def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
-    told = {"now": leaderboard_tables([*three[:2], replace(three[2], template="alpaca")])}
+    board = {"now": leaderboard_tables([*three[:2], replace(three[2], template="alpaca")])}
     with gr.Blocks():
         chooser = panel.LeaderboardPanel(
-            SimpleNamespace(evaluations=SimpleNamespace(leaderboard=lambda viewer: told["now"]))
+            SimpleNamespace(evaluations=SimpleNamespace(leaderboard=lambda viewer: board["now"]))
         )
-    first, second = (key for _, key in panel.choices(told["now"]))
+    first, second = (key for _, key in panel.choices(board["now"]))
     alpaca, _ = chooser._choose(second)
-    # Two more on the second ruler: it stands first now.
-    told["now"] = told["now"][::-1]
+    # As if two more runs were measured like the second table: it comes first now.
+    board["now"] = board["now"][::-1]
     assert chooser._choose(second)[0] == alpaca != chooser._choose(first)[0]
-    told["now"] = told["now"][1:]
+    board["now"] = board["now"][1:]
     with pytest.raises(gr.Error, match="open it again"):
         chooser._choose(second)
 
@@ -160,20 +160,20 @@ def test_the_lab_and_the_command_line_compare(lab, capsys):
     ]
     capsys.readouterr()
     assert main(["runs", "compare", run_id, "--json", "--data-dir", str(lab.data_dir)]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"tables": lab.evaluations.leaderboard(HOST, [run_id])}
-    assert "compare scores within a table only" in said.err
-    assert "nothing to compare" not in said.err
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"tables": lab.evaluations.leaderboard(HOST, [run_id])}
+    assert "compare scores within a table only" in output.err
+    assert "nothing to compare" not in output.err
 
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_run_that_was_not_evaluated_is_told_with_what_to_do(lab, capsys, named):
     run_id = lab.store.create("new", smoke().to_dict()).id
     assert main(["runs", "compare", *[run_id] * named, "--json", "--data-dir", str(lab.data_dir)]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"tables": []}
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"tables": []}
     whose = run_id if named else "RUN"
-    assert said.err == f"nothing to compare of {whose}: evaluate --run {whose} first\n"
+    assert output.err == f"nothing to compare of {whose}: evaluate --run {whose} first\n"
 
 
 def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):

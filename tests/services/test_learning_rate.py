@@ -1,4 +1,4 @@
-"""The learning rate that steps really use: against transformers' schedulers, in warnings, findings and verdicts."""
+"""The learning rate that steps use: against transformers' schedulers, in warnings, findings and verdicts."""
 
 import itertools
 
@@ -18,7 +18,7 @@ from instruct_tune.training.train import train
 
 
 def rates(name, warmup, steps, rate=0.01):
-    """What each optimizer step uses, by the library's own scheduler."""
+    """The learning rate of each optimizer step, by transformers' own scheduler."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=rate)
     scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
     used = []
@@ -55,9 +55,9 @@ def test_the_highest_rate_is_the_schedulers(name, warmup, steps):
     ],
 )  # fmt: skip
 def test_what_will_not_happen_is_said_before(settings, steps, evaluations, words):
-    found = schedule_warnings(TrainSettings(**settings), steps, evaluations)
-    assert len(found) == len(words)
-    assert all(part in sentence for part, sentence in zip(words, found, strict=True))
+    warnings = schedule_warnings(TrainSettings(**settings), steps, evaluations)
+    assert len(warnings) == len(words)
+    assert all(part in sentence for part, sentence in zip(words, warnings, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,13 @@ def test_the_rate_used_is_the_recorded_one_and_the_settings_where_none_was():
 
 
 def course(held_out, total=12, samples=(), **settings):
-    """(run, metrics, samples) of a run whose steps used what the scheduler gives; a held-out loss every second step."""
+    """(run, metrics, samples) of a run with the scheduler's learning rates and a held-out loss every second step."""
     config = RunConfig.from_dict({"train": settings}).to_dict()
-    given = config["train"]
+    train_settings = config["train"]
     last = 2 * (len(held_out) - 1)
-    used = rates(given["lr_scheduler_type"], given["warmup_steps"], total, given["learning_rate"])[:last]
+    used = rates(
+        train_settings["lr_scheduler_type"], train_settings["warmup_steps"], total, train_settings["learning_rate"]
+    )[:last]
     metrics = [{"kind": "probe", "step": 2 * at, "probe_loss": loss} for at, loss in enumerate(held_out)]
     metrics += [
         {"kind": "train", "step": at, "epoch": at / 4, "loss": 2.0, "grad_norm": 1.0, "learning_rate": rate}
@@ -131,11 +133,11 @@ def test_an_unchanged_adapter_after_warm_up_alone_is_explained_by_it():
 @pytest.mark.parametrize("evaluation", [True, False])
 def test_the_verdict_blames_warm_up_too(evaluation):
     run, metrics, _ = course(STILL, learning_rate=0.01, warmup_steps=1000)
-    found = {
+    result = {
         "rows": 40, "delta": 0.1, "p_value": 0.8, "base": {"bleu": 9, "bp": 1}, "tuned": {"bleu": 9.1, "bp": 1},
         "tuned_ended": 40, "base_ended": 40, "identical": 39,
     }  # fmt: skip
-    verdict = judge(run["config"], metrics, found if evaluation else None)
+    verdict = judge(run["config"], metrics, result if evaluation else None)
     assert verdict.kind == "no_change"
     assert "Warm-up takes 1,000 steps and the run has 12" in verdict.sentence
     assert verdict.advice == "Lower train.warmup_steps."

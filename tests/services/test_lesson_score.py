@@ -1,4 +1,4 @@
-"""The card that takes the lesson's numbers apart: what it shows is what was measured, and says where it was not."""
+"""The card that explains the lesson's scores: it shows measured numbers and marks the printed ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from instruct_tune.ui.evaluate import lesson_score as panel
 
 
 def test_the_asset_holds_every_setting_and_no_text():
-    told = measured()
-    assert [one["name"] for one in told["measured"]] == list(why_04.PLAN)
-    for one, (rows, over) in zip(told["measured"], why_04.PLAN.values(), strict=True):
+    scores = measured()
+    assert [one["name"] for one in scores["measured"]] == list(why_04.PLAN)
+    for one, (rows, over) in zip(scores["measured"], why_04.PLAN.values(), strict=True):
         assert one["rows"] == rows
         assert {**why_04.LESSON_CALL, **over}.items() <= one["generation"].items()
         assert one["delta"] == pytest.approx(one["tuned"]["bleu"] - one["base"]["bleu"])
 
 
 def test_what_was_printed_is_told_apart_from_what_was_measured():
-    told = measured()
-    first, *others = panel.lines(told)
+    scores = measured()
+    first, *others = panel.lines(scores)
     assert first[1:3] == [f"{score}" for score in PRINTED]
     assert first[-1] == "printed in the lesson, not reproduced here"
     assert all(line[-1].startswith("measured here, ") for line in others)
@@ -32,25 +32,25 @@ def test_what_was_printed_is_told_apart_from_what_was_measured():
 
 
 def test_the_words_follow_the_numbers():
-    told = copy.deepcopy(measured())
-    told["measured"][0]["tuned"]["bleu"] = 77.7
-    assert panel.causes(told).count("77.7") == 3
-    assert panel.causes(told) != panel.causes(measured())
+    scores = copy.deepcopy(measured())
+    scores["measured"][0]["tuned"]["bleu"] = 77.7
+    assert panel.causes(scores).count("77.7") == 3
+    assert panel.causes(scores) != panel.causes(measured())
 
 
 @pytest.mark.usefixtures("one_thread", "quicker")
 def test_the_script_measures_once_and_writes_numbers_only(lab):
     plan = {"lesson_call": (2, {}), "room": (2, {"max_new_tokens": 4, "max_length": None})}
-    told = why_04.measure(lab, smoke(), plan)
+    result = why_04.measure(lab, smoke(), plan)
     runs, evaluations = (
         len(lab.runs.summaries(HOST)),
         len(lab.runs.evaluations(HOST, lab.runs.summaries(HOST)[0]["id"])),
     )
     assert evaluations == 2
-    assert why_04.measure(lab, smoke(), plan) == told
+    assert why_04.measure(lab, smoke(), plan) == result
     assert (len(lab.runs.summaries(HOST)), len(lab.runs.evaluations(HOST, lab.runs.summaries(HOST)[0]["id"]))) == (
         runs,
         evaluations,
     )
-    assert [one["generation"]["max_length"] for one in told["measured"]] == [50, None]
-    assert set(told["measured"][0]) == set(measured()["measured"][0])
+    assert [one["generation"]["max_length"] for one in result["measured"]] == [50, None]
+    assert set(result["measured"][0]) == set(measured()["measured"][0])

@@ -45,11 +45,11 @@ def test_a_name_stands_for_what_it_stands_for_in_peft(name):
 def test_the_adapter_sits_where_the_targets_say(targets, beside_another):
     loaded = tiny_with() if beside_another else tiny()
     lora.attach(loaded, "wanted", LoraSettings(r=4, target_modules=targets), seed=1)
-    found = adapted(loaded.base, "wanted")
+    paths = adapted(loaded.base, "wanted")
     if isinstance(targets, str):
-        assert found == [path for path in linear(tiny().base) if re.fullmatch(targets, path)]
+        assert paths == [path for path in linear(tiny().base) if re.fullmatch(targets, path)]
     else:
-        assert found == [path for path in linear(tiny().base) if path.endswith(tuple(f".{name}" for name in targets))]
+        assert paths == [path for path in linear(tiny().base) if path.endswith(tuple(f".{name}" for name in targets))]
     trainable = sum(p.numel() for name, p in loaded.model.named_parameters() if ".wanted." in name)
     assert trainable == 4 * lora.adapted_width(tiny().base, targets)
 
@@ -133,12 +133,12 @@ def test_a_run_on_some_layers_can_be_priced_trained_and_continued(tmp_path, tmp_
         cost = lab.estimates.cost(HOST, config)
         parent = lab.training.start(HOST, config)
         assert lab.training.wait(parent, PATIENCE).status == "finished", lab.store.get(parent).message
-        told = lab.runs.details(HOST, parent)
-        assert cost["trainable_parameters"] == told["facts"]["trainable_parameters"] > 0
+        details = lab.runs.details(HOST, parent)
+        assert cost["trainable_parameters"] == details["facts"]["trainable_parameters"] > 0
         assert cost["seconds"]["total"] > 0
         child = lab.training.start(HOST, {"train": {"max_steps": 1}}, parent=parent)
         assert lab.training.wait(child, PATIENCE).status == "finished", lab.store.get(child).message
-        last = [m["probe_loss"] for m in told["metrics"] if m["kind"] == "probe"][-1]
+        last = [m["probe_loss"] for m in details["metrics"] if m["kind"] == "probe"][-1]
         assert lab.runs.metrics(HOST, child)[0]["probe_loss"] == pytest.approx(last, rel=1e-6)
         with pytest.raises(LabError, match=r"lora\.use_rslora is False and not True"):
             lab.training.start(HOST, {"lora": {"use_rslora": False}}, parent=parent)

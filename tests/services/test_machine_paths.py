@@ -1,4 +1,4 @@
-"""What leaves the lab names no folder of the machine, and what comes back finds its base model or says what to do."""
+"""Exports name no folder of the machine; an import finds its base model or says what to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LENGTH = {"step": "length", "of": "output", "unit": "tokens", "min": 1}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a model and a dataset in it, whose name nobody is to read."""
+    """A folder with a model and a dataset, whose name must never be shown."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
         folder = tmp_path_factory.mktemp("x") / SECRET
@@ -103,16 +103,16 @@ def test_the_card_names_the_folder_by_its_last_name_and_its_weights(lab, run_id,
 def test_visitors_read_no_folder_either(lab, run_id, place):
     lab.store.update(run_id, message=f"The disk with {place / 'data'} is full; {place / 'my-model'} was given.")
     lab.store.add_event(run_id, f"Read {place / 'rows.json'}.")
-    told = {"run": lab.runs.details(VISITOR, run_id), "status": lab.training.status(VISITOR, run_id)}
-    told |= {"list": lab.runs.summaries(VISITOR), "config": lab.runs.readable_config(VISITOR, run_id)}
-    told |= {"events": lab.runs.events(VISITOR, run_id)}
-    assert SECRET not in json.dumps(told)
-    assert told["run"]["message"] == "The disk with data is full; my-model was given."
-    # The host reads it all.
+    shown = {"run": lab.runs.details(VISITOR, run_id), "status": lab.training.status(VISITOR, run_id)}
+    shown |= {"list": lab.runs.summaries(VISITOR), "config": lab.runs.readable_config(VISITOR, run_id)}
+    shown |= {"events": lab.runs.events(VISITOR, run_id)}
+    assert SECRET not in json.dumps(shown)
+    assert shown["run"]["message"] == "The disk with data is full; my-model was given."
+    # The host sees all of it.
     assert SECRET in lab.runs.details(HOST, run_id)["message"]
     assert lab.runs.details(HOST, run_id)["config"]["model"] == str(place / "my-model")
-    # What the page shows of the fixed prompt stays.
-    assert told["run"]["facts"]["fixed_prompt"] == lab.runs.details(HOST, run_id)["facts"]["fixed_prompt"]
+    # The fixed prompt, which the page shows, stays as it is.
+    assert shown["run"]["facts"]["fixed_prompt"] == lab.runs.details(HOST, run_id)["facts"]["fixed_prompt"]
 
 
 def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
@@ -121,8 +121,8 @@ def test_a_relative_folder_is_a_folder_too(lab, run_id, place, monkeypatch):
     data = {**config["data"], "source": f"{SECRET}/rows.json"}
     other = lab.store.create("relative", {**config, "model": f"{SECRET}/my-model", "data": data})
     lab.store.update(other.id, facts={"weights_source": "local folder"})
-    told = lab.runs.readable_config(VISITOR, other.id)
-    assert (told["model"], told["data"]["source"]) == ("my-model", "rows.json")
+    shown = lab.runs.readable_config(VISITOR, other.id)
+    assert (shown["model"], shown["data"]["source"]) == ("my-model", "rows.json")
 
 
 def test_it_comes_back_where_its_base_model_is_known_by_its_weights(lab, run_id, exported, place):
@@ -138,7 +138,7 @@ def test_elsewhere_it_is_refused_in_a_sentence_that_says_what_to_do(exported, pl
             other.transfers.import_run(HOST, exported)
         assert "model of run_config.json" in str(raised.value)
         assert list((tmp_path / "data" / "runs").iterdir()) == []
-        # And what it says works: the folder's path, as it is here.
+        # Its advice works: set the model to the folder's path on this machine.
         files = contents(exported)
         config = json.loads(files["run_config.json"]) | {"model": str(place / "my-model")}
         with zipfile.ZipFile(tmp_path / "mended.zip", "w") as archive:
@@ -180,7 +180,7 @@ def test_a_saved_list_of_filters_names_no_folder(lab, run_id, place):
     assert SECRET not in text
     saved = json.loads(text)
     assert saved["data"]["source"] == "rows.json"
-    # Whose tokens were counted stands in the ledger; a reader's own model counts again.
+    # The ledger records which tokenizer counted; the settings leave it open, so a reader's own model counts again.
     assert saved["data"]["filters"][0]["tokenizer"] is None
     assert saved["ledger"][0]["parameters"]["tokenizer"] == "my-model"
 

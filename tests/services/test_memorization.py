@@ -1,4 +1,4 @@
-"""Training rows said by heart: what counts as exact, and what is said about it."""
+"""Memorised training rows: what counts as exact, and the verdict on a run."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def tokenised(loaded, rows, max_length=1024):
 
 
 def answering(monkeypatch, *answers):
-    """Let the model say exactly this: (text, did it end by itself)."""
-    asked = []
+    """Make the model give these answers, (text, whether it ended by itself); return the list of its calls."""
+    calls = []
 
     def generate(loaded, requests, settings, **options):
-        asked.append((requests, settings))
+        calls.append((requests, settings))
         return [Answer(text, len(text), ended) for text, ended in answers]
 
     monkeypatch.setattr(memorization, "generate", generate)
-    return asked
+    return calls
 
 
 def test_only_the_very_text_with_its_end_is_exact(monkeypatch):
     loaded = tiny()
     rows = tokenised(loaded, [Example("One", "", "aaa")] * 5)
-    asked = answering(monkeypatch, ("aaa", True), ("aaa", False), ("aab", True), ("aaa ", True), ("aa", True))
+    calls = answering(monkeypatch, ("aaa", True), ("aaa", False), ("aab", True), ("aaa ", True), ("aa", True))
     assert measure_memorization(loaded, RUN, rows, lambda: False) == Memorization(rows=5, exact=1)
-    [(requests, settings)] = asked
-    # Its own prompt, as it was trained, and room for the answer and its end.
+    [(requests, settings)] = calls
+    # The row's own prompt, as trained, and enough tokens for the answer and its end.
     assert requests == [Request(row.input_ids[: row.prompt_length], RUN) for row in rows]
     assert (settings.max_new_tokens, settings.num_beams, settings.do_sample) == (4, 1, False)
 

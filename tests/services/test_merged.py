@@ -1,4 +1,4 @@
-"""A merged model is the adapter's, and what is loaded knows nothing of it."""
+"""A merged model answers like the adapter, and merging leaves the loaded model unchanged."""
 
 import json
 import zipfile
@@ -33,14 +33,14 @@ def run_id(lab):
     return finished(lab, smoke(), "tulip")
 
 
-def logits(lab, run_id, who):
-    """What the lab's own shared weights say."""
+def logits(lab, run_id, adapter):
+    """Logits of base or an adapter on the lab's own shared weights."""
 
     @torch.no_grad()
     def job():
         loaded = lab.models.base("tiny-random", "auto", lambda text: None)
         lab.models.with_adapter(loaded, run_id, lab.store.folder(run_id) / "adapter")
-        with answering_as(loaded, [who]) as how:
+        with answering_as(loaded, [adapter]) as how:
             return loaded.model(input_ids=IDS, **how).logits
 
     return lab.queue.submit_short(job).result(30)
@@ -48,9 +48,9 @@ def logits(lab, run_id, who):
 
 def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_path):
     base, tuned = logits(lab, run_id, BASE), logits(lab, run_id, run_id)
-    said = []
+    messages = []
     drawn = torch.get_rng_state()
-    zipfile.ZipFile(lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip", said.append)).extractall(
+    zipfile.ZipFile(lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip", messages.append)).extractall(
         tmp_path / "out"
     )
     assert torch.equal(torch.get_rng_state(), drawn)
@@ -62,7 +62,7 @@ def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_pa
     assert torch.equal(logits(lab, run_id, BASE), base)
     assert torch.equal(logits(lab, run_id, run_id), tuned)
     assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token
-    assert [words.split()[0] for words in said] == ["merging", "packing"]
+    assert [message.split()[0] for message in messages] == ["merging", "packing"]
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.library_name == "transformers"
     assert "peft import" not in card

@@ -1,4 +1,4 @@
-"""Made-up files: each is one sentence or a whole run, and the runs folder holds the runs of the history and no more."""
+"""Mutated files fail with one sentence or import as a whole run; the runs folder matches the history."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture
 def run_id(lab, tmp_path):
-    """A run that came as it was exported; deleted afterwards."""
+    """A run imported from an unchanged export; deleted afterwards."""
     run_id = imported(lab, tmp_path, zipped(members()))
     yield run_id
     lab.training.delete(HOST, run_id)
@@ -62,7 +62,7 @@ def imported(lab, folder, content):
 
 
 def sentence(error):
-    """Insist that the message is one, which fits on a line and into any encoding."""
+    """Assert that the message is one short line that can be encoded."""
     text = str(error)
     text.encode()
     assert text
@@ -75,14 +75,14 @@ def is_tidy(lab):
 
 
 def use(lab, run_id, to, exports):
-    """Everything that a list of runs offers for a run, up to its end."""
-    for told in (
+    """Call everything that the list of runs offers for a run, and delete it at the end."""
+    for value in (
         lab.runs.summaries(HOST),
         lab.runs.details(HOST, run_id),
         lab.training.status(HOST, run_id),
         lab.runs.result(HOST, run_id),
     ):
-        json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     assert lab.runs.config(HOST, run_id).to_dict() == lab.store.get(run_id).config
     lab.runs.rename(HOST, run_id, "another")
     lab.runs.annotate(HOST, run_id, "a, b", "noted")
@@ -101,7 +101,7 @@ def test_a_mutated_export_is_refused_or_a_whole_run(lab, tmp_path):
             sentence(error)
         else:
             accepted += 1
-            # A plot takes longer than all else.
+            # An export draws a plot, which takes longest.
             use(lab, run_id, tmp_path / "out.zip", exports=accepted % 10 == 1)
         assert is_tidy(lab), what
     assert min(refused, accepted) > MUTATIONS / 10
@@ -110,9 +110,9 @@ def test_a_mutated_export_is_refused_or_a_whole_run(lab, tmp_path):
 def test_a_mutated_configuration_is_refused_or_comes_back_as_it_was(lab):
     accepted = 0
     for number in range(MUTATIONS):
-        given = mutated_value(random.Random(number), RUN)
+        mutated = mutated_value(random.Random(number), RUN)
         try:
-            config = lab.configs.read(HOST, given)
+            config = lab.configs.read(HOST, mutated)
         except LabError as error:
             sentence(error)
         else:
@@ -125,9 +125,9 @@ def test_a_mutated_configuration_is_refused_or_comes_back_as_it_was(lab):
 
 def test_a_mutated_template_is_refused_or_renders(lab):
     for number in range(MUTATIONS):
-        given = mutated_value(random.Random(number), RUN["template"])
+        mutated = mutated_value(random.Random(number), RUN["template"])
         try:
-            template = template_from(lab.configs.read(HOST, smoke().to_dict() | {"template": given}).template)
+            template = template_from(lab.configs.read(HOST, smoke().to_dict() | {"template": mutated}).template)
         except LabError as error:
             sentence(error)
         else:
@@ -140,12 +140,12 @@ def test_mutated_metrics_are_refused_or_measurements():
         chance = random.Random(number)
         odd = "".join(json.dumps(line) + "\n" for line in mutated_value(chance, METRICS)).encode()
         try:
-            found = import_run._metrics(odd if number % 2 else mutated_bytes(chance, lines))
+            metrics = import_run._metrics(odd if number % 2 else mutated_bytes(chance, lines))
         except LabError as error:
             sentence(error)
         else:
-            json.dumps(found, allow_nan=False)
-            assert len({(metric["kind"], metric["step"]) for metric in found}) == len(found)
+            json.dumps(metrics, allow_nan=False)
+            assert len({(metric["kind"], metric["step"]) for metric in metrics}) == len(metrics)
 
 
 def test_a_mutated_ledger_is_refused_or_read(lab, tmp_path):
@@ -167,11 +167,11 @@ def test_a_mutated_ledger_is_refused_or_read(lab, tmp_path):
     assert accepted
 
 
-# What a mutation may not meet by chance, with the words it is refused in.
+# Faults that random mutations may miss, with the message that refuses each.
 
 
 def changed(**fields):
-    """A good zip in which some of its files hold something else."""
+    """A good zip with some of its files replaced."""
     return zipped(members(**fields))
 
 
@@ -261,9 +261,9 @@ def test_a_run_called_after_a_file_whose_name_is_no_text(lab, tmp_path):
 def test_the_command_line_answers_in_a_line(tmp_path, capsys, arguments):
     assert main([*arguments, "--json", "--data-dir", str(tmp_path / "lab")]) == 1
     out, err = capsys.readouterr()
-    told = json.loads(out)["error"]
-    assert len(told.encode()) <= LONGEST_MESSAGE
-    assert f"{arguments[0]}: {told}\n" in err
+    message = json.loads(out)["error"]
+    assert len(message.encode()) <= LONGEST_MESSAGE
+    assert f"{arguments[0]}: {message}\n" in err
     assert "Traceback" not in err
 
 
@@ -333,10 +333,10 @@ def test_any_text_is_a_name_a_tag_and_a_note_or_refused(lab, run_id, tmp_path, t
                 write()
         elif len(text) <= LONGEST_TAG:
             write()
-    told = lab.runs.details(HOST, run_id)
+    details = lab.runs.details(HOST, run_id)
     json.dumps(lab.runs.summaries(HOST), ensure_ascii=False).encode()
     if text in HALF:
-        assert told == before
+        assert details == before
     assert zipfile.is_zipfile(lab.transfers.export(HOST, run_id, tmp_path / "out.zip"))
 
 
@@ -354,10 +354,10 @@ def test_half_a_character_is_named_wherever_it_is_written(lab, run_id, text):
                         lambda: lab.inference.generate(HOST, run_id, [{"instruction": text}])],
         "output": [lambda: lab.datasets.mask(HOST, smoke(), "a", "", text)],
     }  # fmt: skip
-    for name, each in ways.items():
-        for way in each:
+    for name, calls in ways.items():
+        for call in calls:
             with pytest.raises(DataError, match=f"{name} holds half a character"):
-                way()
+                call()
     assert is_tidy(lab)
 
 
@@ -471,10 +471,10 @@ def test_long_configurations_of_honest_use_stay_valid(lab):
 
 def test_the_good_export_is_accepted(lab, tmp_path):
     run_id = imported(lab, tmp_path, changed())
-    told = lab.runs.details(HOST, run_id)
-    assert told["facts"] == {**FACTS, "imported": True}
-    assert [metric["loss"] for metric in told["metrics"] if metric["kind"] == "train"] == [TRAIN["loss"]] * 2
-    assert told["config"]["template"] == RUN["template"]
-    assert told["config"]["lora"]["r"] == CONFIG["r"]
+    details = lab.runs.details(HOST, run_id)
+    assert details["facts"] == {**FACTS, "imported": True}
+    assert [metric["loss"] for metric in details["metrics"] if metric["kind"] == "train"] == [TRAIN["loss"]] * 2
+    assert details["config"]["template"] == RUN["template"]
+    assert details["config"]["lora"]["r"] == CONFIG["r"]
     assert (lab.data_dir / "runs" / run_id / "adapter" / "adapter_model.safetensors").read_bytes() == WEIGHTS
     use(lab, run_id, tmp_path / "out.zip", exports=True)

@@ -1,4 +1,4 @@
-"""Rows that mix line ends: the load says so, and a setting makes them one."""
+"""Rows with mixed line ends: loading reports them, and a setting unifies them."""
 
 import logging
 
@@ -19,8 +19,8 @@ NONE = {"instruction": "c", "input": "", "output": "z"}
 
 
 def note(rows, tmp_path, **changes):
-    (said,) = load_splits(settings(write(tmp_path / "rows.json", rows), **changes)).notes or [""]
-    return said
+    (message,) = load_splits(settings(write(tmp_path / "rows.json", rows), **changes)).notes or [""]
+    return message
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_filters_and_ids_see_the_unified_texts(tmp_path):
     path = write(tmp_path / "rows.json", [*rows, NONE])
     assert load_splits(settings(path, "drop_exact_duplicates")).ledger[0].kept == 3
     assert load_splits(settings(path, "drop_exact_duplicates", unify_newlines=True)).ledger[0].kept == 2
-    views = Lab(tmp_path / "data", writing=False)
+    lab = Lab(tmp_path / "data", writing=False)
     config = {"data": {"source": str(path), "filters": [], "limit": None, "unify_newlines": True}}
-    told = views.datasets.summary(HOST, config, rows=20)
-    assert row_id(**UNIX) in told["row_ids"]["train"]
-    # The rows as they were, loaded before or after, are others.
-    assert told["notes"] == []
-    (said,) = views.datasets.summary(HOST, {"data": {**config["data"], "unify_newlines": False}})["notes"]
-    assert said.startswith("Line ends differ")
+    summary = lab.datasets.summary(HOST, config, rows=20)
+    assert row_id(**UNIX) in summary["row_ids"]["train"]
+    # Without the setting the same file gives its own rows, whichever is loaded first.
+    assert summary["notes"] == []
+    (message,) = lab.datasets.summary(HOST, {"data": {**config["data"], "unify_newlines": False}})["notes"]
+    assert message.startswith("Line ends differ")
 
 
 def test_the_command_line_says_it_and_the_setting_in_it_mends_it(tmp_path, capsys):
@@ -82,9 +82,9 @@ def test_the_command_line_says_it_and_the_setting_in_it_mends_it(tmp_path, capsy
         "data.filters=[]",
     ]
     assert main(command) == 0
-    said = capsys.readouterr().err
-    assert said.startswith("data: Line ends differ")
-    assert "data.unify_newlines=true" in said
+    output = capsys.readouterr().err
+    assert output.startswith("data: Line ends differ")
+    assert "data.unify_newlines=true" in output
     assert main([*command, "--set", "data.unify_newlines=true"]) == 0
     assert capsys.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""Tags and notes on the page: what is saved there loses nothing that was added elsewhere."""
+"""Tags and notes on the page: saving them keeps text that was added elsewhere."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A run that finds no memory says what to change; the lab goes on, and nothing holds what the run had."""
+"""A run that runs out of memory says what to change; the lab goes on, and the run's memory is free again."""
 
 import weakref
 
@@ -28,11 +28,11 @@ def test_a_run_without_memory_fails_with_what_to_change_and_the_lab_goes_on(lab,
         run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "memory")
     assert "lower train.max_length or lora.r" in run.message
-    # It was tried with smaller passes first, which the log tells; and all of it is free again.
+    # Smaller passes were tried first, as the log shows, and all their memory is free again.
     assert any("Memory ran out: passes of 2000 tokens" in event["text"] for event in lab.runs.events(HOST, run_id))
     assert len(held) > 1
     assert [reference() for reference in held] == [None] * len(held)
-    # The one thread is alive: it answers, and trains the next run.
+    # The queue's thread is alive: it trains the next run.
     assert lab.store.get(finished(lab)).step > 0
 
 

@@ -1,4 +1,4 @@
-"""A run goes on, and is measured, on the rows and weights that it was trained on; else it is said."""
+"""A run resumes and is evaluated on the rows and weights it was trained on; if they changed, it fails or warns."""
 
 import threading
 
@@ -30,24 +30,24 @@ def test_a_run_that_recorded_no_rows_says_nothing():
 def test_an_evaluation_on_a_changed_file_says_that_the_rows_are_others(lab, tmp_path):
     file = write_rows(tmp_path / "rows.json", rows(40))
     run_id = finished(lab, of(file))
-    *_, told = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
-    assert told["warnings"] == []
+    *_, result = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
+    assert result["warnings"] == []
     write_rows(tmp_path / "rows.json", rows(50))
-    *_, told = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
-    assert ["its dataset has changed since" in warning for warning in told["warnings"]] == [True]
-    assert "its dataset has changed since" in sentence(told)
+    *_, result = lab.evaluations.stream(HOST, run_id, 2, {"max_new_tokens": 2})
+    assert ["its dataset has changed since" in warning for warning in result["warnings"]] == [True]
+    assert "its dataset has changed since" in sentence(result)
 
 
 def test_a_run_is_not_resumed_on_other_rows(lab, pace, tmp_path):
     file = write_rows(tmp_path / "rows.json", rows(40))
     run_id = stop_at(lab, pace, 2, of(file))
-    was = lab.runs.details(HOST, run_id)["facts"]["data_fingerprint"]
+    fingerprint = lab.runs.details(HOST, run_id)["facts"]["data_fingerprint"]
     write_rows(tmp_path / "rows.json", rows(50))
     lab.training.resume(HOST, run_id)
     run = lab.training.wait(run_id, PATIENCE)
-    assert (run.status, run.facts["data_fingerprint"]) == ("failed", was)
+    assert (run.status, run.facts["data_fingerprint"]) == ("failed", fingerprint)
     assert run.message.startswith("The rows have changed since this run began: put the file back")
-    # Which is done, and nothing is lost.
+    # With the file put back, it resumes and nothing is lost.
     write_rows(tmp_path / "rows.json", rows(40))
     lab.training.resume(HOST, run_id)
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
@@ -73,20 +73,20 @@ def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab,
     run_id = finished(lab, of(file, train={"max_length": 1024}))
     facts = lab.runs.details(HOST, run_id)["facts"]
     assert 1 <= facts["rows_dropped"] <= 3
-    said = [event["text"] for event in lab.runs.events(HOST, run_id)]
-    assert any("at the model's context of 60." in text for text in said)
+    texts = [event["text"] for event in lab.runs.events(HOST, run_id)]
+    assert any("at the model's context of 60." in text for text in texts)
 
 
 def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_said(lab, monkeypatch, tmp_path):
     long = [{"instruction": "Say it " * 60, "input": "", "output": "it"}]
     run_id = finished(lab, of(write_rows(tmp_path / "rows.json", rows(20) + long * 20), evaluation_rows=None))
     monkeypatch.setattr(LoadedModel, "context_length", 100)
-    *_, told = lab.evaluations.stream(HOST, run_id, None, {"max_new_tokens": 2})
-    asked = lab.evaluations.predictions(HOST, run_id)
-    beyond = [row for row in asked if row["instruction"].startswith("Say it Say")]
-    assert 0 < len(beyond) < len(asked) == told["rows"]
+    *_, result = lab.evaluations.stream(HOST, run_id, None, {"max_new_tokens": 2})
+    predictions = lab.evaluations.predictions(HOST, run_id)
+    beyond = [row for row in predictions if row["instruction"].startswith("Say it Say")]
+    assert 0 < len(beyond) < len(predictions) == result["rows"]
     assert {(row["base"], row["tuned"]) for row in beyond} == {("", "")}
-    assert f"{len(beyond)} of {len(asked)} prompts of tuned do not fit" in sentence(told)
+    assert f"{len(beyond)} of {len(predictions)} prompts of tuned do not fit" in sentence(result)
 
 
 def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
@@ -110,20 +110,20 @@ def test_where_no_held_out_row_fits_the_run_has_none_and_says_so(lab, tmp_path):
 
 def test_of_two_who_resume_a_run_at_once_one_does(lab, pace):
     run_id = stop_at(lab, pace, 2, smoke())
-    together, told = threading.Barrier(4), []
+    together, outcomes = threading.Barrier(4), []
 
     def resume():
         together.wait(PATIENCE)
         try:
-            told.append(lab.training.resume(HOST, run_id))
+            outcomes.append(lab.training.resume(HOST, run_id))
         except BusyError as error:
-            told.append(str(error))
+            outcomes.append(str(error))
 
-    asking = [threading.Thread(target=resume) for _ in range(4)]
-    for each in asking:
-        each.start()
-    for each in asking:
-        each.join(PATIENCE)
+    threads = [threading.Thread(target=resume) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
-    assert told.count(run_id) == 1
-    assert sum("only one that ended early can be resumed" in each for each in told) == 3
+    assert outcomes.count(run_id) == 1
+    assert sum("only one that ended early can be resumed" in outcome for outcome in outcomes) == 3

@@ -1,4 +1,4 @@
-"""One run at a time: who waits for a turn, who is refused, who may only read."""
+"""One run at a time: queued, refused and withdrawn jobs, and labs that only read."""
 
 import os
 import threading
@@ -14,12 +14,12 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 def test_who_comes_second_waits_for_a_turn(lab, pace):
-    asked = []
+    queued = []
 
-    def ask(runner):
-        asked.append(lab.training.start(HOST, smoke(), "second"))
-        asked.append(lab.evaluations.start(HOST, runner.run.id, 2))
-        waiting = lab.training.status(HOST, asked[0])
+    def submit(runner):
+        queued.append(lab.training.start(HOST, smoke(), "second"))
+        queued.append(lab.evaluations.start(HOST, runner.run.id, 2))
+        waiting = lab.training.status(HOST, queued[0])
         assert (waiting["status"], waiting["place"]) == ("queued", 1)
         assert waiting["starts_in_seconds"] >= 0
         assert lab.training.status(HOST, runner.run.id)["place"] is None
@@ -27,13 +27,13 @@ def test_who_comes_second_waits_for_a_turn(lab, pace):
         with pytest.raises(BusyError, match="asked for already"):
             lab.evaluations.start(HOST, runner.run.id)
 
-    pace.at[2] = ask
+    pace.at[2] = submit
     first = finished(lab, TWELVE_STEPS, "first")
-    assert asked[1].result(PATIENCE)["rows"] == 2
-    assert lab.store.get(asked[0]).status == "finished"
-    ends = [lab.store.get(run_id).ended for run_id in (first, asked[0])]
+    assert queued[1].result(PATIENCE)["rows"] == 2
+    assert lab.store.get(queued[0]).status == "finished"
+    ends = [lab.store.get(run_id).ended for run_id in (first, queued[0])]
     assert ends == sorted(ends)
-    assert lab.training.status(HOST, asked[0])["place"] is None
+    assert lab.training.status(HOST, queued[0])["place"] is None
 
 
 def test_a_full_line_refuses_with_a_sentence_and_leaves_no_trace(lab, pace, tmp_path):
@@ -57,7 +57,7 @@ def test_a_full_line_refuses_with_a_sentence_and_leaves_no_trace(lab, pace, tmp_
 
 
 def test_who_comes_too_late_by_a_hair_leaves_no_trace_either(lab, pace, monkeypatch, tmp_path):
-    """Both found a place in the line; only one of them gets it."""
+    """Both saw a free place in the queue; only one of them gets it."""
     monkeypatch.setattr(lab.queue, "refuse_when_full", lambda by: None)
     refused = []
 
@@ -95,7 +95,7 @@ def test_a_run_that_could_not_be_resumed_for_others_stays_as_it_was(lab, pace):
 
 
 def test_fifty_starts_in_a_second(lab, engine_held):
-    """As many as there is room for; the rest gets a sentence each, and the lab goes on."""
+    """As many start as the queue holds; each of the others gets an error, and the lab goes on."""
     visitor, taken, refused = known_by("somebody's own secret"), [], []
 
     def start(number, viewer):
@@ -109,7 +109,7 @@ def test_fifty_starts_in_a_second(lab, engine_held):
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    # One about to begin, and sixteen behind it.
+    # One is about to begin, and sixteen are queued behind it.
     assert len(taken) == 17
     assert len(taken) + len(refused) == 50
     assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == sorted(taken)
@@ -121,20 +121,20 @@ def test_fifty_starts_in_a_second(lab, engine_held):
 
 
 def test_a_run_that_waits_is_withdrawn_at_once(lab, pace):
-    seen = []
+    outcomes = []
 
-    def ask(runner):
+    def submit(runner):
         kept, dropped = lab.training.start(HOST, smoke(), "second"), lab.training.start(HOST, smoke(), "third")
-        seen.extend([kept, dropped, lab.training.stop(HOST, kept), lab.training.stop(HOST, dropped, keep=False)])
+        outcomes.extend([kept, dropped, lab.training.stop(HOST, kept), lab.training.stop(HOST, dropped, keep=False)])
         assert lab.training.wait(kept, PATIENCE).status == "stopped"
 
-    pace.at[2] = ask
+    pace.at[2] = submit
     finished(lab, TWELVE_STEPS, "first")
-    assert seen[2:] == ["stopped", "stopped"]
+    assert outcomes[2:] == ["stopped", "stopped"]
     assert [run["name"] for run in lab.runs.summaries(HOST)] == ["second", "first"]
-    assert lab.runs.metrics(HOST, seen[0]) == []
-    lab.training.resume(HOST, seen[0])
-    assert lab.training.wait(seen[0], PATIENCE).status == "finished"
+    assert lab.runs.metrics(HOST, outcomes[0]) == []
+    lab.training.resume(HOST, outcomes[0])
+    assert lab.training.wait(outcomes[0], PATIENCE).status == "finished"
 
 
 def test_closing_leaves_runs_that_wait_to_be_resumed(tmp_path, pace):

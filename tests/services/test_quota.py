@@ -1,4 +1,4 @@
-"""What one visitor may keep on the host's disk, and that what visitors leave is removed after a time."""
+"""A visitor's disk quota, and the removal of visitors' runs after a time."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ KB = 1000
 
 @pytest.fixture
 def shared_lab(tmp_path, monkeypatch):
-    """A lab of several people, where a visitor may keep one megabyte."""
+    """A multi-user lab where a visitor may keep one megabyte."""
     monkeypatch.setenv("LAB_ADMIN_TOKEN", "the host's token")
     monkeypatch.setenv("LAB_VISITOR_MB", "1")
     with opened(tmp_path / "shared" / "data") as lab:
@@ -47,7 +47,7 @@ def upload(lab, viewer, size):
 
 
 def run_of(lab, viewer, size=0, name="big", ended=0.0, **update):
-    """A run as ``start_run`` leaves it, ended, with ``size`` bytes in its folder."""
+    """A stopped run as ``start_run`` creates it, with ``size`` bytes in its folder."""
     run_id = lab.store.create(name, smoke().to_dict(), started_by=viewer.id).id
     facts = {"expires": True} if lab.access.multi_user and not viewer.host else {}
     lab.store.update(run_id, status="stopped", ended=ended or time.time(), facts=facts, **update)
@@ -191,7 +191,7 @@ def test_a_quota_that_is_no_number_is_named(shared_lab, monkeypatch, text):
         upload(shared_lab, ANN, KB)
 
 
-# What visitors leave
+# Removal of visitors' runs
 
 
 def long_ago(lab):

@@ -1,4 +1,4 @@
-"""A history that is damaged or gone is kept aside, and the runs are found again in their folders."""
+"""Recovery of a damaged or missing history: the old file is kept, and the runs are restored from their folders."""
 
 import json
 import random
@@ -26,7 +26,7 @@ SIX = smoke(train={"num_train_epochs": 2, "max_steps": 6, "probes": 2, "eval_str
 
 
 def fill(store, count=60):
-    """A run with some history, everyone's, and one of Ann's alone; returns both."""
+    """Create a public run with some history and a private run of Ann's; return both ids."""
     public = store.create("public", CONFIG)
     for step in range(1, count + 1):
         store.add_metric(public.id, "train", step, step / count, {"loss": 1 / step, "tokens": step})
@@ -39,14 +39,14 @@ def fill(store, count=60):
 
 
 def everything(store, run_id):
-    told = (store.get(run_id), store.metrics(run_id), store.samples(run_id), store.events(run_id))
-    return *told, store.evaluations(run_id), store.changes(run_id)
+    parts = (store.get(run_id), store.metrics(run_id), store.samples(run_id), store.events(run_id))
+    return *parts, store.evaluations(run_id), store.changes(run_id)
 
 
-def without_seq(told):
-    """As it is told, but for the numbers in the order of which it was written."""
+def without_seq(value):
+    """The value as JSON without ``seq``, which numbers the entries in the order of writing."""
     return json.loads(
-        json.dumps(told, default=lambda run: run.__dict__), object_hook=lambda d: {k: d[k] for k in d if k != "seq"}
+        json.dumps(value, default=lambda run: run.__dict__), object_hook=lambda d: {k: d[k] for k in d if k != "seq"}
     )
 
 
@@ -79,30 +79,30 @@ def test_a_damaged_history_is_kept_aside_and_its_runs_are_found_again(tmp_path, 
         before = {run_id: without_seq(everything(store, run_id)) for run_id in runs}
     SPOILT[how](tmp_path / "lab.sqlite")
     spoilt = (tmp_path / "lab.sqlite").read_bytes()
-    store, said = open_rescued(tmp_path)
+    store, message = open_rescued(tmp_path)
     with closing(store):
         (aside,) = tmp_path.glob("lab.sqlite.damaged-*[0-9]")
         assert aside.read_bytes() == spoilt
-        assert said.startswith("The history was damaged (")
-        assert f"kept as {aside.name}; a new one was begun, 2 runs were found again in their folders" in said
-        assert said in caplog.text
+        assert message.startswith("The history was damaged (")
+        assert f"kept as {aside.name}; a new one was begun, 2 runs were found again in their folders" in message
+        assert message in caplog.text
         for run_id in runs:
             *after, changes = without_seq(everything(store, run_id))
-            *known, former = before[run_id]
-            assert after == known
+            *rows, former = before[run_id]
+            assert after == rows
             assert changes[:-1] == former
             assert changes[-1]["reason"].startswith("The history was damaged (")
-    again, silence = open_rescued(tmp_path)
+    again, second_message = open_rescued(tmp_path)
     again.close()
-    assert silence is None
+    assert second_message is None
 
 
-def left_by_a_crash(store, to):
-    """The files as they lie there when the process is gone without a word, its last entries only in the log."""
-    (to / "runs").mkdir(parents=True)
+def copy_as_after_a_crash(store, folder):
+    """Copy the files as a crash leaves them: the last entries are only in the write-ahead log."""
+    (folder / "runs").mkdir(parents=True)
     for file in ("lab.sqlite", "lab.sqlite-wal"):
-        shutil.copy(store.data_dir / file, to / file)
-    shutil.copytree(store.data_dir / "runs", to / "runs", dirs_exist_ok=True)
+        shutil.copy(store.data_dir / file, folder / file)
+    shutil.copytree(store.data_dir / "runs", folder / "runs", dirs_exist_ok=True)
 
 
 LOST = {
@@ -129,26 +129,26 @@ def test_what_a_damaged_log_lost_is_found_again_in_the_folders(tmp_path, how, ca
         store.update(private, status="stopped", name="renamed", step=6)
         store.update(public, owner=ANN.id)
         store.add_evaluation(public, {"rows": 9, "predictions": "there"})
-        left_by_a_crash(store, tmp_path / "left")
-        wanted = {run_id: without_seq(everything(store, run_id)) for run_id in (public, private)}
+        copy_as_after_a_crash(store, tmp_path / "left")
+        expected = {run_id: without_seq(everything(store, run_id)) for run_id in (public, private)}
     LOST[how](tmp_path / "left" / "lab.sqlite-wal", before)
     with closing(RunStore(tmp_path / "left")) as unaware:
         assert unaware.get(private).name == "private", "SQLite drops it without a word"
         assert unaware.get(public).owner is None
-    store, said = open_rescued(tmp_path / "left")
+    store, message = open_rescued(tmp_path / "left")
     with closing(store):
-        assert said.startswith("The last entries of the history were lost")
-        assert "2 runs have been restored from their folders." in said
-        assert said.rstrip(".") in caplog.text
+        assert message.startswith("The last entries of the history were lost")
+        assert "2 runs have been restored from their folders." in message
+        assert message.rstrip(".") in caplog.text
         for run_id in (public, private):
             *after, changes = without_seq(everything(store, run_id))
-            *known, former = wanted[run_id]
-            assert after == known
+            *rows, former = expected[run_id]
+            assert after == rows
             assert changes[:-1] == former
             assert "lost its last entries" in changes[-1]["reason"]
-    again, silence = open_rescued(tmp_path / "left")
+    again, second_message = open_rescued(tmp_path / "left")
     again.close()
-    assert silence is None
+    assert second_message is None
 
 
 def test_a_folder_that_knows_less_than_the_history_changes_nothing(tmp_path):
@@ -158,10 +158,10 @@ def test_a_folder_that_knows_less_than_the_history_changes_nothing(tmp_path):
         store.update(public, name="renamed")
         store.update(private, step=3)
         (store.folder(public) / snapshot.FILE).write_bytes(old)
-        left_by_a_crash(store, tmp_path / "left")
-    store, said = open_rescued(tmp_path / "left")
+        copy_as_after_a_crash(store, tmp_path / "left")
+    store, message = open_rescued(tmp_path / "left")
     with closing(store):
-        assert said is None
+        assert message is None
         assert store.get(public).name == "renamed"
 
 
@@ -204,10 +204,10 @@ def test_a_history_that_is_gone_is_begun_anew_from_the_folders(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         fill(store)
     (tmp_path / "lab.sqlite").unlink()
-    store, said = open_rescued(tmp_path)
+    store, message = open_rescued(tmp_path)
     with closing(store):
         assert len(store.all()) == 2
-    assert said == "2 runs were found again in their folders, as last written there: the history did not know them."
+    assert message == "2 runs were found again in their folders, as last written there: the history did not know them."
 
 
 def test_what_is_whole_is_left_alone_and_so_is_what_others_hold(tmp_path):
@@ -234,15 +234,15 @@ def test_a_deleted_run_does_not_come_back(tmp_path):
         public, private = fill(store)
         store.update(private, status="stopped")
         store.delete(private)
-        # As where the process died before the folder was gone.
+        # As if the process had died before it removed the folder.
         (tmp_path / "runs" / private).mkdir()
         store.trash(public)
     (tmp_path / "lab.sqlite").unlink()
-    store, said = open_rescued(tmp_path)
+    store, message = open_rescued(tmp_path)
     with closing(store):
         assert store.all() == []
         assert [run.id for run in store.trashed()] == [public], "what was in the bin is there still"
-    assert "1 of the folders under runs cannot be read and is left as found" in said
+    assert "1 of the folders under runs cannot be read and is left as found" in message
 
 
 @pytest.mark.parametrize("how", ["flipped", "of another run", "gone"])
@@ -250,18 +250,18 @@ def test_a_folder_that_tells_nothing_true_is_left_as_found(tmp_path, how):
     with closing(RunStore(tmp_path)) as store:
         public, private = fill(store)
     folder = tmp_path / "runs" / private
-    told = (folder / snapshot.FILE).read_text()
+    text = (folder / snapshot.FILE).read_text()
     if how == "flipped":
-        (folder / snapshot.FILE).write_text(told.replace('"private"', '"Private"'))
+        (folder / snapshot.FILE).write_text(text.replace('"private"', '"Private"'))
     elif how == "gone":
         (folder / snapshot.FILE).unlink()
     else:
         shutil.copy(tmp_path / "runs" / public / snapshot.FILE, folder)
     (tmp_path / "lab.sqlite").unlink()
-    store, said = open_rescued(tmp_path)
+    store, message = open_rescued(tmp_path)
     with closing(store):
         assert [run.id for run in store.all()] == [public]
-    assert "1 of the folders" in said
+    assert "1 of the folders" in message
     assert folder.is_dir()
 
 
@@ -269,21 +269,21 @@ def test_runs_of_an_older_lab_tell_their_folders_at_the_next_start(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         public, _ = fill(store)
         (tmp_path / "runs" / public / snapshot.FILE).unlink()
-    store, said = open_rescued(tmp_path)
+    store, message = open_rescued(tmp_path)
     store.close()
-    assert said is None
+    assert message is None
     assert snapshot.read(tmp_path / "runs" / public) is not None
 
 
 def test_columns_that_an_older_lab_did_not_write_are_the_hosts_alone_or_empty(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         _, private = fill(store)
-        told = snapshot.read(tmp_path / "runs" / private)
+        saved = snapshot.read(tmp_path / "runs" / private)
         store.update(private, status="stopped")
         store.delete(private)
-        del told["runs"][0]["owner"], told["runs"][0]["parent"], told["samples"]
-        told["runs"][0]["of a newer lab"] = 1
-        store.enter_again(told, "Found.")
+        del saved["runs"][0]["owner"], saved["runs"][0]["parent"], saved["samples"]
+        saved["runs"][0]["of a newer lab"] = 1
+        store.enter_again(saved, "Found.")
         run = store.get(private)
         assert run.parent is None
         assert [viewer.sees(run.owner) for viewer in (HOST, ANN, BOB)] == [True, False, False]
@@ -299,7 +299,7 @@ def test_a_folder_that_cannot_be_written_is_said_and_the_history_goes_on(tmp_pat
 
 
 def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
-    """After whatever a person did, the folder knows what the history knows."""
+    """After every change the folder's snapshot holds the same row as the history."""
     with closing(RunStore(tmp_path)) as store:
         _, private = fill(store)
         for act in (
@@ -318,7 +318,7 @@ def test_each_word_of_a_run_is_in_its_folder_when_it_counts(tmp_path):
 
 
 def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
-    """Metrics, adapter, evaluation and privacy are there; a run that was at work is resumed bit for bit."""
+    """Metrics, adapter, evaluation and privacy survive; an interrupted run is resumed bit for bit."""
     with opened(tmp_path / "data") as lab:
         whole = finished(lab, SIX)
         reference = curve(lab, whole)
@@ -327,16 +327,16 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
         run_id = lab.training.start(HOST, SIX)
         lab.training.wait(run_id, PATIENCE)
         folder = lab.store.folder(run_id)
-    # As after a crash at step 5, whose last checkpoint is that of step 4.
+    # As after a crash at step 5 with the last checkpoint at step 4.
     shutil.rmtree(folder / "checkpoint-6")
-    told = snapshot.read(folder)
-    told["runs"][0] |= {"status": "running", "phase": "saving", "step": 4}
-    told["metrics"] = [metric for metric in told["metrics"] if metric["step"] <= 4]
-    write_snapshot(folder, told)
+    saved = snapshot.read(folder)
+    saved["runs"][0] |= {"status": "running", "phase": "saving", "step": 4}
+    saved["metrics"] = [metric for metric in saved["metrics"] if metric["step"] <= 4]
+    write_snapshot(folder, saved)
     (tmp_path / "data" / "lab.sqlite").write_text("no database " * 100)
     with opened(tmp_path / "data") as lab:
         assert curve(lab, whole) == reference
-        assert [told["bleu"] for told in (lab.runs.evaluations(HOST, whole)[0]["tuned"],)] == [
+        assert [report["bleu"] for report in (lab.runs.evaluations(HOST, whole)[0]["tuned"],)] == [
             evaluation["tuned"]["bleu"]
         ]
         assert [lab.runs.is_visible(viewer, whole) for viewer in (HOST, ANN, BOB)] == [True, True, False]
@@ -353,6 +353,6 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
         assert "notice" not in {block.elem_id for block in build_ui(lab).blocks.values()}
 
 
-def write_snapshot(folder, told):
-    body = json.dumps(told)
+def write_snapshot(folder, saved):
+    body = json.dumps(saved)
     (folder / snapshot.FILE).write_text(json.dumps({"sha256": snapshot._sha256(body)}) + "\n" + body + "\n")

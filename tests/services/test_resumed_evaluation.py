@@ -1,4 +1,4 @@
-"""What an evaluation had answered when it was left is kept, and its end is the same as if it had never been."""
+"""An interrupted evaluation keeps its answers, and its result equals that of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def folder(tmp_path) -> Path:
 
 
 def go(loaded: LoadedModel, folder: Path, leave_after: int | None = None, rows=ROWS, **how) -> tuple[Evaluation, int]:
-    """Evaluate, and leave after that many answers; the evaluation, and how many answers were decoded."""
+    """Evaluate, stopping after ``leave_after`` answers; return the evaluation and the number of decoded answers."""
     settings, decoded = how.pop("settings", SETTINGS), []
     keep = partial(unfinished, folder, loaded, settings, about={"rows": len(rows)})
-    found = evaluate(
+    evaluation = evaluate(
         loaded,
         RUN,
         LESSON,
@@ -69,11 +69,11 @@ def go(loaded: LoadedModel, folder: Path, leave_after: int | None = None, rows=R
         keep=lambda prompts: keep(prompts=prompts),
         **how,
     )
-    return found, len(decoded)
+    return evaluation, len(decoded)
 
 
 def same(one: Evaluation, other: Evaluation) -> bool:
-    """All but the seconds."""
+    """Whether both evaluations are equal, apart from their seconds."""
     sides = {side: dataclasses.replace(getattr(one, side), seconds=0.0) for side in ("base_side", "tuned_side")}
     others = {side: dataclasses.replace(getattr(other, side), seconds=0.0) for side in sides}
     return dataclasses.replace(one, **sides) == dataclasses.replace(other, **others)
@@ -158,17 +158,17 @@ def test_a_restarted_lab_goes_on(tmp_path):
         run_id = finished(lab, smoke(evaluation_rows=4))
         whole = list(lab.evaluations.stream(HOST, run_id))[-1]
         predictions = lab.evaluations.predictions(HOST, run_id)
-        news = lab.evaluations.stream(HOST, run_id)
-        next(told for told in news if told.get("done", 0) >= 6)
+        updates = lab.evaluations.stream(HOST, run_id)
+        next(update for update in updates if update.get("done", 0) >= 6)
         lab.evaluations.stop(HOST, run_id)
         with pytest.raises(LabError, match="Stopped"):
-            list(news)
+            list(updates)
         assert "rows are kept" in lab.evaluations.latest["error"]
     with opened(tmp_path) as lab:
         (left,) = lab.evaluations.unfinished(HOST, run_id)
         assert left["rows"] == 4
-        *news, again = lab.evaluations.stream(HOST, run_id, left["rows"], left["generation"])
-        assert [told["done"] for told in news if "done" in told][1] >= 4
+        *updates, again = lab.evaluations.stream(HOST, run_id, left["rows"], left["generation"])
+        assert [update["done"] for update in updates if "done" in update][1] >= 4
         assert {name: again[name] for name in ("base", "tuned", "delta", "p_value")} == {
             name: whole[name] for name in ("base", "tuned", "delta", "p_value")
         }

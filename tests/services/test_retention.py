@@ -1,4 +1,4 @@
-"""What a lab gathers by being used is bounded: the oldest goes, the numbers of a run's steps stay."""
+"""Retention limits: the oldest events and evaluations go, the metrics of a run's steps stay."""
 
 from contextlib import closing
 from pathlib import Path

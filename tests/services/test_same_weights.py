@@ -1,4 +1,4 @@
-"""A run that is asked on other weights of its model's name says so, everywhere that it answers."""
+"""A run that answers with other weights of the same model name says so in every result."""
 
 import logging
 import shutil
@@ -19,19 +19,19 @@ WORDS = "trained on other weights of the same name"
 
 @pytest.fixture
 def folder(tmp_path, tmp_path_factory, monkeypatch):
-    """A model with a name of its own; what it holds can be exchanged under that name."""
+    """A copy of the tiny model, whose weights a test can replace under the same name."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     return shutil.copytree(locate("tiny-random", print).path, tmp_path / "model")
 
 
 def exchange(folder):
-    """Other weights of the same shapes."""
+    """Replace the weights by others of the same shapes."""
     file = folder / "model.safetensors"
     save_file({name: value + 0.01 for name, value in load_file(file).items()}, file, {"format": "pt"})
 
 
-def asked(lab, run_id):
-    """What Compare, Evaluate and a script's answers say of a run."""
+def compare_and_evaluate(lab, run_id):
+    """Compare, evaluate and generate with a run; return the comparison, the stored and the streamed evaluation."""
     settings = {"max_new_tokens": 2}
     *_, compared = lab.inference.compare(HOST, run_id, "Say 1", generation=settings)
     *_, evaluated = lab.evaluations.stream(HOST, run_id, 2, settings)
@@ -42,7 +42,7 @@ def asked(lab, run_id):
 def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplog):
     with opened(tmp_path / "data") as lab:
         run_id = finished(lab, smoke(model=str(folder)))
-        compared, kept, evaluated = asked(lab, run_id)
+        compared, kept, evaluated = compare_and_evaluate(lab, run_id)
         assert "warning" not in compared
         assert evaluated["other_weights"] is None
         assert WORDS not in sentence(kept)
@@ -51,13 +51,13 @@ def test_a_run_on_other_weights_of_the_same_name_says_so(folder, tmp_path, caplo
 
     exchange(folder)
     with opened(tmp_path / "data") as lab, caplog.at_level(logging.WARNING):
-        compared, kept, evaluated = asked(lab, run_id)
+        compared, kept, evaluated = compare_and_evaluate(lab, run_id)
         assert WORDS in state_sentence(compared, {"num_beams": 1, "do_sample": False, "max_new_tokens": 2})
         assert WORDS in evaluated["other_weights"]
         assert WORDS in sentence(kept)
         assert WORDS in caplog.text
         assert was[:8] in evaluated["other_weights"]
-        # What its numbers were measured on is the weights that answered, not those of the training.
+        # The evaluation records the weights that answered, not those of the training.
         assert evaluated["weights_sha256"] != was
         facts = lab.runs.details(HOST, run_id)["facts"]
         assert facts["weights_sha256"] == was

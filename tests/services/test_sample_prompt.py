@@ -1,4 +1,4 @@
-"""The row that is answered while a run trains: chosen once, answered at every probe, and the run does not notice."""
+"""The sample prompt: chosen once and answered at every probe, without any effect on the training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def loud_with_adapter():
 
 
 class Sampler(Recorder):
-    """Answers the row at every probe, as the lab's own watcher does."""
+    """Answers the row at every probe, as ``TrainingJob`` does."""
 
     def __init__(self, loaded, **options):
         super().__init__(**options)
@@ -74,7 +74,7 @@ def test_answers_at_the_probes_leave_the_run_alone_bit_for_bit(tmp_path):
     assert sampler.metrics["probe"] == alone.metrics["probe"]
     assert same_tensors(adapter_weights(loaded), weights)
     assert list(sampler.answers) == [0, 6]
-    # What was learned is heard: it was the adapter that spoke, and at first it said what base says.
+    # The adapter answered: training changed the answer, and the first one is base's.
     assert sampler.answers[0].text != sampler.answers[6].text
     plain = loud()
     prompt = tuple(encode_prompts(plain.tokenizer, LESSON, [("Say something", "")])[0])
@@ -93,22 +93,22 @@ def test_a_row_without_room_for_an_answer_is_passed_over():
 def test_a_stop_comes_within_a_token():
     loaded = loud_with_adapter()
     fixed = sample_prompt.choose(loaded, LESSON, [ROW])
-    asked = []
+    calls = []
 
-    def at_the_third() -> bool:
-        asked.append(1)
-        return len(asked) == 3
+    def at_the_third_call() -> bool:
+        calls.append(1)
+        return len(calls) == 3
 
     with pytest.raises(Stopped):
-        sample_prompt.answer(loaded, RUN, fixed, 100, at_the_third)
-    assert len(asked) == 3
+        sample_prompt.answer(loaded, RUN, fixed, 100, at_the_third_call)
+    assert len(calls) == 3
 
 
 def test_long_texts_are_kept_short():
     row = Example("a" * 5000, "", "b" * sample_prompt.MAX_CHARACTERS)
-    told = sample_prompt.FixedPrompt(row, (1,)).to_dict()
-    assert told["instruction"] == "a" * sample_prompt.MAX_CHARACTERS + " …"
-    assert told["output"] == row.output
+    prompt = sample_prompt.FixedPrompt(row, (1,)).to_dict()
+    assert prompt["instruction"] == "a" * sample_prompt.MAX_CHARACTERS + " …"
+    assert prompt["output"] == row.output
 
 
 def test_a_run_keeps_its_answers(lab):
@@ -116,7 +116,7 @@ def test_a_run_keeps_its_answers(lab):
     shown = lab.runs.details(HOST, run_id)
     assert [sample["step"] for sample in shown["samples"]] == [0, 2, 4]
     assert all(isinstance(sample["text"], str) for sample in shown["samples"])
-    # The first row that the probe takes: the one after the evaluation's.
+    # The first probe row: the one after the evaluation's rows.
     row = lab.datasets.held_out_row(HOST, smoke(), smoke().evaluation_rows)
     assert shown["facts"]["fixed_prompt"] == {"instruction": row.instruction, "input": row.input, "output": row.output}
 
@@ -139,7 +139,7 @@ def test_without_a_probe_an_evaluation_row_is_answered(lab):
 
 
 def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
-    """The run ends at the step it was at; gone on with, it has every answer, and the losses of one in one go."""
+    """The run stops at its current step; resumed, it has every answer and the losses of an uninterrupted run."""
     whole = finished(lab)
     probed = TrainingJob.probed
 
@@ -164,7 +164,7 @@ def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
 
 
 def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
-    """A clock that ticks once a look, and a hundred times an answer: every step takes one tick."""
+    """The clock ticks once a reading and a hundred times an answer; every step still takes one tick."""
     clock = SimpleNamespace(now=0.0, monotonic=time.monotonic)
 
     def tick() -> float:
@@ -185,24 +185,24 @@ def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
     parts = []
     monkeypatch.setattr(TrainingJob, "part", lambda self, done, total: parts.append((done, total)))
     finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1}))
-    # Seven, which no evaluation here has: its passes count from nought.
+    # Seven tokens mark the answers: no evaluation here has seven passes, and its passes count from 0.
     assert [part for part in parts if part[1] == 7] == [(n, 7) for n in range(1, 8)] * 2
     passes = [part for part in parts if part[1] != 7]
     assert passes == [(done, passes[0][1]) for done in range(passes[0][1])] * 2
 
 
 def test_what_is_told_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch):
-    looks = []
+    statuses = []
     part = TrainingJob.part
 
     def look(runner, done, total):
         part(runner, done, total)
-        looks.append(lab.training.status(HOST, runner.run.id))
+        statuses.append(lab.training.status(HOST, runner.run.id))
 
     monkeypatch.setattr(TrainingJob, "part", look)
     run_id = finished(lab)
-    assert looks[0]["phase"] == "evaluating"
-    assert looks[0]["part"]["done"] == 0 < looks[0]["part"]["total"]
+    assert statuses[0]["phase"] == "evaluating"
+    assert statuses[0]["part"]["done"] == 0 < statuses[0]["part"]["total"]
     assert lab.training.status(HOST, run_id)["part"] is None
 
 

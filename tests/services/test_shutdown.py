@@ -1,4 +1,4 @@
-"""Closing the lab, and what a dead process left behind."""
+"""Closing the lab, and the runs of a process that died."""
 
 import json
 import signal
@@ -48,8 +48,8 @@ def test_closing_leaves_a_run_that_has_not_begun_to_be_resumed(tmp_path):
 def test_closing_stops_an_evaluation(tmp_path, kept):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(evaluation_rows=None))
-        news = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
-        next(news)
+        updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 1500})
+        next(updates)
         began = time.monotonic()
         lab.close(timeout=8)
         took = time.monotonic() - began
@@ -72,9 +72,9 @@ def test_what_a_dead_process_left_at_work_is_interrupted_and_can_be_resumed(tmp_
     with opened(tmp_path, writing=False) as reader:
         assert reader.training.status(HOST, run_id)["status"] == "running"
     with opened(tmp_path) as lab:
-        told = lab.training.status(HOST, run_id)
-        assert (told["status"], told["phase"], told["step"]) == ("interrupted", None, 3)
-        assert "can be resumed" in told["message"]
+        status = lab.training.status(HOST, run_id)
+        assert (status["status"], status["phase"], status["step"]) == ("interrupted", None, 3)
+        assert "can be resumed" in status["message"]
         lab.training.resume(HOST, run_id)
         assert lab.training.wait(run_id, PATIENCE).status == "finished"
         assert curve(lab, run_id) == undisturbed(kept)

@@ -1,4 +1,4 @@
-"""A run leaves in the middle of its step: at once, with the last finished step on disk, and without a changed bit."""
+"""A stop in the middle of a step: at once, with the last finished step on disk, and bit-identical after a resume."""
 
 import socket
 import subprocess
@@ -23,15 +23,15 @@ ONE_PASS = replace(SIX_STEPS, probes=0, eval_strategy="no", save_strategy="no")
 
 
 class AtLayer(Recorder):
-    """Is asked to stop at the nth question of the step after ``step``: before a layer, or on the way back."""
+    """Requests a stop at the nth ``stopping`` call after ``step``: before a layer, or in the backward pass."""
 
     def __init__(self, step: int, question: int):
         super().__init__()
-        self.after, self.question, self.asked = step, question, 0
+        self.after, self.question, self.calls = step, question, 0
 
     def stopping(self) -> bool:
-        self.asked += self.step == self.after
-        return self.asked >= self.question
+        self.calls += self.step == self.after
+        return self.calls >= self.question
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,14 @@ def layers_of(model) -> int:
 
 @pytest.mark.parametrize("question", range(2, 9))
 def test_left_in_the_middle_of_a_step_and_resumed_is_uninterrupted(tmp_path, monkeypatch, whole, question):
-    """Before layers one and two, on the way back (4), between the passes (5), and the same in the second pass."""
+    """Before layers one and two, in the backward pass (4), between passes (5), and the same in the second pass."""
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100_000)
     losses, weights = whole
     loaded = tiny_with()
     watcher = AtLayer(1, question)
     _, result = go(loaded, tmp_path, ONE_PASS, watcher)
     assert result == TrainingResult(1, 6, stopped=True)
-    assert watcher.asked == question, "it left at that very layer"
+    assert watcher.calls == question, "it left at that very layer"
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1"]
     assert all(parameter.grad is None for parameter in loaded.model.parameters())
     second, _ = go(again(loaded), tmp_path, ONE_PASS, resume_from=checkpoints(tmp_path)[-1])
@@ -65,17 +65,17 @@ def test_left_in_the_middle_of_a_step_and_resumed_is_uninterrupted(tmp_path, mon
 def test_each_layer_is_asked_at_on_both_ways(tmp_path, monkeypatch):
     loaded = tiny_with()
     count = layers_of(loaded.base)
-    asked = []
+    calls = []
     ids = torch.arange(5)[None]
     loaded.model.train()
-    with interruptible(loaded.base, lambda: bool(asked.append("forward"))):
+    with interruptible(loaded.base, lambda: bool(calls.append("forward"))):
         loss = loaded.model(input_ids=ids, labels=ids).loss
-        assert len(asked) == count
+        assert len(calls) == count
         loss.backward()
-        # The first layer's input is the frozen embedding: nothing comes back to it.
-        assert len(asked) == 2 * count - 1
+        # The first layer's input is the frozen embedding, which gets no gradient.
+        assert len(calls) == 2 * count - 1
     loaded.model(input_ids=ids)
-    assert len(asked) == 2 * count - 1, "nobody is asked outside"
+    assert len(calls) == 2 * count - 1, "nobody is asked outside"
 
 
 @pytest.mark.parametrize("way", ["forward", "backward"])
@@ -92,7 +92,7 @@ def test_it_is_left_as_stopped_and_not_as_something_else(way):
             loss.backward() if way == "backward" else loaded.model(input_ids=ids)
 
 
-# A Space asks its process to end with SIGTERM, and kills it ten seconds later.
+# A Space sends its process SIGTERM, and kills it ten seconds later.
 
 SLOW_LAB = """
 import sys, time

@@ -1,4 +1,4 @@
-"""What became of a run, and why: every change of its state is kept, and a failure has a kind and a way out."""
+"""The status log of a run: every change is kept, and a failure has a kind and says what to do."""
 
 import errno
 import sqlite3
@@ -75,7 +75,7 @@ def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypa
         assert store._read("SELECT * FROM states WHERE run_id = ?", (run_id,)) == []
 
 
-# Finished is only what was trained
+# Only a trained adapter makes a finished run
 
 
 @pytest.mark.parametrize(("value", "words"), [(0.0, "still zero"), (float("nan"), "not finite")])
@@ -135,16 +135,16 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
     ],
 )
 def test_each_failure_has_a_kind_and_says_what_to_do(tmp_path, error, kind, words):
-    found = failure(error, tmp_path)
-    assert found.kind == kind
-    assert words in found.message
-    assert type(error).__name__ in found.traceback
+    result = failure(error, tmp_path)
+    assert result.kind == kind
+    assert words in result.message
+    assert type(error).__name__ in result.traceback
 
 
 def test_a_traceback_without_end_is_cut_at_its_beginning(tmp_path):
-    found = failure(RuntimeError("x" * 2 * LONGEST + "the end"), tmp_path)
-    assert len(found.traceback) == LONGEST
-    assert found.traceback.rstrip().endswith("the end")
+    result = failure(RuntimeError("x" * 2 * LONGEST + "the end"), tmp_path)
+    assert len(result.traceback) == LONGEST
+    assert result.traceback.rstrip().endswith("the end")
 
 
 def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab, pace):
@@ -164,7 +164,7 @@ def test_a_fault_keeps_its_traceback_with_the_run_and_another_try_can_finish(lab
 
 
 def test_a_history_that_cannot_be_written_any_more_ends_the_run_and_not_the_lab(lab, pace, monkeypatch, caplog):
-    """As where the data folder is gone: the failure cannot be written down, so the log has it."""
+    """As when the data folder is gone: the failure cannot be stored, so it goes to the process log."""
 
     def gone(*_):
         raise StoreError("The history cannot be written any more.")

@@ -1,4 +1,4 @@
-"""Killed at any moment, the lab has lost nothing that it had shown, and the run comes out bit for bit the same."""
+"""After a kill at any moment nothing that was shown is lost, and the run's result is bit for bit the same."""
 
 import os
 import random
@@ -14,9 +14,9 @@ from benchmarks.survive import Found, Survival, Whole
 
 
 def test_half_of_the_moments_are_named_and_no_name_is_left_out():
-    wanted = survive.names(20, random.Random(1))
-    assert wanted.count(ANY) == 10
-    assert set(wanted) == {ANY, *MOMENTS}
+    names = survive.names(20, random.Random(1))
+    assert names.count(ANY) == 10
+    assert set(names) == {ANY, *MOMENTS}
 
 
 def test_a_moment_lies_within_the_life_of_the_process():

@@ -1,4 +1,4 @@
-"""A template of one's own has its name in the run, and who is about to ask with another one is told."""
+"""A custom template keeps its name in the run, and a note warns before a run is used with a different one."""
 
 import pytest
 from labs import opened, smoke
@@ -40,10 +40,10 @@ def test_nothing_is_said_where_both_ask_alike():
 
 @pytest.mark.parametrize(("own", "here"), [(LESSON, ALPACA), (CHAT, LESSON), (LESSON, CHAT), (OWN, LESSON)])
 def test_both_are_named_where_they_differ_and_a_name_is_no_markup(own, here):
-    told = note(own, here, ASKED)
-    assert told.index(own.name.split(" ")[0]) < told.index(here.name)
-    assert told.endswith(ASKED)
-    assert "<b>" not in told
+    text = note(own, here, ASKED)
+    assert text.index(own.name.split(" ")[0]) < text.index(here.name)
+    assert text.endswith(ASKED)
+    assert "<b>" not in text
 
 
 def test_the_name_goes_into_the_configuration_and_comes_back_into_the_form(page):

@@ -1,4 +1,4 @@
-"""A tokenizer needs its own files: no weights are fetched for it, its bytes are bounded, and it can be stopped."""
+"""Downloads of a tokenizer: no weights are fetched, the bytes are bounded, and a download can be stopped."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def fetch(tmp_path):
-    """What a process gets of a toy Hub; its caches are kept between calls."""
+    """Downloads from a toy Hub in a process of its own; the caches are kept between calls."""
 
     def fetch(toy, wants, *flags, stop_after=-1, stop_bytes=0, **environment):
         with serving_hub(toy) as address:
@@ -200,9 +200,9 @@ def test_an_index_that_names_what_is_not_there_is_refused(files, fetch, tmp_path
 
 
 def test_a_file_of_unknown_size_is_not_downloaded():
-    found = Repository("some/model", None, {"config.json": 2, "tokenizer.json": None})
+    repository = Repository("some/model", None, {"config.json": 2, "tokenizer.json": None})
     with pytest.raises(HubError, match=r"does not say how large tokenizer\.json of some/model is"):
-        found.download(found.texts(), Loading())
+        repository.download(repository.texts(), Loading())
 
 
 def test_a_repository_without_a_configuration_is_no_model(files, fetch):
@@ -213,7 +213,7 @@ def test_a_repository_without_a_configuration_is_no_model(files, fetch):
     assert fetched(toy) == []
 
 
-# Whose it is
+# Access
 
 
 @pytest.mark.parametrize("closed", ["private", "gated"])
@@ -238,7 +238,7 @@ def test_a_tokenizer_that_came_without_a_token_is_served_without_the_hub(files, 
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """A cache of the lab's own, an empty one of the Hub's, and no way to the Hub."""
+    """A new cache of the lab, an empty Hub cache, and an unreachable Hub."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub, "hub_reachable", lambda: False)

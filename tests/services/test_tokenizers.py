@@ -1,4 +1,4 @@
-"""One way to a tokenizer: what is wrong with it is one sentence wherever it is used."""
+"""Loading a tokenizer: a fault of it is one sentence wherever it is used."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def edited(**values):
 
 
 def panicking(folder):
-    """Rust code in tokenizers panics on it, which is no Exception in Python."""
+    """The Rust code of tokenizers panics on it, which is no ``Exception`` in Python."""
     special = {"SpecialToken": {"id": "absent", "type_id": 0}}
     edited(post_processor={"type": "TemplateProcessing", "single": [special], "pair": [], "special_tokens": {}})(folder)
 

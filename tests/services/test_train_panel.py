@@ -1,4 +1,4 @@
-"""The panel that follows a run: it sends what changed and nothing else, and a long run's plot stays small."""
+"""The panel that shows a run: it sends only what changed, and a long run's plot stays small."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def skipped(value) -> bool:
 
 
 def long_run(steps: int):
-    """Metrics as a run of so many steps has them, with all their digits."""
+    """The metrics of a run of ``steps`` steps, with all their digits."""
     for step in range(1, steps + 1):
         loss = 2 * math.exp(-step / 700) + 0.1 * math.sin(step * 1.7) + 1 / 3
         yield {
@@ -178,12 +178,12 @@ def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
 
     with gr.Blocks():
         announcer = Announcer(lab)
-    seen, told = announcer.show(run_id, None)
-    assert told == {"said": "", "title": "Instruction-Tuning Lab"}
+    seen, announcement = announcer.show(run_id, None)
+    assert announcement == {"said": "", "title": "Instruction-Tuning Lab"}
     assert all(skipped(value) for value in announcer.show(run_id, seen))
-    # One that it saw at work a second ago.
-    _, told = announcer.show(run_id, {**seen, "live": True})
-    assert told == {"said": "The run is done.", "title": "done · Instruction-Tuning Lab"}
+    # A run that was live at the last poll.
+    _, announcement = announcer.show(run_id, {**seen, "live": True})
+    assert announcement == {"said": "The run is done.", "title": "done · Instruction-Tuning Lab"}
 
 
 def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):

@@ -1,4 +1,4 @@
-"""What is a visitor's own: their uploads, the runs made of them, and what those runs say."""
+"""Visitors' permissions: who sees, uses, shares, stops and deletes uploads and the runs trained on them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def of(source: str):
 
 @pytest.fixture
 def private(lab):
-    """A finished run of Ann's, made of her upload."""
+    """A finished run of Ann's, trained on her upload."""
     run_id = lab.training.start(ANN, of(upload(lab, ANN)), "ann's secret plan")
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
     return run_id
 
 
-# Who is who
+# Identities
 
 
 def test_a_secret_makes_a_visitor_and_the_history_does_not_hold_it(lab):
@@ -96,56 +96,60 @@ def test_the_hosts_token_makes_a_page_the_hosts_and_no_other():
 
 
 def everything_about(lab, run_id):
-    """Every way to look at a run or to touch it."""
+    """Every call that reads or changes a run."""
     return [
-        lambda who: lab.runs.get(who, run_id), lambda who: lab.runs.config(who, run_id),
-        lambda who: lab.runs.details(who, run_id), lambda who: lab.training.status(who, run_id),
-        lambda who: lab.runs.metrics(who, run_id), lambda who: lab.runs.events(who, run_id),
-        lambda who: lab.runs.samples(who, run_id), lambda who: lab.runs.evaluations(who, run_id),
-        lambda who: lab.runs.result(who, run_id), lambda who: lab.evaluations.predictions(who, run_id),
-        lambda who: lab.evaluations.predictions_file(who, run_id),
-        lambda who: lab.evaluations.interpretation(who, run_id),
-        lambda who: lab.answerers.held_out_count(who, run_id),
-        lambda who: lab.answerers.held_out_row(who, run_id, 0), lambda who: lab.answerers.has_adapter(who, run_id),
-        lambda who: lab.evaluations.progress(who, run_id), lambda who: list(lab.inference.compare(who, run_id, "Hi")),
-        lambda who: lab.inference.token_losses(who, run_id, Example("Hi", "", "Ho")),
-        lambda who: lab.inference.adapter_effect(who, run_id),
-        lambda who: lab.inference.generate(who, run_id, [{"instruction": "Hi"}]),
-        lambda who: list(lab.evaluations.stream(who, run_id, 2)), lambda who: lab.evaluations.start(who, run_id, 2),
-        lambda who: lab.transfers.export(who, run_id, lab.data_dir / "out.zip"),
-        lambda who: lab.transfers.export_merged(who, run_id, lab.data_dir / "out.zip"),
-        lambda who: lab.transfers.plot_losses(who, run_id, lab.data_dir / "x.png"),
-        lambda who: lab.transfers.plot_scores(who, run_id, lab.data_dir / "x.png"),
-        lambda who: lab.runs.rename(who, run_id, "x"),
-        lambda who: lab.training.resume(who, run_id), lambda who: lab.training.stop(who, run_id),
-        lambda who: lab.training.pause(who, run_id),
-        lambda who: lab.runs.share(who, run_id, True), lambda who: lab.runs.last_metric(who, run_id, "probe"),
-        lambda who: lab.runs.has_saved_adapter(who, run_id), lambda who: lab.runs.trash(who, run_id),
-        lambda who: lab.runs.traceback(who, run_id), lambda who: lab.runs.readable_config(who, run_id),
-        lambda who: lab.runs.annotate(who, run_id, "x", ""), lambda who: lab.evaluations.unfinished(who, run_id),
-        lambda who: lab.inference.comparable(who, run_id),
-        lambda who: list(lab.inference.compare_many(who, [{"run_id": "base"}, {"run_id": run_id}], "Hi")),
-        lambda who: list(lab.inference.compare_rows(who, [{"run_id": "base"}, {"run_id": run_id}], [("Hi", "")])),
-        lambda who: lab.training.delete(who, run_id),
+        lambda viewer: lab.runs.get(viewer, run_id), lambda viewer: lab.runs.config(viewer, run_id),
+        lambda viewer: lab.runs.details(viewer, run_id), lambda viewer: lab.training.status(viewer, run_id),
+        lambda viewer: lab.runs.metrics(viewer, run_id), lambda viewer: lab.runs.events(viewer, run_id),
+        lambda viewer: lab.runs.samples(viewer, run_id), lambda viewer: lab.runs.evaluations(viewer, run_id),
+        lambda viewer: lab.runs.result(viewer, run_id), lambda viewer: lab.evaluations.predictions(viewer, run_id),
+        lambda viewer: lab.evaluations.predictions_file(viewer, run_id),
+        lambda viewer: lab.evaluations.interpretation(viewer, run_id),
+        lambda viewer: lab.answerers.held_out_count(viewer, run_id),
+        lambda viewer: lab.answerers.held_out_row(viewer, run_id, 0),
+        lambda viewer: lab.answerers.has_adapter(viewer, run_id),
+        lambda viewer: lab.evaluations.progress(viewer, run_id),
+        lambda viewer: list(lab.inference.compare(viewer, run_id, "Hi")),
+        lambda viewer: lab.inference.token_losses(viewer, run_id, Example("Hi", "", "Ho")),
+        lambda viewer: lab.inference.adapter_effect(viewer, run_id),
+        lambda viewer: lab.inference.generate(viewer, run_id, [{"instruction": "Hi"}]),
+        lambda viewer: list(lab.evaluations.stream(viewer, run_id, 2)),
+        lambda viewer: lab.evaluations.start(viewer, run_id, 2),
+        lambda viewer: lab.transfers.export(viewer, run_id, lab.data_dir / "out.zip"),
+        lambda viewer: lab.transfers.export_merged(viewer, run_id, lab.data_dir / "out.zip"),
+        lambda viewer: lab.transfers.plot_losses(viewer, run_id, lab.data_dir / "x.png"),
+        lambda viewer: lab.transfers.plot_scores(viewer, run_id, lab.data_dir / "x.png"),
+        lambda viewer: lab.runs.rename(viewer, run_id, "x"), lambda viewer: lab.training.resume(viewer, run_id),
+        lambda viewer: lab.training.stop(viewer, run_id), lambda viewer: lab.training.pause(viewer, run_id),
+        lambda viewer: lab.runs.share(viewer, run_id, True),
+        lambda viewer: lab.runs.last_metric(viewer, run_id, "probe"),
+        lambda viewer: lab.runs.has_saved_adapter(viewer, run_id), lambda viewer: lab.runs.trash(viewer, run_id),
+        lambda viewer: lab.runs.traceback(viewer, run_id), lambda viewer: lab.runs.readable_config(viewer, run_id),
+        lambda viewer: lab.runs.annotate(viewer, run_id, "x", ""),
+        lambda viewer: lab.evaluations.unfinished(viewer, run_id),
+        lambda viewer: lab.inference.comparable(viewer, run_id),
+        lambda viewer: list(lab.inference.compare_many(viewer, [{"run_id": "base"}, {"run_id": run_id}], "Hi")),
+        lambda viewer: list(lab.inference.compare_rows(viewer, [{"run_id": "base"}, {"run_id": run_id}], [("Hi", "")])),
+        lambda viewer: lab.training.delete(viewer, run_id),
     ]  # fmt: skip
 
 
 def test_a_run_made_of_an_upload_does_not_exist_for_others(lab, private):
-    for who in (BOB, ANONYMOUS):
-        assert lab.runs.summaries(who) == []
-        assert not lab.runs.is_visible(who, private)
+    for viewer in (BOB, ANONYMOUS):
+        assert lab.runs.summaries(viewer) == []
+        assert not lab.runs.is_visible(viewer, private)
         for look in everything_about(lab, private):
-            with pytest.raises(NotFoundError) as there:
-                look(who)
-            # In the very words for a run that there is not.
-            with pytest.raises(NotFoundError) as nowhere:
-                lab.runs.get(who, "20260101-000000-0000")
-            assert str(there.value).replace(private, "") == str(nowhere.value).replace("20260101-000000-0000", "")
+            with pytest.raises(NotFoundError) as hidden:
+                look(viewer)
+            # The message is the one for a run that does not exist.
+            with pytest.raises(NotFoundError) as missing:
+                lab.runs.get(viewer, "20260101-000000-0000")
+            assert str(hidden.value).replace(private, "") == str(missing.value).replace("20260101-000000-0000", "")
     assert lab.store.get(private).name == "ann's secret plan"
-    for who in (ANN, HOST):
-        assert [run["id"] for run in lab.runs.summaries(who)] == [private]
-        assert lab.answerers.held_out_row(who, private, 0).instruction.startswith("Say")
-        assert list(lab.inference.compare(who, private, "Hi"))[-1]["done"]
+    for viewer in (ANN, HOST):
+        assert [run["id"] for run in lab.runs.summaries(viewer)] == [private]
+        assert lab.answerers.held_out_row(viewer, private, 0).instruction.startswith("Say")
+        assert list(lab.inference.compare(viewer, private, "Hi"))[-1]["done"]
 
 
 def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
@@ -160,7 +164,7 @@ def test_every_lab_method_about_a_run_is_in_the_list_above(lab, private):
     }
     source = inspect.getsource(everything_about)
     listed = {name for name in methods if f"lab.{name}(" in source}
-    # Some answer or are called through the others; ``is_shared``, ``stop`` and ``restore`` have tests of their own.
+    # Some do not raise or are called through the others; ``is_shared``, ``stop`` and ``restore`` have their own tests.
     assert methods - listed == {
         "runs.is_visible", "answerers.get", "runs.get_to_change", "runs.is_shared", "evaluations.stop", "runs.restore",
         "runs.status",
@@ -174,7 +178,7 @@ def test_sharing_shows_a_run_to_everyone_until_it_is_taken_back(lab, private):
     assert list(lab.inference.compare(ANONYMOUS, private, "Hi"))[-1]["done"]
     with pytest.raises(NotYoursError, match="only they can share"):
         lab.runs.share(BOB, private, False)
-    # Its file is still Ann's alone.
+    # Ann's file stays private.
     with pytest.raises(DataError, match="not yours"):
         lab.training.start(BOB, lab.runs.config(BOB, private), "")
     lab.runs.share(ANN, private, False)
@@ -183,9 +187,9 @@ def test_sharing_shows_a_run_to_everyone_until_it_is_taken_back(lab, private):
 
 def test_only_who_may_share_is_offered_it(lab, private):
     public = lab.store.create("public", smoke().to_dict()).id
-    assert [lab.runs.is_shared(who, private) for who in (ANN, BOB, HOST)] == [False, None, False]
+    assert [lab.runs.is_shared(viewer, private) for viewer in (ANN, BOB, HOST)] == [False, None, False]
     lab.runs.share(ANN, private, True)
-    assert [lab.runs.is_shared(who, private) for who in (ANN, BOB, HOST)] == [True, None, True]
+    assert [lab.runs.is_shared(viewer, private) for viewer in (ANN, BOB, HOST)] == [True, None, True]
     assert [lab.runs.is_shared(ANN, run_id) for run_id in (public, "nobody", None)] == [None, None, None]
 
 
@@ -199,9 +203,9 @@ def test_runs_on_public_data_are_the_labs(lab):
 
 def test_what_the_lab_is_busy_with_names_no_private_run(lab):
     run_id = lab.training.start(ANN, of(upload(lab, ANN)), "ann's secret plan")
-    told = [lab.training.busy_with(ANN), lab.training.busy_with(BOB), lab.training.busy_with(HOST)]
+    labels = [lab.training.busy_with(ANN), lab.training.busy_with(BOB), lab.training.busy_with(HOST)]
     lab.training.stop(ANN, run_id)
-    assert told == ["run ann's secret plan", "a visitor's private run", "run ann's secret plan"]
+    assert labels == ["run ann's secret plan", "a visitor's private run", "run ann's secret plan"]
 
 
 # Uploads
@@ -213,20 +217,20 @@ def test_an_upload_is_its_uploaders_alone(lab):
     assert lab.datasets.preview(HOST, {"data": {"source": source}})["rows_loaded"] == 40
     detour = f"{lab.uploads.folder}/{BOB.id}/../{ANN.id}/{Path(source).name}"
     for path in (source, detour, os.path.relpath(source)):
-        for who in (BOB, ANONYMOUS):
-            for ask in (lab.datasets.preview, lab.datasets.summary, lab.training.start):
+        for viewer in (BOB, ANONYMOUS):
+            for call in (lab.datasets.preview, lab.datasets.summary, lab.training.start):
                 with pytest.raises(DataError, match="not yours"):
-                    ask(who, {"data": {"source": path}})
+                    call(viewer, {"data": {"source": path}})
 
 
 def test_nothing_else_of_the_data_folder_is_a_dataset_or_a_model(lab, private):
     list(lab.evaluations.stream(ANN, private, 2))
     predictions = lab.evaluations.predictions_file(HOST, private)
-    for who in (ANN, BOB, ANONYMOUS):
+    for viewer in (ANN, BOB, ANONYMOUS):
         with pytest.raises(DataError, match="not yours"):
-            lab.datasets.preview(who, {"data": {"source": str(predictions)}})
+            lab.datasets.preview(viewer, {"data": {"source": str(predictions)}})
         with pytest.raises(ModelError, match="data folder"):
-            lab.configs.read(who, {"model": str(lab.store.folder(private) / "adapter")})
+            lab.configs.read(viewer, {"model": str(lab.store.folder(private) / "adapter")})
 
 
 def test_on_a_machine_of_ones_own_other_files_can_be_named_and_on_a_hosted_lab_they_cannot(lab, tmp_path, monkeypatch):
@@ -285,10 +289,10 @@ def test_a_time_that_is_none_is_said_at_start(tmp_path, monkeypatch, text):
 def test_a_run_in_the_bin_comes_back_for_its_owner_only(lab, private):
     assert lab.runs.trashed(HOST) == []
     lab.runs.trash(ANN, private)
-    for who in (ANN, HOST):
-        (told,) = lab.runs.trashed(who)
-        assert (told["id"], told["name"]) == (private, "ann's secret plan")
-        assert HOUR - PATIENCE < told["seconds_left"] <= HOUR
+    for viewer in (ANN, HOST):
+        (entry,) = lab.runs.trashed(viewer)
+        assert (entry["id"], entry["name"]) == (private, "ann's secret plan")
+        assert HOUR - PATIENCE < entry["seconds_left"] <= HOUR
     assert lab.runs.trashed(BOB) == lab.runs.trashed(ANONYMOUS) == []
     with pytest.raises(NotYoursError):
         lab.runs.restore(BOB, private)
@@ -298,17 +302,17 @@ def test_a_run_in_the_bin_comes_back_for_its_owner_only(lab, private):
     assert not lab.runs.is_visible(BOB, private)
 
 
-# Who may stop
+# Permission to stop
 
 
 def test_on_a_hosted_lab_only_who_started_a_run_and_the_host_may_stop_it(hosted):
     run_id = hosted.training.start(ANN, smoke(), "ann's")
-    for who in (BOB, ANONYMOUS):
+    for viewer in (BOB, ANONYMOUS):
         for act in (hosted.training.stop, hosted.training.delete, hosted.training.resume):
             with pytest.raises(NotYoursError, match="somebody else"):
-                act(who, run_id)
+                act(viewer, run_id)
         with pytest.raises(NotYoursError):
-            hosted.runs.rename(who, run_id, "mine")
+            hosted.runs.rename(viewer, run_id, "mine")
     assert hosted.training.stop(ANN, run_id) in ("stopping", "stopped")
     hosted.training.wait(run_id, PATIENCE)
     hosted.training.delete(HOST, run_id)
@@ -362,54 +366,54 @@ def test_only_who_asked_for_an_evaluation_may_stop_it(hosted):
 def test_a_traceback_is_for_who_started_the_run_and_the_host(hosted, monkeypatch):
     run_id = hosted.store.create("ann's", smoke().to_dict(), started_by=ANN.id).id
     hosted.store.update(run_id, status="failed", message="So it is.", traceback="File /home/ann, line 1")
-    assert [hosted.runs.traceback(who, run_id) for who in (BOB, ANONYMOUS)] == [None, None]
-    assert [hosted.runs.traceback(who, run_id) for who in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
+    assert [hosted.runs.traceback(viewer, run_id) for viewer in (BOB, ANONYMOUS)] == [None, None]
+    assert [hosted.runs.traceback(viewer, run_id) for viewer in (ANN, HOST)] == ["File /home/ann, line 1"] * 2
     assert "/home/ann" not in str(hosted.runs.details(BOB, run_id))
     monkeypatch.setattr(hosted.access, "multi_user", False)
     assert hosted.runs.traceback(BOB, run_id) == "File /home/ann, line 1"
 
 
-# What is told of this machine
+# Paths of this machine
 
 
-def folders_in(told, lab) -> bool:
-    return str(lab.data_dir) in json.dumps(told, default=str)
+def folders_in(value, lab) -> bool:
+    return str(lab.data_dir) in json.dumps(value, default=str)
 
 
 def test_nobody_but_the_host_reads_where_an_upload_lies(lab, private, tmp_path):
     assert folders_in(lab.runs.details(HOST, private)["config"], lab)
     lab.runs.share(ANN, private, True)
-    for who in (ANN, BOB):
-        told = lab.runs.details(who, private)
-        assert told["config"]["data"]["source"] == told["source"] == "mine.json"
-        assert "model_path" not in told["facts"]
-        assert lab.runs.readable_config(who, private) == told["config"]
-        for shown in (told, lab.runs.summaries(who), lab.training.status(who, private)):
+    for viewer in (ANN, BOB):
+        details = lab.runs.details(viewer, private)
+        assert details["config"]["data"]["source"] == details["source"] == "mine.json"
+        assert "model_path" not in details["facts"]
+        assert lab.runs.readable_config(viewer, private) == details["config"]
+        for shown in (details, lab.runs.summaries(viewer), lab.training.status(viewer, private)):
             assert not folders_in(shown, lab)
-        with zipfile.ZipFile(lab.transfers.export(who, private, tmp_path / "shared.zip")) as archive:
+        with zipfile.ZipFile(lab.transfers.export(viewer, private, tmp_path / "shared.zip")) as archive:
             texts = [archive.read(name).decode() for name in archive.namelist() if name.endswith(("json", "md"))]
         assert "mine.json" in "".join(texts)
         assert not any(folders_in(text, lab) for text in texts)
-    *_, found = lab.evaluations.stream(BOB, private, 4)
-    assert found["predictions"] == "predictions.jsonl"
+    *_, result = lab.evaluations.stream(BOB, private, 4)
+    assert result["predictions"] == "predictions.jsonl"
     assert not folders_in(lab.runs.details(BOB, private), lab)
 
 
 def test_the_rows_of_a_run_are_its_owners_to_use_again(lab, private):
     source = lab.runs.config(HOST, private).data.source
     lab.runs.share(ANN, private, True)
-    assert [lab.configs.may_use(who, source) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert [lab.configs.may_use(viewer, source) for viewer in (ANN, BOB, HOST)] == [True, False, True]
     assert lab.configs.may_use(BOB, "bundled")
 
 
 def test_a_tilde_leads_nobody_to_what_is_not_theirs(lab, monkeypatch):
-    """A home folder is written so, and the data folder lies in one by default."""
+    """``~`` stands for the home folder, which holds the data folder by default."""
     monkeypatch.setenv("HOME", str(lab.data_dir.parent))
     own, rows = upload(lab, ANN), lab.data_dir / "runs" / "x" / "predictions.jsonl"
     rows.parent.mkdir()
     rows.write_text(json.dumps({"instruction": "a", "output": "b"}))
     short = "~" + own.removeprefix(str(lab.data_dir.parent))
-    assert [lab.configs.may_use(who, short) for who in (ANN, BOB, HOST)] == [True, False, True]
+    assert [lab.configs.may_use(viewer, short) for viewer in (ANN, BOB, HOST)] == [True, False, True]
     assert not lab.configs.may_use(BOB, "~/data/runs/x/predictions.jsonl")
     assert lab.uploads.owner(short) == ANN.id
     assert lab.datasets.preview(ANN, of(short))["rows_loaded"] == 40
@@ -429,7 +433,7 @@ def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
 def test_other_peoples_folders_are_told_by_their_last_name_only(lab):
     config = of("bundled").to_dict()
     config["model"], config["data"]["source"] = "/srv/models/mine", "/srv/rows.csv"
-    told = lab.runs.readable_config(ANN, lab.store.create("x", config).id)
-    assert (told["model"], told["data"]["source"]) == ("mine", "rows.csv")
+    readable = lab.runs.readable_config(ANN, lab.store.create("x", config).id)
+    assert (readable["model"], readable["data"]["source"]) == ("mine", "rows.csv")
     public = of("hub:some/rows").to_dict()
     assert lab.runs.readable_config(ANN, lab.store.create("y", public).id) == public

@@ -1,4 +1,4 @@
-"""A tokenizer with more tokens than the model has embeddings: said at load and per row, never an IndexError."""
+"""A tokenizer with more tokens than the model has embeddings: reported at load and per row, never an IndexError."""
 
 import shutil
 
@@ -87,10 +87,10 @@ def test_a_chat_template_with_unknown_markup_is_said_at_load(changed, lab):
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
         tokenizer.chat_template = "<|user|>{{ messages[0].content }}"
 
-    said = []
+    messages = []
     folder = changed(other_markup)
-    load_model(folder, said.append)
-    assert said[-1] == ("The model has no embedding for <|user|> of its chat template: choose another template.")
+    load_model(folder, messages.append)
+    assert messages[-1] == ("The model has no embedding for <|user|> of its chat template: choose another template.")
     run = lab.training.wait(lab.training.start(HOST, smoke(model=folder, template="chat")), PATIENCE)
     assert "and 16 of 16 rows hold them, the first is row 1" in run.message
     finished(lab, smoke(model=folder, train={"max_steps": 1}))
@@ -106,7 +106,7 @@ def test_the_size_is_what_the_model_reads_and_predicts(model_type):
 
 
 def test_an_embedding_that_is_larger_than_the_tokenizer_is_fine(changed):
-    """Many models round it up."""
+    """Many models round the size of their embedding up."""
     larger = toy("llama", vocab_size=TINY + 61)
     assert larger.vocabulary == TINY + 61
     assert check_special_tokens("larger", larger.tokenizer, larger.vocabulary) is None

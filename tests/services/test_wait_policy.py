@@ -61,7 +61,7 @@ OF_PROCESS = "proc__self__cgroup"
             },
             0.5,
         ),
-        # The host's path, as a container without a namespace of its own has it.
+        # The host's path, as a container without its own cgroup namespace reads it.
         ({V2: "200000 100000\n", OF_PROCESS: "0::/kubepods/pod1/c2\n"}, 2),
         ({V2: "garbage"}, None),
         ({V2: "\xff\xfe 1"}, None),
@@ -143,7 +143,7 @@ def test_a_wrong_value_is_one_sentence_at_the_start(command, tmp_path):
 
 
 def started(script, **variables):
-    """stdout and stderr of a fresh process, which has nothing of this one's about threads."""
+    """Run ``script`` in a new process without this one's OpenMP variables, and return it with stdout and stderr."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=inherited | variables, timeout=300

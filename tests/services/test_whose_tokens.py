@@ -1,4 +1,4 @@
-"""A filter that counts tokens and does not say whose counts those of the chosen model, on every tab alike."""
+"""A token filter without a tokenizer counts the chosen model's tokens, on every tab."""
 
 import json
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("tiny_cache")
 
 @pytest.fixture
 def page(lab):
-    """The form, the list, and what they hold: a list written by hand, and the tiny model."""
+    """The form, the filter list, and their values: a list written by hand, and the tiny model."""
     form = Form()
     with gr.Blocks():
         for name in ("model", "template", "data.source"):
@@ -32,7 +32,7 @@ def page(lab):
 
 def test_the_rows_of_the_data_tab_are_those_that_a_run_is_given(page, lab):
     form, _, values = page
-    on_data, of_a_run = (RunConfig.from_dict(given).data for given in (form.rows(values), form.read(values)))
+    on_data, of_a_run = (RunConfig.from_dict(settings).data for settings in (form.rows(values), form.read(values)))
     assert on_data == of_a_run
     assert on_data.filters == (Length(unit="tokens", tokenizer="tiny-random", max=9),)
     (entry,) = lab.datasets.summary(HOST, form.rows(values))["ledger"]

@@ -1,6 +1,6 @@
-"""What an answer of the bundled dataset is written in, told by rules.
+"""The language of an answer of the bundled dataset, by rules.
 
-``instruct_tune.text.code_language`` guesses for highlighting, with cut and growing answers in mind; this decides how an
+``instruct_tune.text.code_language`` guesses for highlighting and expects cut and growing answers; this decides how an
 answer is checked, so every answer gets exactly one kind.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# What tells a kind. A broken answer has to be told too, so these look at its face and parse nothing.
+# Patterns of the kinds. A broken answer has to be classified too, so these match its surface and parse nothing.
 _SQL = re.compile(
     r"(?:SELECT|WITH|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP|BEGIN|PRAGMA|EXPLAIN|ANALYZE|VACUUM)\b[\s\S]*;\s*\Z"
 )
@@ -49,7 +49,7 @@ _COMMANDS = frozenset(
 
 
 def kind(answer: str) -> str:
-    """What an answer is written in: python, javascript, html, css, sql, json, shell or words."""
+    """The kind of an answer: python, javascript, html, css, sql, json, shell or words."""
     if answer.startswith("<"):
         return "html"
     if re.match(r"\{\s*[\"}]|\[\s*(?:[\"{\[]|-?\d|true|null)[\s\S]*\]\Z", answer):

@@ -1,4 +1,4 @@
-"""Configurations of many architectures at toy size, by one name for each thing that they call differently."""
+"""Configurations of many architectures at toy size, from one table of all their names for a size."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ FIELDS: dict[str, dict] = {
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "gemma3_text": {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8},
 }
-"""What an architecture needs beside the sizes; None: a field that it does not let anybody set."""
+"""Fields that an architecture needs beside the sizes; None: a field that it does not let one set."""
 
 
 def architecture(model_type: str, **changed) -> PretrainedConfig:
     """A toy configuration, with the implementation of attention that the lab loads such a model with.
 
-    ``changed`` overrides its fields, known ones or not.
+    ``changed`` overrides its fields or adds new ones.
     """
-    known = AutoConfig.for_model(model_type)
-    fields = {name: value for name, value in _SIZES.items() if hasattr(known, name)} | FIELDS.get(model_type, {})
+    defaults = AutoConfig.for_model(model_type)
+    fields = {name: value for name, value in _SIZES.items() if hasattr(defaults, name)} | FIELDS.get(model_type, {})
     config = AutoConfig.for_model(model_type, **{name: value for name, value in fields.items() if value is not None})
     for name, value in changed.items():
         setattr(config, name, value)

@@ -1,4 +1,4 @@
-"""A lab in a process of its own and a real browser to use it with."""
+"""A lab in a process of its own, and a real browser that uses it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from patience import machine_slowness
 
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(os.environ["LAB_SHOTS"]) if "LAB_SHOTS" in os.environ else None
-"""Where screenshots are kept, for looking at them; nowhere unless asked for."""
+"""Folder for screenshots; None where LAB_SHOTS is not set, and no screenshots are taken."""
 
 PATIENCE = 90 * machine_slowness()
-"""Seconds until what does not come is missing."""
+"""Default timeout of waits, in seconds."""
 
 CLIENT_LEFT = (
     r"\nstarlette\.requests\.ClientDisconnect\n",
     # Gradio 6.31 deletes a session's messages once for each of its streams that is cut off.
     r"del blocks\._queue\.pending_messages_per_session\[session_hash\]\n[\s~^]*\nKeyError: ",
 )
-"""How the log says that a client went away: patterns of the last lines of a traceback."""
+"""Patterns of log lines about a client that disconnected: the last lines of a traceback."""
 
 FLAGS = [
     "--no-sandbox",
@@ -43,7 +43,7 @@ FLAGS = [
 
 
 class Server:
-    """``python app.py`` on a free port of its own, which it keeps when it is started again."""
+    """``python app.py`` on a free port, which it keeps when it is started again."""
 
     def __init__(self, data_dir: Path, **environment: str):
         with socket.socket() as free:
@@ -54,7 +54,7 @@ class Server:
         self.data_dir, self._environment = data_dir, environment
 
     def start(self) -> None:
-        """Start it, and wait until the page answers."""
+        """Start the process, and wait until the page answers."""
         command = [sys.executable, "app.py", "--port", str(self._port), "--data-dir", str(self.data_dir)]
         with self.log.open("a") as out:
             self._process = subprocess.Popen(
@@ -67,21 +67,21 @@ class Server:
         _wait_for(self.address, self._process, self.log)
 
     def kill(self) -> None:
-        """As a crash of the machine would: nothing is told, nothing is closed."""
+        """End the process as a crash of the machine does: without a signal that it could handle."""
         self._process.kill()
         self._process.wait(30)
 
     def stop(self) -> None:
-        """As a Space would."""
+        """End the process as a Space does: with SIGTERM."""
         self._process.terminate()
         self._process.wait(30)
 
 
 @contextmanager
 def serving(data_dir: Path, faults_are_logged: bool = False, **environment: str) -> Iterator[str]:
-    """A ``Server`` that is ended as a Space would; yields its address.
+    """Run a ``Server`` and stop it with SIGTERM at the end; yields its address.
 
-    ``faults_are_logged``: what the test sends makes gradio log tracebacks, which is as it should be.
+    ``faults_are_logged``: the requests of the test make gradio log tracebacks, as they should.
     """
     with started(data_dir, faults_are_logged, **environment) as server:
         yield server.address
@@ -89,7 +89,7 @@ def serving(data_dir: Path, faults_are_logged: bool = False, **environment: str)
 
 @contextmanager
 def started(data_dir: Path, faults_are_logged: bool = False, **environment: str) -> Iterator[Server]:
-    """The same for a test that kills it."""
+    """Like ``serving``, but yields the ``Server``, for tests that kill it."""
     server = Server(data_dir, **environment)
     try:
         server.start()
@@ -130,11 +130,11 @@ def chromium() -> Iterator:
 
 
 FORGET = "if (!sessionStorage.labVisited) { localStorage.clear(); sessionStorage.labVisited = 1 }"
-"""A new tab of the reused context is a new visitor's; a reload of it is not."""
+"""A new tab of the reused context is a new visitor; a reloaded one is not."""
 
 
 def _new_page(browser, options):
-    """A page of a visitor who was never here.
+    """A page of a new visitor.
 
     Where no other page is open it reuses one context, whose cache has the page's scripts already: a third faster.
     """
@@ -161,32 +161,32 @@ def close_windows(browser) -> None:
 
 
 class Window:
-    """One page of the lab, with the words a person would use for what they do in it."""
+    """One page of the lab, with a method for each action of a user."""
 
     def __init__(self, browser, address: str, width: int = 1280, **context):
         self.page = _new_page(browser, {"viewport": {"width": width, "height": 900}, **context})
-        # A crowded machine of two cores takes its time; who waits in vain waits longer, and that is all.
+        # A busy machine of two cores is slow, and a long timeout only delays a failure.
         self.page.set_default_timeout(1000 * PATIENCE)
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.go(address)
 
     def again(self) -> None:
-        """The page anew; what it was still asking for when it was left is no error of anybody's."""
+        """Reload the page; errors of requests that the reload cut off do not count."""
         before = list(self.errors)
         self.page.reload()
         self._wait_until_filled()
         self.errors[:] = before
 
     def go(self, address: str) -> None:
-        """To another address of the lab, as the same visitor."""
+        """Open another address of the lab, as the same visitor."""
         self.page.goto(address)
         self._wait_until_filled()
 
     def _wait_until_filled(self) -> None:
-        """The page has shown what it remembers of this visitor: before that it is nobody's to fill in."""
-        # Attached, not visible: a link may have opened another tab by then.
+        """Wait until the page has restored this visitor's form, which would overwrite earlier input."""
+        # Attached, not visible: a link may have opened another tab by now.
         self.page.wait_for_selector("#data-load", state="attached")
         self.page.wait_for_function("window.labFormIsRestored")
 
@@ -195,12 +195,12 @@ class Window:
         self._until_mounted()
 
     def fold(self, name: str) -> None:
-        """Open a fold by what its head begins with."""
+        """Open the accordion whose label begins with ``name``."""
         self.page.get_by_role("button", name=re.compile("^" + re.escape(name))).click()
         self._until_mounted()
 
     def _until_mounted(self) -> None:
-        """What a tab or a fold holds is mounted when it is first shown; nobody types within two frames of that."""
+        """Wait two frames: the content of a tab or accordion is mounted when it is first shown."""
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def preset(self, name: str) -> None:
@@ -208,11 +208,11 @@ class Window:
         self.tab("Train")
         choice = self.page.locator(f"#train-preset input[value={name}]")
         choice.click()
-        # The page draws the choice a moment after the click.
+        # The page shows the choice a moment after the click.
         self.page.wait_for_function("choice => choice.checked", arg=choice.element_handle())
 
     def more_settings(self, fold: str) -> None:
-        """Open one of the folds that hold the settings beginners do not need."""
+        """Open one of the accordions with the settings that beginners do not need."""
         self.fold("More settings")
         self.fold(fold)
 
@@ -223,9 +223,9 @@ class Window:
         return self.page.input_value(f"{selector} textarea, {selector} input")
 
     def wait_text(self, selector: str, wanted: str, seconds: float = PATIENCE) -> str:
-        """Wait until ``wanted`` stands in ``selector``; returns all that stands there."""
-        # The text is read by the wait itself: what is shown may be gone a moment later.
-        found = self.page.wait_for_function(
+        """Wait until the text of ``selector`` contains ``wanted``; return that text."""
+        # The wait itself reads the text, which may change a moment later.
+        handle = self.page.wait_for_function(
             """([selector, wanted]) => {
                 const text = document.querySelector(selector)?.innerText;
                 return text?.includes(wanted) && {text};
@@ -233,7 +233,7 @@ class Window:
             arg=[selector, wanted],
             timeout=1000 * seconds,
         )
-        return found.json_value()["text"]
+        return handle.json_value()["text"]
 
     def shot(self, name: str) -> None:
         if SHOTS:

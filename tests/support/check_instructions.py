@@ -1,9 +1,8 @@
 """Checks every row of the bundled dataset, and counts its kinds: ``python tests/support/check_instructions.py``.
 
-An answer is tried out the way its reader would: Python runs, SQL runs in SQLite, JavaScript and shell scripts are
-read by their own interpreters, JSON, HTML and CSS are parsed. Where a row asks what a program prints, the program runs
-and the answer has to say it. Prints one line a fault and ends with status 1 where there is one; the counts go
-into the card, ``instructions.md``.
+Python answers run, SQL runs in SQLite, interpreters check the syntax of JavaScript and shell scripts, and JSON, HTML
+and CSS are parsed. Where a row asks what a program prints, the program runs and the answer must contain the output.
+Prints one line per fault and exits with status 1 if there is any; writes the counts to the card, ``instructions.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ ASSETS = Path(__file__).parents[2] / "assets"
 ROWS = ASSETS / "instructions.jsonl"
 CARD = ASSETS / "instructions.md"
 SECONDS = 20
-"""What one answer may take to run."""
+"""Time limit for running one answer."""
 NEAR = 85
 """From this similarity (rapidfuzz's token sort ratio of the whole row, 0 to 100) two rows are near duplicates."""
 NEAR_SHARE = 0.01
@@ -42,11 +41,11 @@ class Row(TypedDict):
     output: str
 
 
-# -- trying an answer out: each gives the fault in words, or None --
+# -- checks of an answer by its kind: each returns the fault in words, or None --
 
 
 def python_fault(row: Row) -> str | None:
-    """The answer is run in a folder of its own, where the files that it names hold the row's input."""
+    """Run the answer in a folder of its own, where the files that it names hold the row's input."""
     return _run([sys.executable, "-I", "-X", "utf8", "-W", "error::SyntaxWarning"], row, ".py")
 
 
@@ -69,8 +68,8 @@ def _outcome(command: Sequence[str], folder: str | None = None, stdin: str = "")
         return f"still running after {SECONDS} seconds"
     if done.returncode == 0:
         return None
-    told = done.stderr.strip().splitlines() or ["ended with an error"]
-    return next((line for line in reversed(told) if re.search(r"error\b", line, re.IGNORECASE)), told[-1])
+    lines = done.stderr.strip().splitlines() or ["ended with an error"]
+    return next((line for line in reversed(lines) if re.search(r"error\b", line, re.IGNORECASE)), lines[-1])
 
 
 def javascript_fault(row: Row) -> str | None:
@@ -95,7 +94,7 @@ def json_fault(row: Row) -> str | None:
 
 
 class _Nesting(html.parser.HTMLParser):
-    """Every start tag has its end tag, in order; the end tags that HTML lets one leave out are wanted too."""
+    """Requires an end tag for every start tag, in order, also where HTML makes it optional."""
 
     VOID = ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
     SELF_CLOSING = ("circle", "ellipse", "line", "path", "polygon", "polyline", "rect", "stop", "use")
@@ -142,37 +141,37 @@ def _css_errors(tinycss2, nodes) -> Iterator[str]:
             yield from _css_errors(tinycss2, tinycss2.parse_blocks_contents(node.content, skip_whitespace=True))
 
 
-# -- SQL: an empty database with the tables that the row speaks of --
+# -- SQL: an empty database with the tables that the row mentions --
 
 
 def sql_fault(row: Row) -> str | None:
-    """The statements run in SQLite on the tables that the row describes; what it leaves undescribed is added."""
+    """Run the statements in SQLite on the tables that the row describes; tables and columns that it omits are added."""
     database = sqlite3.connect(":memory:", isolation_level=None)
-    told = set()
+    described = set()
     for statement in re.findall(r"CREATE (?:TABLE|VIEW|(?:UNIQUE )?INDEX|TRIGGER)[^;]*;", row["input"]):
         if statement.split("(")[0].strip() in row["output"]:
-            continue  # The answer makes it anew.
+            continue  # The answer creates it itself.
         try:
             database.execute(statement)
         except sqlite3.Error:
-            continue  # A statement that the row wants mended.
-        told |= {name.lower() for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", statement)}
-    asked = row["instruction"] + "\n" + row["input"]
-    for name, columns in re.findall(r"\b([a-z]\w*) ?\(([a-z][^()]*(?:\(\w+\)[^()]*)*)\)", asked):
-        if name in told or not re.search(rf"(?<!CREATE TABLE )\b{name}\b", row["output"]):
+            continue  # A statement that the row asks to fix.
+        described |= {name.lower() for name in re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)", statement)}
+    question = row["instruction"] + "\n" + row["input"]
+    for name, columns in re.findall(r"\b([a-z]\w*) ?\(([a-z][^()]*(?:\(\w+\)[^()]*)*)\)", question):
+        if name in described or not re.search(rf"(?<!CREATE TABLE )\b{name}\b", row["output"]):
             continue
         if re.search(rf"CREATE TABLE {name}\b", row["output"]):
-            continue  # The answer makes it.
+            continue  # The answer creates it.
         columns = re.sub(r",? and (?=\w+$)", ", ", columns)
         try:
             database.execute(f"CREATE TABLE {name} ({columns})")
         except sqlite3.Error:
             continue  # Words in brackets that are no columns.
-        told.add(name)
-    return _run_sql(database, row["output"], told)
+        described.add(name)
+    return _run_sql(database, row["output"], described)
 
 
-def _run_sql(database: sqlite3.Connection, script: str, told: set[str]) -> str | None:
+def _run_sql(database: sqlite3.Connection, script: str, described: set[str]) -> str | None:
     fault = None
     for _ in range(30):
         if not re.match(r"(?:BEGIN|PRAGMA|VACUUM)", script):  # Those refuse to run inside a transaction.
@@ -185,7 +184,7 @@ def _run_sql(database: sqlite3.Connection, script: str, told: set[str]) -> str |
             fault = str(error)
         if database.in_transaction:
             database.execute("ROLLBACK")
-        if not _supply(database, script, fault, told):
+        if not _supply(database, script, fault, described):
             break
     return fault
 
@@ -202,20 +201,20 @@ def _statements(script: str) -> Iterator[str]:
         yield held
 
 
-def _supply(database: sqlite3.Connection, script: str, fault: str, told: set[str]) -> bool:
-    """Makes the table or column that SQLite misses; False where the row described the table without it."""
-    if found := re.search(r"no such table: (?:\w+\.)?(\w+)", fault):
-        database.execute(f'CREATE TABLE "{found[1]}" (id)')
+def _supply(database: sqlite3.Connection, script: str, fault: str, described: set[str]) -> bool:
+    """Add the table or column that SQLite reports missing; False where the row describes the table without it."""
+    if match := re.search(r"no such table: (?:\w+\.)?(\w+)", fault):
+        database.execute(f'CREATE TABLE "{match[1]}" (id)')
         return True
     tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    free = sorted(table for table in tables if table.lower() not in told and not table.startswith("sqlite_"))
-    if found := re.search(r"no such column: \"?(\w+)\.(\w+)|table (\w+) has no column named (\w+)", fault):
-        owner, column = (found[1], found[2]) if found[1] else (found[3], found[4])
+    free = sorted(table for table in tables if table.lower() not in described and not table.startswith("sqlite_"))
+    if match := re.search(r"no such column: \"?(\w+)\.(\w+)|table (\w+) has no column named (\w+)", fault):
+        owner, column = (match[1], match[2]) if match[1] else (match[3], match[4])
         alias = re.search(rf"(?:FROM|JOIN|,)\s+(\w+)(?: AS)? {owner}\b", script)
         owner = owner if owner in tables else alias[1] if alias else owner
         candidates = [owner] if owner in free else []
-    elif found := re.search(r"no such column: \"?(\w+)|has no column named (\w+)", fault):
-        column, candidates = found[1] or found[2], free[:1]
+    elif match := re.search(r"no such column: \"?(\w+)|has no column named (\w+)", fault):
+        column, candidates = match[1] or match[2], free[:1]
     else:
         return False
     for table in candidates:
@@ -229,7 +228,7 @@ _ASKS = re.compile(r"\b(?:print|output|display|log|console|screen|predict|result
 
 
 def prediction_fault(row: Row) -> str | None:
-    """Where a row asks what the program in its input prints: the program runs, and the answer says each line of it."""
+    """Where a row asks what the program in its input prints, run it and require each line of it in the answer."""
     if not _ASKS.search(row["instruction"]) or kind(row["output"]) not in ("words", "json"):
         return None
     if "console.log" in row["input"] and shutil.which("node"):
@@ -245,8 +244,8 @@ def prediction_fault(row: Row) -> str | None:
             done = subprocess.run([*command, script.name], cwd=folder, capture_output=True, text=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             return f"the program was still running after {SECONDS} seconds"
-    told = re.sub(r"\s+", " ", row["output"])
-    missing = [line for line in done.stdout.splitlines() if re.sub(r"\s+", " ", line.strip()) not in told]
+    answer = re.sub(r"\s+", " ", row["output"])
+    missing = [line for line in done.stdout.splitlines() if re.sub(r"\s+", " ", line.strip()) not in answer]
     return f"the program prints {missing[0]!r}, which the answer does not say" if missing else None
 
 
@@ -254,7 +253,7 @@ def prediction_fault(row: Row) -> str | None:
 
 
 def text_faults(row: dict) -> Iterator[str]:
-    """What is wrong with a row's fields as text."""
+    """The faults of a row's fields as text."""
     if list(row) != ["instruction", "input", "output"] or not all(isinstance(value, str) for value in row.values()):
         yield "the fields are not instruction, input and output, all text"
         return
@@ -286,17 +285,17 @@ NEEDS = {"javascript": "node", "shell": "bash"}
 
 
 def row_faults(row: Row) -> list[str]:
-    """Everything that is wrong with one row, in words."""
+    """All faults of one row, in words."""
     faults = list(text_faults(row))
     if faults:
         return faults
-    told = kind(row["output"])
-    tried = FAULTS.get(told) if told not in NEEDS or shutil.which(NEEDS[told]) else None
-    return [fault for fault in (tried and tried(row), prediction_fault(row)) if fault]
+    answer_kind = kind(row["output"])
+    check = FAULTS.get(answer_kind) if answer_kind not in NEEDS or shutil.which(NEEDS[answer_kind]) else None
+    return [fault for fault in (check and check(row), prediction_fault(row)) if fault]
 
 
 def near_duplicates(rows: Sequence[Row], threshold: int = NEAR) -> list[tuple[int, int, float]]:
-    """Pairs of rows (by index) whose words are alike by at least ``threshold``, and how much."""
+    """(row, row, similarity) of all pairs, by index, whose words are at least ``threshold`` (0 to 100) similar."""
     from rapidfuzz import fuzz, process
 
     texts = [" ".join(sorted(re.findall(r"\w+|[^\w\s]", " ".join(row.values()).lower()))) for row in rows]
@@ -305,7 +304,7 @@ def near_duplicates(rows: Sequence[Row], threshold: int = NEAR) -> list[tuple[in
 
 
 def counts(rows: Sequence[Row]) -> str:
-    """The table of the card: rows by kind, with an input, and mean length of the answers."""
+    """The card's Markdown table: by kind, the rows, those with an input, and the answers' mean length."""
     lines = ["| kind of answer | rows | with an input | mean characters |", "|---|--:|--:|--:|"]
     by_kind = Counter(kind(row["output"]) for row in rows)
     for name, count in [*by_kind.most_common(), ("all", len(rows))]:
@@ -320,20 +319,20 @@ def read() -> list[Row]:
 
 
 def all_faults(rows: Sequence[Row]) -> list[str]:
-    """A sentence for everything that is wrong with the rows, each by itself and beside the others."""
+    """A sentence for each fault of the rows, alone and compared with each other."""
     with ThreadPoolExecutor() as pool:
         faults = list(pool.map(row_faults, rows))
-    found = [f"row {number}: {fault}" for number, each in enumerate(faults, 1) for fault in each]
+    sentences = [f"row {number}: {fault}" for number, each in enumerate(faults, 1) for fault in each]
     first: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, 1):
         same = first.setdefault((row["instruction"].lower(), row["input"]), number)
         if same != number:
-            found.append(f"row {number}: asks the same as row {same}")
+            sentences.append(f"row {number}: asks the same as row {same}")
     near = near_duplicates(rows)
     share = len({index for pair in near for index in pair[:2]}) / len(rows)
     if share >= NEAR_SHARE:
-        found.append(f"{share:.1%} of the rows have a near duplicate: {[(a + 1, b + 1) for a, b, _ in near]}")
-    return found
+        sentences.append(f"{share:.1%} of the rows have a near duplicate: {[(a + 1, b + 1) for a, b, _ in near]}")
+    return sentences
 
 
 def card_with(table: str) -> str:
@@ -343,16 +342,16 @@ def card_with(table: str) -> str:
 
 def main() -> int:
     rows = read()
-    found = all_faults(rows)
-    for line in found:
+    faults = all_faults(rows)
+    for line in faults:
         print(line)
     print(counts(rows))
-    print(f"{len(found)} faults.")
+    print(f"{len(faults)} faults.")
     for name, tool in NEEDS.items():
         if not shutil.which(tool):
             print(f"{tool} is not here: {name} was not checked.")
     CARD.write_text(card_with(counts(rows)), encoding="utf-8")
-    return 1 if found else 0
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

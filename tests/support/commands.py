@@ -1,4 +1,4 @@
-"""What the tests of the command line share: commands in this process and in one of their own, and what they tell."""
+"""Helpers for the tests of the command line: they run commands in this process or a new one, and check the output."""
 
 import json
 import os
@@ -23,7 +23,7 @@ EVALUATION = {"run_id", "rows", "generation", "base", "tuned", "delta", "p_value
 
 @pytest.fixture(autouse=True)
 def _folders(monkeypatch, tmp_path, tmp_path_factory):
-    """A cache that is shared, a data folder that is not, and a working folder that holds neither."""
+    """A shared cache, a data folder of the test's own, and a working folder that holds neither."""
     monkeypatch.setenv("LAB_CACHE_DIR", str(cache_for(tmp_path_factory)))
     monkeypatch.setenv("LAB_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
@@ -41,51 +41,51 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command with ``--json`` and returns its status and its one object."""
+    """Runs a command with ``--json``; returns its exit status and its JSON object."""
 
     def run(*arguments):
         status = main([*map(str, arguments), "--json"])
         out, run.stderr = capsys.readouterr()
         assert out.endswith("\n")
         assert out.count("\n") == 1, "stdout is exactly one line"
-        told = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-        assert isinstance(told, dict)
-        return status, told
+        result = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert isinstance(result, dict)
+        return status, result
 
     return run
 
 
 @pytest.fixture
 def told(run):
-    """Runs a command that succeeds and returns its object."""
+    """Runs a command that must succeed; returns its JSON object."""
 
-    def told(*arguments):
-        status, told = run(*arguments)
-        assert status == 0, told
-        return told
+    def succeed(*arguments):
+        status, result = run(*arguments)
+        assert status == 0, result
+        return result
 
-    return told
+    return succeed
 
 
 @pytest.fixture
 def refused(capsys):
-    """Runs a command that a person got wrong, with and without ``--json``, and returns what is said."""
+    """Runs a wrong command with and without ``--json``; returns the last line of stderr."""
 
     def refused(*arguments):
         assert main(list(map(str, arguments))) == 1
         out, plain = capsys.readouterr()
         assert out == ""
         assert main([*map(str, arguments), "--json"]) == 1
-        out, said = capsys.readouterr()
+        out, err = capsys.readouterr()
         assert out.count("\n") == 1
         assert isinstance(json.loads(out), dict)
-        # A command that had begun may have told its progress first.
-        last = said.splitlines()[-1]
-        assert last == plain.splitlines()[-1] or "run 20" in said
-        assert "Traceback" not in said + plain
+        # A command that had begun may have printed progress first.
+        last = err.splitlines()[-1]
+        assert last == plain.splitlines()[-1] or "run 20" in err
+        assert "Traceback" not in err + plain
         assert last.startswith(f"{arguments[0]}: ")
-        if "run 20" not in said:
-            assert said.count("\n") == 1
+        if "run 20" not in err:
+            assert err.count("\n") == 1
         return last
 
     return refused
@@ -106,7 +106,7 @@ def command(*arguments):
 
 
 def ran(*arguments, **environment):
-    """The command as a process of its own: (status, stdout, stderr)."""
+    """Run the command in a process of its own; return (status, stdout, stderr)."""
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=300
     )

@@ -1,4 +1,4 @@
-"""Rows in files of every kind, and what loading them says."""
+"""Rows in files of every format, and the message that loading them raises."""
 
 import csv
 import json
@@ -59,10 +59,10 @@ def settings(source, *filters, **changes):
 LEAKS = ("Traceback", "Arrow", "Error:", "Exception", "object at 0x")
 
 
-def said_of(given, kind=DataError, leaks=LEAKS):
+def said_of(data, kind=DataError, leaks=LEAKS):
     """The message that loading raises, having checked that it is one clean sentence."""
     with pytest.raises(LabError) as caught:
-        load_splits(given)
+        load_splits(data)
     message = str(caught.value)
     assert isinstance(caught.value, kind)
     assert message.endswith(".") or kind is HubError

@@ -1,4 +1,4 @@
-"""Names that a run may have, and that are only names wherever they stand."""
+"""Names of runs that look like code, markup or paths, and must be plain text everywhere."""
 
 NAMES = (
     "plain",

@@ -1,4 +1,4 @@
-"""What the tests of the lab, the command line and the export share: smoke runs, and a hand on their pace."""
+"""Helpers for the tests of the lab, the command line and the export: smoke runs, and pauses between their steps."""
 
 import gc
 import json
@@ -17,7 +17,7 @@ from instruct_tune.lab import Lab
 from instruct_tune.services.training_job import TrainingJob
 
 PATIENCE = 120.0 * machine_slowness()
-"""Seconds after which what is waited for is taken to be lost."""
+"""Timeout of waits, in seconds."""
 
 
 def smoke(**sections):
@@ -26,13 +26,13 @@ def smoke(**sections):
 
 
 TWELVE_STEPS = smoke(train={"num_train_epochs": 3, "probes": 4, "save_minutes": None})
-"""Over three epochs, with evaluations, probes and dropout: all that a resume could disturb."""
+"""Three epochs with evaluations, probes and dropout: everything that a resume could disturb."""
 LONG = smoke(train={"num_train_epochs": 1000, "max_steps": 5000, "eval_strategy": "no", "save_strategy": "no"})
-"""A run that does not end by itself while a test looks."""
+"""A run that does not end by itself during a test."""
 
 
 def cache_for(tmp_path_factory):
-    """One folder for the tiny model in a whole test session, so that it is made once."""
+    """The cache folder of the whole test session, so that the tiny model is made once."""
     folder = tmp_path_factory.getbasetemp() / "lab-cache"
     folder.mkdir(exist_ok=True)
     return folder
@@ -40,7 +40,7 @@ def cache_for(tmp_path_factory):
 
 @contextmanager
 def imports_frozen():
-    """Trainers collect garbage twice a run, a fifth of a second each time where all imports are looked through."""
+    """Keep the garbage collector from scanning all imports: a fifth of a second each, twice in every training run."""
     import instruct_tune.training.train  # noqa: F401
 
     gc.collect()
@@ -53,7 +53,7 @@ def imports_frozen():
 
 @contextmanager
 def opened(data_dir, **options):
-    """A lab that is closed at the end, whatever the test did to it."""
+    """A lab that is closed at the end, also when the test fails."""
     lab = Lab(data_dir, **options)
     try:
         yield lab
@@ -62,7 +62,7 @@ def opened(data_dir, **options):
 
 
 def finished(lab, config=None, name=""):
-    """Train ``config`` (smoke) to its end, and insist that it got there. Returns the run's id."""
+    """Train ``config`` (default: smoke) to its end, assert that it finished, and return the run's id."""
     run_id = lab.training.start(HOST, config or smoke(), name)
     run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
@@ -70,16 +70,16 @@ def finished(lab, config=None, name=""):
 
 
 def curve(lab, run_id):
-    """Every number a run measured, by kind and step; what depends on the clock is left out."""
+    """A run's metrics by (kind, step), without the values that depend on the clock."""
     clock = ("seq", "time", "seconds", "tokens_per_second", "kind", "step")
     metrics = lab.runs.metrics(HOST, run_id)
-    told = {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in clock} for m in metrics}
-    assert len(told) == len(metrics), "a metric is known by (run, kind, step)"
-    return told
+    points = {(m["kind"], m["step"]): {k: v for k, v in m.items() if k not in clock} for m in metrics}
+    assert len(points) == len(metrics), "a metric is known by (run, kind, step)"
+    return points
 
 
 def undisturbed(kept):
-    """What an uninterrupted run of ``TWELVE_STEPS`` measures; ``kept``: the fixture."""
+    """The metrics of an uninterrupted run of ``TWELVE_STEPS``; ``kept``: the fixture."""
     lab, run_id = kept
     return curve(lab, run_id)
 
@@ -94,7 +94,7 @@ def texts(events):
 
 
 def until(true, what):
-    """Wait for another thread or process."""
+    """Wait until ``true()`` holds by the work of another thread or process."""
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -102,35 +102,35 @@ def until(true, what):
 
 
 def stop_at(lab, pace, step, config, keep=True):
-    """A run that was stopped when it was at ``step``; ``pace``: the fixture."""
-    told = []
-    pace.at[step] = lambda runner: told.append(lab.training.stop(HOST, runner.run.id, keep))
+    """Start a run and stop it at ``step``; return its id. ``pace``: the fixture."""
+    statuses = []
+    pace.at[step] = lambda runner: statuses.append(lab.training.stop(HOST, runner.run.id, keep))
     run_id = lab.training.start(HOST, config)
     lab.training._jobs[run_id].result(PATIENCE)
-    assert told == ["stopping"]
+    assert statuses == ["stopping"]
     return run_id
 
 
 class Pace:
-    """Holds a run between two steps: ``at[step]`` is called there once, on the engine's thread."""
+    """Pauses a run between two steps: ``at[step]`` is called once after that step, on the queue's thread."""
 
     def __init__(self, monkeypatch):
         self.at = {}
         yield_to_queue = TrainingJob.yield_to_queue
 
-        def breathe_in_time(runner):
+        def yield_after_plan(runner):
             plan = self.at.pop(runner.store.get(runner.run.id).step, None)
             if plan:
                 plan(runner)
             yield_to_queue(runner)
 
-        monkeypatch.setattr(TrainingJob, "yield_to_queue", breathe_in_time)
+        monkeypatch.setattr(TrainingJob, "yield_to_queue", yield_after_plan)
 
     def ask(self, lab, step, question):
-        """Let another thread ask ``question`` when the run is at ``step``, and hold the run until it waits its turn.
+        """Call ``question`` on another thread when the run is at ``step``; hold the run until its job is queued.
 
-        The run is held once more two steps later, until the answer is there: so it was given between
-        two of the run's steps, or the run fails.
+        The run is held again two steps later until the result is there. So the job runs between two of the run's
+        steps, or the run fails. Returns a future of the result.
         """
         answer = Future()
 
@@ -142,14 +142,14 @@ class Pace:
 
         def hold(runner):
             waiting = threading.Event()
-            short = lab.queue.submit_short
+            submit_short = lab.queue.submit_short
 
-            def noticed(job):
-                future = short(job)
+            def submit_and_notify(job):
+                future = submit_short(job)
                 waiting.set()
                 return future
 
-            lab.queue.submit_short = noticed
+            lab.queue.submit_short = submit_and_notify
             threading.Thread(target=work, daemon=True).start()
             assert waiting.wait(PATIENCE)
             del lab.queue.submit_short
@@ -160,6 +160,6 @@ class Pace:
 
 
 def press_ctrl_c(runner):
-    """For ``Pace.at``: SIGINT to this process; the run waits for what the main thread makes of it."""
+    """For ``Pace.at``: send SIGINT to this process, and wait until the main thread stops the run."""
     os.kill(os.getpid(), signal.SIGINT)
     assert runner.stop.wait(PATIENCE)

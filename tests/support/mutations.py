@@ -1,4 +1,4 @@
-"""Made-up files: seeded mutations of a good export, each by one fault of its bytes, its members or its values."""
+"""Seeded mutations of a good export, each with one fault in its bytes, its members or its values."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ VALUES = (
     [], {}, [[]], {"a": {"b": []}}, [None], [1, "a"], ["q_proj"] * 20_000, {"step": "length"},
     [{"step": "sample"}] * 200, *TEXTS,
 )  # fmt: skip
-"""What stands where something else is expected."""
+"""Values to put where another one is expected."""
 ODD_JSON = (
     "", " ", "{", "[]", "null", "3", '"x"', "NaN", "[" * 100_000, '{"a":' * 900 + "1" + "}" * 900, "{}{}", "\ufeff{}",
     '{"r": ' + "1" * 5000 + "}", '{"r": 1e999}', '{"\\ud800": 1}', '{"r": 2, "r": 3}', "\0", "{}\n" * 3, "{'r': 2}",
@@ -92,7 +92,7 @@ def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 def mutants(seed: int, count: int) -> Iterator[tuple[str, bytes]]:
-    """``count`` zips and what is wrong with each; the same for a seed at all times."""
+    """``count`` pairs of (the fault, the zip), always the same for a seed."""
     for number in range(count):
         chance = random.Random(f"{seed}:{number}")
         kind = _KINDS[number % len(_KINDS)]
@@ -119,7 +119,7 @@ def mutated_bytes(chance: random.Random, content: bytes) -> bytes:
 
 
 def mutated_value(chance: random.Random, value: Any) -> Any:
-    """A copy of a JSON value in which one place holds something else, is missing, or is there under another name."""
+    """A copy of a JSON value in which one element is replaced, removed, renamed or repeated."""
     changed = copy.deepcopy(value)
     places = list(_places(changed))
     if not places:
@@ -161,14 +161,14 @@ def _zip_headers(chance: random.Random) -> bytes:
     )
     starts = [at for at in range(len(content)) if content.startswith(signature, at)]
     at, (field, size) = chance.choice(starts), chance.choice(list(fields.items()))
-    known = (0, 1, 8, 9, 12, 14, 20, 93, 95, 97, 99, 0x800, 0x801, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
-    value = chance.choice((*known, chance.randrange(2**32))) % 256**size
+    typical = (0, 1, 8, 9, 12, 14, 20, 93, 95, 97, 99, 0x800, 0x801, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+    value = chance.choice((*typical, chance.randrange(2**32))) % 256**size
     content[at + field : at + field + size] = struct.pack("<I", value)[:size]
     return bytes(content)
 
 
 def _zip_names(chance: random.Random) -> bytes:
-    """Members twice, in folders, or with names that are paths elsewhere; all in one folder, but for some."""
+    """Members twice, in folders, or with paths outside of the zip; most of them in the same folder."""
     folders = ("", "a/", "../../", "/", "a/b/", "\\", "\U0001f600/", "C:/", "./", "x" * 300 + "/")
     home, other = chance.choice(folders), chance.choice(folders)
     out = io.BytesIO()
@@ -183,7 +183,7 @@ def _zip_names(chance: random.Random) -> bytes:
 
 
 def _zip64(chance: random.Random) -> bytes:
-    """A member whose sizes or offset stand in a zip64 field that holds anything."""
+    """A member whose sizes or offset stand in a zip64 field with arbitrary numbers."""
     numbers = [chance.choice((0, 1, 10, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1)) for _ in range(3)]
     extra = struct.pack("<HHQQQ", 1, chance.choice((24, 24, 24, 8, 0, 100)), *numbers)
     content = bytearray(zipped(members(), zipfile.ZIP_STORED))
@@ -235,12 +235,12 @@ def _weights_bytes(chance: random.Random) -> bytes:
 
 
 def _weights_header(chance: random.Random) -> bytes:
-    """The header of the safetensors file as JSON, with a value of it changed, and its length with it or not."""
+    """A safetensors file with one value of its JSON header changed, and the header's length adapted or not."""
     length = struct.unpack("<Q", WEIGHTS[:8])[0]
     header = json.loads(WEIGHTS[8 : 8 + length])
     changed = json.dumps(mutated_value(chance, header)).encode()
-    told = chance.choice((len(changed), len(changed), len(changed), 0, 2**63, 2**64 - 1, length))
-    return zipped(members(weights=struct.pack("<Q", told) + changed + WEIGHTS[8 + length :]))
+    stored_length = chance.choice((len(changed), len(changed), len(changed), 0, 2**63, 2**64 - 1, length))
+    return zipped(members(weights=struct.pack("<Q", stored_length) + changed + WEIGHTS[8 + length :]))
 
 
 _KINDS = (

@@ -1,15 +1,15 @@
-"""How patient tests are: patience grows with how slow the machine is while the tests run."""
+"""Timeouts of the tests, which grow with how slow the machine is while they run."""
 
 import functools
 import time
 
 REFERENCE_SECONDS = 0.05
-"""What ``_work`` takes on an idle core of 2.5 GHz."""
+"""Time of ``_work`` on an idle core of 2.5 GHz."""
 
 
 @functools.cache
 def machine_slowness() -> float:
-    """1 on a machine that is as fast as the reference, or faster; more on a slower or busier one."""
+    """Factor for timeouts: 1 on a machine as fast as the reference or faster, more on a slower or busier one."""
     began = time.perf_counter()
     _work()
     return max(1.0, (time.perf_counter() - began) / REFERENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""What the tests of adapters, training and decoding share: a tiny model, rows, and a watcher that remembers."""
+"""Helpers for the tests of adapters, training and decoding: a tiny model, rows, and a recording listener."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ ROWS = 10
 
 @pytest.fixture(autouse=True, scope="module")
 def light(one_thread: None, no_deprecated_calls: None) -> Iterator[None]:
-    """For a module that imports it: toy models on one thread, and a garbage collector that has little to look at.
+    """For a module that imports it: toy models on one thread, and a garbage collector that skips the imports.
 
-    Every trainer collects when it starts, which takes longer than what a toy then learns.
+    Every trainer collects garbage when it starts, which takes longer than training a toy model.
     """
     gc.freeze()
     yield
@@ -57,23 +57,23 @@ def light(one_thread: None, no_deprecated_calls: None) -> Iterator[None]:
 
 
 def quiet(message: str) -> None:
-    """A report nobody reads."""
+    """A progress callback that does nothing."""
 
 
 def tiny() -> LoadedModel:
-    """The smoke preset's model, as it comes."""
+    """The smoke preset's model, unchanged."""
     return load_model("tiny-random", quiet)
 
 
 def tiny_with(lora: LoraSettings = DROPOUT, seed: int = 1) -> LoadedModel:
-    """The same with a fresh adapter that is about to train."""
+    """The tiny model with a fresh adapter to train."""
     loaded = tiny()
     adapter.attach(loaded, RUN, lora, seed)
     return loaded
 
 
 def loud() -> LoadedModel:
-    """The same with larger weights, so that its texts differ and their tokens are further apart than rounding."""
+    """The tiny model with larger weights: its texts differ, and its tokens' scores by more than rounding."""
     loaded = tiny()
     with torch.no_grad():
         for parameter in loaded.base.parameters():
@@ -82,7 +82,7 @@ def loud() -> LoadedModel:
     return loaded
 
 
-# One name for each thing that architectures call differently; a configuration takes those it knows.
+# The sizes under each name that an architecture uses; a configuration takes those that it has.
 _TOY_SIZES = {
     "hidden_size": 32, "n_embd": 32, "word_embed_proj_dim": 32, "intermediate_size": 48, "ffn_dim": 48,
     "num_hidden_layers": 2, "n_layer": 2, "num_attention_heads": 4, "n_head": 4, "num_key_value_heads": 2,
@@ -93,19 +93,23 @@ _TOY_SIZES = {
 
 
 def toy(model_type: str, packing: Packing | None = None, **changed: object) -> LoadedModel:
-    """A random model of another architecture, with the tiny model's tokenizer; packed as it wants, or as told.
+    """A random model of another architecture, with the tiny model's tokenizer.
 
-    ``changed`` overrides fields of its configuration, those that it knows.
+    ``packing`` overrides the packing detected for it, ``changed`` the fields that its configuration has.
     """
-    like = tiny()
-    known = AutoConfig.for_model(model_type)
-    fields = {"vocab_size": len(like.tokenizer)} | _TOY_SIZES | changed
-    config = AutoConfig.for_model(model_type, **{name: value for name, value in fields.items() if hasattr(known, name)})
+    reference = tiny()
+    defaults = AutoConfig.for_model(model_type)
+    fields = {"vocab_size": len(reference.tokenizer)} | _TOY_SIZES | changed
+    config = AutoConfig.for_model(
+        model_type, **{name: value for name, value in fields.items() if hasattr(defaults, name)}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    found = detect_packing(base.config)
-    return LoadedModel(base, base, like.tokenizer, like.weights, packing or found.packing, found.separable)
+    detected = detect_packing(base.config)
+    return LoadedModel(
+        base, base, reference.tokenizer, reference.weights, packing or detected.packing, detected.separable
+    )
 
 
 def some_examples(count: int, start: int = 0) -> list[Example]:
@@ -125,11 +129,11 @@ def some_data(loaded: LoadedModel) -> TrainingData:
 
 
 class Recorder:
-    """A ``terms.TrainingListener`` that remembers, and asks for a stop at a step.
+    """A ``types.TrainingListener`` that records every call, and requests a stop at a step.
 
-    ``at`` says when in the life of step ``stop_after`` the stop is asked for: as it is done
-    (``progress``), between it and the next one (``yield_to_queue``), or in the evaluation after it
-    (``evaluating``). ``between`` is what is served between steps.
+    ``at`` is the moment of the request, relative to step ``stop_after``: when the step is done (``progress``),
+    between it and the next one (``yield_to_queue``), or in the evaluation after it (``evaluating``).
+    ``between`` is called with the step between steps.
     """
 
     def __init__(
@@ -208,14 +212,14 @@ def go(
 
 
 def again(loaded: LoadedModel, lora: LoraSettings = DROPOUT, seed: int = 1) -> LoadedModel:
-    """The same model with the trained adapter replaced by a fresh one, as the lab does it."""
+    """The same model with its trained adapter replaced by a fresh one, as the lab does it."""
     adapter.remove(loaded, RUN)
     adapter.attach(loaded, RUN, lora, seed)
     return loaded
 
 
 def adapter_weights(loaded: LoadedModel, name: str = RUN) -> dict[str, torch.Tensor]:
-    """A copy of an adapter's matrices, by the name of each."""
+    """A copy of an adapter's matrices, by name."""
     parameters = loaded.model.named_parameters()
     return {path: p.detach().clone() for path, p in parameters if "lora_" in path and f".{name}." in path}
 
@@ -226,7 +230,7 @@ def same_tensors(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
 
 
 def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor]:
-    """A batch as everybody pads it: on the right, with a mask, labels beside."""
+    """A conventional batch: padded on the right, with an attention mask and labels."""
     width = max(len(row.input_ids) for row in rows)
 
     def fill(values: Sequence[int], filler: int) -> list[int]:
@@ -240,7 +244,7 @@ def padded(rows: Sequence[TokenizedExample], pad: int) -> dict[str, torch.Tensor
 
 
 def held_out_by_hand(loaded: LoadedModel, rows: Sequence[TokenizedExample]) -> float:
-    """Nats a supervised token, each row alone, by the model's own logits."""
+    """Mean loss in nats a supervised token, each row alone, by the model's own logits."""
     total = count = 0.0
     loaded.model.eval()
     for row in rows:
@@ -254,7 +258,7 @@ def held_out_by_hand(loaded: LoadedModel, rows: Sequence[TokenizedExample]) -> f
 
 
 def plain_loop(loaded, rows, settings: TrainSettings):
-    """What anybody would write: padded batches, the model's own loss, an optimizer, a schedule.
+    """The usual training loop: padded batches, the model's own loss, an optimizer, a schedule.
 
     Yields each step's loss and, after clipping, its gradients.
     """
@@ -288,15 +292,15 @@ def plain_loop(loaded, rows, settings: TrainSettings):
 
 @contextmanager
 def gradients_of(loaded: LoadedModel) -> Iterator[list[dict[str, torch.Tensor]]]:
-    """The gradients, by parameter, that each optimizer step inside the block finds."""
+    """Record the gradients of each optimizer step inside the block, by parameter."""
     names = {id(p): name for name, p in loaded.model.named_parameters()}
     seen: list[dict[str, torch.Tensor]] = []
 
-    def remember(optimizer, *args):
+    def record(optimizer, *args):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         seen.append({names[id(p)]: p.grad.clone() for p in parameters})
 
-    hook = register_optimizer_step_pre_hook(remember)
+    hook = register_optimizer_step_pre_hook(record)
     try:
         yield seen
     finally:
@@ -304,7 +308,7 @@ def gradients_of(loaded: LoadedModel) -> Iterator[list[dict[str, torch.Tensor]]]
 
 
 def train_in_a_fresh_process() -> None:
-    """Print what six steps lose, with all the bits, as JSON; for an interpreter that has done nothing else."""
+    """Print the losses of six steps as JSON, as exact hexadecimal floats; for a new interpreter."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         watcher, _ = go(tiny_with(), Path(folder))

@@ -1,4 +1,4 @@
-"""A Hub of our own: as much of the Hugging Face Hub as loading a dataset or model asks for, as slow as a test wants."""
+"""A fake Hugging Face Hub: the endpoints that loading a dataset or model needs, as slow as a test wants."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ PIECE = 64 * 1024
 
 
 class ToyHub:
-    """``files`` of each dataset by its id, of each model in ``models``; ``pause`` seconds before each 64 KB of a file.
+    """The content of the fake Hub, and a record of its requests.
 
-    ``sizes``: bytes that the description of a model gives for a file in place of its own.
-    Who sends ``TOKEN`` gets ``private`` and ``gated`` repositories too. Of a gated one everybody gets the description.
+    Args:
+        files: Files of each dataset, by its id.
+        pause: Seconds before each 64 KB of a file.
+        models: Files of each model, by its id.
+        private: Repositories that need ``TOKEN``.
+        gated: Repositories whose files need ``TOKEN``, and whose description does not.
+        sizes: Bytes that a model's description gives for a file in place of its real size.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class ToyHub:
 
 @contextmanager
 def serving_hub(hub: ToyHub) -> Iterator[str]:
-    """Serve it on a free port; yields what HF_ENDPOINT has to be."""
+    """Serve the Hub on a free port; yields the value for HF_ENDPOINT."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -99,10 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         if rest.startswith("/tree/"):
             return entries
         if rest.startswith("/paths-info/"):
-            asked = urllib.parse.parse_qs(body.decode()).get("paths", [])
+            paths = urllib.parse.parse_qs(body.decode()).get("paths", [])
             if body.startswith(b"{"):
-                asked = json.loads(body)["paths"]
-            return [entry for entry in entries if entry["path"] in asked]
+                paths = json.loads(body)["paths"]
+            return [entry for entry in entries if entry["path"] in paths]
         return {
             "id": repo, "_id": "1", "sha": COMMIT, "private": repo in self.hub.private,
             "gated": "manual" if repo in self.hub.gated else False, "disabled": False, "downloads": 0,
@@ -118,8 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{_tag(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         return self._send(200, content, headers, with_body, slowly=True)
 
-    def _json(self, told: object, with_body: bool) -> None:
-        self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"}, with_body)
+    def _json(self, value: object, with_body: bool) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"}, with_body)
 
     def _send(
         self, status: int, content: bytes, headers: dict[str, str], with_body: bool, slowly: bool = False
@@ -135,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(self.hub.pause)
             try:
                 self.wfile.write(content[start : start + PIECE])
-            except (BrokenPipeError, ConnectionResetError):  # whoever asked has left
+            except (BrokenPipeError, ConnectionResetError):  # the client has disconnected
                 return
             self.hub.sent += slowly
 

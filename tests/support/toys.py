@@ -1,8 +1,8 @@
 """Toy tokenizers of five families and toy models of many architectures, made in milliseconds without a network.
 
 The vocabularies are written out, not trained, so that a test can spell a row's ids by hand: special
-tokens first, then ``WORDS``, then single characters in the order of their code points, then what BPE
-needs on its way to the words.
+tokens first, then ``WORDS``, then single characters in the order of their code points, then the
+intermediate tokens that BPE needs for the words.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def _byte_level(specials: Sequence[str]) -> Tokenizer:
 
 @functools.cache
 def smollm2() -> PreTrainedTokenizerFast:
-    """One token a byte; BOS is ``<|im_start|>`` (1), EOS and padding ``<|im_end|>`` (2), nothing goes in front."""
+    """One token a byte; BOS is ``<|im_start|>`` (1), EOS and padding ``<|im_end|>`` (2), no token is prepended."""
     return byte_tokenizer()
 
 
 @functools.cache
 def opt() -> PreTrainedTokenizerFast:
-    """Byte-level; BOS and EOS are both ``</s>`` (2), padding is ``<pad>`` (1), ``</s>`` goes in front."""
+    """Byte-level; BOS and EOS are both ``</s>`` (2), padding is ``<pad>`` (1), ``</s>`` is prepended."""
     backend = _byte_level(["<s>", "<pad>", "</s>", "<unk>"])
     backend.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 2)])
     return PreTrainedTokenizerFast(
@@ -62,7 +62,7 @@ def opt() -> PreTrainedTokenizerFast:
 def llama() -> PreTrainedTokenizerFast:
     """Sentencepiece-like: spaces are ``▁`` and one is put before a text, unknown characters fall back to bytes.
 
-    ``<unk>`` (0) is the padding, ``<s>`` (1) goes in front, ``</s>`` (2) is EOS. Not lossless.
+    ``<unk>`` (0) is the padding, ``<s>`` (1) is prepended, ``</s>`` (2) is EOS. Not lossless.
     """
     in_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     printable = [chr(code) for code in range(33, 127)]
@@ -85,7 +85,7 @@ def llama() -> PreTrainedTokenizerFast:
 
 
 def gpt2(single: str = "$A") -> PreTrainedTokenizerFast:
-    """Byte-level; ``<|endoftext|>`` (0) is BOS, EOS and padding; ``single`` says what is put around a text."""
+    """Byte-level; ``<|endoftext|>`` (0) is BOS, EOS and padding; ``single`` is the template around a text."""
     backend = _byte_level(["<|endoftext|>"])
     backend.post_processor = processors.TemplateProcessing(single=single, special_tokens=[("<|endoftext|>", 0)])
     end = "<|endoftext|>"
@@ -94,15 +94,15 @@ def gpt2(single: str = "$A") -> PreTrainedTokenizerFast:
 
 @functools.cache
 def unigram() -> PreTrainedTokenizerFast:
-    """Sentencepiece's other model, as T5 and XGLM have it: the likeliest way to cut a text, not merges.
+    """Sentencepiece's unigram model, as T5 and XGLM have it: the likeliest segmentation of a text, not merges.
 
-    ``<unk>`` (0), ``<pad>`` (1), ``</s>`` (2) is EOS; nothing goes in front. Unknown characters fall back to bytes.
+    ``<unk>`` (0), ``<pad>`` (1), ``</s>`` (2) is EOS; no token is prepended. Unknown characters fall back to bytes.
     Not lossless.
     """
     in_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
     letters = ["▁", *(chr(code) for code in range(33, 127))]
     pieces = [(piece, -2.0) for piece in PIECES] + [(letter, -5.0) for letter in letters]
-    # As converted vocabularies have them: likelier than their letters, so that a text which spells one gets it.
+    # As in converted vocabularies, special tokens are likelier than their letters: a text that spells one becomes one.
     vocab = [(token, 0.0) for token in ("<unk>", "<pad>", "</s>")] + pieces + [(byte, -9.0) for byte in in_bytes]
     backend = Tokenizer(models.Unigram(vocab, unk_id=0, byte_fallback=True))
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=True)
@@ -129,7 +129,7 @@ SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<pad>
 
 VOCABULARY = 128
 WINDOW = 6
-"""How far the sliding-window toys see; test rows are longer."""
+"""Window of the sliding-window toys in tokens; test rows are longer."""
 
 _LLAMA_LIKE = {
     "hidden_size": 32,
@@ -175,16 +175,16 @@ _ARCHITECTURES: dict[str, tuple[str, dict]] = {
     "gpt2": ("gpt2", _GPT_2),
     "gpt_neox": ("gpt_neox", {name: value for name, value in _LLAMA_LIKE.items() if name != "num_key_value_heads"}),
     "opt": ("opt", _OPT),
-    # opt-350m's shape: embeddings are narrower than the layers, and the norm comes after.
+    # opt-350m's shape: embeddings are narrower than the layers, and the norm comes after the sublayer.
     "opt_projected": ("opt", _OPT | {"word_embed_proj_dim": 16, "do_layer_norm_before": False}),
-    # Recurrent: a state runs on from row to row, whatever positions and masks say.
+    # Recurrent: its state carries over from row to row, whatever the positions and masks.
     "rwkv": ("rwkv", {"hidden_size": 32, "attention_hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}),
 }
 ARCHITECTURES = tuple(_ARCHITECTURES)
 
 
 def toy_config(name: str, **changed) -> PretrainedConfig:
-    """A loud, dropout-free configuration of the architecture; ``changed`` overrides its fields."""
+    """A configuration of the architecture with large weights and without dropout; ``changed`` overrides its fields."""
     model_type, fields = _ARCHITECTURES[name]
     ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 1}
     return AutoConfig.for_model(model_type, **{"vocab_size": VOCABULARY} | ends | fields | changed)

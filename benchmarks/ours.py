@@ -51,7 +51,7 @@ class Watch:
 
     def part(self, done: int, total: int) -> None: ...
 
-    def probed(self, step: int, speaker: str) -> None: ...
+    def probed(self, step: int, adapter_name: str) -> None: ...
 
     def yield_to_queue(self) -> None:
         self.began = self.began or time.perf_counter()
@@ -85,10 +85,10 @@ def lab_answers(
     subject: Subject,
     prompts: Sequence[Example],
     settings: GenerationSettings,
-    speakers: Sequence[str] = (adapter.BASE,),
+    adapter_names: Sequence[str] = (adapter.BASE,),
 ) -> list[str]:
-    """One answer for each prompt and adapter name in ``speakers``, in a single call of ``generation.generate``."""
+    """One answer for each prompt and adapter name in ``adapter_names``, in a single call of ``generation.generate``."""
     loaded = subject.loaded
     encoded = encode_prompts(loaded.tokenizer, LESSON, [(e.instruction, e.input) for e in prompts])
-    requests = [Request(tuple(prompt), adapter_name) for prompt in encoded for adapter_name in speakers]
+    requests = [Request(tuple(prompt), adapter_name) for prompt in encoded for adapter_name in adapter_names]
     return [answer.text for answer in generate(loaded, requests, settings)]

@@ -65,7 +65,7 @@ def measure_adapter_effect(
     for row in rows:
         # Nothing predicts a row's first token.
         start, end = max(1, row.prompt_length) - 1, len(row.input_ids) - 1
-        base_at, tuned_at = (read_row(loaded, speaker, row.input_ids) for speaker in (BASE, run_id))
+        base_at, tuned_at = (read_row(loaded, adapter_name, row.input_ids) for adapter_name in (BASE, run_id))
         for part in in_parts(loaded, start, end):
             base, tuned = base_at(part), tuned_at(part)
             divergences += float(divergence(tuned, base).sum())

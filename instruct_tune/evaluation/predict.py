@@ -30,7 +30,7 @@ class AnswererPrompts:
     """
 
     name: str
-    speaker: str
+    adapter_name: str
     prompts: Sequence[Sequence[int]]
     cached_answers: CachedAnswers | None = None
 
@@ -106,7 +106,7 @@ def _decode_missing(
         answered.add(too_long)
         missing = [row for row in missing if row not in too_long]
         report_progress()
-    requests = [Request(tuple(side.prompts[row]), side.speaker) for row in missing]
+    requests = [Request(tuple(side.prompts[row]), side.adapter_name) for row in missing]
     generate(loaded, requests, settings, on_answers=take, stopping=stopping)
 
 

@@ -27,18 +27,18 @@ def in_parts(loaded: LoadedModel, start: int, end: int) -> tuple[Tensor, ...]:
     return torch.arange(start, end, device=loaded.device).split(at_once)
 
 
-def read_row(loaded: LoadedModel, speaker: str, row: Sequence[int]) -> Callable[[Tensor], Tensor]:
-    """A function: n positions → the next-token logits [n, vocabulary] of ``speaker`` at these positions of the row.
+def read_row(loaded: LoadedModel, adapter_name: str, row: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """A function: n positions → the next-token logits [n, vocabulary] of the adapter at these positions of the row.
 
-    ``speaker``: ``lora.BASE`` or an adapter's name. Raises ModelError where the row has tokens that the model does
+    ``adapter_name``: ``lora.BASE`` or an adapter's name. Raises ModelError where the row has tokens that the model does
     not know.
     """
     check_rows(loaded.tokenizer, loaded.vocabulary, [row])
     ids = torch.tensor([row], device=loaded.device)
     if not loaded.separable:
-        return lambda places: _by_own_forward(loaded, speaker, ids, places)
+        return lambda places: _by_own_forward(loaded, adapter_name, ids, places)
     body, head = body_and_head(loaded.model)
-    with answering_as(loaded, [speaker]), torch.no_grad():
+    with answering_as(loaded, [adapter_name]), torch.no_grad():
         hidden = body(input_ids=ids, use_cache=False).last_hidden_state[0]
     return lambda places: _through(head, hidden[places])
 
@@ -49,10 +49,10 @@ def _through(head: torch.nn.Linear, hidden: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _by_own_forward(loaded: LoadedModel, speaker: str, ids: Tensor, places: Tensor) -> Tensor:
+def _by_own_forward(loaded: LoadedModel, adapter_name: str, ids: Tensor, places: Tensor) -> Tensor:
     """For a model whose LM head cannot be detached: the model reads the row again for each part."""
     model = loaded.model
-    with answering_as(loaded, [speaker]):
+    with answering_as(loaded, [adapter_name]):
         if keeps_chosen_logits(model):
             return model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0].float()
         return model(input_ids=ids, use_cache=False).logits[0, places].float()

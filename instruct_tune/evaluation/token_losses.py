@@ -103,7 +103,7 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
     ids = row.input_ids[start:]
     if not ids:
         raise DataError(f"The prompt alone fills the {longest} tokens that are looked at: choose a shorter row.")
-    scores = [_token_scores(loaded, speaker, row.input_ids, start) for speaker in (BASE, run_id)]
+    scores = [_token_scores(loaded, adapter_name, row.input_ids, start) for adapter_name in (BASE, run_id)]
     pieces = token_pieces(loaded.tokenizer, ids, continuing=True)
     ends = [False] * (len(ids) - 1) + [row.truncated == 0]
     return AnswerLosses(
@@ -111,10 +111,10 @@ def answer_losses(loaded: LoadedModel, template: PromptTemplate, example: Exampl
     )
 
 
-def _token_scores(loaded: LoadedModel, speaker: str, row: Sequence[int], start: int) -> list[TokenScore]:
-    """The scores of ``speaker`` for each token of ``row`` from ``start`` on."""
+def _token_scores(loaded: LoadedModel, adapter_name: str, row: Sequence[int], start: int) -> list[TokenScore]:
+    """The scores of ``adapter_name`` for each token of ``row`` from ``start`` on."""
     scores: list[TokenScore] = []
-    logits_at = read_row(loaded, speaker, row)
+    logits_at = read_row(loaded, adapter_name, row)
     for places in in_parts(loaded, start - 1, len(row) - 1):
         first = start + len(scores)
         scores += _score_tokens(loaded.tokenizer, logits_at(places), row[first : first + len(places)])

@@ -42,10 +42,10 @@ TRACED = 5
 
 @dataclass(frozen=True)
 class Request:
-    """The ids of a prompt, and the ``speaker`` that answers it: ``lora.BASE`` or an adapter's name."""
+    """The ids of a prompt, and the ``adapter_name`` that answers it: ``lora.BASE`` or an adapter's name."""
 
     prompt: tuple[int, ...]
-    speaker: str
+    adapter_name: str
 
 
 def generate(
@@ -63,7 +63,7 @@ def generate(
 
     Args:
         loaded: The model.
-        requests: Prompts and their speakers.
+        requests: Prompts, each with the name of the adapter that answers it.
         settings: How to decode.
         between_batches: Called after each batch with the number of requests done so far.
         on_answers: Called after each batch with its answers, by the index of their request.
@@ -155,10 +155,10 @@ def _batches(loaded: LoadedModel, requests: Sequence[Request], settings: Generat
         yield from ([index] for index in range(len(requests)))
         return
     budget = tokens_per_batch(loaded)
-    speakers = list(dict.fromkeys(request.speaker for request in requests))
-    groups = [set(speakers)] if can_mix(loaded) else [{speaker} for speaker in speakers]
+    adapter_names = list(dict.fromkeys(request.adapter_name for request in requests))
+    groups = [set(adapter_names)] if can_mix(loaded) else [{adapter_name} for adapter_name in adapter_names]
     for group in groups:
-        chosen = [index for index, request in enumerate(requests) if request.speaker in group]
+        chosen = [index for index, request in enumerate(requests) if request.adapter_name in group]
         yield from _by_length(loaded, requests, chosen, settings, budget)
 
 
@@ -210,7 +210,7 @@ def _decode(
         return [Answer("", 0, False) for _ in rows]
     config = generation_config(loaded, settings, new_tokens)
     reader = Reader(loaded.tokenizer, tuple(config.eos_token_id), settings.stop)
-    with answering_as(loaded, [row.speaker for row in rows]) as mixed:
+    with answering_as(loaded, [row.adapter_name for row in rows]) as mixed:
         prompts = _left_padded(loaded, rows, mixed.get("adapter_names"))
         if not decodes_itself(loaded, settings):
             ids = _by_generate(loaded, prompts, settings, config, reader, on_tokens, stopping)
@@ -267,9 +267,11 @@ def _by_generate(
     width = prompts.input_ids.shape[1]
     criteria = _TokenCallback(reader, width, on_tokens if settings.num_beams == 1 else None, stopping)
     extra: dict[str, Any] = {}
-    if prompts.speakers:
+    if prompts.adapter_names:
         # Beam search expands each row into num_beams adjacent rows.
-        extra["adapter_names"] = [speaker for speaker in prompts.speakers for _ in range(settings.num_beams)]
+        extra["adapter_names"] = [
+            adapter_name for adapter_name in prompts.adapter_names for _ in range(settings.num_beams)
+        ]
     if settings.num_beams == 1 and detect_decoding_support(loaded.base.config).own_loop:
         extra["past_key_values"] = growing_cache(loaded.base.config)
     if settings.num_beams > 1 and not beams_can_use_cache(loaded.base.config):
@@ -313,14 +315,16 @@ def end_tokens(loaded: LoadedModel) -> list[int]:
     return sorted({loaded.tokenizer.eos_token_id, *(token for token in models if 0 <= token < loaded.vocabulary)})
 
 
-def _left_padded(loaded: LoadedModel, rows: Sequence[Request], speakers: Sequence[str] | None) -> Prompts:
+def _left_padded(loaded: LoadedModel, rows: Sequence[Request], adapter_names: Sequence[str] | None) -> Prompts:
     width = max(len(row.prompt) for row in rows)
     pad = loaded.tokenizer.pad_token_id
     ids = [[pad] * (width - len(row.prompt)) + list(row.prompt) for row in rows]
     mask = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in rows]
     device = loaded.device
     return Prompts(
-        torch.tensor(ids, device=device), torch.tensor(mask, device=device), tuple(speakers) if speakers else None
+        torch.tensor(ids, device=device),
+        torch.tensor(mask, device=device),
+        tuple(adapter_names) if adapter_names else None,
     )
 
 

@@ -19,12 +19,12 @@ KEPT_SHARE = 7 / 8
 class Prompts:
     """Left-padded prompts: ``input_ids`` and ``attention_mask``, each [rows, longest].
 
-    ``speakers``: the adapter name for each row, if a batch mixes adapters; None if one adapter answers all rows.
+    ``adapter_names``: the adapter name for each row, if a batch mixes adapters; None if one adapter answers all rows.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
-    speakers: tuple[str, ...] | None = None
+    adapter_names: tuple[str, ...] | None = None
 
     @property
     def positions(self) -> Tensor:
@@ -36,7 +36,7 @@ class ActiveRows:
     """Runs the model on the remaining rows. ``numbers``: their indices in the batch."""
 
     def __init__(self, model: PreTrainedModel, prompts: Prompts, cache: DynamicCache):
-        self._model, self._adapter_names, self._cache = model, prompts.speakers, cache
+        self._model, self._adapter_names, self._cache = model, prompts.adapter_names, cache
         self.numbers = torch.arange(len(prompts.input_ids), device=prompts.input_ids.device)
 
     def read(

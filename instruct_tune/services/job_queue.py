@@ -195,7 +195,7 @@ class JobQueue:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+            self._thread = threading.Thread(target=self._work, name="job-queue", daemon=True)
             self._thread.start()
         self._wake.notify_all()
 

@@ -96,12 +96,12 @@ class TrainingJob:
     def progress(self, step: int, total_steps: int) -> None:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
 
-    def probed(self, step: int, speaker: str) -> None:
+    def probed(self, step: int, adapter_name: str) -> None:
         if self.loaded is None or self.fixed is None:
             return
         self.phase("evaluating")
         most = self.config.train.sample_tokens
-        answer = sample_prompt.answer(self.loaded, speaker, self.fixed, most, self._counting_stop(most))
+        answer = sample_prompt.answer(self.loaded, adapter_name, self.fixed, most, self._counting_stop(most))
         self.store.add_sample(self.run.id, step, answer.text, answer.ended)
         self.phase("training")
 

@@ -48,12 +48,12 @@ def choose(loaded: LoadedModel, template: PromptTemplate, held_out: Iterable[Exa
 
 
 def answer(
-    loaded: LoadedModel, speaker: str, fixed: FixedPrompt, most_tokens: int, stopping: Callable[[], bool]
+    loaded: LoadedModel, adapter_name: str, fixed: FixedPrompt, most_tokens: int, stopping: Callable[[], bool]
 ) -> Answer:
-    """The current greedy answer of ``speaker`` (an adapter, or ``lora.BASE``), at most ``most_tokens`` tokens long.
+    """The current greedy answer of an adapter, or of ``lora.BASE``, at most ``most_tokens`` tokens long.
 
     A training run that continues afterwards is not affected. Raises Stopped at most one token after
     ``stopping()`` is true.
     """
     settings = GenerationSettings(max_new_tokens=most_tokens)
-    return generate(loaded, [Request(fixed.prompt, speaker)], settings, stopping=stopping)[0]
+    return generate(loaded, [Request(fixed.prompt, adapter_name)], settings, stopping=stopping)[0]

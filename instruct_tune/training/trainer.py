@@ -234,8 +234,8 @@ class Trainer(SFTTrainer):
         """The names that the history has for ``step``, those from before a resume included."""
         return {name for entry in self.state.log_history if entry["step"] == step for name in entry}
 
-    def _notify_probed(self, step: int, speaker: str) -> None:
-        self.watcher.probed(step, speaker)
+    def _notify_probed(self, step: int, adapter_name: str) -> None:
+        self.watcher.probed(step, adapter_name)
         self.state.log_history.append({"probed": True, "step": step})
 
     def say_what_is_slower(self) -> None:

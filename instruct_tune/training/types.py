@@ -27,10 +27,10 @@ class TrainingListener(Protocol):
     def part(self, done: int, total: int) -> None:
         """Progress within a phase: passes of an evaluation."""
 
-    def probed(self, step: int, speaker: str) -> None:
+    def probed(self, step: int, adapter_name: str) -> None:
         """The held-out loss after ``step`` steps is measured; the listener may now probe the model, too.
 
-        ``speaker`` is the adapter that the run had after those steps, or ``lora.BASE`` at step 0 of a run that
+        ``adapter_name`` is the adapter that the run had after those steps, or ``lora.BASE`` at step 0 of a run that
         begins as base; that call comes after the first step. An implementation restores the active adapter,
         the model's mode and the random states.
         """

@@ -190,8 +190,8 @@ def other_run(lab, runner, other):
 
 
 def three_together(lab, runner, other):
-    speakers = ({"run_id": runner.run.id}, {"run_id": other, "strength": 0.5}, {"run_id": other, "step": 4})
-    return list(lab.inference.compare_many(HOST, speakers, "Hi", generation={"max_new_tokens": 6}))[-1]["1"]
+    adapter_names = ({"run_id": runner.run.id}, {"run_id": other, "strength": 0.5}, {"run_id": other, "step": 4})
+    return list(lab.inference.compare_many(HOST, adapter_names, "Hi", generation={"max_new_tokens": 6}))[-1]["1"]
 
 
 def base_alone(lab, runner, other):

@@ -27,12 +27,12 @@ def two_runs(tmp_path_factory):
             yield lab, *(finished(lab, smoke(train={**LOUD, "seed": seed}, lora={"r": 4})) for seed in (1, 2))
 
 
-def together(lab, *speakers):
-    """The answers of ``speakers``, decoded together; checks that no copied adapter stays on the model."""
-    *_, last = lab.inference.compare_many(HOST, speakers, *QUESTION)
+def together(lab, *answerers):
+    """The answers of ``answerers``, decoded together; checks that no copied adapter stays on the model."""
+    *_, last = lab.inference.compare_many(HOST, answerers, *QUESTION)
     assert (last["done"], last["0_tokens"]) == (True, 12)
     assert all("@" not in name for name in lora.names(lab.models._loaded))
-    return [last[str(number)] for number in range(len(speakers))]
+    return [last[str(number)] for number in range(len(answerers))]
 
 
 def alone(lab, run_id, strength=1.0):
@@ -128,15 +128,15 @@ def test_copies_have_names_of_their_own():
 def test_many_rows_are_each_answered_as_alone(two_runs, monkeypatch):
     lab, one, other = two_runs
     monkeypatch.setattr(inference, "ROWS_PER_JOB", 2)
-    speakers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
+    answerers = [{"run_id": "base"}, {"run_id": one}, {"run_id": other}]
     rows = [("Say hi", ""), ("Say no", "to this"), ("Count", "")]
     counts, answers = zip(
-        *((len(answered), answered) for answered in lab.inference.compare_rows(HOST, speakers, rows, QUESTION[2])),
+        *((len(answered), answered) for answered in lab.inference.compare_rows(HOST, answerers, rows, QUESTION[2])),
         strict=True,
     )
     assert counts == (2, 3)
     for (instruction, input_text), answered in zip(rows, answers[-1], strict=True):
-        *_, last = lab.inference.compare_many(HOST, speakers, instruction, input_text, QUESTION[2])
+        *_, last = lab.inference.compare_many(HOST, answerers, instruction, input_text, QUESTION[2])
         assert [answer.text for answer in answered] == [last["0"], last["1"], last["2"]]
 
 

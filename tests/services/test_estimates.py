@@ -71,7 +71,7 @@ def test_it_is_measured_once_on_the_engines_thread_and_remembered(tmp_path, meas
         assert first["steps"] == 4
         lab.estimates.cost(HOST, smoke())
         again = lab.estimates.cost(HOST, smoke(train={"num_train_epochs": 2}), measure=False)
-        assert measured == ["engine"]
+        assert measured == ["job-queue"]
         assert again["seconds"]["training"] > 0
         lab.estimates.cost(HOST, smoke(lora={"r": 64}))
         assert len(measured) == 2, "another size of rank is another speed"

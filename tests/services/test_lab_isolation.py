@@ -78,7 +78,7 @@ def elsewhere(monkeypatch):
         real = getattr(owner, name)
 
         def call(*args, **kwargs):
-            if threading.current_thread().name != "engine":
+            if threading.current_thread().name != "job-queue":
                 seen.append((threading.current_thread().name, name))
             return real(*args, **kwargs)
 

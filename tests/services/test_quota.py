@@ -239,7 +239,7 @@ def test_a_run_that_is_being_evaluated_stays_until_that_is_over(shared_lab):
     assert shared_lab.store.has(run_id)
     done.set()
     evaluation.result(PATIENCE)
-    until(lambda: not shared_lab.queue.jobs, "the engine to be idle")
+    until(lambda: not shared_lab.queue.jobs, "the queue to be empty")
     shared_lab.housekeeping.remove_expired()
     assert not shared_lab.store.has(run_id)
 

@@ -53,11 +53,11 @@ class Sampler(Recorder):
         self.loaded, self.fixed = loaded, sample_prompt.choose(loaded, LESSON, [ROW])
         self.answers = {}
 
-    def probed(self, step, speaker):
+    def probed(self, step, adapter_name):
         before = torch.get_rng_state()
         trains = [p.requires_grad for p in self.loaded.model.parameters()]
         training = self.loaded.model.training
-        self.answers[step] = sample_prompt.answer(self.loaded, speaker, self.fixed, 12, self.stopping)
+        self.answers[step] = sample_prompt.answer(self.loaded, adapter_name, self.fixed, 12, self.stopping)
         assert torch.equal(torch.get_rng_state(), before)
         assert [p.requires_grad for p in self.loaded.model.parameters()] == trains
         assert self.loaded.model.training == training
@@ -143,10 +143,10 @@ def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
     whole = finished(lab)
     probed = TrainingJob.probed
 
-    def stop_in_the_answer(runner, step, speaker):
+    def stop_in_the_answer(runner, step, adapter_name):
         if step == 2:
             lab.training.stop(HOST, runner.run.id)
-        probed(runner, step, speaker)
+        probed(runner, step, adapter_name)
 
     with monkeypatch.context() as patched:
         patched.setattr(TrainingJob, "probed", stop_in_the_answer)
@@ -172,7 +172,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
         return clock.now
 
     class Slow(Recorder):
-        def probed(self, step, speaker):
+        def probed(self, step, adapter_name):
             clock.now += 100
 
     clock.perf_counter = tick

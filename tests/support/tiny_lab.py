@@ -174,8 +174,8 @@ class Recorder:
     def part(self, done: int, total: int) -> None:
         assert 0 <= done < total
 
-    def probed(self, step: int, speaker: str) -> None:
-        assert (step, speaker) in ((self.step, RUN), (0, adapter.BASE))
+    def probed(self, step: int, adapter_name: str) -> None:
+        assert (step, adapter_name) in ((self.step, RUN), (0, adapter.BASE))
 
     def yield_to_queue(self) -> None:
         self._now("yield_to_queue")

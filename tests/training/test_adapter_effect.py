@@ -36,11 +36,11 @@ def test_the_divergence_is_that_of_the_whole_distributions(kind):
     total, changed, places = 0.0, 0, 0
     for row in tokenize_examples(loaded.tokenizer, LESSON, rows, 512):
         logits = {}
-        for speaker in (BASE, RUN):
-            with lora.answering_as(loaded, [speaker]), torch.no_grad():
-                logits[speaker] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
+        for adapter_name in (BASE, RUN):
+            with lora.answering_as(loaded, [adapter_name]), torch.no_grad():
+                logits[adapter_name] = loaded.model(input_ids=torch.tensor([row.input_ids])).logits[0]
         answer = slice(row.prompt_length - 1, len(row.input_ids) - 1)
-        p, q = (logits[speaker][answer].double().log_softmax(-1) for speaker in (RUN, BASE))
+        p, q = (logits[adapter_name][answer].double().log_softmax(-1) for adapter_name in (RUN, BASE))
         total += float((p.exp() * (p - q)).sum())
         changed += int((p.argmax(-1) != q.argmax(-1)).sum())
         places += len(p)

@@ -41,15 +41,15 @@ def loaded() -> LoadedModel:
 @pytest.fixture
 def decoded(monkeypatch) -> list[str]:
     """The speaker of each request that is decoded, in order."""
-    speakers: list[str] = []
+    adapter_names: list[str] = []
     real = predict.generate
 
     def counting(loaded, requests, *arguments, **named):
-        speakers.extend(request.speaker for request in requests)
+        adapter_names.extend(request.adapter_name for request in requests)
         return real(loaded, requests, *arguments, **named)
 
     monkeypatch.setattr(predict, "generate", counting)
-    return speakers
+    return adapter_names
 
 
 def evaluated(loaded: LoadedModel, folder: Path, run: str = RUN, rows=ROWS, template=LESSON, **how) -> Evaluation:

@@ -47,7 +47,7 @@ def held_out(tuned) -> list[Example]:
     """Rows, with and without input, whose references share words with the answers, so that BLEU is above 0 and
     differs."""
     rows = [dataclasses.replace(row, input="" if n % 2 else f"number {n}") for n, row in enumerate(some_examples(6))]
-    base, other = (answers_of(tuned, rows, speaker) for speaker in (BASE, RUN))
+    base, other = (answers_of(tuned, rows, adapter_name) for adapter_name in (BASE, RUN))
     halves = [
         f"the first of all words {b.text} and {t.text if n % 3 else ''} so it is"
         for n, (b, t) in enumerate(zip(base, other, strict=True))
@@ -59,16 +59,16 @@ def prompts_of(loaded: LoadedModel, rows: list[Example], template=LESSON) -> lis
     return encode_prompts(loaded.tokenizer, template, [(row.instruction, row.input) for row in rows])
 
 
-def answers_of(loaded: LoadedModel, rows: list[Example], speaker: str, template=LESSON) -> list[Answer]:
+def answers_of(loaded: LoadedModel, rows: list[Example], adapter_name: str, template=LESSON) -> list[Answer]:
     """The answers, each row decoded alone."""
     prompts = prompts_of(loaded, rows, template)
-    return [generate(loaded, [Request(tuple(prompt), speaker)], SETTINGS)[0] for prompt in prompts]
+    return [generate(loaded, [Request(tuple(prompt), adapter_name)], SETTINGS)[0] for prompt in prompts]
 
 
 @pytest.mark.parametrize("template", [LESSON, ALPACA])
 def test_an_evaluation_is_what_one_gets_by_hand(tuned, held_out, template):
     result = evaluate(tuned, RUN, template, held_out, SETTINGS)
-    base, other = (answers_of(tuned, held_out, speaker, template) for speaker in (BASE, RUN))
+    base, other = (answers_of(tuned, held_out, adapter_name, template) for adapter_name in (BASE, RUN))
     assert base != other
     references = [row.output for row in held_out]
     base_texts, tuned_texts = [a.text for a in base], [a.text for a in other]

@@ -41,13 +41,13 @@ class Order(Recorder):
         super().metric(kind, step, epoch, values)
         self.order.append((kind, step))
 
-    def probed(self, step, speaker):
-        super().probed(step, speaker)
+    def probed(self, step, adapter_name):
+        super().probed(step, adapter_name)
         if step == 0 and self.stop_at_first_look:
             self.stop = True
             # As decoding does at its next token.
             raise Stopped
-        self.order.append((speaker, step))
+        self.order.append((adapter_name, step))
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["read at once", "read one step late"])
@@ -81,9 +81,11 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
     answers = {}
 
     class Answering(Recorder):
-        def probed(self, step, speaker):
+        def probed(self, step, adapter_name):
             # The run's own adapter, for comparison: by now its answer differs.
-            answers[step] = [sample_prompt.answer(loaded, name, fixed, 24, self.stopping) for name in (speaker, RUN)]
+            answers[step] = [
+                sample_prompt.answer(loaded, name, fixed, 24, self.stopping) for name in (adapter_name, RUN)
+            ]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())
     assert answers[0][0] == before

@@ -80,8 +80,8 @@ def prompts_of(loaded: LoadedModel, count: int) -> list[tuple[int, ...]]:
     return [tuple(ids) for ids in encode_prompts(loaded.tokenizer, LESSON, rows)]
 
 
-def ask(loaded: LoadedModel, prompts, speaker: str, settings: GenerationSettings, **how) -> list[Answer]:
-    return generate(loaded, [Request(prompt, speaker) for prompt in prompts], settings, **how)
+def ask(loaded: LoadedModel, prompts, adapter_name: str, settings: GenerationSettings, **how) -> list[Answer]:
+    return generate(loaded, [Request(prompt, adapter_name) for prompt in prompts], settings, **how)
 
 
 def pipeline_says(model, tokenizer, texts, settings: GenerationSettings) -> list[str]:
@@ -204,11 +204,13 @@ def test_base_and_adapters_in_one_batch_are_each_alone(tuned, folder, settings):
         for name, weight in adapter_weights(tuned).items():
             turned = -weight if "lora_B" in name else weight
             tuned.model.get_parameter(name.replace(f".{RUN}.", ".second.")).copy_(turned)
-    speakers = (BASE, RUN, "second")
-    alone = {speaker: ask(tuned, prompts, speaker, settings) for speaker in speakers}
+    adapter_names = (BASE, RUN, "second")
+    alone = {adapter_name: ask(tuned, prompts, adapter_name, settings) for adapter_name in adapter_names}
     assert alone[BASE] != alone[RUN] != alone["second"] != alone[BASE]
-    mixed = generate(tuned, [Request(prompt, speaker) for prompt in prompts for speaker in speakers], settings)
-    assert mixed == [alone[speaker][place] for place in range(4) for speaker in speakers]
+    mixed = generate(
+        tuned, [Request(prompt, adapter_name) for prompt in prompts for adapter_name in adapter_names], settings
+    )
+    assert mixed == [alone[adapter_name][place] for place in range(4) for adapter_name in adapter_names]
 
 
 @pytest.mark.parametrize("settings", [GREEDY, BEAMS])
@@ -222,28 +224,35 @@ def test_opt_answers_with_adapters_everywhere(settings):
             if "lora_B" in name:
                 weight.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
     prompts = prompts_of(loaded, 3)
-    alone = {speaker: [ask(loaded, [prompt], speaker, settings)[0] for prompt in prompts] for speaker in (BASE, RUN)}
+    alone = {
+        adapter_name: [ask(loaded, [prompt], adapter_name, settings)[0] for prompt in prompts]
+        for adapter_name in (BASE, RUN)
+    }
     assert alone[BASE] != alone[RUN]
-    mixed = generate(loaded, [Request(prompt, speaker) for prompt in prompts for speaker in (BASE, RUN)], settings)
-    assert mixed == [alone[speaker][place] for place in range(3) for speaker in (BASE, RUN)]
+    mixed = generate(
+        loaded, [Request(prompt, adapter_name) for prompt in prompts for adapter_name in (BASE, RUN)], settings
+    )
+    assert mixed == [alone[adapter_name][place] for place in range(3) for adapter_name in (BASE, RUN)]
 
 
 def test_nobody_asks(tuned):
     assert generate(tuned, [], GREEDY) == []
 
 
-@pytest.mark.parametrize("speakers", [[BASE], [RUN], [BASE, RUN]])
+@pytest.mark.parametrize("adapter_names", [[BASE], [RUN], [BASE, RUN]])
 @pytest.mark.parametrize("training", [True, False])
-def test_answering_leaves_the_model_as_it_was(tuned, speakers, training):
+def test_answering_leaves_the_model_as_it_was(tuned, adapter_names, training):
     tuned.model.set_adapter(RUN)
     tuned.model.train(training)
     before = tuned.base.generation_config.to_dict()
     trains = [p.requires_grad for p in tuned.model.parameters()]
     hooks = [module._forward_pre_hooks.copy() for module in tuned.model.modules()]
     try:
-        generate(tuned, [Request(prompts_of(tuned, 1)[0], speaker) for speaker in speakers], GREEDY)
+        generate(tuned, [Request(prompts_of(tuned, 1)[0], adapter_name) for adapter_name in adapter_names], GREEDY)
         with pytest.raises(Stopped):
-            generate(tuned, [Request((5, 6), speaker) for speaker in speakers], GREEDY, stopping=lambda: True)
+            generate(
+                tuned, [Request((5, 6), adapter_name) for adapter_name in adapter_names], GREEDY, stopping=lambda: True
+            )
         assert tuned.model.training is training
     finally:
         tuned.model.eval()
@@ -258,7 +267,7 @@ def test_answering_leaves_the_model_as_it_was(tuned, speakers, training):
 
 def test_a_seed_draws_the_same_answers(tuned):
     prompts = prompts_of(tuned, 3)
-    requests = [Request(prompt, speaker) for prompt in prompts for speaker in (BASE, RUN)]
+    requests = [Request(prompt, adapter_name) for prompt in prompts for adapter_name in (BASE, RUN)]
     before = torch.get_rng_state()
     first = generate(tuned, requests, SAMPLED)
     # Sampling uses its own random generator and leaves the global one alone.
@@ -509,18 +518,18 @@ def test_nothing_is_said_after_a_stop(tuned):
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("speakers", [[BASE], [RUN], [BASE, RUN]])
-def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, speakers):
+@pytest.mark.parametrize("adapter_names", [[BASE], [RUN], [BASE, RUN]])
+def test_an_answer_that_breaks_off_does_not_poison_the_model(tuned, adapter_names):
     """The client may have disconnected: that must not change the next one's answers."""
     prompts = prompts_of(tuned, 2)
-    expected = [ask(tuned, prompts, speaker, GREEDY) for speaker in (BASE, RUN)]
+    expected = [ask(tuned, prompts, adapter_name, GREEDY) for adapter_name in (BASE, RUN)]
 
     def gone(texts: list[str]) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        generate(tuned, [Request(prompts[0], speaker) for speaker in speakers], GREEDY, on_tokens=gone)
-    assert [ask(tuned, prompts, speaker, GREEDY) for speaker in (BASE, RUN)] == expected
+        generate(tuned, [Request(prompts[0], adapter_name) for adapter_name in adapter_names], GREEDY, on_tokens=gone)
+    assert [ask(tuned, prompts, adapter_name, GREEDY) for adapter_name in (BASE, RUN)] == expected
     assert not any(module._forward_pre_hooks for module in tuned.model.modules())
 
 

@@ -40,10 +40,10 @@ THREE = ["first", "second", "third"]
 ATTENTION = LoraSettings(r=4, lora_alpha=8, target_modules=("q_proj", "k_proj"))
 
 
-def logits(loaded: LoadedModel, speaker: str, vocabulary: int = 250) -> torch.Tensor:
-    """The logits of ``speaker`` on the same forty tokens."""
+def logits(loaded: LoadedModel, adapter_name: str, vocabulary: int = 250) -> torch.Tensor:
+    """The logits of ``adapter_name`` on the same forty tokens."""
     ids = torch.randint(3, vocabulary, (1, 40), generator=torch.Generator().manual_seed(5))
-    with lora.answering_as(loaded, [speaker]) as routing, torch.no_grad():
+    with lora.answering_as(loaded, [adapter_name]) as routing, torch.no_grad():
         return loaded.model(input_ids=ids, **routing).logits
 
 
@@ -143,12 +143,12 @@ def test_a_batch_may_mix_base_and_adapters():
     lora.attach(loaded, "other", ATTENTION, seed=2)
     for name in (RUN, "other"):
         disturb(loaded, name)
-    speakers = [RUN, BASE, "other", RUN]
+    adapter_names = [RUN, BASE, "other", RUN]
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5)).expand(4, -1)
-    with lora.answering_as(loaded, speakers) as routing, torch.no_grad():
+    with lora.answering_as(loaded, adapter_names) as routing, torch.no_grad():
         mixed = loaded.model(input_ids=ids, **routing).logits
-    for row, speaker in zip(mixed, speakers, strict=True):
-        torch.testing.assert_close(row, logits(loaded, speaker)[0], rtol=0, atol=1e-5)
+    for row, adapter_name in zip(mixed, adapter_names, strict=True):
+        torch.testing.assert_close(row, logits(loaded, adapter_name)[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [[BASE], [RUN], [BASE, RUN]])

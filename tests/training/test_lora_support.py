@@ -39,9 +39,9 @@ def made(model_type):
     return toy(model_type, **SIZES.get(model_type, {}))
 
 
-def logits(loaded, speaker: str) -> torch.Tensor:
+def logits(loaded, adapter_name: str) -> torch.Tensor:
     ids = torch.randint(3, 250, (1, 40), generator=torch.Generator().manual_seed(5))
-    with torch.no_grad(), lora.answering_as(loaded, [speaker]):
+    with torch.no_grad(), lora.answering_as(loaded, [adapter_name]):
         return loaded.model(input_ids=ids).logits
 
 

@@ -46,11 +46,11 @@ def with_noise(loaded: LoadedModel) -> LoadedModel:
     return loaded
 
 
-def models_own_loss(loaded: LoadedModel, example: Example, speaker: str) -> float:
+def models_own_loss(loaded: LoadedModel, example: Example, adapter_name: str) -> float:
     """The summed cross entropy of the row, from the mean that the model itself computes from ids and labels."""
     row = tokenize_examples(loaded.tokenizer, LESSON, [example], 1024)[0]
     ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-    with lora.answering_as(loaded, [speaker]), torch.no_grad():
+    with lora.answering_as(loaded, [adapter_name]), torch.no_grad():
         return float(loaded.model(input_ids=ids, labels=labels).loss) * supervised_count([row])
 
 

@@ -72,14 +72,14 @@ SERVED = [
 ]
 
 
-@pytest.mark.parametrize(("speakers", "settings"), SERVED)
-def test_answers_between_steps_leave_the_run_alone(tmp_path, undisturbed, speakers, settings):
+@pytest.mark.parametrize(("adapter_names", "settings"), SERVED)
+def test_answers_between_steps_leave_the_run_alone(tmp_path, undisturbed, adapter_names, settings):
     loaded = tiny_with()
     prompt = tuple(loaded.tokenizer("Say 7")["input_ids"])
     answers = []
 
     def serve(step: int) -> None:
-        answers.append(generate(loaded, [Request(prompt, speaker) for speaker in speakers], settings))
+        answers.append(generate(loaded, [Request(prompt, adapter_name) for adapter_name in adapter_names], settings))
 
     watcher, _ = go(loaded, tmp_path, watcher=Recorder(between=serve))
     assert len(answers) == 6
@@ -106,8 +106,8 @@ def test_another_adapter_beside_the_run_leaves_it_alone(tmp_path, undisturbed, a
     answers = []
 
     def ask() -> None:
-        for speakers in (["another"], ["another", RUN]):
-            requests = [Request(prompt, speaker) for speaker in speakers]
+        for adapter_names in (["another"], ["another", RUN]):
+            requests = [Request(prompt, adapter_name) for adapter_name in adapter_names]
             answers.extend(generate(loaded, requests, GenerationSettings(max_new_tokens=2)))
 
     if load_at is None:

@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from instruct_tune.ui.compare.sharing import LONGEST, read
-from instruct_tune.ui.compare.third_model import speakers
+from instruct_tune.ui.compare.third_model import answerers
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_a_control_takes_only_what_it_could_have(control, text, wanted):
 
 def test_who_is_asked():
     two = [{"run_id": "base"}, {"run_id": "r1", "strength": 0.5}]
-    assert speakers("r1", 0.5, "", 1) == two
-    assert speakers("r1", 0.5, "r2", 1) == [*two, {"run_id": "r2", "step": None, "strength": 1}]
-    assert speakers("r1", 0.5, "r1@16", 1.5) == [*two, {"run_id": "r1", "step": 16, "strength": 1.5}]
+    assert answerers("r1", 0.5, "", 1) == two
+    assert answerers("r1", 0.5, "r2", 1) == [*two, {"run_id": "r2", "step": None, "strength": 1}]
+    assert answerers("r1", 0.5, "r1@16", 1.5) == [*two, {"run_id": "r1", "step": 16, "strength": 1.5}]

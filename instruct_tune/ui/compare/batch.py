@@ -80,7 +80,7 @@ class BatchPanel:
         if not lines:
             raise DataError("Type instructions first, one a line.")
         names = [*NAMES.values(), *([self.third.label_of(third, run_id)] if third else [])]
-        answerers = third_model.speakers(run_id, strength, third, third_strength)
+        answerers = third_model.answerers(run_id, strength, third, third_strength)
         yield [f"0 of {len(lines)} answered…", gr.Column(visible=False), gr.skip(), []]
         with self.turns.of(session()) as stop:
             answers: list[list[Answer]] = []

@@ -21,7 +21,8 @@ from .decoding import DecodingPanel
 from .question import QuestionPanel, answer_box, no_expected
 from .sharing import Link, SharingPanel
 from .text import TYPED, answer_facts, state_sentence
-from .third_model import NOBODY, ThirdModelPanel, speakers
+from .third_model import NOBODY, ThirdModelPanel
+from .third_model import answerers as chosen_answerers
 from .token_losses import TokenLossesPanel
 
 NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
@@ -178,7 +179,7 @@ class CompareTab:
         with self.turns.of(window) as stop:
             question = (instruction, input_text or "", settings, stop)
             if third:
-                answerers = speakers(run_id, strength, third, third_strength)
+                answerers = chosen_answerers(run_id, strength, third, third_strength)
                 updates = self.lab.inference.compare_many(viewer(self.lab), answerers, *question, names=WHO)
             else:
                 updates = self.lab.inference.compare(viewer(self.lab), run_id, *question, strength=strength)

@@ -75,7 +75,7 @@ class ThirdModelPanel:
         return label(self.lab.runs.get(viewer(self.lab), third), step, run_id)
 
 
-def speakers(run_id: str, strength: float, chosen: str, third_strength: float) -> list[dict[str, Any]]:
+def answerers(run_id: str, strength: float, chosen: str, third_strength: float) -> list[dict[str, Any]]:
     """Base, the run, and the third if there is one, as ``services.inference`` takes answerers."""
     answerers: list[dict[str, Any]] = [{"run_id": BASE_RUN}, {"run_id": run_id, "strength": strength}]
     if chosen:

@@ -40,7 +40,7 @@ def opened_tab(served):
     window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
     window.fold("Decoding")
     yield window
-    window.page.context.close()
+    window.close()
 
 
 @pytest.fixture
@@ -279,4 +279,4 @@ def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     other.page.wait_for_timeout(1500)
     assert code(other, "#compare-tuned").startswith("y")
     assert other.errors == []
-    other.page.context.close()
+    other.close()

@@ -23,7 +23,7 @@ def window(served):
     window = Window(browser, address)
     window.preset("smoke")
     yield window
-    window.page.context.close()
+    window.close()
 
 
 def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
@@ -137,4 +137,4 @@ def test_a_phone_in_the_dark(served):
     window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
     window.shot("cost-phone-dark")
     assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    window.page.context.close()
+    window.close()

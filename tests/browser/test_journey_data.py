@@ -243,7 +243,7 @@ def test_it_looks_right_in_the_dark_and_on_a_phone(served, look):
     window.wait_text("#data-row-title", "Training row")
     window.shot(f"data-{look}")
     assert window.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    window.page.context.close()
+    window.close()
 
 
 def test_a_dataset_of_the_hub_is_followed_and_cancelled(served, tmp_path):
@@ -278,4 +278,4 @@ def test_a_dataset_of_the_hub_is_followed_and_cancelled(served, tmp_path):
         assert "The Hub has no some/other" in page.wait_for_selector("[data-testid=toast-body]").inner_text()
         assert not page.is_visible("#data-cancel")
         assert window.errors == []
-        page.context.close()
+        window.close()

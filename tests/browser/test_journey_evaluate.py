@@ -38,7 +38,7 @@ def window(served):
     window.wait_text("#evaluate-sentence", "BLEU")
     yield window
     assert window.errors == []
-    window.page.context.close()
+    window.close()
 
 
 def choose(window: Window, selector: str, label: str) -> None:

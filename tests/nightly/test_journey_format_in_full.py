@@ -42,4 +42,4 @@ def test_a_tokenizer_of_the_hub_is_followed_and_cancelled(served, tmp_path):
         assert not window.page.is_visible("#format-cancel")
         assert not any("model.safetensors" in request for request in hub.asked)
         assert window.errors == []
-        window.page.context.close()
+        window.close()

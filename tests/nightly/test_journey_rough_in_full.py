@@ -30,7 +30,7 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
     window.page.click("#train-resume")
     other.wait_text("#train-status", "running")
     # Closing the window that resumed the run does not stop it.
-    other.page.context.close()
+    other.close()
     shown = window.page.locator("#train-status")
     before = shown.inner_text()
     window.page.wait_for_function("before => document.querySelector('#train-status').innerText !== before", arg=before)
@@ -54,7 +54,7 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
     assert "tokens in" in window.text("#compare-tuned-facts")
-    window.page.context.close()
+    window.close()
 
 
 def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server, browser, tmp_path):
@@ -70,7 +70,7 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
     large.write_text(json.dumps([{"instruction": f"Say {n}", "output": "x" * 1000} for n in range(40_000)]))
     with uploading.page.expect_request(lambda request: "upload" in request.url):
         uploading.page.set_input_files("#data-upload input[type=file]", str(large))
-    uploading.page.context.close()
+    uploading.close()
 
     training = Window(browser, server.address)
     start_long(training, "left while it trains", 600)
@@ -80,8 +80,8 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
     waiting.page.fill("#run-name input, #run-name textarea", "left in the line")
     waiting.page.click("#train-start")
     waiting.wait_text("#train-status", "queued")
-    waiting.page.context.close()
-    training.page.context.close()
+    waiting.close()
+    training.close()
     for name, steps in (("left while it trains", 600), ("left in the line", 4)):
         until(lambda name=name: run_named(name)["status"] == "finished", f"the run {name}", 120)
         assert run_named(name)["step"] == steps
@@ -92,7 +92,7 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
     loading.page.fill("#run-name input, #run-name textarea", "left as it began")
     loading.page.click("#train-start")
     until(lambda: run_named("left as it began") is not None, "the run that was started")
-    loading.page.context.close()
+    loading.close()
     until(lambda: run_named("left as it began")["status"] == "finished", "the run that was left as it began")
 
     evaluating = Window(browser, server.address)
@@ -103,7 +103,7 @@ def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server
     evaluating.page.fill("#evaluate-limit input", "20")
     with evaluating.page.expect_response(lambda response: "queue/join" in response.url):
         evaluating.page.click("#evaluate-start")
-    evaluating.page.context.close()
+    evaluating.close()
     with closing(RunStore(server.data_dir)) as store:
         until(lambda: store.evaluations(run_named("left as it began")["id"]), "the evaluation")
 
@@ -122,4 +122,4 @@ def test_every_button_of_every_tab_twice(server, browser):
     window.tab("Data")
     window.page.click("#data-load")
     window.wait_text("#data-summary", "held out")
-    window.page.context.close()
+    window.close()

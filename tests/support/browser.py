@@ -153,11 +153,16 @@ def _new_page(browser, options):
 def close_windows(browser) -> None:
     """Close every page; only the reused context stays."""
     for context in browser.contexts:
-        if context is getattr(browser, "shared_context", None):
-            for page in context.pages:
-                page.close()
-        else:
-            context.close()
+        for page in context.pages:
+            _close(page)
+
+
+def _close(page) -> None:
+    """Close a page, and its context unless that is the reused one."""
+    if page.context is getattr(page.context.browser, "shared_context", None):
+        page.close()
+    else:
+        page.context.close()
 
 
 class Window:
@@ -171,6 +176,9 @@ class Window:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         self.go(address)
+
+    def close(self) -> None:
+        _close(self.page)
 
     def again(self) -> None:
         """Reload the page; errors of requests that the reload cut off do not count."""

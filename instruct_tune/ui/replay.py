@@ -19,7 +19,7 @@ from ..lab import Lab
 from ..runs.examples import BEST
 from ..store.run_store import LIVE
 from ..util.curves import thin
-from .context import user_errors, viewer
+from .context import PRIVATE, QUIET, user_errors, viewer
 from .run_text import answer_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
@@ -161,22 +161,18 @@ class Replay:
                 js_on_load=_PLAY,
                 elem_id="replay-stage",
             )
-        again.click(self.begin, shown_run, self.stage, api_visibility="private", show_progress="hidden")
+        again.click(self.begin, shown_run, self.stage, **QUIET)
         self.back.click(
-            lambda left: [left, None, gr.Button(visible=False)],
-            self.left,
-            [shown_run, self.left, self.back],
-            api_visibility="private",
-            show_progress="hidden",
+            lambda left: [left, None, gr.Button(visible=False)], self.left, [shown_run, self.left, self.back], **QUIET
         )
-        stop.click(None, None, None, js=_STOP, api_visibility="private")
-        speed.input(None, speed, None, js=_SET_SPEED, api_visibility="private")
+        stop.click(None, None, None, js=_STOP, **PRIVATE)
+        speed.input(None, speed, None, js=_SET_SPEED, **PRIVATE)
 
     def offer(self, tabs: gr.Tabs, label: str = "Watch a recorded run", elem_id: str = "replay-offer") -> gr.Button:
         """Add a button, anywhere on the page, that opens a recorded run in Train and replays it."""
         button = gr.Button(label, size="sm", elem_id=elem_id)
         outputs = [self.shown_run, tabs, self.stage, self.left, self.back]
-        button.click(self.watch, self.shown_run, outputs, api_visibility="private", show_progress="hidden")
+        button.click(self.watch, self.shown_run, outputs, **QUIET)
         return button
 
     @user_errors

@@ -11,7 +11,7 @@ import gradio as gr
 from ...config.filters import DROP_LEAKAGE
 from ...config.run_config import RunConfig
 from ...lab import Lab
-from ..context import ONE_BY_ONE, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
 from .filter_text import with_leakage_step
 from .filters import FiltersPanel, has_leakage_step
@@ -174,8 +174,7 @@ class ReportPanel:
 
         Returns the event of the leakage checkbox, after which rows are loaded and split again.
         """
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
+        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **QUIET)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             requester, (_, test, _, train, *_) = viewer(self._lab), event.row_value
@@ -191,12 +190,12 @@ class ReportPanel:
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pair_table, handler in ((self._leaks, leak), (self._twins, twin)):
-            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **quiet)
+            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **QUIET)
         steps = self._form["data.filters"]
-        steps.change(has_leakage_step, steps, self._drop, **quiet)
+        steps.change(has_leakage_step, steps, self._drop, **QUIET)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
         return self._drop.input(
-            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
+            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **QUIET
         )
 
     def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:

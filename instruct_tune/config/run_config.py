@@ -26,6 +26,8 @@ CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examp
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
+STRATEGIES = ("no", "epoch", "steps")
+OVERLONG = ("drop", "truncate")
 
 
 @dataclass(frozen=True)
@@ -313,14 +315,14 @@ _RULES: dict[str, Rule] = {
     "train.bf16": _AUTO,
     "train.fp16": _AUTO,
     "train.max_length": between(8, 131_072),
-    "train.overlong": one_of("drop", "truncate"),
+    "train.overlong": one_of(*OVERLONG),
     "train.logging_steps": between(1, 100_000),
     "train.probe_rows": between(0, 1000),
     "train.probes": between(0, 1000),
     "train.sample_tokens": between(0, 1000),
-    "train.eval_strategy": one_of("no", "epoch", "steps"),
+    "train.eval_strategy": one_of(*STRATEGIES),
     "train.eval_steps": between(1, 10_000_000),
-    "train.save_strategy": one_of("no", "epoch", "steps"),
+    "train.save_strategy": one_of(*STRATEGIES),
     "train.save_steps": between(1, 10_000_000),
     "train.save_minutes": between(0.01, 1440),
     "train.save_total_limit": between(1, 1000),

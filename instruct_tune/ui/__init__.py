@@ -10,6 +10,7 @@ from . import api, run_picker
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
+from .context import PRIVATE
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
 from .events import open_tab_on_click
@@ -89,7 +90,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         compare.link.follow(loaded, tabs, shown_run, choices.seen)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
-        page.load(None, None, None, js=MEND, api_visibility="private")
+        page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         hide_progress_on(page, status_bar.line)
     return page

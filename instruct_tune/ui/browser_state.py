@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 
+from .context import QUIET
 from .form import Form
 
 RECENT_SOURCES = 6
@@ -44,8 +45,7 @@ class Memory:
             [self.form, *controls],
             self.form,
             js=_REMEMBER.replace("NAMES", json.dumps(names)),
-            api_visibility="private",
-            show_progress="hidden",
+            **QUIET,
         )
 
 

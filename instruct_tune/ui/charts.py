@@ -15,42 +15,12 @@ import plotly
 
 from ..util.curves import smooth, thin
 from .run_text import loss_sentence
+from .scripted_html import static_text
 
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MAX_DOTS, MAX_LINE = 300, 150
 """Most points drawn of a run, however long it is: an update stays under 20 KB."""
 GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
-
-# Colours and fonts come from the page, so that the chart suits both themes.
-_DRAW = """
-const node = element.querySelector('.loss-plot');
-const draw = () => {
-  const figure = props.value;
-  if (!figure || !figure.data) { return; }
-  if (!window.Plotly) { setTimeout(draw, 100); return; }
-  node.querySelector('.loss-empty')?.remove();
-  node.setAttribute('aria-label', figure.said);
-  const style = getComputedStyle(document.body);
-  const ink = style.getPropertyValue('--body-text-color') || '#333';
-  const line = style.getPropertyValue('--border-color-primary') || '#ccc';
-  const axis = { color: ink, gridcolor: line, zerolinecolor: line };
-  const layout = {
-    ...figure.layout, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
-    font: { color: ink }, autosize: true,
-    xaxis: { ...figure.layout.xaxis, ...axis }, yaxis: { ...figure.layout.yaxis, ...axis },
-  };
-  // Zoom is kept while the run and the type of axis are the same; a double click resets it.
-  for (const name of ['xaxis', 'yaxis']) {
-    const before = node.layout?.[name];
-    const same = node.layout?.uirevision === layout.uirevision && (before?.type ?? 'linear') === layout[name].type;
-    if (same && before.autorange === false) { layout[name].range = before.range; layout[name].autorange = false; }
-  }
-  Plotly.react(node, figure.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
-};
-watch('value', draw);
-draw();
-"""
-
 
 _LOOK = """
 .loss-plot { width: 100%; height: 440px; }
@@ -69,7 +39,7 @@ def loss_chart(elem_id: str) -> gr.HTML:
         html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps">'
         '<p class="loss-empty">The loss is drawn here while a run trains.</p></div>',
         css_template=_LOOK,
-        js_on_load=_DRAW,
+        js_on_load=static_text("loss_chart.js"),
         head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
         elem_id=elem_id,
     )

@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+"""Event options of the page's own events: scripts use the endpoints of ``api.py``."""
+QUIET: dict[str, Any] = {**PRIVATE, "show_progress": "hidden"}
+"""``PRIVATE`` without a progress display: for events that take no noticeable time or show their own progress."""
 ONE_BY_ONE: dict[str, Any] = {"trigger_mode": "multiple", "concurrency_limit": 1}
 """Event options for clicks on table rows: each click is handled, in order, even while an earlier one runs."""
 HEADER = "x-lab-visitor"

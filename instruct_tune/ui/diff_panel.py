@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..text.word_diff import Kind, Piece, count_words, word_diff
+from .context import QUIET
 from .formatting import NAMES
 
 # A sign beside the colour: + for words that the answer adds, − for words that it lacks.
@@ -61,11 +62,10 @@ class DiffPanel:
 
     def wire(self, answered: Any, expected: gr.Code, answers: list[gr.Code]) -> None:
         """Connect the checkbox, and update the panel after ``answered``, the event that produces the answers."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.shown, expected, *answers]
-        self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **quiet)
+        self.shown.change(lambda shown: gr.Row(visible=shown), self.shown, self.row, **QUIET)
         for event in (self.shown.change, answered.then):
-            event(self._compare, inputs, self.outputs, trigger_mode="always_last", **quiet)
+            event(self._compare, inputs, self.outputs, trigger_mode="always_last", **QUIET)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
         if not shown:

@@ -17,7 +17,7 @@ from typing import Any
 import gradio as gr
 
 from ..export.figures import FORMS
-from .context import user_errors
+from .context import QUIET, user_errors
 
 SERVED_AFTER = 600.0
 """Seconds after which a file has been written and copied, however large, so that it can be removed."""
@@ -71,5 +71,5 @@ def save_buttons(
         return save
 
     for form, button in buttons.items():
-        written = button.click(handler(form), chosen, file, api_visibility="private", show_progress="hidden")
+        written = button.click(handler(form), chosen, file, **QUIET)
         written.success(None, None, None, js=press(f"{elem_id}-file"))

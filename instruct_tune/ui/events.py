@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from .context import QUIET
+
 
 def setting(**properties: Any) -> str:
     """JavaScript of an event that sets these properties of its single output."""
@@ -16,4 +18,4 @@ def setting(**properties: Any) -> str:
 def open_tab_on_click(button: gr.Button, tabs: gr.Tabs, name: str) -> None:
     """Make ``button`` open the tab with the id ``name``."""
     script = setting(selected=name)
-    button.click(None, None, tabs, js=script, api_visibility="private", show_progress="hidden")
+    button.click(None, None, tabs, js=script, **QUIET)

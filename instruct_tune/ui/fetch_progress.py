@@ -11,6 +11,7 @@ import gradio as gr
 
 from ..text.markdown import plain
 from ..util.progress import Loading, megabytes
+from .context import QUIET
 
 PATIENCE = 0.3
 """Seconds between two updates; a result that is ready sooner shows no progress."""
@@ -34,7 +35,7 @@ class FetchProgressPanel:
 
     def wire(self) -> None:
         """Connect the Cancel button."""
-        self._cancel.click(self._stop, None, None, api_visibility="private", show_progress="hidden")
+        self._cancel.click(self._stop, None, None, **QUIET)
 
     def follow(
         self, request: gr.Request, start: Callable[[Loading], Future[Any]]

@@ -82,16 +82,21 @@ class Form:
         for name, control in self._controls.items():
             if name in _VIRTUAL:
                 continue
-            value: Any = settings
-            for part in name.split("."):
-                # The JSON may leave out settings that have their default.
-                value = value.get(part)
-            shown[control] = _SHOW.get(name, _plain)(value)
+            shown[control] = shown_value(settings, name)
         if isinstance(settings["template"], dict):
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("name", "without_input", "with_input"):
                 shown[self[f"template.{name}"]] = settings["template"].get(name, "")
         return shown
+
+
+def shown_value(settings: Mapping[str, Any], name: str) -> Any:
+    """What the control of the setting ``name`` shows, for a configuration's JSON."""
+    value: Any = settings
+    for part in name.split("."):
+        # The JSON may leave out settings that have their default.
+        value = value.get(part)
+    return _SHOW.get(name, _plain)(value)
 
 
 # Controls that are parts of the setting ``template`` and no settings themselves.

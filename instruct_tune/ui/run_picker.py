@@ -13,7 +13,7 @@ from ..runs.examples import BEST
 from ..services.types import RunSummary
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
-from .context import user_errors, viewer
+from .context import QUIET, user_errors, viewer
 from .events import open_tab_on_click
 from .form import Form
 
@@ -83,11 +83,10 @@ class EmptyState:
                     "Bring back the recorded runs", elem_id=f"{name}-recorded", size="md", min_width=260
                 )
         # Shown until the page's timer chooses a run.
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         open_tab_on_click(train, tabs, "Train")
         # The page's timer then lists them and chooses one.
-        run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **private)
-        recorded.click(self._restore_examples, None, None, **private)
+        run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **QUIET)
+        recorded.click(self._restore_examples, None, None, **QUIET)
 
     @user_errors
     def _restore_examples(self) -> None:
@@ -135,5 +134,4 @@ def build(lab: Lab, form: Form, run: Any, elem_id: str, consequence: str = ASKED
     def wire() -> None:
         parts = [form[name] for name in ("template", *(f"template.{part}" for part in ("without_input", "with_input")))]
         changes = [run.change, *(part.change for part in parts)]
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
-        gr.on(changes, update, form.controls | {run}, line, **quiet)
+        gr.on(changes, update, form.controls | {run}, line, trigger_mode="always_last", **QUIET)

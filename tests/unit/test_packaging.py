@@ -29,7 +29,8 @@ def test_the_wheel_holds_the_lab_and_its_files(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    sources = {str(file.relative_to(ROOT)) for file in (ROOT / "instruct_tune").rglob("*.py")}
+    kinds = ("*.py", "*.js", "*.css")
+    sources = {str(file.relative_to(ROOT)) for kind in kinds for file in (ROOT / "instruct_tune").rglob(kind)}
     assert sources <= names
     assert {f"instruct_tune/assets/{name}" for name in ("instructions.jsonl", "why_04.json")} <= names
     assert any(name.startswith("instruct_tune/assets/recorded/") for name in names)

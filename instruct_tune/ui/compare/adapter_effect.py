@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from .effect_text import bars, sentence
 
 BEFORE = "Nothing measured yet."
@@ -50,9 +50,8 @@ class EffectPanel:
                 bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible=False
             )
         outputs = [self.sentence, self.norms]
-        private: dict[str, Any] = {"api_visibility": "private"}
-        measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **private)
-        run.change(self._empty, None, outputs, cancels=[measured], show_progress="hidden", **private)
+        measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **PRIVATE)
+        run.change(self._empty, None, outputs, cancels=[measured], **QUIET)
 
     def _empty(self) -> list[Any]:
         return [BEFORE, gr.HTML(visible=False)]

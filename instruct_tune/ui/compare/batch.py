@@ -12,7 +12,7 @@ from ...errors import DataError
 from ...evaluation.predictions_file import write_rows
 from ...lab import Lab
 from ...services.inference import MAX_INSTRUCTIONS
-from ..context import session, user_errors, viewer
+from ..context import QUIET, session, user_errors, viewer
 from ..downloads import save_buttons
 from ..formatting import NAMES, decoding
 from ..streaming import Turns
@@ -60,10 +60,9 @@ class BatchPanel:
         self._wire()
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         inputs = [self.run, self.asked, *self.third.controls, *self.controls]
-        self.button.click(self._answer, inputs, [self.state, self.found, self.table, self.rows], **quiet)
-        self.stop.click(self._stop, None, None, queue=False, **quiet)
+        self.button.click(self._answer, inputs, [self.state, self.found, self.table, self.rows], **QUIET)
+        self.stop.click(self._stop, None, None, queue=False, **QUIET)
 
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)

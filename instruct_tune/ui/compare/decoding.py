@@ -9,6 +9,7 @@ import gradio as gr
 
 from ...config.run_config import MAX_STOPS
 from ...services.answerers import MAX_STRENGTH
+from ..context import QUIET
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 
@@ -75,8 +76,7 @@ class DecodingPanel:
             self.controls,
             shown,
             trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
+            **QUIET,
         )
 
 

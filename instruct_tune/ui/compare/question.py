@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from .text import HELD_OUT, TYPED
 
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
@@ -60,13 +60,7 @@ class QuestionPanel:
     def wire(self) -> None:
         """Connect the three buttons that go to another row."""
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
-            button.click(
-                self._row_handler(step),
-                [self.run, self.number],
-                [self.source, self.number],
-                api_visibility="private",
-                show_progress="hidden",
-            )
+            button.click(self._row_handler(step), [self.run, self.number], [self.source, self.number], **QUIET)
 
     def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
         """The updates of instruction, input and expected answer for another row or run."""

@@ -12,7 +12,7 @@ import gradio as gr
 from ...errors import DataError
 from ...lab import Lab
 from ...runs.annotations import LONGEST_NOTES
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
 from .decoding import settings
@@ -44,7 +44,7 @@ class Link:
         """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
         controls = [control for name, control in self.named.items() if name != "run"]
         outputs = [tabs, self.run, seen, *controls]
-        opened.then(self._apply, shown, outputs, show_progress="hidden", api_visibility="private")
+        opened.then(self._apply, shown, outputs, **QUIET)
 
     def _apply(self, shown: str | None, request: gr.Request) -> list[Any]:
         params = dict(request.query_params)
@@ -118,10 +118,9 @@ class SharingPanel:
         self, shown: Sequence[Any], decoded: Sequence[Any], answers: Sequence[Any], named: Mapping[str, Any]
     ) -> None:
         """Connect the buttons to the components that the class describes."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.keep.click(self._keep, [*shown, *decoded, *answers], None, **quiet)
-        revealed = self.link.click(lambda: gr.Code(visible=True), None, self.address, **quiet)
-        revealed.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **quiet)
+        self.keep.click(self._keep, [*shown, *decoded, *answers], None, **QUIET)
+        revealed = self.link.click(lambda: gr.Code(visible=True), None, self.address, **QUIET)
+        revealed.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **QUIET)
 
     @user_errors
     def _keep(

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import session, user_errors, viewer
+from ..context import QUIET, session, user_errors, viewer
 from ..diff_panel import DiffPanel
 from ..formatting import NAMES, THIRD, WHO
 from ..run_picker import EmptyState
@@ -74,7 +74,6 @@ class CompareTab:
         return {**question, **decoding_controls, "third": self.third.who, "third_strength": self.third.strength}
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         question = self.question
         answering = gr.on(
             [self.ask.click, self.decoding.strength.release],
@@ -85,31 +84,31 @@ class CompareTab:
             concurrency_limit=4,
             # A second click starts at once: the decoding before it is dropped, not awaited.
             trigger_mode="multiple",
-            **quiet,
+            **QUIET,
         )  # fmt: skip
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
-        self.stop.click(self._stop, None, None, queue=False, **quiet)
+        self.stop.click(self._stop, None, None, queue=False, **QUIET)
         question.wire()
         self.third.wire()
         self.third.who.change(
-            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **quiet
+            self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **QUIET
         )
         self.kept.wire(question.shown, self.decoding.controls, self.answers[: len(NAMES)], self.link.named)
-        self._wire_changes(answering, reading, quiet)
+        self._wire_changes(answering, reading)
 
-    def _wire_changes(self, answering: Any, reading: Any, quiet: dict[str, Any]) -> None:
+    def _wire_changes(self, answering: Any, reading: Any) -> None:
         """Clear the answers when the question changes."""
         question = self.question
         answer_outputs = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
         inputs = [self.run, question.source, question.number]
         outputs = [question.instruction, question.input, question.expected, self.ask, *answer_outputs]
         # Cancels nothing: editing changes the source too, and a decoding started since is about the edited text.
-        question.source.change(self._source, inputs, outputs, **quiet)
+        question.source.change(self._source, inputs, outputs, **QUIET)
         for trigger in (self.run.change, question.number.change):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **quiet)
-            cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **quiet)
+            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **QUIET)
+            cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **QUIET)
         for box in (question.instruction, question.input):
             box.input(
                 self._on_edit,
@@ -119,7 +118,7 @@ class CompareTab:
                 cancels=[reading],
                 # Once is enough: a second run would come late and clear the answer of a newer question.
                 trigger_mode="once",
-                **quiet,
+                **QUIET,
             )
 
     @property

@@ -9,7 +9,7 @@ import gradio as gr
 from ...lab import Lab
 from ...services.answerers import BASE_RUN, MAX_STRENGTH
 from ...store.run_store import Run
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 
 NOBODY = ""
 """The dropdown's value for no third model."""
@@ -42,9 +42,8 @@ class ThirdModelPanel:
         self.controls = [self.who, self.strength]
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for changed in (self.fold.expand, self.run.change):
-            changed(self._list, [self.run, self.who], self.who, **quiet)
+            changed(self._list, [self.run, self.who], self.who, **QUIET)
 
     @user_errors
     def _list(self, run_id: str | None, chosen: str) -> Any:

@@ -10,7 +10,7 @@ import gradio as gr
 from ...data.splits import Example
 from ...errors import DataError
 from ...lab import Lab
-from ..context import user_errors, viewer
+from ..context import PRIVATE, user_errors, viewer
 from .heat_map import heat_map, heat_value
 from .text import HEADERS, TYPED, sentence, table
 
@@ -66,8 +66,8 @@ class TokenLossesPanel:
             [*question, self.other],
             self.outputs,
             concurrency_limit=4,
-            api_visibility="private",
             show_progress="minimal",
+            **PRIVATE,
         )
 
     @user_errors

@@ -10,6 +10,7 @@ import gradio as gr
 
 from ...config.filters import PARTS, STEPS, UNITS, Filter, parameters
 from ...text.code_language import NAMES as LANGUAGES
+from ..context import QUIET
 from .filter_text import KINDS, read_step
 
 FIRST = "length"
@@ -100,8 +101,7 @@ class FilterForm:
 
     def wire(self) -> None:
         """Connect the kind dropdown: it shows the controls of the chosen kind."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **quiet)
+        self.kind.input(self._show, self.kind, self.outputs, trigger_mode="always_last", **QUIET)
 
     def _show(self, kind: str) -> dict[Any, Any]:
         fields = parameters(STEPS[kind])

@@ -20,7 +20,7 @@ from ...errors import DataError, SettingsError
 from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from . import filter_text
@@ -47,18 +47,17 @@ class LedgerPanel:
 
     def wire(self, show: Any, inputs: set[Any], shown: list[Any]) -> None:
         """Connect the buttons. ``show`` loads the rows (``inputs`` → ``shown``) after a file filled in the form."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **quiet)
+        saved = self._save.click(user_errors(self._write), self._form.controls, self._download, **QUIET)
         saved.success(None, None, None, js=press("ledger-download"))
         data_controls = [control for name, control in self._form.named.items() if name.startswith("data.")]
         loaded = self._load.upload(
             user_errors(self._read),
             {self._load, self._form["model"], self._form["data.source"]},
             [*data_controls, self._expected],
-            **quiet,
+            **QUIET,
         )
-        shown_rows = loaded.success(show, inputs, shown, **quiet)
-        shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **quiet)
+        shown_rows = loaded.success(show, inputs, shown, **QUIET)
+        shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **QUIET)
 
     def _write(self, values: dict[Any, Any]) -> str:
         requester = viewer(self._lab)
@@ -197,7 +196,6 @@ class FiltersPanel:
 
     def wire(self) -> list[Any]:
         """Connect the events. Returns the events after which loaded rows may need filtering again."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         inputs = self._form.controls | self._editor.inputs | self.inputs
         self._editor.wire()
         gr.on(
@@ -206,15 +204,15 @@ class FiltersPanel:
             [self._text, self._last, self._chosen, self._form["model"]],
             [self._list, self._state],
             trigger_mode="always_last",
-            **quiet,
+            **QUIET,
         )
-        self._list.input(_index, self._list, self._chosen, queue=False, trigger_mode="always_last", **quiet)
+        self._list.input(_index, self._list, self._chosen, queue=False, trigger_mode="always_last", **QUIET)
         # Text edited by hand can be undone too, as one change.
         self._text.focus(
-            lambda text, before: [*before, text][-UNDONE:], [self._text, self._history], self._history, **quiet
+            lambda text, before: [*before, text][-UNDONE:], [self._text, self._history], self._history, **QUIET
         )
         self._buttons["change"].click(
-            user_errors(self._fill_editor), inputs, [self._fold, *self._editor.outputs], **quiet
+            user_errors(self._fill_editor), inputs, [self._fold, *self._editor.outputs], **QUIET
         )  # fmt: skip
         edits: list[tuple[Any, Edit]] = [
             (self._buttons["up"], lambda values, steps, at: filter_text.moved(steps, at, -1)),
@@ -222,9 +220,9 @@ class FiltersPanel:
             (self._buttons["remove"], lambda values, steps, at: filter_text.removed(steps, at)),
             (self._replace, lambda values, steps, at: filter_text.replaced(steps, at, self._read_editor(values))),
         ]
-        edited = [button.click(self._edit_handler(edit), inputs, self.changed, **quiet) for button, edit in edits]
-        edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **quiet))
-        edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **quiet))
+        edited = [button.click(self._edit_handler(edit), inputs, self.changed, **QUIET) for button, edit in edits]
+        edited.append(self._add.click(user_errors(self._append), inputs, self.changed, **QUIET))
+        edited.append(self._buttons["undo"].click(self._undo, inputs, self.changed, **QUIET))
         return edited
 
     def _edit_handler(self, edit: Edit) -> Callable[..., Any]:

@@ -11,8 +11,9 @@ import gradio as gr
 from ...config.filters import DROP_LEAKAGE
 from ...config.run_config import RunConfig
 from ...lab import Lab
-from ..context import ONE_BY_ONE, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
+from ..scripted_html import scripted_html
 from .filter_text import with_leakage_step
 from .filters import FiltersPanel, has_leakage_step
 from .text import (
@@ -28,75 +29,10 @@ from .text import (
     whole,
 )
 
-_DRAW = """
-const place = element.querySelector('.histograms');
-const make = (kind, name, text) => {
-  const made = document.createElement(kind);
-  made.className = name;
-  if (text !== undefined) { made.textContent = text; }
-  return made;
-};
-const draw = () => {
-  const charts = (props.value && props.value.charts) || [];
-  place.replaceChildren(...charts.map(chart => {
-    const figure = make('figure', 'histogram');
-    const plot = make('div', 'plot'), bars = make('div', 'bars'), axis = make('div', 'axis');
-    plot.setAttribute('role', 'img');
-    plot.setAttribute('aria-label', `${chart.title}: ${chart.said}`);
-    chart.bars.forEach(bar => {
-      const box = make('div', 'bin');
-      const filled = make('div', 'filled');
-      filled.style.height = `${bar.height}%`;
-      box.title = bar.said;
-      box.append(filled);
-      bars.append(box);
-    });
-    plot.append(bars);
-    if (chart.limit !== null) {
-      const line = make('div', 'limit');
-      line.style.left = `${chart.limit}%`;
-      const words = make('span', chart.limit > 55 ? 'left' : 'right', chart.limit_said);
-      line.append(words);
-      plot.append(line);
-    }
-    chart.ticks.forEach(tick => axis.append(make('span', '', tick)));
-    figure.append(make('figcaption', '', chart.title), plot, axis, make('div', 'said', chart.said));
-    return figure;
-  }));
-};
-watch('value', draw);
-draw();
-"""
-
-_LOOK = """
-.histograms { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 18px; padding: 8px 2px; }
-/* Titles, plots and axes of all of them stand in line, however long a title is. */
-.histogram { margin: 0; min-width: 0; display: grid; grid-template-rows: subgrid; grid-row: span 4; row-gap: 0; }
-figcaption { align-self: end; font-weight: 600; font-size: 14px; margin-bottom: 4px; color: var(--body-text-color); }
-.plot { position: relative; height: 96px; border-bottom: 1px solid var(--body-text-color-subdued); }
-.bars { display: flex; height: 100%; gap: 1px; }
-.bin { flex: 1; display: flex; align-items: flex-end; }
-.bin:hover { background: var(--background-fill-secondary); }
-.filled { width: 100%; background: #6b7280; border-radius: 2px 2px 0 0; }
-.limit { position: absolute; top: 0; bottom: 0; border-left: 2px dashed #b45309; }
-.limit span { position: absolute; top: 0; font-size: 12px; white-space: nowrap; color: var(--body-text-color);
-  background: var(--background-fill-primary); padding: 0 3px; border-radius: 3px; }
-.limit .right { left: 3px; }
-.limit .left { right: 3px; }
-.axis { display: flex; justify-content: space-between; font-size: 12px; color: var(--body-text-color-subdued); }
-.said { font-size: 12px; color: var(--body-text-color-subdued); }
-"""
-
 
 def histograms(elem_id: str) -> gr.HTML:
     """The empty component; ``histograms_value`` makes its value."""
-    return gr.HTML(
-        None,
-        html_template='<div class="histograms"></div>',
-        css_template=_LOOK,
-        js_on_load=_DRAW,
-        elem_id=elem_id,
-    )
+    return scripted_html("histograms", '<div class="histograms"></div>', elem_id)
 
 
 def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -174,8 +110,7 @@ class ReportPanel:
 
         Returns the event of the leakage checkbox, after which rows are loaded and split again.
         """
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **quiet)
+        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **QUIET)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             requester, (_, test, _, train, *_) = viewer(self._lab), event.row_value
@@ -191,12 +126,12 @@ class ReportPanel:
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pair_table, handler in ((self._leaks, leak), (self._twins, twin)):
-            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **quiet)
+            pair_table.table.select(user_errors(handler), self._config, pair_table.boxes, **ONE_BY_ONE, **QUIET)
         steps = self._form["data.filters"]
-        steps.change(has_leakage_step, steps, self._drop, **quiet)
+        steps.change(has_leakage_step, steps, self._drop, **QUIET)
         inputs = self._form.controls | self._filters.inputs | {self._drop}
         return self._drop.input(
-            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **quiet
+            user_errors(self._leave_out), inputs, self._filters.changed, trigger_mode="always_last", **QUIET
         )
 
     def _leave_out(self, values: dict[Any, Any]) -> dict[Any, Any]:

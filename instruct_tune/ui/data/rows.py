@@ -13,7 +13,7 @@ from ...data.filters import row_id
 from ...errors import DataError
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
 from .filters import FiltersPanel
 from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
@@ -40,20 +40,19 @@ class ByHandPanel:
 
     def wire(self, form: Form) -> list[Any]:
         """Connect the buttons. Returns the events that change the filters."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         shown = [self._picked, self._count, self._keep_picked, self._drop_picked, self._forget]
-        self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **quiet)
-        self._forget.click(lambda: self._show([]), None, shown, **quiet)
+        self._pick.click(user_errors(self._add), [self.row, self._picked], shown, **QUIET)
+        self._forget.click(lambda: self._show([]), None, shown, **QUIET)
         inputs = form.controls | self._filters.inputs | {self.row, self._picked}
-        drop = self._drop.click(user_errors(self._drop_row), inputs, self._filters.changed, **quiet)
+        drop = self._drop.click(user_errors(self._drop_row), inputs, self._filters.changed, **QUIET)
         outputs = [*self._filters.changed, *shown]
         return [
             drop,
             self._keep_picked.click(
-                user_errors(lambda values: self._apply(values, "keep_rows")), inputs, outputs, **quiet
+                user_errors(lambda values: self._apply(values, "keep_rows")), inputs, outputs, **QUIET
             ),
             self._drop_picked.click(
-                user_errors(lambda values: self._apply(values, "drop_rows")), inputs, outputs, **quiet
+                user_errors(lambda values: self._apply(values, "drop_rows")), inputs, outputs, **QUIET
             ),
         ]
 
@@ -185,15 +184,14 @@ class RowsPanel:
 
             return user_errors(handler)
 
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # "change" for the search box: gradio sends no "input" for text pasted with the mouse.
         triggers = [self._part.input, self._search.change, self._order.input]
-        gr.on(triggers, page_handler(0), inputs, self.outputs, trigger_mode="always_last", **quiet)
-        self._back.click(page_handler(-1), inputs, self.outputs, **quiet)
-        self._forth.click(page_handler(1), inputs, self.outputs, **quiet)
+        gr.on(triggers, page_handler(0), inputs, self.outputs, trigger_mode="always_last", **QUIET)
+        self._back.click(page_handler(-1), inputs, self.outputs, **QUIET)
+        self._forth.click(page_handler(1), inputs, self.outputs, **QUIET)
         shown = [self._title, self._row, self._instruction, self._input, self._output, self._by_hand.row]
         self._table.select(
-            user_errors(self._show_row), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **quiet
+            user_errors(self._show_row), self._form.controls | {self._part}, shown, **ONE_BY_ONE, **QUIET
         )
         return self._by_hand.wire(self._form)
 

@@ -17,7 +17,7 @@ from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...lab import Lab
 from ..browser_state import Memory, recent_sources, with_recent
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
 from ..formatting import hours
 from .filter_text import read_steps, usual_for, write_steps
@@ -77,21 +77,20 @@ class SourcePanel:
 
     def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> None:
         """Connect the events. ``show`` loads the rows into ``shown``; it runs right after an upload."""
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         steps, recent = self._form["data.filters"], self._memory.recent
         # "input" only: a preset or a former run sets the source together with its own filters.
         # gradio's dropdown sends "input" whenever it loses focus, so its value on focus is kept for comparison.
         before = gr.State(None)
-        self._source.focus(lambda source: source, self._source, before, queue=False, **quiet)
+        self._source.focus(lambda source: source, self._source, before, queue=False, **QUIET)
         self._source.input(
-            _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **quiet
+            _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **QUIET
         )
         uploaded = self._upload.upload(
-            self._store_upload, [self._upload, recent, steps], [self._source, steps, before], api_visibility="private"
+            self._store_upload, [self._upload, recent, steps], [self._source, steps, before], **PRIVATE
         )
-        uploaded.success(show, inputs, shown, **quiet)
+        uploaded.success(show, inputs, shown, **QUIET)
         # Covers a new visit too: the browser's stored value arrives as a change.
-        recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **quiet)
+        recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **QUIET)
 
     @user_errors
     def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:

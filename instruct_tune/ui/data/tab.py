@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ..browser_state import Memory, with_recent
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..form import Form
 from ..streaming import all_so_far
 from .filters import FiltersPanel
@@ -44,19 +44,18 @@ class DataTab:
         shown = [self._summary, self._load, self._unify, self.following, self._memory.recent]
         shown += [output for part in parts for output in part.outputs]
         # The page shows its own progress.
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         # Bound once: gradio counts concurrent runs by function identity, and each attribute access makes a new method
         # object.
         show, again = self._show, self._filter_again
-        self._load.click(show, inputs, shown, **quiet)
-        self._unify.click(lambda: True, None, self._columns.unify, **quiet).success(show, inputs, shown, **quiet)
+        self._load.click(show, inputs, shown, **QUIET)
+        self._unify.click(lambda: True, None, self._columns.unify, **QUIET).success(show, inputs, shown, **QUIET)
         self._source.wire(show, inputs, shown)
         self._loading.wire()
         self._filters.file.wire(show, inputs, shown)
         for edited in (*self._filters.wire(), *self._rows.wire()):
-            edited.success(again, inputs, shown, trigger_mode="always_last", **quiet)
-        renewed = self._report.wire().success(show, inputs, shown, **quiet)
-        renewed.success(user_errors(self._report.check), self._form.controls, self._report.shown, **quiet)
+            edited.success(again, inputs, shown, trigger_mode="always_last", **QUIET)
+        renewed = self._report.wire().success(show, inputs, shown, **QUIET)
+        renewed.success(user_errors(self._report.check), self._form.controls, self._report.shown, **QUIET)
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ...lab import Lab
 from ...text.code_language import guess
-from ..context import ONE_BY_ONE, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..diff_panel import DiffPanel
 from .text import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
@@ -116,16 +116,15 @@ class AnswersPanel:
 
     def wire(self, run: gr.Dropdown, evaluation: gr.Dropdown) -> None:
         """Connect the events. ``run`` and ``evaluation`` choose the evaluation whose rows are shown."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         page_outputs = [self.number, self.table, self.where, self.back, self.on]
         for trigger in (self.search.input, self.show.input, self.sort.input):
             # One at a time: gradio may send both of two fast key strokes, and the older result must not arrive last.
             latest = {"trigger_mode": "always_last", "concurrency_limit": 1}
-            trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **quiet)
+            trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **QUIET)
         for button, step in ((self.back, -1), (self.on, 1)):
-            button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **quiet)
+            button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **QUIET)
         row_outputs = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
-        chosen = self.table.select(self._choose, [run, evaluation], row_outputs, **ONE_BY_ONE, **quiet)
+        chosen = self.table.select(self._choose, [run, evaluation], row_outputs, **ONE_BY_ONE, **QUIET)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _page_handler(self, step: int) -> Any:

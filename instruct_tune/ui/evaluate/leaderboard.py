@@ -12,7 +12,7 @@ from ...errors import DataError
 from ...evaluation.leaderboard import differing
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..formatting import decoding
 
 NOTHING = "No run was evaluated yet."
@@ -54,10 +54,9 @@ class LeaderboardPanel:
             )
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         outputs = [self.words, self.which, self.leader, self.table]
-        self.fold.expand(self._read, None, outputs, **{**quiet, "show_progress": "minimal"})
-        self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **quiet)
+        self.fold.expand(self._read, None, outputs, show_progress="minimal", **PRIVATE)
+        self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **QUIET)
 
     @user_errors
     def _read(self) -> list[Any]:

@@ -14,7 +14,7 @@ from ...evaluation import bleu_tokenizers
 from ...evaluation.predictions_file import ENDINGS, write_rows
 from ...export.figures import SIDES
 from ...lab import Lab
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press, save_buttons
 from ..run_text import verdict_text
 from . import text as view
@@ -213,11 +213,10 @@ class EvaluationPanel:
         ]
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # Of several quick choices, the last one is shown.
-        always = {**quiet, "trigger_mode": "always_last"}
+        always = {**QUIET, "trigger_mode": "always_last"}
         self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
-        requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **quiet)
+        requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **QUIET)
         requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from ...evaluation import bleu_tokenizers
 from ...lab import Lab
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..run_picker import EmptyState
 from . import lesson_score
 from . import text as view
@@ -73,12 +71,11 @@ class EvaluateTab:
             )
 
     def _wire(self) -> None:
-        private: dict[str, Any] = {"api_visibility": "private"}
         settings = [self._limit, self._longest, self._beside, self._words]
-        self.panel.go_on.click(self._go_on, self._run, None, **private)
-        self._start.click(self._begin, [self._run, *settings], None, **private)
-        self._stop.click(self._end, self._run, None, **private)
-        self._run.change(_startable, self._run, self._start, show_progress="hidden", **private)
+        self.panel.go_on.click(self._go_on, self._run, None, **PRIVATE)
+        self._start.click(self._begin, [self._run, *settings], None, **PRIVATE)
+        self._stop.click(self._end, self._run, None, **PRIVATE)
+        self._run.change(_startable, self._run, self._start, **QUIET)
 
     @user_errors
     def _begin(

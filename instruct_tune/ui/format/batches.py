@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import user_errors, viewer
+from ..context import PRIVATE, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
 from ..streaming import all_so_far
@@ -67,5 +67,5 @@ def build(lab: Lab, form: Form) -> None:
             form.controls | {step},
             [words, grid, fold, rows, *progress.outputs],
             trigger_mode="always_last",
-            api_visibility="private",
+            **PRIVATE,
         )

@@ -12,7 +12,7 @@ from ...lab import Lab
 from ...text.markdown import plain
 from ...tokenization.prompt_template import TEMPLATES
 from ..browser_state import Memory
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
 from ..streaming import all_so_far
@@ -87,14 +87,13 @@ class FormatTab:
         self._progress.wire()
         show = self._show
         for trigger in (self._button.click, self._number.change, self._form["template"].change):
-            trigger(show, inputs, shown, show_progress_on=self._sentence, api_visibility="private")
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+            trigger(show, inputs, shown, show_progress_on=self._sentence, **PRIVATE)
         for part in PARTS:
             on_change = self._form[f"template.{part}"].change
-            on_change(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **quiet)
+            on_change(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **QUIET)
         show_broken = self._show_broken
         self._fault.input(
-            show_broken, inputs, [*fault_parts, *self._progress.outputs], trigger_mode="always_last", **quiet
+            show_broken, inputs, [*fault_parts, *self._progress.outputs], trigger_mode="always_last", **QUIET
         )
 
     @user_errors

@@ -11,7 +11,7 @@ from ...errors import DataError, SettingsError
 from ...text.markdown import plain
 from ...tokenization.prompt_template import LESSON, template_from
 from ..browser_state import Memory
-from ..context import user_errors
+from ..context import QUIET, user_errors
 from ..form import CUSTOM_TEMPLATE, Form
 
 PARTS = ("without_input", "with_input")
@@ -51,23 +51,22 @@ class TemplateEditor:
         self._wire(form["template"], memory.templates)
 
     def _wire(self, template: Any, templates: Any) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # gradio's dropdown sends "input" whenever it loses focus, chosen or not: that must not undo edits, so ``last``
         # is compared. "select" is sent only for the mouse, so both events are needed.
         last = gr.State(None)
         for text in self._texts:
-            text.change(judge, self._texts, self._state, trigger_mode="always_last", **quiet)
-        template.change(_open_for_custom, [template, templates], [self._fold, self._stored], **quiet)
+            text.change(judge, self._texts, self._state, trigger_mode="always_last", **QUIET)
+        template.change(_open_for_custom, [template, templates], [self._fold, self._stored], **QUIET)
         self._keep.click(
-            _keep_template, [self._name, *self._texts, templates], [templates, self._stored, last], **quiet
+            _keep_template, [self._name, *self._texts, templates], [templates, self._stored, last], **QUIET
         )
-        self._forget.click(_remove_template, [self._stored, templates], [templates, self._stored], **quiet)
+        self._forget.click(_remove_template, [self._stored, templates], [templates, self._stored], **QUIET)
         outputs = [self._name, *self._texts, template, last]
-        self._stored.select(_load_template, [self._stored, templates], outputs, trigger_mode="always_last", **quiet)
+        self._stored.select(_load_template, [self._stored, templates], outputs, trigger_mode="always_last", **QUIET)
         self._stored.input(
-            _load_template, [self._stored, templates, last], outputs, trigger_mode="always_last", **quiet
+            _load_template, [self._stored, templates, last], outputs, trigger_mode="always_last", **QUIET
         )
-        self._fold.expand(_template_dropdown, templates, self._stored, **quiet)
+        self._fold.expand(_template_dropdown, templates, self._stored, **QUIET)
 
 
 def _text(part: str, text: str) -> gr.Textbox:

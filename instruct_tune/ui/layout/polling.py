@@ -14,7 +14,7 @@ from gradio.blocks import Block
 
 from ...lab import Lab
 from ..browser_state import Memory
-from ..context import identify_viewer, polled, session, viewer
+from ..context import QUIET, identify_viewer, polled, session, viewer
 
 USUAL = 1.0
 """Seconds between two polls of one page."""
@@ -91,8 +91,7 @@ def feed(lab: Lab, memory: Memory, panels: Sequence[PolledPanel]) -> None:
 
     every_input = [component for _, inputs, _ in feeds for component in inputs]
     every_output = [component for _, _, outputs in feeds for component in outputs]
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    interval.timer.tick(tick, [memory.token, *every_input], every_output, **quiet)
+    interval.timer.tick(tick, [memory.token, *every_input], every_output, queue=False, **QUIET)
 
 
 SKIP = gr.skip()

@@ -12,7 +12,7 @@ from ...errors import LabError
 from ...lab import Lab
 from ...store.run_store import LIVE
 from ..browser_state import RESTORED, Memory, first_values, restored
-from ..context import HEADER, identify_viewer, session, user_errors, viewer
+from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors, viewer
 from ..form import Form
 
 
@@ -29,9 +29,10 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
         # With no run nothing is set: the visitor may have chosen a recorded one by now.
         return {memory.token: secret, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
 
-    quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    arrival = page.load(arrive, [memory.token, memory.form], [memory.token, shown_run, *form.controls], **quiet)
-    arrival.then(None, None, None, js=RESTORED, api_visibility="private")
+    arrival = page.load(
+        arrive, [memory.token, memory.form], [memory.token, shown_run, *form.controls], queue=False, **QUIET
+    )
+    arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival
 
 
@@ -56,7 +57,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
             buttons=["copy"],
             elem_id="browser-key",
         )
-    memory.token.change(lambda token: token, memory.token, key, api_visibility="private", show_progress="hidden")
+    memory.token.change(lambda token: token, memory.token, key, **QUIET)
     if lab.access.admin_token:
         _host(lab)
 
@@ -65,7 +66,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
         first = first_values(form)
         # In the browser: a response from the lab would undo what is filled in meanwhile.
         script = f"() => {json.dumps(list(first.values()))}"
-        reset.click(None, None, list(first), js=script, api_visibility="private", show_progress="hidden")
+        reset.click(None, None, list(first), js=script, **QUIET)
 
 
 def _host(lab: Lab) -> None:
@@ -87,4 +88,4 @@ def _host(lab: Lab) -> None:
         gr.Info("This page now acts for the host.")
         return ""
 
-    gr.on([enter.click, token.submit], admit, token, token, api_visibility="private")
+    gr.on([enter.click, token.submit], admit, token, token, **PRIVATE)

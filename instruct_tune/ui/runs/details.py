@@ -12,7 +12,7 @@ from ...lab import Lab
 from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS
 from .. import run_text
 from ..charts import loss_chart, loss_figure
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 
 
 class ChosenRun:
@@ -107,10 +107,9 @@ class NotesPanel:
         """[run id, notes] as the box showed them before anything was typed, as JSON."""
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         boxes = [self.tags, self.notes, self.read]
-        self.chosen.change(self._show, self.chosen, [*boxes, self.save], **quiet)
-        gr.on([self.save.click, self.tags.submit], self._save, boxes, boxes, **quiet)
+        self.chosen.change(self._show, self.chosen, [*boxes, self.save], **QUIET)
+        gr.on([self.save.click, self.tags.submit], self._save, boxes, boxes, **QUIET)
 
     @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
@@ -165,9 +164,8 @@ class ShareButton:
         self.button = gr.Button(SHARE, elem_id="runs-share", scale=1, min_width=200, interactive=False)
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.chosen.change(self._label, self.chosen, self.button, **quiet)
-        self.button.click(self._press, self.chosen, self.button, **quiet)
+        self.chosen.change(self._label, self.chosen, self.button, **QUIET)
+        self.button.click(self._press, self.chosen, self.button, **QUIET)
 
     def _label(self, run_id: str | None) -> Any:
         shared = self.lab.runs.is_shared(viewer(self.lab), run_id)

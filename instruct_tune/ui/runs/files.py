@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import inform, user_errors, viewer
+from ..context import PRIVATE, QUIET, inform, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
 from .details import required
@@ -39,10 +39,10 @@ class RunFiles:
             return run_id
 
         for button, write in ((export, self._export), (merged, self._merge)):
-            written = button.click(write, chosen, self.download, api_visibility="private")
+            written = button.click(write, chosen, self.download, **PRIVATE)
             written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
-        self.arriving.upload(take_in, inputs, chosen, api_visibility="private", show_progress="hidden")
+        self.arriving.upload(take_in, inputs, chosen, **QUIET)
 
     @user_errors
     def _export(self, run_id: str | None) -> str:

@@ -13,7 +13,7 @@ from ...runs.differences import differing, held_out, rows, same_measurement, sen
 from ...text.markdown import plain
 from ...util.curves import smooth, thin
 from ..charts import MAX_LINE, loss_chart
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 
 LOOKS = (
     ("#2563eb", "solid", "circle"),
@@ -140,11 +140,10 @@ class SideBySide:
                 )
 
     def wire(self) -> None:
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         controls, drawn = [self.picked, self.axis, self.log_scale], [self.words, self.drawing, self.plot, self.table]
-        listed = self.fold.expand(self._list, [self.picked, self.chosen], self.picked, **quiet)
-        listed.then(self._draw, controls, drawn, **quiet)
-        gr.on([control.input for control in controls], self._draw, controls, drawn, trigger_mode="always_last", **quiet)
+        listed = self.fold.expand(self._list, [self.picked, self.chosen], self.picked, **QUIET)
+        listed.then(self._draw, controls, drawn, **QUIET)
+        gr.on([control.input for control in controls], self._draw, controls, drawn, trigger_mode="always_last", **QUIET)
 
     def there(self, run_ids: list[str]) -> list[str]:
         """The runs that this visitor still sees: one may have been deleted or made private since they were listed."""

@@ -7,15 +7,13 @@ from typing import Any
 import gradio as gr
 
 from ...lab import Lab
-from ..context import ONE_BY_ONE, user_errors, viewer
+from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
 from ..run_picker import answering, labelled
 from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles
 from .side_by_side import SideBySide
 from .table import BinPanel, RunsPanel
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 class RunsTab:
@@ -42,13 +40,13 @@ class RunsTab:
         Opening a run sets ``shown_run``, which Train follows, or ``compare_run``; training it further sets ``parent``.
         """
         chosen, buttons = self.panel.chosen, self.panel.buttons
-        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **ONE_BY_ONE, **PRIVATE)
-        buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **PRIVATE)
-        buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **PRIVATE)
-        buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **PRIVATE)
-        buttons["delete"].click(self._delete, chosen, [chosen, self.bin.fold, *self.told.outputs], **PRIVATE)
-        gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **PRIVATE)
-        chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **PRIVATE)
+        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **ONE_BY_ONE, **QUIET)
+        buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **QUIET)
+        buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **QUIET)
+        buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **QUIET)
+        buttons["delete"].click(self._delete, chosen, [chosen, self.bin.fold, *self.told.outputs], **QUIET)
+        gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
+        chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
         self.files.wire(form, chosen, buttons["export"], buttons["merged"])
         self.bin.wire(chosen)
         for part in (self.share, self.overlay, self.notes, self.panel):
@@ -62,8 +60,8 @@ class RunsTab:
         def train_further(run_id: str | None) -> dict[Any, Any]:
             return {**use_settings(run_id), parent: run_id}
 
-        cloned = buttons["clone"].click(use_settings, chosen, [*form.controls, tabs], **PRIVATE)
-        continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **PRIVATE)
+        cloned = buttons["clone"].click(use_settings, chosen, [*form.controls, tabs], **QUIET)
+        continued = buttons["further"].click(train_further, chosen, [*form.controls, parent, tabs], **QUIET)
         return cloned, continued
 
     @user_errors

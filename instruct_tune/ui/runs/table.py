@@ -12,7 +12,7 @@ from ...lab import Lab
 from ...services.types import RunSummary
 from ...store.run_store import LIVE
 from ...text.markdown import plain
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..run_text import run_sentence
 from . import text
 
@@ -116,12 +116,11 @@ class RunsPanel:
 
     def wire(self) -> None:
         """Connect paging, search and sorting; their effect shows at once, not at the timer's next poll."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.back.click(lambda number: max(number - 1, 0), self.page, self.page, **private)
-        self.on.click(lambda number: number + 1, self.page, self.page, **private)
-        gr.on([self.search.input, self.sort.input], lambda: 0, None, self.page, **private)
+        self.back.click(lambda number: max(number - 1, 0), self.page, self.page, **QUIET)
+        self.on.click(lambda number: number + 1, self.page, self.page, **QUIET)
+        gr.on([self.search.input, self.sort.input], lambda: 0, None, self.page, **QUIET)
         changed = [self.chosen.change, self.page.change, self.search.input, self.sort.input]
-        now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **private}
+        now: dict[str, Any] = {"queue": False, "trigger_mode": "always_last", **QUIET}
         gr.on(changed, self.show, self.inputs, self.outputs, **now)
 
     def _enabled(self, run: RunSummary | None) -> list[bool]:
@@ -185,10 +184,9 @@ class BinPanel:
 
     def wire(self, chosen: gr.State) -> None:
         """Connect the button; the restored run becomes the table's ``chosen`` one."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.restore.click(self._restore, self.run, chosen, **private)
+        self.restore.click(self._restore, self.run, chosen, **QUIET)
         # The effect shows at once, not at the timer's next poll.
-        chosen.change(self.show, self.inputs, self.outputs, queue=False, **private)
+        chosen.change(self.show, self.inputs, self.outputs, queue=False, **QUIET)
 
     @user_errors
     def _restore(self, run_id: str | None) -> str:

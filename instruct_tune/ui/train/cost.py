@@ -11,7 +11,7 @@ from ...config.run_config import RunConfig
 from ...errors import LabError
 from ...lab import Lab
 from ...text.markdown import plain
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
 from .text import cost_details, cost_sentence, cost_warnings
 
@@ -52,9 +52,8 @@ class CostPanel:
     def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
         """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
         shown = [self.line, self.warnings, self.details]
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "cost"}
-        tab.select(lambda: True, None, self.watched, queue=False, **{**quiet, "concurrency_id": None}).then(
-            self.tell, self.form.controls | {self.watched}, shown, concurrency_limit=4, **quiet
+        tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
+            self.tell, self.form.controls | {self.watched}, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
         )
         gr.on(
             [control.change for control in (*self.form.controls, at_rest)],
@@ -62,13 +61,14 @@ class CostPanel:
             self.form.controls | {self.watched},
             shown,
             trigger_mode="always_last",
-            **quiet,
+            concurrency_id="cost",
+            **QUIET,
         )
         self.fit.click(
             user_errors(self.choose_rows),
             self.form.controls | {self.minutes},
             [self.form["data.limit"], self.form["train.num_train_epochs"], self.form["train.max_steps"], self.chosen],
-            api_visibility="private",
+            **PRIVATE,
         )
 
     def tell(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:

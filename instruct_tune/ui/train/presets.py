@@ -14,7 +14,7 @@ from ...errors import LabError
 from ...lab import Lab
 from ...text.markdown import plain
 from ...util.device import wants_cpu
-from ..context import viewer
+from ..context import QUIET, viewer
 from ..form import Form
 from .text import about
 
@@ -76,33 +76,26 @@ class PresetPanel:
 
     def follow(self, tab: gr.Tab) -> None:
         """Connect the events, once the form is complete."""
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         # "input", not "change": a preset fills the form when a person picks it, not when the page loads.
         rows, others = self._controls()
         script = self.script()
         for chosen in (self.radio.input, self.reset.click):
-            filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **quiet)
+            filled = chosen(None, [self.radio, self.form["data.source"], *rows], [*rows, *others], js=script, **QUIET)
             # Only after the fill: before, the form still has its old values, and all would count as changed.
-            filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **quiet)
+            filled.then(self.tell, self.form.controls | {self.radio}, [self.changes, self.reset], **QUIET)
         gr.on(
             [control.change for control in self.form.controls],
             self.tell,
             self.form.controls | {self.radio},
             [self.changes, self.reset],
             trigger_mode="always_last",
-            **quiet,
+            **QUIET,
         )
-        tab.select(self.time, None, self.radio, **quiet)
+        tab.select(self.time, None, self.radio, **QUIET)
 
     def settle_after(self, filled: Any) -> None:
         """Choose the nearest card after the event ``filled`` has filled the form."""
-        filled.then(
-            self.settle,
-            self.form.controls | {self.radio},
-            [self.radio, self.changes, self.reset],
-            api_visibility="private",
-            show_progress="hidden",
-        )
+        filled.then(self.settle, self.form.controls | {self.radio}, [self.radio, self.changes, self.reset], **QUIET)
 
     def script(self) -> str:
         """JavaScript that fills the form: a response from the lab would undo what is changed meanwhile."""

@@ -16,7 +16,7 @@ from ...store.run_store import Run
 from ...text.markdown import plain
 from .. import run_text
 from ..charts import loss_chart, loss_figure
-from ..context import user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..downloads import save_buttons
 from ..replay import Replay
 
@@ -66,18 +66,17 @@ class RunControls:
 
     def wire(self, shown_run: gr.State, show: Callable[..., list[Any]], inputs: list[Any], outputs: list[Any]) -> None:
         """Connect the buttons; their effect shows at once, not at the timer's next poll."""
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         for button, handler, about, changed in (
             (self.pause, self._pause, shown_run, None),
             (self.stop, self._stop, shown_run, None),
             (self.resume, self._resume, shown_run, None),
             (self.yes, self._discard, self.asked, self.sure),
         ):
-            done = button.click(handler, about, changed, **private)
-            done.then(show, inputs, outputs, queue=False, **private)
-        opened = self.discard.click(self._show_question, shown_run, [self.asked, self.sure, self.question], **private)
-        opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **private)
-        self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **private)
+            done = button.click(handler, about, changed, **QUIET)
+            done.then(show, inputs, outputs, queue=False, **QUIET)
+        opened = self.discard.click(self._show_question, shown_run, [self.asked, self.sure, self.question], **QUIET)
+        opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **QUIET)
+        self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **QUIET)
 
     @user_errors
     def _pause(self, run_id: str) -> None:

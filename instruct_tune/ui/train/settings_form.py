@@ -1,387 +1,187 @@
-"""The controls of a training run: a few visible, the rest in named folds, each with a sentence on its effect."""
+"""The controls of a training run: a few visible, the rest in named folds, each with a sentence on its effect.
+
+Types, initial values and choices are the configuration's own; a table adds label, help text and looks.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from ...config.catalog import MODELS
-from ...config.run_config import OPTIMIZERS, PRESETS, SCHEDULERS
-from ..form import Form
+from ...config.run_config import OPTIMIZERS, OVERLONG, PRESETS, SCHEDULERS, STRATEGIES
+from ..form import Form, shown_value
 from .presets import first_preset
 
 FIRST = PRESETS[first_preset()]
 """The initial values of the controls."""
 
 
+@dataclass(frozen=True)
+class Field:
+    """The control of one setting.
+
+    ``name``: the setting's dotted name. ``choices``: what a dropdown offers. ``kind``: another component than that of
+    the setting's type. ``options``: further arguments of the component.
+    """
+
+    name: str
+    label: str
+    help: str
+    choices: Sequence[str] = ()
+    kind: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def add_to(self, form: Form) -> None:
+        """Create the control and register it."""
+        types = _types(self.name)
+        kind = self.kind or (gr.Dropdown if self.choices else _COMPONENTS[types[0]])
+        options = dict(self.options)
+        if self.choices:
+            options["choices"] = self.choices
+        if kind is gr.Number and "int" in types:
+            options["precision"] = 0
+        value = shown_value(FIRST.to_dict(), self.name)
+        form.add(self.name, kind(value=value, label=self.label, info=self.help, **options))
+
+
+_COMPONENTS = {"bool": gr.Checkbox, "int": gr.Number, "float": gr.Number, "str": gr.Textbox}
+
+
+def _types(name: str) -> list[str]:
+    """The types that the setting ``name`` accepts, by their names in the configuration's dataclasses."""
+    *sections, last = name.split(".")
+    owner: Any = functools.reduce(getattr, sections, FIRST)
+    return next(str(each.type).split(" | ") for each in dataclasses.fields(owner) if each.name == last)
+
+
+FEW = (
+    Field("model", "Model", "From the list, any Hub id, or a local folder; a larger one knows more and takes longer",
+          [card.id for card in MODELS],
+          options={"allow_custom_value": True, "elem_id": "train-model", "scale": 2, "min_width": 320}),
+    Field("data.limit", "Training rows", "More rows teach more and take longer; empty: all",
+          options={"elem_id": "train-rows"}),
+    Field("train.num_train_epochs", "Epochs", "How often the rows are gone through; many times is learning by heart"),
+    Field("lora.r", "Rank", "Higher can learn more", kind=gr.Slider,
+          options={"minimum": 1, "maximum": 64, "step": 1, "elem_id": "train-rank"}),
+    Field("train.learning_rate", "Learning rate",
+          "Size of a step. Too high: the loss explodes; too low: nothing changes"),
+)  # fmt: skip
+
+LORA = (
+    Field("lora.lora_alpha", "Alpha", "Higher makes the adapter louder: its output is scaled by alpha / rank"),
+    Field("lora.use_rslora", "Rank-stabilised",
+          "Scale by alpha / square root of the rank instead, so that high ranks are not muted"),
+    Field("lora.lora_dropout", "Dropout",
+          "Higher learns less by heart: so much of the adapter's input is left out at random", kind=gr.Slider,
+          options={"minimum": 0, "maximum": 0.5, "step": 0.05}),
+    Field("lora.target_modules", "Target modules",
+          "Where the adapter sits: auto (query and value), all-linear (learns more), names or a pattern"),
+)  # fmt: skip
+
+STEPS = (
+    Field("train.per_device_train_batch_size", "Batch size",
+          "Rows an optimizer step: more is smoother and means fewer steps"),
+    Field("train.gradient_accumulation_steps", "Accumulation",
+          "Batches summed before a step: a larger batch in the same memory"),
+    Field("train.max_steps", "Most steps", "Ends the run early, whatever the epochs say; -1: no limit"),
+    Field("train.seed", "Seed", "Another one draws another order of rows and another first adapter"),
+)  # fmt: skip
+
+OPTIMIZER = (
+    Field("train.lr_scheduler_type", "Schedule",
+          "How the learning rate falls from its height to zero, or that it stays", SCHEDULERS),
+    Field("train.warmup_steps", "Warm-up steps",
+          "Steps in which the rate rises from zero: calms the start of a long run"),
+    Field("train.weight_decay", "Weight decay", "Higher pulls the adapter towards zero, against learning by heart"),
+    Field("train.max_grad_norm", "Gradient clipping", "Lower tames single bad batches; 0 switches it off"),
+    Field("train.optim", "Optimizer",
+          "How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate", OPTIMIZERS),
+    Field("train.bf16", "bfloat16",
+          "Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
+          ["auto", "on", "off"]),
+)  # fmt: skip
+
+LONG_ROWS = (
+    Field("train.max_length", "Longest row in tokens",
+          "Prompt, answer and EOS together: lower saves memory and loses rows"),
+    Field("train.overlong", "Longer rows", "Left out, or cut: a cut answer has no EOS and does not learn to end",
+          OVERLONG, gr.Radio),
+)  # fmt: skip
+
+MEASUREMENTS = (
+    Field("evaluation_rows", "Evaluation rows",
+          "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all"),
+    Field("train.probe_rows", "Probe rows", "Other held-out rows, for the bold line: more is steadier and slower"),
+    Field("train.probes", "Probes", "Points on the bold line after step 0; each takes a moment"),
+    Field("train.sample_tokens", "Probe answer",
+          "Longest answer to the fixed prompt at each probe, in tokens; 0: none"),
+    Field("train.logging_steps", "Log every", "Steps between two lines in the lab's log; the plot has them all"),
+)  # fmt: skip
+
+INTERVALS = (
+    Field("train.eval_strategy", "Evaluate",
+          "When the loss on the evaluation rows is taken; each time costs a look at them all", STRATEGIES),
+    Field("train.eval_steps", "Evaluation steps", "Steps between two evaluations, where that choice is steps"),
+    Field("train.save_strategy", "Checkpoint", "When the run can be resumed from; no: only by the clock", STRATEGIES),
+    Field("train.save_steps", "Checkpoint steps", "Steps between two checkpoints, where that choice is steps"),
+    Field("train.save_minutes", "Minutes between",
+          "A checkpoint at least this often: what a crash can cost; empty: never"),
+    Field("train.save_total_limit", "Keep", "The newest checkpoints that stay on disk; empty: all"),
+)  # fmt: skip
+
+BEST_CHECKPOINT = (
+    Field("train.early_stopping_patience", "Patience",
+          "Stop after so many evaluations in a row without a lower loss; empty: never"),
+    Field("train.recite_rows", "By heart", "Training rows that are asked for after the training; 0: none"),
+    Field("train.load_best_model_at_end", "Keep the best",
+          "The adapter with the lowest evaluation loss, not the last one"),
+)  # fmt: skip
+
+ANSWERS = (
+    Field("generation.max_new_tokens", "Longest answer",
+          "In tokens: where an answer that does not end by itself is cut"),
+    Field("generation.max_length", "Prompt and answer",
+          "In tokens, instead of the former (the lesson's way: it cuts answers)"),
+    Field("generation.num_beams", "Beams",
+          "Answers tried side by side: more is slower, often a little better; 1 is greedy, the lesson has 5"),
+    Field("generation.early_stopping", "Early stopping", "Beams end as soon as enough answers have ended"),
+    Field("generation.do_sample", "Sample", "Draw tokens at random instead of taking the likeliest"),
+    Field("generation.temperature", "Temperature", "Where tokens are drawn: higher is wilder"),
+    Field("generation.top_p", "Top-p", "Where tokens are drawn: lower leaves unlikely ones out"),
+    Field("generation.seed", "Seed", "Where tokens are drawn: the same seed draws the same ones"),
+)  # fmt: skip
+
+FOLDS = {
+    "LoRA": (LORA,),
+    "Optimisation": (STEPS, OPTIMIZER),
+    "Long rows": (LONG_ROWS,),
+    "Measuring and checkpoints": (MEASUREMENTS, INTERVALS, BEST_CHECKPOINT),
+    "Answers (decoding)": (ANSWERS,),
+}
+"""The rows of controls in each fold."""
+
+
 def few_controls(form: Form) -> None:
     """Add the controls that are always visible: model, rows, epochs, rank, learning rate."""
-    with gr.Row(elem_id="few-controls"):
-        form.add(
-            "model",
-            gr.Dropdown(
-                [card.id for card in MODELS],
-                value=FIRST.model,
-                label="Model",
-                info="From the list, any Hub id, or a local folder; a larger one knows more and takes longer",
-                allow_custom_value=True,
-                elem_id="train-model",
-                scale=2,
-                min_width=320,
-            ),
-        )
-        form.add(
-            "data.limit",
-            gr.Number(
-                FIRST.data.limit,
-                label="Training rows",
-                info="More rows teach more and take longer; empty: all",
-                precision=0,
-                elem_id="train-rows",
-            ),
-        )
-        form.add(
-            "train.num_train_epochs",
-            gr.Number(1, label="Epochs", info="How often the rows are gone through; many times is learning by heart"),
-        )
-        form.add(
-            "lora.r",
-            gr.Slider(
-                1,
-                64,
-                16,
-                step=1,
-                label="Rank",
-                info="Higher can learn more",
-                elem_id="train-rank",
-            ),
-        )
-        form.add(
-            "train.learning_rate",
-            gr.Number(
-                FIRST.train.learning_rate,
-                label="Learning rate",
-                info="Size of a step. Too high: the loss explodes; too low: nothing changes",
-            ),
-        )
+    _row(form, FEW, elem_id="few-controls")
 
 
 def folds(form: Form) -> None:
     """Add all other controls, in folds."""
     with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
-        _lora(form)
-        _optimisation(form)
-        _long_rows(form)
-        _measuring(form)
-        _answers(form)
+        for title, rows in FOLDS.items():
+            with gr.Accordion(title, open=False):
+                for fields in rows:
+                    _row(form, fields)
 
 
-def _lora(form: Form) -> None:
-    lora = FIRST.lora
-    with gr.Accordion("LoRA", open=False), gr.Row():
-        _number(
-            form,
-            "lora.lora_alpha",
-            lora.lora_alpha,
-            "Alpha",
-            "Higher makes the adapter louder: its output is scaled by alpha / rank",
-            whole=False,
-        )
-        form.add(
-            "lora.use_rslora",
-            gr.Checkbox(
-                lora.use_rslora,
-                label="Rank-stabilised",
-                info="Scale by alpha / square root of the rank instead, so that high ranks are not muted",
-            ),
-        )
-        form.add(
-            "lora.lora_dropout",
-            gr.Slider(
-                0,
-                0.5,
-                lora.lora_dropout,
-                step=0.05,
-                label="Dropout",
-                info="Higher learns less by heart: so much of the adapter's input is left out at random",
-            ),
-        )
-        form.add(
-            "lora.target_modules",
-            gr.Textbox(
-                "auto",
-                label="Target modules",
-                info="Where the adapter sits: auto (query and value), all-linear (learns more), names or a pattern",
-            ),
-        )
-
-
-def _optimisation(form: Form) -> None:
-    with gr.Accordion("Optimisation", open=False):
-        with gr.Row():
-            _steps(form)
-        with gr.Row():
-            _optimizer(form)
-
-
-def _steps(form: Form) -> None:
-    train = FIRST.train
-    _number(
-        form,
-        "train.per_device_train_batch_size",
-        train.per_device_train_batch_size,
-        "Batch size",
-        "Rows an optimizer step: more is smoother and means fewer steps",
-    )
-    _number(
-        form,
-        "train.gradient_accumulation_steps",
-        1,
-        "Accumulation",
-        "Batches summed before a step: a larger batch in the same memory",
-    )
-    _number(form, "train.max_steps", -1, "Most steps", "Ends the run early, whatever the epochs say; -1: no limit")
-    _number(form, "train.seed", 42, "Seed", "Another one draws another order of rows and another first adapter")
-
-
-def _optimizer(form: Form) -> None:
-    _choice(
-        form,
-        "train.lr_scheduler_type",
-        list(SCHEDULERS),
-        "linear",
-        "Schedule",
-        "How the learning rate falls from its height to zero, or that it stays",
-    )
-    _number(
-        form,
-        "train.warmup_steps",
-        0,
-        "Warm-up steps",
-        "Steps in which the rate rises from zero: calms the start of a long run",
-    )
-    _number(
-        form,
-        "train.weight_decay",
-        0.0,
-        "Weight decay",
-        "Higher pulls the adapter towards zero, against learning by heart",
-        whole=False,
-    )
-    _number(
-        form,
-        "train.max_grad_norm",
-        1.0,
-        "Gradient clipping",
-        "Lower tames single bad batches; 0 switches it off",
-        whole=False,
-    )
-    _choice(
-        form,
-        "train.optim",
-        list(OPTIMIZERS),
-        "adamw_torch",
-        "Optimizer",
-        "How gradients become steps: AdamW is right for nearly all, sgd needs a far higher rate",
-    )
-    _choice(
-        form,
-        "train.bf16",
-        ["auto", "on", "off"],
-        "auto",
-        "bfloat16",
-        "Half the memory, and faster on a GPU that has it (auto finds out); slower on most CPUs",
-    )
-
-
-def _long_rows(form: Form) -> None:
-    train = FIRST.train
-    with gr.Accordion("Long rows", open=False), gr.Row():
-        _number(
-            form,
-            "train.max_length",
-            train.max_length,
-            "Longest row in tokens",
-            "Prompt, answer and EOS together: lower saves memory and loses rows",
-        )
-        form.add(
-            "train.overlong",
-            gr.Radio(
-                ["drop", "truncate"],
-                value="drop",
-                label="Longer rows",
-                info="Left out, or cut: a cut answer has no EOS and does not learn to end",
-            ),
-        )
-
-
-def _measuring(form: Form) -> None:
-    with gr.Accordion("Measuring and checkpoints", open=False):
-        with gr.Row():
-            _measurements(form)
-        with gr.Row():
-            _intervals(form)
-        with gr.Row():
-            _best_checkpoint(form)
-
-
-def _measurements(form: Form) -> None:
-    train = FIRST.train
-    _number(
-        form,
-        "evaluation_rows",
-        40,
-        "Evaluation rows",
-        "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all",
-    )
-    _number(
-        form,
-        "train.probe_rows",
-        train.probe_rows,
-        "Probe rows",
-        "Other held-out rows, for the bold line: more is steadier and slower",
-    )
-    _number(
-        form,
-        "train.probes",
-        train.probes,
-        "Probes",
-        "Points on the bold line after step 0; each takes a moment",
-    )
-    _number(
-        form,
-        "train.sample_tokens",
-        train.sample_tokens,
-        "Probe answer",
-        "Longest answer to the fixed prompt at each probe, in tokens; 0: none",
-    )
-    _number(
-        form,
-        "train.logging_steps",
-        1,
-        "Log every",
-        "Steps between two lines in the lab's log; the plot has them all",
-    )
-
-
-def _intervals(form: Form) -> None:
-    train = FIRST.train
-    _choice(
-        form,
-        "train.eval_strategy",
-        ["no", "epoch", "steps"],
-        "epoch",
-        "Evaluate",
-        "When the loss on the evaluation rows is taken; each time costs a look at them all",
-    )
-    _number(
-        form,
-        "train.eval_steps",
-        None,
-        "Evaluation steps",
-        "Steps between two evaluations, where that choice is steps",
-    )
-    _choice(
-        form,
-        "train.save_strategy",
-        ["no", "epoch", "steps"],
-        "epoch",
-        "Checkpoint",
-        "When the run can be resumed from; no: only by the clock",
-    )
-    _number(
-        form,
-        "train.save_steps",
-        None,
-        "Checkpoint steps",
-        "Steps between two checkpoints, where that choice is steps",
-    )
-    _number(
-        form,
-        "train.save_minutes",
-        train.save_minutes,
-        "Minutes between",
-        "A checkpoint at least this often: what a crash can cost; empty: never",
-        whole=False,
-    )
-    _number(
-        form,
-        "train.save_total_limit",
-        train.save_total_limit,
-        "Keep",
-        "The newest checkpoints that stay on disk; empty: all",
-    )
-
-
-def _best_checkpoint(form: Form) -> None:
-    _number(
-        form,
-        "train.early_stopping_patience",
-        None,
-        "Patience",
-        "Stop after so many evaluations in a row without a lower loss; empty: never",
-    )
-    _number(form, "train.recite_rows", 0, "By heart", "Training rows that are asked for after the training; 0: none")
-    form.add(
-        "train.load_best_model_at_end",
-        gr.Checkbox(
-            False,
-            label="Keep the best",
-            info="The adapter with the lowest evaluation loss, not the last one",
-        ),
-    )
-
-
-def _answers(form: Form) -> None:
-    generation = FIRST.generation
-    with gr.Accordion("Answers (decoding)", open=False), gr.Row():
-        _number(
-            form,
-            "generation.max_new_tokens",
-            generation.max_new_tokens,
-            "Longest answer",
-            "In tokens: where an answer that does not end by itself is cut",
-        )
-        _number(
-            form,
-            "generation.max_length",
-            None,
-            "Prompt and answer",
-            "In tokens, instead of the former (the lesson's way: it cuts answers)",
-        )
-        _number(
-            form,
-            "generation.num_beams",
-            1,
-            "Beams",
-            "Answers tried side by side: more is slower, often a little better; 1 is greedy, the lesson has 5",
-        )
-        form.add(
-            "generation.early_stopping",
-            gr.Checkbox(False, label="Early stopping", info="Beams end as soon as enough answers have ended"),
-        )
-        form.add(
-            "generation.do_sample",
-            gr.Checkbox(False, label="Sample", info="Draw tokens at random instead of taking the likeliest"),
-        )
-        _number(
-            form, "generation.temperature", 1.0, "Temperature", "Where tokens are drawn: higher is wilder", whole=False
-        )
-        _number(
-            form,
-            "generation.top_p",
-            1.0,
-            "Top-p",
-            "Where tokens are drawn: lower leaves unlikely ones out",
-            whole=False,
-        )
-        _number(form, "generation.seed", 42, "Seed", "Where tokens are drawn: the same seed draws the same ones")
-
-
-def _number(form: Form, name: str, value: Any, label: str, info: str, whole: bool = True) -> None:
-    form.add(name, gr.Number(value, label=label, info=info, precision=0 if whole else None))
-
-
-def _choice(form: Form, name: str, choices: list[str], value: str, label: str, info: str) -> None:
-    form.add(name, gr.Dropdown(choices, value=value, label=label, info=info))
+def _row(form: Form, fields: Sequence[Field], elem_id: str | None = None) -> None:
+    with gr.Row(elem_id=elem_id):
+        for each in fields:
+            each.add_to(form)

@@ -10,7 +10,7 @@ import gradio as gr
 from ...lab import Lab
 from ...text.markdown import plain
 from .. import run_picker
-from ..context import user_errors, viewer
+from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..events import setting
 from ..form import Form
 from .cost import CostPanel
@@ -28,11 +28,10 @@ class ParentPanel:
         with gr.Row(visible=False, elem_id="train-parent", elem_classes="callout") as self.row:
             self.sentence = gr.Markdown("", elem_id="train-parent-name")
             self.clear = gr.Button("× Begin from base", size="sm", scale=0, min_width=150, elem_id="train-parent-clear")
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self.parent.change(self._describe, self.parent, [self.row, self.sentence], **private)
+        self.parent.change(self._describe, self.parent, [self.row, self.sentence], **QUIET)
         # The click itself hides the row: a state that is set outside gradio's queue fires no change event.
         gone = [self.parent, self.row, self.sentence]
-        self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **private)
+        self.clear.click(lambda: [None, gr.Row(visible=False), ""], None, gone, **QUIET)
 
     @user_errors
     def _describe(self, run_id: str | None) -> list[Any]:
@@ -89,17 +88,16 @@ class TrainTab:
         self._cost.follow(self._tab, self._at_rest)
         # The button is disabled while the request runs; ``is_second_click`` catches a click before that.
         # Disabled in the browser, so that the form is read as it is at the click.
-        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        self._start.click(None, None, self._start, js=setting(interactive=False), **quiet)
+        self._start.click(None, None, self._start, js=setting(interactive=False), **QUIET)
         begun = self._start.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
             [self.panel.shown_run, self._started],
-            api_visibility="private",
+            **PRIVATE,
         )
         # Both, not "then", which gradio skips after an error.
         for ended in (begun.success, begun.failure):
-            ended(None, None, self._start, js=setting(interactive=True), **quiet)
+            ended(None, None, self._start, js=setting(interactive=True), **QUIET)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:

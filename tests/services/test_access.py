@@ -11,6 +11,9 @@ from toy_hub import TOKEN, ToyHub, serving_hub
 
 from instruct_tune.pretrained.tiny_random import make_tiny_model
 
+# Each test starts processes that import torch, which takes seconds.
+pytestmark = pytest.mark.slow
+
 ROWS = "".join(json.dumps({"instruction": f"Do {n}", "output": f"Done {n}"}) + "\n" for n in range(20)).encode()
 KINDS = ("public", "private", "gated")
 

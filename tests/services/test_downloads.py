@@ -13,6 +13,9 @@ from instruct_tune.pretrained.tiny_random import make_tiny_model
 from instruct_tune.util import progress as module
 from instruct_tune.util.progress import Loading, megabytes
 
+# Each test starts processes that import torch, which takes seconds.
+pytestmark = pytest.mark.slow
+
 LARGE = 8 * 2**20
 
 # Runs in its own process, since the Hub's client reads its address when it is imported.

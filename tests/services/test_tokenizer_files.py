@@ -22,6 +22,9 @@ from instruct_tune.pretrained.tiny_random import make_tiny_model
 from instruct_tune.pretrained.tokenizer_files import tokenizer_folder
 from instruct_tune.util.progress import Loading
 
+# Each test starts processes that import torch, which takes seconds.
+pytestmark = pytest.mark.slow
+
 # In a process of its own, since the Hub's client reads its address when it is imported.
 SCRIPT = """
 import json, sys, threading, time

@@ -32,6 +32,9 @@ from benchmarks.stock import padded
 from benchmarks.workload import Setting, Workload
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
+# Each test starts processes that import torch, which takes seconds.
+pytestmark = pytest.mark.slow
+
 SMALLEST = Setting(
     model="tiny-random", rows=4, prompts=4, stock_prompts=2, new_tokens=4, repeat=1, viewers=2, window_seconds=1.5,
     growth=2, data_rows=400, file_rows=20_000,

@@ -2,8 +2,9 @@
 
 The real configuration is built with one layer and with three, with random weights and a real LoRA, and trained for a
 few passes. Half of the difference is the time per layer; the rest of the one-layer time is that of embeddings, head
-and loss. So a model of thirty layers is timed without loading it. Call this on the job queue's thread only, like
-everything that computes.
+and loss. So a model of thirty layers is timed without loading it. The time of a pass is taken to be proportional to
+its tokens, so the timed pass has about as many as those of a run with small batches. Call this on the job queue's
+thread only, like everything that computes.
 """
 
 from __future__ import annotations
@@ -31,22 +32,20 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+    from ..batching.packing import Pack
     from ..models.base_model import LoadedModel
 
-ROW = 64
-"""Tokens of a timed row, about the length of short instructions."""
+ROW, ROWS = 64, 8
+"""Tokens of a timed row, about the length of short instructions, and rows of a timed pass. Half of a row is answer."""
 LIGHT, HEAVY = 8, 56
-"""Supervised tokens of a timed row; the time difference is that of head and loss."""
-REPEATS, ENOUGH_SECONDS = (2, 5), 0.3
-"""Timings per pass: at least 2, and up to 5 while they take less than 0.3 s in all. The fastest counts."""
-MAX_FORWARD = 0.5
-"""The most that forward can take of a pass: through frozen layers, backward does as many multiplications."""
+"""Supervised tokens of a row for measuring memory; the difference in bytes is that of head and loss."""
+TIMINGS = 2
+"""Timings of each kind of work, after a warm-up. The fastest counts."""
 NEW_TOKENS = 8
-READ_BYTES = 64 * 2**20
 REMEMBER_SECONDS = {False: 24 * 3600.0, True: 5 * 60.0}
 """Lifetime of a measurement by ``crowded``: a day, or five minutes if other programs used the processors."""
-FEW, MORE = 1, 3
-"""Layers of the two small models, far enough apart that their difference exceeds the noise."""
+MORE = 2
+"""Further layers of the second small model, enough that the difference exceeds the noise."""
 FEWEST = {"rwkv": 2, "recurrent_gemma": 3}
 """The least layers by ``config.model_type``, if one layer does not work: RWKV divides by the layers minus one, and in
 RecurrentGemma only every third layer is the attention that generation needs."""
@@ -59,18 +58,18 @@ def describe(folder: Path, lora: LoraSettings, bf16: bool | str) -> Architecture
 
     Raises ModelError if it is not a causal language model, or has no such target modules.
     """
-    import torch
-
     from ..models.base_model import weights_dtype
 
     check_weights(folder.name, folder)
     base = empty_model(folder.name, folder)
-    itemsize = torch.empty(0, dtype=weights_dtype(bf16)).itemsize
-    parameters = sum(parameter.numel() for parameter in base.parameters())
-    adapted = adapter.adapted_width(base, lora.target_modules)
-    recomputes, context = base.supports_gradient_checkpointing, context_of(base.config)
-    paths = tuple(adapter.adapted_paths(base, lora.target_modules))
-    return Architecture(parameters, adapted, itemsize, recomputes, context, paths)
+    return Architecture(
+        parameters=sum(parameter.numel() for parameter in base.parameters()),
+        adapted=adapter.adapted_width(base, lora.target_modules),
+        itemsize=weights_dtype(bf16).itemsize,
+        recomputes=base.supports_gradient_checkpointing,
+        context=context_of(base.config),
+        paths=tuple(adapter.adapted_paths(base, lora.target_modules)),
+    )
 
 
 class SpeedMemory:
@@ -126,40 +125,29 @@ def measure(folder: Path, tokenizer: PreTrainedTokenizerBase, lora: LoraSettings
     import torch
 
     config = read_config(folder.name, folder)
+    few = FEWEST.get(config.model_type, 1)
     with model_errors(f"The model in {folder.name} cannot be measured"), torch.random.fork_rng():
-        few = FEWEST.get(config.model_type, FEW)
-        sizes = (few, few + MORE - FEW)
-        one, three = (_TimedModel(config, folder, tokenizer, lora, bf16, layers) for layers in sizes)
-        whole = _of_all_layers(config.num_hidden_layers, few)
-        budget = one.budget
-        long, short = budget // ROW, max(1, budget // ROW // 4)
-        a_long = whole(*(model.train_pass(long, LIGHT) for model in (one, three)))
-        a_short = whole(*(model.train_pass(short, LIGHT) for model in (one, three)))
-        head = max(0.0, one.train_pass(short, HEAVY) - one.train_pass(short, LIGHT))
-        a_supervised = head / (short * (HEAVY - LIGHT))
-        a_token = max(a_long / 10, a_long - a_short) / ((long - short) * ROW) - a_supervised * LIGHT / ROW
-        a_token = max(a_token, a_long / (10 * long * ROW))
-        a_row = a_token * ROW + a_supervised * LIGHT
-        kept = [(model.kept_bytes(long, LIGHT), model.kept_bytes(long, HEAVY)) for model in (one, three)]
-        a_logit = max(0, kept[0][1] - kept[0][0]) / (long * (HEAVY - LIGHT))
+        small, larger = (_TimedModel(config, folder, tokenizer, lora, bf16, layers) for layers in (few, few + MORE))
+
+        def whole(cost: Callable[[_TimedModel], float]) -> float:
+            """Extrapolate a cost from the two small models to all layers."""
+            fixed = cost(small)
+            return fixed + (config.num_hidden_layers - few) * max(0.0, cost(larger) - fixed) / MORE
+
+        training = whole(lambda model: model.rows(training=True))
+        answers = small.budget // ROW * (HEAVY - LIGHT)
+        a_logit = max(0, small.kept_bytes(HEAVY) - small.kept_bytes(LIGHT)) / answers
+        kept = whole(lambda model: model.kept_bytes(LIGHT))
         return Speed(
-            a_pass=max(0.0, a_short - short * a_row),
-            a_token=a_token,
-            a_supervised=a_supervised,
-            forward=min(MAX_FORWARD, whole(*(model.forward_pass(long, LIGHT) for model in (one, three))) / a_long),
-            new_token=whole(one.new_token(), three.new_token()),
-            token_bytes=max(0.0, whole(kept[0][0], kept[1][0]) / (long * ROW) - a_logit * LIGHT / ROW),
+            a_token=training / (ROWS * ROW),
+            forward=whole(lambda model: model.rows(training=False)) / training,
+            new_token=whole(_TimedModel.new_token),
+            token_bytes=max(0.0, kept / small.budget - a_logit * LIGHT / ROW),
             # Two arrays of a token's logits exist at a time: logits and their logarithms if computed in chunks,
             # else logits and their gradient, and then one of the two is already in ``a_logit``.
-            supervised_bytes=a_logit + config.vocab_size * 4 * (2 if one.loaded.separable else 1),
-            read=_read_speed(folder),
-            crowded=one.crowded or three.crowded,
+            supervised_bytes=a_logit + config.vocab_size * 4 * (2 if small.loaded.separable else 1),
+            crowded=small.crowded or larger.crowded,
         )
-
-
-def _of_all_layers(layers: int, few: int) -> Callable[[float, float], float]:
-    """Return a function that extrapolates from the cost of ``few`` layers and of two more to that of all layers."""
-    return lambda one, three: one + (layers - few) * max(0.0, three - one) / (MORE - FEW)
 
 
 def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
@@ -174,7 +162,7 @@ def _shortened(config: PretrainedConfig, layers: int) -> PretrainedConfig:
 
 
 class _TimedModel:
-    """Times a model of ``layers`` random-weight layers of an architecture (None: all) with a LoRA."""
+    """Times a model of ``layers`` random-weight layers of an architecture with a LoRA."""
 
     def __init__(
         self,
@@ -183,7 +171,7 @@ class _TimedModel:
         tokenizer: PreTrainedTokenizerBase,
         lora: LoraSettings,
         bf16: bool | str,
-        layers: int | None = None,
+        layers: int,
     ):
         import torch
         from transformers import AutoModelForCausalLM
@@ -191,74 +179,46 @@ class _TimedModel:
         from ..batching.packing import TOKENS_PER_PASS, detect_packing
         from ..models.base_model import LoadedModel, best_device, make_ready, weights_dtype
 
-        device, dtype = torch.device(best_device()), weights_dtype(bf16)
-        base = AutoModelForCausalLM.from_config(_shortened(config, layers) if layers else config, dtype=dtype)
+        self.device, dtype = torch.device(best_device()), weights_dtype(bf16)
+        base = AutoModelForCausalLM.from_config(_shortened(config, layers), dtype=dtype)
         make_ready(base)
         weights = Weights(str(folder), folder, "random, for timing", "")
         # Of the whole configuration, as in training.
         support = detect_packing(config)
         self.loaded: LoadedModel = LoadedModel(base, base, tokenizer, weights, support.packing, support.separable)
         adapter.attach(self.loaded, "timed", _measured_lora(lora), seed=0)
-        self.loaded.model.train()
-        self.device, self.bf16 = device, dtype is torch.bfloat16
-        self.budget = TOKENS_PER_PASS[device.type]
-        self.passed = self.processor = 0.0
+        self.bf16, self.budget = dtype is torch.bfloat16, TOKENS_PER_PASS[self.device.type]
+        self.passed = self.computed = 0.0
 
     @property
     def crowded(self) -> bool:
         """Whether other programs used the processors during the measurements so far."""
-        return self.processor < GOT_THE_PROCESSOR * self.passed
+        return self.computed < GOT_THE_PROCESSOR * self.passed
 
-    def train_pass(self, rows: int, supervised: int) -> float:
-        """Return the seconds of forward and backward over ``rows`` rows with ``supervised`` supervised tokens each."""
-        from ..batching.packing import supervised_loss
-
-        pack = self._pack(rows, supervised)
+    def rows(self, training: bool) -> float:
+        """Return the seconds of ``ROWS`` rows: of forward and backward, or of forward alone as for held-out rows."""
+        packs = self._packs(ROWS, ROW // 2)
 
         def work() -> None:
-            with self._precision():
-                loss = supervised_loss(self.loaded.model, pack, self.loaded.separable)
-            loss.backward()
+            for pack in packs:
+                loss = self._loss(pack)
+                if training:
+                    loss.backward()
 
-        return self._fastest(work)
-
-    def forward_pass(self, rows: int, supervised: int) -> float:
-        """Return the seconds of a forward pass without gradients, as for held-out rows."""
-        import torch
-
-        from ..batching.packing import supervised_loss
-
-        pack = self._pack(rows, supervised)
-
-        def work() -> None:
-            with torch.no_grad(), self._precision():
-                supervised_loss(self.loaded.model, pack, self.loaded.separable)
-
-        self.loaded.model.eval()
-        fastest = self._fastest(work)
-        self.loaded.model.train()
-        return fastest
+        return self._fastest(work, training)
 
     def new_token(self) -> float:
         """Return the seconds per token of one greedy answer, with EOS suppressed."""
         import torch
 
         prompt = torch.ones((1, ROW), dtype=torch.long, device=self.device)
+        given = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "pad_token_id": 0}
         limits = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS, "do_sample": False}
-        self.loaded.model.eval()
-        fastest = self._fastest(
-            lambda: self.loaded.model.generate(
-                input_ids=prompt, attention_mask=torch.ones_like(prompt), pad_token_id=0, **limits
-            )
-        )
-        self.loaded.model.train()
-        return fastest / NEW_TOKENS
+        return self._fastest(lambda: self.loaded.model.generate(**given, **limits)) / NEW_TOKENS
 
-    def kept_bytes(self, rows: int, supervised: int) -> int:
-        """Return the bytes that a forward pass keeps for backward, without weights."""
+    def kept_bytes(self, supervised: int) -> int:
+        """Return the bytes that a forward pass of ``budget`` tokens keeps for backward, without weights."""
         import torch
-
-        from ..batching.packing import supervised_loss
 
         weights = {parameter.untyped_storage().data_ptr() for parameter in self.loaded.model.parameters()}
         kept: dict[int, int] = {}
@@ -269,32 +229,35 @@ class _TimedModel:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), self._precision():
-            loss = supervised_loss(self.loaded.model, self._pack(rows, supervised), self.loaded.separable)
-        del loss
+        self.loaded.model.train()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            self._loss(self._packs(self.budget // ROW, supervised)[0])
         return sum(kept.values())
 
-    def _pack(self, rows: int, supervised: int) -> dict[str, torch.Tensor]:
+    def _packs(self, rows: int, supervised: int) -> list[Pack]:
         from ..batching.packing import pack_rows
 
         ids = tuple(range(ROW))
         labels = (IGNORE,) * (ROW - supervised) + ids[ROW - supervised :]
         row = TokenizedExample(ids, labels, ROW - supervised, 0)
-        packs = pack_rows([row] * rows, self.loaded.packing, 0, rows * ROW)
-        return {name: value.to(self.device) for name, value in packs[0].items()}
+        return pack_rows([row] * rows, self.loaded.packing, 0, rows * ROW, self.device)
 
-    def _precision(self) -> Any:
+    def _loss(self, pack: Pack) -> torch.Tensor:
         import torch
 
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        from ..batching.packing import supervised_loss
 
-    def _fastest(self, work: Callable[[], Any]) -> float:
-        """Return the fastest of a few timings, after a warm-up."""
-        self._time_once(work)
-        timings: list[float] = []
-        while len(timings) < REPEATS[0] or (len(timings) < REPEATS[1] and sum(timings) < ENOUGH_SECONDS):
-            timings.append(self._time_once(work))
-        return min(timings)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return supervised_loss(self.loaded.model, pack, self.loaded.separable)
+
+    def _fastest(self, work: Callable[[], Any], training: bool = False) -> float:
+        """Return the seconds of the fastest of ``TIMINGS``, after a warm-up."""
+        import torch
+
+        self.loaded.model.train(training)
+        with torch.set_grad_enabled(training):
+            self._time_once(work)
+            return min(self._time_once(work) for _ in range(TIMINGS))
 
     def _time_once(self, work: Callable[[], Any]) -> float:
         """Return the seconds of ``work``; on a crowded machine, without the time in which others had the processors."""
@@ -306,18 +269,7 @@ class _TimedModel:
             torch.cuda.synchronize()
         taken, computed = time.perf_counter() - began, time.process_time() - processor
         self.loaded.model.zero_grad(set_to_none=True)
-        if self.device.type == "cuda":
-            # The process sleeps while the GPU computes, so its processor time is no measure.
-            return taken
-        self.passed, self.processor = self.passed + taken, self.processor + computed
-        return min(taken, computed)
-
-
-def _read_speed(folder: Path) -> float:
-    """Return the read speed of the weights' files in bytes per second, over at most ``READ_BYTES``."""
-    read, began = 0, time.perf_counter()
-    for path in sorted(folder.glob("*.safetensors")) or [folder / "config.json"]:
-        with path.open("rb") as file:
-            while read < READ_BYTES and (part := file.read(2**22)):
-                read += len(part)
-    return read / (time.perf_counter() - began)
+        # The process sleeps while a GPU computes, so its processor time is no measure then.
+        seconds = taken if self.device.type == "cuda" else min(taken, computed)
+        self.passed, self.computed = self.passed + taken, self.computed + seconds
+        return seconds

@@ -27,6 +27,9 @@ ROWS_COUNTED = 200_000
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adafactor": 0}
 """Bytes of optimizer state per trainable parameter (Adafactor's rows and columns are negligible)."""
 
+READ_SPEED = 2e9
+"""Bytes of weights read per second, as from a solid-state disk."""
+
 HOUR = 3600.0
 
 
@@ -91,16 +94,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Workload:
-    """The counted work of a run. ``largest``: the most tokens, and the most supervised tokens, of one pass."""
+    """The counted work of a run. ``largest``: the most tokens, and the most supervised tokens, of one pass.
+
+    ``probe_tokens`` and ``evaluation_tokens``: tokens of the held-out rows, at each of ``probes`` and ``evaluations``.
+    """
 
     train: Fitted
     steps: int
     epochs: float
     training: Work
     largest: Work
-    probe: Work
+    probe_tokens: int
     probes: int
-    evaluation: Work
+    evaluation_tokens: int
     evaluations: int
     checkpoints: int
 
@@ -121,22 +127,24 @@ def count(
     settings = config.train
     rows = fitted(train, settings.max_length, settings.overlong, context)
     limit = min(settings.max_length, context)
-    evaluation, probe = (
-        [part[at] for at in _indices_that_fit(part, limit, settings.overlong)] for part in (evaluation, probe)
+    evaluation_tokens, probe_tokens = (
+        sum(min(part[at].tokens, limit) for at in _indices_that_fit(part, limit, settings.overlong))
+        for part in (evaluation, probe)
     )
     steps, epochs = step_count(len(rows.rows), settings)
     training, largest = _training_work(rows.rows, settings, steps, budget)
-    measured = [_forward_work(each, limit, budget) for each in (evaluation, probe)]
+    evaluations = _count_events(settings.eval_strategy, settings.eval_steps, steps, epochs)
     return Workload(
         train=rows,
         steps=steps,
         epochs=epochs,
         training=training,
         largest=largest,
-        evaluation=measured[0],
-        evaluations=_count_events(settings.eval_strategy, settings.eval_steps, steps, epochs) if evaluation else 0,
-        probe=measured[1],
-        probes=_count_probes(settings.probes, steps) if probe else 0,
+        evaluation_tokens=evaluation_tokens,
+        evaluations=evaluations if evaluation_tokens else 0,
+        probe_tokens=probe_tokens,
+        # At step 0 and at even intervals, limited by the steps of a short run.
+        probes=min(settings.probes, steps) + 1 if probe_tokens and settings.probes else 0,
         checkpoints=_count_events(settings.save_strategy, settings.save_steps, steps, epochs),
     )
 
@@ -154,11 +162,6 @@ def _count_events(strategy: str, every: int | None, steps: int, epochs: float) -
     if strategy == "no":
         return 0
     return math.ceil(epochs - 1e-9) if strategy == "epoch" else math.ceil(steps / (every or steps))
-
-
-def _count_probes(count: int, steps: int) -> int:
-    """Count the probes: at step 0 and at even intervals, limited by the steps of a short run."""
-    return min(count, steps) + 1 if count else 0
 
 
 def _training_work(
@@ -215,14 +218,6 @@ def _passes(batch: Sequence[tuple[int, int]], budget: int) -> Iterator[tuple[int
     yield tokens, supervised
 
 
-def _forward_work(lengths: Sequence[RowLength], limit: int, budget: int) -> Work:
-    """Return the work of one forward pass over all held-out rows, packed in order."""
-    if not lengths:
-        return Work()
-    rows = [(tokens := min(row.tokens, limit), tokens - row.prompt) for row in lengths]
-    return sum((Work(1, *each) for each in _passes(rows, budget)), Work())
-
-
 @dataclass(frozen=True)
 class Architecture:
     """Sizes of a model that its configuration determines, without its weights.
@@ -248,26 +243,18 @@ class Architecture:
 class Speed:
     """Measured cost of training an architecture on this machine.
 
-    Seconds of a training pass (forward and backward): ``a_pass`` fixed, ``a_token`` per token, ``a_supervised`` per
-    position that carries loss. ``forward``: share of it that a forward pass without gradients takes. ``new_token``:
-    seconds per further token of an answer. ``token_bytes`` and ``supervised_bytes``: bytes that a pass keeps for
-    backward, per token and per supervised position. ``read``: bytes of weights read per second. ``crowded``: other
-    programs used the processors meanwhile, so the seconds are too high for a quiet machine.
+    ``a_token``: seconds per token of training (forward and backward). ``forward``: share of it that a forward pass
+    without gradients takes. ``new_token``: seconds per further token of an answer. ``token_bytes`` and
+    ``supervised_bytes``: bytes that a pass keeps for backward, per token and per supervised position. ``crowded``:
+    other programs used the processors meanwhile, so the seconds are too high for a quiet machine.
     """
 
-    a_pass: float
     a_token: float
-    a_supervised: float
     forward: float
     new_token: float
     token_bytes: float
     supervised_bytes: float
-    read: float
     crowded: bool = False
-
-    def training(self, work: Work) -> float:
-        """Return the seconds of forward and backward over ``work``."""
-        return work.passes * self.a_pass + work.tokens * self.a_token + work.supervised * self.a_supervised
 
 
 @dataclass(frozen=True)
@@ -334,17 +321,16 @@ def seconds(
     """Estimate the run's duration.
 
     ``weights``: bytes still to read, 0 if the model is in memory. ``answered``: tokens decoded in sequence during the
-    run. ``tokens_per_second``: training speed of an earlier run, which replaces the measured passes.
+    run. ``tokens_per_second``: training speed of an earlier run, which replaces the measured one.
     """
-    training = work.training.tokens / tokens_per_second if tokens_per_second else speed.training(work.training)
-    # The earlier run's ratio to the measured speed applies to all other computation too.
-    pace = training / speed.training(work.training)
+    a_token = 1 / tokens_per_second if tokens_per_second else speed.a_token
     return Seconds(
-        load=weights / speed.read,
-        training=training,
-        probes=pace * work.probes * speed.forward * speed.training(work.probe),
-        samples=pace * answered * speed.new_token,
-        evaluations=pace * work.evaluations * speed.forward * speed.training(work.evaluation),
+        load=weights / READ_SPEED,
+        training=work.training.tokens * a_token,
+        probes=work.probes * work.probe_tokens * a_token * speed.forward,
+        # The earlier run's ratio to the measured speed applies to answers too.
+        samples=answered * speed.new_token * a_token / speed.a_token,
+        evaluations=work.evaluations * work.evaluation_tokens * a_token * speed.forward,
     )
 
 
@@ -379,10 +365,10 @@ def size(count: float) -> str:
 
 
 def cost_json(
-    config: RunConfig, work: Workload, architecture: Architecture | None, peak: Memory | None, time: Seconds | None
+    config: RunConfig, work: Workload, architecture: Architecture, peak: Memory | None, time: Seconds | None
 ) -> dict[str, Any]:
     """Return all estimates as JSON types; unknown values are None."""
-    trainable = architecture.trainable(config.lora.r) if architecture else None
+    trainable = architecture.trainable(config.lora.r)
     return {
         "rows": len(work.train.rows),
         "dropped": work.train.dropped,
@@ -391,9 +377,9 @@ def cost_json(
         "epochs": work.epochs,
         "tokens": round(work.training.tokens),
         "supervised": round(work.training.supervised),
-        "parameters": architecture.parameters if architecture else None,
+        "parameters": architecture.parameters,
         "trainable_parameters": trainable,
         "memory": {**dataclasses.asdict(peak), "total": peak.total} if peak else None,
-        "disk": disk(config, work, trainable) if trainable is not None else None,
+        "disk": disk(config, work, trainable),
         "seconds": {**dataclasses.asdict(time), "total": time.total} if time else None,
     }

@@ -7,6 +7,7 @@ it is loaded.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.catalog import TINY_MODEL
 from ..config.learning_rate import schedule_warnings
-from ..config.run_config import DataSettings, LoraSettings, RunConfig
+from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
@@ -52,7 +53,6 @@ from .slow_imports import SlowImports
 from .tokenizers import Tokenizers
 
 if TYPE_CHECKING:
-    from ..estimate.calibrate import SpeedMemory
     from ..inspection.batch_view import StepView
 
 LENGTHS_REMEMBERED = 8
@@ -284,29 +284,26 @@ class Estimates:
 
     def _speed(self, config: RunConfig, facts: Known, measure: bool) -> Speed | None:
         """The measured speed on this machine; None where it is not measured yet, or the queue is busy."""
-        from ..estimate.calibrate import SpeedMemory
+        from ..estimate import calibrate
 
-        memory = SpeedMemory()
+        memory, bf16 = calibrate.SpeedMemory(), config.train.bf16_weights
         # The measurement uses a few layers, so a module path of one layer becomes the module's name in all layers.
         targets = layer_names(config.lora.target_modules, facts.architecture.paths)
         lora = dataclasses.replace(config.lora, target_modules=targets)
-        key = memory.key(facts.folder, lora, config.train.bf16_weights)
+        key = memory.key(facts.folder, lora, bf16)
         cached = memory.get(key)
         if cached or not measure or self._queue.busy_with:
             return cached
-        return self._queue.submit_short(lambda: self._measure(config, lora, facts, memory, key)).result()
 
-    def _measure(
-        self, config: RunConfig, lora: LoraSettings, facts: Known, memory: SpeedMemory, key: str
-    ) -> Speed | None:
-        """On the queue's thread. No measurement if a run is queued already, or if another viewer has measured."""
-        from ..estimate.calibrate import measure
+        def measured() -> Speed | None:
+            """On the queue's thread. No measurement if a run is queued already, or if another viewer has measured."""
+            speed = memory.get(key)
+            if speed is None and not self._queue.busy_with:
+                speed = calibrate.measure(facts.folder, self._tokenizers.get(config.model), lora, bf16)
+                memory.put(key, speed)
+            return speed
 
-        speed = memory.get(key)
-        if speed is None and not self._queue.busy_with:
-            speed = measure(facts.folder, self._tokenizers.get(config.model), lora, config.train.bf16_weights)
-            memory.put(key, speed)
-        return speed
+        return self._queue.submit_short(measured).result()
 
     def _busy_with(self, viewer: Viewer) -> str | None:
         jobs = self._queue.jobs
@@ -321,22 +318,20 @@ class Estimates:
     ) -> dict[str, Any]:
         from ..models.base_model import best_device
 
-        peak = memory(config, workload, facts.architecture, speed) if speed else None
-        time = self._seconds(config, workload, facts, speed) if speed else None
         free = free_memory()
-        single_row_peak = memory(config, one_row_a_pass(workload), facts.architecture, speed) if speed else None
-        too_little = (
-            shortage(peak, single_row_peak, free, best_device(), facts.architecture.recomputes)
-            if peak and single_row_peak
-            else None
-        )
-        unknown = None
+        peak = time = too_little = source = unknown = None
         if speed is None:
             busy = self._busy_with(viewer)
             unknown = f"Time and memory are measured when {busy} is done." if busy else "Time and memory: measuring."
+        else:
+            peak = memory(config, workload, facts.architecture, speed)
+            single_row_peak = memory(config, one_row_a_pass(workload), facts.architecture, speed)
+            too_little = shortage(peak, single_row_peak, free, best_device(), facts.architecture.recomputes)
+            time = self._seconds(config, workload, facts, speed)
+            source = facts.source or (CROWDED if speed.crowded else MEASURED)
         return {
             **cost_json(config, workload, facts.architecture, peak, time),
-            "speed": None if speed is None else facts.source or (CROWDED if speed.crowded else MEASURED),
+            "speed": source,
             "free_memory": free,
             "warnings": warnings(
                 workload,
@@ -409,10 +404,7 @@ def _choose_size(
 
 def _largest(duration: Callable[[int], float], low: int, high: int, wanted: float) -> int:
     """The largest number from ``low`` (which fits) to ``high`` that takes no longer than ``wanted`` seconds."""
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if duration(middle) <= wanted else (low, middle - 1)
-    return low
+    return low + bisect.bisect_right(range(low + 1, high + 1), wanted, key=duration)
 
 
 def _passes(epochs: float) -> str:

@@ -77,7 +77,7 @@ def test_held_out_rows_that_do_not_fit_are_not_counted_and_no_error():
     """A run goes on without such rows, too."""
     rows, long = [RowLength(20, 10)] * 8, [RowLength(3000, 10)]
     work = count(RunConfig(train=TrainSettings(max_length=4096)), rows, long, [*long, *rows[:1]], 512, CONTEXT)
-    assert (work.evaluations, work.evaluation.tokens, work.probe.tokens) == (0, 0, 20)
+    assert (work.evaluations, work.evaluation_tokens, work.probe_tokens) == (0, 0, 20)
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,11 @@ from instruct_tune.estimate.workload import Speed
 from instruct_tune.services import estimates
 
 EVEN = Speed(
-    a_pass=0.05,
-    a_token=0.001,
-    a_supervised=0.002,
+    a_token=0.002,
     forward=0.5,
     new_token=0.01,
     token_bytes=100,
     supervised_bytes=10,
-    read=1e9,
 )
 
 

@@ -15,14 +15,11 @@ from instruct_tune.tokenization.encode import IGNORE
 from instruct_tune.training.train import train
 
 EVEN = Speed(
-    a_pass=0.5,
     a_token=0.01,
-    a_supervised=0.02,
     forward=0.5,
     new_token=0.1,
     token_bytes=100,
     supervised_bytes=10,
-    read=1e6,
 )
 
 
@@ -110,11 +107,11 @@ def test_seconds_memory_and_disk_add_up():
     run_config = config(per_device_train_batch_size=4, probes=1, sample_tokens=5, recite_rows=2)
     work = count(run_config, rows, rows[:2], rows[:1], 1000)
     assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
-    # Two passes of half a second, 160 tokens and 80 answers' tokens.
-    took = workload.seconds(work, EVEN, weights=2_000_000, answered=workload.answered(run_config, work))
-    assert took.training == pytest.approx(1 + 1.6 + 1.6)
-    assert took.probes == pytest.approx(2 * 0.5 * (0.5 + 0.2 + 0.2))
-    assert took.evaluations == pytest.approx(0.5 * (0.5 + 0.4 + 0.4))
+    # 160 tokens in two passes, 20 held-out ones at each of two probes, and 40 in the evaluation.
+    took = workload.seconds(work, EVEN, weights=4_000_000_000, answered=workload.answered(run_config, work))
+    assert took.training == pytest.approx(1.6)
+    assert took.probes == pytest.approx(2 * 0.5 * 0.2)
+    assert took.evaluations == pytest.approx(0.5 * 0.4)
     assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
     # An earlier run was twice as fast, so all passes are.
     faster = workload.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
@@ -148,8 +145,8 @@ def test_a_measurement_has_all_its_parts():
     assert size.parameters == loaded.base.num_parameters()
     measured = measure(loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
     assert all(value >= 0 for value in dataclasses.astuple(measured))
-    assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes, measured.read) > 0
-    # Logits of 259 tokens and their logarithms; the backward pass keeps a gradient of the head's input.
+    assert min(measured.a_token, measured.forward, measured.new_token, measured.token_bytes) > 0
+    # Logits of 259 tokens and their logarithms; kept for the backward pass is a gradient of the head's input.
     sizes = loaded.base.config
     assert measured.supervised_bytes == pytest.approx(4 * (2 * sizes.vocab_size + sizes.hidden_size), rel=0.1)
 
@@ -173,8 +170,8 @@ def test_what_other_programs_take_is_not_counted(monkeypatch):
     from instruct_tune.estimate import calibrate
 
     loaded = tiny()
-    timed = calibrate._TimedModel(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto")
-    # Ten seconds of wall time, one second of which is this process's.
+    timed = calibrate._TimedModel(loaded.base.config, loaded.weights.path, loaded.tokenizer, LoraSettings(), "auto", 1)
+    # Ten seconds pass, and this process gets one of them.
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(calibrate.time, "perf_counter", lambda: next(clock))
     spent = iter(range(1000))

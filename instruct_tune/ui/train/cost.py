@@ -29,25 +29,16 @@ class CostPanel:
     def folds(self) -> None:
         """Add the folds with the detailed cost and "fit it into a time", side by side where the width allows."""
         with gr.Row():
-            with gr.Column(min_width=340):
-                self._details()
-            with gr.Column(min_width=340):
-                self._fit()
-
-    def _details(self) -> None:
-        with gr.Accordion("What it will cost, in detail", open=False, elem_id="train-cost-fold"):
-            self.details = gr.Markdown("", elem_id="train-cost-details")
-
-    def _fit(self) -> None:
-        with gr.Accordion("Fit it into a time", open=False, elem_id="train-fit-fold"):
-            self.minutes = gr.Number(
-                5,
-                label="Minutes",
-                info="Chooses as many rows as fit; fewer epochs or steps where even a few rows do not",
-                elem_id="train-fit-minutes",
-            )
-            self.fit = gr.Button("Choose the rows", elem_id="train-fit")
-            self.chosen = gr.Markdown("", elem_id="train-fit-said")
+            with (
+                gr.Column(min_width=340),
+                gr.Accordion("What it will cost, in detail", open=False, elem_id="train-cost-fold"),
+            ):
+                self.details = gr.Markdown("", elem_id="train-cost-details")
+            with gr.Column(min_width=340), gr.Accordion("Fit it into a time", open=False, elem_id="train-fit-fold"):
+                fewer = "Chooses as many rows as fit; fewer epochs or steps where even a few rows do not"
+                self.minutes = gr.Number(5, label="Minutes", info=fewer, elem_id="train-fit-minutes")
+                self.fit = gr.Button("Choose the rows", elem_id="train-fit")
+                self.chosen = gr.Markdown("", elem_id="train-fit-said")
 
     def follow(self, tab: gr.Tab, at_rest: gr.Checkbox) -> None:
         """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
@@ -85,11 +76,7 @@ class CostPanel:
             yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
 
     def _shown(self, cost: dict[str, Any]) -> dict[Any, Any]:
-        return {
-            self.line: cost_sentence(cost),
-            self.warnings: cost_warnings(cost),
-            self.details: cost_details(cost),
-        }
+        return {self.line: cost_sentence(cost), self.warnings: cost_warnings(cost), self.details: cost_details(cost)}
 
     def choose_rows(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Fill the form with the rows, epochs and steps that fit into the minutes."""

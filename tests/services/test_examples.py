@@ -8,10 +8,12 @@ import pytest
 from labs import opened
 from safetensors import safe_open
 
-from instruct_tune.config.run_config import DEFAULT_MODEL, RunConfig
+from instruct_tune.config.run_config import DEFAULT_MODEL, GenerationSettings, RunConfig
 from instruct_tune.config.viewer import ANONYMOUS, HOST
-from instruct_tune.data.splits import load_splits
+from instruct_tune.data.splits import Example, load_splits
 from instruct_tune.errors import NotYoursError, StoreError
+from instruct_tune.evaluation.evaluate import summarise
+from instruct_tune.generation.answer import Answer
 from instruct_tune.lab import Lab
 from instruct_tune.runs.examples import ASSETS, BEST, put_recorded, recorded_on
 from instruct_tune.store.run_store import RunStore
@@ -52,6 +54,7 @@ def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
     run = asset(name, "run.json")
     assert (run["id"], run["status"], run["step"]) == (f"recorded-{name}", "finished", run["total_steps"])
     assert RunConfig.from_dict(run["config"]).model == DEFAULT_MODEL
+    assert RunConfig.from_dict(run["config"]).to_dict() == run["config"], "it lacks no setting of today"
     assert re.fullmatch(r".+, \d+ cores, \d+ GiB", run["facts"]["recorded"]["machine"])
     assert len(losses(name)) == run["total_steps"]
     assert len(asset(name, "predictions.jsonl")) == asset(name, "evaluation.json")["rows"] == 40
@@ -64,6 +67,19 @@ def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
         if file.name not in ("predictions.jsonl", "samples.jsonl"):
             text = file.read_text(encoding="utf-8")
             assert not re.search(r"(?<![\w/])/(home|root|tmp|work|usr|var|opt)\b|https?://", text), file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recorded_evaluation_is_what_is_measured_from_its_rows_today(name):
+    rows, found = asset(name, "predictions.jsonl"), asset(name, "evaluation.json")
+    examples = [Example(row["instruction"], row["input"], row["reference"]) for row in rows]
+    base, tuned = (
+        [Answer(row[side], row[f"{side}_tokens"], row[f"{side}_ended"]) for row in rows] for side in ("base", "tuned")
+    )
+    seconds = (found["base_seconds"], found["tuned_seconds"])
+    again = summarise(found["run_id"], examples, GenerationSettings(**found["generation"]), base, tuned, seconds)
+    assert found.items() >= json.loads(json.dumps(again.to_dict())).items()
+    assert rows == [prediction.to_dict() for prediction in again.predictions]
 
 
 def test_the_good_run_learned():

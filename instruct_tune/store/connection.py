@@ -1,4 +1,4 @@
-"""The history database: open and migrate it, and translate its errors into LabErrors."""
+"""The history database: open or create it, and translate its errors into LabErrors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DataError, DiskFullError, StoreError
-from .schema import migrate
+from .schema import VERSION, create_tables
 
 FILE = "lab.sqlite"
 # An exceeded quota or file size limit is reported as a full disk.
@@ -22,19 +22,28 @@ _STORAGE_ERRORS = (
 
 
 def open_history(data_dir: Path) -> sqlite3.Connection:
-    """Open the history in ``data_dir``, or create it. Raises StoreError if it cannot be used."""
+    """Open the history in ``data_dir``, or create it.
+
+    Raises StoreError if it cannot be used, or if its tables are of another version.
+    """
     file = data_dir / FILE
     try:
         db = sqlite3.connect(file, check_same_thread=False, timeout=10, isolation_level=None)
         db.row_factory = sqlite3.Row
         _use_wal(db)
         db.execute("PRAGMA synchronous=NORMAL")
-        migrate(db)
+        version = create_tables(db)
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"The history {file} cannot be used ({error}): start the lab on this folder, which puts a damaged "
             "one aside and begins another from the runs' folders; or give --data-dir."
         ) from error
+    if version != VERSION:
+        db.close()
+        raise StoreError(
+            f"The history {file} is of another version of the lab (its tables are version {version}, and this lab "
+            f"reads version {VERSION}): start the lab that wrote it, or give another --data-dir."
+        )
     return db
 
 

@@ -104,7 +104,9 @@ def _content_fault(db: sqlite3.Connection) -> str | None:
 
 
 def _damage_message(error: BaseException | None) -> str | None:
-    """SQLite's message if the error means damage; None for other causes, such as a lock or a full disk."""
+    """SQLite's message if the error means damage; None for other causes, such as a lock or another version."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return None
     # Errors of Python's sqlite3, such as for a text that is not UTF-8, have no code.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return str(error) if code in _DAMAGE else None

@@ -201,7 +201,7 @@ class RunStore:
         self._write_snapshot(run_id)
 
     def keep_all(self) -> None:
-        """Write the missing snapshots, as in folders of an older version. The caller must hold the DataLock."""
+        """Write the snapshots that are missing, as after a crash in ``enter``. The caller must hold the DataLock."""
         for run_id in self.ids():
             if not (self.data_dir / "runs" / run_id / snapshot.FILE).is_file():
                 self._write_snapshot(run_id)

@@ -1,4 +1,4 @@
-"""The tables of the history, and their migrations from older versions."""
+"""The tables of the history, and how their rows are read and written."""
 
 from __future__ import annotations
 
@@ -6,75 +6,56 @@ import json
 import sqlite3
 from typing import Any
 
-# One script per version. The first creates only missing tables, so it is safe on histories from before versions were
-# counted. Never change a released script: add another.
-_MIGRATIONS = (
-    """
-    CREATE TABLE IF NOT EXISTS runs (
-        id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, phase TEXT, message TEXT NOT NULL DEFAULT '',
-        step INTEGER NOT NULL DEFAULT 0, total_steps INTEGER NOT NULL DEFAULT 0,
-        created REAL NOT NULL, ended REAL, config TEXT NOT NULL, error_kind TEXT, facts TEXT NOT NULL DEFAULT '{}'
-    );
-    CREATE TABLE IF NOT EXISTS metrics (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL,
-        epoch REAL NOT NULL, time REAL NOT NULL, data TEXT NOT NULL, UNIQUE (run_id, kind, step)
-    );
-    CREATE TABLE IF NOT EXISTS events (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL
-    );
-    CREATE TABLE IF NOT EXISTS evaluations (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, data TEXT NOT NULL
-    );
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN owner TEXT;
-    ALTER TABLE runs ADD COLUMN binned REAL;
-    CREATE TABLE samples (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
-        text TEXT NOT NULL, ended INTEGER NOT NULL, UNIQUE (run_id, step)
-    );
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN started_by TEXT;
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN parent TEXT;
-    CREATE TABLE states (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, status TEXT NOT NULL,
-        phase TEXT, step INTEGER NOT NULL, reason TEXT NOT NULL, traceback TEXT
-    );
-    CREATE INDEX states_of_run ON states (run_id, seq);
-    """,
-    """
-    ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
-    ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '';
-    """,
-    """
-    CREATE INDEX events_of_run ON events (run_id, seq);
-    CREATE INDEX evaluations_of_run ON evaluations (run_id, seq);
-    ALTER TABLE runs ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
-    """,
-)
+VERSION = 6
+"""``PRAGMA user_version`` of a history with these tables. Raise it with every change of them."""
+
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL, phase TEXT, message TEXT NOT NULL DEFAULT '',
+    step INTEGER NOT NULL DEFAULT 0, total_steps INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL, ended REAL, config TEXT NOT NULL, error_kind TEXT, facts TEXT NOT NULL DEFAULT '{}',
+    owner TEXT, binned REAL, started_by TEXT, parent TEXT, tags TEXT NOT NULL DEFAULT '[]',
+    notes TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE metrics (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL,
+    epoch REAL NOT NULL, time REAL NOT NULL, data TEXT NOT NULL, UNIQUE (run_id, kind, step)
+);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX events_of_run ON events (run_id, seq);
+CREATE TABLE evaluations (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, data TEXT NOT NULL
+);
+CREATE INDEX evaluations_of_run ON evaluations (run_id, seq);
+CREATE TABLE samples (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    text TEXT NOT NULL, ended INTEGER NOT NULL, UNIQUE (run_id, step)
+);
+CREATE TABLE states (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, status TEXT NOT NULL,
+    phase TEXT, step INTEGER NOT NULL, reason TEXT NOT NULL, traceback TEXT
+);
+CREATE INDEX states_of_run ON states (run_id, seq);
+"""
 
 TABLES = ("metrics", "events", "evaluations", "samples", "states")
 """The tables besides ``runs``; each has a ``run_id`` column."""
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Apply the missing migrations in one transaction, one process at a time."""
-    if _version(db) == len(_MIGRATIONS):
-        return
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        # Read again inside the transaction: another process may have migrated. A newer version's history is left alone.
-        for number, script in list(enumerate(_MIGRATIONS, start=1))[_version(db) :]:
-            for statement in filter(str.strip, script.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {number}")
-    except sqlite3.DatabaseError:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+def create_tables(db: sqlite3.Connection) -> int:
+    """Create the tables of a new history in one transaction; returns the version of the history, new or not."""
+    if _version(db) == 0:
+        # The connection commits on success and rolls back on an exception.
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            # Read again inside the transaction: another process may have created the tables.
+            if _version(db) == 0:
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {VERSION}")
+    return _version(db)
 
 
 def _version(db: sqlite3.Connection) -> int:

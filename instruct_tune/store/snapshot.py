@@ -10,12 +10,10 @@ from typing import Any
 
 from ..errors import StoreError
 from ..util import atomic_write
-from .schema import TABLES
+from .schema import TABLES, insert
 
 FILE = "run.jsonl"
 """Two lines: a header with the sha256 and revision of the second, and ``{table: rows}`` with the stored columns."""
-NOBODY = "nobody"
-"""Owner of a restored run without a stored owner: no secret has this hash, so only the host sees the run."""
 
 Snapshot = dict[str, list[dict[str, Any]]]
 
@@ -68,14 +66,9 @@ def remove(folder: Path) -> None:
 def enter(db: sqlite3.Connection, saved: Snapshot) -> None:
     """Insert a snapshot's rows into a history without the run. Call it in a transaction."""
     for table in ("runs", *TABLES):
+        # Names come from the history, not from the file. Each row gets a new ``seq``.
         columns = {column["name"] for column in db.execute(f"PRAGMA table_info({table})")} - {"seq"}
-        for row in saved.get(table, []):
-            # Another version may have written other columns.
-            values = {name: value for name, value in row.items() if name in columns}
-            if table == "runs":
-                values = {"owner": NOBODY, **values}
-            marks = ", ".join("?" * len(values))
-            db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", tuple(values.values()))
+        insert(db, table, *({name: row[name] for name in columns} for row in saved[table]))
 
 
 def _sha256(text: str) -> str:

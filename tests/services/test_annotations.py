@@ -1,7 +1,6 @@
-"""Tags and notes: how they are cleaned, who may write them, and the migration of an older history."""
+"""Tags and notes: how they are cleaned, and who may write them."""
 
 import json
-import sqlite3
 
 import pytest
 from labs import opened
@@ -10,8 +9,7 @@ from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError, NotYoursError
 from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS, read_notes, read_tags
-from instruct_tune.store.run_store import Run, RunStore
-from instruct_tune.store.schema import migrate
+from instruct_tune.store.run_store import Run
 
 MINE, OTHER = known_by("a secret that is mine"), known_by("a secret of another")
 
@@ -74,20 +72,3 @@ def test_only_who_may_change_a_run_writes_them(tmp_path, monkeypatch):
         with pytest.raises(NotFoundError):
             lab.runs.annotate(OTHER, run_id, "y", "")
         assert lab.runs.summaries(MINE)[0]["tags"] == ["x"]
-
-
-def test_a_history_from_before_has_none(tmp_path):
-    (tmp_path / "runs").mkdir()
-    db = sqlite3.connect(tmp_path / "lab.sqlite", isolation_level=None)
-    migrate(db)
-    for column in ("tags", "notes", "revision"):
-        db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
-    for index in ("events_of_run", "evaluations_of_run"):
-        db.execute(f"DROP INDEX {index}")
-    config = json.dumps(RunConfig().to_dict())
-    db.execute("INSERT INTO runs (id, name, status, created, config) VALUES ('a', 'a', 'finished', 1.0, ?)", (config,))
-    db.execute("PRAGMA user_version = 4")
-    db.close()
-    store = RunStore(tmp_path)
-    assert (store.get("a").tags, store.get("a").notes) == ((), "")
-    store.close()

@@ -15,6 +15,7 @@ from instruct_tune.lab import Lab
 from instruct_tune.store import snapshot
 from instruct_tune.store.recovery import damage, open_rescued
 from instruct_tune.store.run_store import RunStore
+from instruct_tune.store.schema import VERSION
 from instruct_tune.ui import build_ui
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
@@ -265,7 +266,7 @@ def test_a_folder_that_tells_nothing_true_is_left_as_found(tmp_path, how):
     assert folder.is_dir()
 
 
-def test_runs_of_an_older_lab_tell_their_folders_at_the_next_start(tmp_path):
+def test_runs_whose_folders_were_not_told_tell_them_at_the_next_start(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         public, _ = fill(store)
         (tmp_path / "runs" / public / snapshot.FILE).unlink()
@@ -275,18 +276,31 @@ def test_runs_of_an_older_lab_tell_their_folders_at_the_next_start(tmp_path):
     assert snapshot.read(tmp_path / "runs" / public) is not None
 
 
-def test_columns_that_an_older_lab_did_not_write_are_the_hosts_alone_or_empty(tmp_path):
+def test_a_column_that_the_history_does_not_have_is_left_out(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         _, private = fill(store)
         saved = snapshot.read(tmp_path / "runs" / private)
-        store.update(private, status="stopped")
-        store.delete(private)
-        del saved["runs"][0]["owner"], saved["runs"][0]["parent"], saved["samples"]
-        saved["runs"][0]["of a newer lab"] = 1
-        store.enter_again(saved, "Found.")
         run = store.get(private)
-        assert run.parent is None
-        assert [viewer.sees(run.owner) for viewer in (HOST, ANN, BOB)] == [True, False, False]
+        saved["runs"][0]["id) VALUES ('x') --"] = 1
+        store.enter_again(saved, "Found.")
+        assert store.get(private) == run
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+@pytest.mark.parametrize("writing", [True, False])
+def test_a_history_of_another_version_is_refused_in_a_sentence_and_left_as_found(tmp_path, version, writing):
+    with closing(RunStore(tmp_path)) as store:
+        runs = fill(store)
+    with closing(sqlite3.connect(tmp_path / "lab.sqlite")) as db:
+        db.execute(f"PRAGMA user_version = {version}")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"is of another version .*{version}, .*{VERSION}.*: start the lab"):
+            Lab(tmp_path, writing=writing)
+    assert not list(tmp_path.glob("*damaged*"))
+    with closing(sqlite3.connect(tmp_path / "lab.sqlite")) as db:
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    with opened(tmp_path) as lab:
+        assert {run.id for run in lab.store.all()} == set(runs)
 
 
 def test_a_folder_that_cannot_be_written_is_said_and_the_history_goes_on(tmp_path, caplog):

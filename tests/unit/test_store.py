@@ -13,7 +13,6 @@ from contextlib import closing
 import pytest
 
 from instruct_tune.errors import BusyError, NotFoundError
-from instruct_tune.store import schema
 from instruct_tune.store.lock import DataLock
 from instruct_tune.store.run_store import LIVE, Run, RunStore, default_data_dir
 
@@ -433,18 +432,6 @@ def test_without_one_it_is_the_users_own(monkeypatch, tmp_path, value):
         monkeypatch.setenv("LAB_DATA_DIR", value)
     assert tmp_path in default_data_dir().parents
     assert "instruction-tuning-lab" in default_data_dir().parts
-
-
-def test_a_history_of_an_older_lab_is_brought_up_to_date(tmp_path):
-    old = sqlite3.connect(tmp_path / "lab.sqlite")
-    old.executescript(schema._MIGRATIONS[0])
-    old.execute("INSERT INTO runs (id, name, status, created, config) VALUES ('a', 'old', 'finished', 1, '{}')")
-    old.commit()
-    old.close()
-    for _ in range(2):
-        with closing(RunStore(tmp_path)) as opened:
-            run = opened.get("a")
-            assert (run.name, run.owner, run.binned, opened.samples("a")) == ("old", None, None, [])
 
 
 def test_samples_come_by_step_and_the_newer_one_of_a_step_counts(store):

@@ -147,7 +147,7 @@ def _evidence(
         evidence |= {"own_loss": [own.first, own.last]}
     if evaluation:
         names = ("rows", "delta", "p_value", "base_ended", "tuned_ended", "identical", "base_cut_bleu")
-        evidence |= {name: evaluation[name] for name in names if evaluation.get(name) is not None}
+        evidence |= {name: evaluation[name] for name in names if evaluation[name] is not None}
         evidence |= {"base_bleu": evaluation["base"]["bleu"], "tuned_bleu": evaluation["tuned"]["bleu"]}
         evidence |= {"tuned_bp": evaluation["tuned"]["bp"]}
     return evidence
@@ -204,7 +204,7 @@ def _answers_cut(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Ver
 
 
 def _unmoved(held_out: Losses | None, evaluation: Mapping[str, Any]) -> bool:
-    if evaluation.get("identical", 0) >= SAME_ANSWERS * evaluation["rows"]:
+    if evaluation["identical"] >= SAME_ANSWERS * evaluation["rows"]:
         return True
     return held_out is not None and abs(held_out.change) < MOVED and abs(evaluation["delta"]) < 1
 
@@ -225,8 +225,8 @@ def _worse(held_out: Losses | None, evaluation: Mapping[str, Any], evidence: dic
 def _better(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
     delta, rows = evaluation["delta"], evaluation["rows"]
     ended = f"{evaluation['tuned_ended']} of {rows} tuned answers end by themselves, {evaluation['base_ended']} of base"
-    cut = evaluation.get("base_cut_bleu")
-    stopping = min(delta, max(0.0, cut - evaluation["base"]["bleu"])) if cut is not None else 0.0
+    cut = evaluation["base_cut_bleu"]
+    stopping = min(delta, max(0.0, cut - evaluation["base"]["bleu"]))
     if stopping >= MOSTLY * delta:
         return Verdict(
             "only_stopping",
@@ -292,7 +292,7 @@ def _no_change(
     signs = []
     if held_out:
         signs.append(f"the held-out loss went from {held_out.first:.3f} to {held_out.last:.3f}")
-    if evaluation and evaluation.get("identical") is not None:
+    if evaluation:
         signs.append(f"{evaluation['identical']} of {evaluation['rows']} answers are the same as base's")
     return Verdict(
         "no_change",

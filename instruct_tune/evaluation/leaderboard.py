@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .bleu import difference_interval, paired_test
-from .bleu_tokenizers import DEFAULT
+from .bleu import paired_test
 from .interpretation import SIGNIFICANT
 
 MAX_TESTED = 2000
@@ -40,7 +39,7 @@ class Entry:
             "template": _without_name(self.template),
             "generation": self.found["generation"],
             "signature": self.found["tuned"]["signature"],
-            "weights_sha256": self.found.get("weights_sha256"),
+            "weights_sha256": self.found["weights_sha256"],
         }
 
     @property
@@ -92,12 +91,7 @@ def _table(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _run_row(entry: Entry, leader: Entry) -> dict[str, Any]:
     evaluation, references = entry.found, [row["reference"] for row in leader.rows]
-    # Evaluations of earlier versions have no tokenisation, which was always this one, and no interval.
-    tokenize, delta_ci = evaluation.get("tokenize", DEFAULT), evaluation.get("delta_ci")
-    if delta_ci is None:
-        base = [row["base"] for row in entry.rows]
-        delta_ci = difference_interval(base, entry.answers, references, tokenize=tokenize)
-    p_leader = None if entry is leader else _p_value(entry.answers, leader.answers, references, tokenize)
+    p_leader = None if entry is leader else _p_value(entry.answers, leader.answers, references, evaluation["tokenize"])
     return {
         "run_id": entry.run_id,
         "name": entry.name,
@@ -105,7 +99,7 @@ def _run_row(entry: Entry, leader: Entry) -> dict[str, Any]:
         "bleu": evaluation["tuned"]["bleu"],
         "ci": evaluation["tuned"]["ci"],
         "delta": evaluation["delta"],
-        "delta_ci": delta_ci,
+        "delta_ci": evaluation["delta_ci"],
         "p_value": evaluation["p_value"],
         "p_leader": p_leader,
     }

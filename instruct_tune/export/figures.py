@@ -103,7 +103,7 @@ def score_plot(evaluation: Mapping[str, Any], about: Subject, form: str = "png")
         f"{evaluation['tuned']['signature']}\n{about.measured}"
     )
     figure, axes = _page(Subject(about.name, about.model, measured), f"BLEU on held-out rows: {about.name}")
-    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **(evaluation.get("baselines") or {})}
+    reports = {"base": evaluation["base"], "tuned": evaluation["tuned"], **evaluation["baselines"]}
     sides = [side for side in SIDES if side in reports]
     for place, side in enumerate(sides):
         report, colour = reports[side], {"base": GREY, "tuned": ACCENT}.get(side, FAINT)

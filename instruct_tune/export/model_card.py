@@ -256,7 +256,7 @@ def _evaluation(evaluation: Found) -> str:
         line("words, answer / reference", *(f"{side['sys_len']:,} / {side['ref_len']:,}" for side in sides)),
         line("ended by themselves", *(str(evaluation[f"{name}_ended"]) for name in ("base", "tuned"))),
     ]
-    interval = evaluation.get("delta_ci")
+    interval = evaluation["delta_ci"]
     spread = f", 95% interval {interval[0]:+.1f} to {interval[1]:+.1f}" if interval else ""
     chance = f", paired bootstrap p = {evaluation['p_value']:.3f}" if evaluation["p_value"] is not None else ""
     return "\n".join(table) + (

@@ -263,7 +263,7 @@ def _rate_too_low(course: Course) -> Finding | None:
 
 def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
-    limit = course.config["train"].get("sample_tokens", 0)
+    limit = course.config["train"]["sample_tokens"]
     expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import queue
@@ -195,14 +194,7 @@ class Evaluations:
     def predictions(self, viewer: Viewer, run_id: str, seq: int | None = None) -> list[dict[str, Any]]:
         """The rows of an evaluation of the run, by its ``seq`` (None: the last one); empty where there is none."""
         file = self.predictions_file(viewer, run_id, seq)
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] if file else []
-        if rows and "tuned_chrf" not in rows[0]:
-            # Recorded and imported runs of former versions have no scores of single rows.
-            from ..evaluation.bleu import sentence_chrf
-
-            for row, side in itertools.product(rows, ("base", "tuned")):
-                row[f"{side}_chrf"] = sentence_chrf(row[side], row["reference"])
-        return rows
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] if file else []
 
     def leaderboard(self, viewer: Viewer, run_ids: Sequence[str] = ()) -> list[dict[str, Any]]:
         """These runs (none: all) by score, one table for each ``measurement_key``.

@@ -92,7 +92,7 @@ class Training:
         """Continue a run that was stopped, interrupted or failed, from its last checkpoint; returns its id."""
         run = self._runs.get_to_change(viewer, run_id, "resume")
         self._uploads.require_room(viewer)
-        # Before it counts as live: another version of the lab may have left it.
+        # Before it counts as live: the host may have forbidden its files since.
         self._configs.read(HOST, run.config)
         with self._resuming:
             # Read again: a page and a script may both have found it stopped.

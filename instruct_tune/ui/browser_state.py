@@ -66,32 +66,11 @@ def restored(form: Form, kept: Any) -> dict[gr.components.Component, Any]:
     """
     if not isinstance(kept, Mapping):
         return {}
-    kept = {**_older_filters(kept), **kept}
     return {
         control: kept[name]
         for name, control in form.named.items()
         if name in kept and kept[name] != control.value and _could_show(control, kept[name])
     }
-
-
-def _older_filters(kept: Mapping[Any, Any]) -> dict[str, str]:
-    """The list of filters from an older stored form: a choice, further steps as JSON, and a checkbox."""
-    if "filters" not in kept:
-        return {}
-    steps = list(_OLDER_CHOICES.get(str(kept["filters"]), ()))
-    try:
-        further = json.loads(str(kept.get("filters.more") or "[]"))
-    except (ValueError, RecursionError):
-        further = []
-    steps += further if isinstance(further, list) else []
-    steps += [{"step": "drop_leakage"}] if kept.get("filters.leakage") is True else []
-    return {"data.filters": json.dumps(steps, ensure_ascii=False)}
-
-
-_OLDER_CHOICES = {
-    "Rows without an input (as in the lesson)": [{"step": "without_input"}],
-    "Rows with an input": [{"step": "with_input"}],
-}
 
 
 def first_values(form: Form) -> dict[gr.components.Component, Any]:

@@ -16,7 +16,7 @@ from instruct_tune.cli.commands import main
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation import leaderboard as module
-from instruct_tune.evaluation.bleu import difference_interval, paired_test, score
+from instruct_tune.evaluation.bleu import paired_test, score
 from instruct_tune.evaluation.leaderboard import Entry, differing, leaderboard_tables, rows_fingerprint
 from instruct_tune.ui.evaluate import leaderboard as panel
 
@@ -174,9 +174,3 @@ def test_a_run_that_was_not_evaluated_is_told_with_what_to_do(lab, capsys, named
     assert json.loads(output.out) == {"tables": []}
     whose = run_id if named else "RUN"
     assert output.err == f"nothing to compare of {whose}: evaluate --run {whose} first\n"
-
-
-def test_an_interval_that_a_former_lab_did_not_keep_is_made_from_its_rows(three):
-    former = {name: value for name, value in three[1].found.items() if name not in ("delta_ci", "tokenize")}
-    (table,) = leaderboard_tables([replace(three[1], found=former)])
-    assert table["runs"][0]["delta_ci"] == difference_interval(WEAK, GOOD, REFERENCES)

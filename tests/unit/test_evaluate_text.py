@@ -31,6 +31,10 @@ FOUND = {
     "seq": 3, "time": 1.7e9, "rows": 40, "p_value": 0.013, "delta": 6.76, "base_ended": 8, "tuned_ended": 31,
     "base": REPORT, "tuned": {**REPORT, "bleu": 15.7, "ci": [10.0, 22.0]}, "data_fingerprint": "abc",
     "generation": {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False},
+    "tokenize": "13a", "delta_ci": None, "parsed": {"rows": 0}, "baselines": {}, "other_weights": None, "warnings": [],
+}  # fmt: skip
+UNFINISHED = {
+    "answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"], "baselines": [], "tokenize": "13a",
 }  # fmt: skip
 
 
@@ -116,7 +120,7 @@ def test_which_evaluation_it_is_can_be_told():
     assert label.endswith("40 rows · Greedy decoding, at most 96 new tokens · +6.8 BLEU")
 
 
-def test_measures_of_a_former_lab_are_left_open():
+def test_measures_that_were_not_taken_are_left_open():
     table = {name: (base, tuned) for name, base, tuned in view.score_rows(FOUND)}
     assert table["BLEU"] == ("8.94", "15.70")
     assert table["95% interval"] == ("5.5 to 12.2", "10.0 to 22.0")
@@ -140,14 +144,12 @@ def test_progress_is_a_sentence():
 
 
 def test_an_unfinished_evaluation_says_how_many_rows_it_has_and_gives_no_number():
-    text = view.left_behind({"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"]})
+    text = view.left_behind(UNFINISHED)
     assert text.startswith("**Unfinished: 23 of 40 rows.**")
     assert "BLEU" not in text
     assert "at most 96 new tokens. What" in text
     more = {"baselines": ["chat", "nearest"], "tokenize": "zh"}
-    with_options = view.left_behind(
-        {"answered": 23, "rows": 40, "time": 1.7e9, "generation": FOUND["generation"], **more}
-    )
+    with_options = view.left_behind({**UNFINISHED, **more})
     assert "96 new tokens · tokenisation zh · with baselines: chat template, nearest row. What" in with_options
 
 

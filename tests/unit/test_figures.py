@@ -24,6 +24,7 @@ FOUND = {
     "generation": {"max_new_tokens": 96, "max_length": None, "num_beams": 1},
     "base": report(3.4, [0.6, 6.0]),
     "tuned": report(14.7, [9.0, 20.0]),
+    "baselines": {},
 }
 
 

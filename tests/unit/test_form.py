@@ -1,13 +1,10 @@
 """A form returns the values that it shows: no step of a ledger is lost on the way through the page."""
 
-import json
-
 import gradio as gr
 import pytest
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.errors import SettingsError
-from instruct_tune.ui.browser_state import restored
 from instruct_tune.ui.form import Form
 
 LENGTH = {"step": "length", "of": "output", "unit": "characters", "tokenizer": None, "min": None, "max": 200}
@@ -48,23 +45,6 @@ def test_what_is_no_list_is_refused_by_name(form, written):
     values = {**form.fill(RunConfig()), form["data.filters"]: written}
     with pytest.raises(SettingsError, match=r"data\.filters must be a list of steps"):
         RunConfig.from_dict(form.read(values))
-
-
-@pytest.mark.parametrize(
-    ("kept", "steps"),
-    [
-        (
-            {"filters": "Rows without an input (as in the lesson)", "filters.more": "", "filters.leakage": False},
-            [WITHOUT],
-        ),
-        ({"filters": "All rows", "filters.more": json.dumps([LENGTH]), "filters.leakage": True}, [LENGTH, LEAKING]),
-        ({"filters": "Rows with an input", "filters.more": "[oops", "filters.leakage": 3}, [{"step": "with_input"}]),
-        ({"filters": 7, "filters.more": "3"}, []),
-        ({"filters": "All rows", "data.filters": json.dumps([WITHOUT])}, [WITHOUT]),
-    ],
-)
-def test_a_form_that_was_remembered_in_parts_becomes_the_list(form, kept, steps):
-    assert json.loads(restored(form, kept)[form["data.filters"]]) == steps
 
 
 COLUMNS = ("instruction", "input", "output", "system", "ignore")

@@ -36,10 +36,9 @@ def _answers(evaluation: Mapping[str, Any] | None) -> str:
     if evaluation is None:
         return "Evaluate tells how many answers change, and how many end by themselves."
     rows = evaluation["rows"]
-    changed = f"{rows - evaluation['identical']} of {rows} answers changed, " if "identical" in evaluation else ""
     return (
-        f"In its last evaluation {changed}{evaluation['tuned_ended']} of {rows} ended by themselves with EOS "
-        f"({evaluation['base_ended']} of base)."
+        f"In its last evaluation {rows - evaluation['identical']} of {rows} answers changed, "
+        f"{evaluation['tuned_ended']} of {rows} ended by themselves with EOS ({evaluation['base_ended']} of base)."
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError, LabError
-from ...evaluation import bleu_tokenizers
 from ...evaluation.predictions_file import ENDINGS, write_rows
 from ...export.figures import SIDES
 from ...lab import Lab
@@ -237,7 +236,7 @@ class EvaluationPanel:
         if ending not in ENDINGS:
             raise DataError("Choose one of the kinds of file.")
         file = self.outgoing.folder() / f"predictions.{ending}"
-        write_rows(rows, file, evaluation.get("tokenize", bleu_tokenizers.DEFAULT))
+        write_rows(rows, file, evaluation["tokenize"])
         return str(file)
 
 

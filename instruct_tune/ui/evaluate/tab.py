@@ -100,10 +100,8 @@ class EvaluateTab:
         if not unfinished:
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
-        rows, generation, baselines = (unfinished[0][name] for name in ("rows", "generation", "baselines"))
-        # Unfinished evaluations of earlier versions name no tokenisation: they used the default.
-        tokenize = unfinished[0].get("tokenize", bleu_tokenizers.DEFAULT)
-        self._lab.evaluations.start(requester, str(run_id), rows, generation, baselines=baselines, tokenize=tokenize)
+        settings = {name: unfinished[0][name] for name in ("rows", "generation", "baselines", "tokenize")}
+        self._lab.evaluations.start(requester, str(run_id), **settings)
 
 
 def _startable(run_id: str | None) -> gr.Button:

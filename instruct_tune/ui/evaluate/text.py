@@ -46,9 +46,9 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
         if evaluation["p_value"] is not None
         else "no test on one row"
     )
-    if interval := evaluation.get("delta_ci"):
+    if interval := evaluation["delta_ci"]:
         chance = f"95% interval {interval[0]:+.1f} to {interval[1]:+.1f}, {chance}"
-    warnings = [evaluation.get("other_weights"), *evaluation.get("warnings", ())]
+    warnings = [evaluation["other_weights"], *evaluation["warnings"]]
     warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
         f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
@@ -65,8 +65,8 @@ def _baselines(evaluation: Mapping[str, Any]) -> str:
 
 
 def baselines_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The reports of the measured baselines, in the order of ``BASELINES``; earlier versions measured none."""
-    measured = evaluation.get("baselines") or {}
+    """The reports of the measured baselines, in the order of ``BASELINES``."""
+    measured = evaluation["baselines"]
     return {name: measured[name] for name in BASELINES if name in measured}
 
 
@@ -84,7 +84,7 @@ def measured_when(entry: Mapping[str, Any]) -> str:
 
 
 def _tokenisation(evaluation: Mapping[str, Any]) -> str:
-    named = evaluation.get("tokenize", bleu_tokenizers.DEFAULT)
+    named = evaluation["tokenize"]
     return "" if named == bleu_tokenizers.DEFAULT else f" · tokenisation {named}"
 
 
@@ -99,7 +99,7 @@ def choices(evaluations: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 
 
 def score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
-    """All sides side by side, one measure a row. ``—``: not measured, or not by the version that stored it."""
+    """All sides side by side, one measure a row. ``—``: not measured."""
     others = baselines_of(evaluation).values()
 
     def line(name: str, value_of: Any) -> list[Any]:
@@ -135,9 +135,9 @@ def _lengths(report: Mapping[str, Any]) -> str:
 
 
 def _parsed_row(evaluation: Mapping[str, Any]) -> list[list[Any]]:
-    """The table row of answers that parse, among rows of code; none where there are no such rows or no such count."""
-    parsed = evaluation.get("parsed")
-    if not parsed or not parsed["rows"]:
+    """The table row of answers that parse, among rows of code; none where there are no such rows."""
+    parsed = evaluation["parsed"]
+    if not parsed["rows"]:
         return []
     names = ", ".join(LANGUAGES[name] for name in parsed["languages"])
     cells = (f"{parsed[key]:,} of {parsed['rows']:,}" for key in ("base", "tuned"))
@@ -151,10 +151,8 @@ def measured_with(evaluation: Mapping[str, Any], facts: Mapping[str, Any], verdi
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(evaluation["time"])),
         "signature": evaluation["tuned"]["signature"],
         "generation": evaluation["generation"],
-        "data_fingerprint": evaluation.get("data_fingerprint"),
-        # Earlier versions stored no weights with an evaluation, only with the run.
-        **{name: evaluation.get(name, facts.get(name)) for name in ("weights_source", "weights_sha256")},
-        "other_weights": evaluation.get("other_weights"),
+        "data_fingerprint": evaluation["data_fingerprint"],
+        **{name: evaluation[name] for name in ("weights_source", "weights_sha256", "other_weights")},
         **{name: facts.get(name) for name in ("device", "versions")},
         "evidence": verdict["evidence"] if verdict else None,
     }
@@ -208,7 +206,7 @@ def left_behind(unfinished: Mapping[str, Any]) -> str:
 
 
 def _with_baselines(unfinished: Mapping[str, Any]) -> str:
-    names = [SIDES[name] for name in unfinished.get("baselines", ())]
+    names = [SIDES[name] for name in unfinished["baselines"]]
     return f" · with baselines: {', '.join(names)}" if names else ""
 
 

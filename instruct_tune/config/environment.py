@@ -33,12 +33,17 @@ def max_visitor_bytes() -> int:
     return _number("LAB_VISITOR_MB", 500) * MEGABYTE
 
 
+def mebibytes(size: int) -> str:
+    """``1_572_864`` bytes → ``1.5 MB``, in the unit of the limits."""
+    return f"{size / MEGABYTE:,.1f} MB"
+
+
 def check_upload(name: str, size: int) -> None:
     """Raise DataError if ``size`` bytes exceed the upload limit."""
     most = max_upload_bytes()
     if size > most:
         raise DataError(
-            f"{name} has {size / MEGABYTE:,.1f} MB, and this lab takes uploads of at most {most // MEGABYTE:,} MB: "
+            f"{name} has {mebibytes(size)}, and this lab takes uploads of at most {most // MEGABYTE:,} MB: "
             "upload a part of it."
         )
 

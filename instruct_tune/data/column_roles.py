@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config.run_config import Columns
 from ..errors import DataError
+from ..text.plain_text import counted
 from .cell_text import is_empty, text_in
 from .columns import ColumnsError, is_system, left_out
 
@@ -46,7 +47,9 @@ def check_left_out(name: str, names: Sequence[str], values: Mapping[str, Iterabl
 
 def left_out_sentence(name: str, parts: Sequence[LeftOut], columns: Columns) -> tuple[str, str | None]:
     """Return a message (what is left out, what to do) and the column that can be mapped as system prompt, or None."""
-    places = " and ".join(f"{part.name!r} in {_rows(part.rows)}, the first is row {part.first}" for part in parts)
+    places = " and ".join(
+        f"{part.name!r} in {counted(part.rows, 'row')}, the first is row {part.first}" for part in parts
+    )
     systems = [part.name for part in parts if part.is_text and is_system(part.name)]
     mapped = systems[0] if systems and columns.system is None else None
     others = [part.name for part in parts if part.name != mapped]
@@ -70,10 +73,6 @@ def _summarise_column(name: str, values: Iterable[Any]) -> LeftOut:
             rows, first = rows + 1, first or number
             is_text = is_text and isinstance(text_in(value), str)
     return LeftOut(name, rows, first, is_text)
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row" + ("" if count == 1 else "s")
 
 
 def _capital(text: str) -> str:

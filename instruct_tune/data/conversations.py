@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ..errors import DataError
+from ..text.plain_text import counted
 from .cell_text import from_json, is_empty, text_in
 
 _USER, _ASSISTANT = ("user", "human"), ("assistant", "gpt", "bot", "model", "chatgpt")
@@ -30,7 +31,7 @@ def unfold(
     turns = [_turn(conversation, ignored) for conversation in conversations]
     refused = [number for number, turn in enumerate(turns, start=1) if isinstance(turn, str)]
     if refused:
-        count = f"{len(refused):,} row" + ("" if len(refused) == 1 else "s")
+        count = counted(len(refused), "row")
         raise DataError(
             f"Column {column!r} of {name} holds conversations, and only those of one question and one answer can be "
             f"used: {count} cannot, the first is row {refused[0]} ({turns[refused[0] - 1]}). Remove these rows, "

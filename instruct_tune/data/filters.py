@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from ..errors import DataError
 from ..pretrained.token_counts import count_tokens_of
 from ..text.code_language import guess
 from ..text.regex_search import matching
+from ..util.hashing import sha256_of_json
 from .near_duplicates import near_pairs
 
 MAX_COMPARED = 200_000
@@ -48,7 +47,7 @@ class Texts:
 
 def row_id(instruction: str, input: str, output: str) -> str:
     """Return a row's id for ``keep_rows`` and ``drop_rows``: 16 hex digits that depend on its texts only."""
-    return hashlib.sha256(json.dumps([instruction, input, output]).encode()).hexdigest()[:16]
+    return sha256_of_json([instruction, input, output])[:16]
 
 
 TokenCounter = Callable[[str, Sequence[str]], list[int]]

@@ -9,8 +9,8 @@ from ..config.environment import check_download
 from ..errors import DataError, HubError
 from ..pretrained import hub
 from ..pretrained.hub_access import Access
+from ..text.plain_text import counted, shortened
 from ..util.progress import Loading
-from .table import counted
 
 if TYPE_CHECKING:
     import datasets
@@ -135,8 +135,7 @@ def _fetch_files(repo: str, access: Access, data_files: Mapping[str, Sequence[st
 
 
 def _unusable_error(repo: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) <= 200 else reason[:197] + "..."
+    reason = shortened(" ".join(str(error).split()), 200, "...")
     return DataError(
         f"{repo} cannot be used as the Hub has it ({reason}): download the file you want and give its path."
     )

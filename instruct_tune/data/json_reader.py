@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 from ..config.environment import MEGABYTE, check_rows
 from ..config.run_config import Columns
 from ..errors import DataError
+from ..text.plain_text import counted
 from .cell_text import from_json, text_in
 from .columns import propose, wanted
 from .conversations import are_messages
 from .json_text import begins_a_list, lines, parse
-from .table import Read, counted, kind_of
+from .table import Read, kind_of
 from .text_column import MAX_VALUES, Pieces
 from .utf8 import decode
 

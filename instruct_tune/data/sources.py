@@ -21,6 +21,7 @@ from ..config.environment import MEGABYTE, check_rows, check_text, max_upload_by
 from ..config.run_config import Columns, DataSettings
 from ..errors import DataError
 from ..pretrained import git_lfs
+from ..text.plain_text import counted
 from ..util.assets import asset
 from ..util.progress import Loading
 from . import hub
@@ -28,7 +29,7 @@ from .columns import wanted
 from .file_formats import ENDINGS, NAMED, ending_of, unpacked
 from .hub import UNKNOWN_LICENCE
 from .json_reader import read_json
-from .table import Read, Table, counted, listed
+from .table import Read, Table, listed
 from .text_column import Pieces
 from .upload_names import uploaded_as
 from .utf8 import decode

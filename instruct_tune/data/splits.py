@@ -19,13 +19,14 @@ from ..config.filters import DROP_LEAKAGE, Filter, parameters
 from ..config.run_config import DataSettings
 from ..errors import DataError
 from ..pretrained.token_counts import count_tokens_of
+from ..text.plain_text import counted
 from ..util.progress import Loading
 from .filters import Texts, TokenCounter, check_comparable, kept_by
 from .leakage import find_leakage
 from .near_duplicates import near_pairs
 from .newlines import note_on_mixed
 from .sources import load_table
-from .table import Table, counted, to_dataset
+from .table import Table, to_dataset
 
 if TYPE_CHECKING:
     import datasets

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import Columns
 from ..errors import DataError
+from ..text.plain_text import counted, shortened
 from .cell_text import is_empty, text_in
 from .column_roles import check_left_out, find_left_out, left_out_sentence
 from .columns import ColumnsError, as_settings, conversations_in, propose
@@ -231,11 +232,7 @@ def kind_of(value: Any) -> str:
     return kinds.get(type(value), f"a {type(value).__name__}")
 
 
-def counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def listed(names: Sequence[str], most: int = 8) -> str:
-    shown = [repr(name if len(name) <= 40 else name[:37] + "...") for name in names[:most]]
+    shown = [repr(shortened(name, 40, "...")) for name in names[:most]]
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return (", ".join(shown) or "none") + more

@@ -10,7 +10,6 @@ thread only, like everything that computes.
 from __future__ import annotations
 
 import copy
-import hashlib
 import platform
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from ..pretrained.locate import Weights
 from ..pretrained.model_errors import model_errors
 from ..pretrained.read_model import check_weights, empty_model, read_config
 from ..tokenization.encode import IGNORE, TokenizedExample
+from ..util.hashing import sha256_of_text
 from .workload import Architecture, Speed
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class SpeedMemory:
             torch.get_num_threads(),
             torch.__version__,
         ]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        return sha256_of_text(repr(parts))[:16]
 
     def get(self, key: str) -> Speed | None:
         entry = _unexpired(read_file(self.file)).get(key)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ..config.run_config import RunConfig, TrainSettings
 from ..pretrained.context_length import NO_LIMIT
+from ..text.plain_text import counted
 from ..tokenization.encode import no_row_fits
 
 T = TypeVar("T")
@@ -346,14 +347,10 @@ def warnings(
     if total_seconds is not None and total_seconds > HOUR:
         messages.append("It takes more than an hour here: fewer rows show whether the settings work.")
     if work.train.dropped:
-        messages.append(f"{_rows(work.train.dropped)} longer than the longest row allowed will be left out.")
+        messages.append(f"{counted(work.train.dropped, 'row')} longer than the longest row allowed will be left out.")
     if work.train.truncated:
-        messages.append(f"{_rows(work.train.truncated)} will be cut, and a cut answer does not learn to end.")
+        messages.append(f"{counted(work.train.truncated, 'row')} will be cut, and a cut answer does not learn to end.")
     return messages
-
-
-def _rows(number: int) -> str:
-    return "1 row" if number == 1 else f"{number:,} rows"
 
 
 def size(count: float) -> str:

@@ -1,26 +1,34 @@
-"""A disk cache of base's answers, so that the next run's evaluation on the same rows decodes its tuned half only.
+"""Answers on disk: base's, kept for all later evaluations, and all those of an evaluation that has not ended.
 
-The cache has one file for each combination of weights, tokenizer, settings, device and versions: all that an
-answer depends on but its prompt. Each prompt has one line, keyed by the sha256 of its ids; the prompts
-themselves are not stored. Damaged lines are ignored. When the files exceed the limit, the least recently used
-ones are deleted.
+Base's answers, so that the next run's evaluation on the same rows decodes its tuned half only, have one file for
+each combination of weights, tokenizer, settings, device and versions: all that an answer depends on but its prompt.
+Each prompt has one line, keyed by the sha256 of its ids; the prompts themselves are not stored. When the files
+exceed the limit, the least recently used ones are deleted.
+
+An unfinished evaluation, so that answers from before a stop, a crash or a restart are not decoded again, has one
+file for a run's answers to the same prompts with the same weights, adapter, settings, device and versions; it is
+deleted when the evaluation is done. Its first line describes the evaluation, each further one contains a whole
+batch: rows that share a batch are always decoded together, so that an interrupted evaluation ends with the same
+texts as an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import logging
 import os
-import zlib
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import GenerationSettings
 from ..generation.answer import Answer
 from ..generation.generate import end_tokens
+from ..util import checked_lines
+from ..util.hashing import sha256_of_file, sha256_of_json, sha256_of_text
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
@@ -28,37 +36,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 64_000_000
-"""Enough for half a million short answers."""
+"""The limit of base's answers: enough for half a million short ones."""
 
 DECODING = 2
 """The version of the lab's own decoding: raised when its texts may change."""
-
-
-class AnswerCache:
-    """All cache files, in one folder."""
-
-    def __init__(self, folder: Path, most_bytes: int = MAX_BYTES):
-        self.folder, self.most_bytes = folder, most_bytes
-
-    def cached_answers(self, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
-        """The cache of answers with these settings; None for sampled ones, which depend on their batch."""
-        if settings.do_sample:
-            return None
-        facts = json.dumps(facts_of(loaded, settings), sort_keys=True)
-        return CachedAnswers(self.folder / f"{_sha256(facts)}.lines", self.most_bytes)
+FOLDER = "unfinished"
+"""The folder of a run's unfinished evaluations, in the run's folder."""
+MOST = 4
+"""How many unfinished evaluations of a run are kept; the least recently written one is deleted."""
 
 
 class CachedAnswers:
-    """Answers that differ only in their prompts."""
+    """Base's answers that differ only in their prompts, in ``file``; its folder has at most ``most_bytes``."""
 
-    def __init__(self, file: Path, most_bytes: int):
+    def __init__(self, file: Path, most_bytes: int = MAX_BYTES):
         self._file, self._most_bytes = file, most_bytes
-        self._answers = _read(file)
+        # Marks the file as used just now, for the deletion order.
+        with suppress(OSError):
+            os.utime(file)
+        self._answers = {key: Answer(*values) for key, *values in checked_lines.read(file)}
 
     def known(self, prompts: Mapping[int, Sequence[int]]) -> dict[int, Answer]:
         """The cached answers to numbered prompts (token ids), by number."""
-        names = {number: _key(prompt) for number, prompt in prompts.items()}
-        return {number: self._answers[name] for number, name in names.items() if name in self._answers}
+        keys = {number: _key(prompt) for number, prompt in prompts.items()}
+        return {number: self._answers[key] for number, key in keys.items() if key in self._answers}
 
     def add(self, answers: Mapping[tuple[int, ...], Answer]) -> None:
         """Store answers by their prompts. A failed write is only logged, because they can be decoded again."""
@@ -68,20 +69,116 @@ class CachedAnswers:
         self._answers |= new
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="ascii") as file:
-                # Begins with a newline, because a crash may have cut off the last line.
-                file.write("\n" + "".join(_line(name, answer) for name, answer in new.items()))
-            self._delete_oldest()
+            lines = ([key, answer.text, answer.tokens, answer.ended] for key, answer in new.items())
+            checked_lines.append(self._file, lines)
+            checked_lines.keep_newest(self._file.parent, self._most_bytes, lambda file: file.stat().st_size)
         except OSError as error:
             log.warning("base's answers could not be kept: %s", error)
 
-    def _delete_oldest(self) -> None:
-        files = sorted(self._file.parent.glob("*.lines"), key=lambda file: file.stat().st_mtime)
-        total = sum(file.stat().st_size for file in files)
-        while total > self._most_bytes and files:
-            oldest = files.pop(0)
-            total -= oldest.stat().st_size
-            oldest.unlink()
+
+def cache_of(folder: Path, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
+    """The cache of base's answers with these settings; None for sampled ones, which depend on their batch."""
+    if settings.do_sample:
+        return None
+    return CachedAnswers(folder / f"{sha256_of_json(facts_of(loaded, settings))}{checked_lines.ENDING}")
+
+
+@dataclass
+class KeptAnswers:
+    """One side's answers so far: ``answers`` by row, and the ``seconds`` that their decoding took.
+
+    ``remembered``: how many of them came from an earlier evaluation without decoding.
+    """
+
+    answers: dict[int, Answer] = field(default_factory=dict)
+    seconds: float = 0.0
+    remembered: int = 0
+
+    def add(self, answers: Mapping[int, Answer], seconds: float = 0.0, remembered: int = 0) -> None:
+        self.answers |= answers
+        self.seconds += seconds
+        self.remembered += remembered
+
+
+class Unfinished:
+    """The answers of one evaluation that has not ended yet, by the name of the side; without ``file`` not on disk.
+
+    ``about`` describes the evaluation; as read from the file, it is None where that line is missing or damaged.
+    """
+
+    def __init__(self, file: Path | None = None, about: Mapping[str, Any] | None = None):
+        self._file, self.about = file, about
+        self._sides: dict[str, KeptAnswers] = {}
+        for line in checked_lines.read(file) if file else ():
+            if "about" in line:
+                self.about = line["about"]
+            else:
+                answers = {int(row): Answer(*values) for row, values in line["rows"].items()}
+                self.of(line["side"]).add(answers, line["seconds"], line["remembered"])
+
+    def of(self, side: str) -> KeptAnswers:
+        """The answers of ``side`` so far."""
+        return self._sides.setdefault(side, KeptAnswers())
+
+    def add(self, side: str, answers: Mapping[int, Answer], seconds: float = 0.0, remembered: int = 0) -> None:
+        """Store a batch. A failed write is only logged, because the batch can be decoded again."""
+        self.of(side).add(answers, seconds, remembered)
+        if not answers or not self._file:
+            return
+        rows = {str(row): [answer.text, answer.tokens, answer.ended] for row, answer in answers.items()}
+        batch = {"side": side, "rows": rows, "seconds": seconds, "remembered": remembered}
+        try:
+            if not self._file.exists():
+                self._begin(self._file)
+            checked_lines.append(self._file, [batch])
+        except OSError as error:
+            log.warning("answers of an unfinished evaluation could not be kept: %s", error)
+
+    def done(self) -> None:
+        """Delete the file: the evaluation has ended, and its answers are stored elsewhere."""
+        if self._file:
+            self._file.unlink(missing_ok=True)
+
+    def _begin(self, file: Path) -> None:
+        # Without parents: the run's folder may have been deleted meanwhile, and then nothing is stored.
+        file.parent.mkdir(exist_ok=True)
+        checked_lines.keep_newest(file.parent, MOST - 1)
+        checked_lines.append(file, [{"about": {**(self.about or {}), "time": time.time()}}])
+
+
+def unfinished(
+    folder: Path,
+    loaded: LoadedModel,
+    settings: GenerationSettings,
+    prompts: Mapping[str, Sequence[Sequence[int]]],
+    about: Mapping[str, Any],
+) -> Unfinished:
+    """The file of the evaluation with ``prompts`` (ids, by side) of the run in ``folder``.
+
+    ``about``: its description for people, see ``left_behind``.
+    """
+    facts = {
+        **facts_of(loaded, settings),
+        "sampling": [settings.temperature, settings.top_p, settings.seed],
+        "adapter": sha256_of_file(folder / "adapter" / "adapter_model.safetensors"),
+        "prompts": {side: [list(prompt) for prompt in ids] for side, ids in prompts.items()},
+    }
+    description = {**about, "generation": settings.to_dict(), "sides": list(prompts)}
+    return Unfinished(folder / FOLDER / f"{sha256_of_json(facts)}{checked_lines.ENDING}", description)
+
+
+def left_behind(folder: Path) -> list[dict[str, Any]]:
+    """The unfinished evaluations of the run in ``folder``, the most recently written first.
+
+    Each has ``rows`` in all, ``answered`` by every side, ``generation``, the ``time`` it began, and the other
+    fields of its ``about``.
+    """
+    found = [Unfinished(file) for file in reversed(checked_lines.oldest_first(folder / FOLDER))]
+    return [{**each.about, "answered": _answered(each, each.about["sides"])} for each in found if each.about]
+
+
+def _answered(kept: Unfinished, sides: Sequence[str]) -> int:
+    return len(set.intersection(*(set(kept.of(side).answers) for side in sides)))
 
 
 def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
@@ -102,32 +199,5 @@ def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any
     }
 
 
-def _read(file: Path) -> dict[str, Answer]:
-    try:
-        # Marks the file as used just now, for the deletion order.
-        os.utime(file)
-        lines = file.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return {}
-    return dict(entry for line in lines if (entry := _parse(line)))
-
-
-def _line(name: str, answer: Answer) -> str:
-    payload = json.dumps([name, answer.text, answer.tokens, answer.ended])
-    return f"{zlib.crc32(payload.encode()):08x} {payload}\n"
-
-
-def _parse(line: str) -> tuple[str, Answer] | None:
-    checksum, _, payload = line.partition(" ")
-    if checksum != f"{zlib.crc32(payload.encode()):08x}":
-        return None
-    name, text, tokens, ended = json.loads(payload)
-    return name, Answer(text, tokens, ended)
-
-
 def _key(prompt: Sequence[int]) -> str:
-    return _sha256(" ".join(map(str, prompt)))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256_of_text(" ".join(map(str, prompt)))

@@ -20,9 +20,8 @@ from ..generation.answer import Answer
 from ..models.lora import BASE
 from ..tokenization.encode import encode_prompt_texts, encode_prompts
 from ..tokenization.prompt_template import CHAT, LESSON, PromptTemplate
-from .answer_cache import CachedAnswers
+from .answer_cache import CachedAnswers, KeptAnswers
 from .predict import AnswererPrompts
-from .resume import KeptAnswers
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel

@@ -15,11 +15,10 @@ from ..models.lora import BASE
 from ..text.code_parsing import ParseShare, parse_share
 from ..tokenization.encode import encode_prompts
 from ..tokenization.prompt_template import PromptTemplate
-from .answer_cache import CachedAnswers
+from .answer_cache import CachedAnswers, KeptAnswers, Unfinished
 from .baselines import Baselines
 from .bleu import TOKENIZE, BleuReport, difference_interval, paired_test, quick_bleu, score, sentence_chrf
 from .predict import AnswererPrompts, answer_all
-from .resume import KeptAnswers, Unfinished
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel

@@ -6,18 +6,18 @@ another table. Pure functions of evaluations' JSON and rows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..util.hashing import sha256_of_json
 from .bleu import paired_test
 from .interpretation import SIGNIFICANT
 
 MAX_TESTED = 2000
 """The most p-values against a leader in the cache."""
-_P_VALUES: dict[bytes, float] = {}
+_P_VALUES: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Entry:
 def rows_fingerprint(rows: Sequence[Mapping[str, Any]]) -> str:
     """A hash of the rows' instructions, inputs and references, in order."""
     texts = [[row[name] for name in ("instruction", "input", "reference")] for row in rows]
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+    return sha256_of_json(texts)[:16]
 
 
 def _without_name(template: Any) -> Any:
@@ -107,7 +107,7 @@ def _run_row(entry: Entry, leader: Entry) -> dict[str, Any]:
 
 def _p_value(answers: list[str], leader: list[str], references: list[str], tokenize: str) -> float:
     """The paired test, cached: it takes a tenth of a second, and every view of the page needs all of them."""
-    key = hashlib.sha256(json.dumps([answers, leader, references, tokenize]).encode()).digest()
+    key = sha256_of_json([answers, leader, references, tokenize])
     p_value = _P_VALUES.get(key)
     if p_value is None:
         p_value = _P_VALUES[key] = paired_test(answers, leader, references, tokenize=tokenize)

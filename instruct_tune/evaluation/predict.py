@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..config.run_config import GenerationSettings
 from ..generation.answer import Answer
 from ..generation.generate import Request, generate
-from .answer_cache import CachedAnswers
-from .resume import KeptAnswers, Unfinished
+from .answer_cache import CachedAnswers, KeptAnswers, Unfinished
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
@@ -51,7 +50,8 @@ def answer_all(
     all sides have answered more rows. ``kept`` contains the answers from before an interruption, and gets the
     new ones. Raises Stopped where ``stopping()``, checked at every token, is true.
     """
-    answered = {side.name: kept.of(side.name) if kept else KeptAnswers() for side in sides}
+    kept = kept or Unfinished()
+    answered = {side.name: kept.of(side.name) for side in sides}
     total = sum(len(side.prompts) for side in sides)
 
     def report_progress() -> None:
@@ -59,18 +59,16 @@ def answer_all(
 
     for part in parts_of(sides[0].prompts):
         for side in sides:
-            _take_cached(side, part, answered[side.name], kept)
-            _decode_missing(loaded, side, part, answered[side.name], settings, report_progress, stopping, kept)
+            _take_cached(side, part, kept)
+            _decode_missing(loaded, side, part, settings, report_progress, stopping, kept)
         on_part(answered)
     return answered
 
 
-def _take_cached(side: AnswererPrompts, rows: Sequence[int], answered: KeptAnswers, kept: Unfinished | None) -> None:
-    if not side.cached_answers:
-        return
-    cached = side.cached_answers.known({row: side.prompts[row] for row in rows if row not in answered.answers})
-    answered.add(cached, remembered=len(cached))
-    if kept:
+def _take_cached(side: AnswererPrompts, rows: Sequence[int], kept: Unfinished) -> None:
+    if side.cached_answers:
+        answers = kept.of(side.name).answers
+        cached = side.cached_answers.known({row: side.prompts[row] for row in rows if row not in answers})
         kept.add(side.name, cached, remembered=len(cached))
 
 
@@ -78,23 +76,20 @@ def _decode_missing(
     loaded: LoadedModel,
     side: AnswererPrompts,
     rows: Sequence[int],
-    answered: KeptAnswers,
     settings: GenerationSettings,
     report_progress: Callable[[], None],
     stopping: Callable[[], bool],
-    kept: Unfinished | None,
+    kept: Unfinished,
 ) -> None:
     """Decode the missing answers of ``side`` to ``rows``, and store them batch by batch."""
+    answered = kept.of(side.name)
     missing = [row for row in rows if row not in answered.answers]
     began = time.perf_counter()
 
     def take(new: Mapping[int, Answer]) -> None:
         nonlocal began
-        seconds = time.perf_counter() - began
         answers = {missing[index]: answer for index, answer in new.items()}
-        answered.add(answers, seconds)
-        if kept:
-            kept.add(side.name, answers, seconds)
+        kept.add(side.name, answers, time.perf_counter() - began)
         if side.cached_answers:
             side.cached_answers.add({tuple(side.prompts[row]): answer for row, answer in answers.items()})
         report_progress()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DataError
 from ..runs.examples import recorded_on
+from ..text.plain_text import shortened
 from ..util.curves import smooth
 
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ def _page(about: Subject, title: str) -> tuple[Figure, Axes]:
 
 
 def _line(text: str, most: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return shortened(" ".join(text.split()), most)
 
 
 def _rendered(figure: Figure, form: str) -> bytes:

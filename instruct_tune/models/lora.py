@@ -18,6 +18,7 @@ from ..config.catalog import LORA_TARGETS
 from ..config.run_config import LoraSettings
 from ..errors import ModelError
 from ..pretrained.read_model import read_model
+from ..text.plain_text import first_line
 from .lora_support import advice, check_called, fused_width, matrices, mixes_adapters, refusal, take_off
 from .lora_targets import expand_pattern, module_paths, names_of, refuse_on_head
 
@@ -180,8 +181,7 @@ def _add(loaded: LoadedModel, name: str, config: LoraConfig) -> None:
             loaded.model.delete_adapter(name)
         if loaded.model is loaded.base:
             take_off(loaded.base)
-        reason = str(error).splitlines()[0][:200]
-        raise ModelError(f"The adapter does not fit this model: {reason.rstrip('.')}.") from error
+        raise ModelError(f"The adapter does not fit this model: {first_line(error)}.") from error
 
 
 def restore(loaded: LoadedModel, name: str, folder: Path) -> None:

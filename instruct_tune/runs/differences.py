@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..text.plain_text import shortened
+
 RunDetails = Mapping[str, Any]
 """A run as ``show_run`` returns it."""
 
@@ -119,4 +121,4 @@ _ALWAYS: tuple[tuple[str, Callable[[RunDetails], str]], ...] = (
 
 def _short(value: Any, most: int = 80) -> str:
     text = "—" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return shortened(text, most)

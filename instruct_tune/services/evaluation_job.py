@@ -13,11 +13,10 @@ from ..config.run_config import NEAREST_BASELINE, GenerationSettings, RunConfig
 from ..config.viewer import HOST
 from ..data.splits import examples
 from ..evaluation import bleu_tokenizers
-from ..evaluation.answer_cache import AnswerCache, CachedAnswers
+from ..evaluation.answer_cache import CachedAnswers, Unfinished, cache_of, unfinished
 from ..evaluation.baselines import baselines
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..evaluation.predict import ROWS_TOGETHER
-from ..evaluation.resume import Unfinished, unfinished
 from ..generation.generate import one_by_one
 from ..models.base_model import LoadedModel
 from ..runs.provenance import other_rows, other_weights
@@ -133,7 +132,7 @@ class EvaluationJob:
         """Where base's answers are kept; None for a visitor's private run, whose texts are removed with it."""
         if self._store.get(run_id).owner is not None:
             return None
-        return AnswerCache(self._store.data_dir / "base-answers").cached_answers(loaded, settings)
+        return cache_of(self._store.data_dir / "base-answers", loaded, settings)
 
 
 def _too_long(prompts: Mapping[str, Sequence[Sequence[int]]], context_length: int) -> list[str]:

@@ -156,7 +156,7 @@ class Evaluations:
         Each: ``rows``, of them ``answered``, ``generation``, ``time``; ``start`` with the same rows and generation
         continues it.
         """
-        from ..evaluation.resume import left_behind
+        from ..evaluation.answer_cache import left_behind
 
         return left_behind(self._store.folder(self._runs.get(viewer, run_id).id))
 
@@ -240,7 +240,7 @@ class Evaluations:
         news = self.latest or {}
         if not news.get("total"):
             return {"error": NOT_BEGUN}
-        from ..evaluation.resume import left_behind
+        from ..evaluation.answer_cache import left_behind
 
         message = f"Stopped after {news['done']} of {news['total']} answers; nothing was scored."
         left = left_behind(self._store.folder(run_id))

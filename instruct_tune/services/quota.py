@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..config.environment import MEGABYTE, max_visitor_bytes
+from ..config.environment import MEGABYTE, max_visitor_bytes, mebibytes
 from ..config.viewer import Viewer
 from ..errors import DataError
 from ..store.disk_usage import folder_bytes
@@ -64,12 +64,12 @@ class Quota:
 
     def _refusal(self, viewer: Viewer, uploads: int, runs: list[tuple[int, str]], size: int) -> str:
         subject = "You keep" if viewer.id else "Visitors without a secret together keep"
-        used = f"{_megabytes(uploads)} of uploads and {_megabytes(sum(used for used, _ in runs))} of runs"
-        more = f", and this would add {_megabytes(size)}" if size else ""
+        used = f"{mebibytes(uploads)} of uploads and {mebibytes(sum(used for used, _ in runs))} of runs"
+        more = f", and this would add {mebibytes(size)}" if size else ""
         advice = "wait"
         if runs:
             largest, name = max(runs)
-            advice = f"delete runs (the largest is {name}, {_megabytes(largest)}) or wait"
+            advice = f"delete runs (the largest is {name}, {mebibytes(largest)}) or wait"
         return (
             f"{subject} {used} on this lab{more}, where a visitor may keep {max_visitor_bytes() // MEGABYTE:,} MB "
             f"(LAB_VISITOR_MB): {advice}, for uploads and runs are removed after {self._hours} hours."
@@ -79,7 +79,3 @@ class Quota:
 def _is_of(run: Run, viewer: Viewer) -> bool:
     """Whether a run counts for ``viewer``; the runs of scripts without a secret count together."""
     return run.started_by == viewer.id if viewer.id else run.started_by is None and expires(run)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / MEGABYTE:,.1f} MB"

@@ -1,8 +1,7 @@
 """Retention limits: beyond them the oldest rows and files are removed.
 
 A run's step metrics are all kept, because their number is bounded by its steps. Everything else that grows with use is
-bounded here, or where it is written (``evaluation.answer_cache``, ``evaluation.resume``,
-``pretrained.converted_cache``).
+bounded here, or where it is written (``evaluation.answer_cache``, ``pretrained.converted_cache``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..errors import StoreError
 from ..util import atomic_write
+from ..util.hashing import sha256_of_text
 from .schema import TABLES, insert
 
 FILE = "run.jsonl"
@@ -31,7 +31,7 @@ def write(rows: dict[str, list[sqlite3.Row]], folder: Path) -> None:
     # Row by row: encoding everything in one call would block all other threads.
     tables = (f'"{table}": [{", ".join(json.dumps(dict(row)) for row in records)}]' for table, records in rows.items())
     body = "{" + ", ".join(tables) + "}"
-    seal = {"sha256": _sha256(body), "revision": max((row["revision"] for row in rows["runs"]), default=0)}
+    seal = {"sha256": sha256_of_text(body), "revision": max((row["revision"] for row in rows["runs"]), default=0)}
     atomic_write.write_file(folder / FILE, json.dumps(seal) + "\n" + body + "\n")
 
 
@@ -49,7 +49,8 @@ def read(folder: Path) -> Snapshot | None:
     try:
         seal, body = (folder / FILE).read_text(encoding="utf-8").splitlines()
         tables = json.loads(body)
-        intact = json.loads(seal)["sha256"] == _sha256(body) and [row["id"] for row in tables["runs"]] == [folder.name]
+        ids = [row["id"] for row in tables["runs"]]
+        intact = json.loads(seal)["sha256"] == sha256_of_text(body) and ids == [folder.name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return tables if intact else None
@@ -69,7 +70,3 @@ def enter(db: sqlite3.Connection, saved: Snapshot) -> None:
         # Names come from the history, not from the file. Each row gets a new ``seq``.
         columns = {column["name"] for column in db.execute(f"PRAGMA table_info({table})")} - {"seq"}
         insert(db, table, *({name: row[name] for name in columns} for row in saved[table]))
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()

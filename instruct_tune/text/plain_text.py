@@ -1,4 +1,4 @@
-"""Checks of texts from outside: maximum lengths, and whether a text can be encoded."""
+"""Limits and checks of texts from outside, and short texts for display: counts, reasons, cut texts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,21 @@ def list_fault(texts: Sequence[str], most: int, longest: int) -> str | None:
     return next((f"[{number}] {fault}" for number, fault in faults if fault), None)
 
 
+def counted(number: int, thing: str) -> str:
+    """``(1, "row")`` → ``1 row``; ``(1234, "row")`` → ``1,234 rows``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def first_line(error: BaseException) -> str:
+    """At most 200 characters of the first line of an error's message, or its type; without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+
+
+def shortened(text: str, most: int, mark: str = "…") -> str:
+    """At most ``most`` characters of ``text``; a longer one ends in ``mark``."""
+    return text if len(text) <= most else text[: most - len(mark)] + mark
+
+
 def shown(value: Any) -> str:
     """A value as one line of ASCII JSON, truncated to 60 characters."""
     try:
@@ -45,7 +60,7 @@ def shown(value: Any) -> str:
     except (ValueError, RecursionError):
         # More digits or nesting than Python can write.
         text = type(value).__name__
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    return shortened(text, _SHOWN, "...")
 
 
 def shown_name(name: Any) -> str:

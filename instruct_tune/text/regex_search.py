@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from .plain_text import HALF_A_CHARACTER, is_encodable
+from .plain_text import HALF_A_CHARACTER, is_encodable, shortened
 
 LONGEST_PATTERN = 500
 """Maximum characters of a pattern."""
@@ -43,6 +43,7 @@ def matching(pattern: str, texts: Sequence[str], *, whole: bool = False) -> set[
 
     Raises DataError if this takes more than ``SECONDS``, or more memory than ``regex_worker`` allows.
     """
+    shown = shortened(pattern, 60, "...")
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-W", "ignore", _PROGRAM],
@@ -52,13 +53,9 @@ def matching(pattern: str, texts: Sequence[str], *, whole: bool = False) -> set[
         )
     except subprocess.TimeoutExpired as error:
         raise DataError(
-            f"The pattern {_short(pattern)} was given up after {SECONDS:g} seconds. A repetition inside a repetition, "
+            f"The pattern {shown!r} was given up after {SECONDS:g} seconds. A repetition inside a repetition, "
             "as in (a+)+, can take for ever: write it simpler."
         ) from error
     if done.returncode:
-        raise DataError(f"The pattern {_short(pattern)} takes too much memory: write it simpler.")
+        raise DataError(f"The pattern {shown!r} takes too much memory: write it simpler.")
     return set(json.loads(done.stdout))
-
-
-def _short(pattern: str) -> str:
-    return repr(pattern if len(pattern) <= 60 else pattern[:57] + "...")

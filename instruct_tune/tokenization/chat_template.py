@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from ..errors import ModelError
+from ..text.plain_text import first_line, shortened
 from .prompt_template import ChatMarkup, PromptTemplate
 
 if TYPE_CHECKING:
@@ -57,10 +58,9 @@ class ChatTemplate:
         """
         rendered = self._render(message, self._in_parts, self._clock)
         if not _fits(self._reference, message, rendered):
-            shown = message if len(message) <= _SHOWN else message[: _SHOWN - 1] + "…"
             raise ModelError(
-                f"This model's chat template does not render the message {shown!r} like others, so it would not be "
-                f"trained or asked as it is: {REMEDY}, or take that row out."
+                f"This model's chat template does not render the message {shortened(message, _SHOWN)!r} like others, "
+                f"so it would not be trained or asked as it is: {REMEDY}, or take that row out."
             )
 
     def _find_markup(self) -> tuple[bool, ChatMarkup]:
@@ -96,7 +96,9 @@ class ChatTemplate:
                 messages, chat_template=template, tokenize=False, add_generation_prompt=True
             )
         except _FAULTS as error:
-            raise ModelError(f"This model's chat template cannot be rendered ({_reason(error)}): {REMEDY}.") from error
+            raise ModelError(
+                f"This model's chat template cannot be rendered ({first_line(error)}): {REMEDY}."
+            ) from error
 
 
 def has_clock(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -136,8 +138,3 @@ def _fits(markup: ChatMarkup, message: str, rendered: str) -> bool:
     if not (rendered.startswith(before) and rendered.endswith(after) and len(rendered) >= len(before) + len(after)):
         return False
     return rendered[len(before) : len(rendered) - len(after)].strip() == message.strip()
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200].rstrip(".")

@@ -1,25 +1,26 @@
-"""TRL's ``SFTTrainer`` with padding-free passes, and with metrics, validation and checkpoints of the lab's own."""
+"""TRL's ``SFTTrainer`` with padding-free passes, and with the lab's own metrics, validation, checkpoints and stops."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTTrainer
 
 from ..batching.packing import EpochSampler, Pack, supervised_count, supervised_loss
 from ..config.run_config import TrainSettings
-from ..errors import DivergedError
+from ..errors import DivergedError, Stopped
 from ..models import lora
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
 from ..util import atomic_write
 from . import rng_state
-from .callbacks import TrainingCallbacks
 from .checkpoints import (
     Evaluation,
     at_step,
@@ -282,6 +283,74 @@ class Trainer(SFTTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         lora.restore(self.loaded, self.name, Path(resume_from_checkpoint))
+
+
+class TrainingCallbacks(TrainerCallback):
+    """Validation probes, timed checkpoints, queued jobs and stops, around the optimizer steps."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        self.saved_at = time.monotonic()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        trainer = self.trainer
+        trainer.watcher.phase("training")
+        trainer.watcher.progress(state.global_step, state.max_steps)
+        trainer.say_what_is_slower()
+        trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
+        if state.global_step:
+            trainer.catch_up()
+        elif trainer.probe_steps:
+            trainer.probe()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # Not in on_step_end, after which the trainer still logs the step.
+        # A queued job may build a model, which draws random numbers: the generators are restored after it.
+        with rng_state.kept(self.trainer.loaded.device):
+            self.trainer.watcher.yield_to_queue()
+        self._raise_if_stopping()
+        self.trainer.tally.begin()
+
+    def on_substep_end(self, *args: Any, **kwargs: Any) -> None:
+        self._raise_if_stopping()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        self.trainer.remember_random()
+        self.trainer.watcher.progress(state.global_step, state.max_steps)
+        minutes = self.trainer.settings.save_minutes
+        if minutes is not None and time.monotonic() - self.saved_at > 60 * minutes:
+            control.should_save = True
+        return control
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # After the last step the run is complete, so a stop no longer counts.
+        if state.global_step < state.max_steps:
+            self._raise_if_stopping()
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.trainer.tally.flush()
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        self.saved_at = time.monotonic()
+
+    def _raise_if_stopping(self) -> None:
+        if self.trainer.watcher.stopping() or self.trainer.out_of_patience():
+            raise Stopped
+
+
+def probe_steps(total_steps: int, probes: int) -> set[int]:
+    """Step 0 and ``probes`` evenly spaced steps, the last step among them; empty where ``probes`` is 0."""
+    if not probes:
+        return set()
+    return {0, *(round(total_steps * (i + 1) / probes) for i in range(probes))}
 
 
 def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:

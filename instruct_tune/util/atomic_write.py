@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .hashing import sha256_of_file
 
 MANIFEST = "manifest.json"
 """Size and sha256 of every other file in the folder. Written last: a folder without it is incomplete."""
@@ -75,7 +76,7 @@ def fault(folder: Path) -> str | None:
             path = folder / name
             if path.stat().st_size != file["bytes"]:
                 return f"{name} has {path.stat().st_size} of {file['bytes']} bytes"
-            if _sha256(path) != file["sha256"]:
+            if sha256_of_file(path) != file["sha256"]:
                 return f"{name} is not what was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -86,15 +87,12 @@ def fault(folder: Path) -> str | None:
 
 def _seal(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    entries = {str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+    entries = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in files
+    }
     (folder / MANIFEST).write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
     for path in (*files, folder / MANIFEST, folder):
         _sync(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

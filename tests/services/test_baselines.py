@@ -20,10 +20,10 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.data.near_duplicates import nearest
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError
+from instruct_tune.evaluation.answer_cache import KeptAnswers
 from instruct_tune.evaluation.baselines import SHOWN, Baselines, baselines, examples_of
 from instruct_tune.evaluation.bleu import score
 from instruct_tune.evaluation.evaluate import evaluate
-from instruct_tune.evaluation.resume import KeptAnswers
 from instruct_tune.generation.answer import Answer
 from instruct_tune.generation.generate import Request, generate
 from instruct_tune.models import lora

@@ -27,11 +27,12 @@ from mutations import (
 from safetensors.numpy import save
 
 from instruct_tune.cli.commands import main
-from instruct_tune.config.viewer import HOST, Visitors
+from instruct_tune.config.viewer import HOST
 from instruct_tune.data import ledger as ledger_file
 from instruct_tune.errors import DataError, LabError, NotFoundError, SettingsError
 from instruct_tune.export import import_run
 from instruct_tune.runs.annotations import LONGEST_NOTES, LONGEST_TAG
+from instruct_tune.services.access import Access
 from instruct_tune.store import snapshot
 from instruct_tune.tokenization.prompt_template import template_from
 
@@ -397,7 +398,7 @@ def test_a_question_has_a_longest(lab, run_id):
 
 @pytest.mark.parametrize("token", ["\ud800", "\0", "x" * 10_000])
 def test_no_token_of_a_host_is_an_error(token):
-    assert not Visitors("the host's token").admit("page", token)
+    assert not Access("the host's token").admit("page", token)
 
 
 # Configurations

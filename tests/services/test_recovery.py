@@ -17,6 +17,7 @@ from instruct_tune.store.recovery import damage, open_rescued
 from instruct_tune.store.run_store import RunStore
 from instruct_tune.store.schema import VERSION
 from instruct_tune.ui import build_ui
+from instruct_tune.util.hashing import sha256_of_text
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -369,4 +370,4 @@ def test_a_lab_goes_on_after_its_history_was_damaged(tmp_path):
 
 def write_snapshot(folder, saved):
     body = json.dumps(saved)
-    (folder / snapshot.FILE).write_text(json.dumps({"sha256": snapshot._sha256(body)}) + "\n" + body + "\n")
+    (folder / snapshot.FILE).write_text(json.dumps({"sha256": sha256_of_text(body)}) + "\n" + body + "\n")

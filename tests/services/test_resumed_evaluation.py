@@ -20,9 +20,8 @@ from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import LabError, Stopped
 from instruct_tune.evaluation import predict
-from instruct_tune.evaluation.answer_cache import AnswerCache
+from instruct_tune.evaluation.answer_cache import FOLDER, MOST, Unfinished, cache_of, left_behind, unfinished
 from instruct_tune.evaluation.evaluate import Evaluation, evaluate
-from instruct_tune.evaluation.resume import FOLDER, MOST, Unfinished, left_behind, unfinished
 from instruct_tune.generation import generate
 from instruct_tune.generation.answer import Answer
 from instruct_tune.models import lora
@@ -92,7 +91,7 @@ def test_an_evaluation_that_was_left_ends_as_one_that_was_not(loaded, folder, le
 
 
 def test_what_was_known_of_base_is_counted_once(loaded, folder, tmp_path):
-    cached_answers = partial(AnswerCache(tmp_path / "base").cached_answers, loaded, SETTINGS)
+    cached_answers = partial(cache_of, tmp_path / "base", loaded, SETTINGS)
     evaluate(loaded, RUN, LESSON, ROWS[:3], SETTINGS, cached_answers=cached_answers())
     with pytest.raises(Stopped):
         go(loaded, folder, 7, cached_answers=cached_answers())

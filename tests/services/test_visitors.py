@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, opened, smoke
 
-from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, Visitors, known_by
+from instruct_tune.config.viewer import ANONYMOUS, HOST, Viewer, known_by
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import DataError, ModelError, NotFoundError, NotYoursError, SettingsError
+from instruct_tune.services.access import Access
 
 pytestmark = pytest.mark.usefixtures("one_thread", "tiny_cache")
 
@@ -69,7 +70,7 @@ def test_what_could_be_guessed_is_no_secret(secret):
 
 
 def test_a_page_is_its_visitors_from_arrival_on():
-    visitors = Visitors()
+    visitors = Access()
     assert visitors.of("page") == visitors.of(None) == ANONYMOUS
     assert visitors.arrive("page", "ann's own secret") == ANN
     assert visitors.of("page") == ANN
@@ -79,7 +80,7 @@ def test_a_page_is_its_visitors_from_arrival_on():
 
 
 def test_the_hosts_token_makes_a_page_the_hosts_and_no_other():
-    visitors = Visitors("the host's token")
+    visitors = Access("the host's token")
     visitors.arrive("page", "ann's own secret")
     for wrong in ("", "the host's toke", None, 5, "ü"):
         assert not visitors.admit("page", wrong)

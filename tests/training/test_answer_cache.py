@@ -17,7 +17,7 @@ from tiny_lab import (
 
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.evaluation import predict
-from instruct_tune.evaluation.answer_cache import AnswerCache, CachedAnswers
+from instruct_tune.evaluation.answer_cache import CachedAnswers, cache_of
 from instruct_tune.evaluation.evaluate import Evaluation, evaluate
 from instruct_tune.generation.answer import Answer
 from instruct_tune.models import lora
@@ -54,9 +54,7 @@ def decoded(monkeypatch) -> list[str]:
 
 def evaluated(loaded: LoadedModel, folder: Path, run: str = RUN, rows=ROWS, template=LESSON, **how) -> Evaluation:
     settings = dataclasses.replace(SETTINGS, **how)
-    return evaluate(
-        loaded, run, template, rows, settings, cached_answers=AnswerCache(folder).cached_answers(loaded, settings)
-    )
+    return evaluate(loaded, run, template, rows, settings, cached_answers=cache_of(folder, loaded, settings))
 
 
 def base_answers(evaluation: Evaluation) -> list[tuple[str, int, bool]]:
@@ -75,7 +73,7 @@ def test_a_second_run_pays_for_its_tuned_half_alone(loaded, tmp_path, decoded):
         ROWS,
         SETTINGS,
         between_batches=lambda *numbers: progress.append(numbers),
-        cached_answers=AnswerCache(tmp_path).cached_answers(loaded, SETTINGS),
+        cached_answers=cache_of(tmp_path, loaded, SETTINGS),
     )
     assert decoded == ["second"] * 5
     assert second.base_remembered == second.to_dict()["base_remembered"] == 5
@@ -108,7 +106,7 @@ def test_another_question_is_asked_again(loaded, tmp_path, monkeypatch):
 
 
 def test_sampled_answers_are_not_kept(loaded, tmp_path):
-    assert AnswerCache(tmp_path).cached_answers(loaded, GenerationSettings(do_sample=True)) is None
+    assert cache_of(tmp_path, loaded, GenerationSettings(do_sample=True)) is None
 
 
 # The files

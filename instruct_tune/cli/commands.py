@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..config.run_config import RunConfig, merge, parse_override
+from ..config.run_config import RunConfig
+from ..config.validation import merge, parse_override
 from ..config.viewer import HOST
 from ..data import json_text, ledger
 from ..errors import DataError, LabError, SettingsError

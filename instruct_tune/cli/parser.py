@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..config.run_config import BASELINES, PRESETS
+from ..config.presets import PRESETS
+from ..config.run_config import BASELINES
 from ..evaluation import bleu_tokenizers
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config.run_config import PRESETS, RunConfig
+from ..config.presets import PRESETS
+from ..config.run_config import RunConfig
 from ..errors import BusyError, ModelError, SettingsError
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..store.run_store import Run

@@ -13,7 +13,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..config.run_config import RunConfig, merge
+from ..config.run_config import RunConfig
+from ..config.validation import merge
 
 CUSTOM_TEMPLATE = "custom"
 

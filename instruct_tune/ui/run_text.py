@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..config.run_config import PRESETS
+from ..config.presets import PRESETS
 from ..runs.differences import flat
 from ..store.run_store import LIVE
 from ..text.markdown import plain

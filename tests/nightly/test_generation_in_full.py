@@ -23,7 +23,8 @@ from tiny_lab import (
 )
 from transformers import GenerationConfig, pipeline
 
-from instruct_tune.config.run_config import DEFAULT_MODEL, LEAST_TEMPERATURE, DataSettings, GenerationSettings
+from instruct_tune.config.run_config import DEFAULT_MODEL, DataSettings, GenerationSettings
+from instruct_tune.config.validation import LEAST_TEMPERATURE
 from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, MemoryLimitError, Stopped
 from instruct_tune.generation import generate as generation

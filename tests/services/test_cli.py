@@ -25,7 +25,7 @@ from commands import (
 from labs import Pace, opened, press_ctrl_c, smoke
 
 from instruct_tune.cli.commands import main
-from instruct_tune.config.run_config import PRESETS
+from instruct_tune.config.presets import PRESETS
 from instruct_tune.lab import Lab
 from instruct_tune.services.training import Training
 from instruct_tune.store.lock import DataLock

@@ -6,7 +6,7 @@ import pytest
 from labs import cache_for, opened
 
 from instruct_tune import ui
-from instruct_tune.config.run_config import PRESETS
+from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.viewer import HOST
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import Form

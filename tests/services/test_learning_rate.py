@@ -135,7 +135,7 @@ def test_the_verdict_blames_warm_up_too(evaluation):
     run, metrics, _ = course(STILL, learning_rate=0.01, warmup_steps=1000)
     result = {
         "rows": 40, "delta": 0.1, "p_value": 0.8, "base": {"bleu": 9, "bp": 1}, "tuned": {"bleu": 9.1, "bp": 1},
-        "tuned_ended": 40, "base_ended": 40, "identical": 39,
+        "tuned_ended": 40, "base_ended": 40, "identical": 39, "base_cut_bleu": 9,
     }  # fmt: skip
     verdict = judge(run["config"], metrics, result if evaluation else None)
     assert verdict.kind == "no_change"

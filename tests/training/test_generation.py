@@ -21,7 +21,8 @@ from tiny_lab import (
 )
 from transformers import GenerationConfig, pipeline
 
-from instruct_tune.config.run_config import LEAST_TEMPERATURE, GenerationSettings
+from instruct_tune.config.run_config import GenerationSettings
+from instruct_tune.config.validation import LEAST_TEMPERATURE
 from instruct_tune.errors import DataError, MemoryLimitError, Stopped
 from instruct_tune.generation import generate as generation
 from instruct_tune.generation.answer import Answer

@@ -264,6 +264,6 @@ def test_importing_it_does_not_wait_for_slow_libraries(module, may):
 
 def test_nothing_is_configured_by_hand_twice():
     """Every preset has its note, and every note its preset."""
-    from instruct_tune.config.run_config import PRESET_NOTES, PRESETS
+    from instruct_tune.config.presets import PRESET_NOTES, PRESETS
 
     assert set(PRESET_NOTES) == set(PRESETS)

@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from instruct_tune.config.run_config import Columns, DataSettings, RunConfig, merge, parse_override
+from instruct_tune.config.run_config import Columns, DataSettings, RunConfig
+from instruct_tune.config.validation import merge, parse_override
 from instruct_tune.data.columns import ColumnsError, as_settings, propose
 from instruct_tune.data.splits import examples, load_splits
 from instruct_tune.errors import DataError, SettingsError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from instruct_tune.config.run_config import PRESET_NOTES, PRESETS
+from instruct_tune.config.presets import PRESET_NOTES, PRESETS
 from instruct_tune.ui.train.presets import OWN_ROWS, cards, changes, keeps_rows
 from instruct_tune.ui.train.tab import is_second_click
 from instruct_tune.ui.train.text import about, cost_details, cost_sentence, cost_warnings

@@ -12,18 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instruct_tune.config.filters import STEPS, Contains, Filter, Length
-from instruct_tune.config.run_config import (
-    _RULES,
-    OPTIMIZERS,
-    PRESET_NOTES,
-    PRESETS,
-    SCHEDULERS,
-    Columns,
-    DataSettings,
-    RunConfig,
-    merge,
-    parse_override,
-)
+from instruct_tune.config.presets import PRESET_NOTES, PRESETS
+from instruct_tune.config.run_config import OPTIMIZERS, SCHEDULERS, Columns, DataSettings, RunConfig
+from instruct_tune.config.validation import _RULES, merge, parse_override
 from instruct_tune.errors import SettingsError
 
 # The block of the public interface, exactly.

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from instruct_tune.config.run_config import PRESETS, DataSettings
+from instruct_tune.config.presets import PRESETS
+from instruct_tune.config.run_config import DataSettings
 from instruct_tune.text.markdown import plain
 from instruct_tune.ui import run_text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...config.run_config import MAX_STOPS
+from ...config.validation import MAX_STOPS
 from ...services.answerers import MAX_STRENGTH
 from ..context import QUIET
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...config.catalog import DATASETS
 from ...config.filters import DROP_LEAKAGE, ByHand, Contains, Filter, Language, Length, Matches, NearDuplicates, Sample
-from ...config.run_config import read_filters
+from ...config.validation import read_filters
 from ...errors import DataError, SettingsError
 
 Steps = tuple[Filter, ...]

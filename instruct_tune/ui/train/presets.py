@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from ...config.catalog import DATASETS
-from ...config.run_config import PRESET_NOTES, PRESETS, DataSettings, RunConfig
+from ...config.presets import PRESET_NOTES, PRESETS
+from ...config.run_config import DataSettings, RunConfig
 from ...errors import LabError
 from ...lab import Lab
 from ...text.markdown import plain

@@ -14,7 +14,8 @@ from typing import Any
 import gradio as gr
 
 from ...config.catalog import MODELS
-from ...config.run_config import OPTIMIZERS, OVERLONG, PRESETS, SCHEDULERS, STRATEGIES
+from ...config.presets import PRESETS
+from ...config.run_config import OPTIMIZERS, OVERLONG, SCHEDULERS, STRATEGIES
 from ..form import Form, shown_value
 from .presets import first_preset
 

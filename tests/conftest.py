@@ -16,7 +16,17 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 
-LONGEST = ("test_real_model", "test_journey_data", "test_journey_format", "test_journey", "test_cli_process")
+LONGEST = (
+    "test_real_model",
+    "test_journey_cost",
+    "test_journey",
+    "test_journey_data",
+    "test_journey_train",
+    "test_journey_compare",
+    "test_journey_visitors",
+    "test_journey_evaluate",
+    "test_cli_process",
+)
 """Files that take minutes. They begin first, so that no worker runs one of them alone at the end."""
 
 

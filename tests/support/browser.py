@@ -26,10 +26,13 @@ PATIENCE = 90 * machine_slowness()
 
 CLIENT_LEFT = (
     r"\nstarlette\.requests\.ClientDisconnect\n",
-    # Gradio 6.31 deletes a session's messages once for each of its streams that is cut off.
+    # Gradio 6.31 deletes a session's messages when one of its streams is cut off: another stream that is cut off then
+    # finds none to delete, and one that goes on finds none to read, once its response has begun.
     r"del blocks\._queue\.pending_messages_per_session\[session_hash\]\n[\s~^]*\nKeyError: ",
+    r"in sse_stream\n +raise HTTPException\(\nfastapi\.exceptions\.HTTPException: 404: Not Found\n",
+    r"\nRuntimeError: Caught handled exception, but response already started\.\n",
 )
-"""Patterns of log lines about a client that disconnected: the last lines of a traceback."""
+"""How the log says that a client went away: patterns of the last lines of a traceback."""
 
 FLAGS = [
     "--no-sandbox",

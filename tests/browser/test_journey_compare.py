@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, check, close_windows, serving
 from labs import finished, imports_frozen, opened, smoke
 
 from instruct_tune.config.viewer import HOST
@@ -86,7 +86,7 @@ def test_two_answers_with_their_facts(window):
     for side in ("base", "tuned"):
         assert "96 tokens in " in window.text(f"#compare-{side}-facts")
     window.shot("compare")
-    window.page.get_by_label("Show the difference to the expected answer").check()
+    check(window.page.get_by_label("Show the difference to the expected answer"))
     assert "of 20 expected words" in window.wait_text("#compare-tuned-diff-facts", "expected words")
     assert "yes" in window.text("#compare-tuned-diff")
     read_token_by_token(window)
@@ -217,7 +217,7 @@ def test_a_checkpoint_answers_beside_its_run(window):
     window.page.wait_for_selector("#compare-third .cm-content")
     assert "This run at step 24" in window.text("#compare-third")
     assert "24 tokens in " in window.wait_text("#compare-third-facts", "tokens")
-    window.page.get_by_label("Show the difference to the expected answer").check()
+    check(window.page.get_by_label("Show the difference to the expected answer"))
     window.wait_text("#compare-third-diff-facts", "expected words")
     window.shot("compare-third")
     choose(window, "#compare-third-who", "Nobody")

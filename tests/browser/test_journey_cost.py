@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, check, close_windows, serving
 
 pytestmark = pytest.mark.slow
 
@@ -77,7 +77,7 @@ def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
     window.page.click("#preset-reset")
     window.page.wait_for_function("document.querySelector('#train-rows input').value === '16'")
     window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
-    window.page.locator("#train-preset input[value=quick]").check()
+    check(window.page.locator("#train-preset input[value=quick]"))
     window.page.wait_for_function("document.querySelector('#train-rows input').value === '200'")
     assert window.errors == []
 

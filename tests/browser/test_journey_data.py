@@ -7,7 +7,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, check, close_windows, serving
 from toy_hub import ToyHub, serving_hub
 
 pytestmark = pytest.mark.slow
@@ -108,7 +108,7 @@ def test_near_copies_of_held_out_rows_leave_the_training_with_one_click(window, 
     window.wait_text("#data-summary", "60 rows loaded")
     window.page.click("#data-check")
     assert "held-out rows have a near copy" in window.wait_text("#report-sentence", "Looked at 48 training")
-    window.page.get_by_label("Leave near copies").check()
+    check(window.page.get_by_label("Leave near copies"))
     window.wait_text("#filters-list", "near copy of a held-out row · kept")
     window.page.wait_for_function("!document.querySelector('#report-sentence')?.innerText.includes('near copy')")
     assert "Looked at 48" not in window.wait_text("#report-sentence", "Looked at")
@@ -220,7 +220,7 @@ def test_rows_are_leafed_through_searched_and_read_in_full(window):
     page.fill("#data-search textarea, #data-search input", "")
     window.wait_text("#data-where", "Page 1 of")
 
-    page.get_by_role("radio", name="held-out rows").check()
+    check(page.get_by_role("radio", name="held-out rows"))
     page.click("#data-order input")
     page.get_by_role("option", name="longest answer first").click()
     page.wait_for_timeout(500)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, check, close_windows, serving
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ def smoke_window(served, **kinds) -> Window:
     browser, address = served
     window = Window(browser, address, **kinds)
     window.tab("Train")
-    window.page.get_by_role("radio", name="smoke").check()
+    check(window.page.get_by_role("radio", name="smoke"))
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     window.tab("Format")
     return window
@@ -53,7 +53,7 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     learned = window.page.locator("#format-tokens .token-grid .token.loss .text").all_inner_texts()
     assert learned[-1] == "<|im_end|>"
     window.fold("Broken on purpose, for teaching")
-    window.page.get_by_label("EOS taken for padding").check()
+    check(window.page.get_by_label("EOS taken for padding"))
     window.wait_text("#format-lesson", "never learns to stop")
     broken = window.page.locator("#format-broken-tokens .token-grid .token.loss")
     assert broken.count() == len(learned) - 1
@@ -78,7 +78,7 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
 
 def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(served):
     window = smoke_window(served)
-    window.page.get_by_role("radio", name="custom").check()
+    check(window.page.get_by_role("radio", name="custom"))
     window.page.wait_for_selector("#template-without-input textarea", state="visible")
     window.wait_text("#format-sentence", "tokens carry loss")
     window.page.fill("#template-without-input textarea", "{instruction.__class__}")
@@ -94,9 +94,9 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.again()
     window.tab("Format")
     # For "custom" the editor opens by itself.
-    window.page.get_by_role("radio", name="custom").check()
+    check(window.page.get_by_role("radio", name="custom"))
     window.page.wait_for_selector("#template-kept input", state="visible")
-    window.page.get_by_role("radio", name="lesson").check()
+    check(window.page.get_by_role("radio", name="lesson"))
     choose_once_offered(window, "#template-kept input", "q and a")
     window.page.wait_for_function("document.querySelector('#template-without-input textarea').value.startsWith('Q:')")
     window.page.wait_for_function("document.querySelector('#format-template input[value=custom]').checked")

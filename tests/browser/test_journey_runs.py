@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from browser import PATIENCE, Window, close_windows, serving
+from browser import PATIENCE, Window, check, close_windows, serving
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.runs.examples import ASSETS
@@ -174,7 +174,7 @@ def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):
 def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):
     # At 1×, so that a slow machine shows its beginning too.
     window.tab("Train")
-    window.page.get_by_role("radio", name="1×", exact=True).check()
+    check(window.page.get_by_role("radio", name="1×", exact=True))
     window.tab("Data")
     window.page.click("#replay-offer")
     stage = window.wait_text("#replay-stage", "Replay at 1×")
@@ -193,12 +193,12 @@ def test_a_visitor_who_has_trained_nothing_watches_a_recorded_run(window):
     window.tab("Data")
     window.tab("Train")
     window.wait_text("#replay-stage", "Replay at 1×")
-    window.page.get_by_role("radio", name="60×", exact=True).check()
+    check(window.page.get_by_role("radio", name="60×", exact=True))
     window.wait_text("#replay-stage", "Replayed")
     assert window.page.evaluate(drawn) == whole
     assert window.value("#train-answers").startswith(f"— step {whole},")
     assert not window.page.evaluate(f"{plot}.layout.annotations?.length")
-    window.page.get_by_role("radio", name="1×", exact=True).check()
+    check(window.page.get_by_role("radio", name="1×", exact=True))
     window.page.click("#replay-start")
     window.wait_text("#replay-stage", "Replay at 1×")
     window.page.click("#replay-stop")

@@ -6,7 +6,7 @@ import itertools
 import re
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, check, close_windows, serving
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,7 @@ def test_a_run_is_followed(served):
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     window.page.get_by_label("Epochs", exact=True).fill("8")
     window.more_settings("Measuring and checkpoints")
-    window.page.get_by_label("Keep the best").check()
+    check(window.page.get_by_label("Keep the best"))
     script = """
       window.said = []; window.titles = [];
       const region = document.querySelector('#announcer .announcer');
@@ -64,7 +64,7 @@ def test_a_run_is_followed(served):
     assert plot(window, "p.querySelector('.loss-empty')") is None
 
     assert plot(window, "p.layout.yaxis.type") == "linear"
-    window.page.get_by_label("Logarithmic loss axis").check()
+    check(window.page.get_by_label("Logarithmic loss axis"))
     window.page.wait_for_function("document.querySelector('#train-chart .loss-plot').layout.yaxis.type === 'log'")
 
     window.fold("This run's configuration")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Window, serving
+from browser import Window, check, serving
 from gradio_client import Client
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     assert "7 days" in mine.text("#data-upload-note")
     upload(mine, file)
     mine.tab("Train")
-    mine.page.get_by_role("radio", name="smoke").first.check()
+    check(mine.page.get_by_role("radio", name="smoke").first)
     mine.page.wait_for_timeout(500)
     mine.page.fill("#run-name input, #run-name textarea", "my secret plan")
     mine.page.click("#train-start")

@@ -153,6 +153,20 @@ def _new_page(browser, options):
     return page
 
 
+def check(choice) -> None:
+    """Click a radio button or a checkbox until it is checked, as a person does.
+
+    The page draws a click a moment later, and draws a control anew that it fills at that moment.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not choice.is_checked():
+        assert time.monotonic() < deadline, "the click changes nothing"
+        choice.click()
+        drawn = time.monotonic() + 5
+        while not choice.is_checked() and time.monotonic() < drawn:
+            time.sleep(0.05)
+
+
 def close_windows(browser) -> None:
     """Close every page; only the reused context stays."""
     for context in browser.contexts:
@@ -217,10 +231,7 @@ class Window:
     def preset(self, name: str) -> None:
         """Choose a preset by its card, on the Train tab."""
         self.tab("Train")
-        choice = self.page.locator(f"#train-preset input[value={name}]")
-        choice.click()
-        # The page shows the choice a moment after the click.
-        self.page.wait_for_function("choice => choice.checked", arg=choice.element_handle())
+        check(self.page.locator(f"#train-preset input[value={name}]"))
 
     def more_settings(self, fold: str) -> None:
         """Open one of the accordions with the settings that beginners do not need."""

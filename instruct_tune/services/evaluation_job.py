@@ -71,17 +71,17 @@ class EvaluationJob:
             warnings.extend(_too_long(prompts, loaded.context_length))
             kept.append(unfinished(self._store.folder(run_id), loaded, settings, prompts, about))
             meter.resume(sum(len(kept[0].of(side).answers) for side in prompts))
-            report(**meter.told())
+            report(**meter.progress())
             return kept[0]
 
         def between(done: int, total: int) -> None:
             meter.batch_done(done)
-            report(**meter.told(), **estimate)
+            report(**meter.progress(), **estimate)
             self._queue.yield_once()
 
         def stopped() -> bool:
             if meter.token():
-                report(**meter.told(), **estimate)
+                report(**meter.progress(), **estimate)
             return stopping()
 
         evaluation = evaluate(

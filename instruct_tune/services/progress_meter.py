@@ -36,7 +36,7 @@ class Meter:
         self._token += 1
         return time.monotonic() - self._reported_at >= SECONDS_BETWEEN_NEWS
 
-    def told(self) -> dict[str, Any]:
+    def progress(self) -> dict[str, Any]:
         """``done, total, fraction, seconds, answers_per_second, seconds_left`` (the last two None at first)."""
         self._reported_at = time.monotonic()
         seconds = self._reported_at - self._began

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from patience import machine_slowness
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(os.environ["LAB_SHOTS"]) if "LAB_SHOTS" in os.environ else None
@@ -149,6 +150,17 @@ def _new_page(browser, options):
     return page
 
 
+_TAB_IS_FILLED = """name => {
+    const selected = [...document.querySelectorAll('[role=tab][aria-selected=true]')];
+    const panels = [...document.querySelectorAll('[role=tabpanel]')].filter(panel => panel.offsetParent);
+    return selected.some(tab => tab.innerText.trim() === name) && panels.every(panel => panel.innerText.trim());
+}"""
+_TABS = """() => [...document.querySelectorAll('[role=tab], [role=tabpanel]')].map(each => {
+    const state = each.ariaSelected ?? each.style.display;
+    return `${each.role} ${each.innerText.slice(0, 20)} ${state} ${each.innerHTML.length}`;
+})"""
+
+
 def check(choice) -> None:
     """Click a radio button or a checkbox until it is checked, as a person does.
 
@@ -210,10 +222,19 @@ class Window:
         # Attached, not visible: a link may have opened another tab by now.
         self.page.wait_for_selector("#data-load", state="attached")
         self.page.wait_for_function("window.labFormIsRestored")
+        # The first poll updates components of every tab; a tab that mounts at the same moment has stayed empty.
+        self.page.wait_for_function("document.querySelector('#strip').innerText.trim()")
 
     def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        """Open a tab of the page or of a panel, and wait for its content."""
+        tab = self.page.get_by_role("tab", name=name, exact=True)
+        tab.click()
         self._until_mounted()
+        try:
+            self.page.wait_for_function(_TAB_IS_FILLED, arg=name)
+        except PlaywrightTimeout:
+            state = self.page.evaluate(_TABS)
+            raise AssertionError(f"the tab {name} stays empty; errors: {self.errors}; tabs: {state}") from None
 
     def fold(self, name: str) -> None:
         """Open the accordion whose label begins with ``name``."""

@@ -47,24 +47,27 @@ def build_ui(lab: Lab) -> gr.Blocks:
         # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
         beside_title = _head(lab)
-        status_bar, busy_notice, announcer, idle_flag = StatusBar(lab), BusyNotice(lab), Announcer(lab), IdleFlag(lab)
+        status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+        busy_notice = BusyNotice(training=lab.training, access=lab.access)
+        announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
+        idle_flag = IdleFlag(training=lab.training, access=lab.access)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data"):
-                data = DataTab(lab, form, memory)
+                data = _data(lab, form, memory)
             with gr.Tab("Format", id="Format"):
-                formatting = FormatTab(lab, form, memory)
+                formatting = _format(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
-                train = TrainTab(lab, form, tab, idle_flag.now)
+                train = _train(lab, form, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
                 compare_run = run_choice("compare-run")
-                run_picker.build(lab, form, compare_run, "compare-template")
-                compare = CompareTab(lab, compare_run, tabs)
+                run_picker.build(form, compare_run, "compare-template", runs=lab.runs, access=lab.access)
+                compare = _compare(lab, compare_run, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = run_choice("evaluate-run")
-                run_picker.build(lab, form, evaluate_run, "evaluate-template")
-                evaluate = EvaluateTab(lab, evaluate_run, tabs)
+                run_picker.build(form, evaluate_run, "evaluate-template", runs=lab.runs, access=lab.access)
+                evaluate = _evaluate(lab, evaluate_run, tabs)
             with gr.Tab("Runs", id="Runs"):
-                runs = RunsTab(lab)
+                runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
                 fill_events = runs.wire(form, shown_run, compare_run, train.continued.parent, tabs)
         with beside_title:
@@ -79,14 +82,17 @@ def build_ui(lab: Lab) -> gr.Blocks:
         }
         for name, button in next_buttons.items():
             open_tab_on_click(button, tabs, name)
-        build_session_panel(lab, form, memory)
+        build_session_panel(lab.access, form, memory)
         form.complete()
-        choices = RunPicker(lab, shown_run, compare_run, evaluate_run)
+        choices = RunPicker(
+            shown_run, compare_run, evaluate_run, runs=lab.runs, answerers=lab.answerers, access=lab.access
+        )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
-        loaded = session.welcome(lab, page, form, memory, shown_run)
+        loaded = session.welcome(page, form, memory, shown_run, runs=lab.runs, access=lab.access)
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
-        polling.feed(lab, memory, (status_bar, busy_notice, announcer, *panels, idle_flag, choices))
+        polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
+        polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.link.follow(loaded, tabs, shown_run, choices.seen)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
@@ -107,3 +113,63 @@ def _head(lab: Lab) -> gr.Column:
     if lab.ephemeral_storage:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
     return beside
+
+
+def _data(lab: Lab, form: Form, memory: Memory) -> DataTab:
+    return DataTab(
+        form,
+        memory,
+        configs=lab.configs,
+        uploads=lab.uploads,
+        datasets=lab.datasets,
+        housekeeping=lab.housekeeping,
+        access=lab.access,
+    )
+
+
+def _format(lab: Lab, form: Form, memory: Memory) -> FormatTab:
+    return FormatTab(
+        form,
+        memory,
+        tokenizers=lab.tokenizers,
+        datasets=lab.datasets,
+        estimates=lab.estimates,
+        access=lab.access,
+    )
+
+
+def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
+    return TrainTab(
+        form,
+        tab,
+        idle,
+        uploads=lab.uploads,
+        runs=lab.runs,
+        training=lab.training,
+        evaluations=lab.evaluations,
+        estimates=lab.estimates,
+        transfers=lab.transfers,
+        access=lab.access,
+    )
+
+
+def _compare(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> CompareTab:
+    return CompareTab(run, tabs, runs=lab.runs, answerers=lab.answerers, inference=lab.inference, access=lab.access)
+
+
+def _evaluate(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> EvaluateTab:
+    return EvaluateTab(
+        run, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
+    )
+
+
+def _runs(lab: Lab) -> RunsTab:
+    return RunsTab(
+        configs=lab.configs,
+        runs=lab.runs,
+        training=lab.training,
+        answerers=lab.answerers,
+        transfers=lab.transfers,
+        disk=lab.disk,
+        access=lab.access,
+    )

@@ -22,43 +22,43 @@ def expose(lab: Lab) -> None:
     @user_errors
     def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
         """Load, filter and split a dataset; its counts and a page of its training rows."""
-        return lab.datasets.preview(viewer(lab), _object(config), rows, offset)
+        return lab.datasets.preview(viewer(lab.access), _object(config), rows, offset)
 
     @user_errors
     def mask(config: dict, instruction: str, input: str, output: str) -> dict:
         """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
-        return lab.datasets.mask(viewer(lab), _object(config), instruction, input, output)
+        return lab.datasets.mask(viewer(lab.access), _object(config), instruction, input, output)
 
     @user_errors
     def start_run(config: dict, name: str = "") -> dict:
         """Start a training run; answers at once with its ``run_id``."""
-        return {"run_id": lab.training.start(viewer(lab), _object(config), name)}
+        return {"run_id": lab.training.start(viewer(lab.access), _object(config), name)}
 
     # Later features have endpoints of their own: a plain POST has to send every parameter of an endpoint.
     @user_errors
     def continue_run(parent: str, config: dict, name: str = "") -> dict:
         """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
-        return {"run_id": lab.training.start(viewer(lab), _object(config), name, parent)}
+        return {"run_id": lab.training.start(viewer(lab.access), _object(config), name, parent)}
 
     @user_errors
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
-        return dict(lab.training.status(viewer(lab), run_id))
+        return dict(lab.training.status(viewer(lab.access), run_id))
 
     @user_errors
     def run_metrics(run_id: str, after: int = 0) -> dict:
         """The run's metrics with a ``seq`` greater than ``after``."""
-        return {"metrics": lab.runs.metrics(viewer(lab), run_id, after)}
+        return {"metrics": lab.runs.metrics(viewer(lab.access), run_id, after)}
 
     @user_errors
     def stop_run(run_id: str, keep: bool = True) -> dict:
         """Stop a run within one step and keep its adapter, or discard the run."""
-        return {"status": lab.training.stop(viewer(lab), run_id, bool(keep))}
+        return {"status": lab.training.stop(viewer(lab.access), run_id, bool(keep))}
 
     @user_errors
     def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
         """Base and tuned answers to one instruction, as they grow."""
-        for texts in lab.inference.compare(viewer(lab), run_id, instruction, input, generation or None):
+        for texts in lab.inference.compare(viewer(lab.access), run_id, instruction, input, generation or None):
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
     @user_errors
@@ -70,7 +70,7 @@ def expose(lab: Lab) -> None:
         Each speaker is ``{"run_id": "base" or a run's}``, with ``"step"`` (a kept checkpoint) or ``"strength"``
         (0 to 1.5) if wanted. At the end ``tokens`` and ``ended`` (by itself) of each are there too.
         """
-        for update in lab.inference.compare_many(viewer(lab), speakers, instruction, input, generation or None):
+        for update in lab.inference.compare_many(viewer(lab.access), speakers, instruction, input, generation or None):
             numbers = [str(at) for at in range(len(speakers))]
             answers: dict[str, Any] = {"texts": [update[at] for at in numbers], "done": update["done"]}
             if update["done"]:
@@ -80,19 +80,21 @@ def expose(lab: Lab) -> None:
     @user_errors
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
-        yield from lab.evaluations.stream(viewer(lab), run_id, limit)
+        yield from lab.evaluations.stream(viewer(lab.access), run_id, limit)
 
     @user_errors
     def evaluate_with(
         run_id: str, limit: int | None, generation: dict | None, baselines: list[str], tokenize: str
     ) -> Iterator[dict]:
         """``evaluate`` with other generation settings, baselines beside base, and how BLEU cuts texts into words."""
-        yield from lab.evaluations.stream(viewer(lab), run_id, limit, generation or None, baselines or [], tokenize)
+        yield from lab.evaluations.stream(
+            viewer(lab.access), run_id, limit, generation or None, baselines or [], tokenize
+        )
 
     @user_errors
     def list_runs() -> dict:
         """All runs, newest first."""
-        return {"runs": lab.runs.summaries(viewer(lab))}
+        return {"runs": lab.runs.summaries(viewer(lab.access))}
 
     for endpoint in (
         dataset_preview,

@@ -16,7 +16,7 @@ from gradio.context import LocalContext
 from ..config.viewer import ANONYMOUS, Viewer, known_by
 from ..errors import DataError, LabError
 from ..export.machine_paths import short_paths
-from ..lab import Lab
+from ..services.access import Access
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,22 +32,22 @@ HEADER = "x-lab-visitor"
 """The header with a script's secret: one of its own making, or the one that the page shows for scripts."""
 
 
-def viewer(lab: Lab) -> Viewer:
+def viewer(access: Access) -> Viewer:
     """The viewer who sent the current request. Call it at the start of a handler, not on a thread that it starts.
 
-    A script sends its secret in ``HEADER``; a page sends it at load (``lab.access``).
+    A script sends its secret in ``HEADER``; a page sends it at load (``access.arrive``).
     """
     request = LocalContext.request.get(None)
     if request is None:
         return ANONYMOUS
     secret = request.headers.get(HEADER)
-    return known_by(secret) if secret else lab.access.of(request.session_hash)
+    return known_by(secret) if secret else access.of(request.session_hash)
 
 
-def identify_viewer(lab: Lab, token: Any) -> bool:
+def identify_viewer(access: Access, token: Any) -> bool:
     """Record ``token`` as the secret of the current page's viewer; False if it is not a valid secret."""
     try:
-        lab.access.arrive(session(), token)
+        access.arrive(session(), token)
     except DataError:
         return False
     return True

@@ -15,8 +15,10 @@ from typing import Any
 import gradio as gr
 
 from ..errors import BusyError, NotFoundError
-from ..lab import Lab
 from ..runs.examples import BEST
+from ..services.access import Access
+from ..services.runs import Runs
+from ..services.training import Training
 from ..store.run_store import LIVE
 from ..util.curves import thin
 from .context import PRIVATE, QUIET, user_errors, viewer
@@ -44,8 +46,9 @@ _STOP = "() => { window.labReplayStop?.(); }"
 class Replay:
     """The replay controls under the loss plot."""
 
-    def __init__(self, lab: Lab, shown_run: gr.State):
-        self.lab, self.shown_run = lab, shown_run
+    def __init__(self, shown_run: gr.State, *, runs: Runs, training: Training, access: Access):
+        self.runs, self.training, self.access = runs, training, access
+        self.shown_run = shown_run
         self.left = gr.State(None)
         with gr.Column() as self.body:
             with gr.Row(equal_height=True, elem_id="replay"):
@@ -83,7 +86,7 @@ class Replay:
     @user_errors
     def watch(self, shown: str | None) -> list[Any]:
         """Show and replay a recorded run (``BEST`` if it is there); a button returns to the run that was shown."""
-        ids = [run["id"] for run in self.lab.runs.summaries(viewer(self.lab)) if run["recorded"]]
+        ids = [run["id"] for run in self.runs.summaries(viewer(self.access)) if run["recorded"]]
         if not ids:
             raise NotFoundError("The recorded runs were deleted in this lab; one that you train can be replayed too.")
         chosen = BEST if BEST in ids else ids[0]
@@ -93,12 +96,12 @@ class Replay:
     @user_errors
     def begin(self, run_id: str | None) -> dict[str, Any]:
         """The data that the browser needs to replay a run."""
-        if not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
+        if not run_id or not self.runs.is_visible(viewer(self.access), run_id):
             raise NotFoundError("There is no run to replay: train one, or watch a recorded one.")
-        status = self.lab.training.status(viewer(self.lab), run_id)
+        status = self.training.status(viewer(self.access), run_id)
         if status["status"] in LIVE:
             raise BusyError("This run is at work: its plot is live. It can be replayed when it has ended.")
-        steps = moments(self.lab.runs.metrics(viewer(self.lab), run_id))
+        steps = moments(self.runs.metrics(viewer(self.access), run_id))
         if not steps or not steps[-1][1]:
             raise NotFoundError("This run ended before its first step: there is nothing to replay.")
         # Where and when it was recorded is shown above the plot.
@@ -108,7 +111,7 @@ class Replay:
             "moments": thin(steps, MAX_MOMENTS),
             "total": steps[-1][1],
             "answers": [
-                [sample["step"], answer_text(sample)] for sample in self.lab.runs.samples(viewer(self.lab), run_id)
+                [sample["step"], answer_text(sample)] for sample in self.runs.samples(viewer(self.access), run_id)
             ],
             "speed": SPEEDS["10×"],
             "note": note,

@@ -8,8 +8,10 @@ from typing import Any
 import gradio as gr
 
 from ..errors import LabError
-from ..lab import Lab
 from ..runs.examples import BEST
+from ..services.access import Access
+from ..services.answerers import Answerers
+from ..services.runs import Runs
 from ..services.types import RunSummary
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
@@ -26,15 +28,24 @@ def run_choice(elem_id: str) -> gr.Dropdown:
 class RunPicker:
     """The run dropdowns of both tabs, updated by the page's timer. ``seen``: the runs that the page lists."""
 
-    def __init__(self, lab: Lab, shown_run: gr.State, first: gr.Dropdown, second: gr.Dropdown):
-        self.lab = lab
+    def __init__(
+        self,
+        shown_run: gr.State,
+        first: gr.Dropdown,
+        second: gr.Dropdown,
+        *,
+        runs: Runs,
+        answerers: Answerers,
+        access: Access,
+    ):
+        self.runs, self.answerers, self.access = runs, answerers, access
         self.seen = gr.State(None)
         self.inputs = [shown_run, first, second, self.seen]
         self.outputs = [self.seen, first, second]
 
     def show(self, shown: str | None, first: str | None, second: str | None, seen: Any) -> list[Any]:
         """The runs that can answer. The run shown on Train is chosen as soon as it can."""
-        ready = answering(self.lab)
+        ready = answering(runs=self.runs, answerers=self.answerers, access=self.access)
         now = [labelled(ready), shown]
         if now == seen:
             return [gr.skip()] * 3
@@ -56,10 +67,10 @@ class RunPicker:
         return [now, listing(first), listing(second)]
 
 
-def answering(lab: Lab) -> list[RunSummary]:
+def answering(*, runs: Runs, answerers: Answerers, access: Access) -> list[RunSummary]:
     """The runs that can answer and that the viewer sees, newest first."""
-    user = viewer(lab)
-    return [run for run in lab.runs.summaries(user) if lab.answerers.has_adapter(user, run["id"])]
+    user = viewer(access)
+    return [run for run in runs.summaries(user) if answerers.has_adapter(user, run["id"])]
 
 
 def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -73,8 +84,8 @@ def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 class EmptyState:
     """A text and two buttons while there is no run to choose; hidden once ``run`` has a value."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs, words: str, name: str):
-        self.lab = lab
+    def __init__(self, run: gr.Dropdown, tabs: gr.Tabs, words: str, name: str, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
         with gr.Column(elem_id=f"{name}-empty") as all_of_it:
             gr.Markdown(words)
             with gr.Row():
@@ -90,7 +101,7 @@ class EmptyState:
 
     @user_errors
     def _restore_examples(self) -> None:
-        self.lab.runs.restore_examples(viewer(self.lab))
+        self.runs.restore_examples(viewer(self.access))
 
 
 ASKED = "It is asked with its own, here and in every evaluation: a run on the other template would be another run."
@@ -111,24 +122,26 @@ def _name(template: PromptTemplate) -> str:
     return plain(template.name, 60)
 
 
-def note_on(lab: Lab, form: Form, values: dict[Any, Any], run_id: str | None, consequence: str) -> str:
+def note_on(
+    form: Form, values: dict[Any, Any], run_id: str | None, consequence: str, *, runs: Runs, access: Access
+) -> str:
     """``note`` for a run and the form's ``values``; empty where there is nothing to compare."""
     if not run_id:
         return ""
     try:
-        own = template_from(lab.runs.config(viewer(lab), run_id).template)
+        own = template_from(runs.config(viewer(access), run_id).template)
         return note(own, template_from(form.read(values, "template")["template"]), consequence)
     except LabError:
         # The template is still being edited, or the run is gone.
         return ""
 
 
-def build(lab: Lab, form: Form, run: Any, elem_id: str, consequence: str = ASKED) -> None:
+def build(form: Form, run: Any, elem_id: str, consequence: str = ASKED, *, runs: Runs, access: Access) -> None:
     """Add the line with ``note`` for the run id in ``run`` (a dropdown or a state), updated with Format's template."""
     line = gr.Markdown("", elem_id=elem_id, elem_classes="note")
 
     def update(values: dict[Any, Any]) -> str:
-        return note_on(lab, form, values, values[run], consequence)
+        return note_on(form, values, values[run], consequence, runs=runs, access=access)
 
     @form.when_complete
     def wire() -> None:

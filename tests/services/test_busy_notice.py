@@ -84,7 +84,8 @@ def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):
 
     with gr.Blocks():
         tabs = gr.Tabs()
-        notice, replay = BusyNotice(busy), Replay(busy, gr.State(None))
+        notice = BusyNotice(training=busy.training, access=busy.access)
+        replay = Replay(gr.State(None), runs=busy.runs, training=busy.training, access=busy.access)
         notice.offer(replay, tabs, replay.offer(tabs))
     now, text, row, welcome = notice.show("")
     assert now == text

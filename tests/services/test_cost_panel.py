@@ -35,9 +35,9 @@ def page(lab):
         patch.setattr(ui, "Form", Kept)
         with build_ui(lab):
             (form,) = forms
-            cost = CostPanel(lab, form)
+            cost = CostPanel(form, training=lab.training, estimates=lab.estimates, access=lab.access)
             cost.folds()
-            yield form, cost, PresetPanel(lab, form)
+            yield form, cost, PresetPanel(form, uploads=lab.uploads, estimates=lab.estimates, access=lab.access)
 
 
 def shows(form, preset, **changed):

@@ -22,7 +22,15 @@ def tab(tmp_path_factory, one_thread):
         form.add("model", gr.Textbox("tiny-random"))
         form.add("template", gr.Textbox("lesson"))
         form.add("data.limit", gr.Number(None))
-        yield DataTab(lab, form, Memory(lab.data_dir))
+        yield DataTab(
+            form,
+            Memory(lab.data_dir),
+            configs=lab.configs,
+            uploads=lab.uploads,
+            datasets=lab.datasets,
+            housekeeping=lab.housekeeping,
+            access=lab.access,
+        )
 
 
 def shown(tab, source, **boxes):

@@ -112,9 +112,9 @@ def test_somebody_elses_private_run_is_neither_listed_nor_drawn(tmp_path, monkey
             lab.store.enter(Run(name, name, "finished", None, "", 4, 4, 1.0, 2.0, config, None, {}, owner))
             (lab.data_dir / "runs" / name).mkdir()
         with gr.Blocks():
-            panel = side_by_side.SideBySide(lab, gr.State(None))
+            panel = side_by_side.SideBySide(gr.State(None), runs=lab.runs, access=lab.access)
         for viewer, seen in ((mine, ["private", "public"]), (other, ["public"])):
-            monkeypatch.setattr(side_by_side, "viewer", lambda lab, viewer=viewer: viewer)
+            monkeypatch.setattr(side_by_side, "viewer", lambda access, viewer=viewer: viewer)
             assert sorted(panel.there(["public", "private"])) == seen
             text = panel._draw(["public", "private"], STEPS, False)[0]
             assert [name for name in ("private", "public") if name in text] == seen

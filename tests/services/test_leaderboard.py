@@ -18,6 +18,7 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.evaluation import leaderboard as module
 from instruct_tune.evaluation.bleu import paired_test, score
 from instruct_tune.evaluation.leaderboard import Entry, differing, leaderboard_tables, rows_fingerprint
+from instruct_tune.services.access import Access
 from instruct_tune.ui.evaluate import leaderboard as panel
 
 GREEDY = dataclasses.asdict(GenerationSettings())
@@ -107,7 +108,7 @@ def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
     board = {"now": leaderboard_tables([*three[:2], replace(three[2], template="alpaca")])}
     with gr.Blocks():
         chooser = panel.LeaderboardPanel(
-            SimpleNamespace(evaluations=SimpleNamespace(leaderboard=lambda viewer: board["now"]))
+            evaluations=SimpleNamespace(leaderboard=lambda viewer: board["now"]), access=Access(None, multi_user=False)
         )
     first, second = (key for _, key in panel.choices(board["now"]))
     alpaca, _ = chooser._choose(second)

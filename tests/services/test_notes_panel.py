@@ -21,7 +21,7 @@ def lab(tmp_path):
 @pytest.fixture
 def panel(lab):
     with gr.Blocks():
-        return NotesPanel(lab, gr.State())
+        return NotesPanel(gr.State(), runs=lab.runs, access=lab.access)
 
 
 def only(lab):

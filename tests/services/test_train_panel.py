@@ -36,7 +36,13 @@ def panel(lab):
     from instruct_tune.ui.train.run_view import TrainPanel
 
     with gr.Blocks():
-        yield TrainPanel(lab)
+        yield TrainPanel(
+            runs=lab.runs,
+            training=lab.training,
+            evaluations=lab.evaluations,
+            transfers=lab.transfers,
+            access=lab.access,
+        )
 
 
 def skipped(value) -> bool:
@@ -177,7 +183,7 @@ def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
     from instruct_tune.ui.layout.status_bar import Announcer
 
     with gr.Blocks():
-        announcer = Announcer(lab)
+        announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
     seen, announcement = announcer.show(run_id, None)
     assert announcement == {"said": "", "title": "Instruction-Tuning Lab"}
     assert all(skipped(value) for value in announcer.show(run_id, seen))

@@ -26,7 +26,7 @@ def page(lab):
     with gr.Blocks():
         for name in ("model", "template", "data.source"):
             form.add(name, gr.Textbox())
-        filters = FiltersPanel(lab, form)
+        filters = FiltersPanel(form, configs=lab.configs, datasets=lab.datasets, access=lab.access)
     return form, filters, {**form.fill(RunConfig(model="tiny-random")), form["data.filters"]: BY_HAND}
 
 

@@ -199,6 +199,12 @@ def test_a_room_of_the_page_knows_what_all_share_and_itself():
     assert wrong == []
 
 
+def test_a_panel_gets_its_services_and_not_the_lab():
+    """Only the page's builder and the endpoints import the lab; an import for types alone counts too."""
+    importing = {module(file) for file in files() for _, name, _ in imports(file) if name == "instruct_tune.lab"}
+    assert {name for name in importing if f"{name}.".startswith("ui.")} == {"ui", "ui.api"}
+
+
 def test_the_page_reads_runs_through_services_that_know_the_viewer():
     """The store and the queue have no notion of viewers: a handler that used them would show everybody's runs to
     everybody."""
@@ -207,6 +213,9 @@ def test_the_page_reads_runs_through_services_that_know_the_viewer():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and re.fullmatch(r".*\blab\.(store|queue|models)", ast.unparse(node)):
                 wrong.append(f"{module(file)}:{node.lineno} {ast.unparse(node)}")
+            if isinstance(node, ast.ImportFrom):
+                types = {alias.name for alias in node.names} & {"RunStore", "JobQueue", "ModelHost"}
+                wrong += [f"{module(file)}:{node.lineno} imports {name}" for name in sorted(types)]
     assert wrong == []
 
 

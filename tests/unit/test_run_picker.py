@@ -27,7 +27,9 @@ def lab():
 @pytest.fixture
 def choices(lab):
     with gr.Blocks():
-        return RunPicker(lab, gr.State(), gr.Dropdown(), gr.Dropdown())
+        return RunPicker(
+            gr.State(), gr.Dropdown(), gr.Dropdown(), runs=lab.runs, answerers=lab.answerers, access=lab.access
+        )
 
 
 def value(dropdown):

@@ -6,7 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.inference import Inference
+from ...services.runs import Runs
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from .effect_text import bars, sentence
 
@@ -36,8 +38,8 @@ _LOOK = """
 class EffectPanel:
     """A fold with its own button; cleared when another run is chosen."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown):
-        self.lab = lab
+    def __init__(self, run: gr.Dropdown, *, runs: Runs, inference: Inference, access: Access):
+        self.runs, self.inference, self.access = runs, inference, access
         with gr.Accordion("Did the adapter do anything?", open=False, elem_id="compare-effect"):
             gr.Markdown(
                 "How far tuned's predictions are from base's on the first held-out rows, and how much the adapter "
@@ -61,6 +63,6 @@ class EffectPanel:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return self._empty()
-        effect = self.lab.inference.adapter_effect(viewer(self.lab), run_id)
-        evaluation = self.lab.runs.last_evaluations(viewer(self.lab)).get(run_id)
+        effect = self.inference.adapter_effect(viewer(self.access), run_id)
+        evaluation = self.runs.last_evaluations(viewer(self.access)).get(run_id)
         return [sentence(effect, evaluation), gr.HTML(bars(effect.layers), visible=True)]

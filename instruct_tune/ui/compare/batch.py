@@ -10,8 +10,8 @@ import gradio as gr
 
 from ...errors import DataError
 from ...evaluation.predictions_file import write_rows
-from ...lab import Lab
-from ...services.inference import MAX_INSTRUCTIONS
+from ...services.access import Access
+from ...services.inference import MAX_INSTRUCTIONS, Inference
 from ..context import QUIET, session, user_errors, viewer
 from ..downloads import save_buttons
 from ..formatting import NAMES, decoding
@@ -31,8 +31,11 @@ SHOWN = 600
 class BatchPanel:
     """A fold with its own button. ``controls``: those of decoding, which apply here too."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, controls: Sequence[Any]):
-        self.lab, self.run, self.third, self.controls = lab, run, third, controls
+    def __init__(
+        self, run: gr.Dropdown, third: ThirdModelPanel, controls: Sequence[Any], *, inference: Inference, access: Access
+    ):
+        self.inference, self.access = inference, access
+        self.run, self.third, self.controls = run, third, controls
         self.turns = Turns()
         with gr.Accordion("Ask many at once", open=False, elem_id="compare-many"):
             self.asked = gr.Textbox(
@@ -84,7 +87,7 @@ class BatchPanel:
         with self.turns.of(session()) as stop:
             answers: list[list[Answer]] = []
             pairs = [(line, "") for line in lines]
-            for answers in self.lab.inference.compare_rows(viewer(self.lab), answerers, pairs, settings, stop):
+            for answers in self.inference.compare_rows(viewer(self.access), answerers, pairs, settings, stop):
                 yield self._updates(lines, names, answers, f"{len(answers)} of {len(lines)} answered…")
             done = "Done." if len(answers) == len(lines) else f"Stopped: {len(answers)} of {len(lines)} answered."
             yield self._updates(lines, names, answers, f"{done} {decoding(settings)}")

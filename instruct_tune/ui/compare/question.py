@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.runs import Runs
 from ...text.code_language import guess
 from ..context import QUIET, user_errors, viewer
 from .text import HELD_OUT, TYPED
@@ -19,8 +21,9 @@ EXPECTED = "Expected answer (the dataset's own)"
 class QuestionPanel:
     """The controls for the question, and the buttons that go to another held-out row of ``run``."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown):
-        self.lab, self.run = lab, run
+    def __init__(self, run: gr.Dropdown, *, runs: Runs, answerers: Answerers, access: Access):
+        self.runs, self.answerers, self.access = runs, answerers, access
+        self.run = run
         with gr.Row(equal_height=True):
             self.source = gr.Radio(
                 [HELD_OUT, TYPED],
@@ -64,13 +67,13 @@ class QuestionPanel:
 
     def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
         """The updates of instruction, input and expected answer for another row or run."""
-        if source == TYPED or not run_id or not self.lab.runs.is_visible(viewer(self.lab), run_id):
+        if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
             return [gr.skip(), gr.skip(), no_expected(source)]
         return self._texts(run_id, number)
 
     @user_errors
     def _texts(self, run_id: str, number: float | None) -> list[Any]:
-        example = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
+        example = self.answerers.held_out_row(viewer(self.access), run_id, int(number or 1) - 1)
         return [
             example.instruction,
             example.input,
@@ -84,7 +87,7 @@ class QuestionPanel:
         def handler(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]
-            rows = self.lab.answerers.held_out_count(viewer(self.lab), run_id)
+            rows = self.answerers.held_out_count(viewer(self.access), run_id)
             at = int(number or 1) - 1
             return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
 

@@ -10,8 +10,10 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError
-from ...lab import Lab
 from ...runs.annotations import LONGEST_NOTES
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.runs import Runs
 from ..context import QUIET, user_errors, viewer
 from ..formatting import NAMES, decoding
 from ..run_picker import answering, labelled
@@ -37,8 +39,18 @@ AS_LINK = (
 class Link:
     """Applies a link's query parameters when the page opens. ``named``: parameter → the control it sets."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, third: ThirdModelPanel, named: Mapping[str, Any]):
-        self.lab, self.run, self.third, self.named = lab, run, third, named
+    def __init__(
+        self,
+        run: gr.Dropdown,
+        third: ThirdModelPanel,
+        named: Mapping[str, Any],
+        *,
+        runs: Runs,
+        answerers: Answerers,
+        access: Access,
+    ):
+        self.runs, self.answerers, self.access = runs, answerers, access
+        self.run, self.third, self.named = run, third, named
 
     def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
         """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
@@ -51,7 +63,7 @@ class Link:
         unchanged = [gr.skip()] * (2 + len(self.named))
         if params.get("tab") != "compare":
             return unchanged
-        ready = answering(self.lab)
+        ready = answering(runs=self.runs, answerers=self.answerers, access=self.access)
         run_id = params.get("run", "")
         if run_id not in {run["id"] for run in ready}:
             gr.Info("The run of this link is not here for you: it was deleted, or is private. Another one is chosen.")
@@ -95,8 +107,8 @@ class SharingPanel:
     decoding; ``answers``: base and tuned; ``named``: query parameter of the link → control.
     """
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
         with gr.Row(elem_classes="foot"):
             self.keep = gr.Button(
                 "Keep as a note on the run", size="sm", elem_id="compare-keep", min_width=200, scale=0
@@ -135,12 +147,12 @@ class SharingPanel:
         note = [f"{time.strftime('%Y-%m-%d %H:%M')}, {row}. {how}.", f"Asked: {_short(instruction)}"]
         note += [f"Input: {_short(input_text)}"] if input_text else []
         note += [f"{name}: {_short(text)}" for name, text in zip(NAMES.values(), (base, tuned), strict=True)]
-        requester = viewer(self.lab)
-        run = self.lab.runs.get(requester, run_id)
+        requester = viewer(self.access)
+        run = self.runs.get(requester, run_id)
         notes = "\n\n".join(filter(None, (run.notes, "\n".join(note))))
         if len(notes) > LONGEST_NOTES:
             raise DataError("The run's notes are full: make room under Runs, Tags and notes.")
-        self.lab.runs.annotate(requester, run_id, list(run.tags), notes)
+        self.runs.annotate(requester, run_id, list(run.tags), notes)
         gr.Info("Kept: it stands under Runs, Tags and notes.")
 
 

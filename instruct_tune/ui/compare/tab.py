@@ -7,7 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.inference import Inference
+from ...services.runs import Runs
 from ...text.code_language import guess
 from ..context import QUIET, session, user_errors, viewer
 from ..diff_panel import DiffPanel
@@ -35,25 +38,28 @@ class CompareTab:
     ``following`` is the button to the next tab. ``link`` applies a link to a question when the page opens.
     """
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
-        self.lab, self.run = lab, run
+    def __init__(
+        self, run: gr.Dropdown, tabs: gr.Tabs, *, runs: Runs, answerers: Answerers, inference: Inference, access: Access
+    ):
+        self.inference, self.access = inference, access
+        self.run = run
         self.turns = Turns()
-        self.empty = EmptyState(lab, run, tabs, NO_RUN, "compare")
-        self.question = QuestionPanel(lab, run)
+        self.empty = EmptyState(run, tabs, NO_RUN, "compare", runs=runs, access=access)
+        self.question = QuestionPanel(run, runs=runs, answerers=answerers, access=access)
         self.decoding = DecodingPanel()
-        self.third = ThirdModelPanel(lab, run)
+        self.third = ThirdModelPanel(run, runs=runs, answerers=answerers, inference=inference, access=access)
         with gr.Row():
             self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4, interactive=False)
             self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
         self.state = gr.Markdown(BEFORE, elem_id="compare-state")
         self._answers()
-        self.kept = SharingPanel(lab)
+        self.kept = SharingPanel(runs=runs, access=access)
         self.difference = DiffPanel("compare", {**NAMES, THIRD: "Third"})
-        self.why = TokenLossesPanel(lab)
-        BatchPanel(lab, run, self.third, self.decoding.controls)
-        EffectPanel(lab, run)
+        self.why = TokenLossesPanel(answerers=answerers, inference=inference, access=access)
+        BatchPanel(run, self.third, self.decoding.controls, inference=inference, access=access)
+        EffectPanel(run, runs=runs, inference=inference, access=access)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
-        self.link = Link(lab, run, self.third, self._link_controls())
+        self.link = Link(run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
         self._wire()
 
     def _answers(self) -> None:
@@ -179,9 +185,9 @@ class CompareTab:
             question = (instruction, input_text or "", settings, stop)
             if third:
                 answerers = chosen_answerers(run_id, strength, third, third_strength)
-                updates = self.lab.inference.compare_many(viewer(self.lab), answerers, *question, names=WHO)
+                updates = self.inference.compare_many(viewer(self.access), answerers, *question, names=WHO)
             else:
-                updates = self.lab.inference.compare(viewer(self.lab), run_id, *question, strength=strength)
+                updates = self.inference.compare(viewer(self.access), run_id, *question, strength=strength)
             for texts in at_most(updates):
                 if not self.turns.holds(window, stop):
                     break

@@ -6,8 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
-from ...services.answerers import BASE_RUN, MAX_STRENGTH
+from ...services.access import Access
+from ...services.answerers import BASE_RUN, MAX_STRENGTH, Answerers
+from ...services.inference import Inference
+from ...services.runs import Runs
 from ...store.run_store import Run
 from ..context import QUIET, user_errors, viewer
 
@@ -18,8 +20,9 @@ NOBODY = ""
 class ThirdModelPanel:
     """A fold with the third model and its strength. ``who``: a run's id, or ``run@step`` for a checkpoint of it."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown):
-        self.lab, self.run = lab, run
+    def __init__(self, run: gr.Dropdown, *, runs: Runs, answerers: Answerers, inference: Inference, access: Access):
+        self.runs, self.answerers, self.inference, self.access = runs, answerers, inference, access
+        self.run = run
         with gr.Accordion("A third answer", open=False, elem_id="compare-third-fold") as self.fold, gr.Row():
             self.who = gr.Dropdown(
                 [("Nobody", NOBODY)],
@@ -61,17 +64,17 @@ class ThirdModelPanel:
         return gr.Dropdown(choices=choices, value=chosen if available else NOBODY)
 
     def _choices(self, run_id: str | None) -> list[tuple[str, str]]:
-        requester = viewer(self.lab)
+        requester = viewer(self.access)
         can_answer = (
-            run_id and self.lab.runs.is_visible(requester, run_id) and self.lab.answerers.has_adapter(requester, run_id)
+            run_id and self.runs.is_visible(requester, run_id) and self.answerers.has_adapter(requester, run_id)
         )
-        others = self.lab.inference.comparable(requester, run_id) if run_id and can_answer else []
+        others = self.inference.comparable(requester, run_id) if run_id and can_answer else []
         return [("Nobody", NOBODY), *((label(run, step, run_id), _value(run, step)) for run, step in others)]
 
     def label_of(self, chosen: str, run_id: str) -> str:
         """The label above the third answer."""
         third, step = _parts(chosen)
-        return label(self.lab.runs.get(viewer(self.lab), third), step, run_id)
+        return label(self.runs.get(viewer(self.access), third), step, run_id)
 
 
 def answerers(run_id: str, strength: float, chosen: str, third_strength: float) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ import gradio as gr
 
 from ...data.splits import Example
 from ...errors import DataError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.inference import Inference
 from ..context import PRIVATE, user_errors, viewer
 from .heat_map import heat_map, heat_value
 from .text import HEADERS, TYPED, sentence, table
@@ -21,8 +23,8 @@ NO_ANSWER = "An instruction of your own has no expected answer: type one under A
 class TokenLossesPanel:
     """A fold with its own button. The tab clears it with ``outputs`` and ``blank`` when the question changes."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, answerers: Answerers, inference: Inference, access: Access):
+        self.answerers, self.inference, self.access = answerers, inference, access
         with gr.Accordion("Why it says that", open=False, elem_id="compare-why"):
             gr.Markdown(
                 "How likely base and tuned find each token of the expected answer, given all before it. "
@@ -83,7 +85,7 @@ class TokenLossesPanel:
             row = Example(instruction, input or "", other)
         else:
             # From the dataset, not from the page: text boxes strip the surrounding whitespace.
-            row = self.lab.answerers.held_out_row(viewer(self.lab), run_id, int(number or 1) - 1)
+            row = self.answerers.held_out_row(viewer(self.access), run_id, int(number or 1) - 1)
             row = replace(row, output=other or row.output)
-        losses = self.lab.inference.token_losses(viewer(self.lab), run_id, row)
+        losses = self.inference.token_losses(viewer(self.access), run_id, row)
         return [sentence(losses), gr.HTML(heat_value(losses), visible=True), table(losses)]

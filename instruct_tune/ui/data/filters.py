@@ -18,7 +18,9 @@ from ...data import ledger as ledger_file
 from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.datasets import Datasets
 from ...text.markdown import plain
 from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
@@ -31,8 +33,9 @@ from .filter_text import Loaded, Steps
 class LedgerPanel:
     """Buttons to save and load a ledger file; loading one fills in all ``data.*`` controls of the form."""
 
-    def __init__(self, lab: Lab, form: Form):
-        self._lab, self._form, self._outgoing = lab, form, Outgoing()
+    def __init__(self, form: Form, *, configs: Configurations, datasets: Datasets, access: Access):
+        self._configs, self._datasets, self._access = configs, datasets, access
+        self._form, self._outgoing = form, Outgoing()
         with gr.Row():
             self._save = gr.Button("Save as a file", size="md", elem_id="ledger-save", min_width=160)
             self._load = gr.UploadButton(
@@ -60,11 +63,11 @@ class LedgerPanel:
         shown_rows.success(user_errors(self._compare), self._form.controls | {self._expected}, None, **QUIET)
 
     def _write(self, values: dict[Any, Any]) -> str:
-        requester = viewer(self._lab)
-        config = self._lab.configs.read(requester, self._form.rows(values))
-        if not self._lab.datasets.has_rows(requester, config):
+        requester = viewer(self._access)
+        config = self._configs.read(requester, self._form.rows(values))
+        if not self._datasets.has_rows(requester, config):
             raise DataError("Press Load and split first: the file says what each filter kept.")
-        summary = self._lab.datasets.summary(requester, config)
+        summary = self._datasets.summary(requester, config)
         file = self._outgoing.folder() / "ledger.json"
         ledger = ledger_to_share(summary["ledger"])
         ledger_file.save(file, data_to_share(config.data), ledger, summary["fingerprint"])
@@ -77,13 +80,13 @@ class LedgerPanel:
             "model": values[self._form["model"]],
             "data": found_again(saved.data, values[self._form["data.source"]]),
         }
-        config = self._lab.configs.read(viewer(self._lab), settings)
+        config = self._configs.read(viewer(self._access), settings)
         filled = self._form.fill(config)
         names = [name for name in self._form.named if name.startswith("data.")]
         return {**{self._form[name]: filled[self._form[name]] for name in names}, self._expected: saved.fingerprint}
 
     def _compare(self, values: Mapping[Any, Any]) -> None:
-        summary = self._lab.datasets.summary(viewer(self._lab), self._form.rows(values))
+        summary = self._datasets.summary(viewer(self._access), self._form.rows(values))
         if summary["fingerprint"] == values[self._expected]:
             gr.Info("These are the same rows as when it was saved.")
         else:
@@ -113,7 +116,7 @@ Edit = Callable[[Mapping[Any, Any], Steps, int], tuple[Steps, int]]
 class FiltersPanel:
     """The list of filters, its buttons, and the folds to add a filter and to save or load the list."""
 
-    def __init__(self, lab: Lab, form: Form):
+    def __init__(self, form: Form, *, configs: Configurations, datasets: Datasets, access: Access):
         self._form = form
         first = (filter_text.USUAL,)
         with gr.Column(elem_id="filters"):
@@ -138,7 +141,7 @@ class FiltersPanel:
                         "Put it in the place of the chosen one", size="md", elem_id="filters-replace", min_width=160
                     )
             with gr.Accordion("Save, load or write the list", open=False, elem_id="filters-file"):
-                self.file = LedgerPanel(lab, form)
+                self.file = LedgerPanel(form, configs=configs, datasets=datasets, access=access)
                 self._text = gr.Textbox(
                     filter_text.write_steps(first),
                     label="The same list as JSON",

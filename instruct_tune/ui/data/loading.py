@@ -9,7 +9,8 @@ import gradio as gr
 
 from ...config.run_config import RunConfig
 from ...data.preview import FirstRows, first_rows
-from ...lab import Lab
+from ...services.access import Access
+from ...services.datasets import Datasets
 from ..context import viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from .text import first_rows_sentence, text_rows
@@ -18,8 +19,8 @@ from .text import first_rows_sentence, text_rows
 class LoadPanel:
     """The progress of a load, and below it the first rows of a file; hidden unless a load is running."""
 
-    def __init__(self, lab: Lab):
-        self._lab = lab
+    def __init__(self, *, datasets: Datasets, access: Access):
+        self._datasets, self._access = datasets, access
         self._progress = FetchProgressPanel("data")
         with gr.Column(visible=False, elem_id="data-first") as self._preview:
             self._estimate = gr.Markdown(elem_id="data-first-said")
@@ -44,14 +45,14 @@ class LoadPanel:
         Returns the configuration whose rows are loaded (its columns may be proposed ones), or None where the visitor
         cancelled. Leaving the page or loading something else cancels too.
         """
-        requester = viewer(self._lab)
-        loaded = self._lab.datasets.has_rows(requester, requested)
+        requester = viewer(self._access)
+        loaded = self._datasets.has_rows(requester, requested)
         # The preview comes first: afterwards the thread that reads the whole file competes for the CPU.
         preview = None if loaded else first_rows(requested.data)
         if preview:
             yield self._show(preview)
         completed, config = yield from self._progress.follow(
-            request, lambda loading: self._lab.datasets.start_loading(requester, requested, loading)
+            request, lambda loading: self._datasets.start_loading(requester, requested, loading)
         )
         yield {self._preview: gr.Column(visible=False)}
         return config if completed else None

@@ -10,7 +10,9 @@ import gradio as gr
 
 from ...config.filters import DROP_LEAKAGE
 from ...config.run_config import RunConfig
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.datasets import Datasets
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
 from ..scripted_html import scripted_html
@@ -43,8 +45,11 @@ def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class ReportPanel:
     """A button and the report it makes; hidden until rows are loaded."""
 
-    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
-        self._lab, self._form, self._filters = lab, form, filters
+    def __init__(
+        self, form: Form, filters: FiltersPanel, *, configs: Configurations, datasets: Datasets, access: Access
+    ):
+        self._configs, self._datasets, self._access = configs, datasets, access
+        self._form, self._filters = form, filters
         with gr.Column(visible=False) as self._all:
             self._check = gr.Button("Check this data", elem_id="data-check")
             self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
@@ -91,8 +96,8 @@ class ReportPanel:
         yield {self._sentence: gr.Markdown("Looking at the rows …", visible=True)}
         settings = self._form.read(values, "model", "data", "template")
         settings["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        config = self._lab.configs.read(viewer(self._lab), settings)
-        report = self._lab.datasets.report(viewer(self._lab), config, waits=False)
+        config = self._configs.read(viewer(self._access), settings)
+        report = self._datasets.report(viewer(self._access), config, waits=False)
         leaks, twins = report["leakage"]["rows"], report["duplicates"]["near"]
         yield {
             self._sentence: gr.Markdown(report_sentences(report, config.train.overlong), visible=True),
@@ -113,16 +118,16 @@ class ReportPanel:
         self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **QUIET)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
-            requester, (_, test, _, train, *_) = viewer(self._lab), event.row_value
+            requester, (_, test, _, train, *_) = viewer(self._access), event.row_value
             rows = (
-                self._lab.datasets.held_out_row(requester, config, int(test) - 1),
-                self._lab.datasets.training_row(requester, config, int(train) - 1),
+                self._datasets.held_out_row(requester, config, int(test) - 1),
+                self._datasets.training_row(requester, config, int(train) - 1),
             )
             return self._leaks.read(rows, (f"Held-out row {test}", f"Training row {train}"))
 
         def twin(config: RunConfig, event: gr.SelectData) -> list[Any]:
-            requester, (_, first, _, second, *_) = viewer(self._lab), event.row_value
-            rows = [self._lab.datasets.training_row(requester, config, int(number) - 1) for number in (first, second)]
+            requester, (_, first, _, second, *_) = viewer(self._access), event.row_value
+            rows = [self._datasets.training_row(requester, config, int(number) - 1) for number in (first, second)]
             return self._twins.read(rows, (f"Training row {first}", f"Training row {second}"))
 
         for pair_table, handler in ((self._leaks, leak), (self._twins, twin)):

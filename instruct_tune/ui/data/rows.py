@@ -11,7 +11,9 @@ from ...config.filters import MAX_BY_HAND
 from ...config.run_config import RunConfig
 from ...data.filters import row_id
 from ...errors import DataError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.datasets import Datasets
 from ...text.code_language import guess
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
@@ -92,8 +94,11 @@ ORDER_CHOICES = [
 class RowsPanel:
     """A table of one page of rows; no other rows are sent to the browser."""
 
-    def __init__(self, lab: Lab, form: Form, filters: FiltersPanel):
-        self._lab, self._form, self._filters = lab, form, filters
+    def __init__(
+        self, form: Form, filters: FiltersPanel, *, configs: Configurations, datasets: Datasets, access: Access
+    ):
+        self._configs, self._datasets, self._access = configs, datasets, access
+        self._form, self._filters = form, filters
         with gr.Column(visible=False) as self._all:
             with gr.Row():
                 self._part = gr.Radio(
@@ -161,8 +166,8 @@ class RowsPanel:
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
         """The updates for page ``number`` of the rows that match the search, in the chosen order."""
         search = values[self._search] or ""
-        page = self._lab.datasets.page(
-            viewer(self._lab), config, values[self._part], search, values[self._order], number, PAGE
+        page = self._datasets.page(
+            viewer(self._access), config, values[self._part], search, values[self._order], number, PAGE
         )
         return {
             self._all: gr.Column(visible=True),
@@ -179,7 +184,7 @@ class RowsPanel:
 
         def page_handler(step: int) -> Any:
             def handler(values: dict[Any, Any]) -> dict[Any, Any]:
-                config = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
+                config = self._configs.read(viewer(self._access), self._form.rows(values))
                 return self.page(config, values, values[self._page] + step if step else 1)
 
             return user_errors(handler)
@@ -199,12 +204,12 @@ class RowsPanel:
         # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])
         config, held_out = self._form.rows(values), values[self._part] == "test"
-        requester = viewer(self._lab)
+        requester = viewer(self._access)
         index = number - 1
         row = (
-            self._lab.datasets.held_out_row(requester, config, index)
+            self._datasets.held_out_row(requester, config, index)
             if held_out
-            else self._lab.datasets.training_row(requester, config, index)
+            else self._datasets.training_row(requester, config, index)
         )
         language, row_hash = guess(row.output), row_id(row.instruction, row.input, row.output)
         title = f"**{'Held-out' if held_out else 'Training'} row {number:,}**"

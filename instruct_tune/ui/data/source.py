@@ -15,7 +15,10 @@ from ...config.run_config import Columns
 from ...config.viewer import ANONYMOUS, Viewer, known_by
 from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.housekeeping import Housekeeping
+from ...services.uploads import Uploads
 from ..browser_state import Memory, recent_sources, with_recent
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
@@ -23,7 +26,7 @@ from ..formatting import hours
 from .filter_text import read_steps, usual_for, write_steps
 
 
-def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str]]:
+def source_choices(recent: Any, viewer: Viewer, *, configs: Configurations, uploads: Uploads) -> list[tuple[str, str]]:
     """(label, source) of the catalog and of the browser's recent sources.
 
     The browser's list is untrusted: files that are gone and sources that ``viewer`` may not use are left out.
@@ -31,8 +34,8 @@ def source_choices(lab: Lab, recent: Any, viewer: Viewer) -> list[tuple[str, str
     offered = [(f"{card.source}: {card.note}", card.source) for card in DATASETS]
     catalog = {source for _, source in offered}
     recent_files = [source for source in recent_sources(recent) if source not in catalog and _exists(source)]
-    recent_files = [source for source in recent_files if lab.configs.may_use(viewer, source)]
-    return offered + [(f"{lab.uploads.display_name(source)}: loaded lately", source) for source in recent_files]
+    recent_files = [source for source in recent_files if configs.may_use(viewer, source)]
+    return offered + [(f"{uploads.display_name(source)}: loaded lately", source) for source in recent_files]
 
 
 def _exists(source: str) -> bool:
@@ -48,13 +51,23 @@ UPLOAD_NOTE = (
 class SourcePanel:
     """The dropdown of datasets, which also sets the default filter of each, and the upload."""
 
-    def __init__(self, lab: Lab, form: Form, memory: Memory):
-        self._lab, self._form, self._memory = lab, form, memory
+    def __init__(
+        self,
+        form: Form,
+        memory: Memory,
+        *,
+        configs: Configurations,
+        uploads: Uploads,
+        housekeeping: Housekeeping,
+        access: Access,
+    ):
+        self._configs, self._uploads, self._access = configs, uploads, access
+        self._form, self._memory = form, memory
         with gr.Row():
             self._source = form.add(
                 "data.source",
                 gr.Dropdown(
-                    source_choices(lab, [], ANONYMOUS),
+                    source_choices([], ANONYMOUS, configs=configs, uploads=uploads),
                     value="bundled",
                     label="Dataset",
                     info="From the list, hub:OWNER/NAME, or the path of a .json, .jsonl, .csv, .tsv or .parquet file",
@@ -72,7 +85,7 @@ class SourcePanel:
                 height=150,
             )
         gr.Markdown(
-            UPLOAD_NOTE.format(kept=hours(lab.housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"
+            UPLOAD_NOTE.format(kept=hours(housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"
         )
 
     def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> None:
@@ -96,9 +109,9 @@ class SourcePanel:
     def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:
         if not file:
             return [gr.skip()] * 3
-        requester = viewer(self._lab)
-        uploaded = str(self._lab.uploads.keep(requester, Path(file)))
-        choices = source_choices(self._lab, with_recent(recent, uploaded), requester)
+        requester = viewer(self._access)
+        uploaded = str(self._uploads.keep(requester, Path(file)))
+        choices = source_choices(with_recent(recent, uploaded), requester, configs=self._configs, uploads=self._uploads)
         return [gr.Dropdown(choices=choices, value=uploaded), *_with_default_filter(uploaded, text, None)]
 
     def _refresh_choices(self, recent: Any, token: Any) -> Any:
@@ -106,8 +119,8 @@ class SourcePanel:
         try:
             requester = known_by(token)
         except DataError:  # first visit, or an invalid token in the browser
-            requester = viewer(self._lab)
-        return gr.Dropdown(choices=source_choices(self._lab, recent, requester))
+            requester = viewer(self._access)
+        return gr.Dropdown(choices=source_choices(recent, requester, configs=self._configs, uploads=self._uploads))
 
 
 def _with_default_filter(source: str, text: str, before: str | None) -> list[Any]:

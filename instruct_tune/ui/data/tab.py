@@ -7,7 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.datasets import Datasets
+from ...services.housekeeping import Housekeeping
+from ...services.uploads import Uploads
 from ..browser_state import Memory, with_recent
 from ..context import QUIET, user_errors, viewer
 from ..form import Form
@@ -23,19 +27,32 @@ from .text import columns_sentence, data_sentence, notes_sentence
 class DataTab:
     """The tab's contents. ``following`` is the button to the next tab."""
 
-    def __init__(self, lab: Lab, form: Form, memory: Memory):
-        self._lab, self._form, self._memory = lab, form, memory
+    def __init__(
+        self,
+        form: Form,
+        memory: Memory,
+        *,
+        configs: Configurations,
+        uploads: Uploads,
+        datasets: Datasets,
+        housekeeping: Housekeeping,
+        access: Access,
+    ):
+        self._configs, self._uploads, self._datasets, self._access = configs, uploads, datasets, access
+        self._form, self._memory = form, memory
         gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
-        self._source = SourcePanel(lab, form, memory)
-        self._filters = FiltersPanel(lab, form)
+        self._source = SourcePanel(
+            form, memory, configs=configs, uploads=uploads, housekeeping=housekeeping, access=access
+        )
+        self._filters = FiltersPanel(form, configs=configs, datasets=datasets, access=access)
         self._columns = ColumnsPanel(form)
         self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
-        self._loading = LoadPanel(lab)
+        self._loading = LoadPanel(datasets=datasets, access=access)
         self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
         self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
         self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
-        self._report = ReportPanel(lab, form, self._filters)
-        self._rows = RowsPanel(lab, form, self._filters)
+        self._report = ReportPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+        self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
         form.when_complete(self._wire)
 
     def _wire(self) -> None:
@@ -71,17 +88,17 @@ class DataTab:
             yield from self._show(values, request)
 
     def _is_loaded(self, values: dict[Any, Any]) -> bool:
-        return self._lab.datasets.has_rows(viewer(self._lab), self._form.rows(values))
+        return self._datasets.has_rows(viewer(self._access), self._form.rows(values))
 
     def _load_rows(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        requested = self._lab.configs.read(viewer(self._lab), self._form.rows(values))
+        requested = self._configs.read(viewer(self._access), self._form.rows(values))
         config = yield from self._loading.follow(requested, request)
         if config is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
             return
-        summary = self._lab.datasets.summary(viewer(self._lab), config)
+        summary = self._datasets.summary(viewer(self._access), config)
         columns, proposed = config.data.columns, config != requested
-        sentence = data_sentence(summary, self._lab.uploads.display_name(config.data.source))
+        sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
         yield {
             self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
             self._unify: gr.Button(visible=bool(summary["notes"])),

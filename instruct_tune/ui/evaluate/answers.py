@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.evaluations import Evaluations
 from ...text.code_language import guess
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..diff_panel import DiffPanel
@@ -19,8 +20,8 @@ HINT = "Click a row to read it in full."
 class AnswersPanel:
     """Search controls, a table of one page of rows, and the selected row in full."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, evaluations: Evaluations, access: Access):
+        self.evaluations, self.access = evaluations, access
         gr.Markdown("### Row by row")
         with gr.Row(equal_height=True):
             self.search = gr.Textbox(
@@ -105,9 +106,7 @@ class AnswersPanel:
 
     def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
         """The updates for the first page of an evaluation, no row selected."""
-        page = page_of(
-            self.lab.evaluations.predictions(viewer(self.lab), run_id, seq), Wanted(search or "", show, sort)
-        )
+        page = page_of(self.evaluations.predictions(viewer(self.access), run_id, seq), Wanted(search or "", show, sort))
         return [*self._page_updates(page), HINT, gr.Column(visible=False)]
 
     def _page_updates(self, page: Page) -> list[Any]:
@@ -131,7 +130,7 @@ class AnswersPanel:
         @user_errors
         def load(run_id: str | None, seq: int | None, search: str, show: str, sort: str, number: int = 1) -> list[Any]:
             rows: Sequence[Any] = (
-                self.lab.evaluations.predictions(viewer(self.lab), run_id, seq) if run_id and seq is not None else ()
+                self.evaluations.predictions(viewer(self.access), run_id, seq) if run_id and seq is not None else ()
             )
             return self._page_updates(page_of(rows, Wanted(search or "", show, sort, number + step)))
 
@@ -143,7 +142,7 @@ class AnswersPanel:
         number = int(event.row_value[0])
         if not run_id or seq is None:
             return [HINT, gr.Column(visible=False), *[gr.skip()] * 4]
-        row = self.lab.evaluations.predictions(viewer(self.lab), run_id, seq)[number - 1]
+        row = self.evaluations.predictions(viewer(self.access), run_id, seq)[number - 1]
         language = guess(row["reference"])
         boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
         question = "\n\n".join(filter(None, (row["instruction"], row["input"])))

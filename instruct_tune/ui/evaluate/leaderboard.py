@@ -10,7 +10,8 @@ import gradio as gr
 
 from ...errors import DataError
 from ...evaluation.leaderboard import differing
-from ...lab import Lab
+from ...services.access import Access
+from ...services.evaluations import Evaluations
 from ...text.markdown import plain
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..formatting import decoding
@@ -31,8 +32,8 @@ WHAT = {
 class LeaderboardPanel:
     """A fold of the Evaluate tab; its tables are read when it is opened."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, evaluations: Evaluations, access: Access):
+        self.evaluations, self.access = evaluations, access
         with gr.Accordion("All runs on the same rows", open=False, elem_id="evaluate-standings") as self.fold:
             self.words = gr.Markdown(NOTHING, elem_id="standings-words")
             self.which = gr.Dropdown(
@@ -60,7 +61,7 @@ class LeaderboardPanel:
 
     @user_errors
     def _read(self) -> list[Any]:
-        tables = self.lab.evaluations.leaderboard(viewer(self.lab))
+        tables = self.evaluations.leaderboard(viewer(self.access))
         if not tables:
             return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
@@ -68,7 +69,7 @@ class LeaderboardPanel:
 
     @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:
-        for table in self.lab.evaluations.leaderboard(viewer(self.lab)):
+        for table in self.evaluations.leaderboard(viewer(self.access)):
             if key(table) == chosen:
                 return self._table_updates(table)
         raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")

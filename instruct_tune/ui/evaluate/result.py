@@ -12,7 +12,10 @@ import gradio as gr
 from ...errors import DataError, LabError
 from ...evaluation.predictions_file import ENDINGS, write_rows
 from ...export.figures import SIDES
-from ...lab import Lab
+from ...services.access import Access
+from ...services.evaluations import Evaluations
+from ...services.runs import Runs
+from ...services.transfers import Transfers
 from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press, save_buttons
 from ..run_text import verdict_text
@@ -94,8 +97,9 @@ NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same
 class EvaluationPanel:
     """One evaluation of the chosen run, and the progress of a running one; updated by the page's timer."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown):
-        self.lab, self.run, self.outgoing = lab, run, Outgoing()
+    def __init__(self, run: gr.Dropdown, *, runs: Runs, evaluations: Evaluations, transfers: Transfers, access: Access):
+        self.runs, self.evaluations, self.transfers, self.access = runs, evaluations, transfers, access
+        self.run, self.outgoing = run, Outgoing()
         self.seen = gr.State(None)
         self.state = gr.Markdown("", elem_id="evaluate-state")
         self.bar = gr.HTML(
@@ -129,7 +133,7 @@ class EvaluationPanel:
             max_height=700,
             elem_id="evaluate-scores",
         )
-        self.rows = AnswersPanel(self.lab)
+        self.rows = AnswersPanel(evaluations=self.evaluations, access=self.access)
         gr.Markdown("### To quote it")
         self.signature = gr.Textbox(
             label="sacreBLEU signature", lines=2, interactive=False, buttons=["copy"], elem_id="evaluate-signature"
@@ -166,15 +170,15 @@ class EvaluationPanel:
     def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
         """The updates since ``seen``: progress of a running evaluation, and the newest result once there is one."""
         unchanged = [gr.skip()] * len(self.outputs)
-        requester = viewer(self.lab)
-        if not run_id or not self.lab.runs.is_visible(requester, run_id):
+        requester = viewer(self.access)
+        if not run_id or not self.runs.is_visible(requester, run_id):
             return (
                 unchanged
                 if seen is None
                 else [None, "", _bar(None), *_no_unfinished(), gr.Column(visible=False), *unchanged[6:]]
             )
-        evaluations = self.lab.runs.evaluations(requester, run_id)
-        progress = self.lab.evaluations.progress(requester, run_id)
+        evaluations = self.runs.evaluations(requester, run_id)
+        progress = self.evaluations.progress(requester, run_id)
         current = [run_id, evaluations[0]["seq"] if evaluations else None, progress]
         if current == seen:
             return unchanged
@@ -194,20 +198,20 @@ class EvaluationPanel:
 
     def _unfinished(self, run_id: str, progress: dict[str, Any] | None) -> list[Any]:
         """The updates for the newest unfinished evaluation; hidden while one is running."""
-        unfinished = [] if _is_running(progress) else self.lab.evaluations.unfinished(viewer(self.lab), run_id)
+        unfinished = [] if _is_running(progress) else self.evaluations.unfinished(viewer(self.access), run_id)
         return [gr.Row(visible=True), view.left_behind(unfinished[0])] if unfinished else _no_unfinished()
 
     def tell(self, run_id: str, evaluation: dict[str, Any], search: str, show: str, sort: str) -> list[Any]:
         """The updates that show one evaluation in full."""
-        requester = viewer(self.lab)
-        verdict = self.lab.evaluations.interpretation(requester, run_id, evaluation)
+        requester = viewer(self.access)
+        verdict = self.evaluations.interpretation(requester, run_id, evaluation)
         return [
             view.sentence(evaluation),
             verdict_text(verdict),
             scores(evaluation),
             _score_table(evaluation),
             evaluation["tuned"]["signature"],
-            view.measured_with(evaluation, self.lab.runs.get(requester, run_id).facts, verdict),
+            view.measured_with(evaluation, self.runs.get(requester, run_id).facts, verdict),
             *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 
@@ -220,17 +224,17 @@ class EvaluationPanel:
         self.rows.wire(self.run, self.which)
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
-        return self.lab.transfers.plot_scores(viewer(self.lab), str(run_id), to, seq)
+        return self.transfers.plot_scores(viewer(self.access), str(run_id), to, seq)
 
     @user_errors
     def _show_chosen(self, run_id: str | None, seq: int | None, search: str, show: str, sort: str) -> list[Any]:
-        evaluation = _evaluation(self.lab, run_id, seq)
+        evaluation = _evaluation(run_id, seq, runs=self.runs, access=self.access)
         return self.tell(str(run_id), evaluation, search, show, sort)
 
     @user_errors
     def _file(self, run_id: str | None, seq: int | None, ending: str) -> str:
-        evaluation = _evaluation(self.lab, run_id, seq)
-        rows = self.lab.evaluations.predictions(viewer(self.lab), str(run_id), evaluation["seq"])
+        evaluation = _evaluation(run_id, seq, runs=self.runs, access=self.access)
+        rows = self.evaluations.predictions(viewer(self.access), str(run_id), evaluation["seq"])
         if not rows:
             raise DataError("The answers of that evaluation are gone: evaluate again.")
         if ending not in ENDINGS:
@@ -240,8 +244,8 @@ class EvaluationPanel:
         return str(file)
 
 
-def _evaluation(lab: Lab, run_id: str | None, seq: int | None) -> dict[str, Any]:
-    for evaluation in lab.runs.evaluations(viewer(lab), str(run_id)):
+def _evaluation(run_id: str | None, seq: int | None, *, runs: Runs, access: Access) -> dict[str, Any]:
+    for evaluation in runs.evaluations(viewer(access), str(run_id)):
         if evaluation["seq"] == seq:
             return evaluation
     raise DataError("That evaluation is gone: choose another one.")

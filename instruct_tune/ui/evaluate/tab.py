@@ -5,7 +5,10 @@ from __future__ import annotations
 import gradio as gr
 
 from ...evaluation import bleu_tokenizers
-from ...lab import Lab
+from ...services.access import Access
+from ...services.evaluations import Evaluations
+from ...services.runs import Runs
+from ...services.transfers import Transfers
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..run_picker import EmptyState
 from . import lesson_score
@@ -19,15 +22,25 @@ NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of t
 class EvaluateTab:
     """The tab's contents below the choice of the run. ``following`` is the button to the next tab."""
 
-    def __init__(self, lab: Lab, run: gr.Dropdown, tabs: gr.Tabs):
-        self._lab, self._run = lab, run
-        EmptyState(lab, run, tabs, NO_RUN, "evaluate")
+    def __init__(
+        self,
+        run: gr.Dropdown,
+        tabs: gr.Tabs,
+        *,
+        runs: Runs,
+        evaluations: Evaluations,
+        transfers: Transfers,
+        access: Access,
+    ):
+        self._evaluations, self._access = evaluations, access
+        self._run = run
+        EmptyState(run, tabs, NO_RUN, "evaluate", runs=runs, access=access)
         self._choices()
         with gr.Row():
             self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
             self._stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
-        self.panel = EvaluationPanel(lab, run)
-        leaderboard_tables = LeaderboardPanel(lab)
+        self.panel = EvaluationPanel(run, runs=runs, evaluations=evaluations, transfers=transfers, access=access)
+        leaderboard_tables = LeaderboardPanel(evaluations=evaluations, access=access)
         lesson_score.build()
         self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()
@@ -85,23 +98,23 @@ class EvaluateTab:
             gr.Info("There is no trained run yet: train one first.")
             return
         generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
-        rows, requester = int(limit) if limit else None, viewer(self._lab)
-        self._lab.evaluations.start(requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize)
+        rows, requester = int(limit) if limit else None, viewer(self._access)
+        self._evaluations.start(requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize)
 
     @user_errors
     def _end(self, run_id: str | None) -> None:
         if run_id:
-            self._lab.evaluations.stop(viewer(self._lab), run_id)
+            self._evaluations.stop(viewer(self._access), run_id)
 
     @user_errors
     def _go_on(self, run_id: str | None) -> None:
-        requester = viewer(self._lab)
-        unfinished = self._lab.evaluations.unfinished(requester, str(run_id))
+        requester = viewer(self._access)
+        unfinished = self._evaluations.unfinished(requester, str(run_id))
         if not unfinished:
             gr.Info("Nothing is left to go on with: press Evaluate.")
             return
         settings = {name: unfinished[0][name] for name in ("rows", "generation", "baselines", "tokenize")}
-        self._lab.evaluations.start(requester, str(run_id), **settings)
+        self._evaluations.start(requester, str(run_id), **settings)
 
 
 def _startable(run_id: str | None) -> gr.Button:

@@ -7,7 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.datasets import Datasets
+from ...services.estimates import Estimates
+from ...services.tokenizers import Tokenizers
 from ..context import PRIVATE, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
@@ -20,7 +23,7 @@ _SETTINGS = (*_SHAPING, "max_steps", "seed")
 """The training settings that decide which rows share a step, and how they are packed."""
 
 
-def build(lab: Lab, form: Form) -> None:
+def build(form: Form, *, tokenizers: Tokenizers, datasets: Datasets, estimates: Estimates, access: Access) -> None:
     """Build the fold; it shows the passes that training would make with the form's current settings."""
     with gr.Accordion("How rows become a batch", open=False, elem_id="batch"):
         gr.Markdown(
@@ -41,16 +44,16 @@ def build(lab: Lab, form: Form) -> None:
         yield from all_so_far(steps(values, request))
 
     def steps(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        config, requester = form.read(values, "model", "data", "template"), viewer(lab)
+        config, requester = form.read(values, "model", "data", "template"), viewer(access)
         config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
-        has_tokenizer = lab.tokenizers.has(str(config["model"]))
+        has_tokenizer = tokenizers.has(str(config["model"]))
         if not has_tokenizer:
             has_tokenizer, _ = yield from progress.follow(
-                request, lambda loading: lab.datasets.start_fetching(requester, config, loading)
+                request, lambda loading: datasets.start_fetching(requester, config, loading)
             )
         if not has_tokenizer:
             return
-        view = lab.estimates.step_view(requester, config, max(1, int(values[step] or 1)))
+        view = estimates.step_view(requester, config, max(1, int(values[step] or 1)))
         yield {
             words: sentence(view),
             grid: gr.HTML(grid_value(view), visible=True),

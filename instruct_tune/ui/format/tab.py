@@ -8,7 +8,10 @@ from typing import Any
 import gradio as gr
 
 from ...inspection.token_view import Fault, TokenView
-from ...lab import Lab
+from ...services.access import Access
+from ...services.datasets import Datasets
+from ...services.estimates import Estimates
+from ...services.tokenizers import Tokenizers
 from ...text.markdown import plain
 from ...tokenization.prompt_template import TEMPLATES
 from ..browser_state import Memory
@@ -25,8 +28,18 @@ from .token_grid import grid_value, token_grid
 class FormatTab:
     """The tab's contents. ``following`` is the button to the next tab."""
 
-    def __init__(self, lab: Lab, form: Form, memory: Memory):
-        self._lab, self._form = lab, form
+    def __init__(
+        self,
+        form: Form,
+        memory: Memory,
+        *,
+        tokenizers: Tokenizers,
+        datasets: Datasets,
+        estimates: Estimates,
+        access: Access,
+    ):
+        self._tokenizers, self._datasets, self._access = tokenizers, datasets, access
+        self._form = form
         gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
         self._build_choices()
         TemplateEditor(form, memory)
@@ -36,7 +49,7 @@ class FormatTab:
         self._grid = token_grid("format-tokens")
         with gr.Column(visible=False) as self._details:
             self._build_details()
-        batches.build(lab, form)
+        batches.build(form, tokenizers=tokenizers, datasets=datasets, estimates=estimates, access=access)
         self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
         form.when_complete(self._wire)
 
@@ -108,11 +121,11 @@ class FormatTab:
         self, values: dict[Any, Any], request: gr.Request, show: Callable[[dict[Any, Any]], Updates]
     ) -> Iterator[Updates]:
         """Fetch the tokenizer if needed, then yield ``show(values)``; nothing more where the fetch is cancelled."""
-        config, requester = self._form.read(values, "model"), viewer(self._lab)
-        has_tokenizer = self._lab.tokenizers.has(str(config["model"]))
+        config, requester = self._form.read(values, "model"), viewer(self._access)
+        has_tokenizer = self._tokenizers.has(str(config["model"]))
         if not has_tokenizer:
             has_tokenizer, _ = yield from self._progress.follow(
-                request, lambda loading: self._lab.datasets.start_fetching(requester, config, loading)
+                request, lambda loading: self._datasets.start_fetching(requester, config, loading)
             )
         if has_tokenizer:
             yield show(values)
@@ -146,6 +159,6 @@ class FormatTab:
     def _token_view(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        return self._lab.datasets.token_view(
-            viewer(self._lab), config, max(1, int(values[self._number] or 1)) - 1, fault
+        return self._datasets.token_view(
+            viewer(self._access), config, max(1, int(values[self._number] or 1)) - 1, fault
         )

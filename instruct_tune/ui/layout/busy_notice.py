@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.training import Training
 from ..context import viewer
 from ..replay import Replay
 
@@ -20,8 +21,8 @@ class BusyNotice:
     ``welcome`` is the page's usual button for a recorded run, hidden while this notice shows its own.
     """
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, training: Training, access: Access):
+        self.training, self.access = training, access
         self.seen = gr.State("")
         self.inputs = [self.seen]
         with gr.Row(visible=False, elem_id="meanwhile", elem_classes="callout") as self.row:
@@ -41,7 +42,7 @@ class BusyNotice:
 
     def show(self, seen: str) -> list[Any]:
         """The text, if it has changed since ``seen``."""
-        others = self.lab.training.others_at_work(viewer(self.lab))
+        others = self.training.others_at_work(viewer(self.access))
         now = words(others) if others else ""
         if now == seen:
             return [gr.skip()] * len(self.outputs)

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import gradio as gr
 from gradio.blocks import Block
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.runs import Runs
+from ...services.training import Training
 from ..browser_state import Memory
 from ..context import QUIET, identify_viewer, polled, session, viewer
 
@@ -63,28 +65,29 @@ class PolledPanel(Protocol):
 class Interval:
     """The page's poll interval; updated by the timer that it sets."""
 
-    def __init__(self, lab: Lab):
-        self.lab, self.pace, self.timer = lab, Pace(), gr.Timer(USUAL)
+    def __init__(self, *, training: Training, access: Access):
+        self.training, self.access = training, access
+        self.pace, self.timer = Pace(), gr.Timer(USUAL)
         self.inputs = self.outputs = [self.timer]
 
     def show(self, seconds: Any) -> list[Any]:
         """The timer, if its interval changes."""
-        interval = self.pace.seconds(session() or "", self.lab.training.others_at_work(viewer(self.lab)) is not None)
+        interval = self.pace.seconds(session() or "", self.training.others_at_work(viewer(self.access)) is not None)
         return [gr.skip() if seconds == interval else gr.Timer(interval)]
 
 
-def feed(lab: Lab, memory: Memory, panels: Sequence[PolledPanel]) -> None:
+def feed(memory: Memory, panels: Sequence[PolledPanel], *, runs: Runs, training: Training, access: Access) -> None:
     """Update all panels by one timer, in one request a poll."""
-    interval = Interval(lab)
+    interval = Interval(training=training, access=access)
     # Read once: some are properties that build a new list at each access.
     feeds = [(panel.show, list(panel.inputs), list(panel.outputs)) for panel in (interval, *panels)]
 
     def tick(token: Any, *values: Any) -> list[Any]:
         """The updates of all panels."""
-        identify_viewer(lab, token)
+        identify_viewer(access, token)
         updates: list[Any] = []
         remaining = iter(values)
-        with lab.runs.read_cache():
+        with runs.read_cache():
             for show, inputs, outputs in feeds:
                 updates += polled(show, list(itertools.islice(remaining, len(inputs))), len(outputs))
         return updates
@@ -144,8 +147,8 @@ def _skipped(value: Any) -> bool:
 class IdleFlag:
     """``now``: a checkbox that is on while the lab is idle. Updated by the page's timer."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, training: Training, access: Access):
+        self.training, self.access = training, access
         # Not a gr.State: gradio fires no change event for one that is set outside its queue.
         self.now = gr.Checkbox(True, container=False, elem_id="at-rest", elem_classes="unseen")
 
@@ -159,5 +162,5 @@ class IdleFlag:
 
     def show(self, seen: bool) -> list[Any]:
         """Whether the lab is idle now, if that has changed."""
-        now = self.lab.training.busy_with(viewer(self.lab)) is None
+        now = self.training.busy_with(viewer(self.access)) is None
         return [gr.skip() if now == seen else now]

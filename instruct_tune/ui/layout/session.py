@@ -9,14 +9,15 @@ from typing import Any
 import gradio as gr
 
 from ...errors import LabError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.runs import Runs
 from ...store.run_store import LIVE
 from ..browser_state import RESTORED, Memory, first_values, restored
 from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors, viewer
 from ..form import Form
 
 
-def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State) -> Any:
+def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *, runs: Runs, access: Access) -> Any:
     """Restore the page as its visitor left it, so that a refresh loses nothing.
 
     Returns the event after which the form shows the stored values.
@@ -24,10 +25,10 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
 
     def arrive(token: Any, kept: Any) -> dict[Any, Any]:
         """The visitor's secret (made at their first visit), their form, and the run to show."""
-        secret = token if identify_viewer(lab, token) else secrets.token_urlsafe(24)
-        lab.access.arrive(session(), secret)
+        secret = token if identify_viewer(access, token) else secrets.token_urlsafe(24)
+        access.arrive(session(), secret)
         # With no run nothing is set: the visitor may have chosen a recorded one by now.
-        return {memory.token: secret, shown_run: newest(lab) or gr.skip(), **restored(form, kept)}
+        return {memory.token: secret, shown_run: newest(runs=runs, access=access) or gr.skip(), **restored(form, kept)}
 
     arrival = page.load(
         arrive, [memory.token, memory.form], [memory.token, shown_run, *form.controls], queue=False, **QUIET
@@ -36,15 +37,15 @@ def welcome(lab: Lab, page: gr.Blocks, form: Form, memory: Memory, shown_run: gr
     return arrival
 
 
-def newest(lab: Lab) -> str | None:
+def newest(*, runs: Runs, access: Access) -> str | None:
     """The id of the live run, else of the newest that was not recorded elsewhere: the one that a new window shows."""
-    runs = [run for run in lab.runs.summaries(viewer(lab)) if not run["recorded"]]
+    own = [run for run in runs.summaries(viewer(access)) if not run["recorded"]]
     # A queued run is newer than the one at work, so it is sorted behind.
-    runs.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
-    return next((run["id"] for run in runs), None)
+    own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
+    return next((run["id"] for run in own), None)
 
 
-def build(lab: Lab, form: Form, memory: Memory) -> None:
+def build(access: Access, form: Form, memory: Memory) -> None:
     """Add the folds under the tabs."""
     with gr.Accordion("This browser", open=False, elem_id="browser"):
         gr.Markdown("What you fill in is kept in this browser for your next visit, and nowhere else.")
@@ -58,8 +59,8 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
             elem_id="browser-key",
         )
     memory.token.change(lambda token: token, memory.token, key, **QUIET)
-    if lab.access.admin_token:
-        _host(lab)
+    if access.admin_token:
+        _host(access)
 
     @form.when_complete
     def wire() -> None:
@@ -69,7 +70,7 @@ def build(lab: Lab, form: Form, memory: Memory) -> None:
         reset.click(None, None, list(first), js=script, **QUIET)
 
 
-def _host(lab: Lab) -> None:
+def _host(access: Access) -> None:
     """The fold where the host enters the token of ``LAB_ADMIN_TOKEN``."""
     with gr.Accordion("Host", open=False, elem_id="host"), gr.Row(equal_height=True):
         token = gr.Textbox(
@@ -83,7 +84,7 @@ def _host(lab: Lab) -> None:
 
     @user_errors
     def admit(text: str) -> str:
-        if not lab.access.admit(session(), text):
+        if not access.admit(session(), text):
             raise LabError("That is not the host's token.")
         gr.Info("This page now acts for the host.")
         return ""

@@ -7,7 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.runs import Runs
+from ...services.training import Training
+from ...services.uploads import Uploads
 from ...store.run_store import LIVE
 from ...text.markdown import plain
 from .. import run_text
@@ -18,8 +21,8 @@ from ..form import Form
 class StatusBar:
     """One line of text, updated by the page's timer."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, uploads: Uploads, runs: Runs, training: Training, access: Access):
+        self.uploads, self.runs, self.training, self.access = uploads, runs, training, access
         self.line = gr.Markdown("", elem_id="strip")
         self._seen = gr.State(None)
 
@@ -34,15 +37,15 @@ class StatusBar:
     def show(self, source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
         """The line, if it has changed."""
         run = None
-        user = viewer(self.lab)
-        if run_id and self.lab.runs.is_visible(user, run_id):
-            run = {**self.lab.training.status(user, run_id), "name": self.lab.runs.get(user, run_id).name}
+        user = viewer(self.access)
+        if run_id and self.runs.is_visible(user, run_id):
+            run = {**self.training.status(user, run_id), "name": self.runs.get(user, run_id).name}
         now = words(
-            self.lab.uploads.display_name(str(source)),
+            self.uploads.display_name(str(source)),
             int(limit) if isinstance(limit, int | float) else None,
             str(model),
             run,
-            self.lab.training.busy_with(user),
+            self.training.busy_with(user),
         )
         return [gr.skip(), gr.skip()] if now == seen else [now, now]
 
@@ -75,8 +78,8 @@ update();
 class Announcer:
     """Announces the run shown on the Train tab to screen readers, and sets the window's title; updated by the timer."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, training: Training, access: Access):
+        self.runs, self.training, self.access = runs, training, access
         self.seen = gr.State(None)
         self.voice = gr.HTML(
             None,
@@ -98,9 +101,9 @@ class Announcer:
 
     def show(self, run_id: str | None, seen: Any) -> list[Any]:
         """The text and the title for the shown run, if they have changed."""
-        if run_id is None or not self.lab.runs.is_visible(viewer(self.lab), run_id):
+        if run_id is None or not self.runs.is_visible(viewer(self.access), run_id):
             return [gr.skip(), gr.skip()]
-        status = self.lab.training.status(viewer(self.lab), run_id)
+        status = self.training.status(viewer(self.access), run_id)
         live = status["status"] in LIVE
         # Whether this window saw the run live; one that ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])

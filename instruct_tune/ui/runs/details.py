@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError, NotFoundError
-from ...lab import Lab
 from ...runs.annotations import LONGEST_NOTES, LONGEST_TAG, MAX_TAGS
+from ...services.access import Access
+from ...services.runs import Runs
 from .. import run_text
 from ..charts import loss_chart, loss_figure
 from ..context import QUIET, user_errors, viewer
@@ -18,8 +19,8 @@ from ..context import QUIET, user_errors, viewer
 class ChosenRun:
     """A plot and two folds; filled when a row is chosen, cleared when its run is deleted."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
         with gr.Column(visible=False) as self.drawing:
             self.plot = loss_chart("runs-plot")
 
@@ -49,8 +50,8 @@ class ChosenRun:
     def show(self, run_id: str) -> list[Any]:
         """The values of ``outputs`` for the run."""
         run, trace = (
-            self.lab.runs.details(viewer(self.lab), run_id),
-            self.lab.runs.traceback(viewer(self.lab), run_id),
+            self.runs.details(viewer(self.access), run_id),
+            self.runs.traceback(viewer(self.access), run_id),
         )
         figure = None
         if run["metrics"]:
@@ -81,8 +82,9 @@ def required(run_id: str | None) -> str:
 class NotesPanel:
     """A fold with the tags and notes of the run chosen in the table, and a Save button."""
 
-    def __init__(self, lab: Lab, chosen: gr.State):
-        self.lab, self.chosen = lab, chosen
+    def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
+        self.chosen = chosen
         with gr.Accordion("Tags and notes", open=False, elem_id="runs-notes-fold"):
             self.tags = gr.Textbox(
                 label="Tags",
@@ -113,12 +115,12 @@ class NotesPanel:
 
     @user_errors
     def _show(self, run_id: str | None) -> list[Any]:
-        user = viewer(self.lab)
-        if not run_id or not self.lab.runs.is_visible(user, run_id):
+        user = viewer(self.access)
+        if not run_id or not self.runs.is_visible(user, run_id):
             empty = gr.Textbox("", interactive=False)
             return [empty, empty, "", gr.Button(interactive=False)]
-        run = self.lab.runs.get(user, run_id)
-        may_change = self.lab.access.may_change(user, run)
+        run = self.runs.get(user, run_id)
+        may_change = self.access.may_change(user, run)
         return [
             gr.Textbox(", ".join(run.tags), interactive=may_change),
             gr.Textbox(run.notes, interactive=may_change),
@@ -132,19 +134,19 @@ class NotesPanel:
         Compare or another window added meanwhile. Else they are skipped: the visitor may still be typing."""
         if not read:
             raise NotFoundError("Choose a run first: click its row.")
-        user = viewer(self.lab)
+        user = viewer(self.access)
         try:
             run_id, read = (str(part) for part in json.loads(read))
         except (TypeError, ValueError) as error:
             raise DataError("Click the run's row again, and save then.") from error
-        now = self.lab.runs.get(user, run_id).notes
+        now = self.runs.get(user, run_id).notes
         if not now.startswith(read):
             raise DataError(
                 "These notes were changed in another window meanwhile: copy what you typed, click the run again, "
                 "and add it there."
             )
-        self.lab.runs.annotate(user, run_id, tags or "", (notes or "") + now[len(read) :])
-        run = self.lab.runs.get(user, run_id)
+        self.runs.annotate(user, run_id, tags or "", (notes or "") + now[len(read) :])
+        run = self.runs.get(user, run_id)
         gr.Info("Saved.")
         stored = [", ".join(run.tags), run.notes]
         return [
@@ -159,8 +161,9 @@ SHARE, UNSHARE = "Share with everyone", "Make private"
 class ShareButton:
     """The button that shares the chosen run; enabled where it can be shared or made private."""
 
-    def __init__(self, lab: Lab, chosen: gr.State):
-        self.lab, self.chosen = lab, chosen
+    def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
+        self.chosen = chosen
         self.button = gr.Button(SHARE, elem_id="runs-share", scale=1, min_width=200, interactive=False)
 
     def wire(self) -> None:
@@ -168,15 +171,15 @@ class ShareButton:
         self.button.click(self._press, self.chosen, self.button, **QUIET)
 
     def _label(self, run_id: str | None) -> Any:
-        shared = self.lab.runs.is_shared(viewer(self.lab), run_id)
+        shared = self.runs.is_shared(viewer(self.access), run_id)
         return gr.Button(UNSHARE if shared else SHARE, interactive=shared is not None)
 
     @user_errors
     def _press(self, run_id: str | None) -> Any:
-        user = viewer(self.lab)
+        user = viewer(self.access)
         if run_id is None:
             raise NotFoundError("Choose a run first: click its row.")
-        shared = not self.lab.runs.is_shared(user, run_id)
-        self.lab.runs.share(user, run_id, shared)
+        shared = not self.runs.is_shared(user, run_id)
+        self.runs.share(user, run_id, shared)
         gr.Info("Everyone sees it now, its rows and answers too." if shared else "It is yours alone again.")
         return self._label(run_id)

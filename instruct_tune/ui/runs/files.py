@@ -7,7 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.runs import Runs
+from ...services.transfers import Transfers
 from ..context import PRIVATE, QUIET, inform, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
 from ..form import Form
@@ -17,8 +20,9 @@ from .details import required
 class RunFiles:
     """The hidden button that downloads an exported zip, and the import button."""
 
-    def __init__(self, lab: Lab):
-        self.lab, self.outgoing = lab, Outgoing()
+    def __init__(self, *, configs: Configurations, runs: Runs, transfers: Transfers, access: Access):
+        self.configs, self.runs, self.transfers, self.access = configs, runs, transfers, access
+        self.outgoing = Outgoing()
         self.download = handing_out("runs-download")
 
     def import_button(self) -> None:
@@ -33,9 +37,9 @@ class RunFiles:
         @user_errors
         def take_in(values: dict[Any, Any]) -> str:
             # The Data tab's rows are those to compare and measure it on, if the zip has none of its own.
-            rows = self.lab.configs.read(viewer(self.lab), form.rows(values)).to_dict()["data"]
-            run_id = self.lab.transfers.import_run(viewer(self.lab), Path(values[self.arriving]), "", rows)
-            inform(self.lab.runs.get(viewer(self.lab), run_id).message)
+            rows = self.configs.read(viewer(self.access), form.rows(values)).to_dict()["data"]
+            run_id = self.transfers.import_run(viewer(self.access), Path(values[self.arriving]), "", rows)
+            inform(self.runs.get(viewer(self.access), run_id).message)
             return run_id
 
         for button, write in ((export, self._export), (merged, self._merge)):
@@ -46,12 +50,12 @@ class RunFiles:
 
     @user_errors
     def _export(self, run_id: str | None) -> str:
-        chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
-        return str(self.lab.transfers.export(viewer(self.lab), chosen, self.outgoing.folder() / f"{chosen}.zip"))
+        chosen = self.runs.get(viewer(self.access), required(run_id)).id
+        return str(self.transfers.export(viewer(self.access), chosen, self.outgoing.folder() / f"{chosen}.zip"))
 
     @user_errors
     def _merge(self, run_id: str | None) -> str:
-        chosen = self.lab.runs.get(viewer(self.lab), required(run_id)).id
+        chosen = self.runs.get(viewer(self.access), required(run_id)).id
         gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
         zipped = self.outgoing.folder() / f"{chosen}-merged.zip"
-        return str(self.lab.transfers.export_merged(viewer(self.lab), chosen, zipped))
+        return str(self.transfers.export_merged(viewer(self.access), chosen, zipped))

@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
 from ...runs.differences import differing, held_out, rows, same_measurement, sentences
+from ...services.access import Access
+from ...services.runs import Runs
 from ...text.markdown import plain
 from ...util.curves import smooth, thin
 from ..charts import MAX_LINE, loss_chart
@@ -104,8 +105,9 @@ FIRST_COLUMN, COLUMN = "200px", "230px"
 class SideBySide:
     """The fold in Runs. It lists runs when it is opened, and draws at each change of its controls."""
 
-    def __init__(self, lab: Lab, chosen: gr.State):
-        self.lab, self.chosen = lab, chosen
+    def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
+        self.chosen = chosen
         with gr.Accordion("Put runs side by side", open=False, elem_id="runs-overlay") as self.fold:
             self.picked = gr.Dropdown(
                 [],
@@ -147,24 +149,24 @@ class SideBySide:
 
     def there(self, run_ids: list[str]) -> list[str]:
         """The runs that this visitor still sees: one may have been deleted or made private since they were listed."""
-        user = viewer(self.lab)
-        return [run_id for run_id in run_ids if self.lab.runs.is_visible(user, run_id)][:MAX_RUNS]
+        user = viewer(self.access)
+        return [run_id for run_id in run_ids if self.runs.is_visible(user, run_id)][:MAX_RUNS]
 
     @user_errors
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
         """All runs that the visitor sees; the choice is kept, or begins with the table's chosen run."""
-        runs = self.lab.runs.summaries(viewer(self.lab))
+        runs = self.runs.summaries(viewer(self.access))
         return gr.Dropdown(
             choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
         )
 
     @user_errors
     def _draw(self, picked: list[str] | None, axis: str, log_scale: bool) -> list[Any]:
-        user = viewer(self.lab)
+        user = viewer(self.access)
         visible = self.there(picked or [])
         if not visible:
             return [NOTHING, gr.Column(visible=False), gr.skip(), gr.skip()]
-        runs = [self.lab.runs.details(user, run_id) for run_id in visible]
+        runs = [self.runs.details(user, run_id) for run_id in visible]
         figure = overlay_figure(runs, axis, bool(log_scale))
         table = {"headers": ["", *names_of(runs)], "data": rows(runs)}
         widths = [FIRST_COLUMN, *[COLUMN] * len(runs)]

@@ -6,7 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.configurations import Configurations
+from ...services.runs import Runs
+from ...services.training import Training
+from ...services.transfers import Transfers
+from ...store.disk_usage import DiskUse
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
 from ..run_picker import answering, labelled
@@ -19,19 +25,31 @@ from .table import BinPanel, RunsPanel
 class RunsTab:
     """The tab's contents."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
-        self.panel, self.files = RunsPanel(lab), RunFiles(lab)
+    def __init__(
+        self,
+        *,
+        configs: Configurations,
+        runs: Runs,
+        training: Training,
+        answerers: Answerers,
+        transfers: Transfers,
+        disk: DiskUse,
+        access: Access,
+    ):
+        self.configs, self.runs, self.training, self.answerers, self.access = configs, runs, training, answerers, access
+        self.panel = RunsPanel(runs=runs, training=training, answerers=answerers, disk=disk, access=access)
+        self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access)
         with gr.Row(equal_height=True):
             self.name = gr.Textbox(
                 show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3
             )
             self.rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130, interactive=False)
-            self.share = ShareButton(lab, self.panel.chosen)
+            self.share = ShareButton(self.panel.chosen, runs=runs, access=access)
             self.files.import_button()
-        self.bin = BinPanel(lab)
-        self.told = ChosenRun(lab)
-        self.notes, self.overlay = NotesPanel(lab, self.panel.chosen), SideBySide(lab, self.panel.chosen)
+        self.bin = BinPanel(runs=runs, access=access)
+        self.told = ChosenRun(runs=runs, access=access)
+        self.notes = NotesPanel(self.panel.chosen, runs=runs, access=access)
+        self.overlay = SideBySide(self.panel.chosen, runs=runs, access=access)
         self.told.folds()
 
     def wire(self, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, parent: gr.State, tabs: gr.Tabs) -> Any:
@@ -72,7 +90,7 @@ class RunsTab:
     def _in_compare(self, run_id: str | None) -> list[Any]:
         # The choices are sent too: gradio rejects a value that is not among them, and the timer may not have listed
         # this run yet.
-        choices = labelled(answering(self.lab))
+        choices = labelled(answering(runs=self.runs, answerers=self.answerers, access=self.access))
         return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
 
     @user_errors
@@ -82,25 +100,25 @@ class RunsTab:
 
     @user_errors
     def _resume(self, run_id: str | None) -> list[Any]:
-        return [self.lab.training.resume(viewer(self.lab), required(run_id)), gr.Tabs(selected="Train")]
+        return [self.training.resume(viewer(self.access), required(run_id)), gr.Tabs(selected="Train")]
 
     @user_errors
     def _delete(self, run_id: str | None) -> list[Any]:
-        self.lab.runs.trash(viewer(self.lab), required(run_id))
+        self.runs.trash(viewer(self.access), required(run_id))
         gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
         return [None, gr.Accordion(visible=True, open=True), *self.told.emptied()]
 
     @user_errors
     def _rename(self, run_id: str | None, text: str) -> str:
-        self.lab.runs.rename(viewer(self.lab), required(run_id), text)
+        self.runs.rename(viewer(self.access), required(run_id), text)
         return ""
 
     def _settings(self, run_id: str | None, form: Form) -> dict[Any, Any]:
         """The form's values for the run, without its dataset if that is somebody else's upload."""
-        user = viewer(self.lab)
-        config = self.lab.runs.config(user, required(run_id))
+        user = viewer(self.access)
+        config = self.runs.config(user, required(run_id))
         filled = form.fill(config)
-        if not self.lab.configs.may_use(user, config.data.source):
+        if not self.configs.may_use(user, config.data.source):
             gr.Info("Everything but its dataset: that is somebody else's upload.")
             filled.pop(form["data.source"])
         return filled

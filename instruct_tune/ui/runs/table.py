@@ -8,8 +8,12 @@ from typing import Any
 import gradio as gr
 
 from ...errors import NotFoundError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.answerers import Answerers
+from ...services.runs import Runs
+from ...services.training import Training
 from ...services.types import RunSummary
+from ...store.disk_usage import DiskUse
 from ...store.run_store import LIVE
 from ...text.markdown import plain
 from ..context import QUIET, user_errors, viewer
@@ -32,8 +36,8 @@ ACTIONS = {
 class RunsPanel:
     """The table of runs, and the buttons for the chosen one; updated by the page's timer."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, training: Training, answerers: Answerers, disk: DiskUse, access: Access):
+        self.runs, self.training, self.answerers, self.disk, self.access = runs, training, answerers, disk, access
         self.seen, self.chosen, self.page = gr.State(None), gr.State(None), gr.State(0)
         with gr.Row(equal_height=True):
             self.search = gr.Textbox(
@@ -82,8 +86,8 @@ class RunsPanel:
 
     def show(self, chosen: str | None, search: str, sort: str, number: int, seen: Any) -> list[Any]:
         """Changes since ``seen``: computes nothing while the history's version is the same, sends nothing unchanged."""
-        user = viewer(self.lab)
-        request = [self.lab.runs.version(), user.host, chosen, search, sort, number]
+        user = viewer(self.access)
+        request = [self.runs.version(), user.host, chosen, search, sort, number]
         if seen and request == seen[0]:
             return [gr.skip()] * len(self.outputs)
         values = self._values(chosen, str(search or ""), str(sort), number)
@@ -95,20 +99,20 @@ class RunsPanel:
 
     def _values(self, chosen: str | None, search: str, sort: str, number: int) -> list[Any]:
         """Page number, table, count, details, and whether each button is enabled."""
-        lab, user = self.lab, viewer(self.lab)
-        listed = lab.runs.summaries(user)
-        sizes = lab.disk.of(run["id"] for run in listed)
-        runs = text.with_numbers(listed, lab.runs.last_evaluations(user), sizes)
+        user = viewer(self.access)
+        listed = self.runs.summaries(user)
+        sizes = self.disk.of(run["id"] for run in listed)
+        runs = text.with_numbers(listed, self.runs.last_evaluations(user), sizes)
         page = text.page_of(runs, search, sort, number)
         held_out = {
-            run["id"]: (lab.runs.last_metric(user, run["id"], "probe") or {}).get("probe_loss") for run in page.runs
+            run["id"]: (self.runs.last_metric(user, run["id"], "probe") or {}).get("probe_loss") for run in page.runs
         }
         row = next((run for run in listed if run["id"] == chosen), None)
         return [
             page.number,
             text.table(page, held_out, chosen),
             text.sentence(page, len(listed), sum(sizes.values()), search),
-            f"**{plain(row['name'])}** · {run_sentence(lab.training.status(user, row['id']))}" if row else CHOOSE,
+            f"**{plain(row['name'])}** · {run_sentence(self.training.status(user, row['id']))}" if row else CHOOSE,
             page.number > 0,
             page.number < page.pages - 1,
             *self._enabled(row),
@@ -129,11 +133,11 @@ class RunsPanel:
             return [False] * len(ACTIONS)
         live = run["status"] in LIVE
         can = {
-            "compare": self.lab.answerers.has_adapter(viewer(self.lab), run["id"]),
-            "further": not live and self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
+            "compare": self.answerers.has_adapter(viewer(self.access), run["id"]),
+            "further": not live and self.runs.has_saved_adapter(viewer(self.access), run["id"]),
             "resume": not live and run["status"] != "finished",
-            "export": self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
-            "merged": self.lab.runs.has_saved_adapter(viewer(self.lab), run["id"]),
+            "export": self.runs.has_saved_adapter(viewer(self.access), run["id"]),
+            "merged": self.runs.has_saved_adapter(viewer(self.access), run["id"]),
             "delete": not live,
         }
         return [can.get(name, True) for name in ACTIONS]
@@ -146,8 +150,8 @@ def _skipped(value: Any) -> bool:
 class BinPanel:
     """A fold that is visible while the bin holds runs: the run, how long it can be restored, and the button."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
         self.seen = gr.State([])
         with (
             gr.Accordion("Deleted, can be restored", open=False, visible=False, elem_id="runs-bin") as self.fold,
@@ -174,7 +178,7 @@ class BinPanel:
 
     def show(self, seen: list[Any]) -> list[Any]:
         """Changes since ``seen``; the run deleted last is chosen when the bin holds other runs than before."""
-        now = bin_choices(self.lab.runs.trashed(viewer(self.lab)))
+        now = bin_choices(self.runs.trashed(viewer(self.access)))
         if now == seen:
             return [gr.skip()] * len(self.outputs)
         ids, seen_ids = ([run_id for _, run_id in choices] for choices in (now, seen))
@@ -192,7 +196,7 @@ class BinPanel:
     def _restore(self, run_id: str | None) -> str:
         if not run_id:
             raise NotFoundError("Choose which of the deleted runs to restore.")
-        self.lab.runs.restore(viewer(self.lab), run_id)
+        self.runs.restore(viewer(self.access), run_id)
         return run_id
 
 

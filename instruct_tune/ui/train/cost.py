@@ -9,7 +9,9 @@ import gradio as gr
 
 from ...config.run_config import RunConfig
 from ...errors import LabError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.estimates import Estimates
+from ...services.training import Training
 from ...text.markdown import plain
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
@@ -19,8 +21,9 @@ from .text import cost_details, cost_sentence, cost_warnings
 class CostPanel:
     """A line that is updated with the controls, warnings under it, and two folds."""
 
-    def __init__(self, lab: Lab, form: Form):
-        self.lab, self.form = lab, form
+    def __init__(self, form: Form, *, training: Training, estimates: Estimates, access: Access):
+        self.training, self.estimates, self.access = training, estimates, access
+        self.form = form
         self.line = gr.Markdown("What this run will cost is counted once the page is ready.", elem_id="train-cost")
         self.warnings = gr.Markdown("", elem_id="train-cost-warnings")
         # Nothing is computed for people who only view other tabs.
@@ -67,11 +70,11 @@ class CostPanel:
         if not values[self.watched]:
             return
         try:
-            config, user = self.form.read(values), viewer(self.lab)
-            cost = self.lab.estimates.cost(user, config, measure=False)
+            config, user = self.form.read(values), viewer(self.access)
+            cost = self.estimates.cost(user, config, measure=False)
             yield self._shown(cost)
-            if cost["seconds"] is None and cost["tokens"] is not None and not self.lab.training.busy_with(user):
-                yield self._shown(self.lab.estimates.cost(user, config))
+            if cost["seconds"] is None and cost["tokens"] is not None and not self.training.busy_with(user):
+                yield self._shown(self.estimates.cost(user, config))
         except LabError as error:
             yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
 
@@ -80,7 +83,7 @@ class CostPanel:
 
     def choose_rows(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """Fill the form with the rows, epochs and steps that fit into the minutes."""
-        fit = self.lab.estimates.fit(viewer(self.lab), self.form.read(values), values[self.minutes])
+        fit = self.estimates.fit(viewer(self.access), self.form.read(values), values[self.minutes])
         filled = self.form.fill(RunConfig.from_dict(fit["config"]))
         changed = ("data.limit", "train.num_train_epochs", "train.max_steps")
         return {self.chosen: fit["said"], **{self.form[name]: filled[self.form[name]] for name in changed}}

@@ -12,7 +12,9 @@ from ...config.catalog import DATASETS
 from ...config.presets import PRESET_NOTES, PRESETS
 from ...config.run_config import DataSettings, RunConfig
 from ...errors import LabError
-from ...lab import Lab
+from ...services.access import Access
+from ...services.estimates import Estimates
+from ...services.uploads import Uploads
 from ...text.markdown import plain
 from ...util.device import wants_cpu
 from ..context import QUIET, viewer
@@ -59,8 +61,9 @@ def first_preset() -> str:
 class PresetPanel:
     """The cards, and a line with the form's changes from the chosen card."""
 
-    def __init__(self, lab: Lab, form: Form):
-        self.lab, self.form = lab, form
+    def __init__(self, form: Form, *, uploads: Uploads, estimates: Estimates, access: Access):
+        self.uploads, self.estimates, self.access = uploads, estimates, access
+        self.form = form
         self.radio = gr.Radio(
             cards({}),
             value=first_preset(),
@@ -133,13 +136,13 @@ class PresetPanel:
     def _changes(self, name: str, values: dict[Any, Any]) -> list[str]:
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
         shown = self.form.read(values)
-        shown["data"]["source"] = self.lab.uploads.display_name(str(shown["data"]["source"]))
+        shown["data"]["source"] = self.uploads.display_name(str(shown["data"]["source"]))
         return changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
 
     def time(self) -> Any:
         """The cards with their durations on this machine, where they are known without measuring."""
         # No value is sent: the visitor may have chosen another card meanwhile.
-        return gr.Radio(cards(times(self.lab)))
+        return gr.Radio(cards(times(estimates=self.estimates, access=self.access)))
 
 
 def keeps_rows(preset: RunConfig, source: str) -> bool:
@@ -147,12 +150,12 @@ def keeps_rows(preset: RunConfig, source: str) -> bool:
     return source not in {card.source for card in DATASETS} and preset.data.source == DataSettings().source
 
 
-def times(lab: Lab) -> dict[str, str]:
+def times(*, estimates: Estimates, access: Access) -> dict[str, str]:
     """Each preset's duration on this machine, where it is known. Measures nothing and sends no requests."""
     times = {}
     for name, config in PRESETS.items():
         try:
-            cost = lab.estimates.cost(viewer(lab), config, measure=False)
+            cost = estimates.cost(viewer(access), config, measure=False)
         except LabError:
             # Choosing the preset shows why it cannot run here; a card only shows durations.
             continue

@@ -10,7 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.evaluations import Evaluations
+from ...services.runs import Runs
+from ...services.training import Training
+from ...services.transfers import Transfers
 from ...services.types import Part, RunStatus
 from ...store.run_store import Run
 from ...text.markdown import plain
@@ -33,8 +37,8 @@ class RunControls:
     confirmed by a button in another place, which a double click does not reach.
     """
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, training: Training, access: Access):
+        self.runs, self.training, self.access = runs, training, access
         self.asked = gr.State(None)
         """The id of the run to discard, if that is confirmed."""
         with gr.Row(elem_id="run-controls"):
@@ -53,7 +57,7 @@ class RunControls:
 
     def pieces(self, run: Run) -> list[Piece]:
         """The key and the builder of each of ``outputs``."""
-        mine = self.lab.access.may_change(viewer(self.lab), run)
+        mine = self.access.may_change(viewer(self.access), run)
         live, early = run.live and mine, run.ended_early and mine
         can_leave = live and run.status != "stopping"
         return [
@@ -80,25 +84,25 @@ class RunControls:
 
     @user_errors
     def _pause(self, run_id: str) -> None:
-        self.lab.training.pause(viewer(self.lab), run_id)
+        self.training.pause(viewer(self.access), run_id)
 
     @user_errors
     def _stop(self, run_id: str) -> None:
-        self.lab.training.stop(viewer(self.lab), run_id)
+        self.training.stop(viewer(self.access), run_id)
 
     @user_errors
     def _resume(self, run_id: str) -> None:
-        self.lab.training.resume(viewer(self.lab), run_id)
+        self.training.resume(viewer(self.access), run_id)
 
     @user_errors
     def _show_question(self, run_id: str) -> list[Any]:
-        run = self.lab.runs.get_to_change(viewer(self.lab), run_id, "discard")
+        run = self.runs.get_to_change(viewer(self.access), run_id, "discard")
         question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
     @user_errors
     def _discard(self, run_id: str) -> Any:
-        status = self.lab.training.stop(viewer(self.lab), run_id, keep=False)
+        status = self.training.stop(viewer(self.access), run_id, keep=False)
         if status not in ("stopping", "stopped"):
             gr.Info(f"It was {status} before that was asked, so it is still there: Runs can delete it.")
         return gr.Row(visible=False)
@@ -125,14 +129,17 @@ _BARS = """
 class TrainPanel:
     """The part of the tab about the shown run; updated by the page's timer and at page load."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(
+        self, *, runs: Runs, training: Training, evaluations: Evaluations, transfers: Transfers, access: Access
+    ):
+        self.runs, self.training, self.access = runs, training, access
+        self.evaluations, self.transfers = evaluations, transfers
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
         self.status = gr.Markdown(NO_RUN, elem_id="train-status")
         # Hidden until the first run: empty boxes would only take space.
         with gr.Column(visible=False) as self.body:
-            self.controls = RunControls(lab)
+            self.controls = RunControls(runs=runs, training=training, access=access)
             self.verdict = gr.Markdown("", elem_id="train-verdict")
             self.bar = gr.HTML(
                 {"value": 0, "max": 1, "part": 0, "parts": 1},
@@ -159,14 +166,14 @@ class TrainPanel:
         self.chart = loss_chart("train-chart")
         self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
         save_buttons("train-save", "loss", [self.shown_run], self._save)
-        self.replay = Replay(self.lab, self.shown_run)
+        self.replay = Replay(self.shown_run, runs=self.runs, training=self.training, access=self.access)
         self.findings = gr.Markdown("", elem_id="train-findings")
         self.loss = gr.Markdown("", elem_id="train-loss")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
         gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
 
     def _save(self, run_id: str | None, to: Path) -> Path:
-        return self.lab.transfers.plot_losses(viewer(self.lab), str(run_id), to)
+        return self.transfers.plot_losses(viewer(self.access), str(run_id), to)
 
     def _answers(self) -> None:
         self.prompt = gr.Textbox(
@@ -221,11 +228,11 @@ class TrainPanel:
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
         """Updates of the components whose key changed since ``seen``; skips all outputs where none did."""
-        lab, user = self.lab, viewer(self.lab)
-        if run_id is None or not lab.runs.is_visible(user, run_id):
+        user = viewer(self.access)
+        if run_id is None or not self.runs.is_visible(user, run_id):
             return self._show_missing(run_id, seen)
-        status, run = lab.training.status(user, run_id), lab.runs.get(user, run_id)
-        events, samples = lab.runs.events(user, run_id, EVENTS_SHOWN), lab.runs.samples(user, run_id)
+        status, run = self.training.status(user, run_id), self.runs.get(user, run_id)
+        events, samples = self.runs.events(user, run_id, EVENTS_SHOWN), self.runs.samples(user, run_id)
         fixed = run.facts.get("fixed_prompt") or {}
         last = max((metric["seq"] for metric in status["metrics"].values()), default=0)
         part = status["part"] or {"done": 0, "total": 1}
@@ -233,7 +240,7 @@ class TrainPanel:
 
         @functools.cache
         def figure() -> dict[str, Any]:
-            return loss_figure(lab.runs.metrics(user, run_id), run_id, log_scale, findings)
+            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings)
 
         prompt = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # All pieces are also built again when another run is shown.
@@ -246,7 +253,7 @@ class TrainPanel:
             (
                 [status["status"], bool(findings)],
                 lambda: (
-                    "" if run.live or findings else run_text.verdict_text(lab.evaluations.interpretation(user, run_id))
+                    "" if run.live or findings else run_text.verdict_text(self.evaluations.interpretation(user, run_id))
                 ),
             ),
             ([status["step"], status["total_steps"], part], lambda: _bars(status, part)),
@@ -257,8 +264,8 @@ class TrainPanel:
             (bool(fixed), lambda: fixed.get("output", "")),
             ([sample["time"] for sample in samples], lambda: run_text.answers_text(samples)),
             (status["checkpoints"], lambda: run_text.checkpoint_sentence(status["checkpoints"])),
-            (None, lambda: run_text.configuration_sentence(lab.runs.readable_config(user, run_id))),
-            (None, lambda: json.dumps(lab.runs.readable_config(user, run_id), indent=2)),
+            (None, lambda: run_text.configuration_sentence(self.runs.readable_config(user, run_id))),
+            (None, lambda: json.dumps(self.runs.readable_config(user, run_id), indent=2)),
             (events[-1:], lambda: run_text.events_text(events, last=EVENTS_SHOWN)),
         ]
         now = [run_id, *(key for key, _ in pieces)]

@@ -7,7 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from ...lab import Lab
+from ...services.access import Access
+from ...services.estimates import Estimates
+from ...services.evaluations import Evaluations
+from ...services.runs import Runs
+from ...services.training import Training
+from ...services.transfers import Transfers
+from ...services.uploads import Uploads
 from ...text.markdown import plain
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
@@ -22,8 +28,8 @@ from .settings_form import few_controls, folds
 class ParentPanel:
     """One line above Start, visible while ``parent`` (a run's id, else None) is set: the run to continue."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, *, runs: Runs, access: Access):
+        self.runs, self.access = runs, access
         self.parent = gr.State(None)
         with gr.Row(visible=False, elem_id="train-parent", elem_classes="callout") as self.row:
             self.sentence = gr.Markdown("", elem_id="train-parent-name")
@@ -37,7 +43,7 @@ class ParentPanel:
     def _describe(self, run_id: str | None) -> list[Any]:
         if run_id is None:
             return [gr.Row(visible=False), ""]
-        name = plain(self.lab.runs.get(viewer(self.lab), run_id).name)
+        name = plain(self.runs.get(viewer(self.access), run_id).name)
         sentence = f"Continues **{name}**: a new run that begins with its adapter, with a schedule and seed of its own."
         return [gr.Row(visible=True), sentence]
 
@@ -57,13 +63,27 @@ class TrainTab:
     ``following`` is the button to the next tab.
     """
 
-    def __init__(self, lab: Lab, form: Form, tab: gr.Tab, at_rest: gr.Checkbox):
+    def __init__(
+        self,
+        form: Form,
+        tab: gr.Tab,
+        at_rest: gr.Checkbox,
+        *,
+        uploads: Uploads,
+        runs: Runs,
+        training: Training,
+        evaluations: Evaluations,
+        estimates: Estimates,
+        transfers: Transfers,
+        access: Access,
+    ):
         """``at_rest``: whether the lab is idle."""
-        self._lab, self._form, self._tab, self._at_rest = lab, form, tab, at_rest
-        self.presets = PresetPanel(lab, form)
+        self._training, self._access = training, access
+        self._form, self._tab, self._at_rest = form, tab, at_rest
+        self.presets = PresetPanel(form, uploads=uploads, estimates=estimates, access=access)
         few_controls(form)
-        self.continued = ParentPanel(lab)
-        run_picker.build(lab, form, self.continued.parent, "train-template", run_picker.GOES_ON)
+        self.continued = ParentPanel(runs=runs, access=access)
+        run_picker.build(form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access)
         with gr.Row(equal_height=True, elem_id="train-go"):
             self._name = gr.Textbox(
                 show_label=False,
@@ -74,11 +94,13 @@ class TrainTab:
                 scale=2,
             )
             self._start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
-        self._cost = CostPanel(lab, form)
+        self._cost = CostPanel(form, training=training, estimates=estimates, access=access)
         self.presets.tell_changes()
         self._cost.folds()
         folds(form)
-        self.panel = TrainPanel(lab)
+        self.panel = TrainPanel(
+            runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
+        )
         self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
         self._started = gr.State(None)
         form.when_complete(self._wire)
@@ -105,5 +127,5 @@ class TrainTab:
         request = [config, name, parent]
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
-        run_id = self._lab.training.start(viewer(self._lab), config, name, parent)
+        run_id = self._training.start(viewer(self._access), config, name, parent)
         return {self.panel.shown_run: run_id, self._started: [request, time.monotonic()]}

@@ -41,13 +41,19 @@ def build_ui(lab: Lab) -> gr.Blocks:
     # gradio's copies of uploads and exports expire when the lab's own do.
     keep_seconds = 3600 * lab.housekeeping.keep_hours
     with SkippingBlocks(
-        title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, keep_seconds)
+        title="Instruction-Tuning Lab",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, keep_seconds),
     ) as page:
         memory = Memory(lab.data_dir)
         # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
-        beside_title = _head(lab)
-        status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+        with gr.Row(elem_id="head"):
+            gr.Markdown("# Instruction-Tuning Lab", elem_id="title")
+            status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+            beside_title = gr.Column(scale=0, min_width=0)
+        _notices(lab)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
         idle_flag = IdleFlag(training=lab.training, access=lab.access)
@@ -102,17 +108,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
     return page
 
 
-def _head(lab: Lab) -> gr.Column:
-    """Build the title and the notices. Returns the column beside the title."""
-    with gr.Row(equal_height=True):
-        with gr.Column(min_width=300):
-            gr.Markdown("# Instruction-Tuning Lab")
-        beside = gr.Column(scale=0, min_width=220)
+def _notices(lab: Lab) -> None:
     if lab.notice:
         gr.Markdown(plain(lab.notice), elem_id="notice", elem_classes="note")
     if lab.ephemeral_storage:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
-    return beside
 
 
 def _data(lab: Lab, form: Form, memory: Memory) -> DataTab:

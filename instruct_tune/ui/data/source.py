@@ -82,7 +82,7 @@ class SourcePanel:
                 # A browser compares only the last suffix, so .json.gz needs .gz.
                 file_types=[*ENDINGS, ".gz"],
                 elem_id="data-upload",
-                height=150,
+                height=80,
             )
         gr.Markdown(
             UPLOAD_NOTE.format(kept=hours(housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"

@@ -15,6 +15,7 @@ from ...services.uploads import Uploads
 from ..browser_state import Memory, with_recent
 from ..context import QUIET, user_errors, viewer
 from ..form import Form
+from ..layout.workbench import workbench
 from ..streaming import all_so_far
 from .filters import FiltersPanel
 from .loading import LoadPanel
@@ -40,19 +41,22 @@ class DataTab:
     ):
         self._configs, self._uploads, self._datasets, self._access = configs, uploads, datasets, access
         self._form, self._memory = form, memory
-        gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
-        self._source = SourcePanel(
-            form, memory, configs=configs, uploads=uploads, housekeeping=housekeeping, access=access
-        )
-        self._filters = FiltersPanel(form, configs=configs, datasets=datasets, access=access)
-        self._columns = ColumnsPanel(form)
-        self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
-        self._loading = LoadPanel(datasets=datasets, access=access)
-        self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
-        self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
-        self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
-        self._report = ReportPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
-        self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+        bench = workbench("data")
+        with bench.choose:
+            self._source = SourcePanel(
+                form, memory, configs=configs, uploads=uploads, housekeeping=housekeeping, access=access
+            )
+            self._filters = FiltersPanel(form, configs=configs, datasets=datasets, access=access)
+            self._columns = ColumnsPanel(form)
+        with bench.act:
+            self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
+        with bench.show:
+            self._loading = LoadPanel(datasets=datasets, access=access)
+            self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
+            self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
+            self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+            self._report = ReportPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+            self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
         form.when_complete(self._wire)
 
     def _wire(self) -> None:

@@ -58,8 +58,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
         idle_flag = IdleFlag(training=lab.training, access=lab.access)
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Data", id="Data"):
-                data = _data(lab, form, memory)
+            with gr.Tab("Data", id="Data") as tab:
+                data = _data(lab, form, memory, tab)
             with gr.Tab("Format", id="Format"):
                 formatting = _format(lab, form, memory)
             with gr.Tab("Train", id="Train") as tab:
@@ -100,6 +100,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.link.follow(loaded, tabs, shown_run, choices.seen)
+        data.refresh_after(loaded.then)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)
@@ -115,10 +116,11 @@ def _notices(lab: Lab) -> None:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
 
 
-def _data(lab: Lab, form: Form, memory: Memory) -> DataTab:
+def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:
     return DataTab(
         form,
         memory,
+        tab,
         configs=lab.configs,
         uploads=lab.uploads,
         datasets=lab.datasets,

@@ -17,6 +17,9 @@ from .filters import Filter
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
 """Baselines that can answer besides base and tuned, see ``evaluation.baselines``."""
 
+HELD_OUT, TRAINING, OWN = PROMPT_KINDS = ("held-out", "training", "own")
+"""Kinds of a run's fixed prompts: a held-out row, a row that the run trains on, a prompt that a person typed."""
+
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")

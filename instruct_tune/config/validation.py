@@ -169,6 +169,7 @@ def _problems(config: RunConfig) -> list[str]:
     need_evaluations = {
         "early_stopping_patience": config.train.early_stopping_patience is not None,
         "load_best_model_at_end": config.train.load_best_model_at_end,
+        "bleu_rows": config.train.bleu_rows > 0,
     }
     for name, is_set in need_evaluations.items():
         if is_set and config.train.eval_strategy == "no":

@@ -1,0 +1,30 @@
+"""General text: plain English and code that is no instruction data. The loss on it shows what a run forgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..data.json_text import values
+from ..tokenization.encode import IGNORE, TokenizedExample, encode_prompt_texts
+from ..util.assets import asset
+
+if TYPE_CHECKING:
+    from ..models.base_model import LoadedModel
+
+FILE = asset("general.jsonl")
+"""Passages with the fields ``kind`` (``english``, or a programming language) and ``text``. See general.md beside it."""
+MAX_TOKENS = 32
+"""How many tokens of each passage are measured. Many short passages vary more than a few long ones of that length."""
+
+
+def general_rows(loaded: LoadedModel) -> tuple[TokenizedExample, ...]:
+    """The passages as rows of the model, without a template; every token but the first carries loss."""
+    texts = [passage["text"] for passage in values(FILE.read_bytes(), FILE.name)]
+    longest = min(MAX_TOKENS, loaded.context_length)
+    rows = [tuple(ids[:longest]) for ids in encode_prompt_texts(loaded.tokenizer, texts)]
+    # A tokenizer may spell a text with ids beyond the model's vocabulary; such a passage cannot be measured.
+    return tuple(_row(ids) for ids in rows if len(ids) > 1 and max(ids) < loaded.vocabulary)
+
+
+def _row(ids: tuple[int, ...]) -> TokenizedExample:
+    return TokenizedExample(ids, (IGNORE, *ids[1:]), prompt_length=1, truncated=0)

@@ -31,6 +31,7 @@ def scripted_html(name: str, template: str, elem_id: str, constants: str = "", v
         js_on_load=constants + static_text("boxes.js") + static_text(f"{name}.js"),
         elem_id=elem_id,
         visible=visible,
+        padding=False,
     )
 
 

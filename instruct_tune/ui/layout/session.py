@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import LabError
+from ...runs.examples import BEST
 from ...services.access import Access
 from ...services.runs import Runs
 from ...store.run_store import LIVE
@@ -37,12 +38,14 @@ def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *,
     return arrival
 
 
-def newest(*, runs: Runs, access: Access) -> str | None:
-    """The id of the live run, else of the newest that was not recorded elsewhere: the one that a new window shows."""
-    own = [run for run in runs.summaries(viewer(access)) if not run["recorded"]]
+def newest(runs: Runs, access: Access) -> str | None:
+    """The id of the run that a new window shows: the live one, else the newest of this lab, else a recorded one."""
+    summaries = runs.summaries(viewer(access))
     # A queued run is newer than the one at work, so it is sorted behind.
+    own = [run for run in summaries if not run["recorded"]]
     own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
-    return next((run["id"] for run in own), None)
+    recorded = sorted((run for run in summaries if run["recorded"]), key=lambda run: run["id"] != BEST)
+    return next((run["id"] for run in (*own, *recorded)), None)
 
 
 def build(access: Access, form: Form, memory: Memory) -> None:

@@ -10,7 +10,7 @@ from . import api, run_picker
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
-from .context import PRIVATE
+from .context import PRIVATE, QUIET
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
 from .events import open_tab_on_click
@@ -101,6 +101,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.link.follow(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
+        # At once, not at the first poll.
+        panel = train.panel
+        loaded.then(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)

@@ -121,8 +121,8 @@ CAPTION = (
     "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
     "rise while the model learns, because some batches are harder than others."
 )
-GONE = "That run was deleted or is not shared any more. Press **Start** for another, or open one in *Runs*."
-NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
+GONE = "That run was deleted or is not shared any more. **Start** trains another; *Runs* opens one."
+NO_RUN = "No run yet. **Start** trains one; its loss is drawn here, live, with what the model answers as it learns."
 # The thin bar below shows progress within a step: an evaluation's passes. It keeps its place when it is empty.
 _BARS = """
 <progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>

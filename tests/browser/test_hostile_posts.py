@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import serving
+from browser import PATIENCE, serving
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import known_by
@@ -42,7 +42,7 @@ def lab(tmp_path_factory):
         yield address, run.id, data_dir
 
 
-def ask(address: str, path: str, body: object = None, seconds: float = 30) -> tuple[int, str]:
+def ask(address: str, path: str, body: object = None, seconds: float = PATIENCE) -> tuple[int, str]:
     """Status and text of a response; a stream is read to its end or to the end of its job."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"})

@@ -103,19 +103,6 @@ def test_from_data_to_runs(lab):
     assert window.errors == []
 
 
-def test_a_refresh_and_a_second_window_show_the_same_run(lab):
-    browser, address = lab
-    window = Window(browser, address)
-    choose_smoke(window)
-    start_and_finish(window, "seen everywhere")
-    window.again()
-    other = Window(browser, address)
-    for shown in (window, other):
-        shown.wait_text("#strip", "seen everywhere: finished")
-        shown.tab("Train")
-        shown.wait_text("#train-status", "step 4 of 4")
-
-
 def test_zoom_survives_an_update_and_the_run_is_paused_resumed_and_discarded(lab):
     browser, address = lab
     window = Window(browser, address)
@@ -182,7 +169,8 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
 
 def test_hostile_text_is_shown_as_text(lab, tmp_path):
     browser, address = lab
-    evil = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>${window.hacked=1} [x](javascript:1)"
+    script = "</script><script>window.hacked=1</script>"
+    evil = f"<img src=x onerror=window.hacked=1>{script}${{window.hacked=1}} [x](javascript:1)"
     rows = [{"instruction": f"{evil} {n}", "input": "", "output": f"{evil} \u202eabc\x07 {n}"} for n in range(40)]
     file = tmp_path / "evil.json"
     file.write_text(json.dumps(rows))
@@ -196,7 +184,7 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     window.page.click("#format-show")
     window.wait_text("#format-sentence", "tokens carry loss")
     tokens = window.page.locator("#format-tokens .token-grid .text").all_inner_texts()
-    assert "onerror" in "".join(tokens)
+    assert "<img·src=x" in "".join(tokens)
     window.tab("Train")
     start_and_finish(window, "evil <img src=x onerror=window.hacked=1>")
     window.tab("Compare")
@@ -214,13 +202,19 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     assert window.page.evaluate("window.hacked") is None
 
 
-def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
+def test_a_run_is_the_same_in_a_second_window_and_is_renamed_and_its_settings_are_used_again(lab):
     browser, address = lab
     window = Window(browser, address)
     choose_smoke(window)
     window.page.get_by_label("Epochs", exact=True).fill("2")
     start_and_finish(window, "to be renamed")
     window.again()
+    other = Window(browser, address)
+    for shown in (window, other):
+        shown.wait_text("#strip", "to be renamed: finished")
+        shown.tab("Train")
+        shown.wait_text("#train-status", "step 8 of 8")
+    other.close()
     window.tab("Runs")
     window.page.click('#runs-table [data-testid="cell-0-0"]')
     window.wait_text("#runs-details", "to be renamed")

@@ -9,9 +9,6 @@ import pytest
 from browser import Window, check, close_windows, serving
 from labs import finished, imports_frozen, opened, smoke
 
-from instruct_tune.config.viewer import HOST
-from instruct_tune.runs.examples import put_recorded
-
 pytestmark = pytest.mark.slow
 
 
@@ -176,31 +173,26 @@ def test_what_is_asked_at_once_after_typing_is_answered(window):
     assert window.page.get_by_role("radio", name="My own instruction").is_checked()
 
 
-def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
-    browser, _ = served
-    data_dir = tmp_path / "data"
-    with opened(data_dir) as lab:
-        for run_id in put_recorded(lab.store):
-            lab.training.delete(HOST, run_id)
-    with serving(data_dir) as address:
-        window = Window(browser, address)
-        # Time enough for the page to find a run, if there were one.
-        window.page.wait_for_timeout(1500)
-        for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
-            window.tab(tab)
-            window.page.wait_for_selector(primary)
-            assert window.page.locator(primary).is_disabled()
-            window.shot(f"{tab}-empty")
-            window.page.click(f"#{tab.lower()}-to-train")
-            window.page.wait_for_selector("#train-start")
-        window.tab("Compare")
-        window.page.click("#compare-recorded")
-        window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
-        window.page.wait_for_selector("#compare-ask:enabled")
-        assert not window.page.is_visible("#compare-empty")
-        window.tab("Evaluate")
-        window.wait_text("#evaluate-sentence", "BLEU")
-        assert window.errors == []
+def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser):
+    window = Window(browser, empty_lab)
+    # Time enough for the page to find a run, if there were one.
+    window.page.wait_for_timeout(1500)
+    for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
+        window.tab(tab)
+        window.page.wait_for_selector(primary)
+        assert window.page.locator(primary).is_disabled()
+        window.shot(f"{tab}-empty")
+        window.page.click(f"#{tab.lower()}-to-train")
+        window.page.wait_for_selector("#train-start")
+    window.tab("Compare")
+    window.page.click("#compare-recorded")
+    window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
+    window.page.wait_for_selector("#compare-ask:enabled")
+    assert not window.page.is_visible("#compare-empty")
+    window.tab("Evaluate")
+    window.wait_text("#evaluate-sentence", "BLEU")
+    assert window.errors == []
+    window.close()
 
 
 def choose(window: Window, selector: str, label: str) -> None:

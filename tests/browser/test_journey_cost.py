@@ -126,15 +126,3 @@ def test_what_a_run_kept_from_being_measured_is_told_when_it_ends(window):
     window.wait_text("#train-status", "stopped")
     window.wait_text("#train-cost", "measured on this machine")
     assert window.errors == []
-
-
-def test_a_phone_in_the_dark(served):
-    browser, address = served
-    window = Window(browser, address + "/?__theme=dark", width=390)
-    window.preset("smoke")
-    window.wait_text("#train-cost", "4 steps")
-    window.wait_text("#train-cost", "about")
-    window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
-    window.shot("cost-phone-dark")
-    assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    window.close()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from browser import Window, check, close_windows, serving
+from browser import Window, check, close_windows
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, browser):
-    with serving(tmp_path_factory.mktemp("format") / "data") as address:
-        yield browser, address
-        close_windows(browser)
+def served(empty_lab, browser):
+    yield browser, empty_lab
+    close_windows(browser)
 
 
 def smoke_window(served, **kinds) -> Window:
@@ -100,20 +97,3 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     choose_once_offered(window, "#template-kept input", "q and a")
     window.page.wait_for_function("document.querySelector('#template-without-input textarea').value.startsWith('Q:')")
     window.page.wait_for_function("document.querySelector('#format-template input[value=custom]').checked")
-
-
-def test_hostile_rows_are_text_in_the_grid(served, tmp_path):
-    evil = "<img src=x onerror=window.hacked=1>${window.hacked=1}</script><script>window.hacked=1</script>\u202e\u0007"
-    rows = [{"instruction": f"{evil} {n}", "input": "", "output": f"{evil}{n}"} for n in range(20)]
-    file = tmp_path / "evil.json"
-    file.write_text(json.dumps(rows))
-    window = smoke_window(served)
-    window.tab("Data")
-    window.page.set_input_files("#data-upload input[type=file]", str(file))
-    window.wait_text("#data-summary", "20 rows")
-    window.tab("Format")
-    window.page.click("#format-show")
-    window.wait_text("#format-sentence", "tokens carry loss")
-    shown = window.page.locator("#format-tokens .token-grid .text").all_inner_texts()
-    assert "<img·src=x" in "".join(shown)
-    assert window.page.evaluate("window.hacked") is None

@@ -100,15 +100,18 @@ def test_a_run_is_followed(served):
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     browser, address = served
-    window = Window(browser, address)
-    window.page.set_viewport_size({"width": 390, "height": 844})
+    window = Window(browser, address + "/?__theme=dark", width=390)
     window.preset("smoke")
-    window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
+    window.wait_text("#train-cost", "4 steps")
+    window.wait_text("#train-cost", "about")
+    window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+    window.shot("cost-phone-dark")
     window.page.fill("#run-name input, #run-name textarea", "on a phone")
     window.page.click("#train-start")
     window.wait_text("#strip", "on a phone")
     window.wait_text("#train-status", "finished")
-    for theme in ("light", "dark"):
+    for theme in ("dark", "light"):
         window.go(f"{address}/?__theme={theme}")
         window.tab("Train")
         window.wait_text("#train-status", "finished")

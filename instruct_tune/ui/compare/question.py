@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import gradio as gr
 
-from ...services.access import Access
-from ...services.answerers import Answerers
-from ...services.runs import Runs
+from ...data.splits import Example
 from ...text.code_language import guess
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, user_errors
+from .held_out import HeldOutRows
 from .text import HELD_OUT, TYPED
 
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
@@ -21,38 +19,27 @@ EXPECTED = "Expected answer (the dataset's own)"
 class QuestionPanel:
     """The controls for the question, and the buttons that go to another held-out row of ``run``."""
 
-    def __init__(self, run: gr.Dropdown, *, runs: Runs, answerers: Answerers, access: Access):
-        self.runs, self.answerers, self.access = runs, answerers, access
-        self.run = run
-        with gr.Row(equal_height=True):
-            self.source = gr.Radio(
-                [HELD_OUT, TYPED],
-                value=HELD_OUT,
-                label="Ask",
-                info="Held-out rows were never trained on",
-                elem_id="compare-source",
-                min_width=280,
-            )
-            self.number = gr.Number(
-                1,
-                label="Row",
-                info="In the order of the split",
-                precision=0,
-                minimum=1,
-                elem_id="compare-row",
-                min_width=120,
-            )
-            with gr.Column(min_width=240, elem_classes="beside"), gr.Row():
-                self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
-                self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
-                self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
+    def __init__(self, run: gr.Dropdown, rows: HeldOutRows):
+        self.run, self.rows = run, rows
+        self.source = gr.Radio(
+            [HELD_OUT, TYPED],
+            value=HELD_OUT,
+            label="Ask",
+            info="Held-out rows were never trained on",
+            elem_id="compare-source",
+        )
+        self.number = gr.Number(
+            1, label="Row", info="In the order of the split", precision=0, minimum=1, elem_id="compare-row"
+        )
         with gr.Row():
-            self.instruction = gr.Textbox(
-                label="Instruction", min_width=320, lines=2, max_lines=8, elem_id="compare-instruction"
-            )
-            self.input = gr.Textbox(
-                label="Input (optional)", min_width=320, lines=2, max_lines=8, elem_id="compare-input"
-            )
+            self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
+            self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
+            self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
+        self.instruction = gr.Textbox(label="Instruction", lines=2, max_lines=8, elem_id="compare-instruction")
+        self.input = gr.Textbox(label="Input (optional)", lines=1, max_lines=8, elem_id="compare-input")
+
+    def add_expected(self) -> None:
+        """Add the box with the expected answer, which stands beside the answers."""
         self.expected = answer_box(EXPECTED, "compare-expected", lines=4)
 
     @property
@@ -65,33 +52,22 @@ class QuestionPanel:
         for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
             button.click(self._row_handler(step), [self.run, self.number], [self.source, self.number], **QUIET)
 
-    def row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """The updates of instruction, input and expected answer for another row or run."""
-        if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
-            return [gr.skip(), gr.skip(), no_expected(source)]
-        return self._texts(run_id, number)
-
-    @user_errors
-    def _texts(self, run_id: str, number: float | None) -> list[Any]:
-        example = self.answerers.held_out_row(viewer(self.access), run_id, int(number or 1) - 1)
-        return [
-            example.instruction,
-            example.input,
-            gr.Code(example.output, language=guess(example.output), label=EXPECTED),
-        ]
-
     def _row_handler(self, step: int) -> Any:
-        """A handler that goes ``step`` held-out rows on, wrapping around; to a random row where ``step`` is 0."""
+        """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
 
         @user_errors
         def handler(run_id: str | None, number: float | None) -> list[Any]:
             if not run_id:
                 return [HELD_OUT, 1]
-            rows = self.answerers.held_out_count(viewer(self.access), run_id)
-            at = int(number or 1) - 1
-            return [HELD_OUT, (at + step) % rows + 1 if step else random.randrange(rows) + 1]
+            return [HELD_OUT, self.rows.after(run_id, int(number or 1), step) if step else self.rows.any(run_id)]
 
         return handler
+
+
+def texts(example: Example) -> list[Any]:
+    """The updates of instruction, input and expected answer for a held-out row."""
+    expected = gr.Code(example.output, language=guess(example.output), label=EXPECTED)
+    return [example.instruction, example.input, expected]
 
 
 def no_expected(source: str) -> Any:

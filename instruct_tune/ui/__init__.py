@@ -97,7 +97,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
         polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
-        compare.link.follow(loaded, tabs, shown_run, choices.seen)
+        compare.follow_link(loaded, tabs, shown_run, choices.seen)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)

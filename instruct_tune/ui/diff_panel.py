@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -24,8 +24,13 @@ class DiffPanel:
     together with the answers by sending ``blank`` to ``outputs``.
     """
 
-    def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES, shown: bool = False) -> None:
-        """``shown``: whether the boxes are there from the start."""
+    def __init__(
+        self, tab: str = "compare", names: Mapping[str, str] = NAMES, first: Sequence[str] | None = None
+    ) -> None:
+        """``first``: the expected answer and one of each side, whose difference is shown from the start."""
+        shown = first is not None
+        expected, *answers = first or [""] * (1 + len(names))
+        differences = [word_diff(expected, answer) if answer else () for answer in answers]
         self.sides: list[gr.Column] = []
         self.shown = gr.Checkbox(
             shown,
@@ -36,13 +41,13 @@ class DiffPanel:
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
         with gr.Row(visible=shown) as self.row:
-            for key, name in names.items():
+            for (key, name), pieces in zip(names.items(), differences, strict=True):
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
-                    self.facts.append(gr.Markdown("", elem_id=f"{tab}-{key}-diff-facts"))
+                    self.facts.append(gr.Markdown(facts(pieces) if pieces else "", elem_id=f"{tab}-{key}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
-                            [],
+                            _highlighted(pieces),
                             label=f"{name}, beside the expected answer",
                             color_map=_COLOURS,
                             show_inline_category=True,

@@ -47,19 +47,25 @@ class HeldOutRows:
         facts = self._runs.get(requester, run_id).facts
         return HeldOutRow(example, answers, recorded_sentence(evaluation, facts), decoding(evaluation["generation"]))
 
+    def first(self, run_id: str | None) -> HeldOutRow:
+        """The first row where it was evaluated, else an empty one: the dataset is not loaded."""
+        is_there = run_id is not None and self._recorded(run_id)
+        return self.get(str(run_id), 1) if is_there else HeldOutRow(Example("", "", ""))
+
     def evaluation(self, run_id: str) -> Mapping[str, Any]:
         """The run's last evaluation; empty where it has none."""
         return next(iter(self._runs.evaluations(viewer(self._access), run_id)), {})
 
     def after(self, run_id: str, number: int, step: int) -> int:
-        """The number ``step`` rows on, wrapping around. Within the evaluated rows the dataset is not loaded."""
+        """The number ``step`` rows on, wrapping around, or a random one where ``step`` is 0.
+
+        The dataset is not loaded while evaluated rows suffice, which are there at once.
+        """
+        if step == 0:
+            return random.randrange(self._recorded(run_id) or self._count(run_id)) + 1
         if 1 <= number + step <= self._recorded(run_id):
             return number + step
         return (number - 1 + step) % self._count(run_id) + 1
-
-    def any(self, run_id: str) -> int:
-        """The number of a random row; of an evaluated one where there are some, for it is there at once."""
-        return random.randrange(self._recorded(run_id) or self._count(run_id)) + 1
 
     def _recorded(self, run_id: str) -> int:
         is_there = self._evaluations.recorded_row(viewer(self._access), run_id, 0) is not None

@@ -8,8 +8,6 @@ import gradio as gr
 
 from ...data.splits import Example
 from ...text.code_language import guess
-from ..context import QUIET, user_errors
-from .held_out import HeldOutRows
 from .text import HELD_OUT, TYPED
 
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
@@ -17,10 +15,11 @@ EXPECTED = "Expected answer (the dataset's own)"
 
 
 class QuestionPanel:
-    """The controls for the question, and the buttons that go to another held-out row of ``run``."""
+    """The controls for the question."""
 
-    def __init__(self, run: gr.Dropdown, rows: HeldOutRows):
-        self.run, self.rows = run, rows
+    def __init__(self, run: gr.Dropdown, first: Example):
+        """``first``: the row that is shown from the start."""
+        self.run, self._first = run, first
         self.source = gr.Radio(
             [HELD_OUT, TYPED],
             value=HELD_OUT,
@@ -35,33 +34,24 @@ class QuestionPanel:
             self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
             self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
             self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
-        self.instruction = gr.Textbox(label="Instruction", lines=2, max_lines=8, elem_id="compare-instruction")
-        self.input = gr.Textbox(label="Input (optional)", lines=1, max_lines=8, elem_id="compare-input")
+        self.instruction = gr.Textbox(
+            first.instruction, label="Instruction", lines=2, max_lines=8, elem_id="compare-instruction"
+        )
+        self.input = gr.Textbox(first.input, label="Input (optional)", lines=1, max_lines=8, elem_id="compare-input")
 
     def add_expected(self) -> None:
         """Add the box with the expected answer, which stands beside the answers."""
-        self.expected = answer_box(EXPECTED, "compare-expected", lines=4)
+        self.expected = answer_box(EXPECTED, "compare-expected", self._first.output, lines=4)
 
     @property
     def shown(self) -> list[Any]:
         """The components of run, kind of question, row, instruction and input, in this order."""
         return [self.run, self.source, self.number, self.instruction, self.input]
 
-    def wire(self) -> None:
-        """Connect the three buttons that go to another row."""
-        for button, step in ((self.back, -1), (self.on, 1), (self.any, 0)):
-            button.click(self._row_handler(step), [self.run, self.number], [self.source, self.number], **QUIET)
-
-    def _row_handler(self, step: int) -> Any:
-        """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
-
-        @user_errors
-        def handler(run_id: str | None, number: float | None) -> list[Any]:
-            if not run_id:
-                return [HELD_OUT, 1]
-            return [HELD_OUT, self.rows.after(run_id, int(number or 1), step) if step else self.rows.any(run_id)]
-
-        return handler
+    @property
+    def steps(self) -> list[tuple[gr.Button, int]]:
+        """The buttons that go to another held-out row, and how many rows on; 0 is a random row."""
+        return [(self.back, -1), (self.on, 1), (self.any, 0)]
 
 
 def texts(example: Example) -> list[Any]:
@@ -75,11 +65,12 @@ def no_expected(source: str) -> Any:
     return gr.Code("", language=None, label=NO_EXPECTED) if source == TYPED else gr.skip()
 
 
-def answer_box(label: str, elem_id: str, lines: int) -> gr.Code:
+def answer_box(label: str, elem_id: str, text: str, lines: int) -> gr.Code:
     """A code box of fixed height, so that the page does not move while an answer streams."""
     return gr.Code(
+        text,
         label=label,
-        language=None,
+        language=guess(text),
         lines=lines,
         max_lines=lines,
         interactive=False,

@@ -52,16 +52,19 @@ class Link:
         self.runs, self.answerers, self.access = runs, answerers, access
         self.run, self.third, self.named = run, third, named
 
-    def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
-        """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
+    def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> Any:
+        """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs.
+
+        Returns the event after which the controls are set.
+        """
         controls = [control for name, control in self.named.items() if name != "run"]
         outputs = [tabs, self.run, seen, *controls]
-        opened.then(self._apply, shown, outputs, **QUIET)
+        return opened.then(self._apply, shown, outputs, **QUIET)
 
     def _apply(self, shown: str | None, request: gr.Request) -> list[Any]:
         params = dict(request.query_params)
         unchanged = [gr.skip()] * (2 + len(self.named))
-        if params.get("tab") != "compare":
+        if not is_link(request):
             return unchanged
         ready = answering(runs=self.runs, answerers=self.answerers, access=self.access)
         run_id = params.get("run", "")
@@ -79,6 +82,11 @@ class Link:
         if name == "third":
             return self.third.listed(run_id, value or "") if value else gr.skip()
         return gr.skip() if value is None else value
+
+
+def is_link(request: gr.Request) -> bool:
+    """Whether a link to a question opened the page."""
+    return request.query_params.get("tab") == "compare"
 
 
 def read(control: Any, text: str) -> Any:

@@ -26,8 +26,8 @@ from .batch import BatchPanel
 from .decoding import DecodingPanel
 from .held_out import HeldOutRow, HeldOutRows
 from .question import QuestionPanel, answer_box, no_expected, texts
-from .sharing import Link, SharingPanel
-from .text import TYPED, answer_facts, recorded_facts, state_sentence
+from .sharing import Link, SharingPanel, is_link
+from .text import HELD_OUT, TYPED, answer_facts, recorded_facts, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
 from .third_model import answerers as chosen_answerers
 from .token_losses import TokenLossesPanel
@@ -39,8 +39,7 @@ BEFORE = "**Compare** asks base and tuned."
 class CompareTab:
     """The tab's contents, and the decoding that runs in each window.
 
-    ``run`` is the choice of the run. ``following`` is the button to the next tab. ``link`` applies a link to a
-    question when the page opens.
+    ``run`` is the choice of the run. ``following`` is the button to the next tab.
     """
 
     def __init__(
@@ -57,24 +56,26 @@ class CompareTab:
         self.runs, self.inference, self.access = runs, inference, access
         self.turns = Turns()
         self.rows = HeldOutRows(runs=runs, answerers=answerers, evaluations=evaluations, access=access)
+        ready = run_picker.by_preference(run_picker.answering(runs=runs, answerers=answerers, access=access))[:1]
+        first = self.rows.first(ready[0]["id"] if ready else None)
         # How recorded answers were decoded; empty where the answers on the page are of now.
-        self.recorded = gr.State("")
+        self.recorded = gr.State(first.decoding)
         bench = workbench("compare")
         with bench.choose:
-            self.run = run_picker.run_choice("compare-run")
+            self.run = run_picker.run_choice("compare-run", ready if first.answers else [])
             run_picker.build(form, self.run, "compare-template", runs=runs, access=access)
-            self.question = QuestionPanel(self.run, self.rows)
+            self.question = QuestionPanel(self.run, first.example)
             self.decoding = DecodingPanel()
             self.third = ThirdModelPanel(self.run, runs=runs, answerers=answerers, inference=inference, access=access)
             self.kept = SharingPanel(runs=runs, access=access)
         with bench.act:
-            self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", interactive=False)
+            self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", interactive=bool(first.answers))
             self.stop = gr.Button("Stop", elem_id="compare-stop", visible=False)
         with bench.show:
             run_picker.EmptyState(self.run, tabs, NO_RUN, "compare", runs=runs, access=access)
             with gr.Tabs(elem_id="compare-views", elem_classes="views"):
                 with gr.Tab("Answers", id="Answers"):
-                    self._answers()
+                    self._answers(first)
                 self.why = TokenLossesPanel(self.rows, inference=inference, access=access)
                 EffectPanel(self.run, runs=runs, inference=inference, access=access)
                 BatchPanel(self.run, self.third, self.decoding.controls, inference=inference, access=access)
@@ -82,20 +83,31 @@ class CompareTab:
         self.link = Link(self.run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
         self._wire()
 
-    def _answers(self) -> None:
+    def _answers(self, first: HeldOutRow) -> None:
         """The expected answer and the others, each above its difference. ``static/compare.css`` places them."""
         self.answers, self.facts = [], []
         self.columns: dict[str, gr.Column] = {}
-        self.state = gr.Markdown(BEFORE, elem_id="compare-state")
+        recorded = first.answers or {}
+        self.state = gr.Markdown(first.sentence or BEFORE, elem_id="compare-state")
         with gr.Column(elem_id="compare-answers", min_width=0):
             self.question.add_expected()
             with gr.Row():
                 for side, name in {**NAMES, THIRD: "Third"}.items():
                     classes = [f"{side}-answer", "answer"]
                     with gr.Column(min_width=0, elem_classes=classes, visible=side != THIRD) as self.columns[side]:
-                        self.answers.append(answer_box(name, f"compare-{side}", lines=8))
-                        self.facts.append(gr.Markdown("", elem_id=f"compare-{side}-facts", elem_classes="answer-facts"))
-            self.difference = DiffPanel("compare", {**NAMES, THIRD: "Third"}, shown=True)
+                        self.answers.append(answer_box(name, f"compare-{side}", recorded.get(side, ""), lines=8))
+                        self.facts.append(
+                            gr.Markdown(
+                                recorded_facts(recorded, side),
+                                elem_id=f"compare-{side}-facts",
+                                elem_classes="answer-facts",
+                            )
+                        )
+            self.difference = DiffPanel(
+                "compare",
+                {**NAMES, THIRD: "Third"},
+                first=[first.example.output, *(recorded.get(side, "") for side in WHO)],
+            )
 
     def _link_controls(self) -> dict[str, Any]:
         names = ("run", "source", "row", "instruction", "input")
@@ -122,7 +134,6 @@ class CompareTab:
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
-        question.wire()
         self.third.wire()
         self.third.who.change(
             self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **QUIET
@@ -136,13 +147,14 @@ class CompareTab:
         question = self.question
         answer_outputs = [*self._outputs, *self.why.outputs]
         inputs = [self.run, question.source, question.number]
-        outputs = [question.instruction, question.input, question.expected, self.ask, *answer_outputs]
-        # Cancels nothing: editing changes the source too, and a decoding started since is about the edited text.
-        question.source.change(self._source, inputs, outputs, **QUIET)
-        for trigger in (self.run.change, question.number.change):
+        outputs = self._row_outputs
+        by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
+        # A row that the page sets itself comes together with its texts and answers: hence "input", not "change".
+        for trigger, handler in (*by_button, (self.run.change, self._row), (question.number.input, self._row)):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **QUIET)
-            cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **QUIET)
+            dropped = trigger(self._drop_decoding, None, None, cancels=[answering, reading], queue=False, **QUIET)
+            dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
+        question.source.input(self._source, inputs, outputs, **QUIET)
         for box in (question.instruction, question.input):
             box.input(
                 self._on_edit,
@@ -154,6 +166,20 @@ class CompareTab:
                 trigger_mode="once",
                 **QUIET,
             )
+
+    def follow_link(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
+        """Apply the link that opened the page, if one did, and show its row. See ``Link.follow``."""
+        question = self.question
+        inputs = [self.run, question.source, question.number]
+        applied = self.link.follow(opened, tabs, shown, seen)
+        applied.then(self._linked, inputs, self._row_outputs, **QUIET)
+
+    @property
+    def _row_outputs(self) -> list[Any]:
+        """What another row updates, in the order of ``_row``."""
+        question = self.question
+        texts = [question.source, question.number, question.instruction, question.input, question.expected]
+        return [*texts, self.ask, *self._outputs, *self.why.outputs]
 
     @property
     def _outputs(self) -> list[Any]:
@@ -185,21 +211,40 @@ class CompareTab:
         self.turns.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
-        """The kind of question changed. A typed instruction keeps the texts on the page and their answers."""
+        """Another kind of question was chosen. A typed instruction keeps the texts on the page and their answers."""
         if source == TYPED:
-            return [gr.skip(), gr.skip(), no_expected(source), gr.skip(), *[gr.skip()] * len(self._blank)]
+            return [*[gr.skip()] * 4, no_expected(source), *[gr.skip()] * (len(self._row_outputs) - 5)]
         self._drop_decoding(request)
         return self._row(run_id, source, number)
 
+    def _linked(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
+        """The row of the link that opened the page; nothing changes where none did."""
+        if not is_link(request):
+            return [gr.skip()] * len(self._row_outputs)
+        return self._row(run_id, source, number)
+
+    def _step_handler(self, step: int) -> Any:
+        """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
+
+        @user_errors
+        def handler(run_id: str | None, source: str, number: float | None) -> list[Any]:
+            to = self.rows.after(run_id, int(number or 1), step) if run_id else 1
+            return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
+
+        return handler
+
     @user_errors
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """Another row or run: show its texts, and the answers of its evaluation where there are some."""
-        ready = gr.Button(interactive=bool(run_id))
+        """Another row or run: show its texts, and the answers of its evaluation where there are some.
+
+        A typed instruction keeps its texts.
+        """
+        kept, ready = [gr.skip(), gr.skip()], gr.Button(interactive=bool(run_id))
         if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
-            return [gr.skip(), gr.skip(), no_expected(source), ready, *self._blank]
+            return [*kept, *kept, no_expected(source), ready, *self._blank]
         row = self.rows.get(run_id, int(number or 1))
         answers = [*self._recorded(row), *self.why.blank] if row.answers else self._blank
-        return [*texts(row.example), ready, *answers]
+        return [*kept, *texts(row.example), ready, *answers]
 
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""

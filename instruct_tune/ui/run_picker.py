@@ -155,5 +155,7 @@ def build(form: Form, run: Any, elem_id: str, consequence: str = ASKED, *, runs:
     @form.when_complete
     def wire() -> None:
         parts = [form[name] for name in ("template", *(f"template.{part}" for part in ("without_input", "with_input")))]
+        # A run that is chosen from the start fires no change.
+        line.value = update({**{control: control.value for control in form.controls}, run: run.value})
         changes = [run.change, *(part.change for part in parts)]
         gr.on(changes, update, form.controls | {run}, line, trigger_mode="always_last", **QUIET)

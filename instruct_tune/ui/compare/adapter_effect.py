@@ -45,7 +45,7 @@ class EffectPanel:
                 elem_classes="note",
             )
             button = gr.Button("Measure it", elem_id="compare-effect-measure", size="md")
-            self.sentence = gr.Markdown(evaluated_answers(None), elem_id="compare-effect-sentence")
+            self.sentence = gr.Markdown(self._evaluated(run.value), elem_id="compare-effect-sentence")
             self.norms = gr.HTML(
                 bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible=False
             )
@@ -54,8 +54,10 @@ class EffectPanel:
         run.change(self._before, run, outputs, cancels=[measured], **QUIET)
 
     def _before(self, run_id: str | None) -> list[Any]:
-        evaluation = self.runs.last_evaluations(viewer(self.access)).get(str(run_id))
-        return [evaluated_answers(evaluation), gr.HTML(visible=False)]
+        return [self._evaluated(run_id), gr.HTML(visible=False)]
+
+    def _evaluated(self, run_id: str | None) -> str:
+        return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))
 
     @user_errors
     def _measure(self, run_id: str | None) -> list[Any]:

@@ -24,16 +24,14 @@ class QuestionPanel:
             [HELD_OUT, TYPED],
             value=HELD_OUT,
             label="Ask",
-            info="Held-out rows were never trained on",
+            info="Held-out rows, in the order of the split, were never trained on",
             elem_id="compare-source",
         )
-        self.number = gr.Number(
-            1, label="Row", info="In the order of the split", precision=0, minimum=1, elem_id="compare-row"
-        )
-        with gr.Row():
-            self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=70)
-            self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=70)
-            self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=70)
+        with gr.Row(elem_id="compare-rows"):
+            self.number = gr.Number(1, label="Row", precision=0, minimum=1, elem_id="compare-row", min_width=60)
+            self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=60)
+            self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=60)
+            self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=60)
         self.instruction = gr.Textbox(
             first.instruction, label="Instruction", lines=2, max_lines=8, elem_id="compare-instruction"
         )

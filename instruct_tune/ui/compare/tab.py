@@ -16,6 +16,7 @@ from ...text.code_language import guess
 from .. import run_picker
 from ..context import QUIET, session, user_errors, viewer
 from ..diff_panel import DiffPanel
+from ..events import setting
 from ..form import Form
 from ..formatting import NAMES, THIRD, WHO
 from ..layout.workbench import workbench
@@ -149,11 +150,15 @@ class CompareTab:
         inputs = [self.run, question.source, question.number]
         outputs = self._row_outputs
         by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
+        # The row of another run takes a moment: an answer to the former one would be taken away then.
+        self.run.change(None, None, self.ask, js=setting(interactive=False), **QUIET)
         # A row that the page sets itself comes together with its texts and answers: hence "input", not "change".
         for trigger, handler in (*by_button, (self.run.change, self._row), (question.number.input, self._row)):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
             dropped = trigger(self._drop_decoding, None, None, cancels=[answering, reading], queue=False, **QUIET)
-            dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
+            shown = dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
+            # A row that cannot be read leaves instructions to type.
+            shown.failure(lambda run_id: gr.Button(interactive=bool(run_id)), self.run, self.ask, **QUIET)
         question.source.input(self._source, inputs, outputs, **QUIET)
         for box in (question.instruction, question.input):
             box.input(

@@ -53,7 +53,7 @@ def recorded_sentence(evaluation: Mapping[str, Any], facts: Mapping[str, Any]) -
     where = f" ({origin['machine']})" if origin else ""
     warning = f"<br>**{plain(evaluation['other_weights'], 500)}**" if evaluation.get("other_weights") else ""
     sentence = plain(f"Recorded answers of the evaluation on {when}{where}.", 200)
-    return f"{sentence} {decoding(evaluation['generation'])} **Compare** asks anew.{warning}"
+    return f"{sentence} {decoding(evaluation['generation'])}{warning}"
 
 
 def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any], strength: float = 1.0) -> str:

@@ -65,9 +65,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Train", id="Train") as tab:
                 train = _train(lab, form, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
-                compare_run = run_choice("compare-run")
-                run_picker.build(form, compare_run, "compare-template", runs=lab.runs, access=lab.access)
-                compare = _compare(lab, compare_run, tabs)
+                compare = _compare(lab, form, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
                 evaluate_run = run_choice("evaluate-run")
                 run_picker.build(form, evaluate_run, "evaluate-template", runs=lab.runs, access=lab.access)
@@ -75,7 +73,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Runs", id="Runs"):
                 runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
-                fill_events = runs.wire(form, shown_run, compare_run, train.continued.parent, tabs)
+                fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs)
         with beside_title:
             replay_button = replay.offer(tabs)
         busy_notice.offer(replay, tabs, replay_button)
@@ -91,7 +89,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         build_session_panel(lab.access, form, memory)
         form.complete()
         choices = RunPicker(
-            shown_run, compare_run, evaluate_run, runs=lab.runs, answerers=lab.answerers, access=lab.access
+            shown_run, compare.run, evaluate_run, runs=lab.runs, answerers=lab.answerers, access=lab.access
         )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
@@ -99,7 +97,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
         polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
-        compare.link.follow(loaded, tabs, shown_run, choices.seen)
+        compare.follow_link(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
         # At once, not at the first poll.
         panel = train.panel
@@ -158,8 +156,16 @@ def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
     )
 
 
-def _compare(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> CompareTab:
-    return CompareTab(run, tabs, runs=lab.runs, answerers=lab.answerers, inference=lab.inference, access=lab.access)
+def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
+    return CompareTab(
+        form,
+        tabs,
+        runs=lab.runs,
+        answerers=lab.answerers,
+        inference=lab.inference,
+        evaluations=lab.evaluations,
+        access=lab.access,
+    )
 
 
 def _evaluate(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> EvaluateTab:

@@ -78,7 +78,8 @@ def test_from_data_to_runs(lab):
     window.shot("train")
 
     window.tab("Compare")
-    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    window.wait_text("#compare-state", "asks base and tuned")
+    window.page.wait_for_selector("#compare-ask:enabled")
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
     assert "tokens in" in window.text("#compare-tuned-facts")

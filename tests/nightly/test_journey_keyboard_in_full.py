@@ -27,9 +27,10 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
     window.wait_text("#train-status", "finished")
 
     open_tab(window, "Compare")
-    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    window.wait_text("#compare-state", "asks base and tuned")
+    window.page.wait_for_selector("#compare-ask:enabled")
     press(window, "#compare-ask")
-    window.wait_text("#compare-state", "tokens")
+    window.wait_text("#compare-state", "Done")
 
     open_tab(window, "Evaluate")
     reach(window, "#evaluate-limit")

@@ -24,17 +24,18 @@ class DiffPanel:
     together with the answers by sending ``blank`` to ``outputs``.
     """
 
-    def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES) -> None:
+    def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES, shown: bool = False) -> None:
+        """``shown``: whether the boxes are there from the start."""
         self.sides: list[gr.Column] = []
         self.shown = gr.Checkbox(
-            False,
+            shown,
             label="Show the difference to the expected answer",
             info="Word by word: + only in this answer, − only in the expected one",
             elem_id=f"{tab}-diff-shown",
         )
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
-        with gr.Row(visible=False) as self.row:
+        with gr.Row(visible=shown) as self.row:
             for key, name in names.items():
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
@@ -68,8 +69,10 @@ class DiffPanel:
             event(self._compare, inputs, self.outputs, trigger_mode="always_last", **QUIET)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
-        if not shown:
-            return [gr.skip()] * len(self.outputs)
+        return self.updates(expected, *answers) if shown else [gr.skip()] * len(self.outputs)
+
+    def updates(self, expected: str | None, *answers: str | None) -> list[Any]:
+        """Values of ``outputs`` for these answers, one a side."""
         if not expected or not any(answers):
             _, *others = answers
             return [*[gr.skip()] * len(answers), NOTHING, *[""] * len(others), *[[]] * len(answers)]

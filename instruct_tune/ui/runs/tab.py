@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from ...runs.examples import BEST
 from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.configurations import Configurations
@@ -159,18 +158,12 @@ class RunsTab:
 
     @user_errors
     def _arrive(self, chosen: str | None, by_itself: str | None) -> list[Any]:
-        """The run that the tab shows when it is opened: the visitor's choice, else ``_first``; read anew each time."""
+        """The run that the tab shows when it is opened: the visitor's choice, else ``newest``; read anew each time."""
         user = viewer(self.access)
         if chosen and chosen != by_itself and self.runs.is_visible(user, chosen):
             return [chosen, by_itself, *self.told.show(chosen)]
-        first = self._first()
+        first = newest(self.runs, self.access)
         return [first, first, *(self.told.show(first) if first else self.told.emptied())]
-
-    def _first(self) -> str | None:
-        """The live or newest run of the lab's own, else the good recorded one, else the newest of all."""
-        listed = [run["id"] for run in self.runs.summaries(viewer(self.access))]
-        best = BEST if BEST in listed else next(iter(listed), None)
-        return newest(runs=self.runs, access=self.access) or best
 
     @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:

@@ -67,13 +67,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Compare", id="Compare"):
                 compare = _compare(lab, form, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
-                evaluate_run = run_choice("evaluate-run")
-                run_picker.build(form, evaluate_run, "evaluate-template", runs=lab.runs, access=lab.access)
-                evaluate = _evaluate(lab, evaluate_run, tabs)
-            with gr.Tab("Runs", id="Runs"):
+                evaluate = _evaluate(lab, form, tabs)
+            with gr.Tab("Runs", id="Runs") as runs_tab:
                 runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
-                fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs)
+                fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs, runs_tab)
         with beside_title:
             replay_button = replay.offer(tabs)
         busy_notice.offer(replay, tabs, replay_button)
@@ -89,7 +87,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         build_session_panel(lab.access, form, memory)
         form.complete()
         choices = RunPicker(
-            shown_run, compare.run, evaluate_run, runs=lab.runs, answerers=lab.answerers, access=lab.access
+            shown_run, compare.run, evaluate.run, runs=lab.runs, answerers=lab.answerers, access=lab.access
         )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
@@ -168,9 +166,9 @@ def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
     )
 
 
-def _evaluate(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> EvaluateTab:
+def _evaluate(lab: Lab, form: Form, tabs: gr.Tabs) -> EvaluateTab:
     return EvaluateTab(
-        run, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
+        form, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
     )
 
 

@@ -25,10 +25,16 @@ class DiffPanel:
     """
 
     def __init__(
-        self, tab: str = "compare", names: Mapping[str, str] = NAMES, first: Sequence[str] | None = None
+        self,
+        tab: str = "compare",
+        names: Mapping[str, str] = NAMES,
+        shown: bool = False,
+        first: Sequence[str] | None = None,
     ) -> None:
-        """``first``: the expected answer and one of each side, whose difference is shown from the start."""
-        shown = first is not None
+        """``shown``: whether the boxes are there from the start.
+
+        ``first``: the expected answer and one of each side, whose difference they show then.
+        """
         expected, *answers = first or [""] * (1 + len(names))
         differences = [word_diff(expected, answer) if answer else () for answer in answers]
         self.sides: list[gr.Column] = []

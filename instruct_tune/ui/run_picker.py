@@ -13,6 +13,7 @@ from ..services.access import Access
 from ..services.answerers import Answerers
 from ..services.runs import Runs
 from ..services.types import RunSummary
+from ..store.run_store import LIVE
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
 from .context import QUIET, user_errors, viewer
@@ -70,6 +71,16 @@ class RunPicker:
             return gr.Dropdown(choices=now[0], value=value)
 
         return [now, listing(first), listing(second)]
+
+
+def newest(runs: Runs, access: Access) -> str | None:
+    """The id of the run that a new window shows: the live one, else the newest of this lab, else a recorded one."""
+    summaries = runs.summaries(viewer(access))
+    # A queued run is newer than the one at work, so it is sorted behind.
+    own = [run for run in summaries if not run["recorded"]]
+    own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
+    recorded = sorted((run for run in summaries if run["recorded"]), key=lambda run: run["id"] != BEST)
+    return next((run["id"] for run in (*own, *recorded)), None)
 
 
 def answering(*, runs: Runs, answerers: Answerers, access: Access) -> list[RunSummary]:

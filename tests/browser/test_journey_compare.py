@@ -263,7 +263,7 @@ def test_what_was_said_is_kept_as_a_note_on_the_run(window):
     window.wait_text("[data-testid=toast-body]", "Kept")
     window.tab("Runs")
     window.page.get_by_role("gridcell", name="a small run").first.click()
-    window.fold("Tags and notes")
+    window.tab("Name and notes")
     window.page.wait_for_function(
         "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=question
     )

@@ -107,6 +107,7 @@ class CompareTab:
             self.difference = DiffPanel(
                 "compare",
                 {**NAMES, THIRD: "Third"},
+                shown=True,
                 first=[first.example.output, *(recorded.get(side, "") for side in WHO)],
             )
 

@@ -9,13 +9,12 @@ from typing import Any
 import gradio as gr
 
 from ...errors import LabError
-from ...runs.examples import BEST
 from ...services.access import Access
 from ...services.runs import Runs
-from ...store.run_store import LIVE
 from ..browser_state import RESTORED, Memory, first_values, restored
-from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors, viewer
+from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
 from ..form import Form
+from ..run_picker import newest
 
 
 def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *, runs: Runs, access: Access) -> Any:
@@ -36,16 +35,6 @@ def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *,
     )
     arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival
-
-
-def newest(runs: Runs, access: Access) -> str | None:
-    """The id of the run that a new window shows: the live one, else the newest of this lab, else a recorded one."""
-    summaries = runs.summaries(viewer(access))
-    # A queued run is newer than the one at work, so it is sorted behind.
-    own = [run for run in summaries if not run["recorded"]]
-    own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
-    recorded = sorted((run for run in summaries if run["recorded"]), key=lambda run: run["id"] != BEST)
-    return next((run["id"] for run in (*own, *recorded)), None)
 
 
 def build(access: Access, form: Form, memory: Memory) -> None:

@@ -28,7 +28,7 @@ class RunFiles:
     def import_button(self) -> None:
         """Add the button that imports a run or an adapter."""
         self.arriving = gr.UploadButton(
-            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
+            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", size="sm", min_width=0
         )
 
     def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> None:

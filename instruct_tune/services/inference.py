@@ -226,13 +226,10 @@ class Inference:
 
             return tuple(beam_trees(loaded, requests, tokens, stop.is_set))
 
-        try:
-            # Two jobs, so that a run which trains continues in between.
-            result = self._decoded(panel, (instruction, input), greedy, stop)
-            yield result
-            yield dataclasses.replace(result, beams=self._decoded(panel, (instruction, input), beams, stop))
-        finally:
-            stop.set()
+        # Two jobs, so that a run which trains continues in between.
+        result = self._decoded(panel, (instruction, input), greedy, stop)
+        yield result
+        yield dataclasses.replace(result, beams=self._decoded(panel, (instruction, input), beams, stop))
 
     def branch(
         self,

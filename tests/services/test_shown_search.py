@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+from labs import opened
 
+from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, LabError, NotFoundError
 from instruct_tune.generation import search
+from instruct_tune.pretrained.locate import at_hand
+from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.services.inference import MAX_SEARCH_TOKENS
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
@@ -74,15 +78,6 @@ def test_a_stop_in_the_queue_and_between_the_two_parts(kept):
         next(parts)
 
 
-def test_a_reader_who_leaves_ends_it(kept):
-    lab, run_id = kept
-    stop = threading.Event()
-    parts = lab.inference.search(HOST, run_id, "Say hi", tokens=4, stop=stop)
-    next(parts)
-    parts.close()
-    assert stop.is_set()
-
-
 @pytest.mark.parametrize("tokens", [0, MAX_SEARCH_TOKENS + 1, True, 3.0, "8", None])
 def test_a_length_beyond_the_limit_is_refused(kept, tokens):
     lab, run_id = kept
@@ -128,3 +123,47 @@ def test_a_private_run_is_not_there_for_others(kept):
             lab.inference.branch(stranger, run_id, "Say hi", "", [1])
     finally:
         lab.store.update(run_id, owner=None)
+
+
+@pytest.mark.slow
+def test_the_real_models_search_is_generates(tmp_path):
+    """SmolLM2 with a recorded adapter: ids and scores of the five best beams, and a branch, with plain peft and
+    transformers."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    question, tokens = "Write a haiku about the sea 🙂.", 16
+    with opened(tmp_path / "data") as lab:
+        put_recorded(lab.store)
+        adapter = lab.store.folder(BEST) / "adapter"
+        *_, shown = lab.inference.search(HOST, BEST, question, tokens=tokens)
+        other = shown.greedy[1].places[2][1].token.id
+        prefix = [*(place[0].token.id for place in shown.greedy[1].places[:2]), other]
+        branches = lab.inference.branch(HOST, BEST, question, "", prefix, tokens)
+        folder = at_hand(DEFAULT_MODEL)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        prompt = tokenizer(f"### Instruction:\n{question}\n\n### Response:\n", return_tensors="pt")
+        start, options = prompt["input_ids"].shape[1], {"max_new_tokens": tokens, "do_sample": False}
+        continued = torch.cat([prompt["input_ids"], torch.tensor([prefix])], dim=1)
+
+        def until_the_end(ids):
+            return ids[: next((at for at, token in enumerate(ids) if token == tokenizer.eos_token_id), len(ids)) + 1]
+
+        for side in range(2):
+            model = PeftModel.from_pretrained(model, adapter).eval() if side else model
+            with torch.no_grad():
+                beams = model.generate(
+                    **prompt, **options, num_beams=5, num_return_sequences=5, length_penalty=1.0, output_scores=True,
+                    return_dict_in_generate=True,
+                )  # fmt: skip
+                branch = model.generate(input_ids=continued, attention_mask=torch.ones_like(continued), **options)
+            tree = shown.beams[side]
+            best = [tree.path(*place) for place in tree.finished]
+            ids = [until_the_end(row) for row in beams.sequences[:, start:].tolist()]
+            assert [[beam.token.id for beam in path] for path in best] == ids
+            scores = [path[-1].score / len(path) for path in best]
+            assert scores == pytest.approx(beams.sequences_scores.tolist(), abs=1e-4)
+            continuation = [place[0].token.id for place in branches[side].places]
+            assert continuation == until_the_end(branch[0, start + len(prefix) :].tolist())

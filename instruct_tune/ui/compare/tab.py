@@ -22,6 +22,7 @@ from .adapter_effect import EffectPanel
 from .batch import BatchPanel
 from .decoding import DecodingPanel
 from .question import QuestionPanel, answer_box, no_expected
+from .search import SearchPanel
 from .sharing import Link, SharingPanel
 from .text import TYPED, answer_facts, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
@@ -56,6 +57,7 @@ class CompareTab:
         self.kept = SharingPanel(runs=runs, access=access)
         self.difference = DiffPanel("compare", {**NAMES, THIRD: "Third"})
         self.why = TokenLossesPanel(answerers=answerers, inference=inference, access=access)
+        self.search = SearchPanel(inference=inference, access=access)
         BatchPanel(run, self.third, self.decoding.controls, inference=inference, access=access)
         EffectPanel(run, runs=runs, inference=inference, access=access)
         self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
@@ -94,6 +96,7 @@ class CompareTab:
         )  # fmt: skip
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
+        searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         question.wire()
         self.third.wire()
@@ -101,19 +104,20 @@ class CompareTab:
             self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **QUIET
         )
         self.kept.wire(question.shown, self.decoding.controls, self.answers[: len(NAMES)], self.link.named)
-        self._wire_changes(answering, reading)
+        self._wire_changes(answering, reading, searching)
 
-    def _wire_changes(self, answering: Any, reading: Any) -> None:
+    def _wire_changes(self, answering: Any, reading: Any, searching: Any) -> None:
         """Clear the answers when the question changes."""
         question = self.question
-        answer_outputs = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
+        folds = [*self.difference.outputs, *self.why.outputs, *self.search.outputs]
+        answer_outputs = [*self.answers, *self.facts, self.state, *folds]
         inputs = [self.run, question.source, question.number]
         outputs = [question.instruction, question.input, question.expected, self.ask, *answer_outputs]
         # Cancels nothing: editing changes the source too, and a decoding started since is about the edited text.
         question.source.change(self._source, inputs, outputs, **QUIET)
         for trigger in (self.run.change, question.number.change):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **QUIET)
+            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading, searching], **QUIET)
             cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **QUIET)
         for box in (question.instruction, question.input):
             box.input(
@@ -130,10 +134,11 @@ class CompareTab:
     @property
     def _blank(self) -> list[Any]:
         empty = [*[gr.Code("", language=None)] * len(WHO), *[""] * len(WHO), BEFORE]
-        return [*empty, *self.difference.blank, *self.why.blank]
+        return [*empty, *self.difference.blank, *self.why.blank, *self.search.blank]
 
     def _drop_decoding(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
+        self.search.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """The kind of question changed. A typed instruction keeps the texts on the page and their answers."""
@@ -149,7 +154,7 @@ class CompareTab:
 
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""
-        self.turns.drop(request.session_hash)
+        self._drop_decoding(request)
         return [TYPED, no_expected(TYPED), *self._blank]
 
     def _show_third(self, third: str) -> list[Any]:

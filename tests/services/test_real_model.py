@@ -9,9 +9,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from labs import opened
-
-from instruct_tune.config.viewer import HOST
 
 ROOT = Path(__file__).parents[2]
 REAL_ROWS = ROOT.parent / "shared" / "data" / "code_alpaca_2k.json"
@@ -85,44 +82,3 @@ def test_the_exported_adapter_gives_the_same_answers(learned, tmp_path):
     output = model.generate(**prompt, max_new_tokens=64, do_sample=False)
     answer = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer == row["tuned"]
-
-
-def test_the_search_that_is_shown_is_generates(learned):
-    """Ids and scores of the five best beams, and a branch, with plain peft and transformers."""
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    data_dir, result = learned
-    folder, question, tokens = result["train"]["model_path"], "Write a haiku about the sea 🙂.", 24
-    with opened(data_dir) as lab:
-        *_, shown = lab.inference.search(HOST, result["run_id"], question, tokens=tokens)
-        other = [choice.token.id for choice in shown.greedy[1].places[2]][1]
-        prefix = [*(place[0].token.id for place in shown.greedy[1].places[:2]), other]
-        branches = lab.inference.branch(HOST, result["run_id"], question, "", prefix, tokens)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    prompt = tokenizer(f"### Instruction:\n{question}\n\n### Response:\n", return_tensors="pt")
-    start, options = prompt["input_ids"].shape[1], {"max_new_tokens": tokens, "do_sample": False}
-    continued = torch.cat([prompt["input_ids"], torch.tensor([prefix])], dim=1)
-
-    def until_the_end(ids: list[int]) -> list[int]:
-        return ids[: next((at for at, token in enumerate(ids) if token == tokenizer.eos_token_id), len(ids)) + 1]
-
-    for side in range(2):
-        model = PeftModel.from_pretrained(base, result["train"]["adapter"]).eval() if side else base
-        with torch.no_grad():
-            beams = model.generate(
-                **prompt, **options, num_beams=5, num_return_sequences=5, length_penalty=1.0, output_scores=True,
-                return_dict_in_generate=True,
-            )  # fmt: skip
-            branch = model.generate(input_ids=continued, attention_mask=torch.ones_like(continued), **options)
-        tree = shown.beams[side]
-        best = [tree.path(*place) for place in tree.finished]
-        assert [[beam.token.id for beam in path] for path in best] == [
-            until_the_end(ids) for ids in beams.sequences[:, start:].tolist()
-        ]
-        scores = [path[-1].score / len(path) for path in best]
-        assert scores == pytest.approx(beams.sequences_scores.tolist(), abs=1e-4)
-        continuation = [place[0].token.id for place in branches[side].places]
-        assert continuation == until_the_end(branch[0, start + len(prefix) :].tolist())

@@ -27,6 +27,7 @@ from .batch import BatchPanel
 from .decoding import DecodingPanel
 from .held_out import HeldOutRow, HeldOutRows
 from .question import QuestionPanel, answer_box, no_expected, texts
+from .search import SearchPanel
 from .sharing import Link, SharingPanel, is_link
 from .text import HELD_OUT, TYPED, answer_facts, recorded_facts, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
@@ -78,6 +79,7 @@ class CompareTab:
                 with gr.Tab("Answers", id="Answers"):
                     self._answers(first)
                 self.why = TokenLossesPanel(self.rows, inference=inference, access=access)
+                self.search = SearchPanel(inference=inference, access=access)
                 EffectPanel(self.run, runs=runs, inference=inference, access=access)
                 BatchPanel(self.run, self.third, self.decoding.controls, inference=inference, access=access)
             self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
@@ -135,6 +137,7 @@ class CompareTab:
         answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
+        searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         self.third.wire()
         self.third.who.change(
@@ -142,12 +145,12 @@ class CompareTab:
         )
         self.kept.wire(question.shown, self.decoding.controls, self.recorded, self.answers[: len(NAMES)],
                        self.link.named)  # fmt: skip
-        self._wire_changes(answering, reading)
+        self._wire_changes(answering, reading, searching)
 
-    def _wire_changes(self, answering: Any, reading: Any) -> None:
+    def _wire_changes(self, answering: Any, reading: Any, searching: Any) -> None:
         """Show the recorded answers when the question changes, or none."""
         question = self.question
-        answer_outputs = [*self._outputs, *self.why.outputs]
+        answer_outputs = [*self._outputs, *self.why.outputs, *self.search.outputs]
         inputs = [self.run, question.source, question.number]
         outputs = self._row_outputs
         by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
@@ -156,7 +159,9 @@ class CompareTab:
         # A row that the page sets itself comes together with its texts and answers: hence "input", not "change".
         for trigger, handler in (*by_button, (self.run.change, self._row), (question.number.input, self._row)):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            dropped = trigger(self._drop_decoding, None, None, cancels=[answering, reading], queue=False, **QUIET)
+            dropped = trigger(
+                self._drop_decoding, None, None, cancels=[answering, reading, searching], queue=False, **QUIET
+            )
             shown = dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
             # A row that cannot be read leaves instructions to type.
             shown.failure(lambda run_id: gr.Button(interactive=bool(run_id)), self.run, self.ask, **QUIET)
@@ -185,7 +190,7 @@ class CompareTab:
         """What another row updates, in the order of ``_row``."""
         question = self.question
         texts = [question.source, question.number, question.instruction, question.input, question.expected]
-        return [*texts, self.ask, *self._outputs, *self.why.outputs]
+        return [*texts, self.ask, *self._outputs, *self.why.outputs, *self.search.outputs]
 
     @property
     def _outputs(self) -> list[Any]:
@@ -201,7 +206,7 @@ class CompareTab:
     @property
     def _blank(self) -> list[Any]:
         empty = [gr.Code("", language=None)] * len(WHO)
-        return [*self._updates(empty, [""] * len(WHO), BEFORE), *self.why.blank]
+        return [*self._updates(empty, [""] * len(WHO), BEFORE), *self.why.blank, *self.search.blank]
 
     def _recorded(self, row: HeldOutRow) -> list[Any]:
         """The updates of ``_outputs`` for the answers of an evaluation."""
@@ -215,6 +220,7 @@ class CompareTab:
 
     def _drop_decoding(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
+        self.search.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
         """Another kind of question was chosen. A typed instruction keeps the texts on the page and their answers."""
@@ -249,12 +255,12 @@ class CompareTab:
         if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
             return [*kept, *kept, no_expected(source), ready, *self._blank]
         row = self.rows.get(run_id, int(number or 1))
-        answers = [*self._recorded(row), *self.why.blank] if row.answers else self._blank
+        answers = [*self._recorded(row), *self.why.blank, *self.search.blank] if row.answers else self._blank
         return [*kept, *texts(row.example), ready, *answers]
 
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""
-        self.turns.drop(request.session_hash)
+        self._drop_decoding(request)
         return [TYPED, no_expected(TYPED), *self._blank]
 
     def _show_third(self, third: str) -> list[Any]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 FILE = asset("general.jsonl")
 """Passages with the fields ``kind`` (``english``, or a programming language) and ``text``. See general.md beside it."""
-MAX_TOKENS = 32
-"""How many tokens of each passage are measured. Many short passages vary more than a few long ones of that length."""
+MAX_TOKENS = 20
+"""How many tokens of each passage are measured: all passages together fit into one pass of a CPU."""
 
 
 def general_rows(loaded: LoadedModel) -> tuple[TokenizedExample, ...]:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from ..lab import Lab
 from ..text.markdown import plain
-from . import api, run_picker
+from . import api
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
@@ -21,7 +21,7 @@ from .layout.busy_notice import BusyNotice
 from .layout.polling import IdleFlag, SkippingBlocks, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
-from .run_picker import RunPicker, run_choice
+from .run_picker import RunPicker
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab

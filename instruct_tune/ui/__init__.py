@@ -60,8 +60,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data") as tab:
                 data = _data(lab, form, memory, tab)
-            with gr.Tab("Format", id="Format"):
-                formatting = _format(lab, form, memory)
+            with gr.Tab("Format", id="Format") as tab:
+                formatting = _format(lab, form, memory, tab)
             with gr.Tab("Train", id="Train") as tab:
                 train = _train(lab, form, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
@@ -128,10 +128,12 @@ def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:
     )
 
 
-def _format(lab: Lab, form: Form, memory: Memory) -> FormatTab:
+def _format(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> FormatTab:
     return FormatTab(
         form,
         memory,
+        tab,
+        configs=lab.configs,
         tokenizers=lab.tokenizers,
         datasets=lab.datasets,
         estimates=lab.estimates,

@@ -61,7 +61,7 @@ def test_from_data_to_runs(lab):
 
     choose_smoke(window)
     window.tab("Format")
-    window.page.click("#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     sentence = window.wait_text("#format-sentence", "tokens carry loss")
     assert "The 0 prompt" not in sentence
     assert "<|im_end|>" in window.text("#format-tokens")
@@ -182,7 +182,7 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     window.wait_text("#data-summary", "40 rows loaded")
     assert "onerror" in window.text("#data-rows")
     window.tab("Format")
-    window.page.click("#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     window.wait_text("#format-sentence", "tokens carry loss")
     tokens = window.page.locator("#format-tokens .token-grid .text").all_inner_texts()
     assert "<img·src=x" in "".join(tokens)

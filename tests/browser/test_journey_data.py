@@ -226,7 +226,7 @@ def test_rows_are_leafed_through_searched_and_read_in_full(window):
     page.click('#data-rows [data-testid="cell-0-1"]')
     window.wait_text("#data-row-title", "Held-out row")
     page.click("#data-next")
-    page.wait_for_selector("#format-show")
+    page.wait_for_selector("#format-next")
     assert window.errors == []
 
 

@@ -44,7 +44,7 @@ def test_data_is_loaded_and_a_row_walked_without_a_mouse(window):
     window.page.keyboard.press("Space")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     open_tab(window, "Format")
-    press(window, "#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     window.wait_text("#format-sentence", "tokens carry loss")
     reach(window, "#format-tokens .token")
     window.page.keyboard.press("ArrowRight")

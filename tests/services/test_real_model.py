@@ -125,3 +125,17 @@ def test_the_exported_adapter_gives_the_same_answers(learned, tmp_path):
     output = model.generate(**prompt, max_new_tokens=SHORT["generation.max_new_tokens"], do_sample=False)
     answer = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer == row["tuned"]
+
+
+def test_the_recorded_tokens_are_those_of_the_default_model(tmp_path):
+    from instruct_tune.config.presets import PRESETS
+    from instruct_tune.config.viewer import HOST
+    from instruct_tune.inspection.first_content import PRESET_NAMES, first_content
+    from instruct_tune.lab import Lab
+
+    lab = Lab(tmp_path)
+    try:
+        for name in PRESET_NAMES:
+            assert first_content(name).tokens == lab.datasets.token_view(HOST, PRESETS[name], 0)
+    finally:
+        lab.close()

@@ -22,7 +22,7 @@ class AnswersPanel:
 
     def __init__(self, *, evaluations: Evaluations, access: Access):
         self.evaluations, self.access = evaluations, access
-        with gr.Row(elem_classes="bar-of"):
+        with gr.Row():
             self.search = gr.Textbox(
                 label="Search",
                 placeholder="In instruction, expected answer and both answers",

@@ -72,7 +72,7 @@ class LeaderboardPanel:
         for table in self.evaluations.leaderboard(viewer(self.access)):
             if key(table) == chosen:
                 return self._table_updates(table)
-        raise DataError("Those evaluations are gone: open another tab and this one again for what is there now.")
+        raise DataError("Those evaluations are gone: open another tab and then this one again for what is there now.")
 
     def _table_updates(self, table: Mapping[str, Any]) -> list[Any]:
         return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]

@@ -127,8 +127,9 @@ class RunsTab:
         buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.told.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
-        self.files.wire(form, chosen, buttons["export"], buttons["merged"])
-        self.bin.wire(chosen)
+        imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"])
+        for arrived in (imported, self.bin.wire(chosen)):
+            arrived.success(user_errors(self.told.show), chosen, self.told.outputs, **QUIET)
         self.overlay.wire(self.beside)
         for part in (self.share, self.notes, self.panel):
             part.wire()

@@ -204,11 +204,12 @@ class BinPanel:
         run = same if ids == seen_ids else gr.Dropdown(choices=now, value=next(iter(ids), None))
         return [now, KEPT if now else EMPTY_TRASH, gr.Row(visible=bool(now)), run]
 
-    def wire(self, chosen: gr.State) -> None:
-        """Connect the button; the restored run becomes the table's ``chosen`` one."""
-        self.restore.click(self._restore, self.run, chosen, **QUIET)
+    def wire(self, chosen: gr.State) -> Any:
+        """Connect the button; returns the event of a restore, whose run becomes the table's ``chosen`` one."""
+        restored = self.restore.click(self._restore, self.run, chosen, **QUIET)
         # The effect shows at once, not at the timer's next poll.
         chosen.change(self.show, self.inputs, self.outputs, queue=False, **QUIET)
+        return restored
 
     @user_errors
     def _restore(self, run_id: str | None) -> str:

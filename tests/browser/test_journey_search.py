@@ -10,7 +10,7 @@ from labs import finished, imports_frozen, opened, smoke
 
 pytestmark = pytest.mark.slow
 
-HOSTILE = "<img src=x onerror=document.title='hacked'>"
+MARKUP = "<b>" * 24
 FOLD = "#compare-search"
 
 
@@ -19,7 +19,7 @@ def served(tmp_path_factory, browser):
     """A lab with one finished run that answers with markup."""
     folder = tmp_path_factory.mktemp("search")
     rows = folder / "rows.json"
-    answers = [{"instruction": f"Say it {n} times", "input": "", "output": HOSTILE} for n in range(40)]
+    answers = [{"instruction": f"Say it {n} times", "input": "", "output": MARKUP} for n in range(40)]
     rows.write_text(json.dumps(answers))
     learned = smoke(data={"source": str(rows), "limit": 16}, train={"learning_rate": 3e-2, "num_train_epochs": 8})
     with imports_frozen(), opened(folder / "data") as lab:
@@ -51,10 +51,10 @@ def test_a_search_is_seen_walked_and_branched(served):
         assert page.locator(f"{FOLD}-greedy .{side} .token").count() == 24
         assert page.locator(f"{FOLD}-greedy .{side} .candidate").count() == 5
         assert page.locator(f"{FOLD}-beams .{side} tbody tr").count() == 5
-    # The tuned answer is markup, shown letter by letter.
-    assert "".join(texts(window, f"{FOLD}-greedy .tuned .token")).replace("\n", "")[:4] == HOSTILE[:4]
-    assert page.title() != "hacked"
-    assert page.locator(f"{FOLD} img").count() == 0
+    # The tuned answer is markup, and stays text, letter by letter and joined.
+    assert "<b><b>" in "".join(texts(window, f"{FOLD}-greedy .tuned .token"))
+    assert "<b><b>" in texts(window, f"{FOLD}-beams .tuned td.answer")[0]
+    assert page.locator(f"{FOLD} :is(.rows, .trees) b").count() == 0
     window.shot("search-1280-light")
     walk_the_places(window)
     walk_the_tree(window)

@@ -35,7 +35,7 @@ def start_and_finish(window: Window, name: str) -> None:
     window.page.fill("#run-name input, #run-name textarea", name)
     window.page.click("#train-start")
     window.wait_text("#strip", name[:20])
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
 
 def drag_across(window: Window, selector: str, start: float, end: float) -> None:
@@ -157,7 +157,7 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
     window.page.fill("#run-name input, #run-name textarea", "after a mistake")
     window.page.click("#train-start")
     window.wait_text("#strip", "after a mistake")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
     window.tab("Data")
     window.page.fill("#data-source input", "/nowhere/rows.json")

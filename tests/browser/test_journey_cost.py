@@ -107,7 +107,7 @@ def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_r
 def test_a_double_click_on_start_is_one_run(window):
     window.page.fill("#run-name input, #run-name textarea", "pressed twice")
     window.page.dblclick("#train-start")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
     window.tab("Runs")
     window.wait_text("#runs-table", "pressed twice")
     assert window.text("#runs-table").count("pressed twice") == 1

@@ -24,7 +24,7 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
 
     open_tab(window, "Train")
     press(window, "#train-start")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
     open_tab(window, "Compare")
     window.wait_text("#compare-state", "asks base and tuned")

@@ -75,7 +75,7 @@ class EvaluateTab:
                 40,
                 label="Held-out rows",
                 elem_id="evaluate-limit",
-                info="The first ones of the split",
+                info="The split's first ones",
                 precision=0,
                 minimum=1,
             )

@@ -11,7 +11,7 @@ from ...text.markdown import plain
 
 PAGE_ROWS = 25
 HEADERS = ["Run", "State", "Held-out loss", "BLEU, base → tuned", "Steps", "When", "Id"]
-WIDTHS = ["34%", "14%", "13%", "17%", "9%", "13%", "1px"]
+WIDTHS = ["33%", "13%", "13%", "20%", "9%", "12%", "1px"]
 """Widths of the columns. The last one, the run's id, is not drawn: a click on a row reads it there."""
 ALL_RUNS = "All runs"
 # Which runs are listed.

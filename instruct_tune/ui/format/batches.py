@@ -75,11 +75,14 @@ class BatchPanel:
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Show the step as the settings stand, once the tab was opened."""
-        if not values[self._is_open]:
+        if values[self._is_open]:
+            yield from all_so_far(self._passes_or_error(values, request))
+        else:
             yield {self._words: gr.skip()}
-            return
+
+    def _passes_or_error(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         try:
-            yield from all_so_far(self._passes(values, request))
+            yield from self._passes(values, request)
         except LabError as error:
             yield self._clear(error_sentence(error))
 

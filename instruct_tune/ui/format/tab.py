@@ -101,9 +101,11 @@ class FormatTab:
         redraws = [self._tab.select, self._number.change, self._form["template"].change, self._fault.change, *texts]
         # Bound once: gradio counts concurrent runs by function identity.
         show = self._show
-        drawn = gr.on(redraws, show, inputs, shown, trigger_mode="always_last", **QUIET)
-        fetched = self._download.click(self._fetch, inputs, [self._download, *self._progress.outputs], **QUIET)
-        drawn_after = fetched.success(show, inputs, shown, **QUIET)
+        # Nobody waits for another visitor's tokenizer.
+        options: dict[str, Any] = {**QUIET, "concurrency_limit": 4}
+        drawn = gr.on(redraws, show, inputs, shown, trigger_mode="always_last", **options)
+        fetched = self._download.click(self._fetch, inputs, [self._download, *self._progress.outputs], **options)
+        drawn_after = fetched.success(show, inputs, shown, **options)
         self._batch.wire(drawn, drawn_after)
 
     @user_errors
@@ -117,13 +119,17 @@ class FormatTab:
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """Show the row as the settings stand. An error is shown in its place: nobody has clicked for a toast."""
+        """Show the row as the settings stand."""
+        yield from all_so_far(self._row_or_error(values, request))
+
+    def _row_or_error(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """The row's updates. An error stands in its place: nobody has clicked for a toast."""
         texts = [values[self._form[f"template.{part}"]] for part in PARTS]
         if values[self._form["template"]] == CUSTOM_TEMPLATE and faults(*texts):
             yield self._views.explain(UNFINISHED)
             return
         try:
-            yield from all_so_far(self._row(values, request))
+            yield from self._row(values, request)
         except LabError as error:
             yield self._views.clear(error_sentence(error)) | self._offer(False)
 

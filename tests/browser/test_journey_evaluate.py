@@ -48,6 +48,7 @@ def choose(window: Window, selector: str, label: str) -> None:
 
 def test_the_last_result_is_shown_and_an_earlier_one_can_be(window):
     assert "on 4 held-out rows" in window.text("#evaluate-sentence")
+    window.page.set_viewport_size({"width": 1280, "height": 800})
     for part in ("#evaluate-sentence", "#evaluate-plot", "#evaluate-start"):
         box = window.page.locator(part).bounding_box()
         assert box["y"] + box["height"] <= 800, part

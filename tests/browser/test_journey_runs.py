@@ -112,6 +112,7 @@ def test_runs_are_searched_sorted_and_cut_into_pages_by_the_server(window):
 def test_only_what_applies_can_be_pressed(window):
     window.tab("Runs")
     # The newest own run is there without a click, its curve on the first screen beside six rows.
+    window.page.set_viewport_size({"width": 1280, "height": 800})
     assert "trial 00" in window.wait_text("#runs-details", "interrupted")
     wait_enabled(window, {"open", "clone", "resume", "delete"})
     for part, top in (('[data-testid="cell-5-0"]', 800), ("#runs-plot .js-plotly-plot", 600), ("#runs-open", 800)):

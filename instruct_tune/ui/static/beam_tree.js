@@ -163,7 +163,7 @@ const table = (side, tree, finished, trace) => {
     row.dataset.key = finished[at].key;
     const moved = answer.by_sum === at + 1 ? '' : 'moved';
     row.append(
-      make('td', '', nth(at + 1)), make('td', 'answer', answer.text.replaceAll('\n', '\u21b5')),
+      make('td', '', nth(at + 1)), make('td', 'answer', answer.text.replaceAll('\n', '\u21b5') || '\u2205'),
       make('td', '', answer.tokens), make('td', '', number(answer.sum)), make('td', '', number(answer.mean)),
       make('td', moved, nth(answer.by_sum)),
     );

@@ -21,7 +21,7 @@ from instruct_tune.inspection.first_content import (
 )
 from instruct_tune.inspection.token_view import Role
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.ui.train import presets
+from instruct_tune.ui import first_preset
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 MINUTE = PRESETS["minute"]
@@ -46,9 +46,9 @@ def test_the_recorded_tokens_spell_the_first_row(name):
 
 def test_it_is_recorded_for_every_preset_that_a_page_begins_with(monkeypatch):
     for has_gpu in (False, True):
-        monkeypatch.setattr(presets, "wants_cpu", lambda: False)
+        monkeypatch.setattr(first_preset, "wants_cpu", lambda: False)
         monkeypatch.setattr(Path, "exists", lambda self, there=has_gpu: there)
-        assert presets.first_preset() in PRESET_NAMES
+        assert first_preset.first_preset() in PRESET_NAMES
 
 
 def test_reading_what_was_written_gives_it_back():

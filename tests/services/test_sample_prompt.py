@@ -188,7 +188,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
 def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
     parts = []
     monkeypatch.setattr(TrainingJob, "part", lambda self, done, total: parts.append((done, total)))
-    finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1}))
+    finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1, "general_loss": False}))
     # Seven tokens mark the answers: no evaluation here has seven passes, and its passes count from 0.
     assert [part for part in parts if part[1] == 7] == [(n, 7) for n in range(1, 8)] * 2
     passes = [part for part in parts if part[1] != 7]

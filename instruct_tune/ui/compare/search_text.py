@@ -1,4 +1,4 @@
-"""What the Search fold shows, as JSON values and sentences. Pure functions, no gradio."""
+"""What the Search tab shows, as JSON values and sentences. Pure functions, no gradio."""
 
 from __future__ import annotations
 

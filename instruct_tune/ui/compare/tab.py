@@ -19,8 +19,8 @@ from ..diff_panel import DiffPanel
 from ..events import setting
 from ..form import Form
 from ..formatting import NAMES, THIRD, WHO
-from ..layout.workbench import workbench
 from ..streaming import Turns, at_most
+from ..workbench import workbench
 from . import decoding
 from .adapter_effect import EffectPanel
 from .batch import BatchPanel

@@ -25,8 +25,8 @@ from ...services.datasets import Datasets
 from ...text.markdown import plain
 from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
+from ..first_preset import first_preset
 from ..form import Form
-from ..train.presets import first_preset
 from . import filter_text
 from .filter_editor import FilterForm
 from .filter_text import Loaded, Steps

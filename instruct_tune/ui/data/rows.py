@@ -17,8 +17,8 @@ from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...text.code_language import guess
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..first_preset import first_preset
 from ..form import Form
-from ..train.presets import first_preset
 from .filters import FiltersPanel
 from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
 

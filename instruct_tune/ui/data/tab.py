@@ -15,10 +15,10 @@ from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
 from ..browser_state import Memory, with_recent
 from ..context import QUIET, user_errors, viewer
+from ..first_preset import first_preset
 from ..form import Form
-from ..layout.workbench import workbench
 from ..streaming import all_so_far
-from ..train.presets import first_preset
+from ..workbench import workbench
 from .filters import FiltersPanel
 from .loading import LoadPanel
 from .report import ReportPanel

@@ -12,7 +12,7 @@ from ...services.transfers import Transfers
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
-from ..layout.workbench import workbench
+from ..workbench import workbench
 from . import lesson_score
 from . import text as view
 from .leaderboard import LeaderboardPanel

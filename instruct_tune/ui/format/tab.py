@@ -21,8 +21,8 @@ from ..browser_state import Memory
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
-from ..layout.workbench import workbench
 from ..streaming import all_so_far
+from ..workbench import workbench
 from .batches import BatchPanel
 from .requirements import Requirements
 from .template_editor import PARTS, TemplateEditor, faults

@@ -17,8 +17,8 @@ from ...services.transfers import Transfers
 from ...store.disk_usage import DiskUse
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
-from ..layout.workbench import workbench
 from ..run_picker import answering, labelled, newest
+from ..workbench import workbench
 from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles
 from .side_by_side import SideBySide

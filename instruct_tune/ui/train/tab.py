@@ -19,7 +19,7 @@ from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..events import setting
 from ..form import Form
-from ..layout.workbench import workbench
+from ..workbench import workbench
 from .cost import CostPanel
 from .presets import PresetPanel
 from .run_view import TrainPanel

@@ -113,8 +113,7 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """The findings, the most serious first.
 
-    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store, the
-    samples of the first prompt.
+    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store.
     """
     course = Course(
         run["config"],
@@ -264,7 +263,7 @@ def _rate_too_low(course: Course) -> Finding | None:
 
 def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
-    limit = course.facts.get("sample_tokens", course.config["train"]["sample_tokens"])
+    limit = course.config["train"]["sample_tokens"]
     expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
@@ -342,8 +341,7 @@ class FindingsCache:
             cached = self._cache.get(run.id)
             if cached is None or cached[0] != key:
                 facts = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
-                samples = [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
-                findings = diagnose(facts, self._store.metrics(run.id), samples)
+                findings = diagnose(facts, self._store.metrics(run.id), self._store.samples(run.id))
                 cached = (key, [finding.to_dict() for finding in findings])
             self._cache[run.id] = cached
             self._cache.move_to_end(run.id)

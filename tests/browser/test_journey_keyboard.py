@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, close_windows
+from browser import Window, close_windows, serving
 
 pytestmark = pytest.mark.slow
 
@@ -11,9 +11,10 @@ MAX_PRESSES = 300
 
 
 @pytest.fixture(scope="module")
-def window(empty_lab, browser):
-    yield Window(browser, empty_lab)
-    close_windows(browser)
+def window(tmp_path_factory, browser):
+    with serving(tmp_path_factory.mktemp("keyboard") / "data") as address:
+        yield Window(browser, address)
+        close_windows(browser)
 
 
 def reach(window: Window, selector: str) -> None:
@@ -44,7 +45,7 @@ def test_data_is_loaded_and_a_row_walked_without_a_mouse(window):
     window.page.keyboard.press("Space")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     open_tab(window, "Format")
-    window.page.wait_for_selector("#format-note", state="hidden")
+    press(window, "#format-show")
     window.wait_text("#format-sentence", "tokens carry loss")
     reach(window, "#format-tokens .token")
     window.page.keyboard.press("ArrowRight")

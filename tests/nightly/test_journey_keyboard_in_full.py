@@ -16,7 +16,7 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
 
     open_tab(window, "Format")
-    window.page.wait_for_selector("#format-note", state="hidden")
+    press(window, "#format-show")
     window.wait_text("#format-sentence", "tokens carry loss")
     reach(window, "#format-tokens .token")
     window.page.keyboard.press("ArrowRight")
@@ -24,13 +24,12 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
 
     open_tab(window, "Train")
     press(window, "#train-start")
-    window.wait_finished()
+    window.wait_text("#train-status", "finished")
 
     open_tab(window, "Compare")
-    window.wait_text("#compare-state", "asks base and tuned")
-    window.page.wait_for_selector("#compare-ask:enabled")
+    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
     press(window, "#compare-ask")
-    window.wait_text("#compare-state", "Done")
+    window.wait_text("#compare-state", "tokens")
 
     open_tab(window, "Evaluate")
     reach(window, "#evaluate-limit")

@@ -222,7 +222,7 @@ class Window:
         # Attached, not visible: a link may have opened another tab by now.
         self.page.wait_for_selector("#data-load", state="attached")
         self.page.wait_for_function("window.labFormIsRestored")
-        # The first poll updates components of every tab; a tab that mounts at the same moment has stayed empty.
+        # The first poll updates components of every tab. A tab that was opened early has stayed empty once.
         self.page.wait_for_function("document.querySelector('#strip').innerText.trim()")
 
     def tab(self, name: str) -> None:

@@ -53,6 +53,8 @@ class Watch:
 
     def probed(self, step: int, adapter_name: str) -> None: ...
 
+    def evaluated(self, step: int, epoch: float) -> None: ...
+
     def yield_to_queue(self) -> None:
         self.began = self.began or time.perf_counter()
 

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,41 @@ from instruct_tune.runs.examples import ASSETS, PREFIX
 
 from . import machine
 
-EVALUATED = 40
-"""Held-out rows of the evaluation."""
+SIX_PROMPTS = {
+    "held_out_prompts": 3,
+    "training_prompts": 1,
+    "own_prompts": ["Write a Python function that reverses a string.", "What is the capital of France?"],
+}
+"""One own prompt is like the rows, the other is not."""
+BLEU_AT_EVERY_FOURTH_STEP = {"eval_strategy": "steps", "eval_steps": 4, "bleu_rows": 40}
 
-# Name → (title, preset, changes to the preset). Recorded in this order, so that the good run is the newest.
-PLAN: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "overfit": ("Eight rows learned by heart", "overfit", {}),
-    "too-high": ("Learning rate far too high: 2e-2", "minute", {"train": {"learning_rate": 2e-2}}),
-    "good": ("A good minute: 48 rows at 2e-3", "minute", {}),
+
+@dataclass(frozen=True)
+class Plan:
+    """A run to record: its title, its preset, the changes to that, and how many held-out rows are evaluated."""
+
+    title: str
+    preset: str
+    train: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    evaluated: int = 40
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return RunConfig.from_dict({"train": {**SIX_PROMPTS, **self.train}, "data": dict(self.data)}, self.preset)
+
+
+# Recorded in this order, so that the good run is the newest.
+PLAN: dict[str, Plan] = {
+    "overfit": Plan("Eight rows learned by heart", "overfit"),
+    "too-high": Plan(
+        "Learning rate far too high: 2e-2", "minute", {"learning_rate": 2e-2, **BLEU_AT_EVERY_FOURTH_STEP}
+    ),
+    # More rows are held out than usual: on 40 the interval of the difference is as wide as the difference.
+    "good": Plan(
+        "A good minute: 48 rows at 2e-3", "minute", BLEU_AT_EVERY_FOURTH_STEP, {"test_size": 0.3}, evaluated=200
+    ),
 }
 
 
@@ -53,23 +81,24 @@ def main() -> None:
 
 def record(name: str, to: Path) -> str:
     """Train one run of the plan, round its adapter and evaluate it. Replaces the folder ``to``; returns the result."""
-    title, preset, over = PLAN[name]
+    plan = PLAN[name]
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
         try:
             busy = machine.busy()
-            run_id = lab.training.start(HOST, RunConfig.from_dict(over, preset), title)
+            run_id = lab.training.start(HOST, plan.config, plan.title)
             run = lab.training.wait(run_id)
             if run.status != "finished":
                 raise SystemExit(f"{name} ended as {run.status}: {run.message}")
             in_16_bits(lab.store.folder(run_id) / "adapter" / WEIGHTS_FILE)
             lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
-            *_, scores = lab.evaluations.stream(HOST, run_id, EVALUATED)
+            *_, scores = lab.evaluations.stream(HOST, run_id, plan.evaluated)
             write(lab, run_id, f"{PREFIX}{name}", to)
         finally:
             lab.close()
     return (
-        f"{run.message} base {scores['base']['bleu']:.1f}, tuned {scores['tuned']['bleu']:.1f} BLEU on {EVALUATED} rows"
+        f"{run.message} base {scores['base']['bleu']:.1f}, tuned {scores['tuned']['bleu']:.1f} BLEU on "
+        f"{plan.evaluated} rows, difference {scores['delta']:+.1f}, interval {scores['delta_ci']}"
     )
 
 

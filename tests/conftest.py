@@ -44,6 +44,23 @@ def browser() -> Iterator:
         yield browser
 
 
+@pytest.fixture(scope="session")
+def empty_lab(tmp_path_factory) -> Iterator[str]:
+    """The address of a lab without runs, for the browser tests that start none: a server starts in many seconds."""
+    from browser import serving
+
+    from instruct_tune.config.viewer import HOST
+    from instruct_tune.runs.examples import put_recorded
+
+    data_dir = tmp_path_factory.mktemp("empty") / "data"
+    with opened(data_dir) as lab:
+        # A lab adds the recorded runs at its start, unless they were deleted.
+        for run_id in put_recorded(lab.store):
+            lab.training.delete(HOST, run_id)
+    with serving(data_dir) as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Toy models are faster on one thread, and sum in the same order."""

@@ -13,7 +13,7 @@ PRESETS["quick"] = RunConfig()
 PRESETS["minute"] = dataclasses.replace(
     RunConfig(),
     data=DataSettings(limit=48),
-    train=TrainSettings(per_device_train_batch_size=4, learning_rate=2e-3),
+    train=TrainSettings(per_device_train_batch_size=4, learning_rate=2e-3, held_out_prompts=1),
 )
 PRESETS["overfit"] = RunConfig(
     data=DataSettings(limit=8),
@@ -25,6 +25,7 @@ PRESETS["overfit"] = RunConfig(
         eval_strategy="no",
         save_strategy="no",
         recite_rows=8,
+        held_out_prompts=1,
     ),
 )
 PRESETS["lesson"] = RunConfig(

@@ -17,6 +17,9 @@ from .filters import Filter
 CHAT_BASELINE, EXAMPLES_BASELINE, NEAREST_BASELINE = BASELINES = ("chat", "examples", "nearest")
 """Baselines that can answer besides base and tuned, see ``evaluation.baselines``."""
 
+HELD_OUT, TRAINING, OWN = PROMPT_KINDS = ("held-out", "training", "own")
+"""Kinds of a run's fixed prompts: a held-out row, a row that the run trains on, a prompt that a person typed."""
+
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "adafactor")
@@ -83,6 +86,14 @@ class LoraSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
+    """How a run trains, and what it measures meanwhile.
+
+    At each of the ``probes``, ``held_out_prompts`` held-out rows, ``training_prompts`` training rows and
+    ``own_prompts`` are answered in one batch; an answer has at most ``sample_tokens`` tokens (0: none is answered).
+    ``general_loss``: at each probe, the loss on plain text that is no instruction data. ``bleu_rows``: at each
+    evaluation, BLEU of so many held-out rows, the first ones (0: none).
+    """
+
     num_train_epochs: float = 1
     max_steps: int = -1
     per_device_train_batch_size: int = 8
@@ -101,6 +112,11 @@ class TrainSettings:
     probe_rows: int = 16
     probes: int = 6
     sample_tokens: int = 40
+    held_out_prompts: int = 3
+    training_prompts: int = 1
+    own_prompts: tuple[str, ...] = ()
+    general_loss: bool = True
+    bleu_rows: int = 0
     eval_strategy: str = "epoch"
     eval_steps: int | None = None
     save_strategy: str = "epoch"

@@ -22,6 +22,7 @@ from .filters import LONGEST_MODEL
 
 MAX_TARGETS = 10_000
 MAX_IGNORED = 1000
+MAX_OWN_PROMPTS, LONGEST_OWN_PROMPT = 2, 2000
 LONGEST_COLUMN = 500
 MAX_CHARACTERS = 1_000_000
 """Maximum total characters of a configuration's texts: row ids, target modules, a template."""
@@ -37,6 +38,7 @@ _TEXTS = {
 _LISTS = {
     "data.columns.ignore": (MAX_IGNORED, LONGEST_COLUMN),
     "lora.target_modules": (MAX_TARGETS, LONGEST_NAME),
+    "train.own_prompts": (MAX_OWN_PROMPTS, LONGEST_OWN_PROMPT),
 }
 """Maximum number of items, and length of an item, of each list of texts."""
 

@@ -79,6 +79,8 @@ LEAST_TEMPERATURE = 0.001
 LEAST_GRAD_NORM = 0.0001
 """Gradients clipped far below it vanish against AdamW's epsilon (1e-8), and the adapter does not change."""
 MAX_FILTERS = 100
+MAX_PROMPTS = 8
+"""Most held-out rows, and most training rows, that are answered at each probe."""
 MAX_PROBLEMS = 20
 """Maximum problems named in one message."""
 
@@ -117,6 +119,10 @@ _RULES: dict[str, Rule] = {
     "train.probe_rows": between(0, 1000),
     "train.probes": between(0, 1000),
     "train.sample_tokens": between(0, 1000),
+    "train.held_out_prompts": between(0, MAX_PROMPTS),
+    "train.training_prompts": between(0, MAX_PROMPTS),
+    "train.own_prompts": (lambda value: all(text.strip() for text in value), "must hold texts that are not blank"),
+    "train.bleu_rows": between(0, 1000),
     "train.eval_strategy": one_of(*STRATEGIES),
     "train.eval_steps": between(1, 10_000_000),
     "train.save_strategy": one_of(*STRATEGIES),
@@ -163,6 +169,7 @@ def _problems(config: RunConfig) -> list[str]:
     need_evaluations = {
         "early_stopping_patience": config.train.early_stopping_patience is not None,
         "load_best_model_at_end": config.train.load_best_model_at_end,
+        "bleu_rows": config.train.bleu_rows > 0,
     }
     for name, is_set in need_evaluations.items():
         if is_set and config.train.eval_strategy == "no":
@@ -222,7 +229,7 @@ class _Reader:
             return self.texts(path, raw, default)
         if path == "lora.target_modules" and isinstance(raw, (list, tuple)):
             return self.names(path, raw, default, "auto, all-linear or a list of module names")
-        if path in ("generation.stop", "data.columns.ignore") and raw in ([], ()):
+        if path in ("generation.stop", "data.columns.ignore", "train.own_prompts") and raw in ([], ()):
             return ()
         if kind == "tuple[str, ...]":
             return self.names(path, raw, default, "a list of texts")

@@ -45,6 +45,11 @@ HUB_PREFIX = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
+def is_on_hub(source: str) -> bool:
+    """Whether the source is a dataset of the Hub; else it is a file on this machine."""
+    return source == "codealpaca-20k" or source.startswith(HUB_PREFIX)
+
+
 def load_table(settings: DataSettings, loading: Loading) -> Table:
     """Read the source ``settings.source``. ``loading`` reports progress and can cancel."""
     source = settings.source

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,6 +30,12 @@ OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adafacto
 
 READ_SPEED = 2e9
 """Bytes of weights read per second, as from a solid-state disk."""
+
+ROWS_TOGETHER = 32
+"""How many rows an evaluation answers at a time, as in ``evaluation.predict``."""
+
+OF_SEVERAL = 48
+"""The most tokens of an answer where several prompts are answered, as in ``training.fixed_prompts``."""
 
 HOUR = 3600.0
 
@@ -94,10 +100,24 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What a run records besides its losses on held-out rows.
+
+    ``prompts``: the tokens of each fixed prompt, all answered at each probe. ``general_tokens``: tokens of the general
+    text, measured at each probe. ``bleu_rows``: rows answered at each evaluation, and once by base.
+    """
+
+    prompts: tuple[int, ...] = ()
+    general_tokens: int = 0
+    bleu_rows: int = 0
+
+
+@dataclass(frozen=True)
 class Workload:
     """The counted work of a run. ``largest``: the most tokens, and the most supervised tokens, of one pass.
 
-    ``probe_tokens`` and ``evaluation_tokens``: tokens of the held-out rows, at each of ``probes`` and ``evaluations``.
+    ``probe_tokens`` and ``evaluation_tokens``: tokens of the held-out rows, at each of ``probes`` and ``evaluations``;
+    ``recorded``: what else is measured then.
     """
 
     train: Fitted
@@ -110,6 +130,7 @@ class Workload:
     evaluation_tokens: int
     evaluations: int
     checkpoints: int
+    recorded: Recorded = Recorded()
 
 
 def count(
@@ -119,10 +140,12 @@ def count(
     probe: Sequence[RowLength],
     budget: int,
     context: int = NO_LIMIT,
+    recorded: Recorded = Recorded(),
 ) -> Workload:
     """Count a run's work from its rows' lengths.
 
     ``budget``: the most tokens per pass (``TOKENS_PER_PASS``). ``context``: the most tokens that the model reads.
+    ``recorded``: what it records besides.
     Raises DataError if no training row fits. Held-out rows that do not fit are left out.
     """
     settings = config.train
@@ -145,8 +168,9 @@ def count(
         evaluations=evaluations if evaluation_tokens else 0,
         probe_tokens=probe_tokens,
         # At step 0 and at even intervals, limited by the steps of a short run.
-        probes=min(settings.probes, steps) + 1 if probe_tokens and settings.probes else 0,
+        probes=min(settings.probes, steps) + 1 if settings.probes else 0,
         checkpoints=_count_events(settings.save_strategy, settings.save_steps, steps, epochs),
+        recorded=recorded,
     )
 
 
@@ -276,13 +300,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Seconds:
-    """Seconds of a run, by activity."""
+    """Seconds of a run, by activity.
+
+    What it records so that it can be scrubbed through: ``samples`` (answers at the probes, and of the memorization
+    check), ``general`` (loss on the general text) and ``bleu`` (answers at the evaluations, and base's).
+    """
 
     load: float
     training: float
     probes: float
     samples: float
+    general: float
     evaluations: float
+    bleu: float
 
     @property
     def total(self) -> float:
@@ -302,12 +332,6 @@ def memory(config: RunConfig, work: Workload, architecture: Architecture, speed:
     )
 
 
-def answered(config: RunConfig, work: Workload) -> int:
-    """Count tokens decoded in sequence: the fixed prompt at each probe, and the memorization rows as one batch."""
-    recited = work.train.rows[: config.train.recite_rows]
-    return work.probes * config.train.sample_tokens + max((supervised for _, supervised in recited), default=0)
-
-
 def disk(config: RunConfig, work: Workload, trainable: int) -> int:
     """Return the bytes of the adapter and of the retained checkpoints, each with its optimizer state."""
     adapter = trainable * FLOAT32
@@ -317,22 +341,44 @@ def disk(config: RunConfig, work: Workload, trainable: int) -> int:
 
 
 def seconds(
-    work: Workload, speed: Speed, weights: int, answered: int, tokens_per_second: float | None = None
+    config: RunConfig, work: Workload, speed: Speed, weights: int, tokens_per_second: float | None = None
 ) -> Seconds:
     """Estimate the run's duration.
 
-    ``weights``: bytes still to read, 0 if the model is in memory. ``answered``: tokens decoded in sequence during the
-    run. ``tokens_per_second``: training speed of an earlier run, which replaces the measured one.
+    ``weights``: bytes still to read, 0 if the model is in memory. ``tokens_per_second``: training speed of an earlier
+    run, which replaces the measured one.
     """
     a_token = 1 / tokens_per_second if tokens_per_second else speed.a_token
+    # The earlier run's ratio to the measured speed applies to answers too.
+    new_token = speed.new_token * a_token / speed.a_token
+    read = a_token * speed.forward
+
+    def answers(rows: int, tokens: int, prompts: int = 0) -> float:
+        """Seconds of a batch: one answer of ``tokens`` tokens, and a forward pass of those of the other rows."""
+        return tokens * new_token + max(0, rows - 1) * tokens * read + prompts * read
+
+    recorded = work.recorded
+    limit = config.train.sample_tokens if len(recorded.prompts) == 1 else min(config.train.sample_tokens, OF_SEVERAL)
+    a_probe = answers(len(recorded.prompts), limit, sum(recorded.prompts[1:])) if recorded.prompts else 0.0
+    recited = work.train.rows[: config.train.recite_rows]
+    memorized = answers(len(recited), max((supervised for _, supervised in recited), default=0))
     return Seconds(
         load=weights / READ_SPEED,
         training=work.training.tokens * a_token,
-        probes=work.probes * work.probe_tokens * a_token * speed.forward,
-        # The earlier run's ratio to the measured speed applies to answers too.
-        samples=answered * speed.new_token * a_token / speed.a_token,
-        evaluations=work.evaluations * work.evaluation_tokens * a_token * speed.forward,
+        probes=work.probes * work.probe_tokens * read,
+        samples=work.probes * a_probe + memorized,
+        general=work.probes * recorded.general_tokens * read,
+        evaluations=work.evaluations * work.evaluation_tokens * read,
+        bleu=(work.evaluations + 1) * _bleu(config, recorded.bleu_rows, answers) if work.evaluations else 0.0,
     )
+
+
+def _bleu(config: RunConfig, rows: int, answers: Callable[[int, int], float]) -> float:
+    """Seconds of answering ``rows`` rows in batches, each beam counted as a row, as if no answer ended by itself."""
+    generation = config.generation
+    tokens = generation.max_new_tokens if generation.max_length is None else generation.max_length
+    batches = [min(ROWS_TOGETHER, rows - start) for start in range(0, rows, ROWS_TOGETHER)]
+    return sum(answers(batch * generation.num_beams, tokens or 0) for batch in batches)
 
 
 def warnings(

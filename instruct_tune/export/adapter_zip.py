@@ -51,5 +51,5 @@ def _adapter_config(file: Path, model: str) -> str:
 
 
 def _facts_to_share(run: Run) -> dict[str, Any]:
-    """The run's facts without the texts of a row, which belong to the dataset and may be private."""
-    return {name: value for name, value in run.facts.items() if name != "fixed_prompt"}
+    """The run's facts without the texts of rows, which belong to the dataset and may be private."""
+    return {name: value for name, value in run.facts.items() if name not in ("fixed_prompt", "prompts")}

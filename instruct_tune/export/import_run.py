@@ -40,12 +40,15 @@ TEXT_FACTS = {
 }
 NUMBER_FACTS = (
     "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
+    "base_bleu",
 )  # fmt: skip
 """Facts that are imported. ``recorded`` is not among them: only runs that come with the project have it."""
 NUMBERS = {
     "train": ("loss", "learning_rate", "grad_norm", "tokens", "supervised", "seconds", "tokens_per_second"),
     "probe": ("probe_loss",),
+    "general": ("general_loss",),
     "eval": ("eval_loss",),
+    "bleu": ("bleu",),
 }
 """The required values of a metric, by kind."""
 LATEST = 10**11

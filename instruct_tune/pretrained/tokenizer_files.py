@@ -25,6 +25,21 @@ def tokenizer_folder(model: str, loading: Loading | None = None) -> Path | None:
     if model == TINY_MODEL:
         made = cache_dir() / TINY_MODEL
         return made if made.is_dir() else None
+    if folder := _on_this_machine(model):
+        return folder
+    if hub.hub_reachable():
+        return _from_hub(model, loading or Loading())
+    if model == DEFAULT_MODEL:
+        return None
+    raise repository.unreachable(model)
+
+
+def needs_download(model: str) -> bool:
+    """Whether ``tokenizer_folder`` would download; raises ModelError for a name that is no model's."""
+    return model != TINY_MODEL and _on_this_machine(model) is None
+
+
+def _on_this_machine(model: str) -> Path | None:
     if folder := saved_folder(model):
         return folder
     check_hub_id(model)
@@ -32,13 +47,7 @@ def tokenizer_folder(model: str, loading: Loading | None = None) -> Path | None:
     if model == DEFAULT_MODEL and (folder := at_hand(model)):
         return folder
     cached = repository.cached(model)
-    if cached and has_tokenizer(cached) and Access("model", model).serves(cached.name):
-        return cached
-    if hub.hub_reachable():
-        return _from_hub(model, loading or Loading())
-    if model == DEFAULT_MODEL:
-        return None
-    raise repository.unreachable(model)
+    return cached if cached and has_tokenizer(cached) and Access("model", model).serves(cached.name) else None
 
 
 def _from_hub(model: str, loading: Loading) -> Path:

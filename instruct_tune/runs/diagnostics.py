@@ -113,7 +113,8 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """The findings, the most serious first.
 
-    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store.
+    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store, the
+    samples of the first prompt.
     """
     course = Course(
         run["config"],
@@ -263,7 +264,7 @@ def _rate_too_low(course: Course) -> Finding | None:
 
 def _never_ends(course: Course) -> Finding | None:
     answers = [sample for sample in course.samples if sample["step"] > 0]
-    limit = course.config["train"]["sample_tokens"]
+    limit = course.facts.get("sample_tokens", course.config["train"]["sample_tokens"])
     expected = len((course.facts.get("fixed_prompt") or {}).get("output", ""))
     if len(answers) < ANSWERS or not course.late or any(sample["ended"] for sample in answers):
         return None
@@ -341,7 +342,8 @@ class FindingsCache:
             cached = self._cache.get(run.id)
             if cached is None or cached[0] != key:
                 facts = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
-                findings = diagnose(facts, self._store.metrics(run.id), self._store.samples(run.id))
+                samples = [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
+                findings = diagnose(facts, self._store.metrics(run.id), samples)
                 cached = (key, [finding.to_dict() for finding in findings])
             self._cache[run.id] = cached
             self._cache.move_to_end(run.id)

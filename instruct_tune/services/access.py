@@ -76,6 +76,16 @@ class Access:
         """Whether ``viewer`` may read where in the code the run failed."""
         return viewer.host or not self.multi_user or (viewer.id is not None and run.started_by == viewer.id)
 
+    def may_read_own_prompts(self, viewer: Viewer, run: Run) -> bool:
+        """Whether ``viewer`` may read the prompts that a person typed for the run, and the answers to them.
+
+        Those of a recorded run come with the project. On a lab of one user, a run that a script started without a
+        secret is that user's.
+        """
+        if viewer.host or recorded_on(run.facts) is not None:
+            return True
+        return not self.multi_user if run.started_by is None else run.started_by == viewer.id
+
     def has_quota(self, viewer: Viewer) -> bool:
         """Whether what ``viewer`` keeps is limited, and removed after a time."""
         return self.multi_user and not viewer.host

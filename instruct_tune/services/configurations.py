@@ -10,6 +10,7 @@ from typing import Any
 from ..config.filters import Length
 from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
+from ..data.sources import is_on_hub
 from ..errors import DataError, LabError, ModelError
 from ..text.plain_text import text_fault
 from ..tokenization.prompt_template import template_from
@@ -42,7 +43,7 @@ class Configurations:
         parsed = config if isinstance(config, RunConfig) else RunConfig.from_dict(config)
         template_from(parsed.template)
         source = parsed.data.source
-        if source not in ("bundled", "codealpaca-20k") and not source.startswith("hub:"):
+        if source != "bundled" and not is_on_hub(source):
             self._check_file(viewer, source)
         counting = [step.tokenizer for step in parsed.data.filters if isinstance(step, Length) and step.tokenizer]
         for model in (parsed.model, *counting):

@@ -18,6 +18,7 @@ from ..config.viewer import Viewer
 from ..data.columns import ColumnsError
 from ..data.filters import row_id
 from ..data.paging import Browser, RowsPage
+from ..data.sources import is_on_hub
 from ..data.splits import Example, LoadedRows, Splits, examples, load_rows, split_rows, take_evaluation_rows
 from ..errors import DataError
 from ..pretrained.context_length import row_limit
@@ -77,6 +78,11 @@ class Datasets:
         settings = self._configs.read(viewer, config).data
         with self._lock:
             return _table_key(settings) in self._tables
+
+    def is_at_hand(self, viewer: Viewer, config: Config) -> bool:
+        """Whether the rows can be had without a download: they are in memory, or their file is on this machine."""
+        source = self._configs.read(viewer, config).data.source
+        return not is_on_hub(source) or self.has_rows(viewer, config)
 
     def start_loading(self, viewer: Viewer, config: Config, loading: Loading) -> Future[RunConfig]:
         """Load a dataset on another thread; ``loading`` follows it and can stop it.

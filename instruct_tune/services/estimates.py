@@ -26,11 +26,11 @@ from ..errors import DataError, LabError, ModelError
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.workload import (
     Architecture,
+    Recorded,
     RowLength,
     Seconds,
     Speed,
     Workload,
-    answered,
     cost_json,
     count,
     fits,
@@ -70,6 +70,7 @@ class Known:
     train: Sequence[RowLength]
     evaluation: Sequence[RowLength]
     probe: Sequence[RowLength]
+    recorded: Recorded
     folder: Path
     architecture: Architecture
     budget: int
@@ -212,16 +213,42 @@ class Estimates:
         evaluated = len(take_evaluation_rows(splits.test, evaluation_rows))
         probed = len(take_probe_rows(splits.test, evaluation_rows, config.train.probe_rows))
         held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
+        train = self._row_lengths(config, "train", splits.train, len(splits.train))
         tokens_per_second, source = self._own_speed(config, viewer)
         return Known(
-            train=self._row_lengths(config, "train", splits.train, len(splits.train)),
+            train=train,
             evaluation=held_out[:evaluated],
             probe=held_out[evaluated:],
+            recorded=self._recorded(config, folder, (*held_out[evaluated:], *held_out[:evaluated]), train, splits),
             folder=folder,
             architecture=self._architecture(config, folder),
             budget=TOKENS_PER_PASS[best_device()],
             tokens_per_second=tokens_per_second,
             source=source,
+        )
+
+    def _recorded(
+        self,
+        config: RunConfig,
+        folder: Path,
+        held_out: Sequence[RowLength],
+        train: Sequence[RowLength],
+        splits: Splits,
+    ) -> Recorded:
+        """What a run records besides its losses. ``held_out``: the rows that fixed prompts are taken from, in order."""
+        from ..pretrained.context_length import context_in
+        from ..pretrained.token_counts import count_tokens
+        from ..training.general_text import general_ids
+
+        settings, tokenizer = config.train, self._tokenizers.get(config.model)
+        with self._tokenizers.encoding:
+            own = count_tokens(tokenizer, list(settings.own_prompts))
+            general = general_ids(tokenizer, context_in(folder)) if settings.general_loss else []
+        chosen = (*held_out[: settings.held_out_prompts], *train[: settings.training_prompts])
+        return Recorded(
+            prompts=(*(row.prompt for row in chosen), *own) if settings.sample_tokens else (),
+            general_tokens=sum(len(ids) for ids in general),
+            bleu_rows=len(take_evaluation_rows(splits.test, settings.bleu_rows)),
         )
 
     def _row_lengths(self, config: RunConfig, part: str, rows: Any, wanted: int) -> tuple[RowLength, ...]:
@@ -311,7 +338,7 @@ class Estimates:
 
     def _seconds(self, config: RunConfig, workload: Workload, facts: Known, speed: Speed) -> Seconds:
         weights = facts.architecture.parameters * facts.architecture.itemsize
-        return seconds(workload, speed, weights, answered(config, workload), facts.tokens_per_second)
+        return seconds(config, workload, speed, weights, facts.tokens_per_second)
 
     def _cost_json(
         self, config: RunConfig, workload: Workload, facts: Known, speed: Speed | None, viewer: Viewer
@@ -354,7 +381,7 @@ def _unknown(config: RunConfig, rows: int | None, reason: str) -> dict[str, Any]
 
 def _count(config: RunConfig, facts: Known) -> Workload:
     context = facts.architecture.context
-    return count(config, facts.train, facts.evaluation, facts.probe, facts.budget, context)
+    return count(config, facts.train, facts.evaluation, facts.probe, facts.budget, context, facts.recorded)
 
 
 def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:

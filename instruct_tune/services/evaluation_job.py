@@ -13,7 +13,7 @@ from ..config.run_config import NEAREST_BASELINE, GenerationSettings, RunConfig
 from ..config.viewer import HOST
 from ..data.splits import examples
 from ..evaluation import bleu_tokenizers
-from ..evaluation.answer_cache import CachedAnswers, Unfinished, cache_of, unfinished
+from ..evaluation.answer_cache import Unfinished, unfinished
 from ..evaluation.baselines import baselines
 from ..evaluation.evaluate import Evaluation, evaluate
 from ..evaluation.predict import ROWS_TOGETHER
@@ -25,6 +25,7 @@ from ..store.retention import remove_predictions
 from ..store.run_store import RunStore
 from ..tokenization.prompt_template import template_of_run
 from .answerers import Answerers
+from .base_answers import cached_base_answers
 from .datasets import Datasets
 from .job_queue import JobQueue
 from .model_host import ModelHost
@@ -59,7 +60,7 @@ class EvaluationJob:
         alone = one_by_one(loaded)
         meter = Meter(total, longest, 1 if alone else min(ROWS_TOGETHER, len(rows)))
         template = template_of_run(config.template, self._store.get(run_id).facts)
-        cached_answers = self._cached_answers(run_id, loaded, settings)
+        cached_answers = cached_base_answers(self._store, run_id, loaded, settings)
         training = examples(splits.train) if chosen else []
         beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, cached_answers)
         about = {"rows": len(rows), "baselines": list(chosen), "tokenize": tokenize}
@@ -127,12 +128,6 @@ class EvaluationJob:
         self._store.add_evaluation(run_id, stored)
         remove_predictions(folder, {Path(each["predictions"]).name for each in self._store.evaluations(run_id)})
         return stored
-
-    def _cached_answers(self, run_id: str, loaded: LoadedModel, settings: GenerationSettings) -> CachedAnswers | None:
-        """Where base's answers are kept; None for a visitor's private run, whose texts are removed with it."""
-        if self._store.get(run_id).owner is not None:
-            return None
-        return cache_of(self._store.data_dir / "base-answers", loaded, settings)
 
 
 def _too_long(prompts: Mapping[str, Sequence[Sequence[int]]], context_length: int) -> list[str]:

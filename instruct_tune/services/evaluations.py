@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -195,6 +196,19 @@ class Evaluations:
         """The rows of an evaluation of the run, by its ``seq`` (None: the last one); empty where there is none."""
         file = self.predictions_file(viewer, run_id, seq)
         return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line] if file else []
+
+    def recorded_row(self, viewer: Viewer, run_id: str, index: int) -> dict[str, Any] | None:
+        """The row at ``index``, from 0, of the run's last evaluation; None where that did not get so far.
+
+        An evaluation takes the first held-out rows in the order of the split, so it is the held-out row at ``index``.
+        Reads a file of JSON alone: nothing of the dataset or the model is loaded.
+        """
+        file = self.predictions_file(viewer, run_id)
+        if file is None or index < 0:
+            return None
+        with file.open(encoding="utf-8", newline="\n") as lines:
+            line = next(itertools.islice(lines, index, None), "")
+        return json.loads(line) if line.strip() else None
 
     def leaderboard(self, viewer: Viewer, run_ids: Sequence[str] = ()) -> list[dict[str, Any]]:
         """These runs (none: all) by score, one table for each ``measurement_key``.

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..evaluation.token_losses import AnswerLosses
     from ..generation.answer import Answer
     from ..generation.generate import Request
+    from ..generation.search import BeamTree, GreedyAnswer
     from ..models.base_model import LoadedModel
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ ROWS_PER_JOB = 8
 """Rows that all answer between two steps of a run that trains: it waits some seconds for them."""
 EFFECT_ROWS = 8
 """Held-out rows that show what an adapter does: some seconds on two cores."""
+MAX_SEARCH_TOKENS = 64
+"""The most tokens of an answer whose search is shown, and of a prefix that it continues: a tree is read by a person."""
+SECONDS_BETWEEN_LOOKS = 0.1
+"""How often a stop is looked for while a job waits in the queue."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ class _Panel:
             for row in range(len(pairs))
             for rows, name in zip(prompts, names, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How base and tuned, in this order, came to their answers. ``beams`` is empty until they are searched.
+
+    ``warning``: that the run was trained on other weights.
+    """
+
+    greedy: tuple[GreedyAnswer, ...]
+    beams: tuple[BeamTree, ...] = ()
+    warning: str | None = None
 
 
 class Inference:
@@ -104,11 +121,7 @@ class Inference:
         one token and keeps what is there; closing the iterator ends it too. Raises LabErrors.
         """
         _check_question(instruction, input)
-        check_strength(strength)
-        run = self._answerers.get(viewer, run_id)
-        template = template_of_run(run.config["template"], run.facts)
-        answerers = (Answerer(), Answerer(run_id, strength=strength))
-        panel = _Panel(answerers, (None, run), (template, template), RunConfig.from_dict(run.config))
+        panel = self._base_and_tuned(viewer, run_id, strength)
         yield from self._stream(panel, (instruction, input), generation, AnswerStream(stop, BASE_AND_TUNED))
 
     def compare_many(
@@ -181,6 +194,68 @@ class Inference:
         model = _base_of(own.config)
         alike = [run for run in others if self._answerers.has_adapter(viewer, run.id) and _base_of(run.config) == model]
         return [(own, None), *((own, step) for step in steps), *((run, None) for run in alike)]
+
+    # How they decode
+
+    def search(
+        self,
+        viewer: Viewer,
+        run_id: str,
+        instruction: str,
+        input: str = "",
+        tokens: int = MAX_SEARCH_TOKENS,
+        stop: threading.Event | None = None,
+        strength: float = 1.0,
+    ) -> Iterator[SearchResult]:
+        """How base and tuned decode answers of at most ``tokens``: first greedily, then with beams too.
+
+        ``strength`` and ``stop`` as in ``compare``. Raises LabErrors, also where it was stopped.
+        """
+        _check_question(instruction, input)
+        _check_tokens(tokens)
+        panel, stop = self._base_and_tuned(viewer, run_id, strength), stop or threading.Event()
+
+        def greedy(loaded: LoadedModel, requests: list[Request]) -> SearchResult:
+            from ..generation.search import greedy_answers
+
+            answers = greedy_answers(loaded, requests, tokens, stopping=stop.is_set)
+            return SearchResult(tuple(answers), warning=panel.warning(loaded))
+
+        def beams(loaded: LoadedModel, requests: list[Request]) -> tuple[BeamTree, ...]:
+            from ..generation.search import beam_trees
+
+            return tuple(beam_trees(loaded, requests, tokens, stop.is_set))
+
+        # Two jobs, so that a run which trains continues in between.
+        result = self._decoded(panel, (instruction, input), greedy, stop)
+        yield result
+        yield dataclasses.replace(result, beams=self._decoded(panel, (instruction, input), beams, stop))
+
+    def branch(
+        self,
+        viewer: Viewer,
+        run_id: str,
+        instruction: str,
+        input: str,
+        prefix: Any,
+        tokens: int = MAX_SEARCH_TOKENS,
+        stop: threading.Event | None = None,
+        strength: float = 1.0,
+    ) -> tuple[GreedyAnswer, ...]:
+        """How base and tuned, in this order, continue an answer that begins with ``prefix``, a list of token ids.
+
+        Otherwise as ``search``.
+        """
+        _check_question(instruction, input)
+        _check_tokens(tokens)
+        ids, stop = _read_prefix(prefix), stop or threading.Event()
+
+        def job(loaded: LoadedModel, requests: list[Request]) -> tuple[GreedyAnswer, ...]:
+            from ..generation.search import greedy_answers
+
+            return tuple(greedy_answers(loaded, requests, tokens, ids, stop.is_set))
+
+        return self._decoded(self._base_and_tuned(viewer, run_id, strength), (instruction, input), job, stop)
 
     # One model
 
@@ -265,6 +340,30 @@ class Inference:
 
         yield from stream.follow(self._queue.submit_short(job))
 
+    def _base_and_tuned(self, viewer: Viewer, run_id: str, strength: float) -> _Panel:
+        check_strength(strength)
+        run = self._answerers.get(viewer, run_id)
+        template = template_of_run(run.config["template"], run.facts)
+        answerers = (Answerer(), Answerer(run_id, strength=strength))
+        return _Panel(answerers, (None, run), (template, template), RunConfig.from_dict(run.config))
+
+    def _decoded(
+        self,
+        panel: _Panel,
+        question: tuple[str, str],
+        decode: Callable[[LoadedModel, list[Request]], T],
+        stop: threading.Event,
+    ) -> T:
+        """The result of ``decode`` for the panel's requests, as a short job that ``stop`` ends."""
+
+        def job() -> T:
+            self._imports.wait()
+            loaded = self._answerers.prepare(BASE_RUN, panel.config, stopping=stop.is_set)
+            with self._answerers.all_on(loaded, panel.answerers) as names:
+                return decode(loaded, panel.requests(loaded, names, [question]))
+
+        return self._result(job, stop)
+
     def _panel(self, viewer: Viewer, value: Any) -> _Panel:
         answerers = read_answerers(value)
         runs = tuple(self._answerers.get_run(viewer, answerer) for answerer in answerers)
@@ -277,9 +376,14 @@ class Inference:
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
         return _Panel(answerers, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
 
-    def _result(self, job: Callable[[], T]) -> T:
+    def _result(self, job: Callable[[], T], stop: threading.Event | None = None) -> T:
+        """The job's result. ``stop`` takes effect at once while the job still waits in the queue."""
+        future = self._queue.submit_short(job)
         try:
-            return self._queue.submit_short(job).result()
+            while stop and not wait([future], SECONDS_BETWEEN_LOOKS).done:
+                if stop.is_set():
+                    future.cancel()
+            return future.result()
         except (Stopped, CancelledError):
             raise LabError("Stopped.") from None
 
@@ -304,6 +408,24 @@ def _check_question(instruction: Any, input_text: Any) -> None:
     check_texts(instruction=instruction, input=input_text)
     if not instruction.strip():
         raise DataError("Type an instruction first.")
+
+
+def _check_tokens(tokens: Any) -> None:
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens <= MAX_SEARCH_TOKENS:
+        raise DataError(
+            f"An answer whose search is shown has 1 to {MAX_SEARCH_TOKENS} tokens: choose a number of them."
+        )
+
+
+def _read_prefix(value: Any) -> tuple[int, ...]:
+    ids = tuple(value) if isinstance(value, list | tuple) else ()
+    if not 1 <= len(ids) <= MAX_SEARCH_TOKENS or any(
+        isinstance(each, bool) or not isinstance(each, int) for each in ids
+    ):
+        raise DataError(
+            f"The beginning of an answer is a list of 1 to {MAX_SEARCH_TOKENS} token ids: choose an earlier one."
+        )
+    return ids
 
 
 def _prompt_pair(row: Any, number: int) -> tuple[str, str]:

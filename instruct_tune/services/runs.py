@@ -16,6 +16,7 @@ from ..export.machine_paths import last_name, message_to_share, shared
 from ..runs.annotations import read_name, read_notes, read_tags
 from ..runs.diagnostics import FindingsCache
 from ..runs.examples import put_recorded, recorded_on
+from ..runs.scrub import Scrub, scrub, without_own_prompts
 from ..store.clock import Clock
 from ..store.run_store import Run, RunStore
 from ..training.checkpoints import best_evaluation, checkpoints, step_of
@@ -39,11 +40,14 @@ class Runs:
     # Who sees which run
 
     def get(self, viewer: Viewer, run_id: str) -> Run:
-        """A run that ``viewer`` may see. Raises NotFoundError, in the same words for none and for others'."""
+        """A run that ``viewer`` may see, without own prompts of somebody else.
+
+        Raises NotFoundError, in the same words for none and for others'.
+        """
         run = self._store.get(run_id)
         if not viewer.sees(run.owner):
             raise NotFoundError.of(run_id)
-        return run
+        return run if self._access.may_read_own_prompts(viewer, run) else without_own_prompts(run)
 
     def is_visible(self, viewer: Viewer, run_id: str | None) -> bool:
         """Whether there is such a run for ``viewer``: it may have been deleted, or be somebody else's."""
@@ -87,7 +91,7 @@ class Runs:
             "facts": dict(readable.facts),
             "checkpoints": self._checkpoints(run),
             "metrics": self._store.metrics(run_id),
-            "samples": self._store.samples(run_id),
+            "samples": self.samples(viewer, run_id),
             "events": self.events(viewer, run_id),
             "changes": self._store.changes(run_id),
             "evaluations": self.evaluations(viewer, run_id),
@@ -137,8 +141,23 @@ class Runs:
         return events if viewer.host else [{**each, "text": message_to_share(run, each["text"])} for each in events]
 
     def samples(self, viewer: Viewer, run_id: str) -> list[dict[str, Any]]:
-        """The model's answers to the run's fixed prompt, by step: ``{step, time, text, ended}``."""
-        return self._store.samples(self.get(viewer, run_id).id)
+        """The model's answers to the run's first fixed prompt, by step: ``{step, time, prompt, text, ended}``.
+
+        ``scrub`` has the answers to all prompts.
+        """
+        run = self.get(viewer, run_id)
+        # Where all prompts are somebody else's own, there is none that ``viewer`` may read.
+        if not (run.facts.get("prompts") or "fixed_prompt" in run.facts):
+            return []
+        return [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
+
+    def scrub(self, viewer: Viewer, run_id: str) -> Scrub:
+        """What the run recorded, step by step: its prompts, and at each step answers, losses, BLEU, rate and tokens.
+
+        Own prompts of somebody else, and the answers to them, are left out.
+        """
+        run = self.get(viewer, run_id)
+        return scrub(run, self._store.metrics(run.id), self._store.samples(run.id))
 
     def evaluations(self, viewer: Viewer, run_id: str) -> list[dict[str, Any]]:
         """The run's evaluations, newest first."""

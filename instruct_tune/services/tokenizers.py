@@ -54,6 +54,12 @@ class Tokenizers:
         with self._lock:
             return model in self._known
 
+    def needs_download(self, model: str) -> bool:
+        """Whether ``get`` would download something. Raises ModelError for a name that is no model's."""
+        from ..pretrained.tokenizer_files import needs_download
+
+        return not self.has(model) and needs_download(model)
+
     def folder(self, model: str, loading: Loading | None = None) -> Path:
         """The folder with the configuration and tokenizer of ``model``. Raises as ``get`` does."""
         self._imports.wait()

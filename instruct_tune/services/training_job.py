@@ -9,14 +9,17 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..batching.packing_mode import Packing
-from ..config.run_config import RunConfig
+from ..config.run_config import OWN, GenerationSettings, RunConfig
 from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..evaluation.adapter_bleu import adapter_bleu
+from ..evaluation.answer_cache import CachedAnswers
+from ..evaluation.bleu import BleuReport
 from ..models import lora
 from ..models.base_model import LoadedModel
 from ..runs import continuation
@@ -26,17 +29,22 @@ from ..store.status_log import StopReason
 from ..tokenization.chat_template import check_messages, has_clock, with_markup
 from ..tokenization.encode import TokenizedExample, tokenize_rows
 from ..tokenization.prompt_template import PromptTemplate, markup_facts, template_of_run
-from ..training import sample_prompt
+from ..training import fixed_prompts
 from ..training.checkpoints import newest_whole, step_of
+from ..training.general_text import general_rows
 from ..training.memorization import measure_memorization, verdict
 from ..training.train import train
 from ..training.types import TrainingData, TrainingResult
 from ..util import atomic_write
 from ..util.progress import Loading
+from .base_answers import cached_base_answers
 from .datasets import Datasets
 from .failures import Failure, failure
 from .job_queue import JobQueue
 from .model_host import ModelHost
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 log = logging.getLogger(__name__)
 PHASES = {
@@ -62,7 +70,8 @@ class TrainingJob:
         self.leave = StopReason.STOP
         self.loading = Loading(follow=lambda text: log.info("%s", text))
         self.loaded: LoadedModel | None = None
-        self.fixed: sample_prompt.FixedPrompt | None = None
+        self.prompts: tuple[fixed_prompts.FixedPrompt, ...] = ()
+        self.bleu: _HeldOutBleu | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
 
@@ -90,6 +99,8 @@ class TrainingJob:
             self.say(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
         elif kind == "eval":
             self.say(f"Evaluation loss {values['eval_loss']:.3f} at step {step}, epoch {epoch:g}.")
+        elif kind == "general":
+            log.info("step %d: general loss %.4f", step, values["general_loss"])
         elif step % self.config.train.logging_steps == 0:
             log.info("step %d: loss %.4f, %.0f tokens/s", step, values["loss"], values["tokens_per_second"])
 
@@ -97,12 +108,21 @@ class TrainingJob:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
 
     def probed(self, step: int, adapter_name: str) -> None:
-        if self.loaded is None or self.fixed is None:
+        if self.loaded is None or not self.prompts:
             return
         self.phase("evaluating")
-        most = self.config.train.sample_tokens
-        answer = sample_prompt.answer(self.loaded, adapter_name, self.fixed, most, self._counting_stop(most))
-        self.store.add_sample(self.run.id, step, answer.text, answer.ended)
+        most = fixed_prompts.answer_limit(self.prompts, self.config.train.sample_tokens)
+        answers = fixed_prompts.answer(self.loaded, adapter_name, self.prompts, most, self._counting_stop(most))
+        self.store.add_samples(self.run.id, step, [(answer.text, answer.ended) for answer in answers])
+        self.phase("training")
+
+    def evaluated(self, step: int, epoch: float) -> None:
+        if self.bleu is None:
+            return
+        self.phase("evaluating")
+        bleu = self.bleu(self.run.id).bleu
+        self.store.add_metric(self.run.id, "bleu", step, epoch, {"bleu": bleu})
+        self.say(f"BLEU {bleu:.1f} on {len(self.bleu.rows)} held-out rows at step {step}.")
         self.phase("training")
 
     def yield_to_queue(self) -> None:
@@ -161,11 +181,12 @@ class TrainingJob:
         template = self._keep_template(loaded, splits)
         data = self._tokenise(loaded, splits, template)
         self._record_facts(loaded, splits, data)
-        self._choose_fixed_prompt(loaded, splits, template)
+        self._choose_prompts(loaded, splits, template, data)
         self._raise_if_stopping()
         checkpoint = self._attach(loaded, resume)
         self.models.training = self.run.id
         try:
+            self._measure_base_bleu(loaded, splits, template)
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
             if not result.stopped:
                 self._require_result(result)
@@ -236,6 +257,7 @@ class TrainingJob:
             train=tokenise(examples(splits.train), TRAINING_ROWS),
             evaluation=tokenise(examples(take_evaluation_rows(held_out, evaluation_rows)), "Evaluation rows"),
             probe=tokenise(examples(take_probe_rows(held_out, evaluation_rows, settings.probe_rows)), "Probe rows"),
+            general=general_rows(loaded) if settings.general_loss and settings.probes else (),
         )
         if not data.probe and settings.probe_rows:
             self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
@@ -293,17 +315,37 @@ class TrainingJob:
         if note := one_by_one(loaded):
             self.say(note)
 
-    def _choose_fixed_prompt(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
-        """Choose the row that is answered at every probe: the first probe row, or else the first evaluation row."""
-        train, evaluation_rows = self.config.train, self.config.evaluation_rows
-        if not train.sample_tokens or not train.probes:
+    def _choose_prompts(
+        self, loaded: LoadedModel, splits: Splits, template: PromptTemplate, data: TrainingData
+    ) -> None:
+        """Choose what is answered at every probe: held-out rows, training rows, and prompts that a person typed.
+
+        Held-out rows are the first probe rows, and evaluation rows where there are too few.
+        """
+        settings, evaluation_rows = self.config.train, self.config.evaluation_rows
+        probe = take_probe_rows(splits.test, evaluation_rows, settings.probe_rows)
+        held_out = _each(probe, take_evaluation_rows(splits.test, evaluation_rows))
+        prompts = fixed_prompts.choose_all(loaded, template, settings, held_out, _each(splits.train), data.train)
+        if prompts:
+            self.loaded, self.prompts = loaded, prompts
+            self.store.update(self.run.id, facts=fixed_prompts.facts_of(prompts, settings))
+        answered = sum(prompt.kind == OWN for prompt in prompts)
+        if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
+            self.say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
+
+    def _measure_base_bleu(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
+        """Prepare the BLEU of each evaluation, and measure base's, once a run."""
+        rows = examples(take_evaluation_rows(splits.test, self.config.train.bleu_rows))
+        if not rows:
             return
-        probe = take_probe_rows(splits.test, evaluation_rows, train.probe_rows)
-        rows = examples(probe if len(probe) else take_evaluation_rows(splits.test, evaluation_rows))
-        self.loaded = loaded
-        self.fixed = sample_prompt.choose(loaded, template, rows)
-        if self.fixed:
-            self.store.update(self.run.id, facts={"fixed_prompt": self.fixed.to_dict()})
+        self.bleu = _HeldOutBleu(loaded, template, rows, self.config.generation, self.part, self.stopping)
+        if "base_bleu" in self.store.get(self.run.id).facts:
+            return
+        self.phase("evaluating")
+        cached_answers = cached_base_answers(self.store, self.run.id, loaded, self.config.generation)
+        report = self.bleu(lora.BASE, cached_answers)
+        self.store.update(self.run.id, facts={"base_bleu": report.bleu, "bleu_signature": report.signature})
+        self.say(f"Base: BLEU {report.bleu:.1f} on {len(rows)} held-out rows.")
 
     def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
         """Attach a new adapter. Returns the checkpoint to resume from, which the trainer loads."""
@@ -379,6 +421,36 @@ class TrainingJob:
         self.say(message)
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeldOutBleu:
+    """BLEU on the first held-out rows with the run's own generation settings, as an evaluation measures it."""
+
+    loaded: LoadedModel
+    template: PromptTemplate
+    rows: list[Example]
+    generation: GenerationSettings
+    part: Callable[[int, int], None]
+    stopping: Callable[[], bool]
+
+    def __call__(self, adapter_name: str, cached_answers: CachedAnswers | None = None) -> BleuReport:
+        """The report of an adapter, or of ``lora.BASE``. Raises Stopped at most one token after a stop."""
+        return adapter_bleu(
+            self.loaded,
+            adapter_name,
+            self.template,
+            self.rows,
+            self.generation,
+            between_batches=self.part,
+            stopping=self.stopping,
+            cached_answers=cached_answers,
+        )
+
+
+def _each(*parts: Dataset) -> Iterator[Example]:
+    """The rows of the datasets in order, each read when it is needed."""
+    return (examples(part, number, 1)[0] for part in parts for number in range(len(part)))
 
 
 def end_message(result: TrainingResult, leave: StopReason = StopReason.STOP) -> str:

@@ -20,6 +20,7 @@ from ..export.machine_paths import shared, source_to_share
 from ..models.lora import CONFIG_FILE, WEIGHTS_FILE
 from ..pretrained.locate import LOCAL_FOLDER
 from ..runs.annotations import read_name
+from ..runs.scrub import without_own_prompts
 from ..store.connection import on_disk
 from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
@@ -60,7 +61,7 @@ class Transfers:
         """Write the run's adapter, card, configuration and loss plot as a zip."""
         from ..export.adapter_zip import export_zip
 
-        return export_zip(self._store, shared(self._runs.get(viewer, run_id)), to)
+        return export_zip(self._store, _outgoing(self._runs.get(viewer, run_id)), to)
 
     def export_merged(
         self, viewer: Viewer, run_id: str, to: Path, report: Callable[[str], None] = lambda text: None
@@ -81,7 +82,7 @@ class Transfers:
 
             loading = Loading(self._closing.is_set, report)
             weights = locate(run.config["model"], report, loading, require_memory)
-            return merged_zip(self._store, shared(run), weights, to, report)
+            return merged_zip(self._store, _outgoing(run), weights, to, report)
 
         try:
             return self._queue.submit_short(job).result()
@@ -172,8 +173,13 @@ class Transfers:
         }
 
 
+def _outgoing(run: Run) -> Run:
+    """The run as it leaves the lab: without folders of this machine, and without prompts that a person typed."""
+    return shared(without_own_prompts(run))
+
+
 def _subject(run: Run) -> Subject:
     from ..export.figures import subject
 
-    outgoing = shared(run)
+    outgoing = _outgoing(run)
     return subject(run.name, outgoing.config, outgoing.facts)

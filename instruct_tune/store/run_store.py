@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -403,17 +403,22 @@ class RunStore:
             for table in ("metrics", "samples"):
                 db.execute(f"DELETE FROM {table} WHERE run_id = ? AND step > ?", (run_id, step))
 
-    def add_sample(self, run_id: str, step: int, text: str, ended: bool) -> None:
-        """Store the answer to the run's fixed prompt after ``step`` steps; ``ended``: before the token limit."""
+    def add_samples(self, run_id: str, step: int, answers: Sequence[tuple[str, bool]]) -> None:
+        """Store the answers to the run's fixed prompts after ``step`` steps, in the order of the prompts.
+
+        Each answer is (text, whether it ended before the token limit). Those of an earlier time at that step are
+        replaced.
+        """
+        now = time.time()
         with self._write() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO samples (run_id, step, time, text, ended) VALUES (?, ?, ?, ?, ?)",
-                (run_id, step, time.time(), text, ended),
-            )
+            db.execute("DELETE FROM samples WHERE run_id = ? AND step = ?", (run_id, step))
+            rows = ({"prompt": number, "text": text, "ended": ended} for number, (text, ended) in enumerate(answers))
+            insert(db, "samples", *({"run_id": run_id, "step": step, "time": now, **row} for row in rows))
 
     def samples(self, run_id: str) -> list[dict[str, Any]]:
-        """The answers to the fixed prompt, by step: ``{step, time, text, ended}``."""
-        rows = self._read("SELECT step, time, text, ended FROM samples WHERE run_id = ? ORDER BY step", (run_id,))
+        """The answers to the fixed prompts, by step and prompt: ``{step, time, prompt, text, ended}``."""
+        columns = "step, time, prompt, text, ended"
+        rows = self._read(f"SELECT {columns} FROM samples WHERE run_id = ? ORDER BY step, prompt", (run_id,))
         return [{**dict(row), "ended": bool(row["ended"])} for row in rows]
 
     def add_event(self, run_id: str, text: str) -> None:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import Any
 
-VERSION = 6
+VERSION = 7
 """``PRAGMA user_version`` of a history with these tables. Raise it with every change of them."""
 
 _SCHEMA = """
@@ -31,7 +31,7 @@ CREATE TABLE evaluations (
 CREATE INDEX evaluations_of_run ON evaluations (run_id, seq);
 CREATE TABLE samples (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
-    text TEXT NOT NULL, ended INTEGER NOT NULL, UNIQUE (run_id, step)
+    text TEXT NOT NULL, ended INTEGER NOT NULL, prompt INTEGER NOT NULL DEFAULT 0, UNIQUE (run_id, step, prompt)
 );
 CREATE TABLE states (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, time REAL NOT NULL, status TEXT NOT NULL,
@@ -40,22 +40,50 @@ CREATE TABLE states (
 CREATE INDEX states_of_run ON states (run_id, seq);
 """
 
+_MIGRATIONS = {
+    # Runs had one prompt, so a step had one answer.
+    6: """
+ALTER TABLE samples RENAME TO former_samples;
+CREATE TABLE samples (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, step INTEGER NOT NULL, time REAL NOT NULL,
+    text TEXT NOT NULL, ended INTEGER NOT NULL, prompt INTEGER NOT NULL DEFAULT 0, UNIQUE (run_id, step, prompt)
+);
+INSERT INTO samples (seq, run_id, step, time, text, ended)
+    SELECT seq, run_id, step, time, text, ended FROM former_samples;
+DROP TABLE former_samples;
+"""
+}
+"""Version → the statements that turn a history of that version into one of the next."""
+
+DEFAULTS = {"samples": {"prompt": 0}}
+"""Table → the values of columns that rows from before the column was added lack, as in a snapshot."""
+
 TABLES = ("metrics", "events", "evaluations", "samples", "states")
 """The tables besides ``runs``; each has a ``run_id`` column."""
 
 
 def create_tables(db: sqlite3.Connection) -> int:
-    """Create the tables of a new history in one transaction; returns the version of the history, new or not."""
-    if _version(db) == 0:
+    """Create the tables of a new history, or bring those of a known former version up to date, in one transaction.
+
+    Returns the version of the history, which is another one than ``VERSION`` if it is unknown.
+    """
+    if _version(db) in (0, *_MIGRATIONS):
         # The connection commits on success and rolls back on an exception.
         with db:
             db.execute("BEGIN IMMEDIATE")
-            # Read again inside the transaction: another process may have created the tables.
+            # Read again inside the transaction: another process may have created or changed the tables.
             if _version(db) == 0:
-                for statement in _SCHEMA.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {VERSION}")
+                _execute(db, _SCHEMA, VERSION)
+            while statements := _MIGRATIONS.get(_version(db)):
+                _execute(db, statements, _version(db) + 1)
     return _version(db)
+
+
+def _execute(db: sqlite3.Connection, statements: str, version: int) -> None:
+    """Execute the statements one by one; ``executescript`` would commit the transaction first."""
+    for statement in statements.split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA user_version = {version}")
 
 
 def _version(db: sqlite3.Connection) -> int:

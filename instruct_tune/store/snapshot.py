@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import StoreError
 from ..util import atomic_write
 from ..util.hashing import sha256_of_text
-from .schema import TABLES, insert
+from .schema import DEFAULTS, TABLES, insert
 
 FILE = "run.jsonl"
 """Two lines: a header with the sha256 and revision of the second, and ``{table: rows}`` with the stored columns."""
@@ -69,4 +69,5 @@ def enter(db: sqlite3.Connection, saved: Snapshot) -> None:
     for table in ("runs", *TABLES):
         # Names come from the history, not from the file. Each row gets a new ``seq``.
         columns = {column["name"] for column in db.execute(f"PRAGMA table_info({table})")} - {"seq"}
-        insert(db, table, *({name: row[name] for name in columns} for row in saved[table]))
+        defaults = DEFAULTS.get(table, {})
+        insert(db, table, *({name: {**defaults, **row}[name] for name in columns} for row in saved[table]))

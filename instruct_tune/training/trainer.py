@@ -144,6 +144,7 @@ class Trainer(SFTTrainer):
         # The trainer saves after it evaluates, so the best step always has a checkpoint.
         if step == self.best_step():
             self.control.should_save = True
+        self._notify_evaluated()
         return {"eval_loss": loss}
 
     def best_step(self) -> int | None:
@@ -173,6 +174,8 @@ class Trainer(SFTTrainer):
         by_epoch = args.eval_strategy == IntervalStrategy.EPOCH and float(state.epoch).is_integer()
         if (by_steps or by_epoch) and "eval_loss" not in noted:
             self.evaluate()
+        elif (by_steps or by_epoch) and "evaluated" not in noted:
+            self._notify_evaluated()
 
     def held_out_loss(self, rows: Sequence[TokenizedExample]) -> float:
         """Mean loss in nats a supervised token over ``rows``, without dropout."""
@@ -213,11 +216,12 @@ class Trainer(SFTTrainer):
         self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
-        """Measure the held-out loss of the probe rows, if there are any, and call the listener's ``probed``."""
+        """Measure the loss of the probe rows and of the general text, and call the listener's ``probed``."""
         step = self.state.global_step
-        if self.data.probe:
-            loss = self.held_out_loss(self.data.probe)
-            self.watcher.metric("probe", step, self.state.epoch or 0.0, {"probe_loss": loss})
+        for kind, rows in (("probe", self.data.probe), ("general", self.data.general)):
+            if rows:
+                loss = self.held_out_loss(rows)
+                self.watcher.metric(kind, step, self.state.epoch or 0.0, {f"{kind}_loss": loss})
         if step == 0 and lora.is_zero(self.loaded, self.name):
             # The run still equals base, which can be probed later too; nothing should delay the first step.
             self.state.log_history.append({"begins_as_base": True, "step": 0})
@@ -238,6 +242,10 @@ class Trainer(SFTTrainer):
     def _notify_probed(self, step: int, adapter_name: str) -> None:
         self.watcher.probed(step, adapter_name)
         self.state.log_history.append({"probed": True, "step": step})
+
+    def _notify_evaluated(self) -> None:
+        self.watcher.evaluated(self.state.global_step, self.state.epoch or 0.0)
+        self.state.log_history.append({"evaluated": True, "step": self.state.global_step})
 
     def say_what_is_slower(self) -> None:
         """Before the first step, log why parts of this run are slower than usual."""

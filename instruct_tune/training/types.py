@@ -19,7 +19,10 @@ class TrainingListener(Protocol):
         """``training``, ``evaluating`` or ``saving`` begins."""
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
-        """Measured values. ``kind``: ``train`` (loss in nats a supervised token), ``probe`` or ``eval``."""
+        """Measured values; losses are in nats a supervised token.
+
+        ``kind``: ``train``, ``probe``, ``general`` or ``eval``.
+        """
 
     def progress(self, step: int, total_steps: int) -> None:
         """``step`` optimizer steps of ``total_steps`` are done."""
@@ -35,6 +38,12 @@ class TrainingListener(Protocol):
         the model's mode and the random states.
         """
 
+    def evaluated(self, step: int, epoch: float) -> None:
+        """The evaluation loss after ``step`` steps is measured; the listener may now evaluate the run's adapter, too.
+
+        What an implementation restores is that of ``probed``.
+        """
+
     def yield_to_queue(self) -> None:
         """Between two steps: run a waiting short job."""
 
@@ -44,11 +53,15 @@ class TrainingListener(Protocol):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows that a run trains on and is validated on; ``evaluation`` and ``probe`` share no row."""
+    """The rows that a run trains on and is validated on; ``evaluation`` and ``probe`` share no row.
+
+    ``general``: plain text that is measured at each probe.
+    """
 
     train: Sequence[TokenizedExample]
     evaluation: Sequence[TokenizedExample]
     probe: Sequence[TokenizedExample]
+    general: Sequence[TokenizedExample] = ()
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import gradio as gr
 
 from ..lab import Lab
 from ..text.markdown import plain
-from . import api, run_picker
+from . import api
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
-from .context import PRIVATE
+from .context import PRIVATE, QUIET
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
 from .events import open_tab_on_click
@@ -21,7 +21,7 @@ from .layout.busy_notice import BusyNotice
 from .layout.polling import IdleFlag, SkippingBlocks, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
-from .run_picker import RunPicker, run_choice
+from .run_picker import RunPicker
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
 from .train.tab import TrainTab
@@ -41,35 +41,37 @@ def build_ui(lab: Lab) -> gr.Blocks:
     # gradio's copies of uploads and exports expire when the lab's own do.
     keep_seconds = 3600 * lab.housekeeping.keep_hours
     with SkippingBlocks(
-        title="Instruction-Tuning Lab", analytics_enabled=False, delete_cache=(3600, keep_seconds)
+        title="Instruction-Tuning Lab",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, keep_seconds),
     ) as page:
         memory = Memory(lab.data_dir)
         # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
-        beside_title = _head(lab)
-        status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+        with gr.Row(elem_id="head"):
+            gr.Markdown("# Instruction-Tuning Lab", elem_id="title")
+            status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+            beside_title = gr.Column(scale=0, min_width=0)
+        _notices(lab)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
         idle_flag = IdleFlag(training=lab.training, access=lab.access)
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Data", id="Data"):
-                data = _data(lab, form, memory)
-            with gr.Tab("Format", id="Format"):
-                formatting = _format(lab, form, memory)
+            with gr.Tab("Data", id="Data") as tab:
+                data = _data(lab, form, memory, tab)
+            with gr.Tab("Format", id="Format") as tab:
+                formatting = _format(lab, form, memory, tab)
             with gr.Tab("Train", id="Train") as tab:
                 train = _train(lab, form, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
-                compare_run = run_choice("compare-run")
-                run_picker.build(form, compare_run, "compare-template", runs=lab.runs, access=lab.access)
-                compare = _compare(lab, compare_run, tabs)
+                compare = _compare(lab, form, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
-                evaluate_run = run_choice("evaluate-run")
-                run_picker.build(form, evaluate_run, "evaluate-template", runs=lab.runs, access=lab.access)
-                evaluate = _evaluate(lab, evaluate_run, tabs)
-            with gr.Tab("Runs", id="Runs"):
+                evaluate = _evaluate(lab, form, tabs)
+            with gr.Tab("Runs", id="Runs") as runs_tab:
                 runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
-                fill_events = runs.wire(form, shown_run, compare_run, train.continued.parent, tabs)
+                fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs, runs_tab)
         with beside_title:
             replay_button = replay.offer(tabs)
         busy_notice.offer(replay, tabs, replay_button)
@@ -85,7 +87,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         build_session_panel(lab.access, form, memory)
         form.complete()
         choices = RunPicker(
-            shown_run, compare_run, evaluate_run, runs=lab.runs, answerers=lab.answerers, access=lab.access
+            shown_run, compare.run, evaluate.run, runs=lab.runs, answerers=lab.answerers, access=lab.access
         )
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
@@ -93,7 +95,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
         panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
         polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
-        compare.link.follow(loaded, tabs, shown_run, choices.seen)
+        compare.follow_link(loaded, tabs, shown_run, choices.seen)
+        data.refresh_after(loaded.then)
+        # At once, not at the first poll.
+        panel = train.panel
+        loaded.then(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)
@@ -102,23 +108,18 @@ def build_ui(lab: Lab) -> gr.Blocks:
     return page
 
 
-def _head(lab: Lab) -> gr.Column:
-    """Build the title and the notices. Returns the column beside the title."""
-    with gr.Row(equal_height=True):
-        with gr.Column(min_width=300):
-            gr.Markdown("# Instruction-Tuning Lab")
-        beside = gr.Column(scale=0, min_width=220)
+def _notices(lab: Lab) -> None:
     if lab.notice:
         gr.Markdown(plain(lab.notice), elem_id="notice", elem_classes="note")
     if lab.ephemeral_storage:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
-    return beside
 
 
-def _data(lab: Lab, form: Form, memory: Memory) -> DataTab:
+def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:
     return DataTab(
         form,
         memory,
+        tab,
         configs=lab.configs,
         uploads=lab.uploads,
         datasets=lab.datasets,
@@ -127,10 +128,12 @@ def _data(lab: Lab, form: Form, memory: Memory) -> DataTab:
     )
 
 
-def _format(lab: Lab, form: Form, memory: Memory) -> FormatTab:
+def _format(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> FormatTab:
     return FormatTab(
         form,
         memory,
+        tab,
+        configs=lab.configs,
         tokenizers=lab.tokenizers,
         datasets=lab.datasets,
         estimates=lab.estimates,
@@ -153,13 +156,21 @@ def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
     )
 
 
-def _compare(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> CompareTab:
-    return CompareTab(run, tabs, runs=lab.runs, answerers=lab.answerers, inference=lab.inference, access=lab.access)
+def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
+    return CompareTab(
+        form,
+        tabs,
+        runs=lab.runs,
+        answerers=lab.answerers,
+        inference=lab.inference,
+        evaluations=lab.evaluations,
+        access=lab.access,
+    )
 
 
-def _evaluate(lab: Lab, run: gr.Dropdown, tabs: gr.Tabs) -> EvaluateTab:
+def _evaluate(lab: Lab, form: Form, tabs: gr.Tabs) -> EvaluateTab:
     return EvaluateTab(
-        run, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
+        form, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
     )
 
 

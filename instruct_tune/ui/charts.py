@@ -20,12 +20,11 @@ from .scripted_html import static_text
 PLOTLY_JS = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MAX_DOTS, MAX_LINE = 300, 150
 """Most points drawn of a run, however long it is: an update stays under 20 KB."""
-GREY, ACCENT, AMBER, FAINT = "#6b7280", "#2563eb", "#b45309", "#9ca3af"
+GREY, ACCENT, AMBER, GREEN, PURPLE, FAINT = "#6b7280", "#2563eb", "#b45309", "#15803d", "#7c3aed", "#9ca3af"
 
 _LOOK = """
-.loss-plot { width: 100%; height: 440px; }
+.loss-plot { width: 100%; height: 340px; }
 .loss-empty { padding-top: 180px; text-align: center; color: var(--body-text-color-subdued); }
-@media (max-width: 600px) { .loss-plot { height: 340px; } .loss-empty { padding-top: 130px; } }
 """
 
 
@@ -42,6 +41,7 @@ def loss_chart(elem_id: str) -> gr.HTML:
         js_on_load=static_text("loss_chart.js"),
         head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
         elem_id=elem_id,
+        padding=False,
     )
 
 
@@ -50,9 +50,11 @@ def loss_figure(
     run_id: str,
     log_scale: bool,
     findings: Sequence[Mapping[str, Any]] = (),
+    base_bleu: float | None = None,
 ) -> dict[str, Any]:
     """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
+    BLEU has an axis of its own on the right, and a dashed line at base's.
     The steps of each of ``findings`` are shaded and labelled. ``said`` is the plot in words, for screen readers.
     """
     train = [m for m in metrics if m["kind"] == "train"]
@@ -80,6 +82,7 @@ def loss_figure(
     ]
     for kind, key, name, look in (
         ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "width": 2, "dash": "dot"}),
+        ("general", "general_loss", "general loss, no instruction data", {"color": GREEN, "width": 2, "dash": "dash"}),
         ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "width": 3.5}),
     ):
         points = thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3)
@@ -97,14 +100,29 @@ def loss_figure(
             )
     layout = {
         "uirevision": run_id,
-        "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
+        "margin": {"l": 48, "r": 8, "t": 8, "b": 40},
         "xaxis": {"title": {"text": "optimizer step"}, "type": "linear", "rangemode": "tozero"},
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         # The legend grows upwards: on a phone it takes four lines, and the plot below shrinks to make room.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **_marks(findings),
     }
+    if bleu := [m for m in metrics if m["kind"] == "bleu"]:
+        data += _bleu_lines(bleu, base_bleu)
+        layout["yaxis2"] = {"title": {"text": "BLEU"}, "overlaying": "y", "side": "right", "showgrid": False}
+        layout["margin"] = {**layout["margin"], "r": 48}
     return {"data": data, "layout": layout, "said": loss_sentence(metrics) or "No loss yet."}
+
+
+def _bleu_lines(bleu: Sequence[Mapping[str, Any]], base: float | None) -> list[dict[str, Any]]:
+    steps = [m["step"] for m in bleu]
+    look: dict[str, Any] = {"yaxis": "y2", "mode": "lines+markers", "line": {"color": PURPLE}}
+    hover = {"hovertemplate": "step %{x}: BLEU %{y:.1f}<extra></extra>"}
+    lines = [{"name": "BLEU", "x": steps, "y": [_digits(m["bleu"]) for m in bleu], **look, **hover}]
+    if base is not None:
+        dashed = {**look, "mode": "lines", "line": {"color": PURPLE, "dash": "dash"}}
+        lines.append({"name": "BLEU of base", "x": [0, steps[-1]], "y": [_digits(base)] * 2, **dashed})
+    return lines
 
 
 def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..config.viewer import ANONYMOUS, Viewer, known_by
 from ..errors import DataError, LabError
 from ..export.machine_paths import short_paths
 from ..services.access import Access
+from ..text.markdown import plain
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,6 +94,11 @@ def user_errors(handler: F) -> F:
             raise _toast(error) from error
 
     return call  # type: ignore[return-value]
+
+
+def error_sentence(error: LabError) -> str:
+    """The error as Markdown that shows it literally, for an error that is no answer to a click."""
+    return plain(_shorten_paths(str(error)), 400)
 
 
 def inform(text: str) -> None:

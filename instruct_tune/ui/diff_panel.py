@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -24,24 +24,36 @@ class DiffPanel:
     together with the answers by sending ``blank`` to ``outputs``.
     """
 
-    def __init__(self, tab: str = "compare", names: Mapping[str, str] = NAMES) -> None:
+    def __init__(
+        self,
+        tab: str = "compare",
+        names: Mapping[str, str] = NAMES,
+        shown: bool = False,
+        first: Sequence[str] | None = None,
+    ) -> None:
+        """``shown``: whether the boxes are there from the start.
+
+        ``first``: the expected answer and one of each side, whose difference they show then.
+        """
+        expected, *answers = first or [""] * (1 + len(names))
+        differences = [word_diff(expected, answer) if answer else () for answer in answers]
         self.sides: list[gr.Column] = []
         self.shown = gr.Checkbox(
-            False,
+            shown,
             label="Show the difference to the expected answer",
             info="Word by word: + only in this answer, − only in the expected one",
             elem_id=f"{tab}-diff-shown",
         )
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
-        with gr.Row(visible=False) as self.row:
-            for key, name in names.items():
+        with gr.Row(visible=shown) as self.row:
+            for (key, name), pieces in zip(names.items(), differences, strict=True):
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)
-                    self.facts.append(gr.Markdown("", elem_id=f"{tab}-{key}-diff-facts"))
+                    self.facts.append(gr.Markdown(facts(pieces) if pieces else "", elem_id=f"{tab}-{key}-diff-facts"))
                     self.texts.append(
                         gr.HighlightedText(
-                            [],
+                            _highlighted(pieces),
                             label=f"{name}, beside the expected answer",
                             color_map=_COLOURS,
                             show_inline_category=True,
@@ -68,8 +80,10 @@ class DiffPanel:
             event(self._compare, inputs, self.outputs, trigger_mode="always_last", **QUIET)
 
     def _compare(self, shown: bool, expected: str | None, *answers: str | None) -> list[Any]:
-        if not shown:
-            return [gr.skip()] * len(self.outputs)
+        return self.updates(expected, *answers) if shown else [gr.skip()] * len(self.outputs)
+
+    def updates(self, expected: str | None, *answers: str | None) -> list[Any]:
+        """Values of ``outputs`` for these answers, one a side."""
         if not expected or not any(answers):
             _, *others = answers
             return [*[gr.skip()] * len(answers), NOTHING, *[""] * len(others), *[[]] * len(answers)]

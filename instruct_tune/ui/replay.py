@@ -22,7 +22,6 @@ from ..services.training import Training
 from ..store.run_store import LIVE
 from ..util.curves import thin
 from .context import PRIVATE, QUIET, user_errors, viewer
-from .run_text import answer_text
 from .scripted_html import static_text
 
 SPEEDS = {"1×": 1, "10×": 10, "60×": 60}
@@ -110,9 +109,6 @@ class Replay:
             "run": run_id,
             "moments": thin(steps, MAX_MOMENTS),
             "total": steps[-1][1],
-            "answers": [
-                [sample["step"], answer_text(sample)] for sample in self.runs.samples(viewer(self.access), run_id)
-            ],
             "speed": SPEEDS["10×"],
             "note": note,
             # New at each click, so that a second click plays again and reopening the tab does not.

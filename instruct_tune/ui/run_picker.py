@@ -13,6 +13,7 @@ from ..services.access import Access
 from ..services.answerers import Answerers
 from ..services.runs import Runs
 from ..services.types import RunSummary
+from ..store.run_store import LIVE
 from ..text.markdown import plain
 from ..tokenization.prompt_template import PromptTemplate, template_from
 from .context import QUIET, user_errors, viewer
@@ -20,9 +21,15 @@ from .events import open_tab_on_click
 from .form import Form
 
 
-def run_choice(elem_id: str) -> gr.Dropdown:
-    """The run dropdown of one tab."""
-    return gr.Dropdown([], label="Run", info="The trained adapter that answers beside base", elem_id=elem_id)
+def run_choice(elem_id: str, first: Sequence[RunSummary] = ()) -> gr.Dropdown:
+    """The run dropdown of one tab. ``first``: the runs that it lists from the start, the one to choose first."""
+    return gr.Dropdown(
+        labelled(first),
+        value=first[0]["id"] if first else None,
+        label="Run",
+        info="The trained adapter that answers beside base",
+        elem_id=elem_id,
+    )
 
 
 class RunPicker:
@@ -52,8 +59,7 @@ class RunPicker:
         ids = [run["id"] for run in ready]
         listed = [run_id for _, run_id in seen[0]] if seen else []
         arrived = shown in ids and (shown not in listed or shown != seen[1])
-        own = [run["id"] for run in ready if not run["recorded"]]
-        default = next(iter(own or [run_id for run_id in ids if run_id == BEST] or ids), None)
+        default = next((run["id"] for run in by_preference(ready)), None)
         gone = not set(listed) <= set(ids)
 
         def listing(chosen: str | None) -> gr.Dropdown:
@@ -67,10 +73,25 @@ class RunPicker:
         return [now, listing(first), listing(second)]
 
 
+def newest(runs: Runs, access: Access) -> str | None:
+    """The id of the run that a new window shows: the live one, else the newest of this lab, else a recorded one."""
+    summaries = runs.summaries(viewer(access))
+    # A queued run is newer than the one at work, so it is sorted behind.
+    own = [run for run in summaries if not run["recorded"]]
+    own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
+    recorded = sorted((run for run in summaries if run["recorded"]), key=lambda run: run["id"] != BEST)
+    return next((run["id"] for run in (*own, *recorded)), None)
+
+
 def answering(*, runs: Runs, answerers: Answerers, access: Access) -> list[RunSummary]:
     """The runs that can answer and that the viewer sees, newest first."""
     user = viewer(access)
     return [run for run in runs.summaries(user) if answerers.has_adapter(user, run["id"])]
+
+
+def by_preference(ready: Sequence[RunSummary]) -> list[RunSummary]:
+    """Those runs with the default choice first: the newest that was not recorded elsewhere, else ``BEST``."""
+    return sorted(ready, key=lambda run: (run["recorded"] is not None, run["id"] != BEST))
 
 
 def labelled(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -86,14 +107,13 @@ class EmptyState:
 
     def __init__(self, run: gr.Dropdown, tabs: gr.Tabs, words: str, name: str, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
-        with gr.Column(elem_id=f"{name}-empty") as all_of_it:
+        with gr.Column(elem_id=f"{name}-empty", visible=run.value is None) as all_of_it:
             gr.Markdown(words)
             with gr.Row():
                 train = gr.Button("Go to Train", elem_id=f"{name}-to-train", size="md", min_width=160)
                 recorded = gr.Button(
                     "Bring back the recorded runs", elem_id=f"{name}-recorded", size="md", min_width=260
                 )
-        # Shown until the page's timer chooses a run.
         open_tab_on_click(train, tabs, "Train")
         # The page's timer then lists them and chooses one.
         run.change(lambda run_id: gr.Column(visible=not run_id), run, all_of_it, **QUIET)
@@ -146,5 +166,7 @@ def build(form: Form, run: Any, elem_id: str, consequence: str = ASKED, *, runs:
     @form.when_complete
     def wire() -> None:
         parts = [form[name] for name in ("template", *(f"template.{part}" for part in ("without_input", "with_input")))]
+        # A run that is chosen from the start fires no change.
+        line.value = update({**{control: control.value for control in form.controls}, run: run.value})
         changes = [run.change, *(part.change for part in parts)]
         gr.on(changes, update, form.controls | {run}, line, trigger_mode="always_last", **QUIET)

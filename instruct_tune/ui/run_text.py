@@ -116,18 +116,6 @@ def changes_text(changes: Sequence[Mapping[str, Any]], last: int = 200) -> str:
     )
 
 
-def answers_text(samples: Sequence[Mapping[str, Any]]) -> str:
-    """The model's answers at all probes, newest first."""
-    return "\n\n".join(answer_text(sample) for sample in reversed(samples))
-
-
-def answer_text(sample: Mapping[str, Any]) -> str:
-    """The model's answer at one probe."""
-    return (
-        f"— step {sample['step']}, {'ended by itself' if sample['ended'] else 'cut at the limit'} —\n{sample['text']}"
-    )
-
-
 def configuration_sentence(config: Mapping[str, Any]) -> str:
     """The preset nearest to a run's configuration, and the settings that differ from it, as markdown."""
     settings = flat(config)

@@ -19,18 +19,22 @@ def static_text(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
-def scripted_html(name: str, template: str, elem_id: str, constants: str = "", visible: bool = True) -> gr.HTML:
+def scripted_html(
+    name: str, template: str, elem_id: str, constants: str = "", visible: bool = True, value: Any = None
+) -> gr.HTML:
     """A component that ``static/NAME.js`` draws into ``template``, in the look of ``static/NAME.css``.
 
-    The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript.
+    The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript. ``value`` is what it
+    draws at first.
     """
     return gr.HTML(
-        None,
+        value,
         html_template=template,
         css_template=static_text(f"{name}.css"),
         js_on_load=constants + static_text("boxes.js") + static_text(f"{name}.js"),
         elem_id=elem_id,
         visible=visible,
+        padding=False,
     )
 
 

@@ -23,6 +23,6 @@ THEME = gr.themes.Default(
     button_primary_background_fill_hover_dark="*primary_700",
 )
 
-CSS = static_text("page.css")
+CSS = static_text("workbench.css") + static_text("page.css") + static_text("compare.css")
 MEND = static_text("page.js")
 """JavaScript to run once the page has loaded."""

@@ -1,4 +1,4 @@
-"""The files that come with the lab: the bundled dataset, recorded runs, measured scores."""
+"""The files that come with the lab: the bundled dataset, general text, recorded runs, measured scores."""
 
 from __future__ import annotations
 

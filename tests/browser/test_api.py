@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+import urllib.request
+from contextlib import closing
 
 import pytest
 from browser import ROOT, serving
@@ -81,6 +84,30 @@ def test_a_script_trains_compares_and_evaluates(client):
     evaluation = list(client.submit(run_id, 3, api_name="/evaluate"))[-1]
     assert evaluation["rows"] == 3
     assert client.predict(api_name="/list_runs")["runs"][0]["name"] == "by script"
+
+
+def test_no_comparison_outlives_its_reader(client):
+    run_id = client.predict(SMOKE, "answers", api_name="/start_run")["run_id"]
+    assert finished(client, run_id)["status"] == "finished"
+
+    def ask(tokens: int):
+        body = json.dumps({"data": [run_id, "Hi", "", {"max_new_tokens": tokens}]}).encode()
+        url = f"{client.src.rstrip('/')}/gradio_api/call/compare"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return urllib.request.urlopen(f"{url}/{json.load(answer)['event_id']}", timeout=300)
+
+    def seconds(stream) -> float:
+        began = time.monotonic()
+        with closing(stream):
+            stream.read()
+        return time.monotonic() - began
+
+    whole = seconds(ask(1500))
+    assert whole > 2, "or the next says nothing"
+    with closing(ask(1500)) as stream:
+        assert b"generating" in stream.readline()
+    assert seconds(ask(2)) < whole / 2
 
 
 def test_the_documented_script_does_what_it_says(client, capsys):

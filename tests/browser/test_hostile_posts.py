@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import serving
+from browser import PATIENCE, serving
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import known_by
@@ -42,7 +42,7 @@ def lab(tmp_path_factory):
         yield address, run.id, data_dir
 
 
-def ask(address: str, path: str, body: object = None, seconds: float = 30) -> tuple[int, str]:
+def ask(address: str, path: str, body: object = None, seconds: float = PATIENCE) -> tuple[int, str]:
     """Status and text of a response; a stream is read to its end or to the end of its job."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"})
@@ -80,10 +80,16 @@ def at_once(attack: Callable[[Any], None], targets: Iterable[Any]) -> None:
 
 
 def test_every_endpoint_answers_with_a_sentence(lab):
+    attack_endpoints(lab, every=3)
+
+
+def attack_endpoints(lab, every):
+    """Post hostile values to every endpoint: every ``every``-th one, and its neighbours the others."""
     address, run_id, _ = lab
 
-    def attack(name: str) -> None:
-        for values in hostile(run_id, ENDPOINTS[name]):
+    def attack(numbered: tuple[int, str]) -> None:
+        number, name = numbered
+        for values in hostile(run_id, ENDPOINTS[name])[number % every :: every]:
             status, text = ask(address, f"call/{name}", {"data": values})
             if status == 200:
                 status, text = ask(address, f"call/{name}/{json.loads(text)['event_id']}")
@@ -91,7 +97,7 @@ def test_every_endpoint_answers_with_a_sentence(lab):
         for body in ([], "text", 5, {"data": "text"}, {"nothing": 1}, {"data": None}):
             assert fine(ask(address, f"call/{name}", body)[1]), (name, body)
 
-    at_once(attack, ENDPOINTS)
+    at_once(attack, enumerate(ENDPOINTS))
     assert ask(address, "call/list_runs", {"data": []})[0] == 200
 
 

@@ -35,7 +35,7 @@ def start_and_finish(window: Window, name: str) -> None:
     window.page.fill("#run-name input, #run-name textarea", name)
     window.page.click("#train-start")
     window.wait_text("#strip", name[:20])
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
 
 def drag_across(window: Window, selector: str, start: float, end: float) -> None:
@@ -61,7 +61,7 @@ def test_from_data_to_runs(lab):
 
     choose_smoke(window)
     window.tab("Format")
-    window.page.click("#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     sentence = window.wait_text("#format-sentence", "tokens carry loss")
     assert "The 0 prompt" not in sentence
     assert "<|im_end|>" in window.text("#format-tokens")
@@ -78,7 +78,8 @@ def test_from_data_to_runs(lab):
     window.shot("train")
 
     window.tab("Compare")
-    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    window.wait_text("#compare-state", "asks base and tuned")
+    window.page.wait_for_selector("#compare-ask:enabled")
     window.page.click("#compare-ask")
     window.wait_text("#compare-state", "Done")
     assert "tokens in" in window.text("#compare-tuned-facts")
@@ -87,7 +88,7 @@ def test_from_data_to_runs(lab):
     window.tab("Evaluate")
     window.page.fill("#evaluate-limit input", "4")
     window.page.click("#evaluate-start")
-    assert "on 4 held-out rows" in window.wait_text("#evaluate-sentence", "BLEU")
+    window.wait_text("#evaluate-sentence", "on 4 held-out rows")
     assert "tuned" in window.page.get_attribute("#evaluate-plot [role=img]", "aria-label")
     assert "tok:13a" in window.value("#evaluate-signature")
     window.shot("evaluate")
@@ -101,19 +102,6 @@ def test_from_data_to_runs(lab):
     assert download.value.suggested_filename.endswith(".zip")
     window.shot("runs")
     assert window.errors == []
-
-
-def test_a_refresh_and_a_second_window_show_the_same_run(lab):
-    browser, address = lab
-    window = Window(browser, address)
-    choose_smoke(window)
-    start_and_finish(window, "seen everywhere")
-    window.again()
-    other = Window(browser, address)
-    for shown in (window, other):
-        shown.wait_text("#strip", "seen everywhere: finished")
-        shown.tab("Train")
-        shown.wait_text("#train-status", "step 4 of 4")
 
 
 def test_zoom_survives_an_update_and_the_run_is_paused_resumed_and_discarded(lab):
@@ -169,7 +157,7 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
     window.page.fill("#run-name input, #run-name textarea", "after a mistake")
     window.page.click("#train-start")
     window.wait_text("#strip", "after a mistake")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
     window.tab("Data")
     window.page.fill("#data-source input", "/nowhere/rows.json")
@@ -182,7 +170,8 @@ def test_mistakes_get_one_sentence_and_lose_nothing(lab):
 
 def test_hostile_text_is_shown_as_text(lab, tmp_path):
     browser, address = lab
-    evil = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script>${window.hacked=1} [x](javascript:1)"
+    script = "</script><script>window.hacked=1</script>"
+    evil = f"<img src=x onerror=window.hacked=1>{script}${{window.hacked=1}} [x](javascript:1)"
     rows = [{"instruction": f"{evil} {n}", "input": "", "output": f"{evil} \u202eabc\x07 {n}"} for n in range(40)]
     file = tmp_path / "evil.json"
     file.write_text(json.dumps(rows))
@@ -193,10 +182,10 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     window.wait_text("#data-summary", "40 rows loaded")
     assert "onerror" in window.text("#data-rows")
     window.tab("Format")
-    window.page.click("#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     window.wait_text("#format-sentence", "tokens carry loss")
     tokens = window.page.locator("#format-tokens .token-grid .text").all_inner_texts()
-    assert "onerror" in "".join(tokens)
+    assert "<img·src=x" in "".join(tokens)
     window.tab("Train")
     start_and_finish(window, "evil <img src=x onerror=window.hacked=1>")
     window.tab("Compare")
@@ -214,16 +203,23 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     assert window.page.evaluate("window.hacked") is None
 
 
-def test_a_run_is_renamed_and_its_settings_are_used_again(lab):
+def test_a_run_is_the_same_in_a_second_window_and_is_renamed_and_its_settings_are_used_again(lab):
     browser, address = lab
     window = Window(browser, address)
     choose_smoke(window)
     window.page.get_by_label("Epochs", exact=True).fill("2")
     start_and_finish(window, "to be renamed")
     window.again()
+    other = Window(browser, address)
+    for shown in (window, other):
+        shown.wait_text("#strip", "to be renamed: finished")
+        shown.tab("Train")
+        shown.wait_text("#train-status", "step 8 of 8")
+    other.close()
     window.tab("Runs")
     window.page.click('#runs-table [data-testid="cell-0-0"]')
     window.wait_text("#runs-details", "to be renamed")
+    window.tab("Name and notes")
     window.page.fill("#runs-name input, #runs-name textarea", "a better name")
     window.page.click("#runs-rename")
     window.wait_text("#runs-details", "a better name")

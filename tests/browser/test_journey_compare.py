@@ -6,11 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from browser import Window, check, close_windows, serving
+from browser import Window, close_windows, serving
 from labs import finished, imports_frozen, opened, smoke
-
-from instruct_tune.config.viewer import HOST
-from instruct_tune.runs.examples import put_recorded
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +36,7 @@ def opened_tab(served):
     window.tab("Compare")
     window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
     window.fold("Decoding")
+    window.fold("Keep and share")
     yield window
     window.close()
 
@@ -86,14 +84,13 @@ def test_two_answers_with_their_facts(window):
     for side in ("base", "tuned"):
         assert "96 tokens in " in window.text(f"#compare-{side}-facts")
     window.shot("compare")
-    check(window.page.get_by_label("Show the difference to the expected answer"))
     assert "of 20 expected words" in window.wait_text("#compare-tuned-diff-facts", "expected words")
     assert "yes" in window.text("#compare-tuned-diff")
     read_token_by_token(window)
 
 
 def read_token_by_token(window):
-    window.fold("Why it says that")
+    window.tab("Why")
     window.page.click("#compare-why-read")
     assert "times as likely" in window.wait_text("#compare-why-sentence", "Loss per token")
     boxes = window.page.locator("#compare-why-map .heat-token .text")
@@ -110,6 +107,7 @@ def read_token_by_token(window):
     for side in ("base", "tuned"):
         assert window.page.locator(f"#compare-why-map .heat-{side} tr").count() == 5
     window.shot("compare-why")
+    window.tab("Answers")
 
 
 # The tiny model decodes hundreds of tokens a second: a click from outside the page may come too late.
@@ -176,31 +174,46 @@ def test_what_is_asked_at_once_after_typing_is_answered(window):
     assert window.page.get_by_role("radio", name="My own instruction").is_checked()
 
 
-def test_without_a_run_it_leads_to_train_and_to_recorded_runs(served, tmp_path):
-    browser, _ = served
-    data_dir = tmp_path / "data"
-    with opened(data_dir) as lab:
-        for run_id in put_recorded(lab.store):
-            lab.training.delete(HOST, run_id)
-    with serving(data_dir) as address:
-        window = Window(browser, address)
-        # Time enough for the page to find a run, if there were one.
-        window.page.wait_for_timeout(1500)
-        for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
-            window.tab(tab)
-            window.page.wait_for_selector(primary)
-            assert window.page.locator(primary).is_disabled()
-            window.shot(f"{tab}-empty")
-            window.page.click(f"#{tab.lower()}-to-train")
-            window.page.wait_for_selector("#train-start")
-        window.tab("Compare")
-        window.page.click("#compare-recorded")
-        window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
-        window.page.wait_for_selector("#compare-ask:enabled")
-        assert not window.page.is_visible("#compare-empty")
-        window.tab("Evaluate")
-        window.wait_text("#evaluate-sentence", "BLEU")
-        assert window.errors == []
+def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser):
+    window = Window(browser, empty_lab)
+    # Time enough for the page to find a run, if there were one.
+    window.page.wait_for_timeout(1500)
+    for tab, primary in (("Evaluate", "#evaluate-start"), ("Compare", "#compare-ask")):
+        window.tab(tab)
+        window.page.wait_for_selector(primary)
+        assert window.page.locator(primary).is_disabled()
+        window.shot(f"{tab}-empty")
+        window.page.click(f"#{tab.lower()}-to-train")
+        window.page.wait_for_selector("#train-start")
+    window.tab("Compare")
+    window.page.click("#compare-recorded")
+    window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
+    window.page.wait_for_selector("#compare-ask:enabled")
+    assert not window.page.is_visible("#compare-empty")
+    the_first_screen_shows_recorded_answers(window)
+    window.tab("Evaluate")
+    window.wait_text("#evaluate-sentence", "BLEU")
+    assert window.errors == []
+    window.close()
+
+
+def the_first_screen_shows_recorded_answers(window: Window) -> None:
+    """Nothing but the tab is clicked; then rows are stepped through, and no model is asked."""
+    window.page.set_viewport_size({"width": 1280, "height": 800})
+    window.wait_text("#compare-state", "Recorded answers of the evaluation on 2026-11-24")
+    window.wait_text("#compare-tuned-diff-facts", "expected words")
+    for name in ("instruction", "expected", "base", "tuned", "base-facts", "tuned-facts", "tuned-diff", "ask"):
+        box = window.page.locator(f"#compare-{name}").bounding_box()
+        assert box["y"] + box["height"] <= 800, name
+    assert "press" not in window.text("#compare-workbench").lower()
+    first = [code(window, f"#compare-{side}") for side in ("expected", "base", "tuned")]
+    assert all(first)
+    turn_to_the_next_row(window)
+    window.wait_text("#compare-state", "Recorded answers")
+    second = [code(window, f"#compare-{side}") for side in ("expected", "base", "tuned")]
+    assert all(second)
+    assert all(text not in first for text in second)
+    window.shot("compare-recorded")
 
 
 def choose(window: Window, selector: str, label: str) -> None:
@@ -217,17 +230,15 @@ def test_a_checkpoint_answers_beside_its_run(window):
     window.page.wait_for_selector("#compare-third .cm-content")
     assert "This run at step 24" in window.text("#compare-third")
     assert "24 tokens in " in window.wait_text("#compare-third-facts", "tokens")
-    check(window.page.get_by_label("Show the difference to the expected answer"))
     window.wait_text("#compare-third-diff-facts", "expected words")
     window.shot("compare-third")
     choose(window, "#compare-third-who", "Nobody")
     window.page.wait_for_selector("#compare-third", state="detached")
-    window.page.get_by_label("Show the difference to the expected answer").uncheck()
 
 
 def test_many_are_asked_at_once_and_taken_home(window):
     longest(window, 8)
-    window.fold("Ask many at once")
+    window.tab("Many")
     window.page.fill("#compare-many-asked textarea", "Say it 3 times\n\n=Say it 4 times\nSay it 5 times")
     window.page.click("#compare-many-ask")
     window.wait_text("#compare-many-state", "Done")
@@ -240,6 +251,7 @@ def test_many_are_asked_at_once_and_taken_home(window):
     rows = [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
     assert [row["instruction"] for row in rows] == ["Say it 3 times", "=Say it 4 times", "Say it 5 times"]
     assert all(row["Tuned"].startswith("yes") and "Base" in row for row in rows)
+    window.tab("Answers")
 
 
 def test_what_was_said_is_kept_as_a_note_on_the_run(window):
@@ -251,7 +263,7 @@ def test_what_was_said_is_kept_as_a_note_on_the_run(window):
     window.wait_text("[data-testid=toast-body]", "Kept")
     window.tab("Runs")
     window.page.get_by_role("gridcell", name="a small run").first.click()
-    window.fold("Tags and notes")
+    window.tab("Name and notes")
     window.page.wait_for_function(
         "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=question
     )

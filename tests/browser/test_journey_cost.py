@@ -97,7 +97,7 @@ def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_r
     assert epochs.input_value() == "3"
     assert window.page.input_value("#train-rows input") == "200"
     window.tab("Data")
-    assert window.page.input_value("#data-source input") == str(mine)
+    assert window.page.input_value("#data-source input").startswith(str(mine))
     window.preset("lesson")
     window.tab("Data")
     assert window.page.input_value("#data-source input").startswith("codealpaca-20k")
@@ -107,7 +107,7 @@ def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_r
 def test_a_double_click_on_start_is_one_run(window):
     window.page.fill("#run-name input, #run-name textarea", "pressed twice")
     window.page.dblclick("#train-start")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
     window.tab("Runs")
     window.wait_text("#runs-table", "pressed twice")
     assert window.text("#runs-table").count("pressed twice") == 1
@@ -126,15 +126,3 @@ def test_what_a_run_kept_from_being_measured_is_told_when_it_ends(window):
     window.wait_text("#train-status", "stopped")
     window.wait_text("#train-cost", "measured on this machine")
     assert window.errors == []
-
-
-def test_a_phone_in_the_dark(served):
-    browser, address = served
-    window = Window(browser, address + "/?__theme=dark", width=390)
-    window.preset("smoke")
-    window.wait_text("#train-cost", "4 steps")
-    window.wait_text("#train-cost", "about")
-    window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
-    window.shot("cost-phone-dark")
-    assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    window.close()

@@ -48,18 +48,28 @@ def choose(window: Window, selector: str, label: str) -> None:
 
 def test_the_last_result_is_shown_and_an_earlier_one_can_be(window):
     assert "on 4 held-out rows" in window.text("#evaluate-sentence")
+    window.page.set_viewport_size({"width": 1280, "height": 800})
+    for part in ("#evaluate-sentence", "#evaluate-plot", "#evaluate-start"):
+        box = window.page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= 800, part
     assert "What the numbers say" in window.text("#evaluate-verdict")
     assert "95% interval" in window.page.get_attribute("#evaluate-plot [role=img]", "aria-label")
     choose(window, "#evaluate-which", "30 rows")
     window.wait_text("#evaluate-sentence", "on 30 held-out rows")
-    assert "30 rows · page 1 of 2" in window.text("#evaluate-where")
+    window.tab("Rows")
+    window.wait_text("#evaluate-where", "30 rows · page 1 of 2")
     window.page.click("#evaluate-following")
     window.wait_text("#evaluate-where", "page 2 of 2")
     window.shot("evaluate")
 
 
 def test_a_row_is_found_and_read_in_full(window):
+    window.tab("Rows")
     window.page.wait_for_selector(CELL.format(row=0, column=2))
+    # The first row of the table is there in full without a click, with its difference.
+    first = window.text(CELL.format(row=0, column=0))
+    assert f"Row {first} " in window.text("#evaluate-row")
+    window.wait_text("#evaluate-tuned-diff-facts", "expected words")
     word = window.text(CELL.format(row=2, column=2)).split()[-1].strip(".?")
     window.page.fill("#evaluate-search textarea, #evaluate-search input", word)
     window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
@@ -71,13 +81,15 @@ def test_a_row_is_found_and_read_in_full(window):
     window.page.wait_for_function("!document.querySelector('#evaluate-where').innerText.startsWith('4 rows')")
     instruction = window.text(CELL.format(row=0, column=2))
     window.page.click(CELL.format(row=0, column=2))
-    assert "gain" in window.wait_text("#evaluate-row", "chrF")
+    number = window.text(CELL.format(row=0, column=0))
+    assert "gain" in window.wait_text("#evaluate-row", f"Row {number} ")
     assert window.value("#evaluate-asked").startswith(instruction[:40])
     window.page.wait_for_selector("#evaluate-expected .cm-content")
     window.shot("evaluate-row")
 
 
 def test_the_answers_can_be_taken_home(window):
+    window.tab("Rows")
     with window.page.expect_download() as download:
         window.page.click("#evaluate-download")
     assert download.value.suggested_filename == "predictions.jsonl"
@@ -101,7 +113,7 @@ def test_the_plots_can_be_saved(window):
 
 
 def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
-    window.page.click("#evaluate-standings button")
+    window.tab("All runs")
     window.wait_text("#standings-words", "tables, because not all was measured alike")
     choose(window, "#standings-which", "1 run · 30 rows")
     window.wait_text("#standings-table", "measured")
@@ -111,7 +123,7 @@ def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
 
 
 def test_the_lessons_numbers_are_taken_apart(window):
-    window.page.click("#evaluate-why-04 button")
+    window.tab("Why 0.4?")
     assert "printed in the lesson, not reproduced here" in window.wait_text("#why-04-table", "not reproduced")
     window.shot("why-04")
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import Window, check, close_windows, serving
+from browser import Window, check, close_windows
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, browser):
-    with serving(tmp_path_factory.mktemp("format") / "data") as address:
-        yield browser, address
-        close_windows(browser)
+def served(empty_lab, browser):
+    yield browser, empty_lab
+    close_windows(browser)
 
 
 def smoke_window(served, **kinds) -> Window:
     browser, address = served
-    window = Window(browser, address, **kinds)
+    return smoke(Window(browser, address, **kinds))
+
+
+def smoke(window: Window) -> Window:
     window.tab("Train")
     check(window.page.get_by_role("radio", name="smoke"))
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
@@ -41,10 +43,55 @@ def choose_once_offered(window: Window, selector: str, name: str) -> None:
     raise AssertionError(f"{name} is not offered")
 
 
-def test_tokens_are_walked_by_keyboard_and_told(served):
-    window = smoke_window(served)
-    window.page.click("#format-show")
-    window.wait_text("#format-sentence", "tokens carry loss")
+def shows(window: Window, condition: str) -> None:
+    """Wait until a JavaScript condition holds for ``text``, the text of the grid of tokens."""
+    text = "document.querySelector('#format-tokens .token-grid')?.innerText"
+    window.page.wait_for_function(f"() => {{ const text = {text}; return {condition}; }}")
+
+
+def below(window: Window, selector: str) -> float:
+    """The lower edge of an element, in pixels from the top of the page."""
+    box = window.page.locator(selector).bounding_box()
+    return box["y"] + box["height"]
+
+
+def test_the_first_row_is_there_on_arrival_follows_every_choice_and_is_walked(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.page.set_viewport_size({"width": 1280, "height": 800})
+    window.tab("Format")
+    grid = "#format-tokens .token-grid"
+    window.page.wait_for_selector(f"{grid} .token")
+    assert "21 of 42 tokens carry loss" in window.text("#format-sentence")
+    assert window.page.locator(f"{grid} .token").count() == 42
+    assert max(below(window, each) for each in (grid, "#format-tokens .token-line", "#format-next")) < 800
+    assert "press" not in window.text("#format-workbench").lower()
+    assert not window.page.is_visible("#format-show")
+    window.shot("format-arrival")
+    smoke(window)
+    # The tiny model has another tokenizer, and needs no download.
+    window.page.wait_for_selector("#format-note", state="hidden")
+    shows(window, f"document.querySelectorAll('{grid} .token').length > 42")
+    first = window.text(grid)
+    window.page.click("#format-following")
+    shows(window, f"text !== {json.dumps(first)}")
+    window.page.click("#format-previous")
+    shows(window, f"text === {json.dumps(first)}")
+    # A mistake is one sentence, and what was typed stays.
+    window.page.fill("#format-row input", "99")
+    window.wait_text("#format-sentence", "There is no training row 99: they go from 1 to 16.")
+    assert window.value("#format-row") == "99"
+    window.page.fill("#format-row input", "1")
+    shows(window, f"text === {json.dumps(first)}")
+    check(window.page.get_by_role("radio", name="alpaca"))
+    shows(window, "text.startsWith('Below')")
+    window.tab("Text")
+    assert window.value("#format-prompt").startswith("Below is an instruction")
+    window.tab("Tokens")
+    check(window.page.get_by_role("radio", name="lesson"))
+    shows(window, f"text === {json.dumps(first)}")
+
+    # Tokens are walked by keyboard, and described.
     window.page.locator("#format-tokens .token-grid .token").first.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
         window.page.keyboard.press(key)
@@ -59,10 +106,10 @@ def test_tokens_are_walked_by_keyboard_and_told(served):
     assert broken.count() == len(learned) - 1
     window.shot("format-xray")
 
-    window.fold("How rows become a batch")
+    window.tab("Batch")
+    window.wait_text("#batch-sentence", "Step 1 of")
     # In step 1 every row is too long to share a pass with another.
     window.page.fill("#batch-step input", "2")
-    window.page.click("#batch-show")
     window.wait_text("#batch-sentence", "Step 2 of")
     segments = window.page.locator("#batch-grid .segment")
     segments.first.focus()
@@ -86,7 +133,7 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     window.page.fill("#template-without-input textarea", "Q: {instruction}\nA: ")
     window.wait_text("#template-state", "complete")
     # The shown row follows the template while it is typed.
-    window.page.wait_for_function("document.querySelector('#format-tokens .token-grid')?.innerText.startsWith('Q')")
+    shows(window, "text?.startsWith('Q')")
     window.page.fill("#template-name input, #template-name textarea", "q and a")
     window.page.click("#template-keep")
     window.page.wait_for_function("document.querySelector('#template-kept input').value === 'q and a'")
@@ -100,20 +147,3 @@ def test_a_template_is_written_with_its_faults_told_and_kept_for_the_next_visit(
     choose_once_offered(window, "#template-kept input", "q and a")
     window.page.wait_for_function("document.querySelector('#template-without-input textarea').value.startsWith('Q:')")
     window.page.wait_for_function("document.querySelector('#format-template input[value=custom]').checked")
-
-
-def test_hostile_rows_are_text_in_the_grid(served, tmp_path):
-    evil = "<img src=x onerror=window.hacked=1>${window.hacked=1}</script><script>window.hacked=1</script>\u202e\u0007"
-    rows = [{"instruction": f"{evil} {n}", "input": "", "output": f"{evil}{n}"} for n in range(20)]
-    file = tmp_path / "evil.json"
-    file.write_text(json.dumps(rows))
-    window = smoke_window(served)
-    window.tab("Data")
-    window.page.set_input_files("#data-upload input[type=file]", str(file))
-    window.wait_text("#data-summary", "20 rows")
-    window.tab("Format")
-    window.page.click("#format-show")
-    window.wait_text("#format-sentence", "tokens carry loss")
-    shown = window.page.locator("#format-tokens .token-grid .text").all_inner_texts()
-    assert "<img·src=x" in "".join(shown)
-    assert window.page.evaluate("window.hacked") is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window, close_windows
 
 pytestmark = pytest.mark.slow
 
@@ -11,10 +11,9 @@ MAX_PRESSES = 300
 
 
 @pytest.fixture(scope="module")
-def window(tmp_path_factory, browser):
-    with serving(tmp_path_factory.mktemp("keyboard") / "data") as address:
-        yield Window(browser, address)
-        close_windows(browser)
+def window(empty_lab, browser):
+    yield Window(browser, empty_lab)
+    close_windows(browser)
 
 
 def reach(window: Window, selector: str) -> None:
@@ -45,7 +44,7 @@ def test_data_is_loaded_and_a_row_walked_without_a_mouse(window):
     window.page.keyboard.press("Space")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
     open_tab(window, "Format")
-    press(window, "#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     window.wait_text("#format-sentence", "tokens carry loss")
     reach(window, "#format-tokens .token")
     window.page.keyboard.press("ArrowRight")

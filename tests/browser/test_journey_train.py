@@ -23,6 +23,38 @@ def plot(window: Window, question: str):
     return window.page.evaluate(f"(p => {question})(document.querySelector('#train-chart .loss-plot'))")
 
 
+DRAG = """place => {
+    const slider = document.querySelector('#train-scrubber input');
+    slider.value = place;
+    slider.dispatchEvent(new Event('input'));
+    return document.querySelector('#train-scrubber .scrub-step').innerText;
+}"""
+"""Drag the slider and read what it shows in one task of the browser, in which no response can arrive."""
+
+
+def a_training_is_scrubbed(window: Window, last: int) -> None:
+    """Each place of the slider shows its own step, from the browser's own data, and marks it in the plot."""
+    page = window.page
+    assert window.text("#train-scrubber .scrub-question")
+    assert window.text("#train-scrubber .scrub-expected")
+    prompts = page.locator("#train-scrubber .scrub-prompts button").all_inner_texts()
+    assert [text.split(":")[0] for text in prompts] == ["Held-out"] * 3 + ["Training row"]
+    window.wait_text("#train-scrubber .scrub-step", f"Step {last} of {last}")
+    newest = window.text("#train-scrubber .scrub-numbers")
+    assert "general loss" in newest
+    assert page.evaluate(DRAG, 0) == f"Step 0 of {last}"
+    assert window.text("#train-scrubber .scrub-numbers") != newest
+    assert window.text("#train-scrubber .scrub-title").lower().startswith("answer at step 0")
+    marks = "p.layout.shapes.filter(shape => shape.name === 'scrub').map(shape => shape.x0)"
+    assert plot(window, marks) == [0]
+    best = page.locator("#train-scrubber .scrub-best button").first
+    best.click()
+    assert plot(window, marks) == [int(best.inner_text().split()[-1])]
+    page.focus("#train-scrubber input")
+    page.keyboard.press("End")
+    window.wait_text("#train-scrubber .scrub-step", f"Step {last} of {last}")
+
+
 def test_a_run_is_followed(served):
     browser, address = served
     window = Window(browser, address)
@@ -40,7 +72,7 @@ def test_a_run_is_followed(served):
     """
     window.page.evaluate(script)
     window.page.click("#train-start")
-    window.wait_text("#train-status", "finished")
+    window.wait_text("#train-status", "finished · step 32 of 32")
     window.wait_text("#train-checkpoints", "Adapter kept")
 
     window.page.wait_for_function("document.title === 'done · Instruction-Tuning Lab'")
@@ -53,11 +85,7 @@ def test_a_run_is_followed(served):
     assert going
     assert all(re.fullmatch(r"\d+% · Instruction-Tuning Lab", title) for title in going), going
 
-    assert window.value("#train-prompt")
-    assert window.value("#train-expected")
-    answers = window.value("#train-answers")
-    assert answers.startswith("— step 32, ")
-    assert "— step 0, " in answers
+    a_training_is_scrubbed(window, 32)
     assert "Held-out loss" in window.text("#train-loss")
     assert plot(window, "p.getAttribute('aria-label')").startswith("Held-out loss")
     assert plot(window, "p.data[0].x") == list(range(1, 33))
@@ -67,7 +95,7 @@ def test_a_run_is_followed(served):
     check(window.page.get_by_label("Logarithmic loss axis"))
     window.page.wait_for_function("document.querySelector('#train-chart .loss-plot').layout.yaxis.type === 'log'")
 
-    window.fold("This run's configuration")
+    window.tab("Configuration")
     sentence = window.wait_text("#train-difference", "smoke")
     assert "train.load_best_model_at_end true" in sentence
     window.wait_text("#train-config", "tiny-random")
@@ -80,7 +108,7 @@ def test_a_run_is_followed(served):
     later.wait_text("#train-status", "step 32 of 32")
     assert later.page.title() == "Instruction-Tuning Lab"
     assert later.text("#announcer .announcer") == ""
-    assert later.value("#train-answers") == answers
+    later.wait_text("#train-scrubber .scrub-step", "Step 32 of 32")
 
     later.tab("Runs")
     later.page.click('#runs-table [data-testid="cell-0-0"]')
@@ -91,6 +119,7 @@ def test_a_run_is_followed(served):
     later.page.fill("#run-name input, #run-name textarea", "further")
     later.page.click("#train-start")
     later.wait_text("#strip", "further: finished")
+    later.tab("Events")
     assert "Begins with the adapter of" in later.value("#train-events")
     later.page.click("#train-parent-clear")
     later.page.wait_for_selector("#train-parent", state="hidden")
@@ -100,24 +129,27 @@ def test_a_run_is_followed(served):
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     browser, address = served
-    window = Window(browser, address)
-    window.page.set_viewport_size({"width": 390, "height": 844})
+    window = Window(browser, address + "/?__theme=dark", width=390)
     window.preset("smoke")
-    window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
+    window.wait_text("#train-cost", "4 steps")
+    window.wait_text("#train-cost", "about")
+    window.page.wait_for_function("!document.querySelector('#preset-changed')?.innerText.trim()")
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+    window.shot("cost-phone-dark")
     window.page.fill("#run-name input, #run-name textarea", "on a phone")
     window.page.click("#train-start")
     window.wait_text("#strip", "on a phone")
-    window.wait_text("#train-status", "finished")
-    for theme in ("light", "dark"):
+    window.wait_finished()
+    for theme in ("dark", "light"):
         window.go(f"{address}/?__theme={theme}")
         window.tab("Train")
-        window.wait_text("#train-status", "finished")
+        window.wait_finished()
         window.page.wait_for_function("document.querySelector('#train-chart .loss-plot')?.data?.length >= 3")
         assert window.page.evaluate("document.body.classList.contains('dark')") == (theme == "dark")
         assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
         # The answers stand below the plot, not beside it.
         chart, answers = (
-            window.page.locator(selector).bounding_box() for selector in ("#train-chart", "#train-answers")
+            window.page.locator(selector).bounding_box() for selector in ("#train-chart", "#train-scrubber")
         )
         assert answers["y"] > chart["y"] + chart["height"]
         assert chart["width"] > 300

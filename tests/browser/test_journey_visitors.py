@@ -44,7 +44,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     mine.page.wait_for_timeout(500)
     mine.page.fill("#run-name input, #run-name textarea", "my secret plan")
     mine.page.click("#train-start")
-    mine.wait_text("#train-status", "finished")
+    mine.wait_finished()
     mine.tab("Runs")
     row = mine.page.locator("#runs-table [role=gridcell]", has_text="my secret plan").first
     row.click()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, TRAIN, _folders, command, ran, run, told
 from labs import PATIENCE, Pace, press_ctrl_c
-from test_cli_process import LONG, ended, silent_hub, start
+from test_cli_process import LONG, SLOW_ANSWERS, ended, silent_hub, start, stop_and_resume, stop_while_answering
 
 from instruct_tune.cli.commands import main
 from instruct_tune.store.run_store import RunStore
@@ -51,3 +51,12 @@ def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypat
     process.send_signal(signal.SIGINT)
     status, done, _ = ended(process)
     assert (status, done["status"], done["run_id"]) == (130, "stopped", run_id)
+
+
+def test_sigterm_stops_a_training_and_resume_goes_on(tmp_path, told, start):
+    stop_and_resume(tmp_path, told, start, signal.SIGTERM, 143)
+
+
+def test_ctrl_c_in_an_evaluation_still_prints_the_object(told, start):
+    run_id = told("train", *SLOW_ANSWERS)["run_id"]
+    assert stop_while_answering(told, start("evaluate", "--run", run_id, "--json"))["status"] == "stopped"

@@ -29,17 +29,19 @@ def test_a_tokenizer_of_the_hub_is_followed_and_cancelled(served, tmp_path):
         window.page.fill("#train-model input", "some/model")
         window.page.keyboard.press("Enter")
         window.tab("Format")
+        window.wait_text("#format-sentence", "some/model is not on this machine")
         window.page.click("#format-show")
         assert "MB/s" in window.wait_text("#format-phase", "some/model")
         window.shot("format-arrival")
         window.page.click("#format-cancel")
         window.page.wait_for_function("!document.querySelector('#format-cancel')?.checkVisibility()")
-        assert "Nothing shown yet" in window.text("#format-sentence")
+        assert "is not on this machine" in window.text("#format-sentence")
 
         hub.pause = 0.0
         window.page.click("#format-show")
         window.wait_text("#format-sentence", "tokens carry loss")
         assert not window.page.is_visible("#format-cancel")
+        assert not window.page.is_visible("#format-show")
         assert not any("model.safetensors" in request for request in hub.asked)
         assert window.errors == []
         window.close()

@@ -16,7 +16,7 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny')")
 
     open_tab(window, "Format")
-    press(window, "#format-show")
+    window.page.wait_for_selector("#format-note", state="hidden")
     window.wait_text("#format-sentence", "tokens carry loss")
     reach(window, "#format-tokens .token")
     window.page.keyboard.press("ArrowRight")
@@ -24,12 +24,13 @@ def test_from_data_to_an_evaluation_without_a_mouse(window):
 
     open_tab(window, "Train")
     press(window, "#train-start")
-    window.wait_text("#train-status", "finished")
+    window.wait_finished()
 
     open_tab(window, "Compare")
-    window.page.wait_for_function("document.querySelector('#compare-instruction textarea').value.length > 0")
+    window.wait_text("#compare-state", "asks base and tuned")
+    window.page.wait_for_selector("#compare-ask:enabled")
     press(window, "#compare-ask")
-    window.wait_text("#compare-state", "tokens")
+    window.wait_text("#compare-state", "Done")
 
     open_tab(window, "Evaluate")
     reach(window, "#evaluate-limit")

@@ -29,17 +29,6 @@ def test_a_process_ends_with_the_status_and_says_one_line(tmp_path):
     assert (status, json.loads(out), err) == (0, {"runs": []}, "")
 
 
-@pytest.mark.slow
-def test_progress_is_told_on_stderr_only():
-    status, out, err = ran("lesson", "--preset", "smoke", "--json")
-    assert status == 0, err
-    assert out.count("\n") == 1
-    assert set(json.loads(out)) >= {"run_id", "train", "evaluation"}
-    for progress in ("step 1: loss", "step 4: loss", "Held-out loss", "Finished 4 steps.", "answers 8 of 8"):
-        assert progress in err
-    assert "Warning" not in err
-
-
 @contextlib.contextmanager
 def silent_hub():
     """A Hub that accepts connections and never answers: the worst kind of no network.
@@ -92,8 +81,12 @@ LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("asked", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, asked, expected):
+def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told, start):
+    stop_and_resume(tmp_path, told, start, signal.SIGINT, 130)
+
+
+def stop_and_resume(tmp_path, told, start, asked, expected):
+    """Send a training the signal ``asked``, require the exit status ``expected``, and resume the run to its end."""
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
@@ -110,24 +103,23 @@ def test_a_signal_stops_a_training_and_resume_goes_on(tmp_path, told, start, ask
     assert (resumed["run_id"], resumed["status"], resumed["steps"]) == (done["run_id"], "finished", 120)
 
 
+SLOW_ANSWERS = [
+    *("--preset", "smoke"),
+    *("--set", "evaluation_rows=null"),
+    *("--set", "generation.max_new_tokens=1500"),
+    *("--set", "train.eval_strategy=no"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["evaluate", "lesson"])
-def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, command):
-    slow = [
-        "--preset",
-        "smoke",
-        "--set",
-        "evaluation_rows=null",
-        "--set",
-        "generation.max_new_tokens=1500",
-        "--set",
-        "train.eval_strategy=no",
-    ]
-    if command == "evaluate":
-        run_id = told("train", *slow)["run_id"]
-        process = start("evaluate", "--run", run_id, "--json")
-    else:
-        process = start("lesson", *slow, "--json")
+def test_ctrl_c_in_the_evaluation_of_a_lesson_still_prints_the_object(told, start):
+    done = stop_while_answering(told, start("lesson", *SLOW_ANSWERS, "--json"))
+    assert done["train"]["status"] == "finished"
+    assert done["evaluation"] is None
+
+
+def stop_while_answering(told, process):
+    """Send Ctrl-C to an evaluation at work, require that its run has no evaluation, and return the printed object."""
     for line in process.stderr:
         if line.startswith("answers 0 of"):
             break
@@ -135,10 +127,6 @@ def test_ctrl_c_in_an_evaluation_still_prints_the_object(tmp_path, told, start, 
     process.send_signal(signal.SIGINT)
     status, done, _ = ended(process)
     assert status == 130
-    if command == "evaluate":
-        assert done["status"] == "stopped"
-    else:
-        assert done["train"]["status"] == "finished"
-        assert done["evaluation"] is None
     assert told("runs", "list")["runs"][0]["status"] == "finished"
     assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []
+    return done

@@ -25,6 +25,7 @@ def tab(tmp_path_factory, one_thread):
         yield DataTab(
             form,
             Memory(lab.data_dir),
+            gr.Tab("Data"),
             configs=lab.configs,
             uploads=lab.uploads,
             datasets=lab.datasets,
@@ -35,7 +36,7 @@ def tab(tmp_path_factory, one_thread):
 
 def shown(tab, source, **boxes):
     """The page's updates by element id after ``source`` was loaded with ``boxes`` (setting → value) filled in."""
-    inputs = tab._form.controls | tab._rows.inputs | tab._filters.inputs | {tab._memory.recent}
+    inputs = tab._inputs
     values = {control: control.value for control in inputs}
     named = tab._form.named
     values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}

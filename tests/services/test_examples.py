@@ -128,7 +128,8 @@ def test_a_fresh_lab_has_them_as_finished_runs(store):
         stored = [{k: v for k, v in metric.items() if k != "seq"} for metric in store.metrics(run_id)]
         assert stored == asset(name, "metrics.jsonl"), "in their own time, in their own order"
         assert store.events(run_id) == asset(name, "events.jsonl")[-200:]
-        assert store.samples(run_id) == asset(name, "samples.jsonl")
+        # A recorded answer without a prompt's number is that to the first prompt.
+        assert store.samples(run_id) == [{"prompt": 0, **sample} for sample in asset(name, "samples.jsonl")]
 
 
 def test_everything_works_on_them_as_on_any_run(tmp_path):

@@ -116,7 +116,7 @@ def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
     board["now"] = board["now"][::-1]
     assert chooser._choose(second)[0] == alpaca != chooser._choose(first)[0]
     board["now"] = board["now"][1:]
-    with pytest.raises(gr.Error, match="open it again"):
+    with pytest.raises(gr.Error, match="then this one again"):
         chooser._choose(second)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -10,53 +12,94 @@ from pathlib import Path
 
 import pytest
 
+from instruct_tune.cli.commands import main
+
 ROOT = Path(__file__).parents[2]
-REAL_ROWS = ROOT.parent / "shared" / "data" / "code_alpaca_2k.json"
 
 pytestmark = pytest.mark.slow
 
 
-def lab(data_dir: Path, *words: str) -> dict:
-    """Run a command of the lab, and return its JSON."""
+def lab_process(data_dir: Path, *words: str) -> tuple[dict, str]:
+    """Run a command of the lab in a process of its own, and return its JSON and its stderr."""
     command = [sys.executable, "-m", "instruct_tune", *words, "--data-dir", str(data_dir), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
-    return json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    return json.loads(done.stdout), done.stderr
+
+
+def lab_here(data_dir: Path, *words: str) -> dict:
+    """Run a command of the lab in this process, which need not import everything anew, and return its JSON."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([*words, "--data-dir", str(data_dir), "--json"])
+    assert status == 0, err.getvalue()[-2000:]
+    assert "Traceback" not in err.getvalue()
+    return json.loads(out.getvalue())
+
+
+def assert_it_learned(data_dir: Path, result: dict, probes: int) -> None:
+    """``probes``: how often the held-out loss was measured."""
+    metrics = lab_here(data_dir, "runs", "show", result["run_id"])["metrics"]
+    losses = [metric["probe_loss"] for metric in metrics if metric["kind"] == "probe"]
+    assert len(losses) == probes
+    assert losses[-1] < 0.97 * losses[0]
+    # The first thing that a model learns is to stop.
+    assert result["evaluation"]["tuned_ended"] > result["evaluation"]["base_ended"]
+
+
+SHORT = {
+    "data.limit": 16,
+    "train.per_device_train_batch_size": 2,
+    "train.probes": 2,
+    "train.probe_rows": 8,
+    "train.sample_tokens": 8,
+    "evaluation_rows": 8,
+    "generation.max_new_tokens": 48,
+}
+"""Few rows and short answers; still eight steps, after which the model ends most answers by itself."""
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory) -> tuple[Path, dict]:
+def lesson(tmp_path_factory) -> tuple[Path, dict, str]:
+    """A lesson's data folder, result and stderr."""
     data_dir = tmp_path_factory.mktemp("real") / "data"
-    # Code Alpaca's own rows where this machine has them, else the bundled ones.
-    source = str(REAL_ROWS) if REAL_ROWS.exists() else "bundled"
-    limits = ["--set", "data.limit=32", "--set", "evaluation_rows=24", "--set", "generation.max_new_tokens=64"]
-    return data_dir, lab(data_dir, "lesson", "--preset", "minute", "--dataset", source, *limits)
+    settings = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    return data_dir, *lab_process(data_dir, "lesson", "--preset", "minute", "--dataset", "bundled", *settings)
+
+
+@pytest.fixture
+def learned(lesson) -> tuple[Path, dict]:
+    return lesson[:2]
 
 
 def test_it_learns(learned):
     data_dir, result = learned
-    train, evaluation = result["train"], result["evaluation"]
+    train = result["train"]
     assert (train["status"], train["steps"]) == ("finished", 8)
     assert train["trainable_parameters"] == 921_600
-    metrics = lab(data_dir, "runs", "show", result["run_id"])["metrics"]
-    probes = [metric["probe_loss"] for metric in metrics if metric["kind"] == "probe"]
-    assert len(probes) == 7
-    assert probes[-1] < 0.97 * probes[0]
-    # The first thing that a model learns is to stop.
-    assert evaluation["tuned_ended"] > evaluation["base_ended"]
-    assert evaluation["rows"] == 24
+    assert_it_learned(data_dir, result, probes=3)
+    assert result["evaluation"]["rows"] == 8
+
+
+def test_progress_is_told_on_stderr_only(lesson):
+    _, result, err = lesson
+    assert set(result) >= {"run_id", "train", "evaluation"}
+    for progress in ("step 1: loss", "step 8: loss", "Held-out loss", "Finished 8 steps.", "answers 16 of 16"):
+        assert progress in err
+    assert "Warning" not in err
 
 
 def test_the_score_is_sacrebleus(learned, tmp_path):
     data_dir, result = learned
     rows = [json.loads(line) for line in Path(result["evaluation"]["predictions"]).read_text().splitlines()]
-    assert len(rows) == 24
+    assert len(rows) == 8
     files = {}
     for name in ("tuned", "reference"):
         files[name] = tmp_path / f"{name}.jsonl"
         files[name].write_text("".join(json.dumps(row[name]) + "\n" for row in rows))
-    scored = lab(data_dir, "score", "--predictions", str(files["tuned"]), "--references", str(files["reference"]))
+    scored = lab_here(data_dir, "score", "--predictions", str(files["tuned"]), "--references", str(files["reference"]))
     assert scored == result["evaluation"]["tuned"]
 
 
@@ -68,7 +111,7 @@ def test_the_exported_adapter_gives_the_same_answers(learned, tmp_path):
 
     data_dir, result = learned
     exported = tmp_path / "adapter.zip"
-    lab(data_dir, "runs", "export", result["run_id"], "--to", str(exported))
+    lab_here(data_dir, "runs", "export", result["run_id"], "--to", str(exported))
     with zipfile.ZipFile(exported) as archive:
         archive.extractall(tmp_path / "adapter")
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
@@ -79,6 +122,20 @@ def test_the_exported_adapter_gives_the_same_answers(learned, tmp_path):
     model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     row = json.loads(Path(result["evaluation"]["predictions"]).read_text().splitlines()[0])
     prompt = tokenizer(f"### Instruction:\n{row['instruction']}\n\n### Response:\n", return_tensors="pt")
-    output = model.generate(**prompt, max_new_tokens=64, do_sample=False)
+    output = model.generate(**prompt, max_new_tokens=SHORT["generation.max_new_tokens"], do_sample=False)
     answer = tokenizer.decode(output[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer == row["tuned"]
+
+
+def test_the_recorded_tokens_are_those_of_the_default_model(tmp_path):
+    from instruct_tune.config.presets import PRESETS
+    from instruct_tune.config.viewer import HOST
+    from instruct_tune.inspection.first_content import PRESET_NAMES, first_content
+    from instruct_tune.lab import Lab
+
+    lab = Lab(tmp_path)
+    try:
+        for name in PRESET_NAMES:
+            assert first_content(name).tokens == lab.datasets.token_view(HOST, PRESETS[name], 0)
+    finally:
+        lab.close()

@@ -1,9 +1,10 @@
-"""The sample prompt: chosen once and answered at every probe, without any effect on the training."""
+"""Fixed prompts: chosen once and answered at every probe, without any effect on the training."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
-from instruct_tune.config.run_config import GenerationSettings, LoraSettings
+from instruct_tune.config.run_config import HELD_OUT, TRAINING, GenerationSettings, LoraSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
@@ -20,9 +21,10 @@ from instruct_tune.models import lora
 from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.tokenization.encode import encode_prompts
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.training import sample_prompt, step_metrics
+from instruct_tune.training import fixed_prompts, step_metrics
 
 ROW = Example("Say something", "", "Something.")
+ROWS = [ROW, Example("Name three colours of the sky at noon", "", "Blue, white, grey.")]
 DROPOUT = LoraSettings(r=4, lora_alpha=8, lora_dropout=0.1)
 
 
@@ -50,14 +52,14 @@ class Sampler(Recorder):
 
     def __init__(self, loaded, **options):
         super().__init__(**options)
-        self.loaded, self.fixed = loaded, sample_prompt.choose(loaded, LESSON, [ROW])
+        self.loaded, self.fixed = loaded, fixed_prompts.choose(loaded, LESSON, HELD_OUT, ROWS, 2)
         self.answers = {}
 
     def probed(self, step, adapter_name):
         before = torch.get_rng_state()
         trains = [p.requires_grad for p in self.loaded.model.parameters()]
         training = self.loaded.model.training
-        self.answers[step] = sample_prompt.answer(self.loaded, adapter_name, self.fixed, 12, self.stopping)
+        self.answers[step] = fixed_prompts.answer(self.loaded, adapter_name, self.fixed, 12, self.stopping)
         assert torch.equal(torch.get_rng_state(), before)
         assert [p.requires_grad for p in self.loaded.model.parameters()] == trains
         assert self.loaded.model.training == training
@@ -75,24 +77,26 @@ def test_answers_at_the_probes_leave_the_run_alone_bit_for_bit(tmp_path):
     assert same_tensors(adapter_weights(loaded), weights)
     assert list(sampler.answers) == [0, 6]
     # The adapter answered: training changed the answer, and the first one is base's.
-    assert sampler.answers[0].text != sampler.answers[6].text
+    assert all(first.text != last.text for first, last in zip(sampler.answers[0], sampler.answers[6], strict=True))
     plain = loud()
-    prompt = tuple(encode_prompts(plain.tokenizer, LESSON, [("Say something", "")])[0])
-    base = generate(plain, [Request(prompt, lora.BASE)], GenerationSettings(max_new_tokens=12))[0]
-    assert sampler.answers[0] == base
+    for row, answer in zip(ROWS, sampler.answers[0], strict=True):
+        prompt = tuple(encode_prompts(plain.tokenizer, LESSON, [(row.instruction, row.input)])[0])
+        assert generate(plain, [Request(prompt, lora.BASE)], GenerationSettings(max_new_tokens=12)) == [answer]
 
 
 def test_a_row_without_room_for_an_answer_is_passed_over():
     loaded = tiny()
     long = Example("word " * loaded.context_length, "", "x")
-    assert sample_prompt.choose(loaded, LESSON, [long, ROW]).example == ROW
-    assert sample_prompt.choose(loaded, LESSON, [long]) is None
-    assert sample_prompt.choose(loaded, LESSON, []) is None
+    choose = partial(fixed_prompts.choose, loaded, LESSON, TRAINING)
+    assert [(prompt.kind, prompt.example) for prompt in choose([long, *ROWS], 1)] == [(TRAINING, ROW)]
+    assert choose([long], 1) == choose([], 3) == choose(ROWS, 0) == ()
+    ids = tuple(encode_prompts(loaded.tokenizer, LESSON, [(ROWS[1].instruction, "")])[0])
+    assert [prompt.example for prompt in choose(ROWS, 2, {ids})] == ROWS[1:]
 
 
 def test_a_stop_comes_within_a_token():
     loaded = loud_with_adapter()
-    fixed = sample_prompt.choose(loaded, LESSON, [ROW])
+    fixed = fixed_prompts.choose(loaded, LESSON, HELD_OUT, ROWS, 2)
     calls = []
 
     def at_the_third_call() -> bool:
@@ -100,14 +104,14 @@ def test_a_stop_comes_within_a_token():
         return len(calls) == 3
 
     with pytest.raises(Stopped):
-        sample_prompt.answer(loaded, RUN, fixed, 100, at_the_third_call)
+        fixed_prompts.answer(loaded, RUN, fixed, 100, at_the_third_call)
     assert len(calls) == 3
 
 
 def test_long_texts_are_kept_short():
-    row = Example("a" * 5000, "", "b" * sample_prompt.MAX_CHARACTERS)
-    prompt = sample_prompt.FixedPrompt(row, (1,)).to_dict()
-    assert prompt["instruction"] == "a" * sample_prompt.MAX_CHARACTERS + " …"
+    row = Example("a" * 5000, "", "b" * fixed_prompts.MAX_CHARACTERS)
+    prompt = fixed_prompts.FixedPrompt(HELD_OUT, row, (1,)).to_dict()
+    assert prompt["instruction"] == "a" * fixed_prompts.MAX_CHARACTERS + " …"
     assert prompt["output"] == row.output
 
 
@@ -152,13 +156,13 @@ def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
         patched.setattr(TrainingJob, "probed", stop_in_the_answer)
         run_id = lab.training.start(HOST, smoke())
         assert lab.training.wait(run_id, PATIENCE).message == "Stopped at step 2 of 4; the adapter is kept."
-    assert [sample["step"] for sample in lab.store.samples(run_id)] == [0]
+    assert {sample["step"] for sample in lab.store.samples(run_id)} == {0}
     lab.training.resume(HOST, run_id)
     assert lab.training.wait(run_id, PATIENCE).status == "finished"
     assert curve(lab, run_id) == curve(lab, whole)
 
     def texts(run):
-        return [(sample["step"], sample["text"]) for sample in lab.store.samples(run)]
+        return [(sample["step"], sample["prompt"], sample["text"]) for sample in lab.store.samples(run)]
 
     assert texts(run_id) == texts(whole)
 
@@ -184,7 +188,7 @@ def test_an_answer_is_not_a_steps_time(tmp_path, monkeypatch):
 def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
     parts = []
     monkeypatch.setattr(TrainingJob, "part", lambda self, done, total: parts.append((done, total)))
-    finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1}))
+    finished(lab, smoke(train={"sample_tokens": 7, "eval_strategy": "no", "probes": 1, "general_loss": False}))
     # Seven tokens mark the answers: no evaluation here has seven passes, and its passes count from 0.
     assert [part for part in parts if part[1] == 7] == [(n, 7) for n in range(1, 8)] * 2
     passes = [part for part in parts if part[1] != 7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from dataclasses import replace
@@ -100,6 +101,11 @@ def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
     assert "%{customdata[1]}" in dots["hovertemplate"]
 
 
+def unpacked(value):
+    """What the browser reads of a component's value."""
+    return json.loads(base64.b64decode(value["packed"]))
+
+
 def test_a_poll_where_nothing_changed_sends_nothing(panel, run_id):
     first = panel.show(run_id, None, False)
     assert len(first) == len(panel.outputs)
@@ -118,13 +124,15 @@ def test_only_the_plot_follows_the_axis(panel, run_id):
 def test_what_a_run_shows(panel, lab, run_id):
     sent = dict(zip(panel.outputs, panel.show(run_id, None, False), strict=True))
     row = lab.datasets.held_out_row(HOST, smoke(), smoke().evaluation_rows)
-    assert (sent[panel.prompt], sent[panel.expected]) == (row.instruction, row.output)
-    assert sent[panel.answers].startswith("— step 4, ")
-    assert sent[panel.answers].rstrip().count("— step ") == 3
+    scrub = unpacked(sent[panel.scrubber])
+    prompt = scrub["prompts"][0]
+    assert (scrub["run"], prompt["instruction"], prompt["expected"]) == (run_id, row.instruction, row.output)
+    assert [step["step"] for step in scrub["steps"]] == [0, 2, 4]
     assert "Adapter kept: step 4" in sent[panel.checkpoints]
     assert sent[panel.difference] == "Preset **smoke**, nothing changed."
     assert json.loads(sent[panel.config]) == smoke().to_dict()
-    assert sent[panel.bar] == {"value": 4, "max": 4, "part": 0, "parts": 1}
+    assert sent[panel.bar].value == {"value": 4, "max": 4, "part": 0, "parts": 1}
+    assert sent[panel.bar].visible is False
     assert "Held-out loss" in sent[panel.loss]
 
 
@@ -133,7 +141,9 @@ def test_another_run_is_sent_whole(panel, lab, run_id):
     other = finished(lab, smoke(train={"sample_tokens": 0}))
     sent = dict(zip(panel.outputs, panel.show(other, first[0], False), strict=True))
     assert not any(skipped(value) for value in sent.values())
-    assert (sent[panel.prompt], sent[panel.expected], sent[panel.answers]) == ("", "", "")
+    scrub = unpacked(sent[panel.scrubber])
+    assert scrub["run"] == other
+    assert not any(step["answers"] for step in scrub["steps"])
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,15 @@ class Window:
         )
         return handle.json_value()["text"]
 
+    def wait_finished(self) -> None:
+        """Wait until the shown run, one that was trained here, is finished; a new page shows a recorded one."""
+        self.page.wait_for_function(
+            """() => {
+                const text = document.querySelector('#train-status').innerText;
+                return text.includes('finished') && !text.includes('recorded on');
+            }"""
+        )
+
     def shot(self, name: str) -> None:
         if SHOTS:
             SHOTS.mkdir(parents=True, exist_ok=True)

@@ -148,7 +148,7 @@ class Recorder:
         self.steps: list[tuple[int, int]] = []
         self.phases: list[str] = []
         self.said: list[str] = []
-        self.metrics: dict[str, dict[int, dict[str, float]]] = {"train": {}, "probe": {}, "eval": {}}
+        self.metrics: dict[str, dict[int, dict[str, float]]] = {"train": {}, "probe": {}, "general": {}, "eval": {}}
         self.epochs: dict[int, float] = {}
         self.told_twice: list[tuple[str, int]] = []
 
@@ -176,6 +176,9 @@ class Recorder:
 
     def probed(self, step: int, adapter_name: str) -> None:
         assert (step, adapter_name) in ((self.step, RUN), (0, adapter.BASE))
+
+    def evaluated(self, step: int, epoch: float) -> None:
+        assert step == self.step
 
     def yield_to_queue(self) -> None:
         self._now("yield_to_queue")

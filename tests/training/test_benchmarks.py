@@ -2,11 +2,13 @@
 rows."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 
 import pytest
 import torch
+from labs import opened
 from PIL import Image
 from transformers import AutoModelForCausalLM, OPTConfig
 
@@ -23,6 +25,7 @@ from benchmarks import (
     neighbours,
     peak,
     profile,
+    recording,
     report,
     viewers,
 )
@@ -30,6 +33,8 @@ from benchmarks.measure import Row, Spread, alternating
 from benchmarks.ours import Trained
 from benchmarks.stock import padded
 from benchmarks.workload import Setting, Workload
+from instruct_tune.config.presets import PRESETS
+from instruct_tune.config.viewer import HOST
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 # Each test starts processes that import torch, which takes seconds.
@@ -280,3 +285,19 @@ def test_only_the_time_in_which_both_trained_counts():
 def test_a_training_that_cannot_begin_is_an_error(monkeypatch):
     with pytest.raises(RuntimeError, match="ended before its first step"):
         neighbours.at_once(1, {}, replace(SMALLEST, model="no model/at all/"))
+
+
+def test_the_cost_of_recording_is_measured_as_a_ratio(tmp_path, tiny_cache):
+    config = PRESETS["smoke"]
+    assert recording.without(config).train.sample_tokens == 0
+    assert not recording.without(config).train.general_loss
+    with opened(tmp_path / "data") as lab:
+        words = recording.compared(lab, config, 1)
+        recorded = [bool(lab.store.samples(run["id"])) for run in lab.runs.summaries(HOST)]
+    assert re.fullmatch(
+        r"clock [\d.]+ s without, [\d.]+ s with: [\d.]+; processors [\d.]+ s without, [\d.]+ s with: [\d.]+ "
+        r"\(target for quick: at most 1.15\)",
+        words,
+    )
+    # The newest first; the oldest warms up.
+    assert recorded == [True, False, True]

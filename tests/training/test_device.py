@@ -12,7 +12,7 @@ import torch
 from instruct_tune.config.run_config import TrainSettings
 from instruct_tune.errors import SettingsError
 from instruct_tune.models.base_model import best_device, weights_dtype
-from instruct_tune.ui.train import presets
+from instruct_tune.ui import first_preset
 from instruct_tune.util import device
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def test_a_run_says_by_its_settings_which_weights_it_wants():
 def test_the_page_begins_with_what_the_device_that_computes_can_do(monkeypatch, choice, preset):
     monkeypatch.setenv("LAB_DEVICE", choice)
     monkeypatch.setattr(Path, "exists", lambda path: True)
-    assert presets.first_preset() == preset
+    assert first_preset.first_preset() == preset
 
 
 @pytest.mark.parametrize("value", ["gpu", "CPU", "cuda:1"])

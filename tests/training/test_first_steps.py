@@ -20,11 +20,12 @@ from tiny_lab import (
     tiny_with,
 )
 
+from instruct_tune.config.run_config import HELD_OUT
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.models import lora
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.training import sample_prompt, step_metrics
+from instruct_tune.training import fixed_prompts, step_metrics
 from instruct_tune.training.checkpoints import checkpoints
 
 ROW = Example("Say something", "", "Something.")
@@ -75,8 +76,8 @@ def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
 def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
     loaded = loud()
     lora.attach(loaded, RUN, DROPOUT, seed=1)
-    fixed = sample_prompt.choose(loaded, LESSON, [ROW])
-    before = sample_prompt.answer(loaded, RUN, fixed, 24, lambda: False)
+    fixed = fixed_prompts.choose(loaded, LESSON, HELD_OUT, [ROW], 1)
+    [before] = fixed_prompts.answer(loaded, RUN, fixed, 24, lambda: False)
     assert before.tokens > 12
     answers = {}
 
@@ -84,7 +85,7 @@ def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
         def probed(self, step, adapter_name):
             # The run's own adapter, for comparison: by now its answer differs.
             answers[step] = [
-                sample_prompt.answer(loaded, name, fixed, 24, self.stopping) for name in (adapter_name, RUN)
+                fixed_prompts.answer(loaded, name, fixed, 24, self.stopping)[0] for name in (adapter_name, RUN)
             ]
 
     go(loaded, tmp_path, replace(SIX_STEPS, learning_rate=0.5, max_steps=1), Answering())

@@ -9,7 +9,7 @@ from instruct_tune.batching.packing import pack_rows
 from instruct_tune.config.run_config import LoraSettings, RunConfig, TrainSettings
 from instruct_tune.errors import DataError, ModelError
 from instruct_tune.estimate import workload
-from instruct_tune.estimate.workload import Architecture, RowLength, Speed, Work, count
+from instruct_tune.estimate.workload import Architecture, Recorded, RowLength, Speed, Work, count
 from instruct_tune.models import lora
 from instruct_tune.tokenization.encode import IGNORE
 from instruct_tune.training.train import train
@@ -105,18 +105,27 @@ def test_named_targets_are_counted_and_unknown_ones_refused():
 def test_seconds_memory_and_disk_add_up():
     rows = [RowLength(20, 10)] * 8
     run_config = config(per_device_train_batch_size=4, probes=1, sample_tokens=5, recite_rows=2)
-    work = count(run_config, rows, rows[:2], rows[:1], 1000)
+    recorded = Recorded(prompts=(12, 8, 7), general_tokens=30, bleu_rows=33)
+    work = count(run_config, rows, rows[:2], rows[:1], 1000, recorded=recorded)
     assert (work.steps, work.training, work.largest) == (2, Work(2, 160, 80), Work(1, 80, 40))
     # 160 tokens in two passes, 20 held-out ones at each of two probes, and 40 in the evaluation.
-    took = workload.seconds(work, EVEN, weights=4_000_000_000, answered=workload.answered(run_config, work))
+    took = workload.seconds(run_config, work, EVEN, weights=4_000_000_000)
     assert took.training == pytest.approx(1.6)
     assert took.probes == pytest.approx(2 * 0.5 * 0.2)
     assert took.evaluations == pytest.approx(0.5 * 0.4)
-    assert (took.load, took.samples) == (2, pytest.approx((2 * 5 + 10) * 0.1))
+    assert took.load == 2
+    # At two probes three answers of five tokens, the further two prompts read; ten tokens of two memorized rows.
+    a_probe = 5 * 0.1 + 2 * 5 * 0.005 + (8 + 7) * 0.005
+    assert took.samples == pytest.approx(2 * a_probe + 10 * 0.1 + 10 * 0.005)
+    assert took.general == pytest.approx(2 * 30 * 0.005)
+    # Base's answers and those at one evaluation, each in a batch of 32 and one of 1, of 96 tokens.
+    assert took.bleu == pytest.approx(2 * (2 * 96 * 0.1 + 31 * 96 * 0.005))
+    parts = (took.load, took.training, took.probes, took.samples, took.general, took.evaluations, took.bleu)
+    assert took.total == pytest.approx(sum(parts))
     # An earlier run was twice as fast, so all passes are.
-    faster = workload.seconds(work, EVEN, weights=0, answered=20, tokens_per_second=160 / (took.training / 2))
+    faster = workload.seconds(run_config, work, EVEN, weights=0, tokens_per_second=160 / (took.training / 2))
     assert (faster.training, faster.probes) == (pytest.approx(took.training / 2), pytest.approx(took.probes / 2))
-    assert faster.samples == pytest.approx(took.samples / 2)
+    assert (faster.samples, faster.bleu) == (pytest.approx(took.samples / 2), pytest.approx(took.bleu / 2))
 
     peak = workload.memory(run_config, work, Architecture(1000, 10, 4), EVEN)
     # Rank 16: 160 weights of 4 bytes, their gradients, and AdamW's two moments.
@@ -124,6 +133,22 @@ def test_seconds_memory_and_disk_add_up():
     assert (peak.activations, peak.logits) == (80 * 100, 40 * 10)
     assert peak.total == 4000 + 640 + 640 + 1280 + 8000 + 400
     assert workload.disk(run_config, work, 160) == 640 + 1920
+
+
+def test_a_run_that_records_nothing_more_takes_no_time_for_it():
+    rows = [RowLength(20, 10)] * 8
+    took = workload.seconds(config(), count(config(), rows, rows, rows, 1000), EVEN, weights=0)
+    assert (took.samples, took.general, took.bleu) == (0, 0, 0)
+    unevaluated = config(eval_strategy="no")
+    work = count(unevaluated, rows, rows, rows, 1000, recorded=Recorded(bleu_rows=4))
+    assert workload.seconds(unevaluated, work, EVEN, weights=0).bleu == 0
+
+
+def test_what_is_answered_together_is_what_the_run_answers_together():
+    from instruct_tune.evaluation.predict import ROWS_TOGETHER
+    from instruct_tune.training.fixed_prompts import MOST_TOKENS_OF_SEVERAL
+
+    assert (workload.ROWS_TOGETHER, workload.OF_SEVERAL) == (ROWS_TOGETHER, MOST_TOKENS_OF_SEVERAL)
 
 
 def test_warnings_name_what_to_change():

@@ -259,6 +259,7 @@ SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebl
     [
         ("instruct_tune.lab", ()),
         ("instruct_tune.cli.commands", ()),
+        ("instruct_tune.inspection.first_content", ()),
         ("app", ()),
         # Importing gradio takes seconds anyway, and imports pandas.
         pytest.param("instruct_tune.ui", ("gradio", "pandas"), marks=pytest.mark.slow),

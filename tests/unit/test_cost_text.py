@@ -22,7 +22,10 @@ TOLD = {
         "activations": 800_000_000, "logits": 50_000_000, "total": 1_402_805_632,
     },
     "disk": 14_745_600,
-    "seconds": {"load": 0.2, "training": 30.0, "probes": 6.0, "samples": 2.0, "evaluations": 2.4, "total": 40.6},
+    "seconds": {
+        "load": 0.2, "training": 30.0, "probes": 6.0, "samples": 1.0, "general": 1.0, "evaluations": 2.4, "bleu": 0.0,
+        "total": 40.6,
+    },
     "speed": "measured on this machine",
     "free_memory": 1_000_000_000,
     "warnings": ["It needs more than there is."],
@@ -54,7 +57,15 @@ def test_a_runs_name_cannot_break_out_of_the_line():
 
 def test_details_name_where_time_memory_and_disk_go():
     table = cost_details(TOLD)
-    for part in ("training | 30 s", "activations of one pass | 800 MB", "left out, rows cut | 2, 0", "15 MB", "1.0 GB"):
+    for part in (
+        "training | 30 s",
+        "answers on the way | 1 s",
+        "general loss | 1 s",
+        "activations of one pass | 800 MB",
+        "left out, rows cut | 2, 0",
+        "15 MB",
+        "1.0 GB",
+    ):
         assert part in table
     assert "reading the weights" not in table, "a fifth of a second is not worth a line"
 

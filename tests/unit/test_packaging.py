@@ -32,7 +32,9 @@ def test_the_wheel_holds_the_lab_and_its_files(tmp_path):
     kinds = ("*.py", "*.js", "*.css")
     sources = {str(file.relative_to(ROOT)) for kind in kinds for file in (ROOT / "instruct_tune").rglob(kind)}
     assert sources <= names
-    assert {f"instruct_tune/assets/{name}" for name in ("instructions.jsonl", "why_04.json")} <= names
+    assert {
+        f"instruct_tune/assets/{name}" for name in ("first_content.json", "instructions.jsonl", "why_04.json")
+    } <= names
     assert any(name.startswith("instruct_tune/assets/recorded/") for name in names)
     assert not any(name.startswith(("tests/", "assets/")) for name in names)
     # An installed copy finds them there too.

@@ -74,8 +74,13 @@ def test_quick_is_the_public_block():
     assert {name: quick[name] for name in public} == public
     # Fields that the block omits have no effect until they are set.
     assert {name: value for name, value in quick.items() if name not in public} == {
-        # A sample answer during training; it changes no number.
+        # Measurements during training; they change no number of it.
         "train.sample_tokens": 40,
+        "train.held_out_prompts": 3,
+        "train.training_prompts": 1,
+        "train.own_prompts": [],
+        "train.general_loss": True,
+        "train.bleu_rows": 0,
         "lora.use_rslora": False,
         "train.early_stopping_patience": None,
         "train.load_best_model_at_end": False,
@@ -99,6 +104,7 @@ def test_minute_is_quick_with_48_rows_batch_4_and_2e_3():
         "data.limit": 48,
         "train.per_device_train_batch_size": 4,
         "train.learning_rate": 2e-3,
+        "train.held_out_prompts": 1,
     }
 
 
@@ -228,6 +234,10 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.save_minutes": ([0.01, 1440, None], [0, 0.009, 1440.5], "must be between 0.01 and 1,440"),
     "train.save_total_limit": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.sample_tokens": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
+    "train.held_out_prompts": ([0, 8], [-1, 9], "must be between 0 and 8"),
+    "train.training_prompts": ([0, 8], [-1, 9], "must be between 0 and 8"),
+    "train.own_prompts": ([[], ["x"], ["x" * 2000, "<b>"]], [[" "], ["x", "\n"]], "must hold texts that are not blank"),
+    "train.bleu_rows": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
     "train.recite_rows": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
     "train.early_stopping_patience": ([1, 1000, None], [0, 1001], "must be between 1 and 1,000"),
     "train.seed": SEEDS,
@@ -262,6 +272,20 @@ def test_values_at_the_boundary(name):
     for value in refused:
         (problem,) = problems_of(nested(name, value))
         assert problem.startswith(f"{name} {message}")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (["x", "y", "z"], "train.own_prompts holds 3 texts, and at most 2 are allowed: shorten it"),
+        (["x", "y" * 2001], "train.own_prompts[1] has 2,001 characters, and at most 2,000 are allowed"),
+        (["\ud83d"], "train.own_prompts[0] holds half a character"),
+        ([3], "train.own_prompts must be a list of texts"),
+        ("Say hello", "train.own_prompts must be a list of texts"),
+    ],
+)
+def test_own_prompts_are_two_short_texts(value, problem):
+    assert problems_of(nested("train.own_prompts", value))[0].startswith(problem)
 
 
 def test_a_refused_value_is_named():

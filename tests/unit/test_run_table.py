@@ -82,14 +82,38 @@ def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     first, second = shown["data"]
     assert (first[0], second[0]) == ("▸ one", "two")
     assert (first[-1], second[-1]) == ("id-one", "id-two")
-    assert (first[3], first[4], second[3], second[4]) == ("1.235", "8.9 → 18.2", "", "")
+    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2", "", "")
     assert [all(row) for row in shown["metadata"]["styling"]] == [True, False]
     assert len(first) == len(shown["headers"]) == len(text.WIDTHS)
 
 
-def test_where_a_run_was_recorded_is_in_its_row():
-    page = page_of(numbered(run("one", recorded="recorded on X, 2 cores, 8 GiB, 2026-01-02")), "", "Name", 0)
-    assert "recorded on X, 2 cores, 8 GiB, 2026-01-02" in table(page, {}, None)["data"][0]
+def test_that_a_run_was_recorded_is_in_its_row_and_its_tags_behind_its_name():
+    runs = numbered(run("one", recorded="recorded on X, 2 cores, 8 GiB, 2026-01-02"), run("two", tags=["a", "b"]))
+    first, second = table(page_of(runs, "", "Name", 0), {}, None)["data"]
+    assert (first[0], first[-2]) == ("one", "recorded")
+    assert second[0] == "two · a, b"
+
+
+def test_what_the_table_has_no_column_for_is_in_the_line_beside_it_escaped():
+    line = text.facts(run("one", source="some/rows", tags=["<b>"]), 1_234_567)
+    assert r"model · data rows · tags \<b\> · begun " in line
+    assert line.endswith(r"1\.2 MB on disk · id id\-one")
+    assert "begun" not in text.facts(run("one", recorded="recorded on X"), 0)
+
+
+def test_the_runs_listed_can_be_narrowed():
+    runs = numbered(
+        run("own"), run("kept", recorded="recorded on X"), run("taken", imported=True), run("cut", status="stopped"),
+        bleu={"kept": (1.0, 2.0)},
+    )  # fmt: skip
+    listed = {show: [each["name"] for each in page_of(runs, "", "Name", 0, show).runs] for show in text.SHOWS}
+    assert listed == {
+        "All runs": ["cut", "kept", "own", "taken"],
+        "Trained here": ["cut", "own"],
+        "Recorded or imported": ["kept", "taken"],
+        "Evaluated": ["kept"],
+        "Not finished": ["cut"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,7 @@ def test_the_sentence_counts():
     assert sentence(page_of(runs[:1], "", "Name", 0), 1, 1000, "") == "1 run, 1.0 kB on disk."
     assert sentence(page_of(runs, "two", "Name", 0), 2, 1000, "two") == "1 of 2 runs, 1.0 kB on disk."
     assert sentence(page_of(runs, "x", "Name", 0), 2, 0, "x").endswith("Nothing holds these words.")
+    assert sentence(page_of(runs, "", "Name", 0, "Evaluated"), 2, 1000, "") == "0 of 2 runs, 1.0 kB on disk."
 
 
 def test_bytes_on_disk_are_those_of_all_files_and_counted_once_in_a_while(tmp_path):

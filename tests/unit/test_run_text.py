@@ -72,11 +72,6 @@ def test_checkpoints_in_words():
     )
 
 
-def test_answers_newest_first():
-    samples = [{"step": 0, "text": "a\nb", "ended": False}, {"step": 4, "text": "<b>", "ended": True}]
-    assert run_text.answers_text(samples) == ("— step 4, ended by itself —\n<b>\n\n— step 0, cut at the limit —\na\nb")
-
-
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_presets_own_configuration(preset):
     assert run_text.configuration_sentence(PRESETS[preset].to_dict()) == f"Preset **{preset}**, nothing changed."

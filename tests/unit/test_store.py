@@ -437,10 +437,20 @@ def test_without_one_it_is_the_users_own(monkeypatch, tmp_path, value):
 def test_samples_come_by_step_and_the_newer_one_of_a_step_counts(store):
     run = store.create("", CONFIG).id
     for step, text in ((4, "b"), (0, "a"), (4, "c")):
-        store.add_sample(run, step, text, ended=step == 4)
-    assert [(s["step"], s["text"], s["ended"]) for s in store.samples(run)] == [(0, "a", False), (4, "c", True)]
+        store.add_samples(run, step, [(text, step == 4), ("<b>", False)])
+    assert [(s["step"], s["prompt"], s["text"], s["ended"]) for s in store.samples(run)] == [
+        (0, 0, "a", False), (0, 1, "<b>", False), (4, 0, "c", True), (4, 1, "<b>", False),
+    ]  # fmt: skip
+    store.add_samples(run, 4, [("alone", True)])
+    assert [s["text"] for s in store.samples(run)] == ["a", "<b>", "alone"]
     store.forget_metrics_after(run, 0)
-    assert [s["step"] for s in store.samples(run)] == [0]
+    assert {s["step"] for s in store.samples(run)} == {0}
+
+
+def test_a_run_without_answers_has_none(store):
+    run = store.create("", CONFIG).id
+    store.add_samples(run, 0, [])
+    assert store.samples(run) == []
 
 
 # The bin
@@ -544,5 +554,6 @@ def test_a_run_that_happened_elsewhere_is_entered_as_it_was(store):
     store.enter(run, metrics=[metric], events=[event], samples=[sample], evaluations=[evaluation])
     assert store.get(run.id) == run
     assert [{k: v for k, v in m.items() if k != "seq"} for m in store.metrics(run.id)] == [metric]
-    assert (store.events(run.id), store.samples(run.id)) == ([event], [sample])
+    # A sample from before runs had several prompts is that of the first.
+    assert (store.events(run.id), store.samples(run.id)) == ([event], [{**sample, "prompt": 0}])
     assert [{k: v for k, v in e.items() if k != "seq"} for e in store.evaluations(run.id)] == [evaluation]

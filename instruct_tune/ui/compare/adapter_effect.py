@@ -1,4 +1,4 @@
-"""The fold "Did the adapter do anything?": one sentence of verdict, and a bar for each layer."""
+"""The tab "Effect": whether the adapter did anything, in one sentence of verdict, and a bar for each layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from ...services.access import Access
 from ...services.inference import Inference
 from ...services.runs import Runs
 from ..context import PRIVATE, QUIET, user_errors, viewer
-from .effect_text import bars, sentence
-
-BEFORE = "Nothing measured yet."
+from .effect_text import bars, evaluated_answers, sentence
 
 # The value holds numbers and the app's own words, no text of a dataset.
 _TEMPLATE = """
@@ -36,33 +34,36 @@ _LOOK = """
 
 
 class EffectPanel:
-    """A fold with its own button; cleared when another run is chosen."""
+    """A tab with its own button; when another run is chosen it shows what that run's last evaluation says."""
 
     def __init__(self, run: gr.Dropdown, *, runs: Runs, inference: Inference, access: Access):
         self.runs, self.inference, self.access = runs, inference, access
-        with gr.Accordion("Did the adapter do anything?", open=False, elem_id="compare-effect"):
+        with gr.Tab("Effect", id="Effect", elem_id="compare-effect"):
             gr.Markdown(
-                "How far tuned's predictions are from base's on the first held-out rows, and how much the adapter "
-                "adds to each layer.",
+                "Did the adapter do anything? How far tuned's predictions are from base's on the first held-out rows, "
+                "and how much the adapter adds to each layer.",
                 elem_classes="note",
             )
             button = gr.Button("Measure it", elem_id="compare-effect-measure", size="md")
-            self.sentence = gr.Markdown(BEFORE, elem_id="compare-effect-sentence")
+            self.sentence = gr.Markdown(self._evaluated(run.value), elem_id="compare-effect-sentence")
             self.norms = gr.HTML(
                 bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible=False
             )
         outputs = [self.sentence, self.norms]
         measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **PRIVATE)
-        run.change(self._empty, None, outputs, cancels=[measured], **QUIET)
+        run.change(self._before, run, outputs, cancels=[measured], **QUIET)
 
-    def _empty(self) -> list[Any]:
-        return [BEFORE, gr.HTML(visible=False)]
+    def _before(self, run_id: str | None) -> list[Any]:
+        return [self._evaluated(run_id), gr.HTML(visible=False)]
+
+    def _evaluated(self, run_id: str | None) -> str:
+        return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))
 
     @user_errors
     def _measure(self, run_id: str | None) -> list[Any]:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
-            return self._empty()
+            return self._before(run_id)
         effect = self.inference.adapter_effect(viewer(self.access), run_id)
         evaluation = self.runs.last_evaluations(viewer(self.access)).get(run_id)
         return [sentence(effect, evaluation), gr.HTML(bars(effect.layers), visible=True)]

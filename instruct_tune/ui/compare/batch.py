@@ -23,13 +23,13 @@ from .third_model import ThirdModelPanel
 if TYPE_CHECKING:
     from ...generation.answer import Answer
 
-BEFORE = "Nothing asked yet."
+BEFORE = "Base and tuned answer each line; the table can be saved as CSV or JSONL."
 SHOWN = 600
 """Characters of an answer in the table; the files hold all."""
 
 
 class BatchPanel:
-    """A fold with its own button. ``controls``: those of decoding, which apply here too."""
+    """A tab with its own button. ``controls``: those of decoding, which apply here too."""
 
     def __init__(
         self, run: gr.Dropdown, third: ThirdModelPanel, controls: Sequence[Any], *, inference: Inference, access: Access
@@ -37,7 +37,7 @@ class BatchPanel:
         self.inference, self.access = inference, access
         self.run, self.third, self.controls = run, third, controls
         self.turns = Turns()
-        with gr.Accordion("Ask many at once", open=False, elem_id="compare-many"):
+        with gr.Tab("Many", id="Many", elem_id="compare-many"):
             self.asked = gr.Textbox(
                 label="Instructions",
                 info=f"One a line, at most {MAX_INSTRUCTIONS}; decoded as set under Decoding",

@@ -1,4 +1,4 @@
-"""The decoding settings of Compare: a fold of controls, and their values as JSON to copy."""
+"""The decoding settings of Compare: two folds of controls, and their values as JSON to copy."""
 
 from __future__ import annotations
 
@@ -18,41 +18,37 @@ class DecodingPanel:
     """``controls`` are the inputs of ``settings``, then ``strength``; moving that slider asks again."""
 
     def __init__(self) -> None:
+        with gr.Accordion("Adapter strength", open=False):
+            self.strength = gr.Slider(
+                0,
+                MAX_STRENGTH,
+                1,
+                step=0.05,
+                label="Times as trained",
+                info="0: base; moving it asks again",
+                elem_id="compare-strength",
+            )
         with gr.Accordion("Decoding", open=False):
-            with gr.Row():
-                way = gr.Radio(
-                    [GREEDY, BEAMS, SAMPLING],
-                    value=GREEDY,
-                    label="Decoding",
-                    info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
-                    elem_id="compare-way",
-                    min_width=280,
-                )
-                longest = gr.Slider(
-                    8,
-                    1024,
-                    96,
-                    step=8,
-                    label="Longest answer in tokens",
-                    info="Longer ones are cut",
-                    elem_id="compare-longest",
-                    min_width=220,
-                )
-                self.strength = gr.Slider(
-                    0,
-                    MAX_STRENGTH,
-                    1,
-                    step=0.05,
-                    label="Adapter strength",
-                    info="1: as trained; 0: base; moving it asks again",
-                    elem_id="compare-strength",
-                    min_width=220,
-                )
-            with gr.Row():
-                beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
-                temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
-                top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
-                seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
+            way = gr.Radio(
+                [GREEDY, BEAMS, SAMPLING],
+                value=GREEDY,
+                label="Decoding",
+                info="Greedy: always the likeliest token; beams: the likeliest whole answer; sampling: by chance",
+                elem_id="compare-way",
+            )
+            longest = gr.Slider(
+                8,
+                1024,
+                96,
+                step=8,
+                label="Longest answer in tokens",
+                info="Longer ones are cut",
+                elem_id="compare-longest",
+            )
+            beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
+            temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
+            top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
+            seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
             stop = gr.Textbox(
                 label="Stop texts",
                 info="One a line; an answer is cut before the first of them. \\n is a new line",

@@ -28,11 +28,12 @@ def sentence(effect: AdapterEffect, evaluation: Mapping[str, Any] | None) -> str
     return (
         f"**{verdict}** On {rows} ({effect.tokens} places that carry loss) the KL divergence of tuned to base is "
         f"{effect.kl:.3g} nats a token, and at {percent(effect.changed) if effect.changed else 'none'} of them another "
-        f"token is the likeliest. {_answers(evaluation)}"
+        f"token is the likeliest. {evaluated_answers(evaluation)}"
     )
 
 
-def _answers(evaluation: Mapping[str, Any] | None) -> str:
+def evaluated_answers(evaluation: Mapping[str, Any] | None) -> str:
+    """How many answers the adapter changed, and how many end by themselves, by the run's last evaluation, if any."""
     if evaluation is None:
         return "Evaluate tells how many answers change, and how many end by themselves."
     rows = evaluation["rows"]

@@ -52,16 +52,19 @@ class Link:
         self.runs, self.answerers, self.access = runs, answerers, access
         self.run, self.third, self.named = run, third, named
 
-    def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
-        """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs."""
+    def follow(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> Any:
+        """Connect to the page's load event. ``shown``: the run Train follows; ``seen``: the page's list of runs.
+
+        Returns the event after which the controls are set.
+        """
         controls = [control for name, control in self.named.items() if name != "run"]
         outputs = [tabs, self.run, seen, *controls]
-        opened.then(self._apply, shown, outputs, **QUIET)
+        return opened.then(self._apply, shown, outputs, **QUIET)
 
     def _apply(self, shown: str | None, request: gr.Request) -> list[Any]:
         params = dict(request.query_params)
         unchanged = [gr.skip()] * (2 + len(self.named))
-        if params.get("tab") != "compare":
+        if not is_link(request):
             return unchanged
         ready = answering(runs=self.runs, answerers=self.answerers, access=self.access)
         run_id = params.get("run", "")
@@ -79,6 +82,11 @@ class Link:
         if name == "third":
             return self.third.listed(run_id, value or "") if value else gr.skip()
         return gr.skip() if value is None else value
+
+
+def is_link(request: gr.Request) -> bool:
+    """Whether a link to a question opened the page."""
+    return request.query_params.get("tab") == "compare"
 
 
 def read(control: Any, text: str) -> Any:
@@ -101,36 +109,40 @@ LONGEST_KEPT = 400
 
 
 class SharingPanel:
-    """Two buttons and the box for the link.
+    """A fold with two buttons and the box for the link.
 
     ``wire`` takes ``shown``: run, source, row, instruction and input, in this order; ``decoded``: the controls of
-    decoding; ``answers``: base and tuned; ``named``: query parameter of the link → control.
+    decoding; ``recorded``: how recorded answers were decoded, empty for others; ``answers``: base and tuned;
+    ``named``: query parameter of the link → control.
     """
 
     def __init__(self, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
-        with gr.Row(elem_classes="foot"):
-            self.keep = gr.Button(
-                "Keep as a note on the run", size="sm", elem_id="compare-keep", min_width=200, scale=0
+        with gr.Accordion("Keep and share", open=False, elem_id="compare-sharing"):
+            self.keep = gr.Button("Keep as a note on the run", size="sm", elem_id="compare-keep")
+            self.link = gr.Button("Link to this question", size="sm", elem_id="compare-link")
+            self.address = gr.Code(
+                "",
+                label="Opens Compare with this run, question and settings",
+                language=None,
+                interactive=False,
+                show_line_numbers=False,
+                wrap_lines=True,
+                buttons=["copy"],
+                visible=False,
+                elem_id="compare-address",
             )
-            self.link = gr.Button("Link to this question", size="sm", elem_id="compare-link", min_width=200, scale=0)
-        self.address = gr.Code(
-            "",
-            label="Opens Compare with this run, question and settings",
-            language=None,
-            interactive=False,
-            show_line_numbers=False,
-            wrap_lines=True,
-            buttons=["copy"],
-            visible=False,
-            elem_id="compare-address",
-        )
 
     def wire(
-        self, shown: Sequence[Any], decoded: Sequence[Any], answers: Sequence[Any], named: Mapping[str, Any]
+        self,
+        shown: Sequence[Any],
+        decoded: Sequence[Any],
+        recorded: gr.State,
+        answers: Sequence[Any],
+        named: Mapping[str, Any],
     ) -> None:
         """Connect the buttons to the components that the class describes."""
-        self.keep.click(self._keep, [*shown, *decoded, *answers], None, **QUIET)
+        self.keep.click(self._keep, [*shown, *decoded, recorded, *answers], None, **QUIET)
         revealed = self.link.click(lambda: gr.Code(visible=True), None, self.address, **QUIET)
         revealed.then(None, list(named.values()), self.address, js=AS_LINK % list(named), **QUIET)
 
@@ -139,11 +151,14 @@ class SharingPanel:
         self, run_id: str | None, source: str, number: float | None, instruction: str, input_text: str, *values: Any
     ) -> None:
         """Append question, answers and settings to the run's notes."""
-        *decoded, strength, base, tuned = values
+        *decoded, strength, recorded, base, tuned = values
         if not run_id or not (base or tuned):
-            raise DataError("There are no answers to keep yet: press Compare first.")
+            raise DataError("There are no answers to keep: Compare makes some.")
         row = "my own instruction" if source == TYPED else f"held-out row {int(number or 1)}"
-        how = decoding(settings(*decoded)).rstrip(".") + ("" if strength == 1 else f", adapter at {strength:g}")
+        # The controls may have changed since an evaluation made its answers.
+        how = recorded.rstrip(".") or (
+            decoding(settings(*decoded)).rstrip(".") + ("" if strength == 1 else f", adapter at {strength:g}")
+        )
         note = [f"{time.strftime('%Y-%m-%d %H:%M')}, {row}. {how}.", f"Asked: {_short(instruction)}"]
         note += [f"Input: {_short(input_text)}"] if input_text else []
         note += [f"{name}: {_short(text)}" for name, text in zip(NAMES.values(), (base, tuned), strict=True)]

@@ -2,75 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from ...services.access import Access
 from ...services.answerers import Answerers
+from ...services.evaluations import Evaluations
 from ...services.inference import Inference
 from ...services.runs import Runs
 from ...text.code_language import guess
+from .. import run_picker
 from ..context import QUIET, session, user_errors, viewer
 from ..diff_panel import DiffPanel
+from ..events import setting
+from ..form import Form
 from ..formatting import NAMES, THIRD, WHO
-from ..run_picker import EmptyState
 from ..streaming import Turns, at_most
+from ..workbench import workbench
 from . import decoding
 from .adapter_effect import EffectPanel
 from .batch import BatchPanel
 from .decoding import DecodingPanel
-from .question import QuestionPanel, answer_box, no_expected
-from .sharing import Link, SharingPanel
-from .text import TYPED, answer_facts, state_sentence
+from .held_out import HeldOutRow, HeldOutRows
+from .question import QuestionPanel, answer_box, no_expected, texts
+from .search import SearchPanel
+from .sharing import Link, SharingPanel, is_link
+from .text import HELD_OUT, TYPED, answer_facts, recorded_facts, state_sentence
 from .third_model import NOBODY, ThirdModelPanel
 from .third_model import answerers as chosen_answerers
 from .token_losses import TokenLossesPanel
 
 NO_RUN = "No trained run yet, so there is nothing to compare with base. Half a minute of training gives one."
-BEFORE = "Choose a row or type an instruction, then press **Compare**."
+BEFORE = "**Compare** asks base and tuned."
 
 
 class CompareTab:
-    """The tab's contents below the choice of the run, and the decoding that runs in each window.
+    """The tab's contents, and the decoding that runs in each window.
 
-    ``following`` is the button to the next tab. ``link`` applies a link to a question when the page opens.
+    ``run`` is the choice of the run. ``following`` is the button to the next tab.
     """
 
     def __init__(
-        self, run: gr.Dropdown, tabs: gr.Tabs, *, runs: Runs, answerers: Answerers, inference: Inference, access: Access
+        self,
+        form: Form,
+        tabs: gr.Tabs,
+        *,
+        runs: Runs,
+        answerers: Answerers,
+        inference: Inference,
+        evaluations: Evaluations,
+        access: Access,
     ):
-        self.inference, self.access = inference, access
-        self.run = run
+        self.runs, self.inference, self.access = runs, inference, access
         self.turns = Turns()
-        self.empty = EmptyState(run, tabs, NO_RUN, "compare", runs=runs, access=access)
-        self.question = QuestionPanel(run, runs=runs, answerers=answerers, access=access)
-        self.decoding = DecodingPanel()
-        self.third = ThirdModelPanel(run, runs=runs, answerers=answerers, inference=inference, access=access)
-        with gr.Row():
-            self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", scale=4, interactive=False)
-            self.stop = gr.Button("Stop", elem_id="compare-stop", scale=1)
-        self.state = gr.Markdown(BEFORE, elem_id="compare-state")
-        self._answers()
-        self.kept = SharingPanel(runs=runs, access=access)
-        self.difference = DiffPanel("compare", {**NAMES, THIRD: "Third"})
-        self.why = TokenLossesPanel(answerers=answerers, inference=inference, access=access)
-        BatchPanel(run, self.third, self.decoding.controls, inference=inference, access=access)
-        EffectPanel(run, runs=runs, inference=inference, access=access)
-        self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
-        self.link = Link(run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
+        self.rows = HeldOutRows(runs=runs, answerers=answerers, evaluations=evaluations, access=access)
+        ready = run_picker.by_preference(run_picker.answering(runs=runs, answerers=answerers, access=access))[:1]
+        first = self.rows.first(ready[0]["id"] if ready else None)
+        # How recorded answers were decoded; empty where the answers on the page are of now.
+        self.recorded = gr.State(first.decoding)
+        bench = workbench("compare")
+        with bench.choose:
+            self.run = run_picker.run_choice("compare-run", ready if first.answers else [])
+            run_picker.build(form, self.run, "compare-template", runs=runs, access=access)
+            self.question = QuestionPanel(self.run, first.example)
+            self.decoding = DecodingPanel()
+            self.third = ThirdModelPanel(self.run, runs=runs, answerers=answerers, inference=inference, access=access)
+            self.kept = SharingPanel(runs=runs, access=access)
+        with bench.act:
+            self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", interactive=bool(first.answers))
+            self.stop = gr.Button("Stop", elem_id="compare-stop", visible=False)
+        with bench.show:
+            run_picker.EmptyState(self.run, tabs, NO_RUN, "compare", runs=runs, access=access)
+            with gr.Tabs(elem_id="compare-views", elem_classes="views"):
+                with gr.Tab("Answers", id="Answers"):
+                    self._answers(first)
+                self.why = TokenLossesPanel(self.rows, inference=inference, access=access)
+                self.search = SearchPanel(inference=inference, access=access)
+                EffectPanel(self.run, runs=runs, inference=inference, access=access)
+                BatchPanel(self.run, self.third, self.decoding.controls, inference=inference, access=access)
+            self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
+        self.link = Link(self.run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
         self._wire()
 
-    def _answers(self) -> None:
+    def _answers(self, first: HeldOutRow) -> None:
+        """The expected answer and the others, each above its difference. ``static/compare.css`` places them."""
         self.answers, self.facts = [], []
         self.columns: dict[str, gr.Column] = {}
-        with gr.Row():
-            for side, name in {**NAMES, THIRD: "Third"}.items():
-                classes = [f"{side}-answer", "answer"]
-                with gr.Column(min_width=320, elem_classes=classes, visible=side != THIRD) as self.columns[side]:
-                    self.answers.append(answer_box(name, f"compare-{side}", lines=14))
-                    self.facts.append(gr.Markdown("", elem_id=f"compare-{side}-facts", elem_classes="answer-facts"))
+        recorded = first.answers or {}
+        self.state = gr.Markdown(first.sentence or BEFORE, elem_id="compare-state")
+        with gr.Column(elem_id="compare-answers", min_width=0):
+            self.question.add_expected()
+            with gr.Row():
+                for side, name in {**NAMES, THIRD: "Third"}.items():
+                    classes = [f"{side}-answer", "answer"]
+                    with gr.Column(min_width=0, elem_classes=classes, visible=side != THIRD) as self.columns[side]:
+                        self.answers.append(answer_box(name, f"compare-{side}", recorded.get(side, ""), lines=8))
+                        self.facts.append(
+                            gr.Markdown(
+                                recorded_facts(recorded, side),
+                                elem_id=f"compare-{side}-facts",
+                                elem_classes="answer-facts",
+                            )
+                        )
+            self.difference = DiffPanel(
+                "compare",
+                {**NAMES, THIRD: "Third"},
+                shown=True,
+                first=[first.example.output, *(recorded.get(side, "") for side in WHO)],
+            )
 
     def _link_controls(self) -> dict[str, Any]:
         names = ("run", "source", "row", "instruction", "input")
@@ -86,35 +127,45 @@ class CompareTab:
             self._answer,
             [self.run, question.instruction, question.input, question.expected, *self.third.controls,
              *self.decoding.controls],
-            [*self.answers, *self.facts, self.state],
+            self._outputs,
             concurrency_limit=4,
             # A second click starts at once: the decoding before it is dropped, not awaited.
             trigger_mode="multiple",
             **QUIET,
         )  # fmt: skip
+        # An error ends the decoding without its last update.
+        answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
+        searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
-        question.wire()
         self.third.wire()
         self.third.who.change(
             self._show_third, self.third.who, [self.columns[THIRD], self.answers[-1], self.facts[-1]], **QUIET
         )
-        self.kept.wire(question.shown, self.decoding.controls, self.answers[: len(NAMES)], self.link.named)
-        self._wire_changes(answering, reading)
+        self.kept.wire(question.shown, self.decoding.controls, self.recorded, self.answers[: len(NAMES)],
+                       self.link.named)  # fmt: skip
+        self._wire_changes(answering, reading, searching)
 
-    def _wire_changes(self, answering: Any, reading: Any) -> None:
-        """Clear the answers when the question changes."""
+    def _wire_changes(self, answering: Any, reading: Any, searching: Any) -> None:
+        """Show the recorded answers when the question changes, or none."""
         question = self.question
-        answer_outputs = [*self.answers, *self.facts, self.state, *self.difference.outputs, *self.why.outputs]
+        answer_outputs = [*self._outputs, *self.why.outputs, *self.search.outputs]
         inputs = [self.run, question.source, question.number]
-        outputs = [question.instruction, question.input, question.expected, self.ask, *answer_outputs]
-        # Cancels nothing: editing changes the source too, and a decoding started since is about the edited text.
-        question.source.change(self._source, inputs, outputs, **QUIET)
-        for trigger in (self.run.change, question.number.change):
+        outputs = self._row_outputs
+        by_button = [(button.click, self._step_handler(step)) for button, step in question.steps]
+        # The row of another run takes a moment: an answer to the former one would be taken away then.
+        self.run.change(None, None, self.ask, js=setting(interactive=False), **QUIET)
+        # A row that the page sets itself comes together with its texts and answers: hence "input", not "change".
+        for trigger, handler in (*by_button, (self.run.change, self._row), (question.number.input, self._row)):
             # In two steps: the page may still be rendering updates of the answer that is cancelled.
-            cancelled = trigger(self._drop_decoding, None, None, cancels=[answering, reading], **QUIET)
-            cancelled.then(self._row, inputs, outputs, trigger_mode="always_last", **QUIET)
+            dropped = trigger(
+                self._drop_decoding, None, None, cancels=[answering, reading, searching], queue=False, **QUIET
+            )
+            shown = dropped.then(handler, inputs, outputs, trigger_mode="always_last", **QUIET)
+            # A row that cannot be read leaves instructions to type.
+            shown.failure(lambda run_id: gr.Button(interactive=bool(run_id)), self.run, self.ask, **QUIET)
+        question.source.input(self._source, inputs, outputs, **QUIET)
         for box in (question.instruction, question.input):
             box.input(
                 self._on_edit,
@@ -127,29 +178,89 @@ class CompareTab:
                 **QUIET,
             )
 
+    def follow_link(self, opened: Any, tabs: gr.Tabs, shown: gr.State, seen: gr.State) -> None:
+        """Apply the link that opened the page, if one did, and show its row. See ``Link.follow``."""
+        question = self.question
+        inputs = [self.run, question.source, question.number]
+        applied = self.link.follow(opened, tabs, shown, seen)
+        applied.then(self._linked, inputs, self._row_outputs, **QUIET)
+
+    @property
+    def _row_outputs(self) -> list[Any]:
+        """What another row updates, in the order of ``_row``."""
+        question = self.question
+        texts = [question.source, question.number, question.instruction, question.input, question.expected]
+        return [*texts, self.ask, *self._outputs, *self.why.outputs, *self.search.outputs]
+
+    @property
+    def _outputs(self) -> list[Any]:
+        """What an answer updates, in the order of ``_updates``."""
+        return [*self.answers, *self.facts, self.state, self.stop, self.recorded, *self.difference.outputs]
+
+    def _updates(
+        self, boxes: Sequence[Any], facts: Sequence[str], state: str, at_work: bool = False, recorded: str = ""
+    ) -> list[Any]:
+        """The updates of ``_outputs`` for other answers, without a difference."""
+        return [*boxes, *facts, state, gr.Button(visible=at_work), recorded, *self.difference.blank]
+
     @property
     def _blank(self) -> list[Any]:
-        empty = [*[gr.Code("", language=None)] * len(WHO), *[""] * len(WHO), BEFORE]
-        return [*empty, *self.difference.blank, *self.why.blank]
+        empty = [gr.Code("", language=None)] * len(WHO)
+        return [*self._updates(empty, [""] * len(WHO), BEFORE), *self.why.blank, *self.search.blank]
+
+    def _recorded(self, row: HeldOutRow) -> list[Any]:
+        """The updates of ``_outputs`` for the answers of an evaluation."""
+        answers = row.answers or {}
+        texts = [answers.get(side, "") for side in WHO]
+        language = guess(row.example.output)
+        boxes = [gr.Code(text, language=guess(text) or language) for text in texts]
+        facts = [recorded_facts(answers, side) for side in WHO]
+        shown = self._updates(boxes, facts, row.sentence, recorded=row.decoding)
+        return [*shown[: -len(self.difference.outputs)], *self.difference.updates(row.example.output, *texts)]
 
     def _drop_decoding(self, request: gr.Request) -> None:
         self.turns.drop(request.session_hash)
+        self.search.drop(request.session_hash)
 
     def _source(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
-        """The kind of question changed. A typed instruction keeps the texts on the page and their answers."""
+        """Another kind of question was chosen. A typed instruction keeps the texts on the page and their answers."""
         if source == TYPED:
-            return [gr.skip(), gr.skip(), no_expected(source), gr.skip(), *[gr.skip()] * len(self._blank)]
+            return [*[gr.skip()] * 4, no_expected(source), *[gr.skip()] * (len(self._row_outputs) - 5)]
         self._drop_decoding(request)
         return self._row(run_id, source, number)
 
+    def _linked(self, run_id: str | None, source: str, number: float | None, request: gr.Request) -> list[Any]:
+        """The row of the link that opened the page; nothing changes where none did."""
+        if not is_link(request):
+            return [gr.skip()] * len(self._row_outputs)
+        return self._row(run_id, source, number)
+
+    def _step_handler(self, step: int) -> Any:
+        """A handler that goes ``step`` held-out rows on; to a random row where ``step`` is 0."""
+
+        @user_errors
+        def handler(run_id: str | None, source: str, number: float | None) -> list[Any]:
+            to = self.rows.after(run_id, int(number or 1), step) if run_id else 1
+            return [HELD_OUT, to, *self._row(run_id, HELD_OUT, to)[2:]]
+
+        return handler
+
+    @user_errors
     def _row(self, run_id: str | None, source: str, number: float | None) -> list[Any]:
-        """Another row or run: show its texts and clear the answers."""
-        ready = gr.Button(interactive=bool(run_id))
-        return [*self.question.row(run_id, source, number), ready, *self._blank]
+        """Another row or run: show its texts, and the answers of its evaluation where there are some.
+
+        A typed instruction keeps its texts.
+        """
+        kept, ready = [gr.skip(), gr.skip()], gr.Button(interactive=bool(run_id))
+        if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
+            return [*kept, *kept, no_expected(source), ready, *self._blank]
+        row = self.rows.get(run_id, int(number or 1))
+        answers = [*self._recorded(row), *self.why.blank, *self.search.blank] if row.answers else self._blank
+        return [*kept, *texts(row.example), ready, *answers]
 
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""
-        self.turns.drop(request.session_hash)
+        self._drop_decoding(request)
         return [TYPED, no_expected(TYPED), *self._blank]
 
     def _show_third(self, third: str) -> list[Any]:
@@ -179,7 +290,8 @@ class CompareTab:
         language = guess(expected or "")
         labels = [*NAMES.values(), self.third.label_of(third, run_id) if third else "Third"]
         empty = [gr.Code("", language=language, label=label) for label in labels]
-        yield [*empty, *[""] * len(WHO), "Waiting for the model…"]
+        yield self._updates(empty, [""] * len(WHO), "Waiting for the model…", at_work=True)
+        unchanged = [gr.skip()] * (len(self._outputs) - 2 * len(WHO) - 2)
         window = session()
         with self.turns.of(window) as stop:
             question = (instruction, input_text or "", settings, stop)
@@ -188,21 +300,19 @@ class CompareTab:
                 updates = self.inference.compare_many(viewer(self.access), answerers, *question, names=WHO)
             else:
                 updates = self.inference.compare(viewer(self.access), run_id, *question, strength=strength)
-            for texts in at_most(updates):
+            for answer in at_most(updates):
                 if not self.turns.holds(window, stop):
                     break
-                boxes = [texts.get(side, "") for side in WHO]
-                if texts["done"]:
+                boxes = [answer.get(side, "") for side in WHO]
+                if answer["done"]:
                     boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
-                yield [
-                    *boxes,
-                    *(answer_facts(texts, side) for side in WHO),
-                    state_sentence(texts, settings, strength),
-                ]
-                if texts["done"]:
+                facts = [answer_facts(answer, side) for side in WHO]
+                stopping = gr.Button(visible=False) if answer["done"] else gr.skip()
+                yield [*boxes, *facts, state_sentence(answer, settings, strength), stopping, *unchanged]
+                if answer["done"]:
                     # Texts only: gradio merges an empty item into boxes that are not rendered yet, which would remove
                     # their last words (see ``all_so_far``).
-                    yield [*(texts.get(side, "") for side in WHO), *[gr.skip()] * (len(WHO) + 1)]
+                    yield [*(answer.get(side, "") for side in WHO), *[gr.skip()] * (len(self._outputs) - len(WHO))]
             # gradio sends a stream's last item again when the stream ends. That may arrive after the window's next
             # update and put an answer beside another row, so the last item changes nothing.
-            yield [gr.skip()] * (2 * len(WHO) + 1)
+            yield [gr.skip()] * len(self._outputs)

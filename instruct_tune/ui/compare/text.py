@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,32 @@ def answer_facts(texts: Mapping[str, Any], side: str) -> str:
         return "Stopped; what is there is kept." if texts[side] else "Stopped before the first token."
     if not texts["done"]:
         return f"{texts['seconds']:.1f} s…" if "seconds" in texts else ""
+    return _facts(texts, side, f" in {texts[f'{side}_seconds']:.1f} s")
+
+
+def recorded_facts(row: Mapping[str, Any], side: str) -> str:
+    """Length of an evaluation's answer and how it ended: ``62 tokens, ended by itself``. ``row``: of predictions."""
+    return _facts(row, side, "") if side in row else ""
+
+
+def _facts(texts: Mapping[str, Any], side: str, duration: str) -> str:
     ended = "ended by itself" if texts[f"{side}_ended"] else "**cut at the token limit**"
     tokens = texts[f"{side}_tokens"]
     nothing = "" if texts[side].strip() else "Nothing to see (empty, or only whitespace): "
-    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'} in {texts[f'{side}_seconds']:.1f} s, {ended}"
+    return f"{nothing}{tokens} token{'' if tokens == 1 else 's'}{duration}, {ended}"
+
+
+def recorded_sentence(evaluation: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    """When the answers of an evaluation were made, where it was on another machine, and how. Markdown.
+
+    ``facts``: those of the run.
+    """
+    origin = facts.get("recorded")
+    when = origin["date"] if origin else time.strftime("%Y-%m-%d %H:%M", time.localtime(evaluation["time"]))
+    where = f" ({origin['machine']})" if origin else ""
+    warning = f"<br>**{plain(evaluation['other_weights'], 500)}**" if evaluation.get("other_weights") else ""
+    sentence = plain(f"Recorded answers of the evaluation on {when}{where}.", 200)
+    return f"{sentence} {decoding(evaluation['generation'])}{warning}"
 
 
 def state_sentence(texts: Mapping[str, Any], settings: Mapping[str, Any], strength: float = 1.0) -> str:

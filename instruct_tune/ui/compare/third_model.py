@@ -23,14 +23,13 @@ class ThirdModelPanel:
     def __init__(self, run: gr.Dropdown, *, runs: Runs, answerers: Answerers, inference: Inference, access: Access):
         self.runs, self.answerers, self.inference, self.access = runs, answerers, inference, access
         self.run = run
-        with gr.Accordion("A third answer", open=False, elem_id="compare-third-fold") as self.fold, gr.Row():
+        with gr.Accordion("A third answer", open=False, elem_id="compare-third-fold") as self.fold:
             self.who = gr.Dropdown(
                 [("Nobody", NOBODY)],
                 value=NOBODY,
                 label="Also ask",
                 info="This run at another strength, a checkpoint it has kept, or another run of the same base model",
                 elem_id="compare-third-who",
-                min_width=320,
             )
             self.strength = gr.Slider(
                 0.05,
@@ -40,7 +39,6 @@ class ThirdModelPanel:
                 label="Its adapter's strength",
                 info="1: as trained",
                 elem_id="compare-third-strength",
-                min_width=220,
             )
         self.controls = [self.who, self.strength]
 

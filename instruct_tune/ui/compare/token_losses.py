@@ -1,4 +1,4 @@
-"""The fold "Why it says that": the loss of base and tuned on each token of an answer."""
+"""The tab "Why": the loss of base and tuned on each token of an answer."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import gradio as gr
 from ...data.splits import Example
 from ...errors import DataError
 from ...services.access import Access
-from ...services.answerers import Answerers
 from ...services.inference import Inference
 from ..context import PRIVATE, user_errors, viewer
 from .heat_map import heat_map, heat_value
+from .held_out import HeldOutRows
 from .text import HEADERS, TYPED, sentence, table
 
-BEFORE = "Nothing read yet."
+BEFORE = "One pass of the model gives a map: each token, and what base and tuned would rather have said there."
 NO_ANSWER = "An instruction of your own has no expected answer: type one under Another answer."
 
 
 class TokenLossesPanel:
-    """A fold with its own button. The tab clears it with ``outputs`` and ``blank`` when the question changes."""
+    """A tab with its own button. Compare clears it with ``outputs`` and ``blank`` when the question changes."""
 
-    def __init__(self, *, answerers: Answerers, inference: Inference, access: Access):
-        self.answerers, self.inference, self.access = answerers, inference, access
-        with gr.Accordion("Why it says that", open=False, elem_id="compare-why"):
+    def __init__(self, rows: HeldOutRows, *, inference: Inference, access: Access):
+        self.rows, self.inference, self.access = rows, inference, access
+        with gr.Tab("Why", id="Why", elem_id="compare-why"):
             gr.Markdown(
                 "How likely base and tuned find each token of the expected answer, given all before it. "
                 "The losses (−ln of the probability) sum to the loss of the row.",
@@ -85,7 +85,7 @@ class TokenLossesPanel:
             row = Example(instruction, input or "", other)
         else:
             # From the dataset, not from the page: text boxes strip the surrounding whitespace.
-            row = self.answerers.held_out_row(viewer(self.access), run_id, int(number or 1) - 1)
+            row = self.rows.get(run_id, int(number or 1)).example
             row = replace(row, output=other or row.output)
         losses = self.inference.token_losses(viewer(self.access), run_id, row)
         return [sentence(losses), gr.HTML(heat_value(losses), visible=True), table(losses)]

@@ -18,12 +18,14 @@ from ...data import ledger as ledger_file
 from ...data.file_formats import ENDINGS
 from ...errors import DataError, SettingsError
 from ...export.machine_paths import data_to_share, last_name, ledger_to_share, source_to_share
+from ...inspection.first_content import first_content
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...text.markdown import plain
 from ..context import QUIET, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press
+from ..first_preset import first_preset
 from ..form import Form
 from . import filter_text
 from .filter_editor import FilterForm
@@ -65,8 +67,8 @@ class LedgerPanel:
     def _write(self, values: dict[Any, Any]) -> str:
         requester = viewer(self._access)
         config = self._configs.read(requester, self._form.rows(values))
-        if not self._datasets.has_rows(requester, config):
-            raise DataError("Press Load and split first: the file says what each filter kept.")
+        if not self._datasets.is_at_hand(requester, config):
+            raise DataError("Load and split the rows first: the file says what each filter kept.")
         summary = self._datasets.summary(requester, config)
         file = self._outgoing.folder() / "ledger.json"
         ledger = ledger_to_share(summary["ledger"])
@@ -119,18 +121,19 @@ class FiltersPanel:
     def __init__(self, form: Form, *, configs: Configurations, datasets: Datasets, access: Access):
         self._form = form
         first = (filter_text.USUAL,)
+        last = filter_text.loaded(first, first_content(first_preset()).summary)
         with gr.Column(elem_id="filters"):
             self._list = gr.Radio(
-                _choices(first, None),
+                _choices(first, last),
                 value=0,
                 label="Filters",
-                info="Which rows are kept, from top to bottom, before the split. Choose one to move or change it",
+                info="From top to bottom, before the split. Choose one to move or change it",
                 elem_id="filters-list",
             )
-            self._state = gr.Markdown("", elem_id="data-ledger", elem_classes="note")
+            self._state = gr.Markdown(last.sentence, elem_id="data-ledger", elem_classes="note")
             with gr.Row(elem_id="filters-buttons"):
                 self._buttons = {
-                    name: gr.Button(label, size="sm", min_width=90, scale=0, elem_id=f"filters-{name}")
+                    name: gr.Button(label, size="sm", min_width=0, scale=0, elem_id=f"filters-{name}")
                     for name, label in _BUTTONS.items()
                 }
             with gr.Accordion("Add a filter", open=False, elem_id="filters-add-fold") as self._fold:
@@ -152,7 +155,7 @@ class FiltersPanel:
                 )
         form.add("data.filters", self._text)
         self._history = gr.State([])
-        self._last = gr.State(None)
+        self._last = gr.State(last)
         # Not the Radio's own value: gradio rejects a value that is not, or no longer, among the choices it knows.
         self._chosen = gr.State(0)
 
@@ -174,10 +177,6 @@ class FiltersPanel:
     def show(self, steps: Steps, summary: Mapping[str, Any]) -> dict[Any, Any]:
         """Keep the counts of the rows just loaded with ``steps``; the list may have changed since."""
         return {self._last: filter_text.loaded(steps, summary)}
-
-    def nothing_loaded(self, values: Mapping[Any, Any]) -> bool:
-        """Whether nothing is loaded yet, so that a change outdates no counts."""
-        return values[self._last] is None
 
     def steps(self, values: Mapping[Any, Any]) -> Steps:
         """The current list, with the tokenizer of each token count. Raises DataError where the JSON is not valid."""
@@ -271,7 +270,7 @@ class FiltersPanel:
         return [_radio(steps, last, chosen), none + (last.sentence if last and last.steps == steps else "")]
 
 
-_BUTTONS = {"up": "Move up", "down": "Move down", "change": "Change", "remove": "Remove", "undo": "Undo"}
+_BUTTONS = {"up": "Up", "down": "Down", "change": "Change", "remove": "Remove", "undo": "Undo"}
 
 
 def has_leakage_step(text: str) -> bool:

@@ -31,6 +31,10 @@ from .text import (
     whole,
 )
 
+AT_ONCE = 20_000
+"""Rows up to which the report takes seconds, so that it needs no button."""
+LOOKING = "Looking at the rows …"
+
 
 def histograms(elem_id: str) -> gr.HTML:
     """The empty component; ``histograms_value`` makes its value."""
@@ -43,16 +47,23 @@ def histograms_value(charts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 class ReportPanel:
-    """A button and the report it makes; hidden until rows are loaded."""
+    """The report. It is made when its tab is opened; of more than ``AT_ONCE`` rows, by a button."""
 
     def __init__(
-        self, form: Form, filters: FiltersPanel, *, configs: Configurations, datasets: Datasets, access: Access
+        self,
+        form: Form,
+        filters: FiltersPanel,
+        tab: gr.Tab,
+        *,
+        configs: Configurations,
+        datasets: Datasets,
+        access: Access,
     ):
         self._configs, self._datasets, self._access = configs, datasets, access
-        self._form, self._filters = form, filters
-        with gr.Column(visible=False) as self._all:
-            self._check = gr.Button("Check this data", elem_id="data-check")
-            self._sentence = gr.Markdown("", elem_id="report-sentence", visible=False)
+        self._form, self._filters, self._tab = form, filters, tab
+        with gr.Column() as self._all:
+            self._check = gr.Button("Check this data", elem_id="data-check", visible=False)
+            self._sentence = gr.Markdown(LOOKING, elem_id="report-sentence")
             with gr.Column(visible=False) as self._report_column:
                 self._charts = histograms("report-lengths")
                 self._drop = gr.Checkbox(
@@ -64,25 +75,34 @@ class ReportPanel:
                 self._leaks = _PairTable("report-leaks", LEAK_HEADERS, LEAK_WIDTHS)
                 self._twins = _PairTable("report-twins", TWIN_HEADERS, TWIN_WIDTHS)
         self._config = gr.State(None)
+        self._checked = gr.State(None)
 
     @property
     def outputs(self) -> list[Any]:
-        """The components that ``waiting`` updates."""
-        return [self._all, self._sentence, self._report_column]
+        """The components that ``waiting`` and ``hidden`` update."""
+        return [self._all, self._check, self._sentence, self._report_column, self._checked]
 
-    def waiting(self) -> dict[Any, Any]:
-        """Rows are loaded and not checked yet: show the button, hide the report."""
+    def waiting(self, rows: int) -> dict[Any, Any]:
+        """Other rows, ``rows`` of them, are shown; their report is made when the tab is opened, or by the button."""
+        at_once = rows <= AT_ONCE
         return {
             self._all: gr.Column(visible=True),
-            self._sentence: gr.Markdown("", visible=False),
+            self._check: gr.Button(visible=not at_once),
+            self._sentence: LOOKING if at_once else f"A report on {rows:,} rows takes a while.",
             self._report_column: gr.Column(visible=False),
+            self._checked: None if at_once else "by the button",
         }
+
+    def hidden(self) -> dict[Any, Any]:
+        """There are no rows to report on."""
+        return {self._all: gr.Column(visible=False)}
 
     @property
     def shown(self) -> list[Any]:
         """The components that ``check`` updates."""
         return [
             self._sentence,
+            self._checked,
             self._report_column,
             self._charts,
             self._drop,
@@ -91,16 +111,17 @@ class ReportPanel:
             *self._twins.all,
         ]
 
+    @user_errors
     def check(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         """Make the report on all rows and show it."""
-        yield {self._sentence: gr.Markdown("Looking at the rows …", visible=True)}
-        settings = self._form.read(values, "model", "data", "template")
-        settings["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        yield {self._sentence: LOOKING}
+        settings = self._settings(values)
         config = self._configs.read(viewer(self._access), settings)
         report = self._datasets.report(viewer(self._access), config, waits=False)
         leaks, twins = report["leakage"]["rows"], report["duplicates"]["near"]
         yield {
-            self._sentence: gr.Markdown(report_sentences(report, config.train.overlong), visible=True),
+            self._sentence: report_sentences(report, config.train.overlong),
+            self._checked: settings,
             self._report_column: gr.Column(visible=True),
             self._charts: histograms_value(charts(report)),
             self._drop: gr.Checkbox(visible=bool(leaks) or DROP_LEAKAGE in config.data.filters),
@@ -110,12 +131,25 @@ class ReportPanel:
             **self._twins.fill("Training rows that ask nearly the same", twin_rows(report), twins),
         }
 
+    def _check_unless_shown(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
+        if values[self._checked] in (self._settings(values), "by the button"):
+            yield {self._sentence: gr.skip()}
+        else:
+            yield from self.check(values)
+
+    def _settings(self, values: dict[Any, Any]) -> dict[str, Any]:
+        """The sections of the form that the report depends on."""
+        lengths = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
+        return {**self._form.read(values, "model", "data", "template"), "train": lengths}
+
     def wire(self) -> Any:
-        """Connect the button and the tables; the form has to be complete.
+        """Connect the tab, the button and the tables; the form has to be complete.
 
         Returns the event of the leakage checkbox, after which rows are loaded and split again.
         """
-        self._check.click(user_errors(self.check), self._form.controls, self.shown, concurrency_limit=2, **QUIET)
+        self._check.click(self.check, self._form.controls, self.shown, concurrency_limit=2, **QUIET)
+        inputs = self._form.controls | {self._checked}
+        self._tab.select(self._check_unless_shown, inputs, self.shown, concurrency_limit=2, **QUIET)
 
         def leak(config: RunConfig, event: gr.SelectData) -> list[Any]:
             requester, (_, test, _, train, *_) = viewer(self._access), event.row_value

@@ -11,11 +11,13 @@ from ...config.filters import MAX_BY_HAND
 from ...config.run_config import RunConfig
 from ...data.filters import row_id
 from ...errors import DataError
+from ...inspection.first_content import first_content
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...text.code_language import guess
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
+from ..first_preset import first_preset
 from ..form import Form
 from .filters import FiltersPanel
 from .text import LONGEST_TEXT, cut, cut_note, example_rows, page_sentence
@@ -99,43 +101,55 @@ class RowsPanel:
     ):
         self._configs, self._datasets, self._access = configs, datasets, access
         self._form, self._filters = form, filters
-        with gr.Column(visible=False) as self._all:
-            with gr.Row():
+        first = first_content(first_preset())
+        with gr.Column() as self._all:
+            with gr.Row(elem_classes="bar"):
                 self._part = gr.Radio(
                     [("training rows", "train"), ("held-out rows", "test")],
                     value="train",
-                    label="Show",
-                    info="Held-out rows are for measuring, never for training",
-                    min_width=280,
+                    label="Rows",
+                    show_label=False,
+                    container=False,
+                    scale=2,
+                    min_width=240,
                     elem_id="data-part",
                 )
                 self._search = gr.Textbox(
                     label="Search",
-                    info="Part of an instruction, input or output; capitals do not matter",
-                    min_width=280,
+                    placeholder="Search in all three texts",
+                    show_label=False,
+                    container=False,
+                    min_width=160,
                     elem_id="data-search",
                 )
                 self._order = gr.Dropdown(
                     ORDER_CHOICES,
                     value="split",
-                    label="Sort",
-                    info="For looking only: training keeps the order of the split",
-                    min_width=280,
+                    label="Sort, for looking only",
+                    show_label=False,
+                    container=False,
+                    min_width=160,
                     elem_id="data-order",
                 )
             self._table = gr.Dataframe(
+                example_rows(first.rows),
                 headers=["row", "instruction", "input", "output"],
                 datatype=["number", "str", "str", "str"],
                 interactive=False,
                 wrap=True,
-                max_height=480,
-                column_widths=["70px", "34%", "20%", "40%"],
+                max_height=560,
+                column_widths=["56px", "36%", "16%", "44%"],
+                show_label=False,
+                buttons=[],
                 label="Rows",
                 elem_id="data-rows",
+                elem_classes="lines",
             )
             with gr.Row(elem_classes="pager"):
-                self._back = gr.Button("Previous page", size="sm", elem_id="data-back", min_width=140, scale=0)
-                self._where = gr.Markdown(elem_id="data-where")
+                self._back = gr.Button(
+                    "Previous page", size="sm", elem_id="data-back", min_width=140, scale=0, interactive=False
+                )
+                self._where = gr.Markdown(page_sentence(first.rows, "", PAGE), elem_id="data-where")
                 self._forth = gr.Button("Next page", size="sm", elem_id="data-forth", min_width=140, scale=0)
             self._page = gr.State(1)
             self._title = gr.Markdown("Click a row to read it in full.", elem_id="data-row-title")
@@ -162,6 +176,10 @@ class RowsPanel:
     def outputs(self) -> list[Any]:
         """The components that ``page`` updates."""
         return [self._all, self._table, self._where, self._back, self._forth, self._page]
+
+    def hidden(self) -> dict[Any, Any]:
+        """The update that hides the rows."""
+        return {self._all: gr.Column(visible=False)}
 
     def page(self, config: RunConfig, values: Mapping[Any, Any], number: int) -> dict[Any, Any]:
         """The updates for page ``number`` of the rows that match the search, in the chosen order."""

@@ -43,8 +43,8 @@ def _exists(source: str) -> bool:
 
 
 UPLOAD_NOTE = (
-    "Whoever runs this lab can read what you upload: bring nothing that is secret. Other visitors see neither it nor "
-    "the runs made of it, unless you share one (Runs). Both are removed after {kept}."
+    "Whoever runs this lab can read what you upload. Other visitors see neither it nor the runs made of it, unless you "
+    "share one. Both are removed after {kept}."
 )
 
 
@@ -82,20 +82,23 @@ class SourcePanel:
                 # A browser compares only the last suffix, so .json.gz needs .gz.
                 file_types=[*ENDINGS, ".gz"],
                 elem_id="data-upload",
-                height=150,
+                height=72,
             )
         gr.Markdown(
             UPLOAD_NOTE.format(kept=hours(housekeeping.keep_hours)), elem_id="data-upload-note", elem_classes="note"
         )
 
-    def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> None:
-        """Connect the events. ``show`` loads the rows into ``shown``; it runs right after an upload."""
+    def wire(self, show: Callable[..., Any], inputs: set[Any], shown: list[Any]) -> Any:
+        """Connect the events. ``show`` loads the rows into ``shown``; it runs right after an upload.
+
+        Returns the event of another choice in the dropdown.
+        """
         steps, recent = self._form["data.filters"], self._memory.recent
         # "input" only: a preset or a former run sets the source together with its own filters.
         # gradio's dropdown sends "input" whenever it loses focus, so its value on focus is kept for comparison.
         before = gr.State(None)
         self._source.focus(lambda source: source, self._source, before, queue=False, **QUIET)
-        self._source.input(
+        chosen = self._source.input(
             _with_default_filter, [self._source, steps, before], [steps, before], trigger_mode="always_last", **QUIET
         )
         uploaded = self._upload.upload(
@@ -104,6 +107,7 @@ class SourcePanel:
         uploaded.success(show, inputs, shown, **QUIET)
         # Covers a new visit too: the browser's stored value arrives as a change.
         recent.change(self._refresh_choices, [recent, self._memory.token], self._source, **QUIET)
+        return chosen
 
     @user_errors
     def _store_upload(self, file: str | None, recent: Any, text: str) -> Any:
@@ -150,22 +154,27 @@ class ColumnsPanel:
     def __init__(self, form: Form):
         with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as self._fold:
             self._boxes: dict[str, Any] = {}
-            for parts in (("instruction", "input", "output"), ("system", "ignore")):
-                with gr.Row():
-                    self._boxes |= {part: form.add(f"data.columns.{part}", _box(part)) for part in parts}
-            with gr.Row():
-                form.add(
-                    "data.test_size",
-                    gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
-                )
-                form.add("data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split"))
-                self.unify = form.add(
-                    "data.unify_newlines",
-                    gr.Checkbox(
-                        False, label="Unify line ends", info="Every \\r\\n becomes \\n", elem_id="data-unify-newlines"
-                    ),
-                )
-                form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
+            for part in ("instruction", "input", "output", "system", "ignore"):
+                self._boxes[part] = form.add(f"data.columns.{part}", _box(part))
+            self._share = form.add(
+                "data.test_size",
+                gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
+            )
+            self._seed = form.add(
+                "data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split")
+            )
+            self.unify = form.add(
+                "data.unify_newlines",
+                gr.Checkbox(
+                    False, label="Unify line ends", info="Every \\r\\n becomes \\n", elem_id="data-unify-newlines"
+                ),
+            )
+            self._split = form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
+
+    def wire(self) -> list[Any]:
+        """Make the events after which the rows may be others; they do nothing else. Text counts once it is left."""
+        texts = [event for box in (*self._boxes.values(), self._split) for event in (box.blur, box.submit)]
+        return [gr.on([*texts, self._share.release, self._seed.submit, self._seed.blur, self.unify.input], **QUIET)]
 
     @property
     def outputs(self) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...inspection.first_content import first_content, recorded_rows
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
@@ -14,14 +15,16 @@ from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
 from ..browser_state import Memory, with_recent
 from ..context import QUIET, user_errors, viewer
+from ..first_preset import first_preset
 from ..form import Form
 from ..streaming import all_so_far
+from ..workbench import workbench
 from .filters import FiltersPanel
 from .loading import LoadPanel
 from .report import ReportPanel
 from .rows import RowsPanel
 from .source import ColumnsPanel, SourcePanel
-from .text import columns_sentence, data_sentence, notes_sentence
+from .text import columns_sentence, data_sentence, notes_sentence, on_the_hub_sentence
 
 
 class DataTab:
@@ -31,6 +34,7 @@ class DataTab:
         self,
         form: Form,
         memory: Memory,
+        tab: gr.Tab,
         *,
         configs: Configurations,
         uploads: Uploads,
@@ -39,40 +43,63 @@ class DataTab:
         access: Access,
     ):
         self._configs, self._uploads, self._datasets, self._access = configs, uploads, datasets, access
-        self._form, self._memory = form, memory
-        gr.Markdown("Pick an instruction dataset. The rows are filtered, shuffled and split exactly as in the lesson.")
-        self._source = SourcePanel(
-            form, memory, configs=configs, uploads=uploads, housekeeping=housekeeping, access=access
-        )
-        self._filters = FiltersPanel(form, configs=configs, datasets=datasets, access=access)
-        self._columns = ColumnsPanel(form)
-        self._load = gr.Button("Load and split", variant="primary", elem_id="data-load")
-        self._loading = LoadPanel(datasets=datasets, access=access)
-        self._summary = gr.Markdown("Nothing loaded yet: press **Load and split**.", elem_id="data-summary")
-        self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
-        self.following = gr.Button("Next: Format", elem_id="data-next", size="sm", elem_classes="next")
-        self._report = ReportPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
-        self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+        self._form, self._memory, self._tab = form, memory, tab
+        first = first_content(first_preset())
+        bench = workbench("data")
+        with bench.choose:
+            self._source = SourcePanel(
+                form, memory, configs=configs, uploads=uploads, housekeeping=housekeeping, access=access
+            )
+            self._filters = FiltersPanel(form, configs=configs, datasets=datasets, access=access)
+            self._columns = ColumnsPanel(form)
+        with bench.act, gr.Row():
+            self._load = gr.Button("Load and split", elem_id="data-load")
+            self.following = gr.Button("Next: Format", variant="primary", elem_id="data-next")
+        with bench.show:
+            self._loading = LoadPanel(datasets=datasets, access=access)
+            self._summary = gr.Markdown(data_sentence(first.summary, "bundled"), elem_id="data-summary")
+            self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
+            with gr.Tabs(elem_id="data-views"):
+                with gr.Tab("Rows"):
+                    self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
+                with gr.Tab("Report") as report_tab:
+                    self._report = ReportPanel(
+                        form, self._filters, report_tab, configs=configs, datasets=datasets, access=access
+                    )
+        self._shown = gr.State(None)
+        """The settings whose rows are shown; None for the recorded rows of a new page."""
         form.when_complete(self._wire)
 
     def _wire(self) -> None:
-        inputs = self._form.controls | self._rows.inputs | self._filters.inputs | {self._memory.recent}
-        parts = (self._filters, self._columns, self._rows, self._loading, self._report)
-        shown = [self._summary, self._load, self._unify, self.following, self._memory.recent]
-        shown += [output for part in parts for output in part.outputs]
         # The page shows its own progress.
         # Bound once: gradio counts concurrent runs by function identity, and each attribute access makes a new method
         # object.
-        show, again = self._show, self._filter_again
+        show, inputs, shown = self._show, self._inputs, self._outputs
         self._load.click(show, inputs, shown, **QUIET)
         self._unify.click(lambda: True, None, self._columns.unify, **QUIET).success(show, inputs, shown, **QUIET)
-        self._source.wire(show, inputs, shown)
+        chosen = self._source.wire(show, inputs, shown)
         self._loading.wire()
         self._filters.file.wire(show, inputs, shown)
-        for edited in (*self._filters.wire(), *self._rows.wire()):
-            edited.success(again, inputs, shown, trigger_mode="always_last", **QUIET)
+        edits = [chosen, *self._filters.wire(), *self._rows.wire(), *self._columns.wire()]
+        self.refresh_after(self._tab.select, *(edit.success for edit in edits))
         renewed = self._report.wire().success(show, inputs, shown, **QUIET)
-        renewed.success(user_errors(self._report.check), self._form.controls, self._report.shown, **QUIET)
+        renewed.success(self._report.check, self._form.controls, self._report.shown, **QUIET)
+
+    def refresh_after(self, *events: Any) -> None:
+        """Show the rows of the form's settings after each event, where they can be had at once."""
+        for event in events:
+            event(self._refresh, self._inputs, self._outputs, trigger_mode="always_last", **QUIET)
+
+    @property
+    def _inputs(self) -> set[Any]:
+        state = {self._memory.recent, self._shown}
+        return self._form.controls | self._rows.inputs | self._filters.inputs | state
+
+    @property
+    def _outputs(self) -> list[Any]:
+        parts = (self._filters, self._columns, self._rows, self._loading, self._report)
+        own = [self._summary, self._load, self._unify, self.following, self._memory.recent, self._shown]
+        return own + [output for part in parts for output in part.outputs]
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -80,15 +107,28 @@ class DataTab:
         yield from all_so_far(self._load_rows(values, request))
 
     @user_errors
-    def _filter_again(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        """Filter loaded rows again after the list changed; does nothing where the source is not loaded yet."""
-        if self._filters.nothing_loaded(values) or not self._is_loaded(values):
+    def _refresh(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        """``_show`` for rows that are not shown yet; where they have to be downloaded, say so."""
+        settings = self._form.rows(values)
+        if self._is_shown(values, settings):
             yield {self._summary: gr.skip()}
-        else:
+        elif self._datasets.is_at_hand(viewer(self._access), settings):
             yield from self._show(values, request)
+        else:
+            yield {
+                self._summary: on_the_hub_sentence(settings["data"]["source"]),
+                self._load: gr.Button(variant="primary"),
+                self.following: gr.Button(variant="secondary"),
+                self._shown: settings,
+                **self._rows.hidden(),
+                **self._report.hidden(),
+            }
 
-    def _is_loaded(self, values: dict[Any, Any]) -> bool:
-        return self._datasets.has_rows(viewer(self._access), self._form.rows(values))
+    def _is_shown(self, values: dict[Any, Any], settings: dict[str, Any]) -> bool:
+        if values[self._shown] is not None:
+            return bool(values[self._shown] == settings)
+        recorded = recorded_rows(self._configs.read(viewer(self._access), settings))
+        return recorded == first_content(first_preset())
 
     def _load_rows(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         requested = self._configs.read(viewer(self._access), self._form.rows(values))
@@ -102,12 +142,13 @@ class DataTab:
         yield {
             self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
             self._unify: gr.Button(visible=bool(summary["notes"])),
+            self._shown: self._form.rows(values) | ({"data": config.to_dict()["data"]} if proposed else {}),
             # Highlight the next step.
             self._load: gr.Button(variant="secondary"),
             self.following: gr.Button(variant="primary"),
             self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
             **(self._columns.proposed(columns) if proposed else {}),
             **self._filters.show(config.data.filters, summary),
-            **self._report.waiting(),
+            **self._report.waiting(summary["train_rows_before_limit"] + summary["test_rows"]),
             **self._rows.page(config, values, 1),
         }

@@ -29,6 +29,11 @@ def data_sentence(summary: Mapping[str, Any], name: str) -> str:
     )
 
 
+def on_the_hub_sentence(source: str) -> str:
+    """What stands in place of the rows of a dataset that has to be downloaded first. Markdown."""
+    return f"**{plain(source)}** is on the Hugging Face Hub: *Load and split* downloads it."
+
+
 def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: bool) -> str:
     """How the source's columns were read where that needs a word: proposed names, conversations, an unused column."""
     columns_of_source = summary["columns"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,45 +14,43 @@ from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..diff_panel import DiffPanel
 from .text import ALL, CHANGED, HEADERS, SHOWS, SORTS, Page, Wanted, page_of, row_sentence
 
-HINT = "Click a row to read it in full."
+NO_ROWS = "The rows stand here once the run is evaluated: each answer of base and tuned beside the expected one."
 
 
 class AnswersPanel:
-    """Search controls, a table of one page of rows, and the selected row in full."""
+    """Search controls, a table of one page of rows, and one row in full: the table's first one until one is clicked."""
 
     def __init__(self, *, evaluations: Evaluations, access: Access):
         self.evaluations, self.access = evaluations, access
-        gr.Markdown("### Row by row")
-        with gr.Row(equal_height=True):
+        with gr.Row():
             self.search = gr.Textbox(
                 label="Search",
-                info="In instruction, expected answer and both answers",
+                placeholder="In instruction, expected answer and both answers",
                 elem_id="evaluate-search",
                 min_width=220,
+                scale=2,
             )
             self.show = gr.Dropdown(
                 list(SHOWS),
                 value=ALL,
                 label="Show",
-                info="Better or worse by chrF",
                 elem_id="evaluate-show",
-                min_width=200,
+                min_width=150,
             )
             self.sort = gr.Dropdown(
                 list(SORTS),
                 value=CHANGED,
                 label="Sort",
-                info="Gain: chrF of tuned minus base",
                 elem_id="evaluate-sort",
-                min_width=200,
+                min_width=150,
             )
         self.number = gr.State(1)
         self.table = gr.Dataframe(
             headers=HEADERS,
             datatype=["number", "str", "str", "str", "str", "str"],
             interactive=False,
-            wrap=True,
-            max_height=460,
+            max_height=264,
+            buttons=[],
             column_widths=["5%", "7%", "21%", "21%", "23%", "23%"],
             show_label=False,
             elem_id="evaluate-table",
@@ -64,7 +62,7 @@ class AnswersPanel:
         self._one_row()
 
     def _one_row(self) -> None:
-        self.facts = gr.Markdown(HINT, elem_id="evaluate-row")
+        self.facts = gr.Markdown(NO_ROWS, elem_id="evaluate-row")
         with gr.Column(visible=False) as self.whole:
             with gr.Row():
                 self.instruction = gr.Textbox(
@@ -78,7 +76,7 @@ class AnswersPanel:
             with gr.Row():
                 self.base = self._box("Base", "evaluate-base", "answer base-answer")
                 self.tuned = self._box("Tuned", "evaluate-tuned", "answer tuned-answer")
-            self.difference = DiffPanel("evaluate")
+            self.difference = DiffPanel("evaluate", shown=True)
 
     def _box(self, label: str, elem_id: str, classes: str) -> gr.Code:
         return gr.Code(
@@ -86,7 +84,7 @@ class AnswersPanel:
             interactive=False,
             wrap_lines=True,
             show_line_numbers=False,
-            lines=4,
+            lines=2,
             max_lines=16,
             min_width=320,
             buttons=["copy"],
@@ -101,13 +99,34 @@ class AnswersPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        """The components that ``fresh`` updates: the table and the selected row."""
-        return [self.number, self.table, self.where, self.back, self.on, self.facts, self.whole]
+        """The components that ``fresh`` updates: the table, one row in full, and its differences."""
+        return [*self._page_outputs, *self._row_outputs, *self.difference.outputs]
+
+    @property
+    def _page_outputs(self) -> list[Any]:
+        return [self.number, self.table, self.where, self.back, self.on]
+
+    @property
+    def _row_outputs(self) -> list[Any]:
+        return [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
 
     def fresh(self, run_id: str, seq: int, search: str, show: str, sort: str) -> list[Any]:
-        """The updates for the first page of an evaluation, no row selected."""
-        page = page_of(self.evaluations.predictions(viewer(self.access), run_id, seq), Wanted(search or "", show, sort))
-        return [*self._page_updates(page), HINT, gr.Column(visible=False)]
+        """The updates for the first page of an evaluation, with its first row in full."""
+        rows = self.evaluations.predictions(viewer(self.access), run_id, seq)
+        page = page_of(rows, Wanted(search or "", show, sort))
+        if not page.cells:
+            return [*self._page_updates(page), *self._no_row("")]
+        number = page.cells[0][0]
+        row = rows[number - 1]
+        difference = self.difference.updates(row["reference"], row["base"], row["tuned"])
+        return [*self._page_updates(page), *_in_full(number, row), *difference]
+
+    def emptied(self) -> list[Any]:
+        """The updates of ``outputs`` for a run without an evaluation."""
+        return [1, [], "", gr.Button(interactive=False), gr.Button(interactive=False), *self._no_row(NO_ROWS)]
+
+    def _no_row(self, words: str) -> list[Any]:
+        return [words, gr.Column(visible=False), *[gr.skip()] * 4, *self.difference.blank]
 
     def _page_updates(self, page: Page) -> list[Any]:
         buttons = gr.Button(interactive=page.number > 1), gr.Button(interactive=page.number < page.pages)
@@ -115,15 +134,14 @@ class AnswersPanel:
 
     def wire(self, run: gr.Dropdown, evaluation: gr.Dropdown) -> None:
         """Connect the events. ``run`` and ``evaluation`` choose the evaluation whose rows are shown."""
-        page_outputs = [self.number, self.table, self.where, self.back, self.on]
+        page_outputs = self._page_outputs
         for trigger in (self.search.input, self.show.input, self.sort.input):
             # One at a time: gradio may send both of two fast key strokes, and the older result must not arrive last.
             latest = {"trigger_mode": "always_last", "concurrency_limit": 1}
             trigger(self._page_handler(0), [run, evaluation, *self.wishes], page_outputs, **latest, **QUIET)
         for button, step in ((self.back, -1), (self.on, 1)):
             button.click(self._page_handler(step), [run, evaluation, *self.wishes, self.number], page_outputs, **QUIET)
-        row_outputs = [self.facts, self.whole, self.instruction, self.expected, self.base, self.tuned]
-        chosen = self.table.select(self._choose, [run, evaluation], row_outputs, **ONE_BY_ONE, **QUIET)
+        chosen = self.table.select(self._choose, [run, evaluation], self._row_outputs, **ONE_BY_ONE, **QUIET)
         self.difference.wire(chosen, self.expected, [self.base, self.tuned])
 
     def _page_handler(self, step: int) -> Any:
@@ -141,9 +159,13 @@ class AnswersPanel:
         # By the number in the row: the browser may have sorted the table differently.
         number = int(event.row_value[0])
         if not run_id or seq is None:
-            return [HINT, gr.Column(visible=False), *[gr.skip()] * 4]
-        row = self.evaluations.predictions(viewer(self.access), run_id, seq)[number - 1]
-        language = guess(row["reference"])
-        boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
-        question = "\n\n".join(filter(None, (row["instruction"], row["input"])))
-        return [row_sentence(number, row), gr.Column(visible=True), question, *boxes]
+            return [NO_ROWS, gr.Column(visible=False), *[gr.skip()] * 4]
+        return _in_full(number, self.evaluations.predictions(viewer(self.access), run_id, seq)[number - 1])
+
+
+def _in_full(number: int, row: Mapping[str, Any]) -> list[Any]:
+    """The updates that show one row in full. ``number`` counts the evaluation's rows from 1."""
+    language = guess(row["reference"])
+    boxes = [gr.Code(row[name], language=guess(row[name]) or language) for name in ("reference", "base", "tuned")]
+    question = "\n\n".join(filter(None, (row["instruction"], row["input"])))
+    return [row_sentence(number, row), gr.Column(visible=True), question, *boxes]

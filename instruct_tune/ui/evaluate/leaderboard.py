@@ -13,12 +13,12 @@ from ...evaluation.leaderboard import differing
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...text.markdown import plain
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import QUIET, user_errors, viewer
 from ..formatting import decoding
 
-NOTHING = "No run was evaluated yet."
+NOTHING, READING = "No run was evaluated yet.", "Reading all evaluations…"
 HEADERS = ["", "run", "BLEU", "95% interval", "over base", "its interval", "p against base", "p against the leader"]
-WIDTHS = ["44px", "190px", "80px", "130px", "100px", "140px", "110px", "120px"]
+WIDTHS = ["36px", "184px", "70px", "110px", "86px", "112px", "94px", "112px"]
 WHAT = {
     "rows_fingerprint": "rows",
     "template": "template",
@@ -30,40 +30,40 @@ WHAT = {
 
 
 class LeaderboardPanel:
-    """A fold of the Evaluate tab; its tables are read when it is opened."""
+    """The contents of the inner tab "All runs"; its tables are read whenever that tab is opened."""
 
     def __init__(self, *, evaluations: Evaluations, access: Access):
         self.evaluations, self.access = evaluations, access
-        with gr.Accordion("All runs on the same rows", open=False, elem_id="evaluate-standings") as self.fold:
-            self.words = gr.Markdown(NOTHING, elem_id="standings-words")
-            self.which = gr.Dropdown(
-                [],
-                label="Measured on",
-                info="Scores can be compared within a table, never across two",
-                visible=False,
-                elem_id="standings-which",
-            )
-            self.leader = gr.Markdown("", elem_id="standings-leader")
-            self.table = gr.Dataframe(
-                headers=HEADERS,
-                column_widths=WIDTHS,
-                interactive=False,
-                show_label=False,
-                wrap=True,
-                visible=False,
-                elem_id="standings-table",
-            )
+        self.leader = gr.Markdown(READING, elem_id="standings-leader")
+        self.which = gr.Dropdown(
+            [],
+            label="Measured on",
+            info="Scores can be compared within a table, never across two",
+            visible=False,
+            elem_id="standings-which",
+        )
+        self.table = gr.Dataframe(
+            headers=HEADERS,
+            column_widths=WIDTHS,
+            interactive=False,
+            show_label=False,
+            wrap=True,
+            visible=False,
+            elem_id="standings-table",
+        )
+        self.words = gr.Markdown("", elem_id="standings-words", elem_classes="note")
 
-    def wire(self) -> None:
+    def wire(self, tab: gr.Tab) -> None:
+        """``tab``: the inner tab that holds the tables."""
         outputs = [self.words, self.which, self.leader, self.table]
-        self.fold.expand(self._read, None, outputs, show_progress="minimal", **PRIVATE)
+        tab.select(self._read, None, outputs, **QUIET)
         self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **QUIET)
 
     @user_errors
     def _read(self) -> list[Any]:
         tables = self.evaluations.leaderboard(viewer(self.access))
         if not tables:
-            return [NOTHING, gr.Dropdown(visible=False), "", gr.Dataframe(visible=False)]
+            return ["", gr.Dropdown(visible=False), NOTHING, gr.Dataframe(visible=False)]
         chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
         return [introduction(tables), chosen, *self._table_updates(tables[0])]
 
@@ -72,7 +72,7 @@ class LeaderboardPanel:
         for table in self.evaluations.leaderboard(viewer(self.access)):
             if key(table) == chosen:
                 return self._table_updates(table)
-        raise DataError("Those evaluations are gone: close this fold and open it again for what is there now.")
+        raise DataError("Those evaluations are gone: open another tab and then this one again for what is there now.")
 
     def _table_updates(self, table: Mapping[str, Any]) -> list[Any]:
         return [f"**{plain(table['sentence'], 600)}**", gr.Dataframe(lines(table), visible=True)]

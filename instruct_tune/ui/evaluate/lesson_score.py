@@ -1,4 +1,4 @@
-"""The fold "Why 0.4?": the lesson's two printed BLEU numbers beside those measured here, and their causes."""
+"""The inner tab "Why 0.4?": the lesson's two printed BLEU numbers beside those measured here, and their causes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ LESSON_LINE = "The lesson: opt-350m, ten epochs. Beam search with 5 beams, at mo
 
 
 def build() -> None:
-    """Build the fold. Its numbers come from the asset file and do not change at run time."""
+    """Build the contents. Its numbers come from the asset file and do not change at run time."""
     results = measured()
-    with gr.Accordion("Why 0.4? The lesson's numbers taken apart", open=False, elem_id="evaluate-why-04"):
-        gr.Markdown(introduction(results), elem_id="why-04-words")
-        gr.Dataframe(
-            lines(results),
-            headers=HEADERS,
-            column_widths=WIDTHS,
-            interactive=False,
-            show_label=False,
-            wrap=True,
-            elem_id="why-04-table",
-        )
-        gr.Markdown(causes(results), elem_id="why-04-causes")
+    gr.Markdown(introduction(results), elem_id="why-04-words")
+    gr.Dataframe(
+        lines(results),
+        headers=HEADERS,
+        column_widths=WIDTHS,
+        interactive=False,
+        show_label=False,
+        wrap=True,
+        elem_id="why-04-table",
+    )
+    gr.Markdown(causes(results), elem_id="why-04-causes")
 
 
 def introduction(results: Mapping[str, Any]) -> str:

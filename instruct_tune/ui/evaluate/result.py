@@ -12,11 +12,12 @@ import gradio as gr
 from ...errors import DataError, LabError
 from ...evaluation.predictions_file import ENDINGS, write_rows
 from ...export.figures import SIDES
+from ...runs.examples import recorded_on
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, polled, user_errors, viewer
 from ..downloads import Outgoing, handing_out, press, save_buttons
 from ..run_text import verdict_text
 from . import text as view
@@ -43,8 +44,8 @@ _TEMPLATE = (
     '<div class="note">BLEU; the thin line is the 95% interval of each (bootstrap over rows)</div></div>'
 )
 _CSS = """
-.scores { padding: 12px 4px 4px; }
-.line { display: flex; align-items: center; gap: 12px; margin-bottom: 10px; }
+.scores { padding: 8px 4px 0; }
+.line { display: flex; align-items: center; gap: 12px; margin-bottom: 8px; }
 .who { width: 100px; text-align: right; }
 .number { width: 48px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .track { position: relative; flex: 1; height: 34px; border-left: 1px solid var(--body-text-color-subdued); }
@@ -91,15 +92,27 @@ def _side(report: Mapping[str, Any], most: int) -> dict[str, Any]:
     return {"width": width, "low": start, "spread": spread, "bleu": bleu, "said": description, "display": "flex"}
 
 
-NOT_YET = "Not evaluated yet: press **Evaluate**. Base and tuned answer the same held-out rows, and both are scored."
+READING = "Reading the last evaluation…"
+NO_RUN = "The scores of a run stand here: BLEU of base and tuned on the same held-out rows, with intervals."
+NOT_YET = "Not evaluated yet. **Evaluate** lets base and tuned answer the same held-out rows, and scores both."
 
 
 class EvaluationPanel:
     """One evaluation of the chosen run, and the progress of a running one; updated by the page's timer."""
 
-    def __init__(self, run: gr.Dropdown, *, runs: Runs, evaluations: Evaluations, transfers: Transfers, access: Access):
+    def __init__(
+        self,
+        run: gr.Dropdown,
+        which: gr.Dropdown,
+        *,
+        runs: Runs,
+        evaluations: Evaluations,
+        transfers: Transfers,
+        access: Access,
+    ):
+        """``which`` chooses one of the evaluations of ``run``."""
         self.runs, self.evaluations, self.transfers, self.access = runs, evaluations, transfers, access
-        self.run, self.outgoing = run, Outgoing()
+        self.run, self.which, self.outgoing = run, which, Outgoing()
         self.seen = gr.State(None)
         self.state = gr.Markdown("", elem_id="evaluate-state")
         self.bar = gr.HTML(
@@ -111,37 +124,49 @@ class EvaluationPanel:
         with gr.Row(visible=False) as self.left:
             self.left_told = gr.Markdown("", elem_id="evaluate-unfinished")
             self.go_on = gr.Button("Go on", size="sm", elem_id="evaluate-go-on", min_width=120, scale=0)
-        with gr.Column(visible=False) as self.result:
-            self._result()
 
-    def _result(self) -> None:
-        self.which = gr.Dropdown(
-            [],
-            label="Shown",
-            info="The last evaluation of the run; earlier ones are kept",
-            elem_id="evaluate-which",
-        )
-        self.sentence = gr.Markdown("", elem_id="evaluate-sentence")
-        self.verdict = gr.Markdown("", elem_id="evaluate-verdict")
-        self.chart = score_chart("evaluate-plot")
-        save_buttons("evaluate-save", "bleu", [self.run, self.which], self._save)
-        self.scores = gr.Dataframe(
-            headers=["measure", "base", "tuned"],
-            column_widths=["50%", "25%", "25%"],
-            interactive=False,
-            show_label=False,
-            max_height=700,
-            elem_id="evaluate-scores",
-        )
-        self.rows = AnswersPanel(evaluations=self.evaluations, access=self.access)
-        gr.Markdown("### To quote it")
+    def result_tab(self) -> None:
+        """Add the contents of the inner tab "Result"."""
+        self.nothing = gr.Markdown(READING, elem_id="evaluate-nothing")
+        with gr.Column(visible=False, elem_id="evaluate-result") as self.result:
+            self.sentence = gr.Markdown("", elem_id="evaluate-sentence")
+            self.origin = gr.Markdown("", elem_id="evaluate-origin", elem_classes="note")
+            self.chart = score_chart("evaluate-plot")
+            self.verdict = gr.Markdown("", elem_id="evaluate-verdict")
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    self.scores = gr.Dataframe(
+                        headers=["measure", "base", "tuned"],
+                        column_widths=["50%", "25%", "25%"],
+                        interactive=False,
+                        show_label=False,
+                        max_height=700,
+                        elem_id="evaluate-scores",
+                    )
+                with gr.Column(min_width=320):
+                    self._to_quote()
+
+    def _to_quote(self) -> None:
         self.signature = gr.Textbox(
-            label="sacreBLEU signature", lines=2, interactive=False, buttons=["copy"], elem_id="evaluate-signature"
+            label="sacreBLEU signature, to quote with the numbers",
+            lines=2,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="evaluate-signature",
         )
-        with gr.Accordion("Settings, data and versions it was measured with", open=False):
-            self.measured = gr.Code(
-                language="json", interactive=False, buttons=["copy"], show_label=False, elem_id="evaluate-measured"
-            )
+        save_buttons("evaluate-save", "bleu", [self.run, self.which], self._save)
+        self.measured = gr.Code(
+            language="json",
+            label="Settings, data and versions it was measured with",
+            interactive=False,
+            max_lines=16,
+            buttons=["copy"],
+            elem_id="evaluate-measured",
+        )
+
+    def rows_tab(self) -> None:
+        """Add the contents of the inner tab "Rows"."""
+        self.rows = AnswersPanel(evaluations=self.evaluations, access=self.access)
         with gr.Row(elem_classes="foot"):
             self.ending = gr.Dropdown(
                 [("zip, for the sacrebleu command" if ending == "zip" else ending, ending) for ending in ENDINGS],
@@ -159,12 +184,13 @@ class EvaluationPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.seen, self.state, self.bar, self.left, self.left_told, self.result, self.which, *self.shown]
+        head = [self.seen, self.state, self.bar, self.left, self.left_told]
+        return [*head, self.nothing, self.result, self.which, *self.shown]
 
     @property
     def shown(self) -> list[Any]:
         """The components that ``tell`` updates."""
-        parts = [self.sentence, self.verdict, self.chart, self.scores, self.signature, self.measured]
+        parts = [self.sentence, self.origin, self.verdict, self.chart, self.scores, self.signature, self.measured]
         return [*parts, *self.rows.outputs]
 
     def show(self, run_id: str | None, seen: Any, search: str, show: str, sort: str) -> list[Any]:
@@ -172,29 +198,30 @@ class EvaluationPanel:
         unchanged = [gr.skip()] * len(self.outputs)
         requester = viewer(self.access)
         if not run_id or not self.runs.is_visible(requester, run_id):
-            return (
-                unchanged
-                if seen is None
-                else [None, "", _bar(None), *_no_unfinished(), gr.Column(visible=False), *unchanged[6:]]
-            )
+            return unchanged if seen == [] else [[], "", _bar(None), *_no_unfinished(), *self._without_result(NO_RUN)]
         evaluations = self.runs.evaluations(requester, run_id)
         progress = self.evaluations.progress(requester, run_id)
         current = [run_id, evaluations[0]["seq"] if evaluations else None, progress]
         if current == seen:
             return unchanged
         state = view.progress(progress) if progress else ""
-        head = [current, state or ("" if evaluations else NOT_YET), _bar(progress), *self._unfinished(run_id, progress)]
+        head = [current, state, _bar(progress), *self._unfinished(run_id, progress)]
         if seen and current[:2] == seen[:2]:
             return [*head, *unchanged[5:]]
         if not evaluations:
-            return [*head, gr.Column(visible=False), *unchanged[6:]]
-        which = gr.Dropdown(choices=view.choices(evaluations), value=evaluations[0]["seq"])
+            return [*head, *self._without_result(NOT_YET)]
+        which = gr.Dropdown(choices=view.choices(evaluations), value=evaluations[0]["seq"], visible=True)
         try:
             shown = self.tell(run_id, evaluations[0], search, show, sort)
         except LabError:
             # The run was deleted just now; the next poll gets another one.
             return unchanged
-        return [*head, gr.Column(visible=True), which, *shown]
+        return [*head, "", gr.Column(visible=True), which, *shown]
+
+    def _without_result(self, words: str) -> list[Any]:
+        """The updates that hide the result and the rows, and show ``words`` in their place."""
+        skipped = [gr.skip()] * (len(self.shown) - len(self.rows.outputs))
+        return [words, gr.Column(visible=False), gr.Dropdown(visible=False), *skipped, *self.rows.emptied()]
 
     def _unfinished(self, run_id: str, progress: dict[str, Any] | None) -> list[Any]:
         """The updates for the newest unfinished evaluation; hidden while one is running."""
@@ -205,23 +232,30 @@ class EvaluationPanel:
         """The updates that show one evaluation in full."""
         requester = viewer(self.access)
         verdict = self.evaluations.interpretation(requester, run_id, evaluation)
+        facts = self.runs.get(requester, run_id).facts
         return [
             view.sentence(evaluation),
+            view.origin(evaluation, recorded_on(facts)),
             verdict_text(verdict),
             scores(evaluation),
             _score_table(evaluation),
             evaluation["tuned"]["signature"],
-            view.measured_with(evaluation, self.runs.get(requester, run_id).facts, verdict),
+            view.measured_with(evaluation, facts, verdict),
             *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 
     def wire(self) -> None:
         # Of several quick choices, the last one is shown.
         always = {**QUIET, "trigger_mode": "always_last"}
+        # Another run's result shows at once, not at the timer's next poll.
+        self.run.change(self._follow, self.inputs, self.outputs, queue=False, **always)
         self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
         requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **QUIET)
         requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
+
+    def _follow(self, *inputs: Any) -> list[Any]:
+        return polled(self.show, list(inputs), len(self.outputs))
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:
         return self.transfers.plot_scores(viewer(self.access), str(run_id), to, seq)

@@ -9,8 +9,10 @@ from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
+from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
-from ..run_picker import EmptyState
+from ..form import Form
+from ..workbench import workbench
 from . import lesson_score
 from . import text as view
 from .leaderboard import LeaderboardPanel
@@ -20,11 +22,11 @@ NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of t
 
 
 class EvaluateTab:
-    """The tab's contents below the choice of the run. ``following`` is the button to the next tab."""
+    """The tab's contents. ``run`` is the choice of the run, ``following`` the button to the next tab."""
 
     def __init__(
         self,
-        run: gr.Dropdown,
+        form: Form,
         tabs: gr.Tabs,
         *,
         runs: Runs,
@@ -33,39 +35,57 @@ class EvaluateTab:
         access: Access,
     ):
         self._evaluations, self._access = evaluations, access
-        self._run = run
-        EmptyState(run, tabs, NO_RUN, "evaluate", runs=runs, access=access)
-        self._choices()
-        with gr.Row():
-            self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", scale=4, interactive=False)
-            self._stop = gr.Button("Stop", elem_id="evaluate-stop", scale=1)
-        self.panel = EvaluationPanel(run, runs=runs, evaluations=evaluations, transfers=transfers, access=access)
-        leaderboard_tables = LeaderboardPanel(evaluations=evaluations, access=access)
-        lesson_score.build()
-        self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
+        bench = workbench("evaluate")
+        with bench.choose:
+            self.run = run_picker.run_choice("evaluate-run")
+            run_picker.build(form, self.run, "evaluate-template", runs=runs, access=access)
+            which = gr.Dropdown(
+                [],
+                label="Shown evaluation",
+                info="The last one of the run; earlier ones are kept",
+                visible=False,
+                elem_id="evaluate-which",
+            )
+            self._choices()
+        with bench.act:
+            self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", interactive=False)
+            self._stop = gr.Button("Stop", elem_id="evaluate-stop")
+        with bench.show:
+            run_picker.EmptyState(self.run, tabs, NO_RUN, "evaluate", runs=runs, access=access)
+            self.panel = EvaluationPanel(
+                self.run, which, runs=runs, evaluations=evaluations, transfers=transfers, access=access
+            )
+            with gr.Tabs(elem_id="evaluate-tabs"):
+                with gr.Tab("Result"):
+                    self.panel.result_tab()
+                with gr.Tab("Rows"):
+                    self.panel.rows_tab()
+                with gr.Tab("All runs") as all_runs:
+                    leaderboard_tables = LeaderboardPanel(evaluations=evaluations, access=access)
+                with gr.Tab("Why 0.4?"):
+                    lesson_score.build()
+            self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()
         self.panel.wire()
-        leaderboard_tables.wire()
+        leaderboard_tables.wire(all_runs)
 
     def _choices(self) -> None:
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="pairs-of"):
             self._limit = gr.Number(
                 40,
                 label="Held-out rows",
                 elem_id="evaluate-limit",
-                info="The first ones of the split; more rows, surer numbers",
+                info="The split's first ones",
                 precision=0,
                 minimum=1,
-                min_width=200,
             )
             self._longest = gr.Number(
                 0,
-                label="Longest answer in tokens",
-                info="0: as the run's own generation settings say",
+                label="Longest answer",
+                info="Tokens; 0: the run's own",
                 elem_id="evaluate-longest",
                 precision=0,
                 minimum=0,
-                min_width=200,
             )
         with gr.Accordion("Baselines beside base", open=False, elem_id="evaluate-beside"):
             self._beside = gr.CheckboxGroup(
@@ -85,10 +105,10 @@ class EvaluateTab:
 
     def _wire(self) -> None:
         settings = [self._limit, self._longest, self._beside, self._words]
-        self.panel.go_on.click(self._go_on, self._run, None, **PRIVATE)
-        self._start.click(self._begin, [self._run, *settings], None, **PRIVATE)
-        self._stop.click(self._end, self._run, None, **PRIVATE)
-        self._run.change(_startable, self._run, self._start, **QUIET)
+        self.panel.go_on.click(self._go_on, self.run, None, **PRIVATE)
+        self._start.click(self._begin, [self.run, *settings], None, **PRIVATE)
+        self._stop.click(self._end, self.run, None, **PRIVATE)
+        self.run.change(_startable, self.run, self._start, **QUIET)
 
     @user_errors
     def _begin(
@@ -111,7 +131,7 @@ class EvaluateTab:
         requester = viewer(self._access)
         unfinished = self._evaluations.unfinished(requester, str(run_id))
         if not unfinished:
-            gr.Info("Nothing is left to go on with: press Evaluate.")
+            gr.Info("Nothing is left to go on with: Evaluate begins anew.")
             return
         settings = {name: unfinished[0][name] for name in ("rows", "generation", "baselines", "tokenize")}
         self._evaluations.start(requester, str(run_id), **settings)

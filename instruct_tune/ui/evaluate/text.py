@@ -58,6 +58,12 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
     )
 
 
+def origin(evaluation: Mapping[str, Any], recorded: str | None) -> str:
+    """Where, when and how it was measured, in one line of markdown. ``recorded``: as ``recorded_on`` gives it."""
+    begin = f"{recorded[:1].upper()}{recorded[1:]}, evaluated" if recorded else "Evaluated"
+    return plain(f"{begin} {measured_when(evaluation)}", 400)
+
+
 def _baselines(evaluation: Mapping[str, Any]) -> str:
     """The baselines' scores: how far each gets without training."""
     scores = [f"{BASELINES[name]}, **{report['bleu']:.1f}**" for name, report in baselines_of(evaluation).items()]

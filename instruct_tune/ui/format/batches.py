@@ -1,4 +1,4 @@
-"""The fold under the token view that shows how rows are packed into passes for one optimizer step."""
+"""The view of how rows are packed into passes for one optimizer step."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import gradio as gr
 
+from ...config.run_config import RunConfig
+from ...errors import LabError
 from ...services.access import Access
-from ...services.datasets import Datasets
+from ...services.configurations import Configurations
 from ...services.estimates import Estimates
-from ...services.tokenizers import Tokenizers
-from ..context import PRIVATE, user_errors, viewer
+from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
 from ..streaming import all_so_far
-from .batch_grid import MAX_PASSES, batch_grid, grid_value
+from .batch_grid import batch_grid, grid_value
+from .requirements import Requirements
 from .text import HEADERS, sentence, table
 
 _SHAPING = ("max_length", "overlong", "per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs")
@@ -23,52 +25,83 @@ _SETTINGS = (*_SHAPING, "max_steps", "seed")
 """The training settings that decide which rows share a step, and how they are packed."""
 
 
-def build(form: Form, *, tokenizers: Tokenizers, datasets: Datasets, estimates: Estimates, access: Access) -> None:
-    """Build the fold; it shows the passes that training would make with the form's current settings."""
-    with gr.Accordion("How rows become a batch", open=False, elem_id="batch"):
-        gr.Markdown(
-            "The passes that training makes of one optimizer step, with the data and settings as they stand. "
-            "A row's number is its number among the training rows."
-        )
-        with gr.Row(elem_classes="foot"):
-            step = gr.Number(1, label="Optimizer step", info="From 1 on", precision=0, minimum=1, elem_id="batch-step")
-            button = gr.Button("Show the step", elem_id="batch-show", size="md")
-        progress = FetchProgressPanel("batch")
-        words = gr.Markdown("", elem_id="batch-sentence")
-        grid = batch_grid("batch-grid")
-        with gr.Accordion("Every row of the step as a table", open=False, visible=False, elem_id="batch-fold") as fold:
-            rows = gr.Dataframe(headers=HEADERS, interactive=False, max_height=400, label="Rows of the step")
+class BatchPanel:
+    """The passes that training would make with the form's current settings; computed when their tab is opened."""
+
+    def __init__(
+        self,
+        form: Form,
+        requirements: Requirements,
+        *,
+        configs: Configurations,
+        estimates: Estimates,
+        access: Access,
+    ):
+        self._form, self._requirements = form, requirements
+        self._configs, self._estimates, self._access = configs, estimates, access
+
+    def build(self) -> None:
+        """Build the tab."""
+        # Not computed while the tab is closed: it takes a turn on the thread that trains.
+        self._is_open = gr.State(False)
+        with gr.Tab("Batch", elem_id="batch") as self._tab:
+            with gr.Row(elem_classes="foot"):
+                self._step = gr.Number(
+                    1, label="Optimizer step", precision=0, minimum=1, elem_id="batch-step", scale=0, min_width=160
+                )
+                self._words = gr.Markdown("", elem_id="batch-sentence")
+            self._progress = FetchProgressPanel("batch")
+            self._grid = batch_grid("batch-grid")
+            self._rows = gr.Dataframe(
+                headers=HEADERS,
+                interactive=False,
+                max_height=400,
+                label="Every row of the step",
+                visible=False,
+                elem_id="batch-rows",
+            )
+
+    def wire(self, *redrawn: Any) -> None:
+        """Connect the events, once the form is complete; ``redrawn``: after these the settings may be others."""
+        self._progress.wire()
+        inputs = self._form.controls | {self._step, self._is_open}
+        shown = [self._words, self._grid, self._rows, *self._progress.outputs]
+        show = self._show
+        opened = self._tab.select(lambda: True, None, self._is_open, queue=False, **QUIET)
+        triggers = [opened.then, self._step.change, *(each.then for each in redrawn)]
+        for trigger in triggers:
+            trigger(show, inputs, shown, trigger_mode="always_last", **QUIET)
 
     @user_errors
-    def show(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(steps(values, request))
+    def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """Show the step as the settings stand, once the tab was opened."""
+        if values[self._is_open]:
+            yield from all_so_far(self._passes_or_error(values, request))
+        else:
+            yield {self._words: gr.skip()}
 
-    def steps(values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        config, requester = form.read(values, "model", "data", "template"), viewer(access)
-        config["train"] = {name: values[form[f"train.{name}"]] for name in _SETTINGS}
-        has_tokenizer = tokenizers.has(str(config["model"]))
-        if not has_tokenizer:
-            has_tokenizer, _ = yield from progress.follow(
-                request, lambda loading: datasets.start_fetching(requester, config, loading)
-            )
-        if not has_tokenizer:
-            return
-        view = estimates.step_view(requester, config, max(1, int(values[step] or 1)))
-        yield {
-            words: sentence(view),
-            grid: gr.HTML(grid_value(view), visible=True),
-            fold: gr.Accordion(visible=True, open=len(view.passes) > MAX_PASSES),
-            rows: table(view),
-        }
+    def _passes_or_error(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        try:
+            yield from self._passes(values, request)
+        except LabError as error:
+            yield self._clear(error_sentence(error))
 
-    @form.when_complete
-    def wire() -> None:
-        progress.wire()
-        gr.on(
-            [button.click, step.submit],
-            show,
-            form.controls | {step},
-            [words, grid, fold, rows, *progress.outputs],
-            trigger_mode="always_last",
-            **PRIVATE,
-        )
+    def _passes(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        requester, config = viewer(self._access), self._config(values)
+        if missing := self._requirements.missing(requester, config):
+            yield self._clear(missing.sentence)
+        elif (yield from self._requirements.load(requester, config, request, self._progress)):
+            view = self._estimates.step_view(requester, config, max(1, int(values[self._step] or 1)))
+            yield {
+                self._words: sentence(view),
+                self._grid: gr.HTML(grid_value(view), visible=True),
+                self._rows: gr.Dataframe(table(view), visible=True),
+            }
+
+    def _clear(self, sentence: str) -> Updates:
+        return {self._words: sentence, self._grid: gr.HTML(visible=False), self._rows: gr.Dataframe(visible=False)}
+
+    def _config(self, values: dict[Any, Any]) -> RunConfig:
+        config = self._form.read(values, "model", "data", "template")
+        config["train"] = {name: values[self._form[f"train.{name}"]] for name in _SETTINGS}
+        return self._configs.read(viewer(self._access), config)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
-from ...inspection.token_view import Fault, TokenView
+from ...config.run_config import RunConfig
+from ...errors import LabError
+from ...inspection.first_content import first_content, recorded_tokens
+from ...inspection.token_view import Fault
 from ...services.access import Access
+from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...services.estimates import Estimates
 from ...services.tokenizers import Tokenizers
-from ...text.markdown import plain
 from ...tokenization.prompt_template import TEMPLATES
 from ..browser_state import Memory
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
 from ..streaming import all_so_far
-from . import batches
+from ..workbench import workbench
+from .batches import BatchPanel
+from .requirements import Requirements
 from .template_editor import PARTS, TemplateEditor, faults
-from .text import TOKEN_HEADERS, answer_of, prompt_of, token_rows
-from .token_grid import grid_value, token_grid
+from .token_views import TokenViews
+
+NO_FAULT = "none: as trained"
+RECORDED = "Recorded with the default settings; another choice is computed here."
+UNFINISHED = "The custom template has a fault, so the row still stands in the last template that had none."
+
+_STEP = "row => [Math.max(1, (Number(row) || 1) + BY)]"
 
 
 class FormatTab:
@@ -32,133 +42,119 @@ class FormatTab:
         self,
         form: Form,
         memory: Memory,
+        tab: gr.Tab,
         *,
+        configs: Configurations,
         tokenizers: Tokenizers,
         datasets: Datasets,
         estimates: Estimates,
         access: Access,
     ):
-        self._tokenizers, self._datasets, self._access = tokenizers, datasets, access
-        self._form = form
-        gr.Markdown("See the exact row the trainer gets. The prompt is read; only the answer and its EOS carry loss.")
-        self._build_choices()
-        TemplateEditor(form, memory)
-        self._button = gr.Button("Show the row", variant="primary", elem_id="format-show")
-        self._progress = FetchProgressPanel("format")
-        self._sentence = gr.Markdown("Nothing shown yet: press **Show the row**.", elem_id="format-sentence")
-        self._grid = token_grid("format-tokens")
-        with gr.Column(visible=False) as self._details:
-            self._build_details()
-        batches.build(form, tokenizers=tokenizers, datasets=datasets, estimates=estimates, access=access)
-        self.following = gr.Button("Next: Train", elem_id="format-next", size="sm", elem_classes="next")
+        self._configs, self._datasets, self._access = configs, datasets, access
+        self._form, self._tab, self._requirements = form, tab, Requirements(tokenizers, datasets)
+        bench = workbench("format")
+        with bench.choose:
+            self._build_choices()
+            TemplateEditor(form, memory)
+            with gr.Accordion("Broken on purpose, for teaching", open=False, elem_id="format-broken"):
+                self._fault = gr.Radio(
+                    [NO_FAULT, *(fault.value for fault in Fault)],
+                    value=NO_FAULT,
+                    label="Fault",
+                    info="A classic one, only shown here: no run is ever trained like this",
+                    elem_id="format-fault",
+                )
+        with bench.act, gr.Row():
+            self._download = gr.Button("Download tokenizer", variant="primary", visible=False, elem_id="format-show")
+            self.following = gr.Button("Next: Train", variant="primary", elem_id="format-next")
+        with bench.show:
+            # The presets that a page begins with differ in nothing that row 1 shows.
+            self._views = TokenViews(first_content("minute").tokens, RECORDED)
+            self._progress = FetchProgressPanel("format")
+            self._batch = BatchPanel(form, self._requirements, configs=configs, estimates=estimates, access=access)
+            self._views.build(self._batch.build)
         form.when_complete(self._wire)
 
     def _build_choices(self) -> None:
+        self._form.add(
+            "template",
+            gr.Radio(
+                [*TEMPLATES, CUSTOM_TEMPLATE],
+                value="lesson",
+                label="Template",
+                info="How a row becomes a prompt: the same for training and for every answer later",
+                elem_id="format-template",
+            ),
+        )
+        self._number = gr.Number(1, label="Training row", precision=0, minimum=1, elem_id="format-row")
         with gr.Row():
-            self._form.add(
-                "template",
-                gr.Radio(
-                    [*TEMPLATES, CUSTOM_TEMPLATE],
-                    value="lesson",
-                    label="Template",
-                    info="How a row becomes a prompt: the same for training and for every answer later",
-                    elem_id="format-template",
-                    scale=3,
-                    min_width=320,
-                ),
-            )
-            self._number = gr.Number(
-                1,
-                label="Training row",
-                info="From 1 on",
-                precision=0,
-                minimum=1,
-                elem_id="format-row",
-                scale=1,
-                min_width=200,
-            )
-
-    def _build_details(self) -> None:
-        with gr.Accordion("Prompt and answer as text", open=False), gr.Row():
-            self._prompt, self._answer = (
-                gr.Textbox(label=label, min_width=320, lines=6, max_lines=14, interactive=False, elem_classes="mono")
-                for label in ("Prompt", "Answer")
-            )
-        with gr.Accordion("Every token as a table", open=False):
-            self._tokens = gr.Dataframe(headers=TOKEN_HEADERS, interactive=False, max_height=400, label="Tokens")
-        with gr.Accordion("Broken on purpose, for teaching", open=False, elem_id="format-broken"):
-            gr.Markdown("The same row with a classic fault. Only shown here; no run is ever trained like this.")
-            self._fault = gr.Radio([fault.value for fault in Fault], label="Fault", elem_id="format-fault")
-            self._lesson = gr.Markdown("Choose a fault.", elem_id="format-lesson")
-            self._broken = token_grid("format-broken-tokens")
+            self._previous = gr.Button("Previous row", size="sm", elem_id="format-previous")
+            self._next = gr.Button("Next row", size="sm", elem_id="format-following")
 
     def _wire(self) -> None:
         inputs = self._form.controls | {self._number, self._fault}
-        fault_parts = [self._lesson, self._broken]
-        shown = [self._sentence, self._grid, self._details, self._prompt, self._answer, self._tokens, *fault_parts]
-        shown += self._progress.outputs
+        shown = [*self._views.outputs, self._download, self.following, *self._progress.outputs]
         self._progress.wire()
+        for button, by in ((self._previous, "- 1"), (self._next, "+ 1")):
+            button.click(None, self._number, self._number, js=_STEP.replace("+ BY", by), **QUIET)
+        texts = [self._form[f"template.{part}"].change for part in PARTS]
+        redraws = [self._tab.select, self._number.change, self._form["template"].change, self._fault.change, *texts]
+        # Bound once: gradio counts concurrent runs by function identity.
         show = self._show
-        for trigger in (self._button.click, self._number.change, self._form["template"].change):
-            trigger(show, inputs, shown, show_progress_on=self._sentence, **PRIVATE)
-        for part in PARTS:
-            on_change = self._form[f"template.{part}"].change
-            on_change(self._follow_edits, inputs | {self._prompt}, shown, trigger_mode="always_last", **QUIET)
-        show_broken = self._show_broken
-        self._fault.input(
-            show_broken, inputs, [*fault_parts, *self._progress.outputs], trigger_mode="always_last", **QUIET
-        )
+        # Nobody waits for another visitor's tokenizer.
+        options: dict[str, Any] = {**QUIET, "concurrency_limit": 4}
+        drawn = gr.on(redraws, show, inputs, shown, trigger_mode="always_last", **options)
+        fetched = self._download.click(self._fetch, inputs, [self._download, *self._progress.outputs], **options)
+        drawn_after = fetched.success(show, inputs, shown, **options)
+        self._batch.wire(drawn, drawn_after)
+
+    @user_errors
+    def _fetch(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """Download the model's tokenizer."""
+        # Where it has arrived meanwhile, nothing else is yielded.
+        yield {self._download: gr.skip()}
+        requester = viewer(self._access)
+        loads = self._requirements.load(requester, self._config(values), request, self._progress)
+        yield from all_so_far(loads)
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._with_tokenizer(values, request, self._row))
+        """Show the row as the settings stand."""
+        yield from all_so_far(self._row_or_error(values, request))
 
-    @user_errors
-    def _show_broken(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        yield from all_so_far(self._with_tokenizer(values, request, self._broken_row))
+    def _row_or_error(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        """The row's updates. An error stands in its place: nobody has clicked for a toast."""
+        texts = [values[self._form[f"template.{part}"]] for part in PARTS]
+        if values[self._form["template"]] == CUSTOM_TEMPLATE and faults(*texts):
+            yield self._views.explain(UNFINISHED)
+            return
+        try:
+            yield from self._row(values, request)
+        except LabError as error:
+            yield self._views.clear(error_sentence(error)) | self._offer(False)
 
-    def _with_tokenizer(
-        self, values: dict[Any, Any], request: gr.Request, show: Callable[[dict[Any, Any]], Updates]
-    ) -> Iterator[Updates]:
-        """Fetch the tokenizer if needed, then yield ``show(values)``; nothing more where the fetch is cancelled."""
-        config, requester = self._form.read(values, "model"), viewer(self._access)
-        has_tokenizer = self._tokenizers.has(str(config["model"]))
-        if not has_tokenizer:
-            has_tokenizer, _ = yield from self._progress.follow(
-                request, lambda loading: self._datasets.start_fetching(requester, config, loading)
-            )
-        if has_tokenizer:
-            yield show(values)
+    def _row(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        requester, config = viewer(self._access), self._config(values)
+        index = max(1, int(values[self._number] or 1)) - 1
+        fault = None if values[self._fault] == NO_FAULT else values[self._fault]
+        recorded = None if index or fault else recorded_tokens(config)
+        if recorded:
+            yield self._views.show(recorded, note=RECORDED) | self._offer(False)
+        elif missing := self._requirements.missing(requester, config):
+            yield self._views.clear(missing.sentence) | self._offer(missing.tokenizer)
+        elif (yield from self._requirements.load(requester, config, request, self._progress)):
+            row = self._datasets.token_view(requester, config, index)
+            broken = self._datasets.token_view(requester, config, index, fault) if fault else None
+            yield self._views.show(row, broken) | self._offer(False)
 
-    def _row(self, values: dict[Any, Any]) -> Updates:
-        row = self._token_view(values)
+    def _offer(self, download: bool) -> Updates:
+        """The updates of the buttons: only one of them is the primary one."""
         return {
-            self._sentence: f"**{plain(row.explanation, 400)}**",
-            self._grid: gr.HTML(grid_value(row), visible=True),
-            self._details: gr.Column(visible=True),
-            self._prompt: prompt_of(row),
-            self._answer: answer_of(row),
-            self._tokens: token_rows(row),
-            **(self._broken_row(values) if values[self._fault] else {}),
+            self._download: gr.Button(visible=download),
+            self.following: gr.Button(variant="secondary" if download else "primary"),
         }
 
-    @user_errors
-    def _follow_edits(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        """Render the shown row again while the custom template is edited; only while both texts are complete."""
-        texts = [values[self._form[f"template.{part}"]] for part in PARTS]
-        shown = values[self._prompt] and values[self._form["template"]] == CUSTOM_TEMPLATE
-        if not shown or faults(*texts):
-            return {self._sentence: gr.skip()}
-        return self._row(values)
-
-    def _broken_row(self, values: dict[Any, Any]) -> Updates:
-        row = self._token_view(values, values[self._fault])
-        sentence = f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
-        return {self._lesson: sentence, self._broken: gr.HTML(grid_value(row), visible=True)}
-
-    def _token_view(self, values: dict[Any, Any], fault: str | None = None) -> TokenView:
+    def _config(self, values: dict[Any, Any]) -> RunConfig:
         config = self._form.read(values, "model", "data", "template")
         config["train"] = {name: values[self._form[f"train.{name}"]] for name in ("max_length", "overlong")}
-        return self._datasets.token_view(
-            viewer(self._access), config, max(1, int(values[self._number] or 1)) - 1, fault
-        )
+        return self._configs.read(viewer(self._access), config)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...batching.packing_mode import Packing
 from ...inspection.token_view import Role, TokenView
+from ...text.markdown import plain
 
 if TYPE_CHECKING:
     from ...inspection.batch_view import EndToken, Pass, StepView
@@ -101,6 +102,26 @@ def _text(tokens: tuple[EndToken, ...]) -> str:
 
 
 TOKEN_HEADERS = ["position", "id", "token", "what", "carries loss"]
+
+
+def token_sentence(row: TokenView) -> str:
+    """How many tokens carry loss and why. Markdown."""
+    return plain(row.explanation, 400)
+
+
+def broken_sentence(row: TokenView) -> str:
+    """What a model learns from a row with a fault. Markdown."""
+    return f"**{row.supervised} of {row.length} tokens carry loss.** {plain(row.explanation, 500)}"
+
+
+def no_tokenizer_sentence(model: str) -> str:
+    """What stands in place of the tokens of a model whose tokenizer has to be downloaded first. Markdown."""
+    return f"The tokenizer of **{plain(model)}** is not on this machine: *Download tokenizer* fetches it."
+
+
+def no_rows_sentence(source: str) -> str:
+    """What stands in place of a row of a dataset that has to be downloaded first. Markdown."""
+    return f"**{plain(source)}** is on the Hugging Face Hub: *Load and split* on the Data tab downloads it."
 
 
 def token_rows(row: TokenView) -> list[list[Any]]:

@@ -25,10 +25,10 @@ _TEMPLATE = """
 """
 
 
-def token_grid(elem_id: str) -> gr.HTML:
-    """The component, hidden; ``grid_value`` makes its value. The sentence beside it is its text alternative."""
+def token_grid(elem_id: str, value: dict[str, Any] | None = None) -> gr.HTML:
+    """The component; ``grid_value`` makes its value. The sentence beside it is its text alternative."""
     names = {_CLASSES[role]: role.value for role in Role}
-    return scripted_html("token_grid", _TEMPLATE, elem_id, f"const ROLES = {json.dumps(names)};\n", visible=False)
+    return scripted_html("token_grid", _TEMPLATE, elem_id, f"const ROLES = {json.dumps(names)};\n", value=value)
 
 
 def grid_value(row: TokenView) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import gradio as gr
 from ...errors import LabError
 from ...services.access import Access
 from ...services.runs import Runs
-from ...store.run_store import LIVE
 from ..browser_state import RESTORED, Memory, first_values, restored
-from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors, viewer
+from ..context import HEADER, PRIVATE, QUIET, identify_viewer, session, user_errors
 from ..form import Form
+from ..run_picker import newest
 
 
 def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *, runs: Runs, access: Access) -> Any:
@@ -35,14 +35,6 @@ def welcome(page: gr.Blocks, form: Form, memory: Memory, shown_run: gr.State, *,
     )
     arrival.then(None, None, None, js=RESTORED, **PRIVATE)
     return arrival
-
-
-def newest(*, runs: Runs, access: Access) -> str | None:
-    """The id of the live run, else of the newest that was not recorded elsewhere: the one that a new window shows."""
-    own = [run for run in runs.summaries(viewer(access)) if not run["recorded"]]
-    # A queued run is newer than the one at work, so it is sorted behind.
-    own.sort(key=lambda run: (run["status"] not in LIVE, run["status"] == "queued"))
-    return next((run["id"] for run in own), None)
 
 
 def build(access: Access, form: Form, memory: Memory) -> None:

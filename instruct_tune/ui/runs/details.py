@@ -15,36 +15,47 @@ from .. import run_text
 from ..charts import loss_chart, loss_figure
 from ..context import QUIET, user_errors, viewer
 
+NO_CURVE = "No loss was measured yet."
+
 
 class ChosenRun:
-    """A plot and two folds; filled when a row is chosen, cleared when its run is deleted."""
+    """The curve, history and configuration of the chosen run; cleared when its run is deleted."""
 
     def __init__(self, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
+
+    def curve(self) -> None:
+        """Add the loss plot, and the plot in words."""
         with gr.Column(visible=False) as self.drawing:
             self.plot = loss_chart("runs-plot")
+        self.words = gr.Markdown(NO_CURVE, elem_id="runs-curve-words", elem_classes="note")
 
-    def folds(self) -> None:
-        """Add the folds, further down the tab than the plot."""
-        with gr.Accordion("What happened", open=False, elem_id="runs-happened"):
-            self.failed = gr.Markdown("", elem_id="runs-failed")
-            self.changes = gr.Textbox(
-                label="Every change of state, newest first",
-                lines=6,
-                max_lines=12,
-                interactive=False,
-                elem_id="runs-changes",
-                elem_classes="mono",
+    def happened(self) -> None:
+        """Add the history of the run's states."""
+        self.failed = gr.Markdown("", elem_id="runs-failed")
+        self.changes = gr.Textbox(
+            label="Every change of state, newest first",
+            lines=6,
+            max_lines=12,
+            interactive=False,
+            elem_id="runs-changes",
+            elem_classes="mono",
+        )
+        with gr.Accordion("Traceback", open=False, visible=False, elem_id="runs-traceback") as self.traceback:
+            self.trace = gr.Textbox(show_label=False, max_lines=30, interactive=False, elem_classes="mono")
+
+    def configuration(self) -> None:
+        """Add the run's configuration, and the facts of the machine and the versions it ran on."""
+        with gr.Row():
+            self.config = gr.Code(
+                language="json", label="Configuration", max_lines=24, min_width=320, interactive=False
             )
-            with gr.Accordion("Traceback", open=False, visible=False, elem_id="runs-traceback") as self.traceback:
-                self.trace = gr.Textbox(show_label=False, max_lines=30, interactive=False, elem_classes="mono")
-        with gr.Accordion("Configuration and what it was measured with", open=False):
-            self.config = gr.Code(language="json", label="Configuration", interactive=False)
-            self.facts = gr.Code(language="json", label="Facts", interactive=False)
+            self.facts = gr.Code(language="json", label="Facts", max_lines=24, min_width=320, interactive=False)
 
     @property
     def outputs(self) -> list[Any]:
-        drawn, happened = [self.plot, self.drawing], [self.failed, self.changes, self.traceback, self.trace]
+        drawn = [self.words, self.plot, self.drawing]
+        happened = [self.failed, self.changes, self.traceback, self.trace]
         return [self.config, self.facts, *drawn, *happened]
 
     def show(self, run_id: str) -> list[Any]:
@@ -59,6 +70,7 @@ class ChosenRun:
         return [
             json.dumps(run["config"], indent=2),
             json.dumps(run["facts"], indent=2),
+            run_text.loss_sentence(run["metrics"]) or NO_CURVE,
             figure,
             gr.Column(visible=figure is not None),
             run_text.failure_sentence(run),
@@ -69,7 +81,7 @@ class ChosenRun:
 
     def emptied(self) -> list[Any]:
         """Values of ``outputs`` that clear them."""
-        return ["", "", None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
+        return ["", "", NO_CURVE, None, gr.Column(visible=False), "", "", gr.Accordion(visible=False), ""]
 
 
 def required(run_id: str | None) -> str:
@@ -80,29 +92,30 @@ def required(run_id: str | None) -> str:
 
 
 class NotesPanel:
-    """A fold with the tags and notes of the run chosen in the table, and a Save button."""
+    """The contents of the inner tab "Name and notes": tags and notes of the chosen run, and a Save button."""
 
     def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
         self.chosen = chosen
-        with gr.Accordion("Tags and notes", open=False, elem_id="runs-notes-fold"):
-            self.tags = gr.Textbox(
-                label="Tags",
-                info="Separated by commas; the search finds them",
-                max_length=MAX_TAGS * (LONGEST_TAG + 2),
-                interactive=False,
-                elem_id="runs-tags",
-            )
-            self.notes = gr.Textbox(
-                label="Notes",
-                info="What was tried, and what came of it; whoever sees the run reads them",
-                lines=3,
-                max_lines=12,
-                max_length=LONGEST_NOTES,
-                interactive=False,
-                elem_id="runs-notes",
-            )
-            self.save = gr.Button("Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save")
+        self.tags = gr.Textbox(
+            label="Tags",
+            info="Separated by commas; the search finds them",
+            max_length=MAX_TAGS * (LONGEST_TAG + 2),
+            interactive=False,
+            elem_id="runs-tags",
+        )
+        self.notes = gr.Textbox(
+            label="Notes",
+            info="What was tried, and what came of it; whoever sees the run reads them",
+            lines=3,
+            max_lines=12,
+            max_length=LONGEST_NOTES,
+            interactive=False,
+            elem_id="runs-notes",
+        )
+        self.save = gr.Button(
+            "Save tags and notes", size="sm", interactive=False, elem_id="runs-notes-save", elem_classes="next"
+        )
         # A component, not a gr.State: a click on another row sets the session's state before that run's notes arrive
         # in the boxes.
         self.read = gr.Textbox("", container=False, elem_id="runs-notes-read", elem_classes="unseen")
@@ -164,7 +177,7 @@ class ShareButton:
     def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
         self.chosen = chosen
-        self.button = gr.Button(SHARE, elem_id="runs-share", scale=1, min_width=200, interactive=False)
+        self.button = gr.Button(SHARE, elem_id="runs-share", size="sm", min_width=0, interactive=False)
 
     def wire(self) -> None:
         self.chosen.change(self._label, self.chosen, self.button, **QUIET)

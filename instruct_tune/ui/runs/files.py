@@ -28,11 +28,11 @@ class RunFiles:
     def import_button(self) -> None:
         """Add the button that imports a run or an adapter."""
         self.arriving = gr.UploadButton(
-            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", scale=1, min_width=200
+            "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", size="sm", min_width=0
         )
 
-    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> None:
-        """Connect the buttons; what is imported becomes the ``chosen`` run."""
+    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> Any:
+        """Connect the buttons; returns the event of an import, whose run becomes the ``chosen`` one."""
 
         @user_errors
         def take_in(values: dict[Any, Any]) -> str:
@@ -46,7 +46,7 @@ class RunFiles:
             written = button.click(write, chosen, self.download, **PRIVATE)
             written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
-        self.arriving.upload(take_in, inputs, chosen, **QUIET)
+        return self.arriving.upload(take_in, inputs, chosen, **QUIET)
 
     @user_errors
     def _export(self, run_id: str | None) -> str:

@@ -103,20 +103,25 @@ FIRST_COLUMN, COLUMN = "200px", "230px"
 
 
 class SideBySide:
-    """The fold in Runs. It lists runs when it is opened, and draws at each change of its controls."""
+    """The contents of the inner tab "Side by side".
+
+    It lists runs when its tab is opened, and draws at each change of its controls.
+    """
 
     def __init__(self, chosen: gr.State, *, runs: Runs, access: Access):
         self.runs, self.access = runs, access
         self.chosen = chosen
-        with gr.Accordion("Put runs side by side", open=False, elem_id="runs-overlay") as self.fold:
-            self.picked = gr.Dropdown(
-                [],
-                multiselect=True,
-                max_choices=MAX_RUNS,
-                label="Runs",
-                info=f"Up to {MAX_RUNS}; the one chosen in the table is the first",
-                elem_id="overlay-runs",
-            )
+        self.picked = gr.Dropdown(
+            [],
+            multiselect=True,
+            max_choices=MAX_RUNS,
+            label="Runs",
+            info=f"Up to {MAX_RUNS}; the one chosen in the table is the first",
+            elem_id="overlay-runs",
+        )
+        self.words = gr.Markdown(NOTHING, elem_id="overlay-words")
+        with gr.Column(visible=False) as self.drawing:
+            self.plot = loss_chart("overlay-plot")
             with gr.Row(elem_classes="foot"):
                 self.axis = gr.Radio(
                     list(AXES),
@@ -131,19 +136,17 @@ class SideBySide:
                     info="For losses that are far apart",
                     elem_id="overlay-log",
                 )
-            self.words = gr.Markdown(NOTHING, elem_id="overlay-words")
-            with gr.Column(visible=False) as self.drawing:
-                self.plot = loss_chart("overlay-plot")
-                self.table = gr.Dataframe(
-                    interactive=False,
-                    label="What they came to, and only the settings that differ",
-                    wrap=True,
-                    elem_id="overlay-table",
-                )
+            self.table = gr.Dataframe(
+                interactive=False,
+                label="What they came to, and only the settings that differ",
+                wrap=True,
+                elem_id="overlay-table",
+            )
 
-    def wire(self) -> None:
+    def wire(self, tab: gr.Tab) -> None:
+        """``tab``: the inner tab that holds the panel."""
         controls, drawn = [self.picked, self.axis, self.log_scale], [self.words, self.drawing, self.plot, self.table]
-        listed = self.fold.expand(self._list, [self.picked, self.chosen], self.picked, **QUIET)
+        listed = tab.select(self._list, [self.picked, self.chosen], self.picked, **QUIET)
         listed.then(self._draw, controls, drawn, **QUIET)
         gr.on([control.input for control in controls], self._draw, controls, drawn, trigger_mode="always_last", **QUIET)
 
@@ -154,10 +157,15 @@ class SideBySide:
 
     @user_errors
     def _list(self, picked: list[str] | None, chosen: str | None) -> Any:
-        """All runs that the visitor sees; the choice is kept, or begins with the table's chosen run."""
+        """All runs that the visitor sees; the choice is kept, or begins with the table's chosen run.
+
+        Beside a recorded run stand the other recorded ones: they show what its settings are worth.
+        """
         runs = self.runs.summaries(viewer(self.access))
+        recorded = [run["id"] for run in runs if run["recorded"]]
+        first = [chosen or "", *(recorded if chosen in recorded else ())]
         return gr.Dropdown(
-            choices=[(_label(run), run["id"]) for run in runs], value=self.there(picked or [chosen or ""])
+            choices=[(_label(run), run["id"]) for run in runs], value=self.there(list(dict.fromkeys(picked or first)))
         )
 
     @user_errors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -15,11 +17,21 @@ from ...services.transfers import Transfers
 from ...store.disk_usage import DiskUse
 from ..context import ONE_BY_ONE, QUIET, user_errors, viewer
 from ..form import Form
-from ..run_picker import answering, labelled
+from ..run_picker import answering, labelled, newest
+from ..workbench import workbench
 from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles
 from .side_by_side import SideBySide
-from .table import BinPanel, RunsPanel
+from .table import IN_SIGHT, BinPanel, RunsPanel
+
+
+@contextmanager
+def _group(title: str) -> Iterator[None]:
+    """A title, and below it the small buttons that are added inside."""
+    with gr.Column(elem_classes="group", min_width=0):
+        gr.Markdown(title)
+        with gr.Row(elem_classes="buttons"):
+            yield
 
 
 class RunsTab:
@@ -39,35 +51,87 @@ class RunsTab:
         self.configs, self.runs, self.training, self.answerers, self.access = configs, runs, training, answerers, access
         self.panel = RunsPanel(runs=runs, training=training, answerers=answerers, disk=disk, access=access)
         self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access)
-        with gr.Row(equal_height=True):
-            self.name = gr.Textbox(
-                show_label=False, placeholder="New name", elem_id="runs-name", max_length=200, scale=3
-            )
-            self.rename = gr.Button("Rename", elem_id="runs-rename", scale=1, min_width=130, interactive=False)
-            self.share = ShareButton(self.panel.chosen, runs=runs, access=access)
-            self.files.import_button()
         self.bin = BinPanel(runs=runs, access=access)
         self.told = ChosenRun(runs=runs, access=access)
-        self.notes = NotesPanel(self.panel.chosen, runs=runs, access=access)
-        self.overlay = SideBySide(self.panel.chosen, runs=runs, access=access)
-        self.told.folds()
+        self.by_itself = gr.State(None)
+        """The run that the tab chose itself, when it was opened."""
+        bench = workbench("runs")
+        with bench.choose:
+            self.panel.controls()
+            self._groups()
+        with bench.act:
+            for name in IN_SIGHT:
+                self.panel.action(name)
+        with bench.show:
+            self.panel.listing()
+            self._depth()
 
-    def wire(self, form: Form, shown_run: gr.State, compare_run: gr.Dropdown, parent: gr.State, tabs: gr.Tabs) -> Any:
+    def _groups(self) -> None:
+        """The actions for the chosen run, by what one wants."""
+        with _group("Go on"):
+            for name in ("clone", "further", "resume"):
+                self.panel.action(name)
+        with _group("Take along"):
+            for name in ("export", "merged"):
+                self.panel.action(name)
+            self.share = ShareButton(self.panel.chosen, runs=self.runs, access=self.access)
+        with _group("Bring in"):
+            self.files.import_button()
+        with _group("Remove"):
+            self.panel.action("delete")
+
+    def _depth(self) -> None:
+        """The inner tabs on the chosen run."""
+        with gr.Tabs(elem_id="runs-tabs") as self.inner:
+            with gr.Tab("Curve"):
+                self.told.curve()
+            with gr.Tab("What happened"):
+                self.told.happened()
+            with gr.Tab("Configuration"):
+                self.told.configuration()
+            with gr.Tab("Name and notes"):
+                with gr.Row(elem_classes="foot"):
+                    self.name = gr.Textbox(
+                        label="New name", placeholder="New name", elem_id="runs-name", max_length=200, scale=3
+                    )
+                    self.rename = gr.Button(
+                        "Rename", size="sm", elem_id="runs-rename", scale=0, min_width=130, interactive=False
+                    )
+                self.notes = NotesPanel(self.panel.chosen, runs=self.runs, access=self.access)
+            with gr.Tab("Side by side") as self.beside:
+                self.overlay = SideBySide(self.panel.chosen, runs=self.runs, access=self.access)
+            with gr.Tab("Trash", id="Trash"):
+                self.bin.contents()
+
+    def wire(
+        self,
+        form: Form,
+        shown_run: gr.State,
+        compare_run: gr.Dropdown,
+        parent: gr.State,
+        tabs: gr.Tabs,
+        tab: gr.Tab,
+    ) -> Any:
         """Connect the buttons; returns the events that fill the form with a run's settings.
 
-        Opening a run sets ``shown_run``, which Train follows, or ``compare_run``; training it further sets ``parent``.
+        Opening ``tab`` chooses a run. Opening a run sets ``shown_run``, which Train follows, or
+        ``compare_run``; training it further sets ``parent``.
         """
         chosen, buttons = self.panel.chosen, self.panel.buttons
+        begun = [chosen, self.by_itself, *self.told.outputs]
+        tab.select(self._arrive, [chosen, self.by_itself], begun, **QUIET)
         self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **ONE_BY_ONE, **QUIET)
         buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **QUIET)
         buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **QUIET)
         buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **QUIET)
-        buttons["delete"].click(self._delete, chosen, [chosen, self.bin.fold, *self.told.outputs], **QUIET)
+        buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.told.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
-        self.files.wire(form, chosen, buttons["export"], buttons["merged"])
-        self.bin.wire(chosen)
-        for part in (self.share, self.overlay, self.notes, self.panel):
+        imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"])
+        for arrived in (imported, self.bin.wire(chosen)):
+            arrived.success(user_errors(self.told.show), chosen, self.told.outputs, **QUIET)
+        self.overlay.wire(self.beside)
+        for part in (self.share, self.notes, self.panel):
             part.wire()
 
         @user_errors
@@ -94,6 +158,15 @@ class RunsTab:
         return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
 
     @user_errors
+    def _arrive(self, chosen: str | None, by_itself: str | None) -> list[Any]:
+        """The run that the tab shows when it is opened: the visitor's choice, else ``newest``; read anew each time."""
+        user = viewer(self.access)
+        if chosen and chosen != by_itself and self.runs.is_visible(user, chosen):
+            return [chosen, by_itself, *self.told.show(chosen)]
+        first = newest(self.runs, self.access)
+        return [first, first, *(self.told.show(first) if first else self.told.emptied())]
+
+    @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
         return [event.row_value[-1], *self.told.show(event.row_value[-1])]
@@ -105,8 +178,8 @@ class RunsTab:
     @user_errors
     def _delete(self, run_id: str | None) -> list[Any]:
         self.runs.trash(viewer(self.access), required(run_id))
-        gr.Info("Deleted. For an hour it can be restored: see under the buttons.")
-        return [None, gr.Accordion(visible=True, open=True), *self.told.emptied()]
+        gr.Info("Deleted. For an hour it can be restored: see Trash.")
+        return [None, gr.Tabs(selected="Trash"), *self.told.emptied()]
 
     @user_errors
     def _rename(self, run_id: str | None, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The table of runs: searched, sorted and paged on the server, not in the browser."""
+"""The table of runs, and a run's facts beside it: searched, sorted and paged on the server, not in the browser."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...text.markdown import plain
+
 PAGE_ROWS = 25
-HEADERS = [
-    "Run",
-    "Tags",
-    "State",
-    "Held-out loss",
-    "BLEU, base → tuned",
-    "Steps",
-    "Model",
-    "Data",
-    "When",
-    "Disk",
-    "Id",
-]
-WIDTHS = ["190px", "85px", "95px", "85px", "110px", "65px", "135px", "95px", "150px", "75px", "130px"]
+HEADERS = ["Run", "State", "Held-out loss", "BLEU, base → tuned", "Steps", "When", "Id"]
+WIDTHS = ["33%", "13%", "13%", "20%", "9%", "12%", "1px"]
+"""Widths of the columns. The last one, the run's id, is not drawn: a click on a row reads it there."""
+ALL_RUNS = "All runs"
+# Which runs are listed.
+SHOWS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    ALL_RUNS: lambda run: True,
+    "Trained here": lambda run: not run["recorded"] and not run["imported"],
+    "Recorded or imported": lambda run: bool(run["recorded"] or run["imported"]),
+    "Evaluated": lambda run: run["tuned_bleu"] is not None,
+    "Not finished": lambda run: run["status"] != "finished",
+}
 CHOSEN = "background: color-mix(in srgb, #2563eb 16%, transparent);"
 
 # Sort orders: (key, descending). A run without a value comes last.
@@ -65,10 +65,13 @@ def with_numbers(
     ]
 
 
-def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int) -> Page:
-    """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data, origin."""
-    words = search.casefold().split()
-    matches = [run for run in runs if all(word in _search_text(run) for word in words)]
+def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int, show: str = ALL_RUNS) -> Page:
+    """One page of the runs, sorted, with every word of ``search`` in name, tags, notes, state, model, data, origin.
+
+    ``show``: a key of ``SHOWS``.
+    """
+    words, listed = search.casefold().split(), SHOWS.get(show, SHOWS[ALL_RUNS])
+    matches = [run for run in runs if listed(run) and all(word in _search_text(run) for word in words)]
     key, descending = SORTS.get(sort, SORTS["Newest first"])
     with_value = sorted((run for run in matches if key(run) is not None), key=key, reverse=descending)
     ordered = [*with_value, *(run for run in matches if key(run) is None)]
@@ -91,20 +94,28 @@ def table(page: Page, held_out: Mapping[str, float | None], chosen: str | None) 
 
 def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[str]:
     bleu = "" if run["tuned_bleu"] is None else f"{run['base_bleu']:.1f} → {run['tuned_bleu']:.1f}"
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run["created"]))
+    tags = f" · {', '.join(run['tags'])}" if run["tags"] else ""
+    parent = f" (from {run['parent_name']})" if run["parent_name"] else ""
     return [
-        ("▸ " if chosen else "") + run["name"] + (f" (from {run['parent_name']})" if run["parent_name"] else ""),
-        ", ".join(run["tags"]),
+        ("▸ " if chosen else "") + run["name"] + parent + tags,
         ("imported, " if run["imported"] else "") + run["status"] + (f" ({run['phase']})" if run["phase"] else ""),
         "" if held_out is None else f"{held_out:.3f}",
         bleu,
         f"{run['step']}/{run['total_steps']}" if run["total_steps"] else "",
-        run["model"].split("/")[-1],
-        run["source"].split("/")[-1],
-        run["recorded"] or when,
-        size(run["bytes"]),
+        "recorded" if run["recorded"] else time.strftime("%d %b, %H:%M", time.localtime(run["created"])),
         run["id"],
     ]
+
+
+def facts(run: Mapping[str, Any], total_bytes: int) -> str:
+    """What the table has no column for, in one line of markdown. ``total_bytes``: the run's size on disk."""
+    parts = [run["model"].split("/")[-1], f"data {run['source'].split('/')[-1]}"]
+    if run["tags"]:
+        parts.append(f"tags {', '.join(run['tags'])}")
+    if not run["recorded"]:
+        parts.append(f"begun {time.strftime('%Y-%m-%d %H:%M', time.localtime(run['created']))}")
+    parts += [f"{size(total_bytes)} on disk", f"id {run['id']}"]
+    return plain(" · ".join(parts), 600)
 
 
 def size(count: int) -> str:
@@ -120,6 +131,8 @@ def sentence(page: Page, in_all: int, total_bytes: int, search: str) -> str:
     if not in_all:
         return "No run yet: start one in Train."
     text = f"{in_all} run{'s' * (in_all != 1)}, {size(total_bytes)} on disk."
-    if search.strip():
-        text = f"{page.found} of {text}" + ("" if page.found else " Nothing holds these words.")
+    if search.strip() or page.found != in_all:
+        text = f"{page.found} of {text}"
+    if search.strip() and not page.found:
+        text += " Nothing holds these words."
     return text + (f" Page {page.number + 1} of {page.pages}." if page.pages > 1 else "")

@@ -43,3 +43,9 @@ const follow = (place, selector, steps, tell) => {
     next.focus();
   });
 };
+// A token that stands alone: blanks are visible, and the bytes of half a character are shown as such.
+const tokenParts = token => {
+  if (token.ends) { return [make('span', 'ends', 'end')]; }
+  const text = token.text || !token.bytes ? [make('span', 'text', visible(token.text))] : [];
+  return token.bytes ? [...text, make('span', 'bytes', token.bytes)] : text;
+};

@@ -22,6 +22,7 @@ const draw = () => {
     if (same && before.autorange === false) { layout[name].range = before.range; layout[name].autorange = false; }
   }
   Plotly.react(node, figure.data, layout, { responsive: true, displaylogo: false, doubleClick: 'autosize' });
+  element.dispatchEvent(new Event('drawn', { bubbles: true }));
 };
 watch('value', draw);
 draw();

@@ -12,14 +12,13 @@ const frame = (node, play, step) => {
   const mark = { text: 'REPLAY', showarrow: false, xref: 'paper', yref: 'paper', x: 1, y: 1,
                  xanchor: 'right', yanchor: 'top', font: { size: 16, color: '#b45309' } };
   Plotly.react(node, play.cut, { ...node.layout, annotations: [mark], shapes: [] }, node._context);
-  answer(play, step);
+  answer(step);
   play.drawn = step;
 };
-// Writes into the page's own answers box, which the page updates again after the replay.
-const answer = (play, step) => {
-  const box = document.querySelector('#train-answers textarea');
-  const known = play.answers.filter(each => each[0] <= step).map(each => each[1]);
-  if (box) { box.value = known.reverse().join('\n\n'); }
+// Moves the slider under the chart, which shows the answers as of that step.
+const answer = step => {
+  document.querySelector('#train-scrubber')?.firstElementChild
+    ?.dispatchEvent(new CustomEvent('seek', { bubbles: true, detail: step }));
 };
 // Stores the chart's full curves, and fixes its axes at the ranges of the whole run.
 const take = (node, play) => {
@@ -41,7 +40,7 @@ const finish = (node, play, text) => {
   bar.hidden = true;
   setTimeout(() => { if (words.textContent === text) { words.textContent = ''; } }, 10000);
   if (!node?.layout || node.layout.uirevision !== play.run || !play.full) { return; }
-  answer(play, Infinity);
+  answer(Infinity);
   const free = { ...node.layout, ...(node.data === play.cut ? play.marks : {}) };
   for (const name of ['xaxis', 'yaxis']) { free[name] = { ...free[name], autorange: true }; }
   Plotly.react(node, node.data === play.cut ? play.full : node.data, free, node._context);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -16,8 +15,8 @@ from ...services.access import Access
 from ...services.estimates import Estimates
 from ...services.uploads import Uploads
 from ...text.markdown import plain
-from ...util.device import wants_cpu
 from ..context import QUIET, viewer
+from ..first_preset import first_preset
 from ..form import Form
 from .text import about
 
@@ -50,12 +49,6 @@ _FILL = """
   return preset.values.map((value, at) => own && at < rows.length ? rows[at] : value);
 }
 """
-
-
-def first_preset() -> str:
-    """The preset of a new page: half a minute of training where there is no GPU."""
-    # Importing torch would delay the page by seconds; the NVIDIA driver's device file shows a GPU as well.
-    return "quick" if Path("/dev/nvidia0").exists() and not wants_cpu() else "minute"
 
 
 class PresetPanel:

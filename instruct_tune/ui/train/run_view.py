@@ -23,6 +23,7 @@ from ..charts import loss_chart, loss_figure
 from ..context import QUIET, user_errors, viewer
 from ..downloads import save_buttons
 from ..replay import Replay
+from .scrubber import scrubber, scrubber_value
 
 Piece = tuple[Any, Callable[[], Any]]
 """(key, build): a component is built again when its key changes."""
@@ -31,7 +32,7 @@ _SCROLL_INTO_VIEW = "() => document.querySelector('#train-discard-yes')?.scrollI
 
 
 class RunControls:
-    """A row of buttons that keeps its layout: those that do not apply are disabled.
+    """A row of buttons; those that do not apply are disabled, and ``static/page.css`` hides them.
 
     Pause and Resume share a place, because a run is either live or not. Discarding removes a run for good, so it is
     confirmed by a button in another place, which a double click does not reach.
@@ -46,6 +47,9 @@ class RunControls:
             self.resume = _button("Resume", "train-resume", visible=False)
             self.stop = _button("Stop, keep the adapter", "train-stop")
             self.discard = _button("Stop and discard…", "train-discard")
+
+    def confirmation(self) -> None:
+        """Add the question before a run is discarded."""
         with gr.Row(visible=False, elem_id="train-discard-sure", elem_classes="callout") as self.sure:
             self.question = gr.Markdown("", elem_id="train-discard-question")
             self.yes = gr.Button("Discard it", variant="stop", size="sm", elem_id="train-discard-yes", min_width=120)
@@ -117,8 +121,8 @@ CAPTION = (
     "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
     "rise while the model learns, because some batches are harder than others."
 )
-GONE = "That run was deleted or is not shared any more. Press **Start** for another, or open one in *Runs*."
-NO_RUN = "No run yet: press **Start**, and its loss is drawn here, live, beside what the model answers as it learns."
+GONE = "That run was deleted or is not shared any more. **Start** trains another; *Runs* opens one."
+NO_RUN = "No run yet. **Start** trains one; its loss is drawn here, live, with what the model answers as it learns."
 # The thin bar below shows progress within a step: an evaluation's passes. It keeps its place when it is empty.
 _BARS = """
 <progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
@@ -136,69 +140,47 @@ class TrainPanel:
         self.evaluations, self.transfers = evaluations, transfers
         self.shown_run = gr.State(None)
         self.seen = gr.State(None)
-        self.status = gr.Markdown(NO_RUN, elem_id="train-status")
-        # Hidden until the first run: empty boxes would only take space.
-        with gr.Column(visible=False) as self.body:
+        with gr.Row(elem_id="train-run"):
+            self.status = gr.Markdown(NO_RUN, elem_id="train-status")
             self.controls = RunControls(runs=runs, training=training, access=access)
-            self.verdict = gr.Markdown("", elem_id="train-verdict")
+        with gr.Column(visible=False, elem_id="train-shown") as self.body:
+            self.controls.confirmation()
             self.bar = gr.HTML(
                 {"value": 0, "max": 1, "part": 0, "parts": 1},
                 html_template=_BARS,
                 padding=False,
+                visible=False,
                 elem_id="train-progress",
             )
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=3, min_width=340):
-                    self._plot()
-                with gr.Column(scale=2, min_width=300):
-                    self._answers()
-            with gr.Accordion("This run's configuration", open=False, elem_id="train-configuration"):
-                self.difference = gr.Markdown("", elem_id="train-difference")
-                self.config = gr.Code(
-                    language="json", show_label=False, max_lines=20, interactive=False, elem_id="train-config"
-                )
-            self.events = gr.Textbox(
-                label="Events, newest first", lines=6, max_lines=10, interactive=False, elem_id="train-events"
-            )
+            with gr.Tabs(elem_id="train-views"):
+                with gr.Tab("Curve"):
+                    self._curve()
+                with gr.Tab("Events"):
+                    self.events = gr.Textbox(
+                        label="Events, newest first", lines=20, max_lines=24, interactive=False, elem_id="train-events"
+                    )
+                with gr.Tab("Configuration"):
+                    self.difference = gr.Markdown("", elem_id="train-difference")
+                    self.config = gr.Code(
+                        language="json", show_label=False, max_lines=30, interactive=False, elem_id="train-config"
+                    )
         self.controls.wire(self.shown_run, self.show, self.inputs, self.outputs)
 
-    def _plot(self) -> None:
+    def _curve(self) -> None:
         self.chart = loss_chart("train-chart")
-        self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
-        save_buttons("train-save", "loss", [self.shown_run], self._save)
-        self.replay = Replay(self.shown_run, runs=self.runs, training=self.training, access=self.access)
+        self.scrubber = scrubber("train-scrubber")
+        self.verdict = gr.Markdown("", elem_id="train-verdict")
         self.findings = gr.Markdown("", elem_id="train-findings")
-        self.loss = gr.Markdown("", elem_id="train-loss")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
+        with gr.Row(elem_classes="bar"):
+            self.replay = Replay(self.shown_run, runs=self.runs, training=self.training, access=self.access)
+            self.log_scale = gr.Checkbox(False, label="Logarithmic loss axis", elem_id="train-log", container=False)
+        save_buttons("train-save", "loss", [self.shown_run], self._save)
+        self.loss = gr.Markdown("", elem_id="train-loss", elem_classes="note")
         gr.Markdown(CAPTION, elem_id="train-caption", elem_classes="note")
 
     def _save(self, run_id: str | None, to: Path) -> Path:
         return self.transfers.plot_losses(viewer(self.access), str(run_id), to)
-
-    def _answers(self) -> None:
-        self.prompt = gr.Textbox(
-            label="A held-out prompt, asked at every probe",
-            lines=2,
-            max_lines=5,
-            interactive=False,
-            elem_id="train-prompt",
-        )
-        self.expected = gr.Textbox(
-            label="Expected answer",
-            lines=2,
-            max_lines=6,
-            interactive=False,
-            elem_id="train-expected",
-            elem_classes="mono",
-        )
-        self.answers = gr.Textbox(
-            label="The model's answers, newest first",
-            lines=15,
-            max_lines=15,
-            interactive=False,
-            elem_id="train-answers",
-            elem_classes="mono tuned-answer",
-        )
 
     @property
     def inputs(self) -> list[Any]:
@@ -217,9 +199,7 @@ class TrainPanel:
             self.chart,
             self.findings,
             self.loss,
-            self.prompt,
-            self.expected,
-            self.answers,
+            self.scrubber,
             self.checkpoints,
             self.difference,
             self.config,
@@ -232,23 +212,26 @@ class TrainPanel:
         if run_id is None or not self.runs.is_visible(user, run_id):
             return self._show_missing(run_id, seen)
         status, run = self.training.status(user, run_id), self.runs.get(user, run_id)
-        events, samples = self.runs.events(user, run_id, EVENTS_SHOWN), self.runs.samples(user, run_id)
-        fixed = run.facts.get("fixed_prompt") or {}
+        events = self.runs.events(user, run_id, EVENTS_SHOWN)
+        answered = [sample["time"] for sample in self.runs.samples(user, run_id)[-1:]]
         last = max((metric["seq"] for metric in status["metrics"].values()), default=0)
         part = status["part"] or {"done": 0, "total": 1}
         findings = status["findings"]
 
         @functools.cache
         def figure() -> dict[str, Any]:
-            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings)
+            base_bleu = run.facts.get("base_bleu")
+            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings, base_bleu)
 
-        prompt = "\n\n".join(filter(None, (fixed.get("instruction"), fixed.get("input"))))
         # All pieces are also built again when another run is shown.
         pieces: list[Piece] = [
             (None, lambda: gr.Column(visible=True)),
             *self.controls.pieces(run),
             (run.live, lambda: gr.Column(visible=not run.live)),
-            (run_text.run_sentence(status), lambda: run_text.run_sentence(status)),
+            (
+                [run.name, run_text.run_sentence(status)],
+                lambda: f"**{plain(run.name)}**: {run_text.run_sentence(status)}",
+            ),
             # The findings come with their evidence; the verdict's one sentence is for runs without findings.
             (
                 [status["status"], bool(findings)],
@@ -256,13 +239,17 @@ class TrainPanel:
                     "" if run.live or findings else run_text.verdict_text(self.evaluations.interpretation(user, run_id))
                 ),
             ),
-            ([status["step"], status["total_steps"], part], lambda: _bars(status, part)),
+            (
+                [status["step"], status["total_steps"], part, run.live],
+                lambda: gr.HTML(_bars(status, part), visible=run.live),
+            ),
             ([last, log_scale, findings], figure),
             (findings, lambda: run_text.findings_text(findings)),
             (last, lambda: figure()["said"]),
-            (bool(fixed), lambda: prompt),
-            (bool(fixed), lambda: fixed.get("output", "")),
-            ([sample["time"] for sample in samples], lambda: run_text.answers_text(samples)),
+            (
+                [last, run.live, answered],
+                lambda: scrubber_value(run_id, run.live, self.runs.scrub(user, run_id)),
+            ),
             (status["checkpoints"], lambda: run_text.checkpoint_sentence(status["checkpoints"])),
             (None, lambda: run_text.configuration_sentence(self.runs.readable_config(user, run_id))),
             (None, lambda: json.dumps(self.runs.readable_config(user, run_id), indent=2)),

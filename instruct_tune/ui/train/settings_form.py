@@ -16,8 +16,8 @@ import gradio as gr
 from ...config.catalog import MODELS
 from ...config.presets import PRESETS
 from ...config.run_config import OPTIMIZERS, OVERLONG, SCHEDULERS, STRATEGIES
+from ..first_preset import first_preset
 from ..form import Form, shown_value
-from .presets import first_preset
 
 FIRST = PRESETS[first_preset()]
 """The initial values of the controls."""

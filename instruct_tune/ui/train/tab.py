@@ -19,6 +19,7 @@ from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..events import setting
 from ..form import Form
+from ..workbench import workbench
 from .cost import CostPanel
 from .presets import PresetPanel
 from .run_view import TrainPanel
@@ -80,28 +81,32 @@ class TrainTab:
         """``at_rest``: whether the lab is idle."""
         self._training, self._access = training, access
         self._form, self._tab, self._at_rest = form, tab, at_rest
-        self.presets = PresetPanel(form, uploads=uploads, estimates=estimates, access=access)
-        few_controls(form)
-        self.continued = ParentPanel(runs=runs, access=access)
-        run_picker.build(form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access)
-        with gr.Row(equal_height=True, elem_id="train-go"):
+        bench = workbench("train")
+        with bench.choose:
+            self.presets = PresetPanel(form, uploads=uploads, estimates=estimates, access=access)
+            few_controls(form)
+            self.continued = ParentPanel(runs=runs, access=access)
+            run_picker.build(
+                form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access
+            )
+            self._cost = CostPanel(form, training=training, estimates=estimates, access=access)
+            self.presets.tell_changes()
+            self._cost.folds()
+            folds(form)
+        with bench.act:
             self._name = gr.Textbox(
                 show_label=False,
                 container=False,
                 placeholder="Name of the run (optional)",
                 elem_id="run-name",
                 max_length=200,
-                scale=2,
             )
-            self._start = gr.Button("Start", variant="primary", elem_id="train-start", scale=2)
-        self._cost = CostPanel(form, training=training, estimates=estimates, access=access)
-        self.presets.tell_changes()
-        self._cost.folds()
-        folds(form)
-        self.panel = TrainPanel(
-            runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
-        )
-        self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
+            self._start = gr.Button("Start", variant="primary", elem_id="train-start")
+        with bench.show:
+            self.panel = TrainPanel(
+                runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
+            )
+            self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
         self._started = gr.State(None)
         form.when_complete(self._wire)
 

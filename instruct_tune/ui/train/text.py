@@ -22,7 +22,9 @@ _SECONDS = {
     "training": "training",
     "probes": "held-out loss at the probes",
     "samples": "answers on the way",
+    "general": "general loss",
     "evaluations": "evaluation loss",
+    "bleu": "BLEU at the evaluations",
 }
 
 

@@ -1,0 +1,159 @@
+"""The tab "Search": how base and tuned come to their answers, and what they would say after another token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from ...errors import DataError, LabError
+from ...services.access import Access
+from ...services.inference import MAX_SEARCH_TOKENS, Inference
+from ...text.markdown import plain
+from ..context import PRIVATE, QUIET, session, user_errors, viewer
+from ..scripted_html import packed, scripted_html
+from ..streaming import Turns
+from .search_text import beams_value, greedy_value
+
+BEFORE = "**Search** shows every choice that the two models make on the way to their answers."
+SEARCHING = "Decoding greedily…"
+BEAMS_NEXT = "Searching with five beams…"
+DONE = "Press a candidate, or a token of a beam: both models continue from there."
+NOTHING_SEARCHED = "Nothing is searched yet: press Search first."
+_ANSWERS = """
+<div class="heading"></div>
+<div class="rows"></div>
+"""
+_BEAMS = """
+<div class="controls">
+  <span class="heading">Five beams</span>
+  <button type="button" class="play">Play</button>
+  <input type="range" class="step" min="1" max="1" value="1" step="1" aria-label="Step of the search">
+  <span class="step-text"></span>
+</div>
+<div class="legend">
+  <span class="of-best">best so far</span><span>goes on</span><span class="of-dead">given up</span>
+  <span class="of-end">complete: score ÷ length, rank</span>
+</div>
+<div class="trees"></div>
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the shown search is about, so that a branch continues the same answer."""
+
+    run_id: str
+    instruction: str
+    input: str
+    tokens: int
+    strength: float
+
+
+class SearchPanel:
+    """A tab with its own buttons. The tab clears it with ``outputs`` and ``blank`` when the question changes."""
+
+    def __init__(self, *, inference: Inference, access: Access):
+        self._inference, self._access = inference, access
+        self._searches, self._branches = Turns(), Turns()
+        with gr.Tab("Search", id="Search", elem_id="compare-search"):
+            gr.Markdown(
+                "Greedy decoding takes the likeliest token at each place: the line under a token is as long as its "
+                "probability. Beam search keeps five beginnings, and ranks complete answers by their score per token.",
+                elem_classes="note",
+            )
+            with gr.Row(elem_classes="foot"):
+                self.tokens = gr.Slider(
+                    8, MAX_SEARCH_TOKENS, 24, step=4, label="Tokens", info="At most, of each answer",
+                    elem_id="compare-search-tokens", min_width=200,
+                )  # fmt: skip
+                self.button = gr.Button("Search", elem_id="compare-search-start", min_width=120)
+                self.stop = gr.Button("Stop", elem_id="compare-search-stop", min_width=80)
+            self.state = gr.Markdown(BEFORE, elem_id="compare-search-state", elem_classes="note")
+            self.greedy = scripted_html("search", _ANSWERS, "compare-search-greedy", visible=False)
+            self.branch = scripted_html("search", _ANSWERS, "compare-search-branch", visible=False)
+            self.beams = scripted_html("beam_tree", _BEAMS, "compare-search-beams", visible=False)
+            self.asked = gr.State(None)
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.asked, self.state, self.greedy, self.branch, self.beams]
+
+    @property
+    def blank(self) -> list[Any]:
+        """The updates that clear the outputs."""
+        return [None, BEFORE, *[gr.HTML(visible=False)] * 3]
+
+    def wire(self, run: Any, instruction: Any, input: Any, strength: Any) -> Any:
+        """Connect the buttons and the candidates. Returns the search's event, for cancelling."""
+        options = {"concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
+        inputs = [run, instruction, input, self.tokens, strength]
+        searching = self.button.click(self._search, inputs, self.outputs, **options)
+        branch_options = {**options, **PRIVATE, "show_progress": "minimal", "show_progress_on": self.state}
+        for shown in (self.greedy, self.branch, self.beams):
+            shown.click(self._branch, self.asked, self.branch, **branch_options)
+        self.stop.click(self._stop, None, None, queue=False, **QUIET)
+        return searching
+
+    def drop(self, window: str | None) -> None:
+        """End what the window searches, and show no more of it."""
+        self._searches.drop(window)
+        self._branches.drop(window)
+
+    def _stop(self, request: gr.Request) -> None:
+        self._searches.stop(request.session_hash)
+        self._branches.stop(request.session_hash)
+
+    @user_errors
+    def _search(
+        self, run_id: str | None, instruction: str, input: str, tokens: float, strength: float
+    ) -> Iterator[list[Any]]:
+        if not run_id:
+            gr.Info("There is no trained run yet: train one first.")
+            return
+        window, person = session(), viewer(self._access)
+        asked = Asked(run_id, instruction, input or "", int(tokens), strength)
+        self._branches.drop(window)
+        with self._searches.of(window) as stop:
+            _, _, *hidden = self.blank
+            yield [None, SEARCHING, *hidden]
+            try:
+                for result in self._inference.search(
+                    person, run_id, instruction, asked.input, asked.tokens, stop, strength
+                ):
+                    if not self._searches.holds(window, stop):
+                        break
+                    warning = f" **{plain(result.warning, 500)}**" if result.warning else ""
+                    greedy, trees = gr.skip(), gr.skip()
+                    if result.beams:
+                        trees = gr.HTML(packed(beams_value(result.beams, result.greedy)), visible=True)
+                    else:
+                        greedy = gr.HTML(packed(greedy_value(result.greedy)), visible=True)
+                    yield [asked, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees]
+            except LabError:
+                if not stop.is_set():
+                    yield [gr.skip(), BEFORE, *[gr.skip()] * 3]
+                    raise
+                if self._searches.holds(window, stop):
+                    yield [gr.skip(), "Stopped.", *[gr.skip()] * 3]
+            # gradio sends a stream's last item again at its end, maybe after a newer update: it changes nothing.
+            yield [gr.skip()] * 5
+
+    @user_errors
+    def _branch(self, asked: Asked | None, event: gr.EventData) -> Any:
+        if asked is None:
+            raise DataError(NOTHING_SEARCHED)
+        window = session()
+        with self._branches.of(window) as stop:
+            try:
+                answers = self._inference.branch(
+                    viewer(self._access), asked.run_id, asked.instruction, asked.input, event._data.get("ids"),
+                    asked.tokens, stop, asked.strength,
+                )  # fmt: skip
+            except LabError:
+                if stop.is_set():
+                    return gr.skip()
+                raise
+            return gr.HTML(packed(greedy_value(answers)), visible=True)

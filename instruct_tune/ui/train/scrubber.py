@@ -1,0 +1,44 @@
+"""A slider over a run's steps: the answers to its fixed prompts and its numbers as of each step.
+
+The browser has all of it: dragging the slider sends nothing to the lab.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ...runs.scrub import Scrub
+from ..scripted_html import packed, scripted_html
+
+_TEMPLATE = """
+<div class="scrubber" hidden>
+  <div class="scrub-line">
+    <input type="range" min="0" value="0" step="1" aria-label="Step of the training">
+    <span class="scrub-step"></span>
+    <button class="scrub-now" hidden>Now</button>
+  </div>
+  <div class="scrub-numbers" aria-live="polite"></div>
+  <div class="scrub-best"></div>
+  <div class="scrub-prompts" role="tablist" aria-label="Prompts that are answered at every probe"></div>
+  <div class="scrub-body">
+    <p class="scrub-question"></p>
+    <div class="scrub-texts">
+      <div><h4 class="scrub-title"></h4><pre class="scrub-text now scrub-answer" tabindex="0"></pre></div>
+      <div class="scrub-expected-side"><h4>Expected</h4><pre class="scrub-text scrub-expected" tabindex="0"></pre></div>
+    </div>
+    <span class="scrub-note"></span>
+  </div>
+</div>
+"""
+
+
+def scrubber(elem_id: str) -> gr.HTML:
+    """The component, empty; ``scrubber_value`` makes its value."""
+    return scripted_html("scrubber", _TEMPLATE, elem_id)
+
+
+def scrubber_value(run_id: str, live: bool, scrub: Scrub) -> dict[str, Any]:
+    """The component's value for a run. While it is ``live``, the slider follows the newest step."""
+    return packed({"run": run_id, "live": live, **scrub})

@@ -6,6 +6,7 @@ form" instead of thirty parameters, and a preset or an earlier run fills it at o
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,9 +15,12 @@ from typing import Any
 import gradio as gr
 
 from ..config.run_config import RunConfig
+from ..config.text_limits import MAX_OWN_PROMPTS
 from ..config.validation import merge
 
 CUSTOM_TEMPLATE = "custom"
+OWN_PROMPTS = tuple(f"train.own_prompts.{place}" for place in range(MAX_OWN_PROMPTS))
+"""The controls of the setting ``train.own_prompts``: one a prompt."""
 
 
 class Form:
@@ -69,6 +73,8 @@ class Form:
             config["template"] = {name: values[self[f"template.{name}"]] or "" for name in texts}
             if name := (values[self["template.name"]] or "").strip():
                 config["template"]["name"] = name
+        if own := [self[name] for name in OWN_PROMPTS if name in self._controls]:
+            merge(config, "train.own_prompts", [text for control in own if (text := values[control] or "").strip()])
         return {name: config[name] for name in sections or config}
 
     def rows(self, values: Mapping[Any, Any]) -> dict[str, Any]:
@@ -88,6 +94,9 @@ class Form:
             shown[self["template"]] = CUSTOM_TEMPLATE
             for name in ("name", "without_input", "with_input"):
                 shown[self[f"template.{name}"]] = settings["template"].get(name, "")
+        for name, prompt in itertools.zip_longest(OWN_PROMPTS, config.train.own_prompts, fillvalue=""):
+            if name in self._controls:
+                shown[self[name]] = prompt
         return shown
 
 
@@ -100,8 +109,8 @@ def shown_value(settings: Mapping[str, Any], name: str) -> Any:
     return _SHOW.get(name, _plain)(value)
 
 
-# Controls that are parts of the setting ``template`` and no settings themselves.
-_VIRTUAL = ("template.name", "template.without_input", "template.with_input")
+# Controls that are parts of a setting and no settings themselves.
+_VIRTUAL = ("template.name", "template.without_input", "template.with_input", *OWN_PROMPTS)
 
 
 def _plain(value: Any) -> Any:

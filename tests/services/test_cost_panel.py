@@ -9,7 +9,7 @@ from instruct_tune import ui
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.viewer import HOST
 from instruct_tune.ui import build_ui
-from instruct_tune.ui.form import Form
+from instruct_tune.ui.form import OWN_PROMPTS, Form
 from instruct_tune.ui.train.cost import CostPanel
 from instruct_tune.ui.train.presets import PresetPanel
 
@@ -95,6 +95,15 @@ def test_a_preset_fills_every_control_in_the_browser_and_may_leave_a_persons_row
         filled = form.fill(preset)
         assert in_script[name]["values"] == [filled[control] for control in (*rows, *others)], name
     assert [name for name in PRESETS if not in_script[name]["leaves_rows"]] == ["lesson"]
+
+
+def test_a_preset_leaves_the_prompts_that_a_person_typed(page):
+    form, _, presets = page
+    rows, others = presets._controls()
+    assert not {form[name] for name in OWN_PROMPTS} & {*rows, *others}
+    typed = shows(form, "smoke") | {form[OWN_PROMPTS[1]]: "What is the capital of France?"}
+    assert presets.tell(typed | {presets.radio: "smoke"})[0] == "", "it is no change from the preset"
+    assert form.read(typed)["train"]["own_prompts"] == ["What is the capital of France?"]
 
 
 def test_the_card_is_the_one_that_a_remembered_form_comes_nearest_to(page):

@@ -5,7 +5,7 @@ import pytest
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.errors import SettingsError
-from instruct_tune.ui.form import Form
+from instruct_tune.ui.form import OWN_PROMPTS, Form
 
 LENGTH = {"step": "length", "of": "output", "unit": "characters", "tokenizer": None, "min": None, "max": 200}
 WITHOUT, LEAKING = {"step": "without_input"}, {"step": "drop_leakage"}
@@ -67,3 +67,20 @@ def test_columns_come_through(data):
     shown = form.fill(config)
     assert all(isinstance(value, str | bool) for value in shown.values())
     assert RunConfig.from_dict(form.read(shown)) == config
+
+
+@pytest.mark.parametrize("prompts", [[], ["One prompt"], ["Two\nlines", " and blanks "]])
+def test_own_prompts_come_through_as_they_were_typed(form, prompts):
+    for name in OWN_PROMPTS:
+        form.add(name, gr.Textbox())
+    config = RunConfig.from_dict({"train": {"own_prompts": prompts}})
+    assert form.read(form.fill(config))["train"] == {"own_prompts": prompts}
+
+
+def test_a_box_that_is_left_empty_is_no_prompt(form):
+    for name in OWN_PROMPTS:
+        form.add(name, gr.Textbox())
+    values = {**form.fill(RunConfig()), form[OWN_PROMPTS[0]]: " \n", form[OWN_PROMPTS[1]]: "Second"}
+    assert form.read(values)["train"] == {"own_prompts": ["Second"]}
+    values[form[OWN_PROMPTS[0]]] = None
+    assert form.read(values)["train"] == {"own_prompts": ["Second"]}

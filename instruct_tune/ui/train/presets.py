@@ -17,7 +17,7 @@ from ...services.uploads import Uploads
 from ...text.markdown import plain
 from ..context import QUIET, viewer
 from ..first_preset import first_preset
-from ..form import Form
+from ..form import OWN_PROMPTS, Form
 from .text import about
 
 MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
@@ -108,7 +108,12 @@ class PresetPanel:
     def _controls(self) -> tuple[list[Any], list[Any]]:
         """The controls that a preset fills: those that decide which rows are used, and all others."""
         filled = self.form.fill(PRESETS[first_preset()])
-        named = {name: control for name, control in self.form.named.items() if control in filled}
+        named = {
+            name: control
+            for name, control in self.form.named.items()
+            # A prompt that a person typed stays theirs under every preset.
+            if control in filled and name not in OWN_PROMPTS
+        }
         rows = [control for name, control in named.items() if name.startswith(OWN_ROWS)]
         return rows, [control for control in named.values() if control not in rows]
 
@@ -130,7 +135,7 @@ class PresetPanel:
         own = keeps_rows(PRESETS[name], values[self.form["data.source"]])
         shown = self.form.read(values)
         shown["data"]["source"] = self.uploads.display_name(str(shown["data"]["source"]))
-        return changes(PRESETS[name].to_dict(), shown, but=OWN_ROWS if own else ())
+        return changes(PRESETS[name].to_dict(), shown, but=("train.own_prompts", *(OWN_ROWS if own else ())))
 
     def time(self) -> Any:
         """The cards with their durations on this machine, where they are known without measuring."""

@@ -16,8 +16,9 @@ import gradio as gr
 from ...config.catalog import MODELS
 from ...config.presets import PRESETS
 from ...config.run_config import OPTIMIZERS, OVERLONG, SCHEDULERS, STRATEGIES
+from ...config.text_limits import LONGEST_OWN_PROMPT
 from ..first_preset import first_preset
-from ..form import Form, shown_value
+from ..form import OWN_PROMPTS, Form, shown_value
 
 FIRST = PRESETS[first_preset()]
 """The initial values of the controls."""
@@ -115,13 +116,25 @@ LONG_ROWS = (
           OVERLONG, gr.Radio),
 )  # fmt: skip
 
+PROMPTS = (
+    Field("train.held_out_prompts", "Held-out prompts", "Rows the training does not see, answered at each probe"),
+    Field("train.training_prompts", "Training prompts", "Rows it does see: their answers show what it learns by heart"),
+    Field("train.sample_tokens", "Longest probe answer",
+          "In tokens; with several prompts at most 48, and 0 asks none of them"),
+)  # fmt: skip
+
+FORGETTING = (
+    Field("train.general_loss", "General loss",
+          "At each probe, the loss on plain English and code: it rises where the model forgets"),
+    Field("train.bleu_rows", "BLEU rows",
+          "Held-out rows answered at each evaluation, for BLEU in the plot; slow on a CPU, 0: none"),
+)  # fmt: skip
+
 MEASUREMENTS = (
     Field("evaluation_rows", "Evaluation rows",
           "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all"),
     Field("train.probe_rows", "Probe rows", "Other held-out rows, for the bold line: more is steadier and slower"),
     Field("train.probes", "Probes", "Points on the bold line after step 0; each takes a moment"),
-    Field("train.sample_tokens", "Probe answer",
-          "Longest answer to the fixed prompt at each probe, in tokens; 0: none"),
     Field("train.logging_steps", "Log every", "Steps between two lines in the lab's log; the plot has them all"),
 )  # fmt: skip
 
@@ -158,10 +171,12 @@ ANSWERS = (
     Field("generation.seed", "Seed", "Where tokens are drawn: the same seed draws the same ones"),
 )  # fmt: skip
 
+ASKED = "Asked while it trains"
 FOLDS = {
     "LoRA": (LORA,),
     "Optimisation": (STEPS, OPTIMIZER),
     "Long rows": (LONG_ROWS,),
+    ASKED: (PROMPTS, FORGETTING),
     "Measuring and checkpoints": (MEASUREMENTS, INTERVALS, BEST_CHECKPOINT),
     "Answers (decoding)": (ANSWERS,),
 }
@@ -180,6 +195,21 @@ def folds(form: Form) -> None:
             with gr.Accordion(title, open=False):
                 for fields in rows:
                     _row(form, fields)
+                if title == ASKED:
+                    _own_prompts(form)
+
+
+def _own_prompts(form: Form) -> None:
+    """Add a box for each prompt of a person's own; only they and the host see these and their answers."""
+    for place, name in enumerate(OWN_PROMPTS, 1):
+        box = gr.Textbox(
+            label=f"Your prompt {place}",
+            info="Answered at each probe; only you and the host of the lab see it" if place == 1 else None,
+            lines=2,
+            max_length=LONGEST_OWN_PROMPT,
+            elem_id=f"train-own-prompt-{place}",
+        )
+        form.add(name, box)
 
 
 def _row(form: Form, fields: Sequence[Field], elem_id: str | None = None) -> None:

@@ -129,7 +129,7 @@ def first_step() -> tuple[str, str]:
     from instruct_tune.lab import Lab
 
     lab = Lab(Path(tempfile.mkdtemp(prefix="lab-benchmark-")))
-    lab.warm_up()
+    lab.default_model.get_ready()
 
     def wait() -> float:
         began = time.perf_counter()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 from .config.environment import whole_number
-from .config.run_config import DEFAULT_MODEL, RunConfig
 from .config.viewer import multi_user
-from .errors import BusyError
 from .services.access import Access
 from .services.answerers import Answerers
 from .services.configurations import Configurations
 from .services.datasets import Datasets
+from .services.default_model import DefaultModel
 from .services.estimates import Estimates
 from .services.evaluations import Evaluations
 from .services.housekeeping import Housekeeping
@@ -33,10 +31,6 @@ from .store.disk_usage import DiskUse
 from .store.lock import DataLock
 from .store.recovery import open_rescued
 from .store.run_store import RunStore, default_data_dir
-from .util.machine import unused_memory
-
-MEMORY_TO_PRELOAD = 3 * 2**30
-"""Free bytes below which the default model (half a gigabyte, more while it loads) is loaded when it is first used."""
 
 
 class Lab:
@@ -66,6 +60,7 @@ class Lab:
         self.ephemeral_storage = hosted and not _is_a_mount(data_dir)
         self.imports = SlowImports()
         self.models = ModelHost()
+        self.default_model = DefaultModel(self.models, self.queue, self.imports)
         self.access = Access(os.environ.get("LAB_ADMIN_TOKEN"), multi_user())
         self.quota = Quota(self.store, data_dir / "uploads", keep_hours)
         self.uploads = Uploads(data_dir, self.access, self.quota)
@@ -94,30 +89,12 @@ class Lab:
         if writing:
             self.housekeeping.recover()
 
-    def warm_up(self) -> None:
-        """Import what the first run needs, then load the default model, so that a first Compare or Start is quick."""
-        self.imports.warm_up()
-        from .pretrained.locate import at_hand
-
-        folder = at_hand(DEFAULT_MODEL)
-        is_here = folder is not None and any(folder.glob("*.safetensors"))
-        if self.queue.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not is_here:
-            return
-
-        def job() -> None:
-            # Somebody may have loaded another model meanwhile.
-            if self.models.empty:
-                self.models.base(DEFAULT_MODEL, RunConfig().train.bf16, lambda text: None)
-
-        # A lab that closes while it warms up needs no model any more.
-        with suppress(BusyError):
-            self.queue.submit_short(job)
-
     def shutdown(self) -> None:
         """Ask everything at work to stop, and accept nothing more; does not wait for it."""
         if self._closing.is_set():
             return
         self.evaluations.stop_all()
+        self.default_model.stop()
         self._closing.set()
         self.datasets.stop()
         self.training.interrupt_unbegun(self.queue.close())

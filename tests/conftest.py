@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from labs import PATIENCE, TWELVE_STEPS, Pace, cache_for, finished, imports_froz
 # A busy machine is slow, which is no fault of the code.
 hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
+# No server of a test downloads a model that the test does not need.
+os.environ.setdefault("LAB_FETCH_DEFAULT", "0")
 
 
 LONGEST = (

@@ -51,7 +51,13 @@ def build_ui(lab: Lab) -> gr.Blocks:
         form.when_complete(lambda: memory.follow(form))
         with gr.Row(elem_id="head"):
             gr.Markdown("# Instruction-Tuning Lab", elem_id="title")
-            status_bar = StatusBar(uploads=lab.uploads, runs=lab.runs, training=lab.training, access=lab.access)
+            status_bar = StatusBar(
+                uploads=lab.uploads,
+                runs=lab.runs,
+                training=lab.training,
+                default_model=lab.default_model,
+                access=lab.access,
+            )
             beside_title = gr.Column(scale=0, min_width=0)
         _notices(lab)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)

@@ -9,7 +9,6 @@ from labs import PATIENCE, TWELVE_STEPS, curve, finished, smoke, undisturbed
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, ModelError, NotFoundError, SettingsError
-from instruct_tune.services.job_queue import Job
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -99,21 +98,6 @@ def test_a_stop_keeps_what_was_said_so_far(kept):
     assert last["tuned"]
     assert "tuned_tokens" not in last
     assert list(lab.inference.compare(HOST, run_id, "Hi", generation={"max_new_tokens": 2}))[-1]["tuned_tokens"] == 2
-
-
-@pytest.mark.parametrize("case", ["free", "busy", "no memory", "not at hand"])
-def test_the_warm_up_loads_the_default_model_where_nothing_speaks_against_it(lab, monkeypatch, case):
-    monkeypatch.setattr("instruct_tune.lab.DEFAULT_MODEL", "tiny-random")
-    if case == "not at hand":
-        monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: None)
-    monkeypatch.setattr("instruct_tune.lab.unused_memory", lambda: 0 if case == "no memory" else 2**40)
-    done = threading.Event()
-    if case == "busy":
-        lab.queue.enqueue(Job("something long", lambda: done.wait(PATIENCE)))
-    lab.warm_up()
-    done.set()
-    assert lab.queue.submit_short(lambda: lab.models.empty).result(PATIENCE) is (case != "free")
-    assert lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke())
 
 
 def test_the_last_answer_tells_seconds(kept):

@@ -7,23 +7,30 @@ from typing import Any
 
 import gradio as gr
 
+from ...errors import DataError
 from ...services.access import Access
+from ...services.default_model import DefaultModel
 from ...services.runs import Runs
 from ...services.training import Training
 from ...services.uploads import Uploads
 from ...store.run_store import LIVE
 from ...text.markdown import plain
 from .. import run_text
-from ..context import viewer
+from ..context import QUIET, user_errors, viewer
 from ..form import Form
 
 
 class StatusBar:
-    """One line of text, updated by the page's timer."""
+    """One line of text, updated by the page's timer, and a button while the default model is fetched."""
 
-    def __init__(self, *, uploads: Uploads, runs: Runs, training: Training, access: Access):
+    def __init__(
+        self, *, uploads: Uploads, runs: Runs, training: Training, default_model: DefaultModel, access: Access
+    ):
         self.uploads, self.runs, self.training, self.access = uploads, runs, training, access
+        self.default_model = default_model
         self.line = gr.Markdown("", elem_id="strip")
+        self._stop = gr.Button("Stop the download", size="sm", visible=False, elem_id="strip-stop", min_width=0)
+        self._stop.click(user_errors(self.stop_download), None, self._stop, **QUIET)
         self._seen = gr.State(None)
 
     def follow(self, form: Form, shown_run: gr.State) -> None:
@@ -32,7 +39,7 @@ class StatusBar:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.line, self._seen]
+        return [self.line, self._seen, self._stop]
 
     def show(self, source: str, model: str, limit: Any, run_id: str | None, seen: Any) -> list[Any]:
         """The line, if it has changed."""
@@ -40,24 +47,51 @@ class StatusBar:
         user = viewer(self.access)
         if run_id and self.runs.is_visible(user, run_id):
             run = {**self.training.status(user, run_id), "name": self.runs.get(user, run_id).name}
+        fetched = self.default_model.progress
         now = words(
             self.uploads.display_name(str(source)),
             int(limit) if isinstance(limit, int | float) else None,
             str(model),
             run,
             self.training.busy_with(user),
+            fetched,
         )
-        return [gr.skip(), gr.skip()] if now == seen else [now, now]
+        if now == seen:
+            return [gr.skip()] * 3
+        return [now, now, gr.Button(visible=fetched is not None and self._may_stop())]
+
+    def stop_download(self) -> Any:
+        """Stop fetching the default model, for the host; hides the button."""
+        if not self._may_stop():
+            raise DataError("Only the host of this lab can stop the download.")
+        self.default_model.stop()
+        return gr.Button(visible=False)
+
+    def _may_stop(self) -> bool:
+        return viewer(self.access).host or not self.access.multi_user
 
 
-def words(dataset: str, rows: int | None, model: str, run: Mapping[str, Any] | None, busy: str | None) -> str:
-    """The chosen data and model, the shown run, and what the lab is busy with, in one line of markdown."""
+def words(
+    dataset: str,
+    rows: int | None,
+    model: str,
+    run: Mapping[str, Any] | None,
+    busy: str | None,
+    fetched: str | None = None,
+) -> str:
+    """The chosen data and model, the shown run, and what the lab is busy with, in one line of markdown.
+
+    ``fetched``: what is done for the default model now.
+    """
     parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
     if run:
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
         state += f", place {run['place']} in line" if run["place"] else ""
         parts.append(f"**Run** {plain(run['name'], 40)}: {state}")
-    parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
+    if busy:
+        parts.append(f"**Lab** busy with {plain(busy, 60)}")
+    else:
+        parts.append(f"**Lab** gets the first model ready: {plain(fetched, 80)}" if fetched else "**Lab** idle")
     return " &nbsp;·&nbsp; ".join(parts)
 
 

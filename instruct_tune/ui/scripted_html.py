@@ -6,7 +6,7 @@ import base64
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 
@@ -20,12 +20,18 @@ def static_text(name: str) -> str:
 
 
 def scripted_html(
-    name: str, template: str, elem_id: str, constants: str = "", visible: bool = True, value: Any = None
+    name: str,
+    template: str,
+    elem_id: str,
+    constants: str = "",
+    visible: bool | Literal["hidden"] = True,
+    value: Any = None,
 ) -> gr.HTML:
     """A component that ``static/NAME.js`` draws into ``template``, in the look of ``static/NAME.css``.
 
     The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript. ``value`` is what it
-    draws at first.
+    draws at first. One that is shown later is ``"hidden"`` until then: one that is not there (``visible=False``) has
+    stayed away on a busy machine, when it was to appear together with another.
     """
     return gr.HTML(
         value,

@@ -132,6 +132,6 @@ def test_another_question_clears_the_search(served):
     window = searched(*served)
     window.page.click("#compare-following")
     window.page.wait_for_selector(f"{FOLD}-beams", state="hidden")
-    window.wait_text(f"{FOLD}-state", "to see every choice")
+    window.wait_text(f"{FOLD}-state", "shows every choice")
     assert window.errors == []
     window.close()

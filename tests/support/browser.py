@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from patience import machine_slowness
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
@@ -150,11 +151,11 @@ def _new_page(browser, options):
     return page
 
 
-_TAB_IS_FILLED = """name => {
-    const selected = [...document.querySelectorAll('[role=tab][aria-selected=true]')];
-    const panels = [...document.querySelectorAll('[role=tabpanel]')].filter(panel => panel.offsetParent);
-    return selected.some(tab => tab.innerText.trim() === name) && panels.every(panel => panel.innerText.trim());
-}"""
+_TAB_IS_FILLED = """name => [...document.querySelectorAll('[role=tab][aria-selected=true]')].some(tab => {
+    const panels = [...tab.closest('.tabs').querySelectorAll(':scope > [role=tabpanel]')];
+    const shown = panels.filter(panel => panel.offsetParent);
+    return tab.innerText.trim() === name && shown.length && shown.every(panel => panel.innerText.trim());
+})"""
 _TABS = """() => [...document.querySelectorAll('[role=tab], [role=tabpanel]')].map(each => {
     const state = each.ariaSelected ?? each.style.display;
     return `${each.role} ${each.innerText.slice(0, 20)} ${state} ${each.innerHTML.length}`;
@@ -193,8 +194,13 @@ def _close(page) -> None:
 class Window:
     """One page of the lab, with a method for each action of a user."""
 
+    open: ClassVar[list[Window]] = []
+    """Every window that is not closed yet. One that is forgotten costs a quarter of a processor until the end."""
+
     def __init__(self, browser, address: str, width: int = 1280, **context):
         self.page = _new_page(browser, {"viewport": {"width": width, "height": 900}, **context})
+        Window.open.append(self)
+        self.page.on("close", lambda _: Window.open.remove(self))
         # A busy machine of two cores is slow, and a long timeout only delays a failure.
         self.page.set_default_timeout(1000 * PATIENCE)
         self.errors: list[str] = []

@@ -47,14 +47,14 @@ class EffectPanel:
             button = gr.Button("Measure it", elem_id="compare-effect-measure", size="md")
             self.sentence = gr.Markdown(self._evaluated(run.value), elem_id="compare-effect-sentence")
             self.norms = gr.HTML(
-                bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible=False
+                bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible="hidden"
             )
         outputs = [self.sentence, self.norms]
         measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **PRIVATE)
         run.change(self._before, run, outputs, cancels=[measured], **QUIET)
 
     def _before(self, run_id: str | None) -> list[Any]:
-        return [self._evaluated(run_id), gr.HTML(visible=False)]
+        return [self._evaluated(run_id), gr.HTML(visible="hidden")]
 
     def _evaluated(self, run_id: str | None) -> str:
         return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))

@@ -31,7 +31,7 @@ _TEMPLATE = """
 
 def heat_map(elem_id: str) -> gr.HTML:
     """The component; ``heat_value`` makes its value. One a page; the table beside it is its text alternative."""
-    return scripted_html("heat_map", _TEMPLATE, elem_id, visible=False)
+    return scripted_html("heat_map", _TEMPLATE, elem_id, visible="hidden")
 
 
 def heat_value(losses: AnswerLosses) -> dict[str, Any]:

@@ -72,9 +72,9 @@ class SearchPanel:
                 self.button = gr.Button("Search", elem_id="compare-search-start", min_width=120)
                 self.stop = gr.Button("Stop", elem_id="compare-search-stop", min_width=80)
             self.state = gr.Markdown(BEFORE, elem_id="compare-search-state", elem_classes="note")
-            self.greedy = scripted_html("search", _ANSWERS, "compare-search-greedy", visible=False)
-            self.branch = scripted_html("search", _ANSWERS, "compare-search-branch", visible=False)
-            self.beams = scripted_html("beam_tree", _BEAMS, "compare-search-beams", visible=False)
+            self.greedy = scripted_html("search", _ANSWERS, "compare-search-greedy", visible="hidden")
+            self.branch = scripted_html("search", _ANSWERS, "compare-search-branch", visible="hidden")
+            self.beams = scripted_html("beam_tree", _BEAMS, "compare-search-beams", visible="hidden")
             self.asked = gr.State(None)
 
     @property
@@ -84,7 +84,7 @@ class SearchPanel:
     @property
     def blank(self) -> list[Any]:
         """The updates that clear the outputs."""
-        return [None, BEFORE, *[gr.HTML(visible=False)] * 3]
+        return [None, BEFORE, *[gr.HTML(visible="hidden")] * 3]
 
     def wire(self, run: Any, instruction: Any, input: Any, strength: Any) -> Any:
         """Connect the buttons and the candidates. Returns the search's event, for cancelling."""

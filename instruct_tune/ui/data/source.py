@@ -174,7 +174,9 @@ class ColumnsPanel:
     def wire(self) -> list[Any]:
         """Make the events after which the rows may be others; they do nothing else. Text counts once it is left."""
         texts = [event for box in (*self._boxes.values(), self._split) for event in (box.blur, box.submit)]
-        return [gr.on([*texts, self._share.release, self._seed.submit, self._seed.blur, self.unify.input], **QUIET)]
+        return [
+            gr.on([*texts, self._share.release, self._seed.submit, self._seed.blur, self.unify.input], None, **QUIET)
+        ]
 
     @property
     def outputs(self) -> list[Any]:

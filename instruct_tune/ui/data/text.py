@@ -44,13 +44,13 @@ def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: boo
         return (
             "Each conversation was read as one instruction and its output. "
             f"**Proposed: system prompt = {plain(columns.system or 'none')}.** If that is wrong, change the boxes "
-            "under *Columns and split* and load again."
+            "under *Columns and split*."
         )
     if proposed:
         pairs = ", ".join(f"{part} = {plain(name) if name else 'none'}" for part, name in used.items())
         return (
             f"The columns of this dataset have other names. **Proposed: {pairs}.** If that is wrong, change the boxes "
-            "under *Columns and split* and load again."
+            "under *Columns and split*."
         )
     if column := conversations_in(columns_of_source, columns):
         return f"Each conversation in the column {plain(column)} was read as one instruction and its output."
@@ -58,7 +58,7 @@ def columns_sentence(summary: Mapping[str, Any], columns: Columns, proposed: boo
     if likely and likely.input and columns.input not in columns_of_source and likely.input not in used.values():
         return (
             f"The column {plain(likely.input)} is not used. If the instructions refer to it, name it as the column of "
-            "the input under *Columns and split* and load again."
+            "the input under *Columns and split*."
         )
     return ""
 

@@ -29,7 +29,7 @@ _TEMPLATE = """
 
 def batch_grid(elem_id: str) -> gr.HTML:
     """The component, hidden at first; ``grid_value`` makes its value. The table beside it is its text alternative."""
-    return scripted_html("batch_grid", _TEMPLATE, elem_id, visible=False)
+    return scripted_html("batch_grid", _TEMPLATE, elem_id, visible="hidden")
 
 
 def grid_value(view: StepView) -> dict[str, Any]:

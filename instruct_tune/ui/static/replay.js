@@ -17,7 +17,7 @@ const frame = (node, play, step) => {
 };
 // Moves the slider under the chart, which shows the answers as of that step.
 const answer = step => {
-  document.querySelector('#train-scrubber')?.firstElementChild
+  document.querySelector('#train-scrubber .scrubber')
     ?.dispatchEvent(new CustomEvent('seek', { bubbles: true, detail: step }));
 };
 // Stores the chart's full curves, and fixes its axes at the ranges of the whole run.

@@ -113,9 +113,8 @@ const go = place => {
 slider.addEventListener('input', () => go(+slider.value));
 now.addEventListener('click', () => go(value.steps.length - 1));
 // A replay moves the slider, to the last step that was measured by then.
-element.addEventListener('seek', event => {
-  if (value) { go(value.steps.findLastIndex(each => each.step <= event.detail)); }
-});
+const seek = step => go(value.steps.findLastIndex(each => each.step <= step));
+element.addEventListener('seek', event => { if (value) { seek(event.detail); } });
 
 const update = () => {
   const next = unpacked();
@@ -126,7 +125,9 @@ const update = () => {
   if (prompt >= value.prompts.length) { prompt = 0; }
   if (following) { at = Math.max(value.steps.length - 1, 0); }
   drawPrompts();
-  draw();
+  // A replay may have begun before the run's steps came.
+  const replay = window.labReplay;
+  if (replay?.run === value.run && Number.isInteger(replay.drawn)) { seek(replay.drawn); } else { draw(); }
 };
 // The chart draws its figure anew at each poll, without the line.
 document.querySelector('#train-chart')?.addEventListener('drawn', () => { if (value) { mark(); } });

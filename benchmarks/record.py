@@ -25,15 +25,18 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.lab import Lab
 from instruct_tune.models.lora import CONFIG_FILE, WEIGHTS_FILE
 from instruct_tune.runs.examples import ASSETS, PREFIX
+from instruct_tune.training.checkpoints import checkpoints
 
 from . import machine
 
-SIX_PROMPTS = {
+RECORDED = {
+    "save_strategy": "no",
+    "save_minutes": None,
     "held_out_prompts": 3,
     "training_prompts": 1,
     "own_prompts": ["Write a Python function that reverses a string.", "What is the capital of France?"],
 }
-"""One own prompt is like the rows, the other is not."""
+"""Six prompts: one own prompt is like the rows, the other is not. Checkpoints are kept where a plan says so."""
 BLEU_AT_EVERY_FOURTH_STEP = {"eval_strategy": "steps", "eval_steps": 4, "bleu_rows": 40}
 
 
@@ -50,7 +53,7 @@ class Plan:
     @property
     def config(self) -> RunConfig:
         """The run's configuration."""
-        return RunConfig.from_dict({"train": {**SIX_PROMPTS, **self.train}, "data": dict(self.data)}, self.preset)
+        return RunConfig.from_dict({"train": {**RECORDED, **self.train}, "data": dict(self.data)}, self.preset)
 
 
 # Recorded in this order, so that the good run is the newest.
@@ -61,7 +64,11 @@ PLAN: dict[str, Plan] = {
     ),
     # More rows are held out than usual: on 40 the interval of the difference is as wide as the difference.
     "good": Plan(
-        "A good minute: 48 rows at 2e-3", "minute", BLEU_AT_EVERY_FOURTH_STEP, {"test_size": 0.3}, evaluated=200
+        "A good minute: 48 rows at 2e-3",
+        "minute",
+        {**BLEU_AT_EVERY_FOURTH_STEP, "save_strategy": "steps", "save_steps": 4},
+        {"test_size": 0.3},
+        evaluated=200,
     ),
 }
 
@@ -90,7 +97,8 @@ def record(name: str, to: Path) -> str:
             run = lab.training.wait(run_id)
             if run.status != "finished":
                 raise SystemExit(f"{name} ended as {run.status}: {run.message}")
-            in_16_bits(lab.store.folder(run_id) / "adapter" / WEIGHTS_FILE)
+            for adapter in ("adapter", *(each.name for each in checkpoints(lab.store.folder(run_id)))):
+                in_16_bits(lab.store.folder(run_id) / adapter / WEIGHTS_FILE)
             lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
             *_, scores = lab.evaluations.stream(HOST, run_id, plan.evaluated)
             write(lab, run_id, f"{PREFIX}{name}", to)
@@ -123,9 +131,11 @@ def write(lab: Lab, run_id: str, known_as: str, to: Path) -> None:
     """Write the run as files for ``instruct_tune.runs.examples``; they name no machine and no folder."""
     run, source = lab.store.get(run_id), lab.store.folder(run_id)
     shutil.rmtree(to, ignore_errors=True)
-    (to / "adapter").mkdir(parents=True)
-    for file in (WEIGHTS_FILE, CONFIG_FILE):
-        shutil.copyfile(source / "adapter" / file, to / "adapter" / file)
+    for adapter in (source / "adapter", *checkpoints(source)):
+        if adapter.name != f"checkpoint-{run.step}":
+            (to / adapter.name).mkdir(parents=True)
+            for file in (WEIGHTS_FILE, CONFIG_FILE):
+                shutil.copyfile(adapter / file, to / adapter.name / file)
     shutil.copyfile(source / "predictions.jsonl", to / "predictions.jsonl")
     fields = {name: getattr(run, name) for name in ("name", "status", "message", "step", "total_steps")}
     fields |= {"created": run.created, "ended": run.ended, "config": run.config}

@@ -18,6 +18,7 @@ from ..data.json_text import values
 from ..errors import StoreError
 from ..store.run_store import Run, RunStore
 from ..util.assets import asset
+from ..util.atomic_write import atomic_folder
 
 ASSETS = asset("recorded")
 PREFIX = "recorded-"
@@ -72,6 +73,9 @@ def _add_run(store: RunStore, source: Path, row: dict[str, Any]) -> None:
     (target / "adapter").mkdir(parents=True)
     for file in (*source.glob("adapter/*"), source / "predictions.jsonl"):
         shutil.copyfile(file, target / file.relative_to(source))
+    for checkpoint in source.glob("checkpoint-*"):
+        with atomic_folder(target / checkpoint.name) as written:
+            shutil.copytree(checkpoint, written, dirs_exist_ok=True)
     evaluation = json.loads((source / "evaluation.json").read_text(encoding="utf-8"))
     run = Run(**{"phase": None, "error_kind": None, **row})
     store.enter(

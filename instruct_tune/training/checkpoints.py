@@ -46,10 +46,10 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, warnings
 
 
-def prune_checkpoints(folder: Path, keep: int | None, hide_progress_on: int | None = None) -> None:
-    """Delete the oldest checkpoints beyond ``keep`` (None keeps all), but never that of step ``hide_progress_on``."""
+def prune_checkpoints(folder: Path, keep: int | None, best: int | None = None) -> None:
+    """Delete the oldest checkpoints beyond ``keep`` (None keeps all), but never that of step ``best``."""
     for old in checkpoints(folder)[: -keep if keep else 0]:
-        if step_of(old) != hide_progress_on:
+        if step_of(old) != best:
             shutil.rmtree(old)
 
 

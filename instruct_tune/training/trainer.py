@@ -282,7 +282,7 @@ class Trainer(SFTTrainer):
                 super(SFTTrainer, self)._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir = str(folder)
-        prune_checkpoints(folder, self.settings.save_total_limit, hide_progress_on=self.best_step())
+        prune_checkpoints(folder, self.settings.save_total_limit, best=self.best_step())
         self.saved_step = self.state.global_step
         self.watcher.phase("training")
 

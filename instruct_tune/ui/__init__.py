@@ -58,7 +58,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 default_model=lab.default_model,
                 access=lab.access,
             )
-            beside_title = gr.Column(scale=0, min_width=0)
+            beside_title = gr.Row(elem_id="head-buttons")
         _notices(lab)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
@@ -80,6 +80,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs, runs_tab)
         with beside_title:
             replay_button = replay.offer(tabs)
+            train.offer(tabs)
         busy_notice.offer(replay, tabs, replay_button)
         next_buttons = {
             "Format": data.following,

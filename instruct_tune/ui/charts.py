@@ -35,7 +35,7 @@ def loss_chart(elem_id: str) -> gr.HTML:
     """
     return gr.HTML(
         None,
-        html_template='<div class="loss-plot" role="img" aria-label="Loss over optimizer steps">'
+        html_template='<div class="loss-plot" role="group" aria-label="Loss over optimizer steps">'
         '<p class="loss-empty">The loss is drawn here while a run trains.</p></div>',
         css_template=_LOOK,
         js_on_load=static_text("loss_chart.js"),

@@ -84,7 +84,7 @@ def test_the_first_row_is_there_on_arrival_follows_every_choice_and_is_walked(se
     window.page.fill("#format-row input", "1")
     shows(window, f"text === {json.dumps(first)}")
     check(window.page.get_by_role("radio", name="alpaca"))
-    shows(window, "text.startsWith('Below')")
+    shows(window, "text.replaceAll('\\n', '').startsWith('Below')")
     window.tab("Text")
     assert window.value("#format-prompt").startswith("Below is an instruction")
     window.tab("Tokens")

@@ -14,7 +14,7 @@ from ..scripted_html import packed, scripted_html
 _CLASSES = {Role.PROMPT: "prompt", Role.SPECIAL: "special", Role.ANSWER: "answer", Role.EOS: "eos", Role.CUT: "cut"}
 
 _TEMPLATE = """
-<div class="token-legend" aria-hidden="true">
+<div class="token-legend">
   <span class="token role-prompt">prompt</span><span class="token role-special">special token</span>
   <span class="token role-answer loss">answer, carries loss</span><span class="token role-eos loss">EOS</span>
   <span class="token role-cut">cut off</span>

@@ -17,7 +17,7 @@ from ...services.uploads import Uploads
 from ...text.markdown import plain
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
-from ..events import setting
+from ..events import open_tab_on_click, setting
 from ..form import Form
 from ..workbench import workbench
 from .cost import CostPanel
@@ -113,10 +113,19 @@ class TrainTab:
     def _wire(self) -> None:
         self.presets.follow(self._tab)
         self._cost.follow(self._tab, self._at_rest)
+        self._starts(self._start)
+
+    def offer(self, tabs: gr.Tabs) -> None:
+        """Add a button, anywhere on the page, that opens this tab and starts the run of the form."""
+        button = gr.Button("Train now", size="sm", elem_id="train-now")
+        open_tab_on_click(button, tabs, "Train")
+        self._form.when_complete(lambda: self._starts(button))
+
+    def _starts(self, button: gr.Button) -> None:
         # The button is disabled while the request runs; ``is_second_click`` catches a click before that.
         # Disabled in the browser, so that the form is read as it is at the click.
-        self._start.click(None, None, self._start, js=setting(interactive=False), **QUIET)
-        begun = self._start.click(
+        button.click(None, None, button, js=setting(interactive=False), **QUIET)
+        begun = button.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
             [self.panel.shown_run, self._started],
@@ -124,7 +133,7 @@ class TrainTab:
         )
         # Both, not "then", which gradio skips after an error.
         for ended in (begun.success, begun.failure):
-            ended(None, None, self._start, js=setting(interactive=True), **QUIET)
+            ended(None, None, button, js=setting(interactive=True), **QUIET)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:

@@ -1,0 +1,60 @@
+"""What a stranger sees: every tab of a lab that has just started, on a laptop's screen, before anything is pressed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from browser import Window, serving
+
+pytestmark = pytest.mark.slow
+
+HEIGHT = 800
+WHOLE = {
+    "Data": ["#data-summary", "#data-rows [data-testid=cell-5-1]", "#data-next"],
+    "Format": ["#format-sentence", "#format-tokens .token >> nth=-1", "#format-next"],
+    "Train": ["#train-start", "#train-chart .loss-plot", "#train-scrubber input"],
+    "Compare": ["#compare-ask", "#compare-expected", "#compare-base", "#compare-tuned"],
+    "Evaluate": ["#evaluate-start", "#evaluate-sentence", "#evaluate-plot"],
+    "Runs": ["#runs-open", "#runs-table [data-testid=cell-2-0]", "#runs-plot .loss-plot"],
+}
+"""What is on each tab's first screen from its top to its lower edge."""
+PLEA = re.compile(r"\bpress\b[^.]*\bfirst\b|nothing (is )?(shown|loaded|searched) yet", re.IGNORECASE)
+
+
+@pytest.fixture
+def window(tmp_path, browser):
+    """A page of a lab that has just started."""
+    with serving(tmp_path / "data") as address:
+        yield Window(browser, address, viewport={"width": 1280, "height": HEIGHT})
+
+
+def test_every_tab_shows_what_it_is_for(window):
+    for name, parts in WHOLE.items():
+        window.tab(name)
+        for part in parts:
+            box = window.page.wait_for_selector(part).bounding_box()
+            assert box["y"] >= 0, (name, part)
+            assert box["y"] + box["height"] <= HEIGHT, (name, part, box)
+        shown = window.page.locator("#tabs > [role=tabpanel]").filter(visible=True).inner_text()
+        assert not PLEA.search(shown), (name, PLEA.search(shown))
+        if name == "Train":
+            assert window.page.locator("#train-chart .loss-plot").bounding_box()["height"] >= 340
+    assert window.errors == []
+
+
+def test_one_click_trains_a_run(window):
+    window.preset("smoke")
+    window.tab("Data")
+    window.page.click("#train-now")
+    window.wait_finished()
+    assert window.page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
+    assert window.errors == []
+
+
+def test_without_javascript_the_page_says_what_it_needs(browser, empty_lab):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(empty_lab)
+    assert "needs JavaScript" in page.inner_text("body")
+    context.close()

@@ -26,6 +26,7 @@ from instruct_tune.lab import Lab
 from instruct_tune.models.lora import CONFIG_FILE, WEIGHTS_FILE
 from instruct_tune.runs.examples import ASSETS, PREFIX
 from instruct_tune.training.checkpoints import checkpoints
+from instruct_tune.util.atomic_write import atomic_folder
 
 from . import machine
 
@@ -97,8 +98,9 @@ def record(name: str, to: Path) -> str:
             run = lab.training.wait(run_id)
             if run.status != "finished":
                 raise SystemExit(f"{name} ended as {run.status}: {run.message}")
-            for adapter in ("adapter", *(each.name for each in checkpoints(lab.store.folder(run_id)))):
-                in_16_bits(lab.store.folder(run_id) / adapter / WEIGHTS_FILE)
+            folder_of_run = lab.store.folder(run_id)
+            for adapter in (folder_of_run / "adapter", *checkpoints(folder_of_run)):
+                in_16_bits(adapter)
             lab.store.update(run_id, facts={"recorded": recorded_on(busy)})
             *_, scores = lab.evaluations.stream(HOST, run_id, plan.evaluated)
             write(lab, run_id, f"{PREFIX}{name}", to)
@@ -110,11 +112,14 @@ def record(name: str, to: Path) -> str:
     )
 
 
-def in_16_bits(weights: Path) -> None:
+def in_16_bits(adapter: Path) -> None:
     """Round a saved adapter to float16 in place: half the size, with differences far below training noise."""
     from safetensors.torch import load_file, save_file
 
-    save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    rounded = {name: tensor.half() for name, tensor in load_file(adapter / WEIGHTS_FILE).items()}
+    with atomic_folder(adapter) as written:
+        shutil.copyfile(adapter / CONFIG_FILE, written / CONFIG_FILE)
+        save_file(rounded, written / WEIGHTS_FILE, {"format": "pt"})
 
 
 def recorded_on(busy: float) -> dict[str, Any]:

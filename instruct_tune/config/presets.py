@@ -49,9 +49,9 @@ PRESETS["smoke"] = RunConfig(
 )
 
 PRESET_NOTES = {
-    "minute": "48 rows, about half a minute of training on two CPU cores: see the effect in one sitting.",
-    "quick": "200 rows, real learning on two CPU cores in minutes.",
-    "overfit": "8 rows until they are known by heart, half a minute of training: does the pipeline learn at all?",
-    "lesson": "The lesson to the letter: opt-350m, CodeAlpaca-20k, ten epochs. Made for a GPU.",
-    "smoke": "A tiny random-weight model: seconds, no network, learns nothing. For trying the page.",
+    "minute": "48 rows: see the effect in one sitting.",
+    "quick": "200 rows: real learning in minutes.",
+    "overfit": "8 rows learned by heart: does it learn?",
+    "lesson": "opt-350m, CodeAlpaca, ten epochs: for a GPU.",
+    "smoke": "A tiny random model, to try the page.",
 }

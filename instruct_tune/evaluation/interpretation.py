@@ -241,9 +241,19 @@ def _better(evaluation: Mapping[str, Any], evidence: dict[str, Any]) -> Verdict:
     return Verdict(
         "better",
         f"A gain of {delta:.1f} BLEU that is more than chance{_p(evaluation['p_value'])}{part}.",
-        "Nothing to mend; more rows or another epoch are what to try next.",
+        _after_a_gain(evaluation),
         evidence,
     )
+
+
+def _after_a_gain(evaluation: Mapping[str, Any]) -> str:
+    penalty = evaluation["tuned"]["bp"]
+    if penalty < SHORT:
+        return (
+            f"Read the rows before you trust it: the answers are short (brevity penalty {penalty:.2f}); more rows or "
+            "another epoch are what to try next."
+        )
+    return "Nothing to mend; more rows or another epoch are what to try next."
 
 
 # Losses alone

@@ -114,4 +114,4 @@ def test_recorded_answers_in_words():
     assert "Other weights." in shown
     assert "<b>" not in sentence
     assert "<i>" not in sentence
-    assert "evaluation on 2026-11-2" in recorded_sentence(evaluation, {})
+    assert "evaluation on 2026-11-2" in recorded_sentence(evaluation, {}).replace("\\", "")

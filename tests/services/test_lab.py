@@ -87,6 +87,7 @@ def test_the_status_has_the_last_of_each_metric(kept):
     assert {kind: metric["step"] for kind, metric in status["metrics"].items()} == {
         "train": 12,
         "probe": 12,
+        "general": 12,
         "eval": 12,
     }
 

@@ -118,7 +118,7 @@ def test_saving_by_the_clock(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("keep", "left"), [(1, [9, 100]), (2, [9, 20, 100]), (3, [9, 20, 100])])
 def test_the_best_checkpoint_is_never_pruned(tmp_path, keep, left):
     make_checkpoints(tmp_path, 8, 9, 20, 100)
-    prune_checkpoints(tmp_path, keep, hide_progress_on=9)
+    prune_checkpoints(tmp_path, keep, best=9)
     assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in left]
 
 

@@ -45,6 +45,8 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
     ("kind", "metrics", "evaluation", "says", "advises"),
     [
         ("better", LEARNED, evaluated(), "6.8 BLEU that is more than chance (p = 0.010)", "Nothing to mend"),
+        ("better", LEARNED, evaluated(bp=(0.9, 0.7)), "more than chance", "Nothing to mend"),
+        ("better", LEARNED, evaluated(bp=(0.9, 0.53)), "more than chance", "short (brevity penalty 0.53); more rows"),
         ("better", LEARNED, evaluated(cut=11.0), "2.1 points of it are stopping in time", "Nothing to mend"),
         ("only_stopping", LEARNED, evaluated(cut=15.0), "would score 15.0, which is 6.1 of the 6.8", "more rows"),
         ("only_stopping", LEARNED, evaluated(cut=17.0), "which is 6.8 of the 6.8 points; 31 of 40 tuned", "more rows"),

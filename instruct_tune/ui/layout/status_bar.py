@@ -83,7 +83,10 @@ def words(
 
     ``fetched``: what is done for the default model now.
     """
-    parts = [f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""), f"**Model** {plain(model, 60)}"]
+    parts = [
+        f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""),
+        f"**Model** {plain(short_name(model), 60)}",
+    ]
     if run:
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
         state += f", place {run['place']} in line" if run["place"] else ""
@@ -93,6 +96,11 @@ def words(
     else:
         parts.append(f"**Lab** gets the first model ready: {plain(fetched, 80)}" if fetched else "**Lab** idle")
     return " &nbsp;·&nbsp; ".join(parts)
+
+
+def short_name(model: str) -> str:
+    """The last part of a Hub id or of a folder's path."""
+    return model.rstrip("/").rpartition("/")[2]
 
 
 # Only the region's text changes, not the node: screen readers announce that.

@@ -19,6 +19,7 @@ const draw = () => {
     if (token.text.includes('\n') && !token.text.trim()) { boxes.append(make('span', 'break')); }
   });
   grid.replaceChildren(boxes);
+  element.querySelector('.token-legend .role-cut').hidden = !tokens.some(token => token.role === 'cut');
   tell(-1);
 };
 follow(grid, '.token', ARROWS, tell);

@@ -152,6 +152,8 @@ class TrainPanel:
                 visible=False,
                 elem_id="train-progress",
             )
+            # Above the plot, whose thin line a newcomer takes for the result.
+            self.verdict = gr.Markdown("", elem_id="train-verdict")
             with gr.Tabs(elem_id="train-views"):
                 with gr.Tab("Curve"):
                     self._curve()
@@ -169,7 +171,6 @@ class TrainPanel:
     def _curve(self) -> None:
         self.chart = loss_chart("train-chart")
         self.scrubber = scrubber("train-scrubber")
-        self.verdict = gr.Markdown("", elem_id="train-verdict")
         self.findings = gr.Markdown("", elem_id="train-findings")
         self.checkpoints = gr.Markdown("", elem_id="train-checkpoints")
         with gr.Row(elem_classes="bar"):

@@ -6,7 +6,7 @@ import os
 import threading
 from pathlib import Path
 
-from .config.environment import whole_number
+from .config.environment import fetches_default_model, whole_number
 from .config.viewer import multi_user
 from .services.access import Access
 from .services.answerers import Answerers
@@ -49,6 +49,7 @@ class Lab:
         hosted = "SPACE_ID" in os.environ
         # Before the folder's lock is taken: a variable that is wrong leaves nothing locked.
         keep_hours = whole_number("LAB_KEEP_UPLOADS_HOURS", 24 if hosted else 168)
+        fetch_default = fetches_default_model()
         self.queue = JobQueue(max_waiting=whole_number("LAB_MAX_QUEUE", MAX_WAITING))
         self._closing = threading.Event()
         self._closed = False
@@ -60,7 +61,7 @@ class Lab:
         self.ephemeral_storage = hosted and not _is_a_mount(data_dir)
         self.imports = SlowImports()
         self.models = ModelHost()
-        self.default_model = DefaultModel(self.models, self.queue, self.imports)
+        self.default_model = DefaultModel(self.models, self.queue, self.imports, fetch_default)
         self.access = Access(os.environ.get("LAB_ADMIN_TOKEN"), multi_user())
         self.quota = Quota(self.store, data_dir / "uploads", keep_hours)
         self.uploads = Uploads(data_dir, self.access, self.quota)

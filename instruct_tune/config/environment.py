@@ -88,6 +88,14 @@ def whole_number(variable: str, default: int) -> int:
     return int(text)
 
 
+def fetches_default_model() -> bool:
+    """Whether the default model is downloaded before somebody uses it: ``LAB_FETCH_DEFAULT``, 1 or 0, by default 1."""
+    text = os.environ.get("LAB_FETCH_DEFAULT", "").strip() or "1"
+    if text not in ("0", "1"):
+        raise SettingsError([f"LAB_FETCH_DEFAULT must be 1 or 0, not {text[:40]!r}"])
+    return text == "1"
+
+
 def _number(variable: str, default: int) -> int:
     text = os.environ.get(variable, "").strip() or str(default)
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**9):

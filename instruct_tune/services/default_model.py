@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import threading
 from contextlib import suppress
 
 from ..config.run_config import DEFAULT_MODEL, RunConfig
@@ -18,15 +18,21 @@ log = logging.getLogger(__name__)
 
 MEMORY_TO_PRELOAD = 3 * 2**30
 """Free bytes below which the default model (half a gigabyte, more while it loads) is loaded when it is first used."""
-FETCH = "LAB_FETCH_DEFAULT"
-"""The environment variable that forbids the download, by the value 0: a host may pay for what it transfers."""
 
 
 class DefaultModel:
-    """Owns the job that gets the default model ready. A run or a comparison that needs the model waits for that job."""
+    """Owns the job that gets the default model ready.
 
-    def __init__(self, models: ModelHost, queue: JobQueue, imports: SlowImports):
-        self._models, self._queue, self._imports = models, queue, imports
+    The job holds the queue's thread. A download ends where a run or an evaluation waits for that thread: one that needs
+    the model downloads it itself, with its own progress. What is downloaded is converted and loaded to the end.
+
+    Args:
+        fetch: Whether a model that is not on this machine is downloaded.
+    """
+
+    def __init__(self, models: ModelHost, queue: JobQueue, imports: SlowImports, fetch: bool):
+        self._models, self._queue, self._imports, self._fetch = models, queue, imports, fetch
+        self._stopped = threading.Event()
         self._loading: Loading | None = None
         self._message = ""
 
@@ -34,46 +40,54 @@ class DefaultModel:
     def progress(self) -> str | None:
         """What is done for the default model now, in words; None where nothing is."""
         loading = self._loading
-        if loading is None or loading.stopped:
+        if loading is None:
             return None
         if loading.total:
             return f"{loading.phase}: {megabytes(loading.done, loading.total, loading.speed)}"
-        return self._message or loading.phase or "reading its files"
+        return loading.phase or self._message or "reading its files"
+
+    @property
+    def is_downloading(self) -> bool:
+        """Whether there is a download to stop."""
+        loading = self._loading
+        # Not imported before: the module may not be loaded while the slow imports are under way.
+        if loading is None or loading.stopped:
+            return False
+        from ..pretrained.locate import DOWNLOADING
+
+        return self._message.startswith(DOWNLOADING)
 
     def get_ready(self) -> None:
-        """Import what the first run needs, then submit the job, unless the lab is busy or short of memory.
-
-        Where the model is not on this machine it is downloaded, unless ``LAB_FETCH_DEFAULT`` is 0.
-        """
+        """Import what the first run needs, then submit the job, unless the lab is busy or short of memory."""
         self._imports.warm_up()
-        if self._queue.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not self._may_have():
+        if self._queue.busy_with or (unused_memory() or 0) < MEMORY_TO_PRELOAD or not self._may_load():
             return
         # A lab that closes while it warms up needs no model any more.
         with suppress(BusyError):
             self._queue.submit_short(self._load)
 
     def stop(self) -> None:
-        """Stop the download; the model is then fetched when it is first used."""
-        if self._loading:
-            self._loading.stop()
+        """Stop the download, for good; the model is then fetched when it is first used."""
+        self._stopped.set()
 
-    def _may_have(self) -> bool:
+    def _may_load(self) -> bool:
         from ..pretrained.locate import at_hand
 
         folder = at_hand(DEFAULT_MODEL)
-        return os.environ.get(FETCH) != "0" or (folder is not None and any(folder.glob("*.safetensors")))
+        return self._fetch or (folder is not None and any(folder.glob("*.safetensors")))
 
     def _load(self) -> None:
         # Somebody may have loaded another model meanwhile.
-        if not self._models.empty:
+        if self._stopped.is_set() or not self._models.empty:
             return
-        self._loading, self._message = Loading(), ""
+        self._message = ""
+        self._loading = loading = Loading(lambda: self._stopped.is_set() or bool(self._queue.jobs))
         try:
-            self._models.base(DEFAULT_MODEL, RunConfig().train.bf16, self._report, self._loading)
+            self._models.base(DEFAULT_MODEL, RunConfig().train.bf16, self._report, loading)
         except Stopped:
-            log.info("the default model is not fetched in advance: it was stopped")
+            log.info("the default model is not fetched in advance: the download was stopped")
         except LabError as error:
-            # Whoever uses the model gets this error then; nobody has yet.
+            # No error of a person's: one who uses the model gets it then.
             log.warning("the default model could not be fetched in advance: %s", error)
         finally:
             self._loading = None

@@ -104,6 +104,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
+        train.open_to(loaded)
         # At once, not at the first poll.
         panel = train.panel
         loaded.then(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)

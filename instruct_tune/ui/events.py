@@ -10,9 +10,10 @@ import gradio as gr
 from .context import QUIET
 
 
-def setting(**properties: Any) -> str:
-    """JavaScript of an event that sets these properties of its single output."""
-    return f"() => ({json.dumps({'__type__': 'update', **properties})})"
+def setting(outputs: int = 1, **properties: Any) -> str:
+    """JavaScript of an event that sets these properties of each of its outputs."""
+    update = json.dumps({"__type__": "update", **properties})
+    return f"() => ({update})" if outputs == 1 else f"() => [{', '.join([update] * outputs)}]"
 
 
 def open_tab_on_click(button: gr.Button, tabs: gr.Tabs, name: str) -> None:

@@ -30,7 +30,7 @@ class NoScript:
         async def add(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start" and _is_html(message):
-                # Held back until the body tells the length.
+                # Held back until the length is known.
                 start = message
             elif start is not None and message["type"] == "http.response.body":
                 headers, body = start["headers"], message["body"]

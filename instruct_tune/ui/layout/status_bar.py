@@ -48,6 +48,7 @@ class StatusBar:
         if run_id and self.runs.is_visible(user, run_id):
             run = {**self.training.status(user, run_id), "name": self.runs.get(user, run_id).name}
         fetched = self.default_model.progress
+        can_stop = self.default_model.is_downloading and self._may_stop()
         now = words(
             self.uploads.display_name(str(source)),
             int(limit) if isinstance(limit, int | float) else None,
@@ -56,9 +57,9 @@ class StatusBar:
             self.training.busy_with(user),
             fetched,
         )
-        if now == seen:
+        if [now, can_stop] == seen:
             return [gr.skip()] * 3
-        return [now, now, gr.Button(visible=fetched is not None and self._may_stop())]
+        return [now, [now, can_stop], gr.Button(visible=can_stop)]
 
     def stop_download(self) -> Any:
         """Stop fetching the default model, for the host; hides the button."""
@@ -91,10 +92,11 @@ def words(
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
         state += f", place {run['place']} in line" if run["place"] else ""
         parts.append(f"**Run** {plain(run['name'], 40)}: {state}")
-    if busy:
-        parts.append(f"**Lab** busy with {plain(busy, 60)}")
+    # First: a run that has been started meanwhile waits for it.
+    if fetched:
+        parts.append(f"**Lab** gets the first model ready: {plain(fetched, 80)}")
     else:
-        parts.append(f"**Lab** gets the first model ready: {plain(fetched, 80)}" if fetched else "**Lab** idle")
+        parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
     return " &nbsp;·&nbsp; ".join(parts)
 
 

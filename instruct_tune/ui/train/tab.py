@@ -60,8 +60,8 @@ def is_second_click(before: Any, request: Any, now: float) -> bool:
 class TrainTab:
     """The tab's contents.
 
-    ``presets`` fill the form, ``continued`` holds the run that is trained further, ``panel`` shows a run, and
-    ``following`` is the button to the next tab.
+    ``presets`` fill the form, ``continued`` holds the run that is trained further, ``panel`` shows a run,
+    ``following`` is the button to the next tab, and ``now`` starts a run from any tab.
     """
 
     def __init__(
@@ -113,18 +113,26 @@ class TrainTab:
     def _wire(self) -> None:
         self.presets.follow(self._tab)
         self._cost.follow(self._tab, self._at_rest)
-        self._starts(self._start)
+        for button in (self._start, self.now):
+            self._starts(button)
 
     def offer(self, tabs: gr.Tabs) -> None:
-        """Add a button, anywhere on the page, that opens this tab and starts the run of the form."""
-        button = gr.Button("Train now", size="sm", elem_id="train-now")
-        open_tab_on_click(button, tabs, "Train")
-        self._form.when_complete(lambda: self._starts(button))
+        """Add ``now``, which opens this tab and starts the run of the form.
+
+        It is disabled until ``open_to`` the visitor: before, the form is not theirs yet.
+        """
+        self.now = gr.Button("Train now", size="sm", interactive=False, elem_id="train-now")
+        open_tab_on_click(self.now, tabs, "Train")
+
+    def open_to(self, restored: Any) -> None:
+        """Enable ``now`` after the event ``restored``."""
+        restored.then(None, None, self.now, js=setting(interactive=True), **PRIVATE)
 
     def _starts(self, button: gr.Button) -> None:
-        # The button is disabled while the request runs; ``is_second_click`` catches a click before that.
+        # The buttons are disabled while the request runs; ``is_second_click`` catches a click before that.
         # Disabled in the browser, so that the form is read as it is at the click.
-        button.click(None, None, button, js=setting(interactive=False), **QUIET)
+        both = [self._start, self.now]
+        button.click(None, None, both, js=setting(len(both), interactive=False), **QUIET)
         begun = button.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
@@ -133,7 +141,7 @@ class TrainTab:
         )
         # Both, not "then", which gradio skips after an error.
         for ended in (begun.success, begun.failure):
-            ended(None, None, button, js=setting(interactive=True), **QUIET)
+            ended(None, None, both, js=setting(len(both), interactive=True), **QUIET)
 
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:

@@ -65,7 +65,7 @@ def test_rows_are_chosen_to_fit_a_time(window):
 
 
 def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
-    assert "does the pipeline learn at all?" in window.text("#train-preset")
+    assert "8 rows learned by heart: does it learn?" in window.text("#train-preset")
     window.wait_text("#train-cost", "about")
     # The measured time is on the cards when the tab is opened again.
     window.tab("Data")

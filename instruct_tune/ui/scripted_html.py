@@ -30,8 +30,7 @@ def scripted_html(
     """A component that ``static/NAME.js`` draws into ``template``, in the look of ``static/NAME.css``.
 
     The script has the functions of ``static/boxes.js`` and ``constants``, further JavaScript. ``value`` is what it
-    draws at first. One that is shown later is ``"hidden"`` until then: one that is not there (``visible=False``) has
-    stayed away on a busy machine, when it was to appear together with another.
+    draws at first.
     """
     return gr.HTML(
         value,

@@ -54,7 +54,7 @@ class EffectPanel:
         run.change(self._before, run, outputs, cancels=[measured], **QUIET)
 
     def _before(self, run_id: str | None) -> list[Any]:
-        return [self._evaluated(run_id), gr.HTML(visible="hidden")]
+        return [self._evaluated(run_id), gr.HTML(bars([]), visible="hidden")]
 
     def _evaluated(self, run_id: str | None) -> str:
         return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))

@@ -84,7 +84,7 @@ class SearchPanel:
     @property
     def blank(self) -> list[Any]:
         """The updates that clear the outputs."""
-        return [None, BEFORE, *[gr.HTML(visible="hidden")] * 3]
+        return [None, BEFORE, *[gr.HTML(None, visible="hidden")] * 3]
 
     def wire(self, run: Any, instruction: Any, input: Any, strength: Any) -> Any:
         """Connect the buttons and the candidates. Returns the search's event, for cancelling."""
@@ -124,7 +124,9 @@ class SearchPanel:
                     person, run_id, instruction, asked.input, asked.tokens, stop, strength
                 ):
                     if not self._searches.holds(window, stop):
-                        break
+                        # gradio sends a stream's last item again at its end, maybe after a newer update.
+                        yield [gr.skip()] * 5
+                        return
                     warning = f" **{plain(result.warning, 500)}**" if result.warning else ""
                     greedy, trees = gr.skip(), gr.skip()
                     if result.beams:
@@ -138,8 +140,8 @@ class SearchPanel:
                     raise
                 if self._searches.holds(window, stop):
                     yield [gr.skip(), "Stopped.", *[gr.skip()] * 3]
-            # gradio sends a stream's last item again at its end, maybe after a newer update: it changes nothing.
-            yield [gr.skip()] * 5
+            # No skip at the end: the browser applies the difference between two items to the former one, which may
+            # not be drawn yet, and the tree would be lost.
 
     @user_errors
     def _branch(self, asked: Asked | None, event: gr.EventData) -> Any:

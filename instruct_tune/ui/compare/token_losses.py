@@ -59,7 +59,7 @@ class TokenLossesPanel:
     @property
     def blank(self) -> list[Any]:
         """The updates that clear the outputs."""
-        return [BEFORE, gr.HTML(visible="hidden"), []]
+        return [BEFORE, gr.HTML(None, visible="hidden"), []]
 
     def wire(self, question: list[Any]) -> Any:
         """Connect the button. Returns its event, for cancelling. ``question``: ``QuestionPanel.shown``."""

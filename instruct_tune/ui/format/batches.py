@@ -99,7 +99,11 @@ class BatchPanel:
             }
 
     def _clear(self, sentence: str) -> Updates:
-        return {self._words: sentence, self._grid: gr.HTML(visible="hidden"), self._rows: gr.Dataframe(visible=False)}
+        return {
+            self._words: sentence,
+            self._grid: gr.HTML(None, visible="hidden"),
+            self._rows: gr.Dataframe(visible=False),
+        }
 
     def _config(self, values: dict[Any, Any]) -> RunConfig:
         config = self._form.read(values, "model", "data", "template")

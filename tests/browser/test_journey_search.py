@@ -92,9 +92,9 @@ def walk_the_tree(window: Window) -> None:
     assert window.text(f"{tree} .node.ended.lead .rank") == "1"
     page.locator(f"{tree} .node[tabindex='0']").focus()
     page.keyboard.press("Home")
-    assert "Step 1:" in window.text(f"{tree} .told")
+    assert "Step 1:" in window.text(f"{tree} .reading")
     page.keyboard.press("ArrowRight")
-    assert "Step 2:" in window.text(f"{tree} .told")
+    assert "Step 2:" in window.text(f"{tree} .reading")
 
 
 def branch_from_a_candidate(window: Window) -> None:

@@ -50,7 +50,7 @@ const boxOf = node => {
 const textOf = path => path.map(node => node.ends ? '' : node.text).join('');
 const View = (side, tree) => {
   const made = make('section', `side ${side}`), head = make('div', 'head'), scroll = make('div', 'scroll');
-  const canvas = make('div', 'canvas'), svg = document.createElementNS(SVG, 'svg'), line = make('div', 'told');
+  const canvas = make('div', 'canvas'), svg = document.createElementNS(SVG, 'svg'), line = make('div', 'reading');
   const nodes = grow(tree), all = nodes.flat(), width = place(nodes);
   const height = Math.max(...all.map(node => node.y)) + ROW / 2;
   const byKey = new Map(all.map(node => [node.key, node]));

@@ -17,8 +17,9 @@ from .events import open_tab_on_click
 from .form import Form
 from .format.tab import FormatTab
 from .layout import polling, session
+from .layout.blocks import PageBlocks
 from .layout.busy_notice import BusyNotice
-from .layout.polling import IdleFlag, SkippingBlocks, hide_progress_on
+from .layout.polling import IdleFlag, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
 from .run_picker import RunPicker
@@ -40,7 +41,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
     form = Form()
     # gradio's copies of uploads and exports expire when the lab's own do.
     keep_seconds = 3600 * lab.housekeeping.keep_hours
-    with SkippingBlocks(
+    with PageBlocks(
         title="Instruction-Tuning Lab",
         analytics_enabled=False,
         fill_width=True,

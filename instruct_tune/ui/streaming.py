@@ -1,4 +1,4 @@
-"""Streaming to a browser window: how often updates are sent, how they merge, and which decoding is current."""
+"""Streaming to a browser window: how often updates are sent, and which decoding is current."""
 
 from __future__ import annotations
 
@@ -23,18 +23,6 @@ def at_most(
         if texts["done"] or texts.get("message") != message or now - last >= seconds:
             last, message = now, texts.get("message")
             yield texts
-
-
-def all_so_far(updates: Iterable[dict[Any, Any]]) -> Iterator[dict[Any, Any]]:
-    """Each update merged with all earlier ones.
-
-    gradio sends the difference between two updates, and the page applies it to the first, which it may not have shown
-    yet. What the second leaves out would thus be removed from the first: rows to be hidden would stay visible.
-    """
-    merged: dict[Any, Any] = {}
-    for update in updates:
-        merged |= update
-        yield dict(merged)
 
 
 class Turns:

@@ -7,7 +7,6 @@ import pytest
 from data_files import make_rows, write
 from labs import opened
 
-from instruct_tune.errors import DataError
 from instruct_tune.ui.browser_state import Memory
 from instruct_tune.ui.data.tab import DataTab
 from instruct_tune.ui.form import Form
@@ -42,7 +41,7 @@ def shown(tab, source, **boxes):
     values |= {named["data.source"]: str(source), named["data.filters"]: "[]"}
     values |= {named[name]: value for name, value in boxes.items()}
     updates = {}
-    for update in tab._load_rows(values, SimpleNamespace(session_hash="someone")):
+    for update in tab._show(values, SimpleNamespace(session_hash="someone")):
         updates |= update
     return {control.elem_id: update for control, update in updates.items() if control.elem_id}
 
@@ -67,7 +66,7 @@ def test_a_conversations_system_column_is_proposed_too(tab, tmp_path):
 
 def test_what_cannot_be_mapped_is_left_out_in_its_box_alone(tab, tmp_path):
     source = write(tmp_path / "tools.json", [{"tools": ["search"], "messages": TURN}] * 9)
-    with pytest.raises(DataError, match=r"'tools' in 9 rows"):
+    with pytest.raises(gr.Error, match=r"tools.* in 9 rows"):
         shown(tab, source)
     page = shown(tab, source, **{"data.columns.ignore": " tools , "})
     assert "9 rows loaded" in page["data-summary"]

@@ -6,7 +6,6 @@ import json
 import threading
 from concurrent.futures import Future
 
-import gradio
 import pytest
 
 from instruct_tune.config.run_config import RunConfig
@@ -15,7 +14,7 @@ from instruct_tune.services.answer_stream import AnswerStream
 from instruct_tune.ui import streaming
 from instruct_tune.ui.compare.decoding import as_json
 from instruct_tune.ui.compare.text import answer_facts, decoding, state_sentence
-from instruct_tune.ui.streaming import Turns, all_so_far, at_most
+from instruct_tune.ui.streaming import Turns, at_most
 
 GREEDY = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
 
@@ -159,34 +158,3 @@ def test_stop_texts_are_written_one_a_line():
 
 def test_one_who_was_not_asked_has_no_facts():
     assert answer_facts({"base": "a", "tuned": "b", "done": True}, "third") == ""
-
-
-def test_an_update_keeps_what_was_said_before():
-    updates = [{"early": True, "rows": [1]}, {"bar": 3}, {"early": False}, {"summary": "done"}]
-    assert list(all_so_far(updates)) == [
-        {"early": True, "rows": [1]},
-        {"early": True, "rows": [1], "bar": 3},
-        {"early": False, "rows": [1], "bar": 3},
-        {"early": False, "rows": [1], "bar": 3, "summary": "done"},
-    ]
-
-
-def worked_in(item, edits):
-    """Apply ``edits`` as gradio's page does (``apply_diff``): in place."""
-    for action, path, value in edits:
-        *to, last = path
-        for name in to:
-            item = item[name]
-        if action == "delete":
-            del item[last]
-        else:
-            item[last] = value
-
-
-def test_the_page_loses_what_a_second_update_leaves_out_and_not_what_it_repeats():
-    """The reason for ``all_so_far``: two updates arrive before the first is shown."""
-    hide, nothing = {"__type__": "update", "visible": False}, {"__type__": "update"}
-    for second, expected in ((nothing, nothing), (hide, hide)):
-        held = dict(hide)
-        worked_in(held, gradio.utils.diff(hide, second))
-        assert held == expected

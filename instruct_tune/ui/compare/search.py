@@ -124,9 +124,7 @@ class SearchPanel:
                     person, run_id, instruction, asked.input, asked.tokens, stop, strength
                 ):
                     if not self._searches.holds(window, stop):
-                        # gradio sends a stream's last item again at its end, maybe after a newer update.
-                        yield [gr.skip()] * 5
-                        return
+                        break
                     warning = f" **{plain(result.warning, 500)}**" if result.warning else ""
                     greedy, trees = gr.skip(), gr.skip()
                     if result.beams:
@@ -140,8 +138,8 @@ class SearchPanel:
                     raise
                 if self._searches.holds(window, stop):
                     yield [gr.skip(), "Stopped.", *[gr.skip()] * 3]
-            # No skip at the end: the browser applies the difference between two items to the former one, which may
-            # not be drawn yet, and the tree would be lost.
+            # gradio sends a stream's last item again at its end, maybe after a newer update.
+            yield [gr.skip()] * 5
 
     @user_errors
     def _branch(self, asked: Asked | None, event: gr.EventData) -> Any:

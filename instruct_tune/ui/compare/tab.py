@@ -309,10 +309,6 @@ class CompareTab:
                 facts = [answer_facts(answer, side) for side in WHO]
                 stopping = gr.Button(visible=False) if answer["done"] else gr.skip()
                 yield [*boxes, *facts, state_sentence(answer, settings, strength), stopping, *unchanged]
-                if answer["done"]:
-                    # Texts only: gradio merges an empty item into boxes that are not rendered yet, which would remove
-                    # their last words (see ``all_so_far``).
-                    yield [*(answer.get(side, "") for side in WHO), *[gr.skip()] * (len(self._outputs) - len(WHO))]
             # gradio sends a stream's last item again when the stream ends. That may arrive after the window's next
             # update and put an answer beside another row, so the last item changes nothing.
             yield [gr.skip()] * len(self._outputs)

@@ -17,7 +17,6 @@ from ..browser_state import Memory, with_recent
 from ..context import QUIET, user_errors, viewer
 from ..first_preset import first_preset
 from ..form import Form
-from ..streaming import all_so_far
 from ..workbench import workbench
 from .filters import FiltersPanel
 from .loading import LoadPanel
@@ -104,7 +103,27 @@ class DataTab:
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Load and show the rows of the form's settings, with progress."""
-        yield from all_so_far(self._load_rows(values, request))
+        requested = self._configs.read(viewer(self._access), self._form.rows(values))
+        config = yield from self._loading.follow(requested, request)
+        if config is None:
+            yield {self._summary: "Cancelled: nothing was loaded."}
+            return
+        summary = self._datasets.summary(viewer(self._access), config)
+        columns, proposed = config.data.columns, config != requested
+        sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
+        yield {
+            self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
+            self._unify: gr.Button(visible=bool(summary["notes"])),
+            self._shown: self._form.rows(values) | ({"data": config.to_dict()["data"]} if proposed else {}),
+            # Highlight the next step.
+            self._load: gr.Button(variant="secondary"),
+            self.following: gr.Button(variant="primary"),
+            self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
+            **(self._columns.proposed(columns) if proposed else {}),
+            **self._filters.show(config.data.filters, summary),
+            **self._report.waiting(summary["train_rows_before_limit"] + summary["test_rows"]),
+            **self._rows.page(config, values, 1),
+        }
 
     @user_errors
     def _refresh(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -129,26 +148,3 @@ class DataTab:
             return bool(values[self._shown] == settings)
         recorded = recorded_rows(self._configs.read(viewer(self._access), settings))
         return recorded == first_content(first_preset())
-
-    def _load_rows(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        requested = self._configs.read(viewer(self._access), self._form.rows(values))
-        config = yield from self._loading.follow(requested, request)
-        if config is None:
-            yield {self._summary: "Cancelled: nothing was loaded."}
-            return
-        summary = self._datasets.summary(viewer(self._access), config)
-        columns, proposed = config.data.columns, config != requested
-        sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
-        yield {
-            self._summary: f"{sentence} {columns_sentence(summary, columns, proposed)} {notes_sentence(summary)}",
-            self._unify: gr.Button(visible=bool(summary["notes"])),
-            self._shown: self._form.rows(values) | ({"data": config.to_dict()["data"]} if proposed else {}),
-            # Highlight the next step.
-            self._load: gr.Button(variant="secondary"),
-            self.following: gr.Button(variant="primary"),
-            self._memory.recent: with_recent(values[self._memory.recent], config.data.source),
-            **(self._columns.proposed(columns) if proposed else {}),
-            **self._filters.show(config.data.filters, summary),
-            **self._report.waiting(summary["train_rows_before_limit"] + summary["test_rows"]),
-            **self._rows.page(config, values, 1),
-        }

@@ -104,15 +104,16 @@ class EvaluationPanel:
         self,
         run: gr.Dropdown,
         which: gr.Dropdown,
+        stop: gr.Button,
         *,
         runs: Runs,
         evaluations: Evaluations,
         transfers: Transfers,
         access: Access,
     ):
-        """``which`` chooses one of the evaluations of ``run``."""
+        """``which`` chooses one of the evaluations of ``run``; ``stop`` is shown while one is running."""
         self.runs, self.evaluations, self.transfers, self.access = runs, evaluations, transfers, access
-        self.run, self.which, self.outgoing = run, which, Outgoing()
+        self.run, self.which, self.stop, self.outgoing = run, which, stop, Outgoing()
         self.seen = gr.State(None)
         self.state = gr.Markdown("", elem_id="evaluate-state")
         self.bar = gr.HTML(
@@ -184,7 +185,7 @@ class EvaluationPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        head = [self.seen, self.state, self.bar, self.left, self.left_told]
+        head = [self.seen, self.state, self.bar, self.stop, self.left, self.left_told]
         return [*head, self.nothing, self.result, self.which, *self.shown]
 
     @property
@@ -198,16 +199,18 @@ class EvaluationPanel:
         unchanged = [gr.skip()] * len(self.outputs)
         requester = viewer(self.access)
         if not run_id or not self.runs.is_visible(requester, run_id):
-            return unchanged if seen == [] else [[], "", _bar(None), *_no_unfinished(), *self._without_result(NO_RUN)]
+            blank = [[], "", _bar(None), gr.Button(visible=False), *_no_unfinished(), *self._without_result(NO_RUN)]
+            return unchanged if seen == [] else blank
         evaluations = self.runs.evaluations(requester, run_id)
         progress = self.evaluations.progress(requester, run_id)
         current = [run_id, evaluations[0]["seq"] if evaluations else None, progress]
         if current == seen:
             return unchanged
         state = view.progress(progress) if progress else ""
-        head = [current, state, _bar(progress), *self._unfinished(run_id, progress)]
+        stop = gr.Button(visible=_is_running(progress))
+        head = [current, state, _bar(progress), stop, *self._unfinished(run_id, progress)]
         if seen and current[:2] == seen[:2]:
-            return [*head, *unchanged[5:]]
+            return [*head, *unchanged[len(head) :]]
         if not evaluations:
             return [*head, *self._without_result(NOT_YET)]
         which = gr.Dropdown(choices=view.choices(evaluations), value=evaluations[0]["seq"], visible=True)

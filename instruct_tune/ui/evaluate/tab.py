@@ -49,11 +49,11 @@ class EvaluateTab:
             self._choices()
         with bench.act:
             self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", interactive=False)
-            self._stop = gr.Button("Stop", elem_id="evaluate-stop")
+            self._stop = gr.Button("Stop", elem_id="evaluate-stop", visible=False)
         with bench.show:
             run_picker.EmptyState(self.run, tabs, NO_RUN, "evaluate", runs=runs, access=access)
             self.panel = EvaluationPanel(
-                self.run, which, runs=runs, evaluations=evaluations, transfers=transfers, access=access
+                self.run, which, self._stop, runs=runs, evaluations=evaluations, transfers=transfers, access=access
             )
             with gr.Tabs(elem_id="evaluate-tabs"):
                 with gr.Tab("Result"):

@@ -15,7 +15,6 @@ from ...services.estimates import Estimates
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
-from ..streaming import all_so_far
 from .batch_grid import batch_grid, grid_value
 from .requirements import Requirements
 from .text import HEADERS, sentence, table
@@ -76,7 +75,7 @@ class BatchPanel:
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
         """Show the step as the settings stand, once the tab was opened."""
         if values[self._is_open]:
-            yield from all_so_far(self._passes_or_error(values, request))
+            yield from self._passes_or_error(values, request)
         else:
             yield {self._words: gr.skip()}
 

@@ -21,7 +21,6 @@ from ..browser_state import Memory
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
-from ..streaming import all_so_far
 from ..workbench import workbench
 from .batches import BatchPanel
 from .requirements import Requirements
@@ -114,16 +113,11 @@ class FormatTab:
         # Where it has arrived meanwhile, nothing else is yielded.
         yield {self._download: gr.skip()}
         requester = viewer(self._access)
-        loads = self._requirements.load(requester, self._config(values), request, self._progress)
-        yield from all_so_far(loads)
+        yield from self._requirements.load(requester, self._config(values), request, self._progress)
 
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """Show the row as the settings stand."""
-        yield from all_so_far(self._row_or_error(values, request))
-
-    def _row_or_error(self, values: dict[Any, Any], request: gr.Request) -> Iterator[Updates]:
-        """The row's updates. An error stands in its place: nobody has clicked for a toast."""
+        """Show the row as the settings stand. An error stands in its place: nobody has clicked for a toast."""
         texts = [values[self._form[f"template.{part}"]] for part in PARTS]
         if values[self._form["template"]] == CUSTOM_TEMPLATE and faults(*texts):
             yield self._views.explain(UNFINISHED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import threading
 import time
@@ -97,9 +96,6 @@ def feed(memory: Memory, panels: Sequence[PolledPanel], *, runs: Runs, training:
     interval.timer.tick(tick, [memory.token, *every_input], every_output, queue=False, **QUIET)
 
 
-SKIP = gr.skip()
-
-
 def hide_progress_on(page: gr.Blocks, on: Block) -> None:
     """Report the progress of events that show none to ``on`` alone, which hides it too.
 
@@ -109,39 +105,6 @@ def hide_progress_on(page: gr.Blocks, on: Block) -> None:
     for event in page.fns.values():
         if event.show_progress == "hidden" and event.outputs:
             event.show_progress_on = [on]
-
-
-class SkippingBlocks(gr.Blocks):
-    """Responds like ``gr.Blocks``, without the work for skipped outputs.
-
-    gradio recreates a component, with its configuration, for every ``gr.skip()``. The page's poll has some sixty
-    outputs and skips nearly all of them, for every viewer every second: that was three quarters of a viewer's cost.
-    """
-
-    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
-        """``predictions`` as sent to the browser; ``{"__type__": "update"}`` for a skipped output."""
-        if (
-            not isinstance(predictions, list | tuple)
-            or len(predictions) != len(block_fn.outputs)
-            or len(predictions) < 2
-        ):
-            return await super().postprocess_data(block_fn, predictions, state)
-        changed = [at for at, value in enumerate(predictions) if not _skipped(value)]
-        # A copy of the handler with fewer outputs; gradio takes a single value without a list.
-        fewer = copy.copy(block_fn)
-        fewer.outputs = [block_fn.outputs[at] for at in changed]
-        values = [predictions[at] for at in changed]
-        data = (
-            await super().postprocess_data(fewer, values[0] if len(values) == 1 else values, state) if changed else []
-        )
-        response: list[Any] = [None if block.stateful else dict(SKIP) for block in block_fn.outputs]
-        for at, value in zip(changed, data, strict=True):
-            response[at] = value
-        return response
-
-
-def _skipped(value: Any) -> bool:
-    return isinstance(value, dict) and value == SKIP
 
 
 class IdleFlag:

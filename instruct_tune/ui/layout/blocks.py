@@ -1,0 +1,73 @@
+"""The page's own ``gr.Blocks``: how updates are prepared and sent."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gradio as gr
+
+SKIP = gr.skip()
+
+
+class PageBlocks(gr.Blocks):
+    """``gr.Blocks`` that does no work for skipped outputs, and whose streams lose no update.
+
+    gradio recreates a component, with its configuration, for every ``gr.skip()``. The page's poll has some sixty
+    outputs and skips nearly all of them, for every viewer every second: that was three quarters of a viewer's cost.
+
+    gradio sends the difference between two items of a stream, and the browser changes the former item in place. It
+    may not have drawn that one yet: what the later item leaves out is then never drawn.
+    """
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """``predictions`` as sent to the browser; ``{"__type__": "update"}`` for a skipped output."""
+        if (
+            not isinstance(predictions, list | tuple)
+            or len(predictions) != len(block_fn.outputs)
+            or len(predictions) < 2
+        ):
+            return await super().postprocess_data(block_fn, predictions, state)
+        changed = [at for at, value in enumerate(predictions) if not _skipped(value)]
+        # A copy of the handler with fewer outputs; gradio takes a single value without a list.
+        fewer = copy.copy(block_fn)
+        fewer.outputs = [block_fn.outputs[at] for at in changed]
+        values = [predictions[at] for at in changed]
+        data = (
+            await super().postprocess_data(fewer, values[0] if len(values) == 1 else values, state) if changed else []
+        )
+        response: list[Any] = [None if block.stateful else dict(SKIP) for block in block_fn.outputs]
+        for at, value in zip(changed, data, strict=True):
+            response[at] = value
+        return response
+
+    def handle_streaming_diffs(
+        self,
+        block_fn: Any,
+        data: list[Any],
+        session_hash: str | None,
+        run: str | None,
+        final: bool,
+        simple_format: bool = False,
+    ) -> list[Any]:
+        """``data`` as the next item of a stream: a changed value whole, only a growing text as what is added to it.
+
+        Arguments and result are gradio's; an item after the first consists of edits ``[action, path, value]``.
+        """
+        is_first = run not in self.pending_diff_streams.get(session_hash, {})
+        item = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format)
+        if session_hash is None or run is None or is_first or final or simple_format:
+            return item
+        return [
+            _whole(edits, value)
+            for edits, value in zip(item, self.pending_diff_streams[session_hash][run], strict=True)
+        ]
+
+
+def _skipped(value: Any) -> bool:
+    return isinstance(value, dict) and value == SKIP
+
+
+def _whole(edits: list[Any], value: Any) -> list[Any]:
+    """Edits that make ``value`` and change no item in place."""
+    return [["replace", [], value]] if any(path for _, path, _ in edits) else edits

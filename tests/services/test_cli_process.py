@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TRAIN, _folders, command, ran, run, told
+from commands import ROOT, TRAIN, _folders, answer_of, command, ran, run
 from labs import PATIENCE, Pace, press_ctrl_c
 
 from instruct_tune.cli.commands import main
@@ -81,17 +81,17 @@ LONG = ["--preset", "smoke", "--set", "train.num_train_epochs=1000", "--set", "t
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, told, start):
-    stop_and_resume(tmp_path, told, start, signal.SIGINT, 130)
+def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, answer_of, start):
+    stop_and_resume(tmp_path, answer_of, start, signal.SIGINT, 130)
 
 
-def stop_and_resume(tmp_path, told, start, asked, expected):
+def stop_and_resume(tmp_path, answer_of, start, asked, expected):
     """Send a training the signal ``asked``, require the exit status ``expected``, and resume the run to its end."""
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
         # Another process sees the run at work, and later stopped.
-        assert told("runs", "list")["runs"][0]["status"] == "running"
+        assert answer_of("runs", "list")["runs"][0]["status"] == "running"
         process.send_signal(asked)
         status, done, _ = ended(process)
         assert (status, done["status"]) == (expected, "stopped")
@@ -99,7 +99,7 @@ def stop_and_resume(tmp_path, told, start, asked, expected):
         assert 2 <= done["steps"] < 120
         assert Path(done["adapter"], "adapter_model.safetensors").is_file()
         assert store.get(done["run_id"]).status == "stopped"
-    resumed = told("train", "--resume", done["run_id"])
+    resumed = answer_of("train", "--resume", done["run_id"])
     assert (resumed["run_id"], resumed["status"], resumed["steps"]) == (done["run_id"], "finished", 120)
 
 
@@ -112,13 +112,13 @@ SLOW_ANSWERS = [
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_evaluation_of_a_lesson_still_prints_the_object(told, start):
-    done = stop_while_answering(told, start("lesson", *SLOW_ANSWERS, "--json"))
+def test_ctrl_c_in_the_evaluation_of_a_lesson_still_prints_the_object(answer_of, start):
+    done = stop_while_answering(answer_of, start("lesson", *SLOW_ANSWERS, "--json"))
     assert done["train"]["status"] == "finished"
     assert done["evaluation"] is None
 
 
-def stop_while_answering(told, process):
+def stop_while_answering(answer_of, process):
     """Send Ctrl-C to an evaluation at work, require that its run has no evaluation, and return the printed object."""
     for line in process.stderr:
         if line.startswith("answers 0 of"):
@@ -127,6 +127,6 @@ def stop_while_answering(told, process):
     process.send_signal(signal.SIGINT)
     status, done, _ = ended(process)
     assert status == 130
-    assert told("runs", "list")["runs"][0]["status"] == "finished"
-    assert told("runs", "show", told("runs", "list")["runs"][0]["id"])["evaluations"] == []
+    assert answer_of("runs", "list")["runs"][0]["status"] == "finished"
+    assert answer_of("runs", "show", answer_of("runs", "list")["runs"][0]["id"])["evaluations"] == []
     return done

@@ -102,7 +102,7 @@ def test_a_plateau_is_four_measurements_without_a_lower_loss():
 
 
 @pytest.mark.parametrize(
-    ("ended", "given", "told"),
+    ("ended", "given", "found"),
     [
         ([False] * 4, {}, True),
         ([True, False, False, False], {}, True),
@@ -113,8 +113,8 @@ def test_a_plateau_is_four_measurements_without_a_lower_loss():
         ([False] * 4, {"facts": {"fixed_prompt": {"output": "x" * 120}}}, True),
     ],
 )
-def test_answers_that_never_end(ended, given, told):
-    assert (kinds(samples=ended, **{"step": 6, "total": 6, **given}) == ["never_ends"]) is told
+def test_answers_that_never_end(ended, given, found):
+    assert (kinds(samples=ended, **{"step": 6, "total": 6, **given}) == ["never_ends"]) is found
 
 
 def test_an_adapter_that_is_as_it_began_explains_the_flat_loss():
@@ -125,11 +125,11 @@ def test_an_adapter_that_is_as_it_began_explains_the_flat_loss():
 
 
 @pytest.mark.parametrize(
-    ("lost", "told"), [((5, 0), False), ((6, 0), True), ((0, 6), True), ((3, 3), True), ((0, 0), False)]
+    ("lost", "found"), [((5, 0), False), ((6, 0), True), ((0, 6), True), ((3, 3), True), ((0, 0), False)]
 )
-def test_most_rows_cut_or_dropped(lost, told):
+def test_most_rows_cut_or_dropped(lost, found):
     facts = {"rows_given": 10, "rows_dropped": lost[0], "rows_truncated": lost[1]}
-    assert (kinds(facts=facts) == ["rows_cut"]) is told
+    assert (kinds(facts=facts) == ["rows_cut"]) is found
 
 
 PROSE = "To reverse a list in place, call its method reverse, which gives nothing back at all."
@@ -137,7 +137,7 @@ ROUND = "It is so: " + "git fetch and pull " * 6
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "found"),
     [
         ([PROSE, PROSE, ROUND, ROUND, ROUND], True),
         ([PROSE, PROSE, PROSE, ROUND, ROUND], False),
@@ -145,18 +145,18 @@ ROUND = "It is so: " + "git fetch and pull " * 6
         ([PROSE] * 5, False),
     ],
 )
-def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, told):
+def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, found):
     long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
     findings = findings_of(samples=[False] * 5, answer_texts=said, **long)
-    assert [finding.kind for finding in findings] == ["never_ends"] * told
-    if told:
+    assert [finding.kind for finding in findings] == ["never_ends"] * found
+    if found:
         assert "same few words again and again" in findings[0].sentence
         assert "0.002" in findings[0].advice
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high", "never_ends"])],
+    [("good", []), ("overfit", ["overfitting"]), ("too-high", ["rate_too_high"])],
 )
 def test_the_recorded_runs(name, expected):
     run = json.loads((ASSETS / name / "run.json").read_text())

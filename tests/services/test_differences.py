@@ -100,7 +100,11 @@ def test_the_recorded_runs_side_by_side(tmp_path):
     with opened(tmp_path / "data", writing=False) as lab:
         put_recorded(lab.store)
         good, high = (lab.runs.details(HOST, f"recorded-{name}") for name in ("good", "too-high"))
-        assert list(differing([good["config"], high["config"]])) == ["train.learning_rate"]
+        assert list(differing([good["config"], high["config"]])) == [
+            "train.learning_rate",
+            "train.save_steps",
+            "train.save_strategy",
+        ]
         assert "ended lowest in g" in sentences([good, high], ["g", "h"])
 
 

@@ -12,7 +12,7 @@ from instruct_tune.ui.compare.held_out import HeldOutRows
 from instruct_tune.ui.compare.sharing import SharingPanel
 from instruct_tune.ui.compare.text import HELD_OUT, recorded_facts, recorded_sentence
 
-EVALUATED = 40
+EVALUATED = 200
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,11 @@ def test_evaluated_rows_are_stepped_through_without_the_dataset(rows, without_da
 def test_steps_wrap_around_all_held_out_rows(lab, rows):
     last = lab.answerers.held_out_count(HOST, BEST)
     assert last > EVALUATED
-    assert [rows.after(BEST, 1, -1), rows.after(BEST, last, 1), rows.after(BEST, EVALUATED, 1)] == [last, 1, 41]
+    assert [rows.after(BEST, 1, -1), rows.after(BEST, last, 1), rows.after(BEST, EVALUATED, 1)] == [
+        last,
+        1,
+        EVALUATED + 1,
+    ]
 
 
 def test_a_run_without_an_evaluation_has_no_first_answers(lab, rows, without_dataset):
@@ -86,9 +90,10 @@ def test_the_page_itself_has_the_first_answers(lab, without_dataset):
     for name, box in shown.items():
         # gradio's code boxes leave out blank lines around a text.
         assert components[f"compare-{box}"].value.strip() == row[name].strip()
-    assert "2026-11-24" in components["compare-state"].value.replace("\\", "")
+    recorded = lab.store.get(BEST).facts["recorded"]["date"]
+    assert f"on {recorded} (" in components["compare-state"].value.replace("\\", "")
     assert "expected words" in components["compare-tuned-diff-facts"].value
-    assert "of 40 answers changed" in components["compare-effect-sentence"].value
+    assert f"of {EVALUATED} answers changed" in components["compare-effect-sentence"].value
     assert not components["compare-empty"].visible
 
 

@@ -56,7 +56,7 @@ def run(capsys):
 
 
 @pytest.fixture
-def told(run):
+def answer_of(run):
     """Runs a command that must succeed; returns its JSON object."""
 
     def succeed(*arguments):

@@ -96,7 +96,7 @@ def test_the_script_of_texts(texts, script):
 
 
 @pytest.mark.parametrize(
-    ("texts", "tokenize", "model", "told"),
+    ("texts", "tokenize", "model", "expected"),
     [
         (ENGLISH, "13a", DEFAULT_MODEL, []),
         (ENGLISH, "intl", DEFAULT_MODEL, []),
@@ -109,10 +109,10 @@ def test_the_script_of_texts(texts, script):
         (JAPANESE, "13a", DEFAULT_MODEL, ["13a does not cut", "written in Japanese, and SmolLM2"]),
     ],
 )
-def test_what_does_not_suit_is_warned_about(texts, tokenize, model, told):
+def test_what_does_not_suit_is_warned_about(texts, tokenize, model, expected):
     warnings = bleu_tokenizers.warnings(texts, tokenize, model)
-    assert len(warnings) == len(told)
-    assert all(words in warning for words, warning in zip(told, warnings, strict=True))
+    assert len(warnings) == len(expected)
+    assert all(words in warning for words, warning in zip(expected, warnings, strict=True))
 
 
 def test_the_command_line_scores_by_a_tokenisation(tmp_path, capsys):

@@ -117,11 +117,11 @@ def test_the_runs_listed_can_be_narrowed():
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "text"),
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (1_234_567, "1.2 MB"), (5_600_000_000, "5.6 GB")],
 )
-def test_sizes(count, told):
-    assert size(count) == told
+def test_sizes(count, text):
+    assert size(count) == text
 
 
 def test_the_sentence_counts():

@@ -26,7 +26,7 @@ def test_announced_at_phases_and_tenths_and_at_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("told", "was_live", "title"),
+    ("status", "was_live", "title"),
     [
         (status(42), True, "42% · Instruction-Tuning Lab"),
         (status(0, 0, "queued", None), True, "0% · Instruction-Tuning Lab"),
@@ -35,8 +35,8 @@ def test_announced_at_phases_and_tenths_and_at_nothing_else():
         (status(100, 100, "finished", None), False, "Instruction-Tuning Lab"),
     ],
 )
-def test_the_windows_title(told, was_live, title):
-    assert run_text.window_title(told, was_live) == title
+def test_the_windows_title(status, was_live, title):
+    assert run_text.window_title(status, was_live) == title
 
 
 def probes(*losses):

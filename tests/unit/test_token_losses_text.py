@@ -64,11 +64,11 @@ def test_the_table_says_the_same_in_words():
 
 
 @pytest.mark.parametrize(
-    ("probability", "told"),
+    ("probability", "text"),
     [(1.0, "100%"), (0.714, "71%"), (0.0999, "10%"), (0.0243, "2.4%"), (0.0001, "0.01%"), (1e-9, "<0.01%")],
 )
-def test_shares_have_two_digits(probability, told):
-    assert percent(probability) == told
+def test_shares_have_two_digits(probability, text):
+    assert percent(probability) == text
 
 
 def test_blanks_are_visible():

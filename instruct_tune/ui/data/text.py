@@ -178,7 +178,7 @@ def _facts(report: Report) -> list[str]:
         f"Among the training rows {'is 1 such pair' if near == 1 else f'are {near:,} such pairs'}."
     )
     if "row_tokens" not in report["lengths"]:
-        facts.append("Lengths in tokens are told once the model is on this machine (Format loads its tokenizer).")
+        facts.append("Lengths in tokens are counted once the model is on this machine (Format loads its tokenizer).")
     return facts
 
 

@@ -123,7 +123,7 @@ class EvaluationPanel:
             elem_id="evaluate-progress",
         )
         with gr.Row(visible=False) as self.left:
-            self.left_told = gr.Markdown("", elem_id="evaluate-unfinished")
+            self.left_text = gr.Markdown("", elem_id="evaluate-unfinished")
             self.go_on = gr.Button("Go on", size="sm", elem_id="evaluate-go-on", min_width=120, scale=0)
 
     def result_tab(self) -> None:
@@ -185,7 +185,7 @@ class EvaluationPanel:
 
     @property
     def outputs(self) -> list[Any]:
-        head = [self.seen, self.state, self.bar, self.stop, self.left, self.left_told]
+        head = [self.seen, self.state, self.bar, self.stop, self.left, self.left_text]
         return [*head, self.nothing, self.result, self.which, *self.shown]
 
     @property

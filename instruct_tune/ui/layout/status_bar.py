@@ -84,10 +84,11 @@ def words(
 
     ``fetched``: what is done for the default model now.
     """
-    parts = [
+    chosen = [
         f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""),
         f"**Model** {plain(short_name(model), 60)}",
     ]
+    parts = []
     if run:
         state = run["status"] + (f", step {run['step']}/{run['total_steps']}" if run["total_steps"] else "")
         state += f", place {run['place']} in line" if run["place"] else ""
@@ -97,7 +98,12 @@ def words(
         parts.append(f"**Lab** gets the first model ready: {plain(fetched, 80)}")
     else:
         parts.append(f"**Lab** busy with {plain(busy, 60)}" if busy else "**Lab** idle")
-    return " &nbsp;·&nbsp; ".join(parts)
+    # A phone shows the rest alone.
+    wide = f'<span class="wide">{"".join(f"{part}{_BETWEEN}" for part in chosen)}</span>'
+    return wide + _BETWEEN.join(parts)
+
+
+_BETWEEN = " &nbsp;·&nbsp; "
 
 
 def short_name(model: str) -> str:

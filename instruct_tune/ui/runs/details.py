@@ -106,7 +106,7 @@ class NotesPanel:
         )
         self.notes = gr.Textbox(
             label="Notes",
-            info="What was tried, and what came of it; whoever sees the run reads them",
+            info="What was tried, and what came of it; everybody who sees the run reads them",
             lines=3,
             max_lines=12,
             max_length=LONGEST_NOTES,

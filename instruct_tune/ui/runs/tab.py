@@ -52,7 +52,7 @@ class RunsTab:
         self.panel = RunsPanel(runs=runs, training=training, answerers=answerers, disk=disk, access=access)
         self.files = RunFiles(configs=configs, runs=runs, transfers=transfers, access=access)
         self.bin = BinPanel(runs=runs, access=access)
-        self.told = ChosenRun(runs=runs, access=access)
+        self.details = ChosenRun(runs=runs, access=access)
         self.by_itself = gr.State(None)
         """The run that the tab chose itself, when it was opened."""
         bench = workbench("runs")
@@ -84,11 +84,11 @@ class RunsTab:
         """The inner tabs on the chosen run."""
         with gr.Tabs(elem_id="runs-tabs") as self.inner:
             with gr.Tab("Curve"):
-                self.told.curve()
+                self.details.curve()
             with gr.Tab("What happened"):
-                self.told.happened()
+                self.details.happened()
             with gr.Tab("Configuration"):
-                self.told.configuration()
+                self.details.configuration()
             with gr.Tab("Name and notes"):
                 with gr.Row(elem_classes="foot"):
                     self.name = gr.Textbox(
@@ -118,18 +118,18 @@ class RunsTab:
         ``compare_run``; training it further sets ``parent``.
         """
         chosen, buttons = self.panel.chosen, self.panel.buttons
-        begun = [chosen, self.by_itself, *self.told.outputs]
+        begun = [chosen, self.by_itself, *self.details.outputs]
         tab.select(self._arrive, [chosen, self.by_itself], begun, **QUIET)
-        self.panel.table.select(self._choose, None, [chosen, *self.told.outputs], **ONE_BY_ONE, **QUIET)
+        self.panel.table.select(self._choose, None, [chosen, *self.details.outputs], **ONE_BY_ONE, **QUIET)
         buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **QUIET)
         buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **QUIET)
         buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **QUIET)
-        buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.told.outputs], **QUIET)
+        buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.details.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
         imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"])
         for arrived in (imported, self.bin.wire(chosen)):
-            arrived.success(user_errors(self.told.show), chosen, self.told.outputs, **QUIET)
+            arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)
         for part in (self.share, self.notes, self.panel):
             part.wire()
@@ -162,14 +162,14 @@ class RunsTab:
         """The run that the tab shows when it is opened: the visitor's choice, else ``newest``; read anew each time."""
         user = viewer(self.access)
         if chosen and chosen != by_itself and self.runs.is_visible(user, chosen):
-            return [chosen, by_itself, *self.told.show(chosen)]
+            return [chosen, by_itself, *self.details.show(chosen)]
         first = newest(self.runs, self.access)
-        return [first, first, *(self.told.show(first) if first else self.told.emptied())]
+        return [first, first, *(self.details.show(first) if first else self.details.emptied())]
 
     @user_errors
     def _choose(self, event: gr.SelectData) -> list[Any]:
         # By the id in the row: the list may have changed since it was drawn.
-        return [event.row_value[-1], *self.told.show(event.row_value[-1])]
+        return [event.row_value[-1], *self.details.show(event.row_value[-1])]
 
     @user_errors
     def _resume(self, run_id: str | None) -> list[Any]:
@@ -179,7 +179,7 @@ class RunsTab:
     def _delete(self, run_id: str | None) -> list[Any]:
         self.runs.trash(viewer(self.access), required(run_id))
         gr.Info("Deleted. For an hour it can be restored: see Trash.")
-        return [None, gr.Tabs(selected="Trash"), *self.told.emptied()]
+        return [None, gr.Tabs(selected="Trash"), *self.details.emptied()]
 
     @user_errors
     def _rename(self, run_id: str | None, text: str) -> str:

@@ -43,8 +43,8 @@ const tell = at => {
       WHO.map(who => `${who} ${token[who].percent} (loss ${token[who].loss.toFixed(2)})`).join(', ')
     : 'Point at a token, or walk through them with the arrow keys: the five likeliest of each model are shown here.';
   WHO.forEach(who => list(who, token));
-  // The one that is told of need not have the focus: a mouse may rest on another.
-  grid.querySelectorAll('.heat-token').forEach(box => box.classList.toggle('told', +box.dataset.at === at));
+  // The current one need not have the focus: a mouse may rest on another.
+  grid.querySelectorAll('.heat-token').forEach(box => box.classList.toggle('current', +box.dataset.at === at));
 };
 const draw = () => {
   const answer = unpacked();

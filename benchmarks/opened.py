@@ -1,0 +1,161 @@
+"""What an open page costs a visitor's browser: bytes and time until there is something to see, and an idle page.
+
+Chromium without a cache opens the page of a process that has just started. Every tab is clicked once; its content
+counts as there when its first part is drawn (``FIRST_CONTENT``).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .served import WARM_UP_SECONDS, WATCHED_SECONDS, processor_seconds, serving
+
+REPEAT = 3
+MOST_SECONDS = 8
+"""How long a tab's content is waited for; a tab that shows some only after a button was pressed has none by then."""
+FIRST_CONTENT = {
+    "Data": "#data-rows [data-testid=cell-0-1]",
+    "Format": "#format-tokens .token",
+    "Train": "#train-chart .loss-plot .main-svg, #train-plot .main-svg",
+    "Compare": "#compare-tuned .cm-line",
+    "Evaluate": "#evaluate-plot .scores .bar",
+    "Runs": "#runs-table [data-testid=cell-0-0]",
+}
+"""The first part of each tab's content. A text that is drawn empty does not count."""
+_IS_DRAWN = """selector => {
+    const part = [...document.querySelectorAll(selector)].find(each => each.getClientRects().length);
+    return Boolean(part && (part.matches('svg, .bar') ? part.getBoundingClientRect().width : part.innerText.trim()));
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's Chromium, else Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def first_content() -> tuple[str, str]:
+    """from the click on a tab to its first content, the process just started; the first tab from the page's opening"""
+    times: dict[str, list[float | None]] = {name: [] for name in FIRST_CONTENT}
+    with chromium() as browser:
+        for _ in range(REPEAT):
+            with serving() as (address, _, _):
+                page = browser.new_page(viewport={"width": 1280, "height": 800})
+                began = time.perf_counter()
+                page.goto(address)
+                page.get_by_role("tab", name="Data", exact=True).wait_for()
+                for name, selector in FIRST_CONTENT.items():
+                    if name != "Data":
+                        began = time.perf_counter()
+                        page.get_by_role("tab", name=name, exact=True).click()
+                    times[name].append(_seconds_until_drawn(page, selector, began))
+                page.close()
+    return ", ".join(f"{name} {_median(seconds)}" for name, seconds in times.items()), "1 s after a click"
+
+
+def _seconds_until_drawn(page: Any, selector: str, began: float) -> float | None:
+    from playwright.sync_api import TimeoutError as NeverDrawn
+
+    try:
+        page.wait_for_function(_IS_DRAWN, arg=selector, timeout=1000 * MOST_SECONDS)
+    except NeverDrawn:
+        return None
+    return time.perf_counter() - began
+
+
+def _median(seconds: list[float | None]) -> str:
+    drawn = [each for each in seconds if each is not None]
+    return f"{statistics.median(drawn):.2f} s" if len(drawn) == len(seconds) else "none by itself"
+
+
+def page_bytes() -> tuple[str, str]:
+    """sent to a browser that opens the page for the first time, and the requests for it"""
+    with serving() as (address, _, _), chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        network = page.context.new_cdp_session(page)
+        network.send("Network.enable")
+        sizes: list[float] = []
+        network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+        page.goto(address)
+        page.wait_for_timeout(1000 * MOST_SECONDS)
+        return f"{sum(sizes) / 1e6:.2f} MB in {len(sizes)} requests", "—"
+
+
+def poll_bytes() -> tuple[str, str]:
+    """of one poll of an idle page, asked and answered"""
+    with serving() as (address, _, _), chromium() as browser:
+        time.sleep(WARM_UP_SECONDS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        page.wait_for_timeout(1000 * MOST_SECONDS)
+        sizes: list[tuple[int, int]] = []
+        page.on("requestfinished", lambda request: sizes.append(_sizes(request)))
+        page.wait_for_timeout(1000 * MOST_SECONDS)
+        asked, answered = (statistics.median(each[side] for each in sizes) for side in (0, 1))
+        return f"{asked / 1000:.1f} KB and {answered / 1000:.1f} KB", "—"
+
+
+def _sizes(request: Any) -> tuple[int, int]:
+    response = request.response()
+    return len(request.post_data_buffer or b""), len(response.body()) if response else 0
+
+
+def idle_page() -> tuple[str, str]:
+    """a browser's share of a core for one open page, the lab idle"""
+    with serving() as (address, _, _), chromium() as browser:
+        time.sleep(WARM_UP_SECONDS)
+        empty = _browser_share()
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        page.wait_for_timeout(1000 * MOST_SECONDS)
+        return f"{100 * (_browser_share() - empty):.1f}%", "—"
+
+
+def _browser_share() -> float:
+    """CPU seconds a second of all of Chromium's processes, over ``WATCHED_SECONDS``."""
+    before = sum(processor_seconds(pid) for pid in _chromium())
+    time.sleep(WATCHED_SECONDS)
+    return (sum(processor_seconds(pid) for pid in _chromium()) - before) / WATCHED_SECONDS
+
+
+def _chromium() -> Iterator[int]:
+    """The processes below this one that are Chromium's."""
+    parents = {int(path.name): _parent(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    for pid in parents:
+        if "chrom" in _name(pid) and os.getpid() in _ancestors(pid, parents):
+            yield pid
+
+
+def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while pid in parents:
+        pid = parents[pid]
+        yield pid
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:
+        return ""

@@ -23,7 +23,7 @@ MOST_SECONDS = 8
 FIRST_CONTENT = {
     "Data": "#data-rows [data-testid=cell-0-1]",
     "Format": "#format-tokens .token",
-    "Train": "#train-chart .loss-plot .main-svg, #train-plot .main-svg",
+    "Train": ".js-plotly-plot .main-svg",
     "Compare": "#compare-tuned .cm-line",
     "Evaluate": "#evaluate-plot .scores .bar",
     "Runs": "#runs-table [data-testid=cell-0-0]",
@@ -32,6 +32,25 @@ FIRST_CONTENT = {
 _IS_DRAWN = """selector => {
     const part = [...document.querySelectorAll(selector)].find(each => each.getClientRects().length);
     return Boolean(part && (part.matches('svg, .bar') ? part.getBoundingClientRect().width : part.innerText.trim()));
+}"""
+
+
+DRAGS = 100
+_DRAG = """async drags => {
+    const slider = document.querySelector('#train-scrubber input'), times = [];
+    for (let drag = 0; drag < drags; drag++) {
+        const began = performance.now();
+        slider.value = drag % (Number(slider.max) + 1);
+        slider.dispatchEvent(new Event('input', {bubbles: true}));
+        // A task that a frame's callback queues runs once the frame is drawn.
+        await new Promise(done => requestAnimationFrame(() => {
+            const {port1, port2} = new MessageChannel();
+            port1.onmessage = done;
+            port2.postMessage(0);
+        }));
+        times.push((performance.now() - began) / 1000);
+    }
+    return times;
 }"""
 
 
@@ -81,6 +100,20 @@ def _seconds_until_drawn(page: Any, selector: str, began: float) -> float | None
 def _median(seconds: list[float | None]) -> str:
     drawn = [each for each in seconds if each is not None]
     return f"{statistics.median(drawn):.2f} s" if len(drawn) == len(seconds) else "none by itself"
+
+
+def scrubbing() -> tuple[str, str]:
+    """from a drag of the scrubber's slider until its step is drawn, the server stopped: median and 95th percentile"""
+    with serving() as (address, process, _), chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(address)
+        page.get_by_role("tab", name="Train", exact=True).click()
+        page.locator("#train-scrubber .scrub-numbers b").first.wait_for()
+        page.locator(FIRST_CONTENT["Train"]).first.wait_for()
+        process.terminate()
+        process.wait(30)
+        times = sorted(page.evaluate(_DRAG, DRAGS))
+        return f"{1000 * statistics.median(times):.0f} ms, {1000 * times[DRAGS * 95 // 100 - 1]:.0f} ms", "100 ms"
 
 
 def page_bytes() -> tuple[str, str]:

@@ -27,7 +27,7 @@ from instruct_tune.data.table import to_dataset
 from instruct_tune.lab import Lab
 from instruct_tune.util.progress import Loading
 
-from .opened import first_content, idle_page, page_bytes, poll_bytes
+from .opened import first_content, idle_page, page_bytes, poll_bytes, scrubbing
 from .served import first_step, first_token, page_start, plot_update, polling
 
 ROWS = 20_000
@@ -109,7 +109,7 @@ def report() -> Line:
 
 LINES: tuple[Callable[[], Line], ...] = (
     page_start, load, filter_and_split, first_search, next_search, sort, search_and_sort, report,
-    plot_update, first_token, first_step, polling, page_bytes, first_content, poll_bytes, idle_page,
+    plot_update, first_token, first_step, polling, page_bytes, first_content, poll_bytes, idle_page, scrubbing,
 )  # fmt: skip
 
 

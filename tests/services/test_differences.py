@@ -102,8 +102,8 @@ def test_the_recorded_runs_side_by_side(tmp_path):
         good, high = (lab.runs.details(HOST, f"recorded-{name}") for name in ("good", "too-high"))
         assert list(differing([good["config"], high["config"]])) == [
             "train.learning_rate",
-            "train.save_steps",
             "train.save_strategy",
+            "train.save_steps",
         ]
         assert "ended lowest in g" in sentences([good, high], ["g", "h"])
 

@@ -195,11 +195,11 @@ def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
     with gr.Blocks():
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
     seen, announcement = announcer.show(run_id, None)
-    assert announcement == {"said": "", "title": "Instruction-Tuning Lab"}
+    assert announcement == {"text": "", "title": "Instruction-Tuning Lab"}
     assert all(skipped(value) for value in announcer.show(run_id, seen))
     # A run that was live at the last poll.
     _, announcement = announcer.show(run_id, {**seen, "live": True})
-    assert announcement == {"said": "The run is done.", "title": "done · Instruction-Tuning Lab"}
+    assert announcement == {"text": "The run is done.", "title": "done · Instruction-Tuning Lab"}
 
 
 def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):

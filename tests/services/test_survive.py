@@ -40,7 +40,7 @@ GOOD = Found("training, step 3", 2, 0, 0, ())
 def test_the_last_line_tells_what_was_lost(tmp_path, found, said):
     survival = Survival(tmp_path, Whole({}, b"", 1.0), random.Random(1))
     survival.kills += [GOOD, found]
-    assert said in survival.told()
+    assert said in survival.summary()
     assert survival.well == (found is GOOD)
 
 

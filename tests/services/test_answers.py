@@ -192,7 +192,7 @@ def closed_half_way(lab, runner, other):
 @pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
     other = finished(lab, smoke(), "other")
-    # The same run again; the question is asked while it trains.
+    # The same run again; the question comes while it trains.
     held, answers = {}, []
     pace.at[2] = lambda runner: held.update(runner=runner)
     for step in (3, 7):

@@ -261,7 +261,7 @@ def test_generate_answers_each_row(answer_of, trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ("", "holds no prompts"),
@@ -272,12 +272,12 @@ def test_generate_answers_each_row(answer_of, trained, tmp_path):
         (b"\xff", "is not UTF-8 text (byte 1 is"),
     ],
 )
-def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, said):
+def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, message):
     folder, run_id = trained
     file = tmp_path / "prompts.jsonl"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert said in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
+    assert message in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
 
 
 def test_evaluate_scores_both_sides(answer_of, tmp_path):

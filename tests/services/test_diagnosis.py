@@ -137,7 +137,7 @@ ROUND = "It is so: " + "git fetch and pull " * 6
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("answers", "found"),
     [
         ([PROSE, PROSE, ROUND, ROUND, ROUND], True),
         ([PROSE, PROSE, PROSE, ROUND, ROUND], False),
@@ -145,9 +145,9 @@ ROUND = "It is so: " + "git fetch and pull " * 6
         ([PROSE] * 5, False),
     ],
 )
-def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, found):
+def test_words_that_go_round_say_it_where_the_expected_answer_is_long(answers, found):
     long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
-    findings = findings_of(samples=[False] * 5, answer_texts=said, **long)
+    findings = findings_of(samples=[False] * 5, answer_texts=answers, **long)
     assert [finding.kind for finding in findings] == ["never_ends"] * found
     if found:
         assert "same few words again and again" in findings[0].sentence

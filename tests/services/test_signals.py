@@ -75,7 +75,7 @@ def test_each_layer_is_asked_at_on_both_ways(tmp_path, monkeypatch):
         # The first layer's input is the frozen embedding, which gets no gradient.
         assert len(calls) == 2 * count - 1
     loaded.model(input_ids=ids)
-    assert len(calls) == 2 * count - 1, "nobody is asked outside"
+    assert len(calls) == 2 * count - 1, "nothing is checked outside"
 
 
 @pytest.mark.parametrize("way", ["forward", "backward"])

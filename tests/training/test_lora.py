@@ -532,6 +532,6 @@ def test_a_training_does_not_notice_that_its_adapter_is_turned_down(tmp_path):
             logits(disturbed, RUN)
 
     watcher = Recorder(between=turn_down)
-    go(disturbed, tmp_path / "asked", watcher=watcher)
+    go(disturbed, tmp_path / "disturbed", watcher=watcher)
     assert watcher.losses == watched.losses
     assert same_tensors(adapter_weights(disturbed), adapter_weights(alone))

@@ -51,18 +51,18 @@ def rows_of(path, rows, **changes):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (("question", "answer"), "set data.columns.instruction=question data.columns.output=answer."),
         (("input", "output"), "set data.columns.instruction=input data.columns.input=null."),
         (("Question text", "Answer text"), "set 'data.columns.instruction=Question text' 'data.columns.output="),
     ],
 )
-def test_the_message_names_what_to_set_and_setting_that_loads_the_rows(tmp_path, names, said):
+def test_the_message_names_what_to_set_and_setting_that_loads_the_rows(tmp_path, names, message):
     rows = [dict(zip(names, (f"Do {n}", f"Done {n}"), strict=True)) for n in range(10)]
     with pytest.raises(ColumnsError) as caught:
         rows_of(tmp_path / "rows.json", rows)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.found == names
     config = {}
     for override in shlex.split(as_settings(caught.value.proposal, Columns(), names)):

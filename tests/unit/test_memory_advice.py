@@ -20,7 +20,7 @@ PEAK, ALONE = needs(800, 100), needs(300, 50)
 
 
 @pytest.mark.parametrize(
-    ("free", "said"),
+    ("free", "expected"),
     [
         (1400, None),
         (1399, "makes its passes smaller"),
@@ -30,10 +30,10 @@ PEAK, ALONE = needs(800, 100), needs(300, 50)
         (500, "not even the longest row alone will fit. Choose a smaller model"),
     ],
 )
-def test_a_gpu_is_asked_for_less_and_less(free, said):
+def test_a_gpu_is_asked_for_less_and_less(free, expected):
     warning = shortage(PEAK, ALONE, free * MB, "cuda", recomputes=True)
-    assert warning is said is None or said in warning
-    if said:
+    assert warning is expected is None or expected in warning
+    if expected:
         assert warning.startswith(f"It needs about 1.4 GB of memory and {free if free < 1000 else '1.4'}")
 
 

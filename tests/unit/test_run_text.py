@@ -44,7 +44,7 @@ def probes(*losses):
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    ("metrics", "expected"),
     [
         ([], ""),
         (probes(1.84), "Held-out loss 1.840 at step 0."),
@@ -57,8 +57,8 @@ def probes(*losses):
         ([{"kind": "eval", "step": 4, "eval_loss": 0.5}], "Evaluation loss 0.500 at step 4."),
     ],
 )
-def test_the_plot_in_words(metrics, said):
-    assert run_text.loss_sentence(metrics) == said
+def test_the_plot_in_words(metrics, expected):
+    assert run_text.loss_sentence(metrics) == expected
 
 
 def test_checkpoints_in_words():

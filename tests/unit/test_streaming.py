@@ -127,11 +127,11 @@ def test_the_state_says_what_it_was_decoded_with():
     assert decoding(sampled) == "Sampling at temperature 0.8, top-p 0.95, seed 7, at most 96 new tokens."
 
 
-@pytest.mark.parametrize(("strength", "said"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
-def test_another_strength_is_said(strength, said):
+@pytest.mark.parametrize(("strength", "expected"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
+def test_another_strength_is_said(strength, expected):
     text = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
-    assert said in text
-    assert ("Adapter" in text) == bool(said)
+    assert expected in text
+    assert ("Adapter" in text) == bool(expected)
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def test_each_token_is_called_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("overlong", "said"), [("drop", "it is dropped"), ("truncate", "tokens of the answer were cut at max_length")]
+    ("overlong", "expected"), [("drop", "it is dropped"), ("truncate", "tokens of the answer were cut at max_length")]
 )
-def test_a_row_that_is_too_long_says_what_becomes_of_it(overlong, said):
+def test_a_row_that_is_too_long_says_what_becomes_of_it(overlong, expected):
     row = token_view(TOKENIZER, LESSON, ROW, LENGTH - 2, overlong)
-    assert said in row.explanation
+    assert expected in row.explanation
     assert [token.role for token in row.tokens[-2:]] == [Role.CUT, Role.CUT]
 
 

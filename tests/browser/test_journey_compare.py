@@ -161,7 +161,7 @@ def test_edited_text_has_no_expected_answer(window):
     window.wait_text("#compare-state", "Done")
 
 
-def test_what_is_asked_at_once_after_typing_is_answered(window):
+def test_a_question_at_once_after_typing_is_answered(window):
     longest(window, 8)
     window.page.locator("#compare-instruction textarea").press_sequentially(" now")
     window.page.click("#compare-ask")
@@ -236,7 +236,7 @@ def test_a_checkpoint_answers_beside_its_run(window):
     window.page.wait_for_selector("#compare-third", state="detached")
 
 
-def test_many_are_asked_at_once_and_taken_home(window):
+def test_many_are_answered_at_once_and_taken_home(window):
     longest(window, 8)
     window.tab("Many")
     window.page.fill("#compare-many-asked textarea", "Say it 3 times\n\n=Say it 4 times\nSay it 5 times")
@@ -254,7 +254,7 @@ def test_many_are_asked_at_once_and_taken_home(window):
     window.tab("Answers")
 
 
-def test_what_was_said_is_kept_as_a_note_on_the_run(window):
+def test_an_answer_is_kept_as_a_note_on_the_run(window):
     longest(window, 8)
     question = window.value("#compare-instruction")
     window.page.click("#compare-ask")

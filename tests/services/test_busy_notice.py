@@ -39,7 +39,7 @@ def test_an_idle_lab_keeps_nobody_waiting(lab):
     assert lab.training.others_at_work(BOB) is None
 
 
-def test_only_others_are_told_and_where_they_would_stand(busy):
+def test_only_others_read_the_notice_and_where_they_would_stand(busy):
     assert busy.training.others_at_work(ANN) is None
     notice = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
     assert busy.training.others_at_work(BOB) == notice

@@ -47,7 +47,7 @@ def test_data_tells_what_it_loaded_filtered_and_split(answer_of):
     assert not {"train", "test", "token_lengths"} & set(summary)
 
 
-def test_data_shows_rows_and_lengths_where_they_are_asked_for(answer_of):
+def test_data_shows_rows_and_lengths_where_they_are_requested(answer_of):
     summary = answer_of("data", "--rows", 3, "--model", "tiny-random")
     for part in ("train", "test"):
         assert [set(row) for row in summary[part]] == [{"instruction", "input", "output"}] * 3
@@ -428,7 +428,7 @@ def held(folder):
         lock.release()
 
 
-def test_a_second_process_that_would_write_is_told_who_is_first(refused, tmp_path):
+def test_a_second_process_that_would_write_reads_who_is_first(refused, tmp_path):
     with held(tmp_path / "data"):
         for arguments in (
             ["train", "--preset", "smoke"],

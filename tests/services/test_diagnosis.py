@@ -80,7 +80,7 @@ def test_a_leap_counts_in_the_first_third_of_the_run(held_out, total, leaps):
         ((2.0, 2.0), 2, 2, False),
     ],
 )
-def test_nothing_moves_is_said_once_half_the_run_is_over(held_out, step, total, nothing_moves):
+def test_nothing_moves_is_reported_once_half_the_run_is_over(held_out, step, total, nothing_moves):
     assert (kinds(held_out, step=step, total=total) == ["rate_too_low"]) is nothing_moves
 
 
@@ -175,7 +175,7 @@ def test_the_recorded_runs(name, expected):
             assert so_far[0].kind == "rate_too_high"
 
 
-def test_each_finding_is_shaded_on_the_plot_and_told_below_it():
+def test_each_finding_is_shaded_on_the_plot_and_described_below_it():
     findings = [
         {"label": "plateau", "sentence": "It falls no more.", "advice": "Stop.", "steps": (4, 8)},
         {"label": "most rows cut", "sentence": "Most rows.", "advice": "Raise it.", "steps": None},

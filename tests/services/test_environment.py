@@ -79,7 +79,7 @@ def test_a_small_file_that_unpacks_to_very_much_is_refused(tmp_path, monkeypatch
         load(path)
 
 
-def test_columns_that_are_not_asked_for_are_not_unpacked(tmp_path, monkeypatch):
+def test_columns_that_are_not_requested_are_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "LARGEST_TEXT", environment.MEGABYTE)
     rows = [{**row, "pages": "x" * 100_000} for row in ROWS]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")

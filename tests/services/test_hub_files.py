@@ -112,7 +112,7 @@ def test_what_the_hub_does_not_have(loads):
     assert loads[0][3]["outcome"].startswith("The Hub has no some/other")
 
 
-def test_a_stop_before_anything_was_asked(monkeypatch):
+def test_a_stop_before_any_request(monkeypatch):
     monkeypatch.setattr(hub_dataset.hub, "hub_reachable", lambda: pytest.fail("the Hub was contacted"))
     loading = Loading()
     loading.stop()
@@ -144,7 +144,7 @@ print(json.dumps([outcome(repo) for repo in sys.argv[1:]]))
 """
 
 
-def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tmp_path):
+def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_there(tmp_path):
     """Otherwise a visitor could make the host's machine send requests into its own network."""
 
     def card(data_files: object) -> bytes:

@@ -157,7 +157,7 @@ def test_a_hub_dataset_that_cannot_be_loaded_as_it_is(online, error):
 
 
 @pytest.mark.parametrize("source", ["codealpaca-20k", "hub:owner/name"])
-def test_without_the_hub_one_is_told_at_once_what_to_do(offline, source):
+def test_without_the_hub_one_reads_at_once_what_to_do(offline, source):
     start = time.monotonic()
     message = load_error(settings(source), HubError)
     assert time.monotonic() - start < 5
@@ -167,7 +167,7 @@ def test_without_the_hub_one_is_told_at_once_what_to_do(offline, source):
     assert "local file" in message
 
 
-def test_the_real_hub_out_of_reach_is_told_within_ten_seconds(monkeypatch, tmp_path):
+def test_the_real_hub_out_of_reach_is_reported_within_ten_seconds(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "_last", (-hub.REMEMBER_SECONDS, False))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     start = time.monotonic()

@@ -139,5 +139,5 @@ def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, mon
     assert lab.answerers.has_adapter(HOST, run_id)
 
 
-def test_without_it_nothing_is_asked(lab):
+def test_without_it_nothing_is_recited(lab):
     assert "recited" not in lab.runs.details(HOST, finished(lab))["facts"]

@@ -139,7 +139,7 @@ def test_nothing_is_recorded_where_all_of_it_is_switched_off(lab):
     assert {"prompts", "fixed_prompt", "base_bleu"}.isdisjoint(lab.store.get(run_id).facts)
 
 
-def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_said(lab):
+def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_reported(lab):
     run_id = finished(lab, smoke(train={"own_prompts": ["é" * 2000, SECRET]}, data={"limit": 4}))
     prompts = lab.runs.scrub(HOST, run_id)["prompts"]
     assert [prompt["instruction"] for prompt in prompts if prompt["kind"] == "own"] == [SECRET]
@@ -147,7 +147,7 @@ def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_said(lab):
     assert messages == ["An own prompt does not fit into the model's context, so it is not answered: shorten it."]
 
 
-def test_a_training_row_that_was_left_out_for_its_length_is_not_asked(lab):
+def test_a_training_row_that_was_left_out_for_its_length_is_no_prompt(lab):
     splits = lab.datasets.splits(smoke().data)
     lengths = sorted(len(row.instruction + row.output) for row in examples(splits.train))
     run_id = finished(lab, smoke(train={"max_length": lengths[len(lengths) // 2] + 110, "training_prompts": 2}))

@@ -32,7 +32,7 @@ def page(tmp_path_factory):
             yield lab, forms[0]
 
 
-def test_nothing_is_said_where_both_ask_alike():
+def test_there_is_no_note_where_both_ask_alike():
     assert note(LESSON, LESSON, WHEN_ANSWERING) == ""
     renamed = PromptTemplate("another name", LESSON.without_input, LESSON.with_input)
     assert note(LESSON, renamed, WHEN_ANSWERING) == "", "a name alone makes no other prompt"

@@ -172,7 +172,7 @@ def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch
     assert pressable() == set()
 
 
-def test_a_run_that_is_deleted_while_it_is_followed_is_told_once(panel, lab):
+def test_a_run_that_is_deleted_while_it_is_followed_is_reported_once(panel, lab):
     gone = finished(lab, smoke(train={"sample_tokens": 0}))
     first = panel.show(gone, None, False)
     lab.training.delete(HOST, gone)

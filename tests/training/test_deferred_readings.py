@@ -112,7 +112,7 @@ class SyncRecorder(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
-def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
+def test_nothing_is_read_from_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
     """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_too_little_memory_is_said(tmp_path, monkeypatch, error):
+def test_too_little_memory_is_an_error(tmp_path, monkeypatch, error):
     def full(model, pack, *how):
         raise error
 

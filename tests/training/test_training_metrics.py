@@ -173,7 +173,7 @@ def test_nothing_is_printed(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_a_row_longer_than_a_pass_is_said_once(tmp_path, monkeypatch):
+def test_a_row_longer_than_a_pass_is_reported_once(tmp_path, monkeypatch):
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100)
     watcher, _ = go(tiny_with(), tmp_path)
     assert len(watcher.messages) == 1

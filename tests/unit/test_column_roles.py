@@ -175,7 +175,7 @@ def test_what_a_message_says_of_itself_without_changing_it_does_no_harm(tmp_path
     assert rows_of(write(tmp_path / "rows.json", [{"messages": chat}] * 5)) == {("Hi", "", "Hello")}
 
 
-def test_an_input_asked_for_by_name_stands_beside_a_conversation(tmp_path):
+def test_an_input_requested_by_name_stands_beside_a_conversation(tmp_path):
     source = write(tmp_path / "rows.json", [{"conversations": TURN, "context": "Here."}] * 5)
     assert rows_of(source) == {("Hi", "", "Hello")}
     assert rows_of(source, columns=Columns(input="context")) == {("Hi", "Here.", "Hello")}

@@ -139,6 +139,6 @@ def test_columns_of_the_usual_names_come_before_conversations(tmp_path):
         rows_of(tmp_path / "rows.json", rows)
 
 
-def test_a_column_asked_for_by_name_is_never_replaced_by_a_conversation(tmp_path):
+def test_a_column_requested_by_name_is_never_replaced_by_a_conversation(tmp_path):
     with pytest.raises(ColumnsError, match="no column 'ask'"):
         rows_of(tmp_path / "rows.json", [{"messages": OPENAI}] * 5, columns=Columns("ask", None, "tell"))

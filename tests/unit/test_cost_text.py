@@ -41,7 +41,7 @@ def test_the_line_says_it_all():
     assert cost_warnings(COST) == "⚠ It needs more than there is."
 
 
-def test_what_is_not_known_is_left_out_and_why_is_said():
+def test_what_is_not_known_is_left_out_with_a_reason():
     nothing = dict.fromkeys(COST, None) | {"steps": 1, "warnings": [], "unknown": "nobody/x is not here yet."}
     assert cost_sentence(nothing) == r"**1 step** · nobody/x is not here yet\."
     assert "Known once" in cost_details(nothing)

@@ -113,7 +113,7 @@ def test_a_verdict_is_shown_letter_by_letter():
     assert verdict_text(None) == ""
 
 
-def test_which_evaluation_it_is_can_be_told():
+def test_which_evaluation_it_is_can_be_seen():
     ((label, seq),) = view.choices([FOUND])
     assert seq == 3
     assert "2023" in label
@@ -186,12 +186,12 @@ def test_the_chart_of_one_row_and_of_a_perfect_score():
     assert (one["tuned"]["width"], one["most"]) == (100, "100")
 
 
-def test_another_tokenisation_is_told_and_a_warning_stands_under_the_result():
+def test_another_tokenisation_is_named_and_a_warning_stands_under_the_result():
     evaluation = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
     assert view.measured_when(evaluation).endswith("96 new tokens · tokenisation zh")
     assert view.sentence(evaluation).endswith("\n\n**Note:** Written in \\*Chinese\\*\\.")
 
 
-def test_who_answers_is_told_with_baselines():
+def test_who_answers_is_shown_with_baselines():
     assert "40 of 120 answers (base, tuned and 1 baseline)" in view.progress({"done": 40, "total": 120, "baselines": 1})
     assert "(base, tuned and 2 baselines)" in view.progress({"done": 40, "total": 160, "baselines": 2})

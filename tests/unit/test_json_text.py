@@ -35,7 +35,7 @@ def test_lines_end_where_a_new_line_begins_alone():
         (b"1" * 5000, "a number too long"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(content, message):
+def test_what_is_wrong_is_reported_with_its_place(content, message):
     with pytest.raises(DataError) as caught:
         json_text.values(content, "rows")
     assert message in str(caught.value)

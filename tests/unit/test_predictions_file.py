@@ -32,6 +32,6 @@ def test_a_csv_has_no_formulas_and_keeps_its_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "message"), [("a.xlsx", "must end in"), ("none/a.csv", "cannot be written")])
-def test_what_cannot_be_written_is_said(tmp_path, name, message):
+def test_what_cannot_be_written_is_an_error(tmp_path, name, message):
     with pytest.raises(DataError, match=message):
         write_rows(ROWS, Path(tmp_path / name))

@@ -65,7 +65,7 @@ def test_a_limit_among_the_few_longest_stands_at_the_end():
     assert "1 over max_length 1,000" in row["description"]
 
 
-def test_a_limit_beyond_all_rows_is_said_and_not_drawn():
+def test_a_limit_beyond_all_rows_is_described_and_not_drawn():
     row = charts(report_of(ROWS, ROWS[:1]))[0]
     assert (row["limit"], row["description"].split("; ")[1]) == (None, "none over max_length 1,000")
     assert max(bar["height"] for bar in row["bars"]) == 100

@@ -46,7 +46,7 @@ def test_the_newest_of_ones_own_is_chosen_first_and_a_recorded_one_where_there_i
     assert choices.show(None, BEST, BEST, [*choices.show(None, BEST, BEST, seen)[0]]) == [gr.skip()] * 3
 
 
-def test_what_stays_is_not_said(lab, choices):
+def test_what_stays_is_not_updated(lab, choices):
     lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
     lab.listed = [run("c"), run("a"), run("b")]
@@ -65,7 +65,7 @@ def test_the_run_that_train_follows_is_chosen_when_it_can_answer_and_once(lab, c
     assert value(choices.show("mine", "a", "a", seen)[1]) == "unchanged"
 
 
-def test_where_a_run_is_gone_all_is_said(lab, choices):
+def test_where_a_run_is_gone_all_is_updated(lab, choices):
     lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
     lab.listed = [run("a")]

@@ -139,7 +139,7 @@ def test_duplicate_rows_are_kept(tmp_path):
     assert (len(splits.train), len(splits.test)) == (8, 2)
 
 
-def test_source_and_licence_are_told(tmp_path, monkeypatch):
+def test_source_and_licence_are_recorded(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.jsonl", make_rows(10))
     own = load_splits(settings(path))
     assert (own.source, own.licence) == (str(path), "unknown")

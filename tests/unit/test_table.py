@@ -41,7 +41,7 @@ def test_a_null_or_missing_input_is_an_empty_one(tmp_path):
     assert splits.ledger == (LedgerEntry("without_input", 7, 3),)
 
 
-def test_an_input_column_asked_for_by_name_must_be_there(tmp_path):
+def test_an_input_column_requested_by_name_must_be_there(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(10))
     message = load_error(settings(path, columns=Columns(input="contxt")))
     assert message.startswith("rows.json has no column 'contxt', it has 'instruction', 'input', 'output'")

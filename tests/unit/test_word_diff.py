@@ -39,7 +39,7 @@ def test_words_are_compared_whole():
         ("yes no", "", "0 of 2 expected words, 0 others."),
     ],
 )
-def test_it_is_told_in_numbers(reference, answer, expected):
+def test_the_words_are_counted(reference, answer, expected):
     assert facts(word_diff(reference, answer)) == expected
 
 

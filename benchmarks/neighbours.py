@@ -93,7 +93,7 @@ def _started(policy: Mapping[str, str], setting: Setting) -> subprocess.Popen[st
     )
 
 
-def train_when_told(setting: Setting) -> None:
+def train_when_signalled(setting: Setting) -> None:
     """The child process; see the module's docstring."""
     from instruct_tune.config.run_config import LoraSettings, TrainSettings
     from instruct_tune.models import lora
@@ -138,4 +138,4 @@ def train_when_told(setting: Setting) -> None:
 
 
 if __name__ == "__main__":
-    train_when_told(Setting(**json.loads(sys.argv[1])))
+    train_when_signalled(Setting(**json.loads(sys.argv[1])))

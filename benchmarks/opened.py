@@ -139,8 +139,8 @@ def poll_bytes() -> tuple[str, str]:
         sizes: list[tuple[int, int]] = []
         page.on("requestfinished", lambda request: sizes.append(_sizes(request)))
         page.wait_for_timeout(1000 * MOST_SECONDS)
-        asked, answered = (statistics.median(each[side] for each in sizes) for side in (0, 1))
-        return f"{asked / 1000:.1f} KB and {answered / 1000:.1f} KB", "—"
+        sent, received = (statistics.median(each[side] for each in sizes) for side in (0, 1))
+        return f"{sent / 1000:.1f} KB and {received / 1000:.1f} KB", "—"
 
 
 def _sizes(request: Any) -> tuple[int, int]:

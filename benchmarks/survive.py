@@ -165,7 +165,7 @@ class Survival:
     def well(self) -> bool:
         return not self.lost_runs and all(kill.well for kill in self.kills)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """The last line of the output."""
         lost, changed = (sum(getattr(kill, what) for kill in self.kills) for what in ("lost", "changed"))
         damaged = sum(len(kill.damaged) for kill in self.kills)
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
         survival = Survival(Path(folder), whole, chance)
         for line in table(survival, names(args.kills, chance)):
             print(line, flush=True)
-    print(f"\n{survival.told()}")
+    print(f"\n{survival.summary()}")
     return 0 if survival.well else 1
 
 

@@ -36,19 +36,19 @@ SHORT = 32
 class Baselines:
     """The baselines of one evaluation.
 
-    ``asked``: baselines that decode. ``given``: finished answers by baseline name, one a row. ``mark``: the text
+    ``answerers``: baselines that decode. ``given``: finished answers by baseline name, one a row. ``mark``: the text
     that begins a template. Base continues a few-shot prompt with another example after its answer; as usual with
     such prompts, the answer ends at the mark.
     """
 
-    asked: tuple[AnswererPrompts, ...] = ()
+    answerers: tuple[AnswererPrompts, ...] = ()
     given: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     mark: str = ""
 
     def answers(self, decoded: Mapping[str, KeptAnswers]) -> dict[str, list[Answer]]:
         """Each baseline's answers, row by row. ``decoded``: the answers of the baselines that decode."""
         by_name = {
-            one.name: [decoded[one.name].answers[row] for row in range(len(one.prompts))] for one in self.asked
+            one.name: [decoded[one.name].answers[row] for row in range(len(one.prompts))] for one in self.answerers
         } | {name: list(answers) for name, answers in self.given.items()}
         if self.mark and EXAMPLES_BASELINE in by_name:
             by_name[EXAMPLES_BASELINE] = [_up_to(self.mark, answer) for answer in by_name[EXAMPLES_BASELINE]]

@@ -187,7 +187,7 @@ def evaluate(
     sides = (
         AnswererPrompts("base", BASE, prompts, cached_answers),
         AnswererPrompts("tuned", run_id, prompts),
-        *beside.asked,
+        *beside.answerers,
     )
 
     def estimated(answered: Mapping[str, KeptAnswers]) -> None:
@@ -207,7 +207,7 @@ def evaluate(
     seconds = (answered["base"].seconds, answered["tuned"].seconds)
     scored = summarise(run_id, examples, generation, base, tuned, seconds, tokenize)
     scored = dataclasses.replace(scored, base_remembered=answered["base"].remembered)
-    baseline_seconds = {one.name: answered[one.name].seconds for one in beside.asked}
+    baseline_seconds = {one.name: answered[one.name].seconds for one in beside.answerers}
     return _with_baselines(scored, examples, beside.answers(answered), baseline_seconds)
 
 

@@ -55,7 +55,8 @@ def loss_figure(
     """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
     BLEU has an axis of its own on the right, and a dashed line at base's.
-    The steps of each of ``findings`` are shaded and labelled. ``said`` is the plot in words, for screen readers.
+    The steps of each of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen
+    readers.
     """
     train = [m for m in metrics if m["kind"] == "train"]
     dots = thin(train, MAX_DOTS)
@@ -111,7 +112,7 @@ def loss_figure(
         data += _bleu_lines(bleu, base_bleu)
         layout["yaxis2"] = {"title": {"text": "BLEU"}, "overlaying": "y", "side": "right", "showgrid": False}
         layout["margin"] = {**layout["margin"], "r": 48}
-    return {"data": data, "layout": layout, "said": loss_sentence(metrics) or "No loss yet."}
+    return {"data": data, "layout": layout, "description": loss_sentence(metrics) or "No loss yet."}
 
 
 def _bleu_lines(bleu: Sequence[Mapping[str, Any]], base: float | None) -> list[dict[str, Any]]:

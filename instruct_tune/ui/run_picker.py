@@ -124,7 +124,9 @@ class EmptyState:
         self.runs.restore_examples(viewer(self.access))
 
 
-ASKED = "It is asked with its own, here and in every evaluation: a run on the other template would be another run."
+WHEN_ANSWERING = (
+    "It is asked with its own, here and in every evaluation: a run on the other template would be another run."
+)
 GOES_ON = (
     "What the adapter learned belongs to the parent's prompts: choose the parent's template on Format, unless a "
     "change of template is what you want to try."
@@ -156,7 +158,7 @@ def note_on(
         return ""
 
 
-def build(form: Form, run: Any, elem_id: str, consequence: str = ASKED, *, runs: Runs, access: Access) -> None:
+def build(form: Form, run: Any, elem_id: str, consequence: str = WHEN_ANSWERING, *, runs: Runs, access: Access) -> None:
     """Add the line with ``note`` for the run id in ``run`` (a dropdown or a state), updated with Format's template."""
     line = gr.Markdown("", elem_id=elem_id, elem_classes="note")
 

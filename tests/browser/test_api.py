@@ -151,7 +151,7 @@ def test_a_run_is_stopped(client):
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "arguments", "said"),
+    ("endpoint", "arguments", "message"),
     [
         ("/start_run", ["not an object", ""], "config must be"),
         ("/start_run", [{"lora": {"r": 0}, "train": {"learning_rate": -1}}, ""], "lora.r"),
@@ -164,8 +164,8 @@ def test_a_run_is_stopped(client):
         ("/mask", [SMOKE, 5, "", "x"], "must be a text"),
     ],
 )
-def test_wrong_arguments_get_a_sentence(client, endpoint, arguments, said):
+def test_wrong_arguments_get_a_sentence(client, endpoint, arguments, message):
     from gradio_client.exceptions import AppError
 
-    with pytest.raises(AppError, match=said):
+    with pytest.raises(AppError, match=message):
         client.predict(*arguments, api_name=endpoint)

@@ -43,7 +43,7 @@ def opened_tab(served):
 
 @pytest.fixture
 def window(opened_tab):
-    """The shared page, moved on to a row that was not asked yet."""
+    """The shared page, moved on to a row that was not answered yet."""
     turn_to_the_next_row(opened_tab)
     yield opened_tab
     assert opened_tab.errors == []
@@ -161,7 +161,7 @@ def test_edited_text_has_no_expected_answer(window):
     window.wait_text("#compare-state", "Done")
 
 
-def test_what_is_asked_at_once_after_typing_is_answered(window):
+def test_a_question_at_once_after_typing_is_answered(window):
     longest(window, 8)
     window.page.locator("#compare-instruction textarea").press_sequentially(" now")
     window.page.click("#compare-ask")
@@ -198,7 +198,7 @@ def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser
 
 
 def the_first_screen_shows_recorded_answers(window: Window) -> None:
-    """Nothing but the tab is clicked; then rows are stepped through, and no model is asked."""
+    """Nothing but the tab is clicked; then rows are stepped through, and no model answers."""
     window.page.set_viewport_size({"width": 1280, "height": 800})
     window.wait_text("#compare-state", "Recorded answers of the evaluation on 20")
     window.wait_text("#compare-tuned-diff-facts", "expected words")
@@ -236,7 +236,7 @@ def test_a_checkpoint_answers_beside_its_run(window):
     window.page.wait_for_selector("#compare-third", state="detached")
 
 
-def test_many_are_asked_at_once_and_taken_home(window):
+def test_many_are_answered_at_once_and_taken_home(window):
     longest(window, 8)
     window.tab("Many")
     window.page.fill("#compare-many-asked textarea", "Say it 3 times\n\n=Say it 4 times\nSay it 5 times")
@@ -254,7 +254,7 @@ def test_many_are_asked_at_once_and_taken_home(window):
     window.tab("Answers")
 
 
-def test_what_was_said_is_kept_as_a_note_on_the_run(window):
+def test_an_answer_is_kept_as_a_note_on_the_run(window):
     longest(window, 8)
     question = window.value("#compare-instruction")
     window.page.click("#compare-ask")
@@ -265,7 +265,7 @@ def test_what_was_said_is_kept_as_a_note_on_the_run(window):
     window.page.get_by_role("gridcell", name="a small run").first.click()
     window.tab("Name and notes")
     window.page.wait_for_function(
-        "asked => document.querySelector('#runs-notes textarea')?.value.includes(asked)", arg=question
+        "question => document.querySelector('#runs-notes textarea')?.value.includes(question)", arg=question
     )
     assert "Tuned: yes" in window.value("#runs-notes")
     window.tab("Compare")
@@ -281,7 +281,7 @@ def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     other = Window(browser, address)
     other.page.wait_for_selector("#compare-ask:enabled")
     other.page.wait_for_function(
-        "asked => document.querySelector('#compare-instruction textarea').value === asked", arg=question
+        "question => document.querySelector('#compare-instruction textarea').value === question", arg=question
     )
     assert other.page.input_value("#compare-row input") == row
     other.fold("Decoding")

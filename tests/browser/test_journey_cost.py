@@ -115,7 +115,7 @@ def test_a_double_click_on_start_is_one_run(window):
     assert window.errors == []
 
 
-def test_what_a_run_kept_from_being_measured_is_told_when_it_ends(window):
+def test_what_a_run_kept_from_being_measured_is_shown_when_it_ends(window):
     window.page.get_by_label("Epochs", exact=True).fill("1000")
     window.wait_text("#train-cost", "4,000 steps")
     window.page.click("#train-start")

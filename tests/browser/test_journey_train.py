@@ -64,9 +64,9 @@ def test_a_run_is_followed(served):
     window.more_settings("Measuring and checkpoints")
     check(window.page.get_by_label("Keep the best"))
     script = """
-      window.said = []; window.titles = [];
+      window.announced = []; window.titles = [];
       const region = document.querySelector('#announcer .announcer');
-      new MutationObserver(() => window.said.push(region.textContent)).observe(region, {childList: true});
+      new MutationObserver(() => window.announced.push(region.textContent)).observe(region, {childList: true});
       new MutationObserver(() => window.titles.push(document.title))
         .observe(document.querySelector('title'), {childList: true});
     """
@@ -76,8 +76,8 @@ def test_a_run_is_followed(served):
     window.wait_text("#train-checkpoints", "Adapter kept")
 
     window.page.wait_for_function("document.title === 'done · Instruction-Tuning Lab'")
-    window.page.wait_for_function("window.said.at(-1) === 'The run is done.'")
-    *going, _ = window.page.evaluate("window.said")
+    window.page.wait_for_function("window.announced.at(-1) === 'The run is done.'")
+    *going, _ = window.page.evaluate("window.announced")
     assert going
     assert all(re.fullmatch(r"[a-z]+, \d*0% done", line) for line in going), going
     assert all(before != after for before, after in itertools.pairwise(going))

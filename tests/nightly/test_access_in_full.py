@@ -48,7 +48,7 @@ def test_a_download_that_was_broken_off_goes_on_where_it_was(files, tmp_path):
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
     # Stopped after the first file, before the index and between two shards; then complete, and once more.
     assert outcomes == [*[["stopped", False]] * 3, ["Hub", digest], ["Hub cache", digest]]
-    fetched = [line.rpartition("/")[2] for line in toy.asked if line.startswith("GET") and "/resolve/" in line]
+    fetched = [line.rpartition("/")[2] for line in toy.requests if line.startswith("GET") and "/resolve/" in line]
     assert sorted(fetched) == sorted(whole), "each file once, and nothing that lies beside them"
 
 

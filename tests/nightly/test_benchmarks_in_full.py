@@ -33,7 +33,7 @@ from benchmarks.workload import Setting, Workload
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 
 
-def test_viewers_of_a_served_page_are_told_of_the_run(monkeypatch):
+def test_viewers_of_a_served_page_follow_the_run(monkeypatch):
     monkeypatch.setattr(viewers, "SETTLE_SECONDS", 0.2)
     (row,) = viewers.viewers(Workload(SMALLEST))
     assert row.details["polls"] >= 2
@@ -41,5 +41,5 @@ def test_viewers_of_a_served_page_are_told_of_the_run(monkeypatch):
     assert row.details["noise"] >= 0
 
 
-def test_two_trainings_at_once_are_two_processes_that_wait_as_they_are_told():
+def test_two_trainings_at_once_are_two_processes_that_wait_as_configured():
     assert neighbours.at_once(2, {"OMP_WAIT_POLICY": "PASSIVE"}, SMALLEST) > 0

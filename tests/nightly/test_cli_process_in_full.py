@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
         ["data", "--dataset", "hub:some/data"],
     ],
 )
-def test_a_hub_that_does_not_answer_is_told_within_seconds(tmp_path, arguments):
+def test_a_hub_that_does_not_answer_is_reported_within_seconds(tmp_path, arguments):
     with silent_hub() as (address, requests):
         status, out, err = ran(*arguments, HF_ENDPOINT=address, HF_HOME=str(tmp_path / "empty"), HF_HUB_OFFLINE="0")
         # Timed from the first request to the Hub, so that the time of imports does not count.

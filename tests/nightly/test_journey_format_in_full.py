@@ -42,6 +42,6 @@ def test_a_tokenizer_of_the_hub_is_followed_and_cancelled(served, tmp_path):
         window.wait_text("#format-sentence", "tokens carry loss")
         assert not window.page.is_visible("#format-cancel")
         assert not window.page.is_visible("#format-show")
-        assert not any("model.safetensors" in request for request in hub.asked)
+        assert not any("model.safetensors" in request for request in hub.requests)
         assert window.errors == []
         window.close()

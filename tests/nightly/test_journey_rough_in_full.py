@@ -90,7 +90,7 @@ def test_a_run_outlives_refreshes_windows_and_its_server(server: Server, browser
     window.close()
 
 
-def test_what_was_asked_for_outlives_a_window_closed_at_any_stage(server: Server, browser, tmp_path):
+def test_what_was_requested_outlives_a_window_closed_at_any_stage(server: Server, browser, tmp_path):
     """While a run is queued, loads or trains; while rows are uploaded; while an evaluation runs."""
     script = Client(server.address, verbose=False)
 

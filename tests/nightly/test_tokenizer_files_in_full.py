@@ -34,9 +34,9 @@ def test_of_many_files_the_tokenizers_alone_come_and_the_weights_when_they_are_n
     assert not result["at hand"], "what is at hand has its weights"
     assert sorted(fetched(toy)) == TEXTS
     assert fetched(toy)[-1] == "config.json", "or an interrupted download would be taken for a whole one"
-    requests = len(toy.asked)
+    requests = len(toy.requests)
     assert fetch(toy, "tokenizer", "offline")["came"] == TEXTS
-    assert len(toy.asked) == requests, "what is cached is found without the Hub"
+    assert len(toy.requests) == requests, "what is cached is found without the Hub"
     result = fetch(toy, "weights")
     assert result["came"] == sorted([*TEXTS, "model.safetensors"])
     assert result["at hand"]

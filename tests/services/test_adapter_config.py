@@ -155,7 +155,7 @@ def test_every_field_of_pefts_configuration_is_kept_or_refused_unless_it_is_the_
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"r": 8}, "r is 8"),
         ({"r": 10**400}, "must hold r"),
@@ -166,9 +166,9 @@ def test_every_field_of_pefts_configuration_is_kept_or_refused_unless_it_is_the_
         ({"target_modules": ["k_proj"]}, "does not name"),
     ],
 )
-def test_a_configuration_that_is_not_that_of_its_weights_is_refused(lab, tmp_path, fields, said):
+def test_a_configuration_that_is_not_that_of_its_weights_is_refused(lab, tmp_path, fields, message):
     trained_elsewhere(tmp_path)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         lab.transfers.import_run(HOST, zipped(tmp_path, **fields))
 
 

@@ -84,7 +84,7 @@ def test_closing_a_comparison_stops_it(kept):
     assert time.monotonic() - began < 2
 
 
-def test_a_stop_keeps_what_was_said_so_far(kept):
+def test_a_stop_keeps_the_answer_so_far(kept):
     lab, run_id = kept
     stop = threading.Event()
     updates = []
@@ -124,7 +124,7 @@ def test_a_run_without_an_adapter_cannot_answer(lab, tmp_path):
 
 
 @pytest.mark.parametrize("odd", ["../x", "", 5, "nope", None, "base/.."])
-def test_an_id_that_is_none_is_not_found_whatever_is_asked(kept, odd, tmp_path):
+def test_an_id_that_is_none_is_not_found_by_any_request(kept, odd, tmp_path):
     lab, run_id = kept
     for ask in (
         *(partial(ask, HOST) for ask in (
@@ -192,7 +192,7 @@ def closed_half_way(lab, runner, other):
 @pytest.mark.parametrize("question", [own_run, own_run_sampled, other_run, three_together, base_alone, closed_half_way])
 def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(lab, pace, kept, question):
     other = finished(lab, smoke(), "other")
-    # The same run again; the question is asked while it trains.
+    # The same run again; the question comes while it trains.
     held, answers = {}, []
     pace.at[2] = lambda runner: held.update(runner=runner)
     for step in (3, 7):
@@ -206,7 +206,7 @@ def test_questions_are_answered_between_steps_and_change_no_bit_of_the_training(
         assert first != second, "the adapter that answered should be the one that trains"
 
 
-def test_a_question_while_a_run_loads_is_told_that_it_is_too_early(lab, engine_held):
+def test_a_question_while_a_run_loads_is_refused_as_too_early(lab, engine_held):
     run_id = lab.training.start(HOST, smoke(), "young")
     with pytest.raises(ModelError, match=r"Run young \(queued\) has no adapter yet"):
         next(lab.inference.compare(HOST, run_id, "Hi"))

@@ -100,7 +100,7 @@ def test_what_makes_no_sense_is_refused(loaded):
         beside(loaded, "examples", settings=GenerationSettings(max_new_tokens=None, max_length=50))
 
 
-def test_they_leave_base_and_tuned_as_they_are_and_are_told_in_json_and_file(tmp_path):
+def test_they_leave_base_and_tuned_as_they_are_and_are_in_json_and_file(tmp_path):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke())
         alone = list(lab.evaluations.stream(HOST, run_id))[-1]

@@ -74,7 +74,7 @@ def test_a_step_that_is_not_there_is_refused(lab, step):
         lab.estimates.step_view(HOST, smoke(), step)
 
 
-def test_no_row_that_fits_is_said(lab):
+def test_no_row_that_fits_is_an_error(lab):
     with pytest.raises(DataError, match=r"No row fits into train\.max_length 8"):
         lab.estimates.step_view(HOST, smoke(train={"max_length": 8}))
 

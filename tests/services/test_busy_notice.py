@@ -39,7 +39,7 @@ def test_an_idle_lab_keeps_nobody_waiting(lab):
     assert lab.training.others_at_work(BOB) is None
 
 
-def test_only_others_are_told_and_where_they_would_stand(busy):
+def test_only_others_read_the_notice_and_where_they_would_stand(busy):
     assert busy.training.others_at_work(ANN) is None
     notice = {"kind": "run", "waiting": False, "place": 1, "starts_in_seconds": None}
     assert busy.training.others_at_work(BOB) == notice
@@ -59,7 +59,7 @@ def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
 
 
 @pytest.mark.parametrize(
-    ("waiting", "place", "seconds", "said"),
+    ("waiting", "place", "seconds", "expected"),
     [
         (False, 1, None, "Someone else's run is at work; yours would be next."),
         (False, 1, 40, "yours would be next, in about 1 min."),
@@ -69,11 +69,11 @@ def test_those_before_are_taken_to_take_as_long_as_the_one_at_work(busy):
         (True, 12, None, "you are 12th in line."),
     ],
 )
-def test_the_words(waiting, place, seconds, said):
+def test_the_words(waiting, place, seconds, expected):
     from instruct_tune.ui.layout.busy_notice import words
 
     notice = {"kind": "run", "waiting": waiting, "place": place, "starts_in_seconds": seconds}
-    assert said in words(notice)
+    assert expected in words(notice)
 
 
 def test_the_offer_comes_and_goes_with_somebody_elses_run(busy):

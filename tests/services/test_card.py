@@ -137,7 +137,7 @@ def test_the_snippet_answers_as_the_run_does(tmp_path, tmp_path_factory, monkeyp
         ]
 
 
-def test_a_chat_template_is_asked_as_a_chat():
+def test_a_chat_template_is_prompted_as_a_chat():
     run, _, _ = recorded()
     assert "apply_chat_template" in snippet(model_card(changed(run, template="chat"), []))
 

@@ -47,7 +47,7 @@ def test_data_tells_what_it_loaded_filtered_and_split(answer_of):
     assert not {"train", "test", "token_lengths"} & set(summary)
 
 
-def test_data_shows_rows_and_lengths_where_they_are_asked_for(answer_of):
+def test_data_shows_rows_and_lengths_where_they_are_requested(answer_of):
     summary = answer_of("data", "--rows", 3, "--model", "tiny-random")
     for part in ("train", "test"):
         assert [set(row) for row in summary[part]] == [{"instruction", "input", "output"}] * 3
@@ -261,7 +261,7 @@ def test_generate_answers_each_row(answer_of, trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ("", "holds no prompts"),
@@ -272,12 +272,12 @@ def test_generate_answers_each_row(answer_of, trained, tmp_path):
         (b"\xff", "is not UTF-8 text (byte 1 is"),
     ],
 )
-def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, said):
+def test_prompts_that_are_none_are_refused(refused, trained, tmp_path, content, message):
     folder, run_id = trained
     file = tmp_path / "prompts.jsonl"
     if content is not None:
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert said in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
+    assert message in refused("generate", "--run", run_id, "--prompts", file, "--data-dir", folder)
 
 
 def test_evaluate_scores_both_sides(answer_of, tmp_path):
@@ -428,7 +428,7 @@ def held(folder):
         lock.release()
 
 
-def test_a_second_process_that_would_write_is_told_who_is_first(refused, tmp_path):
+def test_a_second_process_that_would_write_reads_who_is_first(refused, tmp_path):
     with held(tmp_path / "data"):
         for arguments in (
             ["train", "--preset", "smoke"],

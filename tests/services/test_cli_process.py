@@ -85,14 +85,14 @@ def test_ctrl_c_stops_a_training_and_resume_goes_on(tmp_path, answer_of, start):
     stop_and_resume(tmp_path, answer_of, start, signal.SIGINT, 130)
 
 
-def stop_and_resume(tmp_path, answer_of, start, asked, expected):
-    """Send a training the signal ``asked``, require the exit status ``expected``, and resume the run to its end."""
+def stop_and_resume(tmp_path, answer_of, start, signum, expected):
+    """Send a training the signal ``signum``, require the exit status ``expected``, and resume the run to its end."""
     process = start("train", "--json", *LONG, "--set", "train.max_steps=120")
     with contextlib.closing(RunStore(tmp_path / "data")) as store:
         until(lambda: any(run.step >= 2 for run in store.all()), process)
         # Another process sees the run at work, and later stopped.
         assert answer_of("runs", "list")["runs"][0]["status"] == "running"
-        process.send_signal(asked)
+        process.send_signal(signum)
         status, done, _ = ended(process)
         assert (status, done["status"]) == (expected, "stopped")
         assert set(done) >= TRAIN

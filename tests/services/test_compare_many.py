@@ -91,7 +91,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(given, wanted):
         read_answerers(given)
 
 
-def test_a_checkpoint_that_is_not_kept_is_told_with_those_that_are(two_runs):
+def test_a_checkpoint_that_is_not_kept_is_reported_with_those_that_are(two_runs):
     lab, one, _ = two_runs
     with pytest.raises(DataError, match="no checkpoint of step 99: it has kept those of 1, 2, 3, 4"):
         next(lab.inference.compare_many(HOST, [{"run_id": "base"}, {"run_id": one, "step": 99}], *QUESTION))

@@ -96,7 +96,7 @@ def test_the_finding_names_the_limit_that_counted(used, words, advice):
     assert finding.advice.startswith(advice)
 
 
-def test_a_configuration_without_positions_sets_no_limit_and_a_torn_one_is_said(tmp_path):
+def test_a_configuration_without_positions_sets_no_limit_and_a_torn_one_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bloom"}))
     assert context_in(tmp_path) == NO_LIMIT
     tokenizer = byte_tokenizer()

@@ -61,7 +61,7 @@ def test_counts_come_first_and_times_follow_once(page):
     assert len(list(cost.tell(shows(form, "smoke") | {cost.watched: True}))) == 1, "it is remembered"
 
 
-def test_a_wrong_setting_is_said_in_the_line(page):
+def test_a_wrong_setting_is_shown_in_the_line(page):
     form, cost, _ = page
     wrong = shows(form, "smoke", train__num_train_epochs=0) | {cost.watched: True}
     (update,) = cost.tell(wrong)
@@ -76,7 +76,7 @@ def test_what_fits_is_written_into_the_form(page, lab):
     assert "rows fit" in updates[cost.chosen]
 
 
-def test_changes_are_told_until_they_are_taken_back(page):
+def test_changes_are_shown_until_they_are_taken_back(page):
     form, _, presets = page
     text, button = presets.tell(shows(form, "smoke") | {presets.radio: "smoke"})
     assert (text, button["visible"] if isinstance(button, dict) else button.visible) == ("", False)

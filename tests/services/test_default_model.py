@@ -133,7 +133,7 @@ def test_a_visitor_sees_the_download_and_only_the_host_stops_it(lab, roomy, monk
 
 
 @pytest.mark.parametrize("wrong", ["no", "2", "false"])
-def test_a_wrong_variable_is_said_at_the_start(tmp_path, monkeypatch, wrong):
+def test_a_wrong_variable_is_an_error_at_the_start(tmp_path, monkeypatch, wrong):
     monkeypatch.setenv("LAB_FETCH_DEFAULT", wrong)
     with pytest.raises(SettingsError, match="LAB_FETCH_DEFAULT must be 1 or 0"), opened(tmp_path / "data"):
         pass

@@ -80,7 +80,7 @@ def test_a_leap_counts_in_the_first_third_of_the_run(held_out, total, leaps):
         ((2.0, 2.0), 2, 2, False),
     ],
 )
-def test_nothing_moves_is_said_once_half_the_run_is_over(held_out, step, total, nothing_moves):
+def test_nothing_moves_is_reported_once_half_the_run_is_over(held_out, step, total, nothing_moves):
     assert (kinds(held_out, step=step, total=total) == ["rate_too_low"]) is nothing_moves
 
 
@@ -137,7 +137,7 @@ ROUND = "It is so: " + "git fetch and pull " * 6
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("answers", "found"),
     [
         ([PROSE, PROSE, ROUND, ROUND, ROUND], True),
         ([PROSE, PROSE, PROSE, ROUND, ROUND], False),
@@ -145,9 +145,9 @@ ROUND = "It is so: " + "git fetch and pull " * 6
         ([PROSE] * 5, False),
     ],
 )
-def test_words_that_go_round_say_it_where_the_expected_answer_is_long(said, found):
+def test_words_that_go_round_say_it_where_the_expected_answer_is_long(answers, found):
     long = {"facts": {"fixed_prompt": {"output": "x" * 500}}, "step": 8, "total": 8, "learning_rate": 0.02}
-    findings = findings_of(samples=[False] * 5, answer_texts=said, **long)
+    findings = findings_of(samples=[False] * 5, answer_texts=answers, **long)
     assert [finding.kind for finding in findings] == ["never_ends"] * found
     if found:
         assert "same few words again and again" in findings[0].sentence
@@ -175,7 +175,7 @@ def test_the_recorded_runs(name, expected):
             assert so_far[0].kind == "rate_too_high"
 
 
-def test_each_finding_is_shaded_on_the_plot_and_told_below_it():
+def test_each_finding_is_shaded_on_the_plot_and_described_below_it():
     findings = [
         {"label": "plateau", "sentence": "It falls no more.", "advice": "Stop.", "steps": (4, 8)},
         {"label": "most rows cut", "sentence": "Most rows.", "advice": "Raise it.", "steps": None},

@@ -23,13 +23,13 @@ def run(name, losses=(), steps=4, evaluation=None, run_id=None, **config):
     }  # fmt: skip
 
 
-def test_only_what_differs_is_told_by_its_dotted_name():
+def test_only_what_differs_is_listed_by_its_dotted_name():
     configs = [run("a")["config"], run("b", train={"learning_rate": 0.5}, template="chat")["config"]]
     assert differing(configs) == {"template": ["lesson", "chat"], "train.learning_rate": [1e-2, 0.5]}
     assert differing([configs[0], configs[0]]) == {}
 
 
-def test_a_template_in_words_beside_a_named_one_is_told_too():
+def test_a_template_in_words_beside_a_named_one_is_listed_too():
     mine = {"template": {"with_input": "{instruction}{input}", "without_input": "{instruction}"}}
     assert {"template", "template.with_input"} <= set(differing([run("a")["config"], {**run("b")["config"], **mine}]))
 
@@ -88,7 +88,7 @@ def test_on_the_share_axis_every_finished_run_ends_at_a_hundred():
     assert [line["x"][-1] for line in overlay_figure(runs, STEPS, log_scale=False)["data"][1::2]] == [4, 10]
 
 
-def test_names_that_are_the_same_are_told_apart_and_are_no_markup():
+def test_names_that_are_the_same_are_distinguished_and_are_no_markup():
     runs = [run("x", run_id="run-aaaa"), run("x", run_id="run-bbbb"), run("<b>" + "y" * 99)]
     first, second, third = names_of(runs)
     assert (first, second) == ("x (aaaa)", "x (bbbb)")

@@ -137,7 +137,7 @@ def test_a_data_folder_that_is_moved_away_fails_the_run_and_back_again_it_goes_o
         assert lab.training.wait(run_id, PATIENCE).status == "finished"
 
 
-def test_a_data_folder_that_is_deleted_is_said_and_a_new_start_begins_anew(tmp_path, pace):
+def test_a_data_folder_that_is_deleted_is_reported_and_a_new_start_begins_anew(tmp_path, pace):
     with opened(tmp_path / "data") as lab:
         pace.at[2] = lambda runner: shutil.rmtree(tmp_path / "data")
         failed(lab, lab.training.start(HOST, SHORT), "store")

@@ -79,7 +79,7 @@ def test_a_small_file_that_unpacks_to_very_much_is_refused(tmp_path, monkeypatch
         load(path)
 
 
-def test_columns_that_are_not_asked_for_are_not_unpacked(tmp_path, monkeypatch):
+def test_columns_that_are_not_requested_are_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "LARGEST_TEXT", environment.MEGABYTE)
     rows = [{**row, "pages": "x" * 100_000} for row in ROWS]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
@@ -115,18 +115,18 @@ def test_an_index_column_without_a_name_does_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("rows.csv", ',,""\na,b,c\n', "rows.csv has an empty header: its first line has to name the columns"),
         ("rows.csv", "instruction;output;output\na;b;c\n", "more than one column 'output'"),
         ("rows.json", json.dumps(ROWS).encode("utf-16"), "is not UTF-8 text but looks like UTF-16 (byte 1 "),
     ],
 )
-def test_a_header_or_an_encoding_that_cannot_be_read(tmp_path, name, content, said):
+def test_a_header_or_an_encoding_that_cannot_be_read(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError) as caught:
         load(tmp_path / name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_parquet_column_twice(tmp_path):

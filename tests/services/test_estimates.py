@@ -49,7 +49,7 @@ def measured(monkeypatch):
     return threads
 
 
-def test_a_run_takes_the_steps_and_tokens_that_were_told(tmp_path):
+def test_a_run_takes_the_steps_and_tokens_that_were_estimated(tmp_path):
     with opened(tmp_path) as lab:
         cost = lab.estimates.cost(HOST, smoke())
         run_id = finished(lab, smoke())
@@ -110,10 +110,10 @@ def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):
     assert costs[0]["unknown"] == "Time and memory are measured when run at work is done."
 
 
-def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, monkeypatch):
+def test_what_is_not_on_this_machine_is_unknown_and_nothing_is_fetched(tmp_path, monkeypatch):
     from instruct_tune.pretrained import hub
 
-    monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr(hub, "_probe", lambda: pytest.fail("the Hub was contacted"))
     with opened(tmp_path) as lab:
         cost = lab.estimates.cost(HOST, smoke(model="nobody/has-this"))
         assert (cost["steps"], cost["tokens"], cost["seconds"]) == (4, None, None)
@@ -126,7 +126,7 @@ def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said", "kind"),
+    ("wrong", "message", "kind"),
     [
         ({"lora": {"r": 0}}, "lora.r must be between", SettingsError),
         ({"lora": {"target_modules": ["nothing"]}}, "no module named nothing", ModelError),
@@ -135,8 +135,8 @@ def test_what_is_not_on_this_machine_is_unknown_and_nobody_is_asked(tmp_path, mo
         ({"model": "no model/at all/"}, "neither a folder on this machine nor a Hub id", ModelError),
     ],
 )
-def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, said, kind):
-    with opened(tmp_path) as lab, pytest.raises(kind, match=said):
+def test_a_wrong_setting_gets_its_sentence(tmp_path, measured, wrong, message, kind):
+    with opened(tmp_path) as lab, pytest.raises(kind, match=message):
         lab.estimates.cost(HOST, smoke(**wrong))
 
 

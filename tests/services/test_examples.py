@@ -190,7 +190,7 @@ def test_one_that_was_deleted_stays_away(tmp_path):
             assert sorted(run["id"] for run in lab.runs.summaries(HOST)) == [i for i in IDS if i != BEST]
 
 
-def test_those_that_were_deleted_come_back_when_asked_for(tmp_path):
+def test_those_that_were_deleted_come_back_on_request(tmp_path):
     with opened(tmp_path / "data") as lab:
         binned, erased, kept = put_recorded(lab.store)
         lab.runs.trash(HOST, binned)
@@ -222,7 +222,7 @@ def test_a_start_that_was_cut_short_is_made_good_by_the_next(store):
     assert (folder / "adapter_model.safetensors").stat().st_size > 1_000_000
 
 
-def test_a_folder_that_cannot_take_them_is_said_in_one_sentence(store):
+def test_a_folder_that_cannot_take_them_is_reported_in_one_sentence(store):
     (store.data_dir / "runs" / BEST).write_text("in the way")
     with pytest.raises(StoreError, match="recorded runs cannot be put into"):
         put_recorded(store)

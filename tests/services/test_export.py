@@ -139,7 +139,7 @@ def test_a_stopped_run_without_evaluations_can_be_exported(lab, tmp_path):
     assert "stopped, step 2 of 4" in (tmp_path / "README.md").read_text()
 
 
-def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
+def test_where_nothing_can_be_written_it_is_an_error(lab, run_id, tmp_path):
     (tmp_path / "file").touch()
     for target in (tmp_path / "missing" / "x.zip", tmp_path, tmp_path / "file" / "x.zip", tmp_path / ("x" * 300)):
         with pytest.raises(DataError, match=r"cannot be written: .+\.") as caught:

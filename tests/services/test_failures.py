@@ -136,7 +136,7 @@ def test_what_was_measured_before_a_failure_is_kept(lab, failures):
     assert lab.runs.result(HOST, run_id)["status"] == "failed"
 
 
-def test_a_fault_of_the_lab_is_told_as_one_and_does_not_end_it(lab, pace, caplog):
+def test_a_fault_of_the_lab_is_reported_as_one_and_does_not_end_it(lab, pace, caplog):
     def break_down(runner):
         raise RuntimeError("a secret of the house")
 

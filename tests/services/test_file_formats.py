@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from data_files import everything, make_rows, said_of, settings, write
+from data_files import everything, load_error, make_rows, settings, write
 
 from instruct_tune.config import environment
 from instruct_tune.config.viewer import HOST
@@ -64,7 +64,7 @@ def test_the_ending_of_a_packed_file_is_both(tmp_path, name, ending):
 @pytest.mark.parametrize("name", ["rows.gz", "rows.tar.gz", "rows.parquet.gz", "rows.zip"])
 def test_other_packed_files_are_refused_with_what_is_read(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(LINES.encode()))
-    assert "or one of these texts packed (.jsonl.gz)" in said_of(settings(tmp_path / name))
+    assert "or one of these texts packed (.jsonl.gz)" in load_error(settings(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,21 @@ def test_other_packed_files_are_refused_with_what_is_read(tmp_path, name):
 @pytest.mark.parametrize("ending", [".jsonl.gz", ".csv.gz", ".json.gz"])
 def test_a_damaged_packed_file_is_refused(tmp_path, content, ending):
     (tmp_path / f"rows{ending}").write_bytes(content)
-    assert f"rows{ending} is not a readable gzip file: it is damaged" in said_of(settings(tmp_path / f"rows{ending}"))
+    assert f"rows{ending} is not a readable gzip file: it is damaged" in load_error(
+        settings(tmp_path / f"rows{ending}")
+    )
 
 
 def test_a_packed_file_with_a_checksum_that_is_wrong_is_refused(tmp_path):
     content = bytearray(gzip.compress(LINES.encode()))
     content[-6] ^= 1
     (tmp_path / "rows.jsonl.gz").write_bytes(content)
-    assert "is not a readable gzip file" in said_of(settings(tmp_path / "rows.jsonl.gz"))
+    assert "is not a readable gzip file" in load_error(settings(tmp_path / "rows.jsonl.gz"))
 
 
 def test_nothing_packed_is_empty(tmp_path):
     (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(b" \n"))
-    assert "rows.jsonl.gz is empty" in said_of(settings(tmp_path / "rows.jsonl.gz"))
+    assert "rows.jsonl.gz is empty" in load_error(settings(tmp_path / "rows.jsonl.gz"))
 
 
 @pytest.mark.parametrize("content", [b" " * (2**22), b'{"a": "' + b"x" * 2**22, b"[" + b"0," * 2**21, b"\n" * 2**22])
@@ -102,7 +104,7 @@ def test_what_unpacks_to_very_much_is_refused_before_it_is_there(tmp_path, monke
     path = tmp_path / f"bomb{ending}"
     path.write_bytes(gzip.compress(content))
     assert path.stat().st_size < 2**14
-    assert "unpack to more than 1 MB" in said_of(settings(path))
+    assert "unpack to more than 1 MB" in load_error(settings(path))
 
 
 def test_an_upload_unpacks_to_no_more_than_it_may_have_unpacked(tmp_path, monkeypatch):
@@ -144,13 +146,13 @@ def test_a_comma_in_a_tsv_header_is_part_of_a_name(tmp_path):
 
 def test_a_line_is_counted_from_the_beginning_of_the_file(tmp_path):
     (tmp_path / "rows.csv").write_text('sep=;\ninstruction;output\na;b\n"c;d\n')
-    assert "not well-formed CSV at line 4" in said_of(settings(tmp_path / "rows.csv"))
+    assert "not well-formed CSV at line 4" in load_error(settings(tmp_path / "rows.csv"))
 
 
 @pytest.mark.parametrize("content", ["sep=;\n", "sep=;"])
 def test_the_separator_alone_is_no_rows(tmp_path, content):
     (tmp_path / "rows.csv").write_text(content)
-    assert "rows.csv has no rows" in said_of(settings(tmp_path / "rows.csv"))
+    assert "rows.csv has no rows" in load_error(settings(tmp_path / "rows.csv"))
 
 
 @pytest.mark.parametrize("name", ["sep=;x", "separator", "sep=", "sep=ab"])

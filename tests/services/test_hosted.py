@@ -85,7 +85,7 @@ def test_uploads_do_not_meet_and_are_of_a_kind_that_is_read(hosted, tmp_path):
     assert {path for path in hosted.uploads.folder.iterdir() if path.suffix != ".name"} == {one, other}
 
 
-def test_a_space_is_hosted_unless_it_is_told_otherwise(tmp_path, monkeypatch):
+def test_a_space_is_hosted_unless_it_is_set_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "someone/space")
     with opened(tmp_path / "a") as lab:
         assert lab.configs.local_paths is False

@@ -30,7 +30,7 @@ from instruct_tune.errors import LabError, Stopped
 from instruct_tune.util.progress import Loading
 from instruct_tune.config.run_config import DataSettings
 
-class Told(Loading):
+class Recorded(Loading):
     def __init__(self, stop_at=None):
         super().__init__()
         self.phases, self.most, self.stop_at = [], 0, stop_at
@@ -47,20 +47,20 @@ class Told(Loading):
 def tried(loading, **changes):
     try:
         splits = load_splits(DataSettings(**{"source": "hub:some/rows", "limit": None, **changes}), loading)
-        said = [splits.rows_loaded, splits.licence]
+        outcome = [splits.rows_loaded, splits.licence]
     except Stopped:
-        said = "stopped"
+        outcome = "stopped"
     except LabError as error:
-        said = str(error)
+        outcome = str(error)
     left = [path.name for path in Path(sys.argv[1]).rglob("*incomplete*") if path.suffix != ".lock"]
     count = getattr(loading, "count", 0)
-    return {"said": said, "phases": loading.phases, "count": count, "total": loading.most, "left": left}
+    return {"outcome": outcome, "phases": loading.phases, "count": count, "total": loading.most, "left": left}
 
 print(json.dumps([
-    tried(Told(stop_at=200_000)),
-    tried(Told()),
-    tried(Told(), split="test"),
-    tried(Told(), source="hub:some/other"),
+    tried(Recorded(stop_at=200_000)),
+    tried(Recorded()),
+    tried(Recorded(), split="test"),
+    tried(Recorded(), source="hub:some/other"),
 ]))
 """
 
@@ -81,7 +81,7 @@ def loads(tmp_path_factory):
 
 def test_a_stop_in_the_middle_of_a_file_leaves_no_part_of_it(loads):
     stopped = loads[0][0]
-    assert stopped["said"] == "stopped"
+    assert stopped["outcome"] == "stopped"
     assert stopped["count"] < len(FILES["train.jsonl"])
     assert stopped["phases"] == ["Asking the Hub for some/rows", "Downloading some/rows"]
     assert stopped["left"] == []
@@ -89,7 +89,7 @@ def test_a_stop_in_the_middle_of_a_file_leaves_no_part_of_it(loads):
 
 def test_every_byte_is_counted_on_the_way(loads):
     whole = loads[0][1]
-    assert whole["said"] == [2000, "mit"]
+    assert whole["outcome"] == [2000, "mit"]
     assert whole["phases"] == [
         "Asking the Hub for some/rows",
         "Downloading some/rows",
@@ -102,18 +102,18 @@ def test_every_byte_is_counted_on_the_way(loads):
 
 def test_what_has_come_once_is_not_fetched_again(loads):
     again, hub = loads[0][2], loads[1]
-    assert again["said"] == [10, "mit"]
+    assert again["outcome"] == [10, "mit"]
     assert again["count"] == again["total"]
-    fetched = [line for line in hub.asked if line.startswith("GET") and line.endswith("/train.jsonl")]
+    fetched = [line for line in hub.requests if line.startswith("GET") and line.endswith("/train.jsonl")]
     assert len(fetched) == 2, "once until it was stopped, once whole"
 
 
 def test_what_the_hub_does_not_have(loads):
-    assert loads[0][3]["said"].startswith("The Hub has no some/other")
+    assert loads[0][3]["outcome"].startswith("The Hub has no some/other")
 
 
-def test_a_stop_before_anything_was_asked(monkeypatch):
-    monkeypatch.setattr(hub_dataset.hub, "hub_reachable", lambda: pytest.fail("it was asked"))
+def test_a_stop_before_any_request(monkeypatch):
+    monkeypatch.setattr(hub_dataset.hub, "hub_reachable", lambda: pytest.fail("the Hub was contacted"))
     loading = Loading()
     loading.stop()
     with pytest.raises(Stopped):
@@ -134,17 +134,17 @@ from instruct_tune.data.splits import load_splits
 from instruct_tune.errors import LabError
 from instruct_tune.config.run_config import DataSettings
 
-def said(repo):
+def outcome(repo):
     try:
         return load_splits(DataSettings(source=f"hub:{repo}", limit=None)).rows_loaded
     except LabError as error:
         return str(error)
 
-print(json.dumps([said(repo) for repo in sys.argv[1:]]))
+print(json.dumps([outcome(repo) for repo in sys.argv[1:]]))
 """
 
 
-def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tmp_path):
+def test_a_card_that_takes_rows_from_elsewhere_is_refused_without_a_request_there(tmp_path):
     """Otherwise a visitor could make the host's machine send requests into its own network."""
 
     def card(data_files: object) -> bytes:
@@ -174,4 +174,4 @@ def test_a_card_that_takes_rows_from_elsewhere_is_refused_and_nobody_is_asked(tm
     assert "says in .huggingface.yaml where its rows are" in settings
     assert "some/torn" in torn
     assert own == 10
-    assert inner.asked == []
+    assert inner.requests == []

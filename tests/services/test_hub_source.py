@@ -8,7 +8,7 @@ import datasets
 import huggingface_hub
 import pyarrow
 import pytest
-from data_files import everything, make_rows, said_of, settings, write
+from data_files import everything, load_error, make_rows, settings, write
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 
@@ -98,26 +98,26 @@ def test_codealpaca_comes_from_its_repository_with_both_licences(online):
 def test_another_split_and_a_split_that_is_not_there(online):
     online.splits["validation"] = datasets.Dataset.from_list(make_rows(10))
     assert load_splits(settings("hub:owner/name", split="validation")).rows_loaded == 10
-    message = said_of(settings("hub:owner/name", split="test"))
+    message = load_error(settings("hub:owner/name", split="test"))
     assert message == "owner/name has no split 'test': set data.split to one of 'train', 'validation'."
 
 
 def test_hub_columns_are_checked_like_those_of_a_file(online):
     online.splits = {"train": datasets.Dataset.from_dict({"instruction": ["a", "b"], "output": [1, 2]})}
-    assert "'output' of owner/name holds a number instead of text in 2 rows" in said_of(settings("hub:owner/name"))
+    assert "'output' of owner/name holds a number instead of text in 2 rows" in load_error(settings("hub:owner/name"))
     online.splits = {"train": datasets.Dataset.from_dict({"text": []})}
-    assert "owner/name has no rows" in said_of(settings("hub:owner/name"))
+    assert "owner/name has no rows" in load_error(settings("hub:owner/name"))
 
 
 @pytest.mark.parametrize("repo", ["", "name", "a/b/c", "../etc", "owner/", "owner/..", "own er/name", "https://x/y"])
 def test_a_hub_id_is_owner_and_name(online, repo):
-    assert said_of(settings(f"hub:{repo}")) == f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME."
+    assert load_error(settings(f"hub:{repo}")) == f"{repo!r} is not a Hub dataset: write hub:OWNER/NAME."
     assert online.requested == []
 
 
 def test_a_repository_that_is_not_there(online):
     online.info = refusal(RepositoryNotFoundError, 404)
-    assert "The Hub has no owner/name" in said_of(settings("hub:owner/name"), HubError)
+    assert "The Hub has no owner/name" in load_error(settings("hub:owner/name"), HubError)
 
 
 def test_a_gated_repository(online, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_gated_repository(online, monkeypatch):
 
     online.info.gated = "auto"
     monkeypatch.setattr(huggingface_hub.HfApi, "auth_check", refuse)
-    assert "owner/name is gated on the Hub: accept its terms" in said_of(settings("hub:owner/name"), HubError)
+    assert "owner/name is gated on the Hub: accept its terms" in load_error(settings("hub:owner/name"), HubError)
 
 
 @pytest.mark.parametrize("when", ["info", "splits"])
@@ -135,7 +135,7 @@ def test_a_gated_repository(online, monkeypatch):
 )
 def test_a_hub_that_goes_away_on_the_way(online, when, error):
     setattr(online, when, error)
-    message = said_of(settings("hub:owner/name"), HubError, leaks=("Traceback", "Arrow", "object at 0x"))
+    message = load_error(settings("hub:owner/name"), HubError, leaks=("Traceback", "Arrow", "object at 0x"))
     assert "The Hub did not give owner/name" in message
     assert str(error) in message
 
@@ -151,15 +151,15 @@ def test_a_hub_that_goes_away_on_the_way(online, when, error):
 )
 def test_a_hub_dataset_that_cannot_be_loaded_as_it_is(online, error):
     online.splits = error
-    message = said_of(settings("hub:owner/name"))
+    message = load_error(settings("hub:owner/name"))
     assert str(error).splitlines()[0] in message
     assert "download the file you want and give its path" in message
 
 
 @pytest.mark.parametrize("source", ["codealpaca-20k", "hub:owner/name"])
-def test_without_the_hub_one_is_told_at_once_what_to_do(offline, source):
+def test_without_the_hub_one_reads_at_once_what_to_do(offline, source):
     start = time.monotonic()
-    message = said_of(settings(source), HubError)
+    message = load_error(settings(source), HubError)
     assert time.monotonic() - start < 5
     assert "The Hub cannot be reached" in message
     assert str(offline) in message
@@ -167,13 +167,13 @@ def test_without_the_hub_one_is_told_at_once_what_to_do(offline, source):
     assert "local file" in message
 
 
-def test_the_real_hub_out_of_reach_is_told_within_ten_seconds(monkeypatch, tmp_path):
+def test_the_real_hub_out_of_reach_is_reported_within_ten_seconds(monkeypatch, tmp_path):
     monkeypatch.setattr(hub, "_last", (-hub.REMEMBER_SECONDS, False))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     start = time.monotonic()
     if hub.hub_reachable():
         pytest.skip("the Hub can be reached from here")
-    message = said_of(settings("codealpaca-20k"), HubError)
+    message = load_error(settings("codealpaca-20k"), HubError)
     assert time.monotonic() - start < 10
     assert "sahil2801/CodeAlpaca-20k" in message
 
@@ -202,7 +202,7 @@ def test_without_the_hub_the_local_cache_is_used(offline, tmp_path):
     path = write(tmp_path / "rows.json", rows)
     assert everything(splits) == everything(load_splits(settings(path, "without_input")))
     assert splits.licence == "unknown"
-    assert "has no split 'test'" in said_of(settings("hub:owner/My-Set", split="test"))
+    assert "has no split 'test'" in load_error(settings("hub:owner/My-Set", split="test"))
 
 
 @pytest.mark.parametrize("broken", ["my-set-train.arrow", "dataset_info.json"])
@@ -210,4 +210,4 @@ def test_without_the_hub_the_local_cache_is_used(offline, tmp_path):
 def test_a_broken_cache_is_no_cache(offline, broken, content):
     file = put_in_cache(offline, make_rows(20)) / broken
     file.unlink() if content is None else file.write_bytes(content)
-    assert "no usable copy of owner/My-Set" in said_of(settings("hub:owner/My-Set"), HubError)
+    assert "no usable copy of owner/My-Set" in load_error(settings("hub:owner/My-Set"), HubError)

@@ -95,7 +95,7 @@ def config(**changed):
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"adapter_model__safetensors": None, "adapter_model__bin": "x"}, "only safetensors"),
         ({"adapter_config__json": None}, "holds no adapter_config.json"),
@@ -119,9 +119,9 @@ def config(**changed):
         ({"run_config__json": '{"model": 3}'}, "names no base model"),
     ],
 )
-def test_what_is_refused_is_said_and_leaves_nothing(lab, tmp_path, files, said):
+def test_what_is_refused_is_reported_and_leaves_nothing(lab, tmp_path, files, message):
     before = run_folders(lab)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", **files))
     assert run_folders(lab) == before
 
@@ -132,7 +132,7 @@ def test_settings_that_are_none_are_named(lab, tmp_path):
         lab.transfers.import_run(HOST, zipped(tmp_path / "x.zip", run_config__json=wrong))
 
 
-def test_what_is_no_zip_is_said(lab, tmp_path):
+def test_what_is_no_zip_is_an_error(lab, tmp_path):
     (tmp_path / "x.zip").write_text("no zip")
     with pytest.raises(DataError, match="cannot be unpacked"):
         lab.transfers.import_run(HOST, tmp_path / "x.zip")

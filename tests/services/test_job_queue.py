@@ -248,7 +248,7 @@ def test_what_goes_wrong_reaches_who_waits_and_the_thread_lives_on(queue, kind, 
 
 
 @pytest.mark.parametrize("job", [lambda: None, lambda: 1 / 0])
-def test_the_engine_is_free_before_who_waits_is_told(queue, job):
+def test_the_engine_is_free_before_who_waits_hears_of_it(queue, job):
     """A caller that starts the next run when the last one ends must not be refused because the lab is busy."""
     seen = []
     for number in range(50):

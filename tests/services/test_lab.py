@@ -244,7 +244,7 @@ def test_rows_that_are_too_long_are_dropped_and_counted(lab, tmp_path):
     assert lab.runs.result(HOST, run_id)["tokens"] == 60 * (24 - longer)
 
 
-def test_rows_that_are_too_long_are_cut_where_that_is_asked_for(lab, tmp_path):
+def test_rows_that_are_too_long_are_cut_where_that_is_requested(lab, tmp_path):
     source = rows_of_lengths(tmp_path / "rows.json", [60] * 20 + [90] * 10)
     train = {"max_length": 60, "per_device_train_batch_size": 1, "overlong": "truncate"}
     config = smoke(data={"source": source, "limit": None}, train=train)
@@ -256,6 +256,6 @@ def test_rows_that_are_too_long_are_cut_where_that_is_asked_for(lab, tmp_path):
     assert lab.runs.result(HOST, run_id)["tokens"] == 60 * 24
 
 
-def test_where_all_rows_fit_nothing_is_said_about_it(kept):
+def test_where_all_rows_fit_there_is_no_message_about_it(kept):
     lab, run_id = kept
     assert not any("dropped" in text for text in texts(lab.runs.details(HOST, run_id)["events"]))

@@ -83,7 +83,7 @@ def test_a_page_of_rows(lab):
 
 
 @pytest.mark.parametrize("index", [-1, 16, 10_000])
-def test_a_row_beyond_the_last_is_told_so(lab, index):
+def test_a_row_beyond_the_last_is_an_error(lab, index):
     with pytest.raises(DataError, match="from 1 to 16"):
         lab.datasets.training_row(HOST, smoke(), index)
     with pytest.raises(DataError, match="held-out"):

@@ -50,7 +50,7 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     assert [line["base"] for line in lines] == lab.inference.generate(HOST, "base", prompts, smoke())
 
 
-def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
+def test_answers_that_share_no_batch_are_marked(lab, monkeypatch):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.datasets.held_out(HOST, smoke())]
     together = lab.inference.generate(HOST, "base", prompts, smoke())
     monkeypatch.setattr(generate, "detect_decoding_support", lambda config: DecodingSupport(True, False, True))
@@ -62,7 +62,7 @@ def test_answers_that_share_no_batch_are_said_so(lab, monkeypatch):
     assert [line["base"] for line in lab.evaluations.predictions(HOST, run_id)] == together
 
 
-def test_base_is_asked_once(lab, tmp_path):
+def test_base_decodes_once(lab, tmp_path):
     results = [list(lab.evaluations.stream(HOST, finished(lab)))[-1] for _ in range(2)]
     assert [each["base_remembered"] for each in results] == [0, 4]
     assert results[0]["base"] == results[1]["base"]
@@ -132,7 +132,7 @@ def test_an_evaluation_stopped_before_it_began_never_answers(lab):
     assert lab.runs.details(HOST, run_id)["evaluations"] == []
 
 
-def test_an_evaluation_goes_on_whoever_watches(lab):
+def test_an_evaluation_goes_on_without_watchers(lab):
     run_id = finished(lab)
     result = lab.evaluations.start(HOST, run_id).result(PATIENCE)
     assert lab.evaluations.latest == {"run_id": run_id, "baselines": 0, "finished": True}
@@ -151,7 +151,7 @@ def test_questions_are_answered_during_an_evaluation(lab):
     assert result["rows"] > 4
 
 
-def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
+def test_a_run_deleted_under_its_evaluation_is_reported_in_a_sentence(lab):
     run_id = finished(lab)
     updates = lab.evaluations.stream(HOST, run_id, generation={"max_new_tokens": 200})
     next(updates)
@@ -163,7 +163,7 @@ def test_a_run_deleted_under_its_evaluation_is_told_in_a_sentence(lab):
     finished(lab)
 
 
-def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypatch):
+def test_its_adapter_stays_in_memory_while_others_are_compared(lab, monkeypatch):
     run_id, other = (finished(lab, smoke(evaluation_rows=None)) for _ in range(2))
     settings = {"max_new_tokens": 30}
     alone = [*lab.evaluations.stream(HOST, run_id, generation=settings)][-1]["tuned"]
@@ -177,7 +177,7 @@ def test_its_adapter_stays_in_memory_whoever_is_compared_meanwhile(lab, monkeypa
     assert result["tuned"] == alone
 
 
-def test_whoever_watches_is_told_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
+def test_a_watcher_hears_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
     import instruct_tune.services.evaluation_job
 
     def broken(*args, **kwargs):

@@ -152,7 +152,7 @@ def test_a_question_that_needs_the_engine_is_answered_beside_one_that_holds_the_
         assert first.result(PATIENCE).eos_token == "<|im_end|>"
 
 
-def test_what_fails_on_the_engine_fails_where_it_was_asked_for(quiet_lab, tmp_path):
+def test_what_fails_on_the_engine_fails_where_it_was_requested(quiet_lab, tmp_path):
     lab, _ = quiet_lab
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(LabError):

@@ -73,7 +73,7 @@ def test_looking_again_tests_nothing_again_and_what_is_remembered_is_bounded(thr
     assert (len(tested), len(module._P_VALUES)) == (5, 2)
 
 
-def test_a_lead_that_could_be_chance_is_said_to_be_none(three):
+def test_a_lead_that_could_be_chance_is_none(three):
     (table,) = leaderboard_tables([three[0], three[2]])
     assert table["sentence"].endswith("that it is ahead of weak could be chance.")
     (alone,) = leaderboard_tables(three[1:2])
@@ -137,7 +137,7 @@ def test_a_run_stands_once_with_its_last_evaluation(three):
     assert len(table["runs"]) == 3
 
 
-def test_the_fingerprint_is_of_what_was_asked_and_not_of_the_answers(three):
+def test_the_fingerprint_is_of_the_questions_and_not_of_the_answers(three):
     assert rows_fingerprint(three[0].rows) == rows_fingerprint(three[1].rows)
 
 
@@ -168,7 +168,7 @@ def test_the_lab_and_the_command_line_compare(lab, capsys):
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_run_that_was_not_evaluated_is_told_with_what_to_do(lab, capsys, named):
+def test_a_run_that_was_not_evaluated_is_reported_with_what_to_do(lab, capsys, named):
     run_id = lab.store.create("new", smoke().to_dict()).id
     assert main(["runs", "compare", *[run_id] * named, "--json", "--data-dir", str(lab.data_dir)]) == 0
     output = capsys.readouterr()

@@ -54,7 +54,7 @@ def test_the_highest_rate_is_the_schedulers(name, warmup, steps):
         ({"early_stopping_patience": 1, "warmup_steps": 20}, 12, 1, ["Warm-up", "Early stopping"]),
     ],
 )  # fmt: skip
-def test_what_will_not_happen_is_said_before(settings, steps, evaluations, words):
+def test_what_will_not_happen_is_reported_before(settings, steps, evaluations, words):
     warnings = schedule_warnings(TrainSettings(**settings), steps, evaluations)
     assert len(warnings) == len(words)
     assert all(part in sentence for part, sentence in zip(words, warnings, strict=True))
@@ -108,7 +108,7 @@ def test_without_warm_up_the_rate_is_blamed_as_before():
     assert finding.advice == "Try a learning rate of 0.0001, or more steps."
 
 
-def test_before_warm_up_is_over_nothing_is_said_of_a_rate_that_is_still_to_come():
+def test_before_warm_up_is_over_there_is_no_finding_on_a_rate_that_is_still_to_come():
     assert diagnose(*course(STILL[:4], warmup_steps=10)) == ()
     assert [finding.kind for finding in diagnose(*course(STILL, warmup_steps=10))] == ["rate_too_low"]
 

@@ -22,7 +22,7 @@ def test_the_asset_holds_every_setting_and_no_text():
         assert one["delta"] == pytest.approx(one["tuned"]["bleu"] - one["base"]["bleu"])
 
 
-def test_what_was_printed_is_told_apart_from_what_was_measured():
+def test_what_was_printed_is_kept_apart_from_what_was_measured():
     scores = measured()
     first, *others = panel.lines(scores)
     assert first[1:3] == [f"{score}" for score in PRINTED]

@@ -194,7 +194,7 @@ def test_a_saved_list_finds_its_file_in_the_form_or_says_what_to_do(place):
         assert found_again(other, "bundled") == other
 
 
-def test_names_and_paths_are_told_apart():
+def test_names_and_paths_are_distinguished():
     assert not any(map(is_path, ("gpt2", "facebook/opt-350m", "tiny-random", "a.b/c.d")))
     assert all(map(is_path, ("/a", "~/a", "./a", "../a", "a/b/c", "a\\b")))
     assert last_name("/a/b/") == "b"

@@ -82,7 +82,7 @@ def test_a_stop_is_heard():
 
 
 @pytest.mark.parametrize(
-    ("exact", "first", "last", "said"),
+    ("exact", "first", "last", "expected"),
     [
         (8, 1.94, 0.0213, "It learned 8 of 8 answers by heart, loss 1.9 → 0.021: the pipeline learns."),
         (6, 1.94, 0.0213, "It learned 6 of 8 answers by heart, loss 1.9 → 0.021: the pipeline learns."),
@@ -90,8 +90,8 @@ def test_a_stop_is_heard():
         (0, 1.94, 1.9, "It learned 0 of 8 answers by heart, loss 1.9 → 1.9: it hardly learns; look at"),
     ],
 )
-def test_the_verdict(exact, first, last, said):
-    assert verdict(Memorization(8, exact), first, last, TrainSettings(), 12).startswith(said)
+def test_the_verdict(exact, first, last, expected):
+    assert verdict(Memorization(8, exact), first, last, TrainSettings(), 12).startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, mon
     assert lab.answerers.has_adapter(HOST, run_id)
 
 
-def test_without_it_nothing_is_asked(lab):
+def test_without_it_nothing_is_recited(lab):
     assert "recited" not in lab.runs.details(HOST, finished(lab))["facts"]

@@ -71,7 +71,7 @@ def test_it_says_what_the_adapter_says_and_base_is_untouched(lab, run_id, tmp_pa
     assert [file.name for file in tmp_path.iterdir() if file.name not in ("out", "out.zip")] == []
 
 
-def test_what_does_not_fit_is_said_before_it_is_begun(lab, run_id, tmp_path, monkeypatch):
+def test_what_does_not_fit_is_refused_before_it_is_begun(lab, run_id, tmp_path, monkeypatch):
     monkeypatch.setattr(merged_model, "free", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"second copy of the model: .* Export the adapter instead"):
         lab.transfers.export_merged(HOST, run_id, tmp_path / "out.zip")
@@ -92,7 +92,7 @@ def test_other_weights_of_the_same_name_are_not_merged_into(lab, run_id, tmp_pat
         lab.store.update(run_id, facts={"weights_sha256": facts["weights_sha256"]})
 
 
-def test_where_nothing_can_be_written_it_is_said(lab, run_id, tmp_path):
+def test_where_nothing_can_be_written_it_is_an_error(lab, run_id, tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         lab.transfers.export_merged(HOST, run_id, tmp_path / "missing" / "x.zip")
 

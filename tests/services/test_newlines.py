@@ -24,7 +24,7 @@ def note(rows, tmp_path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "expected"),
     [
         ([UNIX] * 5 + [WINDOWS] * 5, "5 rows hold \\r\\n, as Windows writes it, and 5 rows hold \\n alone"),
         ([UNIX] * 8 + [WINDOWS, NONE], "1 row holds \\r\\n, as Windows writes it, and 8 rows hold"),
@@ -36,8 +36,8 @@ def note(rows, tmp_path, **changes):
         ([NONE] * 5 + [{**NONE, "output": "\n\r\n"}], "1 row holds"),
     ],
 )
-def test_mixed_line_ends_are_said(tmp_path, rows, said):
-    assert said in note(rows, tmp_path)
+def test_mixed_line_ends_are_reported(tmp_path, rows, expected):
+    assert expected in note(rows, tmp_path)
     assert note(rows, tmp_path, unify_newlines=True) == ""
 
 
@@ -102,7 +102,7 @@ def test_settings_without_it_are_written_as_before():
     assert RunConfig.from_dict(config.to_dict()) == config
 
 
-def test_nothing_is_said_of_no_texts():
+def test_no_texts_have_no_note():
     import pyarrow
 
     empty = pyarrow.chunked_array([[]], pyarrow.string())

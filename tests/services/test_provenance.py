@@ -77,7 +77,7 @@ def test_rows_longer_than_the_models_context_are_cut_or_dropped_like_others(lab,
     assert any("at the model's context of 60." in text for text in texts)
 
 
-def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_said(lab, monkeypatch, tmp_path):
+def test_a_prompt_beyond_the_models_context_is_answered_with_nothing_and_reported(lab, monkeypatch, tmp_path):
     long = [{"instruction": "Say it " * 60, "input": "", "output": "it"}]
     run_id = finished(lab, of(write_rows(tmp_path / "rows.json", rows(20) + long * 20), evaluation_rows=None))
     monkeypatch.setattr(LoadedModel, "context_length", 100)

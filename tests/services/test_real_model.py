@@ -83,7 +83,7 @@ def test_it_learns(learned):
     assert result["evaluation"]["rows"] == 8
 
 
-def test_progress_is_told_on_stderr_only(lesson):
+def test_progress_is_printed_on_stderr_only(lesson):
     _, result, err = lesson
     assert set(result) >= {"run_id", "train", "evaluation"}
     for progress in ("step 1: loss", "step 8: loss", "Held-out loss", "Finished 8 steps.", "answers 16 of 16"):

@@ -267,7 +267,7 @@ def test_a_folder_that_tells_nothing_true_is_left_as_found(tmp_path, how):
     assert folder.is_dir()
 
 
-def test_runs_whose_folders_were_not_told_tell_them_at_the_next_start(tmp_path):
+def test_runs_whose_folders_were_not_updated_are_at_the_next_start(tmp_path):
     with closing(RunStore(tmp_path)) as store:
         public, _ = fill(store)
         (tmp_path / "runs" / public / snapshot.FILE).unlink()
@@ -348,7 +348,7 @@ def test_a_history_of_another_version_is_refused_in_a_sentence_and_left_as_found
         assert {run.id for run in lab.store.all()} == set(runs)
 
 
-def test_a_folder_that_cannot_be_written_is_said_and_the_history_goes_on(tmp_path, caplog):
+def test_a_folder_that_cannot_be_written_is_reported_and_the_history_goes_on(tmp_path, caplog):
     with closing(RunStore(tmp_path)) as store:
         public, _ = fill(store)
         shutil.rmtree(tmp_path / "runs" / public)

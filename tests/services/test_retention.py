@@ -10,7 +10,7 @@ from instruct_tune.store import retention
 from instruct_tune.store.run_store import RunStore
 
 
-def test_what_is_said_of_a_run_is_bounded_and_anothers_stays(tmp_path, monkeypatch):
+def test_the_events_of_a_run_are_bounded_and_anothers_stay(tmp_path, monkeypatch):
     monkeypatch.setitem(retention.MOST, "events", 3)
     with closing(RunStore(tmp_path)) as store:
         other, run_id = store.create("other", {}).id, store.create("a", {}).id

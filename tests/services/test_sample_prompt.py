@@ -195,7 +195,7 @@ def test_an_answer_and_an_evaluation_tell_how_far_they_are(lab, monkeypatch):
     assert passes == [(done, passes[0][1]) for done in range(passes[0][1])] * 2
 
 
-def test_what_is_told_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch):
+def test_the_detail_of_a_phase_is_in_the_status_while_it_lasts(lab, monkeypatch):
     statuses = []
     part = TrainingJob.part
 

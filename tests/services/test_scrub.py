@@ -139,24 +139,24 @@ def test_nothing_is_recorded_where_all_of_it_is_switched_off(lab):
     assert {"prompts", "fixed_prompt", "base_bleu"}.isdisjoint(lab.store.get(run_id).facts)
 
 
-def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_said(lab):
+def test_a_prompt_that_does_not_fit_is_left_out_and_that_is_reported(lab):
     run_id = finished(lab, smoke(train={"own_prompts": ["é" * 2000, SECRET]}, data={"limit": 4}))
     prompts = lab.runs.scrub(HOST, run_id)["prompts"]
     assert [prompt["instruction"] for prompt in prompts if prompt["kind"] == "own"] == [SECRET]
-    said = [text for text in texts(lab.runs.events(HOST, run_id)) if "own prompt" in text]
-    assert said == ["An own prompt does not fit into the model's context, so it is not answered: shorten it."]
+    messages = [text for text in texts(lab.runs.events(HOST, run_id)) if "own prompt" in text]
+    assert messages == ["An own prompt does not fit into the model's context, so it is not answered: shorten it."]
 
 
-def test_a_training_row_that_was_left_out_for_its_length_is_not_asked(lab):
+def test_a_training_row_that_was_left_out_for_its_length_is_no_prompt(lab):
     splits = lab.datasets.splits(smoke().data)
     lengths = sorted(len(row.instruction + row.output) for row in examples(splits.train))
     run_id = finished(lab, smoke(train={"max_length": lengths[len(lengths) // 2] + 110, "training_prompts": 2}))
     facts = lab.store.get(run_id).facts
     assert facts["rows_dropped"]
-    asked = [prompt["instruction"] for prompt in facts["prompts"] if prompt["kind"] == "training"]
+    questions = [prompt["instruction"] for prompt in facts["prompts"] if prompt["kind"] == "training"]
     order = [row.instruction for row in examples(splits.train)]
-    assert len(asked) == 2
-    assert set(asked) < set(order)
+    assert len(questions) == 2
+    assert set(questions) < set(order)
 
 
 def test_several_answers_have_at_most_48_tokens_and_one_as_many_as_it_may(lab):

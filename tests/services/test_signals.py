@@ -62,7 +62,7 @@ def test_left_in_the_middle_of_a_step_and_resumed_is_uninterrupted(tmp_path, mon
     assert same_tensors(adapter_weights(loaded), weights)
 
 
-def test_each_layer_is_asked_at_on_both_ways(tmp_path, monkeypatch):
+def test_each_layer_checks_on_both_ways(tmp_path, monkeypatch):
     loaded = tiny_with()
     count = layers_of(loaded.base)
     calls = []
@@ -75,7 +75,7 @@ def test_each_layer_is_asked_at_on_both_ways(tmp_path, monkeypatch):
         # The first layer's input is the frozen embedding, which gets no gradient.
         assert len(calls) == 2 * count - 1
     loaded.model(input_ids=ids)
-    assert len(calls) == 2 * count - 1, "nobody is asked outside"
+    assert len(calls) == 2 * count - 1, "nothing is checked outside"
 
 
 @pytest.mark.parametrize("way", ["forward", "backward"])
@@ -140,7 +140,7 @@ def _answers(request) -> bool:
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path):
+def test_a_port_that_is_taken_is_reported_in_a_sentence(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [
             sys.executable,

@@ -29,7 +29,7 @@ GOOD = Found("training, step 3", 2, 0, 0, ())
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "expected"),
     [
         (GOOD, "0 metrics lost that had been shown, 0 folders damaged, losses identical bit for bit"),
         (Found("training, step 3", 2, 5, 0, ()), "5 metrics lost"),
@@ -37,10 +37,10 @@ GOOD = Found("training, step 3", 2, 0, 0, ())
         (Found("saving, step 3", 2, 0, 0, ("adapter: it cannot be read",)), "1 folders damaged"),
     ],
 )
-def test_the_last_line_tells_what_was_lost(tmp_path, found, said):
+def test_the_last_line_tells_what_was_lost(tmp_path, found, expected):
     survival = Survival(tmp_path, Whole({}, b"", 1.0), random.Random(1))
     survival.kills += [GOOD, found]
-    assert said in survival.told()
+    assert expected in survival.summary()
     assert survival.well == (found is GOOD)
 
 

@@ -10,7 +10,7 @@ from instruct_tune.runs.examples import BEST
 from instruct_tune.tokenization.prompt_template import ALPACA, CHAT, LESSON, PromptTemplate, template_from
 from instruct_tune.ui import build_ui
 from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form
-from instruct_tune.ui.run_picker import ASKED, note, note_on
+from instruct_tune.ui.run_picker import WHEN_ANSWERING, note, note_on
 
 OWN = PromptTemplate("my <b>own</b>", "Q: {instruction}\nA: ", "Q: {instruction} {input}\nA: ")
 
@@ -32,17 +32,17 @@ def page(tmp_path_factory):
             yield lab, forms[0]
 
 
-def test_nothing_is_said_where_both_ask_alike():
-    assert note(LESSON, LESSON, ASKED) == ""
+def test_there_is_no_note_where_both_ask_alike():
+    assert note(LESSON, LESSON, WHEN_ANSWERING) == ""
     renamed = PromptTemplate("another name", LESSON.without_input, LESSON.with_input)
-    assert note(LESSON, renamed, ASKED) == "", "a name alone makes no other prompt"
+    assert note(LESSON, renamed, WHEN_ANSWERING) == "", "a name alone makes no other prompt"
 
 
 @pytest.mark.parametrize(("own", "here"), [(LESSON, ALPACA), (CHAT, LESSON), (LESSON, CHAT), (OWN, LESSON)])
 def test_both_are_named_where_they_differ_and_a_name_is_no_markup(own, here):
-    text = note(own, here, ASKED)
+    text = note(own, here, WHEN_ANSWERING)
     assert text.index(own.name.split(" ")[0]) < text.index(here.name)
-    assert text.endswith(ASKED)
+    assert text.endswith(WHEN_ANSWERING)
     assert "<b>" not in text
 
 
@@ -64,15 +64,15 @@ def test_a_template_without_a_name_is_called_custom(page):
     assert template_from(texts).name == "custom"
 
 
-@pytest.mark.parametrize(("chosen", "said"), [("lesson", False), ("alpaca", True), (CUSTOM_TEMPLATE, True)])
-def test_a_run_is_compared_with_the_form_as_it_stands(page, chosen, said):
+@pytest.mark.parametrize(("chosen", "warned"), [("lesson", False), ("alpaca", True), (CUSTOM_TEMPLATE, True)])
+def test_a_run_is_compared_with_the_form_as_it_stands(page, chosen, warned):
     lab, form = page
     values = {control: control.value for control in form.controls} | {
         form["template"]: chosen,
         form["template.without_input"]: OWN.without_input,
         form["template.with_input"]: OWN.with_input,
     }
-    assert bool(note_on(form, values, BEST, ASKED, runs=lab.runs, access=lab.access)) is said
+    assert bool(note_on(form, values, BEST, WHEN_ANSWERING, runs=lab.runs, access=lab.access)) is warned
 
 
 def test_half_a_template_or_a_run_that_is_gone_says_nothing(page):
@@ -80,4 +80,4 @@ def test_half_a_template_or_a_run_that_is_gone_says_nothing(page):
     values = {control: control.value for control in form.controls} | {form["template"]: CUSTOM_TEMPLATE}
     half = values | {form["template.without_input"]: "{instruc"}
     for each in ((half, BEST), (values, "gone"), (values, None)):
-        assert note_on(form, *each, ASKED, runs=lab.runs, access=lab.access) == ""
+        assert note_on(form, *each, WHEN_ANSWERING, runs=lab.runs, access=lab.access) == ""

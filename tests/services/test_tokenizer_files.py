@@ -105,7 +105,7 @@ def fetch(tmp_path):
 
 def fetched(toy):
     """The files whose bytes were requested, in that order."""
-    return [line.partition("/resolve/")[2].partition("/")[2] for line in toy.asked if line.startswith("GET /some/")]
+    return [line.partition("/resolve/")[2].partition("/")[2] for line in toy.requests if line.startswith("GET /some/")]
 
 
 TEXTS = ["chat_template.jinja", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]

@@ -172,7 +172,7 @@ def test_what_can_be_done_with_a_run_and_by_whom(panel, lab, run_id, monkeypatch
     assert pressable() == set()
 
 
-def test_a_run_that_is_deleted_while_it_is_followed_is_told_once(panel, lab):
+def test_a_run_that_is_deleted_while_it_is_followed_is_reported_once(panel, lab):
     gone = finished(lab, smoke(train={"sample_tokens": 0}))
     first = panel.show(gone, None, False)
     lab.training.delete(HOST, gone)
@@ -195,11 +195,11 @@ def test_the_announcer_is_silent_about_what_it_did_not_see(lab, run_id):
     with gr.Blocks():
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
     seen, announcement = announcer.show(run_id, None)
-    assert announcement == {"said": "", "title": "Instruction-Tuning Lab"}
+    assert announcement == {"text": "", "title": "Instruction-Tuning Lab"}
     assert all(skipped(value) for value in announcer.show(run_id, seen))
     # A run that was live at the last poll.
     _, announcement = announcer.show(run_id, {**seen, "live": True})
-    assert announcement == {"said": "The run is done.", "title": "done · Instruction-Tuning Lab"}
+    assert announcement == {"text": "The run is done.", "title": "done · Instruction-Tuning Lab"}
 
 
 def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):

@@ -248,7 +248,7 @@ def test_on_a_machine_of_ones_own_other_files_can_be_named_and_on_a_hosted_lab_t
     assert lab.datasets.preview(ANN, {"data": {"source": upload(lab, ANN)}})["rows_loaded"] == 40
 
 
-def test_whoever_is_nobody_cannot_upload(lab):
+def test_who_is_nobody_cannot_upload(lab):
     with pytest.raises(DataError, match="reload the page"):
         upload(lab, ANONYMOUS)
 
@@ -282,7 +282,7 @@ def test_the_upload_of_a_run_that_waits_is_kept(lab):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a day", "1.5", "²"])
-def test_a_time_that_is_none_is_said_at_start(tmp_path, monkeypatch, text):
+def test_a_time_that_is_none_is_an_error_at_start(tmp_path, monkeypatch, text):
     monkeypatch.setenv("LAB_KEEP_UPLOADS_HOURS", text)
     with pytest.raises(SettingsError, match="LAB_KEEP_UPLOADS_HOURS"), opened(tmp_path):
         pass
@@ -355,7 +355,7 @@ def test_a_lab_with_a_hosts_token_is_a_hosted_one(tmp_path, monkeypatch):
         assert lab.training.stop(lab.access.of("bob's page"), run_id) in ("stopping", "stopped")
 
 
-def test_only_who_asked_for_an_evaluation_may_stop_it(hosted):
+def test_only_who_started_an_evaluation_may_stop_it(hosted):
     run_id = hosted.training.start(ANN, smoke(), "ann's")
     assert hosted.training.wait(run_id, PATIENCE).status == "finished"
     evaluation = hosted.evaluations.start(ANN, run_id, generation={"max_new_tokens": 1500})
@@ -435,7 +435,7 @@ def test_an_upload_that_was_removed_is_missed_without_its_path(lab, private):
     assert not folders_in(str(refused.value), lab)
 
 
-def test_other_peoples_folders_are_told_by_their_last_name_only(lab):
+def test_other_peoples_folders_are_shown_by_their_last_name_only(lab):
     config = of("bundled").to_dict()
     config["model"], config["data"]["source"] = "/srv/models/mine", "/srv/rows.csv"
     readable = lab.runs.readable_config(ANN, lab.store.create("x", config).id)

@@ -82,7 +82,7 @@ def test_padding_that_the_model_does_not_know_becomes_eos(changed):
     assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id == 2
 
 
-def test_a_chat_template_with_unknown_markup_is_said_at_load(changed, lab):
+def test_a_chat_template_with_unknown_markup_is_reported_at_load(changed, lab):
     def other_markup(tokenizer):
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
         tokenizer.chat_template = "<|user|>{{ messages[0].content }}"

@@ -13,7 +13,7 @@ from instruct_tune.ui.data.filters import FiltersPanel
 from instruct_tune.ui.form import Form
 
 BY_HAND = json.dumps([{"step": "length", "unit": "tokens", "max": 9}])
-TOLD = {"rows_loaded": 9, "test_rows": 1, "train_rows": 7, "train_rows_before_limit": 7,
+SUMMARY = {"rows_loaded": 9, "test_rows": 1, "train_rows": 7, "train_rows_before_limit": 7,
         "ledger": [{"step": "length", "kept": 8, "dropped": 1}]}  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("tiny_cache")
@@ -44,7 +44,7 @@ def test_the_rows_of_the_data_tab_are_those_that_a_run_is_given(page, lab):
 
 def test_the_list_says_whose_and_that_another_model_keeps_other_rows(page):
     _, filters, values = page
-    last = loaded(filters.steps(values), TOLD)
+    last = loaded(filters.steps(values), SUMMARY)
     for model, counts in (("tiny-random", "kept 8, dropped 1"), ("a/b", "not applied yet")):
         drawn, sentence = filters._redraw(BY_HAND, last, 0, model)
         assert drawn.choices == [(f"1. answer of at most 9 tokens of {model} · {counts}", 0)]

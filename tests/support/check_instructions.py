@@ -261,7 +261,7 @@ def prediction_fault(row: Row) -> str | None:
     else:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder, "asked" + suffix)
+        script = Path(folder, "program" + suffix)
         script.write_text(row["input"], encoding="utf-8")
         try:
             done = subprocess.run([*command, script.name], cwd=folder, capture_output=True, text=True, timeout=SECONDS)

@@ -59,7 +59,7 @@ def settings(source, *filters, **changes):
 LEAKS = ("Traceback", "Arrow", "Error:", "Exception", "object at 0x")
 
 
-def said_of(data, kind=DataError, leaks=LEAKS):
+def load_error(data, kind=DataError, leaks=LEAKS):
     """The message that loading raises, having checked that it is one clean sentence."""
     with pytest.raises(LabError) as caught:
         load_splits(data)

@@ -147,13 +147,13 @@ class Recorder:
         self.step = 0
         self.steps: list[tuple[int, int]] = []
         self.phases: list[str] = []
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.metrics: dict[str, dict[int, dict[str, float]]] = {"train": {}, "probe": {}, "general": {}, "eval": {}}
         self.epochs: dict[int, float] = {}
-        self.told_twice: list[tuple[str, int]] = []
+        self.repeated: list[tuple[str, int]] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     def phase(self, name: str) -> None:
         self.phases.append(name)
@@ -161,7 +161,7 @@ class Recorder:
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
         if step in self.metrics[kind]:
-            self.told_twice.append((kind, step))
+            self.repeated.append((kind, step))
         self.metrics[kind][step] = values
         if kind == "train":
             self.epochs[step] = epoch

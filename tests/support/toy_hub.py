@@ -41,7 +41,7 @@ class ToyHub:
         self.models, self.private, self.gated = models or {}, private, gated
         self.sizes = sizes or {}
         self.tokens: set[str | None] = set()
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.sent = 0
 
 
@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
-        self.hub.asked.append(f"{self.command} {path}")
+        self.hub.requests.append(f"{self.command} {path}")
         if path == "/":
             return self._send(200, b"", {}, with_body)
         token = self.headers.get("Authorization")

@@ -83,7 +83,7 @@ def test_a_training_does_not_notice(tmp_path):
     watcher = Recorder(
         between=lambda step: kls.append(measure_adapter_effect(measured, LESSON, some_examples(2), RUN).kl)
     )
-    go(measured, tmp_path / "asked", watcher=watcher)
+    go(measured, tmp_path / "measured", watcher=watcher)
     assert watcher.losses == watched.losses
     assert kls[-1] > kls[0]
 
@@ -92,10 +92,10 @@ LAYERS = (LayerNorm(0, 1.0, 0.01), LayerNorm(1, 4.0, 0.04), LayerNorm(None, 2.0,
 
 
 @pytest.mark.parametrize(
-    ("kl", "said"), [(0.0, "No:"), (0.005, "Hardly"), (0.05, "A little"), (0.5, "Yes: its"), (3.0, "collapsed")]
+    ("kl", "expected"), [(0.0, "No:"), (0.005, "Hardly"), (0.05, "A little"), (0.5, "Yes: its"), (3.0, "collapsed")]
 )
-def test_the_verdict_grows_with_the_divergence(kl, said):
-    assert said in sentence(AdapterEffect(8, 100, kl, 0.25, LAYERS), None)
+def test_the_verdict_grows_with_the_divergence(kl, expected):
+    assert expected in sentence(AdapterEffect(8, 100, kl, 0.25, LAYERS), None)
 
 
 def test_it_tells_what_the_last_evaluation_counted():

@@ -229,7 +229,7 @@ def test_beams_leave_out_a_cache_that_does_not_follow_them(model_type, cached):
     assert beams_can_use_cache(architecture(model_type)) is cached
 
 
-def test_that_answers_are_decoded_alone_is_said_beside_them():
+def test_that_answers_are_decoded_alone_stands_beside_them():
     sentence = "In this architecture a batch changes the answers of its rows, so each answer is decoded alone."
     loaded = toy("rwkv")
     assert one_by_one(loaded) == sentence

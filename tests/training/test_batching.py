@@ -119,7 +119,7 @@ def test_the_probe_finds_what_is_exact(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("packing", [POSITIONS, MASK, PADDED])
-def test_exactness_is_told_apart(name, packing):
+def test_exactness_is_classified(name, packing):
     assert is_exact(toy_model(name), packing) == (packing in EXACT[name])
 
 

@@ -82,7 +82,7 @@ def test_each_way_of_training_is_measured_in_a_process_of_its_own(work, monkeypa
     def fake(command, **options):
         ran.append(command[3:5])
         assert Setting(**json.loads(command[5])) == SMALLEST
-        return subprocess.CompletedProcess(command, 0, f"said\n{len(ran) * 2**20}\n", "")
+        return subprocess.CompletedProcess(command, 0, f"output\n{len(ran) * 2**20}\n", "")
 
     monkeypatch.setattr(memory.subprocess, "run", fake)
     rows = list(memory.memory(work))
@@ -90,7 +90,7 @@ def test_each_way_of_training_is_measured_in_a_process_of_its_own(work, monkeypa
     assert [(row.lab.median, row.stock.median, row.ratio.median) for row in rows[:2]] == [(1, 2, 2), (1, 3, 3)]
 
 
-def test_what_a_person_waits_for_before_a_training_is_measured_on_as_many_rows_as_asked(work):
+def test_what_a_person_waits_for_before_a_training_is_measured_on_as_many_rows_as_requested(work):
     report_, *ledgers, first, peak_ = data.data(work)
     assert [row.what.split(" rows")[0] for row in (report_, *ledgers)] == ["report on 400", *["ledger of 400"] * 2]
     assert first.details["estimate"] == pytest.approx(20_000, rel=0.1)
@@ -157,7 +157,7 @@ def test_quick_is_less_of_everything_and_flags_win(monkeypatch):
     assert command.QUICK.rows < Setting().rows
 
 
-def test_an_unknown_line_is_told(capsys):
+def test_an_unknown_line_is_reported(capsys):
     with pytest.raises(SystemExit):
         command.parsed(["trainig"])
     assert "trainig: known are peak, training" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_a_late_reading_changes_no_number(tmp_path, late, monkeypatch):
     go(loaded, tmp_path / "late", SETTINGS, watcher)
     # One step later, except before a probe or an evaluation (as after the first step) and after the last step.
     assert reported_at == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 6}
-    assert watcher.told_twice == []
+    assert watcher.repeated == []
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: False)
     other = tiny_with()
     at_once, _ = go(other, tmp_path / "at once", SETTINGS)
@@ -112,7 +112,7 @@ class SyncRecorder(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
-def test_nothing_is_asked_of_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
+def test_nothing_is_read_from_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
     """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)

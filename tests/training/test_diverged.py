@@ -24,7 +24,7 @@ from instruct_tune.training.checkpoints import checkpoints
 from instruct_tune.training.types import TrainingResult
 
 
-def test_a_rate_that_is_too_high_is_said(tmp_path):
+def test_a_rate_that_is_too_high_is_reported(tmp_path):
     loaded = tiny_with()
     watcher = Recorder()
     settings = replace(SIX_STEPS, learning_rate=3e37, save_strategy="steps", save_steps=1)
@@ -42,7 +42,7 @@ def test_a_rate_that_is_too_high_is_said(tmp_path):
     assert torch.equal(loaded.model(input_ids=ids).logits, tiny().model(input_ids=ids).logits)
 
 
-def test_poisoned_weights_are_said(tmp_path):
+def test_poisoned_weights_are_reported(tmp_path):
     loaded = tiny_with()
     with torch.no_grad():
         next(p for name, p in loaded.model.named_parameters() if "lora_A" in name)[0, 0] = math.nan
@@ -52,21 +52,21 @@ def test_poisoned_weights_are_said(tmp_path):
     assert (watcher.losses, checkpoints(tmp_path)) == ({}, [])
 
 
-def test_an_infinite_gradient_is_said_though_the_loss_is_fine(tmp_path):
+def test_an_infinite_gradient_is_reported_though_the_loss_is_fine(tmp_path):
     loaded = tiny_with()
     next(p for p in loaded.model.parameters() if p.requires_grad).register_hook(lambda g: g + math.inf)
     with pytest.raises(DivergedError, match="not a finite number at step 1:"):
         go(loaded, tmp_path)
 
 
-def test_an_infinite_loss_is_said_though_its_gradient_is_fine(tmp_path, monkeypatch):
+def test_an_infinite_loss_is_reported_though_its_gradient_is_fine(tmp_path, monkeypatch):
     supervised_loss = trainer.supervised_loss
     monkeypatch.setattr(trainer, "supervised_loss", lambda *args: supervised_loss(*args) + math.inf)
     with pytest.raises(DivergedError, match="not a finite number at step 1:"):
         go(tiny_with(), tmp_path, replace(SIX_STEPS, probes=0))
 
 
-def test_an_adapter_that_never_moved_is_said(tmp_path):
+def test_an_adapter_that_never_moved_is_reported(tmp_path):
     """The warm-up starts at a rate of zero, and this run ends there."""
     settings = replace(SIX_STEPS, max_steps=1, warmup_steps=10)
     watcher = Recorder()

@@ -142,7 +142,7 @@ def test_a_stop_ends_an_evaluation(tuned, held_out):
     assert progress == [(6, 12)]
 
 
-def test_no_rows_are_said(tuned):
+def test_no_rows_are_an_error(tuned):
     with pytest.raises(DataError) as caught:
         evaluate(tuned, RUN, LESSON, [], SETTINGS)
     assert str(caught.value) == "There are no held-out rows to evaluate on: raise data.test_size or use more data."

@@ -52,7 +52,7 @@ class Order(Recorder):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["read at once", "read one step late"])
-def test_the_first_step_is_told_before_the_look_at_step_0(tmp_path, monkeypatch, late):
+def test_the_first_step_is_reported_before_the_look_at_step_0(tmp_path, monkeypatch, late):
     monkeypatch.setattr(step_metrics, "reads_late", lambda device: late)
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, max_steps=2, eval_strategy="no"), Order())
     assert watcher.order == [("probe", 0), ("train", 1), (lora.BASE, 0), ("train", 2), ("probe", 2), (RUN, 2)]
@@ -73,7 +73,7 @@ def test_what_does_not_begin_as_base_speaks_before_its_first_step(tmp_path):
     assert (lora.BASE, 0) not in watcher.order
 
 
-def test_base_says_what_the_run_would_have_said_before_its_first_step(tmp_path):
+def test_base_answers_as_the_run_before_its_first_step(tmp_path):
     loaded = loud()
     lora.attach(loaded, RUN, DROPOUT, seed=1)
     fixed = fixed_prompts.choose(loaded, LESSON, HELD_OUT, [ROW], 1)

@@ -512,7 +512,7 @@ def test_a_stop_is_within_one_token(tuned, settings):
     assert len(calls) == 3
 
 
-def test_nothing_is_said_after_a_stop(tuned):
+def test_nothing_is_generated_after_a_stop(tuned):
     seen = []
     with pytest.raises(Stopped):
         ask(tuned, prompts_of(tuned, 1), BASE, GREEDY, on_tokens=seen.append, stopping=lambda: len(seen) == 2)

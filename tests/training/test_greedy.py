@@ -115,7 +115,7 @@ def test_a_greedy_trace_has_the_likeliest_tokens_of_each_step():
             )
 
 
-def test_beams_tell_their_tree_where_asked():
+def test_beams_tell_their_tree_where_requested():
     loaded = loaded_toy("gpt2")
     settings = GenerationSettings(max_new_tokens=12, num_beams=3)
     requests = [Request(prompt, BASE) for prompt in PROMPTS]

@@ -410,7 +410,7 @@ def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(model, monkeypatch, tm
     assert len(str(caught.value)) < 400
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_what_was_tried_and_what_to_do():
+def test_a_hub_that_cannot_be_reached_is_reported_with_what_was_tried_and_what_to_do():
     with pytest.raises(HubError) as caught:
         locate("facebook/opt-125m", quiet)
     for words in (
@@ -503,7 +503,7 @@ RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (RepositoryNotFoundError("no", response=RESPONSE), "The Hub has no some/model"),
         (GatedRepoError("no", response=RESPONSE), "accept its terms"),
@@ -511,9 +511,9 @@ RESPONSE = httpx.Response(404, request=httpx.Request("GET", "https://huggingface
         (OSError("disk full"), "disk full"),
     ],
 )
-def test_what_the_hub_refuses_is_told_in_a_sentence(monkeypatch, fault, said):
+def test_what_the_hub_refuses_is_reported_in_a_sentence(monkeypatch, fault, message):
     fake_hub(monkeypatch, [], fault=fault)
-    with pytest.raises(HubError, match=said):
+    with pytest.raises(HubError, match=message):
         locate("some/model", quiet)
 
 
@@ -651,9 +651,9 @@ def test_where_nothing_can_be_reached_all_three_ways_are_named(monkeypatch, cach
     assert left_in(cache) == []
 
 
-def test_the_hub_is_asked_before_the_wheel(monkeypatch, folder):
+def test_the_hub_is_tried_before_the_wheel(monkeypatch, folder):
     fake_hub(monkeypatch, ["config.json", "model.safetensors"], folder)
-    commands = pip_that(monkeypatch, fault="ERROR: should not be asked")
+    commands = pip_that(monkeypatch, fault="ERROR: should not run")
     assert locate(DEFAULT_MODEL, quiet).source == "Hub"
     assert commands == []
 

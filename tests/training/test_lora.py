@@ -417,7 +417,7 @@ ALL_DAMAGE = [pytest.param(damage, id=name) for name, damage in (GONE | DAMAGED 
 
 @pytest.mark.parametrize("beside_another", [False, True])
 @pytest.mark.parametrize("damage", ALL_DAMAGE)
-def test_an_adapter_that_cannot_be_loaded_is_said(saved, damage, beside_another):
+def test_an_adapter_that_cannot_be_loaded_is_an_error(saved, damage, beside_another):
     loaded = tiny_with() if beside_another else tiny()
     damage(saved)
     with pytest.raises(ModelError) as caught:
@@ -425,7 +425,7 @@ def test_an_adapter_that_cannot_be_loaded_is_said(saved, damage, beside_another)
     assert "adapter" in one_sentence(caught.value)
 
 
-def test_an_adapter_for_a_base_model_of_other_shapes_is_told_so(saved):
+def test_an_adapter_for_a_base_model_of_other_shapes_is_an_error(saved):
     """This happens if a model of the same name has another size here."""
     wider = toy("llama", hidden_size=48, intermediate_size=64)
     with pytest.raises(ModelError, match=r"does not fit this base model .* use the model that it was trained on"):
@@ -532,6 +532,6 @@ def test_a_training_does_not_notice_that_its_adapter_is_turned_down(tmp_path):
             logits(disturbed, RUN)
 
     watcher = Recorder(between=turn_down)
-    go(disturbed, tmp_path / "asked", watcher=watcher)
+    go(disturbed, tmp_path / "disturbed", watcher=watcher)
     assert watcher.losses == watched.losses
     assert same_tensors(adapter_weights(disturbed), adapter_weights(alone))

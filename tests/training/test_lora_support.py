@@ -128,7 +128,7 @@ def test_a_layer_that_is_never_called_is_refused():
 
 
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
-def test_experts_take_no_dropout_and_that_is_said(model_type):
+def test_dropout_on_fused_experts_is_an_error(model_type):
     loaded = made(model_type)
     before = logits(loaded, BASE)
     with pytest.raises(ModelError) as caught:

@@ -30,7 +30,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY)
-def test_too_little_memory_is_said(tmp_path, monkeypatch, error):
+def test_too_little_memory_is_an_error(tmp_path, monkeypatch, error):
     def full(model, pack, *how):
         raise error
 
@@ -95,7 +95,7 @@ def test_a_step_that_ran_out_of_memory_is_done_again_in_smaller_passes(tmp_path,
     assert result == TrainingResult(6, 6, stopped=False)
     assert full.failed == 1
     assert max(full.widths[4:]) <= 120
-    assert watcher.said == ["Memory ran out: passes of 120 tokens from now on."]
+    assert watcher.messages == ["Memory ran out: passes of 120 tokens from now on."]
     # Gradients of earlier micro-batches are kept, and those of the failed one are not counted twice.
     assert watcher.losses == pytest.approx(expected.losses, rel=1e-5)
     # A resumed run begins with the size that fitted.
@@ -126,7 +126,7 @@ def test_random_numbers_of_a_repeated_step_are_those_of_the_first_try(tmp_path, 
     monkeypatch.setattr(trainer, "supervised_loss", one_row_fits)
     watcher, _ = go(tiny_with(), tmp_path / "run", settings)
     assert watcher.losses == expected.losses
-    assert watcher.said
+    assert watcher.messages
 
 
 def test_an_evaluation_that_ran_out_of_memory_is_done_again(tmp_path, monkeypatch):
@@ -175,13 +175,13 @@ def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, mo
     loaded = tiny_with()
     watcher, result = go(loaded, tmp_path / "run", settings)
     assert result == TrainingResult(6, 6, stopped=False)
-    assert (memory.stopped, watcher.said.count(SHORT)) == (1, 1)
+    assert (memory.stopped, watcher.messages.count(SHORT)) == (1, 1)
     assert watcher.losses == expected.losses
     assert watcher.of("grad_norm") == expected.of("grad_norm")
     # Recomputation applies to no other run, but to this one when it resumes.
     assert not loaded.base.is_activation_checkpointing
     second, _ = go(again(loaded), tmp_path / "run", settings, resume_from=tmp_path / "run/checkpoint-3")
-    assert (memory.stopped, second.said.count(SHORT)) == (1, 0)
+    assert (memory.stopped, second.messages.count(SHORT)) == (1, 0)
     assert second.losses == {step: expected.losses[step] for step in (4, 5, 6)}
 
 

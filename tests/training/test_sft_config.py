@@ -22,7 +22,7 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "supported", "asked", "wanted"),
+    ("device", "supported", "requested", "wanted"),
     [
         (CPU, True, {}, (False, False)),
         (GPU, True, {}, (True, False)),
@@ -35,17 +35,17 @@ def gpu(monkeypatch):
         (CPU, False, {"fp16": True}, (False, False)),
     ],
 )
-def test_precision(gpu, device, supported, asked, wanted):
+def test_precision(gpu, device, supported, requested, wanted):
     gpu(supported)
-    assert _precision(TrainSettings(**asked), device) == wanted
+    assert _precision(TrainSettings(**requested), device) == wanted
 
 
 @pytest.mark.parametrize(
-    ("device", "asked", "used"),
+    ("device", "requested", "used"),
     [(CPU, "adamw_torch", "adamw_torch"), (GPU, "adamw_torch", "adamw_torch_fused"), (GPU, "sgd", "sgd")],
 )
-def test_adamw_is_one_kernel_on_a_gpu(device, asked, used):
-    assert _optimizer(TrainSettings(optim=asked), device) == used
+def test_adamw_is_one_kernel_on_a_gpu(device, requested, used):
+    assert _optimizer(TrainSettings(optim=requested), device) == used
 
 
 def test_no_layer_is_computed_twice_and_no_nan_is_hidden(tmp_path):

@@ -119,7 +119,7 @@ def test_a_training_does_not_notice(tmp_path):
     measured = tiny_with(DROPOUT)
     losses = []
     watcher = Recorder(between=lambda step: losses.append(answer_losses(measured, LESSON, ROW, RUN).tuned))
-    go(measured, tmp_path / "asked", watcher=watcher)
+    go(measured, tmp_path / "measured", watcher=watcher)
     assert watcher.losses == watched.losses
     assert same_tensors(adapter_weights(measured), adapter_weights(alone))
     # The half-trained adapter is measured.

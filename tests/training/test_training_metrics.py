@@ -158,7 +158,7 @@ def test_each_evaluation_is_done_once(tmp_path, strategy):
     """Every third step has one, and every third step ends an epoch."""
     watcher, _ = go(tiny_with(), tmp_path, replace(SIX_STEPS, eval_strategy=strategy, eval_steps=3))
     assert list(watcher.metrics["eval"]) == [3, 6]
-    assert watcher.told_twice == []
+    assert watcher.repeated == []
 
 
 def test_evaluation_rows_do_not_train(tmp_path, undisturbed):
@@ -173,15 +173,15 @@ def test_nothing_is_printed(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_a_row_longer_than_a_pass_is_said_once(tmp_path, monkeypatch):
+def test_a_row_longer_than_a_pass_is_reported_once(tmp_path, monkeypatch):
     monkeypatch.setitem(packing.TOKENS_PER_PASS, "cpu", 100)
     watcher, _ = go(tiny_with(), tmp_path)
-    assert len(watcher.said) == 1
-    assert "The longest row has" in watcher.said[0]
+    assert len(watcher.messages) == 1
+    assert "The longest row has" in watcher.messages[0]
 
 
 def test_a_model_whose_head_cannot_be_taken_off_says_so(tmp_path):
     loaded = toy("cohere")
     lora.attach(loaded, RUN, NO_DROPOUT, seed=1)
     watcher, _ = go(loaded, tmp_path)
-    assert watcher.said == ["This model changes its head's logits, so the loss is not computed in chunks."]
+    assert watcher.messages == ["This model changes its head's logits, so the loss is not computed in chunks."]

@@ -5,7 +5,7 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
-from data_files import COLUMNS, make_rows, said_of, settings, write
+from data_files import COLUMNS, load_error, make_rows, settings, write
 
 from instruct_tune.data.splits import load_splits
 
@@ -113,7 +113,7 @@ BAD_FILES = {
 @pytest.mark.parametrize(("name", "content", "fragments"), BAD_FILES.values(), ids=BAD_FILES.keys())
 def test_a_bad_file_gets_one_clear_sentence(tmp_path, name, content, fragments):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    message = said_of(settings(tmp_path / name))
+    message = load_error(settings(tmp_path / name))
     for fragment in fragments:
         assert fragment in message
     assert ": " in message  # the problem, then the remedy
@@ -123,14 +123,14 @@ def test_a_bad_file_gets_one_clear_sentence(tmp_path, name, content, fragments):
 def test_a_parquet_file_cut_short(tmp_path, cut):
     content = write(tmp_path / "whole.parquet", make_rows(500)).read_bytes()
     (tmp_path / "rows.parquet").write_bytes(content[: cut if cut > 1 else int(len(content) * cut)])
-    assert "rows.parquet is not a readable parquet file" in said_of(settings(tmp_path / "rows.parquet"))
+    assert "rows.parquet is not a readable parquet file" in load_error(settings(tmp_path / "rows.parquet"))
 
 
 def test_a_parquet_file_with_damaged_pages(tmp_path):
     content = bytearray(write(tmp_path / "rows.parquet", make_rows(500)).read_bytes())
     content[10:200] = b"\xff" * 190
     (tmp_path / "rows.parquet").write_bytes(content)
-    assert "rows.parquet is not a readable parquet file" in said_of(settings(tmp_path / "rows.parquet"))
+    assert "rows.parquet is not a readable parquet file" in load_error(settings(tmp_path / "rows.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_parquet_file_with_damaged_pages(tmp_path):
 def test_a_parquet_column_that_is_no_text(tmp_path, column, fragment):
     table = pyarrow.table({"instruction": ["a", "b", "c"], "output": column})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
-    message = said_of(settings(tmp_path / "rows.parquet"))
+    message = load_error(settings(tmp_path / "rows.parquet"))
     assert message.startswith("Column 'output' of rows.parquet ")
     assert fragment in message
 
@@ -158,7 +158,7 @@ def test_a_parquet_column_that_is_no_text(tmp_path, column, fragment):
 def test_a_parquet_file_without_rows(tmp_path):
     table = pyarrow.table({name: pyarrow.array([], pyarrow.string()) for name in COLUMNS})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
-    assert "rows.parquet has no rows" in said_of(settings(tmp_path / "rows.parquet"))
+    assert "rows.parquet has no rows" in load_error(settings(tmp_path / "rows.parquet"))
 
 
 @pytest.mark.parametrize("kind", [pyarrow.large_string(), pyarrow.string_view(), pyarrow.dictionary("int8", "string")])
@@ -170,31 +170,31 @@ def test_every_kind_of_parquet_text_is_text(tmp_path, kind):
 
 @pytest.mark.parametrize("source", ["/nowhere/rows.json", "owner/name", "bundeld", "x" * 5000 + ".json", "a\0b.json"])
 def test_a_path_that_is_not_there(source):
-    message = said_of(settings(source))
+    message = load_error(settings(source))
     assert message.startswith(f"There is no file {source}")
     assert "hub:OWNER/NAME" in message
 
 
 def test_a_directory(tmp_path):
     (tmp_path / "folder.json").mkdir()
-    assert "folder.json is a directory: give one file in it" in said_of(settings(tmp_path / "folder.json"))
+    assert "folder.json is a directory: give one file in it" in load_error(settings(tmp_path / "folder.json"))
 
 
 def test_a_file_has_only_the_split_train(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(10))
-    assert "rows.json has no split 'test'" in said_of(settings(path, split="test"))
+    assert "rows.json has no split 'test'" in load_error(settings(path, split="test"))
 
 
 def test_a_filter_that_leaves_nothing_is_named(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(12, with_input=12))
-    message = said_of(settings(path, "drop_empty", "without_input"))
+    message = load_error(settings(path, "drop_empty", "without_input"))
     assert "The filter without_input left none of the 12 rows of rows.json" in message
 
 
 @pytest.mark.parametrize(("rows", "test_size"), [(1, 0.2), (2, 0.9), (10, 0.95)])
 def test_a_split_without_training_rows(tmp_path, rows, test_size):
     path = write(tmp_path / "rows.csv", make_rows(rows))
-    message = said_of(settings(path, test_size=test_size))
+    message = load_error(settings(path, test_size=test_size))
     assert f"data.test_size {test_size} leaves none to train on" in message
 
 

@@ -196,7 +196,7 @@ def test_degenerate_texts(predictions, references, bleu, bp):
         (["abcd"], "abcd", "The references are a single text, where a list of texts is needed."),
     ],
 )
-def test_what_cannot_be_scored_is_said(predictions, references, message):
+def test_what_cannot_be_scored_is_an_error(predictions, references, message):
     with pytest.raises(DataError) as caught:
         score(predictions, references)
     assert str(caught.value) == message
@@ -317,7 +317,7 @@ def test_no_evidence_is_a_p_value_of_one(base, tuned, references):
         ([], [], [], "There are no rows to score."),
     ],
 )
-def test_what_cannot_be_compared_is_said(base, tuned, references, message):
+def test_what_cannot_be_compared_is_an_error(base, tuned, references, message):
     with pytest.raises(DataError) as caught:
         paired_test(base, tuned, references)
     assert str(caught.value).startswith(message)
@@ -466,7 +466,7 @@ def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path, content):
         (b'"\xff\xfe"\n', "{path} is not UTF-8 text (byte 2 is the first that is wrong): save it as UTF-8."),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path, content, message):
+def test_what_cannot_be_read_is_an_error(tmp_path, content, message):
     path = tmp_path / "texts.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -474,7 +474,7 @@ def test_what_cannot_be_read_is_said(tmp_path, content, message):
     assert str(caught.value) == message.format(path=path)
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(DataError) as caught:
         read_texts(tmp_path / "nowhere.jsonl")
     assert str(caught.value) == (

@@ -67,7 +67,7 @@ def test_each_tokenisation_is_another_score():
     assert len(scores) == len(bleu_tokenizers.offered()) >= 4
 
 
-def test_what_is_not_here_is_said():
+def test_what_is_not_here_is_an_error():
     with pytest.raises(DataError, match="must be one of 13a, intl, zh"):
         bleu_tokenizers.checked("flores200")
     for strange in (None, ["13a"], {}):

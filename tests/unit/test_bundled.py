@@ -57,7 +57,7 @@ def test_the_rows_are_many_and_varied(check):
         ("words", "A\nB"),
     ],
 )  # fmt: skip
-def test_the_kind_is_told_from_the_answer(check, kind, answer):
+def test_the_kind_follows_from_the_answer(check, kind, answer):
     assert check.kind(answer) == kind
 
 

@@ -5,7 +5,7 @@ import math
 import pyarrow
 import pyarrow.parquet
 import pytest
-from data_files import everything, said_of, settings, write
+from data_files import everything, load_error, settings, write
 
 from instruct_tune.config.run_config import Columns
 from instruct_tune.data.cell_text import is_empty, text_in
@@ -98,7 +98,7 @@ def test_prompt_and_completion_may_be_messages(tmp_path, ending, prompt, instruc
 def test_messages_that_are_no_single_turn_are_refused(tmp_path, prompt, completion, reason):
     row = {"prompt": [USER], "completion": [ASSISTANT]}
     source = write(tmp_path / "rows.json", [row] * 4 + [{"prompt": prompt, "completion": completion}])
-    message = said_of(settings(source, columns=Columns("prompt", None, "completion")))
+    message = load_error(settings(source, columns=Columns("prompt", None, "completion")))
     assert reason in message
     assert "1 row, the first is row 5" in message
 
@@ -109,7 +109,7 @@ def test_a_conversation_may_be_the_json_of_one(tmp_path):
         ("Hi", "", "Hello")
     }
     broken = write(tmp_path / "broken.csv", [{"messages": text}] * 4 + [{"messages": text[:-1]}])
-    assert "the first is row 5 (it is not a list of messages)" in said_of(settings(broken))
+    assert "the first is row 5 (it is not a list of messages)" in load_error(settings(broken))
 
 
 def test_answers_of_one_text_are_read_and_several_are_refused(tmp_path):
@@ -117,11 +117,11 @@ def test_answers_of_one_text_are_read_and_several_are_refused(tmp_path):
     source = write(tmp_path / "rows.parquet", rows)
     assert loaded(source, columns=proposed(source)) == {("q", "c", "a")}
     several = write(tmp_path / "several.json", [*rows, {**rows[0], "answers": {"text": ["a", "b"]}}])
-    assert "holds several texts in 1 row, the first is row 6: keep one of them" in said_of(
+    assert "holds several texts in 1 row, the first is row 6: keep one of them" in load_error(
         settings(several, columns=proposed(several))
     )
     none = write(tmp_path / "none.json", [*rows, {**rows[0], "answers": {"text": [], "answer_start": []}}])
-    assert "is null or missing in 1 row, the first is row 6" in said_of(settings(none, columns=proposed(none)))
+    assert "is null or missing in 1 row, the first is row 6" in load_error(settings(none, columns=proposed(none)))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_nan_is_missing(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({**table, "input": halves}), tmp_path / "rows.parquet")
     assert loaded(tmp_path / "rows.parquet") == {("a", "", "b")}
     pyarrow.parquet.write_table(pyarrow.table({**table, "output": halves}), tmp_path / "rows.parquet")
-    message = said_of(settings(tmp_path / "rows.parquet"))
+    message = load_error(settings(tmp_path / "rows.parquet"))
     assert "'output' of rows.parquet is null or missing in 5 rows, the first is row 1: fill these rows in" in message
 
 
@@ -171,5 +171,5 @@ def test_nan_among_texts_in_json_is_missing_and_the_word_is_a_text(tmp_path):
 
 def test_a_number_is_no_text_though_nan_stands_beside_it(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"instruction": "a", "output": NaN}\n{"instruction": "a", "output": 3.5}\n')
-    message = said_of(settings(tmp_path / "rows.jsonl"))
+    message = load_error(settings(tmp_path / "rows.jsonl"))
     assert "is null or missing in 1 row, the first is row 1" in message

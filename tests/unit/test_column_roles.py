@@ -5,7 +5,7 @@ import json
 import shlex
 
 import pytest
-from data_files import everything, make_rows, said_of, settings, write
+from data_files import everything, load_error, make_rows, settings, write
 
 from instruct_tune.config.run_config import Columns, DataSettings, RunConfig
 from instruct_tune.config.validation import merge, parse_override
@@ -81,7 +81,7 @@ def test_the_settings_in_the_message_load_the_rows(tmp_path):
 )
 def test_what_no_text_can_hold_is_refused_unless_it_is_left_out_on_purpose(tmp_path, row, name, value):
     source = write(tmp_path / "rows.json", [row, row, {**row, name: value}, row, {**row, name: value}])
-    message = said_of(settings(source))
+    message = load_error(settings(source))
     assert f"{name!r} in 2 rows, the first is row 3" in message
     override = message.partition("or set ")[2].rpartition(" to train without")[0]
     config = {}
@@ -103,18 +103,18 @@ def test_columns_about_a_row_do_not_change_what_it_means(tmp_path):
 
 def test_cells_of_csv_are_looked_at_too(tmp_path):
     source = write(tmp_path / "rows.csv", [{**PLAIN, "tools": "[]" if n else '[{"name": "x"}]'} for n in range(5)])
-    assert "'tools' in 1 row, the first is row 1" in said_of(settings(source))
+    assert "'tools' in 1 row, the first is row 1" in load_error(settings(source))
 
 
 def test_a_column_that_comes_late_in_a_file_is_seen(tmp_path):
     source = write(tmp_path / "rows.jsonl", [*make_rows(30), {**PLAIN, "input": "", "tools": ["search"]}])
-    assert "'tools' in 1 row, the first is row 31" in said_of(settings(source))
+    assert "'tools' in 1 row, the first is row 31" in load_error(settings(source))
 
 
 def test_all_that_is_left_out_is_named_in_one_message(tmp_path):
     rows = [{"question": "Hi", "answer": "Hello", "system": "Be kind.", "tools": ["search"], "history": ["x"]}] * 5
     source = write(tmp_path / "rows.json", rows)
-    message = said_of(settings(source))
+    message = load_error(settings(source))
     assert "data.columns.instruction=question data.columns.output=answer data.columns.system=system" in message
     assert "'tools' in 5 rows, the first is row 1 and 'history' in 5 rows" in message
     assert """set 'data.columns.ignore=["tools", "history"]'""" in message
@@ -122,7 +122,7 @@ def test_all_that_is_left_out_is_named_in_one_message(tmp_path):
     assert rows_of(source, columns=columns) == {("Be kind.\n\nHi", "", "Hello")}
     # The same with the usual names.
     rows = [{**PLAIN, "system": "Be kind.", "tools": ["search"]}] * 5
-    message = said_of(settings(write(tmp_path / "usual.json", rows)))
+    message = load_error(settings(write(tmp_path / "usual.json", rows)))
     assert "Set data.columns.system=system" in message
     assert """or set 'data.columns.ignore=["tools"]'""" in message
 
@@ -141,10 +141,10 @@ def test_a_system_column_that_repeats_the_conversations_is_not_put_there_twice(t
 
 def test_a_system_column_must_be_there_and_hold_texts(tmp_path):
     source = write(tmp_path / "rows.json", [{**PLAIN, "persona": 5}] * 5)
-    assert "no column 'role'" in said_of(settings(source, columns=Columns(system="role")))
-    assert "'persona' of rows.json holds a number" in said_of(settings(source, columns=Columns(system="persona")))
+    assert "no column 'role'" in load_error(settings(source, columns=Columns(system="role")))
+    assert "'persona' of rows.json holds a number" in load_error(settings(source, columns=Columns(system="persona")))
     source = write(tmp_path / "chats.json", [{"conversations": TURN}] * 5)
-    assert "no column 'role'" in said_of(settings(source, columns=Columns(system="role")))
+    assert "no column 'role'" in load_error(settings(source, columns=Columns(system="role")))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_message_that_is_more_than_its_text_is_refused_unless_on_purpose(tmp_p
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     rows = [{"messages": chat}] * 4 + [{"messages": [chat[0], {**chat[1], **message}]}]
     source = write(tmp_path / "rows.json", rows)
-    text = said_of(settings(source))
+    text = load_error(settings(source))
     assert f"1 row cannot, the first is row 5 ({reason}" in text
     assert rows_of(source, columns=Columns(ignore=tuple(message))) == {("Hi", "", "Hello")}
 
@@ -175,7 +175,7 @@ def test_what_a_message_says_of_itself_without_changing_it_does_no_harm(tmp_path
     assert rows_of(write(tmp_path / "rows.json", [{"messages": chat}] * 5)) == {("Hi", "", "Hello")}
 
 
-def test_an_input_asked_for_by_name_stands_beside_a_conversation(tmp_path):
+def test_an_input_requested_by_name_stands_beside_a_conversation(tmp_path):
     source = write(tmp_path / "rows.json", [{"conversations": TURN, "context": "Here."}] * 5)
     assert rows_of(source) == {("Hi", "", "Hello")}
     assert rows_of(source, columns=Columns(input="context")) == {("Hi", "Here.", "Hello")}
@@ -195,7 +195,7 @@ def test_settings_without_these_columns_are_written_as_before():
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ({"ignore": "tools"}, "data.columns.ignore must be a list of texts"),
         ({"ignore": [3]}, "data.columns.ignore must be a list of texts"),
@@ -204,10 +204,10 @@ def test_settings_without_these_columns_are_written_as_before():
         ({"system": 3}, "data.columns.system must be"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(columns, said):
+def test_settings_that_contradict_each_other_are_refused(columns, message):
     with pytest.raises(SettingsError) as caught:
         RunConfig.from_dict({"data": {"columns": columns}})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_system_prompt_is_never_taken_for_the_question():

@@ -51,18 +51,18 @@ def rows_of(path, rows, **changes):
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (("question", "answer"), "set data.columns.instruction=question data.columns.output=answer."),
         (("input", "output"), "set data.columns.instruction=input data.columns.input=null."),
         (("Question text", "Answer text"), "set 'data.columns.instruction=Question text' 'data.columns.output="),
     ],
 )
-def test_the_message_names_what_to_set_and_setting_that_loads_the_rows(tmp_path, names, said):
+def test_the_message_names_what_to_set_and_setting_that_loads_the_rows(tmp_path, names, message):
     rows = [dict(zip(names, (f"Do {n}", f"Done {n}"), strict=True)) for n in range(10)]
     with pytest.raises(ColumnsError) as caught:
         rows_of(tmp_path / "rows.json", rows)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.found == names
     config = {}
     for override in shlex.split(as_settings(caught.value.proposal, Columns(), names)):
@@ -139,6 +139,6 @@ def test_columns_of_the_usual_names_come_before_conversations(tmp_path):
         rows_of(tmp_path / "rows.json", rows)
 
 
-def test_a_column_asked_for_by_name_is_never_replaced_by_a_conversation(tmp_path):
+def test_a_column_requested_by_name_is_never_replaced_by_a_conversation(tmp_path):
     with pytest.raises(ColumnsError, match="no column 'ask'"):
         rows_of(tmp_path / "rows.json", [{"messages": OPENAI}] * 5, columns=Columns("ask", None, "tell"))

@@ -31,7 +31,7 @@ def test_a_control_takes_only_what_it_could_have(control, text, wanted):
     assert read(control, text) == wanted
 
 
-def test_who_is_asked():
+def test_who_answers():
     two = [{"run_id": "base"}, {"run_id": "r1", "strength": 0.5}]
     assert answerers("r1", 0.5, "", 1) == two
     assert answerers("r1", 0.5, "r2", 1) == [*two, {"run_id": "r2", "step": None, "strength": 1}]

@@ -7,7 +7,7 @@ from instruct_tune.ui.train.presets import OWN_ROWS, cards, changes, keeps_rows
 from instruct_tune.ui.train.tab import is_second_click
 from instruct_tune.ui.train.text import about, cost_details, cost_sentence, cost_warnings
 
-TOLD = {
+COST = {
     "rows": 48,
     "dropped": 2,
     "truncated": 0,
@@ -34,15 +34,15 @@ TOLD = {
 
 
 def test_the_line_says_it_all():
-    assert cost_sentence(TOLD) == (
+    assert cost_sentence(COST) == (
         "**12 steps** · 4,300 tokens · 921,600 trainable parameters (0.68%) · about 1.4 GB · "
         "**about 41 s** (measured on this machine)"
     )
-    assert cost_warnings(TOLD) == "⚠ It needs more than there is."
+    assert cost_warnings(COST) == "⚠ It needs more than there is."
 
 
-def test_what_is_not_known_is_left_out_and_why_is_said():
-    nothing = dict.fromkeys(TOLD, None) | {"steps": 1, "warnings": [], "unknown": "nobody/x is not here yet."}
+def test_what_is_not_known_is_left_out_with_a_reason():
+    nothing = dict.fromkeys(COST, None) | {"steps": 1, "warnings": [], "unknown": "nobody/x is not here yet."}
     assert cost_sentence(nothing) == r"**1 step** · nobody/x is not here yet\."
     assert "Known once" in cost_details(nothing)
     assert cost_warnings(nothing) == ""
@@ -50,13 +50,13 @@ def test_what_is_not_known_is_left_out_and_why_is_said():
 
 def test_a_runs_name_cannot_break_out_of_the_line():
     evil = "from your run <img src=x onerror=alert(1)> [x](javascript:1)"
-    line = cost_sentence(TOLD | {"speed": evil})
+    line = cost_sentence(COST | {"speed": evil})
     assert r"\<img src=x onerror=alert\(1\)\>" in line
     assert r"\[x\]\(javascript\:1\)" in line
 
 
 def test_details_name_where_time_memory_and_disk_go():
-    table = cost_details(TOLD)
+    table = cost_details(COST)
     for part in (
         "training | 30 s",
         "answers on the way | 1 s",
@@ -71,11 +71,11 @@ def test_details_name_where_time_memory_and_disk_go():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "expected"),
     [(0.2, "1 s"), (7.4, "7 s"), (38.2, "38 s"), (132, "2 min 10 s"), (3600, "1 h 0 min"), (40_000, "11 h 6 min")],
 )
-def test_an_estimate_has_two_digits(seconds, said):
-    assert about(seconds) == said
+def test_an_estimate_has_two_digits(seconds, expected):
+    assert about(seconds) == expected
 
 
 def test_changes_are_named_in_the_words_of_the_form():

@@ -113,7 +113,7 @@ def test_a_verdict_is_shown_letter_by_letter():
     assert verdict_text(None) == ""
 
 
-def test_which_evaluation_it_is_can_be_told():
+def test_which_evaluation_it_is_can_be_seen():
     ((label, seq),) = view.choices([FOUND])
     assert seq == 3
     assert "2023" in label
@@ -166,7 +166,7 @@ def test_baselines_stand_beside_in_sentence_table_and_chart():
     ]  # fmt: skip
     chart = scores(evaluation)
     assert (chart["most"], chart["chat"]["bleu"], chart["examples"]["display"]) == ("35", "11.2", "none")
-    assert chart["said"].endswith(
+    assert chart["description"].endswith(
         "chat template 11.2, 95% interval 8.0 to 31.0; nearest row 3.0, 95% interval 5.5 to 12.2"
     )
 
@@ -175,23 +175,23 @@ def test_the_charts_axis_holds_both_intervals():
     chart = scores(FOUND)
     assert chart["most"] == "25"
     assert (chart["base"]["width"], chart["base"]["low"], chart["base"]["spread"]) == (35.76, 22.0, 27.0)
-    assert chart["tuned"]["said"] == "15.7, 95% interval 10.0 to 22.0"
+    assert chart["tuned"]["description"] == "15.7, 95% interval 10.0 to 22.0"
     for side in ("base", "tuned"):
         assert chart[side]["low"] + chart[side]["spread"] <= 100
 
 
 def test_the_chart_of_one_row_and_of_a_perfect_score():
     one = scores({**FOUND, "base": {**REPORT, "ci": None}, "tuned": {**REPORT, "bleu": 100.00000000000004, "ci": None}})
-    assert (one["base"]["spread"], one["base"]["said"]) == (0, "8.9")
+    assert (one["base"]["spread"], one["base"]["description"]) == (0, "8.9")
     assert (one["tuned"]["width"], one["most"]) == (100, "100")
 
 
-def test_another_tokenisation_is_told_and_a_warning_stands_under_the_result():
+def test_another_tokenisation_is_named_and_a_warning_stands_under_the_result():
     evaluation = {**FOUND, "tokenize": "zh", "warnings": ["Written in *Chinese*."]}
     assert view.measured_when(evaluation).endswith("96 new tokens · tokenisation zh")
     assert view.sentence(evaluation).endswith("\n\n**Note:** Written in \\*Chinese\\*\\.")
 
 
-def test_who_answers_is_told_with_baselines():
+def test_who_answers_is_shown_with_baselines():
     assert "40 of 120 answers (base, tuned and 1 baseline)" in view.progress({"done": 40, "total": 120, "baselines": 1})
     assert "(base, tuned and 2 baselines)" in view.progress({"done": 40, "total": 160, "baselines": 2})

@@ -30,7 +30,7 @@ from instruct_tune.ui.data.filter_text import (
 )
 
 WITHOUT, SHORT = Filter("without_input"), Length(max=200)
-TOLD = {
+SUMMARY = {
     "rows_loaded": 1200, "test_rows": 100, "train_rows": 50, "train_rows_before_limit": 395,
     "ledger": [
         {"step": "without_input", "kept": 1100, "dropped": 100},
@@ -41,7 +41,7 @@ TOLD = {
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "expected"),
     [
         (WITHOUT, "only rows without an input"),
         (SHORT, "answer of at most 200 characters"),
@@ -53,8 +53,8 @@ TOLD = {
         (ByHand("keep_rows", ("a",)), "only 1 row chosen by hand"),
     ],
 )
-def test_a_step_in_words(step, said):
-    assert words(step) == said
+def test_a_step_in_words(step, expected):
+    assert words(step) == expected
 
 
 def test_every_step_has_a_name_and_words():
@@ -64,7 +64,7 @@ def test_every_step_has_a_name_and_words():
 
 def test_a_line_has_its_counts_as_long_as_nothing_before_it_changed():
     steps = (DROP_LEAKAGE, WITHOUT, SHORT)
-    last = loaded(steps, TOLD)
+    last = loaded(steps, SUMMARY)
     assert "1,200 rows loaded → 495 kept → 100 held out" in last.sentence
     first, second, third = lines(steps, last)
     assert first.endswith("· kept 495, dropped 5")
@@ -73,7 +73,7 @@ def test_a_line_has_its_counts_as_long_as_nothing_before_it_changed():
     changed = lines((WITHOUT, DROP_LEAKAGE, SHORT), last)
     assert [line.endswith("not applied yet") for line in changed] == [True, True, True]
     assert lines(steps, None)[1] == "2. only rows without an input"
-    later = loaded((WITHOUT, SHORT), {**TOLD, "ledger": TOLD["ledger"][:2]})
+    later = loaded((WITHOUT, SHORT), {**SUMMARY, "ledger": SUMMARY["ledger"][:2]})
     assert [line.endswith("not applied yet") for line in lines((WITHOUT, Sample(n=3)), later)] == [False, True]
 
 

@@ -59,7 +59,7 @@ def test_a_name_may_come_late_and_a_conversation_be_found_not_to_be_needed():
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
+    ("last", "message"),
     [
         ("{oops", "not valid JSON at line 22 "),
         (
@@ -69,9 +69,9 @@ def test_a_name_may_come_late_and_a_conversation_be_found_not_to_be_needed():
         ('{"instruction": "i", "output": 5}', "holds a number instead of text in 1 row, the first is row 11"),
     ],
 )
-def test_what_is_wrong_far_behind_is_told_by_its_place(last, said):
+def test_what_is_wrong_far_behind_is_reported_by_its_place(last, message):
     lines = "".join(json.dumps(row) + "\n\n" for row in make_rows(10))
-    assert said in rows_or_fault(f"{lines}\n{last}")
+    assert message in rows_or_fault(f"{lines}\n{last}")
 
 
 def test_a_byte_that_is_wrong_is_counted_from_the_beginning_of_the_file():

@@ -25,7 +25,7 @@ def test_lines_end_where_a_new_line_begins_alone():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b'{"a": 1}\n\n{"a', "rows is not valid JSON at line 3"),
         (b"[1,\n2,\n", "rows is not valid JSON at line 3"),
@@ -35,10 +35,10 @@ def test_lines_end_where_a_new_line_begins_alone():
         (b"1" * 5000, "a number too long"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(content, said):
+def test_what_is_wrong_is_reported_with_its_place(content, message):
     with pytest.raises(DataError) as caught:
         json_text.values(content, "rows")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_texts_to_be_scored_say_where_too(tmp_path):

@@ -29,7 +29,7 @@ def test_it_is_what_comparing_all_across_the_split_finds(train, test):
     assert {(pair.first, pair.second) for pair in leakage.nearest} <= near
 
 
-def test_of_several_copies_the_nearest_is_told_and_the_worst_first():
+def test_of_several_copies_the_nearest_is_listed_and_the_worst_first():
     pairs = [NearPair(0, 3, 0.91), NearPair(1, 3, 0.97), NearPair(2, 4, 1.0)]
     assert find_leakage(pairs, 3, 5).nearest == (NearPair(2, 4, 1.0), NearPair(1, 3, 0.97))
     assert find_leakage(pairs, 3, 5).train_rows == {0, 1, 2}

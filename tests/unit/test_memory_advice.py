@@ -20,7 +20,7 @@ PEAK, ALONE = needs(800, 100), needs(300, 50)
 
 
 @pytest.mark.parametrize(
-    ("free", "said"),
+    ("free", "expected"),
     [
         (1400, None),
         (1399, "makes its passes smaller"),
@@ -30,10 +30,10 @@ PEAK, ALONE = needs(800, 100), needs(300, 50)
         (500, "not even the longest row alone will fit. Choose a smaller model"),
     ],
 )
-def test_a_gpu_is_asked_for_less_and_less(free, said):
+def test_the_warning_for_a_gpu_grows_with_what_is_missing(free, expected):
     warning = shortage(PEAK, ALONE, free * MB, "cuda", recomputes=True)
-    assert warning is said is None or said in warning
-    if said:
+    assert warning is expected is None or expected in warning
+    if expected:
         assert warning.startswith(f"It needs about 1.4 GB of memory and {free if free < 1000 else '1.4'}")
 
 
@@ -48,7 +48,7 @@ def test_of_a_machines_own_memory_nothing_is_promised(free):
     assert "twice" not in warning
 
 
-def test_nothing_is_said_where_nobody_tells_how_much_is_free():
+def test_there_is_no_warning_where_free_memory_is_unknown():
     assert shortage(PEAK, ALONE, None, "cpu", recomputes=True) is None
 
 

@@ -39,12 +39,12 @@ def test_it_answers_as_gradio_does(given):
     assert answers(PageBlocks, given) == answers(gr.Blocks, given)
 
 
-def test_a_wrong_number_of_outputs_is_told():
+def test_a_wrong_number_of_outputs_is_an_error():
     with pytest.raises(ValueError, match="enough output values"):
         answers(PageBlocks, lambda: [gr.skip()])
 
 
-def test_progress_that_is_not_shown_is_told_to_one_component():
+def test_progress_that_is_not_shown_goes_to_one_component():
     with gr.Blocks() as page:
         line, first, second = gr.Markdown(), gr.Textbox(), gr.Textbox()
         button = gr.Button()

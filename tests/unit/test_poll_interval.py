@@ -15,7 +15,7 @@ def test_watchers_together_ask_a_few_times_a_second(pages):
     assert seconds == USUAL or pages > POLLS_PER_SECOND
 
 
-def test_whom_the_lab_works_for_is_told_every_second():
+def test_whom_the_lab_works_for_polls_every_second():
     pace = Pace()
     for page in range(50):
         pace.seconds(f"page {page}", watching=True, now=0.0)

@@ -31,7 +31,7 @@ def test_a_csv_has_no_formulas_and_keeps_its_numbers(tmp_path):
     assert {row["tuned_chrf"] for row in rows} == {"-1.5"}
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.xlsx", "must end in"), ("none/a.csv", "cannot be written")])
-def test_what_cannot_be_written_is_said(tmp_path, name, said):
-    with pytest.raises(DataError, match=said):
+@pytest.mark.parametrize(("name", "message"), [("a.xlsx", "must end in"), ("none/a.csv", "cannot be written")])
+def test_what_cannot_be_written_is_an_error(tmp_path, name, message):
+    with pytest.raises(DataError, match=message):
         write_rows(ROWS, Path(tmp_path / name))

@@ -24,7 +24,7 @@ def queries(store, monkeypatch):
     return calls
 
 
-def test_a_question_is_asked_once_in_a_glance_and_each_time_outside(store, queries):
+def test_a_query_runs_once_in_a_glance_and_each_time_outside(store, queries):
     run = store.create("tulip", {})
     queries.clear()
     with store.read_cache():
@@ -47,7 +47,7 @@ def test_what_the_same_thread_writes_is_seen_at_once(store):
             store.get(run.id)
 
 
-def test_what_is_read_is_never_older_than_the_version_that_was_told(store):
+def test_what_is_read_is_never_older_than_the_version_that_was_returned(store):
     """Otherwise a page that remembers the version would not read again."""
     run = store.create("tulip", {})
     with store.read_cache():
@@ -72,7 +72,7 @@ def test_each_thread_has_a_glance_of_its_own(store):
     assert store.get(run.id).step == 5
 
 
-def test_a_history_that_cannot_be_read_is_told_to_who_asks_it_something(store, monkeypatch):
+def test_a_history_that_cannot_be_read_is_reported_to_who_queries_it(store, monkeypatch):
     """Otherwise a page's whole poll would fail, with all parts that need no history."""
 
     def unreadable() -> None:

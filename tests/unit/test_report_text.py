@@ -55,21 +55,21 @@ def test_the_line_stands_where_the_limit_is(max_length):
     width = report["lengths"]["row_tokens"]["edges"][1]
     assert row["limit"] == pytest.approx(100 * max_length / (24 * width), abs=0.01)
     over = sum(len(LESSON.render(each.instruction).encode()) + len(each.output) + 1 > max_length for each in ROWS)
-    assert f"{over} over max_length {max_length}" in row["said"]
+    assert f"{over} over max_length {max_length}" in row["description"]
     assert [chart["limit"] for chart in charts(report)[3:]] == [None, None]
 
 
 def test_a_limit_among_the_few_longest_stands_at_the_end():
     row = charts(report_of([*ROWS * 4, Example("Write.", "", "x" * 5000)], ROWS[:1]))[0]
     assert (row["limit"], row["ticks"][-1]) == (100, "96 and more")
-    assert "1 over max_length 1,000" in row["said"]
+    assert "1 over max_length 1,000" in row["description"]
 
 
-def test_a_limit_beyond_all_rows_is_said_and_not_drawn():
+def test_a_limit_beyond_all_rows_is_described_and_not_drawn():
     row = charts(report_of(ROWS, ROWS[:1]))[0]
-    assert (row["limit"], row["said"].split("; ")[1]) == (None, "none over max_length 1,000")
+    assert (row["limit"], row["description"].split("; ")[1]) == (None, "none over max_length 1,000")
     assert max(bar["height"] for bar in row["bars"]) == 100
-    assert sum(int(bar["said"].split(": ")[1].split()[0]) for bar in row["bars"]) == len(ROWS)
+    assert sum(int(bar["description"].split(": ")[1].split()[0]) for bar in row["bars"]) == len(ROWS)
 
 
 def test_without_a_tokenizer_the_lengths_in_characters_are_there():

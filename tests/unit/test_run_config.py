@@ -334,7 +334,7 @@ def test_faulty_filters(filters, problem):
     assert problems_of(nested("data.filters", filters))[0].startswith(problem)
 
 
-def test_all_problems_of_all_steps_are_told():
+def test_all_problems_of_all_steps_are_listed():
     faulty = [{"step": "sample", "seed": -1}, {"step": "matches", "pattern": "(", "of": 3}]
     message = " ".join(problems_of(nested("data.filters", faulty)))
     assert all(

@@ -33,8 +33,8 @@ def choices(lab):
 
 
 def value(dropdown):
-    """The value that an update sets, or "said nothing" if it sets none."""
-    return dropdown._constructor_args[0].get("value", "said nothing")
+    """The value that an update sets, or "unchanged" if it sets none."""
+    return dropdown._constructor_args[0].get("value", "unchanged")
 
 
 def test_the_newest_of_ones_own_is_chosen_first_and_a_recorded_one_where_there_is_no_other(lab, choices):
@@ -46,12 +46,12 @@ def test_the_newest_of_ones_own_is_chosen_first_and_a_recorded_one_where_there_i
     assert choices.show(None, BEST, BEST, [*choices.show(None, BEST, BEST, seen)[0]]) == [gr.skip()] * 3
 
 
-def test_what_stays_is_not_said(lab, choices):
+def test_what_stays_is_not_updated(lab, choices):
     lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
     lab.listed = [run("c"), run("a"), run("b")]
     _, first, second = choices.show(None, "a", "b", seen)
-    assert [value(first), value(second)] == ["said nothing", "said nothing"]
+    assert [value(first), value(second)] == ["unchanged", "unchanged"]
     assert [each for _, each in first.choices] == ["c", "a", "b"]
 
 
@@ -62,10 +62,10 @@ def test_the_run_that_train_follows_is_chosen_when_it_can_answer_and_once(lab, c
     seen, first, second = choices.show("mine", "a", "a", seen)
     assert [value(first), value(second)] == ["mine", "mine"]
     lab.listed = [run("other"), *lab.listed]
-    assert value(choices.show("mine", "a", "a", seen)[1]) == "said nothing"
+    assert value(choices.show("mine", "a", "a", seen)[1]) == "unchanged"
 
 
-def test_where_a_run_is_gone_all_is_said(lab, choices):
+def test_where_a_run_is_gone_all_is_updated(lab, choices):
     lab.listed = [run("a"), run("b")]
     seen, *_ = choices.show(None, "a", "b", None)
     lab.listed = [run("a")]

@@ -62,10 +62,10 @@ def test_each_order_is_what_it_says_and_what_lacks_the_number_comes_last():
     assert names(runs, sort="made up") == ["b", "c", "A"]
 
 
-@pytest.mark.parametrize(("asked", "given"), [(-3, 0), (0, 0), (1, 1), (2, 2), (99, 2)])
-def test_pages_are_whole_and_a_page_that_is_gone_is_the_last(asked, given):
+@pytest.mark.parametrize(("requested", "given"), [(-3, 0), (0, 0), (1, 1), (2, 2), (99, 2)])
+def test_pages_are_whole_and_a_page_that_is_gone_is_the_last(requested, given):
     runs = numbered(*(run(str(n), n) for n in range(2 * PAGE_ROWS + 1)))
-    page = page_of(runs, "", "Oldest first", asked)
+    page = page_of(runs, "", "Oldest first", requested)
     assert (page.number, page.pages, page.found) == (given, 3, 2 * PAGE_ROWS + 1)
     assert page.runs[0]["name"] == str(given * PAGE_ROWS)
     assert len(page.runs) == (1 if given == 2 else PAGE_ROWS)

@@ -44,7 +44,7 @@ def probes(*losses):
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    ("metrics", "expected"),
     [
         ([], ""),
         (probes(1.84), "Held-out loss 1.840 at step 0."),
@@ -57,8 +57,8 @@ def probes(*losses):
         ([{"kind": "eval", "step": 4, "eval_loss": 0.5}], "Evaluation loss 0.500 at step 4."),
     ],
 )
-def test_the_plot_in_words(metrics, said):
-    assert run_text.loss_sentence(metrics) == said
+def test_the_plot_in_words(metrics, expected):
+    assert run_text.loss_sentence(metrics) == expected
 
 
 def test_checkpoints_in_words():
@@ -93,14 +93,14 @@ def test_a_configuration_of_another_version_and_hostile_values_are_only_text():
     assert "gone **true**" in text
 
 
-def test_why_a_run_failed_is_said_with_its_kind_and_as_text():
+def test_why_a_run_failed_is_shown_with_its_kind_and_as_text():
     failed = {"status": "failed", "error_kind": "memory", "message": "<b>Lower</b> train.max_length."}
     assert run_text.failure_sentence(failed) == f"**Failed: out of memory.** {plain(failed['message'])}"
     assert run_text.failure_sentence({**failed, "error_kind": "_of another lab_"}).startswith("**Failed: \\_of")
     assert run_text.failure_sentence({**failed, "status": "stopped"}) == ""
 
 
-def test_changes_are_told_newest_first():
+def test_changes_are_listed_newest_first():
     changes = [
         {"time": 0.0, "status": "queued", "phase": None, "step": 0, "reason": "Accepted."},
         {"time": 1.0, "status": "running", "phase": "loading", "step": 3, "reason": ""},

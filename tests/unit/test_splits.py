@@ -7,7 +7,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from data_files import COLUMNS, everything, make_rows, said_of, settings, write
+from data_files import COLUMNS, everything, load_error, make_rows, settings, write
 
 from instruct_tune.config.run_config import DataSettings
 from instruct_tune.data import sources
@@ -83,7 +83,7 @@ def test_near_copies_of_held_out_rows_are_left_out_of_training_and_those_stay(tm
 
 def test_a_dataset_that_is_all_copies_is_refused(tmp_path):
     rows = [{"instruction": "Say it again", "output": str(n)} for n in range(20)]
-    message = said_of(settings(write(tmp_path / "rows.json", rows), "drop_leakage"))
+    message = load_error(settings(write(tmp_path / "rows.json", rows), "drop_leakage"))
     assert "Every training row" in message
     assert "remove drop_leakage from data.filters" in message
 
@@ -139,7 +139,7 @@ def test_duplicate_rows_are_kept(tmp_path):
     assert (len(splits.train), len(splits.test)) == (8, 2)
 
 
-def test_source_and_licence_are_told(tmp_path, monkeypatch):
+def test_source_and_licence_are_recorded(tmp_path, monkeypatch):
     path = write(tmp_path / "rows.jsonl", make_rows(10))
     own = load_splits(settings(path))
     assert (own.source, own.licence) == (str(path), "unknown")

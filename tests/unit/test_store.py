@@ -378,7 +378,7 @@ def ask_for_lock(folder):
     return output.strip()
 
 
-def test_a_second_process_is_told_who_holds_the_folder(tmp_path):
+def test_a_second_process_reads_who_holds_the_folder(tmp_path):
     lock = DataLock(tmp_path / "data")
     assert ask_for_lock(tmp_path / "data") == (
         f"The data folder {tmp_path / 'data'} is in use by another process (pid {os.getpid()}): "

@@ -61,7 +61,7 @@ def test_what_was_stopped_may_still_be_shown_but_not_what_was_dropped():
     turns.drop("mine")
 
 
-def test_asking_again_ends_what_was_asked_before():
+def test_asking_again_ends_the_question_before():
     turns = Turns()
     with turns.of("mine") as first:
         with turns.of("mine") as second:
@@ -127,11 +127,11 @@ def test_the_state_says_what_it_was_decoded_with():
     assert decoding(sampled) == "Sampling at temperature 0.8, top-p 0.95, seed 7, at most 96 new tokens."
 
 
-@pytest.mark.parametrize(("strength", "said"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
-def test_another_strength_is_said(strength, said):
+@pytest.mark.parametrize(("strength", "expected"), [(1, ""), (0, "Adapter off"), (0.5, "Adapter at 0.5 times")])
+def test_another_strength_is_shown(strength, expected):
     text = state_sentence({"base": "a", "tuned": "b", "done": True}, GREEDY, strength)
-    assert said in text
-    assert ("Adapter" in text) == bool(said)
+    assert expected in text
+    assert ("Adapter" in text) == bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -156,5 +156,5 @@ def test_stop_texts_are_written_one_a_line():
     assert "###" in decoding(settings).replace("\\", "")
 
 
-def test_one_who_was_not_asked_has_no_facts():
+def test_one_who_did_not_answer_has_no_facts():
     assert answer_facts({"base": "a", "tuned": "b", "done": True}, "third") == ""

@@ -1,7 +1,7 @@
 """Detection of the columns that hold the three texts, under various names."""
 
 import pytest
-from data_files import everything, make_rows, said_of, settings, write
+from data_files import everything, load_error, make_rows, settings, write
 
 from instruct_tune.config.run_config import Columns
 from instruct_tune.data.splits import LedgerEntry, load_splits
@@ -41,8 +41,8 @@ def test_a_null_or_missing_input_is_an_empty_one(tmp_path):
     assert splits.ledger == (LedgerEntry("without_input", 7, 3),)
 
 
-def test_an_input_column_asked_for_by_name_must_be_there(tmp_path):
+def test_an_input_column_requested_by_name_must_be_there(tmp_path):
     path = write(tmp_path / "rows.json", make_rows(10))
-    message = said_of(settings(path, columns=Columns(input="contxt")))
+    message = load_error(settings(path, columns=Columns(input="contxt")))
     assert message.startswith("rows.json has no column 'contxt', it has 'instruction', 'input', 'output'")
     assert "data.columns.input" in message

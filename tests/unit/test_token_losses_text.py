@@ -33,15 +33,15 @@ def test_the_sentence_says_how_much_likelier_and_where():
 
 
 @pytest.mark.parametrize(
-    ("base", "tuned", "said"),
+    ("base", "tuned", "expected"),
     [
         (0.4, 0.1, "4 times as unlikely per token"),
         (0.4, 0.405, "about as likely"),
         (1e-200, 1.0, "times as likely"),
     ],
 )
-def test_a_loss_a_draw_and_a_huge_gain(base, tuned, said):
-    assert said in sentence(AnswerLosses((token("x", base, tuned),), 0))
+def test_a_loss_a_draw_and_a_huge_gain(base, tuned, expected):
+    assert expected in sentence(AnswerLosses((token("x", base, tuned),), 0))
 
 
 def test_a_row_that_was_cut_says_so():

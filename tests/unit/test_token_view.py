@@ -30,7 +30,7 @@ def test_it_is_the_trainers_row_whatever_the_texts(example, template, max_length
     assert sum(token.role is Role.CUT for token in row.tokens) >= trained.truncated
 
 
-def test_a_row_of_ten_thousand_characters_is_whole_and_told_by_its_beginning():
+def test_a_row_of_ten_thousand_characters_is_whole_and_shown_by_its_beginning():
     row = token_view(TOKENIZER, LESSON, Example("Say it.", "", "\u202e<script>${alert(1)}" * 500), 1024, "truncate")
     assert (row.length, row.supervised) == (1024, 1024 - len(LESSON.render("Say it.")))
     assert len(row.tokens) > 10_000
@@ -49,11 +49,11 @@ def test_each_token_is_called_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("overlong", "said"), [("drop", "it is dropped"), ("truncate", "tokens of the answer were cut at max_length")]
+    ("overlong", "expected"), [("drop", "it is dropped"), ("truncate", "tokens of the answer were cut at max_length")]
 )
-def test_a_row_that_is_too_long_says_what_becomes_of_it(overlong, said):
+def test_a_row_that_is_too_long_says_what_becomes_of_it(overlong, expected):
     row = token_view(TOKENIZER, LESSON, ROW, LENGTH - 2, overlong)
-    assert said in row.explanation
+    assert expected in row.explanation
     assert [token.role for token in row.tokens[-2:]] == [Role.CUT, Role.CUT]
 
 

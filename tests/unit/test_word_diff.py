@@ -31,7 +31,7 @@ def test_words_are_compared_whole():
 
 
 @pytest.mark.parametrize(
-    ("reference", "answer", "said"),
+    ("reference", "answer", "expected"),
     [
         ("return a + b", "return b + b # sum", "3 of 4 expected words, 3 others."),
         ("a b c", "x y z", "0 of 3 expected words, 3 others."),
@@ -39,8 +39,8 @@ def test_words_are_compared_whole():
         ("yes no", "", "0 of 2 expected words, 0 others."),
     ],
 )
-def test_it_is_told_in_numbers(reference, answer, said):
-    assert facts(word_diff(reference, answer)) == said
+def test_the_words_are_counted(reference, answer, expected):
+    assert facts(word_diff(reference, answer)) == expected
 
 
 def test_blanks_alone_are_nothing_in_common():

@@ -14,14 +14,14 @@ from .effect_text import bars, evaluated_answers, sentence
 
 # The value holds numbers and the app's own words, no text of a dataset.
 _TEMPLATE = """
-<div class="norms" role="img" aria-label="{{value.said}}">
+<div class="norms" role="img" aria-label="{{value.description}}">
   <div class="norm-top">{{value.most}}</div>
   <div class="norm-bars">
-    {{#each value.bars}}<span title="{{this.said}}" style="height: {{this.height}}%"></span>{{/each}}
+    {{#each value.bars}}<span title="{{this.description}}" style="height: {{this.height}}%"></span>{{/each}}
   </div>
   <div class="norm-ends"><span>{{value.first}}</span><span>{{value.last}}</span></div>
 </div>
-<div class="norm-said">{{value.said}}</div>
+<div class="norm-description">{{value.description}}</div>
 """
 _LOOK = """
 .norms { max-width: 720px; }
@@ -29,7 +29,7 @@ _LOOK = """
   border-bottom: 1px solid var(--body-text-color-subdued); }
 .norm-bars span { flex: 1; background: #2563eb; min-height: 1px; border-radius: 2px 2px 0 0; }
 .norm-ends { display: flex; justify-content: space-between; }
-.norm-top, .norm-ends, .norm-said { font-size: 12px; color: var(--body-text-color-subdued); }
+.norm-top, .norm-ends, .norm-description { font-size: 12px; color: var(--body-text-color-subdued); }
 """
 
 

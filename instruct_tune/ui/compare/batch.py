@@ -38,7 +38,7 @@ class BatchPanel:
         self.run, self.third, self.controls = run, third, controls
         self.turns = Turns()
         with gr.Tab("Many", id="Many", elem_id="compare-many"):
-            self.asked = gr.Textbox(
+            self.instructions = gr.Textbox(
                 label="Instructions",
                 info=f"One a line, at most {MAX_INSTRUCTIONS}; decoded as set under Decoding",
                 lines=5,
@@ -63,7 +63,7 @@ class BatchPanel:
         self._wire()
 
     def _wire(self) -> None:
-        inputs = [self.run, self.asked, *self.third.controls, *self.controls]
+        inputs = [self.run, self.instructions, *self.third.controls, *self.controls]
         self.button.click(self._answer, inputs, [self.state, self.found, self.table, self.rows], **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
 

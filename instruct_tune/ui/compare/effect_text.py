@@ -50,14 +50,14 @@ def bars(layers: Sequence[LayerNorm]) -> dict[str, Any]:
         "bars": [
             {
                 "height": round(100 * each.norm / most, 1) if most else 0,
-                "said": f"{_layer(each)}: {each.norm:.3g}, {percent(each.share)} of its weights",
+                "description": f"{_layer(each)}: {each.norm:.3g}, {percent(each.share)} of its weights",
             }
             for each in layers
         ],
         "most": f"{most:.3g}",
         "first": _layer(layers[0]) if layers else "",
         "last": _layer(layers[-1]) if len(layers) > 1 else "",
-        "said": norms_sentence(layers),
+        "description": norms_sentence(layers),
     }
 
 

@@ -42,7 +42,7 @@ _BEAMS = """
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """What the shown search is about, so that a branch continues the same answer."""
 
     run_id: str
@@ -75,11 +75,11 @@ class SearchPanel:
             self.greedy = scripted_html("search", _ANSWERS, "compare-search-greedy", visible="hidden")
             self.branch = scripted_html("search", _ANSWERS, "compare-search-branch", visible="hidden")
             self.beams = scripted_html("beam_tree", _BEAMS, "compare-search-beams", visible="hidden")
-            self.asked = gr.State(None)
+            self.question = gr.State(None)
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.asked, self.state, self.greedy, self.branch, self.beams]
+        return [self.question, self.state, self.greedy, self.branch, self.beams]
 
     @property
     def blank(self) -> list[Any]:
@@ -93,7 +93,7 @@ class SearchPanel:
         searching = self.button.click(self._search, inputs, self.outputs, **options)
         branch_options = {**options, **PRIVATE, "show_progress": "minimal", "show_progress_on": self.state}
         for shown in (self.greedy, self.branch, self.beams):
-            shown.click(self._branch, self.asked, self.branch, **branch_options)
+            shown.click(self._branch, self.question, self.branch, **branch_options)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         return searching
 
@@ -114,14 +114,14 @@ class SearchPanel:
             gr.Info("There is no trained run yet: train one first.")
             return
         window, person = session(), viewer(self._access)
-        asked = Asked(run_id, instruction, input or "", int(tokens), strength)
+        question = Question(run_id, instruction, input or "", int(tokens), strength)
         self._branches.drop(window)
         with self._searches.of(window) as stop:
             _, _, *hidden = self.blank
             yield [None, SEARCHING, *hidden]
             try:
                 for result in self._inference.search(
-                    person, run_id, instruction, asked.input, asked.tokens, stop, strength
+                    person, run_id, instruction, question.input, question.tokens, stop, strength
                 ):
                     if not self._searches.holds(window, stop):
                         break
@@ -131,7 +131,7 @@ class SearchPanel:
                         trees = gr.HTML(packed(beams_value(result.beams, result.greedy)), visible=True)
                     else:
                         greedy = gr.HTML(packed(greedy_value(result.greedy)), visible=True)
-                    yield [asked, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees]
+                    yield [question, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees]
             except LabError:
                 if not stop.is_set():
                     yield [gr.skip(), BEFORE, *[gr.skip()] * 3]
@@ -142,15 +142,15 @@ class SearchPanel:
             yield [gr.skip()] * 5
 
     @user_errors
-    def _branch(self, asked: Asked | None, event: gr.EventData) -> Any:
-        if asked is None:
+    def _branch(self, question: Question | None, event: gr.EventData) -> Any:
+        if question is None:
             raise DataError(NOTHING_SEARCHED)
         window = session()
         with self._branches.of(window) as stop:
             try:
                 answers = self._inference.branch(
-                    viewer(self._access), asked.run_id, asked.instruction, asked.input, event._data.get("ids"),
-                    asked.tokens, stop, asked.strength,
+                    viewer(self._access), question.run_id, question.instruction, question.input,
+                    event._data.get("ids"), question.tokens, stop, question.strength,
                 )  # fmt: skip
             except LabError:
                 if stop.is_set():

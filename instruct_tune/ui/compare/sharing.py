@@ -25,13 +25,13 @@ LONGEST = 2000
 """Characters of a text in a link; some servers reject longer addresses."""
 
 AS_LINK = (
-    "(...values) => {const names = %s; const said = new URLSearchParams({tab: 'compare'});"
+    "(...values) => {const names = %s; const query = new URLSearchParams({tab: 'compare'});"
     f"const row = values[names.indexOf('source')] === '{HELD_OUT}';"
     "names.forEach((name, at) => {const value = values[at];"
     "if (row && (name === 'instruction' || name === 'input')) return;"
     "if (value !== null && value !== undefined && value !== '')"
-    f" said.set(name, String(value).slice(0, {LONGEST}));}});"
-    "return location.origin + location.pathname + '?' + said;}"
+    f" query.set(name, String(value).slice(0, {LONGEST}));}});"
+    "return location.origin + location.pathname + '?' + query;}"
 )
 """JavaScript that makes the link in the browser, which knows the page's address. ``%s``: the names of its values."""
 

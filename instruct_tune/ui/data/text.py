@@ -184,7 +184,7 @@ def _facts(report: Report) -> list[str]:
 
 def charts(report: Report) -> list[dict[str, Any]]:
     """The histograms, each with its ``title``, ``bars`` (height in percent, and a tooltip), ``ticks`` along the axis,
-    ``limit`` (position of max_length in percent; None where it lies beyond) and ``said``, the chart in words."""
+    ``limit`` (position of max_length in percent; None where it lies beyond) and ``description``, the chart in words."""
     return [
         _chart(title, report["lengths"][name], report, name)
         for name, title in _CHARTS.items()
@@ -204,17 +204,17 @@ def _chart(title: str, lengths: Mapping[str, Any], report: Report, name: str) ->
         words += f"; {over:,} over max_length {longest:,}" if over else f"; none over max_length {longest:,}"
     return {
         "title": title,
-        "said": words,
+        "description": words,
         "bars": [
             {
                 "height": round(100 * count / most, 1),
-                "said": f"{low:,} to {high - 1:,} {unit}: {_counted(count, 'row')}",
+                "description": f"{low:,} to {high - 1:,} {unit}: {_counted(count, 'row')}",
             }
             for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
         ],
         "ticks": ["0", f"{axis // 2:,}", f"{axis:,}" + (" and more" if lengths["max"] >= axis else "")],
         "limit": round(min(100, 100 * longest / axis), 2) if within else None,
-        "limit_said": f"max_length {longest:,}" if within else "",
+        "limit_label": f"max_length {longest:,}" if within else "",
     }
 
 

@@ -34,9 +34,9 @@ _BAR = """
   <span class="number">${{value.{who}.bleu}}</span>
 </div>
 """
-_NOTHING = {"width": 0, "low": 0, "spread": 0, "bleu": "", "said": "", "display": "none"}
+_NOTHING = {"width": 0, "low": 0, "spread": 0, "bleu": "", "description": "", "display": "none"}
 _TEMPLATE = (
-    '<div class="scores" role="img" aria-label="BLEU: ${value.said}.">'
+    '<div class="scores" role="img" aria-label="BLEU: ${value.description}.">'
     + "".join(_BAR.format(who=who, label=label) for who, label in SIDES.items())
     + '<div class="line axis" aria-hidden="true"><span class="who"></span><span class="track">'
     "<span>0</span><span>${value.middle}</span><span>${value.most}</span></span>"
@@ -80,8 +80,8 @@ def scores(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(reports: Mapping[str, Mapping[str, Any]], most: int) -> dict[str, Any]:
     sides = {side: _side(reports[side], most) if side in reports else _NOTHING for side in SIDES}
-    description = "; ".join(f"{SIDES[side]} {sides[side]['said']}" for side in reports) or "not measured"
-    return {**sides, "said": description, "middle": f"{most / 2:g}", "most": f"{most:g}"}
+    description = "; ".join(f"{SIDES[side]} {sides[side]['description']}" for side in reports) or "not measured"
+    return {**sides, "description": description, "middle": f"{most / 2:g}", "most": f"{most:g}"}
 
 
 def _side(report: Mapping[str, Any], most: int) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _side(report: Mapping[str, Any], most: int) -> dict[str, Any]:
     description = f"{report['bleu']:.1f}" + (f", 95% interval {low:.1f} to {high:.1f}" if report["ci"] else "")
     width, start, end = (round(100 * min(value, most) / most, 2) for value in (report["bleu"], low, high))
     spread, bleu = round(end - start, 2), f"{report['bleu']:.1f}"
-    return {"width": width, "low": start, "spread": spread, "bleu": bleu, "said": description, "display": "flex"}
+    return {"width": width, "low": start, "spread": spread, "bleu": bleu, "description": description, "display": "flex"}
 
 
 READING = "Reading the last evaluation…"

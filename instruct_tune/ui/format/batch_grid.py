@@ -56,7 +56,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "runs": [[len(list(run)), loss] for loss, run in itertools.groupby(segment.loss)],
         "first": first,
         "last": last,
-        "said": (
+        "description": (
             f"Training row {segment.row + 1}: {segment.length} tokens at positions 0 to {segment.positions[-1]}, "
             f"{segment.supervised} carry loss."
         ),

@@ -117,7 +117,7 @@ const region = element.querySelector('.announcer');
 const update = () => {
   const value = props.value;
   if (!value) { return; }
-  if (region.textContent !== value.said) { region.textContent = value.said; }
+  if (region.textContent !== value.text) { region.textContent = value.text; }
   if (document.title !== value.title) { document.title = value.title; }
 };
 watch('value', update);
@@ -158,7 +158,7 @@ class Announcer:
         # Whether this window saw the run live; one that ended before it was opened needs no announcement.
         was_live = live or (seen is not None and seen["run"] == run_id and seen["live"])
         text = run_text.announcement(status) if was_live else ""
-        now = {"run": run_id, "live": was_live, "said": text, "title": run_text.window_title(status, was_live)}
+        now = {"run": run_id, "live": was_live, "text": text, "title": run_text.window_title(status, was_live)}
         if now == seen:
             return [gr.skip(), gr.skip()]
-        return [now, {"said": now["said"], "title": now["title"]}]
+        return [now, {"text": now["text"], "title": now["title"]}]

@@ -53,7 +53,7 @@ def overlay_figure(runs: Sequence[Mapping[str, Any]], axis: str, log_scale: bool
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     }
-    return {"data": data, "layout": layout, "said": sentences(runs, names) or "No run is chosen."}
+    return {"data": data, "layout": layout, "description": sentences(runs, names) or "No run is chosen."}
 
 
 def _lines(run: Mapping[str, Any], name: str, look: tuple[str, str, str], axis: str) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ class SideBySide:
         table = {"headers": ["", *names_of(runs)], "data": rows(runs)}
         widths = [FIRST_COLUMN, *[COLUMN] * len(runs)]
         shown = gr.Dataframe(table, column_widths=widths)
-        return [_words(runs, figure["said"]), gr.Column(visible=True), figure, shown]
+        return [_words(runs, figure["description"]), gr.Column(visible=True), figure, shown]
 
 
 def _label(run: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ const strip = (lane, width) => {
     box.style.width = `${100 * each.length / width}%`;
     box.dataset.at = segments.length;
     box.tabIndex = segments.length ? -1 : 0;
-    box.setAttribute('aria-label', each.said);
+    box.setAttribute('aria-label', each.description);
     each.runs.forEach(([length, loss]) => {
       const run = make('span', loss ? 'run loss' : 'run');
       run.style.flexGrow = length;
@@ -51,7 +51,7 @@ const tell = at => {
     each.box.classList.toggle('chosen', other === at);
     each.box.tabIndex = other === at ? 0 : -1;
   });
-  line.textContent = chosen.said;
+  line.textContent = chosen.description;
   const place = chosen.lane.findIndex(each => each.start === chosen.start);
   const before = chosen.lane[place - 1], after = chosen.lane[place + 1];
   const wall = () => make('span', 'wall', '');

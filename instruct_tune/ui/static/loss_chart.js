@@ -5,7 +5,7 @@ const draw = () => {
   if (!figure || !figure.data) { return; }
   if (!window.Plotly) { setTimeout(draw, 100); return; }
   node.querySelector('.loss-empty')?.remove();
-  node.setAttribute('aria-label', figure.said);
+  node.setAttribute('aria-label', figure.description);
   const style = getComputedStyle(document.body);
   const ink = style.getPropertyValue('--body-text-color') || '#333';
   const line = style.getPropertyValue('--border-color-primary') || '#ccc';

@@ -90,8 +90,8 @@ const draw = () => {
   if (!value) { return; }
   const forced = value.base.prefix.slice(-1)[0];
   if (forced) {
-    heading.replaceChildren('What if it had said ', make('q', 'said'), ' here?');
-    heading.querySelector('.said').append(...tokenParts(forced));
+    heading.replaceChildren('What if it had said ', make('q', 'quoted'), ' here?');
+    heading.querySelector('.quoted').append(...tokenParts(forced));
   }
   rows.replaceChildren(...Object.keys(SIDES).map(side => section(side, value[side])));
   if (forced) { element.scrollIntoView({block: 'nearest'}); }

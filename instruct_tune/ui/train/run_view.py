@@ -40,7 +40,7 @@ class RunControls:
 
     def __init__(self, *, runs: Runs, training: Training, access: Access):
         self.runs, self.training, self.access = runs, training, access
-        self.asked = gr.State(None)
+        self.to_discard = gr.State(None)
         """The id of the run to discard, if that is confirmed."""
         with gr.Row(elem_id="run-controls"):
             self.pause = _button("Pause", "train-pause")
@@ -78,11 +78,13 @@ class RunControls:
             (self.pause, self._pause, shown_run, None),
             (self.stop, self._stop, shown_run, None),
             (self.resume, self._resume, shown_run, None),
-            (self.yes, self._discard, self.asked, self.sure),
+            (self.yes, self._discard, self.to_discard, self.sure),
         ):
             done = button.click(handler, about, changed, **QUIET)
             done.then(show, inputs, outputs, queue=False, **QUIET)
-        opened = self.discard.click(self._show_question, shown_run, [self.asked, self.sure, self.question], **QUIET)
+        opened = self.discard.click(
+            self._show_question, shown_run, [self.to_discard, self.sure, self.question], **QUIET
+        )
         opened.then(None, None, None, js=_SCROLL_INTO_VIEW, **QUIET)
         self.no.click(lambda: gr.Row(visible=False), None, self.sure, queue=False, **QUIET)
 
@@ -246,7 +248,7 @@ class TrainPanel:
             ),
             ([last, log_scale, findings], figure),
             (findings, lambda: run_text.findings_text(findings)),
-            (last, lambda: figure()["said"]),
+            (last, lambda: figure()["description"]),
             (
                 [last, run.live, answered],
                 lambda: scrubber_value(run_id, run.live, self.runs.scrub(user, run_id)),

@@ -171,12 +171,12 @@ ANSWERS = (
     Field("generation.seed", "Seed", "Where tokens are drawn: the same seed draws the same ones"),
 )  # fmt: skip
 
-ASKED = "Asked while it trains"
+WHILE_TRAINING = "Asked while it trains"
 FOLDS = {
     "LoRA": (LORA,),
     "Optimisation": (STEPS, OPTIMIZER),
     "Long rows": (LONG_ROWS,),
-    ASKED: (PROMPTS, FORGETTING),
+    WHILE_TRAINING: (PROMPTS, FORGETTING),
     "Measuring and checkpoints": (MEASUREMENTS, INTERVALS, BEST_CHECKPOINT),
     "Answers (decoding)": (ANSWERS,),
 }
@@ -195,7 +195,7 @@ def folds(form: Form) -> None:
             with gr.Accordion(title, open=False):
                 for fields in rows:
                     _row(form, fields)
-                if title == ASKED:
+                if title == WHILE_TRAINING:
                     _own_prompts(form)
 
 

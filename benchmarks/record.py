@@ -35,6 +35,7 @@ RECORDED = {
     "save_minutes": None,
     "held_out_prompts": 3,
     "training_prompts": 1,
+    "sample_every": 1,
     "own_prompts": ["Write a Python function that reverses a string.", "What is the capital of France?"],
 }
 """Six prompts: one own prompt is like the rows, the other is not. Checkpoints are kept where a plan says so."""

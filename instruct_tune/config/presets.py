@@ -43,7 +43,9 @@ PRESETS["lesson"] = RunConfig(
 PRESETS["smoke"] = RunConfig(
     model="tiny-random",
     data=DataSettings(limit=16),
-    train=TrainSettings(per_device_train_batch_size=4, probe_rows=4, probes=2, sample_tokens=8, learning_rate=1e-2),
+    train=TrainSettings(
+        per_device_train_batch_size=4, probe_rows=4, probes=2, sample_tokens=8, sample_every=1, learning_rate=1e-2
+    ),
     generation=GenerationSettings(max_new_tokens=8),
     evaluation_rows=4,
 )

@@ -88,10 +88,10 @@ class LoraSettings:
 class TrainSettings:
     """How a run trains, and what it measures meanwhile.
 
-    At each of the ``probes``, ``held_out_prompts`` held-out rows, ``training_prompts`` training rows and
-    ``own_prompts`` are answered in one batch; an answer has at most ``sample_tokens`` tokens (0: none is answered).
-    ``general_loss``: at each probe, the loss on plain text that is no instruction data. ``bleu_rows``: at each
-    evaluation, BLEU of so many held-out rows, the first ones (0: none).
+    At every ``sample_every``-th of the ``probes``, the first and the last always, ``held_out_prompts`` held-out rows,
+    ``training_prompts`` training rows and ``own_prompts`` are answered in one batch; an answer has at most
+    ``sample_tokens`` tokens (0: none is answered). ``general_loss``: at the same probes, the loss on plain text that is
+    no instruction data. ``bleu_rows``: at each evaluation, BLEU of so many held-out rows, the first ones (0: none).
     """
 
     num_train_epochs: float = 1
@@ -112,6 +112,7 @@ class TrainSettings:
     probe_rows: int = 16
     probes: int = 6
     sample_tokens: int = 40
+    sample_every: int = 3
     held_out_prompts: int = 3
     training_prompts: int = 1
     own_prompts: tuple[str, ...] = ()

@@ -118,6 +118,7 @@ _RULES: dict[str, Rule] = {
     "train.logging_steps": between(1, 100_000),
     "train.probe_rows": between(0, 1000),
     "train.probes": between(0, 1000),
+    "train.sample_every": between(1, 1000),
     "train.sample_tokens": between(0, 1000),
     "train.held_out_prompts": between(0, MAX_PROMPTS),
     "train.training_prompts": between(0, MAX_PROMPTS),

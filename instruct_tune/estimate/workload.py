@@ -117,7 +117,7 @@ class Workload:
     """The counted work of a run. ``largest``: the most tokens, and the most supervised tokens, of one pass.
 
     ``probe_tokens`` and ``evaluation_tokens``: tokens of the held-out rows, at each of ``probes`` and ``evaluations``;
-    ``recorded``: what else is measured then.
+    ``recorded``: what else is measured then, at ``samples`` of the probes.
     """
 
     train: Fitted
@@ -127,6 +127,7 @@ class Workload:
     largest: Work
     probe_tokens: int
     probes: int
+    samples: int
     evaluation_tokens: int
     evaluations: int
     checkpoints: int
@@ -158,6 +159,8 @@ def count(
     steps, epochs = step_count(len(rows.rows), settings)
     training, largest = _training_work(rows.rows, settings, steps, budget)
     evaluations = _count_events(settings.eval_strategy, settings.eval_steps, steps, epochs)
+    # At step 0 and at even intervals, limited by the steps of a short run.
+    probes = min(settings.probes, steps) + 1 if settings.probes else 0
     return Workload(
         train=rows,
         steps=steps,
@@ -167,8 +170,8 @@ def count(
         evaluation_tokens=evaluation_tokens,
         evaluations=evaluations if evaluation_tokens else 0,
         probe_tokens=probe_tokens,
-        # At step 0 and at even intervals, limited by the steps of a short run.
-        probes=min(settings.probes, steps) + 1 if settings.probes else 0,
+        probes=probes,
+        samples=math.ceil((probes - 1) / settings.sample_every) + 1 if probes else 0,
         checkpoints=_count_events(settings.save_strategy, settings.save_steps, steps, epochs),
         recorded=recorded,
     )
@@ -366,8 +369,8 @@ def seconds(
         load=weights / READ_SPEED,
         training=work.training.tokens * a_token,
         probes=work.probes * work.probe_tokens * read,
-        samples=work.probes * a_probe + memorized,
-        general=work.probes * recorded.general_tokens * read,
+        samples=work.samples * a_probe + memorized,
+        general=work.samples * recorded.general_tokens * read,
         evaluations=work.evaluations * work.evaluation_tokens * read,
         bleu=(work.evaluations + 1) * _bleu(config, recorded.bleu_rows, answers) if work.evaluations else 0.0,
     )

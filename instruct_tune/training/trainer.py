@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Trainer(SFTTrainer):
         self.loaded, self.name, self.data, self.settings, self.watcher = loaded, name, data, settings, watcher
         self.tally = StepMetrics(loaded.device, watcher, settings.learning_rate)
         self.probe_steps: set[int] = set()
+        self.sample_steps: set[int] = set()
         self.evaluations: list[Evaluation] = []
         self.saved_step = 0
         self.random_states: dict[str, Any] = {}
@@ -216,17 +217,20 @@ class Trainer(SFTTrainer):
         self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
-        """Measure the loss of the probe rows and of the general text, and call the listener's ``probed``."""
+        """Measure the loss of the probe rows; at some probes that of the general text too, and call ``probed``."""
         step = self.state.global_step
-        for kind, rows in (("probe", self.data.probe), ("general", self.data.general)):
+        samples = step in self.sample_steps
+        for kind, rows in (("probe", self.data.probe), ("general", self.data.general if samples else ())):
             if rows:
                 loss = self.held_out_loss(rows)
                 self.watcher.metric(kind, step, self.state.epoch or 0.0, {f"{kind}_loss": loss})
         if step == 0 and lora.is_zero(self.loaded, self.name):
             # The run still equals base, which can be probed later too; nothing should delay the first step.
             self.state.log_history.append({"begins_as_base": True, "step": 0})
-        else:
+        elif samples:
             self._notify_probed(step, self.name)
+        else:
+            self.state.log_history.append({"probed": True, "step": step})
 
     def look_at_the_beginning(self) -> None:
         """Call ``probed`` for step 0, if it was put off until after the first step and has not happened yet."""
@@ -308,6 +312,7 @@ class TrainingCallbacks(TrainerCallback):
         trainer.watcher.progress(state.global_step, state.max_steps)
         trainer.say_what_is_slower()
         trainer.probe_steps = probe_steps(state.max_steps, trainer.settings.probes)
+        trainer.sample_steps = sample_steps(trainer.probe_steps, trainer.settings.sample_every)
         if state.global_step:
             trainer.catch_up()
         elif trainer.probe_steps:
@@ -359,6 +364,12 @@ def probe_steps(total_steps: int, probes: int) -> set[int]:
     if not probes:
         return set()
     return {0, *(round(total_steps * (i + 1) / probes) for i in range(probes))}
+
+
+def sample_steps(probed: Collection[int], every: int) -> set[int]:
+    """Every ``every``-th of the steps that are ``probed``, from the first one, and the last one."""
+    in_order = sorted(probed)
+    return {*in_order[::every], *in_order[-1:]}
 
 
 def _as_dataset(rows: Sequence[TokenizedExample]) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import gradio_import  # noqa: F401  isort: skip: before any module imports gradio itself
+
 import gradio as gr
 
 from ..lab import Lab

@@ -24,5 +24,5 @@ THEME = gr.themes.Default(
 )
 
 CSS = static_text("workbench.css") + static_text("page.css") + static_text("compare.css")
-MEND = static_text("page.js")
+MEND = static_text("page.js").rstrip().removesuffix(";")
 """JavaScript to run once the page has loaded."""

@@ -110,8 +110,8 @@ def test_bleu_was_measured_on_the_way(name):
 def test_far_too_high_a_learning_rate_leaps_falls_and_teaches_nothing():
     own, evaluation = losses("too-high"), asset("too-high", "evaluation.json")
     held_out = losses("too-high", "probe", "probe_loss")
-    assert max(own) > 1.5 * max(losses("good"))
-    assert mean(own[-3:]) < 0.75 * max(own), "its own loss falls, and looks like learning"
+    assert max(own) > 2 * min(own[:2])
+    assert mean(own[-3:]) < 0.8 * max(own), "its own loss falls, and looks like learning"
     assert held_out[-1] > held_out[0]
     low, high = evaluation["delta_ci"]
     assert low < 0 < high, "no difference to base is shown"

@@ -31,10 +31,11 @@ def test_it_is_measured_at_the_probes_and_changes_no_bit_of_the_training(tmp_pat
     loaded = tiny_with()
     rows = general_rows(loaded)
     first = held_out_by_hand(loaded, rows)
-    settings = replace(SIX_STEPS, probes=2)
+    settings = replace(SIX_STEPS, probes=4, sample_every=2)
     watcher, _ = go(loaded, tmp_path, settings, data=replace(some_data(loaded), general=rows))
     losses = watcher.of("general_loss", "general")
-    assert list(losses) == list(watcher.metrics["probe"]) == [0, 3, 6]
+    assert list(watcher.metrics["probe"]) == [0, 2, 3, 4, 6]
+    assert list(losses) == [0, 3, 6]
     assert losses[0] == pytest.approx(first, abs=1e-5)
     assert losses[6] == pytest.approx(held_out_by_hand(loaded, rows), abs=1e-5)
     assert losses[0] != losses[6]

@@ -28,7 +28,7 @@ from instruct_tune.batching import packing
 from instruct_tune.batching.packing import EpochSampler
 from instruct_tune.models import lora
 from instruct_tune.training import step_metrics
-from instruct_tune.training.trainer import probe_steps
+from instruct_tune.training.trainer import probe_steps, sample_steps
 from instruct_tune.training.types import TrainingData
 
 
@@ -128,6 +128,20 @@ def test_held_out_losses_weigh_tokens(tmp_path):
 )
 def test_probe_steps(total, probes, steps):
     assert probe_steps(total, probes) == steps
+
+
+@pytest.mark.parametrize(
+    ("probed", "every", "steps"),
+    [
+        ({0, 2, 4, 6}, 1, {0, 2, 4, 6}),
+        ({0, 2, 4, 6}, 2, {0, 4, 6}),
+        ({0, 4, 8, 12, 17, 21, 25}, 3, {0, 12, 25}),
+        ({0, 2, 4, 6}, 1000, {0, 6}),
+        (set(), 3, set()),
+    ],
+)
+def test_answers_are_taken_at_some_probes_the_first_and_the_last_among_them(probed, every, steps):
+    assert sample_steps(probed, every) == steps
 
 
 @pytest.mark.parametrize(("probes", "steps"), [(0, []), (1, [0, 6]), (3, [0, 2, 4, 6])])

@@ -76,6 +76,7 @@ def test_quick_is_the_public_block():
     assert {name: value for name, value in quick.items() if name not in public} == {
         # Measurements during training; they change no number of it.
         "train.sample_tokens": 40,
+        "train.sample_every": 3,
         "train.held_out_prompts": 3,
         "train.training_prompts": 1,
         "train.own_prompts": [],
@@ -227,6 +228,7 @@ BOUNDARIES: dict[str, tuple[list, list, str]] = {
     "train.logging_steps": ([1, 100_000], [0, 100_001], "must be between 1 and 100,000"),
     "train.probe_rows": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
     "train.probes": ([0, 1000], [-1, 1001], "must be between 0 and 1,000"),
+    "train.sample_every": ([1, 1000], [0, 1001], "must be between 1 and 1,000"),
     "train.eval_strategy": STRATEGIES,
     "train.eval_steps": ([1, 10_000_000, None], [0, 10_000_001], "must be between 1 and 10,000,000"),
     "train.save_strategy": STRATEGIES,

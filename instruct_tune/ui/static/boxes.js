@@ -4,7 +4,9 @@
 const make = (tag, name, text) => {
   const made = document.createElement(tag);
   made.className = name;
-  if (text !== undefined) { made.textContent = text; }
+  if (text !== undefined) {
+    made.textContent = text;
+  }
   return made;
 };
 // The component's value; undefined before there is one.
@@ -23,21 +25,29 @@ const option = (at, name, ...parts) => {
   box.append(...parts);
   return box;
 };
-const ARROWS = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10}, ENDS = {Home: -Infinity, End: Infinity};
+const ARROWS = {ArrowRight: 1, ArrowLeft: -1, ArrowDown: 10, ArrowUp: -10},
+  ENDS = {Home: -Infinity, End: Infinity};
 // Calls tell(at) for the box that the mouse or the focus reaches; the keys of `steps` move the focus so many boxes.
 const follow = (place, selector, steps, tell) => {
   for (const reached of ['mouseover', 'focusin', 'click']) {
     place.addEventListener(reached, event => {
       const box = event.target.closest(selector);
-      if (box) { tell(+box.dataset.at); }
+      if (box) {
+        tell(+box.dataset.at);
+      }
     });
   }
   place.addEventListener('keydown', event => {
-    const box = event.target.closest(selector), boxes = place.querySelectorAll(selector);
+    const box = event.target.closest(selector),
+      boxes = place.querySelectorAll(selector);
     const step = steps[event.key];
-    if (!step || !box) { return; }
+    if (!step || !box) {
+      return;
+    }
     event.preventDefault();
-    boxes.forEach(each => { each.tabIndex = -1; });
+    boxes.forEach(each => {
+      each.tabIndex = -1;
+    });
     const next = boxes[Math.min(boxes.length - 1, Math.max(0, +box.dataset.at + step))];
     next.tabIndex = 0;
     next.focus();
@@ -45,7 +55,9 @@ const follow = (place, selector, steps, tell) => {
 };
 // A token that stands alone: blanks are visible, and the bytes of half a character are shown as such.
 const tokenParts = token => {
-  if (token.ends) { return [make('span', 'ends', 'end')]; }
+  if (token.ends) {
+    return [make('span', 'ends', 'end')];
+  }
   const text = token.text || !token.bytes ? [make('span', 'text', visible(token.text))] : [];
   return token.bytes ? [...text, make('span', 'bytes', token.bytes)] : text;
 };

@@ -1,5 +1,6 @@
 /* global element, watch, make, unpacked, visible, option, follow, ARROWS, ROLES */
-const grid = element.querySelector('.token-grid'), line = element.querySelector('.token-line');
+const grid = element.querySelector('.token-grid'),
+  line = element.querySelector('.token-line');
 let tokens = [];
 const tell = at => {
   const token = tokens[at];
@@ -10,13 +11,17 @@ const tell = at => {
 };
 const draw = () => {
   const row = unpacked();
-  if (!row) { return; }
+  if (!row) {
+    return;
+  }
   tokens = row;
   const boxes = document.createDocumentFragment();
   tokens.forEach((token, at) => {
     const name = `token role-${token.role}` + (token.loss ? ' loss' : '');
     boxes.append(option(at, name, make('span', 'text', visible(token.text)), make('span', 'id', token.id)));
-    if (token.text.includes('\n') && !token.text.trim()) { boxes.append(make('span', 'break')); }
+    if (token.text.includes('\n') && !token.text.trim()) {
+      boxes.append(make('span', 'break'));
+    }
   });
   grid.replaceChildren(boxes);
   element.querySelector('.token-legend .role-cut').hidden = !tokens.some(token => token.role === 'cut');

@@ -117,15 +117,17 @@ LONG_ROWS = (
 )  # fmt: skip
 
 PROMPTS = (
-    Field("train.held_out_prompts", "Held-out prompts", "Rows the training does not see, answered at each probe"),
+    Field("train.held_out_prompts", "Held-out prompts", "Rows the training does not see, answered at probes"),
     Field("train.training_prompts", "Training prompts", "Rows it does see: their answers show what it learns by heart"),
+    Field("train.sample_every", "Answered every",
+          "Probes from one round of answers to the next; 1: at each, which takes longer"),
     Field("train.sample_tokens", "Longest probe answer",
           "In tokens; with several prompts at most 48, and 0 asks none of them"),
 )  # fmt: skip
 
 FORGETTING = (
     Field("train.general_loss", "General loss",
-          "At each probe, the loss on plain English and code: it rises where the model forgets"),
+          "With the answers, the loss on plain English and code: it rises where the model forgets"),
     Field("train.bleu_rows", "BLEU rows",
           "Held-out rows answered at each evaluation, for BLEU in the plot; slow on a CPU, 0: none"),
 )  # fmt: skip

@@ -52,12 +52,10 @@ def main() -> int:
 
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     """Serve the page until SIGINT or SIGTERM; returns after the lab is closed."""
-    from starlette.middleware import Middleware
-
     from instruct_tune.lab import Lab
     from instruct_tune.runs.examples import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
-    from instruct_tune.ui.no_script import NoScript
+    from instruct_tune.ui.middleware import MIDDLEWARE
 
     # Before anything starts threads, which would outlive an interrupted start.
     ended = threading.Event()
@@ -76,7 +74,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
             prevent_thread_lock=True,
             theme=THEME,
             css=CSS,
-            app_kwargs={"middleware": [Middleware(NoScript)]},
+            app_kwargs={"middleware": MIDDLEWARE},
             show_error=False,
             # Otherwise gradio first requests its own page, and fails if a busy machine takes over three seconds.
             _frontend=False,

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.run_config import GenerationSettings
 from ..generation.answer import Answer
-from ..generation.generate import end_tokens
 from ..util import checked_lines
 from ..util.hashing import sha256_of_file, sha256_of_json, sha256_of_text
 
@@ -183,6 +182,9 @@ def _answered(kept: Unfinished, sides: Sequence[str]) -> int:
 
 def facts_of(loaded: LoadedModel, settings: GenerationSettings) -> dict[str, Any]:
     """All facts but the prompt that a greedy or beam answer of base depends on."""
+    # Imports torch, which the page's first look at unfinished evaluations does not need.
+    from ..generation.generate import end_tokens
+
     generation = settings.to_dict()
     for sampling in ("temperature", "top_p", "seed"):
         del generation[sampling]

@@ -31,6 +31,8 @@ _LOOK = """
 def loss_chart(elem_id: str) -> gr.HTML:
     """A chart that shows a value ``{"data": [...], "layout": {...}}`` and keeps zoom while ``uirevision`` is the same.
 
+    It is drawn once the page has Plotly (``static/page.js``).
+
     A function and not a subclass of ``gr.HTML``: gradio writes a stub file beside every such subclass.
     """
     return gr.HTML(
@@ -39,7 +41,6 @@ def loss_chart(elem_id: str) -> gr.HTML:
         '<p class="loss-empty">The loss is drawn here while a run trains.</p></div>',
         css_template=_LOOK,
         js_on_load=static_text("loss_chart.js"),
-        head=f'<script src="gradio_api/file={PLOTLY_JS}"></script>',
         elem_id=elem_id,
         padding=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from .charts import PLOTLY_JS
 from .scripted_html import static_text
 
 # The system's own fonts: nothing is fetched from a font service.
@@ -24,5 +25,5 @@ THEME = gr.themes.Default(
 )
 
 CSS = static_text("workbench.css") + static_text("page.css") + static_text("compare.css")
-MEND = static_text("page.js").rstrip().removesuffix(";")
+MEND = static_text("page.js").rstrip().removesuffix(";").replace("PLOTLY", f"gradio_api/file={PLOTLY_JS}")
 """JavaScript to run once the page has loaded."""

@@ -35,6 +35,12 @@
   };
   new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
   mend();
+  // Plotly takes most of a second to read: once nothing else is to be done, and before a tab needs it.
+  const plotly = document.createElement('script');
+  plotly.src = 'PLOTLY';
+  const add = () => document.head.append(plotly);
+  if (window.requestIdleCallback) requestIdleCallback(add, {timeout: 1000});
+  else setTimeout(add, 500);
   // gradio's text boxes report key presses but no other change: deleting, pasting, a phone's keyboard.
   let keyed = null;
   document.addEventListener(

@@ -110,7 +110,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         train.open_to(loaded)
         # At once, not at the first poll.
         panel = train.panel
-        loaded.then(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)
+        for event in (loaded.then, shown_run.change):
+            event(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)

@@ -65,7 +65,13 @@ _COMPRESSED = Middleware(
     # An idle page's poll is smaller, and compressing costs more than it saves.
     minimum_size=4000,
     compresslevel=5,
-    exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", "text/javascript", "text/css"),
+    exclude_content_types=(
+        *DEFAULT_EXCLUDED_CONTENT_TYPES,
+        "application/octet-stream",
+        "text/javascript",
+        "application/javascript",
+        "text/css",
+    ),
 )
 MIDDLEWARE = [_COMPRESSED, Middleware(NoScript)]
 """For the server of the page; the first is the outermost."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from instruct_tune.ui.layout.polling import GONE_AFTER, POLLS_PER_SECOND, STEPS, USUAL, Pace
+from instruct_tune.ui.layout.polling import GONE_AFTER, IDLE, POLLS_PER_SECOND, STEPS, USUAL, Pace
 
 
 @pytest.mark.parametrize("pages", [1, 2, 3, 5, 20, 49, 500])
@@ -28,3 +28,9 @@ def test_pages_that_were_closed_count_no_more():
     for page in range(50):
         pace.seconds(f"page {page}", watching=True, now=0.0)
     assert pace.seconds("who stays", watching=True, now=GONE_AFTER + 1) == USUAL
+
+
+def test_an_idle_lab_is_polled_less_often_and_one_at_work_is_not():
+    pace = Pace()
+    assert pace.seconds("a page", watching=False, idle=True) == IDLE > USUAL
+    assert pace.seconds("a page", watching=False, idle=False) == USUAL

@@ -19,6 +19,8 @@ from ..context import QUIET, identify_viewer, polled, session, viewer
 
 USUAL = 1.0
 """Seconds between two polls of one page."""
+IDLE = 2.0
+"""The same while the lab does nothing. A browser's work for a poll is gradio's own, whatever the poll brings."""
 POLLS_PER_SECOND = 2.5
 """Most polls of all watching pages: with twenty, a run on two cores is some 2% slower (``benchmarks viewers``)."""
 STEPS = (USUAL, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0)
@@ -34,16 +36,17 @@ class Pace:
         self._last: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def seconds(self, session: str, watching: bool, now: float | None = None) -> float:
+    def seconds(self, session: str, watching: bool, idle: bool = False, now: float | None = None) -> float:
         """The page's poll interval from now on, in seconds.
 
-        ``watching``: the lab works for somebody else. ``now``: seconds of a clock that only goes forward.
+        ``watching``: the lab works for somebody else. ``idle``: it works for nobody. ``now``: seconds of a clock that
+        only goes forward.
         """
         now = time.monotonic() if now is None else now
         with self._lock:
             if not watching:
                 self._last.pop(session, None)
-                return USUAL
+                return IDLE if idle else USUAL
             self._last[session] = now
             self._last = {page: last for page, last in self._last.items() if now - last < GONE_AFTER}
             needed = len(self._last) / POLLS_PER_SECOND
@@ -71,7 +74,9 @@ class Interval:
 
     def show(self, seconds: Any) -> list[Any]:
         """The timer, if its interval changes."""
-        interval = self.pace.seconds(session() or "", self.training.others_at_work(viewer(self.access)) is not None)
+        user = viewer(self.access)
+        watching, idle = self.training.others_at_work(user) is not None, self.training.busy_with(user) is None
+        interval = self.pace.seconds(session() or "", watching, idle)
         return [gr.skip() if seconds == interval else gr.Timer(interval)]
 
 

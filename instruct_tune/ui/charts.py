@@ -111,7 +111,10 @@ def loss_figure(
     }
     if bleu := [m for m in metrics if m["kind"] == "bleu"]:
         data += _bleu_lines(bleu, base_bleu)
-        layout["yaxis2"] = {"title": {"text": "BLEU"}, "overlaying": "y", "side": "right", "showgrid": False}
+        layout["yaxis2"] = {
+            "title": {"text": "BLEU"}, "overlaying": "y", "side": "right", "showgrid": False,
+            "rangemode": "tozero", "tickmode": "auto", "nticks": 6,
+        }  # fmt: skip
         layout["margin"] = {**layout["margin"], "r": 48}
     return {"data": data, "layout": layout, "description": loss_sentence(metrics) or "No loss yet."}
 

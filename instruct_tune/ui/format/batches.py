@@ -38,11 +38,11 @@ class BatchPanel:
     ):
         self._form, self._requirements = form, requirements
         self._configs, self._estimates, self._access = configs, estimates, access
+        # Not computed while the tab is closed: it takes a turn on the thread that trains.
+        self._is_open = gr.State(False)
 
     def build(self) -> None:
         """Build the tab."""
-        # Not computed while the tab is closed: it takes a turn on the thread that trains.
-        self._is_open = gr.State(False)
         with gr.Tab("Batch", elem_id="batch") as self._tab:
             with gr.Row(elem_classes="foot"):
                 self._step = gr.Number(

@@ -3,7 +3,7 @@
 const part = name => element.querySelector('.scrub-' + name);
 const slider = element.querySelector('input'),
   now = part('now');
-const KINDS = {'held-out': 'Held-out', training: 'Training row', own: 'Yours'};
+const KINDS = {'held-out': 'Held-out', training: 'Training row', own: 'Own prompt'};
 let value,
   at = 0,
   prompt = 0,

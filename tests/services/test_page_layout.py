@@ -1,0 +1,31 @@
+"""The page's structure, as gradio sends it to the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from labs import opened
+
+from instruct_tune.ui import build_ui
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> dict[str, Any]:
+    with opened(tmp_path_factory.mktemp("layout")) as lab:
+        return build_ui(lab).get_config_file()
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("children") or ():
+        yield from nodes(child)
+
+
+def test_tabs_hold_tabs_alone(config):
+    """gradio counts another child as a tab before those that follow, and draws these twice once they are opened."""
+    kinds = {component["id"]: component["type"] for component in config["components"]}
+    found = [node for node in nodes(config["layout"]) if kinds.get(node["id"]) == "tabs"]
+    assert len(found) > 5
+    assert {kinds[child["id"]] for node in found for child in node["children"]} == {"tabitem"}

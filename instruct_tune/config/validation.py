@@ -80,7 +80,7 @@ LEAST_GRAD_NORM = 0.0001
 """Gradients clipped far below it vanish against AdamW's epsilon (1e-8), and the adapter does not change."""
 MAX_FILTERS = 100
 MAX_PROMPTS = 8
-"""Most held-out rows, and most training rows, that are answered at each probe."""
+"""Most held-out rows, and most training rows, that are answered at a probe."""
 MAX_PROBLEMS = 20
 """Maximum problems named in one message."""
 

@@ -103,8 +103,8 @@ class Work:
 class Recorded:
     """What a run records besides its losses on held-out rows.
 
-    ``prompts``: the tokens of each fixed prompt, all answered at each probe. ``general_tokens``: tokens of the general
-    text, measured at each probe. ``bleu_rows``: rows answered at each evaluation, and once by base.
+    ``prompts``: the tokens of each fixed prompt, all answered together. ``general_tokens``: tokens of the general
+    text, measured with them. ``bleu_rows``: rows answered at each evaluation, and once by base.
     """
 
     prompts: tuple[int, ...] = ()

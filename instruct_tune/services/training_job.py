@@ -318,7 +318,7 @@ class TrainingJob:
     def _choose_prompts(
         self, loaded: LoadedModel, splits: Splits, template: PromptTemplate, data: TrainingData
     ) -> None:
-        """Choose what is answered at every probe: held-out rows, training rows, and prompts that a person typed.
+        """Choose what is answered at the probes: held-out rows, training rows, and prompts that a person typed.
 
         Held-out rows are the first probe rows, and evaluation rows where there are too few.
         """

@@ -1,4 +1,4 @@
-"""The fixed prompts that a run answers at every probe, so that a person can read its progress."""
+"""The fixed prompts that a run answers at its probes, so that a person can read its progress."""
 
 from __future__ import annotations
 

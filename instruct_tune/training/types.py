@@ -55,7 +55,7 @@ class TrainingListener(Protocol):
 class TrainingData:
     """The rows that a run trains on and is validated on; ``evaluation`` and ``probe`` share no row.
 
-    ``general``: plain text that is measured at each probe.
+    ``general``: plain text that is measured at every ``sample_every``-th probe.
     """
 
     train: Sequence[TokenizedExample]

@@ -1,4 +1,4 @@
-"""The shown run on the Train tab: its controls, status, live loss plot, and the model's answers at each probe."""
+"""The shown run on the Train tab: its controls, status, live loss plot, and the model's answers at its probes."""
 
 from __future__ import annotations
 

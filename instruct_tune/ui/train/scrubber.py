@@ -21,7 +21,7 @@ _TEMPLATE = """
   </div>
   <div class="scrub-numbers" aria-live="polite"></div>
   <div class="scrub-best"></div>
-  <div class="scrub-prompts" role="tablist" aria-label="Prompts that are answered at every probe"></div>
+  <div class="scrub-prompts" role="tablist" aria-label="Prompts that are answered at probes"></div>
   <div class="scrub-body">
     <p class="scrub-question"></p>
     <div class="scrub-texts">

@@ -206,7 +206,7 @@ def _own_prompts(form: Form) -> None:
     for place, name in enumerate(OWN_PROMPTS, 1):
         box = gr.Textbox(
             label=f"Your prompt {place}",
-            info="Answered at each probe; only you and the host of the lab see it" if place == 1 else None,
+            info="Answered at probes; only you and the host of the lab see it" if place == 1 else None,
             lines=2,
             max_length=LONGEST_OWN_PROMPT,
             elem_id=f"train-own-prompt-{place}",

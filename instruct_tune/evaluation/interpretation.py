@@ -253,7 +253,7 @@ def _after_a_gain(evaluation: Mapping[str, Any]) -> str:
             f"Read the rows before you trust it: the answers are short (brevity penalty {penalty:.2f}); more rows or "
             "another epoch are what to try next."
         )
-    return "Nothing to mend; more rows or another epoch are what to try next."
+    return "Read some of the answers; more rows or another epoch are what to try next."
 
 
 # Losses alone

@@ -44,10 +44,10 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
 @pytest.mark.parametrize(
     ("kind", "metrics", "evaluation", "says", "advises"),
     [
-        ("better", LEARNED, evaluated(), "6.8 BLEU that is more than chance (p = 0.010)", "Nothing to mend"),
-        ("better", LEARNED, evaluated(bp=(0.9, 0.7)), "more than chance", "Nothing to mend"),
+        ("better", LEARNED, evaluated(), "6.8 BLEU that is more than chance (p = 0.010)", "Read some of the answers"),
+        ("better", LEARNED, evaluated(bp=(0.9, 0.7)), "more than chance", "Read some of the answers"),
         ("better", LEARNED, evaluated(bp=(0.9, 0.53)), "more than chance", "short (brevity penalty 0.53); more rows"),
-        ("better", LEARNED, evaluated(cut=11.0), "2.1 points of it are stopping in time", "Nothing to mend"),
+        ("better", LEARNED, evaluated(cut=11.0), "2.1 points of it are stopping in time", "Read some of the answers"),
         ("only_stopping", LEARNED, evaluated(cut=15.0), "would score 15.0, which is 6.1 of the 6.8", "more rows"),
         ("only_stopping", LEARNED, evaluated(cut=17.0), "which is 6.8 of the 6.8 points; 31 of 40 tuned", "more rows"),
         ("chance", LEARNED, evaluated(p=0.2), "a difference of +6.8 BLEU could be chance (p = 0.2", "more rows"),
@@ -64,7 +64,7 @@ FLAT = course((0.97, 0.968, 0.969), (0.8, 0.81, 0.8, 0.81))
          "38 of 40 tuned answers reached max_length 50, which counts the prompt too", "no max_length"),
         ("cut", LEARNED, evaluated(tuned=4.3, bp=(0.2, 0.14), ended=(0, 2), max_new_tokens=8), "max_new_tokens 8", "r"),
         # A gain is a gain, whatever the held-out loss did at the end.
-        ("better", REPEATED, evaluated(), "more than chance", "Nothing to mend"),
+        ("better", REPEATED, evaluated(), "more than chance", "Read some of the answers"),
     ],
 )  # fmt: skip
 def test_an_evaluation_is_judged(kind, metrics, evaluation, says, advises):

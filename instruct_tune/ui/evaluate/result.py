@@ -235,15 +235,15 @@ class EvaluationPanel:
         """The updates that show one evaluation in full."""
         requester = viewer(self.access)
         verdict = self.evaluations.interpretation(requester, run_id, evaluation)
-        facts = self.runs.get(requester, run_id).facts
+        run = self.runs.get(requester, run_id)
         return [
             view.sentence(evaluation),
-            view.origin(evaluation, recorded_on(facts)),
+            view.origin(evaluation, recorded_on(run.facts), run.config["data"]["test_size"]),
             verdict_text(verdict),
             scores(evaluation),
             _score_table(evaluation),
             evaluation["tuned"]["signature"],
-            view.measured_with(evaluation, facts, verdict),
+            view.measured_with(evaluation, run.facts, verdict),
             *self.rows.fresh(run_id, evaluation["seq"], search, show, sort),
         ]
 

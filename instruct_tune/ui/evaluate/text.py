@@ -58,10 +58,14 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def origin(evaluation: Mapping[str, Any], recorded: str | None) -> str:
-    """Where, when and how it was measured, in one line of markdown. ``recorded``: as ``recorded_on`` gives it."""
+def origin(evaluation: Mapping[str, Any], recorded: str | None, held_out: float) -> str:
+    """Where, when and how it was measured, in one line of markdown.
+
+    ``recorded``: as ``recorded_on`` gives it. ``held_out``: the share of the rows that the run's split holds out, which
+    may be another one than the form's.
+    """
     begin = f"{recorded[:1].upper()}{recorded[1:]}, evaluated" if recorded else "Evaluated"
-    return plain(f"{begin} {measured_when(evaluation)}", 400)
+    return plain(f"{begin} {measured_when(evaluation)} · the run's own split, {held_out:.0%} held out", 400)
 
 
 def _baselines(evaluation: Mapping[str, Any]) -> str:

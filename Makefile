@@ -5,8 +5,8 @@
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
   $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 BIN := .venv/bin
-# What is never imported is never compiled: a minute less of everybody's first start.
 STATIC = instruct_tune/ui/static
+# What is never imported is never compiled: a minute less of everybody's first start.
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile
 # And what is imported is compiled once: where that is forbidden, every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE

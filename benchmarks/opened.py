@@ -7,19 +7,17 @@ Chromium without a cache opens the page. A tab's content counts as there when it
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .served import WARM_UP_SECONDS, WATCHED_SECONDS, processor_seconds, serving
+from .served import WARM_UP_SECONDS, WATCHED_SECONDS, chromium, processor_seconds, serving
 
 REPEAT = 5
 SECONDS_TO_LOOK = 3
-"""What a person takes to look at the first tab before they open another."""
+"""How long a person looks at the first tab before they open another."""
 MOST_SECONDS = 5
 """How long a tab's content is waited for; a tab that shows some only after a button was pressed has none by then."""
 FIRST_CONTENT = {
@@ -56,20 +54,6 @@ _DRAG = """async drags => {
 }"""
 
 
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """The system's Chromium, else Playwright's own."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
 def first_content() -> tuple[str, str]:
     """from the click on a tab, which is the page's first one, to its content; for Data from the page's opening"""
     times: dict[str, list[float | None]] = {name: [] for name in FIRST_CONTENT}
@@ -101,7 +85,10 @@ def _seconds_until_drawn(page: Any, selector: str, began: float) -> float | None
 
 def _median(seconds: list[float | None]) -> str:
     drawn = [each for each in seconds if each is not None]
-    return f"{statistics.median(drawn):.2f} s" if len(drawn) == len(seconds) else "none by itself"
+    if not drawn:
+        return "none by itself"
+    median = f"{statistics.median(drawn):.2f} s"
+    return median if len(drawn) == len(seconds) else f"{median} ({len(drawn)} of {len(seconds)} times)"
 
 
 def scrubbing() -> tuple[str, str]:
@@ -132,7 +119,7 @@ def page_bytes() -> tuple[str, str]:
 
 
 def poll_bytes() -> tuple[str, str]:
-    """of one poll of an idle page, asked and answered"""
+    """of one poll of an idle page, asked and answered, uncompressed"""
     with serving() as (address, _, _), chromium() as browser:
         time.sleep(WARM_UP_SECONDS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})

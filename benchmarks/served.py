@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from instruct_tune.config.viewer import HOST
 
@@ -48,6 +49,22 @@ def serving() -> Iterator[tuple[str, subprocess.Popen, float]]:
         process.wait(30)
 
 
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's Chromium, else Playwright's own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=flags
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
 def _answers(address: str) -> bool:
     try:
         urllib.request.urlopen(address, timeout=1)
@@ -72,20 +89,14 @@ def page_start() -> tuple[str, str]:
 
 def polling() -> tuple[str, str]:
     """the server's share of a core for each browser that follows the page, the lab idle"""
-    from playwright.sync_api import sync_playwright
-
-    with serving() as (address, process, _), sync_playwright() as playwright:
+    with serving() as (address, process, _), chromium() as browser:
         # The warm-up imports torch and loads the default model; that is no cost of a viewer.
         time.sleep(WARM_UP_SECONDS)
         idle = _share(process)
-        installed = shutil.which("chromium") or shutil.which("google-chrome")
-        flags = ["--no-sandbox", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=installed, args=flags)
         for _ in range(VIEWERS):
             browser.new_page().goto(address)
         time.sleep(8)
         watched = _share(process)
-        browser.close()
     return f"{100 * (watched - idle) / VIEWERS:.1f}%", "3%"
 
 

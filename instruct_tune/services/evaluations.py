@@ -83,6 +83,8 @@ class Evaluations:
             on_progress(news)
 
         def work() -> dict[str, Any]:
+            # At once: so far the news are those of the run's former evaluation.
+            self.latest = {"run_id": run_id, "message": "Getting ready…"}
             self._imports.wait()
             from .evaluation_job import EvaluationJob
 

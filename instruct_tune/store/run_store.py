@@ -503,4 +503,7 @@ def _run(row: sqlite3.Row) -> Run:
     fields = dict(row)
     del fields["revision"]
     fields |= {name: json.loads(fields[name]) for name in _JSON_COLUMNS}
+    if "train" in fields["config"]:
+        # A run from before this setting answered its prompts at every probe.
+        fields["config"]["train"].setdefault("sample_every", 1)
     return Run(**{**fields, "tags": tuple(fields["tags"])})

@@ -217,7 +217,7 @@ class Trainer(SFTTrainer):
         self.tally.note(self.state.global_step, self.state.epoch or 0.0, learning_rate, grad_norm, skipped)
 
     def probe(self) -> None:
-        """Measure the loss of the probe rows; at some probes that of the general text too, and call ``probed``."""
+        """Measure the loss of the probe rows; at a sample step that of the general text too, and call ``probed``."""
         step = self.state.global_step
         samples = step in self.sample_steps
         for kind, rows in (("probe", self.data.probe), ("general", self.data.general if samples else ())):

@@ -31,7 +31,9 @@ class TrainingListener(Protocol):
         """Progress within a phase: passes of an evaluation."""
 
     def probed(self, step: int, adapter_name: str) -> None:
-        """The held-out loss after ``step`` steps is measured; the listener may now probe the model, too.
+        """The losses after ``step`` steps are measured; the listener may now let the model answer, too.
+
+        Called at every ``sample_every``-th probe, the first and the last among them.
 
         ``adapter_name`` is the adapter that the run had after those steps, or ``lora.BASE`` at step 0 of a run that
         begins as base; that call comes after the first step. An implementation restores the active adapter,

@@ -111,7 +111,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         # At once, not at the first poll.
         panel = train.panel
         for event in (loaded.then, shown_run.change):
-            event(panel.show, panel.inputs, panel.outputs, queue=False, **QUIET)
+            event(panel.follow, panel.inputs, panel.outputs, queue=False, **QUIET)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)

@@ -1,6 +1,6 @@
 """Import gradio without its type stubs.
 
-At each import gradio parses and renders a ``.pyi`` file for each of its components, though they are on disk already:
+At each import gradio parses and renders a ``.pyi`` file for each of its components, though its wheel has them:
 a quarter of the import's time. It skips a class whose file ``inspect`` does not find.
 """
 

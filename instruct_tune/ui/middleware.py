@@ -59,7 +59,7 @@ def _with_sentence(html: bytes) -> bytes:
     return before + SENTENCE + element + after if element else html
 
 
-# gradio compresses its scripts and styles, but neither its page, an eighth as long then, nor the answers to events.
+# gradio compresses its scripts and styles only. The page is an eighth as long compressed.
 _COMPRESSED = Middleware(
     GZipMiddleware,
     # An idle page's poll is smaller, and compressing costs more than it saves.

@@ -557,3 +557,10 @@ def test_a_run_that_happened_elsewhere_is_entered_as_it_was(store):
     # A sample from before runs had several prompts is that of the first.
     assert (store.events(run.id), store.samples(run.id)) == ([event], [{**sample, "prompt": 0}])
     assert [{k: v for k, v in e.items() if k != "seq"} for e in store.evaluations(run.id)] == [evaluation]
+
+
+def test_a_run_from_before_the_setting_was_answered_at_every_probe(store):
+    old = store.create("old", {**CONFIG, "train": {"probes": 6}})
+    new = store.create("new", {**CONFIG, "train": {"probes": 6, "sample_every": 3}})
+    assert store.get(old.id).config["train"] == {"probes": 6, "sample_every": 1}
+    assert store.get(new.id).config["train"] == {"probes": 6, "sample_every": 3}

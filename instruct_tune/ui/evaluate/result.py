@@ -251,13 +251,14 @@ class EvaluationPanel:
         # Of several quick choices, the last one is shown.
         always = {**QUIET, "trigger_mode": "always_last"}
         # Another run's result shows at once, not at the timer's next poll.
-        self.run.change(self._follow, self.inputs, self.outputs, queue=False, **always)
+        self.run.change(self.follow, self.inputs, self.outputs, queue=False, **always)
         self.which.input(self._show_chosen, [self.run, self.which, *self.rows.wishes], self.shown, **always)
         requested = self.take.click(self._file, [self.run, self.which, self.ending], self.download, **QUIET)
         requested.success(None, None, None, js=press("evaluate-file"))
         self.rows.wire(self.run, self.which)
 
-    def _follow(self, *inputs: Any) -> list[Any]:
+    def follow(self, *inputs: Any) -> list[Any]:
+        """``show`` between two polls, for an event that has no toast to show an error in."""
         return polled(self.show, list(inputs), len(self.outputs))
 
     def _save(self, run_id: str | None, seq: int | None, to: Path) -> Path:

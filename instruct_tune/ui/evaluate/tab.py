@@ -105,9 +105,13 @@ class EvaluateTab:
 
     def _wire(self) -> None:
         settings = [self._limit, self._longest, self._beside, self._words]
-        self.panel.go_on.click(self._go_on, self.run, None, **PRIVATE)
-        self._start.click(self._begin, [self.run, *settings], None, **PRIVATE)
-        self._stop.click(self._end, self.run, None, **PRIVATE)
+        begun = (
+            self.panel.go_on.click(self._go_on, self.run, None, **PRIVATE),
+            self._start.click(self._begin, [self.run, *settings], None, **PRIVATE),
+            self._stop.click(self._end, self.run, None, **PRIVATE),
+        )
+        for event in begun:
+            event.success(self.panel.follow, self.panel.inputs, self.panel.outputs, queue=False, **QUIET)
         self.run.change(_startable, self.run, self._start, **QUIET)
 
     @user_errors

@@ -38,7 +38,8 @@ class BatchPanel:
     ):
         self._form, self._requirements = form, requirements
         self._configs, self._estimates, self._access = configs, estimates, access
-        # Not computed while the tab is closed: it takes a turn on the thread that trains.
+        # Not computed while the tab is closed: it takes a turn on the thread that trains. Not inside gr.Tabs, which
+        # counts every child as a tab.
         self._is_open = gr.State(False)
 
     def build(self) -> None:

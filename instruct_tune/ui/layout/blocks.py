@@ -14,7 +14,7 @@ class PageBlocks(gr.Blocks):
     """``gr.Blocks`` that does no work for skipped outputs, and whose streams lose no update.
 
     gradio recreates a component, with its configuration, for every ``gr.skip()``. The page's poll has some sixty
-    outputs and skips nearly all of them, for every viewer every second: that was three quarters of a viewer's cost.
+    outputs and skips nearly all of them, for every viewer at every poll: that was three quarters of a viewer's cost.
 
     gradio sends the difference between two items of a stream, and the browser changes the former item in place. It
     may not have drawn that one yet: what the later item leaves out is then never drawn.
@@ -54,20 +54,23 @@ class PageBlocks(gr.Blocks):
 
         Arguments and result are gradio's; an item after the first consists of edits ``[action, path, value]``.
         """
-        is_first = run not in self.pending_diff_streams.get(session_hash, {})
-        item = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format)
-        if session_hash is None or run is None or is_first or final or simple_format:
+        former = self.pending_diff_streams.get(session_hash, {}).get(run)
+        before = None if former is None else list(former)
+        # gradio's own edits would compare a table cell by cell, only to be thrown away.
+        item = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
+        if run is None or before is None or final or simple_format:
             return item
-        return [
-            _whole(edits, value)
-            for edits, value in zip(item, self.pending_diff_streams[session_hash][run], strict=True)
-        ]
+        return [_edits(old, new) for old, new in zip(before, item, strict=True)]
 
 
 def _skipped(value: Any) -> bool:
     return isinstance(value, dict) and value == SKIP
 
 
-def _whole(edits: list[Any], value: Any) -> list[Any]:
-    """Edits that make ``value`` and change no item in place."""
-    return [["replace", [], value]] if any(path for _, path, _ in edits) else edits
+def _edits(old: Any, new: Any) -> list[Any]:
+    """Edits that turn ``old`` into ``new`` and change no item in place."""
+    if old == new:
+        return []
+    if isinstance(old, str) and isinstance(new, str) and new.startswith(old):
+        return [["append", [], new[len(old) :]]]
+    return [["replace", [], new]]

@@ -72,6 +72,9 @@ class StatusBar:
         return viewer(self.access).host or not self.access.multi_user
 
 
+_BETWEEN = " &nbsp;·&nbsp; "
+
+
 def words(
     dataset: str,
     rows: int | None,
@@ -101,9 +104,6 @@ def words(
     # A phone shows the rest alone.
     wide = f'<span class="wide">{"".join(f"{part}{_BETWEEN}" for part in chosen)}</span>'
     return wide + _BETWEEN.join(parts)
-
-
-_BETWEEN = " &nbsp;·&nbsp; "
 
 
 def short_name(model: str) -> str:

@@ -20,7 +20,7 @@ from ...store.run_store import Run
 from ...text.markdown import plain
 from .. import run_text
 from ..charts import loss_chart, loss_figure
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, polled, user_errors, viewer
 from ..downloads import save_buttons
 from ..replay import Replay
 from .scrubber import scrubber, scrubber_value
@@ -208,6 +208,10 @@ class TrainPanel:
             self.config,
             self.events,
         ]
+
+    def follow(self, *inputs: Any) -> list[Any]:
+        """``show`` between two polls, for an event that has no toast to show an error in."""
+        return polled(self.show, list(inputs), len(self.outputs))
 
     def show(self, run_id: str | None, seen: Any, log_scale: bool) -> list[Any]:
         """Updates of the components whose key changed since ``seen``; skips all outputs where none did."""

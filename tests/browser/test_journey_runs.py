@@ -118,7 +118,7 @@ def test_only_what_applies_can_be_pressed(window):
     for part, top in (('[data-testid="cell-5-0"]', 800), ("#runs-plot .js-plotly-plot", 600), ("#runs-open", 800)):
         assert window.page.wait_for_selector(part).bounding_box()["y"] < top, part
     search(window, "recorded-good")
-    window.wait_text("#runs-count", "1 of")
+    window.wait_text("#runs-count", f"1 of {OWN + RECORDED} runs")
     window.page.click('#runs-table [data-testid="cell-0-0"]')
     window.wait_text("#runs-details", "recorded on")
     window.page.wait_for_selector("#runs-plot .js-plotly-plot, #runs-plot .plot-container")

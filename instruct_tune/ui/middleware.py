@@ -62,8 +62,7 @@ def _with_sentence(html: bytes) -> bytes:
 # gradio compresses its scripts and styles only. The page is an eighth as long compressed.
 _COMPRESSED = Middleware(
     GZipMiddleware,
-    # An idle page's poll is smaller, and compressing costs more than it saves.
-    minimum_size=4000,
+    minimum_size=1000,
     compresslevel=5,
     exclude_content_types=(
         *DEFAULT_EXCLUDED_CONTENT_TYPES,

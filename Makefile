@@ -28,7 +28,7 @@ check: setup-dev
 	$(BIN)/oxlint --deny-warnings $(STATIC)
 	$(BIN)/oxfmt --check $(STATIC)
 	$(BIN)/mypy
-	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services tests/browser/test_root_path.py
+	$(PYTEST) -n auto -m "not slow" tests/unit tests/training tests/services tests/browser
 
 # What a commit hardly ever breaks, and what takes hours to be sure of.
 test-nightly: setup-dev chromium

@@ -1,20 +1,31 @@
 """``python -m benchmarks.first_content``: record what a new page shows before any slow import is done.
 
-To be run again after a change to the bundled rows, the split, the template or the default model's tokenizer. Tests
-compare the file with what the code computes.
+To be run again after a change to the bundled rows, the split, the template, the default model's tokenizer, or the best
+example run. Tests compare the files with what the code computes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
 from instruct_tune.inspection.first_content import FILE, PRESET_NAMES, ROWS, FirstContent
 from instruct_tune.lab import Lab
+from instruct_tune.runs.examples import BEST, put_recorded
+from instruct_tune.services.answerers import BASE_RUN
+from instruct_tune.ui.compare import first_views
+from instruct_tune.ui.compare.adapter_effect import effect_value
+from instruct_tune.ui.compare.batch import FIRST_INSTRUCTIONS, WHO, answer_rows
+from instruct_tune.ui.compare.search import search_value
+from instruct_tune.ui.compare.token_losses import why_value
+
+SEARCHED_TOKENS = 16
 
 
 def main() -> None:
@@ -23,10 +34,17 @@ def main() -> None:
         lab = Lab(Path(folder))
         try:
             views = {name: computed(lab, PRESETS[name]).to_dict() for name in PRESET_NAMES}
+            put_recorded(lab.store)
+            write(FILE, views)
+            write(first_views.FILE, compared(lab))
         finally:
             lab.close()
-    FILE.write_text(json.dumps(views, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    print(f"{FILE.name}: {FILE.stat().st_size:,} bytes")
+
+
+def write(file: Path, value: Any) -> None:
+    """Write an asset."""
+    file.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(f"{file.name}: {file.stat().st_size:,} bytes")
 
 
 def computed(lab: Lab, config: RunConfig) -> FirstContent:
@@ -36,6 +54,24 @@ def computed(lab: Lab, config: RunConfig) -> FirstContent:
         lab.datasets.page(HOST, config, size=ROWS),
         lab.datasets.token_view(HOST, config, 0),
     )
+
+
+def compared(lab: Lab) -> dict[str, Any]:
+    """What Compare's views show of the best example run, and of its first held-out row."""
+    row = lab.answerers.held_out_row(HOST, BEST, 0)
+    *_, searched = lab.inference.search(HOST, BEST, row.instruction, row.input, SEARCHED_TOKENS)
+    generation = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
+    asked = [{"run_id": BASE_RUN}, {"run_id": BEST}]
+    pairs = [(instruction, "") for instruction in FIRST_INSTRUCTIONS]
+    *_, answers = lab.inference.compare_rows(HOST, asked, pairs, generation)
+    rows = answer_rows(FIRST_INSTRUCTIONS, WHO, answers)
+    views = first_views.FirstViews(
+        why=why_value(lab.inference.token_losses(HOST, BEST, row)),
+        search=search_value(searched, row.instruction, row.input, SEARCHED_TOKENS),
+        effect=effect_value(lab.inference.adapter_effect(HOST, BEST)),
+        many={"generation": generation, "rows": rows},
+    )
+    return dataclasses.asdict(views)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,32 @@ def test_every_tab_shows_what_it_is_for(window):
     assert window.errors == []
 
 
+VIEWS = {
+    "Answers": ("Compare", ["#compare-source", "#compare-texts .cm-content"]),
+    "Why": ("Read token by token", ["#compare-source", "#compare-why-map .heat-base tr"]),
+    "Search": ("Search", ["#compare-source", "#compare-search-tokens", "#compare-search-beams .tuned .node"]),
+    "Effect": ("Measure the effect", ["#compare-effect-norms .norm-bars span"]),
+    "Many": ("Answer all", ["#compare-many-asked", "#compare-many-table [data-testid=cell-0-1]"]),
+}
+"""Of each of Compare's views the only button below the left pane, and what is there before anybody asks."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_each_view_of_compare_has_its_own_button_and_an_example(tmp_path, browser, width):
+    with serving(tmp_path / "data") as address:
+        window = Window(browser, address, viewport={"width": width, "height": HEIGHT})
+        window.tab("Compare")
+        left = window.page.locator("#compare-workbench > .left")
+        for name, (button, parts) in VIEWS.items():
+            window.tab(name)
+            for part in parts:
+                window.page.locator(part).first.wait_for()
+            assert left.locator(".act button").filter(visible=True).all_inner_texts() == [button]
+            shown = {part for _, named in VIEWS.values() for part in named if left.locator(part).is_visible()}
+            assert shown == {part for part in parts if left.locator(part).count()}, name
+        assert window.errors == []
+
+
 def test_one_click_trains_a_run(window):
     window.preset("smoke")
     window.tab("Data")

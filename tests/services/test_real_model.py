@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -139,3 +140,40 @@ def test_the_recorded_tokens_are_those_of_the_default_model(tmp_path):
             assert first_content(name).tokens == lab.datasets.token_view(HOST, PRESETS[name], 0)
     finally:
         lab.close()
+
+
+def test_the_recorded_views_are_those_of_the_best_example_run(tmp_path):
+    from benchmarks.first_content import compared
+    from instruct_tune.lab import Lab
+    from instruct_tune.runs.examples import put_recorded
+    from instruct_tune.ui.compare.first_views import FILE
+
+    lab = Lab(tmp_path)
+    try:
+        put_recorded(lab.store)
+        computed = compared(lab)
+    finally:
+        lab.close()
+    assert_alike(json.loads(FILE.read_text(encoding="utf-8")), computed)
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def assert_alike(recorded, computed) -> None:
+    """Equal but for the last digits of the numbers, also of those in texts: another processor rounds otherwise."""
+    if isinstance(recorded, dict):
+        assert recorded.keys() == computed.keys()
+        recorded, computed = list(recorded.values()), list(computed.values())
+    if isinstance(recorded, list):
+        assert len(recorded) == len(computed)
+        for one, other in zip(recorded, computed, strict=True):
+            assert_alike(one, other)
+    elif isinstance(recorded, str):
+        assert NUMBER.sub("0", recorded) == NUMBER.sub("0", computed)
+        numbers = [[float(number) for number in NUMBER.findall(text)] for text in (recorded, computed)]
+        assert numbers[0] == pytest.approx(numbers[1], rel=0.05, abs=0.01)
+    elif isinstance(recorded, float):
+        assert recorded == pytest.approx(computed, rel=1e-3, abs=1e-3)
+    else:
+        assert recorded == computed

@@ -13,7 +13,7 @@ from instruct_tune.models import lora
 from instruct_tune.models.lora import BASE
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
-from instruct_tune.ui.compare.effect_text import bars, norms_sentence, sentence
+from instruct_tune.ui.compare.effect_text import bars, evaluated_answers, norms_sentence, sentence
 
 ALL_LINEAR = LoraSettings(r=4, lora_alpha=10, target_modules="all-linear")
 
@@ -55,7 +55,7 @@ def test_an_adapter_that_is_still_zero_does_nothing():
     effect = measure_adapter_effect(tiny_with(DROPOUT), LESSON, some_examples(2), RUN)
     assert (effect.kl, effect.changed) == (0.0, 0.0)
     assert {layer.norm for layer in effect.layers} == {0.0}
-    assert sentence(effect, None).startswith("**No:")
+    assert sentence(effect).startswith("**No:")
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
@@ -95,12 +95,12 @@ LAYERS = (LayerNorm(0, 1.0, 0.01), LayerNorm(1, 4.0, 0.04), LayerNorm(None, 2.0,
     ("kl", "expected"), [(0.0, "No:"), (0.005, "Hardly"), (0.05, "A little"), (0.5, "Yes: its"), (3.0, "collapsed")]
 )
 def test_the_verdict_grows_with_the_divergence(kl, expected):
-    assert expected in sentence(AdapterEffect(8, 100, kl, 0.25, LAYERS), None)
+    assert expected in sentence(AdapterEffect(8, 100, kl, 0.25, LAYERS))
 
 
 def test_it_tells_what_the_last_evaluation_counted():
     evaluation = {"rows": 40, "identical": 3, "tuned_ended": 33, "base_ended": 8}
-    text = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS), evaluation)
+    text = sentence(AdapterEffect(8, 100, 0.5, 0.25, LAYERS)) + evaluated_answers(evaluation)
     assert "0.5 nats a token, and at 25% of them another token" in text
     assert "37 of 40 answers changed, 33 of 40 ended by themselves with EOS (8 of base)" in text
 

@@ -9,8 +9,9 @@ import math
 import pytest
 
 from instruct_tune.evaluation.token_losses import AnswerLosses, AnswerToken, Candidate, TokenScore
-from instruct_tune.ui.compare.heat_map import heat_value
+from instruct_tune.ui.compare.heat_map import heat_tokens
 from instruct_tune.ui.compare.text import percent, quoted, sentence, table
+from instruct_tune.ui.scripted_html import packed
 
 EVIL = "<img src=x>${1} *b*\n"
 
@@ -51,7 +52,7 @@ def test_a_row_that_was_cut_says_so():
 def test_hostile_tokens_are_escaped_in_the_sentence_and_packed_for_the_map():
     losses = AnswerLosses((token(EVIL, 0.1, 0.9),), 0)
     assert r"\<img·src=x\>\$\{1\}·\*b\*↵" in sentence(losses)
-    value = heat_value(losses)
+    value = packed(heat_tokens(losses))
     assert set("<${") & set(value["packed"]) == set()
     assert json.loads(base64.b64decode(value["packed"]))[0]["text"] == EVIL
 

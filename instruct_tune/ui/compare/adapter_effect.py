@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -10,7 +10,12 @@ from ...services.access import Access
 from ...services.inference import Inference
 from ...services.runs import Runs
 from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..workbench import Workbench
 from .effect_text import bars, evaluated_answers, sentence
+from .first_views import RECORDED, of_run
+
+if TYPE_CHECKING:
+    from ...evaluation.adapter_effect import AdapterEffect
 
 # The value holds numbers and the app's own words, no text of a dataset.
 _TEMPLATE = """
@@ -36,25 +41,38 @@ _LOOK = """
 class EffectPanel:
     """A tab with its own button; when another run is chosen it shows what that run's last evaluation says."""
 
-    def __init__(self, run: gr.Dropdown, *, runs: Runs, inference: Inference, access: Access):
+    def __init__(self, bench: Workbench, run: gr.Dropdown, *, runs: Runs, inference: Inference, access: Access):
         self.runs, self.inference, self.access = runs, inference, access
+        with bench.act, gr.Column(elem_classes=["of-view", "of-effect"]):
+            button = gr.Button("Measure the effect", variant="primary", elem_id="compare-effect-measure")
         with gr.Tab("Effect", id="Effect", elem_id="compare-effect"):
             gr.Markdown(
                 "Did the adapter do anything? How far tuned's predictions are from base's on the first held-out rows, "
                 "and how much the adapter adds to each layer.",
                 elem_classes="note",
             )
-            button = gr.Button("Measure it", elem_id="compare-effect-measure", size="md")
-            self.sentence = gr.Markdown(self._evaluated(run.value), elem_id="compare-effect-sentence")
+            first = of_run(run.value)
+            self.sentence = gr.Markdown(self._before(run.value), elem_id="compare-effect-sentence")
             self.norms = gr.HTML(
-                bars([]), html_template=_TEMPLATE, css_template=_LOOK, elem_id="compare-effect-norms", visible="hidden"
+                first.effect["bars"] if first else bars([]),
+                html_template=_TEMPLATE,
+                css_template=_LOOK,
+                elem_id="compare-effect-norms",
+                visible=bool(first) or "hidden",
             )
         outputs = [self.sentence, self.norms]
         measured = button.click(self._measure, run, outputs, concurrency_limit=4, show_progress="minimal", **PRIVATE)
-        run.change(self._before, run, outputs, cancels=[measured], **QUIET)
+        run.change(self._show_before, run, outputs, cancels=[measured], **QUIET)
 
-    def _before(self, run_id: str | None) -> list[Any]:
-        return [self._evaluated(run_id), gr.HTML(bars([]), visible="hidden")]
+    def _before(self, run_id: str | None) -> str:
+        """What is known without a model: what was recorded, and what the last evaluation says."""
+        first = of_run(run_id)
+        return f"{first.effect['sentence']} {self._evaluated(run_id)} {RECORDED}" if first else self._evaluated(run_id)
+
+    def _show_before(self, run_id: str | None) -> list[Any]:
+        first = of_run(run_id)
+        norms = gr.HTML(first.effect["bars"], visible=True) if first else gr.HTML(bars([]), visible="hidden")
+        return [self._before(run_id), norms]
 
     def _evaluated(self, run_id: str | None) -> str:
         return evaluated_answers(self.runs.last_evaluations(viewer(self.access)).get(str(run_id)))
@@ -63,7 +81,11 @@ class EffectPanel:
     def _measure(self, run_id: str | None) -> list[Any]:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
-            return self._before(run_id)
-        effect = self.inference.adapter_effect(viewer(self.access), run_id)
-        evaluation = self.runs.last_evaluations(viewer(self.access)).get(run_id)
-        return [sentence(effect, evaluation), gr.HTML(bars(effect.layers), visible=True)]
+            return self._show_before(run_id)
+        value = effect_value(self.inference.adapter_effect(viewer(self.access), run_id))
+        return [f"{value['sentence']} {self._evaluated(run_id)}", gr.HTML(value["bars"], visible=True)]
+
+
+def effect_value(effect: AdapterEffect) -> dict[str, Any]:
+    """What the tab shows of an effect, as JSON."""
+    return {"sentence": sentence(effect), "bars": bars(effect.layers)}

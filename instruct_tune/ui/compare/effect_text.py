@@ -14,21 +14,21 @@ _GRADES = (
     (1e-6, "No: its predictions are base's."),
     (0.01, "Hardly anything: its predictions are nearly base's."),
     (0.1, "A little: its predictions are close to base's."),
-    (1.0, "Yes: its predictions are clearly others than base's."),
+    (1.0, "Yes: its predictions are clearly different from base's."),
 )
 """(upper bound of the mean KL divergence in nats, verdict)."""
 
 _MOST = "Yes, a great deal: read some answers, for a model that has collapsed looks like this too."
 
 
-def sentence(effect: AdapterEffect, evaluation: Mapping[str, Any] | None) -> str:
-    """The verdict and the numbers behind it. Markdown. ``evaluation``: the run's last one, if any."""
+def sentence(effect: AdapterEffect) -> str:
+    """The verdict and the numbers behind it. Markdown."""
     verdict = next((verdict_text for most, verdict_text in _GRADES if effect.kl < most), _MOST)
     rows = f"{effect.rows} held-out row{'s' * (effect.rows != 1)}"
     return (
         f"**{verdict}** On {rows} ({effect.tokens} places that carry loss) the KL divergence of tuned to base is "
         f"{effect.kl:.3g} nats a token, and at {percent(effect.changed) if effect.changed else 'none'} of them another "
-        f"token is the likeliest. {evaluated_answers(evaluation)}"
+        f"token is the likeliest."
     )
 
 

@@ -29,14 +29,16 @@ _TEMPLATE = """
 """
 
 
-def heat_map(elem_id: str) -> gr.HTML:
-    """The component; ``heat_value`` makes its value. One a page; the table beside it is its text alternative."""
-    return scripted_html("heat_map", _TEMPLATE, elem_id, visible="hidden")
+def heat_map(elem_id: str, tokens: list[dict[str, Any]] | None) -> gr.HTML:
+    """The component for tokens of ``heat_tokens``. One a page; the table beside it is its text alternative."""
+    return scripted_html(
+        "heat_map", _TEMPLATE, elem_id, visible=bool(tokens) or "hidden", value=tokens and packed(tokens)
+    )
 
 
-def heat_value(losses: AnswerLosses) -> dict[str, Any]:
-    """The component's value for an answer."""
-    tokens = [
+def heat_tokens(losses: AnswerLosses) -> list[dict[str, Any]]:
+    """The tokens of an answer as JSON; packed, they are the component's value."""
+    return [
         {
             "id": token.id,
             "text": token.text,
@@ -46,7 +48,6 @@ def heat_value(losses: AnswerLosses) -> dict[str, Any]:
         }
         for token in losses.tokens
     ]
-    return packed(tokens)
 
 
 def _score_value(score: TokenScore) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError, LabError
+from ...runs.examples import BEST
 from ...services.access import Access
-from ...services.inference import MAX_SEARCH_TOKENS, Inference
+from ...services.inference import MAX_SEARCH_TOKENS, Inference, SearchResult
 from ...text.markdown import plain
 from ..context import PRIVATE, QUIET, session, user_errors, viewer
+from ..events import setting
 from ..scripted_html import packed, scripted_html
 from ..streaming import Turns
+from ..workbench import Workbench
+from .first_views import RECORDED, FirstViews
 from .search_text import beams_value, greedy_value
 
 BEFORE = "**Search** shows every choice that the two models make on the way to their answers."
@@ -53,47 +57,68 @@ class Question:
 
 
 class SearchPanel:
-    """A tab with its own buttons. The tab clears it with ``outputs`` and ``blank`` when the question changes."""
+    """A tab with its own buttons. The tab clears it with ``outputs`` and ``before`` when the question changes.
 
-    def __init__(self, *, inference: Inference, access: Access):
+    ``first``: what it shows from the start.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        first: FirstViews | None,
+        *,
+        inference: Inference,
+        access: Access,
+    ):
         self._inference, self._access = inference, access
         self._searches, self._branches = Turns(), Turns()
+        value = first.search if first else {}
+        with bench.choose, gr.Column(elem_classes=["of-view", "of-search"]):
+            self.tokens = gr.Slider(
+                8, MAX_SEARCH_TOKENS, value.get("tokens", 24), step=4, label="Tokens", info="At most, of each answer",
+                elem_id="compare-search-tokens",
+            )  # fmt: skip
+        with bench.act, gr.Row(elem_classes=["of-view", "of-search"]):
+            self.button = gr.Button("Search", variant="primary", elem_id="compare-search-start")
+            self.stop = gr.Button("Stop", elem_id="compare-search-stop", visible=False)
         with gr.Tab("Search", id="Search", elem_id="compare-search"):
             gr.Markdown(
                 "Greedy decoding takes the likeliest token at each place: the line under a token is as long as its "
                 "probability. Beam search keeps five beginnings, and ranks complete answers by their score per token.",
                 elem_classes="note",
             )
-            with gr.Row(elem_classes="foot"):
-                self.tokens = gr.Slider(
-                    8, MAX_SEARCH_TOKENS, 24, step=4, label="Tokens", info="At most, of each answer",
-                    elem_id="compare-search-tokens", min_width=200,
-                )  # fmt: skip
-                self.button = gr.Button("Search", elem_id="compare-search-start", min_width=120)
-                self.stop = gr.Button("Stop", elem_id="compare-search-stop", min_width=80)
-            self.state = gr.Markdown(BEFORE, elem_id="compare-search-state", elem_classes="note")
-            self.greedy = scripted_html("search", _ANSWERS, "compare-search-greedy", visible="hidden")
-            self.branch = scripted_html("search", _ANSWERS, "compare-search-branch", visible="hidden")
-            self.beams = scripted_html("beam_tree", _BEAMS, "compare-search-beams", visible="hidden")
-            self.question = gr.State(None)
+            self.state = gr.Markdown(
+                f"{DONE} {RECORDED}" if first else BEFORE, elem_id="compare-search-state", elem_classes="note"
+            )
+            self.greedy = _shown("search", _ANSWERS, "compare-search-greedy", value.get("greedy"))
+            self.branch = _shown("search", _ANSWERS, "compare-search-branch", None)
+            self.beams = _shown("beam_tree", _BEAMS, "compare-search-beams", value.get("beams"))
+            self.question = gr.State(_question(value) if first else None)
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.question, self.state, self.greedy, self.branch, self.beams]
+        return [self.question, self.state, self.greedy, self.branch, self.beams, self.stop]
 
-    @property
-    def blank(self) -> list[Any]:
-        """The updates that clear the outputs."""
-        return [None, BEFORE, *[gr.HTML(None, visible="hidden")] * 3]
+    def before(self, first: FirstViews | None) -> list[Any]:
+        """The updates that show what was recorded, or clear the outputs where nothing was."""
+        hidden, idle = gr.HTML(None, visible="hidden"), gr.Button(visible=False)
+        if not first:
+            return [None, BEFORE, hidden, hidden, hidden, idle]
+        greedy, beams = (gr.HTML(packed(first.search[name]), visible=True) for name in ("greedy", "beams"))
+        return [_question(first.search), f"{DONE} {RECORDED}", greedy, hidden, beams, idle]
 
     def wire(self, run: Any, instruction: Any, input: Any, strength: Any) -> Any:
         """Connect the buttons and the candidates. Returns the search's event, for cancelling."""
         options = {"concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
         inputs = [run, instruction, input, self.tokens, strength]
         searching = self.button.click(self._search, inputs, self.outputs, **options)
+        # An error ends the search without its last update.
+        searching.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         branch_options = {**options, **PRIVATE, "show_progress": "minimal", "show_progress_on": self.state}
         for shown in (self.greedy, self.branch, self.beams):
-            shown.click(self._branch, self.question, self.branch, **branch_options)
+            branching = shown.click(self._branch, self.question, self.branch, **branch_options)
+            shown.click(None, None, self.stop, js=setting(visible=True), **QUIET)
+            branching.then(None, None, self.stop, js=setting(visible=False), **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         return searching
 
@@ -117,8 +142,8 @@ class SearchPanel:
         question = Question(run_id, instruction, input or "", int(tokens), strength)
         self._branches.drop(window)
         with self._searches.of(window) as stop:
-            _, _, *hidden = self.blank
-            yield [None, SEARCHING, *hidden]
+            _, _, *hidden, _ = self.before(None)
+            yield [None, SEARCHING, *hidden, gr.Button(visible=True)]
             try:
                 for result in self._inference.search(
                     person, run_id, instruction, question.input, question.tokens, stop, strength
@@ -126,20 +151,22 @@ class SearchPanel:
                     if not self._searches.holds(window, stop):
                         break
                     warning = f" **{plain(result.warning, 500)}**" if result.warning else ""
-                    greedy, trees = gr.skip(), gr.skip()
+                    greedy, trees, stop_button = gr.skip(), gr.skip(), gr.skip()
                     if result.beams:
                         trees = gr.HTML(packed(beams_value(result.beams, result.greedy)), visible=True)
+                        stop_button = gr.Button(visible=False)
                     else:
                         greedy = gr.HTML(packed(greedy_value(result.greedy)), visible=True)
-                    yield [question, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees]
+                    yield [question, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees,
+                           stop_button]  # fmt: skip
             except LabError:
                 if not stop.is_set():
-                    yield [gr.skip(), BEFORE, *[gr.skip()] * 3]
+                    yield [gr.skip(), BEFORE, *[gr.skip()] * 4]
                     raise
                 if self._searches.holds(window, stop):
-                    yield [gr.skip(), "Stopped.", *[gr.skip()] * 3]
+                    yield [gr.skip(), "Stopped.", *[gr.skip()] * 3, gr.Button(visible=False)]
             # gradio sends a stream's last item again at its end, maybe after a newer update.
-            yield [gr.skip()] * 5
+            yield [gr.skip()] * len(self.outputs)
 
     @user_errors
     def _branch(self, question: Question | None, event: gr.EventData) -> Any:
@@ -157,3 +184,23 @@ class SearchPanel:
                     return gr.skip()
                 raise
             return gr.HTML(packed(greedy_value(answers)), visible=True)
+
+
+def search_value(result: SearchResult, instruction: str, input: str, tokens: int) -> dict[str, Any]:
+    """What the tab shows of a whole search, and its question, as JSON."""
+    beams = beams_value(result.beams, result.greedy) if result.beams else None
+    return {
+        "instruction": instruction,
+        "input": input,
+        "tokens": tokens,
+        "greedy": greedy_value(result.greedy),
+        "beams": beams,
+    }
+
+
+def _question(value: dict[str, Any]) -> Question:
+    return Question(BEST, value["instruction"], value["input"], value["tokens"], 1.0)
+
+
+def _shown(name: str, template: str, elem_id: str, value: Any) -> gr.HTML:
+    return scripted_html(name, template, elem_id, visible=bool(value) or "hidden", value=value and packed(value))

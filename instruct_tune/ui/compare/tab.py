@@ -21,7 +21,7 @@ from ..form import Form
 from ..formatting import NAMES, THIRD, WHO
 from ..streaming import Turns, at_most
 from ..workbench import workbench
-from . import decoding
+from . import decoding, first_views
 from .adapter_effect import EffectPanel
 from .batch import BatchPanel
 from .decoding import DecodingPanel
@@ -66,23 +66,31 @@ class CompareTab:
         with bench.choose:
             self.run = run_picker.run_choice("compare-run", ready if first.answers else [])
             run_picker.build(form, self.run, "compare-template", runs=runs, access=access)
-            self.question = QuestionPanel(self.run, first.example)
-            self.decoding = DecodingPanel()
-            self.third = ThirdModelPanel(self.run, runs=runs, answerers=answerers, inference=inference, access=access)
-            self.kept = SharingPanel(runs=runs, access=access)
-        with bench.act:
+            with gr.Column(elem_classes=["of-view", "of-answers", "of-why", "of-search"]):
+                self.question = QuestionPanel(self.run, first.example)
+        with bench.act, gr.Row(elem_classes=["of-view", "of-answers"]):
             self.ask = gr.Button("Compare", variant="primary", elem_id="compare-ask", interactive=bool(first.answers))
             self.stop = gr.Button("Stop", elem_id="compare-stop", visible=False)
         with bench.show:
             run_picker.EmptyState(self.run, tabs, NO_RUN, "compare", runs=runs, access=access)
             with gr.Tabs(elem_id="compare-views", elem_classes="views"):
-                with gr.Tab("Answers", id="Answers"):
+                with gr.Tab("Answers", id="Answers", elem_id="compare-texts"):
                     self._answers(first)
-                self.why = TokenLossesPanel(self.rows, inference=inference, access=access)
-                self.search = SearchPanel(inference=inference, access=access)
-                EffectPanel(self.run, runs=runs, inference=inference, access=access)
-                BatchPanel(self.run, self.third, self.decoding.controls, inference=inference, access=access)
+                views = first_views.of_row(self.run.value, 1)
+                self.why = TokenLossesPanel(bench, self.rows, views, inference=inference, access=access)
+                self.search = SearchPanel(bench, views, inference=inference, access=access)
+                EffectPanel(bench, self.run, runs=runs, inference=inference, access=access)
+                self.many = BatchPanel(bench, self.run, inference=inference, access=access)
             self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
+        with bench.choose:
+            with gr.Column(elem_classes=["of-view", "of-answers", "of-search", "of-many"]):
+                self.decoding = DecodingPanel()
+            with gr.Column(elem_classes=["of-view", "of-answers", "of-many"]):
+                self.third = ThirdModelPanel(
+                    self.run, runs=runs, answerers=answerers, inference=inference, access=access
+                )
+            with gr.Column(elem_classes=["of-view", "of-answers"]):
+                self.kept = SharingPanel(runs=runs, access=access)
         self.link = Link(self.run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
         self._wire()
 
@@ -138,6 +146,7 @@ class CompareTab:
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
         searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)
+        self.many.wire(self.third, self.decoding.controls)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         self.third.wire()
         self.third.who.change(
@@ -205,8 +214,11 @@ class CompareTab:
 
     @property
     def _blank(self) -> list[Any]:
-        empty = [gr.Code("", language=None)] * len(WHO)
-        return [*self._updates(empty, [""] * len(WHO), BEFORE), *self.why.blank, *self.search.blank]
+        return [*self._no_answers, *self.why.before(None), *self.search.before(None)]
+
+    @property
+    def _no_answers(self) -> list[Any]:
+        return self._updates([gr.Code("", language=None)] * len(WHO), [""] * len(WHO), BEFORE)
 
     def _recorded(self, row: HeldOutRow) -> list[Any]:
         """The updates of ``_outputs`` for the answers of an evaluation."""
@@ -255,8 +267,9 @@ class CompareTab:
         if source == TYPED or not run_id or not self.runs.is_visible(viewer(self.access), run_id):
             return [*kept, *kept, no_expected(source), ready, *self._blank]
         row = self.rows.get(run_id, int(number or 1))
-        answers = [*self._recorded(row), *self.why.blank, *self.search.blank] if row.answers else self._blank
-        return [*kept, *texts(row.example), ready, *answers]
+        views = first_views.of_row(run_id, int(number or 1))
+        answers = self._recorded(row) if row.answers else self._no_answers
+        return [*kept, *texts(row.example), ready, *answers, *self.why.before(views), *self.search.before(views)]
 
     def _on_edit(self, request: gr.Request) -> list[Any]:
         """Edited text is a typed instruction; clear the answers, which belong to the former text."""

@@ -29,12 +29,12 @@ const paint = () => {
     box.classList.toggle('less', by === 'gain' && much <= -0.5);
     box.querySelector('.number').textContent = number(token, by);
   });
-  legend.textContent = LEGENDS[by];
+  legend.textContent = `${LEGENDS[by]} Point at a token, or use the arrow keys.`;
 };
 const list = (who, token) => {
   const body = element.querySelector(`.heat-${who} tbody`);
   body.replaceChildren(
-    ...(token ? token[who].candidates : []).map(each => {
+    ...token[who].candidates.map(each => {
       const row = make('tr', each.id === token.id ? 'it' : '');
       row.append(make('td', '', (each.id === token.id ? '\u2713 ' : '') + shown(each)), make('td', '', each.percent));
       return row;
@@ -43,10 +43,9 @@ const list = (who, token) => {
 };
 const tell = at => {
   const token = tokens[at];
-  line.textContent = token
-    ? `Token ${at + 1} of ${tokens.length}: ${token.ends ? 'EOS' : JSON.stringify(token.text)}, ` +
-      WHO.map(who => `${who} ${token[who].percent} (loss ${token[who].loss.toFixed(2)})`).join(', ')
-    : 'Point at a token, or walk through them with the arrow keys: the five likeliest of each model are shown here.';
+  line.textContent =
+    `Token ${at + 1} of ${tokens.length}: ${token.ends ? 'EOS' : JSON.stringify(token.text)}, ` +
+    WHO.map(who => `${who} ${token[who].percent} (loss ${token[who].loss.toFixed(2)})`).join(', ');
   WHO.forEach(who => list(who, token));
   // The current one need not have the focus: a mouse may rest on another.
   grid.querySelectorAll('.heat-token').forEach(box => box.classList.toggle('current', +box.dataset.at === at));
@@ -66,7 +65,9 @@ const draw = () => {
   });
   grid.replaceChildren(boxes);
   paint();
-  tell(-1);
+  // The token that says most of what the training did.
+  const gains = tokens.map(token => value(token, 'gain'));
+  tell(gains.indexOf(Math.max(...gains)));
 };
 follow(grid, '.heat-token', {...ARROWS, ...ENDS}, tell);
 grid.addEventListener('mouseleave', () => {

@@ -53,7 +53,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
         with gr.Row(elem_id="head"):
-            gr.Markdown("# Instruction-Tuning Lab", elem_id="title")
+            gr.Markdown("# Instruction-Tuning Lab\nTeach a small model to follow instructions", elem_id="title")
             status_bar = StatusBar(
                 uploads=lab.uploads,
                 runs=lab.runs,

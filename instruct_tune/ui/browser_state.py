@@ -98,7 +98,7 @@ def _could_show(control: gr.components.Component, value: Any) -> bool:
         free = isinstance(control, gr.Dropdown) and control.allow_custom_value
         return value in choices or (free and isinstance(value, str) and len(value) <= LONGEST_TEXT)
     if isinstance(control, gr.Number | gr.Slider):
-        if value is None:
+        if value is None or value == "":
             return isinstance(control, gr.Number)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return False

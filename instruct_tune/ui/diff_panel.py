@@ -46,7 +46,7 @@ class DiffPanel:
         )
         self.facts: list[gr.Markdown] = []
         self.texts: list[gr.HighlightedText] = []
-        with gr.Row(visible=shown) as self.row:
+        with gr.Row(visible=shown, elem_classes="difference") as self.row:
             for (key, name), pieces in zip(names.items(), differences, strict=True):
                 with gr.Column(min_width=320, visible=key in NAMES) as side:
                     self.sides.append(side)

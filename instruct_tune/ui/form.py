@@ -117,11 +117,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _optional(value: Any) -> Any:
-    """An empty number box means "no limit"."""
-    return None if value in ("", None) else value
-
-
 def _modules(value: str) -> Any:
     names = _names(value)
     if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
@@ -150,16 +145,11 @@ def _parse_json(value: str | None) -> Any:
 
 _READ: dict[str, Callable[[Any], Any]] = {
     "data.filters": _parse_json,
-    "data.limit": _optional,
-    "evaluation_rows": _optional,
     "data.columns.input": _column,
     "data.columns.system": _column,
     "data.columns.ignore": _names,
     "lora.target_modules": _modules,
     "train.bf16": lambda value: {"auto": "auto", "on": True, "off": False}.get(value, value),
-    "train.save_minutes": _optional,
-    "train.save_total_limit": _optional,
-    "train.early_stopping_patience": _optional,
 }
 _SHOW: dict[str, Callable[[Any], Any]] = {
     "data.filters": lambda value: json.dumps(value, ensure_ascii=False) if value else "",

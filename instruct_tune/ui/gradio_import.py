@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def without_stubs() -> Iterator[None]:
-    """Inside the context, ``inspect.getfile`` finds no file of a class of gradio, so no stub is made.
+    """Inside the context, ``inspect.getfile`` finds no file of a class of gradio or of the lab, so no stub is made.
 
     Where gradio makes stubs in another way, or none, nothing changes.
     """
@@ -28,8 +28,8 @@ def without_stubs() -> Iterator[None]:
 
 def _hiding(find: Callable[[Any], str]) -> Callable[[Any], str]:
     def getfile(thing: Any) -> str:
-        if isinstance(thing, type) and thing.__module__.partition(".")[0] == "gradio":
-            raise OSError("a class of gradio, for which no stub is made")
+        if isinstance(thing, type) and thing.__module__.partition(".")[0] in ("gradio", __package__.partition(".")[0]):
+            raise OSError("a component, for which no stub is made")
         return find(thing)
 
     return getfile

@@ -7,6 +7,8 @@ import re
 import pytest
 from browser import Window, serving
 
+from instruct_tune.ui.train.settings_form import FOLDS
+
 pytestmark = pytest.mark.slow
 
 HEIGHT = 800
@@ -89,3 +91,16 @@ def test_without_javascript_the_page_says_what_it_needs(browser, empty_lab):
     page.goto(empty_lab)
     assert "needs JavaScript" in page.inner_text("body")
     context.close()
+
+
+def test_opening_every_fold_of_train_changes_no_setting(window):
+    window.tab("Train")
+    for name in ("More settings", *FOLDS):
+        window.fold(name)
+    # A change that is none, so that the page reads the whole form.
+    window.page.fill("#train-rows input", "47")
+    window.page.locator("#train-rows input").press("Tab")
+    assert window.wait_text("#preset-changed", "Changed") == "Changed from minute: rows 48 → 47"
+    window.page.fill("#train-rows input", "")
+    window.page.locator("#train-rows input").press("Tab")
+    assert window.wait_text("#preset-changed", "all") == "Changed from minute: rows 48 → all"

@@ -174,6 +174,21 @@ def test_a_question_at_once_after_typing_is_answered(window):
     assert window.page.get_by_role("radio", name="My own instruction").is_checked()
 
 
+def test_an_instruction_of_ones_own_has_no_row_and_nothing_expected(window):
+    of_a_row = ("#compare-rows", "#compare-expected", "#compare-diff-shown")
+    window.page.get_by_role("radio", name="My own instruction").check()
+    for selector in of_a_row:
+        window.page.wait_for_selector(selector, state="hidden")
+    window.page.fill("#compare-instruction textarea", "")
+    window.page.click("#compare-ask")
+    window.wait_text("[data-testid=toast-body]", "Type an instruction first.")
+    # Nothing is being answered.
+    window.wait_text("#compare-state", "Compare asks base and tuned.")
+    window.page.get_by_role("radio", name="Held-out row").check()
+    for selector in of_a_row:
+        window.page.wait_for_selector(selector)
+
+
 def test_without_a_run_it_leads_to_train_and_to_recorded_runs(empty_lab, browser):
     window = Window(browser, empty_lab)
     # Time enough for the page to find a run, if there were one.

@@ -142,6 +142,17 @@ def test_a_stop_says_what_was_done_and_claims_no_result(window):
     assert "60 held-out rows" not in window.text("#evaluate-sentence")
 
 
+def test_the_decoding_can_be_chosen(window):
+    window.page.fill("#evaluate-limit input", "2")
+    window.page.fill("#evaluate-longest input", "8")
+    choose(window, "#evaluate-decoding", "Five beams")
+    window.page.click("#evaluate-start")
+    window.wait_text("#evaluate-sentence", "on 2 held-out rows")
+    window.wait_text("#evaluate-panel, #tabs", "Beam search with 5 beams, at most 8 new tokens")
+    choose(window, "#evaluate-decoding", "The run's own")
+    window.page.fill("#evaluate-longest input", "")
+
+
 def test_the_tokenisation_can_be_chosen(window):
     window.page.fill("#evaluate-limit input", "3")
     window.page.click("#evaluate-words button")

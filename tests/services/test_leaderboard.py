@@ -108,10 +108,15 @@ def test_a_table_is_chosen_by_its_ruler_whatever_was_measured_meanwhile(three):
     board = {"now": leaderboard_tables([*three[:2], replace(three[2], template="alpaca")])}
     with gr.Blocks():
         chooser = panel.LeaderboardPanel(
-            evaluations=SimpleNamespace(leaderboard=lambda viewer: board["now"]), access=Access(None, multi_user=False)
+            gr.Dropdown(),
+            evaluations=SimpleNamespace(leaderboard=lambda viewer: board["now"]),
+            access=Access(None, multi_user=False),
         )
     first, second = (key for _, key in panel.choices(board["now"]))
     alpaca, _ = chooser._choose(second)
+    # The table of the run that is chosen on the page comes first.
+    assert [chooser._read(run)[1].value for run in ("weak", None)] == [first, first]
+    assert chooser._read(three[2].run_id)[1].value == second
     # As if two more runs were measured like the second table: it comes first now.
     board["now"] = board["now"][::-1]
     assert chooser._choose(second)[0] == alpaca != chooser._choose(first)[0]

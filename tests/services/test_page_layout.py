@@ -29,3 +29,11 @@ def test_tabs_hold_tabs_alone(config):
     found = [node for node in nodes(config["layout"]) if kinds.get(node["id"]) == "tabs"]
     assert len(found) > 5
     assert {kinds[child["id"]] for node in found for child in node["children"]} == {"tabitem"}
+
+
+def test_an_empty_number_box_has_no_null(config):
+    """The browser turns null into 0 as soon as it draws the box."""
+    boxes = [component["props"] for component in config["components"] if component["type"] == "number"]
+    assert len(boxes) > 20
+    assert [box["label"] for box in boxes if box["value"] is None] == []
+    assert {box["label"] for box in boxes if box["value"] == ""} >= {"Patience", "Prompt and answer", "Longest answer"}

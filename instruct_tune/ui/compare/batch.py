@@ -82,7 +82,7 @@ class BatchPanel:
         inputs = [self.run, self.instructions, *third.controls, *controls]
         answering = self.button.click(self._answer, inputs, self._outputs, **QUIET)
         # An error ends the answers without their last update.
-        answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
+        answering.failure(lambda: [gr.Button(visible=False), BEFORE], None, [self.stop, self.state], **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         # Answers of another run would stand under the chosen one's name.
         self.run.change(self._before, self.run, self._outputs, cancels=[answering], **QUIET)

@@ -10,6 +10,7 @@ import gradio as gr
 from ...config.validation import MAX_STOPS
 from ...services.answerers import MAX_STRENGTH
 from ..context import QUIET
+from ..number_box import NumberBox
 
 GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 
@@ -48,7 +49,7 @@ class DecodingPanel:
             beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
             temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
             top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
-            seed = gr.Number(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
+            seed = NumberBox(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
             stop = gr.Textbox(
                 label="Stop texts",
                 info="One a line; an answer is cut before the first of them. \\n is a new line",

@@ -8,6 +8,7 @@ import gradio as gr
 
 from ...data.splits import Example
 from ...text.code_language import guess
+from ..number_box import NumberBox
 from .text import HELD_OUT, TYPED
 
 NO_EXPECTED = "Expected answer: an instruction of your own has none"
@@ -28,7 +29,7 @@ class QuestionPanel:
             elem_id="compare-source",
         )
         with gr.Row(elem_id="compare-rows"):
-            self.number = gr.Number(1, label="Row", precision=0, minimum=1, elem_id="compare-row", min_width=60)
+            self.number = NumberBox(1, label="Row", precision=0, minimum=1, elem_id="compare-row", min_width=60)
             self.back = gr.Button("Previous", size="sm", elem_id="compare-previous", min_width=60)
             self.on = gr.Button("Next", size="sm", elem_id="compare-following", min_width=60)
             self.any = gr.Button("Random", size="sm", elem_id="compare-random", min_width=60)

@@ -142,7 +142,7 @@ class CompareTab:
             **QUIET,
         )  # fmt: skip
         # An error ends the decoding without its last update.
-        answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
+        answering.failure(lambda: [gr.Button(visible=False), BEFORE], None, [self.stop, self.state], **QUIET)
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
         searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)

@@ -11,6 +11,7 @@ import gradio as gr
 from ...config.filters import PARTS, STEPS, UNITS, Filter, parameters
 from ...text.code_language import NAMES as LANGUAGES
 from ..context import QUIET
+from ..number_box import NumberBox
 from .filter_text import KINDS, read_step
 
 FIRST = "length"
@@ -44,14 +45,13 @@ class FilterForm:
                 list(UNITS), value="characters", label="Counted in",
                 info="Tokens are those of the text alone, without the template", elem_id="filter-unit", **few,
             ),
-            # Not None: an empty number box starts as 0 in the browser.
-            "min": gr.Number(
+            "min": NumberBox(
                 1, label="At least", info="Shorter ones are dropped; empty: no limit", precision=0,
-                elem_id="filter-min", **few,
+                placeholder="no limit", elem_id="filter-min", **few,
             ),
-            "max": gr.Number(
+            "max": NumberBox(
                 1000, label="At most", info="Longer ones are dropped; empty: no limit", precision=0,
-                elem_id="filter-max", **few,
+                placeholder="no limit", elem_id="filter-max", **few,
             ),
             "tokenizer": gr.Textbox(
                 "", label="Tokens of", info="A model's name; empty: the model on Train, written down here",
@@ -77,10 +77,10 @@ class FilterForm:
                 0.7, 1, 0.9, step=0.01, label="Alike by", info="1: the same but for case and spacing",
                 elem_id="filter-threshold", **few,
             ),
-            "n": gr.Number(
+            "n": NumberBox(
                 1000, label="Rows", info="All are kept where there are fewer", precision=0, elem_id="filter-n", **few
             ),
-            "seed": gr.Number(
+            "seed": NumberBox(
                 42, label="Seed", info="Another seed draws other rows", precision=0, elem_id="filter-seed", **few
             ),
             "rows": gr.Textbox(

@@ -23,6 +23,7 @@ from ..browser_state import Memory, recent_sources, with_recent
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
 from ..formatting import hours
+from ..number_box import NumberBox
 from .filter_text import read_steps, usual_for, write_steps
 
 
@@ -161,7 +162,7 @@ class ColumnsPanel:
                 gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
             )
             self._seed = form.add(
-                "data.seed", gr.Number(42, label="Seed", precision=0, info="Decides shuffle and split")
+                "data.seed", NumberBox(42, label="Seed", precision=0, info="Decides shuffle and split")
             )
             self.unify = form.add(
                 "data.unify_newlines",

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...errors import LabError
 from ...inspection.first_content import first_content, recorded_rows
 from ...services.access import Access
 from ...services.configurations import Configurations
@@ -14,7 +15,7 @@ from ...services.datasets import Datasets
 from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
 from ..browser_state import Memory, with_recent
-from ..context import QUIET, user_errors, viewer
+from ..context import QUIET, error_sentence, user_errors, viewer
 from ..first_preset import first_preset
 from ..form import Form
 from ..workbench import workbench
@@ -104,11 +105,16 @@ class DataTab:
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Load and show the rows of the form's settings, with progress."""
         requested = self._configs.read(viewer(self._access), self._form.rows(values))
-        config = yield from self._loading.follow(requested, request)
-        if config is None:
+        try:
+            config = yield from self._loading.follow(requested, request)
+            summary = self._datasets.summary(viewer(self._access), config) if config else None
+        except LabError as error:
+            # The rows of the former dataset must not stand under the name of this one.
+            yield self._without_rows(values, error_sentence(error))
+            raise
+        if config is None or summary is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
             return
-        summary = self._datasets.summary(viewer(self._access), config)
         columns, proposed = config.data.columns, config != requested
         sentence = data_sentence(summary, self._uploads.display_name(config.data.source))
         yield {
@@ -134,14 +140,18 @@ class DataTab:
         elif self._datasets.is_at_hand(viewer(self._access), settings):
             yield from self._show(values, request)
         else:
-            yield {
-                self._summary: on_the_hub_sentence(settings["data"]["source"]),
-                self._load: gr.Button(variant="primary"),
-                self.following: gr.Button(variant="secondary"),
-                self._shown: settings,
-                **self._rows.hidden(),
-                **self._report.hidden(),
-            }
+            yield self._without_rows(values, on_the_hub_sentence(settings["data"]["source"]))
+
+    def _without_rows(self, values: dict[Any, Any], sentence: str) -> dict[Any, Any]:
+        """The updates that show a sentence instead of rows."""
+        return {
+            self._summary: sentence,
+            self._load: gr.Button(variant="primary"),
+            self.following: gr.Button(variant="secondary"),
+            self._shown: self._form.rows(values),
+            **self._rows.hidden(),
+            **self._report.hidden(),
+        }
 
     def _is_shown(self, values: dict[Any, Any], settings: dict[str, Any]) -> bool:
         if values[self._shown] is not None:

@@ -30,10 +30,13 @@ WHAT = {
 
 
 class LeaderboardPanel:
-    """The contents of the inner tab "All runs"; its tables are read whenever that tab is opened."""
+    """The contents of the inner tab "All runs"; its tables are read whenever that tab is opened.
 
-    def __init__(self, *, evaluations: Evaluations, access: Access):
-        self.evaluations, self.access = evaluations, access
+    ``run``: the choice of the run, whose table is shown first.
+    """
+
+    def __init__(self, run: gr.Dropdown, *, evaluations: Evaluations, access: Access):
+        self.run, self.evaluations, self.access = run, evaluations, access
         self.leader = gr.Markdown(READING, elem_id="standings-leader")
         self.which = gr.Dropdown(
             [],
@@ -56,16 +59,17 @@ class LeaderboardPanel:
     def wire(self, tab: gr.Tab) -> None:
         """``tab``: the inner tab that holds the tables."""
         outputs = [self.words, self.which, self.leader, self.table]
-        tab.select(self._read, None, outputs, **QUIET)
+        tab.select(self._read, self.run, outputs, **QUIET)
         self.which.input(self._choose, self.which, [self.leader, self.table], trigger_mode="always_last", **QUIET)
 
     @user_errors
-    def _read(self) -> list[Any]:
+    def _read(self, run_id: str | None) -> list[Any]:
         tables = self.evaluations.leaderboard(viewer(self.access))
         if not tables:
             return ["", gr.Dropdown(visible=False), NOTHING, gr.Dataframe(visible=False)]
-        chosen = gr.Dropdown(choices=choices(tables), value=key(tables[0]), visible=len(tables) > 1)
-        return [introduction(tables), chosen, *self._table_updates(tables[0])]
+        first = next((table for table in tables if run_id in (run["run_id"] for run in table["runs"])), tables[0])
+        chosen = gr.Dropdown(choices=choices(tables), value=key(first), visible=len(tables) > 1)
+        return [introduction(tables), chosen, *self._table_updates(first)]
 
     @user_errors
     def _choose(self, chosen: str | None) -> list[Any]:

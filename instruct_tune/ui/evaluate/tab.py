@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from ...evaluation import bleu_tokenizers
@@ -12,6 +14,7 @@ from ...services.transfers import Transfers
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
+from ..number_box import NumberBox
 from ..workbench import workbench
 from . import lesson_score
 from . import text as view
@@ -19,6 +22,14 @@ from .leaderboard import LeaderboardPanel
 from .result import EvaluationPanel
 
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
+
+OWN = "The run's own"
+DECODING: dict[str, dict[str, Any]] = {
+    OWN: {},
+    "Greedy": {"num_beams": 1, "do_sample": False},
+    "Five beams": {"num_beams": 5, "do_sample": False, "early_stopping": True},
+}
+"""What the choice of decoding changes in the run's generation settings."""
 
 
 class EvaluateTab:
@@ -61,7 +72,7 @@ class EvaluateTab:
                 with gr.Tab("Rows"):
                     self.panel.rows_tab()
                 with gr.Tab("All runs") as all_runs:
-                    leaderboard_tables = LeaderboardPanel(evaluations=evaluations, access=access)
+                    leaderboard_tables = LeaderboardPanel(self.run, evaluations=evaluations, access=access)
                 with gr.Tab("Why 0.4?"):
                     lesson_score.build()
             self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
@@ -71,7 +82,7 @@ class EvaluateTab:
 
     def _choices(self) -> None:
         with gr.Row(elem_classes="pairs-of"):
-            self._limit = gr.Number(
+            self._limit = NumberBox(
                 40,
                 label="Held-out rows",
                 elem_id="evaluate-limit",
@@ -79,14 +90,18 @@ class EvaluateTab:
                 precision=0,
                 minimum=1,
             )
-            self._longest = gr.Number(
-                0,
+            self._longest = NumberBox(
                 label="Longest answer",
-                info="Tokens; 0: the run's own",
+                info="Tokens",
+                placeholder="the run's own",
                 elem_id="evaluate-longest",
                 precision=0,
-                minimum=0,
+                minimum=1,
             )
+        self._decoding = gr.Dropdown(
+            list(DECODING), value=OWN, label="Decoding", info="Beams cost time and gain a little",
+            elem_id="evaluate-decoding",
+        )  # fmt: skip
         with gr.Accordion("Baselines beside base", open=False, elem_id="evaluate-beside"):
             self._beside = gr.CheckboxGroup(
                 [(label.capitalize(), name) for name, label in view.BASELINES.items()],
@@ -104,7 +119,7 @@ class EvaluateTab:
             )
 
     def _wire(self) -> None:
-        settings = [self._limit, self._longest, self._beside, self._words]
+        settings = [self._limit, self._longest, self._decoding, self._beside, self._words]
         begun = (
             self.panel.go_on.click(self._go_on, self.run, None, **PRIVATE),
             self._start.click(self._begin, [self.run, *settings], None, **PRIVATE),
@@ -116,12 +131,18 @@ class EvaluateTab:
 
     @user_errors
     def _begin(
-        self, run_id: str | None, limit: float | None, longest: float | None, baselines: list[str], tokenize: str
+        self,
+        run_id: str | None,
+        limit: float | None,
+        longest: float | None,
+        decoding: str,
+        baselines: list[str],
+        tokenize: str,
     ) -> None:
         if not run_id:
             gr.Info("There is no trained run yet: train one first.")
             return
-        generation = {"max_new_tokens": int(longest), "max_length": None} if longest else None
+        generation = {**DECODING[decoding], **({"max_new_tokens": int(longest), "max_length": None} if longest else {})}
         rows, requester = int(limit) if limit else None, viewer(self._access)
         self._evaluations.start(requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize)
 

@@ -15,6 +15,7 @@ from ...services.estimates import Estimates
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import Form
+from ..number_box import NumberBox
 from .batch_grid import batch_grid, grid_value
 from .requirements import Requirements
 from .text import HEADERS, sentence, table
@@ -46,7 +47,7 @@ class BatchPanel:
         """Build the tab."""
         with gr.Tab("Batch", elem_id="batch") as self._tab:
             with gr.Row(elem_classes="foot"):
-                self._step = gr.Number(
+                self._step = NumberBox(
                     1, label="Optimizer step", precision=0, minimum=1, elem_id="batch-step", scale=0, min_width=160
                 )
                 self._words = gr.Markdown("", elem_id="batch-sentence")
@@ -91,6 +92,8 @@ class BatchPanel:
         if missing := self._requirements.missing(requester, config):
             yield self._clear(missing.sentence)
         elif (yield from self._requirements.load(requester, config, request, self._progress)):
+            # Other work may come first; until then the former step stands here.
+            yield {self._words: "Drawing the step…"}
             view = self._estimates.step_view(requester, config, max(1, int(values[self._step] or 1)))
             yield {
                 self._words: sentence(view),

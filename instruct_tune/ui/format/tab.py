@@ -21,6 +21,7 @@ from ..browser_state import Memory
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
 from ..form import CUSTOM_TEMPLATE, Form
+from ..number_box import NumberBox
 from ..workbench import workbench
 from .batches import BatchPanel
 from .requirements import Requirements
@@ -85,7 +86,7 @@ class FormatTab:
                 elem_id="format-template",
             ),
         )
-        self._number = gr.Number(1, label="Training row", precision=0, minimum=1, elem_id="format-row")
+        self._number = NumberBox(1, label="Training row", precision=0, minimum=1, elem_id="format-row")
         with gr.Row():
             self._previous = gr.Button("Previous row", size="sm", elem_id="format-previous")
             self._next = gr.Button("Next row", size="sm", elem_id="format-following")

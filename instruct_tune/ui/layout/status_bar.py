@@ -88,7 +88,7 @@ def words(
     ``fetched``: what is done for the default model now.
     """
     chosen = [
-        f"**Data** {plain(dataset, 40)}" + (f" ({rows:,} rows)" if rows else ""),
+        f"**Data** {plain(dataset, 40)}" + (f" (at most {rows:,} rows)" if rows else ""),
         f"**Model** {plain(short_name(model), 60)}",
     ]
     parts = []

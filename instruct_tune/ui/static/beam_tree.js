@@ -222,7 +222,7 @@ const table = (side, tree, finished, trace) => {
     made = make('table', ''),
     head = make('tr', ''),
     body = make('tbody', '');
-  made.setAttribute('aria-label', `${SIDES[side]}'s complete answers`);
+  made.setAttribute('aria-label', `${SIDES[side]}'s best answers`);
   COLUMNS.forEach(name => {
     const cell = make('th', '', name);
     cell.scope = 'col';
@@ -234,7 +234,7 @@ const table = (side, tree, finished, trace) => {
     const moved = answer.by_sum === at + 1 ? '' : 'moved';
     row.append(
       make('td', '', nth(at + 1)),
-      make('td', 'answer', answer.text.replaceAll('\n', '\u21b5') || '\u2205'),
+      make('td', 'answer', (answer.text.replaceAll('\n', '\u21b5') || '\u2205') + (finished[at].ends ? '' : '\u2026')),
       make('td', '', answer.tokens),
       make('td', '', number(answer.sum)),
       make('td', '', number(answer.mean)),
@@ -248,7 +248,7 @@ const table = (side, tree, finished, trace) => {
   top.append(head);
   made.append(top, body);
   box.append(made);
-  const title = 'Complete answers, ranked by the sum of their log-probabilities over their length';
+  const title = 'The best answers, by the sum of their log-probabilities over their length; \u2026: cut at the limit';
   return [make('div', 'facts', title), box];
 };
 const last = () => Math.max(...views.map(view => view.nodes.length));

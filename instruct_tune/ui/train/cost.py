@@ -15,6 +15,7 @@ from ...services.training import Training
 from ...text.markdown import plain
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..form import Form
+from ..number_box import NumberBox
 from .text import cost_details, cost_sentence, cost_warnings
 
 
@@ -39,7 +40,7 @@ class CostPanel:
                 self.details = gr.Markdown("", elem_id="train-cost-details")
             with gr.Column(min_width=340), gr.Accordion("Fit it into a time", open=False, elem_id="train-fit-fold"):
                 fewer = "Chooses as many rows as fit; fewer epochs or steps where even a few rows do not"
-                self.minutes = gr.Number(5, label="Minutes", info=fewer, elem_id="train-fit-minutes")
+                self.minutes = NumberBox(5, label="Minutes", info=fewer, elem_id="train-fit-minutes")
                 self.fit = gr.Button("Choose the rows", elem_id="train-fit")
                 self.chosen = gr.Markdown("", elem_id="train-fit-said")
 

@@ -19,6 +19,7 @@ from ...config.run_config import OPTIMIZERS, OVERLONG, SCHEDULERS, STRATEGIES
 from ...config.text_limits import LONGEST_OWN_PROMPT
 from ..first_preset import first_preset
 from ..form import OWN_PROMPTS, Form, shown_value
+from ..number_box import NumberBox
 
 FIRST = PRESETS[first_preset()]
 """The initial values of the controls."""
@@ -46,13 +47,15 @@ class Field:
         options = dict(self.options)
         if self.choices:
             options["choices"] = self.choices
-        if kind is gr.Number and "int" in types:
+        if kind is NumberBox and "int" in types:
             options["precision"] = 0
+        if kind is NumberBox and "None" in types:
+            options.setdefault("placeholder", "none")
         value = shown_value(FIRST.to_dict(), self.name)
         form.add(self.name, kind(value=value, label=self.label, info=self.help, **options))
 
 
-_COMPONENTS = {"bool": gr.Checkbox, "int": gr.Number, "float": gr.Number, "str": gr.Textbox}
+_COMPONENTS = {"bool": gr.Checkbox, "int": NumberBox, "float": NumberBox, "str": gr.Textbox}
 
 
 def _types(name: str) -> list[str]:
@@ -67,7 +70,7 @@ FEW = (
           [card.id for card in MODELS],
           options={"allow_custom_value": True, "elem_id": "train-model", "scale": 2, "min_width": 320}),
     Field("data.limit", "Training rows", "More rows teach more and take longer; empty: all",
-          options={"elem_id": "train-rows"}),
+          options={"elem_id": "train-rows", "placeholder": "all"}),
     Field("train.num_train_epochs", "Epochs", "How often the rows are gone through; many times is learning by heart"),
     Field("lora.r", "Rank", "Higher can learn more", kind=gr.Slider,
           options={"minimum": 1, "maximum": 64, "step": 1, "elem_id": "train-rank"}),
@@ -134,7 +137,8 @@ FORGETTING = (
 
 MEASUREMENTS = (
     Field("evaluation_rows", "Evaluation rows",
-          "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all"),
+          "Held-out rows for BLEU and evaluation loss: more is surer and slower; empty: all",
+          options={"placeholder": "all"}),
     Field("train.probe_rows", "Probe rows", "Other held-out rows, for the bold line: more is steadier and slower"),
     Field("train.probes", "Probes", "Points on the bold line after step 0; each takes a moment"),
     Field("train.logging_steps", "Log every", "Steps between two lines in the lab's log; the plot has them all"),
@@ -147,13 +151,16 @@ INTERVALS = (
     Field("train.save_strategy", "Checkpoint", "When the run can be resumed from; no: only by the clock", STRATEGIES),
     Field("train.save_steps", "Checkpoint steps", "Steps between two checkpoints, where that choice is steps"),
     Field("train.save_minutes", "Minutes between",
-          "A checkpoint at least this often: what a crash can cost; empty: never"),
-    Field("train.save_total_limit", "Keep", "The newest checkpoints that stay on disk; empty: all"),
+          "A checkpoint at least this often: what a crash can cost; empty: never",
+          options={"placeholder": "never"}),
+    Field("train.save_total_limit", "Keep", "The newest checkpoints that stay on disk; empty: all",
+          options={"placeholder": "all"}),
 )  # fmt: skip
 
 BEST_CHECKPOINT = (
     Field("train.early_stopping_patience", "Patience",
-          "Stop after so many evaluations in a row without a lower loss; empty: never"),
+          "Stop after so many evaluations in a row without a lower loss; empty: never",
+          options={"placeholder": "never"}),
     Field("train.recite_rows", "By heart", "Training rows that are asked for after the training; 0: none"),
     Field("train.load_best_model_at_end", "Keep the best",
           "The adapter with the lowest evaluation loss, not the last one"),

@@ -13,55 +13,55 @@ import gradio as gr
 
 from ..errors import DataError
 from ..lab import Lab
-from .context import user_errors, viewer
+from .context import endpoint_errors, viewer
 
 
 def expose(lab: Lab) -> None:
     """Add the endpoints to the page that is being built."""
 
-    @user_errors
+    @endpoint_errors
     def dataset_preview(config: dict, rows: int = 10, offset: int = 0) -> dict:
         """Load, filter and split a dataset; its counts and a page of its training rows."""
         return lab.datasets.preview(viewer(lab.access), _object(config), rows, offset)
 
-    @user_errors
+    @endpoint_errors
     def mask(config: dict, instruction: str, input: str, output: str) -> dict:
         """One row as the trainer gets it: ids, tokens, labels, what carries loss."""
         return lab.datasets.mask(viewer(lab.access), _object(config), instruction, input, output)
 
-    @user_errors
+    @endpoint_errors
     def start_run(config: dict, name: str = "") -> dict:
         """Start a training run; answers at once with its ``run_id``."""
         return {"run_id": lab.training.start(viewer(lab.access), _object(config), name)}
 
     # Later features have endpoints of their own: a plain POST has to send every parameter of an endpoint.
-    @user_errors
+    @endpoint_errors
     def continue_run(parent: str, config: dict, name: str = "") -> dict:
         """Start a run that goes on from the adapter of ``parent``; answers at once with its ``run_id``."""
         return {"run_id": lab.training.start(viewer(lab.access), _object(config), name, parent)}
 
-    @user_errors
+    @endpoint_errors
     def run_status(run_id: str) -> dict:
         """Where a run stands."""
         return dict(lab.training.status(viewer(lab.access), run_id))
 
-    @user_errors
+    @endpoint_errors
     def run_metrics(run_id: str, after: int = 0) -> dict:
         """The run's metrics with a ``seq`` greater than ``after``."""
         return {"metrics": lab.runs.metrics(viewer(lab.access), run_id, after)}
 
-    @user_errors
+    @endpoint_errors
     def stop_run(run_id: str, keep: bool = True) -> dict:
         """Stop a run within one step and keep its adapter, or discard the run."""
         return {"status": lab.training.stop(viewer(lab.access), run_id, bool(keep))}
 
-    @user_errors
+    @endpoint_errors
     def compare(run_id: str, instruction: str, input: str = "", generation: dict | None = None) -> Iterator[dict]:
         """Base and tuned answers to one instruction, as they grow."""
         for texts in lab.inference.compare(viewer(lab.access), run_id, instruction, input, generation or None):
             yield {name: texts[name] for name in ("base", "tuned", "done")}
 
-    @user_errors
+    @endpoint_errors
     def compare_many(
         speakers: list, instruction: str, input: str = "", generation: dict | None = None
     ) -> Iterator[dict]:
@@ -77,12 +77,12 @@ def expose(lab: Lab) -> None:
                 answers |= {fact: [update[f"{at}_{fact}"] for at in numbers] for fact in ("tokens", "ended")}
             yield answers
 
-    @user_errors
+    @endpoint_errors
     def evaluate(run_id: str, limit: int | None = None) -> Iterator[dict]:
         """Base and tuned on the run's held-out rows: progress, then the evaluation."""
         yield from lab.evaluations.stream(viewer(lab.access), run_id, limit)
 
-    @user_errors
+    @endpoint_errors
     def evaluate_with(
         run_id: str, limit: int | None, generation: dict | None, baselines: list[str], tokenize: str
     ) -> Iterator[dict]:
@@ -91,7 +91,7 @@ def expose(lab: Lab) -> None:
             viewer(lab.access), run_id, limit, generation or None, baselines or [], tokenize
         )
 
-    @user_errors
+    @endpoint_errors
     def list_runs() -> dict:
         """All runs, newest first."""
         return {"runs": lab.runs.summaries(viewer(lab.access))}

@@ -18,6 +18,7 @@ from ..errors import DataError, LabError
 from ..export.machine_paths import short_paths
 from ..services.access import Access
 from ..text.markdown import plain
+from .setting_labels import in_form_words
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +75,16 @@ def polled(feed: Callable[..., list[Any]], inputs: list[Any], outputs: int) -> l
 
 
 def user_errors(handler: F) -> F:
-    """Show a handler's LabErrors as toasts; gradio hides and logs all other exceptions."""
+    """Show a handler's LabErrors as toasts, in the form's words; gradio hides and logs all other exceptions."""
+    return _with_errors(handler, lambda error: _toast(in_form_words(str(error))))
+
+
+def endpoint_errors(handler: F) -> F:
+    """Pass a handler's LabErrors on to a script, which knows settings by their names."""
+    return _with_errors(handler, lambda error: _toast(str(error)))
+
+
+def _with_errors(handler: F, shown: Callable[[LabError], gr.Error]) -> F:
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)
@@ -82,7 +92,7 @@ def user_errors(handler: F) -> F:
             try:
                 yield from handler(*args, **kwargs)
             except LabError as error:
-                raise _toast(error) from error
+                raise shown(error) from error
 
         return stream  # type: ignore[return-value]
 
@@ -91,14 +101,14 @@ def user_errors(handler: F) -> F:
         try:
             return handler(*args, **kwargs)
         except LabError as error:
-            raise _toast(error) from error
+            raise shown(error) from error
 
     return call  # type: ignore[return-value]
 
 
 def error_sentence(error: LabError) -> str:
     """The error as Markdown that shows it literally, for an error that is no answer to a click."""
-    return plain(_shorten_paths(str(error)), 400)
+    return plain(_shorten_paths(in_form_words(str(error))), 400)
 
 
 def inform(text: str) -> None:
@@ -106,8 +116,8 @@ def inform(text: str) -> None:
     gr.Info(_escaped(text))
 
 
-def _toast(error: LabError) -> gr.Error:
-    return gr.Error(_escaped(_shorten_paths(str(error))), duration=20, print_exception=False)
+def _toast(message: str) -> gr.Error:
+    return gr.Error(_escaped(_shorten_paths(message)), duration=20, print_exception=False)
 
 
 def _shorten_paths(message: str) -> str:

@@ -17,6 +17,7 @@ import gradio as gr
 from ..config.run_config import RunConfig
 from ..config.text_limits import MAX_OWN_PROMPTS
 from ..config.validation import merge
+from .setting_labels import add_label
 
 CUSTOM_TEMPLATE = "custom"
 OWN_PROMPTS = tuple(f"train.own_prompts.{place}" for place in range(MAX_OWN_PROMPTS))
@@ -30,9 +31,11 @@ class Form:
         self._controls: dict[str, gr.components.Component] = {}
         self._wiring: list[Callable[[], None]] = []
 
-    def add(self, name: str, control: gr.components.Component) -> gr.components.Component:
-        """Register the control of the setting ``name``."""
+    def add(self, name: str, control: gr.components.Component, fold: str = "") -> gr.components.Component:
+        """Register the control of the setting ``name``. ``fold``: where it is, for messages about it."""
         self._controls[name] = control
+        if control.label and name not in _VIRTUAL:
+            add_label(name, control.label, fold)
         return control
 
     def when_complete(self, wire: Callable[[], None]) -> None:

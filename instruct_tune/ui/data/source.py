@@ -138,6 +138,7 @@ def _with_default_filter(source: str, text: str, before: str | None) -> list[Any
         return [gr.skip(), source]
 
 
+FOLD = "Columns and split"
 HELP = {
     "instruction": "What is asked",
     "input": "What it is asked about; empty: the dataset has none",
@@ -153,16 +154,17 @@ class ColumnsPanel:
     """A fold of column names and split settings; it opens where other column names were proposed."""
 
     def __init__(self, form: Form):
-        with gr.Accordion("Columns and split", open=False, elem_id="data-fold") as self._fold:
+        with gr.Accordion(FOLD, open=False, elem_id="data-fold") as self._fold:
             self._boxes: dict[str, Any] = {}
             for part in ("instruction", "input", "output", "system", "ignore"):
-                self._boxes[part] = form.add(f"data.columns.{part}", _box(part))
+                self._boxes[part] = form.add(f"data.columns.{part}", _box(part), FOLD)
             self._share = form.add(
                 "data.test_size",
                 gr.Slider(0.05, 0.5, 0.2, step=0.05, label="Held-out share", info="Rows kept for measuring"),
+                FOLD,
             )
             self._seed = form.add(
-                "data.seed", NumberBox(42, label="Seed", precision=0, info="Decides shuffle and split")
+                "data.seed", NumberBox(42, label="Seed", precision=0, info="Decides shuffle and split"), FOLD
             )
             self.unify = form.add(
                 "data.unify_newlines",
@@ -170,7 +172,9 @@ class ColumnsPanel:
                     False, label="Unify line ends", info="Every \\r\\n becomes \\n", elem_id="data-unify-newlines"
                 ),
             )
-            self._split = form.add("data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"))
+            self._split = form.add(
+                "data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"), FOLD
+            )
 
     def wire(self) -> list[Any]:
         """Make the events after which the rows may be others; they do nothing else. Text counts once it is left."""

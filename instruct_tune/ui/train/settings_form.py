@@ -40,7 +40,7 @@ class Field:
     kind: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def add_to(self, form: Form) -> None:
+    def add_to(self, form: Form, fold: str) -> None:
         """Create the control and register it."""
         types = _types(self.name)
         kind = self.kind or (gr.Dropdown if self.choices else _COMPONENTS[types[0]])
@@ -52,7 +52,7 @@ class Field:
         if kind is NumberBox and "None" in types:
             options.setdefault("placeholder", "none")
         value = shown_value(FIRST.to_dict(), self.name)
-        form.add(self.name, kind(value=value, label=self.label, info=self.help, **options))
+        form.add(self.name, kind(value=value, label=self.label, info=self.help, **options), fold)
 
 
 _COMPONENTS = {"bool": gr.Checkbox, "int": NumberBox, "float": NumberBox, "str": gr.Textbox}
@@ -203,7 +203,7 @@ def folds(form: Form) -> None:
         for title, rows in FOLDS.items():
             with gr.Accordion(title, open=False):
                 for fields in rows:
-                    _row(form, fields)
+                    _row(form, fields, fold=title)
                 if title == WHILE_TRAINING:
                     _own_prompts(form)
 
@@ -221,7 +221,7 @@ def _own_prompts(form: Form) -> None:
         form.add(name, box)
 
 
-def _row(form: Form, fields: Sequence[Field], elem_id: str | None = None) -> None:
+def _row(form: Form, fields: Sequence[Field], elem_id: str | None = None, fold: str = "") -> None:
     with gr.Row(elem_id=elem_id):
         for each in fields:
-            each.add_to(form)
+            each.add_to(form, fold)

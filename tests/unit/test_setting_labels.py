@@ -1,0 +1,38 @@
+"""Messages on the page name settings as the form does."""
+
+from __future__ import annotations
+
+import gradio as gr
+import pytest
+
+from instruct_tune.ui.form import Form
+from instruct_tune.ui.setting_labels import in_form_words
+from instruct_tune.ui.train.settings_form import few_controls, folds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def form():
+    with gr.Blocks():
+        form = Form()
+        few_controls(form)
+        folds(form)
+        form.add("data.columns.instruction", gr.Textbox(label="Column of the instruction"), "Columns and split")
+    return form
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("train.learning_rate must be above 0, not -1.", "“Learning rate” must be above 0, not -1."),
+        ("set data.columns.instruction.", "set “Column of the instruction” (Columns and split)."),
+        ("lora.r, lora.lora_alpha", "“Rank”, “Alpha” (LoRA)"),
+        ("evaluation_rows: too many", "“Evaluation rows” (Measuring and checkpoints): too many"),
+        # Ordinary words, longer names and files stay.
+        *[
+            (text, text)
+            for text in ("the model", "train.learning_rates", "my.train.seed", "/train.seed", "train.seed/a")
+        ],
+    ],
+)
+def test_the_forms_words_stand_for_names(message, shown):
+    assert in_form_words(message) == shown

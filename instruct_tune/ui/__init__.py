@@ -80,7 +80,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
             with gr.Tab("Runs", id="Runs") as runs_tab:
                 runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
-                fill_events = runs.wire(form, shown_run, compare.run, train.continued.parent, tabs, runs_tab)
+                fill_events = runs.wire(
+                    form, shown_run, compare.run, evaluate.run, train.continued.parent, tabs, runs_tab
+                )
         with beside_title:
             replay_button = replay.offer(tabs)
             train.offer(tabs)

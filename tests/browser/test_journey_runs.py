@@ -145,6 +145,9 @@ def test_only_what_applies_can_be_pressed(window):
     assert download.value.suggested_filename.endswith(".zip")
     window.page.click("#runs-compare")
     window.page.wait_for_function("document.querySelector('#compare-run input')?.value.includes('recorded on')")
+    window.tab("Runs")
+    window.page.click("#runs-evaluate")
+    window.page.wait_for_function("document.querySelector('#evaluate-run input')?.value.includes('recorded on')")
 
 
 def test_a_deleted_run_is_restored_after_a_refresh_in_another_window(window):

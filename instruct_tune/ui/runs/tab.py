@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..workbench import workbench
 from .details import ChosenRun, NotesPanel, ShareButton, required
 from .files import RunFiles
 from .side_by_side import SideBySide
-from .table import IN_SIGHT, BinPanel, RunsPanel
+from .table import ACTIONS, IN_SIGHT, BinPanel, RunsPanel
 
 
 @contextmanager
@@ -69,7 +69,7 @@ class RunsTab:
     def _groups(self) -> None:
         """The actions for the chosen run, by what one wants."""
         with _group("Go on"):
-            for name in ("clone", "further", "resume"):
+            for name in ("evaluate", "clone", "further", "resume"):
                 self.panel.action(name)
         with _group("Take along"):
             for name in ("export", "merged"):
@@ -108,6 +108,7 @@ class RunsTab:
         form: Form,
         shown_run: gr.State,
         compare_run: gr.Dropdown,
+        evaluate_run: gr.Dropdown,
         parent: gr.State,
         tabs: gr.Tabs,
         tab: gr.Tab,
@@ -115,14 +116,15 @@ class RunsTab:
         """Connect the buttons; returns the events that fill the form with a run's settings.
 
         Opening ``tab`` chooses a run. Opening a run sets ``shown_run``, which Train follows, or
-        ``compare_run``; training it further sets ``parent``.
+        ``compare_run`` or ``evaluate_run``; training it further sets ``parent``.
         """
         chosen, buttons = self.panel.chosen, self.panel.buttons
         begun = [chosen, self.by_itself, *self.details.outputs]
         tab.select(self._arrive, [chosen, self.by_itself], begun, **QUIET)
         self.panel.table.select(self._choose, None, [chosen, *self.details.outputs], **ONE_BY_ONE, **QUIET)
         buttons["open"].click(self._in_train, chosen, [shown_run, tabs], **QUIET)
-        buttons["compare"].click(self._in_compare, chosen, [compare_run, tabs], **QUIET)
+        for name, run in (("compare", compare_run), ("evaluate", evaluate_run)):
+            buttons[name].click(self._in_tab(ACTIONS[name]), chosen, [run, tabs], **QUIET)
         buttons["resume"].click(self._resume, chosen, [shown_run, tabs], **QUIET)
         buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.details.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
@@ -150,12 +152,17 @@ class RunsTab:
     def _in_train(self, run_id: str | None) -> list[Any]:
         return [required(run_id), gr.Tabs(selected="Train")]
 
-    @user_errors
-    def _in_compare(self, run_id: str | None) -> list[Any]:
-        # The choices are sent too: gradio rejects a value that is not among them, and the timer may not have listed
-        # this run yet.
-        choices = labelled(answering(runs=self.runs, answerers=self.answerers, access=self.access))
-        return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected="Compare")]
+    def _in_tab(self, tab: str) -> Callable[[str | None], list[Any]]:
+        """A handler that opens ``tab`` with the chosen run."""
+
+        @user_errors
+        def handler(run_id: str | None) -> list[Any]:
+            # The choices are sent too: gradio rejects a value that is not among them, and the timer may not have listed
+            # this run yet.
+            choices = labelled(answering(runs=self.runs, answerers=self.answerers, access=self.access))
+            return [gr.Dropdown(choices=choices, value=required(run_id)), gr.Tabs(selected=tab)]
+
+        return handler
 
     @user_errors
     def _arrive(self, chosen: str | None, by_itself: str | None) -> list[Any]:

@@ -24,6 +24,7 @@ CHOOSE, READING = "Click a row to choose a run.", "Reading the runs…"
 ACTIONS = {
     "open": "Show in Train",
     "compare": "Compare",
+    "evaluate": "Evaluate",
     "clone": "Use its settings",
     "further": "Train further",
     "resume": "Resume",
@@ -146,8 +147,10 @@ class RunsPanel:
         if run is None:
             return [False] * len(ACTIONS)
         live = run["status"] in LIVE
+        can_answer = self.answerers.has_adapter(viewer(self.access), run["id"])
         can = {
-            "compare": self.answerers.has_adapter(viewer(self.access), run["id"]),
+            "compare": can_answer,
+            "evaluate": can_answer,
             "further": not live and self.runs.has_saved_adapter(viewer(self.access), run["id"]),
             "resume": not live and run["status"] != "finished",
             "export": self.runs.has_saved_adapter(viewer(self.access), run["id"]),

@@ -140,10 +140,19 @@ def test_bytes_on_disk_are_those_of_all_files_and_counted_once_in_a_while(tmp_pa
     (tmp_path / "a" / "link").symlink_to("/dev/zero")
     assert folder_bytes(tmp_path / "a") - (tmp_path / "a" / "link").lstat().st_size == 1010
     use = DiskUse(tmp_path)
-    before = use.of(["a", "gone"])
+    before = use.of({"a": "running", "gone": "running"})
     assert before["gone"] == 0
     (tmp_path / "a" / "more").write_bytes(b"x" * 5000)
-    assert use.of(["a"])["a"] == before["a"]
+    assert use.of({"a": "running"})["a"] == before["a"]
+    assert use.of({"a": "stopped"})["a"] == before["a"] + 5000
+
+
+def test_scores_stand_with_their_number_of_rows():
+    runs = numbered(run("one"), run("two"), bleu={"one": (2.06, 7.51)})
+    cells = {
+        row[0]: row[text.HEADERS.index(text.BLEU)] for row in table(page_of(runs, "", "Name", 0), {}, None)["data"]
+    }
+    assert cells == {"one": "2.1 → 7.5 (200)", "two": ""}
 
 
 # Replay

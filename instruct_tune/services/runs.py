@@ -311,17 +311,17 @@ class Runs:
         }
 
     def _checkpoints(self, run: Run) -> Checkpoints:
-        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and the step whose adapter was kept.
+        """The last checkpoint on disk, the best of all evaluations, and the step whose adapter was kept.
 
-        ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
+        The best step may have no checkpoint: not every evaluation writes one, and an example comes without its last.
         """
         losses = {metric["step"]: metric["eval_loss"] for metric in self._store.metrics(run.id, kind="eval")}
         steps = [step_of(path) for path in checkpoints(self._store.folder(run.id))]
-        best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
+        best, kept = best_evaluation(list(losses.items())), run.facts.get("kept_step")
         return {
             "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
-            "best": {"step": best[0], "eval_loss": best[1]} if best else None,
-            "kept": run.facts.get("kept_step"),
+            "best": {"step": best[0], "eval_loss": best[1], "saved": best[0] in (*steps, kept)} if best else None,
+            "kept": kept,
         }
 
 

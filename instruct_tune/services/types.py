@@ -14,11 +14,19 @@ class Checkpoint(TypedDict):
     eval_loss: float | None
 
 
+class BestEvaluation(TypedDict):
+    """The lowest evaluation loss; ``saved``: that step's weights are on disk, as a checkpoint or as the adapter."""
+
+    step: int
+    eval_loss: float
+    saved: bool
+
+
 class Checkpoints(TypedDict):
-    """``best`` has the lowest evaluation loss; ``kept`` is the step whose adapter was kept."""
+    """``best`` is None without an evaluation; ``kept`` is the step whose adapter was kept."""
 
     last: Checkpoint | None
-    best: Checkpoint | None
+    best: BestEvaluation | None
     kept: int | None
 
 

@@ -170,6 +170,9 @@ def test_everything_works_on_them_as_on_any_run(tmp_path):
 
 
 def test_only_the_page_brings_them(tmp_path):
+        evaluations = [(m["eval_loss"], m["step"]) for m in asset("good", "metrics.jsonl") if m["kind"] == "eval"]
+        best = lab.training.status(HOST, BEST)["checkpoints"]["best"]
+        assert (best["eval_loss"], best["step"], best["saved"]) == (*min(evaluations), True)
     with opened(tmp_path / "data") as lab:
         assert lab.runs.summaries(HOST) == []
 

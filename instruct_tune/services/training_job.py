@@ -339,6 +339,7 @@ class TrainingJob:
         if not rows:
             return
         self.bleu = _HeldOutBleu(loaded, template, rows, self.config.generation, self.part, self.stopping)
+        self.store.update(self.run.id, facts={"bleu_rows": len(rows)})
         if "base_bleu" in self.store.get(self.run.id).facts:
             return
         self.phase("evaluating")

@@ -17,7 +17,9 @@ def run(name, created=0, **fields):
 
 
 def numbered(*runs, bleu=None, sizes=None):
-    evaluations = {f"id-{n}": {"base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()}
+    evaluations = {
+        f"id-{n}": {"rows": 200, "base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()
+    }
     return with_numbers(runs, evaluations, {f"id-{n}": s for n, s in (sizes or {}).items()})
 
 
@@ -82,7 +84,7 @@ def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     first, second = shown["data"]
     assert (first[0], second[0]) == ("▸ one", "two")
     assert (first[-1], second[-1]) == ("id-one", "id-two")
-    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2", "", "")
+    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2 (200)", "", "")
     assert [all(row) for row in shown["metadata"]["styling"]] == [True, False]
     assert len(first) == len(shown["headers"]) == len(text.WIDTHS)
 

@@ -99,7 +99,7 @@ class Runs:
         }
 
     def status(self, viewer: Viewer, run_id: str) -> RunState:
-        """Status, phase, step, the last metric of each kind, seconds left and findings of a run."""
+        """Status, phase, step, the last metric of each kind and findings of a run."""
         run = self.get(viewer, run_id)
         last = self._store.last_metrics(run_id)
         return {
@@ -109,19 +109,11 @@ class Runs:
             "total_steps": run.total_steps,
             "metrics": last,
             "findings": self._findings.of(run, last),
-            "eta_seconds": self.seconds_left(run),
             "checkpoints": self._checkpoints(run),
             "message": _readable(viewer, run).message,
             "recorded": recorded_on(run.facts),
             "private": run.owner is not None,
         }
-
-    def seconds_left(self, run: Run) -> float | None:
-        """Steps left times the mean time of the last ones; None before the first step and after the end."""
-        steps = self._store.metrics(run.id, kind="train", last=10)
-        if not run.live or not steps:
-            return None
-        return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)
 
     def metrics(self, viewer: Viewer, run_id: str, after: int = 0) -> list[dict[str, Any]]:
         """Metrics with a ``seq`` greater than ``after``."""

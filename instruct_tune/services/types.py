@@ -64,7 +64,6 @@ class RunState(TypedDict):
     total_steps: int
     metrics: dict[str, dict[str, Any]]
     findings: list[dict[str, Any]]
-    eta_seconds: float | None
     checkpoints: Checkpoints
     message: str
     recorded: str | None
@@ -79,7 +78,9 @@ class Part(TypedDict):
 
 
 class RunStatus(RunState, QueuePosition):
-    """``RunState`` of a run that may be live: its place in the queue, the part of its phase, its download."""
+    """``RunState`` of a run that may be live: its place in the queue, its time left, part of its phase, download."""
+
+    eta_seconds: float | None
 
     part: Part | None
     download: dict[str, Any] | None

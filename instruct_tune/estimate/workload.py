@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -286,6 +286,24 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """Work in the units that a ``Speed`` times: tokens trained on, read without gradients, decoded one by one."""
+
+    trained: float = 0
+    read: float = 0
+    decoded: float = 0
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort(self.trained + other.trained, self.read + other.read, self.decoded + other.decoded)
+
+    def times(self, factor: float) -> Effort:
+        return Effort(self.trained * factor, self.read * factor, self.decoded * factor)
+
+    def seconds(self, speed: Speed) -> float:
+        return (self.trained + self.read * speed.forward) * speed.a_token + self.decoded * speed.new_token
+
+
+@dataclass(frozen=True)
 class Memory:
     """Bytes at a run's peak, in addition to the lab's own process."""
 
@@ -343,45 +361,52 @@ def disk(config: RunConfig, work: Workload, trainable: int) -> int:
     return adapter + kept * (adapter + trainable * OPTIMIZER_BYTES[config.train.optim])
 
 
-def seconds(
-    config: RunConfig, work: Workload, speed: Speed, weights: int, tokens_per_second: float | None = None
-) -> Seconds:
+def seconds(config: RunConfig, work: Workload, speed: Speed, weights: int, pace: float = 1.0) -> Seconds:
     """Estimate the run's duration.
 
-    ``weights``: bytes still to read, 0 if the model is in memory. ``tokens_per_second``: training speed of an earlier
-    run, which replaces the measured one.
+    ``weights``: bytes still to read, 0 if the model is in memory. ``pace``: how many times as long as measured an
+    earlier run's whole work took here.
     """
-    a_token = 1 / tokens_per_second if tokens_per_second else speed.a_token
-    # The earlier run's ratio to the measured speed applies to answers too.
-    new_token = speed.new_token * a_token / speed.a_token
-    read = a_token * speed.forward
-
-    def answers(rows: int, tokens: int, prompts: int = 0) -> float:
-        """Seconds of a batch: one answer of ``tokens`` tokens, and a forward pass of those of the other rows."""
-        return tokens * new_token + max(0, rows - 1) * tokens * read + prompts * read
-
-    recorded = work.recorded
-    limit = config.train.sample_tokens if len(recorded.prompts) == 1 else min(config.train.sample_tokens, OF_SEVERAL)
-    a_probe = answers(len(recorded.prompts), limit, sum(recorded.prompts[1:])) if recorded.prompts else 0.0
-    recited = work.train.rows[: config.train.recite_rows]
-    memorized = answers(len(recited), max((supervised for _, supervised in recited), default=0))
+    parts = {name: pace * effort.seconds(speed) for name, effort in efforts(config, work).items()}
     return Seconds(
         load=weights / READ_SPEED,
-        training=work.training.tokens * a_token,
-        probes=work.probes * work.probe_tokens * read,
-        samples=work.samples * a_probe + memorized,
-        general=work.samples * recorded.general_tokens * read,
-        evaluations=work.evaluations * work.evaluation_tokens * read,
-        bleu=(work.evaluations + 1) * _bleu(config, recorded.bleu_rows, answers) if work.evaluations else 0.0,
+        training=parts["training"],
+        probes=parts["probes"],
+        samples=parts["samples"] + parts["memorized"],
+        general=parts["general"],
+        evaluations=parts["evaluations"],
+        bleu=parts["bleu"],
     )
 
 
-def _bleu(config: RunConfig, rows: int, answers: Callable[[int, int], float]) -> float:
-    """Seconds of answering ``rows`` rows in batches, each beam counted as a row, as if no answer ended by itself."""
+def efforts(config: RunConfig, work: Workload) -> dict[str, Effort]:
+    """The work of a whole run, by activity as in ``Seconds``; ``memorized`` is that of the memorization check."""
+    recorded = work.recorded
+    limit = config.train.sample_tokens if len(recorded.prompts) == 1 else min(config.train.sample_tokens, OF_SEVERAL)
+    a_probe = _answers(len(recorded.prompts), limit, sum(recorded.prompts[1:])) if recorded.prompts else Effort()
+    recited = work.train.rows[: config.train.recite_rows]
+    return {
+        "training": Effort(trained=work.training.tokens),
+        "probes": Effort(read=work.probes * work.probe_tokens),
+        "samples": a_probe.times(work.samples),
+        "memorized": _answers(len(recited), max((supervised for _, supervised in recited), default=0)),
+        "general": Effort(read=work.samples * recorded.general_tokens),
+        "evaluations": Effort(read=work.evaluations * work.evaluation_tokens),
+        "bleu": _bleu(config, recorded.bleu_rows).times(work.evaluations + 1) if work.evaluations else Effort(),
+    }
+
+
+def _answers(rows: int, tokens: int, prompts: int = 0) -> Effort:
+    """A batch: one answer of ``tokens`` tokens, and a forward pass of those of the other rows."""
+    return Effort(read=max(0, rows - 1) * tokens + prompts, decoded=tokens)
+
+
+def _bleu(config: RunConfig, rows: int) -> Effort:
+    """Answering ``rows`` rows in batches, each beam counted as a row, as if no answer ended by itself."""
     generation = config.generation
     tokens = generation.max_new_tokens if generation.max_length is None else generation.max_length
     batches = [min(ROWS_TOGETHER, rows - start) for start in range(0, rows, ROWS_TOGETHER)]
-    return sum(answers(batch * generation.num_beams, tokens or 0) for batch in batches)
+    return sum((_answers(batch * generation.num_beams, tokens or 0) for batch in batches), start=Effort())
 
 
 def warnings(

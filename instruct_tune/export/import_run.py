@@ -40,7 +40,7 @@ TEXT_FACTS = {
 }
 NUMBER_FACTS = (
     "train_rows", "evaluation_rows", "probe_rows", "trainable_parameters", "parameters", "kept_step", "adapter_norm",
-    "base_bleu",
+    "base_bleu", "bleu_rows",
 )  # fmt: skip
 """Facts that are imported. ``recorded`` is not among them: only runs that come with the project have it."""
 NUMBERS = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..config.learning_rate import higher_rate_advice, is_warming_up, used_rate, warmup_sentence
 from ..evaluation.interpretation import MOVED, ROSE_AGAIN
-from ..store.run_store import Run, RunStore
+from ..store.run_store import LIVE, Run, RunStore
 
 WINDOW = 4
 """The number of batches in a mean: single batches vary by a factor of two, because their rows do."""
@@ -78,6 +78,8 @@ class Course:
     samples: Sequence[Mapping[str, Any]]
     rate: float
     """The highest learning rate of the steps so far."""
+    live: bool
+    """Whether the run can still be stopped."""
 
     @property
     def warming_up(self) -> bool:
@@ -113,8 +115,8 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """The findings, the most serious first.
 
-    ``run``: its ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the store, the
-    samples of the first prompt.
+    ``run``: its ``status``, ``config``, ``facts``, ``step`` and ``total_steps``; ``metrics`` and ``samples`` as in the
+    store, the samples of the first prompt.
     """
     course = Course(
         run["config"],
@@ -126,6 +128,7 @@ def diagnose(
         tuple(metric["grad_norm"] for metric in metrics if metric["kind"] == "train" and "grad_norm" in metric),
         samples,
         used_rate(run["config"]["train"], metrics),
+        run["status"] in LIVE,
     )
     findings = [finding for rule in _RULES if (finding := rule(course))]
     kinds = {finding.kind for finding in findings}
@@ -152,7 +155,7 @@ def _exploding(course: Course) -> Finding | None:
         "loss explodes",
         f"The training loss explodes: its mean over {WINDOW} batches was {low:.2f} at step {low_step} and is "
         f"{last:.2f} at step {step}{_gradient(course)}.",
-        f"Stop it and try {course.lower_rate}.",
+        f"{'Stop it and try' if course.live else 'Try'} {course.lower_rate}.",
         (low_step, step),
     )
 
@@ -200,7 +203,8 @@ def _overfitting(course: Course) -> Finding | None:
         f"{last:.2f}, while the training loss fell from {before:.2f} to {after:.2f}.",
         "That is what was asked for here; to answer other prompts better, train on more rows, fewer times."
         if memorizes
-        else f"Stop near step {low_step} (keep the best checkpoint), or train on more rows.",
+        else f"{'Stop it and train' if course.live else 'Train'} another run: up to about step {low_step} (or keep its "
+        "best checkpoint), or on more rows.",
         (low_step, step),
     )
 
@@ -341,7 +345,8 @@ class FindingsCache:
         with self._lock:
             cached = self._cache.get(run.id)
             if cached is None or cached[0] != key:
-                facts = {"config": run.config, "facts": run.facts, "step": run.step, "total_steps": run.total_steps}
+                names = ("status", "config", "facts", "step", "total_steps")
+                facts = {name: getattr(run, name) for name in names}
                 samples = [sample for sample in self._store.samples(run.id) if sample["prompt"] == 0]
                 findings = diagnose(facts, self._store.metrics(run.id), samples)
                 cached = (key, [finding.to_dict() for finding in findings])

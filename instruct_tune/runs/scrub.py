@@ -57,11 +57,12 @@ class ScrubBest(TypedDict):
 
 
 class Scrub(TypedDict):
-    """All of it, as JSON types. ``base_bleu``: BLEU of base on the same rows as ``bleu``."""
+    """All of it, as JSON types. ``base_bleu``: BLEU of base on the same ``bleu_rows`` rows as ``bleu``."""
 
     prompts: list[ScrubPrompt]
     steps: list[ScrubStep]
     base_bleu: float | None
+    bleu_rows: int | None
     best: ScrubBest
 
 
@@ -95,6 +96,7 @@ def scrub(run: Run, metrics: Sequence[Mapping[str, Any]], samples: Sequence[Mapp
             for step in steps
         ],
         base_bleu=run.facts.get("base_bleu"),
+        bleu_rows=run.facts.get("bleu_rows"),
         best=ScrubBest(
             held_out_loss=min(held_out, key=held_out.__getitem__, default=None),
             general_loss=min(general, key=general.__getitem__, default=None),

@@ -26,6 +26,7 @@ from ..errors import DataError, LabError, ModelError
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.workload import (
     Architecture,
+    Effort,
     Recorded,
     RowLength,
     Seconds,
@@ -74,8 +75,24 @@ class Known:
     folder: Path
     architecture: Architecture
     budget: int
-    tokens_per_second: float | None
-    source: str | None
+    earlier: Earlier | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """An ended run on this machine: its work, its seconds, and what they are called beside the estimate.
+
+    ``adapters``: how many times as long a token takes with the new run's adapter.
+    """
+
+    effort: Effort
+    seconds: float
+    adapters: float
+    source: str
+
+    def pace(self, speed: Speed) -> float:
+        """How many times as long the new run takes as its work at ``speed``."""
+        return self.adapters * self.seconds / self.effort.seconds(speed)
 
 
 class Estimates:
@@ -214,17 +231,16 @@ class Estimates:
         probed = len(take_probe_rows(splits.test, evaluation_rows, config.train.probe_rows))
         held_out = self._row_lengths(config, "test", splits.test, evaluated + probed)
         train = self._row_lengths(config, "train", splits.train, len(splits.train))
-        tokens_per_second, source = self._own_speed(config, viewer)
+        architecture = self._architecture(config, folder)
         return Known(
             train=train,
             evaluation=held_out[:evaluated],
             probe=held_out[evaluated:],
             recorded=self._recorded(config, folder, (*held_out[evaluated:], *held_out[:evaluated]), train, splits),
             folder=folder,
-            architecture=self._architecture(config, folder),
+            architecture=architecture,
             budget=TOKENS_PER_PASS[best_device()],
-            tokens_per_second=tokens_per_second,
-            source=source,
+            earlier=self._earlier(config, architecture, viewer),
         )
 
     def _recorded(
@@ -294,20 +310,30 @@ class Estimates:
 
     # Speed on this machine
 
-    def _own_speed(self, config: RunConfig, viewer: Viewer) -> tuple[float | None, str | None]:
-        """(tokens a second, source) of the newest comparable run on this machine, the same batch size preferred."""
+    def _earlier(self, config: RunConfig, architecture: Architecture, viewer: Viewer) -> Earlier | None:
+        """The newest ended run of the model on this machine; with the same adapter and batch size where there is one.
+
+        What slowed it down slows down a run with another adapter too, which is why that one counts as well.
+        """
         from ..models.base_model import best_device
 
         runs = [run for run in self._store.all() if viewer.sees(run.owner)]
-        alike = [run for run in runs if _trained_alike(run, config, best_device())]
+        usable = [run for run in runs if _trained_here(run, config, best_device())]
         size = config.train.per_device_train_batch_size
-        alike.sort(key=lambda run: run.config["train"]["per_device_train_batch_size"] != size)
-        for run in alike:
-            # The first step includes one-time work.
-            steps = [metric for metric in self._store.metrics(run.id) if metric["kind"] == "train"][1:]
-            if steps:
-                return sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps), f"from your run {run.name}"
-        return None, None
+        for run in sorted(
+            usable,
+            key=lambda run: (
+                not _same_adapter(run, config), run.config["train"]["per_device_train_batch_size"] != size
+            ),
+        ):  # fmt: skip
+            work = run.facts["work"]
+            effort = Effort(work["trained"], work["read"], work["decoded"])
+            if effort.trained:
+                new = _token_cost(architecture.parameters, architecture.trainable(config.lora.r))
+                old = _token_cost(architecture.parameters, run.facts["trainable_parameters"])
+                other = "" if _same_adapter(run, config) else ", which had another adapter"
+                return Earlier(effort, work["seconds"], new / old, f"from your run {run.name}{other}")
+        return None
 
     def _speed(self, config: RunConfig, facts: Known, measure: bool) -> Speed | None:
         """The measured speed on this machine; None where it is not measured yet, or the queue is busy."""
@@ -338,7 +364,7 @@ class Estimates:
 
     def _seconds(self, config: RunConfig, workload: Workload, facts: Known, speed: Speed) -> Seconds:
         weights = facts.architecture.parameters * facts.architecture.itemsize
-        return seconds(config, workload, speed, weights, facts.tokens_per_second)
+        return seconds(config, workload, speed, weights, facts.earlier.pace(speed) if facts.earlier else 1.0)
 
     def _cost_json(
         self, config: RunConfig, workload: Workload, facts: Known, speed: Speed | None, viewer: Viewer
@@ -355,7 +381,8 @@ class Estimates:
             single_row_peak = memory(config, one_row_a_pass(workload), facts.architecture, speed)
             too_little = shortage(peak, single_row_peak, free, best_device(), facts.architecture.recomputes)
             time = self._seconds(config, workload, facts, speed)
-            source = facts.source or (CROWDED if speed.crowded else MEASURED)
+            measured = CROWDED if speed.crowded else MEASURED
+            source = facts.earlier.source if facts.earlier else measured
         return {
             **cost_json(config, workload, facts.architecture, peak, time),
             "speed": source,
@@ -384,14 +411,22 @@ def _count(config: RunConfig, facts: Known) -> Workload:
     return count(config, facts.train, facts.evaluation, facts.probe, facts.budget, context, facts.recorded)
 
 
-def _trained_alike(run: Run, config: RunConfig, device: str) -> bool:
-    """Whether a run's speed applies to ``config`` on this machine: same model, targets, device, size class of rank."""
-    lora = run.config["lora"]
-    targets = config.lora.target_modules
-    same_rank = (lora["r"] - 1).bit_length() == (config.lora.r - 1).bit_length()
-    same_targets = lora["target_modules"] == (targets if isinstance(targets, str) else list(targets))
+def _trained_here(run: Run, config: RunConfig, device: str) -> bool:
+    """Whether a run's pace applies to ``config``: an ended one of the same model, on this machine's device."""
     on_this_machine = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
-    return run.config["model"] == config.model and same_rank and same_targets and on_this_machine and not run.live
+    return run.config["model"] == config.model and on_this_machine and not run.live and "work" in run.facts
+
+
+def _same_adapter(run: Run, config: RunConfig) -> bool:
+    """Whether the LoRA has the same targets and the same size class of rank."""
+    lora, targets = run.config["lora"], config.lora.target_modules
+    same_rank = (lora["r"] - 1).bit_length() == (config.lora.r - 1).bit_length()
+    return same_rank and lora["target_modules"] == (targets if isinstance(targets, str) else list(targets))
+
+
+def _token_cost(parameters: int, trainable: int) -> int:
+    """Floating-point operations per token of training: base weights need no gradient of their own, LoRA's do."""
+    return 4 * parameters + 6 * trainable
 
 
 def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> RunConfig:

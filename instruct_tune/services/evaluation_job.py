@@ -99,14 +99,22 @@ class EvaluationJob:
             keep=keep,
             tokenize=tokenize,
         )
-        stored = self._keep_evaluation(evaluation, splits.fingerprint, loaded, warnings)
+        stored = self._keep_evaluation(evaluation, config.evaluation_rows, splits.fingerprint, loaded, warnings)
         kept[0].done()
         return stored
 
     def _keep_evaluation(
-        self, evaluation: Evaluation, fingerprint: str, loaded: LoadedModel, warnings: Sequence[str]
+        self,
+        evaluation: Evaluation,
+        requested: int | None,
+        fingerprint: str,
+        loaded: LoadedModel,
+        warnings: Sequence[str],
     ) -> dict[str, Any]:
-        """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept."""
+        """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept.
+
+        ``requested``: the rows that were asked for, which may be more than are held out; None: all.
+        """
         run_id = evaluation.run_id
         folder = self._store.folder(run_id)
         path = _new_file(folder, "predictions.jsonl")
@@ -115,6 +123,7 @@ class EvaluationJob:
         references = [prediction.reference for prediction in evaluation.predictions]
         stored = {
             **evaluation.to_dict(),
+            "rows_requested": requested,
             "predictions": str(path),
             "data_fingerprint": fingerprint,
             "weights_source": loaded.weights.source,

@@ -99,7 +99,7 @@ class Runs:
         }
 
     def status(self, viewer: Viewer, run_id: str) -> RunState:
-        """Status, phase, step, the last metric of each kind, seconds left and findings of a run."""
+        """Status, phase, step, the last metric of each kind and findings of a run."""
         run = self.get(viewer, run_id)
         last = self._store.last_metrics(run_id)
         return {
@@ -109,19 +109,11 @@ class Runs:
             "total_steps": run.total_steps,
             "metrics": last,
             "findings": self._findings.of(run, last),
-            "eta_seconds": self.seconds_left(run),
             "checkpoints": self._checkpoints(run),
             "message": _readable(viewer, run).message,
             "recorded": recorded_on(run.facts),
             "private": run.owner is not None,
         }
-
-    def seconds_left(self, run: Run) -> float | None:
-        """Steps left times the mean time of the last ones; None before the first step and after the end."""
-        steps = self._store.metrics(run.id, kind="train", last=10)
-        if not run.live or not steps:
-            return None
-        return (run.total_steps - run.step) * sum(m["seconds"] for m in steps) / len(steps)
 
     def metrics(self, viewer: Viewer, run_id: str, after: int = 0) -> list[dict[str, Any]]:
         """Metrics with a ``seq`` greater than ``after``."""
@@ -311,17 +303,17 @@ class Runs:
         }
 
     def _checkpoints(self, run: Run) -> Checkpoints:
-        """The last and the best checkpoint on disk as ``{step, eval_loss}``, and the step whose adapter was kept.
+        """The last checkpoint on disk, the best of all evaluations, and the step whose adapter was kept.
 
-        ``best`` has the lowest evaluation loss; without any evaluation at a checkpoint it is None.
+        The best step may have no checkpoint: not every evaluation writes one, and an example comes without its last.
         """
         losses = {metric["step"]: metric["eval_loss"] for metric in self._store.metrics(run.id, kind="eval")}
         steps = [step_of(path) for path in checkpoints(self._store.folder(run.id))]
-        best = best_evaluation([(step, losses[step]) for step in steps if step in losses])
+        best, kept = best_evaluation(list(losses.items())), run.facts.get("kept_step")
         return {
             "last": {"step": steps[-1], "eval_loss": losses.get(steps[-1])} if steps else None,
-            "best": {"step": best[0], "eval_loss": best[1]} if best else None,
-            "kept": run.facts.get("kept_step"),
+            "best": {"step": best[0], "eval_loss": best[1], "saved": best[0] in (*steps, kept)} if best else None,
+            "kept": kept,
         }
 
 

@@ -122,6 +122,7 @@ class Training:
         part = job.parts if job else None
         return {
             **status,
+            "eta_seconds": job.seconds_left() if job else None,
             "part": {"done": part[0], "total": part[1]} if part else None,
             "download": job.download if job else None,
             **self._queue.position((TRAINING, run_id)),
@@ -155,7 +156,7 @@ class Training:
             lambda: self._train(run, resume),
             (TRAINING, run.id),
             submitter(viewer),
-            lambda: self._runs.seconds_left(self._store.get(run.id)) if self._store.has(run.id) else None,
+            lambda: self._seconds_left(run.id),
         )
         try:
             self._jobs[run.id] = self._queue.enqueue(job)
@@ -167,6 +168,10 @@ class Training:
             else:
                 self._undo_start(run.id)
             raise
+
+    def _seconds_left(self, run_id: str) -> float | None:
+        job = self._current
+        return job.seconds_left() if job and job.run.id == run_id else None
 
     def _train(self, run: Run, resume: bool) -> None:
         """The job, on the queue's thread."""

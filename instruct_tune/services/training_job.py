@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from ..batching.packing_mode import Packing
 from ..config.run_config import OWN, GenerationSettings, RunConfig
 from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..estimate.progress import RunProgress
+from ..estimate.workload import Recorded, RowLength, count
 from ..evaluation.adapter_bleu import adapter_bleu
 from ..evaluation.answer_cache import CachedAnswers
 from ..evaluation.bleu import BleuReport
@@ -72,6 +75,7 @@ class TrainingJob:
         self.loaded: LoadedModel | None = None
         self.prompts: tuple[fixed_prompts.FixedPrompt, ...] = ()
         self.bleu: _HeldOutBleu | None = None
+        self.work: RunProgress | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
 
@@ -82,6 +86,10 @@ class TrainingJob:
         if not loading.total:
             return None
         return {"phase": loading.phase, "done": loading.done, "total": loading.total, "speed": loading.speed}
+
+    def seconds_left(self) -> float | None:
+        """How long the run still takes, what it measures and answers included; None before its first step."""
+        return self.work.seconds_left() if self.work else None
 
     # training.types.TrainingListener
 
@@ -95,6 +103,7 @@ class TrainingJob:
 
     def metric(self, kind: str, step: int, epoch: float, values: dict[str, float]) -> None:
         self.store.add_metric(self.run.id, kind, step, epoch, values)
+        self._note(kind)
         if kind == "probe":
             self.say(f"Held-out loss {values['probe_loss']:.3f} at step {step}.")
         elif kind == "eval":
@@ -114,6 +123,7 @@ class TrainingJob:
         most = fixed_prompts.answer_limit(self.prompts, self.config.train.sample_tokens)
         answers = fixed_prompts.answer(self.loaded, adapter_name, self.prompts, most, self._counting_stop(most))
         self.store.add_samples(self.run.id, step, [(answer.text, answer.ended) for answer in answers])
+        self._note("samples")
         self.phase("training")
 
     def evaluated(self, step: int, epoch: float) -> None:
@@ -122,11 +132,15 @@ class TrainingJob:
         self.phase("evaluating")
         bleu = self.bleu(self.run.id).bleu
         self.store.add_metric(self.run.id, "bleu", step, epoch, {"bleu": bleu})
+        self._note("bleu")
         self.say(f"BLEU {bleu:.1f} on {len(self.bleu.rows)} held-out rows at step {step}.")
         self.phase("training")
 
     def yield_to_queue(self) -> None:
+        began = time.monotonic()
         self.queue.yield_once()
+        if self.work:
+            self.work.skip(time.monotonic() - began)
 
     def stopping(self) -> bool:
         return self.stop.is_set()
@@ -147,6 +161,10 @@ class TrainingJob:
             return self.stopping()
 
         return stopping
+
+    def _note(self, kind: str) -> None:
+        if self.work:
+            self.work.note(kind)
 
     # The run
 
@@ -186,6 +204,7 @@ class TrainingJob:
         checkpoint = self._attach(loaded, resume)
         self.models.training = self.run.id
         try:
+            self.work = self._count_work(loaded, splits, data)
             self._measure_base_bleu(loaded, splits, template)
             result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
             if not result.stopped:
@@ -333,18 +352,40 @@ class TrainingJob:
         if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
             self.say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
 
+    def _count_work(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> RunProgress:
+        """The run's work, of which its metrics so far are done."""
+        from ..batching.packing import TOKENS_PER_PASS
+
+        train, evaluation, probe = (
+            [RowLength(len(row.input_ids), row.prompt_length) for row in rows]
+            for rows in (data.train, data.evaluation, data.probe)
+        )
+        recorded = Recorded(
+            prompts=tuple(len(prompt.prompt) for prompt in self.prompts),
+            general_tokens=sum(len(row.input_ids) for row in data.general),
+            bleu_rows=len(take_evaluation_rows(splits.test, self.config.train.bleu_rows)),
+        )
+        budget, context = TOKENS_PER_PASS[loaded.device.type], loaded.context_length
+        work = count(self.config, train, evaluation, probe, budget, context, recorded)
+        done = Counter(metric["kind"] for metric in self.store.metrics(self.run.id))
+        done["samples"] = len({sample["step"] for sample in self.store.samples(self.run.id)})
+        done["bleu"] += "base_bleu" in self.store.get(self.run.id).facts
+        return RunProgress(self.config, work, done)
+
     def _measure_base_bleu(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
         """Prepare the BLEU of each evaluation, and measure base's, once a run."""
         rows = examples(take_evaluation_rows(splits.test, self.config.train.bleu_rows))
         if not rows:
             return
         self.bleu = _HeldOutBleu(loaded, template, rows, self.config.generation, self.part, self.stopping)
+        self.store.update(self.run.id, facts={"bleu_rows": len(rows)})
         if "base_bleu" in self.store.get(self.run.id).facts:
             return
         self.phase("evaluating")
         cached_answers = cached_base_answers(self.store, self.run.id, loaded, self.config.generation)
         report = self.bleu(lora.BASE, cached_answers)
         self.store.update(self.run.id, facts={"base_bleu": report.bleu, "bleu_signature": report.signature})
+        self._note("bleu")
         self.say(f"Base: BLEU {report.bleu:.1f} on {len(rows)} held-out rows.")
 
     def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
@@ -402,6 +443,7 @@ class TrainingJob:
         except Stopped:
             # Training is complete and the adapter is saved; only the memorization check was stopped.
             return end_message(result, self.leave)
+        self._note("memorized")
         self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
         return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
@@ -420,6 +462,8 @@ class TrainingJob:
     def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
         self.say(message)
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
+        if self.work:
+            self.store.update(self.run.id, facts={"work": self.work.to_dict()})
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
 
 

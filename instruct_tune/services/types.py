@@ -14,11 +14,19 @@ class Checkpoint(TypedDict):
     eval_loss: float | None
 
 
+class BestEvaluation(TypedDict):
+    """The lowest evaluation loss; ``saved``: that step's weights are on disk, as a checkpoint or as the adapter."""
+
+    step: int
+    eval_loss: float
+    saved: bool
+
+
 class Checkpoints(TypedDict):
-    """``best`` has the lowest evaluation loss; ``kept`` is the step whose adapter was kept."""
+    """``best`` is None without an evaluation; ``kept`` is the step whose adapter was kept."""
 
     last: Checkpoint | None
-    best: Checkpoint | None
+    best: BestEvaluation | None
     kept: int | None
 
 
@@ -56,7 +64,6 @@ class RunState(TypedDict):
     total_steps: int
     metrics: dict[str, dict[str, Any]]
     findings: list[dict[str, Any]]
-    eta_seconds: float | None
     checkpoints: Checkpoints
     message: str
     recorded: str | None
@@ -71,7 +78,9 @@ class Part(TypedDict):
 
 
 class RunStatus(RunState, QueuePosition):
-    """``RunState`` of a run that may be live: its place in the queue, the part of its phase, its download."""
+    """``RunState`` of a run that may be live: its place in the queue, its time left, part of its phase, download."""
+
+    eta_seconds: float | None
 
     part: Part | None
     download: dict[str, Any] | None

@@ -5,32 +5,36 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 REMEMBERED_SECONDS = 30.0
-"""Minimum time between two counts of the same folder, however many viewers open the list."""
+"""Minimum time between two counts of a folder whose run is in the same state, however many viewers open the list."""
 
 
 class DiskUse:
-    """Size in bytes of each run folder, cached for ``REMEMBERED_SECONDS``."""
+    """Size in bytes of each run folder, cached for ``REMEMBERED_SECONDS`` while the run's state is the same."""
 
     def __init__(self, runs: Path):
         self._runs = runs
-        self._cache: dict[str, tuple[float, int]] = {}
+        self._cache: dict[str, tuple[float, Hashable, int]] = {}
         self._lock = threading.Lock()
 
-    def of(self, run_ids: Iterable[str]) -> dict[str, int]:
-        """Bytes by run id; 0 for a missing folder."""
-        with self._lock:
-            return {run_id: self._bytes(run_id) for run_id in run_ids}
+    def of(self, states: Mapping[str, Hashable]) -> dict[str, int]:
+        """Bytes by run id; 0 for a missing folder.
 
-    def _bytes(self, run_id: str) -> int:
+        ``states``: for each run a value that changes when the run writes its last files, as at its end. Nobody asks
+        again after that, so a size from before it would stay.
+        """
+        with self._lock:
+            return {run_id: self._bytes(run_id, state) for run_id, state in states.items()}
+
+    def _bytes(self, run_id: str, state: Hashable) -> int:
         now = time.monotonic()
-        counted, size = self._cache.get(run_id, (-REMEMBERED_SECONDS, 0))
-        if now - counted >= REMEMBERED_SECONDS:
+        counted, counted_state, size = self._cache.get(run_id, (-REMEMBERED_SECONDS, None, 0))
+        if state != counted_state or now - counted >= REMEMBERED_SECONDS:
             size = folder_bytes(self._runs / run_id)
-            self._cache[run_id] = (now, size)
+            self._cache[run_id] = (now, state, size)
         return size
 
 

@@ -52,10 +52,11 @@ def loss_figure(
     log_scale: bool,
     findings: Sequence[Mapping[str, Any]] = (),
     base_bleu: float | None = None,
+    bleu_rows: int | None = None,
 ) -> dict[str, Any]:
     """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
-    BLEU has an axis of its own on the right, and a dashed line at base's.
+    BLEU has an axis of its own on the right, named with the number of its rows, and a dashed line at base's.
     The steps of each of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen
     readers.
     """
@@ -112,8 +113,9 @@ def loss_figure(
     if bleu := [m for m in metrics if m["kind"] == "bleu"]:
         data += _bleu_lines(bleu, base_bleu)
         layout["yaxis2"] = {
-            "title": {"text": "BLEU"}, "overlaying": "y", "side": "right", "showgrid": False,
-            "rangemode": "tozero", "tickmode": "auto", "nticks": 6,
+            "title": {"text": f"BLEU on {bleu_rows} rows" if bleu_rows else "BLEU"},
+            "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero",
+            "tickmode": "auto", "nticks": 6,
         }  # fmt: skip
         layout["margin"] = {**layout["margin"], "r": 48}
     return {"data": data, "layout": layout, "description": loss_sentence(metrics) or "No loss yet."}

@@ -71,13 +71,14 @@ def findings_text(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def checkpoint_sentence(checkpoints: Mapping[str, Any]) -> str:
-    """Last and best checkpoint, and the step of the kept adapter; empty while there is none."""
+    """Last checkpoint, best evaluation, and the step of the kept adapter; empty while there is none."""
     parts = []
-    for which, name in (("last", "Last checkpoint"), ("best", "Best")):
-        checkpoint = checkpoints[which]
-        if checkpoint:
-            loss = f" (evaluation loss {checkpoint['eval_loss']:.3f})" if checkpoint["eval_loss"] is not None else ""
-            parts.append(f"{name}: step {checkpoint['step']}{loss}")
+    if last := checkpoints["last"]:
+        loss = f" (evaluation loss {last['eval_loss']:.3f})" if last["eval_loss"] is not None else ""
+        parts.append(f"Last checkpoint: step {last['step']}{loss}")
+    if best := checkpoints["best"]:
+        unsaved = "" if best["saved"] else ", without a checkpoint"
+        parts.append(f"Best: step {best['step']} (evaluation loss {best['eval_loss']:.3f}{unsaved})")
     if checkpoints["kept"] is not None:
         parts.append(f"Adapter kept: step {checkpoints['kept']}")
     return " · ".join(parts)

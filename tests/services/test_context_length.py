@@ -90,7 +90,7 @@ def test_held_out_rows_that_do_not_fit_are_not_counted_and_no_error():
 )
 def test_the_finding_names_the_limit_that_counted(used, words, advice):
     facts = {"rows_given": 10, "rows_dropped": 9, "rows_truncated": 0} | ({"max_length": used} if used else {})
-    run = {"config": RunConfig().to_dict(), "facts": facts, "step": 0, "total_steps": 0}
+    run = {"status": "finished", "config": RunConfig().to_dict(), "facts": facts, "step": 0, "total_steps": 0}
     (finding,) = diagnose(run, [], [])
     assert words in finding.sentence
     assert finding.advice.startswith(advice)

@@ -14,8 +14,9 @@ from instruct_tune.ui.run_text import findings_text
 
 
 def findings_of(
-    held_out=(), own=(), samples=(), *, answer_texts=(), step=None, total=None, every=2, grad=1.0, facts=None, **train
-):
+    held_out=(), own=(), samples=(), *, answer_texts=(), step=None, total=None, every=2, grad=1.0, facts=None,
+    status="running", **train
+):  # fmt: skip
     """The findings on a run with these losses; ``held_out`` and ``samples`` have one entry per ``every`` steps."""
     metrics = [{"kind": "probe", "step": every * at, "probe_loss": loss} for at, loss in enumerate(held_out)]
     metrics += [{"kind": "train", "step": at, "loss": loss, "grad_norm": grad} for at, loss in enumerate(own, 1)]
@@ -23,7 +24,7 @@ def findings_of(
     answers = [{"step": every * at, "ended": ended, "text": texts[at]} for at, ended in enumerate(samples)]
     last = step or max((metric["step"] for metric in metrics), default=0)
     config = RunConfig.from_dict({"train": train}).to_dict()
-    run = {"config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
+    run = {"status": status, "config": config, "facts": facts or {}, "step": last, "total_steps": total or last}
     return diagnose(run, metrics, answers)
 
 
@@ -54,7 +55,26 @@ def test_the_evidence_of_an_explosion_is_in_the_sentence():
     (finding,) = findings_of(own=(2.0,) * 4 + (9.0,) * 4, grad=123.4, learning_rate=0.01)
     assert "2.00 at step 4 and is 9.00 at step 8, with a gradient norm of 123" in finding.sentence
     assert finding.steps == (4, 8)
-    assert "0.001" in finding.advice
+    assert finding.advice == "Stop it and try a learning rate of 0.001."
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "interrupted", "failed"])
+def test_nobody_is_told_to_stop_a_run_that_has_ended(status):
+    rising, falling = (2.0, 1.7, 1.6, 1.7, 1.9, 2.2), (2.0, 2.0, 1.8, 1.6, 1.2, 0.8, 0.5, 0.3, 0.2, 0.1)
+    courses = [
+        ((), (2.0,) * 4 + (9.0,) * 4), (rising, falling), ((2.0, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0), ()),
+        ((2.0, 1.7, 1.6, 1.6, 1.599, 1.601, 1.6), ()), ((2.0,) * 7, ()),
+    ]  # fmt: skip
+    live, ended = (
+        [finding for course in courses for finding in findings_of(*course, learning_rate=0.01, status=each)]
+        for each in ("running", status)
+    )
+    assert {finding.kind for finding in ended} == {
+        "exploding", "overfitting", "rate_too_high", "plateau", "rate_too_low"
+    }  # fmt: skip
+    assert [finding.kind for finding in live if "Stop" in finding.advice] == ["exploding", "overfitting"]
+    assert not [finding for finding in ended if "stop" in finding.advice.lower()]
+    assert ended[0].advice == "Try a learning rate of 0.001."
 
 
 @pytest.mark.parametrize(
@@ -89,7 +109,7 @@ def test_learning_by_heart_is_a_held_out_loss_that_rises_while_the_other_falls()
     (finding,) = findings_of(rising, falling)
     assert (finding.kind, finding.steps) == ("overfitting", (4, 10))
     assert "from 1.60 to 2.20" in finding.sentence
-    assert "Stop near step 4" in finding.advice
+    assert "up to about step 4" in finding.advice
     assert kinds(rising, (1.5,) * 10) == []
     (intended,) = findings_of(rising, falling, recite_rows=8)
     assert "asked for" in intended.advice
@@ -167,7 +187,7 @@ def test_the_recorded_runs(name, expected):
     assert [finding.kind for finding in diagnose(run, metrics, samples)] == expected
     # During training: the good run has no finding at any step, and the leap is found from step 2 on.
     for step in range(run["total_steps"]):
-        then = {**run, "step": step, "facts": {}}
+        then = {**run, "status": "running", "step": step, "facts": {}}
         so_far = diagnose(then, [m for m in metrics if m["step"] <= step], [s for s in samples if s["step"] <= step])
         if name == "good":
             assert so_far == ()

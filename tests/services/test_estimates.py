@@ -84,12 +84,42 @@ def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured)
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
+        work = lab.store.get(run_id).facts["work"]
         cost = lab.estimates.cost(HOST, smoke())
-        steps = [m for m in lab.runs.metrics(HOST, run_id) if m["kind"] == "train"][1:]
-        rate = sum(m["tokens"] for m in steps) / sum(m["seconds"] for m in steps)
         assert cost["speed"] == "from your run mine"
-        assert cost["seconds"]["training"] == pytest.approx(cost["tokens"] / rate)
-        assert lab.estimates.cost(HOST, smoke(lora={"target_modules": "all-linear"}))["speed"] == estimates.MEASURED
+        assert cost["tokens"] == work["trained"]
+        took = lab.store.get(run_id).ended - lab.store.get(run_id).created
+        assert cost["seconds"]["total"] - cost["seconds"]["load"] == pytest.approx(work["seconds"])
+        assert work["seconds"] <= took
+
+
+@pytest.mark.parametrize("lora", [{"r": 64}, {"target_modules": "all-linear"}])
+def test_another_adapter_is_estimated_at_the_pace_of_the_same_run(tmp_path, measured, lora):
+    with opened(tmp_path) as lab:
+        run_id = finished(lab, smoke(), "mine")
+        # Something else kept the machine busy: the run took an hour.
+        work = lab.store.get(run_id).facts["work"]
+        lab.store.update(run_id, facts={"work": {**work, "seconds": 3600.0}})
+        same, other = (lab.estimates.cost(HOST, smoke(**each)) for each in ({}, {"lora": lora}))
+        assert other["speed"] == "from your run mine, which had another adapter"
+        assert same["seconds"]["total"] == pytest.approx(3600, rel=0.01)
+        parameters = [4 * each["parameters"] + 6 * each["trainable_parameters"] for each in (same, other)]
+        assert other["seconds"]["training"] / same["seconds"]["training"] == pytest.approx(
+            parameters[1] / parameters[0]
+        )
+
+
+def test_a_stopped_run_tells_the_pace_of_what_it_did(tmp_path, monkeypatch, measured):
+    pace = Pace(monkeypatch)
+    with opened(tmp_path) as lab:
+        pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
+        run_id = lab.training.start(HOST, smoke(), "half")
+        assert lab.training.wait(run_id, PATIENCE).status == "stopped"
+        work = lab.store.get(run_id).facts["work"]
+        cost = lab.estimates.cost(HOST, smoke())
+        assert cost["speed"] == "from your run half"
+        assert 0 < work["trained"] < cost["tokens"]
+        assert work["seconds"] < cost["seconds"]["total"]
 
 
 def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):

@@ -63,6 +63,14 @@ def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_rows_of_bleu_are_those_of_the_events(name):
+    said = {re.sub(r".* on (\d+) held-out rows.*", r"\1", each["text"]) for each in asset(name, "events.jsonl")
+            if "BLEU" in each["text"]}  # fmt: skip
+    rows = asset(name, "run.json")["facts"].get("bleu_rows")
+    assert said == (set() if rows is None else {str(rows)})
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
     for file in (ASSETS / name).rglob("*.json*"):
         # The model's answers may contain anything.
@@ -162,6 +170,9 @@ def test_everything_works_on_them_as_on_any_run(tmp_path):
         assert lab.runs.details(HOST, BEST)["evaluations"][0]["rows"] == EVALUATED
         assert lab.runs.result(HOST, BEST)["tokens"] > 0
         assert lab.training.status(HOST, BEST)["eta_seconds"] is None
+        evaluations = [(m["eval_loss"], m["step"]) for m in asset("good", "metrics.jsonl") if m["kind"] == "eval"]
+        best = lab.training.status(HOST, BEST)["checkpoints"]["best"]
+        assert (best["eval_loss"], best["step"], best["saved"]) == (*min(evaluations), True)
         with zipfile.ZipFile(lab.transfers.export(HOST, BEST, tmp_path / "good.zip")) as archive:
             assert "adapter_model.safetensors" in archive.namelist()
             assert "recorded on" in archive.read("README.md").decode()

@@ -101,7 +101,7 @@ def test_the_status_has_the_last_and_the_best_checkpoint(kept):
     best = min(losses, key=losses.get)
     assert summary == {
         "last": {"step": 12, "eval_loss": losses[12]},
-        "best": {"step": best, "eval_loss": losses[best]},
+        "best": {"step": best, "eval_loss": losses[best], "saved": True},
         "kept": 12,
     }
     assert lab.runs.details(HOST, run_id)["checkpoints"] == summary
@@ -121,7 +121,7 @@ def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
     )
     assert lab.training.status(HOST, run_id)["checkpoints"] == {
         "last": {"step": 12, "eval_loss": 2.5},
-        "best": {"step": 4, "eval_loss": 1.0},
+        "best": {"step": 4, "eval_loss": 1.0, "saved": True},
         "kept": 4,
     }
     folder = lab.store.folder(run_id)
@@ -130,6 +130,18 @@ def test_a_run_that_keeps_its_best_says_which_it_was(lab, monkeypatch):
         for name in ("adapter", "checkpoint-4", "checkpoint-12")
     ]
     assert weights[0] == weights[1] != weights[2]
+
+
+def test_the_best_evaluation_counts_where_it_has_no_checkpoint(lab, monkeypatch):
+    losses = iter([2.0, 1.0, 1.5])
+    monkeypatch.setattr(trainer.Trainer, "held_out_loss", lambda self, rows: next(losses))
+    settings = {"num_train_epochs": 3, "probes": 0, "save_strategy": "steps", "save_steps": 12}
+    run_id = finished(lab, smoke(train=settings))
+    assert lab.training.status(HOST, run_id)["checkpoints"] == {
+        "last": {"step": 12, "eval_loss": 1.5},
+        "best": {"step": 8, "eval_loss": 1.0, "saved": False},
+        "kept": 12,
+    }
 
 
 def test_while_it_runs_the_status_says_where_it_is(lab, pace):

@@ -50,6 +50,17 @@ def test_its_predictions_are_the_held_out_rows_answered_twice(lab):
     assert [line["base"] for line in lines] == lab.inference.generate(HOST, "base", prompts, smoke())
 
 
+def test_where_fewer_rows_are_held_out_than_asked_for_it_keeps_both_numbers(lab, tmp_path):
+    rows = [{"instruction": f"Say {number}", "output": str(number)} for number in range(20)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    run_id = finished(lab, smoke(data={"source": str(tmp_path / "rows.json")}))
+    result = list(lab.evaluations.stream(HOST, run_id, limit=500))[-1]
+    assert (result["rows"], result["rows_requested"]) == (4, 500)
+    assert lab.runs.evaluations(HOST, run_id)[0]["rows_requested"] == 500
+    result = list(lab.evaluations.stream(HOST, run_id, limit=4))[-1]
+    assert (result["rows"], result["rows_requested"]) == (4, 4)
+
+
 def test_answers_that_share_no_batch_are_marked(lab, monkeypatch):
     prompts = [{"instruction": row.instruction, "input": row.input} for row in lab.datasets.held_out(HOST, smoke())]
     together = lab.inference.generate(HOST, "base", prompts, smoke())

@@ -88,7 +88,8 @@ def course(held_out, total=12, samples=(), **settings):
         {"kind": "train", "step": at, "epoch": at / 4, "loss": 2.0, "grad_norm": 1.0, "learning_rate": rate}
         for at, rate in enumerate(used, 1)
     ]
-    return {"config": config, "facts": {}, "step": last, "total_steps": total}, metrics, samples
+    run = {"status": "running", "config": config, "facts": {}, "step": last, "total_steps": total}
+    return run, metrics, samples
 
 
 STILL = (2.0, 2.001, 2.0, 2.001, 2.0, 1.999, 2.0)

@@ -113,10 +113,10 @@ def test_the_best_steps_are_the_first_of_the_lowest_losses_and_of_the_highest_bl
     probe = [("probe", step, {"probe_loss": loss}) for step, loss in ((0, 3.0), (2, 1.0), (4, 1.0))]
     general = [("general", step, {"general_loss": loss}) for step, loss in ((0, 2.0), (2, 2.5), (4, 2.5))]
     bleu = [("bleu", step, {"bleu": value}) for step, value in ((2, 7.0), (3, 9.0), (4, 9.0))]
-    scrub = lab.runs.scrub(HOST, entered(lab, [*bleu, *general, *probe], base_bleu=4.0))
+    scrub = lab.runs.scrub(HOST, entered(lab, [*bleu, *general, *probe], base_bleu=4.0, bleu_rows=40))
     assert scrub["best"] == {"held_out_loss": 2, "general_loss": 0, "bleu": 3}
     assert [step["step"] for step in scrub["steps"]] == [0, 2, 3, 4]
-    assert scrub["base_bleu"] == 4.0
+    assert (scrub["base_bleu"], scrub["bleu_rows"]) == (4.0, 40)
 
 
 def test_a_run_from_before_there_were_several_prompts_has_its_one(lab):
@@ -244,7 +244,7 @@ def test_the_last_bleu_is_the_evaluations_to_the_digit(tmp_path):
         *_, evaluation = lab.evaluations.stream(HOST, run_id, 8)
         assert scrub["steps"][-1]["step"] == 6
         assert scrub["steps"][-1]["bleu"] == evaluation["tuned"]["bleu"]
-        assert scrub["base_bleu"] == evaluation["base"]["bleu"]
+        assert (scrub["base_bleu"], scrub["bleu_rows"]) == (evaluation["base"]["bleu"], evaluation["rows"])
         assert evaluation["base_remembered"] == 8, "base's answers are kept for the evaluation"
         assert lab.store.get(run_id).facts["bleu_signature"] == evaluation["tuned"]["signature"]
 

@@ -90,6 +90,16 @@ def test_the_smooth_line_is_that_of_all_steps():
     assert line["y"] == [pytest.approx(whole[step - 1], rel=1e-3) for step in line["x"]]
 
 
+def test_the_axis_of_bleu_names_its_rows():
+    from instruct_tune.ui.charts import loss_figure
+
+    metrics = [{"kind": "bleu", "step": 4, "epoch": 1.0, "bleu": 6.9}]
+    titles = [
+        loss_figure(metrics, "run", False, (), 3.4, rows)["layout"]["yaxis2"]["title"]["text"] for rows in (40, None)
+    ]
+    assert titles == ["BLEU on 40 rows", "BLEU"]
+
+
 def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
     from instruct_tune.ui.charts import loss_figure
 

@@ -97,7 +97,7 @@ def test_every_preset_has_a_card_with_its_time_where_it_is_known():
     labels = {name: label for label, name in cards({"smoke": "about 3 s here"})}
     assert list(labels) == list(PRESET_NOTES)
     assert labels["smoke"].splitlines() == ["smoke", PRESET_NOTES["smoke"], "About 3 s here"]
-    assert labels["minute"].splitlines()[2] == "About 30 s from Start to finish on two cores"
+    assert labels["minute"].splitlines()[2] == "About 30 s on two idle cores"
     assert len(labels["lesson"].splitlines()) == 2
 
 

@@ -104,6 +104,9 @@ def test_the_sentence_leads_with_the_result():
     assert "p = 0.013" in text
     assert "31 of 40 tuned answers end by themselves, 8 of base." in text
     assert "on 1 held-out row, " in view.sentence({**FOUND, "rows": 1, "p_value": None})
+    assert "on 40 held-out rows, " in view.sentence({**FOUND, "rows_requested": 40})
+    fewer = view.sentence({**FOUND, "rows": 187, "rows_requested": 500})
+    assert "on all 187 held-out rows (500 were asked for), difference" in fewer
 
 
 def test_a_verdict_is_shown_letter_by_letter():

@@ -17,7 +17,9 @@ def run(name, created=0, **fields):
 
 
 def numbered(*runs, bleu=None, sizes=None):
-    evaluations = {f"id-{n}": {"base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()}
+    evaluations = {
+        f"id-{n}": {"rows": 200, "base": {"bleu": b}, "tuned": {"bleu": t}} for n, (b, t) in (bleu or {}).items()
+    }
     return with_numbers(runs, evaluations, {f"id-{n}": s for n, s in (sizes or {}).items()})
 
 
@@ -82,7 +84,7 @@ def test_the_chosen_row_is_marked_by_more_than_colour_and_ends_with_its_id():
     first, second = shown["data"]
     assert (first[0], second[0]) == ("▸ one", "two")
     assert (first[-1], second[-1]) == ("id-one", "id-two")
-    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2", "", "")
+    assert (first[2], first[3], second[2], second[3]) == ("1.235", "8.9 → 18.2 (200)", "", "")
     assert [all(row) for row in shown["metadata"]["styling"]] == [True, False]
     assert len(first) == len(shown["headers"]) == len(text.WIDTHS)
 
@@ -140,10 +142,19 @@ def test_bytes_on_disk_are_those_of_all_files_and_counted_once_in_a_while(tmp_pa
     (tmp_path / "a" / "link").symlink_to("/dev/zero")
     assert folder_bytes(tmp_path / "a") - (tmp_path / "a" / "link").lstat().st_size == 1010
     use = DiskUse(tmp_path)
-    before = use.of(["a", "gone"])
+    before = use.of({"a": "running", "gone": "running"})
     assert before["gone"] == 0
     (tmp_path / "a" / "more").write_bytes(b"x" * 5000)
-    assert use.of(["a"])["a"] == before["a"]
+    assert use.of({"a": "running"})["a"] == before["a"]
+    assert use.of({"a": "stopped"})["a"] == before["a"] + 5000
+
+
+def test_scores_stand_with_their_number_of_rows():
+    runs = numbered(run("one"), run("two"), bleu={"one": (2.06, 7.51)})
+    cells = {
+        row[0]: row[text.HEADERS.index(text.BLEU)] for row in table(page_of(runs, "", "Name", 0), {}, None)["data"]
+    }
+    assert cells == {"one": "2.1 → 7.5 (200)", "two": ""}
 
 
 # Replay

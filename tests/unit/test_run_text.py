@@ -66,10 +66,13 @@ def test_checkpoints_in_words():
     assert run_text.checkpoint_sentence(nothing) == ""
     unmeasured = nothing | {"last": {"step": 7, "eval_loss": None}}
     assert run_text.checkpoint_sentence(unmeasured) == "Last checkpoint: step 7"
-    checkpoints = {"last": {"step": 8, "eval_loss": 2.0}, "best": {"step": 4, "eval_loss": 1.0}, "kept": 4}
+    checkpoints = {"last": {"step": 8, "eval_loss": 2.0}, "kept": 4}
+    checkpoints["best"] = {"step": 4, "eval_loss": 1.0, "saved": True}
     assert run_text.checkpoint_sentence(checkpoints) == (
         "Last checkpoint: step 8 (evaluation loss 2.000) · Best: step 4 (evaluation loss 1.000) · Adapter kept: step 4"
     )
+    checkpoints["best"] = {"step": 6, "eval_loss": 0.9, "saved": False}
+    assert "Best: step 6 (evaluation loss 0.900, without a checkpoint) · " in run_text.checkpoint_sentence(checkpoints)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -51,11 +51,21 @@ def sentence(evaluation: Mapping[str, Any]) -> str:
     warnings = [evaluation["other_weights"], *evaluation["warnings"]]
     warned = "".join(f"\n\n**Note:** {plain(warning, 500)}" for warning in warnings if warning)
     return (
-        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {rows} held-out row{'s' * (rows != 1)}, "
+        f"**Tuned {tuned['bleu']:.1f} vs base {base['bleu']:.1f} BLEU** on {_rows(evaluation)}, "
         f"difference **{evaluation['delta']:+.1f}** ({chance}). "
         f"{evaluation['tuned_ended']} of {rows} tuned answers end by themselves, {evaluation['base_ended']} of base."
         f"{_baselines(evaluation)}{warned}"
     )
+
+
+def _rows(evaluation: Mapping[str, Any]) -> str:
+    """The rows of an evaluation; where more were asked for than are held out, both numbers."""
+    rows = evaluation["rows"]
+    words = f"{rows:,} held-out row{'s' * (rows != 1)}"
+    # An evaluation from before this fact was stored has none.
+    requested = evaluation.get("rows_requested")
+    more = requested is not None and requested > rows
+    return f"{'all ' * (rows != 1)}{words} ({requested:,} were asked for)" if more else words
 
 
 def origin(evaluation: Mapping[str, Any], recorded: str | None, held_out: float) -> str:

@@ -111,8 +111,11 @@ class RunsPanel:
         """Page number, table, count, details, and whether each button is enabled."""
         user = viewer(self.access)
         listed = self.runs.summaries(user)
-        sizes = self.disk.of(run["id"] for run in listed)
-        runs = text.with_numbers(listed, self.runs.last_evaluations(user), sizes)
+        evaluations = self.runs.last_evaluations(user)
+        # A run writes its last files before it ends, an evaluation its answers before it is stored.
+        answers = {run_id: evaluation.get("predictions") for run_id, evaluation in evaluations.items()}
+        sizes = self.disk.of({run["id"]: (run["status"], run["ended"], answers.get(run["id"])) for run in listed})
+        runs = text.with_numbers(listed, evaluations, sizes)
         page = text.page_of(runs, search, sort, number, filtered)
         held_out = {
             run["id"]: (self.runs.last_metric(user, run["id"], "probe") or {}).get("probe_loss") for run in page.runs

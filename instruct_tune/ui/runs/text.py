@@ -10,8 +10,9 @@ from typing import Any
 from ...text.markdown import plain
 
 PAGE_ROWS = 25
-HEADERS = ["Run", "State", "Held-out loss", "BLEU, base → tuned", "Steps", "When", "Id"]
-WIDTHS = ["33%", "13%", "13%", "20%", "9%", "12%", "1px"]
+BLEU = "BLEU, base → tuned (rows)"
+HEADERS = ["Run", "State", "Held-out loss", BLEU, "Steps", "When", "Id"]
+WIDTHS = ["32%", "13%", "12%", "22%", "9%", "12%", "1px"]
 """Widths of the columns. The last one, the run's id, is not drawn: a click on a row reads it there."""
 ALL_RUNS = "All runs"
 # Which runs are listed.
@@ -53,16 +54,15 @@ class Page:
 def with_numbers(
     runs: Sequence[Mapping[str, Any]], evaluations: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """The runs with their last evaluation's BLEU and their bytes on disk."""
-    return [
-        {
-            **run,
-            "base_bleu": evaluations[run["id"]]["base"]["bleu"] if run["id"] in evaluations else None,
-            "tuned_bleu": evaluations[run["id"]]["tuned"]["bleu"] if run["id"] in evaluations else None,
-            "bytes": sizes.get(run["id"], 0),
-        }
-        for run in runs
-    ]
+    """The runs with their last evaluation's BLEU and its number of rows, and their bytes on disk."""
+    return [{**run, **_scores(evaluations.get(run["id"])), "bytes": sizes.get(run["id"], 0)} for run in runs]
+
+
+def _scores(evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
+    if evaluation is None:
+        return dict.fromkeys(("base_bleu", "tuned_bleu", "bleu_rows"))
+    base, tuned = (evaluation[side]["bleu"] for side in ("base", "tuned"))
+    return {"base_bleu": base, "tuned_bleu": tuned, "bleu_rows": evaluation["rows"]}
 
 
 def page_of(runs: Sequence[Mapping[str, Any]], search: str, sort: str, number: int, show: str = ALL_RUNS) -> Page:
@@ -93,7 +93,8 @@ def table(page: Page, held_out: Mapping[str, float | None], chosen: str | None) 
 
 
 def _row(run: Mapping[str, Any], held_out: float | None, chosen: bool) -> list[str]:
-    bleu = "" if run["tuned_bleu"] is None else f"{run['base_bleu']:.1f} → {run['tuned_bleu']:.1f}"
+    scored = run["tuned_bleu"] is not None
+    bleu = f"{run['base_bleu']:.1f} → {run['tuned_bleu']:.1f} ({run['bleu_rows']:,})" if scored else ""
     tags = f" · {', '.join(run['tags'])}" if run["tags"] else ""
     parent = f" (from {run['parent_name']})" if run["parent_name"] else ""
     return [

@@ -20,7 +20,7 @@ from ..first_preset import first_preset
 from ..form import OWN_PROMPTS, Form
 from .text import about
 
-MEASURED_ELSEWHERE = {"minute": "about 30 s from Start to finish on two cores"}
+MEASURED_ELSEWHERE = {"minute": "about 30 s on two idle cores"}
 """Documented durations of presets, shown until this machine's is known."""
 
 OWN_ROWS = ("data.source", "data.split", "data.columns", "data.filters", "data.unify_newlines")

@@ -227,8 +227,8 @@ class TrainPanel:
 
         @functools.cache
         def figure() -> dict[str, Any]:
-            base_bleu = run.facts.get("base_bleu")
-            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings, base_bleu)
+            bleu = (run.facts.get("base_bleu"), run.facts.get("bleu_rows"))
+            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings, *bleu)
 
         # All pieces are also built again when another run is shown.
         pieces: list[Piece] = [

@@ -255,8 +255,14 @@ class TrainPanel:
             (findings, lambda: run_text.findings_text(findings)),
             (last, lambda: figure()["description"]),
             (
-                [last, run.live, answered],
-                lambda: scrubber_value(run_id, run.live, self.runs.scrub(user, run_id)),
+                [last, run.live, status["total_steps"], answered],
+                lambda: scrubber_value(
+                    run_id,
+                    run.live,
+                    status["total_steps"],
+                    probes=bool(run.config["train"].get("probes", True)),
+                    scrub=self.runs.scrub(user, run_id),
+                ),
             ),
             (status["checkpoints"], lambda: run_text.checkpoint_sentence(status["checkpoints"])),
             (None, lambda: run_text.configuration_sentence(self.runs.readable_config(user, run_id))),

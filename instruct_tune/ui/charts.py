@@ -51,21 +51,28 @@ def loss_figure(
     run_id: str,
     log_scale: bool,
     findings: Sequence[Mapping[str, Any]] = (),
-    base_bleu: float | None = None,
-    bleu_rows: int | None = None,
+    facts: Mapping[str, Any] | None = None,
+    total_steps: int = 0,
 ) -> dict[str, Any]:
     """The value of ``loss_chart``: batch losses as dots, their smoothed line, held-out losses, over optimizer steps.
 
-    BLEU has an axis of its own on the right, named with the number of its rows, and a dashed line at base's.
-    The steps of each of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen
-    readers.
+    Held-out loss, smoothed training loss and BLEU are visible at first, the others once they are clicked in the
+    legend. BLEU has an axis of its own on the right, and a dashed line at base's. ``facts`` are the run's; they name
+    the rows behind each line. With ``total_steps`` the axis reaches that far, however few are done. The steps of each
+    of ``findings`` are shaded and labelled. ``description`` is the plot in words, for screen readers.
     """
+    facts = facts or {}
     train = [m for m in metrics if m["kind"] == "train"]
     dots = thin(train, MAX_DOTS)
     line = thin(list(zip((m["step"] for m in train), smooth([m["loss"] for m in train]), strict=True)), MAX_LINE)
+    measured = {m["kind"] for m in metrics}
+    held_out = next((kind for kind in ("probe", "eval") if kind in measured), None)
+    # A trace's uid keeps the visitor's choice in the legend with its line: a later one may be drawn before it.
     data: list[dict[str, Any]] = [
         {
+            "uid": "batches",
             "name": "training loss, each batch",
+            "visible": _visible(held_out is None),
             "x": [m["step"] for m in dots],
             "y": [_digits(m["loss"]) for m in dots],
             "customdata": [[round(m["epoch"], 2), _digits(m["learning_rate"], 3)] for m in dots],
@@ -75,24 +82,32 @@ def loss_figure(
             "<extra></extra>",
         },
         {
+            "uid": "train",
             "name": "training loss, smoothed",
             "x": [step for step, _ in line],
             "y": [_digits(loss) for _, loss in line],
             "mode": "lines",
             "line": {"color": GREY, "width": 1.2},
-            "hoverinfo": "skip",
+            "hovertemplate": "step %{x}: %{y:.3f}<extra>training loss, smoothed</extra>",
         },
     ]
     for kind, key, name, look in (
-        ("eval", "eval_loss", "held-out loss, evaluation rows", {"color": AMBER, "width": 2, "dash": "dot"}),
+        (
+            "eval",
+            "eval_loss",
+            f"held-out loss, {_rows(facts, 'evaluation_rows')}",
+            {"color": AMBER, "width": 2, "dash": "dot"},
+        ),
         ("general", "general_loss", "general loss, no instruction data", {"color": GREEN, "width": 2, "dash": "dash"}),
-        ("probe", "probe_loss", "held-out loss, probe rows", {"color": ACCENT, "width": 3.5}),
+        ("probe", "probe_loss", f"held-out loss, {_rows(facts, 'probe_rows')}", {"color": ACCENT, "width": 3.5}),
     ):
         points = thin([m for m in metrics if m["kind"] == kind], MAX_LINE // 3)
         if points:
             data.append(
                 {
+                    "uid": kind,
                     "name": name,
+                    "visible": _visible(kind == held_out),
                     "x": [m["step"] for m in points],
                     "y": [_digits(m[key]) for m in points],
                     "customdata": [round(m["epoch"], 2) for m in points],
@@ -104,16 +119,21 @@ def loss_figure(
     layout = {
         "uirevision": run_id,
         "margin": {"l": 48, "r": 8, "t": 8, "b": 40},
-        "xaxis": {"title": {"text": "optimizer step"}, "type": "linear", "rangemode": "tozero"},
-        "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
+        "xaxis": step_axis(max((m["step"] for m in metrics), default=0), total_steps),
+        "yaxis": {
+            "title": {"text": "loss (nats a token)"},
+            "type": "log" if log_scale else "linear",
+            # Without a number Plotly would count from -1 to 4.
+            "showticklabels": bool(metrics),
+        },
         # The legend grows upwards: on a phone it takes four lines, and the plot below shrinks to make room.
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        **_marks(findings),
+        **_marks(findings, max([total_steps, 1, *(m["step"] for m in metrics)])),
     }
     if bleu := [m for m in metrics if m["kind"] == "bleu"]:
-        data += _bleu_lines(bleu, base_bleu)
+        data += _bleu_lines(bleu, facts)
         layout["yaxis2"] = {
-            "title": {"text": f"BLEU on {bleu_rows} rows" if bleu_rows else "BLEU"},
+            "title": {"text": "BLEU"},
             "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero",
             "tickmode": "auto", "nticks": 6,
         }  # fmt: skip
@@ -121,19 +141,57 @@ def loss_figure(
     return {"data": data, "layout": layout, "description": loss_sentence(metrics) or "No loss yet."}
 
 
-def _bleu_lines(bleu: Sequence[Mapping[str, Any]], base: float | None) -> list[dict[str, Any]]:
-    steps = [m["step"] for m in bleu]
+FEW_STEPS = 12
+"""With so few steps every one has a tick; left to itself, the axis would count in halves and fifths of a step."""
+
+
+def step_axis(last: int, total: int = 0) -> dict[str, Any]:
+    """The axis of optimizer steps, up to the ``last`` one measured; to ``total`` where that is more."""
+    axis: dict[str, Any] = {"title": {"text": "optimizer step"}, "type": "linear", "rangemode": "tozero"}
+    if not last and not total:
+        axis["showticklabels"] = False
+    if total:
+        axis["autorangeoptions"] = {"include": total}
+    if max(last, total) <= FEW_STEPS:
+        axis |= {"tickmode": "linear", "tick0": 0, "dtick": 1}
+    return axis
+
+
+def _visible(at_first: bool) -> bool | str:
+    return True if at_first else "legendonly"
+
+
+def _rows(facts: Mapping[str, Any], name: str) -> str:
+    """``8 probe rows``, or ``probe rows`` where their number is not known."""
+    count, words = _count(facts, name), name.replace("_", " ")
+    return f"{count:,} {words}" if count else words
+
+
+def _count(facts: Mapping[str, Any], name: str) -> int:
+    """The facts of an imported run are whatever its file says."""
+    return count if isinstance(count := facts.get(name), int) else 0
+
+
+def _bleu_lines(bleu: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    steps, base = [m["step"] for m in bleu], facts.get("base_bleu")
+    rows = _count(facts, "bleu_rows")
+    name = f"BLEU on {rows:,} rows" if rows else "BLEU"
     look: dict[str, Any] = {"yaxis": "y2", "mode": "lines+markers", "line": {"color": PURPLE}}
     hover = {"hovertemplate": "step %{x}: BLEU %{y:.1f}<extra></extra>"}
-    lines = [{"name": "BLEU", "x": steps, "y": [_digits(m["bleu"]) for m in bleu], **look, **hover}]
+    lines = [{"uid": "bleu", "name": name, "x": steps, "y": [_digits(m["bleu"]) for m in bleu], **look, **hover}]
     if base is not None:
         dashed = {**look, "mode": "lines", "line": {"color": PURPLE, "dash": "dash"}}
-        lines.append({"name": "BLEU of base", "x": [0, steps[-1]], "y": [_digits(base)] * 2, **dashed})
+        line = {"x": [0, steps[-1]], "y": [_digits(base)] * 2, "visible": _visible(False)}
+        lines.append({"uid": "base-bleu", "name": "BLEU of base", **line, **dashed})
     return lines
 
 
-def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Shaded steps with a label at the top; each further finding's label is placed lower, so that none overlap."""
+def _marks(findings: Sequence[Mapping[str, Any]], last: int) -> dict[str, Any]:
+    """Shaded steps with a label at the top; each further finding's label is placed lower, so that none overlap.
+
+    A label near an end of the axis, which reaches to ``last``, begins or ends with its steps: centred on them it would
+    run over the end on a phone.
+    """
     marked = [finding for finding in findings if finding["steps"]]
     shapes = [
         {"type": "rect", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1, "layer": "below",
@@ -141,11 +199,21 @@ def _marks(findings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for first, last in (finding["steps"] for finding in marked)
     ]  # fmt: skip
     labels = [
-        {"text": finding["label"], "x": sum(finding["steps"]) / 2, "y": 1 - 0.07 * number, "yref": "paper",
+        {"text": finding["label"], **_anchor(finding["steps"], last), "y": 1 - 0.07 * number, "yref": "paper",
          "yanchor": "top", "showarrow": False}
         for number, finding in enumerate(marked)
     ]  # fmt: skip
     return {"shapes": shapes, "annotations": labels} if marked else {}
+
+
+def _anchor(steps: Sequence[float], last: int) -> dict[str, Any]:
+    first, end = steps
+    centre = (first + end) / 2
+    if centre < last / 3:
+        return {"x": first, "xanchor": "left"}
+    if centre > 2 * last / 3:
+        return {"x": end, "xanchor": "right"}
+    return {"x": centre, "xanchor": "center"}
 
 
 def _digits(value: float, digits: int = 4) -> float:

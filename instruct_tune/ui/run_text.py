@@ -10,8 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..config.presets import PRESETS
-from ..runs.differences import flat
+from ..runs.naming import nearest_preset
 from ..store.run_store import LIVE
 from ..text.markdown import plain
 from ..util.progress import megabytes
@@ -119,14 +118,7 @@ def changes_text(changes: Sequence[Mapping[str, Any]], last: int = 200) -> str:
 
 def configuration_sentence(config: Mapping[str, Any]) -> str:
     """The preset nearest to a run's configuration, and the settings that differ from it, as markdown."""
-    settings = flat(config)
-    presets = {name: flat(preset.to_dict()) for name, preset in PRESETS.items()}
-
-    def changes(preset: str) -> dict[str, Any]:
-        return {name: value for name, value in settings.items() if presets[preset].get(name) != value}
-
-    nearest = min(presets, key=lambda preset: len(changes(preset)))
-    changed = changes(nearest)
+    nearest, changed = nearest_preset(config)
     if not changed:
         return f"Preset **{nearest}**, nothing changed."
     parts = [f"{plain(name)} **{plain(_short(value))}**" for name, value in changed.items()]

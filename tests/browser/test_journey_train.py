@@ -127,6 +127,73 @@ def test_a_run_is_followed(served):
     later.wait_text("#runs-table", "further (from ")
 
 
+TOPS = "elements => elements.map(element => Math.round(element.getBoundingClientRect().top))"
+HEIGHTS = "elements => elements.map(element => element.getBoundingClientRect().height)"
+VISIBLE = "p.data.filter(line => (line.visible ?? true) === true).map(line => line.uid)"
+"""The lines that are drawn, as an expression for ``plot``."""
+
+
+def test_a_run_that_waits_shows_nothing_of_the_run_before(served):
+    browser, address = served
+    window = Window(browser, address)
+    page = window.page
+    window.preset("smoke")
+    labels = page.locator("#few-controls [data-testid=block-info]").filter(has_text=re.compile("Training rows|Epochs"))
+    assert len(set(labels.evaluate_all(TOPS))) == 1
+    page.get_by_label("Epochs", exact=True).fill("1000")
+    page.fill("#run-name input, #run-name textarea", "the first")
+    page.click("#train-start")
+    window.wait_text("#train-status", "the first: running · training")
+    # The axis and the slider count all steps, of which few are done.
+    window.wait_text("#train-scrubber .scrub-step", "of 4000")
+    page.wait_for_function("document.querySelector('#train-chart .loss-plot').layout.xaxis.range?.[1] >= 4000")
+    for chips in ("best", "prompts"):
+        assert len(set(page.locator(f"#train-scrubber .scrub-{chips} button").evaluate_all(HEIGHTS))) == 1
+    # A line that the visitor shows or hides stays so at the next poll.
+    page.wait_for_function("document.querySelector('#train-chart .loss-plot').data.some(line => line.uid === 'eval')")
+    assert plot(window, VISIBLE) == ["train", "probe"]
+    entry = page.locator("#train-chart .legend .traces").filter(has_text="evaluation rows")
+    while "eval" not in plot(window, VISIBLE):
+        # By its place: each poll draws the legend anew.
+        box = entry.bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(1000)
+    last = plot(window, "p.data[0].x.at(-1)")
+    page.wait_for_function(f"document.querySelector('#train-chart .loss-plot').data[0].x.at(-1) > {last + 20}")
+    assert plot(window, VISIBLE) == ["train", "eval", "probe"]
+
+    # The name is the first run's alone.
+    assert window.value("#run-name") == ""
+    page.get_by_label("Epochs", exact=True).fill("2")
+    page.click("#train-start")
+    status = window.wait_text("#train-status", "Next in line")
+    assert re.match(r"smoke, \d\d:\d\d: queued", status)
+    assert re.search(r"Run smoke, \d\d:\d\d: queued", window.text("#strip"))
+    assert window.wait_text("#train-scrubber", "Nothing measured yet").strip().endswith("with the first probe.")
+    assert not page.locator("#train-scrubber .scrubber").is_visible()
+    page.click("#train-discard")
+    page.click("#train-discard-yes")
+    window.wait_text("#train-status", "deleted")
+    window.again()
+    window.tab("Train")
+    window.wait_text("#train-status", "the first: running")
+    page.click("#train-stop")
+    window.wait_text("#train-status", "stopped")
+    assert window.errors == []
+
+
+def test_a_refused_start_keeps_the_name(served):
+    browser, address = served
+    window = Window(browser, address)
+    window.preset("smoke")
+    window.page.get_by_label("Epochs", exact=True).fill("0")
+    window.page.fill("#run-name input, #run-name textarea", "mine")
+    window.page.click("#train-start")
+    window.page.wait_for_selector("[data-testid=toast-body]")
+    window.page.wait_for_selector("#train-start:enabled")
+    assert window.value("#run-name") == "mine"
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     browser, address = served
     window = Window(browser, address + "/?__theme=dark", width=390)
@@ -139,6 +206,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     window.page.fill("#run-name input, #run-name textarea", "on a phone")
     window.page.click("#train-start")
     window.wait_text("#strip", "on a phone")
+    controls = window.page.locator("#run-controls button:enabled")
+    column = window.page.locator("#train-run").bounding_box()
+    for box in controls.evaluate_all("buttons => buttons.map(button => button.getBoundingClientRect().right)"):
+        assert box <= column["x"] + column["width"]
     window.wait_finished()
     for theme in ("dark", "light"):
         window.go(f"{address}/?__theme={theme}")
@@ -153,4 +224,6 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(served):
         )
         assert answers["y"] > chart["y"] + chart["height"]
         assert chart["width"] > 300
+        # It would cover the legend.
+        assert window.page.locator("#train-chart .modebar").count() == 0
         window.shot(f"train-phone-{theme}")

@@ -90,16 +90,6 @@ def test_the_smooth_line_is_that_of_all_steps():
     assert line["y"] == [pytest.approx(whole[step - 1], rel=1e-3) for step in line["x"]]
 
 
-def test_the_axis_of_bleu_names_its_rows():
-    from instruct_tune.ui.charts import loss_figure
-
-    metrics = [{"kind": "bleu", "step": 4, "epoch": 1.0, "bleu": 6.9}]
-    titles = [
-        loss_figure(metrics, "run", False, (), 3.4, rows)["layout"]["yaxis2"]["title"]["text"] for rows in (40, None)
-    ]
-    assert titles == ["BLEU on 40 rows", "BLEU"]
-
-
 def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
     from instruct_tune.ui.charts import loss_figure
 
@@ -109,6 +99,86 @@ def test_hover_has_step_epoch_and_learning_rate(lab, run_id):
     assert [rate for _, rate in dots["customdata"]] == [0.01, 0.0075, 0.005, 0.0025]
     assert "%{customdata[0]}" in dots["hovertemplate"]
     assert "%{customdata[1]}" in dots["hovertemplate"]
+
+
+def metric(kind: str, step: int, **values):
+    return {"kind": kind, "step": step, "epoch": 0.0, "learning_rate": 1e-3, "loss": 2.0, **values}
+
+
+ALL_KINDS = [
+    *(metric("train", step) for step in (1, 2)),
+    metric("eval", 2, eval_loss=2.0),
+    metric("general", 2, general_loss=3.0),
+    metric("probe", 2, probe_loss=2.0),
+    metric("bleu", 2, bleu=7.0),
+]
+
+
+def at_first(metrics, **options):
+    """The lines' names, and those of the visible ones."""
+    from instruct_tune.ui.charts import loss_figure
+
+    data = loss_figure(metrics, "run", log_scale=False, **options)["data"]
+    assert len({trace["uid"] for trace in data}) == len(data)
+    names = [trace["name"] for trace in data]
+    return names, [trace["name"] for trace in data if trace.get("visible", True) is True]
+
+
+def test_three_lines_are_visible_at_first_and_each_names_its_rows():
+    facts = {"probe_rows": 8, "evaluation_rows": 1187, "base_bleu": 3.0, "bleu_rows": 40}
+    names, visible = at_first(ALL_KINDS, facts=facts)
+    assert visible == ["training loss, smoothed", "held-out loss, 8 probe rows", "BLEU on 40 rows"]
+    assert {"held-out loss, 1,187 evaluation rows", "BLEU of base", "training loss, each batch"} < set(names)
+
+
+def test_the_only_held_out_loss_is_visible_and_without_one_the_batches_are():
+    _, visible = at_first([each for each in ALL_KINDS if each["kind"] in ("train", "eval")])
+    assert visible == ["training loss, smoothed", "held-out loss, evaluation rows"]
+    _, visible = at_first(ALL_KINDS[:2])
+    assert visible == ["training loss, each batch", "training loss, smoothed"]
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"probe_rows": 8, "evaluation_rows": 4}, {"probe_rows": "<b>", "bleu_rows": "<b>"}]
+)
+def test_a_number_of_rows_that_is_not_known_is_not_shown(facts):
+    names, _ = at_first(ALL_KINDS, facts=facts)
+    assert "BLEU" in names
+    assert not any("<" in name for name in names)
+
+
+def test_the_axis_of_a_run_that_trains_reaches_to_its_last_step_and_counts_whole_steps():
+    from instruct_tune.ui.charts import loss_figure
+
+    axis = loss_figure(ALL_KINDS, "run", log_scale=False, total_steps=12)["layout"]["xaxis"]
+    assert axis["autorangeoptions"] == {"include": 12}
+    assert axis["dtick"] == 1
+    ended = loss_figure(ALL_KINDS, "run", log_scale=False)["layout"]["xaxis"]
+    assert "autorangeoptions" not in ended
+    assert ended["dtick"] == 1
+    assert "dtick" not in loss_figure(ALL_KINDS, "run", log_scale=False, total_steps=500)["layout"]["xaxis"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "place"), [([0, 2], (0, "left")), ([4, 8], (6, "center")), ([10, 12], (12, "right"))]
+)
+def test_a_label_stays_inside_the_axis(steps, place):
+    from instruct_tune.ui.charts import loss_figure
+
+    findings = [{"label": "learning rate too high", "steps": steps}]
+    label = loss_figure([], "run", False, findings, total_steps=12)["layout"]["annotations"][0]
+    assert (label["x"], label["xanchor"]) == place
+
+
+def test_before_the_first_probe_there_is_a_sentence(panel, run_id):
+    from instruct_tune.ui.train.scrubber import nothing_measured
+
+    assert "come with the first probe" in nothing_measured(live=True, probes=True)
+    assert nothing_measured(live=True, probes=False) == "Nothing measured yet."
+    assert "ended without" in nothing_measured(live=False, probes=True)
+    value = unpacked(dict(zip(panel.outputs, panel.show(run_id, None, False), strict=True))[panel.scrubber])
+    assert value["total"] == 4
+    assert value["nothing"] == nothing_measured(live=False, probes=True)
 
 
 def unpacked(value):
@@ -141,7 +211,7 @@ def test_what_a_run_shows(panel, lab, run_id):
     assert "Adapter kept: step 4" in sent[panel.checkpoints]
     assert sent[panel.difference] == "Preset **smoke**, nothing changed."
     assert json.loads(sent[panel.config]) == smoke().to_dict()
-    assert sent[panel.bar].value == {"value": 4, "max": 4, "part": 0, "parts": 1}
+    assert sent[panel.bar].value == {"value": 4, "max": 4}
     assert sent[panel.bar].visible is False
     assert "Held-out loss" in sent[panel.loss]
 

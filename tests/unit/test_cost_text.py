@@ -102,10 +102,14 @@ def test_every_preset_has_a_card_with_its_time_where_it_is_known():
 
 
 def test_a_double_click_is_one_wish():
-    request = [{"model": "x"}, "name"]
+    request = [{"model": "x"}, None, "name"]
     assert not is_second_click(None, request, 10.0)
-    assert is_second_click([request, 9.5], [{"model": "x"}, "name"], 10.0)
-    assert not is_second_click([request, 9.5], [{"model": "y"}, "name"], 10.0)
+    assert is_second_click([request, 9.5], [{"model": "x"}, None, "name"], 10.0)
+    assert not is_second_click([request, 9.5], [{"model": "y"}, None, "name"], 10.0)
+    assert not is_second_click([request, 9.5], [{"model": "x"}, "parent", "name"], 10.0)
+    # The first click has cleared the field.
+    assert is_second_click([request, 9.5], [{"model": "x"}, None, ""], 10.0)
+    assert not is_second_click([request, 9.5], [{"model": "x"}, None, "another"], 10.0)
     assert not is_second_click([request, 5.0], request, 10.0)
 
 

@@ -66,7 +66,13 @@ class ChosenRun:
         )
         figure = None
         if run["metrics"]:
-            figure = loss_figure(run["metrics"], run["id"], log_scale=False, findings=run["findings"])
+            figure = loss_figure(
+                run["metrics"],
+                run["id"],
+                log_scale=False,
+                findings=run["findings"],
+                facts=run["facts"],
+            )
         return [
             json.dumps(run["config"], indent=2),
             json.dumps(run["facts"], indent=2),

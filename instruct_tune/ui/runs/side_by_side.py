@@ -13,7 +13,7 @@ from ...services.access import Access
 from ...services.runs import Runs
 from ...text.markdown import plain
 from ...util.curves import smooth, thin
-from ..charts import MAX_LINE, loss_chart
+from ..charts import MAX_LINE, loss_chart, step_axis
 from ..context import QUIET, user_errors, viewer
 
 LOOKS = (
@@ -44,12 +44,13 @@ def overlay_figure(runs: Sequence[Mapping[str, Any]], axis: str, log_scale: bool
     data: list[dict[str, Any]] = []
     for run, name, look in zip(runs, names, LOOKS, strict=False):
         data += _lines(run, name, look, axis)
-    percent = {"ticksuffix": " %"} if axis == SHARE else {}
+    last = max((metric["step"] for run in runs for metric in run["metrics"]), default=0)
+    percent = {"title": {"text": axis.lower()}, "type": "linear", "rangemode": "tozero", "ticksuffix": " %"}
     layout = {
         # Another axis or another choice of runs resets the zoom.
         "uirevision": " ".join([axis, *(run["id"] for run in runs)]),
         "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
-        "xaxis": {"title": {"text": axis.lower()}, "type": "linear", "rangemode": "tozero", **percent},
+        "xaxis": percent if axis == SHARE else step_axis(last),
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     }

@@ -33,7 +33,9 @@ const draw = () => {
       layout[name].autorange = false;
     }
   }
-  Plotly.react(node, figure.data, layout, {responsive: true, displaylogo: false, doubleClick: 'autosize'});
+  // The bar of buttons covers the legend, whose lines are to be clicked; dragging zooms, a double click resets.
+  const config = {responsive: true, displaylogo: false, doubleClick: 'autosize', displayModeBar: false};
+  Plotly.react(node, figure.data, layout, config);
   element.dispatchEvent(new Event('drawn', {bubbles: true}));
 };
 watch('value', draw);

@@ -63,9 +63,13 @@ const mark = () => {
 };
 
 const drawNumbers = step => {
-  const last = value.steps.at(-1).step;
-  part('step').textContent = `Step ${step.step} of ${last}`;
-  slider.setAttribute('aria-valuetext', `step ${step.step} of ${last}, held-out loss ${number(step.held_out_loss, 3)}`);
+  // Of all steps that are planned: the newest one that was measured is not the end.
+  const total = Math.max(value.total, value.steps.at(-1).step);
+  part('step').textContent = `Step ${step.step} of ${total}`;
+  slider.setAttribute(
+    'aria-valuetext',
+    `step ${step.step} of ${total}, held-out loss ${number(step.held_out_loss, 3)}`,
+  );
   const numbers = [['held-out loss', number(step.held_out_loss, 3)]];
   if (value.steps.some(each => each.general_loss !== null)) {
     // It is measured at some of the steps.
@@ -77,7 +81,7 @@ const drawNumbers = step => {
   }
   if (value.steps.some(each => each.bleu !== null)) {
     numbers.push([
-      'BLEU',
+      value.bleu_rows ? `BLEU on ${value.bleu_rows} rows` : 'BLEU',
       number(step.bleu, 1) + (value.base_bleu === null ? '' : ` (base ${number(value.base_bleu, 1)})`),
     ]);
   }
@@ -128,7 +132,9 @@ const drawAnswer = step => {
 const draw = () => {
   const step = value?.steps[at];
   element.querySelector('.scrubber').hidden = !step;
+  part('nothing').hidden = !value || Boolean(step);
   if (!step) {
+    part('nothing').textContent = value?.nothing ?? '';
     return;
   }
   slider.max = value.steps.length - 1;

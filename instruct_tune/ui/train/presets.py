@@ -61,7 +61,8 @@ class PresetPanel:
             cards({}),
             value=first_preset(),
             label="Preset",
-            info="Fills the form: change what you like, then press Start. The run goes on when you close the page.",
+            info="Fills the form: change what you like (Reset, below the settings, takes it back), then press Start. "
+            "The run goes on when you close the page.",
             elem_id="train-preset",
         )
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
+from ...runs.naming import shown_name
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.training import Training
 from ...services.transfers import Transfers
-from ...services.types import Part, RunStatus
 from ...store.run_store import Run
 from ...text.markdown import plain
 from .. import run_text
@@ -103,7 +103,7 @@ class RunControls:
     @user_errors
     def _show_question(self, run_id: str) -> list[Any]:
         run = self.runs.get_to_change(viewer(self.access), run_id, "discard")
-        question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
+        question = f"Discard **{plain(shown_name(run))}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
     @user_errors
@@ -120,16 +120,14 @@ def _button(label: str, elem_id: str, visible: bool = True) -> gr.Button:
 
 EVENTS_SHOWN = 40
 CAPTION = (
-    "The bold line is the loss on held-out rows: watch that one. The dots are single batches; on a short run they may "
-    "rise while the model learns, because some batches are harder than others."
+    "The bold line is the loss on held-out rows: watch that one. The thin line is the training loss; on a short run it "
+    "may rise while the model learns, because some batches are harder than others. A click in the legend shows the "
+    "pale ones too."
 )
 GONE = "That run was deleted or is not shared any more. **Start** trains another; *Runs* opens one."
 NO_RUN = "No run yet. **Start** trains one; its loss is drawn here, live, with what the model answers as it learns."
-# The thin bar below shows progress within a step: an evaluation's passes. It keeps its place when it is empty.
-_BARS = """
-<progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>
-<progress class="part" aria-label="Evaluation" value="${value.part}" max="${value.parts}"></progress>
-"""
+# How much of an evaluation within a step is done is in the status line above it.
+_BAR = '<progress aria-label="Steps done" value="${value.value}" max="${value.max}"></progress>'
 
 
 class TrainPanel:
@@ -148,8 +146,8 @@ class TrainPanel:
         with gr.Column(visible=False, elem_id="train-shown") as self.body:
             self.controls.confirmation()
             self.bar = gr.HTML(
-                {"value": 0, "max": 1, "part": 0, "parts": 1},
-                html_template=_BARS,
+                {"value": 0, "max": 1},
+                html_template=_BAR,
                 padding=False,
                 visible=False,
                 elem_id="train-progress",
@@ -222,13 +220,19 @@ class TrainPanel:
         events = self.runs.events(user, run_id, EVENTS_SHOWN)
         answered = [sample["time"] for sample in self.runs.samples(user, run_id)[-1:]]
         last = max((metric["seq"] for metric in status["metrics"].values()), default=0)
-        part = status["part"] or {"done": 0, "total": 1}
         findings = status["findings"]
 
         @functools.cache
         def figure() -> dict[str, Any]:
-            bleu = (run.facts.get("base_bleu"), run.facts.get("bleu_rows"))
-            return loss_figure(self.runs.metrics(user, run_id), run_id, log_scale, findings, *bleu)
+            return loss_figure(
+                self.runs.metrics(user, run_id),
+                run_id,
+                log_scale,
+                findings,
+                run.facts,
+                # An ended run is shown whole: it may have ended early.
+                status["total_steps"] if run.live else 0,
+            )
 
         # All pieces are also built again when another run is shown.
         pieces: list[Piece] = [
@@ -237,7 +241,7 @@ class TrainPanel:
             (run.live, lambda: gr.Column(visible=not run.live)),
             (
                 [run.name, run_text.run_sentence(status)],
-                lambda: f"**{plain(run.name)}**: {run_text.run_sentence(status)}",
+                lambda: f"**{plain(shown_name(run))}**: {run_text.run_sentence(status)}",
             ),
             # The findings come with their evidence; the verdict's one sentence is for runs without findings.
             (
@@ -247,15 +251,24 @@ class TrainPanel:
                 ),
             ),
             (
-                [status["step"], status["total_steps"], part, run.live],
-                lambda: gr.HTML(_bars(status, part), visible=run.live),
+                [status["step"], status["total_steps"], run.live],
+                lambda: gr.HTML(
+                    {"value": status["step"], "max": max(status["total_steps"], 1)},
+                    visible=run.live,
+                ),
             ),
-            ([last, log_scale, findings], figure),
+            ([last, log_scale, findings, status["total_steps"], run.live], figure),
             (findings, lambda: run_text.findings_text(findings)),
             (last, lambda: figure()["description"]),
             (
-                [last, run.live, answered],
-                lambda: scrubber_value(run_id, run.live, self.runs.scrub(user, run_id)),
+                [last, run.live, status["total_steps"], answered],
+                lambda: scrubber_value(
+                    run_id,
+                    run.live,
+                    status["total_steps"],
+                    probes=bool(run.config["train"].get("probes", True)),
+                    scrub=self.runs.scrub(user, run_id),
+                ),
             ),
             (status["checkpoints"], lambda: run_text.checkpoint_sentence(status["checkpoints"])),
             (None, lambda: run_text.configuration_sentence(self.runs.readable_config(user, run_id))),
@@ -275,12 +288,3 @@ class TrainPanel:
         if run_id is not None and seen is not None and seen[0] == run_id:
             updates |= {self.seen: None, self.body: gr.Column(visible=False), self.status: GONE}
         return list(updates.values())
-
-
-def _bars(status: RunStatus, part: Part) -> dict[str, int]:
-    return {
-        "value": status["step"],
-        "max": max(status["total_steps"], 1),
-        "part": part["done"],
-        "parts": max(part["total"], 1),
-    }

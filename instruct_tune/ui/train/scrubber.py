@@ -13,6 +13,7 @@ from ...runs.scrub import Scrub
 from ..scripted_html import packed, scripted_html
 
 _TEMPLATE = """
+<p class="scrub-nothing" hidden></p>
 <div class="scrubber" hidden>
   <div class="scrub-line">
     <input type="range" min="0" value="0" step="1" aria-label="Step of the training">
@@ -39,6 +40,17 @@ def scrubber(elem_id: str) -> gr.HTML:
     return scripted_html("scrubber", _TEMPLATE, elem_id)
 
 
-def scrubber_value(run_id: str, live: bool, scrub: Scrub) -> dict[str, Any]:
-    """The component's value for a run. While it is ``live``, the slider follows the newest step."""
-    return packed({"run": run_id, "live": live, **scrub})
+def scrubber_value(run_id: str, live: bool, total_steps: int, probes: bool, scrub: Scrub) -> dict[str, Any]:
+    """The component's value for a run of ``total_steps``. While it is ``live``, the slider follows the newest step.
+
+    ``probes``: the run has probes, so its first numbers and answers are still to come.
+    """
+    sentence = nothing_measured(live, probes)
+    return packed({"run": run_id, "live": live, "total": total_steps, "nothing": sentence, **scrub})
+
+
+def nothing_measured(live: bool, probes: bool) -> str:
+    """What stands in the slider's place while there is no step to show."""
+    if not live:
+        return "This run ended without a probe: there are no answers to show."
+    return "Nothing measured yet" + (": the first numbers and answers come with the first probe." if probes else ".")

@@ -75,7 +75,8 @@ FEW = (
     Field("lora.r", "Rank", "Higher can learn more", kind=gr.Slider,
           options={"minimum": 1, "maximum": 64, "step": 1, "elem_id": "train-rank"}),
     Field("train.learning_rate", "Learning rate",
-          "Size of a step. Too high: the loss explodes; too low: nothing changes"),
+          "Size of a step. Too high: the loss explodes; too low: nothing changes",
+          options={"elem_id": "train-learning-rate"}),
 )  # fmt: skip
 
 LORA = (

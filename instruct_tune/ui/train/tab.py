@@ -53,8 +53,19 @@ SECOND_CLICK_SECONDS = 2.0
 
 
 def is_second_click(before: Any, request: Any, now: float) -> bool:
-    """Whether the same request came a moment ago (``before``: [request, time]): a double click starts one run."""
-    return before is not None and before[0] == request and now - before[1] < SECOND_CLICK_SECONDS
+    """Whether the same request came a moment ago (``before``: [request, time]): a double click starts one run.
+
+    A request is [configuration, parent, name]; the second click's name is empty where the first has cleared the field.
+    """
+    if before is None or now - before[1] >= SECOND_CLICK_SECONDS:
+        return False
+    *same, name = request
+    *started, started_name = before[0]
+    return same == started and name in (started_name, "")
+
+
+_CLEAR_NAME = "name => (name === window.labStartedName ? '' : name)"
+"""The next run gets a name of its own; one that was typed since the click stays."""
 
 
 class TrainTab:
@@ -133,12 +144,14 @@ class TrainTab:
         # Disabled in the browser, so that the form is read as it is at the click.
         both = [self._start, self.now]
         button.click(None, None, both, js=setting(len(both), interactive=False), **QUIET)
+        button.click(None, self._name, None, js="name => { window.labStartedName = name; }", **QUIET)
         begun = button.click(
             self._begin,
             self._form.controls | {self._name, self._started, self.continued.parent},
             [self.panel.shown_run, self._started],
             **PRIVATE,
         )
+        begun.success(None, self._name, self._name, js=_CLEAR_NAME, **QUIET)
         # Both, not "then", which gradio skips after an error.
         for ended in (begun.success, begun.failure):
             ended(None, None, both, js=setting(len(both), interactive=True), **QUIET)
@@ -146,7 +159,7 @@ class TrainTab:
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[Any, Any]:
         config, name, parent = self._form.read(values), values[self._name] or "", values[self.continued.parent]
-        request = [config, name, parent]
+        request = [config, parent, name]
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
         run_id = self._training.start(viewer(self._access), config, name, parent)

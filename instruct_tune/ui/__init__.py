@@ -161,6 +161,7 @@ def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
         tab,
         idle,
         uploads=lab.uploads,
+        datasets=lab.datasets,
         runs=lab.runs,
         training=lab.training,
         evaluations=lab.evaluations,

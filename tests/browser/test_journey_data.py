@@ -61,6 +61,23 @@ def test_other_column_names_are_proposed_and_can_be_changed(window, tmp_path):
     assert window.errors == []
 
 
+def test_a_file_that_cannot_be_read_shows_no_rows_and_starts_no_run(window, tmp_path):
+    file = tmp_path / "broken.json"
+    file.write_text('[{"instruction": "a", ')
+    upload(window, file)
+    assert "broken.json" in window.wait_text("#data-summary", "JSON")
+    # Not those of the dataset before, under the name of this one.
+    window.page.wait_for_selector("#data-rows", state="hidden")
+    window.tab("Train")
+    window.page.click("#train-start")
+    toasts = (
+        "[...document.querySelectorAll('[data-testid=toast-body]')].filter(each => each.innerText.includes('JSON'))"
+    )
+    window.page.wait_for_function(f"{toasts}.length > 1")
+    # No run is shown.
+    assert window.page.is_hidden("#train-shown")
+
+
 def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     evil = "<img src=x onerror=window.hacked=1>${window.hacked=1}[x](javascript:window.hacked=1)"
     file = tmp_path / "<img src=x onerror=window.hacked=1>.json"

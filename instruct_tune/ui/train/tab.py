@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...services.access import Access
+from ...services.datasets import Datasets
 from ...services.estimates import Estimates
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
@@ -82,6 +83,7 @@ class TrainTab:
         at_rest: gr.Checkbox,
         *,
         uploads: Uploads,
+        datasets: Datasets,
         runs: Runs,
         training: Training,
         evaluations: Evaluations,
@@ -90,7 +92,7 @@ class TrainTab:
         access: Access,
     ):
         """``at_rest``: whether the lab is idle."""
-        self._training, self._access = training, access
+        self._datasets, self._training, self._access = datasets, training, access
         self._form, self._tab, self._at_rest = form, tab, at_rest
         bench = workbench("train")
         with bench.choose:
@@ -162,5 +164,9 @@ class TrainTab:
         request = [config, parent, name]
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
-        run_id = self._training.start(viewer(self._access), config, name, parent)
+        requester = viewer(self._access)
+        if self._datasets.is_at_hand(requester, config):
+            # A file that cannot be read is refused here, not by a run that fails. Rows on the Hub are the run's to get.
+            self._datasets.summary(requester, config)
+        run_id = self._training.start(requester, config, name, parent)
         return {self.panel.shown_run: run_id, self._started: [request, time.monotonic()]}

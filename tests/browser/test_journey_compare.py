@@ -174,8 +174,8 @@ def test_a_question_at_once_after_typing_is_answered(window):
     assert window.page.get_by_role("radio", name="My own instruction").is_checked()
 
 
-def test_an_instruction_of_ones_own_has_no_row_and_nothing_expected(window):
-    of_a_row = ("#compare-rows", "#compare-expected", "#compare-diff-shown")
+def test_for_an_instruction_of_ones_own_nothing_is_expected(window):
+    of_a_row = ("#compare-expected", "#compare-diff-shown")
     window.page.get_by_role("radio", name="My own instruction").check()
     for selector in of_a_row:
         window.page.wait_for_selector(selector, state="hidden")

@@ -303,6 +303,8 @@ def test_a_link_brings_somebody_else_to_the_same_question(window, served):
     assert other.page.input_value("#compare-longest input[type=number]") == "16"
     other.page.click("#compare-ask")
     assert "at most 16 new tokens" in other.wait_text("#compare-state", "Done")
+    other.page.wait_for_function("document.querySelector('#compare-tuned .cm-content').innerText.startsWith('y')")
+    # Time for an update that would take it away again.
     other.page.wait_for_timeout(1500)
     assert code(other, "#compare-tuned").startswith("y")
     assert other.errors == []

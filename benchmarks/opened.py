@@ -33,6 +33,18 @@ _IS_DRAWN = """selector => {
     const part = [...document.querySelectorAll(selector)].find(each => each.getClientRects().length);
     return Boolean(part && (part.matches('svg, .bar') ? part.getBoundingClientRect().width : part.innerText.trim()));
 }"""
+# In the page: asked from outside, the answer waits for whatever the page does after it has drawn the content.
+_CLICK = f"""([tab, selector, most]) => new Promise(done => {{
+    const began = performance.now(), isDrawn = {_IS_DRAWN};
+    const look = () => {{
+        const seconds = (performance.now() - began) / 1000;
+        if (isDrawn(selector)) done(seconds);
+        else if (seconds > most) done(null);
+        else requestAnimationFrame(look);
+    }};
+    [...document.querySelectorAll('#tabs [role=tab]')].find(each => each.textContent.trim() === tab).click();
+    requestAnimationFrame(look);
+}})"""
 
 
 DRAGS = 100
@@ -64,11 +76,11 @@ def first_content() -> tuple[str, str]:
             began = time.perf_counter()
             page.goto(address)
             page.get_by_role("tab", name="Data", exact=True).wait_for()
-            if name != "Data":
+            if name == "Data":
+                times[name].append(_seconds_until_drawn(page, selector, began))
+            else:
                 page.wait_for_timeout(1000 * SECONDS_TO_LOOK)
-                began = time.perf_counter()
-                page.get_by_role("tab", name=name, exact=True).click()
-            times[name].append(_seconds_until_drawn(page, selector, began))
+                times[name].append(page.evaluate(_CLICK, [name, selector, MOST_SECONDS]))
             page.close()
     return ", ".join(f"{name} {_median(seconds)}" for name, seconds in times.items()), "1 s after a click"
 

@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 run: setup
 	$(BIN)/python app.py $(ARGS)
 
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 60
 
 test: check chromium
 	$(PYTEST) -n 2 -m slow

@@ -26,6 +26,7 @@ from .services.tokenizers import Tokenizers
 from .services.training import Training
 from .services.transfers import Transfers
 from .services.uploads import Uploads
+from .store.archive import RunArchive
 from .store.clock import Clock
 from .store.disk_usage import DiskUse
 from .store.lock import DataLock
@@ -54,11 +55,15 @@ class Lab:
         self._closing = threading.Event()
         self._closed = False
         self._lock = DataLock(data_dir) if writing else None
-        self.store, self.notice = open_rescued(data_dir) if writing else (RunStore(data_dir), None)
+        archive_dir = os.environ.get("LAB_ARCHIVE_DIR", "").strip()
+        self.archive = RunArchive(Path(archive_dir).expanduser(), data_dir) if writing and archive_dir else None
+        not_taken_back = self.archive.take_back() if self.archive else None
+        self.store, notice = open_rescued(data_dir) if writing else (RunStore(data_dir), None)
+        self.notice = " ".join(filter(None, (not_taken_back, notice))) or None
         self.clock = Clock(data_dir / "clock", most=3600.0 * keep_hours)
         self.disk = DiskUse(data_dir / "runs")
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
-        self.ephemeral_storage = hosted and not _is_a_mount(data_dir)
+        self.ephemeral_storage = hosted and not _is_a_mount(data_dir) and not self.archive
         self.imports = SlowImports()
         self.models = ModelHost()
         self.default_model = DefaultModel(self.models, self.queue, self.imports, fetch_default)
@@ -85,8 +90,9 @@ class Lab:
             self.store, self.runs, self.access, self.configs, self.uploads, self.queue, self.imports, self._closing
         )
         self.housekeeping = Housekeeping(
-            self.store, self.uploads, self.access, self.training, self.queue, self.clock, keep_hours, self._closing
-        )
+            self.store, self.uploads, self.access, self.training, self.queue, self.clock, self.archive, keep_hours,
+            self._closing,
+        )  # fmt: skip
         if writing:
             self.housekeeping.recover()
 
@@ -108,7 +114,7 @@ class Lab:
             return
         self._closed = True
         self.shutdown()
-        self.housekeeping.join()
+        self.housekeeping.join(timeout)
         self.queue.join(timeout)
         self.store.close()
         if self._lock:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config.viewer import HOST
+from ..store.archive import RunArchive
 from ..store.clock import Clock
 from ..store.run_store import RunStore
 from ..util import atomic_write
@@ -33,6 +34,7 @@ class Housekeeping:
     """Owns the thread that tidies the data folder.
 
     Args:
+        archive: Where ended runs are copied to, if anywhere.
         keep_hours: How long uploads, private runs made of them, and visitors' runs are kept.
         closing: Set when the lab closes; ends the thread.
     """
@@ -45,11 +47,12 @@ class Housekeeping:
         training: Training,
         queue: JobQueue,
         clock: Clock,
+        archive: RunArchive | None,
         keep_hours: int,
         closing: threading.Event,
     ):
         self._store, self._uploads, self._access, self._training = store, uploads, access, training
-        self._queue, self._clock, self._closing = queue, clock, closing
+        self._queue, self._clock, self._archive, self._closing = queue, clock, archive, closing
         self.keep_hours = keep_hours
         self._thread: threading.Thread | None = None
 
@@ -67,10 +70,10 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._work, name="housekeeping", daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until the thread has ended."""
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended; no longer than ``timeout``, for the archive may be slow."""
         if self._thread:
-            self._thread.join()
+            self._thread.join(timeout)
 
     def empty_trash(self) -> None:
         """Delete for good the runs that have been in the trash for ``TRASH_SECONDS``."""
@@ -97,10 +100,16 @@ class Housekeeping:
         for file in self._uploads.folder.rglob("*"):
             attempt(partial(_remove_if_old, file, oldest, in_use), f"remove the upload {file.name}")
 
+    def update_archive(self) -> None:
+        """Copy what has changed to the archive, where the host has named one."""
+        if self._archive:
+            attempt(partial(self._archive.update, self._store), "copy the runs to the archive")
+
     def _work(self) -> None:
         next_hourly = 0.0
         while True:
             attempt(self.empty_trash, "empty the trash")
+            self.update_archive()
             if time.monotonic() >= next_hourly:
                 attempt(self.remove_expired, "look for old uploads")
                 attempt(self._clock.remember, "write down the time")

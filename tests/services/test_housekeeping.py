@@ -105,7 +105,7 @@ def test_the_hourly_thread_goes_on_after_a_fault(lab, monkeypatch, caplog):
     monkeypatch.setattr(housekeeping, "HOUR", 0)
     monkeypatch.setattr(lab._closing, "wait", lambda seconds: len(rounds) > 2)
     lab.housekeeping.start()
-    lab.housekeeping.join()
+    lab.housekeeping.join(60)
     assert len(rounds) == 3
     assert "could not look for old uploads" in caplog.text
 

@@ -145,6 +145,13 @@ def test_the_documents_name_every_module_once_and_no_file_that_is_not_there():
     assert [name for name in sorted(others) if not (ROOT / name).is_file()] == []
 
 
+def test_the_slowest_tests_that_the_documents_name_are_there():
+    named = re.findall(r"^\| \d+ \| `([^`]+)` \| (\w+) \|$", (ROOT / "docs/contributing.md").read_text(), re.MULTILINE)
+    assert len(named) >= 50
+    for file, test in named:
+        assert re.search(rf"def {test}\b", (ROOT / "tests" / file).read_text()), (file, test)
+
+
 @pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
 def test_imports_flow_one_way(file):
     own_place = place(file)

@@ -21,11 +21,9 @@ from instruct_tune.runs.examples import BEST, put_recorded
 from instruct_tune.services.answerers import BASE_RUN
 from instruct_tune.ui.compare import first_views
 from instruct_tune.ui.compare.adapter_effect import effect_value
-from instruct_tune.ui.compare.batch import FIRST_INSTRUCTIONS, WHO, answer_rows
-from instruct_tune.ui.compare.search import search_value
+from instruct_tune.ui.compare.batch import FIRST_INSTRUCTIONS, TITLES, answer_rows
+from instruct_tune.ui.compare.search import FIRST_TOKENS, search_value
 from instruct_tune.ui.compare.token_losses import why_value
-
-SEARCHED_TOKENS = 16
 
 
 def main() -> None:
@@ -59,15 +57,15 @@ def computed(lab: Lab, config: RunConfig) -> FirstContent:
 def compared(lab: Lab) -> dict[str, Any]:
     """What Compare's views show of the best example run, and of its first held-out row."""
     row = lab.answerers.held_out_row(HOST, BEST, 0)
-    *_, searched = lab.inference.search(HOST, BEST, row.instruction, row.input, SEARCHED_TOKENS)
+    *_, searched = lab.inference.search(HOST, BEST, row.instruction, row.input, FIRST_TOKENS)
     generation = {"max_new_tokens": 96, "max_length": None, "num_beams": 1, "do_sample": False}
-    asked = [{"run_id": BASE_RUN}, {"run_id": BEST}]
+    answerers = [{"run_id": BASE_RUN}, {"run_id": BEST}]
     pairs = [(instruction, "") for instruction in FIRST_INSTRUCTIONS]
-    *_, answers = lab.inference.compare_rows(HOST, asked, pairs, generation)
-    rows = answer_rows(FIRST_INSTRUCTIONS, WHO, answers)
+    *_, answers = lab.inference.compare_rows(HOST, answerers, pairs, generation)
+    rows = answer_rows(FIRST_INSTRUCTIONS, TITLES, answers)
     views = first_views.FirstViews(
         why=why_value(lab.inference.token_losses(HOST, BEST, row)),
-        search=search_value(searched, row.instruction, row.input, SEARCHED_TOKENS),
+        search=search_value(searched, row.instruction, row.input, FIRST_TOKENS),
         effect=effect_value(lab.inference.adapter_effect(HOST, BEST)),
         many={"generation": generation, "rows": rows},
     )

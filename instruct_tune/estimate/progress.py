@@ -14,6 +14,8 @@ TYPICAL = Speed(a_token=1.0, forward=0.4, new_token=5.0, token_bytes=0, supervis
 """What the kinds of work cost in proportion, for kinds that the run has not done yet."""
 RECENT = 10
 """How many of the last durations of a kind of work are averaged."""
+FEWEST_STEPS = 3
+"""Steps after the first that make a pace for later estimates."""
 
 
 class RunProgress:
@@ -36,16 +38,29 @@ class RunProgress:
         self._seen: defaultdict[str, int] = defaultdict(int, before)
         self._durations: defaultdict[str, list[float]] = defaultdict(list)
         self.done, self.seconds = Effort(), 0.0
-        """The work of this session, and the seconds that it took."""
+        """The work of this session and the seconds that it took, but for the first event of each kind.
+
+        The first includes one-time work.
+        """
+        self._begun, self._begun_seconds = Effort(), 0.0
+        """The same of the first events: all that is known at the start."""
 
     def note(self, kind: str) -> None:
         """Work of that kind has ended; it took the time since the last event."""
         now = self._clock()
         seconds, self._last = now - self._last, now
         self._seen[kind] += 1
+        effort = self._units.get(kind, Effort())
+        if self._durations[kind]:
+            self.done, self.seconds = self.done + effort, self.seconds + seconds
+        else:
+            self._begun, self._begun_seconds = self._begun + effort, self._begun_seconds + seconds
         self._durations[kind].append(seconds)
-        self.done += self._units.get(kind, Effort())
-        self.seconds += seconds
+
+    def pass_over(self, kind: str) -> None:
+        """Work of that kind has ended whose time tells nothing, as of answers out of a cache."""
+        self._seen[kind] += 1
+        self._last = self._clock()
 
     def skip(self, seconds: float) -> None:
         """So many seconds went to something else, as a queued job."""
@@ -58,7 +73,9 @@ class RunProgress:
         """
         if not self._durations["train"]:
             return None
-        pace = self.seconds / max(self.done.seconds(TYPICAL), 1e-9)
+        steady = self.done.trained > 0
+        seconds, effort = (self.seconds, self.done) if steady else (self._begun_seconds, self._begun)
+        pace = seconds / max(effort.seconds(TYPICAL), 1e-9)
         return sum(
             max(0, planned - self._seen[kind]) * self._duration(kind, pace) for kind, planned in self._planned.items()
         )
@@ -68,8 +85,13 @@ class RunProgress:
         recent = (self._durations[kind][1:] or self._durations[kind])[-RECENT:]
         return sum(recent) / len(recent) if recent else self._units[kind].seconds(TYPICAL) * pace
 
+    @property
+    def tells_pace(self) -> bool:
+        """Whether enough was done for later estimates."""
+        return len(self._durations["train"]) > FEWEST_STEPS
+
     def to_dict(self) -> dict[str, Any]:
-        """The work done and its seconds, as facts of the run."""
+        """``done`` and ``seconds``, as facts of the run."""
         return {
             "seconds": self.seconds,
             "trained": self.done.trained,
@@ -82,7 +104,6 @@ def _events(config: RunConfig, work: Workload) -> tuple[dict[str, Effort], dict[
     """The work of one event of each kind, and how often a whole run has it."""
     parts = efforts(config, work)
     bleu = work.evaluations + 1 if work.evaluations and work.recorded.bleu_rows else 0
-    recites = int(config.train.recite_rows > 0)
     kinds = {
         "train": ("training", work.steps),
         "probe": ("probes", work.probes if work.probe_tokens else 0),
@@ -90,7 +111,7 @@ def _events(config: RunConfig, work: Workload) -> tuple[dict[str, Effort], dict[
         "general": ("general", work.samples if work.recorded.general_tokens else 0),
         "eval": ("evaluations", work.evaluations),
         "bleu": ("bleu", bleu),
-        "memorized": ("memorized", recites),
+        "memorized": ("memorized", int(config.train.recite_rows > 0)),
     }
     units = {kind: parts[part].times(1 / times) for kind, (part, times) in kinds.items() if times}
     return units, {kind: times for kind, (_, times) in kinds.items() if times}

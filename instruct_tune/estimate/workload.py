@@ -1,7 +1,7 @@
 """Estimate a run's cost before it starts: by counting where possible, else by measurement.
 
 Steps, tokens and passes are counted on the tokenised rows, in the run's own order. Seconds and activation bytes come
-from a ``Speed``, measured on this machine (see ``calibrate``) or known from an earlier run. Torch is imported only
+from a ``Speed``, measured on this machine (see ``calibrate``), at the pace of an earlier run. Torch is imported only
 to count rows.
 """
 

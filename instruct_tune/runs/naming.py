@@ -1,4 +1,4 @@
-"""What a run is called where people read it: ids are for storage, links and scripts."""
+"""The preset that a configuration is nearest to, and the name that the page gives to a run without one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.presets import PRESETS
-from ..store.run_store import Run
 from .differences import flat
 
 
-def shown_name(run: Run) -> str:
-    """The run's name; of one that was given none, its nearest preset and the time of Start: ``minute, 19:55``."""
-    if run.name != run.id:
-        return run.name
-    return f"{nearest_preset(run.config)[0]}, {time.strftime('%H:%M', time.localtime(run.created))}"
+def default_name(config: Mapping[str, Any]) -> str:
+    """The nearest preset and the time: ``minute, 19:55``."""
+    return f"{nearest_preset(config)[0]}, {time.strftime('%H:%M')}"
 
 
 def nearest_preset(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.catalog import TINY_MODEL
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_CACHED = 4
+QUICK_BYTES = 5_000_000
+"""Such a file is read within about a second."""
 """Datasets in memory; the oldest goes first."""
 MAX_LOADS = 4
 """Datasets that are loaded at once; the others wait."""
@@ -83,6 +86,12 @@ class Datasets:
         """Whether the rows can be had without a download: they are in memory, or their file is on this machine."""
         source = self._configs.read(viewer, config).data.source
         return not is_on_hub(source) or self.has_rows(viewer, config)
+
+    def is_quick_to_read(self, viewer: Viewer, config: Config) -> bool:
+        """Whether the rows are a small file on this machine, which is read while a person waits."""
+        source = self._configs.read(viewer, config).data.source
+        path = Path(source).expanduser()
+        return not is_on_hub(source) and path.is_file() and path.stat().st_size <= QUICK_BYTES
 
     def start_loading(self, viewer: Viewer, config: Config, loading: Loading) -> Future[RunConfig]:
         """Load a dataset on another thread; ``loading`` follows it and can stop it.

@@ -80,7 +80,7 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """An ended run on this machine: its work, its seconds, and what they are called beside the estimate.
+    """An ended run on this machine: its work, its seconds, and the ``source`` that the estimate names.
 
     ``adapters``: how many times as long a token takes with the new run's adapter.
     """
@@ -313,7 +313,7 @@ class Estimates:
     def _earlier(self, config: RunConfig, architecture: Architecture, viewer: Viewer) -> Earlier | None:
         """The newest ended run of the model on this machine; with the same adapter and batch size where there is one.
 
-        What slowed it down slows down a run with another adapter too, which is why that one counts as well.
+        A run with another adapter counts too: the machine is as busy for either.
         """
         from ..models.base_model import best_device
 

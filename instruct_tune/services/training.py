@@ -13,7 +13,6 @@ from ..config.viewer import HOST, Viewer
 from ..errors import BusyError, NotFoundError, StoreError
 from ..runs import continuation
 from ..runs.annotations import read_name
-from ..runs.naming import shown_name
 from ..store.disk_usage import folder_bytes
 from ..store.run_store import Run, RunStore
 from ..store.status_log import StopReason
@@ -153,7 +152,7 @@ class Training:
     def _enqueue(self, viewer: Viewer, run: Run, resume: bool) -> None:
         self._store.update(run.id, status="queued", message="", ended=None, reason="It waits for its turn.")
         job = Job(
-            f"run {shown_name(run)}",
+            f"run {run.name}",
             lambda: self._train(run, resume),
             (TRAINING, run.id),
             submitter(viewer),

@@ -385,7 +385,8 @@ class TrainingJob:
         cached_answers = cached_base_answers(self.store, self.run.id, loaded, self.config.generation)
         report = self.bleu(lora.BASE, cached_answers)
         self.store.update(self.run.id, facts={"base_bleu": report.bleu, "bleu_signature": report.signature})
-        self._note("bleu")
+        if self.work:
+            self.work.pass_over("bleu")
         self.say(f"Base: BLEU {report.bleu:.1f} on {len(rows)} held-out rows.")
 
     def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
@@ -459,11 +460,16 @@ class TrainingJob:
         except (StoreError, NotFoundError):
             log.error("run %s failed, which cannot be written down: %s", self.run.id, problem.message)
 
+    def _keep_work(self) -> None:
+        """Store the work that later estimates take their pace from; that of a longer session before stays."""
+        before = self.store.get(self.run.id).facts.get("work", {"trained": 0})
+        if self.work and self.work.tells_pace and self.work.done.trained >= before["trained"]:
+            self.store.update(self.run.id, facts={"work": self.work.to_dict()})
+
     def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
         self.say(message)
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
-        if self.work:
-            self.store.update(self.run.id, facts={"work": self.work.to_dict()})
+        self._keep_work()
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
 
 

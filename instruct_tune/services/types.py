@@ -81,7 +81,6 @@ class RunStatus(RunState, QueuePosition):
     """``RunState`` of a run that may be live: its place in the queue, its time left, part of its phase, download."""
 
     eta_seconds: float | None
-
     part: Part | None
     download: dict[str, Any] | None
 

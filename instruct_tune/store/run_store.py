@@ -372,18 +372,14 @@ class RunStore:
                 (run_id, kind, step, epoch, time.time(), json.dumps(values)),
             )
 
-    def metrics(
-        self, run_id: str, after: int = 0, kind: str | None = None, last: int | None = None
-    ) -> list[dict[str, Any]]:
+    def metrics(self, run_id: str, after: int = 0, kind: str | None = None) -> list[dict[str, Any]]:
         """Metrics with ``seq`` > ``after``, in that order: ``{seq, kind, step, epoch, time, …values}``.
 
-        ``kind`` filters; ``last`` limits the result to that many of the newest.
+        ``kind`` filters.
         """
         query, values = "SELECT * FROM metrics WHERE run_id = ? AND seq > ?", [run_id, after]
         if kind is not None:
             query, values = query + " AND kind = ?", [*values, kind]
-        if last is not None:
-            query, values = f"SELECT * FROM ({query} ORDER BY seq DESC LIMIT ?)", [*values, last]
         return [metric(row) for row in self._read(query + " ORDER BY seq", tuple(values))]
 
     def last_metrics(self, run_id: str) -> dict[str, dict[str, Any]]:

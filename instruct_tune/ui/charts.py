@@ -168,7 +168,7 @@ def _rows(facts: Mapping[str, Any], name: str) -> str:
 
 
 def _count(facts: Mapping[str, Any], name: str) -> int:
-    """The facts of an imported run are whatever its file says."""
+    """The number; 0 where an older or imported run does not tell it."""
     return count if isinstance(count := facts.get(name), int) else 0
 
 

@@ -1,6 +1,6 @@
 """A number box that can be empty, and whose error about a number out of range names it.
 
-gradio's own turns no value into 0 once it is drawn, and its error tells only the value and the bound.
+gradio's own turns no value into 0 once it is drawn, and its error names only the value and the bound.
 """
 
 from __future__ import annotations

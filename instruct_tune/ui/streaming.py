@@ -51,6 +51,10 @@ class Turns:
         """Whether ``stop`` belongs to the window's current decoding; if not, none of it may be shown."""
         return self._stops.get(window) is stop
 
+    def is_at_work(self, window: str | None) -> bool:
+        """Whether something is decoded for the window."""
+        return window in self._stops
+
     def stop(self, window: str | None) -> None:
         """End this window's decoding, if there is one; the text so far stays."""
         if stop := self._stops.get(window):

@@ -48,7 +48,7 @@ def test_a_search_is_seen_walked_and_branched(served):
     window = searched(*served)
     page = window.page
     for side in ("base", "tuned"):
-        assert page.locator(f"{FOLD}-greedy .{side} .token").count() == 24
+        assert page.locator(f"{FOLD}-greedy .{side} .token").count() == 16
         assert page.locator(f"{FOLD}-greedy .{side} .candidate").count() == 5
         assert page.locator(f"{FOLD}-beams .{side} tbody tr").count() == 5
     # The tuned answer is markup, and stays text, letter by letter and joined.
@@ -67,9 +67,9 @@ def test_a_search_is_seen_walked_and_branched(served):
 def walk_the_places(window: Window) -> None:
     page = window.page
     page.locator(f"{FOLD}-greedy .tuned .token").first.focus()
-    assert window.text(f"{FOLD}-greedy .tuned .place") == "Place 1 of 24"
+    assert window.text(f"{FOLD}-greedy .tuned .place") == "Place 1 of 16"
     page.keyboard.press("ArrowRight")
-    assert window.text(f"{FOLD}-greedy .tuned .place") == "Place 2 of 24"
+    assert window.text(f"{FOLD}-greedy .tuned .place") == "Place 2 of 16"
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     # The second candidate has the focus.
@@ -81,7 +81,7 @@ def walk_the_tree(window: Window) -> None:
     # Step by step: the slider, with the keyboard.
     page.locator(f"{FOLD}-beams .step").focus()
     page.keyboard.press("Home")
-    assert window.text(f"{FOLD}-beams .step-text") == "Step 1 of 24"
+    assert window.text(f"{FOLD}-beams .step-text") == "Step 1 of 16"
     assert page.locator(f"{tree} .node:not(.unseen)").count() == 5
     page.keyboard.press("ArrowRight")
     assert page.locator(f"{tree} .node:not(.unseen)").count() > 5
@@ -106,6 +106,8 @@ def branch_from_a_candidate(window: Window) -> None:
         assert page.locator(f"{branch} .{side} .given").count() == 4
         assert page.locator(f"{branch} .{side} .given.forced").count() == 1
         assert page.locator(f"{branch} .{side} .token").count() >= 1
+    # Nothing is left to stop.
+    page.wait_for_selector(f"{FOLD}-stop", state="hidden")
     given = texts(window, f"{branch} .base .given")
     assert given == texts(window, f"{branch} .tuned .given")
     window.shot("search-branch-1280-light")

@@ -153,7 +153,9 @@ def test_a_run_that_waits_shows_nothing_of_the_run_before(served):
     page.wait_for_function("document.querySelector('#train-chart .loss-plot').data.some(line => line.uid === 'eval')")
     assert plot(window, VISIBLE) == ["train", "probe"]
     entry = page.locator("#train-chart .legend .traces").filter(has_text="evaluation rows")
-    while "eval" not in plot(window, VISIBLE):
+    for _ in range(10):
+        if "eval" in plot(window, VISIBLE):
+            break
         # By its place: each poll draws the legend anew.
         box = entry.bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -7,7 +7,7 @@ from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, sm
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
-from instruct_tune.estimate.workload import Speed
+from instruct_tune.estimate.workload import Effort, Speed
 from instruct_tune.services import estimates
 
 EVEN = Speed(
@@ -81,15 +81,27 @@ def test_too_little_memory_is_the_first_warning(tmp_path, monkeypatch, measured)
         assert "1 kB are free: lower the batch size" in lab.estimates.cost(HOST, smoke())["warnings"][0]
 
 
+def a_token(cost) -> float:
+    """Seconds of a training token in an estimate."""
+    return cost["seconds"]["training"] / cost["tokens"]
+
+
+def pace_of(work) -> float:
+    """Seconds of a training token in a run whose other work costs what ``EVEN`` says in proportion."""
+    effort = Effort(work["trained"], work["read"], work["decoded"])
+    return EVEN.a_token * work["seconds"] / effort.seconds(EVEN)
+
+
 def test_after_a_run_its_own_speed_counts(tmp_path, measured):
     with opened(tmp_path) as lab:
         run_id = finished(lab, smoke(), "mine")
         work = lab.store.get(run_id).facts["work"]
         cost = lab.estimates.cost(HOST, smoke())
         assert cost["speed"] == "from your run mine"
-        assert cost["tokens"] == work["trained"]
+        # The first of four steps includes one-time work.
+        assert work["trained"] == cost["tokens"] * 3 / 4
         took = lab.store.get(run_id).ended - lab.store.get(run_id).created
-        assert cost["seconds"]["total"] - cost["seconds"]["load"] == pytest.approx(work["seconds"])
+        assert a_token(cost) == pytest.approx(pace_of(work))
         assert work["seconds"] <= took
 
 
@@ -102,7 +114,7 @@ def test_another_adapter_is_estimated_at_the_pace_of_the_same_run(tmp_path, meas
         lab.store.update(run_id, facts={"work": {**work, "seconds": 3600.0}})
         same, other = (lab.estimates.cost(HOST, smoke(**each)) for each in ({}, {"lora": lora}))
         assert other["speed"] == "from your run mine, which had another adapter"
-        assert same["seconds"]["total"] == pytest.approx(3600, rel=0.01)
+        assert a_token(same) == pytest.approx(pace_of({**work, "seconds": 3600.0}))
         parameters = [4 * each["parameters"] + 6 * each["trainable_parameters"] for each in (same, other)]
         assert other["seconds"]["training"] / same["seconds"]["training"] == pytest.approx(
             parameters[1] / parameters[0]
@@ -112,14 +124,25 @@ def test_another_adapter_is_estimated_at_the_pace_of_the_same_run(tmp_path, meas
 def test_a_stopped_run_tells_the_pace_of_what_it_did(tmp_path, monkeypatch, measured):
     pace = Pace(monkeypatch)
     with opened(tmp_path) as lab:
-        pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
-        run_id = lab.training.start(HOST, smoke(), "half")
+        longer = smoke(train={"num_train_epochs": 3})
+        pace.at[6] = lambda runner: lab.training.stop(HOST, runner.run.id)
+        run_id = lab.training.start(HOST, longer, "half")
         assert lab.training.wait(run_id, PATIENCE).status == "stopped"
         work = lab.store.get(run_id).facts["work"]
-        cost = lab.estimates.cost(HOST, smoke())
+        cost = lab.estimates.cost(HOST, longer)
         assert cost["speed"] == "from your run half"
         assert 0 < work["trained"] < cost["tokens"]
-        assert work["seconds"] < cost["seconds"]["total"]
+        assert a_token(cost) == pytest.approx(pace_of(work))
+
+
+def test_a_run_stopped_after_a_step_tells_no_pace(tmp_path, monkeypatch, measured):
+    pace = Pace(monkeypatch)
+    with opened(tmp_path) as lab:
+        pace.at[2] = lambda runner: lab.training.stop(HOST, runner.run.id)
+        run_id = lab.training.start(HOST, smoke(), "short")
+        assert lab.training.wait(run_id, PATIENCE).status == "stopped"
+        assert "work" not in lab.store.get(run_id).facts
+        assert lab.estimates.cost(HOST, smoke())["speed"].startswith(estimates.MEASURED)
 
 
 def test_nothing_is_measured_beside_a_run(tmp_path, monkeypatch, measured):

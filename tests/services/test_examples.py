@@ -64,10 +64,10 @@ def test_an_asset_is_small_whole_and_says_where_it_was_recorded(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rows_of_bleu_are_those_of_the_events(name):
-    said = {re.sub(r".* on (\d+) held-out rows.*", r"\1", each["text"]) for each in asset(name, "events.jsonl")
+    counts = {re.sub(r".* on (\d+) held-out rows.*", r"\1", each["text"]) for each in asset(name, "events.jsonl")
             if "BLEU" in each["text"]}  # fmt: skip
     rows = asset(name, "run.json")["facts"].get("bleu_rows")
-    assert said == (set() if rows is None else {str(rows)})
+    assert counts == (set() if rows is None else {str(rows)})
 
 
 @pytest.mark.parametrize("name", NAMES)

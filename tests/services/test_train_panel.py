@@ -286,5 +286,4 @@ def test_the_status_is_the_same_as_from_the_whole_history(lab, run_id):
     metrics = lab.runs.metrics(HOST, run_id)
     assert lab.training.status(HOST, run_id)["metrics"] == {metric["kind"]: metric for metric in metrics}
     train = [metric for metric in metrics if metric["kind"] == "train"]
-    assert lab.store.metrics(run_id, kind="train", last=2) == train[-2:]
     assert lab.store.metrics(run_id, after=train[0]["seq"], kind="train") == train[1:]

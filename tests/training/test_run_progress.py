@@ -51,7 +51,8 @@ def test_evaluations_and_answers_that_are_left_count_besides_the_steps(progress,
     for _ in range(3):
         does(progress, clock, train=1)
     does(progress, clock, probe=2, general=1, samples=3, eval=4, bleu=10)
-    memorized = efforts(CONFIG, WORK)["memorized"].seconds(TYPICAL) * clock.now / progress.done.seconds(TYPICAL)
+    pace = progress.seconds / progress.done.seconds(TYPICAL)
+    memorized = efforts(CONFIG, WORK)["memorized"].seconds(TYPICAL) * pace
     assert progress.seconds_left() == pytest.approx(4 * 1 + (2 + 1 + 3) + (4 + 10) + memorized)
     for _ in range(4):
         does(progress, clock, train=1)
@@ -60,22 +61,43 @@ def test_evaluations_and_answers_that_are_left_count_besides_the_steps(progress,
     assert progress.seconds_left() == 0
 
 
-def test_a_whole_run_is_the_work_that_was_counted(progress, clock):
+def test_the_pace_leaves_out_the_first_of_each_kind(progress, clock):
     does(progress, clock, bleu=1)
     for step in range(8):
         does(progress, clock, train=1)
         if step % 4 == 3:
             does(progress, clock, probe=1, general=1, samples=1, eval=1, bleu=1)
     does(progress, clock, probe=1, general=1, samples=1, memorized=1)
-    whole = sum(effort.seconds(TYPICAL) for effort in efforts(CONFIG, WORK).values())
-    assert progress.done.seconds(TYPICAL) == pytest.approx(whole)
-    assert progress.to_dict()["seconds"] == clock.now
+    whole, first = efforts(CONFIG, WORK), {"training": 8, "probes": 3, "samples": 3, "general": 3, "evaluations": 2}
+    steady = [effort.times(1 - 1 / {**first, "bleu": 3, "memorized": 1}[kind]) for kind, effort in whole.items()]
+    assert progress.done.seconds(TYPICAL) == pytest.approx(sum(effort.seconds(TYPICAL) for effort in steady))
+    assert progress.to_dict()["seconds"] == clock.now - len(whole)
+    assert progress.tells_pace
+
+
+def test_answers_out_of_a_cache_tell_nothing_of_the_time_left(progress, clock):
+    clock.now += 0.01
+    progress.pass_over("bleu")
+    for _ in range(4):
+        does(progress, clock, train=1)
+    left = progress.seconds_left()
+    bleu = efforts(CONFIG, WORK)["bleu"].times(2 / 3).seconds(TYPICAL)
+    assert left > bleu * progress.seconds / progress.done.seconds(TYPICAL) > 1
+
+
+def test_few_steps_make_no_pace_for_later_runs(progress, clock):
+    for _ in range(3):
+        does(progress, clock, train=1)
+        assert not progress.tells_pace
+    does(progress, clock, train=1)
+    assert progress.tells_pace
 
 
 def test_the_time_of_queued_jobs_is_not_the_runs(progress, clock):
     clock.now += 100
     progress.skip(100)
-    does(progress, clock, train=1)
+    for _ in range(2):
+        does(progress, clock, train=1)
     assert progress.seconds == 1
 
 
@@ -86,4 +108,5 @@ def test_a_resumed_run_has_only_the_rest_before_it(clock):
     does(progress, clock, train=2)
     left = efforts(CONFIG, WORK)
     rest = left["evaluations"].times(1 / 2) + left["bleu"].times(1 / 3) + left["memorized"]
-    assert progress.seconds_left() == pytest.approx(rest.seconds(TYPICAL) * 2 / progress.done.seconds(TYPICAL))
+    a_step = left["training"].times(1 / WORK.steps)
+    assert progress.seconds_left() == pytest.approx(rest.seconds(TYPICAL) * 2 / a_step.seconds(TYPICAL))

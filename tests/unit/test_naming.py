@@ -1,26 +1,16 @@
-"""What a run is called on the page."""
+"""What a run without a name is called on the page."""
 
 from __future__ import annotations
 
-import time
+import re
 
 from instruct_tune.config.presets import PRESETS
-from instruct_tune.runs.naming import nearest_preset, shown_name
-from instruct_tune.store.run_store import Run
-
-ID = "20261130-195514-64dd"
-
-
-def run(name: str, preset: str, **settings) -> Run:
-    config = {**PRESETS[preset].to_dict(), **settings}
-    created = time.mktime((2026, 11, 30, 19, 55, 14, 0, 0, -1))
-    return Run(ID, name, "queued", None, "", 0, 0, created, None, config, None, {})
+from instruct_tune.runs.naming import default_name, nearest_preset
 
 
 def test_an_unnamed_run_is_called_by_its_preset_and_time():
-    assert shown_name(run(ID, "minute")) == "minute, 19:55"
-    assert shown_name(run(ID, "overfit", evaluation_rows=7)) == "overfit, 19:55"
-    assert shown_name(run("my tulips", "minute")) == "my tulips"
+    assert re.fullmatch(r"minute, \d\d:\d\d", default_name(PRESETS["minute"].to_dict()))
+    assert default_name({**PRESETS["overfit"].to_dict(), "evaluation_rows": 7}).startswith("overfit, ")
 
 
 def test_the_nearest_preset_has_the_fewest_changes():

@@ -67,7 +67,8 @@ class EffectPanel:
     def _before(self, run_id: str | None) -> str:
         """What is known without a model: what was recorded, and what the last evaluation says."""
         first = of_run(run_id)
-        return f"{first.effect['sentence']} {self._evaluated(run_id)} {RECORDED}" if first else self._evaluated(run_id)
+        recorded = f"{first.effect['sentence']} {RECORDED} " if first else ""
+        return recorded + self._evaluated(run_id)
 
     def _show_before(self, run_id: str | None) -> list[Any]:
         first = of_run(run_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from ...errors import DataError
+from ...errors import DataError, LabError
 from ...evaluation.predictions_file import write_rows
 from ...services.access import Access
 from ...services.inference import MAX_INSTRUCTIONS, Inference
@@ -31,7 +31,7 @@ FIRST_INSTRUCTIONS = (
     "Write a SQL query that counts the rows of the table users.",
 )
 BEFORE = "Base and tuned answer each line; the table can be saved as CSV or JSONL."
-WHO = tuple(NAMES.values())
+TITLES = tuple(NAMES.values())
 SHOWN = 600
 """Characters of an answer in the table; the files hold all."""
 
@@ -61,7 +61,7 @@ class BatchPanel:
             self.rows = gr.State(first.many["rows"] if first else [])
             with gr.Column(visible=bool(first)) as self.found:
                 self.table = gr.Dataframe(
-                    _table(first.many["rows"], WHO) if first else None,
+                    _table(first.many["rows"], TITLES) if first else None,
                     datatype="str",
                     column_widths=_widths(len(NAMES)),
                     interactive=False,
@@ -82,7 +82,7 @@ class BatchPanel:
         inputs = [self.run, self.instructions, *third.controls, *controls]
         answering = self.button.click(self._answer, inputs, self._outputs, **QUIET)
         # An error ends the answers without their last update.
-        answering.failure(lambda: [gr.Button(visible=False), BEFORE], None, [self.stop, self.state], **QUIET)
+        answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         # Answers of another run would stand under the chosen one's name.
         self.run.change(self._before, self.run, self._outputs, cancels=[answering], **QUIET)
@@ -92,7 +92,7 @@ class BatchPanel:
         first = of_run(run_id)
         rows = first.many["rows"] if first else []
         words = _with_origin(first.many) if first else BEFORE
-        return _updates(rows, WHO, words, at_work=False)
+        return _updates(rows, TITLES, words, at_work=False)
 
     def _stop(self, request: gr.Request) -> None:
         self.turns.stop(request.session_hash)
@@ -108,15 +108,19 @@ class BatchPanel:
         lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
         if not lines:
             raise DataError("Type instructions first, one a line.")
-        names = [*WHO, *([self.third.label_of(third, run_id)] if third else [])]
+        names = [*TITLES, *([self.third.label_of(third, run_id)] if third else [])]
         answerers = third_model.answerers(run_id, strength, third, third_strength)
         yield [f"0 of {len(lines)} answered…", gr.Column(visible=False), gr.skip(), [], gr.Button(visible=True)]
         with self.turns.of(session()) as stop:
             rows: list[dict[str, str]] = []
             pairs = [(line, "") for line in lines]
-            for answers in self.inference.compare_rows(viewer(self.access), answerers, pairs, settings, stop):
-                rows = answer_rows(lines, names, answers)
-                yield _updates(rows, names, f"{len(rows)} of {len(lines)} answered…", at_work=True)
+            try:
+                for answers in self.inference.compare_rows(viewer(self.access), answerers, pairs, settings, stop):
+                    rows = answer_rows(lines, names, answers)
+                    yield _updates(rows, names, f"{len(rows)} of {len(lines)} answered…", at_work=True)
+            except LabError:
+                yield [BEFORE, *[gr.skip()] * 4]
+                raise
             done = "Done." if len(rows) == len(lines) else f"Stopped: {len(rows)} of {len(lines)} answered."
             yield _updates(rows, names, f"{done} {decoding(settings)}", at_work=False)
 

@@ -14,7 +14,7 @@ from ...runs.examples import BEST
 from ...util.assets import asset
 
 FILE = asset("first_views.json")
-RECORDED = "*Recorded with this run; the button computes it on this machine.*"
+RECORDED = "*Recorded with this run as it was trained; the button computes it on this machine.*"
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from .search_text import beams_value, greedy_value
 BEFORE = "**Search** shows every choice that the two models make on the way to their answers."
 SEARCHING = "Decoding greedily…"
 BEAMS_NEXT = "Searching with five beams…"
+FIRST_TOKENS = 16
+"""Of the recorded search too: its tree fits the screen."""
 DONE = "Press a candidate, or a token of a beam: both models continue from there."
 NOTHING_SEARCHED = "Nothing is searched yet: press Search first."
 _ANSWERS = """
@@ -75,7 +77,7 @@ class SearchPanel:
         value = first.search if first else {}
         with bench.choose, gr.Column(elem_classes=["of-view", "of-search"]):
             self.tokens = gr.Slider(
-                8, MAX_SEARCH_TOKENS, value.get("tokens", 24), step=4, label="Tokens", info="At most, of each answer",
+                8, MAX_SEARCH_TOKENS, FIRST_TOKENS, step=4, label="Tokens", info="At most, of each answer",
                 elem_id="compare-search-tokens",
             )  # fmt: skip
         with bench.act, gr.Row(elem_classes=["of-view", "of-search"]):
@@ -112,13 +114,15 @@ class SearchPanel:
         options = {"concurrency_limit": 4, "trigger_mode": "multiple", **QUIET}
         inputs = [run, instruction, input, self.tokens, strength]
         searching = self.button.click(self._search, inputs, self.outputs, **options)
-        # An error ends the search without its last update.
-        searching.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         branch_options = {**options, **PRIVATE, "show_progress": "minimal", "show_progress_on": self.state}
+        works = [searching]
         for shown in (self.greedy, self.branch, self.beams):
-            branching = shown.click(self._branch, self.question, self.branch, **branch_options)
+            works.append(shown.click(self._branch, self.question, self.branch, **branch_options))
             shown.click(None, None, self.stop, js=setting(visible=True), **QUIET)
-            branching.then(None, None, self.stop, js=setting(visible=False), **QUIET)
+        for work in works:
+            # Both, not "then", which gradio skips after an error.
+            for ended in (work.success, work.failure):
+                ended(self._show_stop, None, self.stop, **QUIET)
         self.stop.click(self._stop, None, None, queue=False, **QUIET)
         return searching
 
@@ -130,6 +134,11 @@ class SearchPanel:
     def _stop(self, request: gr.Request) -> None:
         self._searches.stop(request.session_hash)
         self._branches.stop(request.session_hash)
+
+    def _show_stop(self, request: gr.Request) -> Any:
+        """Stop, while there is something to stop."""
+        at_work = (turns.is_at_work(request.session_hash) for turns in (self._searches, self._branches))
+        return gr.Button(visible=any(at_work))
 
     @user_errors
     def _search(
@@ -151,20 +160,19 @@ class SearchPanel:
                     if not self._searches.holds(window, stop):
                         break
                     warning = f" **{plain(result.warning, 500)}**" if result.warning else ""
-                    greedy, trees, stop_button = gr.skip(), gr.skip(), gr.skip()
+                    greedy, trees = gr.skip(), gr.skip()
                     if result.beams:
                         trees = gr.HTML(packed(beams_value(result.beams, result.greedy)), visible=True)
-                        stop_button = gr.Button(visible=False)
                     else:
                         greedy = gr.HTML(packed(greedy_value(result.greedy)), visible=True)
-                    yield [question, (DONE if result.beams else BEAMS_NEXT) + warning, greedy, gr.skip(), trees,
-                           stop_button]  # fmt: skip
+                    state = (DONE if result.beams else BEAMS_NEXT) + warning
+                    yield [question, state, greedy, gr.skip(), trees, gr.skip()]
             except LabError:
                 if not stop.is_set():
                     yield [gr.skip(), BEFORE, *[gr.skip()] * 4]
                     raise
                 if self._searches.holds(window, stop):
-                    yield [gr.skip(), "Stopped.", *[gr.skip()] * 3, gr.Button(visible=False)]
+                    yield [gr.skip(), "Stopped.", *[gr.skip()] * 4]
             # gradio sends a stream's last item again at its end, maybe after a newer update.
             yield [gr.skip()] * len(self.outputs)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...errors import LabError
 from ...services.access import Access
 from ...services.answerers import Answerers
 from ...services.evaluations import Evaluations
@@ -142,7 +143,7 @@ class CompareTab:
             **QUIET,
         )  # fmt: skip
         # An error ends the decoding without its last update.
-        answering.failure(lambda: [gr.Button(visible=False), BEFORE], None, [self.stop, self.state], **QUIET)
+        answering.failure(lambda: gr.Button(visible=False), None, self.stop, **QUIET)
         self.difference.wire(answering, question.expected, self.answers)
         reading = self.why.wire(question.shown)
         searching = self.search.wire(self.run, question.instruction, question.input, self.decoding.strength)
@@ -313,15 +314,21 @@ class CompareTab:
                 updates = self.inference.compare_many(viewer(self.access), answerers, *question, names=WHO)
             else:
                 updates = self.inference.compare(viewer(self.access), run_id, *question, strength=strength)
-            for answer in at_most(updates):
-                if not self.turns.holds(window, stop):
-                    break
-                boxes = [answer.get(side, "") for side in WHO]
-                if answer["done"]:
-                    boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
-                facts = [answer_facts(answer, side) for side in WHO]
-                stopping = gr.Button(visible=False) if answer["done"] else gr.skip()
-                yield [*boxes, *facts, state_sentence(answer, settings, strength), stopping, *unchanged]
+            try:
+                for answer in at_most(updates):
+                    if not self.turns.holds(window, stop):
+                        break
+                    boxes = [answer.get(side, "") for side in WHO]
+                    if answer["done"]:
+                        boxes = [gr.Code(text, language=guess(text) or language) for text in boxes]
+                    facts = [answer_facts(answer, side) for side in WHO]
+                    stopping = gr.Button(visible=False) if answer["done"] else gr.skip()
+                    yield [*boxes, *facts, state_sentence(answer, settings, strength), stopping, *unchanged]
+            except LabError:
+                # Not when the window shows another question by now.
+                if self.turns.holds(window, stop):
+                    yield [*[gr.skip()] * 2 * len(WHO), BEFORE, gr.skip(), *unchanged]
+                raise
             # gradio sends a stream's last item again when the stream ends. That may arrive after the window's next
             # update and put an answer beside another row, so the last item changes nothing.
             yield [gr.skip()] * len(self._outputs)

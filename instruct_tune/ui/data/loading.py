@@ -54,8 +54,12 @@ class LoadPanel:
         completed, config = yield from self._progress.follow(
             request, lambda loading: self._datasets.start_loading(requester, requested, loading)
         )
-        yield {self._preview: gr.Column(visible=False)}
+        yield self.hidden()
         return config if completed else None
+
+    def hidden(self) -> Updates:
+        """The updates that hide the first rows."""
+        return {self._preview: gr.Column(visible=False)}
 
     def _show(self, preview: FirstRows) -> Updates:
         return {

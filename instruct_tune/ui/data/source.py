@@ -171,6 +171,7 @@ class ColumnsPanel:
                 gr.Checkbox(
                     False, label="Unify line ends", info="Every \\r\\n becomes \\n", elem_id="data-unify-newlines"
                 ),
+                FOLD,
             )
             self._split = form.add(
                 "data.split", gr.Textbox("train", label="Split", info="Which part of a Hub dataset"), FOLD

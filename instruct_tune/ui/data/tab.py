@@ -104,13 +104,13 @@ class DataTab:
     @user_errors
     def _show(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """Load and show the rows of the form's settings, with progress."""
-        requested = self._configs.read(viewer(self._access), self._form.rows(values))
         try:
+            requested = self._configs.read(viewer(self._access), self._form.rows(values))
             config = yield from self._loading.follow(requested, request)
             summary = self._datasets.summary(viewer(self._access), config) if config else None
         except LabError as error:
             # The rows of the former dataset must not stand under the name of this one.
-            yield self._without_rows(values, error_sentence(error))
+            yield self._without_rows(error_sentence(error), {})
             raise
         if config is None or summary is None:
             yield {self._summary: "Cancelled: nothing was loaded."}
@@ -135,20 +135,27 @@ class DataTab:
     def _refresh(self, values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         """``_show`` for rows that are not shown yet; where they have to be downloaded, say so."""
         settings = self._form.rows(values)
-        if self._is_shown(values, settings):
-            yield {self._summary: gr.skip()}
-        elif self._datasets.is_at_hand(viewer(self._access), settings):
+        try:
+            if self._is_shown(values, settings):
+                yield {self._summary: gr.skip()}
+                return
+            at_hand = self._datasets.is_at_hand(viewer(self._access), settings)
+        except LabError as error:
+            yield self._without_rows(error_sentence(error), {})
+            raise
+        if at_hand:
             yield from self._show(values, request)
         else:
-            yield self._without_rows(values, on_the_hub_sentence(settings["data"]["source"]))
+            yield self._without_rows(on_the_hub_sentence(settings["data"]["source"]), settings)
 
-    def _without_rows(self, values: dict[Any, Any], sentence: str) -> dict[Any, Any]:
-        """The updates that show a sentence instead of rows."""
+    def _without_rows(self, sentence: str, settings: dict[str, Any]) -> dict[Any, Any]:
+        """The updates that show a sentence instead of rows. ``settings``: those whose rows are not tried again."""
         return {
             self._summary: sentence,
             self._load: gr.Button(variant="primary"),
             self.following: gr.Button(variant="secondary"),
-            self._shown: self._form.rows(values),
+            self._shown: settings,
+            **self._loading.hidden(),
             **self._rows.hidden(),
             **self._report.hidden(),
         }

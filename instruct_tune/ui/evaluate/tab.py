@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...config.run_config import GenerationSettings
 from ...evaluation import bleu_tokenizers
 from ...services.access import Access
 from ...services.evaluations import Evaluations
@@ -24,10 +25,15 @@ from .result import EvaluationPanel
 NO_RUN = "No trained run yet, so there is nothing to measure. Half a minute of training gives one."
 
 OWN = "The run's own"
+# All that has no effect there too: equal measurements have equal settings, and stand in one table.
+_DETERMINISTIC = {
+    name: getattr(GenerationSettings(), name)
+    for name in ("num_beams", "do_sample", "early_stopping", "temperature", "top_p", "seed")
+}
 DECODING: dict[str, dict[str, Any]] = {
     OWN: {},
-    "Greedy": {"num_beams": 1, "do_sample": False},
-    "Five beams": {"num_beams": 5, "do_sample": False, "early_stopping": True},
+    "Greedy": _DETERMINISTIC,
+    "Five beams": {**_DETERMINISTIC, "num_beams": 5, "early_stopping": True},
 }
 """What the choice of decoding changes in the run's generation settings."""
 

@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from ...errors import DataError
-from ...runs.naming import shown_name
 from ...services.access import Access
 from ...services.default_model import DefaultModel
 from ...services.runs import Runs
@@ -47,7 +46,7 @@ class StatusBar:
         run = None
         user = viewer(self.access)
         if run_id and self.runs.is_visible(user, run_id):
-            run = {**self.training.status(user, run_id), "name": shown_name(self.runs.get(user, run_id))}
+            run = {**self.training.status(user, run_id), "name": self.runs.get(user, run_id).name}
         fetched = self.default_model.progress
         can_stop = self.default_model.is_downloading and self._may_stop()
         now = words(

@@ -45,12 +45,12 @@ def overlay_figure(runs: Sequence[Mapping[str, Any]], axis: str, log_scale: bool
     for run, name, look in zip(runs, names, LOOKS, strict=False):
         data += _lines(run, name, look, axis)
     last = max((metric["step"] for run in runs for metric in run["metrics"]), default=0)
-    percent = {"title": {"text": axis.lower()}, "type": "linear", "rangemode": "tozero", "ticksuffix": " %"}
+    share_axis = {"title": {"text": axis.lower()}, "type": "linear", "rangemode": "tozero", "ticksuffix": " %"}
     layout = {
         # Another axis or another choice of runs resets the zoom.
         "uirevision": " ".join([axis, *(run["id"] for run in runs)]),
         "margin": {"l": 56, "r": 12, "t": 8, "b": 44},
-        "xaxis": percent if axis == SHARE else step_axis(last),
+        "xaxis": share_axis if axis == SHARE else step_axis(last),
         "yaxis": {"title": {"text": "loss (nats a token)"}, "type": "log" if log_scale else "linear"},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     }

@@ -52,7 +52,7 @@ const tell = at => {
 };
 const draw = () => {
   const answer = unpacked();
-  if (!answer) {
+  if (!answer?.length) {
     return;
   }
   tokens = answer;
@@ -65,9 +65,9 @@ const draw = () => {
   });
   grid.replaceChildren(boxes);
   paint();
-  // The token that says most of what the training did.
+  // The training changed this token's loss most.
   const gains = tokens.map(token => value(token, 'gain'));
-  tell(gains.indexOf(Math.max(...gains)));
+  tell(Math.max(0, gains.indexOf(Math.max(...gains))));
 };
 follow(grid, '.heat-token', {...ARROWS, ...ENDS}, tell);
 grid.addEventListener('mouseleave', () => {

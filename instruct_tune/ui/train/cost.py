@@ -12,8 +12,7 @@ from ...errors import LabError
 from ...services.access import Access
 from ...services.estimates import Estimates
 from ...services.training import Training
-from ...text.markdown import plain
-from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..context import PRIVATE, QUIET, error_sentence, user_errors, viewer
 from ..form import Form
 from ..number_box import NumberBox
 from .text import cost_details, cost_sentence, cost_warnings
@@ -77,7 +76,7 @@ class CostPanel:
             if cost["seconds"] is None and cost["tokens"] is not None and not self.training.busy_with(user):
                 yield self._shown(self.estimates.cost(user, config))
         except LabError as error:
-            yield {self.line: f"⚠ {plain(str(error), 600)}", self.warnings: "", self.details: ""}
+            yield {self.line: f"⚠ {error_sentence(error)}", self.warnings: "", self.details: ""}
 
     def _shown(self, cost: dict[str, Any]) -> dict[Any, Any]:
         return {self.line: cost_sentence(cost), self.warnings: cost_warnings(cost), self.details: cost_details(cost)}

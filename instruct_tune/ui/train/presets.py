@@ -101,7 +101,8 @@ class PresetPanel:
         presets = {}
         for name, preset in PRESETS.items():
             filled = self.form.fill(preset)
-            values = [filled[control] for control in (*rows, *others)]
+            # As a number box gets it: the browser's component turns null into 0.
+            values = ["" if filled[control] is None else filled[control] for control in (*rows, *others)]
             presets[name] = {"values": values, "leaves_rows": keeps_rows(preset, "of no catalog")}
         offered = [card.source for card in DATASETS]
         return _FILL.replace("PRESETS", json.dumps(presets)).replace("OFFERED", json.dumps(offered))

@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 
-from ...runs.naming import shown_name
 from ...services.access import Access
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
@@ -103,7 +102,7 @@ class RunControls:
     @user_errors
     def _show_question(self, run_id: str) -> list[Any]:
         run = self.runs.get_to_change(viewer(self.access), run_id, "discard")
-        question = f"Discard **{plain(shown_name(run))}**? Its adapter, checkpoints and numbers are then gone for good."
+        question = f"Discard **{plain(run.name)}**? Its adapter, checkpoints and numbers are then gone for good."
         return [run_id, gr.Row(visible=True), question]
 
     @user_errors
@@ -241,7 +240,7 @@ class TrainPanel:
             (run.live, lambda: gr.Column(visible=not run.live)),
             (
                 [run.name, run_text.run_sentence(status)],
-                lambda: f"**{plain(shown_name(run))}**: {run_text.run_sentence(status)}",
+                lambda: f"**{plain(run.name)}**: {run_text.run_sentence(status)}",
             ),
             # The findings come with their evidence; the verdict's one sentence is for runs without findings.
             (

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...runs.naming import default_name
 from ...services.access import Access
 from ...services.datasets import Datasets
 from ...services.estimates import Estimates
@@ -165,8 +166,9 @@ class TrainTab:
         if is_second_click(values[self._started], request, time.monotonic()):
             return {self.panel.shown_run: gr.skip()}
         requester = viewer(self._access)
-        if self._datasets.is_at_hand(requester, config):
-            # A file that cannot be read is refused here, not by a run that fails. Rows on the Hub are the run's to get.
+        if self._datasets.is_quick_to_read(requester, config):
+            # Refuse a file that cannot be read, before there is a run that fails.
             self._datasets.summary(requester, config)
-        run_id = self._training.start(requester, config, name, parent)
+        # Scripts get the run's id for a name; people would read it.
+        run_id = self._training.start(requester, config, name.strip() or default_name(config), parent)
         return {self.panel.shown_run: run_id, self._started: [request, time.monotonic()]}

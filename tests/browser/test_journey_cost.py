@@ -35,7 +35,7 @@ def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
     window.page.get_by_label("Epochs", exact=True).fill("3")
     window.wait_text("#train-cost", "12 steps")
     window.page.fill("#train-rows input", "0")
-    window.wait_text("#train-cost", "data.limit must be between")
+    window.wait_text("#train-cost", "“Training rows” must be between")
     window.shot("cost-wrong")
     window.page.fill("#train-rows input", "8")
     window.wait_text("#train-cost", "6 steps")

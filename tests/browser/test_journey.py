@@ -225,6 +225,8 @@ def test_a_run_is_the_same_in_a_second_window_and_is_renamed_and_its_settings_ar
     window.wait_text("#runs-details", "a better name")
     window.wait_text("#runs-table", "a better name")
     window.page.click("#runs-clone")
+    # The answer opens Train; another tab that is opened before it would be left again.
+    window.page.wait_for_selector("#train-start", state="visible")
     window.page.wait_for_function("document.querySelector('#strip').innerText.includes('tiny-random')")
     assert window.page.get_by_label("Epochs", exact=True).input_value() == "2"
     window.tab("Runs")

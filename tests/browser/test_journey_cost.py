@@ -124,5 +124,5 @@ def test_what_a_run_kept_from_being_measured_is_shown_when_it_ends(window):
     window.wait_text("#train-cost", "Time and memory are measured when")
     window.page.click("#train-stop")
     window.wait_text("#train-status", "stopped")
-    window.wait_text("#train-cost", "measured on this machine")
+    window.wait_text("#train-cost", "which had another adapter")
     assert window.errors == []

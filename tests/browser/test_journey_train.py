@@ -170,7 +170,7 @@ def test_a_run_that_waits_shows_nothing_of_the_run_before(served):
     page.click("#train-start")
     status = window.wait_text("#train-status", "Next in line")
     assert re.match(r"smoke, \d\d:\d\d: queued", status)
-    assert re.search(r"Run smoke, \d\d:\d\d: queued", window.text("#strip"))
+    assert re.search(r"Run smoke, \d\d:\d\d: queued", window.wait_text("#strip", ": queued"))
     assert window.wait_text("#train-scrubber", "Nothing measured yet").strip().endswith("with the first probe.")
     assert not page.locator("#train-scrubber .scrubber").is_visible()
     page.click("#train-discard")

@@ -10,7 +10,7 @@ from typing import Any
 from ...text.markdown import plain
 
 PAGE_ROWS = 25
-BLEU = "BLEU, base → tuned (rows)"
+BLEU = "BLEU (rows)"
 HEADERS = ["Run", "State", "Held-out loss", BLEU, "Steps", "When", "Id"]
 WIDTHS = ["32%", "13%", "12%", "22%", "9%", "12%", "1px"]
 """Widths of the columns. The last one, the run's id, is not drawn: a click on a row reads it there."""

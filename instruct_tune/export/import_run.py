@@ -11,7 +11,6 @@ import io
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +25,7 @@ from ..pretrained.locate import LOCAL_FOLDER
 from ..store.connection import FULL
 from ..text.plain_text import LONGEST_NAME, LONGEST_TEMPLATE, is_encodable, shown_name, text_fault
 from ..tokenization.prompt_template import MARKUP_FACTS
+from ..util.zip_faults import ZIP_FAULTS
 from .adapter_config import KEPT, plain_lora
 from .machine_paths import is_path, last_name
 
@@ -54,12 +54,6 @@ NUMBERS = {
 LATEST = 10**11
 """The largest step, epoch and time (seconds since 1970) of a measurement."""
 _WITHOUT = "leave it out to import the adapter alone"
-_ZIP_FAULTS = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
-    # An unsupported version, a password, a name that is not UTF-8, an impossible offset.
-    *(NotImplementedError, RuntimeError, ValueError, OverflowError),
-)
-"""The exceptions of zipfile on a damaged zip."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ def read_zip(file: Path, weights_to: Path) -> Incoming:
                 name: _bytes(archive, members, name) for name in ("run_config.json", "facts.json") if name in members
             }
             metrics = _bytes(archive, members, "metrics.jsonl", MAX_METRICS_TEXT) if "metrics.jsonl" in members else b""
-    except _ZIP_FAULTS as error:
+    except ZIP_FAULTS as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise
         reason = " ".join(str(error).split())[:120]

@@ -14,6 +14,7 @@ import zipfile
 from collections import defaultdict
 from pathlib import Path
 
+from ..util.zip_faults import ZIP_FAULTS
 from . import snapshot
 from .run_store import Run, RunStore
 
@@ -126,7 +127,7 @@ class RunArchive:
         for revision in revisions:
             try:
                 self._unpack(self._path(run_id, revision), final)
-            except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+            except ZIP_FAULTS as error:
                 log.warning("The copy %s in the archive cannot be used: %s", self._path(run_id, revision).name, error)
                 continue
             self._copied[run_id] = revision

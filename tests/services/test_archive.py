@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import zipfile
 
 import pytest
 from labs import finished, opened, smoke
@@ -104,6 +105,23 @@ def test_a_copy_that_was_cut_off_is_not_used_and_the_one_before_is(places):
         lab.housekeeping.update_archive()
     # What the lab did not make, or could not read, stays.
     assert {"notes.txt", "20200101-000000-abcd.1.zip"} < set(copies(bucket))
+
+
+def test_no_damage_of_a_copy_keeps_the_lab_from_starting(tmp_path):
+    copied = tmp_path / "run-1.1.zip"
+    with zipfile.ZipFile(copied, "w") as zipped:
+        zipped.writestr("adapter/weights", "hello" * 10)
+        zipped.writestr("run.jsonl", "no history")
+    whole = copied.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    # Every bit of the first file's two headers: versions, passwords, methods, sizes, offsets.
+    for place in (*range(directory, directory + 46), *range(30)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            copied.write_bytes(bytes(damaged))
+            sentence = module.RunArchive(tmp_path, tmp_path / "data").take_back()
+            assert "1 of 1 runs" in sentence, "it holds no history"
 
 
 def test_a_full_bucket_keeps_the_older_copy_and_is_tried_again(places, monkeypatch):

@@ -18,7 +18,7 @@ from typing import NoReturn
 from instruct_tune.config.environment import max_upload_bytes
 from instruct_tune.errors import LabError
 from instruct_tune.store.run_store import default_data_dir
-from instruct_tune.util.device import check_device_choice
+from instruct_tune.util.device import check_device_choice, on_zerogpu
 from instruct_tune.util.wait_policy import check_environment
 
 log = logging.getLogger("instruct_tune.app")
@@ -52,6 +52,12 @@ def main() -> int:
 
 def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     """Serve the page until SIGINT or SIGTERM; returns after the lab is closed."""
+    allocate = None
+    if on_zerogpu():
+        # First: it replaces parts of torch.
+        from instruct_tune.ui.gpu_allocation import zerogpu_allocator
+
+        allocate = zerogpu_allocator()
     from instruct_tune.lab import Lab
     from instruct_tune.runs.examples import put_recorded
     from instruct_tune.ui import CSS, THEME, build_ui
@@ -61,7 +67,7 @@ def serve(host: str | None, port: int | None, data_dir: Path) -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    lab = Lab(data_dir)
+    lab = Lab(data_dir, allocate=allocate)
     put_recorded(lab.store)
     threading.Thread(target=lab.default_model.get_ready, name="warm-up", daemon=True).start()
     lab.housekeeping.start()

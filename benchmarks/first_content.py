@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from instruct_tune.compute.answer_work import BASE_RUN
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
 from instruct_tune.inspection.first_content import FILE, PRESET_NAMES, ROWS, FirstContent
 from instruct_tune.lab import Lab
 from instruct_tune.runs.examples import BEST, put_recorded
-from instruct_tune.services.answerers import BASE_RUN
 from instruct_tune.ui.compare import first_views
 from instruct_tune.ui.compare.adapter_effect import effect_value
 from instruct_tune.ui.compare.batch import FIRST_INSTRUCTIONS, TITLES, answer_rows

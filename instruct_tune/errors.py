@@ -27,6 +27,10 @@ class SettingsError(LabError):
         self.problems = problems
         super().__init__("; ".join(problems) + ".")
 
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[list[str]]]:
+        # An exception is pickled with its message, which is not what this constructor takes.
+        return type(self), (self.problems,)
+
 
 class DataError(LabError):
     """A dataset, or other data from outside, cannot be used as it is."""
@@ -62,6 +66,24 @@ class BusyError(LabError):
     """Another run or process holds the requested resource."""
 
     kind = "busy"
+
+
+class GpuError(LabError):
+    """No GPU is lent, or it was taken back: used up minutes, nobody free, a worker that was killed.
+
+    ``reason``: the sentence without what to do. ``seconds_left``: for how long one would be lent, where that is known.
+    """
+
+    kind = "gpu"
+
+    def __init__(
+        self, reason: str, remedy: str = "Go on later, or on this Space's CPU.", seconds_left: int | None = None
+    ):
+        self.reason, self.remedy, self.seconds_left = reason, remedy, seconds_left
+        super().__init__(f"{reason} {remedy}")
+
+    def __reduce__(self) -> tuple[type[GpuError], tuple[str, str, int | None]]:
+        return type(self), (self.reason, self.remedy, self.seconds_left)
 
 
 class StoreError(LabError):

@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 
+from .compute.model_host import ModelHost
 from .config.environment import fetches_default_model, whole_number
 from .config.viewer import multi_user
 from .services.access import Access
@@ -13,12 +14,13 @@ from .services.answerers import Answerers
 from .services.configurations import Configurations
 from .services.datasets import Datasets
 from .services.default_model import DefaultModel
+from .services.device import ThisProcess
+from .services.devices import Devices
 from .services.estimates import Estimates
 from .services.evaluations import Evaluations
 from .services.housekeeping import Housekeeping
 from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
-from .services.model_host import ModelHost
 from .services.quota import Quota
 from .services.runs import Runs
 from .services.slow_imports import SlowImports
@@ -26,6 +28,7 @@ from .services.tokenizers import Tokenizers
 from .services.training import Training
 from .services.transfers import Transfers
 from .services.uploads import Uploads
+from .services.zerogpu import Allocate
 from .store.archive import RunArchive
 from .store.clock import Clock
 from .store.disk_usage import DiskUse
@@ -41,11 +44,19 @@ class Lab:
         data_dir: Where runs and uploads live; the default is ``default_data_dir()``.
         writing: Take the folder's lock, and mark what a former process left as interrupted; else only read.
         local_paths: Whether a configuration may name files of this machine; the default is yes, but not on a Space.
+        allocate: Lends GPUs to worker processes, on a ZeroGPU Space; None elsewhere.
 
     Raises SettingsError for a wrong environment variable, BusyError where another process writes to the folder.
     """
 
-    def __init__(self, data_dir: Path | None = None, *, writing: bool = True, local_paths: bool | None = None):
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        writing: bool = True,
+        local_paths: bool | None = None,
+        allocate: Allocate | None = None,
+    ):
         self.data_dir = data_dir = data_dir or default_data_dir()
         hosted = "SPACE_ID" in os.environ
         # Before the folder's lock is taken: a variable that is wrong leaves nothing locked.
@@ -65,7 +76,10 @@ class Lab:
         # A Space's disk starts empty at every restart; storage that stays is a mount of its own.
         self.ephemeral_storage = hosted and not _is_a_mount(data_dir) and not self.archive
         self.imports = SlowImports()
-        self.models = ModelHost()
+        self.models = ModelHost(self._closing.is_set)
+        self.devices = Devices(
+            ThisProcess(self.models, self.queue, self.imports), allocate, self.queue, self.imports, data_dir
+        )
         self.default_model = DefaultModel(self.models, self.queue, self.imports, fetch_default)
         self.access = Access(os.environ.get("LAB_ADMIN_TOKEN"), multi_user())
         self.quota = Quota(self.store, data_dir / "uploads", keep_hours)
@@ -75,13 +89,13 @@ class Lab:
         self.datasets = Datasets(self.configs, self.uploads, self.tokenizers, self.imports)
         self.runs = Runs(self.store, self.access, self.uploads, self.clock)
         self.training = Training(
-            self.store, self.runs, self.access, self.configs, self.uploads, self.datasets, self.models, self.queue,
-            self.imports,
+            self.store, self.runs, self.access, self.configs, self.uploads, self.datasets, self.models, self.devices,
+            self.queue, self.imports,
         )  # fmt: skip
-        self.answerers = Answerers(self.store, self.runs, self.datasets, self.models, self._closing)
-        self.inference = Inference(self.answerers, self.runs, self.configs, self.datasets, self.queue, self.imports)
+        self.answerers = Answerers(self.store, self.runs, self.datasets)
+        self.inference = Inference(self.answerers, self.runs, self.configs, self.datasets, self.devices, self.queue)
         self.evaluations = Evaluations(
-            self.store, self.runs, self.access, self.answerers, self.datasets, self.models, self.queue, self.imports
+            self.store, self.runs, self.access, self.answerers, self.datasets, self.devices, self.queue, self.imports
         )
         self.estimates = Estimates(
             self.store, self.runs, self.configs, self.datasets, self.tokenizers, self.queue, self.imports
@@ -115,6 +129,7 @@ class Lab:
         self._closed = True
         self.shutdown()
         self.housekeeping.join(timeout)
+        self.devices.join(timeout)
         self.queue.join(timeout)
         self.store.close()
         if self._lock:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..compute.answer_work import BASE_RUN
 from ..config.run_config import RunConfig
 from ..config.validation import merge, parse_override
 from ..config.viewer import HOST
@@ -26,7 +27,6 @@ from ..evaluation import bleu_tokenizers
 from ..evaluation.predictions_file import check_ending, write_rows
 from ..lab import Lab
 from ..runs import continuation
-from ..services.answerers import BASE_RUN
 from ..store.run_store import default_data_dir
 from ..util.device import check_device_choice
 from ..util.wait_policy import check_environment

@@ -45,6 +45,11 @@ class RunProgress:
         self._begun, self._begun_seconds = Effort(), 0.0
         """The same of the first events: all that is known at the start."""
 
+    @property
+    def planned(self) -> Effort:
+        """The work of the whole run."""
+        return sum((self._units[kind].times(times) for kind, times in self._planned.items()), start=Effort())
+
     def note(self, kind: str) -> None:
         """Work of that kind has ended; it took the time since the last event."""
         now = self._clock()

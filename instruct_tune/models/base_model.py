@@ -14,7 +14,8 @@ from ..pretrained.cache_folder import cache_dir
 from ..pretrained.context_length import context_of
 from ..pretrained.converted_cache import hold
 from ..pretrained.locate import Report, Weights, locate
-from ..pretrained.read_model import loaded_bytes, read_model
+from ..pretrained.located import UnloadedModel
+from ..pretrained.read_model import check_weights, empty_model, loaded_bytes, read_model
 from ..pretrained.tokenizers import load_tokenizer
 from ..pretrained.trial import check_end_tokens, try_out
 from ..tokenization.vocabulary import check_special_tokens, embedded_tokens
@@ -66,16 +67,22 @@ def weights_dtype(bf16: bool | str) -> torch.dtype:
     return torch.bfloat16 if use_bf16 else torch.float32
 
 
-def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Loading | None = None) -> LoadedModel:
+def load_model(
+    name: str,
+    report: Report,
+    bf16: bool | str = "auto",
+    loading: Loading | None = None,
+    weights: Weights | None = None,
+) -> LoadedModel:
     """Locate the model ``name``, load it, and determine how its rows can be packed.
 
-    Raises ModelError or HubError with a one-sentence remedy, MemoryLimitError if the weights do not fit, Stopped if
-    ``loading`` was cancelled.
+    ``weights``: its files, where they are located already. Raises ModelError or HubError with a one-sentence remedy,
+    MemoryLimitError if the weights do not fit, Stopped if ``loading`` was cancelled.
     """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    weights, dtype = locate(name, report, loading, require_memory), weights_dtype(bf16)
+    weights, dtype = weights or locate(name, report, loading, require_memory), weights_dtype(bf16)
     require_memory(name, loaded_bytes(name, weights.path, dtype.itemsize), best_device())
     report(f"loading {name}")
     tokenizer = load_tokenizer(name, weights.path)
@@ -92,6 +99,17 @@ def load_model(name: str, report: Report, bf16: bool | str = "auto", loading: Lo
         # The conversion of a loaded model must not be removed to free disk space for others.
         weakref.finalize(loaded, os.close, hold(weights.path))
     return loaded
+
+
+def locate_model(name: str, report: Report, loading: Loading | None = None) -> UnloadedModel:
+    """Locate the model ``name`` and read its tokenizer and sizes, but no weights. Raises as ``load_model`` does."""
+    weights = locate(name, report, loading, require_memory)
+    check_weights(name, weights.path)
+    tokenizer, shape = load_tokenizer(name, weights.path), empty_model(name, weights.path)
+    if warning := check_special_tokens(name, tokenizer, embedded_tokens(shape)):
+        report(warning)
+    check_end_tokens(name, shape.generation_config.eos_token_id)
+    return UnloadedModel(tokenizer, weights, embedded_tokens(shape), context_of(shape.config))
 
 
 def require_memory(name: str, needed: int, device: str = "cpu") -> None:

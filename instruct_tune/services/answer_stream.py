@@ -1,20 +1,18 @@
-"""Answers to one instruction as they grow, between two threads: the queue's decodes, the caller's reads."""
+"""Answers to one instruction as they grow, between two threads: one waits for the device, the caller's reads."""
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Stopped
 
 if TYPE_CHECKING:
-    from ..config.run_config import GenerationSettings
-    from ..generation.generate import Request
-    from ..models.base_model import LoadedModel
+    from ..generation.answer import Answer
+    from ..pretrained.locate import Weights
 
 BASE_AND_TUNED = ("base", "tuned")
 
@@ -24,20 +22,29 @@ class AnswerStream:
 
     The last state also has, for each name, ``…_tokens``, ``…_seconds`` (from the start of decoding to the answer's
     last token) and ``…_ended`` (by itself, not at the limit). Where ``stop`` ended it, the last state has ``stopped``
-    instead, and the texts as far as they came.
+    instead, and the texts as far as they came. ``warning``: what is to be said of the base model's weights.
     """
 
-    def __init__(self, stop: threading.Event | None = None, names: Sequence[str] = BASE_AND_TUNED):
+    def __init__(
+        self,
+        stop: threading.Event | None = None,
+        names: Sequence[str] = BASE_AND_TUNED,
+        warning: Callable[[Weights], str | None] = lambda weights: None,
+    ):
         self.stop = stop or threading.Event()
-        self.names = tuple(names)
+        self.names, self._warning = tuple(names), warning
         self._news: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._warnings: list[str] = []
+        self._last = dict.fromkeys(self.names, ("", 0.0))
 
-    # On the queue's thread
+    # compute.answer_work.AnswerEvents, on the thread that waits for the work
 
     def message(self, text: str) -> None:
         """Show what the answers are waiting for."""
-        self._news.put({"message": text})
+        self._news.put({"message": f"{text[:1].upper()}{text[1:].rstrip('…')}…"})
+
+    def loaded(self, weights: Weights) -> None:
+        self.warn(self._warning(weights))
 
     def warn(self, warning: str | None) -> None:
         """Show a sentence that concerns all answers, after those before it; None shows nothing."""
@@ -45,35 +52,21 @@ class AnswerStream:
             self._warnings.append(warning)
             self._news.put({"warning": " ".join(self._warnings)})
 
-    def decode(self, loaded: LoadedModel, requests: Sequence[Request], settings: GenerationSettings) -> None:
-        """Answer one request for each name. Raises Stopped where ``stop`` is set."""
-        from ..generation.generate import generate, one_by_one
+    def grown(self, texts: Sequence[str], seconds: float) -> None:
+        for name, text in zip(self.names, texts, strict=True):
+            if text != self._last[name][0]:
+                self._last[name] = (text, seconds)
+        self._news.put({**dict(zip(self.names, texts, strict=True)), "seconds": seconds})
 
-        self.warn(one_by_one(loaded))
-        began = time.perf_counter()
-        last: dict[str, tuple[str, float]] = dict.fromkeys(self.names, ("", 0.0))
+    def yield_to_queue(self) -> None:
+        """Answers are short work, which yields to nothing."""
 
-        def grown(texts: Sequence[str]) -> None:
-            seconds = time.perf_counter() - began
-            for name, text in zip(self.names, texts, strict=True):
-                if text != last[name][0]:
-                    last[name] = (text, seconds)
-            self._news.put({**dict(zip(self.names, texts, strict=True)), "seconds": seconds})
-
-        beams = settings.num_beams > 1
-        self.message("Searching with beams: shown when it is done…" if beams else "Reading the prompt…")
-        answers = generate(loaded, requests, settings, on_tokens=grown, stopping=self.stop.is_set)
-        seconds = time.perf_counter() - began
-        end: dict[str, Any] = {"done": True, "seconds": seconds}
-        for name, answer in zip(self.names, answers, strict=True):
-            end |= {name: answer.text, f"{name}_tokens": answer.tokens, f"{name}_ended": answer.ended}
-            # Beam search reports nothing on the way: all answers are there at the end.
-            end[f"{name}_seconds"] = last[name][1] or seconds
-        self._news.put(end)
+    def stopping(self) -> bool:
+        return self.stop.is_set()
 
     # On the caller's thread
 
-    def follow(self, future: Future[None]) -> Iterator[dict[str, Any]]:
+    def follow(self, future: Future[tuple[list[Answer], float]]) -> Iterator[dict[str, Any]]:
         """Each state as it comes, until ``future`` is done; raises its error. Closing it stops the decoding."""
         future.add_done_callback(lambda _: self._news.put(None))
         state: dict[str, Any] = {**dict.fromkeys(self.names, ""), "done": False}
@@ -87,9 +80,17 @@ class AnswerStream:
         if future.cancelled() or isinstance(future.exception(), Stopped):
             yield {**state, "done": True, "stopped": True}
         else:
-            future.result()
+            yield {**state, **self._end(*future.result())}
 
-    def _next(self, future: Future[None]) -> dict[str, Any] | None:
+    def _end(self, answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
+        end: dict[str, Any] = {"done": True, "seconds": seconds}
+        for name, answer in zip(self.names, answers, strict=True):
+            end |= {name: answer.text, f"{name}_tokens": answer.tokens, f"{name}_ended": answer.ended}
+            # Beam search reports nothing on the way: all answers are there at the end.
+            end[f"{name}_seconds"] = self._last[name][1] or seconds
+        return end
+
+    def _next(self, future: Future[Any]) -> dict[str, Any] | None:
         """The next news. A stop while the job still waits in the queue takes effect at once."""
         while True:
             try:

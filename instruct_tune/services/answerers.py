@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..compute.answer_work import BASE_RUN, Answerer
 from ..config.run_config import GenerationSettings, RunConfig
 from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
 from ..errors import DataError, ModelError
 from ..store.run_store import Run, RunStore
 from ..training.checkpoints import at_step, checkpoints, step_of
-from ..util.progress import Loading
 from .datasets import Datasets
-from .model_host import ModelHost
 from .runs import Runs
 
-if TYPE_CHECKING:
-    from ..models.base_model import LoadedModel
-
-BASE_RUN = "base"
-"""The run id that stands for the base model without any adapter."""
 MAX_STRENGTH = 1.5
 MAX_ANSWERERS = 3
 
 
-@dataclass(frozen=True)
-class Answerer:
-    """``run_id`` or ``BASE_RUN``; ``step``: of a kept checkpoint, None for the run's adapter as it is now.
-
-    ``strength``: the factor of the adapter's contribution, 0 (base) to ``MAX_STRENGTH``; 1 is as it was trained.
-    """
-
-    run_id: str = BASE_RUN
-    step: int | None = None
-    strength: float = 1.0
-
-    @property
-    def is_base(self) -> bool:
-        return self.run_id == BASE_RUN or self.strength == 0
-
-    @property
-    def adapter(self) -> str:
-        """The name of its adapter on the model. What is not the run as it is now needs a copy of its own."""
-        if self.step is None and self.strength == 1:
-            return self.run_id
-        # PEFT takes no dots in a name.
-        return f"{self.run_id}@{'' if self.step is None else self.step}x{self.strength!r}".replace(".", "_")
-
-
 class Answerers:
-    """Validates who is to answer, and puts their adapters on the model."""
+    """Validates who is to answer, and finds their adapters."""
 
-    def __init__(self, store: RunStore, runs: Runs, datasets: Datasets, models: ModelHost, closing: threading.Event):
-        self._store, self._runs, self._datasets, self._models = store, runs, datasets, models
-        self._closing = closing
+    def __init__(self, store: RunStore, runs: Runs, datasets: Datasets):
+        self._store, self._runs, self._datasets = store, runs, datasets
 
     # Who can answer
 
@@ -101,53 +66,17 @@ class Answerers:
         """How many rows of the run's data are held out."""
         return self._datasets.held_out_count(HOST, self._runs.config(viewer, run_id))
 
-    # On the queue's thread
+    # Their adapters
 
-    def prepare(
-        self,
-        run_id: str,
-        config: RunConfig,
-        report: Callable[[str], None] = lambda text: None,
-        stopping: Callable[[], bool] = lambda: False,
-    ) -> LoadedModel:
-        """The run's base model with its adapter on it.
-
-        ``report`` gets messages while the model is downloaded; ``stopping`` and the lab's end stop the download.
-        """
-        loading = Loading(lambda: stopping() or self._closing.is_set(), report)
-        loaded = self._models.base(config.model, config.train.bf16_weights, report, loading)
-        if run_id != BASE_RUN:
-            self._models.with_adapter(loaded, run_id, self._store.folder(run_id) / "adapter")
-        return loaded
-
-    @contextmanager
-    def all_on(self, loaded: LoadedModel, answerers: Sequence[Answerer]) -> Iterator[list[str]]:
-        """Inside, the adapters of all are on the model. Gives the name of each one's adapter, in their order."""
-        from ..models.lora import BASE, at_strength
-
-        distinct = {each.adapter: each for each in answerers if not each.is_base}
-        alone = Counter(each.run_id for each in distinct.values() if each.step is None)
-        names: dict[str, str] = {}
-        with ExitStack() as stack:
-            for name, each in distinct.items():
-                if each.step is None and alone[each.run_id] == 1:
-                    # The run's own adapter serves, at whatever strength: no copy is needed.
-                    self._models.with_adapter(loaded, each.run_id, self._folder(each), keep=tuple(distinct))
-                    names[name] = each.run_id
-                elif name == each.run_id:
-                    self._models.with_adapter(loaded, name, self._folder(each), keep=tuple(distinct))
-                    names[name] = name
-            for name, each in distinct.items():
-                if name not in names:
-                    stack.enter_context(self._models.guest(loaded, name, self._folder(each)))
-                    names[name] = name
-                if each.strength != 1:
-                    stack.enter_context(at_strength(loaded, names[name], each.strength))
-            yield [BASE if each.is_base else names[each.adapter] for each in answerers]
-
-    def _folder(self, answerer: Answerer) -> Path:
+    def folder(self, answerer: Answerer) -> Path | None:
+        """Where its adapter lies; None for base. Of a run that trains, for another process, its newest checkpoint."""
+        if answerer.run_id == BASE_RUN:
+            return None
         folder = self._store.folder(answerer.run_id)
-        return folder / "adapter" if answerer.step is None else at_step(folder, answerer.step)
+        if answerer.step is not None:
+            return at_step(folder, answerer.step)
+        saved = checkpoints(folder) if self._store.get(answerer.run_id).live else []
+        return saved[-1] if saved else folder / "adapter"
 
 
 def generation_settings(config: RunConfig, changes: Mapping[str, Any] | None) -> GenerationSettings:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from ..config.run_config import GenerationSettings
-from ..evaluation.answer_cache import CachedAnswers, cache_of
-from ..models.base_model import LoadedModel
+from pathlib import Path
+
 from ..store.run_store import RunStore
 
 
-def cached_base_answers(
-    store: RunStore, run_id: str, loaded: LoadedModel, settings: GenerationSettings
-) -> CachedAnswers | None:
-    """Base's kept answers with these settings; None for a visitor's private run, whose texts are removed with it."""
-    if store.get(run_id).owner is not None:
-        return None
-    return cache_of(store.data_dir / "base-answers", loaded, settings)
+def base_answers_folder(store: RunStore, run_id: str) -> Path | None:
+    """The folder with base's answers; None for a visitor's private run, whose texts are removed with it."""
+    return store.data_dir / "base-answers" if store.get(run_id).owner is None else None

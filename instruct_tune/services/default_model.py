@@ -6,12 +6,12 @@ import logging
 import threading
 from contextlib import suppress
 
+from ..compute.model_host import ModelHost
 from ..config.run_config import DEFAULT_MODEL, RunConfig
 from ..errors import BusyError, LabError, Stopped
 from ..util.machine import unused_memory
 from ..util.progress import Loading, megabytes
 from .job_queue import JobQueue
-from .model_host import ModelHost
 from .slow_imports import SlowImports
 
 log = logging.getLogger(__name__)

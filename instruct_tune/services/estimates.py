@@ -23,6 +23,7 @@ from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
+from ..estimate.lent_gpu import expected_seconds
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.workload import (
     Architecture,
@@ -34,6 +35,7 @@ from ..estimate.workload import (
     Workload,
     cost_json,
     count,
+    efforts,
     fits,
     memory,
     micro_batches,
@@ -114,13 +116,15 @@ class Estimates:
         self._architectures: dict[Any, Architecture] = {}
         self._counting = threading.Lock()
 
-    def cost(self, viewer: Viewer, config: Config, measure: bool = True) -> dict[str, Any]:
+    def cost(self, viewer: Viewer, config: Config, measure: bool = True, lent: bool = False) -> dict[str, Any]:
         """The cost of a run of ``config``, as JSON types; unknown parts are None.
 
         ``steps, epochs, rows, dropped, truncated, tokens, supervised, trainable_parameters, parameters, memory,
         disk`` (bytes), ``seconds`` (with ``total``), ``speed`` (the source of the seconds), ``free_memory``,
         ``warnings``, and ``unknown``: why something is unknown. With ``measure`` this waits for a measurement of
-        a few seconds where none is cached. Raises LabError for a configuration that cannot run.
+        a few seconds where none is cached. With ``lent`` the run would train on a lent GPU: nothing is measured, and
+        ``gpu_seconds`` says how much of its visitor's time an earlier run lets expect. Raises LabError for a
+        configuration that cannot run.
         """
         config = self._configs.read(viewer, config)
         self._imports.wait()
@@ -133,6 +137,8 @@ class Estimates:
                 config, len(splits.train), f"{config.model} is not on this machine yet: it is loaded at Start."
             )
         workload = _count(config, facts)
+        if lent:
+            return self._lent_cost_json(config, workload, facts)
         speed = self._speed(config, facts, measure)
         return self._cost_json(config, workload, facts, speed, viewer)
 
@@ -394,6 +400,21 @@ class Estimates:
                 schedule_warnings(config.train, workload.steps, workload.evaluations),
             ),
             "unknown": unknown,
+        }
+
+    def _lent_cost_json(self, config: RunConfig, workload: Workload, facts: Known) -> dict[str, Any]:
+        earlier = [run.facts for run in self._store.all() if run.config["model"] == config.model and not run.live]
+        effort = sum(efforts(config, workload).values(), start=Effort())
+        seconds = expected_seconds(effort, earlier)
+        return {
+            **cost_json(config, workload, facts.architecture, None, None),
+            "gpu_seconds": seconds,
+            "speed": None,
+            "free_memory": None,
+            "warnings": warnings(
+                workload, None, None, schedule_warnings(config.train, workload.steps, workload.evaluations)
+            ),
+            "unknown": None if seconds else "How much GPU time it uses is known after the first run of this model.",
         }
 
 

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..compute.evaluation_work import EvaluationOutcome, EvaluationWork
+from ..compute.model_host import ModelSpec
 from ..config.run_config import NEAREST_BASELINE, GenerationSettings, RunConfig
 from ..config.viewer import HOST
 from ..data.splits import examples
+from ..errors import GpuError
 from ..evaluation import bleu_tokenizers
-from ..evaluation.answer_cache import Unfinished, unfinished
-from ..evaluation.baselines import baselines
-from ..evaluation.evaluate import Evaluation, evaluate
-from ..evaluation.predict import ROWS_TOGETHER
-from ..generation.generate import one_by_one
-from ..models.base_model import LoadedModel
+from ..evaluation.answer_cache import left_behind
 from ..runs.provenance import other_rows, other_weights
 from ..store.connection import on_disk
 from ..store.retention import remove_predictions
 from ..store.run_store import RunStore
 from ..tokenization.prompt_template import template_of_run
-from .answerers import Answerers
-from .base_answers import cached_base_answers
+from .base_answers import base_answers_folder
 from .datasets import Datasets
+from .device import Device
 from .job_queue import JobQueue
-from .model_host import ModelHost
-from .progress_meter import Meter
+from .training_job import MAX_IDLE_TURNS
 
 
 class EvaluationJob:
-    """Answers the held-out rows of a run, scores them, and writes both into the history."""
+    """Answers the held-out rows of a run, scores them, and writes both into the history.
 
-    def __init__(self, store: RunStore, datasets: Datasets, answerers: Answerers, models: ModelHost, queue: JobQueue):
-        self._store, self._datasets, self._answerers = store, datasets, answerers
-        self._models, self._queue = models, queue
+    It is the ``compute.evaluation_work.EvaluationEvents`` of its work.
+
+    Args:
+        report: Gets the progress.
+        stopping: Whether a person requested a stop.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        datasets: Datasets,
+        device: Device,
+        queue: JobQueue,
+        report: Callable[..., None],
+        stopping: Callable[[], bool],
+    ):
+        self._store, self._datasets, self._device, self._queue = store, datasets, device, queue
+        self.report, self.stopping = report, stopping
+
+    # compute.evaluation_work.EvaluationEvents
+
+    def message(self, text: str) -> None:
+        self.report(message=text)
+
+    def yield_to_queue(self) -> None:
+        self._queue.yield_once()
 
     def execute(
         self,
@@ -46,75 +65,57 @@ class EvaluationJob:
         settings: GenerationSettings,
         chosen: Sequence[str],
         tokenize: str,
-        report: Callable[..., None],
-        stopping: Callable[[], bool],
     ) -> dict[str, Any]:
-        """The evaluation as JSON. ``report`` gets its progress; raises LabErrors, and Stopped where ``stopping``."""
+        """The evaluation as JSON. Raises LabErrors, and Stopped where ``stopping``."""
         splits = self._datasets.splits(config.data)
         rows = self._datasets.held_out(HOST, config)
         total = (2 + len(set(chosen) - {NEAREST_BASELINE})) * len(rows)
-        report(done=0, total=total)
-        loaded = self._answerers.prepare(run_id, config, lambda text: report(message=text), stopping)
-        self._models.evaluating = run_id
-        longest = settings.max_new_tokens or settings.max_length or loaded.context_length
-        alone = one_by_one(loaded)
-        meter = Meter(total, longest, 1 if alone else min(ROWS_TOGETHER, len(rows)))
-        template = template_of_run(config.template, self._store.get(run_id).facts)
-        cached_answers = cached_base_answers(self._store, run_id, loaded, settings)
-        training = examples(splits.train) if chosen else []
-        beside = baselines(chosen, loaded, template, rows, training, settings, config.data.seed, cached_answers)
-        about = {"rows": len(rows), "baselines": list(chosen), "tokenize": tokenize}
-        estimate: dict[str, Any] = {}
-        kept: list[Unfinished] = []
-        warnings = [*other_rows(self._store.get(run_id).facts, splits.fingerprint), *([alone] if alone else [])]
-
-        def keep(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Unfinished:
-            warnings.extend(_too_long(prompts, loaded.context_length))
-            kept.append(unfinished(self._store.folder(run_id), loaded, settings, prompts, about))
-            meter.resume(sum(len(kept[0].of(side).answers) for side in prompts))
-            report(**meter.progress())
-            return kept[0]
-
-        def between(done: int, total: int) -> None:
-            meter.batch_done(done)
-            report(**meter.progress(), **estimate)
-            self._queue.yield_once()
-
-        def stopped() -> bool:
-            if meter.token():
-                report(**meter.progress(), **estimate)
-            return stopping()
-
-        evaluation = evaluate(
-            loaded,
+        self.report(done=0, total=total)
+        facts = self._store.get(run_id).facts
+        work = EvaluationWork(
+            ModelSpec(config.model, config.train.bf16_weights),
             run_id,
-            template,
-            rows,
+            self._store.folder(run_id),
+            template_of_run(config.template, facts),
+            tuple(rows),
             settings,
-            between_batches=between,
-            on_estimate=lambda known: estimate.update(estimate=dataclasses.asdict(known)),
-            stopping=stopped,
-            cached_answers=cached_answers,
-            beside=beside,
-            keep=keep,
-            tokenize=tokenize,
+            tokenize,
+            total,
+            tuple(chosen),
+            tuple(examples(splits.train)) if chosen else (),
+            config.data.seed,
+            base_answers_folder(self._store, run_id),
         )
-        stored = self._keep_evaluation(evaluation, config.evaluation_rows, splits.fingerprint, loaded, warnings)
-        kept[0].done()
+        outcome = self._answer(work)
+        warnings = [*other_rows(facts, splits.fingerprint), *outcome.warnings]
+        stored = self._keep_evaluation(outcome, config.evaluation_rows, splits.fingerprint, warnings)
+        outcome.unfinished.done()
         return stored
+
+    def _answer(self, work: EvaluationWork) -> EvaluationOutcome:
+        """The outcome, in as many turns as the device gives: each goes on with the answers that are kept."""
+        idle = 0
+        while True:
+            before = _answered(work.folder)
+            if outcome := self._device.run(work, self):
+                return outcome
+            idle = 0 if _answered(work.folder) > before else idle + 1
+            if idle == MAX_IDLE_TURNS:
+                reason = f"{idle} turns on the GPU were too short for one batch of answers."
+                raise GpuError(reason, "Evaluate on this Space's CPU, or with fewer tokens an answer.")
 
     def _keep_evaluation(
         self,
-        evaluation: Evaluation,
+        outcome: EvaluationOutcome,
         requested: int | None,
         fingerprint: str,
-        loaded: LoadedModel,
         warnings: Sequence[str],
     ) -> dict[str, Any]:
         """Write the evaluation and its rows into the history, where the oldest makes room; its JSON, as it is kept.
 
         ``requested``: the rows that were asked for, which may be more than are held out; None: all.
         """
+        evaluation, weights = outcome.evaluation, outcome.weights
         run_id = evaluation.run_id
         folder = self._store.folder(run_id)
         path = _new_file(folder, "predictions.jsonl")
@@ -126,11 +127,11 @@ class EvaluationJob:
             "rows_requested": requested,
             "predictions": str(path),
             "data_fingerprint": fingerprint,
-            "weights_source": loaded.weights.source,
-            "weights_sha256": loaded.weights.sha256,
-            "other_weights": other_weights(self._store.get(run_id).facts, loaded.weights),
+            "weights_source": weights.source,
+            "weights_sha256": weights.sha256,
+            "other_weights": other_weights(self._store.get(run_id).facts, weights),
             "warnings": [
-                *bleu_tokenizers.warnings(references, evaluation.tokenize, loaded.weights.model),
+                *bleu_tokenizers.warnings(references, evaluation.tokenize, weights.model),
                 *warnings,
             ],
         }
@@ -139,15 +140,9 @@ class EvaluationJob:
         return stored
 
 
-def _too_long(prompts: Mapping[str, Sequence[Sequence[int]]], context_length: int) -> list[str]:
-    """That some prompts are longer than the model can read, a sentence a side."""
-    counts = {side: sum(len(prompt) >= context_length for prompt in each) for side, each in prompts.items()}
-    return [
-        f"{count} of {len(prompts[side])} prompts of {side} do not fit into the model's context of {context_length} "
-        "tokens: their answers are empty, and scored as that."
-        for side, count in counts.items()
-        if count
-    ]
+def _answered(folder: Path) -> int:
+    """How many rows of the run's unfinished evaluations are answered."""
+    return sum(each["answered"] for each in left_behind(folder))
 
 
 def _new_file(folder: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Evaluations: base and tuned answer all held-out rows, and are scored; one at a time, queued with the runs."""
+"""Evaluations: base and tuned answer all held-out rows, and are scored; in the queue of the runs."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from ..store.run_store import RunStore
 from .access import Access, submitter
 from .answerers import Answerers, generation_settings
 from .datasets import Datasets
+from .devices import Devices
 from .job_queue import Job, JobQueue
-from .model_host import ModelHost
 from .runs import Runs
 from .slow_imports import SlowImports
 
 NOT_BEGUN = "The evaluation was stopped before its first answer; nothing was scored."
+MAX_NEWS = 64
+"""The evaluations whose progress is remembered."""
 EVALUATION = "evaluation"
 """A job that evaluates is about ``(EVALUATION, run_id)``."""
 
 
 class Evaluations:
-    """Owns the progress of the last evaluation and the requests to stop."""
+    """Owns the progress of the last evaluations and the requests to stop."""
 
     def __init__(
         self,
@@ -42,17 +44,15 @@ class Evaluations:
         access: Access,
         answerers: Answerers,
         datasets: Datasets,
-        models: ModelHost,
+        devices: Devices,
         queue: JobQueue,
         imports: SlowImports,
     ):
         self._store, self._runs, self._access, self._answerers = store, runs, access, answerers
-        self._datasets, self._models, self._queue, self._imports = datasets, models, queue, imports
+        self._datasets, self._devices, self._queue, self._imports = datasets, devices, queue, imports
         self._stops: dict[str, threading.Event] = {}
         self._starting = threading.Lock()
-        self.latest: dict[str, Any] | None = None
-        """Progress of the last evaluation: ``run_id``, ``baselines`` (how many answer beside base and tuned), and
-        ``done``, ``total`` | ``message`` | ``error`` | ``finished``."""
+        self._latest: dict[str, dict[str, Any]] = {}
 
     def start(
         self,
@@ -63,36 +63,38 @@ class Evaluations:
         on_progress: Callable[[dict[str, Any]], None] = lambda news: None,
         baselines: Sequence[str] = (),
         tokenize: str = bleu_tokenizers.DEFAULT,
+        own_device: bool = False,
     ) -> Job:
         """Enqueue an evaluation; the future of its JSON.
 
         It continues when nobody watches; ``progress`` says where it is. Answers of an evaluation of the same rows
         with the same settings that was stopped are used again (``unfinished``). ``baselines`` (of
-        ``run_config.BASELINES``) answer beside base; ``tokenize`` is one of ``bleu_tokenizers.NOTES``. Raises
+        ``run_config.BASELINES``) answer beside base; ``tokenize`` is one of ``bleu_tokenizers.NOTES``. With
+        ``own_device`` this process answers, where a GPU could be lent. Raises
         BusyError where this run's evaluation is queued already, or the queue is full.
         """
         run = self._answerers.get(viewer, run_id)
         config = RunConfig.from_dict({**run.config, "evaluation_rows": limit} if limit is not None else run.config)
         settings = generation_settings(config, generation)
         chosen, words = _checked_baselines(baselines), bleu_tokenizers.checked(tokenize)
-        stop = threading.Event()
+        stop, device = threading.Event(), self._devices.choose(own_device)
 
         def report(**news: Any) -> None:
             beside = len(set(chosen) - {NEAREST_BASELINE})
-            self.latest = {"run_id": run_id, "baselines": beside, **news}
+            self._note(run_id, baselines=beside, **news)
             on_progress(news)
 
         def work() -> dict[str, Any]:
             # At once: so far the news are those of the run's former evaluation.
-            self.latest = {"run_id": run_id, "message": "Getting ready…"}
+            self._note(run_id, message="Getting ready…")
             self._imports.wait()
             from .evaluation_job import EvaluationJob
 
             # Those who watch must hear of the end, also where it is a fault, which the queue logs.
             ending: dict[str, Any] = {"error": "It ended by a fault of the lab: its log says which."}
             try:
-                job = EvaluationJob(self._store, self._datasets, self._answerers, self._models, self._queue)
-                evaluation = job.execute(run_id, config, settings, chosen, words, report, stop.is_set)
+                job = EvaluationJob(self._store, self._datasets, device, self._queue, report, stop.is_set)
+                evaluation = job.execute(run_id, config, settings, chosen, words)
                 ending = {"finished": True}
                 return {**evaluation, "verdict": self._interpret(run_id, evaluation)}
             except LabError as error:
@@ -102,7 +104,6 @@ class Evaluations:
                 ending = self._ending_of_stop(run_id)
                 raise
             finally:
-                self._models.evaluating = None
                 report(**ending)
 
         about = (EVALUATION, run_id)
@@ -111,9 +112,9 @@ class Evaluations:
         )
         # Of two that start at once the second finds the first in the queue.
         with self._starting:
-            if any(each.about == about for each in self._queue.jobs):
+            if any(each.about == about for each in self._devices.jobs):
                 raise BusyError(f"The evaluation of {run.name} is asked for already: wait for it, or stop it.")
-            self._queue.enqueue(job)
+            device.enqueue(job)
             self._stops[run_id] = stop
         return job
 
@@ -147,11 +148,15 @@ class Evaluations:
         yield evaluation if viewer.host else {**evaluation, "predictions": os.path.basename(evaluation["predictions"])}
 
     def progress(self, viewer: Viewer, run_id: str) -> dict[str, Any] | None:
-        """Where the run's evaluation is: its place in the queue, or its ``latest`` news; None before any."""
+        """Where the run's evaluation is: its place in the queue, or its latest news; None before any.
+
+        The news: ``run_id``, ``baselines`` (how many answer beside base and tuned), and ``done``, ``total`` |
+        ``message`` | ``error`` | ``finished``.
+        """
         position = self._queue.position((EVALUATION, self._runs.get(viewer, run_id).id))
         if position["place"]:
             return {"run_id": run_id, **position}
-        return self.latest if (self.latest or {}).get("run_id") == run_id else None
+        return self._latest.get(run_id)
 
     def unfinished(self, viewer: Viewer, run_id: str) -> list[dict[str, Any]]:
         """Evaluations of the run that were stopped, the last one first.
@@ -168,7 +173,7 @@ class Evaluations:
 
         Does nothing where there is none. Raises NotYoursError where another viewer submitted it.
         """
-        for job in self._queue.jobs:
+        for job in self._devices.jobs:
             if job.about != (EVALUATION, run_id) or not self._runs.is_visible(viewer, run_id):
                 continue
             if self._access.multi_user and not viewer.host and job.by != submitter(viewer):
@@ -177,7 +182,7 @@ class Evaluations:
 
     def stop_all(self) -> None:
         """Ask every evaluation to stop, for the end of the process."""
-        for job in self._queue.jobs:
+        for job in self._devices.jobs:
             kind, run_id = job.about
             if kind == EVALUATION:
                 self._stop(run_id)
@@ -248,12 +253,19 @@ class Evaluations:
 
     def _stop(self, run_id: str) -> None:
         if self._queue.withdraw((EVALUATION, run_id)):
-            self.latest = {"run_id": run_id, "error": "Withdrawn before its turn came."}
+            self._note(run_id, error="Withdrawn before its turn came.")
         else:
             self._stops[run_id].set()
 
+    def _note(self, run_id: str, **news: Any) -> None:
+        """Keep the news of the run's evaluation; those of the oldest go first."""
+        self._latest.pop(run_id, None)
+        self._latest[run_id] = {"run_id": run_id, **news}
+        while len(self._latest) > MAX_NEWS:
+            self._latest.pop(next(iter(self._latest)))
+
     def _ending_of_stop(self, run_id: str) -> dict[str, Any]:
-        news = self.latest or {}
+        news = self._latest.get(run_id, {})
         if not news.get("total"):
             return {"error": NOT_BEGUN}
         from ..evaluation.answer_cache import left_behind
@@ -267,8 +279,8 @@ class Evaluations:
         return {"error": message, "estimate": news.get("estimate")}
 
     def _seconds_left(self, run_id: str, job: Job) -> float | None:
-        news = self.latest or {}
-        if news.get("run_id") != run_id or not job.begun or not news.get("done"):
+        news = self._latest.get(run_id, {})
+        if not job.begun or not news.get("done"):
             return None
         return (time.monotonic() - job.begun) / news["done"] * (news["total"] - news["done"])
 

@@ -9,10 +9,25 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..compute.answer_work import (
+    BASE_RUN,
+    Answerer,
+    AnswerersWork,
+    RunWork,
+    beam_search,
+    greedy_search,
+    measure_effect,
+    measure_token_losses,
+    stream_answers,
+    whole_answers,
+)
+from ..compute.model_host import ModelSpec
+from ..compute.work import Work
 from ..config.run_config import RunConfig
 from ..config.viewer import HOST, Viewer
 from ..data.splits import Example
@@ -21,20 +36,19 @@ from ..runs.provenance import other_weights
 from ..store.run_store import Run
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
 from .answer_stream import BASE_AND_TUNED, AnswerStream
-from .answerers import BASE_RUN, Answerer, Answerers, check_strength, generation_settings, read_answerers
+from .answerers import Answerers, check_strength, generation_settings, read_answerers
 from .configurations import Config, Configurations, check_texts
 from .datasets import Datasets
+from .devices import Devices
 from .job_queue import JobQueue
 from .runs import Runs
-from .slow_imports import SlowImports
 
 if TYPE_CHECKING:
     from ..evaluation.adapter_effect import AdapterEffect
     from ..evaluation.token_losses import AnswerLosses
     from ..generation.answer import Answer
-    from ..generation.generate import Request
     from ..generation.search import BeamTree, GreedyAnswer
-    from ..models.base_model import LoadedModel
+    from ..pretrained.locate import Weights
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -59,21 +73,37 @@ class _Panel:
     templates: tuple[PromptTemplate, ...]
     config: RunConfig
 
-    def warning(self, loaded: LoadedModel) -> str | None:
+    def warning(self, weights: Weights) -> str | None:
         """That a run was trained on other weights than these."""
-        return next(filter(None, (other_weights(run.facts, loaded.weights) for run in self.runs if run)), None)
+        return next(filter(None, (other_weights(run.facts, weights) for run in self.runs if run)), None)
 
-    def requests(self, loaded: LoadedModel, names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[Request]:
-        """For each (instruction, input) one request of each who answers, by the names of their adapters."""
-        from ..generation.generate import Request
-        from ..tokenization.encode import encode_prompts
 
-        prompts = [encode_prompts(loaded.tokenizer, template, pairs) for template in self.templates]
-        return [
-            Request(tuple(rows[row]), name)
-            for row in range(len(pairs))
-            for rows, name in zip(prompts, names, strict=True)
-        ]
+class _Waiting:
+    """The ``compute.answer_work.AnswerEvents`` of an answer that is shown when it is whole."""
+
+    def __init__(
+        self, stop: threading.Event | None = None, warning: Callable[[Weights], str | None] = lambda weights: None
+    ):
+        self.stop, self._warning = stop or threading.Event(), warning
+        self.warning: str | None = None
+
+    def message(self, text: str) -> None:
+        log.info("%s", text)
+
+    def loaded(self, weights: Weights) -> None:
+        self.warn(self._warning(weights))
+
+    def warn(self, warning: str | None) -> None:
+        self.warning = warning
+
+    def grown(self, texts: Sequence[str], seconds: float) -> None:
+        """Nobody sees it before it is whole."""
+
+    def yield_to_queue(self) -> None:
+        """Short work yields to nothing."""
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()
 
 
 @dataclass(frozen=True)
@@ -97,11 +127,11 @@ class Inference:
         runs: Runs,
         configs: Configurations,
         datasets: Datasets,
+        devices: Devices,
         queue: JobQueue,
-        imports: SlowImports,
     ):
         self._answerers, self._runs, self._configs, self._datasets = answerers, runs, configs, datasets
-        self._queue, self._imports = queue, imports
+        self._devices, self._queue = devices, queue
 
     # Beside each other
 
@@ -122,7 +152,9 @@ class Inference:
         """
         _check_question(instruction, input)
         panel = self._base_and_tuned(viewer, run_id, strength)
-        yield from self._stream(panel, (instruction, input), generation, AnswerStream(stop, BASE_AND_TUNED))
+        yield from self._stream(
+            panel, (instruction, input), generation, AnswerStream(stop, BASE_AND_TUNED, panel.warning)
+        )
 
     def compare_many(
         self,
@@ -141,9 +173,8 @@ class Inference:
         """
         _check_question(instruction, input)
         panel = self._panel(viewer, answerers)
-        yield from self._stream(
-            panel, (instruction, input), generation, AnswerStream(stop, names[: len(panel.answerers)])
-        )
+        stream = AnswerStream(stop, names[: len(panel.answerers)], panel.warning)
+        yield from self._stream(panel, (instruction, input), generation, stream)
 
     def compare_rows(
         self,
@@ -166,20 +197,20 @@ class Inference:
         settings = generation_settings(panel.config, generation)
         stop = stop or threading.Event()
 
-        def job(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
-            self._imports.wait()
-            from ..generation.generate import generate
+        waiting = _Waiting(stop)
 
-            loaded = self._answerers.prepare(BASE_RUN, panel.config, stopping=stop.is_set)
-            with self._answerers.all_on(loaded, panel.answerers) as names:
-                answers = generate(loaded, panel.requests(loaded, names, pairs), settings, stopping=stop.is_set)
-            each = len(panel.answerers)
-            return [answers[at : at + each] for at in range(0, len(answers), each)]
+        def answers(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
+            each, work = len(panel.answerers), self._work(panel, pairs, partial(whole_answers, settings=settings))
+            try:
+                flat = self._devices.choose().ask(work, waiting).result()
+            except (Stopped, CancelledError):
+                return []
+            return [flat[at : at + each] for at in range(0, len(flat), each)]
 
         done: list[list[Answer]] = []
         try:
             for at in range(0, len(rows), ROWS_PER_JOB):
-                done += self._unless_stopped(job, rows[at : at + ROWS_PER_JOB])
+                done += answers(rows[at : at + ROWS_PER_JOB])
                 yield list(done)
                 if stop.is_set():
                     return
@@ -213,23 +244,14 @@ class Inference:
         """
         _check_question(instruction, input)
         _check_tokens(tokens)
-        panel, stop = self._base_and_tuned(viewer, run_id, strength), stop or threading.Event()
-
-        def greedy(loaded: LoadedModel, requests: list[Request]) -> SearchResult:
-            from ..generation.search import greedy_answers
-
-            answers = greedy_answers(loaded, requests, tokens, stopping=stop.is_set)
-            return SearchResult(tuple(answers), warning=panel.warning(loaded))
-
-        def beams(loaded: LoadedModel, requests: list[Request]) -> tuple[BeamTree, ...]:
-            from ..generation.search import beam_trees
-
-            return tuple(beam_trees(loaded, requests, tokens, stop.is_set))
-
-        # Two jobs, so that a run which trains continues in between.
-        result = self._decoded(panel, (instruction, input), greedy, stop)
+        panel, pairs = self._base_and_tuned(viewer, run_id, strength), [(instruction, input)]
+        waiting = _Waiting(stop, panel.warning)
+        greedy = self._result(self._work(panel, pairs, partial(greedy_search, tokens=tokens)), waiting)
+        result = SearchResult(greedy, warning=waiting.warning)
         yield result
-        yield dataclasses.replace(result, beams=self._decoded(panel, (instruction, input), beams, stop))
+        # Work of its own, so that a run which trains continues in between.
+        beams = self._result(self._work(panel, pairs, partial(beam_search, tokens=tokens)), waiting)
+        yield dataclasses.replace(result, beams=beams)
 
     def branch(
         self,
@@ -248,14 +270,9 @@ class Inference:
         """
         _check_question(instruction, input)
         _check_tokens(tokens)
-        ids, stop = _read_prefix(prefix), stop or threading.Event()
-
-        def job(loaded: LoadedModel, requests: list[Request]) -> tuple[GreedyAnswer, ...]:
-            from ..generation.search import greedy_answers
-
-            return tuple(greedy_answers(loaded, requests, tokens, ids, stop.is_set))
-
-        return self._decoded(self._base_and_tuned(viewer, run_id, strength), (instruction, input), job, stop)
+        ids, panel = _read_prefix(prefix), self._base_and_tuned(viewer, run_id, strength)
+        work = self._work(panel, [(instruction, input)], partial(greedy_search, tokens=tokens, prefix=ids))
+        return self._result(work, _Waiting(stop))
 
     # One model
 
@@ -276,51 +293,29 @@ class Inference:
         settings = RunConfig.from_dict(run.config) if run else self._configs.read(viewer, config or {})
         settings = dataclasses.replace(settings, generation=generation_settings(settings, generation))
         pairs = [_prompt_pair(row, number) for number, row in enumerate(rows, 1)]
-
-        def job() -> list[str]:
-            self._imports.wait()
-            from ..generation.generate import Request, generate
-            from ..models.lora import BASE
-            from ..tokenization.encode import encode_prompts
-
-            loaded = self._answerers.prepare(run_id, settings)
-            if run and (warning := other_weights(run.facts, loaded.weights)):
-                log.warning("%s", warning)
-            template = template_of_run(settings.template, run.facts if run else {})
-            prompts = encode_prompts(loaded.tokenizer, template, pairs)
-            name = BASE if run_id == BASE_RUN else run_id
-            requests = [Request(tuple(prompt), name) for prompt in prompts]
-            return [answer.text for answer in generate(loaded, requests, settings.generation)]
-
-        return self._result(job)
+        answerer = Answerer(run_id)
+        template = template_of_run(settings.template, run.facts if run else {})
+        panel = _Panel((answerer,), (run,), (template,), settings)
+        waiting = _Waiting(warning=panel.warning)
+        work = self._work(panel, pairs, partial(whole_answers, settings=settings.generation))
+        answers = self._result(work, waiting)
+        if waiting.warning:
+            log.warning("%s", waiting.warning)
+        return [answer.text for answer in answers]
 
     def token_losses(self, viewer: Viewer, run_id: str, row: Example) -> AnswerLosses:
         """The losses of base and the run on the row's answer, token by token; see ``token_losses``."""
         check_texts(instruction=row.instruction, input=row.input, output=row.output)
         run = self._answerers.get(viewer, run_id)
-        config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
-
-        def job() -> AnswerLosses:
-            self._imports.wait()
-            from ..evaluation.token_losses import answer_losses
-
-            return answer_losses(self._answerers.prepare(run_id, config), template, row, run_id)
-
-        return self._result(job)
+        template = template_of_run(run.config["template"], run.facts)
+        return self._measured(run, partial(measure_token_losses, template=template, row=row))
 
     def adapter_effect(self, viewer: Viewer, run_id: str) -> AdapterEffect:
         """How far the run is from base on the first held-out rows, and what it adds to each layer."""
         run = self._answerers.get(viewer, run_id)
         config, template = RunConfig.from_dict(run.config), template_of_run(run.config["template"], run.facts)
         rows = self._datasets.held_out(HOST, dataclasses.replace(config, evaluation_rows=EFFECT_ROWS))
-
-        def job() -> AdapterEffect:
-            self._imports.wait()
-            from ..evaluation.adapter_effect import measure_adapter_effect
-
-            return measure_adapter_effect(self._answerers.prepare(run_id, config), template, rows, run_id)
-
-        return self._result(job)
+        return self._measured(run, partial(measure_effect, template=template, rows=rows))
 
     # Helpers
 
@@ -328,17 +323,19 @@ class Inference:
         self, panel: _Panel, question: tuple[str, str], generation: Mapping[str, Any] | None, stream: AnswerStream
     ) -> Iterator[dict[str, Any]]:
         settings = generation_settings(panel.config, generation)
-        busy = self._queue.busy_with
-        stream.message("Waiting for the pause between two steps…" if busy else "Waiting for the model…")
+        waits_for = "the pause between two steps" if self._queue.busy_with else "the model"
+        stream.message(f"Waiting for {'a GPU' if self._devices.lends_gpus else waits_for}…")
+        work = self._work(panel, [question], partial(stream_answers, settings=settings))
+        yield from stream.follow(self._devices.choose().ask(work, stream))
 
-        def job() -> None:
-            self._imports.wait()
-            loaded = self._answerers.prepare(BASE_RUN, panel.config, _capitalised(stream), stream.stop.is_set)
-            stream.warn(panel.warning(loaded))
-            with self._answerers.all_on(loaded, panel.answerers) as names:
-                stream.decode(loaded, panel.requests(loaded, names, [question]), settings)
+    def _work(self, panel: _Panel, pairs: Sequence[tuple[str, str]], decode: Callable[..., T]) -> AnswerersWork[Any, T]:
+        folders = tuple(self._answerers.folder(each) for each in panel.answerers)
+        return AnswerersWork(_spec(panel.config), panel.answerers, folders, panel.templates, tuple(pairs), decode)
 
-        yield from stream.follow(self._queue.submit_short(job))
+    def _measured(self, run: Run, measure: Callable[..., T]) -> T:
+        folder = self._answerers.folder(Answerer(run.id))
+        assert folder
+        return self._result(RunWork(_spec(RunConfig.from_dict(run.config)), run.id, folder, measure), _Waiting())
 
     def _base_and_tuned(self, viewer: Viewer, run_id: str, strength: float) -> _Panel:
         check_strength(strength)
@@ -346,23 +343,6 @@ class Inference:
         template = template_of_run(run.config["template"], run.facts)
         answerers = (Answerer(), Answerer(run_id, strength=strength))
         return _Panel(answerers, (None, run), (template, template), RunConfig.from_dict(run.config))
-
-    def _decoded(
-        self,
-        panel: _Panel,
-        question: tuple[str, str],
-        decode: Callable[[LoadedModel, list[Request]], T],
-        stop: threading.Event,
-    ) -> T:
-        """The result of ``decode`` for the panel's requests, as a short job that ``stop`` ends."""
-
-        def job() -> T:
-            self._imports.wait()
-            loaded = self._answerers.prepare(BASE_RUN, panel.config, stopping=stop.is_set)
-            with self._answerers.all_on(loaded, panel.answerers) as names:
-                return decode(loaded, panel.requests(loaded, names, [question]))
-
-        return self._result(job, stop)
 
     def _panel(self, viewer: Viewer, value: Any) -> _Panel:
         answerers = read_answerers(value)
@@ -376,32 +356,25 @@ class Inference:
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
         return _Panel(answerers, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
 
-    def _result(self, job: Callable[[], T], stop: threading.Event | None = None) -> T:
-        """The job's result. ``stop`` takes effect at once while the job still waits in the queue."""
-        future = self._queue.submit_short(job)
+    def _result(self, work: Work[T, Any], waiting: _Waiting) -> T:
+        """The work's result. A stop takes effect at once while the work still waits for its turn."""
+        future: Future[T] = self._devices.choose().ask(work, waiting)
         try:
-            while stop and not wait([future], SECONDS_BETWEEN_LOOKS).done:
-                if stop.is_set():
+            while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+                if waiting.stopping():
                     future.cancel()
             return future.result()
         except (Stopped, CancelledError):
             raise LabError("Stopped.") from None
 
-    def _unless_stopped(self, job: Callable[[Any], list[Any]], pairs: Sequence[tuple[str, str]]) -> list[Any]:
-        """The job's result; nothing where it was stopped."""
-        try:
-            return self._queue.submit_short(lambda: job(pairs)).result()
-        except (Stopped, CancelledError):
-            return []
+
+def _spec(config: RunConfig) -> ModelSpec:
+    return ModelSpec(config.model, config.train.bf16_weights)
 
 
 def _base_of(config: Mapping[str, Any]) -> tuple[str, Any]:
     parsed = RunConfig.from_dict(config)
     return parsed.model, parsed.train.bf16_weights
-
-
-def _capitalised(stream: AnswerStream) -> Callable[[str], None]:
-    return lambda text: stream.message(f"{text[:1].upper()}{text[1:]}…")
 
 
 def _check_question(instruction: Any, input_text: Any) -> None:

@@ -139,7 +139,7 @@ class JobQueue:
         with self._wake:
             waiting = self._short.popleft() if self._short else None
         if waiting:
-            _run(*waiting)
+            run_future(*waiting)
 
     # Positions
 
@@ -210,10 +210,10 @@ class JobQueue:
                     self._current = self._waiting.popleft()
                     self._current.begun = time.monotonic()
             if short:
-                _run(*short)
+                run_future(*short)
             elif self._current:
                 # The queue is free before those who wait for this job hear of its end.
-                _run(self._current, self._current.run, then=self._end_current)
+                run_future(self._current, self._current.run, then=self._end_current)
 
     def _end_current(self) -> None:
         with self._wake:
@@ -228,7 +228,7 @@ def _position(jobs: tuple[Job, ...], place: int) -> QueuePosition:
     return QueuePosition(place=place, starts_in_seconds=left + (place - 1) * whole)
 
 
-def _run(future: Future[Any], job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
+def run_future(future: Future[Any], job: Callable[[], Any], then: Callable[[], None] = lambda: None) -> None:
     if not future.set_running_or_notify_cancel():
         then()
         return

@@ -1,4 +1,4 @@
-"""Training runs: start, resume, pause, stop, delete. One trains at a time; the others wait in the queue."""
+"""Training runs: start, resume, pause, stop, delete."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
+from ..compute.model_host import ModelHost
 from ..config.run_config import RunConfig
 from ..config.viewer import HOST, Viewer
 from ..errors import BusyError, NotFoundError, StoreError
@@ -19,8 +20,9 @@ from ..store.status_log import StopReason
 from .access import Access, submitter
 from .configurations import Config, Configurations
 from .datasets import Datasets
+from .device import Device
+from .devices import Devices
 from .job_queue import Job, JobQueue, OthersAtWork
-from .model_host import ModelHost
 from .quota import EXPIRES
 from .runs import Runs
 from .slow_imports import SlowImports
@@ -36,7 +38,7 @@ _REQUESTS = {StopReason.STOP: "It was asked to stop.", StopReason.PAUSE: "It was
 
 
 class Training:
-    """Owns the run that trains, the runs that wait, and the requests to stop them."""
+    """Owns the runs that train, the runs that wait, and the requests to stop them."""
 
     def __init__(
         self,
@@ -47,13 +49,14 @@ class Training:
         uploads: Uploads,
         datasets: Datasets,
         models: ModelHost,
+        devices: Devices,
         queue: JobQueue,
         imports: SlowImports,
     ):
         self._store, self._runs, self._access, self._configs = store, runs, access, configs
         self._uploads, self._datasets, self._models = uploads, datasets, models
-        self._queue, self._imports = queue, imports
-        self._current: TrainingJob | None = None
+        self._devices, self._queue, self._imports = devices, queue, imports
+        self._current: dict[str, TrainingJob] = {}
         self._jobs: dict[str, Job] = {}
         self._stop_requests: dict[str, StopReason] = {}
         self._discarded: set[str] = set()
@@ -61,18 +64,22 @@ class Training:
 
     # Starting and waiting
 
-    def start(self, viewer: Viewer, config: Config, name: str = "", parent: str | None = None) -> str:
+    def start(
+        self, viewer: Viewer, config: Config, name: str = "", parent: str | None = None, own_device: bool = False
+    ) -> str:
         """Enqueue a run; returns its id. Raises BusyError where the queue is full.
 
         A run made of an upload is its uploader's alone until they share it. With ``parent`` it begins with that
-        run's adapter, and what ``config`` leaves out is the parent's; ``continuation`` says what is refused.
+        run's adapter, and what ``config`` leaves out is the parent's; ``continuation`` says what is refused. With
+        ``own_device`` it trains in this process, where a GPU could be lent.
         """
         before = self._runs.get(viewer, parent) if parent else None
         if before and not isinstance(config, RunConfig):
             config = continuation.config_after(before, config)
         config = self._configs.read(viewer, config)
         name = read_name(name)
-        self._queue.refuse_when_full(submitter(viewer))
+        device = self._devices.choose(own_device)
+        device.refuse_when_full(submitter(viewer))
         size = folder_bytes(self._store.folder(before.id) / "adapter") if before else 0
         self._uploads.require_room(viewer, size)
         if before:
@@ -85,11 +92,14 @@ class Training:
         if self._access.has_quota(viewer):
             self._store.update(run.id, facts={EXPIRES: True})
         run = self._store.get(run.id)
-        self._enqueue(viewer, run, resume=False)
+        self._enqueue(viewer, run, False, device)
         return run.id
 
-    def resume(self, viewer: Viewer, run_id: str) -> str:
-        """Continue a run that was stopped, interrupted or failed, from its last checkpoint; returns its id."""
+    def resume(self, viewer: Viewer, run_id: str, own_device: bool = False) -> str:
+        """Continue a run that was stopped, interrupted or failed, from its last checkpoint; returns its id.
+
+        ``own_device`` as for ``start``, whichever device it began on.
+        """
         run = self._runs.get_to_change(viewer, run_id, "resume")
         self._uploads.require_room(viewer)
         # Before it counts as live: the host may have forbidden its files since.
@@ -99,7 +109,7 @@ class Training:
             run = self._store.get(run.id)
             if not run.ended_early:
                 raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
-            self._enqueue(viewer, run, resume=True)
+            self._enqueue(viewer, run, True, self._devices.choose(own_device))
         return run.id
 
     def wait(self, run_id: str, timeout: float | None = None) -> Run:
@@ -116,9 +126,7 @@ class Training:
 
         ``part``: ``{done, total}``; ``download``: see ``TrainingJob.download``. Both None where nothing is under way.
         """
-        status, job = self._runs.status(viewer, run_id), self._current
-        if job and job.run.id != run_id:
-            job = None
+        status, job = self._runs.status(viewer, run_id), self._current.get(run_id)
         part = job.parts if job else None
         return {
             **status,
@@ -149,17 +157,17 @@ class Training:
         self._store.update(run_id, status="failed")
         self._store.delete(run_id)
 
-    def _enqueue(self, viewer: Viewer, run: Run, resume: bool) -> None:
+    def _enqueue(self, viewer: Viewer, run: Run, resume: bool, device: Device) -> None:
         self._store.update(run.id, status="queued", message="", ended=None, reason="It waits for its turn.")
         job = Job(
             f"run {run.name}",
-            lambda: self._train(run, resume),
+            lambda: self._train(run, resume, device),
             (TRAINING, run.id),
             submitter(viewer),
             lambda: self._seconds_left(run.id),
         )
         try:
-            self._jobs[run.id] = self._queue.enqueue(job)
+            self._jobs[run.id] = device.enqueue(job)
         except BusyError:
             # Somebody was faster; a run that had begun before stays as it was.
             if resume:
@@ -170,23 +178,23 @@ class Training:
             raise
 
     def _seconds_left(self, run_id: str) -> float | None:
-        job = self._current
-        return job.seconds_left() if job and job.run.id == run_id else None
+        job = self._current.get(run_id)
+        return job.seconds_left() if job else None
 
-    def _train(self, run: Run, resume: bool) -> None:
+    def _train(self, run: Run, resume: bool, device: Device) -> None:
         """The job, on the queue's thread."""
         self._imports.wait()
         from .training_job import TrainingJob
 
         self._store.keep_room()
-        job = TrainingJob(run, self._store, self._datasets, self._models, self._queue)
-        self._current = job
+        job = TrainingJob(run, self._store, self._datasets, device, self._queue)
+        self._current[run.id] = job
         if why := self._stop_requests.get(run.id):
             job.request_stop(why)
         try:
             job.execute(resume)
         finally:
-            self._current = None
+            self._current.pop(run.id)
             self._stop_requests.pop(run.id, None)
         if run.id in self._discarded:
             self._discarded.discard(run.id)
@@ -226,7 +234,7 @@ class Training:
             self._stop_requests.pop(run.id, None)
             self._discarded.discard(run.id)
             return self._store.get(run.id).status
-        if (job := self._current) and job.run.id == run.id:
+        if job := self._current.get(run.id):
             job.request_stop(why)
         return "stopping"
 
@@ -240,7 +248,7 @@ class Training:
         """Ask the run that trains, and those about to, to stop for the end of the process."""
         # A run that has not begun yet finds its request when it does.
         self._stop_requests |= {run.id: StopReason.CLOSE for run in self._store.all() if run.live}
-        if job := self._current:
+        for job in list(self._current.values()):
             job.request_stop(StopReason.CLOSE)
 
     def interrupt_unbegun(self, jobs: list[Job]) -> None:

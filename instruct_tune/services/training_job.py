@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import itertools
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..batching.packing_mode import Packing
-from ..config.run_config import OWN, GenerationSettings, RunConfig
+from ..compute.failures import Failure, failure
+from ..compute.model_host import ModelSpec
+from ..compute.training_work import TrainingOutcome, TrainingWork
+from ..config.run_config import OWN, RunConfig
 from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
-from ..errors import DataError, DiskFullError, DivergedError, ModelError, NotFoundError, Stopped, StoreError
+from ..errors import DataError, DiskFullError, GpuError, ModelError, NotFoundError, Stopped, StoreError
+from ..estimate.lent_gpu import GPU_SECONDS, GPU_TURNS, expected_seconds
 from ..estimate.progress import RunProgress
 from ..estimate.workload import Recorded, RowLength, count
-from ..evaluation.adapter_bleu import adapter_bleu
-from ..evaluation.answer_cache import CachedAnswers
 from ..evaluation.bleu import BleuReport
-from ..models import lora
-from ..models.base_model import LoadedModel
+from ..generation.answer import Answer
+from ..pretrained.located import LocatedModel
 from ..runs import continuation
 from ..runs.provenance import other_rows, other_weights
 from ..store.run_store import Run, RunStore
@@ -35,16 +35,14 @@ from ..tokenization.prompt_template import PromptTemplate, markup_facts, templat
 from ..training import fixed_prompts
 from ..training.checkpoints import newest_whole, step_of
 from ..training.general_text import general_rows
-from ..training.memorization import measure_memorization, verdict
-from ..training.train import train
+from ..training.memorization import verdict
 from ..training.types import TrainingData, TrainingResult
 from ..util import atomic_write
 from ..util.progress import Loading
-from .base_answers import cached_base_answers
+from .base_answers import base_answers_folder
 from .datasets import Datasets
-from .failures import Failure, failure
+from .device import Device
 from .job_queue import JobQueue
-from .model_host import ModelHost
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,22 +57,26 @@ PHASES = {
 }
 """Phase → the reason in the status log."""
 TRAINING_ROWS = "Training rows"
+SAVE_MINUTES = 0.2
+"""The time between two checkpoints on a lent device."""
+MAX_IDLE_TURNS = 3
+"""After so many turns on a device without a new step the run gives up."""
 VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
 class TrainingJob:
-    """A run that trains: the ``training.types.TrainingListener`` that writes to the store. For the queue's thread."""
+    """A run that trains, from its rows to its last status: what ``TrainingWork`` reports goes to the run store.
 
-    def __init__(self, run: Run, store: RunStore, datasets: Datasets, models: ModelHost, queue: JobQueue):
-        self.run, self.store, self.datasets, self.models, self.queue = run, store, datasets, models, queue
+    ``execute`` is for the thread that the device gives it.
+    """
+
+    def __init__(self, run: Run, store: RunStore, datasets: Datasets, device: Device, queue: JobQueue):
+        self.run, self.store, self.datasets, self.device, self.queue = run, store, datasets, device, queue
         self.config = RunConfig.from_dict(run.config)
         self.folder = store.folder(run.id)
         self.stop = threading.Event()
         self.leave = StopReason.STOP
         self.loading = Loading(follow=lambda text: log.info("%s", text))
-        self.loaded: LoadedModel | None = None
-        self.prompts: tuple[fixed_prompts.FixedPrompt, ...] = ()
-        self.bleu: _HeldOutBleu | None = None
         self.work: RunProgress | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
@@ -91,7 +93,7 @@ class TrainingJob:
         """How long the run still takes, what it measures and answers included; None before its first step."""
         return self.work.seconds_left() if self.work else None
 
-    # training.types.TrainingListener
+    # compute.training_work.TrainingEvents
 
     def phase(self, name: str) -> None:
         self.store.require_folder()
@@ -116,25 +118,25 @@ class TrainingJob:
     def progress(self, step: int, total_steps: int) -> None:
         self.store.update(self.run.id, step=step, total_steps=total_steps)
 
-    def probed(self, step: int, adapter_name: str) -> None:
-        if self.loaded is None or not self.prompts:
-            return
-        self.phase("evaluating")
-        most = fixed_prompts.answer_limit(self.prompts, self.config.train.sample_tokens)
-        answers = fixed_prompts.answer(self.loaded, adapter_name, self.prompts, most, self._counting_stop(most))
+    def facts(self, facts: dict[str, Any]) -> None:
+        self.store.update(self.run.id, facts=facts)
+
+    def answered(self, step: int, answers: Sequence[Answer]) -> None:
         self.store.add_samples(self.run.id, step, [(answer.text, answer.ended) for answer in answers])
         self._note("samples")
-        self.phase("training")
 
-    def evaluated(self, step: int, epoch: float) -> None:
-        if self.bleu is None:
-            return
-        self.phase("evaluating")
-        bleu = self.bleu(self.run.id).bleu
+    def bleu(self, step: int, epoch: float, bleu: float) -> None:
         self.store.add_metric(self.run.id, "bleu", step, epoch, {"bleu": bleu})
         self._note("bleu")
-        self.say(f"BLEU {bleu:.1f} on {len(self.bleu.rows)} held-out rows at step {step}.")
-        self.phase("training")
+        rows = self.store.get(self.run.id).facts["bleu_rows"]
+        self.say(f"BLEU {bleu:.1f} on {rows} held-out rows at step {step}.")
+
+    def base_bleu(self, report: BleuReport) -> None:
+        self.facts({"base_bleu": report.bleu, "bleu_signature": report.signature})
+        if self.work:
+            self.work.pass_over("bleu")
+        rows = self.store.get(self.run.id).facts["bleu_rows"]
+        self.say(f"Base: BLEU {report.bleu:.1f} on {rows} held-out rows.")
 
     def yield_to_queue(self) -> None:
         began = time.monotonic()
@@ -152,25 +154,18 @@ class TrainingJob:
         self.loading.stop()
         self.stop.set()
 
-    def _counting_stop(self, most: int) -> Callable[[], bool]:
-        """``stopping`` for decoding, which calls it at every token: it also reports the number of tokens."""
-        count = itertools.count(1)
-
-        def stopping() -> bool:
-            self.part(min(next(count), most), most)
-            return self.stopping()
-
-        return stopping
-
     def _note(self, kind: str) -> None:
         if self.work:
             self.work.note(kind)
 
-    # The run
+    def message(self, text: str) -> None:
+        self.say(text)
 
     def say(self, text: str) -> None:
         log.info("%s", text)
         self.store.add_event(self.run.id, text)
+
+    # The run
 
     def execute(self, resume: bool) -> None:
         """Do the whole run. Does not raise: a stop or an error becomes the run's status."""
@@ -191,35 +186,82 @@ class TrainingJob:
         self.store.update(self.run.id, reason="Its turn has come.", **changes)
         self.say("Loading data and model.")
         splits = self.datasets.splits(self.config.data, self.loading)
-        loaded = self.models.base(self.config.model, self.config.train.bf16_weights, self.say, self.loading)
+        model = ModelSpec(self.config.model, self.config.train.bf16_weights)
+        located = self.device.locate(model, self.say, self.loading)
         self._raise_if_stopping()
         if resume:
-            self._require_same(loaded, splits)
+            self._require_same(located, splits)
         self.phase("tokenising")
-        template = self._keep_template(loaded, splits)
-        data = self._tokenise(loaded, splits, template)
-        self._record_facts(loaded, splits, data)
-        self._choose_prompts(loaded, splits, template, data)
+        template = self._keep_template(located, splits)
+        data = self._tokenise(located, splits, template)
+        self._record_facts(located, splits, data)
+        prompts = self._choose_prompts(located, splits, template, data)
+        bleu_rows = self._choose_bleu_rows(splits)
         self._raise_if_stopping()
-        checkpoint = self._attach(loaded, resume)
-        self.models.training = self.run.id
+        checkpoint = self._resume_from() if resume else None
+        work = TrainingWork(
+            dataclasses.replace(model, weights=located.weights),
+            self.run.id,
+            self.folder,
+            self._config_on_device(),
+            data,
+            template,
+            prompts,
+            bleu_rows,
+            base_answers=base_answers_folder(self.store, self.run.id),
+            begin_with=self._adapter_of_parent() if self.run.parent and checkpoint is None else None,
+            checkpoint=checkpoint,
+        )
+        self.work = self._count_work(located, work)
+        outcome = self._train(work)
+        status = self.leave.status if outcome.result.stopped else "finished"
+        self._end(status, self._verdict(outcome))
+
+    def _config_on_device(self) -> RunConfig:
+        """The configuration; on a lent device, with checkpoints so often that little is lost with it."""
+        if not self.device.lent:
+            return self.config
+        train = self.config.train
+        minutes = min(SAVE_MINUTES, train.save_minutes or SAVE_MINUTES)
+        return dataclasses.replace(self.config, train=dataclasses.replace(train, save_minutes=minutes))
+
+    def _train(self, work: TrainingWork) -> TrainingOutcome:
+        """Train to the end or until a person stops it, in as many turns as the device gives."""
+        idle = 0
+        while True:
+            stored = self.store.get(self.run.id)
+            loss = (self.store.last_metric(self.run.id, "train") or {"loss": math.nan})["loss"]
+            work = dataclasses.replace(work, knows_base_bleu="base_bleu" in stored.facts, last_loss=loss)
+            outcome = self._turn(work)
+            if outcome and (not outcome.result.stopped or self.stopping()):
+                return outcome
+            self._raise_if_stopping()
+            idle = 0 if self.store.get(self.run.id).step > stored.step else idle + 1
+            if idle == MAX_IDLE_TURNS:
+                reason = f"{idle} turns on the GPU were too short for one step and its measurements."
+                raise GpuError(reason, "Resume it on this Space's CPU, or start a run with a smaller batch.")
+            work = dataclasses.replace(work, checkpoint=self._resume_from())
+
+    def _turn(self, work: TrainingWork) -> TrainingOutcome | None:
+        """One turn on the device; how long a lent one was used is a fact of the run, from which later ones learn."""
+        if not self.device.lent:
+            return self.device.run(work, self)
+        began, expected = time.monotonic(), self.seconds_left()
+        if expected is None and self.work:
+            alike = [run.facts for run in self.store.all() if run.config["model"] == self.config.model]
+            expected = expected_seconds(self.work.planned, alike)
         try:
-            self.work = self._count_work(loaded, splits, data)
-            self._measure_base_bleu(loaded, splits, template)
-            result = train(loaded, self.run.id, data, self.config.train, self.folder, self, checkpoint)
-            if not result.stopped:
-                self._require_result(result)
-            self._save(loaded, result)
-            self._end(self.leave.status if result.stopped else "finished", self._verdict(loaded, data, result))
+            return self.device.run(work, self, expected)
         finally:
-            self.models.training = None
-            self.models.forget(self.run.id)
+            facts = self.store.get(self.run.id).facts
+            used = facts.get(GPU_SECONDS, 0.0) + time.monotonic() - began
+            self.facts({GPU_SECONDS: used, GPU_TURNS: facts.get(GPU_TURNS, 0) + 1})
 
     def _raise_if_stopping(self) -> None:
         if self.stopping():
             raise Stopped
 
-    def _keep_template(self, loaded: LoadedModel, splits: Splits) -> PromptTemplate:
+    def _keep_template(self, located: LocatedModel, splits: Splits) -> PromptTemplate:
         """The run's template; the markup of a chat template is stored when the run begins, and used from then on.
 
         Raises ModelError where the chat template changes a row's question.
@@ -227,17 +269,17 @@ class TrainingJob:
         template = template_of_run(self.config.template, self.run.facts)
         if not template.chat or template.markup:
             return template
-        rendered = with_markup(loaded.tokenizer, template)
+        rendered = with_markup(located.tokenizer, template)
         rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self.config.evaluation_rows)))
-        check_messages(loaded.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
+        check_messages(located.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
         self.store.update(self.run.id, facts=markup_facts(rendered))
-        if has_clock(loaded.tokenizer):
+        if has_clock(located.tokenizer):
             self.say("The chat template writes the date: this run keeps the prompt's text as it is now.")
         return rendered
 
-    def _tokenise(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
+    def _tokenise(self, located: LocatedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
         settings = self.config.train
-        longest = min(settings.max_length, loaded.context_length)
+        longest = min(settings.max_length, located.context_length)
         limit = "train.max_length" if longest == settings.max_length else "the model's context of"
 
         def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
@@ -246,13 +288,13 @@ class TrainingJob:
                 return ()
             try:
                 done = tokenize_rows(
-                    loaded.tokenizer,
+                    located.tokenizer,
                     template,
                     rows,
                     settings.max_length,
                     settings.overlong,
-                    loaded.context_length,
-                    loaded.vocabulary,
+                    located.context_length,
+                    located.vocabulary,
                 )
             except DataError:
                 if what == TRAINING_ROWS:
@@ -276,13 +318,13 @@ class TrainingJob:
             train=tokenise(examples(splits.train), TRAINING_ROWS),
             evaluation=tokenise(examples(take_evaluation_rows(held_out, evaluation_rows)), "Evaluation rows"),
             probe=tokenise(examples(take_probe_rows(held_out, evaluation_rows, settings.probe_rows)), "Probe rows"),
-            general=general_rows(loaded) if settings.general_loss and settings.probes else (),
+            general=general_rows(located) if settings.general_loss and settings.probes else (),
         )
         if not data.probe and settings.probe_rows:
             self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
         return data
 
-    def _require_same(self, loaded: LoadedModel, splits: Splits) -> None:
+    def _require_same(self, located: LocatedModel, splits: Splits) -> None:
         """A resumed run needs its original rows and weights, because its adapter and its metrics belong to those.
 
         Raises DataError or ModelError where they have changed.
@@ -295,17 +337,12 @@ class TrainingJob:
                 "The rows have changed since this run began: put the file back as it was and resume, or start a new "
                 "run on the rows as they are now."
             )
-        if warning := other_weights(run.facts, loaded.weights):
+        if warning := other_weights(run.facts, located.weights):
             raise ModelError(f"{warning} Start a new run on these, or train this one further.")
 
-    def _record_facts(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> None:
-        """Store the facts that this run's numbers depend on."""
-        import torch
-
-        from ..generation.generate import one_by_one
-        from ..kernels.linear import computed_by
-
-        weights = loaded.weights
+    def _record_facts(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:
+        """Store the facts about data and weights that this run's numbers depend on."""
+        weights = located.weights
         facts = {
             "model_path": str(weights.path),
             "weights_source": weights.source,
@@ -317,26 +354,13 @@ class TrainingJob:
             "train_rows": len(data.train),
             "evaluation_rows": len(data.evaluation),
             "probe_rows": len(data.probe),
-            "packing": loaded.packing.value,
-            "device": str(loaded.device),
-            "threads": torch.get_num_threads(),
-            "dtype": str(loaded.base.dtype).removeprefix("torch."),
-            "attention": loaded.base.config._attn_implementation,
-            "matrix_products": computed_by(loaded.device),
             "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
         }
-        self.store.update(self.run.id, facts=facts)
-        self.say(f"{len(data.train)} training rows, {loaded.packing.value}; weights from {weights.source}.")
-        if loaded.packing is Packing.PADDED:
-            self.say("This architecture cannot be packed exactly, so batches are padded.")
-        if loaded.packing is Packing.ALONE:
-            self.say("In this architecture a row's numbers change with its batch, so each row has a pass of its own.")
-        if note := one_by_one(loaded):
-            self.say(note)
+        self.facts(facts)
 
     def _choose_prompts(
-        self, loaded: LoadedModel, splits: Splits, template: PromptTemplate, data: TrainingData
-    ) -> None:
+        self, located: LocatedModel, splits: Splits, template: PromptTemplate, data: TrainingData
+    ) -> tuple[fixed_prompts.FixedPrompt, ...]:
         """Choose what is answered at the probes: held-out rows, training rows, and prompts that a person typed.
 
         Held-out rows are the first probe rows, and evaluation rows where there are too few.
@@ -344,61 +368,41 @@ class TrainingJob:
         settings, evaluation_rows = self.config.train, self.config.evaluation_rows
         probe = take_probe_rows(splits.test, evaluation_rows, settings.probe_rows)
         held_out = _each(probe, take_evaluation_rows(splits.test, evaluation_rows))
-        prompts = fixed_prompts.choose_all(loaded, template, settings, held_out, _each(splits.train), data.train)
+        prompts = fixed_prompts.choose_all(located, template, settings, held_out, _each(splits.train), data.train)
         if prompts:
-            self.loaded, self.prompts = loaded, prompts
-            self.store.update(self.run.id, facts=fixed_prompts.facts_of(prompts, settings))
+            self.facts(fixed_prompts.facts_of(prompts, settings))
         answered = sum(prompt.kind == OWN for prompt in prompts)
         if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
             self.say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
+        return prompts
 
-    def _count_work(self, loaded: LoadedModel, splits: Splits, data: TrainingData) -> RunProgress:
+    def _choose_bleu_rows(self, splits: Splits) -> tuple[Example, ...]:
+        """The held-out rows whose BLEU is measured at each evaluation."""
+        rows = examples(take_evaluation_rows(splits.test, self.config.train.bleu_rows))
+        if rows:
+            self.facts({"bleu_rows": len(rows)})
+        return tuple(rows)
+
+    def _count_work(self, located: LocatedModel, work: TrainingWork) -> RunProgress:
         """The run's work, of which its metrics so far are done."""
         from ..batching.packing import TOKENS_PER_PASS
 
+        data = work.data
         train, evaluation, probe = (
             [RowLength(len(row.input_ids), row.prompt_length) for row in rows]
             for rows in (data.train, data.evaluation, data.probe)
         )
         recorded = Recorded(
-            prompts=tuple(len(prompt.prompt) for prompt in self.prompts),
+            prompts=tuple(len(prompt.prompt) for prompt in work.prompts),
             general_tokens=sum(len(row.input_ids) for row in data.general),
-            bleu_rows=len(take_evaluation_rows(splits.test, self.config.train.bleu_rows)),
+            bleu_rows=len(work.bleu_rows),
         )
-        budget, context = TOKENS_PER_PASS[loaded.device.type], loaded.context_length
-        work = count(self.config, train, evaluation, probe, budget, context, recorded)
+        budget = TOKENS_PER_PASS[self.device.kind]
+        counted = count(self.config, train, evaluation, probe, budget, located.context_length, recorded)
         done = Counter(metric["kind"] for metric in self.store.metrics(self.run.id))
         done["samples"] = len({sample["step"] for sample in self.store.samples(self.run.id)})
         done["bleu"] += "base_bleu" in self.store.get(self.run.id).facts
-        return RunProgress(self.config, work, done)
-
-    def _measure_base_bleu(self, loaded: LoadedModel, splits: Splits, template: PromptTemplate) -> None:
-        """Prepare the BLEU of each evaluation, and measure base's, once a run."""
-        rows = examples(take_evaluation_rows(splits.test, self.config.train.bleu_rows))
-        if not rows:
-            return
-        self.bleu = _HeldOutBleu(loaded, template, rows, self.config.generation, self.part, self.stopping)
-        self.store.update(self.run.id, facts={"bleu_rows": len(rows)})
-        if "base_bleu" in self.store.get(self.run.id).facts:
-            return
-        self.phase("evaluating")
-        cached_answers = cached_base_answers(self.store, self.run.id, loaded, self.config.generation)
-        report = self.bleu(lora.BASE, cached_answers)
-        self.store.update(self.run.id, facts={"base_bleu": report.bleu, "bleu_signature": report.signature})
-        if self.work:
-            self.work.pass_over("bleu")
-        self.say(f"Base: BLEU {report.bleu:.1f} on {len(rows)} held-out rows.")
-
-    def _attach(self, loaded: LoadedModel, resume: bool) -> Path | None:
-        """Attach a new adapter. Returns the checkpoint to resume from, which the trainer loads."""
-        lora.remove(loaded, self.run.id)
-        lora.attach(loaded, self.run.id, self.config.lora, self.config.train.seed)
-        trainable, total = lora.parameter_counts(loaded)
-        self.store.update(self.run.id, facts={"trainable_parameters": trainable, "parameters": total})
-        checkpoint = self._resume_from() if resume else None
-        if self.run.parent and checkpoint is None:
-            self._begin_with_parent(loaded)
-        return checkpoint
+        return RunProgress(self.config, counted, done)
 
     def _resume_from(self) -> Path | None:
         checkpoint, damaged = newest_whole(self.folder)
@@ -409,45 +413,23 @@ class TrainingJob:
         self.say(f"Resuming from step {step}.")
         return checkpoint
 
-    def _begin_with_parent(self, loaded: LoadedModel) -> None:
-        """Load the parent's weights into the adapter; the optimizer and its schedule begin anew."""
+    def _adapter_of_parent(self) -> Path:
+        """The copy of the parent's adapter, which the run begins with."""
         folder, parent = self.folder / continuation.FOLDER, self.run.facts["parent"]
         if fault := atomic_write.fault(folder):
             raise ModelError(f"The copy of {parent['name']}'s adapter is damaged ({fault}): start this run anew.")
-        lora.restore(loaded, self.run.id, folder)
         self.say(f"Begins with the adapter of {parent['name']}, step {parent['step']}.")
+        return folder
 
-    def _require_result(self, result: TrainingResult) -> None:
-        """A finished run needs steps and a finite loss, else DivergedError; ``train`` has checked its adapter."""
-        last = self.store.last_metric(self.run.id, "train")
-        if not result.steps or last is None or not math.isfinite(last["loss"]):
-            raise DivergedError("No step was trained, so there is no result: check train.max_steps and the rows.")
-
-    def _save(self, loaded: LoadedModel, result: TrainingResult) -> None:
-        self.phase("saving")
-        with atomic_write.atomic_folder(self.folder / "adapter") as folder:
-            lora.save(loaded, self.run.id, folder)
-        facts = {"kept_step": result.kept_step or result.steps, "adapter_norm": lora.norm_of_b(loaded, self.run.id)}
-        self.store.update(self.run.id, facts=facts)
-
-    def _verdict(self, loaded: LoadedModel, data: TrainingData, result: TrainingResult) -> str:
+    def _verdict(self, outcome: TrainingOutcome) -> str:
         """One sentence on how the run ended; with ``recite_rows``, on how many training rows it memorized."""
-        count = self.config.train.recite_rows
-        if not count or result.stopped:
-            return end_message(result, self.leave)
-        self.phase("evaluating")
-        self.say("Asking for the training rows by heart.")
-        try:
-            rows = data.train[:count]
-            longest = max(row.supervised for row in rows)
-            recital = measure_memorization(loaded, self.run.id, rows, self._counting_stop(longest))
-        except Stopped:
-            # Training is complete and the adapter is saved; only the memorization check was stopped.
-            return end_message(result, self.leave)
+        recital = outcome.memorization
+        if recital is None:
+            return end_message(outcome.result, self.leave)
         self._note("memorized")
-        self.store.update(self.run.id, facts={"recited": dataclasses.asdict(recital)})
+        self.facts({"recited": dataclasses.asdict(recital)})
         losses = [metric["loss"] for metric in self.store.metrics(self.run.id) if metric["kind"] == "train"]
-        return verdict(recital, losses[0], losses[-1], self.config.train, result.steps)
+        return verdict(recital, losses[0], losses[-1], self.config.train, outcome.result.steps)
 
     def _fail(self, problem: Failure) -> None:
         """Store the failure; where that is impossible, log it."""
@@ -471,31 +453,6 @@ class TrainingJob:
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
         self._keep_work()
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
-
-
-@dataclasses.dataclass(frozen=True)
-class _HeldOutBleu:
-    """BLEU on the first held-out rows with the run's own generation settings, as an evaluation measures it."""
-
-    loaded: LoadedModel
-    template: PromptTemplate
-    rows: list[Example]
-    generation: GenerationSettings
-    part: Callable[[int, int], None]
-    stopping: Callable[[], bool]
-
-    def __call__(self, adapter_name: str, cached_answers: CachedAnswers | None = None) -> BleuReport:
-        """The report of an adapter, or of ``lora.BASE``. Raises Stopped at most one token after a stop."""
-        return adapter_bleu(
-            self.loaded,
-            adapter_name,
-            self.template,
-            self.rows,
-            self.generation,
-            between_batches=self.part,
-            stopping=self.stopping,
-            cached_answers=cached_answers,
-        )
 
 
 def _each(*parts: Dataset) -> Iterator[Example]:

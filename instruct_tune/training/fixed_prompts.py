@@ -15,6 +15,7 @@ from ..tokenization.prompt_template import PromptTemplate
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
+    from ..pretrained.located import LocatedModel
 
 MAX_CHARACTERS = 2000
 """How many characters of each text are stored with the run; a row may be a megabyte."""
@@ -42,7 +43,7 @@ def shortened(text: str) -> str:
 
 
 def choose(
-    loaded: LoadedModel,
+    located: LocatedModel,
     template: PromptTemplate,
     kind: str,
     rows: Iterable[Example],
@@ -57,14 +58,14 @@ def choose(
     for example in rows:
         if len(chosen) == most:
             break
-        prompt = tuple(encode_prompts(loaded.tokenizer, template, [(example.instruction, example.input)])[0])
-        if 0 < len(prompt) < loaded.context_length and (among is None or prompt in among):
+        prompt = tuple(encode_prompts(located.tokenizer, template, [(example.instruction, example.input)])[0])
+        if 0 < len(prompt) < located.context_length and (among is None or prompt in among):
             chosen.append(FixedPrompt(kind, example, prompt))
     return tuple(chosen)
 
 
 def choose_all(
-    loaded: LoadedModel,
+    located: LocatedModel,
     template: PromptTemplate,
     settings: TrainSettings,
     held_out: Iterable[Example],
@@ -80,9 +81,9 @@ def choose_all(
     prompts = {tuple(row.input_ids[: row.prompt_length]) for row in trained}
     typed = [Example(text, "", "") for text in settings.own_prompts]
     return (
-        *choose(loaded, template, HELD_OUT, held_out, settings.held_out_prompts),
-        *choose(loaded, template, TRAINING, training, settings.training_prompts, prompts),
-        *choose(loaded, template, OWN, typed, len(typed)),
+        *choose(located, template, HELD_OUT, held_out, settings.held_out_prompts),
+        *choose(located, template, TRAINING, training, settings.training_prompts, prompts),
+        *choose(located, template, OWN, typed, len(typed)),
     )
 
 

@@ -11,7 +11,7 @@ from ..util.assets import asset
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ..models.base_model import LoadedModel
+    from ..pretrained.located import LocatedModel
 
 FILE = asset("general.jsonl")
 """Passages with the fields ``kind`` (``english``, or a programming language) and ``text``. See general.md beside it."""
@@ -19,11 +19,11 @@ MAX_TOKENS = 20
 """How many tokens of each passage are measured: all passages together fit into one pass of a CPU."""
 
 
-def general_rows(loaded: LoadedModel) -> tuple[TokenizedExample, ...]:
+def general_rows(located: LocatedModel) -> tuple[TokenizedExample, ...]:
     """The passages as rows of the model, without a template; every token but the first carries loss."""
-    rows = general_ids(loaded.tokenizer, loaded.context_length)
+    rows = general_ids(located.tokenizer, located.context_length)
     # A tokenizer may spell a text with ids beyond the model's vocabulary; such a passage cannot be measured.
-    return tuple(_row(ids) for ids in rows if max(ids) < loaded.vocabulary)
+    return tuple(_row(ids) for ids in rows if max(ids) < located.vocabulary)
 
 
 def general_ids(tokenizer: PreTrainedTokenizerBase, context_length: int) -> list[tuple[int, ...]]:

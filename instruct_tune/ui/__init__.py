@@ -167,6 +167,7 @@ def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
         evaluations=lab.evaluations,
         estimates=lab.estimates,
         transfers=lab.transfers,
+        devices=lab.devices,
         access=lab.access,
     )
 
@@ -185,7 +186,13 @@ def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
 
 def _evaluate(lab: Lab, form: Form, tabs: gr.Tabs) -> EvaluateTab:
     return EvaluateTab(
-        form, tabs, runs=lab.runs, evaluations=lab.evaluations, transfers=lab.transfers, access=lab.access
+        form,
+        tabs,
+        runs=lab.runs,
+        evaluations=lab.evaluations,
+        transfers=lab.transfers,
+        devices=lab.devices,
+        access=lab.access,
     )
 
 

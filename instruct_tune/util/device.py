@@ -11,6 +11,7 @@ from ..errors import SettingsError
 
 log = logging.getLogger(__name__)
 CHOICE = "LAB_DEVICE"
+_in_gpu_worker = False
 
 
 def check_device_choice(environ: Mapping[str, str] = os.environ) -> None:
@@ -24,10 +25,26 @@ def wants_cpu(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get(CHOICE) == "cpu"
 
 
+def on_zerogpu(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a ZeroGPU Space: its main process has no GPU, forked workers have one for a while."""
+    return environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def enter_gpu_worker() -> None:
+    """Note that this process is such a worker."""
+    global _in_gpu_worker
+    _in_gpu_worker = True
+
+
 def best_device() -> str:
-    """``cuda`` if there is a working GPU and ``LAB_DEVICE`` does not force the CPU, else ``cpu``."""
+    """``cuda`` if this process has a working GPU and ``LAB_DEVICE`` does not force the CPU, else ``cpu``.
+
+    torch is not asked in the main process of a ZeroGPU Space, where it claims a GPU for the workers to come.
+    """
     import torch
 
+    if on_zerogpu() and not _in_gpu_worker:
+        return "cpu"
     return "cuda" if not wants_cpu() and torch.cuda.is_available() and gpu_computes() else "cpu"
 
 

@@ -7,12 +7,14 @@ import threading
 import pytest
 from labs import cache_for, finished, opened, smoke
 
+from instruct_tune.compute import model_host
+from instruct_tune.compute.answer_work import Answerer
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.errors import DataError, NotFoundError
 from instruct_tune.models import lora
 from instruct_tune.runs.examples import put_recorded
-from instruct_tune.services import inference, model_host
-from instruct_tune.services.answerers import Answerer, read_answerers
+from instruct_tune.services import inference
+from instruct_tune.services.answerers import read_answerers
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
 QUESTION = ("Say hi", "", {"max_new_tokens": 12})

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, finished, opened, smoke, until
 
+from instruct_tune.compute import model_host
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import BusyError, DataError, LabError, SettingsError, Stopped
 from instruct_tune.generation import generate
 from instruct_tune.models.decoding_support import DecodingSupport
-from instruct_tune.services import model_host
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 
@@ -112,7 +112,7 @@ def test_closing_an_evaluation_stops_it_and_keeps_the_one_before(lab):
     next(updates)
     updates.close()
     until(lambda: lab.queue.busy_with is None, "the evaluation's end")
-    assert lab.evaluations.latest["error"] == "Stopped after 0 of 8 answers; nothing was scored."
+    assert lab.evaluations.progress(HOST, run_id)["error"] == "Stopped after 0 of 8 answers; nothing was scored."
     assert lab.evaluations.predictions(HOST, run_id) == before
     assert len(lab.runs.details(HOST, run_id)["evaluations"]) == 1
     assert list(lab.evaluations.stream(HOST, run_id, limit=3))[-1]["rows"] == 3
@@ -146,7 +146,7 @@ def test_an_evaluation_stopped_before_it_began_never_answers(lab):
 def test_an_evaluation_goes_on_without_watchers(lab):
     run_id = finished(lab)
     result = lab.evaluations.start(HOST, run_id).result(PATIENCE)
-    assert lab.evaluations.latest == {"run_id": run_id, "baselines": 0, "finished": True}
+    assert lab.evaluations.progress(HOST, run_id) == {"run_id": run_id, "baselines": 0, "finished": True}
     assert lab.runs.details(HOST, run_id)["evaluations"][0]["delta"] == result["delta"]
 
 
@@ -189,13 +189,13 @@ def test_its_adapter_stays_in_memory_while_others_are_compared(lab, monkeypatch)
 
 
 def test_a_watcher_hears_of_a_fault_and_the_log_says_which(lab, monkeypatch, caplog):
-    import instruct_tune.services.evaluation_job
+    import instruct_tune.compute.evaluation_work
 
     def broken(*args, **kwargs):
         raise RuntimeError("broken")
 
     run_id = finished(lab)
-    monkeypatch.setattr(instruct_tune.services.evaluation_job, "evaluate", broken)
+    monkeypatch.setattr(instruct_tune.compute.evaluation_work, "evaluate", broken)
     with pytest.raises(RuntimeError):
         list(lab.evaluations.stream(HOST, run_id))
     assert lab.evaluations.progress(HOST, run_id)["error"].startswith("It ended by a fault of the lab")

@@ -6,13 +6,13 @@ import pytest
 from labs import PATIENCE, cache_for, finished, imports_frozen, opened, smoke
 from tiny_lab import NO_DROPOUT, RUN, light, tiny, tiny_with  # noqa: F401
 
+from instruct_tune.compute.training_work import TrainingWork
 from instruct_tune.config.run_config import RunConfig, TrainSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
 from instruct_tune.errors import Stopped
 from instruct_tune.generation.answer import Answer
 from instruct_tune.generation.generate import Request
-from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.tokenization.encode import tokenize_examples
 from instruct_tune.tokenization.prompt_template import LESSON
 from instruct_tune.training import memorization
@@ -125,13 +125,13 @@ def test_more_rows_than_there_are(lab):
 
 
 def test_a_stop_while_it_recites_gives_up_the_question_and_nothing_else(lab, monkeypatch):
-    save = TrainingJob._save
+    save = TrainingWork._save
 
-    def stop_then(runner, loaded, result):
-        save(runner, loaded, result)
-        lab.training.stop(HOST, runner.run.id)
+    def stop_then(work, *args):
+        save(work, *args)
+        lab.training.stop(HOST, work.run_id)
 
-    monkeypatch.setattr(TrainingJob, "_save", stop_then)
+    monkeypatch.setattr(TrainingWork, "_save", stop_then)
     run_id = lab.training.start(HOST, smoke(train={"recite_rows": 4}))
     run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", "Finished 4 steps.")

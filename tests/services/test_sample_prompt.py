@@ -12,6 +12,7 @@ import torch
 from labs import PATIENCE, Pace, cache_for, curve, finished, imports_frozen, opened, smoke
 from tiny_lab import RUN, SIX_STEPS, Recorder, adapter_weights, go, light, loud, same_tensors, tiny, tiny_with  # noqa: F401
 
+from instruct_tune.compute.training_work import Session
 from instruct_tune.config.run_config import HELD_OUT, TRAINING, GenerationSettings, LoraSettings
 from instruct_tune.config.viewer import HOST
 from instruct_tune.data.splits import Example
@@ -145,15 +146,15 @@ def test_without_a_probe_an_evaluation_row_is_answered(lab):
 def test_a_stop_in_an_answer_is_made_up_for_by_the_resume(lab, monkeypatch):
     """The run stops at its current step; resumed, it has every answer and the losses of an uninterrupted run."""
     whole = finished(lab)
-    probed = TrainingJob.probed
+    probed = Session.probed
 
-    def stop_in_the_answer(runner, step, adapter_name):
+    def stop_in_the_answer(session, step, adapter_name):
         if step == 2:
-            lab.training.stop(HOST, runner.run.id)
-        probed(runner, step, adapter_name)
+            lab.training.stop(HOST, session._work.run_id)
+        probed(session, step, adapter_name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingJob, "probed", stop_in_the_answer)
+        patched.setattr(Session, "probed", stop_in_the_answer)
         run_id = lab.training.start(HOST, smoke())
         assert lab.training.wait(run_id, PATIENCE).message == "Stopped at step 2 of 4; the adapter is kept."
     assert {sample["step"] for sample in lab.store.samples(run_id)} == {0}

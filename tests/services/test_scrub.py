@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke, stop_at, texts
 
+from instruct_tune.compute.training_work import Session
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
 from instruct_tune.data.splits import examples
 from instruct_tune.services.training_job import TrainingJob
@@ -180,20 +181,25 @@ def test_no_bit_of_the_training_changes(whole, lab):
 @pytest.mark.parametrize("moment", ["answers", "general loss", "BLEU"])
 def test_a_stop_meanwhile_is_made_up_for_by_the_resume(whole, lab, monkeypatch, moment):
     """The stop comes within a token or a pass; resumed, the run has every moment once."""
-    method = {"answers": "probed", "general loss": "part", "BLEU": "evaluated"}[moment]
-    original, calls = getattr(TrainingJob, method), []
+    owner, method = {
+        "answers": (Session, "probed"),
+        "general loss": (TrainingJob, "part"),
+        "BLEU": (Session, "evaluated"),
+    }[moment]
+    original, calls = getattr(owner, method), []
 
-    def stop_at_step_4(runner, *args):
-        step = lab.store.get(runner.run.id).step
-        general = moment == "general loss" and ("general", 4) not in curve(lab, runner.run.id)
-        here = general and ("probe", 4) in curve(lab, runner.run.id) if moment == "general loss" else step == 4
+    def stop_at_step_4(listener, *args):
+        run_id = lab.store.all()[0].id
+        step = lab.store.get(run_id).step
+        general = moment == "general loss" and ("general", 4) not in curve(lab, run_id)
+        here = general and ("probe", 4) in curve(lab, run_id) if moment == "general loss" else step == 4
         if here and not calls:
             calls.append(step)
-            lab.training.stop(HOST, runner.run.id)
-        return original(runner, *args)
+            lab.training.stop(HOST, run_id)
+        return original(listener, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingJob, method, stop_at_step_4)
+        patched.setattr(owner, method, stop_at_step_4)
         run_id = lab.training.start(HOST, SIX)
         assert lab.training.wait(run_id, PATIENCE).message == "Stopped at step 4 of 6; the adapter is kept."
     assert calls == [4]

@@ -8,10 +8,11 @@ import pytest
 import torch
 from labs import PATIENCE, finished, smoke
 
+from instruct_tune.compute.failures import LONGEST, failure
+from instruct_tune.compute.training_work import Session
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
 from instruct_tune.models import lora
-from instruct_tune.services.failures import LONGEST, failure
 from instruct_tune.services.training_job import TrainingJob
 from instruct_tune.store import retention
 from instruct_tune.store.run_store import RunStore
@@ -81,7 +82,7 @@ def test_the_changes_of_one_run_are_bounded_and_anothers_stay(tmp_path, monkeypa
 @pytest.mark.parametrize(("value", "words"), [(0.0, "still zero"), (float("nan"), "not finite")])
 def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words):
     def spoil(runner):
-        loaded = runner.models.base(runner.config.model, "auto", print)
+        loaded = lab.models.base(runner.config.model, "auto", print)
         hook = lora.fault
 
         def spoilt(model, name):
@@ -100,7 +101,7 @@ def test_an_adapter_that_is_no_result_is_no_finished_run(lab, pace, value, words
 
 
 def test_a_run_that_did_no_step_is_not_finished(lab, monkeypatch):
-    monkeypatch.setattr(RunStore, "last_metric", lambda store, run_id, kind: None)
+    monkeypatch.setattr(Session, "metric", lambda session, *metric: session._events.metric(*metric))
     run = lab.training.wait(lab.training.start(HOST, smoke()), PATIENCE)
     assert (run.status, run.error_kind) == ("failed", "diverged")
     assert "No step was trained" in run.message
@@ -213,7 +214,7 @@ def test_a_wrong_statement_is_a_fault_of_the_lab_and_no_trouble_with_the_disk(tm
 
 def test_a_run_that_is_gone_fails_without_a_word(lab):
     run_id = finished(lab)
-    runner = TrainingJob(lab.store.get(run_id), lab.store, lab.datasets, lab.models, lab.queue)
+    runner = TrainingJob(lab.store.get(run_id), lab.store, lab.datasets, lab.devices.own, lab.queue)
     lab.store.delete(run_id)
     runner._fail(failure(MemoryError(), lab.data_dir))
     assert not lab.store.has(run_id)

@@ -34,10 +34,12 @@ def run_id(lab):
 def panel(lab):
     import gradio as gr
 
+    from instruct_tune.ui.device_choice import DeviceChoice
     from instruct_tune.ui.train.run_view import TrainPanel
 
     with gr.Blocks():
         yield TrainPanel(
+            DeviceChoice(lab.devices, "device"),
             runs=lab.runs,
             training=lab.training,
             evaluations=lab.evaluations,

@@ -359,7 +359,7 @@ def test_only_who_started_an_evaluation_may_stop_it(hosted):
     run_id = hosted.training.start(ANN, smoke(), "ann's")
     assert hosted.training.wait(run_id, PATIENCE).status == "finished"
     evaluation = hosted.evaluations.start(ANN, run_id, generation={"max_new_tokens": 1500})
-    while not hosted.evaluations.latest:
+    while not hosted.evaluations.progress(HOST, run_id):
         time.sleep(0.01)
     with pytest.raises(NotYoursError):
         hosted.evaluations.stop(BOB, run_id)

@@ -26,7 +26,7 @@ LAYERS = (
     ("generation", "inspection", "estimate"),
     ("evaluation", "training"),
     ("runs",),
-    ("export",),
+    ("export", "compute"),
     ("services",),
     ("lab",),
     ("ui", "cli"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from instruct_tune.services import progress_meter
-from instruct_tune.services.progress_meter import Meter
+from instruct_tune.compute import progress_meter
+from instruct_tune.compute.progress_meter import Meter
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from ...compute.answer_work import BASE_RUN
 from ...services.access import Access
-from ...services.answerers import BASE_RUN, MAX_STRENGTH, Answerers
+from ...services.answerers import MAX_STRENGTH, Answerers
 from ...services.inference import Inference
 from ...services.runs import Runs
 from ...store.run_store import Run

@@ -9,11 +9,13 @@ import gradio as gr
 from ...config.run_config import GenerationSettings
 from ...evaluation import bleu_tokenizers
 from ...services.access import Access
+from ...services.devices import Devices
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..device_choice import CPU, DeviceChoice
 from ..form import Form
 from ..number_box import NumberBox
 from ..workbench import workbench
@@ -49,6 +51,7 @@ class EvaluateTab:
         runs: Runs,
         evaluations: Evaluations,
         transfers: Transfers,
+        devices: Devices,
         access: Access,
     ):
         self._evaluations, self._access = evaluations, access
@@ -64,6 +67,7 @@ class EvaluateTab:
                 elem_id="evaluate-which",
             )
             self._choices()
+            self._device = DeviceChoice(devices, "evaluate-device")
         with bench.act:
             self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", interactive=False)
             self._stop = gr.Button("Stop", elem_id="evaluate-stop", visible=False)
@@ -127,8 +131,8 @@ class EvaluateTab:
     def _wire(self) -> None:
         settings = [self._limit, self._longest, self._decoding, self._beside, self._words]
         begun = (
-            self.panel.go_on.click(self._go_on, self.run, None, **PRIVATE),
-            self._start.click(self._begin, [self.run, *settings], None, **PRIVATE),
+            self.panel.go_on.click(self._go_on, [self.run, self._device.control], None, **PRIVATE),
+            self._start.click(self._begin, [self.run, self._device.control, *settings], None, **PRIVATE),
             self._stop.click(self._end, self.run, None, **PRIVATE),
         )
         for event in begun:
@@ -139,6 +143,7 @@ class EvaluateTab:
     def _begin(
         self,
         run_id: str | None,
+        device: str,
         limit: float | None,
         longest: float | None,
         decoding: str,
@@ -150,7 +155,9 @@ class EvaluateTab:
             return
         generation = {**DECODING[decoding], **({"max_new_tokens": int(longest), "max_length": None} if longest else {})}
         rows, requester = int(limit) if limit else None, viewer(self._access)
-        self._evaluations.start(requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize)
+        self._evaluations.start(
+            requester, run_id, rows, generation, baselines=baselines, tokenize=tokenize, own_device=device == CPU
+        )
 
     @user_errors
     def _end(self, run_id: str | None) -> None:
@@ -158,14 +165,14 @@ class EvaluateTab:
             self._evaluations.stop(viewer(self._access), run_id)
 
     @user_errors
-    def _go_on(self, run_id: str | None) -> None:
+    def _go_on(self, run_id: str | None, device: str) -> None:
         requester = viewer(self._access)
         unfinished = self._evaluations.unfinished(requester, str(run_id))
         if not unfinished:
             gr.Info("Nothing is left to go on with: Evaluate begins anew.")
             return
         settings = {name: unfinished[0][name] for name in ("rows", "generation", "baselines", "tokenize")}
-        self._evaluations.start(requester, str(run_id), **settings)
+        self._evaluations.start(requester, str(run_id), **settings, own_device=device == CPU)
 
 
 def _startable(run_id: str | None) -> gr.Button:

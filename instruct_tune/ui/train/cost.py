@@ -13,6 +13,7 @@ from ...services.access import Access
 from ...services.estimates import Estimates
 from ...services.training import Training
 from ..context import PRIVATE, QUIET, error_sentence, user_errors, viewer
+from ..device_choice import GPU, DeviceChoice
 from ..form import Form
 from ..number_box import NumberBox
 from .text import cost_details, cost_sentence, cost_warnings
@@ -21,7 +22,8 @@ from .text import cost_details, cost_sentence, cost_warnings
 class CostPanel:
     """A line that is updated with the controls, warnings under it, and two folds."""
 
-    def __init__(self, form: Form, *, training: Training, estimates: Estimates, access: Access):
+    def __init__(self, form: Form, device: DeviceChoice, *, training: Training, estimates: Estimates, access: Access):
+        self.device = device
         self.training, self.estimates, self.access = training, estimates, access
         self.form = form
         self.line = gr.Markdown("What this run will cost is counted once the page is ready.", elem_id="train-cost")
@@ -47,12 +49,12 @@ class CostPanel:
         """Connect the events, once the form is complete. ``at_rest``: whether the lab is idle and can measure."""
         shown = [self.line, self.warnings, self.details]
         tab.select(lambda: True, None, self.watched, queue=False, **QUIET).then(
-            self.tell, self.form.controls | {self.watched}, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
+            self.tell, self._inputs, shown, concurrency_limit=4, concurrency_id="cost", **QUIET
         )
         gr.on(
-            [control.change for control in (*self.form.controls, at_rest)],
+            [control.change for control in (*self.form.controls, at_rest, self.device.control)],
             self.tell,
-            self.form.controls | {self.watched},
+            self._inputs,
             shown,
             trigger_mode="always_last",
             concurrency_id="cost",
@@ -65,15 +67,25 @@ class CostPanel:
             **PRIVATE,
         )
 
+    @property
+    def _inputs(self) -> set[Any]:
+        return self.form.controls | {self.watched, self.device.control}
+
     def tell(self, values: dict[Any, Any]) -> Iterator[dict[Any, Any]]:
         """Yield what can be counted; then, if nothing was measured yet, measure time and memory and yield them too."""
         if not values[self.watched]:
             return
         try:
             config, user = self.form.read(values), viewer(self.access)
-            cost = self.estimates.cost(user, config, measure=False)
+            lent = self.device.lends_gpus and values[self.device.control] == GPU
+            cost = self.estimates.cost(user, config, measure=False, lent=lent)
             yield self._shown(cost)
-            if cost["seconds"] is None and cost["tokens"] is not None and not self.training.busy_with(user):
+            if (
+                not lent
+                and cost["seconds"] is None
+                and cost["tokens"] is not None
+                and not self.training.busy_with(user)
+            ):
                 yield self._shown(self.estimates.cost(user, config))
         except LabError as error:
             yield {self.line: f"⚠ {error_sentence(error)}", self.warnings: "", self.details: ""}

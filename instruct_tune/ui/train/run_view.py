@@ -20,6 +20,7 @@ from ...text.markdown import plain
 from .. import run_text
 from ..charts import loss_chart, loss_figure
 from ..context import QUIET, polled, user_errors, viewer
+from ..device_choice import CPU, DeviceChoice
 from ..downloads import save_buttons
 from ..replay import Replay
 from .scrubber import scrubber, scrubber_value
@@ -37,7 +38,8 @@ class RunControls:
     confirmed by a button in another place, which a double click does not reach.
     """
 
-    def __init__(self, *, runs: Runs, training: Training, access: Access):
+    def __init__(self, device: DeviceChoice, *, runs: Runs, training: Training, access: Access):
+        self.device = device
         self.runs, self.training, self.access = runs, training, access
         self.to_discard = gr.State(None)
         """The id of the run to discard, if that is confirmed."""
@@ -76,7 +78,7 @@ class RunControls:
         for button, handler, about, changed in (
             (self.pause, self._pause, shown_run, None),
             (self.stop, self._stop, shown_run, None),
-            (self.resume, self._resume, shown_run, None),
+            (self.resume, self._resume, [shown_run, self.device.control], None),
             (self.yes, self._discard, self.to_discard, self.sure),
         ):
             done = button.click(handler, about, changed, **QUIET)
@@ -96,8 +98,8 @@ class RunControls:
         self.training.stop(viewer(self.access), run_id)
 
     @user_errors
-    def _resume(self, run_id: str) -> None:
-        self.training.resume(viewer(self.access), run_id)
+    def _resume(self, run_id: str, device: str) -> None:
+        self.training.resume(viewer(self.access), run_id, device == CPU)
 
     @user_errors
     def _show_question(self, run_id: str) -> list[Any]:
@@ -133,7 +135,14 @@ class TrainPanel:
     """The part of the tab about the shown run; updated by the page's timer and at page load."""
 
     def __init__(
-        self, *, runs: Runs, training: Training, evaluations: Evaluations, transfers: Transfers, access: Access
+        self,
+        device: DeviceChoice,
+        *,
+        runs: Runs,
+        training: Training,
+        evaluations: Evaluations,
+        transfers: Transfers,
+        access: Access,
     ):
         self.runs, self.training, self.access = runs, training, access
         self.evaluations, self.transfers = evaluations, transfers
@@ -141,7 +150,7 @@ class TrainPanel:
         self.seen = gr.State(None)
         with gr.Row(elem_id="train-run"):
             self.status = gr.Markdown(NO_RUN, elem_id="train-status")
-            self.controls = RunControls(runs=runs, training=training, access=access)
+            self.controls = RunControls(device, runs=runs, training=training, access=access)
         with gr.Column(visible=False, elem_id="train-shown") as self.body:
             self.controls.confirmation()
             self.bar = gr.HTML(

@@ -10,6 +10,7 @@ import gradio as gr
 from ...runs.naming import default_name
 from ...services.access import Access
 from ...services.datasets import Datasets
+from ...services.devices import Devices
 from ...services.estimates import Estimates
 from ...services.evaluations import Evaluations
 from ...services.runs import Runs
@@ -19,6 +20,7 @@ from ...services.uploads import Uploads
 from ...text.markdown import plain
 from .. import run_picker
 from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
 from ..form import Form
 from ..workbench import workbench
@@ -90,6 +92,7 @@ class TrainTab:
         evaluations: Evaluations,
         estimates: Estimates,
         transfers: Transfers,
+        devices: Devices,
         access: Access,
     ):
         """``at_rest``: whether the lab is idle."""
@@ -103,7 +106,8 @@ class TrainTab:
             run_picker.build(
                 form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access
             )
-            self._cost = CostPanel(form, training=training, estimates=estimates, access=access)
+            self._device = DeviceChoice(devices, "train-device")
+            self._cost = CostPanel(form, self._device, training=training, estimates=estimates, access=access)
             self.presets.tell_changes()
             self._cost.folds()
             folds(form)
@@ -118,7 +122,7 @@ class TrainTab:
             self._start = gr.Button("Start", variant="primary", elem_id="train-start")
         with bench.show:
             self.panel = TrainPanel(
-                runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
+                self._device, runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
             )
             self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
         self._started = gr.State(None)
@@ -150,7 +154,7 @@ class TrainTab:
         button.click(None, self._name, None, js="name => { window.labStartedName = name; }", **QUIET)
         begun = button.click(
             self._begin,
-            self._form.controls | {self._name, self._started, self.continued.parent},
+            self._form.controls | {self._name, self._started, self.continued.parent, self._device.control},
             [self.panel.shown_run, self._started],
             **PRIVATE,
         )
@@ -170,5 +174,6 @@ class TrainTab:
             # Refuse a file that cannot be read, before there is a run that fails.
             self._datasets.summary(requester, config)
         # Scripts get the run's id for a name; people would read it.
-        run_id = self._training.start(requester, config, name.strip() or default_name(config), parent)
+        own_device = values[self._device.control] == CPU
+        run_id = self._training.start(requester, config, name.strip() or default_name(config), parent, own_device)
         return {self.panel.shown_run: run_id, self._started: [request, time.monotonic()]}

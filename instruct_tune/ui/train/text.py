@@ -50,6 +50,8 @@ def cost_sentence(cost: Mapping[str, Any]) -> str:
         parts.append(f"about {size(cost['memory']['total'])}")
     if cost["seconds"]:
         parts.append(f"**about {about(cost['seconds']['total'])}** ({plain(cost['speed'], 120)})")
+    if cost.get("gpu_seconds"):
+        parts.append(f"uses **about {about(cost['gpu_seconds'])} of your GPU time**")
     if cost["unknown"]:
         parts.append(plain(cost["unknown"], 200))
     return " · ".join(parts)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ..errors import DiskFullError, LabError, StoreError
 from ..store.connection import FULL, disk_error
-from ..util import memory
 
 LONGEST = 20_000
 """How many characters of a traceback are stored: its end, which contains the error."""
@@ -31,6 +30,11 @@ class Failure:
 
 def failure(error: Exception, data_dir: Path) -> Failure:
     """The failure of a run that ``error`` ended, for the person who started it."""
+    if isinstance(error, WorkerFailedError):
+        return error.failure
+    # Imports torch, which the page does not need.
+    from ..util import memory
+
     trace = "".join(traceback.format_exception(error))[-LONGEST:]
     # A full disk causes many errors, some of which are converted to errors of damaged files further up.
     if any(_disk_full(cause) for cause in _chain(error)):
@@ -66,3 +70,11 @@ def _disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in FULL:
         return True
     return any(words in str(error) for words in _FULL_MESSAGES)
+
+
+class WorkerFailedError(Exception):
+    """A worker process failed; ``failure`` is what it found out about that."""
+
+    def __init__(self, failure: Failure):
+        super().__init__(failure.message)
+        self.failure = failure

@@ -1,10 +1,11 @@
-"""The base model in memory, and the runs' adapters on it. For the queue's thread only."""
+"""The base model in memory, and the runs' adapters on it. For one thread of a process: the one that owns torch."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,30 @@ from ..util.progress import Loading
 
 if TYPE_CHECKING:
     from ..models.base_model import LoadedModel
+    from ..pretrained.locate import Weights
 
 MAX_ADAPTERS = 4
 """Adapters in memory, beside those in use."""
 
 
-class ModelHost:
-    """Owns one base model at a time; a run that trains or is evaluated pins it."""
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model: its ``name``, ``train.bf16_weights``, and its files where they are located already."""
 
-    def __init__(self) -> None:
+    name: str
+    bf16: bool | str
+    weights: Weights | None = None
+
+
+class ModelHost:
+    """Owns one base model at a time; a run that trains or is evaluated pins it.
+
+    Args:
+        closing: Whether the lab ends, which stops a download.
+    """
+
+    def __init__(self, closing: Callable[[], bool] = lambda: False) -> None:
+        self._closing = closing
         self._loaded: LoadedModel | None = None
         self._key: tuple[str, object] | None = None
         self.training: str | None = None
@@ -35,13 +51,25 @@ class ModelHost:
         """Whether no base model is loaded."""
         return self._loaded is None
 
+    def prepare(
+        self, model: ModelSpec, report: Callable[[str], None], stopping: Callable[[], bool] = lambda: False
+    ) -> LoadedModel:
+        """``base``, whose download ``stopping`` or the end of the lab stops."""
+        loading = Loading(lambda: stopping() or self._closing(), report)
+        return self.base(model.name, model.bf16, report, loading, model.weights)
+
     def base(
-        self, name: str, bf16: bool | str, report: Callable[[str], None], loading: Loading | None = None
+        self,
+        name: str,
+        bf16: bool | str,
+        report: Callable[[str], None],
+        loading: Loading | None = None,
+        weights: Weights | None = None,
     ) -> LoadedModel:
         """The base model ``name``, loaded if it is not in memory.
 
-        ``bf16`` is ``train.bf16_weights``; ``report`` gets messages, ``loading`` can stop a download. Raises
-        BusyError where another model is pinned.
+        ``bf16`` is ``train.bf16_weights``; ``report`` gets messages, ``loading`` can stop a download; ``weights`` are
+        the model's files where they are located already. Raises BusyError where another model is pinned.
         """
         from ..models.base_model import load_model, weights_dtype
 
@@ -54,7 +82,7 @@ class ModelHost:
             # Before the next is loaded: two models may not fit.
             self._loaded = self._key = None
             gc.collect()
-            self._loaded, self._key = load_model(name, report, bf16, loading), key
+            self._loaded, self._key = load_model(name, report, bf16, loading, weights), key
         return self._loaded
 
     def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path, keep: Collection[str] = ()) -> None:
@@ -93,9 +121,19 @@ class ModelHost:
 
             lora.remove(self._loaded, run_id)
 
+    def forget_all(self) -> None:
+        """Remove every adapter from memory."""
+        if self._loaded is not None:
+            from ..models import lora
+
+            for name in lora.names(self._loaded):
+                lora.remove(self._loaded, name)
+
     def _load(self, loaded: LoadedModel, name: str, folder: Path) -> None:
         from ..models import lora
 
+        if not folder.is_dir():
+            raise ModelError("The adapter is not saved yet: ask again after the run's first checkpoint.")
         if (folder / atomic_write.MANIFEST).is_file() and (wrong := atomic_write.fault(folder)):
             raise ModelError(f"The adapter is damaged ({wrong}): resume its run, or train it again.")
         lora.load(loaded, name, folder)

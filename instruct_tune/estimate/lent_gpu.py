@@ -1,0 +1,29 @@
+"""How long a run takes on a lent GPU, from the last run there: this machine cannot measure it beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .progress import TYPICAL
+from .workload import Effort
+
+GPU_SECONDS, GPU_TURNS = "gpu_seconds", "gpu_turns"
+"""The facts of a run on lent GPUs: for how long they were lent, and how often."""
+
+
+def expected_seconds(effort: Effort, earlier: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds of lent GPU for the work of a run, loading included; None where no run tells.
+
+    ``earlier``: the facts of ended runs of the same model, the newest first.
+    """
+    for facts in earlier:
+        if not facts.get(GPU_SECONDS) or "work" not in facts:
+            continue
+        work = facts["work"]
+        done = Effort(work["trained"], work["read"], work["decoded"]).seconds(TYPICAL)
+        if done:
+            # A worker starts and loads the model; the rest of its time goes into the work.
+            overhead = max(0.0, facts[GPU_SECONDS] - work["seconds"]) / facts[GPU_TURNS]
+            return overhead + work["seconds"] * effort.seconds(TYPICAL) / done
+    return None

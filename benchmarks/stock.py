@@ -20,6 +20,7 @@ from instruct_tune.data.splits import Example
 from instruct_tune.models.lora import resolve_targets
 from instruct_tune.tokenization.encode import IGNORE, TokenizedExample
 from instruct_tune.tokenization.prompt_template import LESSON
+from instruct_tune.training import activation_checkpointing
 
 from .ours import LEARNING_RATE, Trained
 from .workload import MAX_LENGTH, Subject
@@ -68,14 +69,14 @@ def sft_trainer_trains(subject: Subject, rows: Sequence[Example], batch: int) ->
             learning_rate=LEARNING_RATE,
             max_length=MAX_LENGTH,
             bf16=subject.dtype is torch.bfloat16,
-            # On by default; it would trade the stock side's speed for memory.
-            activation_checkpointing=False,
             use_cpu=subject.device.type == "cpu",
             save_strategy="no",
             report_to=[],
             logging_steps=1,
             disable_tqdm=True,
             dataloader_pin_memory=subject.device.type == "cuda",
+            # On by default; it would trade the stock side's speed for memory.
+            **{activation_checkpointing.NAME: False},
         )
         trainer = SFTTrainer(
             model,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 
 
-class Packing(StrEnum):
+class Packing(str, Enum):
     """How rows of one batch are kept apart."""
 
     POSITIONS = "packed, kept apart by positions"
     MASK = "packed, kept apart by an explicit mask"
     PADDED = "padded, sorted by length"
     ALONE = "one row a pass"
+
+    __str__ = str.__str__

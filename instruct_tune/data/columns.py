@@ -161,6 +161,7 @@ def _numbered_pair(names: Sequence[str]) -> Columns | None:
     by_words = {tuple(_words(name)): name for name in names}
     for words, name in by_words.items():
         for first, second in _PAIR_ENDINGS:
-            if len(words) > 1 and words[-1] == first and (*words[:-1], second) in by_words:
-                return Columns(name, None, by_words[(*words[:-1], second)])
+            other = (*words[:-1], second)
+            if len(words) > 1 and words[-1] == first and other in by_words:
+                return Columns(name, None, by_words[other])
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..data.splits import Example
@@ -25,7 +25,7 @@ UNCUT = 2**31
 NOT_HELD = "This tokenizer cannot hold the row: characters or white space are learned changed."
 
 
-class Role(StrEnum):
+class Role(str, Enum):
     """The role of a token, as displayed."""
 
     PROMPT = "prompt"
@@ -34,8 +34,10 @@ class Role(StrEnum):
     EOS = "end of sequence"
     CUT = "cut off"
 
+    __str__ = str.__str__
 
-class Fault(StrEnum):
+
+class Fault(str, Enum):
     """Common faults in building a row, as displayed."""
 
     NO_EOS = "no EOS"
@@ -43,6 +45,8 @@ class Fault(StrEnum):
     EOS_MASKED = "EOS taken for padding"
     ANSWER_CUT = "answer cut in half"
     MARKER = "mask by text search"
+
+    __str__ = str.__str__
 
 
 @dataclass(frozen=True)

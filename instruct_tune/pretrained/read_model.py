@@ -60,11 +60,18 @@ def read_model(name: str, folder: Path, dtype: torch.dtype | str, safetensors: b
     quantised, differ in shape from config.json, or lack weights that the model needs.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils.peft_utils import find_adapter_config_file
 
     check_files(name, folder)
     read_config(name, folder)
     if safetensors:
         check_weights(name, folder)
+    # The last transformers for Python 3.10 looks for it beside the weights, whatever the path.
+    if find_adapter_config_file(str(folder), **_NO_ADAPTER):
+        raise ModelError(
+            f"{name} has an adapter beside its weights (adapter_config.json), which this release of transformers would "
+            "load with them: move it to another folder, or run the lab with a newer Python."
+        )
     problem = f"{name} cannot be loaded as a causal language model"
     with model_errors(problem):
         model, info = AutoModelForCausalLM.from_pretrained(

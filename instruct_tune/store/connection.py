@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DataError, DiskFullError, StoreError
+from . import sqlite_errors
 from .schema import VERSION, create_tables
 
 FILE = "lab.sqlite"
 # An exceeded quota or file size limit is reported as a full disk.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STORAGE_ERRORS = (
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB,
+    sqlite_errors.BUSY, sqlite_errors.READONLY, sqlite_errors.IOERR, sqlite_errors.CORRUPT,
+    sqlite_errors.CANTOPEN, sqlite_errors.NOTADB,
 )  # fmt: skip
 
 
@@ -55,9 +56,8 @@ def explained(data_dir: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise DataError("A text holds half a character (a lone surrogate), which cannot be kept: remove it.") from error
     except sqlite3.DatabaseError as error:
-        # The low byte is the primary code, the higher bytes the extended one; errors of Python's sqlite3 have no code.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
+        code = sqlite_errors.result_code(error)
+        if code == sqlite_errors.FULL:
             raise DiskFullError.of(data_dir) from error
         if code not in _STORAGE_ERRORS:
             raise

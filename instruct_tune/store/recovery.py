@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..errors import StoreError
-from . import snapshot
+from . import snapshot, sqlite_errors
 from .connection import FILE, open_history
 from .retention import remove_oldest_damaged
 from .run_store import RunStore
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 _COMPANION_SUFFIXES = ("-wal", "-shm", "-journal")
 """Suffixes of the files that SQLite keeps beside the database; inspecting a damaged one needs them."""
 _MAGIC = b"SQLite format 3\0"
-_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# None is an error of Python's sqlite3, such as for a text that is not UTF-8.
+_DAMAGE = (None, sqlite_errors.ERROR, sqlite_errors.CORRUPT, sqlite_errors.NOTADB)
 
 
 def open_rescued(data_dir: Path) -> tuple[RunStore, str | None]:
@@ -107,9 +108,7 @@ def _damage_message(error: BaseException | None) -> str | None:
     """SQLite's message if the error means damage; None for other causes, such as a lock or another version."""
     if not isinstance(error, sqlite3.DatabaseError):
         return None
-    # Errors of Python's sqlite3, such as for a text that is not UTF-8, have no code.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    return str(error) if code in _DAMAGE else None
+    return str(error) if sqlite_errors.result_code(error) in _DAMAGE else None
 
 
 def _set_aside(data_dir: Path) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from enum import StrEnum
+from enum import Enum
 
 MAX_WORDS = 4000
 """Words and blanks of a text that are compared; the diff takes quadratic time at worst."""
@@ -14,12 +14,14 @@ MAX_WORDS = 4000
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
-class Kind(StrEnum):
+class Kind(str, Enum):
     """Which of the two texts contains a piece."""
 
     BOTH = "both"
     MISSING = "missing"
     ADDED = "added"
+
+    __str__ = str.__str__
 
 
 @dataclass(frozen=True)

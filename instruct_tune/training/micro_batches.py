@@ -10,6 +10,7 @@ from ..errors import MemoryLimitError
 from ..models.base_model import LoadedModel
 from ..tokenization.encode import TokenizedExample
 from ..util import memory
+from . import activation_checkpointing
 
 T = TypeVar("T")
 
@@ -70,9 +71,9 @@ class MicroBatches:
         ``model_guard.restores_model`` switches it off after the run.
         """
         base = self.loaded.base
-        if base.is_activation_checkpointing or not base.supports_gradient_checkpointing:
+        if activation_checkpointing.is_on(base) or not base.supports_gradient_checkpointing:
             return False
-        base.activation_checkpointing_enable()
+        activation_checkpointing.switch_on(base)
         return True
 
 

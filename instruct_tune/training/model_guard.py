@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..models.base_model import LoadedModel
+from . import activation_checkpointing
 
 
 @contextmanager
@@ -26,8 +27,8 @@ def restores_model(loaded: LoadedModel) -> Iterator[None]:
             # Instance attributes that SFTTrainer, and accelerate under mixed precision, set over the class's methods.
             for patched in ("forward", "_original_forward"):
                 model.__dict__.pop(patched, None)
-        if base.is_activation_checkpointing:
-            base.activation_checkpointing_disable()
+        if activation_checkpointing.is_on(base):
+            activation_checkpointing.switch_off(base)
         base.config.__dict__.clear()
         base.config.__dict__.update(config)
         base.generation_config = generation

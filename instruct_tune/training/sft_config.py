@@ -9,6 +9,7 @@ from trl import SFTConfig
 
 from ..config.run_config import TrainSettings
 from ..util.device import has_bf16
+from . import activation_checkpointing
 
 
 def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> SFTConfig:
@@ -28,8 +29,6 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         optim=_optimizer(settings, device),
         bf16=bf16,
         fp16=fp16,
-        # TRL's default is on, which trades speed for memory. ``MicroBatches`` switches it on where memory runs out.
-        activation_checkpointing=False,
         max_length=None,
         eval_strategy=settings.eval_strategy,
         eval_steps=settings.eval_steps,
@@ -46,6 +45,8 @@ def sft_config(settings: TrainSettings, folder: Path, device: torch.device) -> S
         use_cpu=device.type == "cpu",
         report_to=[],
         disable_tqdm=True,
+        # TRL's default is on, which trades speed for memory. ``MicroBatches`` switches it on where memory runs out.
+        **{activation_checkpointing.NAME: False},
     )
 
 

@@ -7,11 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+CHUNK = 2**18
+
 
 def sha256_of_file(file: Path) -> str:
     """The hash of the file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        while chunk := content.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sha256_of_text(text: str) -> str:

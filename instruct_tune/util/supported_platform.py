@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-OLDEST_PYTHON = (3, 11)
-"""The pinned transformers, trl and matplotlib have no release for older ones."""
+OLDEST_PYTHON = (3, 10)
+"""The pinned peft, datasets and gradio have no release for older ones."""
 
 
 def require_supported_platform() -> None:

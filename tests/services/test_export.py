@@ -64,7 +64,8 @@ def test_peft_alone_gives_the_logits_of_the_run(lab, run_id, unpacked):
     base, _ = base_model(lab, run_id)
     untuned = logits(base)
     tuned = logits(peft.PeftModel.from_pretrained(base, str(unpacked)).eval())
-    assert torch.equal(tuned, lab.queue.submit_short(in_the_lab).result(30))
+    # The lab's linear layers may round otherwise than torch's own.
+    assert torch.allclose(tuned, lab.queue.submit_short(in_the_lab).result(30), rtol=0, atol=1e-6)
     assert not torch.allclose(tuned, untuned, atol=1e-3)
 
 

@@ -14,7 +14,7 @@ from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DiskFullError, HubError, ModelError, StoreError
 from instruct_tune.models import lora
 from instruct_tune.services.training_job import TrainingJob
-from instruct_tune.store import retention
+from instruct_tune.store import retention, sqlite_errors
 from instruct_tune.store.run_store import RunStore
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quicker")
@@ -186,9 +186,9 @@ def test_a_history_that_cannot_be_written_any_more_ends_the_run_and_not_the_lab(
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        (sqlite3.SQLITE_FULL, DiskFullError),
-        (sqlite3.SQLITE_IOERR_WRITE, StoreError),
-        (sqlite3.SQLITE_READONLY, StoreError),
+        (sqlite_errors.FULL, DiskFullError),
+        (sqlite_errors.IOERR | 3 << 8, StoreError),  # SQLITE_IOERR_WRITE
+        (sqlite_errors.READONLY, StoreError),
     ],
 )
 def test_what_the_disk_does_to_the_history_is_a_sentence(tmp_path, code, kind):

@@ -259,7 +259,8 @@ def test_a_model_without_logits_to_keep_gives_the_same(monkeypatch):
 def test_an_adapter_does_not_hide_that_chosen_logits_can_be_kept():
     from peft import LoraConfig, get_peft_model
 
-    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # PEFT's own calls
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT's own calls
         model = get_peft_model(toy_model("llama"), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     seen: list[int] = []
     model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))

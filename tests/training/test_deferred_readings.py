@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from dataclasses import replace
 
@@ -86,11 +87,17 @@ def test_a_stop_loses_no_number(tmp_path, late):
 def test_the_step_that_diverged_is_named_and_not_saved(tmp_path, late):
     settings = replace(SIX_STEPS, learning_rate=3e37, save_strategy="steps", save_steps=2, probes=0)
     watcher = Recorder()
-    with pytest.raises(DivergedError, match="not a finite number at step 2:"):
+    # The second step, or with an older torch the third.
+    with pytest.raises(DivergedError, match=r"not a finite number at step [23]:") as caught:
         go(tiny_with(), tmp_path, settings, watcher)
-    assert list(watcher.losses) == [1]
+    assert f"step {len(watcher.losses) + 1}:" in str(caught.value)
     assert all(math.isfinite(loss) for loss in watcher.losses.values())
-    assert checkpoints(tmp_path) == []
+    assert len(checkpoints(tmp_path)) == len(watcher.losses) // 2
+
+
+NEWER = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="the last transformers for Python 3.10 asks OPT for each layer's drop"
+)
 
 
 class SyncRecorder(TorchDispatchMode):
@@ -111,7 +118,7 @@ class SyncRecorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("model_type", ["llama", "opt", "gpt2", "gpt_neox", "qwen2"])
+@pytest.mark.parametrize("model_type", ["llama", pytest.param("opt", marks=NEWER), "gpt2", "gpt_neox", "qwen2"])
 def test_nothing_is_read_from_the_device_in_a_step(tmp_path, monkeypatch, late, model_type):
     """Counted on a CPU, with the code paths of a GPU; building the passes is the host's own work and does not count."""
     loaded = toy(model_type, Packing.MASK, attention_dropout=0.0)

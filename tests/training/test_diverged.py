@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,13 +31,16 @@ def test_a_rate_that_is_too_high_is_reported(tmp_path):
     settings = replace(SIX_STEPS, learning_rate=3e37, save_strategy="steps", save_steps=1)
     with pytest.raises(DivergedError) as caught:
         go(loaded, tmp_path, settings, watcher)
-    assert str(caught.value) == (
-        "The loss is not a finite number at step 2: "
-        "lower train.learning_rate (now 3e+37) or set train.max_grad_norm to 1."
+    # Whether the numbers are too large at the second or the third step is up to the release of torch.
+    said = re.fullmatch(
+        r"The loss is not a finite number at step ([23]): "
+        r"lower train\.learning_rate \(now 3e\+37\) or set train\.max_grad_norm to 1\.",
+        str(caught.value),
     )
+    before = range(1, int(said[1]))
     # No number that is not finite is reported or saved, and the model is usable for the next run.
-    assert list(watcher.losses) == [1]
-    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-1"]
+    assert list(watcher.losses) == [*before]
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{step}" for step in before]
     lora.remove(loaded, RUN)
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(loaded.model(input_ids=ids).logits, tiny().model(input_ids=ids).logits)

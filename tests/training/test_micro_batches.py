@@ -18,7 +18,7 @@ from tiny_lab import (
 
 from instruct_tune.batching import packing
 from instruct_tune.errors import MemoryLimitError
-from instruct_tune.training import trainer, validation
+from instruct_tune.training import activation_checkpointing, trainer, validation
 from instruct_tune.training.micro_batches import MicroBatches
 from instruct_tune.training.types import TrainingResult
 
@@ -154,7 +154,7 @@ class KeepsTooMuch:
         real = trainer.supervised_loss
 
         def limited(model, pack, *how):
-            if not model.base_model.model.is_activation_checkpointing:
+            if not activation_checkpointing.is_on(model.base_model.model):
                 self.stopped += 1
                 torch.rand(7)
                 raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -179,7 +179,7 @@ def test_a_run_without_memory_for_one_row_computes_its_layers_twice(tmp_path, mo
     assert watcher.losses == expected.losses
     assert watcher.of("grad_norm") == expected.of("grad_norm")
     # Recomputation applies to no other run, but to this one when it resumes.
-    assert not loaded.base.is_activation_checkpointing
+    assert not activation_checkpointing.is_on(loaded.base)
     second, _ = go(again(loaded), tmp_path / "run", settings, resume_from=tmp_path / "run/checkpoint-3")
     assert (memory.stopped, second.messages.count(SHORT)) == (1, 0)
     assert second.losses == {step: expected.losses[step] for step in (4, 5, 6)}

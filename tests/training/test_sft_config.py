@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from instruct_tune.config.run_config import TrainSettings
+from instruct_tune.training import activation_checkpointing
 from instruct_tune.training.sft_config import _optimizer, _precision, sft_config
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -50,7 +51,7 @@ def test_adamw_is_one_kernel_on_a_gpu(device, requested, used):
 
 def test_no_layer_is_computed_twice_and_no_nan_is_hidden(tmp_path):
     config = sft_config(TrainSettings(), tmp_path, CPU)
-    assert not config.activation_checkpointing
+    assert not getattr(config, activation_checkpointing.NAME)
     assert not config.gradient_checkpointing
     assert not config.logging_nan_inf_filter
     assert config.dataset_kwargs == {"skip_prepare_dataset": True}

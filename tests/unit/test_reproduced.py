@@ -16,7 +16,7 @@ def one_line(text):
 
 @pytest.mark.parametrize("who", ["base", "tuned"])
 @pytest.mark.parametrize("name", ["good", "too-high"])
-def test_the_command_gives_the_recorded_score_bit_for_bit(name, who, tmp_path):
+def test_the_command_gives_the_recorded_score(name, who, tmp_path):
     rows = [json.loads(line) for line in (ASSETS / name / "predictions.jsonl").read_text("utf-8").split("\n") if line]
     for side in (who, "reference"):
         (tmp_path / side).write_text("".join(one_line(row[side]) + "\n" for row in rows), encoding="utf-8", newline="")
@@ -24,4 +24,6 @@ def test_the_command_gives_the_recorded_score_bit_for_bit(name, who, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     shown = json.loads((ASSETS / name / "evaluation.json").read_text(encoding="utf-8"))[who]
-    assert float(done.stdout) == shown["bleu"]
+    # Bit for bit on the Python that recorded them; from 3.12 on ``sum``, which sacrebleu uses, rounds less.
+    exactly = sys.version_info < (3, 12)
+    assert float(done.stdout) == (shown["bleu"] if exactly else pytest.approx(shown["bleu"], rel=1e-14))

@@ -14,7 +14,7 @@ STARTS = ["runpy.run_path('app.py', run_name='__main__')", "runpy.run_module('in
 
 
 def test_linux_and_macos_are_supported():
-    assert unsupported((3, 11), "linux", has_locks=True) is None
+    assert unsupported((3, 10), "linux", has_locks=True) is None
     assert unsupported((3, 13), "darwin", has_locks=True) is None
 
 
@@ -26,7 +26,7 @@ def test_windows_is_sent_to_wsl():
 
 
 def test_an_older_python_is_named():
-    assert "needs Python 3.11 or newer, and this is 3.10" in unsupported((3, 10), "linux", has_locks=True)
+    assert "needs Python 3.10 or newer, and this is 3.9" in unsupported((3, 9), "linux", has_locks=True)
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -34,9 +34,9 @@ def test_an_older_python_is_named():
     ("lacking", "words"),
     [
         ("sys.modules['fcntl'] = None", "runs on Linux and macOS"),
-        ("sys.version_info = (3, 10, 13, 'final', 0)", "needs Python 3.11 or newer"),
+        ("sys.version_info = (3, 9, 18, 'final', 0)", "needs Python 3.10 or newer"),
     ],
-    ids=["no fcntl", "Python 3.10"],
+    ids=["no fcntl", "Python 3.9"],
 )
 def test_a_start_that_cannot_be_is_one_sentence(start, lacking, words):
     script = f"import runpy, sys; {lacking}; sys.argv = ['lab', 'runs', 'list']; {start}"
@@ -53,7 +53,7 @@ def test_make_names_the_python_that_it_lacks(tmp_path):
         capture_output=True, text=True, env=os.environ, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "Python 3.11 or newer is needed" in done.stderr
+    assert "Python 3.10 or newer is needed" in done.stderr
 
 
 def test_what_is_required_is_the_same_everywhere():

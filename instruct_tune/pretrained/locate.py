@@ -156,7 +156,8 @@ def _from_cache(model: str, report: Report, require_memory: RequireMemory | None
 def _from_hub(model: str, report: Report, loading: Loading, require_memory: RequireMemory | None) -> Weights | None:
     """Download from the Hub; None if the Hub cannot be reached and another source is left."""
     if not hub.hub_reachable():
-        if model == DEFAULT_MODEL:
+        # A Space runs no pip once it is built, and has the default model from its build (``preload_from_hub``).
+        if model == DEFAULT_MODEL and "SPACE_ID" not in os.environ:
             return None
         raise repository.unreachable(model)
     loading.enter(f"Asking the Hub for {model}")

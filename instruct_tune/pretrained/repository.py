@@ -115,7 +115,8 @@ def cached(model: str) -> Path | None:
 
 def unreachable(model: str) -> HubError:
     """The HubError for a model that is not on this machine while the Hub cannot be reached."""
+    ways = " or give a local folder" if model == DEFAULT_MODEL else f", give a local folder, or choose {DEFAULT_MODEL}"
     return HubError(
         f"{model} is not on this machine and the Hub cannot be reached: tried the local cache, then the Hub for "
-        f"{hub.PROBE_SECONDS:.0f} seconds. Go online, give a local folder, or choose {DEFAULT_MODEL}."
+        f"{hub.PROBE_SECONDS:.0f} seconds. Go online{ways}."
     )

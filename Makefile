@@ -2,9 +2,12 @@
 #   make run    sets up and opens the page
 #   make test   sets up, with what the tests need, and runs all that CI checks
 # The first of these that starts and is new enough; requirements.txt has no releases for an older one.
-PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
-  $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
-BIN := .venv/bin
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.10 python3; do \
+  $$each -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
+# Another torch, from 2.8 on, beside the usual one: make check TORCH=2.8.0 PYTHON=python3.10 VENV=/tmp/oldest
+TORCH ?= 2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
 STATIC = instruct_tune/ui/static
 # What is never imported is never compiled: a minute less of everybody's first start.
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile
@@ -39,22 +42,22 @@ fix: setup-dev
 	$(BIN)/ruff format .
 	$(BIN)/oxfmt --write $(STATIC)
 
-setup: .venv/installed
+setup: $(VENV)/installed
 
-.venv/installed: requirements.txt | $(BIN)/python
-	$(INSTALL) -r requirements.txt
+$(VENV)/installed: requirements.txt | $(BIN)/python
+	sed 's/^torch==.*/torch==$(TORCH)/' requirements.txt | $(INSTALL) -r /dev/stdin
 	touch $@
 
-setup-dev: .venv/installed-dev
+setup-dev: $(VENV)/installed-dev
 
-.venv/installed-dev: pyproject.toml | $(BIN)/python
-	$(INSTALL) --editable '.[dev]'
-	touch .venv/installed $@
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[dev]' torch==$(TORCH)
+	touch $(VENV)/installed $@
 
 $(BIN)/python:
-	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.11 or newer is needed, and none is on the PATH:" \
+	@[ -n "$(PYTHON)" ] || { echo "make: Python 3.10 or newer is needed, and none is on the PATH:" \
 	  "install one, or name it with PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
 # The journeys need a browser: the system's Chromium, else Debian's package, else Playwright's own.
 chromium: setup-dev
@@ -65,10 +68,10 @@ chromium: setup-dev
 requirements: | $(BIN)/python
 	$(BIN)/python -c 'import tomllib; pins = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
 	  print("# Generated from pyproject.toml by `make requirements`: Hugging Face Spaces installs just this file.", \
-	  *pins, sep="\n")' > requirements.txt
+	  "torch==$(TORCH)", *pins[1:], sep="\n")' > requirements.txt
 
 bench: setup-dev
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import zipfile
-from pathlib import Path
 
 import pytest
 from labs import PATIENCE, Pace, cache_for, curve, finished, opened, smoke, stop_at, texts
+from pyproject import PYPROJECT, ROOT
 
 from instruct_tune.compute.training_work import Session
 from instruct_tune.config.viewer import ANONYMOUS, HOST, known_by
@@ -388,10 +388,6 @@ def test_the_general_text_is_half_english_and_half_code_in_many_languages():
 
 
 def test_the_wheel_has_the_general_text():
-    import tomllib
-
-    root = Path(__file__).parents[2]
-    build = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
-    packaged = build["targets"]["wheel"]["force-include"]
+    packaged = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert packaged["assets/general.jsonl"] == "instruct_tune/assets/general.jsonl"
-    assert (root / "assets/general.jsonl").is_file()
+    assert (ROOT / "assets/general.jsonl").is_file()

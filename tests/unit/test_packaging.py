@@ -1,25 +1,49 @@
 """What an installation contains: the pinned dependencies, the lab's files, the command."""
 
+import re
 import subprocess
 import sys
-import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from pyproject import PROJECT, ROOT
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TORCH, *PINS = PROJECT["dependencies"]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def usual_torch():
+    """The release that the Makefile installs."""
+    return re.search(r"^TORCH \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
 
 
 def test_requirements_are_those_of_the_project():
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == PROJECT["dependencies"]
+    assert requirements() == [f"torch=={usual_torch()}", *PINS]
 
 
-def test_every_dependency_is_pinned():
-    pins = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    assert [pin for pin in pins if pin.count("==") != 1] == []
+@pytest.mark.parametrize("release", ["2.8.0", "2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0", usual_torch()])
+def test_the_project_takes_each_torch_of_the_promised_range(release):
+    assert Requirement(TORCH).specifier.contains(release)
+
+
+@pytest.mark.parametrize("release", ["2.7.1", "2.14.0"])
+def test_the_project_takes_no_other_torch(release):
+    assert not Requirement(TORCH).specifier.contains(release)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_each_python_has_one_exact_pin_of_every_dependency(python):
+    pins = [Requirement(pin) for pin in [*requirements(), *PROJECT["optional-dependencies"]["dev"]]]
+    here = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_version": python})]
+    needless = set() if python == "3.10" else {"tomli"}
+    assert sorted(pin.name for pin in here) == sorted({pin.name for pin in pins} - needless)
+    assert [str(pin) for pin in here if [each.operator for each in pin.specifier] != ["=="]] == []
 
 
 @pytest.mark.slow

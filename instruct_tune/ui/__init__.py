@@ -8,7 +8,7 @@ import gradio as gr
 
 from ..lab import Lab
 from ..text.markdown import plain
-from . import api
+from . import agent_tools, api
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
@@ -118,6 +118,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             train.presets.settle_after(event)
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
+        agent_tools.expose(lab)
         hide_progress_on(page, status_bar.line)
     return page
 

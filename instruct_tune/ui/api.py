@@ -1,4 +1,4 @@
-"""The typed endpoints: for gradio_client, REST, and MCP where the extra is installed.
+"""The typed endpoints: for gradio_client and REST. Agents have tools of their own, in ``agent_tools.py``.
 
 gradio does not check posted values against the type hints; the lab does. The header ``x-lab-visitor`` holds
 the caller's secret of 16 to 200 characters. Without it a script sees only what everyone sees.

@@ -3,16 +3,20 @@
 Everything that touches a model runs on this thread, so no weights are locked and nothing races. Long jobs
 (training runs, evaluations) run first come, first served. The current one calls ``yield_once`` between its steps,
 where one waiting short job (a comparison) runs: people can talk to a half-trained adapter.
+
+A job runs in a copy of its submitter's context: for whom the Hub is asked, and whose request it is.
 """
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypedDict, TypeVar
 
 from ..errors import BusyError, LabError, Stopped
@@ -63,6 +67,12 @@ class Job(Future[Any]):
         self.label, self.run, self.about, self.by, self.eta = label, run, about, by, eta
         self.begun: float | None = None
         """When it began, in seconds of ``time.monotonic``."""
+        self._context = contextvars.copy_context()
+
+    def take_context(self) -> contextvars.Context:
+        """The submitter's context. It may hold their token, so the job keeps it until its turn comes, and no longer."""
+        context, self._context = self._context, contextvars.Context()
+        return context
 
 
 class JobQueue:
@@ -75,6 +85,7 @@ class JobQueue:
         self.max_waiting, self.max_waiting_each = max_waiting, max_waiting_each
         self._wake = threading.Condition()
         self._short: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        """Each job bound to the context of its submitter."""
         self._waiting: deque[Job] = deque()
         self._current: Job | None = None
         self._thread: threading.Thread | None = None
@@ -106,7 +117,7 @@ class JobQueue:
         future: Future[T] = Future()
         with self._wake:
             self._refuse_when_closed()
-            self._short.append((future, job))
+            self._short.append((future, partial(contextvars.copy_context().run, job)))
             self._start()
         return future
 
@@ -131,6 +142,7 @@ class JobQueue:
                 self._waiting.remove(job)
         # Outside the lock: its callbacks may call the queue.
         if job:
+            job.take_context()
             job.cancel()
         return job
 
@@ -167,6 +179,7 @@ class JobQueue:
             self._waiting.clear()
             self._wake.notify_all()
         for job in left:
+            job.take_context()
             job.cancel()
         return left
 
@@ -213,7 +226,11 @@ class JobQueue:
                 run_future(*short)
             elif self._current:
                 # The queue is free before those who wait for this job hear of its end.
-                run_future(self._current, self._current.run, then=self._end_current)
+                run_future(
+                    self._current, partial(self._current.take_context().run, self._current.run), then=self._end_current
+                )
+            # Not kept while the thread waits for the next job.
+            short = None
 
     def _end_current(self) -> None:
         with self._wake:

@@ -1,8 +1,11 @@
 """The job queue, one thread for all work with torch: the order of its jobs, and which jobs it refuses."""
 
 import contextlib
+import contextvars
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError
 
 import pytest
@@ -322,3 +325,59 @@ def test_an_engine_that_never_worked_closes_at_once():
     queue.join(PATIENCE)
     with pytest.raises(BusyError):
         queue.submit_short(lambda: None)
+
+
+# Whom a job works for
+
+WHOM = contextvars.ContextVar("WHOM", default="nobody")
+
+
+def working_for(whom, submit):
+    """The result of ``submit`` in a context where ``WHOM`` is ``whom``."""
+
+    def call():
+        WHOM.set(whom)
+        return submit()
+
+    return contextvars.copy_context().run(call)
+
+
+def test_each_job_works_for_its_submitter_and_a_short_one_between_two_steps_for_its_own(queue):
+    seen, begun, asked = [], threading.Event(), threading.Event()
+
+    def steps():
+        begun.set()
+        assert asked.wait(PATIENCE)
+        seen.append(WHOM.get())
+        queue.yield_once()
+        seen.append(WHOM.get())
+
+    run = working_for("ann", lambda: queue.enqueue(Job("a run", steps)))
+    assert begun.wait(PATIENCE)
+    between = working_for("bob", lambda: queue.submit_short(lambda: seen.append(WHOM.get())))
+    asked.set()
+    between.result(PATIENCE)
+    run.result(PATIENCE)
+    queue.submit_short(lambda: seen.append(WHOM.get())).result(PATIENCE)
+    assert seen == ["ann", "bob", "ann", "nobody"]
+
+
+class Secret:
+    """Something that can be seen to be gone."""
+
+
+def test_what_a_submitter_had_is_not_kept_after_their_job(queue):
+    secrets = [Secret() for _ in range(3)]
+    gone = [weakref.ref(secret) for secret in secrets]
+    run = working_for(secrets[0], lambda: queue.enqueue(Job("a run", lambda: None)))
+    run.result(PATIENCE)
+    working_for(secrets[1], lambda: queue.submit_short(lambda: None)).result(PATIENCE)
+    held = Held()
+    queue.enqueue(Job("another", held))
+    assert held.begun.wait(PATIENCE)
+    withdrawn = working_for(secrets[2], lambda: queue.enqueue(Job("a third", lambda: None, ("run", "x"))))
+    assert queue.withdraw(("run", "x")) is withdrawn
+    secrets.clear()
+    gc.collect()
+    assert [each() for each in gone] == [None] * 3
+    held.let_go.set()

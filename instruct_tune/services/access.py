@@ -70,11 +70,11 @@ class Access:
         """
         if viewer.host or not self.multi_user:
             return True
-        return run.started_by in (None, viewer.id) and recorded_on(run.facts) is None
+        return run.started_by in (None, *viewer.ids) and recorded_on(run.facts) is None
 
     def may_read_traceback(self, viewer: Viewer, run: Run) -> bool:
         """Whether ``viewer`` may read where in the code the run failed."""
-        return viewer.host or not self.multi_user or (viewer.id is not None and run.started_by == viewer.id)
+        return viewer.host or not self.multi_user or run.started_by in viewer.ids
 
     def may_read_own_prompts(self, viewer: Viewer, run: Run) -> bool:
         """Whether ``viewer`` may read the prompts that a person typed for the run, and the answers to them.
@@ -84,7 +84,7 @@ class Access:
         """
         if viewer.host or recorded_on(run.facts) is not None:
             return True
-        return not self.multi_user if run.started_by is None else run.started_by == viewer.id
+        return not self.multi_user if run.started_by is None else run.started_by in viewer.ids
 
     def has_quota(self, viewer: Viewer) -> bool:
         """Whether what ``viewer`` keeps is limited, and removed after a time."""

@@ -176,7 +176,7 @@ class Evaluations:
         for job in self._devices.jobs:
             if job.about != (EVALUATION, run_id) or not self._runs.is_visible(viewer, run_id):
                 continue
-            if self._access.multi_user and not viewer.host and job.by != submitter(viewer):
+            if self._access.multi_user and not viewer.host and job.by not in (submitter(viewer), *viewer.ids):
                 raise NotYoursError("Somebody else asked for that evaluation: only they and the host can stop it.")
             self._stop(run_id)
 

@@ -47,7 +47,7 @@ class Quota:
         Their trashed runs are deleted for good where the space is needed.
         """
         most = max_visitor_bytes()
-        uploads = folder_bytes(self._uploads / viewer.id) if viewer.id else 0
+        uploads = sum(folder_bytes(self._uploads / each) for each in viewer.ids)
         runs = [(self._bytes(run), run.name) for run in self._store.all() if _is_of(run, viewer)]
         used = uploads + sum(size_of_run for size_of_run, _ in runs) + size
         if used > most:
@@ -78,4 +78,4 @@ class Quota:
 
 def _is_of(run: Run, viewer: Viewer) -> bool:
     """Whether a run counts for ``viewer``; the runs of scripts without a secret count together."""
-    return run.started_by == viewer.id if viewer.id else run.started_by is None and expires(run)
+    return run.started_by in viewer.ids if viewer.id else run.started_by is None and expires(run)

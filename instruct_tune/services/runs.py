@@ -26,6 +26,8 @@ from .quota import EXPIRES, expires
 from .types import Checkpoints, RunResult, RunState, RunSummary, TrashedRun
 from .uploads import Uploads
 
+OWN_DATA = "own_data"
+"""The name of a run's fact: True where it is made of an upload, or of what who started it alone may read on the Hub."""
 TRASH_SECONDS = 3600.0
 """How long a run stays in the trash, from where it can be restored."""
 
@@ -221,16 +223,16 @@ class Runs:
             return None
         run = self._store.get(str(run_id))
         owner = self._maker(run)
-        return run.owner is None if owner is not None and (viewer.host or viewer.id == owner) else None
+        return run.owner is None if owner is not None and viewer.sees(owner) else None
 
     def share(self, viewer: Viewer, run_id: str, shared: bool) -> None:
-        """Show a run made of an upload to everyone, rows and answers included; or to its uploader alone again."""
+        """Show a run made of own data to everyone, with its answers; or to whose data it is alone again."""
         run = self.get(viewer, run_id)
         owner = self._maker(run)
         if owner is None:
             raise DataError(f"Run {run.name} is made of public data: everyone sees it.")
-        if not viewer.host and viewer.id != owner:
-            raise NotYoursError(f"Run {run.name} is made of somebody else's upload: only they can share it.")
+        if not viewer.sees(owner):
+            raise NotYoursError(f"Run {run.name} is made of somebody else's data: only they can share it.")
         self._store.update(run.id, owner=None if shared else owner)
         self._keep_for_host(viewer, run)
 
@@ -265,9 +267,9 @@ class Runs:
         return viewer.sees(run.owner) and self._access.may_change(viewer, run)
 
     def _maker(self, run: Run) -> str | None:
-        """Whose upload the run, or one that it continues, was made of, or who imported it; None for public data."""
-        imported_by = run.started_by if "imported" in run.facts else None
-        owner = self._uploads.owner(run.config["data"]["source"]) or imported_by or run.owner
+        """Whose data the run, or one that it continues, was made of, or who imported it; None for public data."""
+        starter = run.started_by if run.facts.keys() & {"imported", OWN_DATA} else None
+        owner = self._uploads.owner(run.config["data"]["source"]) or starter or run.owner
         if owner is None and run.parent and self._store.has(run.parent):
             return self._maker(self._store.get(run.parent))
         return owner
@@ -299,7 +301,7 @@ class Runs:
             "recorded": recorded_on(run.facts),
             "imported": "imported" in run.facts,
             "private": run.owner is not None,
-            "yours": viewer.host or (viewer.id is not None and run.started_by == viewer.id),
+            "yours": viewer.host or run.started_by in viewer.ids,
         }
 
     def _checkpoints(self, run: Run) -> Checkpoints:

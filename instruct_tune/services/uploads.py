@@ -68,8 +68,8 @@ class Uploads:
 
     def owns(self, viewer: Viewer, source: str) -> bool:
         """Whether a source is an upload that ``viewer`` may use; the host may use all."""
-        known = viewer.host or viewer.id is not None
-        return known and is_inside(source, self.folder_of(viewer))
+        folders = [self.folder] if viewer.host else [self.folder / each for each in viewer.ids]
+        return any(is_inside(source, folder) for folder in folders)
 
     def owner(self, source: str) -> str | None:
         """Whose upload a source is; None where it is no visitor's."""

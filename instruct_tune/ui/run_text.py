@@ -150,7 +150,7 @@ def run_sentence(status: Mapping[str, Any]) -> str:
     if status["place"]:
         parts.append(line_sentence(status).rstrip("."))
     if status["private"]:
-        parts.append("made of an upload, so others do not see it")
+        parts.append("private, so others do not see it")
     if status["recorded"]:
         parts.append(status["recorded"])
     if status["message"] and status["message"] != f"Finished {status['step']} steps.":

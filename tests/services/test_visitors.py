@@ -93,6 +93,53 @@ def test_the_hosts_token_makes_a_page_the_hosts_and_no_other():
     assert visitors.of("another") == visitors.of(None) == ANONYMOUS
 
 
+# Accounts
+
+
+def test_who_signs_in_keeps_what_their_browser_began_and_finds_their_own_elsewhere(hosted):
+    ann, elsewhere = ANN.signed_in("5f0c"), BOB.signed_in("5f0c")
+    before = hosted.training.start(ANN, of(upload(hosted, ANN)), "before")
+    after = hosted.training.start(ann, of(upload(hosted, ann)), "after")
+    for run_id in (before, after):
+        hosted.training.wait(run_id, PATIENCE)
+
+    def seen(viewer):
+        return [(run["name"], run["yours"]) for run in hosted.runs.summaries(viewer)]
+
+    assert seen(ann) == [("after", True), ("before", True)]
+    assert seen(elsewhere) == [("after", True)]
+    assert seen(ANN) == [("before", True)], "signed out"
+    assert seen(BOB) == seen(BOB.signed_in("another")) == seen(ANONYMOUS) == []
+    assert ann.id == elsewhere.id
+    for viewer, run_id in ((ann, before), (ann, after), (elsewhere, after)):
+        hosted.runs.rename(viewer, run_id, "renamed")
+        assert hosted.runs.is_shared(viewer, run_id) is False
+        source = hosted.runs.config(viewer, run_id).data.source
+        assert hosted.configs.may_use(viewer, source)
+    assert not hosted.configs.may_use(elsewhere, hosted.runs.config(ANN, before).data.source)
+    with pytest.raises(NotFoundError):
+        hosted.runs.rename(elsewhere, before, "mine")
+
+
+def test_signing_in_gives_no_second_quota_and_makes_nobody_the_host(hosted, monkeypatch):
+    monkeypatch.setenv("LAB_VISITOR_MB", "1")
+    upload(hosted, ANN, rows=15_000)
+    ann = ANN.signed_in("5f0c")
+    with pytest.raises(DataError, match="LAB_VISITOR_MB"):
+        upload(hosted, ann, rows=15_000)
+    upload(hosted, BOB.signed_in("another"), rows=15_000)
+    assert not ann.host
+    assert Viewer(ANN.id, host=True).signed_in("5f0c").host, "the host stays the host"
+
+
+def test_an_account_cannot_be_made_up_as_a_secret():
+    """Ids of accounts are no secret: whatever a browser sends as its own gives it nothing of theirs."""
+    account = "5f0c5f0c5f0c5f0c5f0c5f0c"
+    ann = ANN.signed_in(account)
+    for secret in (account, f"hf:{account}", f"hf-{account}", ann.id):
+        assert known_by(secret).id not in ann.ids
+
+
 # Private runs
 
 

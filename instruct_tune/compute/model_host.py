@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BusyError, ModelError
+from ..pretrained.hub_access import Access
 from ..util import atomic_write
 from ..util.progress import Loading
 
@@ -69,10 +70,13 @@ class ModelHost:
         """The base model ``name``, loaded if it is not in memory.
 
         ``bf16`` is ``train.bf16_weights``; ``report`` gets messages, ``loading`` can stop a download; ``weights`` are
-        the model's files where they are located already. Raises BusyError where another model is pinned.
+        the model's files where they are located already, for whoever asks. Raises BusyError where another model is
+        pinned, HubError where it came by a token and is not for this visitor.
         """
         from ..models.base_model import load_model, weights_dtype
 
+        if weights is None:
+            Access("model", name).require_readable()
         key = (name, weights_dtype(bf16))
         if self._loaded is None or key != self._key:
             if self.training or self.evaluating:

@@ -88,6 +88,20 @@ def whole_number(variable: str, default: int) -> int:
     return int(text)
 
 
+OAUTH_VARIABLES = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+"""Set by the platform on a Space with ``hf_oauth: true``."""
+
+
+def offers_sign_in() -> bool:
+    """Whether visitors can sign in with Hugging Face: on a Space that has OAuth.
+
+    Elsewhere gradio would let everybody act as the account whose token is on the machine, and with an empty secret
+    anybody could sign a session.
+    """
+    # By SYSTEM gradio tells a Space from a machine.
+    return os.environ.get("SYSTEM") == "spaces" and all(os.environ.get(name) for name in ("SPACE_ID", *OAUTH_VARIABLES))
+
+
 def fetches_default_model() -> bool:
     """Whether the default model is downloaded before somebody uses it: ``LAB_FETCH_DEFAULT``, 1 or 0, by default 1."""
     text = os.environ.get("LAB_FETCH_DEFAULT", "").strip() or "1"

@@ -47,7 +47,14 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 def is_on_hub(source: str) -> bool:
     """Whether the source is a dataset of the Hub; else it is a file on this machine."""
-    return source == "codealpaca-20k" or source.startswith(HUB_PREFIX)
+    return hub_repository(source) is not None
+
+
+def hub_repository(source: str) -> str | None:
+    """The Hub's id of the dataset; None for a file on this machine."""
+    if source == "codealpaca-20k":
+        return CODEALPACA_REPO
+    return source.removeprefix(HUB_PREFIX) if source.startswith(HUB_PREFIX) else None
 
 
 def load_table(settings: DataSettings, loading: Loading) -> Table:

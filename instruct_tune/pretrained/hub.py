@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..config.environment import offers_sign_in
 from ..config.viewer import multi_user
 from ..errors import HubError
 from ..util.progress import Loading
+from . import hub_token
 
 PROBE_SECONDS = 4.0
 REMEMBER_SECONDS = 60.0
@@ -54,9 +56,14 @@ def explain(error: Exception, what: str) -> HubError:
     if isinstance(error, errors.GatedRepoError):
         return HubError(gated(what))
     if isinstance(error, errors.RepositoryNotFoundError):
-        return HubError(f"The Hub has no {what} (or it is private): check the spelling of OWNER/NAME.")
+        return HubError(_missing(what))
     if isinstance(error, errors.HFValidationError):
         return HubError(f"{what!r} is not a Hub id: it should look like OWNER/NAME.")
+    if hub_token.current() and isinstance(error, errors.HfHubHTTPError) and error.response is not None:
+        if error.response.status_code == 401:
+            return HubError(hub_token.EXPIRED)
+        if error.response.status_code == 403:
+            return HubError(f"Your Hugging Face sign-in does not let this lab read {what}: {_SCOPE}.")
     message = (str(error).strip() or "no message").splitlines()[0][:200]
     return HubError(f"The Hub did not give {what}: {type(error).__name__}: {message}")
 
@@ -75,12 +82,28 @@ def explained(what: str) -> Iterator[None]:
 
 def gated(repo: str) -> str:
     """The message for a gated repository, with what to do."""
+    if hub_token.current():
+        return (
+            f"{repo} is gated on the Hub: accept its terms on its page as the account you signed in with, or {_SCOPE}."
+        )
     if multi_user():
+        sign_in = "sign in at the foot of the page with an account that has access, " if offers_sign_in() else ""
         return (
             f"{repo} is gated on the Hub, and this lab uses its host's token only for repositories that the host lists "
-            "in LAB_HOST_REPOS: choose another one, or ask the host."
+            f"in LAB_HOST_REPOS: {sign_in}choose another one, or ask the host."
         )
     return f"{repo} is gated on the Hub: accept its terms on its page, log in with `hf auth login`, and try again."
+
+
+_SCOPE = "sign in again and let the lab read your repositories"
+
+
+def _missing(repo: str) -> str:
+    """The message for a repository that the Hub does not show: it never says whether a private one exists."""
+    if hub_token.current():
+        return f"The Hub shows your account no {repo}: check the spelling of OWNER/NAME, or {_SCOPE}."
+    sign_in = ", or sign in at the foot of the page if it is yours" if offers_sign_in() else ""
+    return f"The Hub has no {repo} (or it is private): check the spelling of OWNER/NAME{sign_in}."
 
 
 def download(repo: str, name: str, loading: Loading, **which: Any) -> Path:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.catalog import TINY_MODEL
 from ..config.filters import Length
-from ..config.run_config import RunConfig
+from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
-from ..data.sources import is_on_hub
+from ..data.sources import hub_repository, is_on_hub
 from ..errors import DataError, LabError, ModelError
+from ..pretrained.hub_access import Access
 from ..text.plain_text import text_fault
 from ..tokenization.prompt_template import template_from
 from .uploads import Uploads, is_inside
@@ -45,10 +47,19 @@ class Configurations:
         source = parsed.data.source
         if source != "bundled" and not is_on_hub(source):
             self._check_file(viewer, source)
-        counting = [step.tokenizer for step in parsed.data.filters if isinstance(step, Length) and step.tokenizer]
-        for model in (parsed.model, *counting):
+        for model in (parsed.model, *_counting_models(parsed.data)):
             self._check_model(viewer, model)
         return parsed
+
+    def owner(self, viewer: Viewer, config: RunConfig) -> str | None:
+        """Whose a run of this configuration is: who uploaded its rows, or who reads a repository by their own token.
+
+        None for public data and models.
+        """
+        if uploader := self._uploads.owner(config.data.source):
+            return uploader
+        models = [] if config.model == TINY_MODEL else [Access("model", config.model)]
+        return viewer.id if any(each.is_own() for each in (*models, *repositories(config.data))) else None
 
     def may_use(self, viewer: Viewer, source: str) -> bool:
         """Whether ``viewer`` may train on a source; another visitor's upload is not theirs to use."""
@@ -75,6 +86,17 @@ class Configurations:
             raise ModelError(
                 "A model cannot come from the lab's own data folder: choose one of the catalog or a Hub id."
             )
+
+
+def repositories(settings: DataSettings) -> list[Access]:
+    """The repositories of the Hub that the rows are read from and counted with."""
+    source = hub_repository(settings.source)
+    datasets = [Access("dataset", source)] if source else []
+    return datasets + [Access("model", model) for model in _counting_models(settings) if model != TINY_MODEL]
+
+
+def _counting_models(settings: DataSettings) -> list[str]:
+    return [step.tokenizer for step in settings.filters if isinstance(step, Length) and step.tokenizer]
 
 
 def check_texts(**texts: Any) -> None:

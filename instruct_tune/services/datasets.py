@@ -5,6 +5,7 @@ Libraries that are slow to import are imported where they are first needed.
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import os
 import threading
@@ -25,7 +26,7 @@ from ..errors import DataError
 from ..pretrained.context_length import row_limit
 from ..tokenization.prompt_template import template_from
 from ..util.progress import Loading
-from .configurations import Config, Configurations, check_texts
+from .configurations import Config, Configurations, check_texts, repositories
 from .slow_imports import SlowImports
 from .tokenizers import Tokenizers
 from .uploads import Uploads, real_path
@@ -74,13 +75,15 @@ class Datasets:
     def is_loaded(self, settings: DataSettings) -> bool:
         """Whether ``splits`` has these rows, filtered and split, in memory."""
         with self._lock:
-            return any(known == settings for known, _ in self._splits)
+            loaded = any(known == settings for known, _ in self._splits)
+        return loaded and _is_readable(settings)
 
     def has_rows(self, viewer: Viewer, config: Config) -> bool:
         """Whether the rows that a configuration names are in memory, whatever its filters."""
         settings = self._configs.read(viewer, config).data
         with self._lock:
-            return _table_key(settings) in self._tables
+            loaded = _table_key(settings) in self._tables
+        return loaded and _is_readable(settings)
 
     def is_at_hand(self, viewer: Viewer, config: Config) -> bool:
         """Whether the rows can be had without a download: they are in memory, or their file is on this machine."""
@@ -136,7 +139,7 @@ class Datasets:
 
     def _submit(self, load: Any, loading: Loading) -> Future[Any]:
         self._loadings.add(loading)
-        future = self._pool.submit(load)
+        future = self._pool.submit(contextvars.copy_context().run, load)
         future.add_done_callback(lambda _: self._loadings.discard(loading))
         return future
 
@@ -154,6 +157,9 @@ class Datasets:
             splits = split_rows(loaded.rows, loaded.table, settings, count)
             known = _Loaded(splits, Browser(splits.train), Browser(splits.test))
             self._remember(self._splits, key, known)
+        # After the look-up: what a token brings is marked before it is in memory.
+        for repository in repositories(settings):
+            repository.require_readable()
         return known
 
     def _rows(self, settings: DataSettings, loading: Loading) -> LoadedRows:
@@ -316,6 +322,11 @@ class Datasets:
             "prompt_mean": sum(row.prompt_length for row in rows) / len(rows),
             "over_max_length": sum(length > limit for length in lengths),
         }
+
+
+def _is_readable(settings: DataSettings) -> bool:
+    """Whether rows in memory are for the visitor whom this thread works for."""
+    return all(repository.is_readable() for repository in repositories(settings))
 
 
 def modified(settings: DataSettings) -> int | None:

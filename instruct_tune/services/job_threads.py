@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from ..errors import BusyError
@@ -44,13 +44,13 @@ class JobThreads:
             self._refuse_when_full(job.by)
             self._jobs.append(job)
         job.begun = time.monotonic()
-        self._start(lambda: run_future(job, job.run, then=lambda: self._end(job)))
+        self._start(job.take_context(), lambda: run_future(job, job.run, then=lambda: self._end(job)))
         return job
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run short work now."""
         future: Future[T] = Future()
-        self._start(lambda: run_future(future, work))
+        self._start(copy_context(), lambda: run_future(future, work))
         return future
 
     def join(self, timeout: float) -> None:
@@ -65,14 +65,14 @@ class JobThreads:
         if by is not None and sum(each.by == by for each in self._jobs) >= self._most_each:
             raise BusyError(f"{self._most_each} of yours are at work already: stop one, or wait until one ends.")
 
-    def _start(self, target: Callable[[], Any]) -> None:
+    def _start(self, context: Context, target: Callable[[], Any]) -> None:
         def run() -> None:
             try:
                 target()
             finally:
                 self._threads.discard(threading.current_thread())
 
-        thread = threading.Thread(target=copy_context().run, args=(run,), name="gpu-job", daemon=True)
+        thread = threading.Thread(target=context.run, args=(run,), name="gpu-job", daemon=True)
         self._threads.add(thread)
         thread.start()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..pretrained.hub_access import Access
 from ..util.progress import Loading
 from .job_queue import JobQueue
 from .slow_imports import SlowImports
@@ -39,20 +40,16 @@ class Tokenizers:
 
         Raises ModelError or HubError where it cannot be had, Stopped where ``loading`` was stopped.
         """
-        with self._lock:
-            if model in self._known:
-                return self._known[model]
-            fetching = self._fetching.setdefault(model, threading.Lock())
-        if self._queue.is_worker:
-            # The thread that holds the lock may be waiting for this one.
-            return self._load(model, loading)
-        with fetching:
-            return self._known.get(model) or self._load(model, loading)
+        tokenizer = self._known_or_loaded(model, loading)
+        # After the look-up: what a token brings is marked before it is in memory.
+        Access("model", model).require_readable()
+        return tokenizer
 
     def has(self, model: str) -> bool:
-        """Whether the tokenizer of ``model`` is in memory."""
+        """Whether the tokenizer of ``model`` is in memory, for the visitor whom this thread works for."""
         with self._lock:
-            return model in self._known
+            known = model in self._known
+        return known and Access("model", model).is_readable()
 
     def needs_download(self, model: str) -> bool:
         """Whether ``get`` would download something. Raises ModelError for a name that is no model's."""
@@ -86,6 +83,17 @@ class Tokenizers:
         """Stop every download that is under way."""
         for loading in list(self._loadings):
             loading.stop()
+
+    def _known_or_loaded(self, model: str, loading: Loading | None) -> PreTrainedTokenizerBase:
+        with self._lock:
+            if model in self._known:
+                return self._known[model]
+            fetching = self._fetching.setdefault(model, threading.Lock())
+        if self._queue.is_worker:
+            # The thread that holds the lock may be waiting for this one.
+            return self._load(model, loading)
+        with fetching:
+            return self._known.get(model) or self._load(model, loading)
 
     def _load(self, model: str, loading: Loading | None) -> PreTrainedTokenizerBase:
         from ..pretrained.tokenizers import load_tokenizer

@@ -24,7 +24,7 @@ from .device import Device
 from .devices import Devices
 from .job_queue import Job, JobQueue, OthersAtWork
 from .quota import EXPIRES
-from .runs import Runs
+from .runs import OWN_DATA, Runs
 from .slow_imports import SlowImports
 from .types import RunStatus
 from .uploads import Uploads
@@ -69,9 +69,9 @@ class Training:
     ) -> str:
         """Enqueue a run; returns its id. Raises BusyError where the queue is full.
 
-        A run made of an upload is its uploader's alone until they share it. With ``parent`` it begins with that
-        run's adapter, and what ``config`` leaves out is the parent's; ``continuation`` says what is refused. With
-        ``own_device`` it trains in this process, where a GPU could be lent.
+        A run made of an upload, or of what ``viewer`` reads on the Hub by their own token, is theirs alone until they
+        share it. With ``parent`` it begins with that run's adapter, and what ``config`` leaves out is the parent's;
+        ``continuation`` says what is refused. With ``own_device`` it trains in this process, where a GPU could be lent.
         """
         before = self._runs.get(viewer, parent) if parent else None
         if before and not isinstance(config, RunConfig):
@@ -84,8 +84,10 @@ class Training:
         self._uploads.require_room(viewer, size)
         if before:
             continuation.require_fit(before, config, self._store.folder(before.id) / "adapter")
-        owner = self._uploads.owner(config.data.source) or (before.owner if before else None)
-        run = self._store.create(name, config.to_dict(), owner, viewer.id, before)
+        own = self._configs.owner(viewer, config)
+        run = self._store.create(name, config.to_dict(), own or (before.owner if before else None), viewer.id, before)
+        if own:
+            self._store.update(run.id, facts={OWN_DATA: True})
         if before:
             self._copy_adapter(before, run)
             self._store.update(run.id, facts=continuation.inherited_facts(before, config))

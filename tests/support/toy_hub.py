@@ -26,6 +26,8 @@ class ToyHub:
         private: Repositories that need ``TOKEN``.
         gated: Repositories whose files need ``TOKEN``, and whose description does not.
         sizes: Bytes that a model's description gives for a file in place of its real size.
+        readers: Further tokens, and the private and gated repositories that each may read.
+        unscoped: Tokens of accounts that let nobody read their repositories. Any other token is invalid.
     """
 
     def __init__(
@@ -36,10 +38,13 @@ class ToyHub:
         private: tuple[str, ...] = (),
         gated: tuple[str, ...] = (),
         sizes: dict[str, int] | None = None,
+        readers: dict[str, tuple[str, ...]] | None = None,
+        unscoped: tuple[str, ...] = (),
     ):
         self.files, self.pause = files, pause
         self.models, self.private, self.gated = models or {}, private, gated
         self.sizes = sizes or {}
+        self.readers, self.unscoped = readers or {}, unscoped
         self.tokens: set[str | None] = set()
         self.requests: list[str] = []
         self.sent = 0
@@ -80,12 +85,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, b"", {}, with_body)
         token = self.headers.get("Authorization")
         self.hub.tokens.add(token)
-        trusted = token == f"Bearer {TOKEN}"
+        bearer = token.removeprefix("Bearer ") if token else None
+        if bearer not in (None, TOKEN, *self.hub.readers, *self.hub.unscoped):
+            return self._send(401, b"{}", {"X-Error-Message": "Invalid credentials in Authorization header"}, with_body)
         sides = (("/api/datasets/", "/datasets/", self.hub.files), ("/api/models/", "/", self.hub.models))
         for described, resolved, repos in sides:
             for repo, files in repos.items():
                 about = f"{described}{repo}"
                 if path.startswith((about, f"{resolved}{repo}/resolve/")):
+                    trusted = bearer == TOKEN or repo in self.hub.readers.get(bearer or "", ())
+                    if bearer in self.hub.unscoped and repo in (*self.hub.private, *self.hub.gated):
+                        return self._send(403, b"{}", {}, with_body)
                     if repo in self.hub.private and not trusted:
                         return self._send(401, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
                     if repo in self.hub.gated and not trusted and path != about:

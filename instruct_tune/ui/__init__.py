@@ -18,7 +18,7 @@ from .evaluate.tab import EvaluateTab
 from .events import open_tab_on_click
 from .form import Form
 from .format.tab import FormatTab
-from .layout import polling, session
+from .layout import polling, session, sign_in
 from .layout.blocks import PageBlocks
 from .layout.busy_notice import BusyNotice
 from .layout.polling import IdleFlag, hide_progress_on
@@ -43,6 +43,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
     form = Form()
     # gradio's copies of uploads and exports expire when the lab's own do.
     keep_seconds = 3600 * lab.housekeeping.keep_hours
+    login = sign_in.button()
     with PageBlocks(
         title="Instruction-Tuning Lab",
         analytics_enabled=False,
@@ -96,6 +97,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         }
         for name, button in next_buttons.items():
             open_tab_on_click(button, tabs, name)
+        if login:
+            sign_in.build(page, login)
         build_session_panel(lab.access, form, memory)
         form.complete()
         choices = RunPicker(

@@ -18,6 +18,7 @@ from ..errors import DataError, LabError
 from ..export.machine_paths import short_paths
 from ..services.access import Access
 from ..text.markdown import plain
+from .account import account_of
 from .setting_labels import in_form_words
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,16 @@ HEADER = "x-lab-visitor"
 def viewer(access: Access) -> Viewer:
     """The viewer who sent the current request. Call it at the start of a handler, not on a thread that it starts.
 
-    A script sends its secret in ``HEADER``; a page sends it at load (``access.arrive``).
+    A script sends its secret in ``HEADER``; a page sends it at load (``access.arrive``). Who has signed in is known by
+    their account, too.
     """
     request = LocalContext.request.get(None)
     if request is None:
         return ANONYMOUS
     secret = request.headers.get(HEADER)
-    return known_by(secret) if secret else access.of(request.session_hash)
+    person = known_by(secret) if secret else access.of(request.session_hash)
+    account = account_of(request)
+    return person.signed_in(account) if account else person
 
 
 def identify_viewer(access: Access, token: Any) -> bool:

@@ -7,6 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from ...pretrained import hub_token
+from ..account import token_of
+
 SKIP = gr.skip()
 
 
@@ -18,7 +21,14 @@ class PageBlocks(gr.Blocks):
 
     gradio sends the difference between two items of a stream, and the browser changes the former item in place. It
     may not have drawn that one yet: what the later item leaves out is then never drawn.
+
+    Handlers and the jobs that they submit ask the Hub with the token of who is signed in.
     """
+
+    async def process_api(self, *args: Any, request: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """gradio's, with the visitor's token at hand."""
+        with hub_token.acting_for(token_of(request)):
+            return await super().process_api(*args, request=request, **kwargs)
 
     async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
         """``predictions`` as sent to the browser; ``{"__type__": "update"}`` for a skipped output."""

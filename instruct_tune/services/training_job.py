@@ -254,8 +254,9 @@ class TrainingJob:
             return self.device.run(work, self, expected)
         finally:
             facts = self.store.get(self.run.id).facts
-            used = facts.get(GPU_SECONDS, 0.0) + time.monotonic() - began
-            self.facts({GPU_SECONDS: used, GPU_TURNS: facts.get(GPU_TURNS, 0) + 1})
+            used, turns = facts.get(GPU_SECONDS, 0.0) + time.monotonic() - began, facts.get(GPU_TURNS, 0) + 1
+            self.facts({GPU_SECONDS: used, GPU_TURNS: turns})
+            self.say(f"{used:.0f} s of GPU time in {turns} {'turn' if turns == 1 else 'turns'}.")
 
     def _raise_if_stopping(self) -> None:
         if self.stopping():

@@ -20,9 +20,10 @@ class DeviceChoice:
         self.control: gr.components.Component = gr.State(GPU)
         if self.lends_gpus:
             self.control = gr.Radio(
-                [("GPU, on your own minutes", GPU), ("This Space's CPU, slower", CPU)],
+                [("GPU, on your minutes", GPU), ("This Space's CPU", CPU)],
                 value=GPU,
                 label="Runs on",
-                info="Hugging Face lends each visitor some minutes of GPU a day; more to those who sign in",
+                show_label=False,
+                container=False,
                 elem_id=elem_id,
             )

@@ -104,6 +104,18 @@ def test_it_answers_and_evaluates_on_the_gpu(space, service, trained):
     assert len(service.of("/schedule")) == 4
 
 
+def test_a_run_tells_how_much_gpu_time_the_next_one_uses(space, trained):
+    once, thrice = (
+        space.call("cost", config={**MINUTE, "train": {**MINUTE["train"], "num_train_epochs": epochs}})
+        for epochs in (1, 3)
+    )
+    assert 0 < once["gpu_seconds"] < thrice["gpu_seconds"] < 3 * once["gpu_seconds"]
+    assert once["seconds"] is None
+    unknown = space.call("cost", config={**MINUTE, "model": "HuggingFaceTB/SmolLM2-360M"})
+    assert "gpu_seconds" not in unknown
+    assert "not on this machine yet" in unknown["unknown"]
+
+
 def test_the_main_process_has_no_gpu_and_holds_no_lock_when_it_forks(space, service, trained):
     report = space.call("report")
     assert report["cuda"] == []

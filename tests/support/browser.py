@@ -44,7 +44,12 @@ FLAGS = [
 
 
 class Server:
-    """``python app.py`` on a free port, which it keeps when it is started again."""
+    """``python app.py`` on a free port, which it keeps when it is started again.
+
+    ``program``: another program with the same flags.
+    """
+
+    program = ("app.py",)
 
     def __init__(self, data_dir: Path, **environment: str):
         with socket.socket() as free:
@@ -56,7 +61,7 @@ class Server:
 
     def start(self) -> None:
         """Start the process, and wait until the page answers."""
-        command = [sys.executable, "app.py", "--port", str(self._port), "--data-dir", str(self.data_dir)]
+        command = [sys.executable, *self.program, "--port", str(self._port), "--data-dir", str(self.data_dir)]
         with self.log.open("a") as out:
             self._process = subprocess.Popen(
                 command,

@@ -117,6 +117,9 @@ def main(data_dir):
     def effect(run_id):
         return lab.inference.adapter_effect(HOST, run_id).kl
 
+    def cost(config):
+        return lab.estimates.cost(HOST, config, lent=True)
+
     def shape(plan):
         turns[:] = plan
 
@@ -134,7 +137,7 @@ def main(data_dir):
         return {"pid": os.getpid(), "cuda": zerogpu_space.CUDA_INITIALISED, "held": forks, "jobs": jobs}
 
     calls = {each.__name__: each for each in (
-        start, resume, wait, status, curve, compare, evaluate, losses, effect, shape, shorten, impatient, report
+        start, resume, wait, status, curve, compare, evaluate, losses, effect, cost, shape, shorten, impatient, report
     )}  # fmt: skip
     calls["stop"] = lambda run_id: lab.training.stop(HOST, run_id)
     # Not by sys.stdin, whose lock this thread would hold while it waits: a fork, which closes it, would wait as well.

@@ -67,8 +67,8 @@ class EvaluateTab:
                 elem_id="evaluate-which",
             )
             self._choices()
-            self._device = DeviceChoice(devices, "evaluate-device")
         with bench.act:
+            self._device = DeviceChoice(devices, "evaluate-device")
             self._start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start", interactive=False)
             self._stop = gr.Button("Stop", elem_id="evaluate-stop", visible=False)
         with bench.show:

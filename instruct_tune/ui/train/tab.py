@@ -99,6 +99,8 @@ class TrainTab:
         self._datasets, self._training, self._access = datasets, training, access
         self._form, self._tab, self._at_rest = form, tab, at_rest
         bench = workbench("train")
+        with bench.act:
+            self._device = DeviceChoice(devices, "train-device")
         with bench.choose:
             self.presets = PresetPanel(form, uploads=uploads, estimates=estimates, access=access)
             few_controls(form)
@@ -106,7 +108,6 @@ class TrainTab:
             run_picker.build(
                 form, self.continued.parent, "train-template", run_picker.GOES_ON, runs=runs, access=access
             )
-            self._device = DeviceChoice(devices, "train-device")
             self._cost = CostPanel(form, self._device, training=training, estimates=estimates, access=access)
             self.presets.tell_changes()
             self._cost.folds()

@@ -77,7 +77,10 @@ class GpuError(LabError):
     kind = "gpu"
 
     def __init__(
-        self, reason: str, remedy: str = "Go on later, or on this Space's CPU.", seconds_left: int | None = None
+        self,
+        reason: str,
+        remedy: str = "Go on later, or continue on this Space's CPU.",
+        seconds_left: int | None = None,
     ):
         self.reason, self.remedy, self.seconds_left = reason, remedy, seconds_left
         super().__init__(f"{reason} {remedy}")

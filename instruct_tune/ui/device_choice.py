@@ -20,7 +20,7 @@ class DeviceChoice:
         self.control: gr.components.Component = gr.State(GPU)
         if self.lends_gpus:
             self.control = gr.Radio(
-                [("GPU, on your minutes", GPU), ("This Space's CPU", CPU)],
+                [("GPU minutes", GPU), ("CPU", CPU)],
                 value=GPU,
                 label="Runs on",
                 show_label=False,

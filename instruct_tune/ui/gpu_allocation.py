@@ -15,7 +15,7 @@ from ..compute.work import Work
 from ..errors import GpuError, LabError
 from ..services.zerogpu import Allocate
 
-SIGN_IN = "Go on later, sign in with Hugging Face for more time, or go on on this Space's CPU."
+SIGN_IN = "Go on later, sign in with Hugging Face for more time, or continue on this Space's CPU."
 _REASONS = {
     "ZeroGPU illegal duration": "One turn on the GPU may not be as long as this work needs.",
     "ZeroGPU pending credits exceeded": "Other work of yours holds all of your GPU time.",

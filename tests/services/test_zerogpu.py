@@ -170,7 +170,7 @@ QUOTA = (429, {"left": 4, "wait": 3600})
         (401, "The page has been open too long to ask for a GPU. Reload it"),
         (404, "The GPU service did not lend one (RuntimeError"),
         (500, "The GPU service did not lend one (RuntimeError"),
-        (503, "No GPU is free now. Go on later, or on this Space's CPU."),
+        (503, "No GPU is free now. Go on later, or continue on this Space's CPU."),
     ],
 )
 def test_a_refusal_is_one_sentence_and_the_run_goes_on_by_choice(space, service, answer, words):

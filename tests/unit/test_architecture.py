@@ -38,6 +38,7 @@ LAYER = {place: number for number, places in enumerate(LAYERS) for place in plac
 AT_HOME = {
     "gradio": ("ui", "app"),
     "plotly": ("ui",),
+    "spaces": ("ui.gpu_allocation",),
     "peft": ("models.lora", "models.lora_support"),
     "trl": ("training.sft_config", "training.trainer"),
     "sacrebleu": ("evaluation.bleu",),
@@ -258,7 +259,10 @@ def test_models_are_built_in_few_places_which_the_engine_runs():
     assert builders == BUILDERS
 
 
-SLOW = ("torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas")
+SLOW = (
+    "torch", "transformers", "trl", "peft", "datasets", "evaluate", "sacrebleu", "matplotlib", "gradio", "pandas",
+    "spaces",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

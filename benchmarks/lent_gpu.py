@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from instruct_tune.compute import gpu_worker
-from instruct_tune.compute.work import Work
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import DEFAULT_MODEL, RunConfig
 from instruct_tune.config.viewer import HOST
@@ -27,14 +26,12 @@ ZEROGPU = "SPACES_ZERO_GPU"
 FORK = multiprocessing.get_context("fork")
 
 
-def forked(
-    work: Work[Any, Any], stop_file: Path, seconds: int, data_dir: Path
-) -> Generator[gpu_worker.News, None, None]:
+def forked(folder: Path, seconds: int, data_dir: Path) -> Generator[gpu_worker.News, None, None]:
     """``gpu_worker.execute`` in a fork of this process."""
     news = FORK.SimpleQueue()
 
     def send() -> None:
-        for each in gpu_worker.execute(work, stop_file, seconds, data_dir):
+        for each in gpu_worker.execute(folder, seconds, data_dir):
             news.put(each)
 
     worker = FORK.Process(target=send, daemon=True)
@@ -46,7 +43,7 @@ def forked(
             if not isinstance(each, gpu_worker.Reported):
                 return
     finally:
-        stop_file.touch()
+        (folder / gpu_worker.STOP).touch()
         worker.join()
 
 

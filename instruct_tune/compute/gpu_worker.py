@@ -7,6 +7,7 @@ and token ids, and the models are loaded here.
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import threading
 import time
@@ -21,6 +22,8 @@ from .failures import Failure, failure
 from .model_host import ModelHost
 from .work import Work
 
+WORK, RESULT, STOP = "work.pickle", "result.pickle", "stop"
+"""The files of one piece of work, in a folder that only this user reads."""
 SHARE_TO_SAVE = 0.1
 """The share of the allocated time that is left for the last step and its checkpoint."""
 SECONDS_TO_SAVE = 2.0
@@ -40,9 +43,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Done:
-    """The work ended with a result."""
-
-    result: Any
+    """The work ended with a result, which is in the file ``RESULT``."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +67,20 @@ _models: ModelHost | None = None
 """The worker's models, which a later piece of work in the same worker finds loaded. None in the parent."""
 
 
-def execute(work: Work[Any, Any], stop_file: Path, seconds: int, data_dir: Path) -> Iterator[News]:
-    """Do ``work``, and yield its news; the last is ``Done``, ``Ended`` or ``Failed``.
+def execute(folder: Path, seconds: int, data_dir: Path) -> Iterator[News]:
+    """Do the work in ``folder``, and yield its news; the last is ``Done``, ``Ended`` or ``Failed``.
+
+    Work and result are files, because a worker that is killed while it fills a pipe leaves its reader waiting.
 
     Args:
-        work: What is done.
-        stop_file: The work stops where this file appears.
+        folder: Holds ``WORK``, the pickled work, and gets ``RESULT``. The work stops where ``STOP`` appears in it.
         seconds: The allocated time; shortly before its end the work is asked to stop.
         data_dir: The data folder, which an error may be about.
     """
     enter_gpu_worker()
-    events = _Events(stop_file, time.monotonic() + seconds - max(SECONDS_TO_SAVE, SHARE_TO_SAVE * seconds))
+    events = _Events(folder / STOP, time.monotonic() + seconds - max(SECONDS_TO_SAVE, SHARE_TO_SAVE * seconds))
     # Training calls back and cannot yield, so it has a thread of its own.
-    thread = threading.Thread(target=_work, args=(work, events, data_dir), name="gpu-work")
+    thread = threading.Thread(target=_work, args=(folder, events, data_dir), name="gpu-work")
     thread.start()
     try:
         while True:
@@ -122,7 +124,7 @@ class _Events:
         return lambda *args, **kwargs: self.news.put(Reported(method, args, kwargs))
 
 
-def _work(work: Work[Any, Any], events: _Events, data_dir: Path) -> None:
+def _work(folder: Path, events: _Events, data_dir: Path) -> None:
     global _models
     import torch
 
@@ -130,7 +132,9 @@ def _work(work: Work[Any, Any], events: _Events, data_dir: Path) -> None:
     torch.set_num_threads(1)
     _models = _models or ModelHost()
     try:
-        news: News = Done(work.execute(_models, events))
+        work: Work[Any, Any] = pickle.loads((folder / WORK).read_bytes())
+        (folder / RESULT).write_bytes(pickle.dumps(work.execute(_models, events)))
+        news: News = Done()
     except (LabError, Stopped) as error:
         news = Ended(error.with_traceback(None), events.out_of_time)
     except Exception as error:

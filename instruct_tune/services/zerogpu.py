@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import pickle
 import tempfile
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..compute.failures import WorkerFailedError
-from ..compute.gpu_worker import Done, Ended, Failed, News
+from ..compute.gpu_worker import RESULT, STOP, WORK, Done, Ended, Failed, News
 from ..compute.model_host import ModelSpec
 from ..compute.work import Work, WorkEvents
 from ..errors import GpuError, Stopped
@@ -44,9 +45,7 @@ QUESTION_SECONDS = 30
 class Allocate(Protocol):
     """Lends a GPU: ``gpu_worker.execute`` in a worker. Raises GpuError."""
 
-    def __call__(
-        self, work: Work[Any, Any], stop_file: Path, seconds: int, data_dir: Path
-    ) -> Generator[News, None, None]: ...
+    def __call__(self, folder: Path, seconds: int, data_dir: Path) -> Generator[News, None, None]: ...
 
 
 class ZeroGpu:
@@ -115,12 +114,13 @@ class ZeroGpu:
 
     def _turn(self, work: Work[T, E], events: E, seconds: int) -> T | None:
         located = self._with_files(work, events)
-        with tempfile.TemporaryDirectory(prefix="lab-gpu-") as folder:
-            stop_file = Path(folder) / "stop"
-            with contextlib.closing(self._allocate(located, stop_file, seconds, self._data_dir)) as news:
+        with tempfile.TemporaryDirectory(prefix="lab-gpu-") as name:
+            folder = Path(name)
+            (folder / WORK).write_bytes(pickle.dumps(located))
+            with contextlib.closing(self._allocate(folder, seconds, self._data_dir)) as news:
                 for each in news:
                     if isinstance(each, Done):
-                        return each.result
+                        return pickle.loads((folder / RESULT).read_bytes())
                     if isinstance(each, Failed):
                         raise WorkerFailedError(each.failure)
                     if isinstance(each, Ended):
@@ -129,7 +129,7 @@ class ZeroGpu:
                         raise each.error
                     getattr(events, each.method)(*each.args, **each.kwargs)
                     if events.stopping():
-                        stop_file.touch()
+                        (folder / STOP).touch()
         raise GpuError("The GPU was taken back before the work was done.")
 
     def _with_files(self, work: Any, events: WorkEvents) -> Any:

@@ -6,12 +6,10 @@ import logging
 import re
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from ..compute import gpu_worker
-from ..compute.work import Work
 from ..errors import GpuError, LabError
 from ..services.zerogpu import Allocate
 
@@ -37,13 +35,11 @@ def zerogpu_allocator() -> Allocate:
     torch.cuda.is_available, torch.cuda.device_count = lambda: False, lambda: 0
     # Its requests have the visitor's token in their address.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    lend = spaces.GPU(duration=lambda work, stop_file, seconds, data_dir: seconds)(gpu_worker.execute)
+    lend = spaces.GPU(duration=lambda folder, seconds, data_dir: seconds)(gpu_worker.execute)
 
-    def allocate(
-        work: Work[Any, Any], stop_file: Path, seconds: int, data_dir: Path
-    ) -> Generator[gpu_worker.News, None, None]:
+    def allocate(folder: Path, seconds: int, data_dir: Path) -> Generator[gpu_worker.News, None, None]:
         try:
-            yield from lend(work, stop_file, seconds, data_dir)
+            yield from lend(folder, seconds, data_dir)
         except gr.Error as error:
             raise _refusal(error) from error
         except LabError:

@@ -104,6 +104,14 @@ def test_it_answers_and_evaluates_on_the_gpu(space, service, trained):
     assert len(service.of("/schedule")) == 4
 
 
+def test_an_evaluation_goes_on_in_the_next_turn(space, service, trained):
+    space.call("shape", plan=[[2, None]])
+    evaluation = space.call("evaluate", run_id=trained, limit=4, tokens=7)
+    assert len(service.of("/schedule")) == 2
+    own = space.call("evaluate", run_id=trained, limit=4, tokens=7, own=True)
+    assert [evaluation[side] for side in ("base", "tuned")] == [own[side] for side in ("base", "tuned")]
+
+
 def test_a_run_tells_how_much_gpu_time_the_next_one_uses(space, trained):
     once, thrice = (
         space.call("cost", config={**MINUTE, "train": {**MINUTE["train"], "num_train_epochs": epochs}})

@@ -47,7 +47,9 @@ class Space:
 
 
 class Turn:
-    """How the next worker behaves, beside its work. ``steps``: it is out of time after so many. ``die``: when and how.
+    """How the next worker behaves, beside its work.
+
+    ``steps``: it is out of time after so many optimizer steps, or reports of an evaluation. ``die``: when and how.
 
     ``die``: "step" (in the middle of a step), "saving" (at a checkpoint), "yielding" (while it sends a number), or
     "late" (one second before the allocated time is over).
@@ -107,8 +109,9 @@ def main(data_dir):
                 states.close()
         return seen
 
-    def evaluate(run_id, limit, own=False):
-        return lab.evaluations.start(HOST, run_id, limit, own_device=own).result(120)
+    def evaluate(run_id, limit, own=False, tokens=6):
+        generation = {"max_new_tokens": tokens}
+        return lab.evaluations.start(HOST, run_id, limit, generation, own_device=own).result(120)
 
     def losses(run_id):
         row = lab.answerers.held_out_row(HOST, run_id, 0)
@@ -176,6 +179,10 @@ def _shape_workers(gpu_worker):
         def progress(self, step, total):
             self._steps += 1
             self.news.put(gpu_worker.Reported("progress", (step, total), {}))
+
+        def report(self, **news):
+            self._steps += 1
+            self.news.put(gpu_worker.Reported("report", (), news))
 
         def stopping(self):
             if Turn.die == "step" and self._steps == 3:

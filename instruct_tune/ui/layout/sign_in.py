@@ -9,11 +9,13 @@ import gradio as gr
 from ...config.environment import offers_sign_in
 from ...pretrained.hub_token import EXPIRED
 from ...text.markdown import plain
+from ...util.device import on_zerogpu
 from ..account import name_of, token_of
 from ..context import PRIVATE, QUIET
 
 SIGN_IN, SIGN_OUT = "Sign in with Hugging Face", "Sign out"
 PURPOSE = "Optional: your own private data and models, and your runs on every browser. Your token is never stored."
+GPU_TIME = "More GPU minutes a day, too."
 
 # gradio's routes. On the Hub's own page the Space is a frame, which may not scroll by itself.
 _GO = """label => {
@@ -50,4 +52,5 @@ def _state(request: gr.Request) -> tuple[Any, str]:
         return gr.update(
             value=SIGN_OUT
         ), f"Signed in as **{plain(name, 60)}**: your private data and models can be used."
-    return gr.update(value=SIGN_IN), EXPIRED if token_of(request) else PURPOSE
+    purpose = f"{PURPOSE} {GPU_TIME}" if on_zerogpu() else PURPOSE
+    return gr.update(value=SIGN_IN), EXPIRED if token_of(request) else purpose

@@ -104,7 +104,7 @@ class Lab:
             self.store, self.runs, self.access, self.configs, self.uploads, self.queue, self.imports, self._closing
         )
         self.housekeeping = Housekeeping(
-            self.store, self.uploads, self.access, self.training, self.queue, self.clock, self.archive, keep_hours,
+            self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,
             self._closing,
         )  # fmt: skip
         if writing:
@@ -118,9 +118,10 @@ class Lab:
         self.default_model.stop()
         self._closing.set()
         self.datasets.stop()
-        self.training.interrupt_unbegun(self.queue.close())
+        self.devices.close()
         if self._lock:
             self.training.interrupt_all()
+        self.training.interrupt_unbegun(self.queue.close())
 
     def close(self, timeout: float = 60.0) -> None:
         """Stop what is running, keep its adapter, and release the data folder. What is not done can be resumed."""

@@ -43,7 +43,12 @@ class Reported:
 
 @dataclass(frozen=True)
 class Done:
-    """The work ended with a result, which is in the file ``RESULT``."""
+    """The work ended with a result, which is in the file ``RESULT``.
+
+    ``cut_short``: time ran out before, so something may be missing in it.
+    """
+
+    cut_short: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class _Events:
     def __init__(self, stop_file: Path, until: float):
         self.news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.abandoned = threading.Event()
+        self.cut_short = False
         self._stop_file, self._until = stop_file, until
         self._part_at = 0.0
 
@@ -108,7 +114,8 @@ class _Events:
         return time.monotonic() > self._until
 
     def stopping(self) -> bool:
-        return self.abandoned.is_set() or self.out_of_time or os.path.exists(self._stop_file)
+        self.cut_short = self.cut_short or self.out_of_time
+        return self.abandoned.is_set() or self.cut_short or os.path.exists(self._stop_file)
 
     def yield_to_queue(self) -> None:
         """A worker has no queue: others have workers of their own."""
@@ -125,22 +132,29 @@ class _Events:
 
 
 def _work(folder: Path, events: _Events, data_dir: Path) -> None:
+    """On the thread of the work: put all its news, the last one whatever happens."""
+    try:
+        events.begun()
+        _execute(folder, events)
+        news: News = Done(events.cut_short)
+    except (LabError, Stopped) as error:
+        news = Ended(error.with_traceback(None), events.cut_short)
+    except Exception as error:
+        # The process's boundary: the parent stores what went wrong.
+        news = Failed(failure(error, data_dir))
+    events.news.put(news)
+
+
+def _execute(folder: Path, events: _Events) -> None:
     global _models
     import torch
 
     # After a fork, OpenMP waits forever for the threads that only the parent has.
     torch.set_num_threads(1)
     _models = _models or ModelHost()
+    work: Work[Any, Any] = pickle.loads((folder / WORK).read_bytes())
     try:
-        work: Work[Any, Any] = pickle.loads((folder / WORK).read_bytes())
         (folder / RESULT).write_bytes(pickle.dumps(work.execute(_models, events)))
-        news: News = Done()
-    except (LabError, Stopped) as error:
-        news = Ended(error.with_traceback(None), events.out_of_time)
-    except Exception as error:
-        # The process's boundary: the parent stores what went wrong.
-        news = Failed(failure(error, data_dir))
     finally:
         # A run's adapter may have been trained further when this worker is asked again.
         _models.forget_all()
-    events.news.put(news)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BusyError, ModelError
+from ..models.lora import WEIGHTS_FILE
 from ..pretrained.hub_access import Access
+from ..training.checkpoints import checkpoints
 from ..util import atomic_write
 from ..util.progress import Loading
 
@@ -42,6 +44,8 @@ class ModelHost:
         self._closing = closing
         self._loaded: LoadedModel | None = None
         self._key: tuple[str, object] | None = None
+        self._files: dict[str, tuple[Path, int]] = {}
+        """Adapter → the folder that it was read from, and when its weights were written, in nanoseconds."""
         self.training: str | None = None
         """The run that trains now; its model stays, its adapter is not reloaded."""
         self.evaluating: str | None = None
@@ -90,20 +94,25 @@ class ModelHost:
         return self._loaded
 
     def with_adapter(self, loaded: LoadedModel, run_id: str, folder: Path, keep: Collection[str] = ()) -> None:
-        """Put the run's adapter on the model: the saved one, or the one that trains.
+        """Put the run's adapter on the model: the one that trains, or the one saved in ``folder``.
 
-        Older adapters make room for it, but not those in ``keep``.
+        ``folder`` may be the run's own: then it is its newest checkpoint. An adapter in memory is read again where its
+        files have changed since. Older adapters make room for it, but not those in ``keep``.
         """
         from ..models import lora
 
         if run_id == self.training:
             return
+        folder = _with_weights(folder)
+        if self._files.get(run_id) != _written(folder):
+            lora.remove(loaded, run_id)
         present = lora.names(loaded)
         if run_id not in present:
             too_many = max(0, len(present) - MAX_ADAPTERS + 1)
             for old in [name for name in present if name not in (self.training, self.evaluating, *keep)][:too_many]:
                 lora.remove(loaded, old)
             self._load(loaded, run_id, folder)
+            self._files[run_id] = _written(folder)
 
     @contextmanager
     def guest(self, loaded: LoadedModel, name: str, folder: Path) -> Iterator[None]:
@@ -143,3 +152,17 @@ class ModelHost:
         lora.load(loaded, name, folder)
         if self.training:
             loaded.model.set_adapter(self.training)
+
+
+def _with_weights(folder: Path) -> Path:
+    """The folder itself where it holds an adapter; for a run's own folder its newest checkpoint."""
+    if (folder / WEIGHTS_FILE).is_file():
+        return folder
+    saved = checkpoints(folder)
+    return saved[-1] if saved else folder
+
+
+def _written(folder: Path) -> tuple[Path, int]:
+    """What changes when another adapter is saved in the folder."""
+    file = folder / WEIGHTS_FILE
+    return folder, file.stat().st_mtime_ns if file.is_file() else 0

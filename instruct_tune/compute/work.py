@@ -13,6 +13,9 @@ E_contra = TypeVar("E_contra", contravariant=True)
 class WorkEvents(Protocol):
     """Receives the events of some work, on the thread that waits for it."""
 
+    def begun(self) -> None:
+        """A device has the work now; until then it waited for one."""
+
     def message(self, text: str) -> None:
         """What the work waits for, such as a download."""
 

@@ -9,7 +9,7 @@ from .progress import TYPICAL
 from .workload import Effort
 
 GPU_SECONDS, GPU_TURNS = "gpu_seconds", "gpu_turns"
-"""The facts of a run on lent GPUs: for how long they were lent, and how often."""
+"""In a run's fact ``work``, where its session was on lent GPUs: for how long they were lent, and how often."""
 
 
 def expected_seconds(effort: Effort, earlier: Sequence[Mapping[str, Any]]) -> float | None:
@@ -18,12 +18,12 @@ def expected_seconds(effort: Effort, earlier: Sequence[Mapping[str, Any]]) -> fl
     ``earlier``: the facts of ended runs of the same model, the newest first.
     """
     for facts in earlier:
-        if not facts.get(GPU_SECONDS) or "work" not in facts:
+        work = facts.get("work", {})
+        if GPU_SECONDS not in work:
             continue
-        work = facts["work"]
         done = Effort(work["trained"], work["read"], work["decoded"]).seconds(TYPICAL)
         if done:
             # A worker starts and loads the model; the rest of its time goes into the work.
-            overhead = max(0.0, facts[GPU_SECONDS] - work["seconds"]) / facts[GPU_TURNS]
+            overhead = max(0.0, work[GPU_SECONDS] - work["seconds"]) / work[GPU_TURNS]
             return overhead + work["seconds"] * effort.seconds(TYPICAL) / done
     return None

@@ -127,12 +127,14 @@ class Access:
     def _require_granted(self, own: hub_token.HubToken | None) -> None:
         """Raise HubError unless the Hub gives it to this token; a positive answer is cached for ten minutes.
 
+        What the token opens is marked, so that a copy in memory is not everybody's.
         Without a token the Hub says why not.
         """
         from huggingface_hub import HfApi
 
         if own:
             own.require_valid()
+            _came_by_token.add(self)
         if self._was_granted():
             return
         with hub.explained(self.repo):

@@ -39,6 +39,9 @@ class AnswerStream:
 
     # compute.answer_work.AnswerEvents, on the thread that waits for the work
 
+    def begun(self) -> None:
+        """Nobody is told."""
+
     def message(self, text: str) -> None:
         """Show what the answers are waiting for."""
         self._news.put({"message": f"{text[:1].upper()}{text[1:].rstrip('…')}…"})

@@ -31,8 +31,7 @@ class Answerers:
     def has_adapter(self, viewer: Viewer, run_id: str) -> bool:
         """Whether the run can answer: its adapter is saved, or trains now."""
         run = self._runs.get(viewer, run_id)
-        training = run.live and run.phase in ("training", "evaluating", "saving")
-        return training or (self._store.folder(run_id) / "adapter").is_dir()
+        return is_training(run) or (self._store.folder(run_id) / "adapter").is_dir()
 
     def get(self, viewer: Viewer, run_id: str) -> Run:
         """The run. Raises ModelError where it has no adapter (yet)."""
@@ -69,14 +68,18 @@ class Answerers:
     # Their adapters
 
     def folder(self, answerer: Answerer) -> Path | None:
-        """Where its adapter lies; None for base. Of a run that trains, for another process, its newest checkpoint."""
+        """Where its adapter lies; None for base. Of a run that trains, the run's folder, which has its checkpoints."""
         if answerer.run_id == BASE_RUN:
             return None
         folder = self._store.folder(answerer.run_id)
         if answerer.step is not None:
             return at_step(folder, answerer.step)
-        saved = checkpoints(folder) if self._store.get(answerer.run_id).live else []
-        return saved[-1] if saved else folder / "adapter"
+        return folder if is_training(self._store.get(answerer.run_id)) else folder / "adapter"
+
+
+def is_training(run: Run) -> bool:
+    """Whether the run has an adapter that is not saved yet, or not for good."""
+    return run.live and run.phase in ("training", "evaluating", "saving")
 
 
 def generation_settings(config: RunConfig, changes: Mapping[str, Any] | None) -> GenerationSettings:

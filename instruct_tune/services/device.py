@@ -83,6 +83,7 @@ class ThisProcess:
 
     def run(self, work: Work[T, E], events: E, seconds: float | None = None) -> T:
         self._imports.wait()
+        events.begun()
         return work.execute(self._models, events)
 
     def ask(self, work: Work[T, E], events: E) -> Future[T]:

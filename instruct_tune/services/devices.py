@@ -38,6 +38,11 @@ class Devices:
         """Where work runs: on a lent GPU where there are such, but in this process with ``own``."""
         return self.own if own or not self._lent else self._lent
 
+    def close(self) -> None:
+        """Accept no more work outside the queue."""
+        if self._lent:
+            self._lent.close()
+
     def join(self, timeout: float) -> None:
         """Wait until the work outside the queue has ended."""
         if self._lent:

@@ -23,7 +23,7 @@ from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
-from ..estimate.lent_gpu import expected_seconds
+from ..estimate.lent_gpu import GPU_SECONDS, expected_seconds
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.workload import (
     Architecture,
@@ -435,7 +435,9 @@ def _count(config: RunConfig, facts: Known) -> Workload:
 def _trained_here(run: Run, config: RunConfig, device: str) -> bool:
     """Whether a run's pace applies to ``config``: an ended one of the same model, on this machine's device."""
     on_this_machine = run.facts.get("device", "").partition(":")[0] == device and not recorded_on(run.facts)
-    return run.config["model"] == config.model and on_this_machine and not run.live and "work" in run.facts
+    work = run.facts.get("work", {})
+    alike = run.config["model"] == config.model and on_this_machine and not run.live
+    return alike and bool(work) and GPU_SECONDS not in work
 
 
 def _same_adapter(run: Run, config: RunConfig) -> bool:

@@ -1,4 +1,4 @@
-"""One evaluation from the model to the stored scores. For the queue's thread."""
+"""One evaluation from the rows to the stored scores, on the thread that a device gives it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..config.viewer import HOST
 from ..data.splits import examples
 from ..errors import GpuError
 from ..evaluation import bleu_tokenizers
-from ..evaluation.answer_cache import left_behind
+from ..evaluation.answer_cache import FOLDER as UNFINISHED
 from ..runs.provenance import other_rows, other_weights
 from ..store.connection import on_disk
 from ..store.retention import remove_predictions
@@ -51,6 +51,9 @@ class EvaluationJob:
         self.report, self.stopping = report, stopping
 
     # compute.evaluation_work.EvaluationEvents
+
+    def begun(self) -> None:
+        """The first batch tells that it has begun."""
 
     def message(self, text: str) -> None:
         self.report(message=text)
@@ -96,10 +99,10 @@ class EvaluationJob:
         """The outcome, in as many turns as the device gives: each goes on with the answers that are kept."""
         idle = 0
         while True:
-            before = _answered(work.folder)
+            before = _kept_bytes(work.folder)
             if outcome := self._device.run(work, self):
                 return outcome
-            idle = 0 if _answered(work.folder) > before else idle + 1
+            idle = 0 if _kept_bytes(work.folder) > before else idle + 1
             if idle == MAX_IDLE_TURNS:
                 reason = f"{idle} turns on the GPU were too short for one batch of answers."
                 raise GpuError(reason, "Evaluate on this Space's CPU, or with fewer tokens an answer.")
@@ -140,9 +143,9 @@ class EvaluationJob:
         return stored
 
 
-def _answered(folder: Path) -> int:
-    """How many rows of the run's unfinished evaluations are answered."""
-    return sum(each["answered"] for each in left_behind(folder))
+def _kept_bytes(folder: Path) -> int:
+    """How much of the run's unfinished evaluations is kept: it grows with every batch of answers."""
+    return sum(file.stat().st_size for file in (folder / UNFINISHED).glob("*"))
 
 
 def _new_file(folder: Path, name: str) -> Path:

@@ -20,7 +20,7 @@ from ..store.clock import Clock
 from ..store.run_store import RunStore
 from ..util import atomic_write
 from .access import Access
-from .job_queue import JobQueue
+from .devices import Devices
 from .quota import expires
 from .runs import TRASH_SECONDS
 from .training import Training
@@ -45,14 +45,14 @@ class Housekeeping:
         uploads: Uploads,
         access: Access,
         training: Training,
-        queue: JobQueue,
+        devices: Devices,
         clock: Clock,
         archive: RunArchive | None,
         keep_hours: int,
         closing: threading.Event,
     ):
         self._store, self._uploads, self._access, self._training = store, uploads, access, training
-        self._queue, self._clock, self._archive, self._closing = queue, clock, archive, closing
+        self._devices, self._clock, self._archive, self._closing = devices, clock, archive, closing
         self.keep_hours = keep_hours
         self._thread: threading.Thread | None = None
 
@@ -87,7 +87,7 @@ class Housekeeping:
         oldest = self._clock.now() - HOUR * self.keep_hours
         runs = self._store.all()
         # A run that is being evaluated is removed in a later round.
-        at_work = {job.about[1] for job in self._queue.jobs}
+        at_work = {job.about[1] for job in self._devices.jobs}
         for run in runs:
             if run.live or run.id in at_work or (run.ended or run.created) >= oldest:
                 continue

@@ -87,6 +87,9 @@ class _Waiting:
         self.stop, self._warning = stop or threading.Event(), warning
         self.warning: str | None = None
 
+    def begun(self) -> None:
+        """Nobody is told."""
+
     def message(self, text: str) -> None:
         log.info("%s", text)
 

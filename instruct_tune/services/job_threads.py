@@ -13,6 +13,8 @@ from ..errors import BusyError
 from .job_queue import MAX_WAITING, MAX_WAITING_EACH, Job, run_future
 
 T = TypeVar("T")
+MAX_THREADS = 32
+"""Short work and long jobs at the same time."""
 
 
 class JobThreads:
@@ -26,6 +28,7 @@ class JobThreads:
         self._jobs: list[Job] = []
         self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
+        self._closed = False
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -49,9 +52,18 @@ class JobThreads:
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run short work now."""
+        with self._lock:
+            self._refuse_when_closed()
+            if len(self._threads) >= MAX_THREADS:
+                raise BusyError("Too much is asked at the same time: ask again in a moment.")
         future: Future[T] = Future()
         self._start(copy_context(), lambda: run_future(future, work))
         return future
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        with self._lock:
+            self._closed = True
 
     def join(self, timeout: float) -> None:
         """Wait until everything has ended."""
@@ -59,7 +71,12 @@ class JobThreads:
         for thread in list(self._threads):
             thread.join(max(0.0, deadline - time.monotonic()))
 
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise BusyError("The lab is closing.")
+
     def _refuse_when_full(self, by: str | None) -> None:
+        self._refuse_when_closed()
         if len(self._jobs) >= self._most:
             raise BusyError(f"{len(self._jobs)} runs and evaluations are at work already: try again later.")
         if by is not None and sum(each.by == by for each in self._jobs) >= self._most_each:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from concurrent import futures
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ from .uploads import Uploads
 if TYPE_CHECKING:
     from .training_job import TrainingJob
 
+SECONDS_TO_END = 60.0
+"""How long a run that has its last status may still be at work."""
 TRAINING = "run"
 """A job that trains is about ``(TRAINING, run_id)``."""
 _REQUESTS = {StopReason.STOP: "It was asked to stop.", StopReason.PAUSE: "It was asked to pause."}
@@ -109,6 +112,9 @@ class Training:
         with self._resuming:
             # Read again: a page and a script may both have found it stopped.
             run = self._store.get(run.id)
+            if (before := self._jobs.get(run.id)) and run.ended_early:
+                # It has its last status, and may still be writing its snapshot.
+                futures.wait([before], SECONDS_TO_END)
             if not run.ended_early:
                 raise BusyError(f"Run {run.name} is {run.status}: only one that ended early can be resumed.")
             self._enqueue(viewer, run, True, self._devices.choose(own_device))
@@ -140,7 +146,7 @@ class Training:
 
     def busy_with(self, viewer: Viewer) -> str | None:
         """What the lab is working on, in words for ``viewer``; None where it is idle."""
-        jobs = self._queue.jobs
+        jobs = self._devices.jobs
         return self._runs.job_label(viewer, jobs[0]) if jobs else None
 
     def others_at_work(self, viewer: Viewer) -> OthersAtWork | None:
@@ -184,7 +190,7 @@ class Training:
         return job.seconds_left() if job else None
 
     def _train(self, run: Run, resume: bool, device: Device) -> None:
-        """The job, on the queue's thread."""
+        """The job, on the thread that the device gives it."""
         self._imports.wait()
         from .training_job import TrainingJob
 
@@ -196,8 +202,9 @@ class Training:
         try:
             job.execute(resume)
         finally:
-            self._current.pop(run.id)
-            self._stop_requests.pop(run.id, None)
+            if self._current.get(run.id) is job:
+                self._current.pop(run.id)
+                self._stop_requests.pop(run.id, None)
         if run.id in self._discarded:
             self._discarded.discard(run.id)
             self._store.delete(run.id)

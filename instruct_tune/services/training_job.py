@@ -80,6 +80,9 @@ class TrainingJob:
         self.work: RunProgress | None = None
         self.parts: tuple[int, int] | None = None
         """(done, total) of the current phase within a step, such as an evaluation; None between such phases."""
+        self._turn_asked = time.monotonic()
+        self._turn_began: float | None = None
+        self._lent_seconds, self._lent_turns = 0.0, 0
 
     @property
     def download(self) -> dict[str, Any] | None:
@@ -176,7 +179,7 @@ class TrainingJob:
             at = f"at step {step}, before the next was done" if step else "before the first step was done"
             self._end(self.leave.status, f"{self.leave.words} {at}.")
         except Exception as error:
-            # The boundary of the queue's thread: no error of a run may end it.
+            # The boundary of the thread: no error of a run may end it.
             self._fail(failure(error, self.store.data_dir))
 
     def _execute(self, resume: bool) -> None:
@@ -246,17 +249,23 @@ class TrainingJob:
         """One turn on the device; how long a lent one was used is a fact of the run, from which later ones learn."""
         if not self.device.lent:
             return self.device.run(work, self)
-        began, expected = time.monotonic(), self.seconds_left()
+        self.phase("loading")
+        self._turn_asked, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
         if expected is None and self.work:
             alike = [run.facts for run in self.store.all() if run.config["model"] == self.config.model]
             expected = expected_seconds(self.work.planned, alike)
         try:
             return self.device.run(work, self, expected)
         finally:
-            facts = self.store.get(self.run.id).facts
-            used, turns = facts.get(GPU_SECONDS, 0.0) + time.monotonic() - began, facts.get(GPU_TURNS, 0) + 1
-            self.facts({GPU_SECONDS: used, GPU_TURNS: turns})
-            self.say(f"{used:.0f} s of GPU time in {turns} {'turn' if turns == 1 else 'turns'}.")
+            if self._turn_began is not None:
+                self._lent_seconds += time.monotonic() - self._turn_began
+                self._lent_turns += 1
+
+    def begun(self) -> None:
+        self._turn_began = time.monotonic()
+        if self.work:
+            # The wait for a device is no work.
+            self.work.skip(self._turn_began - self._turn_asked)
 
     def _raise_if_stopping(self) -> None:
         if self.stopping():
@@ -447,9 +456,13 @@ class TrainingJob:
         """Store the work that later estimates take their pace from; that of a longer session before stays."""
         before = self.store.get(self.run.id).facts.get("work", {"trained": 0})
         if self.work and self.work.tells_pace and self.work.done.trained >= before["trained"]:
-            self.store.update(self.run.id, facts={"work": self.work.to_dict()})
+            lent = {GPU_SECONDS: self._lent_seconds, GPU_TURNS: self._lent_turns} if self._lent_turns else {}
+            self.store.update(self.run.id, facts={"work": self.work.to_dict() | lent})
 
     def _end(self, status: str, message: str, problem: Failure | None = None) -> None:
+        if self._lent_turns:
+            turns = f"{self._lent_turns} {'turn' if self._lent_turns == 1 else 'turns'}"
+            self.say(f"{self._lent_seconds:.0f} s of GPU time in {turns}.")
         self.say(message)
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
         self._keep_work()

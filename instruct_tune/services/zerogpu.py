@@ -8,8 +8,9 @@ import logging
 import math
 import pickle
 import tempfile
-from collections.abc import Callable, Generator
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -38,6 +39,8 @@ OVERHEAD_SECONDS = 8
 """What a worker needs beside the work: to start, to load the model, to save."""
 SAFETY = 1.3
 """An allocation is asked for that much longer than the work is expected to take."""
+SECONDS_BETWEEN_LOOKS = 0.1
+"""How often a stop is looked for."""
 QUESTION_SECONDS = 30
 """The allocation for an answer, which takes some seconds."""
 
@@ -76,11 +79,13 @@ class ZeroGpu:
 
     def locate(self, model: ModelSpec, report: Callable[[str], None], loading: Loading) -> LocatedModel:
         """Download what is missing before a GPU is asked for; nothing is loaded here."""
-        self._imports.wait()
+        # A worker inherits the imports, and they must not be under way when it is forked.
+        self._imports.warm_up()
         from ..models.base_model import locate_model
 
         # Models are built on the queue's thread alone, also those without weights.
-        return self._queue.run(lambda: locate_model(model.name, report, loading))
+        future = self._queue.submit_short(lambda: locate_model(model.name, report, loading))
+        return _result(future, lambda: loading.stopped)
 
     def run(self, work: Work[T, E], events: E, seconds: float | None = None) -> T | None:
         wanted = TURN_SECONDS if seconds is None else math.ceil(SAFETY * seconds + OVERHEAD_SECONDS)
@@ -96,6 +101,10 @@ class ZeroGpu:
     def ask(self, work: Work[T, E], events: E) -> Future[T]:
         return self._threads.submit(lambda: self._answer(work, events))
 
+    def close(self) -> None:
+        """Accept no more work."""
+        self._threads.close()
+
     def join(self, timeout: float) -> None:
         """Wait until all work has ended."""
         self._threads.join(timeout)
@@ -106,7 +115,7 @@ class ZeroGpu:
         except GpuError as error:
             log.warning("%s", error)
             events.message(f"{error.reason} This Space's CPU answers")
-            return self._cpu.ask(work, events).result()
+            return _result(self._cpu.ask(work, events), events.stopping)
         if result is None:
             reason = f"The answer took more than the {QUESTION_SECONDS} seconds of one turn on the GPU."
             raise GpuError(reason, "Ask for fewer tokens.")
@@ -117,9 +126,14 @@ class ZeroGpu:
         with tempfile.TemporaryDirectory(prefix="lab-gpu-") as name:
             folder = Path(name)
             (folder / WORK).write_bytes(pickle.dumps(located))
-            with contextlib.closing(self._allocate(folder, seconds, self._data_dir)) as news:
+            with (
+                contextlib.closing(self._allocate(folder, seconds, self._data_dir)) as news,
+                _passing_on_stops(events, folder / STOP),
+            ):
                 for each in news:
                     if isinstance(each, Done):
+                        if each.cut_short and not events.stopping():
+                            return None
                         return pickle.loads((folder / RESULT).read_bytes())
                     if isinstance(each, Failed):
                         raise WorkerFailedError(each.failure)
@@ -128,8 +142,6 @@ class ZeroGpu:
                             return None
                         raise each.error
                     getattr(events, each.method)(*each.args, **each.kwargs)
-                    if events.stopping():
-                        (folder / STOP).touch()
         raise GpuError("The GPU was taken back before the work was done.")
 
     def _with_files(self, work: Any, events: WorkEvents) -> Any:
@@ -139,3 +151,34 @@ class ZeroGpu:
         loading = Loading(events.stopping, events.message)
         weights = self.locate(work.model, events.message, loading).weights
         return dataclasses.replace(work, model=dataclasses.replace(work.model, weights=weights))
+
+
+@contextlib.contextmanager
+def _passing_on_stops(events: WorkEvents, file: Path) -> Iterator[None]:
+    """Inside, a stop request makes ``file``, also while the worker tells nothing; so does the end, however it comes."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            if events.stopping():
+                file.touch()
+                return
+
+    watcher = threading.Thread(target=watch, name="gpu-stops", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        file.touch()
+
+
+def _result(future: Future[T], stopping: Callable[[], bool]) -> T:
+    """The future's result. A stop takes effect at once while the work waits for its turn: Stopped is raised."""
+    while not wait([future], SECONDS_BETWEEN_LOOKS).done:
+        if stopping():
+            future.cancel()
+    if future.cancelled():
+        raise Stopped
+    return future.result()

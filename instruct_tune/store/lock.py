@@ -49,6 +49,14 @@ class DataLock:
         self._file.truncate()
         self._file.write(str(os.getpid()))
         self._file.flush()
+        # A lock is held as long as any process has the file open, and a fork would keep the folder in use.
+        os.register_at_fork(after_in_child=self._close_in_fork)
+
+    def _close_in_fork(self) -> None:
+        if not self._file.closed:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self._file.fileno())
+            os.close(nothing)
 
     def release(self) -> None:
         self._file.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..config.environment import offers_sign_in
 from ..pretrained.hub_token import HubToken
@@ -34,6 +35,16 @@ def token_of(request: Any) -> HubToken | None:
 def _oauth_info(request: Any) -> Mapping[str, Any]:
     """What gradio keeps of a sign-in; empty where there is none."""
     # A gradio request wraps the server's; a script's call from within the process has none.
-    scope = getattr(getattr(request, "request", None) or request, "scope", None) if offers_sign_in() else None
-    info = scope.get("session", {}).get("oauth_info") if scope else None
+    sent = getattr(request, "request", None) or request
+    scope = getattr(sent, "scope", None) if offers_sign_in() else None
+    if not scope or _is_foreign(sent.headers):
+        return {}
+    info: Mapping[str, Any] | None = scope.get("session", {}).get("oauth_info")
     return info or {}
+
+
+def _is_foreign(headers: Mapping[str, str]) -> bool:
+    """Whether another site's page sent the request: gradio's cookie goes along with those, too."""
+    origin = headers.get("origin")
+    hosts = (headers.get("host"), headers.get("x-forwarded-host"))
+    return bool(origin) and urlsplit(origin).netloc not in hosts

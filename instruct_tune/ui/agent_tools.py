@@ -117,10 +117,11 @@ def expose(lab: Lab) -> None:
         _check_rows(rows, MAX_TRAINED)
         caller = viewer(lab.access)
         config = lab.datasets.propose_columns(caller, _config(source, rows, only_without_input, model))
-        seconds = lab.estimates.cost(caller, config)["seconds"]
+        cost = lab.estimates.cost(caller, config, lent=lab.devices.lends_gpus)
         run_id = lab.training.start(caller, config, name)
         status = lab.training.status(caller, run_id)
-        expected = math.ceil(seconds["total"]) if seconds else None
+        seconds = cost["seconds"]["total"] if cost["seconds"] else cost.get("gpu_seconds")
+        expected = math.ceil(seconds) if seconds else None
         return _json({"run_id": run_id, "status": status["status"], "expected_seconds": expected})
 
     @endpoint_errors

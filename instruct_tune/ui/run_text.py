@@ -90,6 +90,7 @@ FAILURE_KINDS = {
     "model": "the model",
     "diverged": "not a finite number, or nothing learned",
     "disk": "disk full",
+    "gpu": "no GPU",
     "store": "the data folder",
     "settings": "settings",
     "bug": "a fault of the lab",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+import time
 import zipfile
 
 import pytest
-from labs import finished, opened, smoke
+from labs import PATIENCE, finished, opened, smoke
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.store import archive as module
@@ -168,3 +170,16 @@ def test_too_little_room_leaves_the_copy_where_it_is(places, monkeypatch):
         assert "could not be taken back" in lab.notice
         assert lab.store.ids() == set()
     assert len(copies(bucket)) == 1
+
+
+def test_a_slow_bucket_does_not_keep_the_lab_from_closing(places, monkeypatch):
+    data, _ = places
+    copying, let_go = threading.Event(), threading.Event()
+    monkeypatch.setattr(module.RunArchive, "update", lambda archive, store: copying.set() or let_go.wait(PATIENCE))
+    with opened(data) as lab:
+        lab.housekeeping.start()
+        assert copying.wait(PATIENCE)
+        began = time.monotonic()
+        lab.close(timeout=0.5)
+        assert time.monotonic() - began < PATIENCE / 4
+    let_go.set()

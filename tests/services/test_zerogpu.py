@@ -49,6 +49,9 @@ def forget(service, space):
     service.requests.clear()
     service.answers.clear()
     space.call("shape", plan=[])
+    yield
+    space.call("shorten", seconds=None)
+    space.call("impatient", seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,58 @@ def test_a_stop_comes_within_the_turn(space, service):
     assert len(service.of("/schedule")) == 1
 
 
+def test_a_stop_reaches_a_worker_that_tells_nothing(space, service, trained):
+    assert space.call("answer_slowly", run_id=trained, text="Say hello") == "Stopped."
+    assert len(service.of("/release")) == 1
+
+
+def test_a_run_that_is_resumed_at_once_can_be_stopped(space, service):
+    run_id = space.call("start", config=LONG)
+    until(lambda: service.of("/allow"), "the worker")
+    assert space.call("resume_at_once", run_id=run_id) == "stopping"
+    assert space.call("wait", run_id=run_id)["status"] == "stopped"
+
+
+def test_a_worker_that_is_used_again_answers_with_the_adapter_of_today(space, service):
+    service.reuses = True
+    run_id = space.call("start", config={**MINUTE, "train": {**MINUTE["train"], "max_steps": 4}})
+    assert space.call("wait", run_id=run_id)["status"] == "finished"
+    *_, lent = space.call("compare", run_id=run_id, text="Say hello")
+    service.reuses = False
+    assert len(service.of("/schedule")) == 2
+    assert len(service.of("/allow")) == 1
+    service.answers = [503]
+    *_, own = space.call("compare", run_id=run_id, text="Say hello")
+    assert (lent["base"], lent["tuned"]) == (own["base"], own["tuned"])
+
+
+def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service):
+    """It answered while the run was half trained, so it has that adapter in memory."""
+    space.call("shape", plan=[[4, None]])
+    run_id = space.call("start", config=LONG)
+    until(lambda: len(service.of("/allow")) == 2, "the second turn")
+    service.answers = [503]
+    *_, half = space.call("compare", run_id=run_id, text="Say hello")
+    assert half["done"]
+    space.call("stop", run_id=run_id)
+    assert space.call("wait", run_id=run_id)["status"] == "stopped"
+    service.answers = [503]
+    *_, own = space.call("compare", run_id=run_id, text="Say hello")
+    *_, lent = space.call("compare", run_id=run_id, text="Say hello")
+    assert own["tuned"] == lent["tuned"]
+    effect = space.call("effect", run_id=run_id)
+    service.answers = [503]
+    assert space.call("effect", run_id=run_id) == pytest.approx(effect, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 9, 10])
+def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, steps):
+    space.call("shape", plan=[[steps, None]])
+    run_id = space.call("start", config=MINUTE)
+    assert space.call("wait", run_id=run_id)["status"] == "finished"
+    assert space.call("curve", run_id=run_id) == space.call("curve", run_id=trained)
+
+
 # Refusals
 
 
@@ -240,4 +295,10 @@ def test_a_turn_that_ends_a_second_early(space, service):
     assert space.call("status", run_id=run_id) == "running"
     space.call("stop", run_id=run_id)
     assert space.call("wait", run_id=run_id)["status"] == "stopped"
-    space.call("shorten", seconds=60)
+
+
+def test_the_labs_end_interrupts_what_trains_in_workers(space, service):
+    run_id = space.call("start", config=LONG)
+    until(lambda: service.of("/allow"), "the worker")
+    assert space.call("end")[run_id] == "interrupted"
+    assert len(service.of("/release")) == 1

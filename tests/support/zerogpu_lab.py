@@ -4,12 +4,14 @@ Started as a program: ``python -m support.zerogpu_lab DATA_DIR``. ``Space`` is t
 """
 
 import json
+import logging
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -70,6 +72,8 @@ def main(data_dir):
     from instruct_tune.ui.gpu_allocation import zerogpu_allocator
 
     turns, forks = [], []
+    usual = zerogpu.TURN_SECONDS, zerogpu.LEAST_SECONDS, zerogpu.QUESTION_SECONDS
+    logging.basicConfig(level=logging.INFO, filename=Path(data_dir) / "log")
     _shape_workers(gpu_worker)
     allocate = zerogpu_allocator()
 
@@ -123,11 +127,49 @@ def main(data_dir):
     def cost(config):
         return lab.estimates.cost(HOST, config, lent=True)
 
+    def answer_slowly(run_id, text):
+        """Ask for an answer that takes long, stop it when a worker has it, and tell how long the end takes."""
+        stop = threading.Event()
+        before = len(forks)
+
+        def stop_when_begun():
+            while len(forks) == before:
+                time.sleep(0.01)
+            time.sleep(0.5)
+            stop.set()
+
+        threading.Thread(target=stop_when_begun).start()
+        try:
+            list(lab.inference.search(HOST, run_id, text, "", 64, stop))
+        except LabError as error:
+            return str(error)
+
+    def resume_at_once(run_id):
+        """Stop the run and resume it in the moment in which it has its last status; whether it can be stopped again."""
+        lab.training.stop(HOST, run_id)
+        while lab.store.get(run_id).live:
+            time.sleep(0.001)
+        lab.training.resume(HOST, run_id)
+        again = lab.training._current.get
+        deadline = time.monotonic() + 60
+        while again(run_id) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return lab.training.stop(HOST, run_id)
+
+    def end():
+        """Close the lab as a signal does; the status of every run."""
+        lab.shutdown()
+        lab.close()
+        from instruct_tune.store.run_store import RunStore
+
+        store = RunStore(Path(data_dir))
+        return {run.id: run.status for run in store.all()}
+
     def shape(plan):
         turns[:] = plan
 
     def shorten(seconds):
-        zerogpu.TURN_SECONDS = zerogpu.LEAST_SECONDS = zerogpu.QUESTION_SECONDS = seconds
+        zerogpu.TURN_SECONDS, zerogpu.LEAST_SECONDS, zerogpu.QUESTION_SECONDS = (seconds,) * 3 if seconds else usual
 
     def impatient(seconds):
         from spaces.zero import client
@@ -139,9 +181,13 @@ def main(data_dir):
         jobs = [job.label for job in lab.devices.jobs]
         return {"pid": os.getpid(), "cuda": zerogpu_space.CUDA_INITIALISED, "held": forks, "jobs": jobs}
 
-    calls = {each.__name__: each for each in (
-        start, resume, wait, status, curve, compare, evaluate, losses, effect, cost, shape, shorten, impatient, report
-    )}  # fmt: skip
+    calls = {
+        each.__name__: each
+        for each in (
+            start, resume, wait, status, curve, compare, evaluate, losses, effect, cost, answer_slowly,
+            resume_at_once, end, shape, shorten, impatient, report,
+        )
+    }  # fmt: skip
     calls["stop"] = lambda run_id: lab.training.stop(HOST, run_id)
     # Not by sys.stdin, whose lock this thread would hold while it waits: a fork, which closes it, would wait as well.
     for line in _lines(os.dup(sys.stdin.fileno())):
@@ -212,24 +258,26 @@ def _die():
 
 
 def _held(lab):
-    """The locks of the lab's services, and of logging, that are held now."""
-    import logging
-
-    services = [service for service in vars(lab).values() if hasattr(service, "__dict__")]
+    """The locks of the lab's services, and of logging, that are held now, by this thread or another."""
+    owners = [*vars(lab).values(), lab.devices._lent, lab.devices._lent._threads]
     locks = {
-        f"{type(service).__name__}.{name}": value
-        for service in services
-        for name, value in vars(service).items()
-        if hasattr(value, "acquire") and not isinstance(value, queue.Queue)
+        f"{type(owner).__name__}.{name}": value
+        for owner in owners
+        if hasattr(owner, "__dict__")
+        for name, value in vars(owner).items()
+        if hasattr(value, "acquire")
     }
-    locks |= {f"handler {number}": handler.lock for number, handler in enumerate(logging.getLogger().handlers)}
-    held = []
-    for name, lock in locks.items():
-        if lock.acquire(blocking=False):
-            lock.release()
-        else:
-            held.append(name)
-    return held
+    handlers = [handler for name in (None, "instruct_tune") for handler in logging.getLogger(name).handlers]
+    locks |= {f"handler {number}": handler.lock for number, handler in enumerate(handlers)}
+    with ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(lambda: [name for name, lock in locks.items() if not _is_free(lock)]).result()
+
+
+def _is_free(lock):
+    free = lock.acquire(blocking=False)
+    if free:
+        lock.release()
+    return free
 
 
 def _as_visitor(token, work):

@@ -14,11 +14,12 @@ class ZeroGpuService:
     """Answers ``/startup-report``, ``/schedule``, ``/allow`` and ``/release``, and notes the requests.
 
     ``answers``: what the next requests to ``/schedule`` get: None for a GPU, a status, (status, JSON), or SILENCE.
-    ``pids``: of the workers that were allowed.
+    ``pids``: of the workers that were allowed. ``reuses``: whether a worker that is done gets the next work, too.
     """
 
     def __init__(self):
         self.answers, self.requests, self.pids = [], [], []
+        self.reuses = False
         self.silence = threading.Event()
         service = self
 
@@ -39,7 +40,8 @@ class ZeroGpuService:
                     elif answer:
                         status, body = answer
                     if status == 200:
-                        body = {**GRANT, "nvidiaIndex": len(service.requests)}
+                        body = {**GRANT, "nvidiaIndex": 0 if service.reuses else len(service.requests)}
+                        body["idle"] = service.reuses
                 text = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

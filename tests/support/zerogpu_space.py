@@ -12,11 +12,22 @@ import torch  # noqa: E402
 
 CUDA_INITIALISED = []
 torch.version.cuda = "13.0"
-torch._C._cuda_init = lambda: CUDA_INITIALISED.append(os.getpid())
+torch._C._cuda_init = lambda: None
 # Picklable, and False.
 torch.cuda._is_in_bad_fork = bool
 
 import spaces  # noqa: E402, F401
+
+# As spaces leaves it in this process: it raises, and the request is noted.
+_refuse = torch._C._cuda_init
+
+
+def _noted():
+    CUDA_INITIALISED.append(os.getpid())
+    _refuse()
+
+
+torch._C._cuda_init = _noted
 from spaces.zero.wrappers import torch as patched  # noqa: E402
 
 for name in ("init", "move"):

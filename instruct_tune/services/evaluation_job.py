@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compute.evaluation_work import EvaluationOutcome, EvaluationWork
+from ..compute.failures import WorkerFailedError
 from ..compute.model_host import ModelSpec
 from ..config.run_config import NEAREST_BASELINE, GenerationSettings, RunConfig
 from ..config.viewer import HOST
@@ -100,7 +101,13 @@ class EvaluationJob:
         idle = 0
         while True:
             before = _kept_bytes(work.folder)
-            if outcome := self._device.run(work, self):
+            try:
+                outcome = self._device.run(work, self)
+            except (FileNotFoundError, WorkerFailedError):
+                # Says so where the run was deleted meanwhile.
+                self._store.get(work.run_id)
+                raise
+            if outcome:
                 return outcome
             idle = 0 if _kept_bytes(work.folder) > before else idle + 1
             if idle == MAX_IDLE_TURNS:

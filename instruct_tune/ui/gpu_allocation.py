@@ -12,6 +12,7 @@ import gradio as gr
 from ..compute import gpu_worker
 from ..errors import GpuError, LabError
 from ..services.zerogpu import Allocate
+from ..util.device import claim_no_gpu
 
 SIGN_IN = "Go on later, sign in with Hugging Face for more time, or continue on this Space's CPU."
 _REASONS = {
@@ -28,11 +29,9 @@ _AGAIN = re.compile(r"Try again in ([\w:, ]+?)\.")
 def zerogpu_allocator() -> Allocate:
     """The function that lends GPUs. Call it before torch is imported: ``spaces`` replaces parts of it."""
     import spaces
-    import torch
 
-    # It lets torch claim a GPU in this process. Libraries that believe that would ask the driver, and a process whose
-    # parent did cannot use a GPU any more. In the workers spaces puts torch's own functions back.
-    torch.cuda.is_available, torch.cuda.device_count = lambda: False, lambda: 0
+    # It lets torch claim a GPU in this process; in the workers it puts torch's own functions back.
+    claim_no_gpu()
     # Its requests have the visitor's token in their address.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     lend = spaces.GPU(duration=lambda folder, seconds, data_dir: seconds)(gpu_worker.execute)

@@ -36,6 +36,16 @@ def enter_gpu_worker() -> None:
     _in_gpu_worker = True
 
 
+def claim_no_gpu() -> None:
+    """Let torch tell everybody that this process has no GPU, without a look.
+
+    Libraries that believe there is one ask the driver, and a process whose parent did that cannot use a GPU any more.
+    """
+    import torch
+
+    torch.cuda.is_available, torch.cuda.device_count = lambda: False, lambda: 0
+
+
 def best_device() -> str:
     """``cuda`` if this process has a working GPU and ``LAB_DEVICE`` does not force the CPU, else ``cpu``.
 

@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
 from browser import Window, serving, started
@@ -151,10 +152,10 @@ def cookie(secret):
     return signer.sign(base64.b64encode(json.dumps(session).encode())).decode()
 
 
-def preview(address, secret):
-    """What the endpoint says about the private dataset to a script with that cookie."""
+def preview(address, secret, **more):
+    """What the endpoint says about the private dataset to a script with that cookie and ``more`` headers."""
     body = json.dumps({"data": [{"data": {"source": f"hub:{PRIVATE}"}}, 5, 0]}).encode()
-    headers = {"Content-Type": "application/json", "Cookie": f"session={cookie(secret)}"}
+    headers = {"Content-Type": "application/json", "Cookie": f"session={cookie(secret)}", **more}
     asked = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview", body, headers)
     event = json.load(urllib.request.urlopen(asked))["event_id"]
     asked = urllib.request.Request(f"{address}/gradio_api/call/dataset_preview/{event}", headers=headers)
@@ -167,6 +168,19 @@ def test_a_forged_cookie_is_nobodys(space):
         answer = preview(space.server.address, secret)
         assert "event: error" in answer
         assert "Done" not in answer
+
+
+def test_another_sites_page_is_nobody_though_the_browser_sends_it_the_cookie(space):
+    """gradio's cookie is for all sites, and gradio answers all sites."""
+    host = urlsplit(space.server.address).netloc
+    assert "Done" in preview(space.server.address, CLIENT_SECRET, Origin=f"http://{host}")
+    assert "Done" in preview(
+        space.server.address,
+        CLIENT_SECRET,
+        **{"Origin": "https://ann-lab.hf.space", "X-Forwarded-Host": "ann-lab.hf.space"},
+    )
+    for origin in ("https://evil.example", f"https://{host}.evil.example", "null"):
+        assert "Done" not in preview(space.server.address, CLIENT_SECRET, Origin=origin)
 
 
 def test_without_oauth_there_is_neither_button_nor_route(browser, empty_lab, tmp_path):

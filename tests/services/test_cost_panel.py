@@ -9,6 +9,7 @@ from instruct_tune import ui
 from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.viewer import HOST
 from instruct_tune.ui import build_ui
+from instruct_tune.ui.device_choice import DeviceChoice
 from instruct_tune.ui.form import OWN_PROMPTS, Form
 from instruct_tune.ui.train.cost import CostPanel
 from instruct_tune.ui.train.presets import PresetPanel
@@ -35,7 +36,8 @@ def page(lab):
         patch.setattr(ui, "Form", Kept)
         with build_ui(lab):
             (form,) = forms
-            cost = CostPanel(form, training=lab.training, estimates=lab.estimates, access=lab.access)
+            device = DeviceChoice(lab.devices, "device")
+            cost = CostPanel(form, device, training=lab.training, estimates=lab.estimates, access=lab.access)
             cost.folds()
             yield form, cost, PresetPanel(form, uploads=lab.uploads, estimates=lab.estimates, access=lab.access)
 

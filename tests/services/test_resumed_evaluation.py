@@ -162,7 +162,7 @@ def test_a_restarted_lab_goes_on(tmp_path):
         lab.evaluations.stop(HOST, run_id)
         with pytest.raises(LabError, match="Stopped"):
             list(updates)
-        assert "rows are kept" in lab.evaluations.latest["error"]
+        assert "rows are kept" in lab.evaluations.progress(HOST, run_id)["error"]
     with opened(tmp_path) as lab:
         (left,) = lab.evaluations.unfinished(HOST, run_id)
         assert left["rows"] == 4

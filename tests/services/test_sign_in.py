@@ -117,6 +117,11 @@ try:
 except TypeError as error:
     results["pickled"] = str(error)
 results["shown"] = repr(people["ann"])
+lab.close()
+for known in (hub_access._came_by_token, hub_access._granted, hub_access._public):
+    known.clear()
+lab = Lab(Path(sys.argv[1]))
+results["restarted"] = {name: looks(name) for name in ("ann", "bob", "nobody")}
 hub_access._public.clear()
 hub.hub_reachable = lambda: False
 results["unreachable"] = {"bob": looks("bob"), "nobody": looks("nobody")}
@@ -179,6 +184,15 @@ def test_who_signed_in_reads_what_is_theirs(outcome):
 def test_nobody_else_gets_it_on_any_road(outcome, name, kind):
     for look in [outcome[0]["looks"][name][kind], *([outcome[0]["before"][kind]] if name == "nobody" else [])]:
         assert {road: value for road, value in look.items() if not refused(value)} == {}
+
+
+def test_nobody_else_gets_it_after_a_restart_that_kept_the_files(outcome):
+    """Then it comes from the disk into memory, for who may read it, and no token fetched it."""
+    for kind in ("private", "gated"):
+        assert outcome[0]["restarted"]["ann"][kind]["model in memory"] == "Hub cache"
+        for name in ("bob", "nobody"):
+            look = outcome[0]["restarted"][name][kind]
+            assert {road: value for road, value in look.items() if not refused(value)} == {}
 
 
 def test_nobody_else_gets_it_while_the_hub_is_out_of_reach(outcome):

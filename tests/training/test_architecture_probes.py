@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from instruct_tune.batching import packing
 from instruct_tune.batching.packing import detect_packing, is_causal, is_exact, small_random
 from instruct_tune.batching.packing_mode import Packing
+from instruct_tune.compute.answer_work import stream_answers
 from instruct_tune.config.run_config import GenerationSettings
 from instruct_tune.errors import ModelError
 from instruct_tune.generation.generate import Request, generate, one_by_one
@@ -236,7 +237,8 @@ def test_that_answers_are_decoded_alone_stands_beside_them():
     assert one_by_one(toy("llama")) is None
     stream = AnswerStream()
     stream.warn("First.")
-    stream.decode(loaded, [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)], GenerationSettings(max_new_tokens=2))
+    requests = [Request(PROMPTS[0], BASE), Request(PROMPTS[1], BASE)]
+    stream_answers(loaded, requests, stream, GenerationSettings(max_new_tokens=2))
     news = []
     while not stream._news.empty():
         news.append(stream._news.get())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..generation.answer import Answer
     from ..pretrained.locate import Weights
 
+log = logging.getLogger(__name__)
 BASE_AND_TUNED = ("base", "tuned")
 
 
@@ -40,7 +42,7 @@ class AnswerStream:
     # compute.answer_work.AnswerEvents, on the thread that waits for the work
 
     def begun(self) -> None:
-        """Nobody is told."""
+        """The first text is the sign of it."""
 
     def message(self, text: str) -> None:
         """Show what the answers are waiting for."""
@@ -101,3 +103,34 @@ class AnswerStream:
             except queue.Empty:
                 if self.stop.is_set():
                     future.cancel()
+
+
+class AwaitedAnswer:
+    """The ``compute.answer_work.AnswerEvents`` of an answer that is shown when it is whole."""
+
+    def __init__(
+        self, stop: threading.Event | None = None, warning: Callable[[Weights], str | None] = lambda weights: None
+    ):
+        self.stop, self._warning = stop or threading.Event(), warning
+        self.warning: str | None = None
+
+    def begun(self) -> None:
+        """The answer is the only sign of it."""
+
+    def message(self, text: str) -> None:
+        log.info("%s", text)
+
+    def loaded(self, weights: Weights) -> None:
+        self.warn(self._warning(weights))
+
+    def warn(self, warning: str | None) -> None:
+        self.warning = warning
+
+    def grown(self, texts: Sequence[str], seconds: float) -> None:
+        """Nobody sees it before it is whole."""
+
+    def yield_to_queue(self) -> None:
+        """Short work yields to nothing."""
+
+    def stopping(self) -> bool:
+        return self.stop.is_set()

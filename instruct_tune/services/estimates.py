@@ -7,13 +7,10 @@ it is loaded.
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import math
 import os
 import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +20,7 @@ from ..config.run_config import DataSettings, RunConfig
 from ..config.viewer import Viewer
 from ..data.splits import Splits, examples, take_evaluation_rows, take_probe_rows
 from ..errors import DataError, LabError, ModelError
+from ..estimate.fitting import choose_size, resized
 from ..estimate.lent_gpu import GPU_SECONDS, expected_seconds
 from ..estimate.memory_advice import one_row_a_pass, shortage
 from ..estimate.workload import (
@@ -59,8 +57,6 @@ if TYPE_CHECKING:
     from ..inspection.batch_view import StepView
 
 LENGTHS_REMEMBERED = 8
-FEWEST_ROWS = 8
-"""Below this many rows a shorter run trains in fewer steps instead."""
 MAX_MINUTES = 7 * 24 * 60
 MEASURED = "measured on this machine"
 CROWDED = "measured on this machine, which is busy with other things: then it takes longer"
@@ -166,12 +162,12 @@ class Estimates:
             )
 
         def takes(rows: int, epochs: float, max_steps: int) -> float:
-            candidate = _resized(config, rows, epochs, max_steps)
+            candidate = resized(config, rows, epochs, max_steps)
             fewer = dataclasses.replace(facts, train=facts.train[:rows])
             return self._seconds(candidate, _count(candidate, fewer), fewer, speed).total
 
-        rows, epochs, max_steps, sentence = _choose_size(takes, config, len(facts.train), 60 * minutes)
-        chosen = _resized(config, rows, epochs, max_steps)
+        rows, epochs, max_steps, sentence = choose_size(takes, config, len(facts.train), 60 * minutes)
+        chosen = resized(config, rows, epochs, max_steps)
         fewer = dataclasses.replace(facts, train=facts.train[:rows])
         return {
             "config": chosen.to_dict(),
@@ -450,50 +446,6 @@ def _same_adapter(run: Run, config: RunConfig) -> bool:
 def _token_cost(parameters: int, trainable: int) -> int:
     """Floating-point operations per token of training: base weights need no gradient of their own, LoRA's do."""
     return 4 * parameters + 6 * trainable
-
-
-def _resized(config: RunConfig, rows: int, epochs: float, max_steps: int) -> RunConfig:
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, limit=rows),
-        train=dataclasses.replace(config.train, num_train_epochs=epochs, max_steps=max_steps),
-    )
-
-
-def _choose_size(
-    duration: Callable[..., float], config: RunConfig, rows: int, wanted: float
-) -> tuple[int, float, int, str]:
-    """(rows, epochs, max_steps, sentence): the most rows that fit; else with one epoch; else a few steps.
-
-    ``wanted``: seconds. Raises DataError where not even one step fits.
-    """
-    fewest = min(FEWEST_ROWS, rows)
-    configured = config.train.num_train_epochs
-    for epochs in dict.fromkeys((configured, min(1, configured))):
-        if duration(rows, epochs, -1) <= wanted:
-            return rows, epochs, -1, f"All {rows:,} rows fit, {_passes(epochs)}."
-        if duration(fewest, epochs, -1) <= wanted:
-            most = _largest(partial(duration, epochs=epochs, max_steps=-1), fewest, rows, wanted)
-            fewer = f" instead of {configured:g} epochs" if epochs != configured else ""
-            return most, epochs, -1, f"Chose {most:,} of {rows:,} rows, {_passes(epochs)}{fewer}."
-    steps = step_count(fewest, dataclasses.replace(config.train, max_steps=-1, num_train_epochs=min(1, configured)))[0]
-    if duration(fewest, min(1, configured), 1) > wanted:
-        least = duration(fewest, min(1, configured), 1)
-        raise DataError(
-            f"One step and its measuring take about {math.ceil(least)} s here already: give it more time, "
-            "fewer probe and evaluation rows, or a smaller model."
-        )
-    most = _largest(lambda number: duration(fewest, min(1, configured), number), 1, steps, wanted)
-    return fewest, min(1, configured), most, f"Chose {fewest} rows and {most} of {steps} steps: more do not fit."
-
-
-def _largest(duration: Callable[[int], float], low: int, high: int, wanted: float) -> int:
-    """The largest number from ``low`` (which fits) to ``high`` that takes no longer than ``wanted`` seconds."""
-    return low + bisect.bisect_right(range(low + 1, high + 1), wanted, key=duration)
-
-
-def _passes(epochs: float) -> str:
-    return "once" if epochs == 1 else f"{epochs:g} times"
 
 
 def free_memory() -> int | None:

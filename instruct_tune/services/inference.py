@@ -35,7 +35,7 @@ from ..errors import DataError, LabError, Stopped
 from ..runs.provenance import other_weights
 from ..store.run_store import Run
 from ..tokenization.prompt_template import PromptTemplate, template_of_run
-from .answer_stream import BASE_AND_TUNED, AnswerStream
+from .answer_stream import BASE_AND_TUNED, AnswerStream, AwaitedAnswer
 from .answerers import Answerers, check_strength, generation_settings, read_answerers
 from .configurations import Config, Configurations, check_texts
 from .datasets import Datasets
@@ -76,37 +76,6 @@ class _Panel:
     def warning(self, weights: Weights) -> str | None:
         """That a run was trained on other weights than these."""
         return next(filter(None, (other_weights(run.facts, weights) for run in self.runs if run)), None)
-
-
-class _Waiting:
-    """The ``compute.answer_work.AnswerEvents`` of an answer that is shown when it is whole."""
-
-    def __init__(
-        self, stop: threading.Event | None = None, warning: Callable[[Weights], str | None] = lambda weights: None
-    ):
-        self.stop, self._warning = stop or threading.Event(), warning
-        self.warning: str | None = None
-
-    def begun(self) -> None:
-        """Nobody is told."""
-
-    def message(self, text: str) -> None:
-        log.info("%s", text)
-
-    def loaded(self, weights: Weights) -> None:
-        self.warn(self._warning(weights))
-
-    def warn(self, warning: str | None) -> None:
-        self.warning = warning
-
-    def grown(self, texts: Sequence[str], seconds: float) -> None:
-        """Nobody sees it before it is whole."""
-
-    def yield_to_queue(self) -> None:
-        """Short work yields to nothing."""
-
-    def stopping(self) -> bool:
-        return self.stop.is_set()
 
 
 @dataclass(frozen=True)
@@ -200,7 +169,7 @@ class Inference:
         settings = generation_settings(panel.config, generation)
         stop = stop or threading.Event()
 
-        waiting = _Waiting(stop)
+        waiting = AwaitedAnswer(stop)
 
         def answers(pairs: Sequence[tuple[str, str]]) -> list[list[Answer]]:
             each, work = len(panel.answerers), self._work(panel, pairs, partial(whole_answers, settings=settings))
@@ -248,7 +217,7 @@ class Inference:
         _check_question(instruction, input)
         _check_tokens(tokens)
         panel, pairs = self._base_and_tuned(viewer, run_id, strength), [(instruction, input)]
-        waiting = _Waiting(stop, panel.warning)
+        waiting = AwaitedAnswer(stop, panel.warning)
         greedy = self._result(self._work(panel, pairs, partial(greedy_search, tokens=tokens)), waiting)
         result = SearchResult(greedy, warning=waiting.warning)
         yield result
@@ -275,7 +244,7 @@ class Inference:
         _check_tokens(tokens)
         ids, panel = _read_prefix(prefix), self._base_and_tuned(viewer, run_id, strength)
         work = self._work(panel, [(instruction, input)], partial(greedy_search, tokens=tokens, prefix=ids))
-        return self._result(work, _Waiting(stop))
+        return self._result(work, AwaitedAnswer(stop))
 
     # One model
 
@@ -299,7 +268,7 @@ class Inference:
         answerer = Answerer(run_id)
         template = template_of_run(settings.template, run.facts if run else {})
         panel = _Panel((answerer,), (run,), (template,), settings)
-        waiting = _Waiting(warning=panel.warning)
+        waiting = AwaitedAnswer(warning=panel.warning)
         work = self._work(panel, pairs, partial(whole_answers, settings=settings.generation))
         answers = self._result(work, waiting)
         if waiting.warning:
@@ -338,7 +307,7 @@ class Inference:
     def _measured(self, run: Run, measure: Callable[..., T]) -> T:
         folder = self._answerers.folder(Answerer(run.id))
         assert folder
-        return self._result(RunWork(_spec(RunConfig.from_dict(run.config)), run.id, folder, measure), _Waiting())
+        return self._result(RunWork(_spec(RunConfig.from_dict(run.config)), run.id, folder, measure), AwaitedAnswer())
 
     def _base_and_tuned(self, viewer: Viewer, run_id: str, strength: float) -> _Panel:
         check_strength(strength)
@@ -359,7 +328,7 @@ class Inference:
         by_run = dict(zip((run.id for run in trained), templates, strict=True))
         return _Panel(answerers, runs, tuple(by_run[run.id] if run else templates[0] for run in runs), first)
 
-    def _result(self, work: Work[T, Any], waiting: _Waiting) -> T:
+    def _result(self, work: Work[T, Any], waiting: AwaitedAnswer) -> T:
         """The work's result. A stop takes effect at once while the work still waits for its turn."""
         future: Future[T] = self._devices.choose().ask(work, waiting)
         try:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compute.failures import Failure, failure
 from ..compute.model_host import ModelSpec
 from ..compute.training_work import TrainingOutcome, TrainingWork
-from ..config.run_config import OWN, RunConfig
-from ..data.splits import Example, Splits, examples, take_evaluation_rows, take_probe_rows
-from ..errors import DataError, DiskFullError, GpuError, ModelError, NotFoundError, Stopped, StoreError
+from ..config.run_config import RunConfig
+from ..errors import DiskFullError, GpuError, ModelError, NotFoundError, Stopped, StoreError
 from ..estimate.lent_gpu import GPU_SECONDS, GPU_TURNS, expected_seconds
 from ..estimate.progress import RunProgress
 from ..estimate.workload import Recorded, RowLength, count
@@ -26,26 +24,21 @@ from ..evaluation.bleu import BleuReport
 from ..generation.answer import Answer
 from ..pretrained.located import LocatedModel
 from ..runs import continuation
-from ..runs.provenance import other_rows, other_weights
 from ..store.run_store import Run, RunStore
 from ..store.status_log import StopReason
-from ..tokenization.chat_template import check_messages, has_clock, with_markup
-from ..tokenization.encode import TokenizedExample, tokenize_rows
-from ..tokenization.prompt_template import PromptTemplate, markup_facts, template_of_run
-from ..training import fixed_prompts
 from ..training.checkpoints import newest_whole, step_of
-from ..training.general_text import general_rows
 from ..training.memorization import verdict
-from ..training.types import TrainingData, TrainingResult
+from ..training.types import TrainingResult
 from ..util import atomic_write
 from ..util.progress import Loading
 from .base_answers import base_answers_folder
 from .datasets import Datasets
 from .device import Device
 from .job_queue import JobQueue
+from .training_preparation import Preparation
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 log = logging.getLogger(__name__)
 PHASES = {
@@ -56,12 +49,10 @@ PHASES = {
     "saving": "A checkpoint or the adapter is written.",
 }
 """Phase → the reason in the status log."""
-TRAINING_ROWS = "Training rows"
 SAVE_MINUTES = 0.2
 """The time between two checkpoints on a lent device."""
 MAX_IDLE_TURNS = 3
 """After so many turns on a device without a new step the run gives up."""
-VERSIONED = ("torch", "transformers", "trl", "peft", "datasets", "sacrebleu")
 
 
 class TrainingJob:
@@ -97,6 +88,12 @@ class TrainingJob:
         return self.work.seconds_left() if self.work else None
 
     # compute.training_work.TrainingEvents
+
+    def begun(self) -> None:
+        self._turn_began = time.monotonic()
+        if self.work:
+            # The wait for a device is no work.
+            self.work.skip(self._turn_began - self._turn_asked)
 
     def phase(self, name: str) -> None:
         self.store.require_folder()
@@ -192,14 +189,11 @@ class TrainingJob:
         model = ModelSpec(self.config.model, self.config.train.bf16_weights)
         located = self.device.locate(model, self.say, self.loading)
         self._raise_if_stopping()
+        preparation = Preparation(self.run, self.store, self.say, self._raise_if_stopping)
         if resume:
-            self._require_same(located, splits)
+            preparation.require_same(located, splits)
         self.phase("tokenising")
-        template = self._keep_template(located, splits)
-        data = self._tokenise(located, splits, template)
-        self._record_facts(located, splits, data)
-        prompts = self._choose_prompts(located, splits, template, data)
-        bleu_rows = self._choose_bleu_rows(splits)
+        prepared = preparation.prepare(located, splits)
         self._raise_if_stopping()
         checkpoint = self._resume_from() if resume else None
         work = TrainingWork(
@@ -207,10 +201,10 @@ class TrainingJob:
             self.run.id,
             self.folder,
             self._config_on_device(),
-            data,
-            template,
-            prompts,
-            bleu_rows,
+            prepared.data,
+            prepared.template,
+            prepared.prompts,
+            prepared.bleu_rows,
             base_answers=base_answers_folder(self.store, self.run.id),
             begin_with=self._adapter_of_parent() if self.run.parent and checkpoint is None else None,
             checkpoint=checkpoint,
@@ -247,10 +241,10 @@ class TrainingJob:
 
     def _turn(self, work: TrainingWork) -> TrainingOutcome | None:
         """One turn on the device; how long a lent one was used is a fact of the run, from which later ones learn."""
+        self._turn_asked, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
         if not self.device.lent:
             return self.device.run(work, self)
         self.phase("loading")
-        self._turn_asked, self._turn_began, expected = time.monotonic(), None, self.seconds_left()
         if expected is None and self.work:
             alike = [run.facts for run in self.store.all() if run.config["model"] == self.config.model]
             expected = expected_seconds(self.work.planned, alike)
@@ -261,137 +255,9 @@ class TrainingJob:
                 self._lent_seconds += time.monotonic() - self._turn_began
                 self._lent_turns += 1
 
-    def begun(self) -> None:
-        self._turn_began = time.monotonic()
-        if self.work:
-            # The wait for a device is no work.
-            self.work.skip(self._turn_began - self._turn_asked)
-
     def _raise_if_stopping(self) -> None:
         if self.stopping():
             raise Stopped
-
-    def _keep_template(self, located: LocatedModel, splits: Splits) -> PromptTemplate:
-        """The run's template; the markup of a chat template is stored when the run begins, and used from then on.
-
-        Raises ModelError where the chat template changes a row's question.
-        """
-        template = template_of_run(self.config.template, self.run.facts)
-        if not template.chat or template.markup:
-            return template
-        rendered = with_markup(located.tokenizer, template)
-        rows = (*examples(splits.train), *examples(take_evaluation_rows(splits.test, self.config.evaluation_rows)))
-        check_messages(located.tokenizer, (template.user_message(row.instruction, row.input) for row in rows))
-        self.store.update(self.run.id, facts=markup_facts(rendered))
-        if has_clock(located.tokenizer):
-            self.say("The chat template writes the date: this run keeps the prompt's text as it is now.")
-        return rendered
-
-    def _tokenise(self, located: LocatedModel, splits: Splits, template: PromptTemplate) -> TrainingData:
-        settings = self.config.train
-        longest = min(settings.max_length, located.context_length)
-        limit = "train.max_length" if longest == settings.max_length else "the model's context of"
-
-        def tokenise(rows: list[Example], what: str) -> tuple[TokenizedExample, ...]:
-            self._raise_if_stopping()
-            if not rows:
-                return ()
-            try:
-                done = tokenize_rows(
-                    located.tokenizer,
-                    template,
-                    rows,
-                    settings.max_length,
-                    settings.overlong,
-                    located.context_length,
-                    located.vocabulary,
-                )
-            except DataError:
-                if what == TRAINING_ROWS:
-                    raise
-                self.say(f"{what}: none fits into {longest} tokens, so this run has none.")
-                return ()
-            if what == TRAINING_ROWS:
-                lost = {"rows_dropped": done.dropped, "rows_truncated": done.truncated}
-                self.store.update(self.run.id, facts={"rows_given": len(rows), "max_length": longest, **lost})
-            if done.dropped or done.truncated:
-                self.say(f"{what}: {done.dropped} rows dropped and {done.truncated} cut at {limit} {longest}.")
-            if done.changed:
-                self.say(
-                    f"{what}: this tokenizer cannot hold {len(done.changed)} of {len(rows)} rows as they are (the "
-                    f"first is row {done.changed[0]}): it changes characters or white space, as Format shows."
-                )
-            return done.rows
-
-        held_out, evaluation_rows = splits.test, self.config.evaluation_rows
-        data = TrainingData(
-            train=tokenise(examples(splits.train), TRAINING_ROWS),
-            evaluation=tokenise(examples(take_evaluation_rows(held_out, evaluation_rows)), "Evaluation rows"),
-            probe=tokenise(examples(take_probe_rows(held_out, evaluation_rows, settings.probe_rows)), "Probe rows"),
-            general=general_rows(located) if settings.general_loss and settings.probes else (),
-        )
-        if not data.probe and settings.probe_rows:
-            self.say("No held-out rows are left for the probe, so there is no held-out loss while training.")
-        return data
-
-    def _require_same(self, located: LocatedModel, splits: Splits) -> None:
-        """A resumed run needs its original rows and weights, because its adapter and its metrics belong to those.
-
-        Raises DataError or ModelError where they have changed.
-        """
-        run = self.store.get(self.run.id)
-        if not run.step:
-            return
-        if other_rows(run.facts, splits.fingerprint):
-            raise DataError(
-                "The rows have changed since this run began: put the file back as it was and resume, or start a new "
-                "run on the rows as they are now."
-            )
-        if warning := other_weights(run.facts, located.weights):
-            raise ModelError(f"{warning} Start a new run on these, or train this one further.")
-
-    def _record_facts(self, located: LocatedModel, splits: Splits, data: TrainingData) -> None:
-        """Store the facts about data and weights that this run's numbers depend on."""
-        weights = located.weights
-        facts = {
-            "model_path": str(weights.path),
-            "weights_source": weights.source,
-            "weights_sha256": weights.sha256,
-            "data_fingerprint": splits.fingerprint,
-            "data_licence": splits.licence,
-            "rows_loaded": splits.rows_loaded,
-            "ledger": [entry.to_dict() for entry in splits.ledger],
-            "train_rows": len(data.train),
-            "evaluation_rows": len(data.evaluation),
-            "probe_rows": len(data.probe),
-            "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
-        }
-        self.facts(facts)
-
-    def _choose_prompts(
-        self, located: LocatedModel, splits: Splits, template: PromptTemplate, data: TrainingData
-    ) -> tuple[fixed_prompts.FixedPrompt, ...]:
-        """Choose what is answered at the probes: held-out rows, training rows, and prompts that a person typed.
-
-        Held-out rows are the first probe rows, and evaluation rows where there are too few.
-        """
-        settings, evaluation_rows = self.config.train, self.config.evaluation_rows
-        probe = take_probe_rows(splits.test, evaluation_rows, settings.probe_rows)
-        held_out = _each(probe, take_evaluation_rows(splits.test, evaluation_rows))
-        prompts = fixed_prompts.choose_all(located, template, settings, held_out, _each(splits.train), data.train)
-        if prompts:
-            self.facts(fixed_prompts.facts_of(prompts, settings))
-        answered = sum(prompt.kind == OWN for prompt in prompts)
-        if settings.sample_tokens and settings.probes and answered < len(settings.own_prompts):
-            self.say("An own prompt does not fit into the model's context, so it is not answered: shorten it.")
-        return prompts
-
-    def _choose_bleu_rows(self, splits: Splits) -> tuple[Example, ...]:
-        """The held-out rows whose BLEU is measured at each evaluation."""
-        rows = examples(take_evaluation_rows(splits.test, self.config.train.bleu_rows))
-        if rows:
-            self.facts({"bleu_rows": len(rows)})
-        return tuple(rows)
 
     def _count_work(self, located: LocatedModel, work: TrainingWork) -> RunProgress:
         """The run's work, of which its metrics so far are done."""
@@ -467,11 +333,6 @@ class TrainingJob:
         error_fields = {"error_kind": problem.kind, "traceback": problem.traceback} if problem else {"error_kind": None}
         self._keep_work()
         self.store.update(self.run.id, status=status, phase=None, message=message, ended=time.time(), **error_fields)
-
-
-def _each(*parts: Dataset) -> Iterator[Example]:
-    """The rows of the datasets in order, each read when it is needed."""
-    return (examples(part, number, 1)[0] for part in parts for number in range(len(part)))
 
 
 def end_message(result: TrainingResult, leave: StopReason = StopReason.STOP) -> str:

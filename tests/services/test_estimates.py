@@ -7,6 +7,7 @@ from labs import PATIENCE, Pace, cache_for, finished, imports_frozen, opened, sm
 
 from instruct_tune.config.viewer import HOST
 from instruct_tune.errors import DataError, LabError, ModelError, SettingsError
+from instruct_tune.estimate.fitting import FEWEST_ROWS
 from instruct_tune.estimate.workload import Effort, Speed
 from instruct_tune.services import estimates
 
@@ -215,7 +216,7 @@ def test_where_few_rows_do_not_fit_epochs_and_then_steps_are_fewer(tmp_path, mea
         assert "instead of 50 epochs" in fewer["said"]
         slow = {"eval_strategy": "no", "probes": 0, "per_device_train_batch_size": 1}
         short = lab.estimates.fit(HOST, smoke(train=slow), 0.04)
-        assert short["config"]["data"]["limit"] == estimates.FEWEST_ROWS
+        assert short["config"]["data"]["limit"] == FEWEST_ROWS
         assert 1 <= short["config"]["train"]["max_steps"] < 8
         with pytest.raises(DataError, match="give it more time"):
             lab.estimates.fit(HOST, smoke(), 0.001)

@@ -9,21 +9,18 @@ from labs import PATIENCE
 from zerogpu_lab import Space
 from zerogpu_service import SILENCE, ZeroGpuService
 
+from instruct_tune.config.presets import PRESETS
+
 pytest.importorskip("spaces", reason="the package of ZeroGPU Spaces is not installed")
 
 MINUTE = {
+    **PRESETS["minute"].to_dict(),
     "model": "tiny-random",
-    "data": {"limit": 40},
-    "train": {
-        "per_device_train_batch_size": 4,
-        "probes": 4,
-        "sample_tokens": 4,
-        "bleu_rows": 2,
-        "learning_rate": 0.002,
-    },
     "generation": {"max_new_tokens": 6},
     "evaluation_rows": 4,
 }
+MINUTE["train"] |= {"probes": 4, "sample_tokens": 4, "bleu_rows": 2}
+"""The preset on a tiny model, with all that a run records."""
 LONG = {
     **MINUTE,
     "train": {**MINUTE["train"], "max_steps": 100_000, "eval_strategy": "no", "bleu_rows": 0, "probes": 1},
@@ -79,10 +76,10 @@ def until(true, what):
 
 
 def test_five_turns_are_one_run(space, service, trained):
-    space.call("shape", plan=[[2, None]] * 4)
+    space.call("shape", plan=[[3, None], [2, None], [3, None], [2, None]])
     run_id = space.call("start", config=MINUTE)
     assert space.call("wait", run_id=run_id) == {
-        "status": "finished", "message": "Finished 10 steps.", "kind": None, "step": 10
+        "status": "finished", "message": "Finished 12 steps.", "kind": None, "step": 12
     }  # fmt: skip
     assert len(service.of("/schedule")) == len(service.of("/release")) == 5
     assert len(set(service.pids[-5:])) == 5
@@ -211,7 +208,7 @@ def test_the_cpu_answers_with_the_adapter_that_was_trained_since(space, service)
     assert space.call("effect", run_id=run_id) == pytest.approx(effect, rel=1e-5)
 
 
-@pytest.mark.parametrize("steps", [1, 9, 10])
+@pytest.mark.parametrize("steps", [1, 11, 12])
 def test_time_that_runs_out_in_the_last_measurements_costs_none(space, trained, steps):
     space.call("shape", plan=[[steps, None]])
     run_id = space.call("start", config=MINUTE)

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 from pathlib import Path
 
 from ..errors import BusyError, StoreError
+
+_held: weakref.WeakSet[DataLock] = weakref.WeakSet()
+
+
+def _close_in_fork() -> None:
+    for lock in list(_held):
+        lock.close_in_fork()
+
+
+# A lock is held as long as any process has its file open: a worker that outlives the lab would keep the folder in use.
+os.register_at_fork(after_in_child=_close_in_fork)
 
 
 def make_folder(folder: Path) -> None:
@@ -49,10 +61,10 @@ class DataLock:
         self._file.truncate()
         self._file.write(str(os.getpid()))
         self._file.flush()
-        # A lock is held as long as any process has the file open, and a fork would keep the folder in use.
-        os.register_at_fork(after_in_child=self._close_in_fork)
+        _held.add(self)
 
-    def _close_in_fork(self) -> None:
+    def close_in_fork(self) -> None:
+        """Close the file of this process, a fork; its parent still has the lock."""
         if not self._file.closed:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, self._file.fileno())

@@ -5,8 +5,11 @@ import fcntl
 import os
 import resource
 import shutil
+import signal
 import subprocess
+import sys
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from labs import PATIENCE, finished, opened, smoke
@@ -165,3 +168,31 @@ def test_another_folder_in_its_place_is_not_taken_for_it(tmp_path):
         RunStore(tmp_path / "data").close()
         with pytest.raises(StoreError, match="another one now"):
             store.require_folder()
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from instruct_tune.store.lock import DataLock
+
+lock = DataLock(Path(sys.argv[1]))
+worker = os.fork()
+if not worker:
+    os.close(1)
+    time.sleep(600)
+print(worker)
+"""
+
+
+def test_a_fork_that_outlives_the_lab_does_not_keep_the_folder_in_use(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path)],
+        stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    worker = int(done.stdout)
+    try:
+        os.kill(worker, 0)
+        DataLock(tmp_path).release()
+    finally:
+        os.kill(worker, signal.SIGKILL)

@@ -74,7 +74,7 @@ class ModelHost:
         """The base model ``name``, loaded if it is not in memory.
 
         ``bf16`` is ``train.bf16_weights``; ``report`` gets messages, ``loading`` can stop a download; ``weights`` are
-        the model's files where they are located already, for whoever asks. Raises BusyError where another model is
+        the model's files where they are located already, for who asks. Raises BusyError where another model is
         pinned, HubError where it came by a token and is not for this visitor.
         """
         from ..models.base_model import load_model, weights_dtype

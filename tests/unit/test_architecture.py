@@ -248,7 +248,7 @@ BUILDS = "|".join(
 """Building a model, and other changes to the state of the whole process: only on the queue's thread."""
 BUILDERS = {
     "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
-    "pretrained.locate", "pretrained.read_model", "pretrained.tiny_random",
+    "pretrained.read_model", "pretrained.tiny_random",
     "export.model_card",  # which shows the code to readers
 }  # fmt: skip
 

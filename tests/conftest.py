@@ -64,6 +64,15 @@ def empty_lab(tmp_path_factory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def new_lab(tmp_path_factory) -> Iterator[str]:
+    """The address of a lab that has just started, with the recorded runs, for the browser tests that start none."""
+    from browser import serving
+
+    with serving(tmp_path_factory.mktemp("new") / "data") as address:
+        yield address
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Toy models are faster on one thread, and sum in the same order."""

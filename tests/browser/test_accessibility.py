@@ -5,19 +5,12 @@ from __future__ import annotations
 from importlib import resources
 
 import pytest
-from browser import Window, close_windows, serving
+from browser import Window
 
 pytestmark = pytest.mark.slow
 
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory, browser):
-    with serving(tmp_path_factory.mktemp("axe") / "data") as address:
-        yield browser, address
-        close_windows(browser)
 
 
 def findings(page) -> list[str]:
@@ -36,9 +29,8 @@ IS_CHANGING = "each => each.playState === 'running' && each.effect.getTiming().i
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_no_tab_has_a_serious_finding(served, width, theme):
-    browser, address = served
-    window = Window(browser, f"{address}?__theme={theme}", width)
+def test_no_tab_has_a_serious_finding(new_lab, browser, width, theme):
+    window = Window(browser, f"{new_lab}?__theme={theme}", width)
     by_tab = {}
     for tab in TABS:
         window.tab(tab)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import Window, serving
+from browser import Window
 
 from instruct_tune.ui.train.settings_form import FOLDS
 
@@ -25,10 +25,9 @@ PLEA = re.compile(r"\bpress\b[^.]*\bfirst\b|nothing (is )?(shown|loaded|searched
 
 
 @pytest.fixture
-def window(tmp_path, browser):
-    """A page of a lab that has just started."""
-    with serving(tmp_path / "data") as address:
-        yield Window(browser, address, viewport={"width": 1280, "height": HEIGHT})
+def window(new_lab, browser):
+    """A stranger's page."""
+    return Window(browser, new_lab, viewport={"width": 1280, "height": HEIGHT})
 
 
 def test_every_tab_shows_what_it_is_for(window):
@@ -61,34 +60,24 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_each_view_of_compare_has_its_own_button_and_an_example(tmp_path, browser, width):
-    with serving(tmp_path / "data") as address:
-        window = Window(browser, address, viewport={"width": width, "height": HEIGHT})
-        window.tab("Compare")
-        left = window.page.locator("#compare-workbench > .left")
-        for name, (button, parts) in VIEWS.items():
-            window.tab(name)
-            for part in parts:
-                window.page.locator(part).first.wait_for()
-            assert left.locator(".act button").filter(visible=True).all_inner_texts() == [button]
-            shown = {part for _, named in VIEWS.values() for part in named if left.locator(part).is_visible()}
-            assert shown == {part for part in parts if left.locator(part).count()}, name
-        assert window.errors == []
-
-
-def test_one_click_trains_a_run(window):
-    window.preset("smoke")
-    window.tab("Data")
-    window.page.click("#train-now")
-    window.wait_finished()
-    assert window.page.get_by_role("tab", name="Train", exact=True).get_attribute("aria-selected") == "true"
+def test_each_view_of_compare_has_its_own_button_and_an_example(new_lab, browser, width):
+    window = Window(browser, new_lab, viewport={"width": width, "height": HEIGHT})
+    window.tab("Compare")
+    left = window.page.locator("#compare-workbench > .left")
+    for name, (button, parts) in VIEWS.items():
+        window.tab(name)
+        for part in parts:
+            window.page.locator(part).first.wait_for()
+        assert left.locator(".act button").filter(visible=True).all_inner_texts() == [button]
+        shown = {part for _, named in VIEWS.values() for part in named if left.locator(part).is_visible()}
+        assert shown == {part for part in parts if left.locator(part).count()}, name
     assert window.errors == []
 
 
-def test_without_javascript_the_page_says_what_it_needs(browser, empty_lab):
+def test_without_javascript_the_page_says_what_it_needs(browser, new_lab):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(empty_lab)
+    page.goto(new_lab)
     assert "needs JavaScript" in page.inner_text("body")
     context.close()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import test_accessibility
-from test_accessibility import served
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "dark"), (390, "light")])
-def test_no_tab_has_a_serious_finding(served, width, theme):
-    test_accessibility.test_no_tab_has_a_serious_finding(served, width, theme)
+def test_no_tab_has_a_serious_finding(new_lab, browser, width, theme):
+    test_accessibility.test_no_tab_has_a_serious_finding(new_lab, browser, width, theme)

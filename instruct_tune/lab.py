@@ -23,6 +23,7 @@ from .services.inference import Inference
 from .services.job_queue import MAX_WAITING, JobQueue
 from .services.quota import Quota
 from .services.runs import Runs
+from .services.scripts import Scripts
 from .services.slow_imports import SlowImports
 from .services.tokenizers import Tokenizers
 from .services.training import Training
@@ -103,6 +104,7 @@ class Lab:
         self.transfers = Transfers(
             self.store, self.runs, self.access, self.configs, self.uploads, self.queue, self.imports, self._closing
         )
+        self.scripts = Scripts(self.store, self.runs, self.configs)
         self.housekeeping = Housekeeping(
             self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,
             self._closing,

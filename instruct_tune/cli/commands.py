@@ -27,6 +27,7 @@ from ..evaluation import bleu_tokenizers
 from ..evaluation.predictions_file import check_ending, write_rows
 from ..lab import Lab
 from ..runs import continuation
+from ..services.scripts import form_of
 from ..store.run_store import default_data_dir
 from ..util.device import check_device_choice
 from ..util.wait_policy import check_environment
@@ -214,6 +215,21 @@ def _lesson(args: argparse.Namespace) -> Outcome:
     return {"run_id": trained["run_id"], "train": trained, "evaluation": evaluation}, status
 
 
+def _export_script(args: argparse.Namespace) -> Outcome:
+    to = Path(args.to)
+    form, overrides = form_of(to), _overrides(args)
+    if args.run_id and (args.preset or overrides):
+        raise SettingsError(["a run has its own settings: give RUN alone, or --preset and --set without RUN"])
+    if not (args.run_id or args.preset or overrides):
+        raise SettingsError(["there is nothing to write: give a RUN, or --preset with one of its names"])
+    with _lab(args, writing=False) as lab:
+        if args.run_id:
+            text = lab.scripts.of_run(HOST, args.run_id, form)
+        else:
+            text = lab.scripts.of_config(HOST, _config(args), form)
+        return {"run_id": args.run_id, "file": str(lab.scripts.save(text, to))}, 0
+
+
 def _runs_list(args: argparse.Namespace) -> Outcome:
     with _lab(args, writing=False) as lab:
         return {"runs": lab.runs.summaries(HOST)}, 0
@@ -274,6 +290,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], Outcome]] = {
     "evaluate": _evaluate,
     "score": _score,
     "lesson": _lesson,
+    "export-script": _export_script,
     "runs list": _runs_list,
     "runs show": _runs_show,
     "runs export": _runs_export,

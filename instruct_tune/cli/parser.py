@@ -23,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _add_with_config(commands, "lesson", "data, training and evaluation: the whole lesson").add_argument(
         "--name", default=""
     )
+    _add_script(commands)
     _add_runs(
         commands.add_parser("runs", help="history").add_subparsers(dest="action", required=True, metavar="ACTION")
     )
@@ -91,6 +92,12 @@ def _add_scoring(commands: Any) -> None:
             help=f"how BLEU cuts texts into words: {', '.join(bleu_tokenizers.NOTES)} "
             f"(default: {bleu_tokenizers.DEFAULT})",
         )
+
+
+def _add_script(commands: Any) -> None:
+    script = _add_with_config(commands, "export-script", "write a run, or a configuration, as plain Python")
+    script.add_argument("run_id", nargs="?", metavar="RUN", help="a stored run; without it --preset and --set count")
+    script.add_argument("--to", required=True, metavar="FILE.py|.ipynb", help="a new file: a script or a notebook")
 
 
 def _add_runs(actions: Any) -> None:

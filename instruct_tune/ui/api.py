@@ -96,6 +96,14 @@ def expose(lab: Lab) -> None:
         """All runs, newest first."""
         return {"runs": lab.runs.summaries(viewer(lab.access))}
 
+    @endpoint_errors
+    def script(run_id: str, config: dict, form: str) -> dict:
+        """A stored run, or without a ``run_id`` a configuration, as plain Python: the text of a ``py`` or ``ipynb``."""
+        person = viewer(lab.access)
+        if run_id:
+            return {"text": lab.scripts.of_run(person, run_id, form)}
+        return {"text": lab.scripts.of_config(person, _object(config), form)}
+
     for endpoint in (
         dataset_preview,
         mask,
@@ -109,6 +117,7 @@ def expose(lab: Lab) -> None:
         evaluate,
         evaluate_with,
         list_runs,
+        script,
     ):
         gr.api(endpoint, api_name=endpoint.__name__)
 

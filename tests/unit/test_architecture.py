@@ -27,6 +27,7 @@ LAYERS = (
     ("evaluation", "training"),
     ("runs",),
     ("export", "compute"),
+    ("script",),
     ("services",),
     ("lab",),
     ("ui", "cli"),
@@ -249,7 +250,7 @@ BUILDS = "|".join(
 BUILDERS = {
     "batching.packing", "estimate.calibrate", "generation.generate", "models.lora", "models.lora_support",
     "pretrained.read_model", "pretrained.tiny_random",
-    "export.model_card",  # which shows the code to readers
+    "export.model_card", "script.answers", "script.training",  # which show the code to readers
 }  # fmt: skip
 
 

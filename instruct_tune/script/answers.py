@@ -1,0 +1,122 @@
+"""The Compare tab as code: base and the tuned model answer prompts, with the configured way of decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..config.run_config import GenerationSettings
+from .code import Line, Section, argument, assign, code
+
+
+def compare_sections(generation: GenerationSettings) -> list[Section]:
+    """One section that defines how prompts are answered."""
+    return [Section("compare", "Answer prompts", (*_settings(generation), *_answering(generation)))]
+
+
+def _settings(generation: GenerationSettings) -> Iterator[Line]:
+    yield from code("""
+        import itertools
+
+        from transformers import GenerationConfig
+
+        SETTINGS = dict(
+    """)
+    yield argument("num_beams", generation.num_beams, "generation.num_beams")
+    if generation.num_beams > 1:
+        yield argument("early_stopping", generation.early_stopping, "generation.early_stopping")
+    yield argument("do_sample", generation.do_sample, "generation.do_sample")
+    if generation.do_sample:
+        yield argument("temperature", generation.temperature, "generation.temperature")
+        yield argument("top_p", generation.top_p, "generation.top_p")
+        yield Line("    top_k=0,  # not the library's 50: only what is set here cuts the choice")
+    yield Line(")")
+    if generation.do_sample:
+        yield from assign("SAMPLE_SEED", generation.seed, "generation.seed")
+    yield from assign("STOPS", generation.stop, "generation.stop", why="an answer ends before the first of these")
+
+
+def _answering(generation: GenerationSettings) -> Iterator[Line]:
+    yield from code('''
+        own_ends = model.generation_config.eos_token_id
+        ENDS = sorted({tokenizer.eos_token_id, *(own_ends if isinstance(own_ends, list) else [own_ends])} - {None})
+
+
+        def room(prompt):
+            """The most tokens of an answer to this prompt."""
+            left = CONTEXT - len(prompt)
+    ''')
+    if generation.max_length is not None:
+        yield Line(
+            f"    return max(0, min(left, {generation.max_length} - len(prompt)))  # max_length counts the prompt, too",
+            ("generation.max_length",),
+        )
+    else:
+        yield Line(f"    return max(0, min(left, {generation.max_new_tokens}))", ("generation.max_new_tokens",))
+    yield from code('''
+
+
+        def batches(prompts, room):
+            """Row numbers that are answered together: at most 32, of similar length, with the same room."""
+            order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+            parts = -(-len(order) // 32)
+            for part in range(parts):
+                rows = order[len(order) * part // parts : len(order) * (part + 1) // parts]
+                for _, alike in itertools.groupby(rows, key=lambda row: room(prompts[row])):
+                    yield list(alike)
+
+
+        @torch.no_grad()
+        def answers(prompts, settings=SETTINGS, room=room):
+            """(text, whether it ended by itself) for each prompt. Several processes share the batches."""
+            model.eval()
+            mine = {}
+            for number, rows in enumerate(batches(prompts, room)):
+                if number % state.num_processes != state.process_index:
+                    continue
+                most = room(prompts[rows[0]])
+                if most == 0:
+                    mine |= {row: ("", False) for row in rows}  # the prompt alone fills the context
+                    continue
+                # Padded on the left, so that every answer begins right after its prompt.
+                width = max(len(prompts[row]) for row in rows)
+                pad = [width - len(prompts[row]) for row in rows]
+                ids = [[tokenizer.pad_token_id] * n + prompts[row] for n, row in zip(pad, rows, strict=True)]
+                mask = [[0] * n + [1] * (width - n) for n in pad]
+    ''')
+    if generation.do_sample:
+        yield Line("        torch.manual_seed(SAMPLE_SEED)", ("generation.seed",))
+    yield from code("""
+        #
+                output = model.generate(
+                    input_ids=torch.tensor(ids, device=base.device),
+                    attention_mask=torch.tensor(mask, device=base.device),
+                    generation_config=GenerationConfig(
+                        max_new_tokens=most,
+                        eos_token_id=ENDS,
+                        pad_token_id=tokenizer.pad_token_id,
+                        bos_token_id=tokenizer.bos_token_id,
+                        # Named, because a model may bring other defaults, which would change its scores unseen.
+                        repetition_penalty=1.0,
+                        no_repeat_ngram_size=0,
+                        use_cache=True,
+                        **settings,
+                    ),
+                    tokenizer=tokenizer,
+                )
+                for row, new in zip(rows, output[:, width:].tolist(), strict=True):
+                    end = next((at for at, token in enumerate(new) if token in ENDS), None)
+                    text = tokenizer.decode(new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                    cut = min((text.find(stop) for stop in STOPS if stop in text), default=None)
+                    mine[row] = (text[:cut], end is not None or cut is not None)
+            everyone = {row: answer for share in gather_object([mine]) for row, answer in share.items()}
+            return [everyone[row] for row in range(len(prompts))]
+
+
+        prompts = [prompt_ids(row) for row in measured]
+        with model.disable_adapter():
+            base_answers = answers(prompts)
+        tuned_answers = answers(prompts)
+        for row, before, after in list(zip(measured, base_answers, tuned_answers, strict=True))[:3]:
+            print("Asked:", row["instruction"], "Expected:", row["output"], sep="\\n")
+            print("Base:", before[0], "Tuned:", after[0], "", sep="\\n")
+    """)[1:]

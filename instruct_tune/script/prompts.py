@@ -1,0 +1,156 @@
+"""The Format tab as code: the model's tokenizer, the prompt template, and rows as ids and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..config.catalog import MODELS, TINY_MODEL
+from ..config.run_config import RunConfig
+from ..tokenization.prompt_template import PromptTemplate, template_of_run
+from .code import Line, Section, assign, code, note
+from .record import Record
+
+
+def format_sections(config: RunConfig, record: Record | None) -> list[Section]:
+    """Sections from the tokenizer to the rows that a trainer gets."""
+    template = template_of_run(config.template, record.facts if record else {})
+    return [
+        Section("format", "The tokenizer", tuple(_tokenizer(config))),
+        Section("format", "The prompt", tuple(_chat(template) if template.chat else _texts(template))),
+        Section("format", "Rows as ids and labels", tuple(_rows(config))),
+    ]
+
+
+def _tokenizer(config: RunConfig) -> Iterator[Line]:
+    yield Line("from transformers import AutoConfig, AutoTokenizer")
+    yield Line("")
+    if config.model == TINY_MODEL:
+        yield from note(
+            "A model with random weights that the lab makes for trying things out: put its folder, from the lab's "
+            "cache, beside this file, or name any causal language model.",
+            "model",
+        )
+    elif not any(config.model == card.id for card in MODELS) and "/" not in config.model:
+        yield from note("A model's name on the Hub, or its folder, to be put beside this file.", "model")
+    yield from assign("MODEL", config.model, "model")
+    yield from code('''
+        tokenizer = AutoTokenizer.from_pretrained(MODEL)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token  # never trained on: padding is masked by its place, not its id
+        architecture = AutoConfig.from_pretrained(MODEL).get_text_config(decoder=True)
+        CONTEXT = getattr(architecture, "max_position_embeddings", 0) or 2**31  # tokens, prompt and answer together
+
+
+        def plain(text):
+            """Ids of a text. A special token that is spelled in it, such as <|im_end|>, stays text."""
+            return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ''')
+
+
+def _texts(template: PromptTemplate) -> Iterator[Line]:
+    yield Line("import re")
+    yield Line("")
+    yield from note(f"Template: {template.name}.", "template")
+    yield from assign("WITHOUT_INPUT", template.without_input, "template")
+    yield from assign("WITH_INPUT", template.with_input, "template")
+    yield from code(r'''
+        alone, whole = plain("a"), tokenizer("a")["input_ids"]
+        FRONT = whole[: whole.index(alone[0])]  # what this tokenizer puts before every text, such as BOS
+
+
+        def prompt_ids(row):
+            """Everything up to the first token of the answer, the same for training and for asking."""
+            template = WITH_INPUT if row["input"].strip() else WITHOUT_INPUT
+            # In one pass: a row that holds the text "{input}" itself is not filled a second time.
+            return FRONT + plain(re.sub(r"\{(instruction|input)\}", lambda found: row[found[1]], template))
+    ''')
+
+
+def _chat(template: PromptTemplate) -> Iterator[Line]:
+    if template.markup:
+        yield from note("The tokenizer's chat template, as it was written when the run began.", "template")
+        yield from assign("BEFORE", template.markup.before, "template")
+        yield from assign("AFTER", template.markup.after, "template")
+    else:
+        yield from note(
+            "The tokenizer's own chat template: what it writes before and after a user's message.", "template"
+        )
+        yield from code("""
+            SAMPLE = "\\ue000 sample \\ue001"
+            asked = [{"role": "user", "content": SAMPLE}]
+            rendered = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+            BEFORE, AFTER = rendered.split(SAMPLE)
+        """)
+    yield from code('''
+        MARKUP = [
+            token.content
+            for token in tokenizer.added_tokens_decoder.values()
+            if token.special or (token.content.strip() and token.content in BEFORE + AFTER)
+        ]
+
+
+        def marked(text):
+            """Ids of a text whose special tokens are meant."""
+            return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+        def prompt_ids(row):
+            """Everything up to the first token of the answer, the same for training and for asking."""
+            message = f"{row['instruction']}\\n\\n{row['input']}" if row["input"].strip() else row["instruction"]
+            if not any(token in message for token in MARKUP):
+                return marked(BEFORE + message + AFTER)
+            # Markup that is spelled in a row is no markup.
+            return marked(BEFORE) + plain(message) + marked(AFTER)
+    ''')
+
+
+def _rows(config: RunConfig) -> Iterator[Line]:
+    drops = config.train.overlong == "drop"
+    yield from assign("MAX_LENGTH", config.train.max_length, "train.max_length", why="tokens of a row")
+    yield from code('''
+        LONGEST = min(MAX_LENGTH, CONTEXT)
+        IGNORED = -100  # PyTorch's cross entropy skips this label
+
+
+        def training_rows(part):
+            """Ids, and as labels the same ids, where only the answer and the EOS after it carry loss."""
+            made = []
+            for row in part:
+                prompt, answer = prompt_ids(row), plain(row["output"]) + [tokenizer.eos_token_id]
+    ''')
+    if drops:
+        test, why = (
+            "len(prompt + answer) > LONGEST",
+            "drop an overlong row: cut, it would teach answers that do not end",
+        )
+    else:
+        test, why = "len(prompt) >= LONGEST", "an overlong row is cut, and dropped only where no answer is left of it"
+    yield Line(f"        if {test}:", ("train.overlong",))
+    yield Line(f"            continue  # {why}", ("train.overlong",))
+    yield from code("""
+        #
+                ids, labels = prompt + answer, [IGNORED] * len(prompt) + answer
+                made.append({"input_ids": ids[:LONGEST], "labels": labels[:LONGEST]})
+            return made
+
+
+    """)[1:]
+    yield from _evaluation_rows(config)
+    yield from code("""
+        train_rows, held_out_rows = training_rows(train), training_rows(measured)
+        print(len(train_rows), "rows to train on,", sum(len(row["input_ids"]) for row in train_rows), "tokens")
+        changed = sum(tokenizer.decode(plain(row["output"])) != row["output"] for row in train)
+        if changed:
+            # The lab encodes the answers of such tokenizers after a new line, and may have other ids there.
+            print(f"This tokenizer changes {changed} answers, mostly the white space at their beginning.")
+    """)
+
+
+def _evaluation_rows(config: RunConfig) -> Iterator[Line]:
+    if config.evaluation_rows is None:
+        yield Line("measured = held_out  # all held-out rows give the held-out loss and BLEU", ("evaluation_rows",))
+        return
+    yield from assign(
+        "EVALUATION_ROWS", config.evaluation_rows, "evaluation_rows", why="the first held-out rows: for loss and BLEU"
+    )
+    yield Line("measured = held_out.select(range(min(EVALUATION_ROWS, len(held_out))))")

@@ -1,0 +1,88 @@
+"""The whole run as one Python file, and the parts of it that belong to a tab."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from ..config.run_config import GenerationSettings, RunConfig
+from ..evaluation import bleu_tokenizers
+from .answers import compare_sections
+from .code import Line, Section, code, note
+from .ledger_code import needs_rapidfuzz
+from .outgoing import outgoing
+from .prompts import format_sections
+from .record import Record
+from .rows import data_sections
+from .scores import evaluate_sections
+from .training import train_sections
+from .versions import header, pinned
+
+INTRODUCTION = (
+    "Instruction tuning from the first row to BLEU, with datasets, transformers, PEFT, TRL and sacreBLEU alone.",
+    "Written by Instruction-Tuning Lab. It runs on its own: uv run THIS_FILE, or python THIS_FILE where the libraries "
+    "are installed, or accelerate launch THIS_FILE on several GPUs.",
+)
+
+
+def tab_sections(config: RunConfig, tab: str, record: Record | None = None) -> tuple[Section, ...]:
+    """What ``tab`` does, as sections of code with the current settings; without the bundled rows themselves."""
+    return tuple(section for section in sections(config, record, packed=False) if section.tab == tab)
+
+
+def sections(config: RunConfig, record: Record | None = None, *, packed: bool = True) -> tuple[Section, ...]:
+    """The whole run in order. ``packed``: with the bundled rows themselves, where the run has them."""
+    config, tokenize = _as_evaluated(outgoing(config), record)
+    return (
+        Section("start", "One process speaks", tuple(_start())),
+        *data_sections(config.data, record, packed),
+        *format_sections(config, record),
+        *train_sections(config, record),
+        *compare_sections(config.generation),
+        *evaluate_sections(config, record, tokenize),
+    )
+
+
+def _as_evaluated(config: RunConfig, record: Record | None) -> tuple[RunConfig, str]:
+    """The configuration with the settings of the run's newest evaluation, so that the numbers compare."""
+    evaluation = record.evaluation if record else None
+    if evaluation is None:
+        return config, bleu_tokenizers.DEFAULT
+    chosen = {**evaluation["generation"], "stop": tuple(evaluation["generation"].get("stop", ()))}
+    known = {field.name for field in dataclasses.fields(GenerationSettings)}
+    generation = GenerationSettings(**{name: value for name, value in chosen.items() if name in known})
+    tokenize = evaluation.get("tokenize") or bleu_tokenizers.DEFAULT
+    return dataclasses.replace(config, generation=generation, evaluation_rows=evaluation["rows"]), tokenize
+
+
+def requirements(config: RunConfig, record: Record | None = None, *more: str) -> list[str]:
+    """The libraries with their versions, one ``name==version`` each."""
+    extra = ("rapidfuzz",) if needs_rapidfuzz(config.data) else ()
+    return pinned(record.versions() if record else {}, *extra, *more)
+
+
+def script(config: RunConfig, record: Record | None = None) -> str:
+    """The run as the text of a Python file, with its requirements in the header."""
+    parts = [header(requirements(config, record)), "".join(f"{line.text}\n" for line in introduction(record))]
+    parts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in sections(config, record)]
+    return "\n\n".join(parts)
+
+
+def introduction(record: Record | None) -> list[Line]:
+    """What the file is, as a comment."""
+    lines: Sequence[str] = (*INTRODUCTION, *((f"Run: {record.name}",) if record else ()))
+    return [line for text in lines for line in note(text)]
+
+
+def _start() -> list[Line]:
+    return code("""
+        import os
+        import sys
+
+        if "LOCAL_RANK" not in os.environ:
+            # Started without a launcher, this is one process, and one process uses one GPU.
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        if os.environ.get("RANK", "0") != "0":
+            sys.stdout = open(os.devnull, "w")  # every process runs this file, one of them speaks
+    """)

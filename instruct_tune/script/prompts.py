@@ -121,10 +121,10 @@ def _rows(config: RunConfig) -> Iterator[Line]:
     if drops:
         test, why = (
             "len(prompt + answer) > LONGEST",
-            "drop an overlong row: cut, it would teach answers that do not end",
+            "drop a long row: cut, it would teach answers without an end",
         )
     else:
-        test, why = "len(prompt) >= LONGEST", "an overlong row is cut, and dropped only where no answer is left of it"
+        test, why = "len(prompt) >= LONGEST", "a long row is cut, and dropped only where no answer is left"
     yield Line(f"        if {test}:", ("train.overlong",))
     yield Line(f"            continue  # {why}", ("train.overlong",))
     yield from code("""

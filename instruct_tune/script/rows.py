@@ -184,10 +184,10 @@ def _conversations(columns: Columns) -> Iterator[Line]:
             # (The lab also refuses rows with tool calls or weights, which this does not look for.)
             for row in rows:
                 *before, answer = row[chats[0]]
-                texts = [message.get("content") or message.get("value") for message in before]
+                texts = [message["content"] if "content" in message else message["value"] for message in before]
                 assert len(before) - sum((m.get("role") or m.get("from")) == "system" for m in before) == 1
                 row["instruction"] = "\\n\\n".join(text for text in texts if text)
-                row["output"] = answer.get("content") or answer.get("value")
+                row["output"] = answer["content"] if "content" in answer else answer["value"]
     """)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from labs import cache_for, finished, opened
+from labs import cache_for, opened
 from script_runs import NO_LAB, WRITE_RESULTS, kernel, launch, loud_model, python_without_lab, run_scripts
 
 from instruct_tune.config.presets import PRESETS
@@ -116,12 +116,13 @@ def in_notebooks(runs, bare, tmp_path_factory) -> dict[str, dict]:
         notebook = nbformat.read(run.folder / "run.ipynb", as_version=4)
         nbformat.validate(notebook)
         cells.append(nbformat.v4.new_code_cell(f"import os\nos.chdir({str(run.folder)!r})"))
-        cells += notebook.cells
+        cells += [nbformat.v4.new_code_cell(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
         cells.append(nbformat.v4.new_code_cell(WRITE_RESULTS))
     whole = nbformat.v4.new_notebook(cells=cells)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(jupyter))
-        NotebookClient(whole, timeout=300, kernel_name="bare").execute()
+        away = {"metadata": {"path": str(jupyter)}}
+        NotebookClient(whole, timeout=300, kernel_name="bare", resources=away).execute()
     plots = [out for cell in whole.cells for out in cell.get("outputs", ()) if "image/png" in out.get("data", {})]
     assert len(plots) == len(runs)
     return {name: json.loads((run.folder / "results.json").read_text()) for name, run in runs.items()}

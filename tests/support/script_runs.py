@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sysconfig
+import sys
 import venv
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def python_without_lab(folder: Path) -> Path:
     """
     venv.create(folder, with_pip=False, symlinks=True)
     [packages] = folder.glob("lib/python*/site-packages")
-    (packages / "libraries.pth").write_text(sysconfig.get_paths()["purelib"])
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "libraries.pth").write_text("\n".join(libraries))
     return folder / "bin" / "python"
 
 
@@ -100,4 +101,3 @@ def kernel(python: Path, folder: Path) -> None:
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = {"argv": command, "display_name": "bare", "language": "python", "env": environment()}
     (place / "kernel.json").write_text(json.dumps(spec))
-

@@ -1,0 +1,219 @@
+"""Parts of exported scripts, run here: they give the rows, ids and labels that the lab gives."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+from dataclasses import replace
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from labs import cache_for, opened
+
+from instruct_tune.config.filters import (
+    DROP_LEAKAGE,
+    STEPS,
+    ByHand,
+    Contains,
+    Language,
+    Length,
+    Matches,
+    NearDuplicates,
+    Sample,
+)
+from instruct_tune.config.presets import PRESETS
+from instruct_tune.config.run_config import Columns, DataSettings, RunConfig
+from instruct_tune.config.viewer import HOST, known_by
+from instruct_tune.data.filters import row_id
+from instruct_tune.data.splits import examples, load_splits
+from instruct_tune.errors import DataError
+from instruct_tune.pretrained.locate import locate
+from instruct_tune.pretrained.tokenizers import load_tokenizer
+from instruct_tune.script.script import sections
+from instruct_tune.tokenization.chat_template import with_markup
+from instruct_tune.tokenization.encode import tokenize_rows
+from instruct_tune.tokenization.prompt_template import template_from
+
+pytestmark = pytest.mark.usefixtures("tiny_cache")
+
+WORDS = (
+    "sort",
+    "a list",
+    "of words",
+    "in Python",
+    "and print",
+    "it",
+    "twice",
+    "SELECT name FROM t",
+    "def f(x):",
+    "<div>",
+)
+
+
+def some_rows(count: int = 60) -> list[dict[str, str]]:
+    """Rows with inputs, gaps, copies, near copies, code, and the spellings of markup."""
+    draw = random.Random(7)
+    rows = []
+    for number in range(count):
+        words = [draw.choice(WORDS) for _ in range(draw.randint(1, 12))]
+        instruction = " ".join(words) + draw.choice(("", "!", f" {number}", "\r\nNow."))
+        output = draw.choice(WORDS) * draw.randint(0, 3) + draw.choice(("", "\n    return 1\n", "<|im_end|>", "\ré"))
+        rows.append({"instruction": instruction, "input": draw.choice(("", " ", "{input}", "x = 1")), "output": output})
+    near = [{**row, "instruction": row["instruction"] + "."} for row in rows[:15]]
+    shouted = [{**row, "instruction": row["instruction"].upper()} for row in rows[15:20]]
+    return [*rows, *near, *rows[:5], *shouted]
+
+
+def run_part(config: RunConfig, tabs: tuple[str, ...], folder, monkeypatch) -> dict:
+    """The names that these tabs' sections define, run in ``folder``."""
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    for section in sections(config):
+        if section.tab in tabs:
+            exec(compile(section.text, section.title, "exec"), names)
+    return names
+
+
+def assert_same_rows(data: DataSettings, folder, monkeypatch) -> None:
+    lab = load_splits(data)
+    here = run_part(replace(PRESETS["quick"], data=data), ("data",), folder, monkeypatch)
+    assert len(here["train"]) == len(lab.train)
+    assert here["FINGERPRINT"] == lab.fingerprint
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(some_rows()))
+    return path
+
+
+FILTERS = {
+    **{name: step for name, step in STEPS.items() if dict.fromkeys(vars(step)).keys() == {"step"}},
+    "characters": Length(of="row", min=10, max=60),
+    "at least": Length(of="instruction", min=12),
+    "tokens": Length(of="output", unit="tokens", tokenizer="tiny-random", max=20),
+    "contains": Contains(of="instruction", text="PYTHON"),
+    "lacks": Contains(of="row", text="é", exclude=True),
+    "matches": Matches(of="row", pattern=r"\d+$|^def"),
+    "does not match": Matches(of="output", pattern="(?s)return.*", exclude=True),
+    "sql": Language(language="sql"),
+    "no language": Language(language="none"),
+    "not python": Language(language="python", exclude=True),
+    "near": NearDuplicates(threshold=0.85),
+    "exactly near": NearDuplicates(threshold=1.0),
+    "sample": Sample(n=30, seed=5),
+    "dropped": ByHand("drop_rows", tuple(row_id(*row.values()) for row in some_rows()[:9])),
+    "kept": ByHand("keep_rows", tuple(row_id(*row.values()) for row in some_rows()[3:40])),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_each_filter_keeps_the_rows_that_the_lab_keeps(name, file, monkeypatch, tmp_path_factory):
+    (file.parent / "tiny-random").symlink_to(cache_for(tmp_path_factory) / "tiny-random")
+    locate("tiny-random", lambda text: None)
+    data = DataSettings(source=str(file), columns=Columns(), filters=(FILTERS[name],), limit=None)
+    assert_same_rows(data, file.parent, monkeypatch)
+
+
+def test_filters_work_one_after_the_other(file, monkeypatch):
+    steps = (STEPS["drop_exact_duplicates"], NearDuplicates(), Sample(n=40), STEPS["drop_empty"], DROP_LEAKAGE)
+    assert_same_rows(DataSettings(source=str(file), filters=steps, limit=10, seed=3), file.parent, monkeypatch)
+
+
+def test_the_bundled_rows_come_along(tmp_path, monkeypatch):
+    assert_same_rows(PRESETS["quick"].data, tmp_path, monkeypatch)
+
+
+def test_rows_of_each_kind_of_file_are_read_from_beside_the_script(tmp_path, monkeypatch):
+    rows = some_rows()
+    for row in rows:
+        row["output"] += "."
+    lines = "".join(json.dumps(row) + "\n\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text("\ufeff" + lines, encoding="utf-8")
+    (tmp_path / "packed.ndjson.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    for name, mark in (("commas.csv", ","), ("semicolons.csv", ";"), ("tabs.tsv", "\t")):
+        with (tmp_path / name).open("w", newline="", encoding="utf-8") as made:
+            writer = csv.DictWriter(made, list(rows[0]), delimiter=mark)
+            writer.writeheader()
+            writer.writerows(rows)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        if path.is_file():
+            assert_same_rows(DataSettings(source=str(path), filters=()), tmp_path, monkeypatch)
+
+
+def test_columns_of_other_names_system_prompts_and_line_ends(tmp_path, monkeypatch):
+    rows = [
+        {"q": row["instruction"], "ctx": row["input"] or None, "a": row["output"], "input": "not this",
+         "system": "Be brief." if at % 3 else "", "tools": "hammer"}
+        for at, row in enumerate(some_rows())
+    ]  # fmt: skip
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    for columns in (
+        Columns("q", "ctx", "a", "system", ("tools",)),
+        Columns("q", None, "a", None, ("tools", "system")),
+    ):
+        data = DataSettings(source=str(tmp_path / "rows.json"), columns=columns, filters=(), unify_newlines=True)
+        assert_same_rows(data, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("names", [("role", "content", "user", "assistant"), ("from", "value", "human", "gpt")])
+def test_conversations_become_rows(names, tmp_path, monkeypatch):
+    who, what, user, assistant = names
+    rows = []
+    for at, row in enumerate(some_rows()):
+        told = [{who: "system", what: "Be brief."}] if at % 2 else []
+        rows.append({"messages": [
+            *told, {who: user, what: row["instruction"]}, {who: assistant, what: row["output"]}
+        ]})  # fmt: skip
+    (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert_same_rows(DataSettings(source=str(tmp_path / "chats.jsonl"), filters=()), tmp_path, monkeypatch)
+
+
+CUSTOM = {"name": "mine", "without_input": "\"\"\"{instruction}\\\n'''{}", "with_input": "{input}{instruction} {{x"}
+
+
+@pytest.mark.parametrize("template", ["lesson", "alpaca", "chat", CUSTOM], ids=["lesson", "alpaca", "chat", "custom"])
+@pytest.mark.parametrize("overlong", ["drop", "truncate"])
+def test_ids_and_labels_are_the_labs(template, overlong, file, monkeypatch):
+    path = locate("tiny-random", lambda text: None).path
+    (file.parent / "tiny-random").symlink_to(path)
+    longest = 300 if template == "alpaca" else 120
+    config = RunConfig.from_dict({
+        "model": "tiny-random", "template": template, "train": {"max_length": longest, "overlong": overlong},
+        "data": {"source": str(file), "filters": []}, "evaluation_rows": 5,
+    })  # fmt: skip
+    here = run_part(config, ("data", "format"), file.parent, monkeypatch)
+    tokenizer, splits = load_tokenizer("tiny-random", path), load_splits(config.data)
+    asked = with_markup(tokenizer, template_from(template))
+    lab = tokenize_rows(tokenizer, asked, examples(splits.train), longest, overlong, 2048)
+    assert lab.dropped + lab.truncated > 0
+    assert here["train_rows"] == [{"input_ids": [*row.input_ids], "labels": [*row.labels]} for row in lab.rows]
+    held_out = tokenize_rows(tokenizer, asked, examples(splits.test, 0, 5), longest, overlong, 2048)
+    assert [row["input_ids"] for row in here["held_out_rows"]] == [[*row.input_ids] for row in held_out.rows]
+
+
+def test_a_script_of_an_upload_holds_its_name_and_none_of_its_rows(tmp_path):
+    ann, bob = known_by("ann's own secret"), known_by("bob's own secret")
+    with opened(tmp_path / "data") as lab:
+        original = tmp_path / "ann's rows.json"
+        original.write_text(json.dumps(some_rows()))
+        kept = str(lab.uploads.keep(ann, original))
+        config = {"data": {"source": kept}}
+        for viewer in (ann, HOST):
+            text = lab.scripts.of_config(viewer, config, "py")
+            assert 'FILE = "ann\'s rows.json"' in text
+            assert str(tmp_path) not in text
+            assert "hammer" not in text
+            assert WORDS[0] + " " not in text.split("# ---------- The tokenizer")[0]
+        with pytest.raises(DataError):
+            lab.scripts.of_config(bob, config, "py")
+        assert lab.scripts.tab(ann, config, "data")[0].title == "Load the rows"
+        for wrong in ("", "txt", None, 5):
+            with pytest.raises(DataError, match="form must be one of py, ipynb"):
+                lab.scripts.of_config(ann, config, wrong)

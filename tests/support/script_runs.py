@@ -65,7 +65,7 @@ def run_scripts(python: Path, scripts: list[Path]) -> dict[Path, dict]:
     """Run the scripts one after the other in one process, each in its folder; their results."""
     done = subprocess.run(
         [str(python), "-c", RUN_EACH, *map(str, scripts)],
-        capture_output=True, text=True, cwd=scripts[0].parent, env=environment(), timeout=600,
+        capture_output=True, text=True, cwd=scripts[0].parent, env=environment(), timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return {script: json.loads((script.parent / "results.json").read_text()) for script in scripts}

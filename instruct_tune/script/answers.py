@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..config.run_config import GenerationSettings
-from .code import Line, Section, argument, assign, code
+from .code import Line, Section, argument, assign, code, note
 
 
-def compare_sections(generation: GenerationSettings) -> list[Section]:
-    """One section that defines how prompts are answered."""
-    return [Section("compare", "Answer prompts", (*_settings(generation), *_answering(generation)))]
+def compare_sections(generation: GenerationSettings, rows: int | None) -> list[Section]:
+    """One section that answers prompts. ``rows``: how many held-out ones; None for those of the held-out loss."""
+    return [Section("compare", "Answer prompts", (*_settings(generation), *_answering(generation), *_asking(rows)))]
 
 
 def _settings(generation: GenerationSettings) -> Iterator[Line]:
@@ -112,11 +112,21 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
             return [everyone[row] for row in range(len(prompts))]
 
 
-        prompts = [prompt_ids(row) for row in measured]
+    """)[1:]
+
+
+def _asking(rows: int | None) -> Iterator[Line]:
+    if rows is None:
+        yield Line("asked = measured")
+    else:
+        yield from note("As many rows as in the lab's newest evaluation.")
+        yield Line(f"asked = held_out.select(range(min({rows}, len(held_out))))")
+    yield from code("""
+        prompts = [prompt_ids(row) for row in asked]
         with model.disable_adapter():
             base_answers = answers(prompts)
         tuned_answers = answers(prompts)
-        for row, before, after in list(zip(measured, base_answers, tuned_answers, strict=True))[:3]:
+        for row, before, after in list(zip(asked, base_answers, tuned_answers, strict=True))[:3]:
             print("Asked:", row["instruction"], "Expected:", row["output"], sep="\\n")
             print("Base:", before[0], "Tuned:", after[0], "", sep="\\n")
-    """)[1:]
+    """)

@@ -69,7 +69,7 @@ def _bundled(packed: bool) -> Iterator[Line]:
 @functools.cache
 def _packed_rows() -> tuple[str, ...]:
     compressed = lzma.compress(BUNDLED_FILE.read_bytes(), preset=9 | lzma.PRESET_EXTREME)
-    return tuple(textwrap.wrap(base64.b64encode(compressed).decode(), 112))
+    return tuple(textwrap.wrap(base64.b64encode(compressed).decode(), 1000))
 
 
 def _file(data: DataSettings) -> Iterator[Line]:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config.run_config import RunConfig
+from ..evaluation import bleu_tokenizers
 from .code import Line, Section, assign, code, literal, note
 from .record import Record
 
 
-def evaluate_sections(config: RunConfig, record: Record | None, tokenize: str) -> list[Section]:
+def evaluate_sections(config: RunConfig, record: Record | None) -> list[Section]:
     """Sections from the answers to the last comparison."""
-    sections = [Section("evaluate", "BLEU", tuple(_bleu(record, tokenize)))]
+    sections = [Section("evaluate", "BLEU", tuple(_bleu(record)))]
     if config.train.recite_rows:
         sections.append(Section("evaluate", "Rows known by heart", tuple(_by_heart(config.train.recite_rows))))
     if record:
@@ -20,7 +21,8 @@ def evaluate_sections(config: RunConfig, record: Record | None, tokenize: str) -
     return sections
 
 
-def _bleu(record: Record | None, tokenize: str) -> Iterator[Line]:
+def _bleu(record: Record | None) -> Iterator[Line]:
+    tokenize = (record and record.tokenize) or bleu_tokenizers.DEFAULT
     yield Line("from sacrebleu.metrics import BLEU")
     yield Line("")
     if record and record.evaluation and (baselines := record.evaluation.get("baselines")):
@@ -28,7 +30,7 @@ def _bleu(record: Record | None, tokenize: str) -> Iterator[Line]:
             f"Only in the lab: the baselines {', '.join(baselines)}, which answered the same rows untrained."
         )
     yield from code("""
-        references = [row["output"] for row in measured]
+        references = [row["output"] for row in asked]
         scores = {}
         for side, answered in (("base", base_answers), ("tuned", tuned_answers)):
     """)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..config.run_config import GenerationSettings, RunConfig
-from ..evaluation import bleu_tokenizers
 from .answers import compare_sections
 from .code import Line, Section, code, note
 from .ledger_code import needs_rapidfuzz
@@ -32,27 +31,26 @@ def tab_sections(config: RunConfig, tab: str, record: Record | None = None) -> t
 
 def sections(config: RunConfig, record: Record | None = None, *, packed: bool = True) -> tuple[Section, ...]:
     """The whole run in order. ``packed``: with the bundled rows themselves, where the run has them."""
-    config, tokenize = _as_evaluated(outgoing(config), record)
+    config = _as_evaluated(outgoing(config), record)
+    evaluated = record.evaluation["rows"] if record and record.evaluation else config.evaluation_rows
     return (
         Section("start", "One process speaks", tuple(_start())),
         *data_sections(config.data, record, packed),
         *format_sections(config, record),
         *train_sections(config, record),
-        *compare_sections(config.generation),
-        *evaluate_sections(config, record, tokenize),
+        *compare_sections(config.generation, None if evaluated == config.evaluation_rows else evaluated),
+        *evaluate_sections(config, record),
     )
 
 
-def _as_evaluated(config: RunConfig, record: Record | None) -> tuple[RunConfig, str]:
-    """The configuration with the settings of the run's newest evaluation, so that the numbers compare."""
-    evaluation = record.evaluation if record else None
-    if evaluation is None:
-        return config, bleu_tokenizers.DEFAULT
-    chosen = {**evaluation["generation"], "stop": tuple(evaluation["generation"].get("stop", ()))}
+def _as_evaluated(config: RunConfig, record: Record | None) -> RunConfig:
+    """The configuration with the generation settings of the run's newest evaluation, so that the numbers compare."""
+    if record is None or record.evaluation is None:
+        return config
+    chosen = record.evaluation["generation"]
     known = {field.name for field in dataclasses.fields(GenerationSettings)}
     generation = GenerationSettings(**{name: value for name, value in chosen.items() if name in known})
-    tokenize = evaluation.get("tokenize") or bleu_tokenizers.DEFAULT
-    return dataclasses.replace(config, generation=generation, evaluation_rows=evaluation["rows"]), tokenize
+    return dataclasses.replace(config, generation=generation)
 
 
 def requirements(config: RunConfig, record: Record | None = None, *more: str) -> list[str]:

@@ -94,7 +94,7 @@ def _arguments(train: TrainSettings, record: Record | None) -> Iterator[Line]:
         from accelerate import PartialState
         from trl import SFTConfig
 
-        state = PartialState()
+        state = PartialState(cpu=not GPU)
     """)
     yield from assign(
         "BATCH", train.per_device_train_batch_size, "train.per_device_train_batch_size", why="rows of a micro-batch"
@@ -102,8 +102,9 @@ def _arguments(train: TrainSettings, record: Record | None) -> Iterator[Line]:
     yield from code("""
         # Several processes share a batch, so that a step has the same rows as with one.
         share = max(1, BATCH // state.num_processes)
+        print(state.num_processes, "processes, each with", share, "rows of a micro-batch")
         if share * state.num_processes != BATCH:
-            print(f"A micro-batch has {share * state.num_processes} rows on these processes, not {BATCH}.")
+            print(f"Together that is {share * state.num_processes} rows and not {BATCH}: other steps than the lab's.")
         arguments = SFTConfig(
             output_dir="tuned",
     """)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from script_runs import python_without_lab, run_scripts
@@ -33,7 +34,7 @@ def test_a_script_of_the_real_model_gives_the_runs_numbers(tmp_path):
         found_here = {int(step): loss for step, loss in found[here].items()}
         print(name, max(abs(found_here[step] - lab[step]) for step in lab))
         assert found_here == pytest.approx(lab, abs=1e-3)
-    rows = [json.loads(line) for line in open(result["evaluation"]["predictions"], encoding="utf-8")]
+    rows = [json.loads(line) for line in Path(result["evaluation"]["predictions"]).read_text().split("\n") if line]
     for side in ("base", "tuned"):
         same = sum(text == row[side] for (text, _), row in zip(found[f"{side}_answers"], rows, strict=True))
         print(side, same, "of", len(rows), result["evaluation"][side]["bleu"], found["scores"][side])

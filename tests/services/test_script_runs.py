@@ -30,14 +30,22 @@ ROWS = [
 """Rows that a tiny model can learn, so that its BLEU is not 0."""
 
 REDUCED = {
-    "minute": {"data": {"limit": 16}, "train": {"num_train_epochs": 3}},
+    "minute": {"data": {"limit": 16},
+               "train": {"num_train_epochs": 3, "eval_strategy": "steps", "eval_steps": 2,
+                         "load_best_model_at_end": True, "early_stopping_patience": 2}},
     "quick": {"data": {"limit": 16, "filters": [{"step": "drop_near_duplicates", "threshold": 1}]},
               "template": "chat", "train": {"num_train_epochs": 4, "gradient_accumulation_steps": 2}},
     "overfit": {"train": {"num_train_epochs": 8}},
     "lesson": {"data": {"limit": 16}, "train": {"num_train_epochs": 1, "max_length": 60},
                "generation": {"max_length": 80}},
+    "sampled": {"data": {"limit": 16},
+                "template": {"without_input": "\"{instruction}\n'''=", "with_input": "{instruction}{input}"},
+                "train": {"num_train_epochs": 2, "weight_decay": 0.1, "lr_scheduler_type": "cosine", "warmup_steps": 2,
+                          "max_grad_norm": 0.5, "max_steps": 7},
+                "generation": {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "stop": ["a a a a", "b b b b"]}},
 }  # fmt: skip
-"""Each preset in a size for a tiny model. The smoke preset has it, and the bundled rows."""
+"""Each preset in a size for a tiny model (the smoke preset has it, and the bundled rows), and what none of them has."""
+RUNS = (*PRESETS, "sampled")
 COMMON = {
     "lora": {"lora_dropout": 0, "target_modules": "all-linear"},
     "train": {"learning_rate": 2e-2, "probes": 0, "save_minutes": None, "save_strategy": "no"},
@@ -58,7 +66,7 @@ def settings(preset: str, loud: Path, rows: Path) -> RunConfig:
         "data": data,
         "train": {**COMMON["train"], **changes["train"]},
         "generation": {**generation, **changes.get("generation", {})},
-    }, preset)  # fmt: skip
+    }, preset if preset in PRESETS else "quick")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +81,7 @@ def runs(tmp_path_factory):
         loud = loud_model(tiny, root / "loud")
         made = {}
         with opened(root / "data") as lab:
-            for preset in PRESETS:
+            for preset in RUNS:
                 config = settings(preset, loud, rows)
                 run_id = lab.training.start(HOST, config, preset)
                 assert lab.training.wait(run_id, 300).status == "finished"
@@ -112,7 +120,8 @@ def in_notebooks(runs, bare, tmp_path_factory) -> dict[str, dict]:
     jupyter = tmp_path_factory.mktemp("jupyter")
     kernel(bare, jupyter)
     cells = [nbformat.v4.new_code_cell(NO_LAB)]
-    for run in runs.values():
+    for preset in PRESETS:
+        run = runs[preset]
         notebook = nbformat.read(run.folder / "run.ipynb", as_version=4)
         nbformat.validate(notebook)
         cells.append(nbformat.v4.new_code_cell(f"import os\nos.chdir({str(run.folder)!r})"))
@@ -124,8 +133,8 @@ def in_notebooks(runs, bare, tmp_path_factory) -> dict[str, dict]:
         away = {"metadata": {"path": str(jupyter)}}
         NotebookClient(whole, timeout=300, kernel_name="bare", resources=away).execute()
     plots = [out for cell in whole.cells for out in cell.get("outputs", ()) if "image/png" in out.get("data", {})]
-    assert len(plots) == len(runs)
-    return {name: json.loads((run.folder / "results.json").read_text()) for name, run in runs.items()}
+    assert len(plots) == len(PRESETS)
+    return {preset: json.loads((runs[preset].folder / "results.json").read_text()) for preset in PRESETS}
 
 
 def lab_rows(config: RunConfig) -> tuple[str, list[dict], list[dict]]:
@@ -165,7 +174,7 @@ def assert_same_as_lab(run, found: dict) -> None:
         assert found["scores"][side] == run.evaluation[side]["bleu"]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", RUNS)
 def test_a_script_trains_on_the_same_rows_to_the_same_losses_texts_and_bleu(runs, scripted, preset):
     assert_same_as_lab(runs[preset], scripted[preset])
 
@@ -187,6 +196,7 @@ def test_the_rows_known_by_heart_are_as_many_as_in_the_lab(runs, scripted):
 def test_two_processes_train_the_same_rows_and_print_one_bleu(runs, bare):
     run = runs["quick"]
     out = launch(bare, run.folder / "run.py", 2)
+    assert re.findall(r"^(\d) processes, each with (\d) rows", out, re.MULTILINE) == [("2", "4")]
     assert f"fingerprint {run.run.facts['data_fingerprint']}: the same rows as in the lab" in out
     assert len(re.findall(r"^BLEU of tuned", out, re.MULTILINE)) == 1
     # The losses are of the same steps, so each step had the same rows.

@@ -72,8 +72,12 @@ def run_scripts(python: Path, scripts: list[Path]) -> dict[Path, dict]:
 
 
 def launch(python: Path, script: Path, processes: int) -> str:
-    """Run a script under ``accelerate launch`` on the CPU; its output."""
-    command = [str(python), "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+    """Run a script in several processes under ``accelerate launch``; its output.
+
+    ``--cpu`` would start one process, whatever ``--num_processes`` says, unless MPI starts them. ``--multi_gpu`` starts
+    them with torchrun, and without a GPU they compute on the CPU.
+    """
+    command = [str(python), "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     done = subprocess.run(
         [*command, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)],
         capture_output=True, text=True, cwd=script.parent, env=environment(), timeout=600,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..config.run_config import GenerationSettings, RunConfig
 from .answers import compare_sections
-from .code import Line, Section, code, note
+from .code import TABS, Line, Section, code, note
 from .ledger_code import needs_rapidfuzz
 from .outgoing import outgoing
 from .prompts import format_sections
@@ -26,21 +26,27 @@ INTRODUCTION = (
 
 def tab_sections(config: RunConfig, tab: str, record: Record | None = None) -> tuple[Section, ...]:
     """What ``tab`` does, as sections of code with the current settings; without the bundled rows themselves."""
-    return tuple(section for section in sections(config, record, packed=False) if section.tab == tab)
+    return tuple(_of_tab(tab, _as_evaluated(outgoing(config), record), record, packed=False))
 
 
 def sections(config: RunConfig, record: Record | None = None, *, packed: bool = True) -> tuple[Section, ...]:
     """The whole run in order. ``packed``: with the bundled rows themselves, where the run has them."""
     config = _as_evaluated(outgoing(config), record)
-    evaluated = record.evaluation["rows"] if record and record.evaluation else config.evaluation_rows
-    return (
-        Section("start", "One process speaks", tuple(_start())),
-        *data_sections(config.data, record, packed),
-        *format_sections(config, record),
-        *train_sections(config, record),
-        *compare_sections(config.generation, None if evaluated == config.evaluation_rows else evaluated),
-        *evaluate_sections(config, record),
-    )
+    parts = (section for tab in TABS for section in _of_tab(tab, config, record, packed))
+    return (Section("start", "One process speaks", tuple(_start())), *parts)
+
+
+def _of_tab(tab: str, config: RunConfig, record: Record | None, packed: bool) -> list[Section]:
+    if tab == "data":
+        return data_sections(config.data, record, packed)
+    if tab == "format":
+        return format_sections(config, record)
+    if tab == "train":
+        return train_sections(config, record)
+    if tab == "compare":
+        evaluated = record.evaluation["rows"] if record and record.evaluation else config.evaluation_rows
+        return compare_sections(config.generation, None if evaluated == config.evaluation_rows else evaluated)
+    return evaluate_sections(config, record)
 
 
 def _as_evaluated(config: RunConfig, record: Record | None) -> RunConfig:

@@ -102,7 +102,8 @@ def _arguments(train: TrainSettings, record: Record | None) -> Iterator[Line]:
     yield from code("""
         # Several processes share a batch, so that a step has the same rows as with one.
         share = max(1, BATCH // state.num_processes)
-        print(state.num_processes, "processes, each with", share, "rows of a micro-batch")
+        if state.num_processes > 1:
+            print(state.num_processes, "processes, each with", share, "rows of a micro-batch")
         if share * state.num_processes != BATCH:
             print(f"Together that is {share * state.num_processes} rows and not {BATCH}: other steps than the lab's.")
         arguments = SFTConfig(

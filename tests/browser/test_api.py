@@ -72,6 +72,8 @@ def test_a_script_trains_compares_and_evaluates(client):
     assert finished(client, run_id)["status"] == "finished"
     metrics = client.predict(run_id, 0, api_name="/run_metrics")["metrics"]
     assert [m["step"] for m in metrics if m["kind"] == "train"] == [1, 2, 3, 4]
+    assert "\nLAB_FINGERPRINT = " in client.predict(run_id, {}, "py", api_name="/script")["text"]
+    assert json.loads(client.predict("", SMOKE, "ipynb", api_name="/script")["text"])["nbformat"] == 4
     assert client.predict(run_id, metrics[-1]["seq"], api_name="/run_metrics")["metrics"] == []
 
     grown = list(client.submit(run_id, "Say hi", "", {}, api_name="/compare"))

@@ -43,6 +43,10 @@ for file in sys.argv[1:]:
 """
 
 
+ALONE = {"PYTHONPATH": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+"""Environment variables of a script: no path of this process, one thread, no network."""
+
+
 def python_without_lab(folder: Path) -> Path:
     """A new Python that sees the installed libraries, but not the lab, which is installed by a .pth file of its own.
 
@@ -56,9 +60,7 @@ def python_without_lab(folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """One thread, no network, and no path of this process."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    return {**os.environ, **ALONE}
 
 
 def run_scripts(python: Path, scripts: list[Path]) -> dict[Path, dict]:
@@ -103,5 +105,5 @@ def kernel(python: Path, folder: Path) -> None:
     place = folder / "kernels" / "bare"
     place.mkdir(parents=True)
     command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": command, "display_name": "bare", "language": "python", "env": environment()}
+    spec = {"argv": command, "display_name": "bare", "language": "python", "env": ALONE}
     (place / "kernel.json").write_text(json.dumps(spec))

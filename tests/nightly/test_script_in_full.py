@@ -11,6 +11,7 @@ from test_real_model import lab_here, lab_process
 from test_real_model_in_full import REAL_ROWS
 
 
+@pytest.mark.timeout(1800)
 def test_a_script_of_the_real_model_gives_the_runs_numbers(tmp_path):
     """Without dropout, whose random numbers differ. Two machines' last digits may turn a word of a long answer."""
     data_dir = tmp_path / "data"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 from ..errors import DataError, LabError, SettingsError
 from .viewer import multi_user
@@ -100,6 +101,12 @@ def offers_sign_in() -> bool:
     """
     # By SYSTEM gradio tells a Space from a machine.
     return os.environ.get("SYSTEM") == "spaces" and all(os.environ.get(name) for name in ("SPACE_ID", *OAUTH_VARIABLES))
+
+
+def paths_dir(data_dir: Path) -> Path:
+    """The folder of the host's paths through the lab: ``LAB_PATHS_DIR``, by default ``paths`` in the data folder."""
+    named = os.environ.get("LAB_PATHS_DIR", "").strip()
+    return Path(named).expanduser() if named else data_dir / "paths"
 
 
 def fetches_default_model() -> bool:

@@ -49,6 +49,10 @@ class Fault(str, Enum):
     __str__ = str.__str__
 
 
+NO_FAULT = "none: as trained"
+"""The choice beside the faults, as displayed."""
+
+
 @dataclass(frozen=True)
 class Token:
     """``text``: the token's share of the decoded row. ``spelling``: the tokenizer's own. ``loss``: it carries loss."""

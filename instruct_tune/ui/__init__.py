@@ -24,6 +24,8 @@ from .layout.busy_notice import BusyNotice
 from .layout.polling import IdleFlag, hide_progress_on
 from .layout.session import build as build_session_panel
 from .layout.status_bar import Announcer, StatusBar
+from .path.notices import Notices
+from .path.panel import PathPanel
 from .run_picker import RunPicker
 from .runs.tab import RunsTab
 from .theme import CSS, MEND, THEME
@@ -63,6 +65,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 access=lab.access,
             )
             beside_title = gr.Row(elem_id="head-buttons")
+        # Before the tabs, so that the Tab key reaches it first.
+        path = _path(lab, memory)
         _notices(lab)
         busy_notice = BusyNotice(training=lab.training, access=lab.access)
         announcer = Announcer(runs=lab.runs, training=lab.training, access=lab.access)
@@ -87,6 +91,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         with beside_title:
             replay_button = replay.offer(tabs)
             train.offer(tabs)
+            path.offer()
         busy_notice.offer(replay, tabs, replay_button)
         next_buttons = {
             "Format": data.following,
@@ -107,7 +112,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
         loaded = session.welcome(page, form, memory, shown_run, runs=lab.runs, access=lab.access)
-        panels = (train.panel, evaluate.panel, runs.panel, runs.bin)
+        panels = (train.panel, evaluate.panel, runs.panel, runs.bin, path)
         polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
@@ -119,6 +124,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
             event(panel.follow, panel.inputs, panel.outputs, queue=False, **QUIET)
         for event in (loaded, *fill_events):
             train.presets.settle_after(event)
+        path.wire(page, form, loaded)
+        path.forget_after(train.presets.radio.input, *(event.then for event in fill_events))
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         agent_tools.expose(lab)
@@ -131,6 +138,11 @@ def _notices(lab: Lab) -> None:
         gr.Markdown(plain(lab.notice), elem_id="notice", elem_classes="note")
     if lab.ephemeral_storage:
         gr.Markdown(FORGETS, elem_id="forgets", elem_classes="note")
+
+
+def _path(lab: Lab, memory: Memory) -> PathPanel:
+    notices = Notices(lab.datasets, lab.tokenizers, lab.runs, lab.evaluations)
+    return PathPanel(memory, lab.data_dir, notices=notices, configs=lab.configs, access=lab.access)
 
 
 def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:

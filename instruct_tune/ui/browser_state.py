@@ -24,7 +24,7 @@ LONGEST_TEXT = 20_000
 
 class Memory:
     """The stored state as components: ``token`` (str), ``form`` ({name: value}), ``recent`` ([source]),
-    ``templates`` ({name: texts}).
+    ``templates`` ({name: texts}), ``path`` (the panel Learn: ``{open, step, name}``).
 
     ``token`` identifies a visitor; it is a secret between their browser and the lab.
     """
@@ -35,6 +35,7 @@ class Memory:
         self.form = gr.BrowserState({}, storage_key=f"{key}-form", secret=secret)
         self.recent = gr.BrowserState([], storage_key=f"{key}-recent", secret=secret)
         self.templates = gr.BrowserState({}, storage_key=f"{key}-templates", secret=secret)
+        self.path = gr.BrowserState({}, storage_key=f"{key}-path", secret=secret)
 
     def follow(self, form: Form) -> None:
         """Store the form's values at each change, in the browser alone: no request to the lab."""
@@ -52,7 +53,10 @@ class Memory:
 # The initial values fire change events before the stored form is read; they must not overwrite it.
 _REMEMBER = """(kept, ...values) => {
     if (!window.labFormIsRestored) return [kept];
-    return [Object.fromEntries(NAMES.map((name, at) => [name, values[at] ?? null]))];
+    // What the panel Learn shows for a moment is not the visitor's own.
+    const own = window.labPath ? window.labPath.own : (name, value) => value;
+    window.labPath?.formChanged();
+    return [Object.fromEntries(NAMES.map((name, at) => [name, own(name, values[at]) ?? null]))];
 }"""
 
 RESTORED = "() => { setTimeout(() => { window.labFormIsRestored = true; }, 500); }"

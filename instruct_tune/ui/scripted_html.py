@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import gradio as gr
 
-_FOLDER = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent / "static"
 
 
 @functools.cache
 def static_text(name: str) -> str:
     """The text of a file in ``static/``."""
-    return (_FOLDER / name).read_text(encoding="utf-8")
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def scripted_html(

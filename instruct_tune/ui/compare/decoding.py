@@ -29,7 +29,7 @@ class DecodingPanel:
                 info="0: base; moving it asks again",
                 elem_id="compare-strength",
             )
-        with gr.Accordion("Decoding", open=False):
+        with gr.Accordion("Decoding", open=False, elem_id="compare-decoding"):
             way = gr.Radio(
                 [GREEDY, BEAMS, SAMPLING],
                 value=GREEDY,

@@ -60,7 +60,7 @@ class DataTab:
             self._summary = gr.Markdown(data_sentence(first.summary, "bundled"), elem_id="data-summary")
             self._unify = gr.Button("Unify line ends", size="sm", visible=False, elem_id="data-unify")
             with gr.Tabs(elem_id="data-views"):
-                with gr.Tab("Rows"):
+                with gr.Tab("Rows", id="Rows"):
                     self._rows = RowsPanel(form, self._filters, configs=configs, datasets=datasets, access=access)
                 with gr.Tab("Report") as report_tab:
                     self._report = ReportPanel(

@@ -77,13 +77,13 @@ class EvaluateTab:
                 self.run, which, self._stop, runs=runs, evaluations=evaluations, transfers=transfers, access=access
             )
             with gr.Tabs(elem_id="evaluate-tabs"):
-                with gr.Tab("Result"):
+                with gr.Tab("Result", id="Result"):
                     self.panel.result_tab()
-                with gr.Tab("Rows"):
+                with gr.Tab("Rows", id="Rows"):
                     self.panel.rows_tab()
                 with gr.Tab("All runs") as all_runs:
                     leaderboard_tables = LeaderboardPanel(self.run, evaluations=evaluations, access=access)
-                with gr.Tab("Why 0.4?"):
+                with gr.Tab("Why 0.4?", id="Why 0.4?"):
                     lesson_score.build()
             self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()

@@ -45,7 +45,7 @@ class BatchPanel:
 
     def build(self) -> None:
         """Build the tab."""
-        with gr.Tab("Batch", elem_id="batch") as self._tab:
+        with gr.Tab("Batch", id="Batch", elem_id="batch") as self._tab:
             with gr.Row(elem_classes="foot"):
                 self._step = NumberBox(
                     1, label="Optimizer step", precision=0, minimum=1, elem_id="batch-step", scale=0, min_width=160

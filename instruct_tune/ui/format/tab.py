@@ -10,7 +10,7 @@ import gradio as gr
 from ...config.run_config import RunConfig
 from ...errors import LabError
 from ...inspection.first_content import first_content, recorded_tokens
-from ...inspection.token_view import Fault
+from ...inspection.token_view import NO_FAULT, Fault
 from ...services.access import Access
 from ...services.configurations import Configurations
 from ...services.datasets import Datasets
@@ -28,7 +28,6 @@ from .requirements import Requirements
 from .template_editor import PARTS, TemplateEditor, faults
 from .token_views import TokenViews
 
-NO_FAULT = "none: as trained"
 RECORDED = "Recorded with the default settings; another choice is computed here."
 UNFINISHED = "The custom template has a fault, so the row still stands in the last template that had none."
 

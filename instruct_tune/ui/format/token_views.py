@@ -27,12 +27,12 @@ class TokenViews:
     def build(self, more: Callable[[], None]) -> None:
         """Build the tabs; ``more`` adds further ones."""
         with gr.Tabs(elem_id="format-views"):
-            with gr.Tab("Tokens"):
+            with gr.Tab("Tokens", id="Tokens"):
                 self._grid = token_grid("format-tokens", grid_value(self._first))
                 with gr.Column(visible=False, elem_id="format-broken-row") as self._faulty:
                     self._lesson = gr.Markdown("", elem_id="format-lesson")
                     self._broken = token_grid("format-broken-tokens")
-            with gr.Tab("Text"), gr.Row():
+            with gr.Tab("Text", id="Text"), gr.Row():
                 self._prompt = _text("Prompt", prompt_of(self._first))
                 self._answer = _text("Answer", answer_of(self._first))
             with gr.Tab("Table"):

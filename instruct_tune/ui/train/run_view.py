@@ -163,7 +163,7 @@ class TrainPanel:
             # Above the plot, whose thin line a newcomer takes for the result.
             self.verdict = gr.Markdown("", elem_id="train-verdict")
             with gr.Tabs(elem_id="train-views"):
-                with gr.Tab("Curve"):
+                with gr.Tab("Curve", id="Curve"):
                     self._curve()
                 with gr.Tab("Events"):
                     self.events = gr.Textbox(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,7 @@ class Field:
             options["precision"] = 0
         if kind is NumberBox and "None" in types:
             options.setdefault("placeholder", "none")
+        options.setdefault("elem_id", "setting-" + re.sub(r"[._]", "-", self.name))
         value = shown_value(FIRST.to_dict(), self.name)
         form.add(self.name, kind(value=value, label=self.label, info=self.help, **options), fold)
 
@@ -200,9 +202,10 @@ def few_controls(form: Form) -> None:
 
 def folds(form: Form) -> None:
     """Add all other controls, in folds."""
-    with gr.Accordion("More settings: LoRA, optimisation, long rows, measuring, answers", open=False):
+    title = "More settings: LoRA, optimisation, long rows, measuring, answers"
+    with gr.Accordion(title, open=False, elem_id="more-settings"):
         for title, rows in FOLDS.items():
-            with gr.Accordion(title, open=False):
+            with gr.Accordion(title, open=False, elem_id=f"fold-{title.split()[0].lower()}"):
                 for fields in rows:
                     _row(form, fields, fold=title)
                 if title == WHILE_TRAINING:

@@ -1,0 +1,258 @@
+// The panel Learn; the page imports it when the panel is opened first.
+const decoded = packed => JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(packed), c => c.charCodeAt(0))));
+const make = (tag, name, text) => {
+  const made = document.createElement(tag);
+  made.className = name;
+  made.textContent = text ?? '';
+  return made;
+};
+// What the visitor's link asks for: a name, or the content of an address.
+export const wanted = async (kept, mostBytes) => {
+  const name = new URLSearchParams(location.search).get('path') || '';
+  const asked = found => [{...kept, wanted: {name, ...found}}];
+  if (!name.includes(':')) return asked({});
+  if (!name.startsWith('https://')) return asked({fault: 'only https addresses are opened'});
+  // By the browser and without cookies: the lab's server opens no address that a visitor chose.
+  const options = {credentials: 'omit', referrerPolicy: 'no-referrer', redirect: 'error'};
+  try {
+    const answer = await fetch(name, {...options, signal: AbortSignal.timeout(10000)});
+    if (!answer.ok) return asked({fault: `the address answers ${answer.status}`});
+    const reader = answer.body.getReader();
+    let content = '';
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      content += Array.from(part.value, byte => String.fromCharCode(byte)).join('');
+      if (content.length > mostBytes) {
+        await reader.cancel();
+        return asked({fault: `it is larger than ${mostBytes} bytes`});
+      }
+    }
+    return asked({content: btoa(content), host: new URL(name).host});
+  } catch {
+    return asked({fault: 'there was no answer within 10 s that this page may read'});
+  }
+};
+export default (element, props, watch) => {
+  const find = name => element.querySelector(name);
+  const SKIP = {__type__: 'update'},
+    MOST_WAITED = 8000;
+  const same = (one, other) => String(one ?? '') === String(other ?? '');
+  const panel = element.closest('#path');
+  const heading = find('h2'),
+    opener = document.querySelector('#path-open');
+  let path,
+    at = 0,
+    // By the index of a control: its value before, and the one that Show me set.
+    shown = new Map(),
+    isShown = false,
+    folds = [],
+    waiting,
+    // What the next click of #path-apply does.
+    pending;
+
+  // Text of others is text; **bold** and `code` are the only marks.
+  const written = (tag, name, text) => {
+    const made = make(tag, name);
+    text.split(/(\*\*[^*]+\*\*|`[^`]+`)/).forEach(part => {
+      if (/^\*\*[^*]+\*\*$/.test(part)) made.append(make('strong', '', part.slice(2, -2)));
+      else if (/^`[^`]+`$/.test(part)) made.append(make('code', '', part.slice(1, -1)));
+      else made.append(part);
+    });
+    return made;
+  };
+  const step = () => path.steps[at];
+  const announce = text => {
+    find('.announced').textContent = text;
+  };
+  const draw = () => {
+    if (!props.value?.packed) return;
+    path = decoded(props.value.packed);
+    at = path.at;
+    show();
+  };
+  const show = () => {
+    const now = step();
+    find('.of').textContent = `Step ${at + 1} of ${path.steps.length}`;
+    const origin = [path.title, path.origin].filter(Boolean).join(' · ');
+    find('.origin').textContent = path.fault || origin;
+    heading.textContent = now.title;
+    find('.said').replaceChildren(...now.text.map(text => written('p', '', text)));
+    find('.task').replaceWith(written('p', 'task', now.task));
+    find('.back').disabled = !at;
+    find('.next').disabled = at + 1 === path.steps.length;
+    notice();
+    tell();
+  };
+  // The button, and what it has set and marked in words.
+  const tell = () => {
+    find('.show').textContent = isShown ? 'Put it back' : 'Show me';
+    const place = find('.shown');
+    place.replaceChildren();
+    if (!isShown) return;
+    const set = step().sets.map(([, , words]) => words);
+    place.append(make('p', '', `Open: ${step().tab}.${set.length ? ` Set for you: ${set.join('; ')}.` : ''}`));
+    const list = make('ul', '');
+    step().places.forEach(each => {
+      const go = make('button', 'go', each.words);
+      go.type = 'button';
+      go.addEventListener('click', () => reach(each, true));
+      const item = make('li', '');
+      item.append(go);
+      list.append(item);
+    });
+    if (step().places.length) place.append(make('p', '', 'Marked on the page; a click goes there:'), list);
+  };
+  // The last sentence that arrived, where it is about this step.
+  const notice = () => {
+    const last = window.labPathNotice;
+    const text = last?.at === at ? last.text : '';
+    const place = find('.noticed');
+    if (place.textContent !== text) place.textContent = text;
+  };
+
+  // Folds and marks. A rule of a style sheet marks what is drawn later, too, and changes no element.
+  const marks = document.head.appendChild(document.createElement('style'));
+  const mark = places => {
+    const ids = places.map(each => `#${CSS.escape(each.id)}`).join(', ');
+    marks.textContent = ids && `${ids} { outline: 3px solid var(--path-mark) !important; outline-offset: 2px; }`;
+  };
+  const isOpen = fold =>
+    fold.querySelector(':scope > .label-wrap, :scope > * > .label-wrap')?.classList.contains('open');
+  const toggle = fold => fold.querySelector('.label-wrap').click();
+  const frames = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const arrived = async (id, until, token) => {
+    for (;;) {
+      const found = document.getElementById(id);
+      if (found?.offsetParent) return found;
+      if (performance.now() > until || token !== waiting) return null;
+      await frames();
+    }
+  };
+  const reach = async (place, focus) => {
+    const until = performance.now() + MOST_WAITED,
+      token = waiting;
+    for (const id of place.folds) {
+      const fold = await arrived(id, until, token);
+      if (!fold) return;
+      if (!isOpen(fold)) {
+        toggle(fold);
+        folds.unshift(fold);
+        await frames();
+      }
+    }
+    const found = await arrived(place.id, until, token);
+    if (!found) return;
+    found.scrollIntoView({block: focus ? 'center' : 'nearest'});
+    if (!focus) return;
+    const control = found.matches('button, input')
+      ? found
+      : found.querySelector('input, textarea, select, button, [tabindex]');
+    if (!control) found.tabIndex = -1;
+    (control || found).focus();
+  };
+
+  // The controls are set by gradio's own event of #path-apply, so the page and the lab agree.
+  const act = action => {
+    pending = action;
+    waiting = {};
+    document.querySelector('#path-apply').click();
+  };
+  const apply = ([kept, ...values]) => {
+    const {shows, go, closes} = pending;
+    const controls = values.map(() => SKIP),
+      tabs = Array(path.tabs).fill(SKIP);
+    // What was changed by hand since stays.
+    shown.forEach(({before, set}, index) => {
+      if (same(values[index], set)) controls[index] = before;
+    });
+    shown = new Map();
+    folds.filter(isOpen).forEach(toggle);
+    folds = [];
+    at = go ?? at;
+    if (shows) {
+      step().tabs.forEach(([index, selected]) => {
+        tabs[index] = {...SKIP, selected};
+      });
+      step().sets.forEach(([index, set]) => {
+        if (same(values[index], set)) return;
+        shown.set(index, {before: values[index], set});
+        controls[index] = set;
+      });
+    }
+    isShown = Boolean(shows);
+    mark(isShown ? step().places : []);
+    if (isShown) reveal();
+    const label = {...SKIP, value: at ? `Learn \u00b7 ${at + 1}` : 'Learn'};
+    return [{...kept, step: at, open: !closes}, closes ? {...SKIP, visible: false} : SKIP, label, ...tabs, ...controls];
+  };
+  const reveal = async () => {
+    const {places, results, tab, sets} = step();
+    announce(`Opened ${tab}${sets.length ? `, set ${sets.map(([, , words]) => words).join('; ')}` : ''}.`);
+    // Where the panes stand below each other only one place is in sight: the result.
+    const wide = matchMedia('(min-width: 900px)').matches;
+    const results_ = places.slice(0, results),
+      controls = places.slice(results);
+    for (const each of wide || !results ? [...controls.reverse(), ...results_.reverse()] : results_.slice(0, 1)) {
+      await reach(each);
+    }
+  };
+  let looking;
+  const look = () => {
+    clearTimeout(looking);
+    // Rows and tokens that a change needs may take a moment.
+    looking = setTimeout(() => {
+      document.querySelector('#path-look')?.click();
+      looking = setTimeout(() => document.querySelector('#path-look')?.click(), 3000);
+    }, 400);
+  };
+  const go = to => {
+    act({go: to});
+    show();
+    heading.focus();
+    announce(`Step ${at + 1} of ${path.steps.length}: ${step().title}`);
+    look();
+  };
+  const close = () => {
+    clearTimeout(looking);
+    act({closes: true});
+    opener.focus();
+  };
+  find('.back').addEventListener('click', () => go(at - 1));
+  find('.next').addEventListener('click', () => go(at + 1));
+  find('.close').addEventListener('click', close);
+  find('.show').addEventListener('click', () => {
+    const wasShown = isShown;
+    act({shows: !wasShown});
+    tell();
+    if (wasShown) announce('Put back.');
+    look();
+  });
+  panel.addEventListener('keydown', event => {
+    if (event.key === 'Escape') close();
+  });
+  panel.setAttribute('role', 'complementary');
+  panel.setAttribute('aria-label', 'Learn');
+
+  window.labPath = {
+    apply,
+    // The visitor's own value of a setting.
+    own: (name, value) => {
+      const index = path ? path.names.indexOf(name) : -1;
+      const set = shown.get(index);
+      return set && same(value, set.set) ? set.before : value;
+    },
+    forget: () => {
+      shown = new Map();
+    },
+    formChanged: () => {
+      if (element.isConnected) look();
+    },
+    notice: value => {
+      window.labPathNotice = value?.packed ? decoded(value.packed) : null;
+      if (path) notice();
+    },
+  };
+  watch('value', draw);
+  draw();
+  if (path && !window.labPathOpensItself) heading.focus();
+  window.labPathOpensItself = false;
+};

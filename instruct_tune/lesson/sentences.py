@@ -11,8 +11,8 @@ from typing import Any
 
 from ..text.plain_text import counted, shortened
 
-NOTHING_TRAINED = "You have not trained anything yet: Start, on the tab Train, does."
-NOTHING_EVALUATED = "You have not evaluated a run yet: Evaluate, on the tab of that name, does."
+NOTHING_TRAINED = "You have not trained anything yet: press Start on Train."
+NOTHING_EVALUATED = "You have not evaluated a run yet: press Evaluate."
 
 
 def data(summary: Mapping[str, Any]) -> str:
@@ -40,7 +40,8 @@ def loss(row: int, supervised: int, length: int, fault: str = "", broken: int = 
 
 def adapter(r: int, trainable: int, base: int) -> str:
     """The size of the adapter. ``trainable``: its parameters; ``base``: those of the base model."""
-    return f"With rank {r:,} the adapter has {trainable:,} parameters, {trainable / base:.2%} of the model's {base:,}."
+    total = base + trainable
+    return f"With rank {r:,} the adapter has {trainable:,} parameters, {trainable / total:.2%} of all {total:,}."
 
 
 def steps(rows: int, batch: int, epochs: float, number: int) -> str:

@@ -93,7 +93,7 @@ CONTROLS: Mapping[str, Control] = {
 PLACES: Mapping[str, Mapping[str, str]] = {
     "Data": {
         "data-source": "Dataset",
-        "filters": "Filters, each with the rows that it kept and dropped",
+        "filters-list": "Filters, each with the rows that it kept and dropped",
         "filters-add-fold": "Add a filter",
         "data-summary": "the sentence about the rows",
         "data-rows": "the table of rows",

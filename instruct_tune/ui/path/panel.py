@@ -39,9 +39,9 @@ _PANEL = """
 <p class="noticed" role="status" aria-live="polite"></p>
 <div class="shown"></div>
 <div class="buttons">
-  <button type="button" class="back">Back</button>
-  <button type="button" class="show"></button>
-  <button type="button" class="next">Next</button>
+  <button type="button" class="backward">Back</button>
+  <button type="button" class="demo"></button>
+  <button type="button" class="forward">Next</button>
 </div>
 <p class="announced" role="status" aria-live="polite"></p>
 """
@@ -79,6 +79,7 @@ class PathPanel:
                 js_on_load=_DRAW,
                 elem_id="path-words",
                 padding=False,
+                apply_default_css=False,
             )
             self.notice = gr.HTML(
                 None,

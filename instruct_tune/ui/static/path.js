@@ -77,14 +77,14 @@ export default (element, props, watch) => {
     heading.textContent = now.title;
     find('.said').replaceChildren(...now.text.map(text => written('p', '', text)));
     find('.task').replaceWith(written('p', 'task', now.task));
-    find('.back').disabled = !at;
-    find('.next').disabled = at + 1 === path.steps.length;
+    find('.backward').disabled = !at;
+    find('.forward').disabled = at + 1 === path.steps.length;
     notice();
     tell();
   };
   // The button, and what it has set and marked in words.
   const tell = () => {
-    find('.show').textContent = isShown ? 'Put it back' : 'Show me';
+    find('.demo').textContent = isShown ? 'Put it back' : 'Show me';
     const place = find('.shown');
     place.replaceChildren();
     if (!isShown) return;
@@ -112,8 +112,13 @@ export default (element, props, watch) => {
   // Folds and marks. A rule of a style sheet marks what is drawn later, too, and changes no element.
   const marks = document.head.appendChild(document.createElement('style'));
   const mark = places => {
-    const ids = places.map(each => `#${CSS.escape(each.id)}`).join(', ');
-    marks.textContent = ids && `${ids} { outline: 3px solid var(--path-mark) !important; outline-offset: 2px; }`;
+    const ids = places.map(each => `#${CSS.escape(each.id)}`);
+    const rule = 'outline: 3px solid var(--path-mark) !important; outline-offset: 2px;';
+    // The panel covers the lower part of a narrow screen.
+    const margin = matchMedia('(min-width: 1180px)').matches ? '16px' : '16px 0 48dvh';
+    // Some containers cut off what is drawn outside of their controls.
+    const around = ids.map(id => `.form:has(> ${id}) { overflow: visible !important; }`).join('\n');
+    marks.textContent = ids.length ? `${ids.join(', ')} { ${rule} scroll-margin: ${margin}; }\n${around}` : '';
   };
   const isOpen = fold =>
     fold.querySelector(':scope > .label-wrap, :scope > * > .label-wrap')?.classList.contains('open');
@@ -133,10 +138,12 @@ export default (element, props, watch) => {
     for (const id of place.folds) {
       const fold = await arrived(id, until, token);
       if (!fold) return;
-      if (!isOpen(fold)) {
+      if (isOpen(fold)) continue;
+      folds.unshift(fold);
+      // A fold that is drawn at this moment does not hear a click yet.
+      for (let tries = 0; !isOpen(fold) && tries < 5; tries++) {
         toggle(fold);
-        folds.unshift(fold);
-        await frames();
+        for (let waits = 0; !isOpen(fold) && waits < 10; waits++) await frames();
       }
     }
     const found = await arrived(place.id, until, token);
@@ -154,35 +161,40 @@ export default (element, props, watch) => {
   const act = action => {
     pending = action;
     waiting = {};
+    at = action.go ?? at;
+    isShown = Boolean(action.shows);
     document.querySelector('#path-apply').click();
   };
   const apply = ([kept, ...values]) => {
-    const {shows, go, closes} = pending;
-    const controls = values.map(() => SKIP),
+    const now = [...values],
       tabs = Array(path.tabs).fill(SKIP);
     // What was changed by hand since stays.
     shown.forEach(({before, set}, index) => {
-      if (same(values[index], set)) controls[index] = before;
+      if (same(values[index], set)) now[index] = before;
     });
     shown = new Map();
     folds.filter(isOpen).forEach(toggle);
     folds = [];
-    at = go ?? at;
-    if (shows) {
+    if (pending.shows) {
       step().tabs.forEach(([index, selected]) => {
         tabs[index] = {...SKIP, selected};
       });
       step().sets.forEach(([index, set]) => {
-        if (same(values[index], set)) return;
-        shown.set(index, {before: values[index], set});
-        controls[index] = set;
+        if (same(now[index], set)) return;
+        shown.set(index, {before: now[index], set});
+        now[index] = set;
       });
     }
-    isShown = Boolean(shows);
     mark(isShown ? step().places : []);
     if (isShown) reveal();
-    const label = {...SKIP, value: at ? `Learn \u00b7 ${at + 1}` : 'Learn'};
-    return [{...kept, step: at, open: !closes}, closes ? {...SKIP, visible: false} : SKIP, label, ...tabs, ...controls];
+    const {closes} = pending;
+    return [
+      {...kept, step: at, open: !closes},
+      closes ? {...SKIP, visible: false} : SKIP,
+      {...SKIP, value: at ? `Learn \u00b7 ${at + 1}` : 'Learn'},
+      ...tabs,
+      ...now.map((value, index) => (value === values[index] ? SKIP : value)),
+    ];
   };
   const reveal = async () => {
     const {places, results, tab, sets} = step();
@@ -216,10 +228,10 @@ export default (element, props, watch) => {
     act({closes: true});
     opener.focus();
   };
-  find('.back').addEventListener('click', () => go(at - 1));
-  find('.next').addEventListener('click', () => go(at + 1));
+  find('.backward').addEventListener('click', () => go(at - 1));
+  find('.forward').addEventListener('click', () => go(at + 1));
   find('.close').addEventListener('click', close);
-  find('.show').addEventListener('click', () => {
+  find('.demo').addEventListener('click', () => {
     const wasShown = isShown;
     act({shows: !wasShown});
     tell();

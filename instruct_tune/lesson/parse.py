@@ -16,7 +16,7 @@ from ..config.validation import parse_override
 from ..data.utf8 import decode
 from ..errors import DataError, SettingsError
 from ..text.plain_text import counted, shown_name
-from .vocabulary import CONTROLS, NOTICES, SETTINGS, TABS, settings_fault, tab_of, value_fault
+from .vocabulary import CONTROLS, NOTICES, SETTINGS, TABS, settings_fault, tab_of
 
 MAX_BYTES = 100_000
 MAX_STEPS = 40
@@ -66,7 +66,7 @@ def read_path(source: Path) -> LessonPath:
     files = sorted(source.glob("*.md")) if source.is_dir() else [source]
     if not files:
         raise DataError(f"{source.name} has no .md file: a path has one or more.")
-    title, steps = "", []
+    title, steps = "", list[Step]()
     for file in files:
         try:
             with file.open("rb") as opened:
@@ -203,8 +203,8 @@ def _sets(text: str, where: str) -> tuple[tuple[str, Any], ...]:
         if name not in SETTINGS and name not in CONTROLS:
             raise DataError(f"{where}: there is no control {shown_name(name)} to set: docs/teaching.md has the list.")
         value = value.strip() if isinstance(value, str) else value
-        if fault := value_fault(name, value):
-            raise DataError(f"{where}: {fault}." if fault.startswith(name) else f"{where}: {name} {fault}.")
+        if name in CONTROLS and not CONTROLS[name].accepts(value):
+            raise DataError(f"{where}: {name} must be {CONTROLS[name].range}.")
         values[name] = value
     if fault := settings_fault({name: value for name, value in values.items() if name in SETTINGS}):
         raise DataError(f"{where}: {fault}.")

@@ -157,14 +157,6 @@ def tab_of(name: str) -> str | None:
     return next((tab for tab, places in PLACES.items() if name in places), None)
 
 
-def value_fault(name: str, value: Any) -> str | None:
-    """Why the control ``name`` of a step cannot be set to ``value``; None if it can."""
-    if name in CONTROLS:
-        control = CONTROLS[name]
-        return None if control.accepts(value) else f"must be {control.range}"
-    return settings_fault({name: value})
-
-
 def settings_fault(values: Mapping[str, Any]) -> str | None:
     """Why these settings cannot be set together; None if they can."""
     if not isinstance(values.get("template", ""), str):

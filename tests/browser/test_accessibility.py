@@ -39,4 +39,10 @@ def test_no_tab_has_a_serious_finding(new_lab, browser, width, theme):
         window.page.wait_for_function(f"!document.getAnimations().some({IS_CHANGING})")
         if serious := findings(window.page):
             by_tab[tab] = serious
+    window.page.click("#path-open")
+    window.page.wait_for_selector("#path h2:focus")
+    window.page.click("#path .demo")
+    window.page.wait_for_selector("#path .go")
+    if serious := findings(window.page):
+        by_tab["Learn"] = serious
     assert by_tab == {}

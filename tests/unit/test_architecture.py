@@ -25,7 +25,7 @@ LAYERS = (
     ("models",),
     ("generation", "inspection", "estimate"),
     ("evaluation", "training"),
-    ("runs",),
+    ("runs", "lesson"),
     ("export", "compute"),
     ("script",),
     ("services",),

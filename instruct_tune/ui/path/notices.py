@@ -122,11 +122,11 @@ class Notices:
         for run in reversed(self.runs.summaries(viewer)):
             if run["model"] != config.model:
                 continue
-            other, facts = self.runs.config(viewer, run["id"]), self.runs.get(viewer, run["id"]).facts
-            known = facts.get("trainable_parameters"), facts.get("parameters")
-            if other.lora.target_modules == config.lora.target_modules and all(known):
-                trainable = known[0] // other.lora.r * config.lora.r
-                return sentences.adapter(config.lora.r, trainable, known[1] - known[0])
+            lora, facts = self.runs.config(viewer, run["id"]).lora, self.runs.get(viewer, run["id"]).facts
+            if lora.target_modules == config.lora.target_modules and "parameters" in facts:
+                known = facts["trainable_parameters"]
+                trainable = known // lora.r * config.lora.r
+                return sentences.adapter(config.lora.r, trainable, facts["parameters"] - known)
         return None
 
     def _steps(self, viewer: Viewer, config: RunConfig) -> str | None:

@@ -42,6 +42,10 @@ RECORD = """() => {
         window.seen.push(inputs.slice(1));
         return apply(inputs);
     };
+    window.isInSight = place => {
+        const box = place.getBoundingClientRect(), panel = document.querySelector('#path').getBoundingClientRect();
+        return box.bottom > 0 && box.top < (panel.left ? innerHeight : panel.top);
+    };
 }"""
 # What stands in every control that is drawn, by the element around it that has an id.
 DRAWN = """() => Object.fromEntries([...document.querySelectorAll('#tabs input, #tabs textarea')].map((box, at) => {
@@ -53,18 +57,12 @@ IS_MARKED = """id => {
     const place = document.getElementById(id);
     return place?.offsetParent && getComputedStyle(place).outlineStyle === 'solid' && isInSight(place);
 }"""
-IS_IN_SIGHT = """window.isInSight = place => {
-    const box = place.getBoundingClientRect(), panel = document.querySelector('#path').getBoundingClientRect();
-    const below = panel.left ? innerHeight : panel.top;
-    return box.bottom > 0 && box.top < below && box.left < (panel.left || innerWidth);
-}"""
 
 
 def open_panel(window: Window) -> None:
     press(window, "#path-open")
     window.page.wait_for_selector("#path h2:focus")
     window.page.evaluate(RECORD)
-    window.page.evaluate(IS_IN_SIGHT)
 
 
 def acted(window: Window, selector: str) -> list:
@@ -155,10 +153,9 @@ def test_on_a_phone_the_panel_leaves_the_upper_half_where_the_result_is(served):
     open_panel(window)
     top = window.page.evaluate("document.querySelector('#path').getBoundingClientRect().top")
     assert top > 400
-    for at, step in enumerate(own_path().steps):
+    for step in own_path().steps[:4]:
         show_step(window, step.points_at[0])
-        if at < 8:
-            acted(window, ".forward")
+        acted(window, ".forward")
     reach(window, "#path .close")
     window.page.keyboard.press("Escape")
     window.page.wait_for_selector("#path", state="detached")
@@ -174,6 +171,8 @@ def test_the_text_of_others_is_text(served, link):
         lambda route: route.fulfill(body=TEACHERS, headers={"Access-Control-Allow-Origin": "*"}),
     )
     window.go(f"{address}/?path={link}")
+    # Those of the page that was left.
+    window.errors.clear()
     window.page.wait_for_selector("#path h2:focus")
     assert window.text("#path .of") == "Step 1 of 1"
     assert window.text("#path .said") == f"Read {HOSTILE} with bold and code."

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -46,7 +48,7 @@ _PANEL = """
 <p class="announced" role="status" aria-live="polite"></p>
 """
 SCRIPT = STATIC / "path.js"
-_SCRIPT = f"import(new URL('gradio_api/file={SCRIPT}', document.baseURI))"
+_SCRIPT = f"import(new URL({json.dumps(f'gradio_api/file={quote(str(SCRIPT))}')}, document.baseURI))"
 """The panel's script is no part of the page: most who open a page do not open the panel."""
 _DRAW = f"{_SCRIPT}.then(script => script.default(element, props, watch));"
 _OPEN = f"async kept => (await {_SCRIPT}).wanted(kept, {MAX_BYTES})"

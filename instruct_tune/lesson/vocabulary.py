@@ -120,6 +120,7 @@ PLACES: Mapping[str, Mapping[str, str]] = {
         "compare-rows": "the choice of the row",
         "compare-ask": "Compare",
         "compare-answers": "the expected answer, base and tuned",
+        "compare-search-start": "Search",
         "compare-why-map": "the loss of each token of the answer",
         "compare-search-greedy": "greedy decoding, token by token",
         "compare-search-beams": "five beams as a tree",

@@ -215,6 +215,12 @@ def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(ke
     assert sentence(lab, "evaluated", HOST).startswith(
         "You have not evaluated a run yet: press Evaluate. The recorded run: BLEU "
     )
+    key, _ = _notices(lab).of_runs("evaluated", HOST)
+    evaluation = {**lab.runs.evaluations(HOST, "recorded-good")[0], "predictions": "none.jsonl"}
+    del evaluation["seq"]
+    lab.store.add_evaluation(run_id, evaluation)
+    assert sentence(lab, "evaluated", HOST).startswith("Your run: BLEU ")
+    assert _notices(lab).of_runs("evaluated", HOST)[0] != key
     key, _ = _notices(lab).of_runs("trained", HOST)
     assert run_id in key
 

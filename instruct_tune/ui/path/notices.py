@@ -52,10 +52,9 @@ class Notices:
         about = own or self._recorded(viewer)
         if about is None:
             return [kind, None], lambda: _nothing(kind)
-        last = self.runs.last_evaluations(viewer).get(about["id"])
+        last = self._last_evaluation(viewer, about)
         if own and kind in ("evaluated", "rows") and not last and (recorded := self._recorded(viewer)):
-            about, own = recorded, None
-            last = self.runs.last_evaluations(viewer).get(about["id"])
+            about, own, last = recorded, None, self._last_evaluation(viewer, recorded)
         key = [kind, about["id"], about["status"], about["step"], last["seq"] if last else None]
         return key, lambda: self._of_run(kind, viewer, about, own is not None, last)
 
@@ -73,6 +72,9 @@ class Notices:
         else:
             said = sentences.rows(own, self.evaluations.predictions(viewer, run["id"], last["seq"]))
         return " ".join(filter(None, ("" if own else _nothing(kind), said)))
+
+    def _last_evaluation(self, viewer: Viewer, run: RunSummary) -> Mapping[str, Any] | None:
+        return next(iter(self.runs.evaluations(viewer, run["id"])), None)
 
     def _newest(self, viewer: Viewer) -> RunSummary | None:
         """The newest run that the viewer started here."""

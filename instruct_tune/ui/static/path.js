@@ -116,9 +116,9 @@ export default (element, props, watch) => {
     const rule = 'outline: 3px solid var(--path-mark) !important; outline-offset: 2px;';
     // The panel covers the lower part of a narrow screen.
     const margin = matchMedia('(min-width: 1180px)').matches ? '16px' : '16px 0 48dvh';
-    // Some containers cut off what is drawn outside of their controls.
-    const around = ids.map(id => `.form:has(> ${id}) { overflow: visible !important; }`).join('\n');
-    marks.textContent = ids.length ? `${ids.join(', ')} { ${rule} scroll-margin: ${margin}; }\n${around}` : '';
+    // In a row of boxes the next one would be drawn over it.
+    const inside = ids.map(id => `.show .form > ${id} { outline-offset: -3px !important; }`).join('\n');
+    marks.textContent = ids.length ? `${ids.join(', ')} { ${rule} scroll-margin: ${margin}; }\n${inside}` : '';
   };
   const isOpen = fold =>
     fold.querySelector(':scope > .label-wrap, :scope > * > .label-wrap')?.classList.contains('open');

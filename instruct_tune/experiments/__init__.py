@@ -1,0 +1,1 @@
+"""Measured experiments: a question, a guess, and the effect over five seeds."""

@@ -15,7 +15,7 @@ HELD_OUT_ROWS = 40
 LEAKED_ROWS = 20
 """The first held-out rows: the arm ``leaked`` trains on them."""
 # 800 training rows are left beside the held-out ones.
-SHARED = {"data": {"test_size": 0.1}}
+SHARED: Mapping[str, Mapping[str, Any]] = {"data": {"test_size": 0.1}}
 BASELINE = "baseline"
 
 
@@ -38,7 +38,8 @@ class Arm:
     @property
     def config(self) -> RunConfig:
         """The arm's configuration on the bundled rows, without its seed."""
-        sections = {name: {**SHARED.get(name, {}), **self.settings.get(name, {})} for name in SHARED | self.settings}
+        names = {*SHARED, *self.settings}
+        sections = {name: {**SHARED.get(name, {}), **self.settings.get(name, {})} for name in names}
         return RunConfig.from_dict(sections, "minute")
 
 

@@ -16,6 +16,7 @@ from .context import PRIVATE, QUIET
 from .data.tab import DataTab
 from .evaluate.tab import EvaluateTab
 from .events import open_tab_on_click
+from .experiments.tab import ExperimentsTab
 from .form import Form
 from .format.tab import FormatTab
 from .layout import polling, session, sign_in
@@ -88,6 +89,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
                 fill_events = runs.wire(
                     form, shown_run, compare.run, evaluate.run, train.continued.parent, tabs, runs_tab
                 )
+            with gr.Tab("Experiments", id="Experiments"):
+                experiments = _experiments(lab, form, tabs)
         with beside_title:
             replay_button = replay.offer(tabs)
             train.offer(tabs)
@@ -112,8 +115,8 @@ def build_ui(lab: Lab) -> gr.Blocks:
         status_bar.follow(form, shown_run)
         announcer.follow(shown_run)
         loaded = session.welcome(page, form, memory, shown_run, runs=lab.runs, access=lab.access)
-        panels = (train.panel, evaluate.panel, runs.panel, runs.bin, path)
-        polled = (status_bar, busy_notice, announcer, *panels, idle_flag, choices)
+        polled: list[polling.PolledPanel] = [status_bar, busy_notice, announcer, idle_flag, choices]
+        polled += [train.panel, evaluate.panel, runs.panel, runs.bin, path, *experiments.polled]
         polling.feed(memory, polled, runs=lab.runs, training=lab.training, access=lab.access)
         compare.follow_link(loaded, tabs, shown_run, choices.seen)
         data.refresh_after(loaded.then)
@@ -122,10 +125,10 @@ def build_ui(lab: Lab) -> gr.Blocks:
         panel = train.panel
         for event in (loaded.then, shown_run.change):
             event(panel.follow, panel.inputs, panel.outputs, queue=False, **QUIET)
-        for event in (loaded, *fill_events):
+        for event in (loaded, *fill_events, *experiments.fill_events):
             train.presets.settle_after(event)
         path.wire(page, form, loaded)
-        path.forget_after(train.presets.radio.input, *(event.then for event in fill_events))
+        path.forget_after(train.presets.radio.input, *(event.then for event in (*fill_events, *experiments.fill_events)))
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         agent_tools.expose(lab)
@@ -220,5 +223,16 @@ def _runs(lab: Lab) -> RunsTab:
         answerers=lab.answerers,
         transfers=lab.transfers,
         disk=lab.disk,
+        access=lab.access,
+    )
+
+
+def _experiments(lab: Lab, form: Form, tabs: gr.Tabs) -> ExperimentsTab:
+    return ExperimentsTab(
+        form,
+        tabs,
+        configs=lab.configs,
+        runs=lab.runs,
+        training=lab.training,
         access=lab.access,
     )

@@ -1,0 +1,104 @@
+"""The two arms of an experiment as runs on a visitor's own rows, and their results beside the recorded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from ...experiments.arms import ARMS, Arm
+from ...experiments.questions import MEASURES, Experiment
+from ...experiments.recorded import Results
+from ...services.access import Access
+from ...services.configurations import Configurations
+from ...services.runs import Runs
+from ...services.training import Training
+from ..context import PRIVATE, QUIET, user_errors, viewer
+from ..form import Form
+from .text import own_table
+
+ROWS = ("source", "split", "columns", "filters", "unify_newlines")
+"""The settings that decide which rows are used: the visitor's own stay."""
+KINDS = {"held_out_loss": "eval", "general_loss": "general"}
+"""The metric of a run that is an experiment's measure; few rows leave none for the probes, but some to evaluate on."""
+
+
+def own_config(arm: Arm, form: Mapping[str, Any]) -> dict[str, Any]:
+    """The arm's configuration on the rows, and with the model, that the form names."""
+    config = arm.config.to_dict()
+    rows = {name: form["data"][name] for name in ROWS if name in form["data"]}
+    return {**config, "model": form["model"], "data": {**config["data"], **rows}}
+
+
+class OwnData:
+    """A table of both arms' results, which the page's timer updates; ``start`` is the button that starts the runs.
+
+    ``started``: title of an experiment → {arm: run id}.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        which: gr.Radio,
+        start: gr.Button,
+        shown: Mapping[str, Experiment],
+        results: Results,
+        *,
+        configs: Configurations,
+        runs: Runs,
+        training: Training,
+        access: Access,
+    ):
+        self._form, self._which, self._start, self._shown, self._results = form, which, start, shown, results
+        self._configs, self._runs, self._training, self._access = configs, runs, training, access
+        self._table = gr.Markdown("", elem_id="experiments-own-table")
+        self.started, self._seen = gr.State({}), gr.State("")
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self._which, self.started, self._seen]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self._table, self._seen]
+
+    def show(self, title: str, started: Mapping[str, Mapping[str, str]], seen: str | None) -> list[Any]:
+        """The table of the experiment ``title``, if it has changed since ``seen``."""
+        now = self._results_of(title, started)
+        return [gr.skip(), gr.skip()] if now == seen else [now, now]
+
+    def wire(self) -> None:
+        """Connect the button, once the form is complete."""
+        inputs = self._form.controls | {self._which, self.started}
+        begun = self._start.click(self._begin, inputs, self.started, **PRIVATE)
+        begun.success(self.show, self.inputs, self.outputs, **QUIET)
+
+    @user_errors
+    def _begin(self, values: dict[Any, Any]) -> dict[str, dict[str, str]]:
+        experiment = self._shown[values[self._which]]
+        requester, form = viewer(self._access), self._form.read(values)
+        # Both are read before either starts: one alone answers nothing.
+        pair = experiment.pair or ()
+        configs = {arm: self._configs.read(requester, own_config(ARMS[arm], form)) for arm in pair}
+        runs = {
+            arm: self._training.start(requester, config, f"{experiment.title}: {ARMS[arm].label}")
+            for arm, config in configs.items()
+        }
+        gr.Info("Two runs wait for their turn: Train and Runs show them too.")
+        return {**values[self.started], experiment.title: runs}
+
+    def _results_of(self, title: str, started: Mapping[str, Mapping[str, str]]) -> str:
+        experiment, runs = self._shown.get(title), started.get(title)
+        if not experiment or not runs:
+            return ""
+        return own_table(self._results, experiment, {arm: self._state(experiment, run) for arm, run in runs.items()})
+
+    def _state(self, experiment: Experiment, run_id: str) -> str:
+        """The measure of a finished run, else its status."""
+        user, kind = viewer(self._access), KINDS[experiment.measure]
+        status = self._runs.get(user, run_id).status
+        metric = self._runs.last_metric(user, run_id, kind)
+        if status != "finished" or metric is None:
+            return status
+        return f"{metric[f'{kind}_loss']:.{MEASURES[experiment.measure].digits}f}"

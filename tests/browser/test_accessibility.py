@@ -9,7 +9,7 @@ from browser import Window
 
 pytestmark = pytest.mark.slow
 
-TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
+TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs", "Experiments")
 AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 
 

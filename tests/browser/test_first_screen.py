@@ -19,6 +19,7 @@ WHOLE = {
     "Compare": ["#compare-ask", "#compare-expected", "#compare-base", "#compare-tuned"],
     "Evaluate": ["#evaluate-start", "#evaluate-sentence", "#evaluate-plot"],
     "Runs": ["#runs-open", "#runs-table [data-testid=cell-2-0]", "#runs-plot .loss-plot"],
+    "Experiments": ["#experiments-reveal", ".exp-question", ".exp-choices input >> nth=2"],
 }
 """What is on each tab's first screen from its top to its lower edge."""
 PLEA = re.compile(r"\bpress\b[^.]*\bfirst\b|nothing (is )?(shown|loaded|searched) yet", re.IGNORECASE)

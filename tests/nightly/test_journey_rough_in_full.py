@@ -12,7 +12,7 @@ from gradio_client import Client
 
 from instruct_tune.store.run_store import RunStore
 
-TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
+TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs", "Experiments")
 PRESS_TWICE = """tab => {
     const panel = [...document.querySelectorAll('[role=tabpanel]')].find(each => each.offsetParent !== null);
     const buttons = [...panel.querySelectorAll('button')].filter(

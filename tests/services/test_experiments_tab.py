@@ -92,6 +92,14 @@ def test_a_run_on_its_way_says_so(lab, tab, engine_held):
     started = tab._own._begin(values_of(tab, RATE))
     table, _ = tab._own.show(RATE.title, started, "")
     assert table.count("queued") == 2
+    again = {**values_of(tab, RATE), tab._own.started: started}
+    with pytest.raises(gr.Error, match="on their way already"):
+        tab._own._begin(again)
+    for run_id in started[RATE.title].values():
+        lab.training.stop(HOST, run_id)
+        lab.training.delete(HOST, run_id)
+    table, _ = tab._own.show(RATE.title, started, "")
+    assert table.count("deleted") == 2
 
 
 def test_a_mistake_in_the_form_starts_neither(lab, tab):

@@ -25,7 +25,7 @@ LAYERS = (
     ("models",),
     ("generation", "inspection", "estimate"),
     ("evaluation", "training"),
-    ("runs", "lesson"),
+    ("runs", "experiments", "lesson"),
     ("export", "compute"),
     ("script",),
     ("services",),
@@ -196,7 +196,7 @@ def test_only_the_page_knows_of_the_page():
 def test_a_room_of_the_page_knows_what_all_share_and_itself():
     """Tabs do not import each other: they communicate through the page, which imports them all."""
     packages = {path.name for path in (PACKAGE / "ui").iterdir() if (path / "__init__.py").is_file()}
-    assert {"data", "format", "train", "compare", "evaluate", "runs"} <= packages
+    assert {"data", "format", "train", "compare", "evaluate", "runs", "experiments"} <= packages
     wrong = []
     for file in sorted((PACKAGE / "ui").rglob("*.py")):
         here = file.parent.name

@@ -57,7 +57,8 @@ def test_the_wheel_holds_the_lab_and_its_files(tmp_path):
     sources = {str(file.relative_to(ROOT)) for kind in kinds for file in (ROOT / "instruct_tune").rglob(kind)}
     assert sources <= names
     assert {
-        f"instruct_tune/assets/{name}" for name in ("first_content.json", "instructions.jsonl", "why_04.json")
+        f"instruct_tune/assets/{name}"
+        for name in ("experiments.json", "first_content.json", "instructions.jsonl", "why_04.json")
     } <= names
     assert any(name.startswith("instruct_tune/assets/recorded/") for name in names)
     assert not any(name.startswith(("tests/", "assets/")) for name in names)

@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from ...config.viewer import Viewer
+from ...errors import BusyError
 from ...experiments.arms import ARMS, Arm
 from ...experiments.questions import MEASURES, Experiment
 from ...experiments.recorded import Results
@@ -77,7 +79,9 @@ class OwnData:
     @user_errors
     def _begin(self, values: dict[Any, Any]) -> dict[str, dict[str, str]]:
         experiment = self._shown[values[self._which]]
-        requester, form = viewer(self._access), self._form.read(values)
+        requester, form, started = viewer(self._access), self._form.read(values), values[self.started]
+        if any(self._is_live(requester, run_id) for run_id in started.get(experiment.title, {}).values()):
+            raise BusyError("These two runs are on their way already: Runs shows them.")
         # Both are read before either starts: one alone answers nothing.
         pair = experiment.pair or ()
         configs = {arm: self._configs.read(requester, own_config(ARMS[arm], form)) for arm in pair}
@@ -86,7 +90,10 @@ class OwnData:
             for arm, config in configs.items()
         }
         gr.Info("Two runs wait for their turn: Train and Runs show them too.")
-        return {**values[self.started], experiment.title: runs}
+        return {**started, experiment.title: runs}
+
+    def _is_live(self, user: Viewer, run_id: str) -> bool:
+        return self._runs.is_visible(user, run_id) and self._runs.get(user, run_id).live
 
     def _results_of(self, title: str, started: Mapping[str, Mapping[str, str]]) -> str:
         experiment, runs = self._shown.get(title), started.get(title)
@@ -97,6 +104,8 @@ class OwnData:
     def _state(self, experiment: Experiment, run_id: str) -> str:
         """The measure of a finished run, else its status."""
         user, kind = viewer(self._access), KINDS[experiment.measure]
+        if not self._runs.is_visible(user, run_id):
+            return "deleted"
         status = self._runs.get(user, run_id).status
         metric = self._runs.last_metric(user, run_id, kind)
         if status != "finished" or metric is None:

@@ -83,7 +83,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         arm="no-eos",
         arms=(BASELINE, "no-eos"),
         because={
-            LOWER: "A model ends an answer by predicting EOS. Rows without one give no example of where to stop.",
+            LOWER: "EOS is how an answer ends, and these rows give no example of it.",
         },
         try_it="Format, Broken on purpose, no EOS: see which token is missing.",
     ),
@@ -94,7 +94,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="tokens",
         arm="eos-masked",
         arms=(BASELINE, "eos-masked"),
-        because={HIGHER: "EOS is in the row, but carries no loss: nothing teaches the model to predict it."},
+        because={
+            HIGHER: "EOS is in the rows, but carries no loss: no step is taken towards predicting it.",
+        },
         try_it="Format, Broken on purpose, EOS taken for padding: the last token loses its colour.",
     ),
     "prompt-loss": Experiment(
@@ -105,8 +107,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         arm="prompt-loss",
         arms=(BASELINE, "prompt-loss"),
         because={
-            HIGHER: "Part of each step now goes into predicting instructions, which the held-out loss does not count.",
-            LOWER: "The prompts are text of the same kind as the answers' rows, and more tokens were learned from.",
+            HIGHER: "Each step fits the prompts too, and the held-out loss counts answers alone.",
+            LOWER: "Each step fits the prompts too, and here the answers gained by it.",
         },
         try_it="Format, Broken on purpose, loss on the prompt too: count the tokens that are added.",
     ),
@@ -119,8 +121,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         arms=("rank-1", BASELINE, "rank-64"),
         against="rank-1",
         because={
-            LOWER: "With the same scale, rows and steps, the adapter with more directions to move in went further.",
-            HIGHER: "More weights fitted the 48 rows, and not the rows that were held out.",
+            LOWER: "Scale, rows and steps are the same: more directions for the update came further in them.",
+            HIGHER: "Scale, rows and steps are the same: more directions for the update did not help here.",
         },
         try_it="Train with rank 64, and look at what the cost line says about memory.",
         ticks=("1", "16", "64"),
@@ -132,8 +134,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="held_out_loss",
         arm="rate-high",
         arms=(BASELINE, "rate-high"),
-        because={HIGHER: "Steps this long overshoot: what one batch gains, the rows outside it lose."},
-        try_it="Train with 2e-2, and watch the gradient norm under Events.",
+        because={
+            HIGHER: "Rows and number of steps are the same: longer steps ended higher on rows that none was taken for.",
+            LOWER: "Rows and number of steps are the same: longer steps came further in twelve of them.",
+        },
+        try_it="Train with 2e-2, and lay its held-out loss over the good run's: Runs, Side by side.",
         drawn=OVER_STEPS,
     ),
     "rate-low": Experiment(
@@ -143,7 +148,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="held_out_loss",
         arm="rate-low",
         arms=(BASELINE, "rate-low"),
-        because={HIGHER: "Twelve short steps do not get as far as twelve long ones."},
+        because={
+            HIGHER: "Twelve steps a tenth as long did not come as far; whether more of them would, this does not tell.",
+        },
         try_it="Train with 2e-4 and more epochs: does it catch up?",
         drawn=OVER_STEPS,
     ),
@@ -154,7 +161,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="held_out_loss",
         arm="rows-800",
         arms=("rows-8", BASELINE, "rows-200", "rows-800"),
-        because={LOWER: "More rows, and with them more steps: this experiment does not tell which of the two it is."},
+        because={
+            LOWER: "More rows, and with them more steps: which of the two it is, this does not tell.",
+        },
         try_it="Train on 200 rows, and compare the answers with those of the preset minute.",
         drawn=OVER_ARMS,
         ticks=("8", "48", "200", "800"),
@@ -166,7 +175,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="leaked_loss",
         arm="leaked",
         arms=(BASELINE, "leaked"),
-        because={LOWER: "The model has seen these answers, so its loss on them says less about rows it has not seen."},
+        because={
+            LOWER: "The model was trained on these 20 answers, so it says little about rows that it has not seen.",
+        },
         try_it="Data, Report: does your dataset have near copies across the split? A checkbox removes them.",
     ),
     "template": Experiment(
@@ -176,7 +187,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="bleu",
         arm="asked-chat",
         arms=(BASELINE, "asked-alpaca", "asked-chat"),
-        because={LOWER: "The adapter was trained on answers after one prompt, and this is another one."},
+        because={
+            LOWER: "The adapter was trained on answers after one prompt, and here another one stands before them.",
+        },
         try_it="Format, Template: see how far the three prompts of one row are apart.",
     ),
     "strength": Experiment(
@@ -187,8 +200,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         arm="strength-2",
         arms=("strength-0", BASELINE, "strength-2"),
         because={
-            LOWER: "The adapter was trained at strength 1; beyond it, nothing was fitted to the rows.",
-            HIGHER: "The training was short, and going on in its direction still helped.",
+            LOWER: "The adapter was trained at strength 1: no step was taken for twice that update.",
+            HIGHER: "On these rows, after so short a training, twice the update was still better than the update.",
         },
         try_it="Compare, third answer: the run itself at half its strength.",
         ticks=("0", "1", "2"),
@@ -200,7 +213,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="bleu",
         arm="beams-5",
         arms=(BASELINE, "beams-5"),
-        because={HIGHER: "Beam search finds likelier whole answers than the likeliest next token at each place."},
+        because={
+            HIGHER: "Beams find answers that are likelier as a whole; here they were closer to the references.",
+            LOWER: "Beams find answers that are likelier as a whole; here they were further from the references.",
+        },
         try_it="Compare, Search: see where the beams leave the greedy answer.",
     ),
     "max-length": Experiment(
@@ -210,7 +226,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="bleu",
         arm="max-length-50",
         arms=(BASELINE, "max-length-50"),
-        because={LOWER: "The prompt uses up most of the 50 tokens, the answers are cut, and BLEU punishes short ones."},
+        because={
+            LOWER: "The limit counts the prompt too, so answers are cut, and BLEU has a penalty for short ones.",
+        },
         try_it="Evaluate, Why 0.4?: what the same limit does to another run.",
     ),
     "forgetting": Experiment(
@@ -220,7 +238,10 @@ EXPERIMENTS: dict[str, Experiment] = {
         measure="general_loss",
         arm="ten-epochs",
         arms=(BASELINE, "ten-epochs"),
-        because={HIGHER: "The weights went on fitting the 48 rows, and nothing kept them near plain text."},
+        because={
+            HIGHER: "Every step is taken for the 48 rows, and none for plain text.",
+            LOWER: "Every step is taken for the 48 rows; plain text did not pay for it here.",
+        },
         try_it="Train ten epochs, and show general loss in the plot's legend.",
         drawn=OVER_STEPS,
     ),

@@ -5,22 +5,29 @@ from __future__ import annotations
 import re
 
 import pytest
-from browser import Window
+from browser import Server, Window, serving
+from made_results import made_results
 
-from instruct_tune.experiments.questions import MEASURES, OVER_STEPS
-from instruct_tune.experiments.recorded import recorded, shown
+from instruct_tune.experiments.questions import EXPERIMENTS, MEASURES
 from instruct_tune.ui.experiments import text
 
 pytestmark = pytest.mark.slow
 
-RESULTS = recorded()
-PICKED = next(each for each in shown(RESULTS) if each.drawn is None)
-DRAWN = next(each for each in shown(RESULTS) if each.drawn == OVER_STEPS and each.settings)
+RESULTS = made_results(0.5)
+PICKED, DRAWN = EXPERIMENTS["no-eos"], EXPERIMENTS["rate-high"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "program", ("-m", "support.experiments_app"))
+        with serving(tmp_path_factory.mktemp("experiments") / "data", PYTHONPATH="tests") as address:
+            yield address
 
 
 @pytest.fixture
-def window(empty_lab, browser):
-    opened = Window(browser, empty_lab)
+def window(served, browser):
+    opened = Window(browser, served)
     opened.tab("Experiments")
     return opened
 

@@ -4,6 +4,7 @@ import json
 
 import gradio as gr
 import pytest
+from made_results import made_results
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
@@ -18,15 +19,6 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quicker", "tiny_cache")
 RATE, TEMPLATE = EXPERIMENTS["rate-high"], EXPERIMENTS["template"]
 
 
-def made_up():
-    """Results of every arm."""
-    curve = [{"steps": [0, 12], "losses": [2.0, 1.5 + seed / 100]} for seed in range(5)]
-    measures = dict.fromkeys(("held_out_loss", "leaked_loss", "general_loss", "bleu", "stopped", "tokens"), [1.0] * 5)
-    arm = {"seconds": [1] * 5, "measures": measures, "curves": {"held_out_loss": curve, "general_loss": curve}}
-    about = {"model": "a/b", "date": "2026-01-01", "machine": "m", "held_out_rows": 40}
-    return Results(about, dict.fromkeys(ARMS, arm))
-
-
 def built(lab, form, tabs):
     return ExperimentsTab(
         form, tabs, configs=lab.configs, runs=lab.runs, training=lab.training, access=lab.access
@@ -36,7 +28,7 @@ def built(lab, form, tabs):
 @pytest.fixture
 def tab(lab, tmp_path, monkeypatch):
     """The tab, with a form that names forty rows and the tiny model."""
-    monkeypatch.setattr(tab_module, "recorded", made_up)
+    monkeypatch.setattr(tab_module, "recorded", made_results)
     file = tmp_path / "mine.json"
     file.write_text(json.dumps([{"instruction": f"Say {n}", "input": "", "output": f"{n}!"} for n in range(40)]))
     settings = RunConfig.from_dict({"model": "tiny-random", "data": {"source": str(file), "filters": []}}).to_dict()
@@ -82,8 +74,8 @@ def test_both_arms_are_trained_in_the_queue_and_shown_beside_the_recorded_ones(l
         assert lab.training.wait(run_id).status == "finished"
     table, seen = tab._own.show(RATE.title, started, "")
     losses = [lab.runs.last_metric(HOST, run_id, "eval")["eval_loss"] for run_id in runs.values()]
-    assert f"| {ARMS[BASELINE].label} | 1.000 | {losses[0]:.3f} |" in table
-    assert f"| {ARMS['rate-high'].label} | 1.000 | {losses[1]:.3f} |" in table
+    assert f"| {ARMS[BASELINE].label} | 1.030 | {losses[0]:.3f} |" in table
+    assert f"| {ARMS['rate-high'].label} | 1.030 | {losses[1]:.3f} |" in table
     assert tab._own.show(RATE.title, started, seen) == [gr.skip(), gr.skip()], "a poll sends what has changed"
     assert tab._own.show(TEMPLATE.title, started, seen) == ["", ""]
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from made_results import made_results
 
 from benchmarks import experiments_report
 from benchmarks.experiments import ASKED_AS, DECODED, FAULTY, LEAKED, PROBES, STRENGTHS, choose
@@ -22,17 +23,6 @@ EFFECTS = {
     Direction.LOWER: Effect(-2.0, -3.0, -1.0),
     Direction.NONE: Effect(0.5, -1.0, 2.0),
 }
-
-
-def results(change=0.0):
-    """Made up: every arm has the seeds' own values, all but the baseline plus ``change``."""
-    arms = {}
-    for name, arm in ARMS.items():
-        values = [1.0 + 0.01 * seed + (0 if name == BASELINE else change) for seed in SEEDS]
-        curve = [{"steps": [0, 3, 6, 9, 12], "losses": [2, 1.9, 1.8, 1.7, value]} for value in values]
-        curves = {} if arm.asks else {"held_out_loss": curve, "general_loss": curve}
-        arms[name] = {"seconds": [60] * 5, "measures": dict.fromkeys(MEASURES, values), "curves": curves}
-    return Results({"model": "a/b", "date": "2026-01-01", "machine": "m", "held_out_rows": 40}, arms)
 
 
 def test_the_interval_is_that_of_a_paired_t_test():
@@ -117,7 +107,7 @@ def test_a_sentence_claims_the_direction_of_its_interval(experiment, direction):
 @pytest.mark.parametrize("experiment", ALL, ids=EXPERIMENTS)
 def test_the_view_shows_the_effect_that_was_measured(experiment):
     for change in (0.5, -0.5):
-        value = text.view_value(results(change), experiment)
+        value = text.view_value(made_results(change), experiment)
         expected = 0 if experiment.against != BASELINE else change
         direction = Direction.NONE if not expected else Direction.HIGHER if expected > 0 else Direction.LOWER
         assert value["direction"] == direction
@@ -132,10 +122,10 @@ def test_the_view_shows_the_effect_that_was_measured(experiment):
 
 
 def test_curves_of_other_steps_are_not_laid_beside_each_other():
-    measured = results()
+    measured = made_results()
     for curve in measured.arms["ten-epochs"]["curves"]["general_loss"]:
         curve["steps"] = [0, 30, 60, 90, 120]
-    arms = {**measured.arms, BASELINE: results().arms[BASELINE]}
+    arms = {**measured.arms, BASELINE: made_results().arms[BASELINE]}
     value = text.view_value(Results(measured.about, arms), EXPERIMENTS["forgetting"])
     assert value["reference"] is None
     assert value["labels"][-1] == "step 120"
@@ -149,7 +139,7 @@ def test_a_curve_is_told_in_words():
 
 
 def test_with_fewer_than_five_seeds_an_experiment_is_not_shown():
-    measured = results()
+    measured = made_results()
     assert shown(measured) == ALL
     short = {**measured.arms["no-eos"], "measures": dict.fromkeys(MEASURES, [1.0] * 4)}
     assert "no-eos" not in [each.arm for each in shown(Results(measured.about, {**measured.arms, "no-eos": short}))]

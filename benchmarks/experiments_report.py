@@ -102,7 +102,7 @@ def _line(results: Results, experiment: Experiment) -> str:
     cells = [
         experiment.question,
         f"{measure.name.removeprefix('The ')}, {measure.unit}",
-        f"{effect_sentence(measure, effect)} {because(experiment, effect.direction)}",
+        f"{effect_sentence(experiment, effect)} {because(experiment, effect.direction)}",
         spread,
         f"{results.minutes(experiment):.1f}",
     ]

@@ -57,7 +57,7 @@ def test_a_guess_comes_before_the_answer_by_keyboard_alone(window):
     reveal(window)
     assert window.wait_text(".exp-effect", value["effect"]) == value["effect"]
     assert window.text(".exp-because") == value["because"]
-    verdict = "So it is." if guessed == value["direction"] else "It is not so."
+    verdict = "So it was measured." if guessed == value["direction"] else "It was measured otherwise."
     assert window.text(".exp-verdict") == f"Your guess: {words}. {verdict}"
     assert window.page.get_attribute(".exp-chart", "aria-label") == value["description"]
     assert window.page.locator(".exp-seed").count() == 5

@@ -93,9 +93,8 @@ def test_an_arm_changes_what_it_says_and_nothing_else():
 @pytest.mark.parametrize("direction", Direction)
 @pytest.mark.parametrize("experiment", ALL, ids=EXPERIMENTS)
 def test_a_sentence_claims_the_direction_of_its_interval(experiment, direction):
-    measure = MEASURES[experiment.measure]
-    sentence = text.effect_sentence(measure, EFFECTS[direction])
-    verbs = {Direction.HIGHER: " rises:", Direction.LOWER: " falls:", Direction.NONE: " shows no difference:"}
+    sentence = text.effect_sentence(experiment, EFFECTS[direction])
+    verbs = {Direction.HIGHER: " rises,", Direction.LOWER: " falls,", Direction.NONE: " shows no difference,"}
     assert [each for each, verb in verbs.items() if verb in sentence] == [direction]
     why = text.because(experiment, direction)
     if direction is Direction.NONE:
@@ -213,7 +212,7 @@ def test_the_asset_and_the_table_are_written_from_the_results_of_each_seed(tmp_p
     assert written.startswith("before\n")
     assert written.endswith("after\n")
     assert "old" not in written
-    assert "falls: -20 percentage points (95% interval -20 to -20, 5 seeds)" in written
+    assert "stop by themselves falls, -20 percentage points (95% interval -20 to -20, 5 seeds)" in written
     assert "rate-high: 4 of 5 seeds" in experiments_report.state(tmp_path)
     # Results of two machines make no pairs.
     other = json.loads((folder / "no-eos-1.json").read_text()) | {"machine": "another"}

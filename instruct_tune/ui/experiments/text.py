@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ def view_value(results: Results, experiment: Experiment) -> dict[str, Any]:
         "changed": experiment.changed,
         "drawn": experiment.drawn is not None,
         "name": measure.name,
+        "guess": f"Your guess: {in_sentence(measure)} …",
         "unit": measure.unit,
         "digits": measure.digits,
         "labels": labels,
@@ -36,7 +38,7 @@ def view_value(results: Results, experiment: Experiment) -> dict[str, Any]:
         "mean": mean,
         "reference": reference,
         "direction": effect.direction.value,
-        "effect": effect_sentence(measure, effect),
+        "effect": effect_sentence(experiment, effect),
         "because": because(experiment, effect.direction),
         "try": experiment.try_it,
         "description": curve_text(measure, labels, mean, lines),
@@ -63,14 +65,21 @@ def _plotted(results: Results, experiment: Experiment) -> tuple[list[str], list[
     return labels, lines, None
 
 
-def effect_sentence(measure: Measure, effect: Effect) -> str:
+def effect_sentence(experiment: Experiment, effect: Effect) -> str:
     """The effect with its interval; no difference is claimed where that includes 0."""
+    measure = MEASURES[experiment.measure]
     size, low, high = (f"{value:+.{measure.digits}f}" for value in (effect.mean, effect.low, effect.high))
-    interval = f"95% interval {low} to {high}, {len(SEEDS)} seeds"
     unit = "percentage points" if measure.unit == "%" else measure.unit
-    if effect.direction is Direction.NONE:
-        return f"{measure.name} shows no difference: {size} {unit} ({interval})."
-    return f"{measure.name} {_VERBS[effect.direction]}: {size} {unit} ({interval})."
+    arm, against = ARMS[experiment.arm].label, ARMS[experiment.against].label
+    return (
+        f"{arm[0].upper()}{arm[1:]}, against {against}: {in_sentence(measure)} {_VERBS[effect.direction]}, "
+        f"{size} {unit} (95% interval {low} to {high}, {len(SEEDS)} seeds)."
+    )
+
+
+def in_sentence(measure: Measure) -> str:
+    """The measure's name inside a sentence."""
+    return re.sub(r"^The ", "the ", measure.name)
 
 
 def because(experiment: Experiment, direction: Direction) -> str:

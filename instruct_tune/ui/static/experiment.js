@@ -212,7 +212,7 @@ const drawPlot = () => {
 const verdict = () => {
   if (!value.drawn) {
     const picked = value.choices.find(([direction]) => direction === guess.choice)[1];
-    return `Your guess: ${picked}. ${guess.choice === value.direction ? 'So it is.' : 'It is not so.'}`;
+    return `Your guess: ${picked}. ${guess.choice === value.direction ? 'So it was measured.' : 'It was measured otherwise.'}`;
   }
   const last = value.mean.length - 1,
     apart = value.mean.slice(1).map((amount, at) => Math.abs(amount - guess.curve[at + 1]));
@@ -256,7 +256,7 @@ const drawChoices = () => {
     label.append(radio, text);
     return label;
   });
-  box.replaceChildren(make('legend', '', `Your guess: ${value.name.replace(/^The /, 'the ')} …`), ...choices);
+  box.replaceChildren(make('legend', '', value.guess), ...choices);
 };
 
 const help = () => {
@@ -290,6 +290,7 @@ element.querySelector('.experiment').addEventListener('reveal', () => {
   guess.revealed = true;
   drawChoices();
   draw();
+  part('answer').scrollIntoView({block: 'nearest'});
 });
 
 const update = () => {

@@ -61,7 +61,7 @@ class Experiment:
     ticks: tuple[str, ...] = field(default=())
 
     @property
-    def settings(self) -> Arm | None:
+    def configured_arm(self) -> Arm | None:
         """The arm with the change, where a run's configuration can express it."""
         arm = ARMS[self.arm]
         return arm if arm.configurable else None

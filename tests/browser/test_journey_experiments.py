@@ -104,7 +104,7 @@ def test_a_curve_is_drawn_by_keyboard_and_by_mouse_and_tried(window):
     assert page.locator(".exp-guess").count() == 1
 
     page.click("#experiments-try")
-    rate = DRAWN.settings.settings["train"]["learning_rate"]
+    rate = DRAWN.configured_arm.settings["train"]["learning_rate"]
     page.wait_for_function(f"Number(document.querySelector('#train-learning-rate input')?.value) === {rate}")
     window.wait_text("#preset-changed", "learning rate")
     assert window.errors == []

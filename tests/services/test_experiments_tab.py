@@ -8,6 +8,7 @@ from made_results import made_results
 
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.viewer import HOST
+from instruct_tune.errors import BusyError
 from instruct_tune.experiments.arms import ARMS, BASELINE
 from instruct_tune.experiments.questions import EXPERIMENTS
 from instruct_tune.experiments.recorded import Results
@@ -99,6 +100,21 @@ def test_a_mistake_in_the_form_starts_neither(lab, tab):
     with pytest.raises(gr.Error, match="filters"):
         tab._own._begin(values)
     assert lab.runs.summaries(HOST) == []
+
+
+def test_where_only_one_can_start_none_does(lab, tab, engine_held, monkeypatch):
+    start, begun = lab.training.start, []
+
+    def once(*args):
+        if begun:
+            raise BusyError("Too many runs wait.")
+        begun.append(start(*args))
+        return begun[0]
+
+    monkeypatch.setattr(lab.training, "start", once)
+    with pytest.raises(gr.Error, match="Too many"):
+        tab._own._begin(values_of(tab, RATE))
+    assert not lab.runs.get(HOST, begun[0]).live
 
 
 def test_without_any_results_the_tab_says_so(lab, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...config.viewer import Viewer
-from ...errors import BusyError
+from ...errors import BusyError, LabError
 from ...experiments.arms import ARMS, Arm
 from ...experiments.questions import MEASURES, Experiment
 from ...experiments.recorded import Results
@@ -82,13 +82,17 @@ class OwnData:
         requester, form, started = viewer(self._access), self._form.read(values), values[self.started]
         if any(self._is_live(requester, run_id) for run_id in started.get(experiment.title, {}).values()):
             raise BusyError("These two runs are on their way already: Runs shows them.")
-        # Both are read before either starts: one alone answers nothing.
+        # One alone answers nothing.
         pair = experiment.pair or ()
         configs = {arm: self._configs.read(requester, own_config(ARMS[arm], form)) for arm in pair}
-        runs = {
-            arm: self._training.start(requester, config, f"{experiment.title}: {ARMS[arm].label}")
-            for arm, config in configs.items()
-        }
+        runs: dict[str, str] = {}
+        try:
+            for arm, config in configs.items():
+                runs[arm] = self._training.start(requester, config, f"{experiment.title}: {ARMS[arm].label}")
+        except LabError:
+            for run_id in runs.values():
+                self._training.stop(requester, run_id)
+            raise
         gr.Info("Two runs wait for their turn: Train and Runs show them too.")
         return {**started, experiment.title: runs}
 

@@ -61,7 +61,7 @@ class ExperimentsTab:
         with bench.show:
             self._view = experiment_view(text.view_value(self._results, first))
             with gr.Row(elem_classes="buttons"):
-                self._try = _offered("Use these settings", "experiments-try", first.settings is not None)
+                self._try = _offered("Use these settings", "experiments-try", first.configured_arm is not None)
                 start = _offered("On my own data, now", "experiments-own", first.pair is not None)
             self._own = OwnData(
                 form, self._which, start, self._shown, self._results,
@@ -85,7 +85,7 @@ class ExperimentsTab:
         experiment = self._shown[title]
         return [
             packed(text.view_value(self._results, experiment)),
-            gr.Button(visible=experiment.settings is not None),
+            gr.Button(visible=experiment.configured_arm is not None),
             gr.Button(visible=experiment.pair is not None),
             *self._own.show(title, started, None),
         ]
@@ -93,7 +93,7 @@ class ExperimentsTab:
     @user_errors
     def _use(self, values: dict[Any, Any]) -> dict[Any, Any]:
         """The experiment's settings in the form, on the rows that the visitor has chosen."""
-        arm = self._shown[values[self._which]].settings
+        arm = self._shown[values[self._which]].configured_arm
         if arm is None:
             raise DataError("This experiment is no configuration of a run.")
         config = self._configs.read(viewer(self._access), own_config(arm, self._form.read(values)))

@@ -23,6 +23,7 @@ from typing import Any
 
 from instruct_tune.config.run_config import DEFAULT_MODEL, RunConfig, TrainSettings
 from instruct_tune.data.splits import Example, Splits, examples, load_splits
+from instruct_tune.errors import DivergedError
 from instruct_tune.evaluation.bleu import score
 from instruct_tune.evaluation.predict import AnswererPrompts, answer_all
 from instruct_tune.experiments.arms import ARMS, BASELINE, HELD_OUT_ROWS, LEAKED_ROWS, SEEDS
@@ -78,7 +79,12 @@ def measure_all(work: Path, model: str, arms: Iterable[str], seeds: Sequence[int
             if file.is_file():
                 continue
             bench = bench or Bench(load_model(model, print), work)
-            result = bench.measure(arm, seed)
+            try:
+                result = bench.measure(arm, seed)
+            except DivergedError as error:
+                # The arm then has too few seeds to be shown; the others are measured all the same.
+                print(f"{arm} with seed {seed}: {error}", flush=True)
+                continue
             file.parent.mkdir(parents=True, exist_ok=True)
             written = file.with_suffix(".partial")
             written.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

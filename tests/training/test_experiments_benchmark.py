@@ -7,6 +7,7 @@ from tiny_lab import light, some_examples, tiny  # noqa: F401
 
 from benchmarks import experiments
 from benchmarks.experiments import Bench, broken, measure_all, result_file
+from instruct_tune.errors import DivergedError
 from instruct_tune.experiments.arms import BASELINE
 from instruct_tune.experiments.questions import MEASURES
 from instruct_tune.inspection.token_view import Fault, broken_token_view
@@ -58,6 +59,18 @@ def test_each_arm_and_seed_has_a_result_of_its_own(work):
 def test_what_is_there_is_not_measured_again(work, monkeypatch):
     monkeypatch.setattr(experiments, "load_model", lambda *_: pytest.fail("no model is needed"))
     measure_all(work, "tiny-random", ARMS, (1, 2))
+
+
+def test_a_run_that_diverges_has_no_result_and_stops_no_other(tmp_path, monkeypatch, capsys):
+    def measure(self, arm, seed):
+        if seed == 1:
+            raise DivergedError("The loss is not finite.")
+        return {"measures": {"bleu": 1.0}, "seconds": 1}
+
+    monkeypatch.setattr(Bench, "measure", measure)
+    measure_all(tmp_path, "tiny-random", ["rate-high"], (1, 2))
+    assert [file.name for file in (tmp_path / "results").iterdir()] == ["rate-high-2.json"]
+    assert "rate-high with seed 1: The loss is not finite." in capsys.readouterr().out
 
 
 def test_an_arm_that_asks_needs_the_adapters_of_the_baseline(tmp_path):

@@ -60,7 +60,7 @@ ARMS: dict[str, Arm] = {
     BASELINE: _trained("the preset minute"),
     "no-eos": _broken("rows without EOS"),
     "rate-high": _trained("learning rate 2e-2", train={"learning_rate": 2e-2}),
-    "max-length-50": _asked("max_length 50", True, generation={"max_new_tokens": None, "max_length": 50}),
+    "max-length-50": _asked("50 tokens, prompt included", True, generation={"max_new_tokens": None, "max_length": 50}),
     "rate-low": _trained("learning rate 2e-4", train={"learning_rate": 2e-4}),
     "prompt-loss": _broken("loss on the prompt too"),
     "rows-8": _trained("8 rows", data={"limit": 8}),

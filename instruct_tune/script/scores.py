@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..config.run_config import RunConfig
-from ..evaluation import bleu_tokenizers
 from .code import Line, Section, assign, code, literal, note
 from .record import Record
 
 
-def evaluate_sections(config: RunConfig, record: Record | None) -> list[Section]:
+def evaluate_sections(config: RunConfig, record: Record | None, tokenize: str) -> list[Section]:
     """Sections from the answers to the last comparison."""
-    sections = [Section("evaluate", "BLEU", tuple(_bleu(record)))]
+    sections = [Section("evaluate", "BLEU", tuple(_bleu(record, tokenize)))]
     if config.train.recite_rows:
         sections.append(Section("evaluate", "Rows known by heart", tuple(_by_heart(config.train.recite_rows))))
     if record:
@@ -21,8 +20,7 @@ def evaluate_sections(config: RunConfig, record: Record | None) -> list[Section]
     return sections
 
 
-def _bleu(record: Record | None) -> Iterator[Line]:
-    tokenize = (record and record.tokenize) or bleu_tokenizers.DEFAULT
+def _bleu(record: Record | None, tokenize: str) -> Iterator[Line]:
     yield Line("from sacrebleu.metrics import BLEU")
     yield Line("")
     if record and record.evaluation and (baselines := record.evaluation.get("baselines")):
@@ -34,7 +32,7 @@ def _bleu(record: Record | None) -> Iterator[Line]:
         scores = {}
         for side, answered in (("base", base_answers), ("tuned", tuned_answers)):
     """)
-    yield Line(f"    bleu = BLEU(tokenize={literal(tokenize)})")
+    yield Line(f"    bleu = BLEU(tokenize={literal(tokenize)})", ("tokenize",))
     yield from code("""
         #
             score = bleu.corpus_score([text for text, _ in answered], [references])

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..config.run_config import GenerationSettings, RunConfig
+from ..evaluation import bleu_tokenizers
 from .answers import compare_sections
 from .code import TABS, Line, Section, code, note
 from .ledger_code import needs_rapidfuzz
@@ -24,19 +25,20 @@ INTRODUCTION = (
 )
 
 
-def tab_sections(config: RunConfig, tab: str, record: Record | None = None) -> tuple[Section, ...]:
+def tab_sections(config: RunConfig, tab: str, tokenize: str = bleu_tokenizers.DEFAULT) -> tuple[Section, ...]:
     """What ``tab`` does, as sections of code with the current settings; without the bundled rows themselves."""
-    return tuple(_of_tab(tab, _as_evaluated(outgoing(config), record), record, packed=False))
+    return tuple(_of_tab(tab, outgoing(config), None, tokenize, packed=False))
 
 
 def sections(config: RunConfig, record: Record | None = None, *, packed: bool = True) -> tuple[Section, ...]:
     """The whole run in order. ``packed``: with the bundled rows themselves, where the run has them."""
     config = _as_evaluated(outgoing(config), record)
-    parts = (section for tab in TABS for section in _of_tab(tab, config, record, packed))
+    tokenize = (record and record.tokenize) or bleu_tokenizers.DEFAULT
+    parts = (section for tab in TABS for section in _of_tab(tab, config, record, tokenize, packed))
     return (Section("start", "One process speaks", tuple(_start())), *parts)
 
 
-def _of_tab(tab: str, config: RunConfig, record: Record | None, packed: bool) -> list[Section]:
+def _of_tab(tab: str, config: RunConfig, record: Record | None, tokenize: str, packed: bool) -> list[Section]:
     if tab == "data":
         return data_sections(config.data, record, packed)
     if tab == "format":
@@ -46,7 +48,7 @@ def _of_tab(tab: str, config: RunConfig, record: Record | None, packed: bool) ->
     if tab == "compare":
         evaluated = record.evaluation["rows"] if record and record.evaluation else config.evaluation_rows
         return compare_sections(config.generation, None if evaluated == config.evaluation_rows else evaluated)
-    return evaluate_sections(config, record)
+    return evaluate_sections(config, record, tokenize)
 
 
 def _as_evaluated(config: RunConfig, record: Record | None) -> RunConfig:

@@ -35,11 +35,14 @@ class Scripts:
         """A configuration as a script or a notebook. Raises SettingsError, and DataError for rows of others."""
         return FORMS[checked_form(form)](self._configs.read(viewer, config))
 
-    def tab(self, viewer: Viewer, config: Config, tab: str) -> tuple[Section, ...]:
-        """What a tab does with these settings, line by line; each line names the settings that it carries."""
+    def tab(self, viewer: Viewer, config: Config, tab: str, tokenize: str) -> tuple[Section, ...]:
+        """What a tab does with these settings, line by line; each line names the settings that it carries.
+
+        ``tokenize``: how BLEU counts words, which is no setting of a run.
+        """
         if tab not in TABS:
             raise DataError(f"tab must be one of {', '.join(TABS)}.")
-        return tab_sections(self._configs.read(viewer, config), tab)
+        return tab_sections(self._configs.read(viewer, config), tab, tokenize)
 
     def save(self, text: str, to: Path) -> Path:
         """Write ``text`` to a new file. Raises DataError where it exists or cannot be written."""

@@ -9,6 +9,7 @@ import gradio as gr
 from ..lab import Lab
 from ..text.markdown import plain
 from . import agent_tools, api
+from .as_python import AsPython
 from .browser_state import Memory
 from .charts import PLOTLY_JS
 from .compare.tab import CompareTab
@@ -56,6 +57,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
         memory = Memory(lab.data_dir)
         # Registered before all other change listeners: they run one after the other, and some call the lab.
         form.when_complete(lambda: memory.follow(form))
+        as_python = AsPython(form, scripts=lab.scripts, access=lab.access)
         with gr.Row(elem_id="head"):
             gr.Markdown("# Instruction-Tuning Lab\nTeach a small model to follow instructions", elem_id="title")
             status_bar = StatusBar(
@@ -74,15 +76,15 @@ def build_ui(lab: Lab) -> gr.Blocks:
         idle_flag = IdleFlag(training=lab.training, access=lab.access)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data", id="Data") as tab:
-                data = _data(lab, form, memory, tab)
+                data = _data(lab, form, as_python, memory, tab)
             with gr.Tab("Format", id="Format") as tab:
-                formatting = _format(lab, form, memory, tab)
+                formatting = _format(lab, form, as_python, memory, tab)
             with gr.Tab("Train", id="Train") as tab:
-                train = _train(lab, form, tab, idle_flag.now)
+                train = _train(lab, form, as_python, tab, idle_flag.now)
             with gr.Tab("Compare", id="Compare"):
-                compare = _compare(lab, form, tabs)
+                compare = _compare(lab, form, as_python, tabs)
             with gr.Tab("Evaluate", id="Evaluate"):
-                evaluate = _evaluate(lab, form, tabs)
+                evaluate = _evaluate(lab, form, as_python, tabs)
             with gr.Tab("Runs", id="Runs") as runs_tab:
                 runs = _runs(lab)
                 shown_run, replay = train.panel.shown_run, train.panel.replay
@@ -95,6 +97,7 @@ def build_ui(lab: Lab) -> gr.Blocks:
             replay_button = replay.offer(tabs)
             train.offer(tabs)
             path.offer()
+        as_python.offer()
         busy_notice.offer(replay, tabs, replay_button)
         next_buttons = {
             "Format": data.following,
@@ -148,9 +151,10 @@ def _path(lab: Lab, memory: Memory) -> PathPanel:
     return PathPanel(memory, lab.data_dir, notices=notices, configs=lab.configs, access=lab.access)
 
 
-def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:
+def _data(lab: Lab, form: Form, as_python: AsPython, memory: Memory, tab: gr.Tab) -> DataTab:
     return DataTab(
         form,
+        as_python,
         memory,
         tab,
         configs=lab.configs,
@@ -161,9 +165,10 @@ def _data(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> DataTab:
     )
 
 
-def _format(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> FormatTab:
+def _format(lab: Lab, form: Form, as_python: AsPython, memory: Memory, tab: gr.Tab) -> FormatTab:
     return FormatTab(
         form,
+        as_python,
         memory,
         tab,
         configs=lab.configs,
@@ -174,9 +179,10 @@ def _format(lab: Lab, form: Form, memory: Memory, tab: gr.Tab) -> FormatTab:
     )
 
 
-def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
+def _train(lab: Lab, form: Form, as_python: AsPython, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
     return TrainTab(
         form,
+        as_python,
         tab,
         idle,
         uploads=lab.uploads,
@@ -191,9 +197,10 @@ def _train(lab: Lab, form: Form, tab: gr.Tab, idle: gr.Checkbox) -> TrainTab:
     )
 
 
-def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
+def _compare(lab: Lab, form: Form, as_python: AsPython, tabs: gr.Tabs) -> CompareTab:
     return CompareTab(
         form,
+        as_python,
         tabs,
         runs=lab.runs,
         answerers=lab.answerers,
@@ -203,9 +210,10 @@ def _compare(lab: Lab, form: Form, tabs: gr.Tabs) -> CompareTab:
     )
 
 
-def _evaluate(lab: Lab, form: Form, tabs: gr.Tabs) -> EvaluateTab:
+def _evaluate(lab: Lab, form: Form, as_python: AsPython, tabs: gr.Tabs) -> EvaluateTab:
     return EvaluateTab(
         form,
+        as_python,
         tabs,
         runs=lab.runs,
         evaluations=lab.evaluations,

@@ -112,7 +112,12 @@ def _with_errors(handler: F, shown: Callable[[LabError], gr.Error]) -> F:
 
 def error_sentence(error: LabError) -> str:
     """The error as Markdown that shows it literally, for an error that is no answer to a click."""
-    return plain(_shorten_paths(in_form_words(str(error))), 400)
+    return plain(error_text(error), 400)
+
+
+def error_text(error: LabError) -> str:
+    """The error in the page's words, for a place that shows text."""
+    return _shorten_paths(in_form_words(str(error)))
 
 
 def inform(text: str) -> None:

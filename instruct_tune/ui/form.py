@@ -34,6 +34,8 @@ class Form:
     def add(self, name: str, control: gr.components.Component, fold: str = "") -> gr.components.Component:
         """Register the control of the setting ``name``. ``fold``: where it is, for messages about it."""
         self._controls[name] = control
+        # What leads to a control finds it by its id.
+        control.elem_id = control.elem_id or "setting-" + re.sub(r"[._]", "-", name)
         if control.label and name not in _VIRTUAL:
             add_label(name, control.label, fold)
         return control

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,3 +38,8 @@ def test_an_empty_number_box_has_no_null(config):
     assert len(boxes) > 20
     assert [box["label"] for box in boxes if box["value"] is None] == []
     assert {box["label"] for box in boxes if box["value"] == ""} >= {"Patience", "Prompt and answer", "Longest answer"}
+
+
+def test_no_two_components_have_one_id(config):
+    ids = [component["props"]["elem_id"] for component in config["components"] if component["props"].get("elem_id")]
+    assert [each for each, count in Counter(ids).items() if count > 1] == []

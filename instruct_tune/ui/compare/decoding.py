@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,10 +17,13 @@ GREEDY, BEAMS, SAMPLING = "greedy", "beams", "sampling"
 
 
 class DecodingPanel:
-    """``controls`` are the inputs of ``settings``, then ``strength``; moving that slider asks again."""
+    """``controls`` are the inputs of ``settings``, then ``strength``; moving that slider asks again.
+
+    ``by_setting`` are they by the setting that each changes most.
+    """
 
     def __init__(self) -> None:
-        with gr.Accordion("Adapter strength", open=False):
+        with gr.Accordion("Adapter strength", open=False, elem_id="compare-strength-fold"):
             self.strength = gr.Slider(
                 0,
                 MAX_STRENGTH,
@@ -46,10 +50,34 @@ class DecodingPanel:
                 info="Longer ones are cut",
                 elem_id="compare-longest",
             )
-            beams = gr.Slider(2, 8, 5, step=1, label="Beams", info="For beams; with early stopping")
-            temperature = gr.Slider(0.1, 2, 0.8, step=0.1, label="Temperature", info="For sampling; higher: wilder")
-            top_p = gr.Slider(0.1, 1, 0.95, step=0.05, label="Top-p", info="For sampling; lower drops rare tokens")
-            seed = NumberBox(42, label="Seed", precision=0, info="For sampling; the same seed, the same answers")
+            beams = gr.Slider(
+                2, 8, 5, step=1, label="Beams", info="For beams; with early stopping", elem_id="compare-beams"
+            )
+            temperature = gr.Slider(
+                0.1,
+                2,
+                0.8,
+                step=0.1,
+                label="Temperature",
+                info="For sampling; higher: wilder",
+                elem_id="compare-temperature",
+            )
+            top_p = gr.Slider(
+                0.1,
+                1,
+                0.95,
+                step=0.05,
+                label="Top-p",
+                info="For sampling; lower drops rare tokens",
+                elem_id="compare-top-p",
+            )
+            seed = NumberBox(
+                42,
+                label="Seed",
+                precision=0,
+                info="For sampling; the same seed, the same answers",
+                elem_id="compare-seed",
+            )
             stop = gr.Textbox(
                 label="Stop texts",
                 info="One a line; an answer is cut before the first of them. \\n is a new line",
@@ -57,6 +85,16 @@ class DecodingPanel:
                 max_lines=MAX_STOPS,
                 elem_id="compare-stop-texts",
             )
+            self.by_setting = {
+                "generation.num_beams": way,
+                "generation.do_sample": way,
+                "generation.early_stopping": beams,
+                "generation.max_new_tokens": longest,
+                "generation.temperature": temperature,
+                "generation.top_p": top_p,
+                "generation.seed": seed,
+                "generation.stop": stop,
+            }
             self.controls = [way, longest, beams, temperature, top_p, seed, stop, self.strength]
             shown = gr.Code(
                 as_json(*(control.value for control in self.controls)),
@@ -75,6 +113,10 @@ class DecodingPanel:
             trigger_mode="always_last",
             **QUIET,
         )
+
+    def read(self, values: Mapping[Any, Any]) -> dict[str, Any]:
+        """The generation settings, of an event whose inputs are a set."""
+        return settings(*(values[control] for control in self.controls[:-1]))
 
 
 def settings(

@@ -15,6 +15,7 @@ from ...services.inference import Inference
 from ...services.runs import Runs
 from ...text.code_language import guess
 from .. import run_picker
+from ..as_python import AsPython
 from ..context import QUIET, session, user_errors, viewer
 from ..diff_panel import DiffPanel
 from ..events import setting
@@ -48,6 +49,7 @@ class CompareTab:
     def __init__(
         self,
         form: Form,
+        as_python: AsPython,
         tabs: gr.Tabs,
         *,
         runs: Runs,
@@ -82,6 +84,7 @@ class CompareTab:
                 self.search = SearchPanel(bench, views, inference=inference, access=access)
                 EffectPanel(bench, self.run, runs=runs, inference=inference, access=access)
                 self.many = BatchPanel(bench, self.run, inference=inference, access=access)
+            as_python.fold("compare")
             self.following = gr.Button("Next: Evaluate", elem_id="compare-next", size="sm", elem_classes="next")
         with bench.choose:
             with gr.Column(elem_classes=["of-view", "of-answers", "of-search", "of-many"]):
@@ -93,6 +96,8 @@ class CompareTab:
             with gr.Column(elem_classes=["of-view", "of-answers"]):
                 self.kept = SharingPanel(runs=runs, access=access)
         self.link = Link(self.run, self.third, self._link_controls(), runs=runs, answerers=answerers, access=access)
+        decoding = self.decoding
+        as_python.count_own("compare", decoding.by_setting, lambda values: {"generation": decoding.read(values)})
         self._wire()
 
     def _answers(self, first: HeldOutRow) -> None:

@@ -14,6 +14,7 @@ from ...services.configurations import Configurations
 from ...services.datasets import Datasets
 from ...services.housekeeping import Housekeeping
 from ...services.uploads import Uploads
+from ..as_python import AsPython
 from ..browser_state import Memory, with_recent
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..first_preset import first_preset
@@ -33,6 +34,7 @@ class DataTab:
     def __init__(
         self,
         form: Form,
+        as_python: AsPython,
         memory: Memory,
         tab: gr.Tab,
         *,
@@ -66,6 +68,7 @@ class DataTab:
                     self._report = ReportPanel(
                         form, self._filters, report_tab, configs=configs, datasets=datasets, access=access
                     )
+            as_python.fold("data")
         self._shown = gr.State(None)
         """The settings whose rows are shown; None for the recorded rows of a new page."""
         form.when_complete(self._wire)

@@ -14,6 +14,7 @@ from ...services.evaluations import Evaluations
 from ...services.runs import Runs
 from ...services.transfers import Transfers
 from .. import run_picker
+from ..as_python import AsPython
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..form import Form
@@ -46,6 +47,7 @@ class EvaluateTab:
     def __init__(
         self,
         form: Form,
+        as_python: AsPython,
         tabs: gr.Tabs,
         *,
         runs: Runs,
@@ -85,6 +87,8 @@ class EvaluateTab:
                     leaderboard_tables = LeaderboardPanel(self.run, evaluations=evaluations, access=access)
                 with gr.Tab("Why 0.4?", id="Why 0.4?"):
                     lesson_score.build()
+            as_python.fold("evaluate")
+            as_python.count_own("evaluate", {"tokenize": self._words}, lambda values: {"tokenize": values[self._words]})
             self.following = gr.Button("Next: Runs", elem_id="evaluate-next", size="sm", elem_classes="next")
         self._wire()
         self.panel.wire()

@@ -17,6 +17,7 @@ from ...services.datasets import Datasets
 from ...services.estimates import Estimates
 from ...services.tokenizers import Tokenizers
 from ...tokenization.prompt_template import TEMPLATES
+from ..as_python import AsPython
 from ..browser_state import Memory
 from ..context import QUIET, error_sentence, user_errors, viewer
 from ..fetch_progress import FetchProgressPanel, Updates
@@ -40,6 +41,7 @@ class FormatTab:
     def __init__(
         self,
         form: Form,
+        as_python: AsPython,
         memory: Memory,
         tab: gr.Tab,
         *,
@@ -72,6 +74,7 @@ class FormatTab:
             self._progress = FetchProgressPanel("format")
             self._batch = BatchPanel(form, self._requirements, configs=configs, estimates=estimates, access=access)
             self._views.build(self._batch.build)
+            as_python.fold("format")
         form.when_complete(self._wire)
 
     def _build_choices(self) -> None:

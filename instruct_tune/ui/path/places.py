@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block
 
 from ...config.validation import merge
 from ...lesson.parse import LessonPath, Step
 from ...lesson.vocabulary import CONTROLS, PLACES, SETTINGS
 from ..form import Form, shown_value
-
-
-@dataclass(frozen=True)
-class Place:
-    """``id``: in the document. ``words``: its name. ``tabs``: (tabs, id of the tab), ``folds``: their ids; outermost
-    first."""
-
-    id: str
-    words: str
-    tabs: tuple[tuple[Block, Any], ...]
-    folds: tuple[str, ...]
+from ..place import place
 
 
 class Places:
@@ -35,8 +23,9 @@ class Places:
         self.controls |= {name: by_id[name] for name in CONTROLS}
         named = {name: (control, _label(name, control)) for name, control in self.controls.items()}
         named |= {name: (by_id[name], words) for places in PLACES.values() for name, words in places.items()}
-        self.places = {name: _place(block, words) for name, (block, words) in named.items()}
-        self.tabs = list(dict.fromkeys(tabs for place in self.places.values() for tabs, _ in place.tabs))
+        self.places = {name: place(block) for name, (block, _) in named.items()}
+        self._words = {name: words for name, (_, words) in named.items()}
+        self.tabs = list(dict.fromkeys(tabs for each in self.places.values() for tabs, _ in each.tabs))
 
     def value(self, path: LessonPath) -> dict[str, Any]:
         """The path as ``static/path.js`` takes it: JSON, with controls and tabs by their index."""
@@ -49,24 +38,28 @@ class Places:
         }
 
     def _step(self, step: Step, names: Sequence[str]) -> dict[str, Any]:
-        places = [self.places[name] for name in (*step.points_at, *step.marks)]
+        names_shown = (*step.points_at, *step.marks)
+        places = [self.places[name] for name in names_shown]
         # The first place decides which of the inner tabs is opened.
-        opened = {tabs: tab for place in reversed(places) for tabs, tab in place.tabs}
+        opened = {tabs: tab.id for each in reversed(places) for tabs, tab in each.tabs}
         opened[self.tabs[0]] = step.tab
         return {
             "title": step.title,
             "tab": step.tab,
             "text": step.text,
             "task": step.task,
-            "sets": [[names.index(name), value, self._words(name, value)] for name, value in _shown(step)],
+            "sets": [[names.index(name), value, self._set_to(name, value)] for name, value in _shown(step)],
             "tabs": [[self.tabs.index(tabs), tab] for tabs, tab in opened.items()],
-            "places": [{"id": each.id, "words": each.words, "folds": each.folds} for each in places],
+            "places": [
+                {"id": self.places[name].id, "words": self._words[name], "folds": self.places[name].folds}
+                for name in names_shown
+            ],
             "results": len(step.points_at),
         }
 
-    def _words(self, name: str, value: Any) -> str:
+    def _set_to(self, name: str, value: Any) -> str:
         shown = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-        return f"{self.places[name].words}: {'none' if shown == '' else shown}"
+        return f"{self._words[name]}: {'none' if shown == '' else shown}"
 
 
 def _shown(step: Step) -> list[tuple[str, Any]]:
@@ -81,19 +74,6 @@ def _shown(step: Step) -> list[tuple[str, Any]]:
 
 def _label(name: str, control: Any) -> str:
     return str(control.label) if name in SETTINGS else CONTROLS[name].words
-
-
-def _place(block: Any, words: str) -> Place:
-    tabs: list[tuple[Block, Any]] = []
-    folds: list[str] = []
-    each: Any = block
-    while each is not None:
-        if isinstance(each, gr.Accordion):
-            folds.insert(0, str(each.elem_id))
-        elif isinstance(each, gr.Tab):
-            tabs.insert(0, (each.parent, each.id))
-        each = each.parent
-    return Place(str(block.elem_id), words, tuple(tabs), tuple(folds))
 
 
 def stored_step(kept: Any, path: LessonPath) -> int:

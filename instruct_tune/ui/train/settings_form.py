@@ -52,7 +52,6 @@ class Field:
             options["precision"] = 0
         if kind is NumberBox and "None" in types:
             options.setdefault("placeholder", "none")
-        options.setdefault("elem_id", "setting-" + re.sub(r"[._]", "-", self.name))
         value = shown_value(FIRST.to_dict(), self.name)
         form.add(self.name, kind(value=value, label=self.label, info=self.help, **options), fold)
 

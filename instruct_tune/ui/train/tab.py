@@ -19,6 +19,7 @@ from ...services.transfers import Transfers
 from ...services.uploads import Uploads
 from ...text.markdown import plain
 from .. import run_picker
+from ..as_python import AsPython
 from ..context import PRIVATE, QUIET, user_errors, viewer
 from ..device_choice import CPU, DeviceChoice
 from ..events import open_tab_on_click, setting
@@ -82,6 +83,7 @@ class TrainTab:
     def __init__(
         self,
         form: Form,
+        as_python: AsPython,
         tab: gr.Tab,
         at_rest: gr.Checkbox,
         *,
@@ -125,6 +127,7 @@ class TrainTab:
             self.panel = TrainPanel(
                 self._device, runs=runs, training=training, evaluations=evaluations, transfers=transfers, access=access
             )
+            as_python.fold("train")
             self.following = gr.Button("Next: Compare", elem_id="train-next", size="sm", elem_classes="next")
         self._started = gr.State(None)
         form.when_complete(self._wire)

@@ -131,7 +131,9 @@ def build_ui(lab: Lab) -> gr.Blocks:
         for event in (loaded, *fill_events, *experiments.fill_events):
             train.presets.settle_after(event)
         path.wire(page, form, loaded)
-        path.forget_after(train.presets.radio.input, *(event.then for event in (*fill_events, *experiments.fill_events)))
+        path.forget_after(
+            train.presets.radio.input, *(event.then for event in (*fill_events, *experiments.fill_events))
+        )
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         agent_tools.expose(lab)

@@ -19,9 +19,16 @@ def window(empty_lab, browser):
     close_windows(browser)
 
 
+def open_fold(window: Window, tab: str) -> None:
+    window.tab(tab)
+    fold = window.page.locator(f"#{tab.lower()}-python-fold .label-wrap")
+    if "open" not in (fold.get_attribute("class") or "").split():
+        fold.click()
+    window.page.wait_for_selector(f"#{tab.lower()}-python .python-line")
+
+
 def test_a_control_and_its_line_lead_to_each_other(window):
-    window.tab("Train")
-    window.page.locator("#train-python-fold .label-wrap").click()
+    open_fold(window, "Train")
     rank = window.page.locator("#train-rank input[type=number]")
     rank.fill("8")
     rank.press("Tab")
@@ -41,8 +48,7 @@ def test_a_control_and_its_line_lead_to_each_other(window):
 
 
 def test_the_run_is_taken_along_from_any_tab(window):
-    window.tab("Evaluate")
-    window.page.locator("#evaluate-python-fold .label-wrap").click()
+    open_fold(window, "Evaluate")
     window.wait_text("#evaluate-python", "corpus_score")
     files = {}
     for form in ("py", "ipynb"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..config.run_config import RunConfig
 from ..config.viewer import Viewer
 from ..errors import DataError
+from ..evaluation import bleu_tokenizers
 from ..export.machine_paths import shared
 from ..runs.scrub import without_own_prompts
 from ..script.code import TABS, Section
@@ -35,7 +36,9 @@ class Scripts:
         """A configuration as a script or a notebook. Raises SettingsError, and DataError for rows of others."""
         return FORMS[checked_form(form)](self._configs.read(viewer, config))
 
-    def tab(self, viewer: Viewer, config: Config, tab: str, tokenize: str) -> tuple[Section, ...]:
+    def tab(
+        self, viewer: Viewer, config: Config, tab: str, tokenize: str = bleu_tokenizers.DEFAULT
+    ) -> tuple[Section, ...]:
         """What a tab does with these settings, line by line; each line names the settings that it carries.
 
         ``tokenize``: how BLEU counts words, which is no setting of a run.

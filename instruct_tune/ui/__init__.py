@@ -128,12 +128,11 @@ def build_ui(lab: Lab) -> gr.Blocks:
         panel = train.panel
         for event in (loaded.then, shown_run.change):
             event(panel.follow, panel.inputs, panel.outputs, queue=False, **QUIET)
-        for event in (loaded, *fill_events, *experiments.fill_events):
+        fill_events = (*fill_events, *experiments.fill_events)
+        for event in (loaded, *fill_events):
             train.presets.settle_after(event)
         path.wire(page, form, loaded)
-        path.forget_after(
-            train.presets.radio.input, *(event.then for event in (*fill_events, *experiments.fill_events))
-        )
+        path.forget_after(train.presets.radio.input, *(event.then for event in fill_events))
         page.load(None, None, None, js=MEND, **PRIVATE)
         api.expose(lab)
         agent_tools.expose(lab)

@@ -97,7 +97,7 @@ def test_a_run_on_its_way_says_so(lab, tab, engine_held):
 
 def test_a_mistake_in_the_form_starts_neither(lab, tab):
     values = {**values_of(tab, RATE), tab._form["data.filters"]: "no JSON"}
-    with pytest.raises(gr.Error, match="filters"):
+    with pytest.raises(gr.Error, match="must be a list of steps"):
         tab._own._begin(values)
     assert lab.runs.summaries(HOST) == []
 

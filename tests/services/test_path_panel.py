@@ -50,8 +50,8 @@ def test_all_that_a_step_may_name_is_on_its_tab_and_can_be_brought_into_sight(pa
     assert outer.elem_id == "tabs"
     assert set(places) == {*SETTINGS, *CONTROLS, *(name for each in PLACES.values() for name in each)}
     for name, place in places.items():
-        assert place.tabs[0] == (outer, tab_of(name)), name
-        assert all(tab is not None for _, tab in place.tabs), f"an inner tab around {name} has no id"
+        assert [place.tabs[0][0], place.tabs[0][1].id] == [outer, tab_of(name)], name
+        assert all(tab.id is not None for _, tab in place.tabs), f"an inner tab around {name} has no id"
         assert place.id != "None", f"{name} has no id"
         assert "None" not in place.folds, f"a fold around {name} has no id"
 

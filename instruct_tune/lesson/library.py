@@ -23,7 +23,10 @@ def hosted_path(name: str, folder: Path) -> LessonPath:
 
     ``name`` is compared with the names in the folder and never becomes part of a file's path. Raises DataError.
     """
-    entries = list(folder.iterdir()) if folder.is_dir() else []
+    try:
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DataError(f"The folder with this lab's paths cannot be read: {error.strerror}.") from error
     paths = {each.stem if each.suffix == ".md" else each.name: each for each in entries if _holds_path(each)}
     if name not in paths:
         raise DataError(f"This lab has no path {shown_name(name)}: its host has none of that name.")

@@ -13,6 +13,7 @@ from typing import Any
 from ..config.validation import merge, read_config
 from ..errors import SettingsError
 from ..inspection.token_view import NO_FAULT, Fault
+from ..tokenization.prompt_template import template_from
 
 TABS = ("Data", "Format", "Train", "Compare", "Evaluate", "Runs")
 
@@ -170,6 +171,7 @@ def settings_fault(values: Mapping[str, Any]) -> str | None:
         merge(overrides, name, value)
     try:
         read_config(overrides)
+        template_from(values.get("template", "lesson"))
     except SettingsError as error:
         return str(error).rstrip(".")
     return None

@@ -66,7 +66,7 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
 
 
         @torch.no_grad()
-        def answers(prompts, settings=SETTINGS, room=room):
+        def answers(prompts, settings=SETTINGS, room=room, stops=STOPS):
             """(text, whether it ended by itself) for each prompt. Several processes share the batches."""
             model.eval()
             mine = {}
@@ -106,7 +106,7 @@ def _answering(generation: GenerationSettings) -> Iterator[Line]:
                 for row, new in zip(rows, output[:, width:].tolist(), strict=True):
                     end = next((at for at, token in enumerate(new) if token in ENDS), None)
                     text = tokenizer.decode(new[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                    cut = min((text.find(stop) for stop in STOPS if stop in text), default=None)
+                    cut = min((text.find(stop) for stop in stops if stop in text), default=None)
                     mine[row] = (text[:cut], end is not None or cut is not None)
             everyone = {row: answer for share in gather_object([mine]) for row, answer in share.items()}
             return [everyone[row] for row in range(len(prompts))]

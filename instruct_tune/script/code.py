@@ -100,4 +100,6 @@ def literal(value: Any) -> str:
 
 def one_line(text: str) -> str:
     """``text`` for a comment: on one line, without characters that do not print."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    words = "".join(each if each.isprintable() else " " for each in text).split()
+    # A line of three slashes would begin a block of metadata, such as the header's (PEP 723).
+    return " ".join(words).replace("///", "/ / /")

@@ -36,7 +36,7 @@ def before_split(data: DataSettings, record: Record | None) -> Iterator[Line]:
         yield Line(f"print(len(rows), {literal(f'rows after {step.step}{_in_lab(record, number)}')})")
 
 
-def after_split(record: Record | None) -> Iterator[Line]:
+def after_split() -> Iterator[Line]:
     """``drop_leakage``: held-out rows stay, so that scores remain comparable."""
     yield from note(
         "Leakage: a training row that nearly repeats a held-out one would make the score too good.", FILTERS

@@ -33,13 +33,13 @@ _PLOT = code("""
 """)
 
 
-def notebook(config: RunConfig, record: Record | None = None) -> str:
+def notebook(config: RunConfig, record: Record | None = None, tokenize: str | None = None) -> str:
     """The run as the JSON of a notebook (nbformat 4.5)."""
     name = f"\n\nRun: {plain(record.name)}" if record else ""
     cells = [_text("# A run of Instruction-Tuning Lab\n\n" + "\n\n".join(map(plain, INTRODUCTION)) + name)]
     cells.append(_code("\n".join(line.text for line in _install(requirements(config, record, "matplotlib")))))
     tab = ""
-    for section in sections(config, record):
+    for section in sections(config, record, tokenize):
         if section.tab != tab:
             tab = section.tab
             cells.append(_text(f"## {_HEADINGS[tab]}"))

@@ -29,6 +29,11 @@ class Record:
     evaluation: Mapping[str, Any] | None = None
 
     @property
+    def is_finished(self) -> bool:
+        """Whether it trained to its end."""
+        return self.ended.startswith("finished ")
+
+    @property
     def fingerprint(self) -> str | None:
         return self.facts.get("data_fingerprint")
 

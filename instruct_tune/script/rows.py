@@ -122,7 +122,8 @@ def _file(data: DataSettings) -> Iterator[Line]:
 def _columns(data: DataSettings) -> Iterator[Line]:
     columns = data.columns
     yield Line("")
-    if data.source != "bundled" and hub_repository(data.source) != hub_repository("codealpaca-20k"):
+    may_be_chat = _may_be_chat(data)
+    if may_be_chat:
         yield from _conversations(columns)
     if columns.ignore:
         yield from note(
@@ -141,15 +142,7 @@ def _columns(data: DataSettings) -> Iterator[Line]:
     yield Line("    for row in rows")
     yield Line("]")
     if columns.system is not None:
-        yield from code("""
-            for row in rows:
-                system = row.pop("system")
-                if system.strip():
-                    # A system prompt goes in front of the instruction, once.
-                    told = f"{row['instruction']}\\n\\n".startswith(f"{system}\\n\\n")
-                    if not told:
-                        row["instruction"] = "\\n\\n".join(filter(None, (system, row["instruction"])))
-        """)
+        yield from _systems(may_be_chat)
     yield from code("""
         assert all(isinstance(text, str) for row in rows for text in row.values()), "a cell holds no text"
     """)
@@ -174,12 +167,33 @@ def _input(columns: Columns) -> str:
     return f'row.get({name}) or ""' if columns.input == Columns.input else f'row[{name}] or ""'
 
 
+def _systems(may_be_chat: bool) -> Iterator[Line]:
+    """System prompts go in front of the instructions; in a conversation one may be there already."""
+    yield from code("""
+        for row in rows:
+            system = row.pop("system")
+    """)
+    if may_be_chat:
+        yield Line("    # A conversation may begin with the same system message.")
+        yield Line('    prefixed = is_chat and f"{row[\'instruction\']}\\n\\n".startswith(f"{system}\\n\\n")')
+        yield Line("    if system.strip() and not prefixed:")
+    else:
+        yield Line("    if system.strip():")
+    yield Line('        row["instruction"] = "\\n\\n".join(filter(None, (system, row["instruction"])))')
+
+
+def _may_be_chat(data: DataSettings) -> bool:
+    """Whether the rows may be conversations, as the lab finds them: where no column is named."""
+    known = data.source == "bundled" or hub_repository(data.source) == hub_repository("codealpaca-20k")
+    columns = data.columns
+    return not known and (columns.instruction, columns.output) == (Columns.instruction, Columns.output)
+
+
 def _conversations(columns: Columns) -> Iterator[Line]:
-    if (columns.instruction, columns.output) != (Columns.instruction, Columns.output):
-        return
     yield from code("""
         chats = [name for name in rows[0] if name.strip().lower() in ("messages", "conversations", "conversation")]
-        if chats and not {"instruction", "output"} <= rows[0].keys():
+        is_chat = bool(chats) and not {"instruction", "output"} <= rows[0].keys()
+        if is_chat:
             # A chat dataset: one question and one answer a row; a system message goes in front of the question.
             # (The lab also refuses rows with tool calls or weights, which this does not look for.)
             for row in rows:
@@ -189,6 +203,8 @@ def _conversations(columns: Columns) -> Iterator[Line]:
                 row["instruction"] = "\\n\\n".join(text for text in texts if text)
                 row["output"] = answer["content"] if "content" in answer else answer["value"]
     """)
+    if columns.input == Columns.input:
+        yield Line('        row["input"] = ""  # a column of this name beside a conversation is no part of it')
 
 
 # Split, limit, fingerprint
@@ -207,7 +223,7 @@ def _split(data: DataSettings, record: Record | None) -> Iterator[Line]:
         train, held_out = parts["train"], parts["test"]
     """)
     if DROP_LEAKAGE in data.filters:
-        yield from after_split(record)
+        yield from after_split()
     if data.limit is not None:
         yield from assign("LIMIT", data.limit, "data.limit", why="training rows; held-out rows are never limited by it")
         yield Line("train = train.select(range(min(LIMIT, len(train))))")

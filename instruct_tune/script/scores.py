@@ -52,9 +52,13 @@ def _by_heart(rows: int) -> Iterator[Line]:
         targets = [[label for label in row["labels"] if label != IGNORED] for row in by_heart]
         longest = max(len(target) for target in targets)
         greedy = {"num_beams": 1, "do_sample": False}
-        said = answers(questions, greedy, lambda prompt: min(longest, CONTEXT - len(prompt)))
-        expected = [tokenizer.decode(target, skip_special_tokens=True) for target in targets]
-        exact = sum(answer == (text, True) for answer, text in zip(said, expected, strict=True))
+        recited = answers(questions, greedy, lambda prompt: min(longest, CONTEXT - len(prompt)), stops=[])
+        exact = 0
+        for (text, ended), target in zip(recited, targets, strict=True):
+            expected = tokenizer.decode(target, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            # A row that was cut has no EOS to learn: the answer only has to begin with its text.
+            whole = target[-1] == tokenizer.eos_token_id
+            exact += ended and text == expected if whole else text.startswith(expected)
         print(f"{exact} of {len(by_heart)} training rows are known by heart")
     """)
 
@@ -102,7 +106,16 @@ def differences(config: RunConfig, record: Record) -> Iterator[str]:
             "so the losses differ by more than rounding, and the answers and BLEU with them. With 0 they do not."
         )
     if config.generation.do_sample:
-        yield "Answers are sampled: one other digit in a chance may give another text."
+        yield (
+            "Answers are sampled: one other digit in a chance may give another text, and where prompts are long or "
+            "memory is short, the lab answers them in other batches, which draw other numbers."
+        )
+    if not record.is_finished:
+        yield f"The lab's run is {record.ended}, and this trains to the end."
+    if facts.get("parent"):
+        yield "The lab's run went on from another run's adapter, and this begins at base."
+    if facts.get("imported"):
+        yield "The lab's adapter was imported: it was trained elsewhere, with settings that its files tell."
     if "4-bit" in str(facts.get("weights_source")):
         yield "The lab's weights were a 4-bit copy, dequantised: those of the Hub give other numbers."
     if facts.get("recorded"):

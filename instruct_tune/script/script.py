@@ -30,10 +30,16 @@ def tab_sections(config: RunConfig, tab: str, tokenize: str = bleu_tokenizers.DE
     return tuple(_of_tab(tab, outgoing(config), None, tokenize, packed=False))
 
 
-def sections(config: RunConfig, record: Record | None = None, *, packed: bool = True) -> tuple[Section, ...]:
-    """The whole run in order. ``packed``: with the bundled rows themselves, where the run has them."""
+def sections(
+    config: RunConfig, record: Record | None = None, tokenize: str | None = None, *, packed: bool = True
+) -> tuple[Section, ...]:
+    """The whole run in order.
+
+    ``tokenize``: how BLEU counts words, by default as in the record. ``packed``: with the bundled rows themselves,
+    where the run has them.
+    """
     config = _as_evaluated(outgoing(config), record)
-    tokenize = (record and record.tokenize) or bleu_tokenizers.DEFAULT
+    tokenize = tokenize or (record and record.tokenize) or bleu_tokenizers.DEFAULT
     parts = (section for tab in TABS for section in _of_tab(tab, config, record, tokenize, packed))
     return (Section("start", "One process speaks", tuple(_start())), *parts)
 
@@ -67,10 +73,10 @@ def requirements(config: RunConfig, record: Record | None = None, *more: str) ->
     return pinned(record.versions() if record else {}, *extra, *more)
 
 
-def script(config: RunConfig, record: Record | None = None) -> str:
+def script(config: RunConfig, record: Record | None = None, tokenize: str | None = None) -> str:
     """The run as the text of a Python file, with its requirements in the header."""
     parts = [header(requirements(config, record)), "".join(f"{line.text}\n" for line in introduction(record))]
-    parts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in sections(config, record)]
+    parts += [f"# {'-' * 10} {section.title}\n\n{section.text}\n" for section in sections(config, record, tokenize)]
     return "\n\n".join(parts)
 
 

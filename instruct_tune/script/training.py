@@ -277,8 +277,9 @@ def _trainer(train: TrainSettings) -> Iterator[Line]:
         yield Line("from transformers import EarlyStoppingCallback")
         yield Line("")
         patience = literal(train.early_stopping_patience)
+        yield Line("if held_out_rows:  # it watches their loss")
         yield Line(
-            f"trainer.add_callback(EarlyStoppingCallback(early_stopping_patience={patience}))",
+            f"    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience={patience}))",
             ("train.early_stopping_patience",),
         )
     yield from code("""

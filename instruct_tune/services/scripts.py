@@ -32,17 +32,17 @@ class Scripts:
         config, record = self._stored(viewer, run_id)
         return FORMS[checked_form(form)](config, record)
 
-    def of_config(self, viewer: Viewer, config: Config, form: str) -> str:
-        """A configuration as a script or a notebook. Raises SettingsError, and DataError for rows of others."""
-        return FORMS[checked_form(form)](self._configs.read(viewer, config))
+    def of_config(self, viewer: Viewer, config: Config, form: str, tokenize: str | None = None) -> str:
+        """A configuration as a script or a notebook. ``tokenize``: how BLEU counts words, which is no setting of a run.
+
+        Raises SettingsError, and DataError for rows of others.
+        """
+        return FORMS[checked_form(form)](self._configs.read(viewer, config), None, tokenize)
 
     def tab(
         self, viewer: Viewer, config: Config, tab: str, tokenize: str = bleu_tokenizers.DEFAULT
     ) -> tuple[Section, ...]:
-        """What a tab does with these settings, line by line; each line names the settings that it carries.
-
-        ``tokenize``: how BLEU counts words, which is no setting of a run.
-        """
+        """What a tab does with these settings, line by line; each line names the settings that it carries."""
         if tab not in TABS:
             raise DataError(f"tab must be one of {', '.join(TABS)}.")
         return tab_sections(self._configs.read(viewer, config), tab, tokenize)

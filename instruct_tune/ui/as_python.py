@@ -59,7 +59,7 @@ class AsPython:
     def __init__(self, form: Form, *, scripts: Scripts, access: Access):
         self._form, self._scripts, self._access = form, scripts, access
         self._folds: dict[str, _Fold] = {}
-        self._saving: list[tuple[gr.Button, str]] = []
+        self._saving: list[tuple[gr.Button, str, str]] = []
         self._outgoing = Outgoing()
         form.when_complete(self._wire)
 
@@ -71,7 +71,7 @@ class AsPython:
                 gr.Markdown("The whole run, from the first row to BLEU, without the lab:")
                 for form, words in (("py", "Script"), ("ipynb", "Notebook")):
                     button = gr.Button(words, size="sm", scale=0, min_width=96, elem_id=f"{tab}-python-{form}")
-                    self._saving.append((button, form))
+                    self._saving.append((button, tab, form))
         self._folds[tab] = _Fold(fold, gr.State(False), lines)
 
     def count_own(
@@ -104,8 +104,8 @@ class AsPython:
             trigger_mode="always_last",
             **QUIET,
         )
-        for button, form in self._saving:
-            written = button.click(self._writing(form), self._form.controls, self._download, **PRIVATE)
+        for button, tab, form in self._saving:
+            written = button.click(self._writing(tab, form), controls, self._download, **PRIVATE)
             written.success(None, None, None, js=press(_DOWNLOAD))
 
     @property
@@ -118,11 +118,16 @@ class AsPython:
     def _drawing(self, tab: str) -> Callable[[Values], Any]:
         return lambda values: self._value(tab, values)
 
-    def _value(self, tab: str, values: Values) -> dict[str, Any]:
+    def _settings(self, tab: str, values: Values) -> tuple[dict[str, Any], str]:
+        """The configuration, and how BLEU counts words."""
         config, own = self._form.read(values), self._folds[tab].settings(values)
         tokenize = own.pop("tokenize", bleu_tokenizers.DEFAULT)
         for name, value in own.items():
-            config[name] = {**config[name], **value} if isinstance(value, dict) else value
+            config[name] = {**config[name], **value}
+        return config, tokenize
+
+    def _value(self, tab: str, values: Values) -> dict[str, Any]:
+        config, tokenize = self._settings(tab, values)
         try:
             sections = self._scripts.tab(viewer(self._access), config, tab, tokenize)
         except LabError as error:
@@ -135,10 +140,11 @@ class AsPython:
         controls = {**self._form.named, **self._folds[tab].own}
         return {name: place(control).found_by() for name, control in controls.items() if name in settings}
 
-    def _writing(self, form: str) -> Callable[[Values], str]:
+    def _writing(self, tab: str, form: str) -> Callable[[Values], str]:
         @user_errors
         def write(values: Values) -> str:
-            text = self._scripts.of_config(viewer(self._access), self._form.read(values), form)
+            config, tokenize = self._settings(tab, values)
+            text = self._scripts.of_config(viewer(self._access), config, form, tokenize)
             return str(self._scripts.save(text, self._outgoing.folder() / f"{FILE}.{form}"))
 
         return write

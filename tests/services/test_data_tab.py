@@ -7,6 +7,7 @@ import pytest
 from data_files import make_rows, write
 from labs import opened
 
+from instruct_tune.ui.as_python import AsPython
 from instruct_tune.ui.browser_state import Memory
 from instruct_tune.ui.data.tab import DataTab
 from instruct_tune.ui.form import Form
@@ -23,6 +24,7 @@ def tab(tmp_path_factory, one_thread):
         form.add("data.limit", gr.Number(None))
         yield DataTab(
             form,
+            AsPython(form, scripts=lab.scripts, access=lab.access),
             Memory(lab.data_dir),
             gr.Tab("Data"),
             configs=lab.configs,

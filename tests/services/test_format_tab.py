@@ -10,6 +10,7 @@ from instruct_tune.config.presets import PRESETS
 from instruct_tune.config.run_config import DEFAULT_MODEL
 from instruct_tune.inspection.first_content import first_content
 from instruct_tune.inspection.token_view import Fault
+from instruct_tune.ui.as_python import AsPython
 from instruct_tune.ui.browser_state import Memory
 from instruct_tune.ui.form import CUSTOM_TEMPLATE, Form, shown_value
 from instruct_tune.ui.format.batches import _SETTINGS
@@ -38,6 +39,7 @@ def tab(lab):
             form[name].value = shown_value(MINUTE, name)
         yield FormatTab(
             form,
+            AsPython(form, scripts=lab.scripts, access=lab.access),
             Memory(lab.data_dir),
             place,
             configs=lab.configs,

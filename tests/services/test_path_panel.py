@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 
 import gradio as gr
 import pytest
-from labs import opened
+from labs import TWELVE_STEPS, finished, opened
 
 from instruct_tune.config.presets import PRESETS
+from instruct_tune.config.run_config import RunConfig
 from instruct_tune.config.validation import merge
 from instruct_tune.config.viewer import HOST, known_by
 from instruct_tune.inspection.token_view import NO_FAULT
@@ -204,25 +206,36 @@ def sentence(lab, kind, viewer):
     return _notices(lab).of_runs(kind, viewer)[1]()
 
 
-def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(kept):
-    lab, run_id = kept
+def test_a_run_is_its_visitors_and_for_others_the_recorded_one_is_the_example(lab):
     put_recorded(lab.store)
-    other = known_by("somebody-else-with-a-long-secret")
-    assert sentence(lab, "trained", HOST).startswith("You trained ")
-    assert sentence(lab, "trained", other).startswith(
-        "You have not trained anything yet: press Start on Train. The recorded run trained 48 rows in 12 steps: "
-    )
-    assert sentence(lab, "evaluated", HOST).startswith(
+    me, other = known_by("me-with-a-long-secret"), known_by("somebody-else-with-a-long-secret")
+    run_id = finished(lab, TWELVE_STEPS, viewer=me)
+    assert sentence(lab, "trained", me).startswith("You trained ")
+    # The host sees and may change all runs, which are not all theirs.
+    for viewer in (other, dataclasses.replace(other, host=True)):
+        assert sentence(lab, "trained", viewer).startswith(
+            "You have not trained anything yet: press Start on Train. The recorded run trained 48 rows in 12 steps: "
+        )
+    assert sentence(lab, "evaluated", me).startswith(
         "You have not evaluated a run yet: press Evaluate. The recorded run: BLEU "
     )
-    key, _ = _notices(lab).of_runs("evaluated", HOST)
-    evaluation = {**lab.runs.evaluations(HOST, "recorded-good")[0], "predictions": "none.jsonl"}
+    key, _ = _notices(lab).of_runs("evaluated", me)
+    evaluation = {**lab.runs.evaluations(me, "recorded-good")[0], "predictions": "none.jsonl"}
     del evaluation["seq"]
     lab.store.add_evaluation(run_id, evaluation)
-    assert sentence(lab, "evaluated", HOST).startswith("Your run: BLEU ")
-    assert _notices(lab).of_runs("evaluated", HOST)[0] != key
-    key, _ = _notices(lab).of_runs("trained", HOST)
+    assert sentence(lab, "evaluated", me).startswith("Your run: BLEU ")
+    assert _notices(lab).of_runs("evaluated", me)[0] != key
+    key, _ = _notices(lab).of_runs("trained", me)
     assert run_id in key
+
+
+def test_an_imports_own_numbers_are_not_told_as_measured(lab):
+    run_id = finished(lab)
+    for facts in ({"trainable_parameters": 5}, {"parameters": 7, "trainable_parameters": 0}):
+        run = lab.store.get(run_id)
+        lab.store.update(run_id, facts={**run.facts, **facts, "imported": {"from": "elsewhere"}})
+        config = RunConfig.from_dict(run.config)
+        assert _notices(lab).of_form("adapter", HOST, config, 1, NO_FAULT) is None
 
 
 def test_without_any_run_it_says_what_to_do(lab):

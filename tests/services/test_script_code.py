@@ -150,7 +150,7 @@ def test_rows_of_each_kind_of_file_are_read_from_beside_the_script(tmp_path, mon
 def test_columns_of_other_names_system_prompts_and_line_ends(tmp_path, monkeypatch):
     rows = [
         {"q": row["instruction"], "ctx": row["input"] or None, "a": row["output"], "input": "not this",
-         "system": "Be brief." if at % 3 else "", "tools": "hammer"}
+         "system": row["instruction"] if at % 4 == 1 else "Be brief." if at % 3 else "", "tools": "hammer"}
         for at, row in enumerate(some_rows())
     ]  # fmt: skip
     (tmp_path / "rows.json").write_text(json.dumps(rows))
@@ -167,12 +167,14 @@ def test_conversations_become_rows(names, tmp_path, monkeypatch):
     who, what, user, assistant = names
     rows = []
     for at, row in enumerate(some_rows()):
-        told = [{who: "system", what: "Be brief."}] if at % 2 else []
-        rows.append({"messages": [
-            *told, {who: user, what: row["instruction"]}, {who: assistant, what: row["output"]}
+        system = [{who: "system", what: "Be brief."}] if at % 2 else []
+        rows.append({"input": f"no part of conversation {at}", "also": "Be brief.", "messages": [
+            *system, {who: user, what: row["instruction"]}, {who: assistant, what: row["output"]}
         ]})  # fmt: skip
     (tmp_path / "chats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert_same_rows(DataSettings(source=str(tmp_path / "chats.jsonl"), filters=()), tmp_path, monkeypatch)
+    for columns in (Columns(ignore=("also",)), Columns(system="also")):
+        data = DataSettings(source=str(tmp_path / "chats.jsonl"), columns=columns, filters=())
+        assert_same_rows(data, tmp_path, monkeypatch)
 
 
 CUSTOM = {"name": "mine", "without_input": "\"\"\"{instruction}\\\n'''{}", "with_input": "{input}{instruction} {{x"}
@@ -209,8 +211,7 @@ def test_a_script_of_an_upload_holds_its_name_and_none_of_its_rows(tmp_path):
             text = lab.scripts.of_config(viewer, config, "py")
             assert 'FILE = "ann\'s rows.json"' in text
             assert str(tmp_path) not in text
-            assert "hammer" not in text
-            assert WORDS[0] + " " not in text.split("# ---------- The tokenizer")[0]
+            assert [row for row in some_rows() if row["instruction"] in text] == []
         with pytest.raises(DataError):
             lab.scripts.of_config(bob, config, "py")
         assert lab.scripts.tab(ann, config, "data")[0].title == "Load the rows"

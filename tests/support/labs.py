@@ -61,9 +61,9 @@ def opened(data_dir, **options):
         lab.close(timeout=PATIENCE)
 
 
-def finished(lab, config=None, name=""):
+def finished(lab, config=None, name="", viewer=HOST):
     """Train ``config`` (default: smoke) to its end, assert that it finished, and return the run's id."""
-    run_id = lab.training.start(HOST, config or smoke(), name)
+    run_id = lab.training.start(viewer, config or smoke(), name)
     run = lab.training.wait(run_id, PATIENCE)
     assert (run.status, run.message) == ("finished", f"Finished {run.total_steps} steps.")
     return run_id

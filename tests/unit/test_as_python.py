@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -69,6 +70,10 @@ def test_a_tabs_own_controls_count_in_place_of_the_forms(folds):
     assert "num_beams=7," in lines["compare"]
     assert "early_stopping=True," in lines["compare"]
     assert 'BLEU(tokenize="char")' in lines["evaluate"]
+    saved = Path(as_python._writing("compare", "py")(values)).read_text()
+    assert lines["compare"].splitlines()[-1] in saved
+    assert "num_beams=7," in saved
+    assert 'BLEU(tokenize="char")' in Path(as_python._writing("evaluate", "py")(values)).read_text()
 
 
 def test_only_open_folds_are_drawn(folds):

@@ -65,6 +65,10 @@ def test_a_step_with_every_field():
             'a.md, step 1 (One), sets: train.learning_rate must be a number, not "fast".',
         ),
         (
+            step("tab: Format\nsets: template = custom"),
+            "a.md, step 1 (One), sets: template must be one of lesson, alpaca, chat or prompt texts, not 'custom'.",
+        ),
+        (
             step("tab: Format\nsets: format-row = 0"),
             "a.md, step 1 (One), sets: format-row must be a whole number from 1 to 1,000,000.",
         ),

@@ -20,6 +20,7 @@ from instruct_tune.script.code import TABS, literal
 from instruct_tune.script.notebook import notebook
 from instruct_tune.script.only_in_lab import ONLY_IN_THE_LAB
 from instruct_tune.script.record import MAX_STEPS, Record, record_of
+from instruct_tune.script.scores import differences
 from instruct_tune.script.script import script, sections, tab_sections
 from instruct_tune.store.run_store import Run
 from instruct_tune.tokenization.prompt_template import template_from
@@ -29,7 +30,7 @@ HOSTILE = st.one_of(
     st.text(max_size=60),
     st.sampled_from([
         "'''", '"""', '\'"\\', "{}", "{instruction}{", "\\", "\\n\n", "\n# /// script\n", "\r\n\x00", "\u202e\u2066",
-        "a" * 300, "# -*- coding: rot13 -*-", "{0.__class__}", "\ud800", "%s %(x)s",
+        "a" * 300, "a" * 97 + " /// script b", "# -*- coding: rot13 -*-", "{0.__class__}", "\ud800", "%s %(x)s",
         "\u2028\x85\x0c", "'); import os; ('",
     ]),
 )  # fmt: skip
@@ -327,3 +328,19 @@ def test_a_notebook_is_nbformat_4_with_headings_and_a_plot():
     code = ["".join(cell["source"]) for cell in whole["cells"] if cell["cell_type"] == "code"]
     assert sum("matplotlib.pyplot" in cell for cell in code) == 1
     assert all(f"\n{section.text}" in "\n" + "\n".join(code) for section in sections(QUICK, Record("n", "e")))
+
+
+def test_what_may_differ_names_a_run_that_this_one_is_not():
+    sentences = " ".join(differences(QUICK, Record("r", "stopped at step 3 of 12", {"parent": {}, "imported": True})))
+    for words in ("stopped at step 3 of 12, and this trains to the end", "adapter was imported"):
+        assert words in sentences
+    assert "went on from" in " ".join(
+        differences(QUICK, Record("r", "finished at step 3 of 3", {"parent": {"name": "p"}}))
+    )
+    assert "trains to the end" not in " ".join(differences(QUICK, Record("r", "finished at step 3 of 3")))
+
+
+def test_a_run_without_held_out_rows_watches_no_loss():
+    config = replace(QUICK, train=replace(QUICK.train, early_stopping_patience=2, load_best_model_at_end=True))
+    text = code_of(config)
+    assert "if held_out_rows:  # it watches their loss\n    trainer.add_callback(EarlyStopping" in text

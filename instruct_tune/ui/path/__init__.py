@@ -1,1 +1,1 @@
-"""The panel Learn: the path through the lab, beside the tabs"""
+"""The panel Learn: the path through the lab, beside the tabs."""

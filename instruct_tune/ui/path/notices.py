@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,23 +63,24 @@ class Notices:
         if kind == "trained":
             losses = [m["probe_loss"] for m in self.runs.metrics(viewer, run["id"]) if m["kind"] == "probe"]
             rows = self.runs.get(viewer, run["id"]).facts.get("train_rows")
-            said: str | None = sentences.trained(own, rows, losses, run["step"], run["status"])
+            sentence: str | None = sentences.trained(own, rows, losses, run["step"], run["status"])
         elif kind == "answers":
-            said = sentences.answers(own, self.runs.scrub(viewer, run["id"])["steps"])
+            sentence = sentences.answers(own, self.runs.scrub(viewer, run["id"])["steps"])
         elif not last:
-            said = None
+            sentence = None
         elif kind == "evaluated":
-            said = sentences.evaluated(own, last)
+            sentence = sentences.evaluated(own, last)
         else:
-            said = sentences.rows(own, self.evaluations.predictions(viewer, run["id"], last["seq"]))
-        return " ".join(filter(None, ("" if own else _nothing(kind), said)))
+            sentence = sentences.rows(own, self.evaluations.predictions(viewer, run["id"], last["seq"]))
+        return " ".join(filter(None, ("" if own else _nothing(kind), sentence)))
 
     def _last_evaluation(self, viewer: Viewer, run: RunSummary) -> Mapping[str, Any] | None:
         return next(iter(self.runs.evaluations(viewer, run["id"])), None)
 
     def _newest(self, viewer: Viewer) -> RunSummary | None:
-        """The newest run that the viewer started here."""
-        own = (run for run in self.runs.summaries(viewer) if run["yours"] and not (run["recorded"] or run["imported"]))
+        """The newest run that the viewer started here; the host's are not those of everybody."""
+        runs = self.runs.summaries(dataclasses.replace(viewer, host=False))
+        own = (run for run in runs if run["yours"] and not (run["recorded"] or run["imported"]))
         return next(own, None)
 
     def _recorded(self, viewer: Viewer) -> RunSummary | None:
@@ -122,11 +124,11 @@ class Notices:
         """From a run of the same model whose adapter sits on the same layers: its size grows with the rank."""
         # The oldest first: with several adapters in memory a run counts the others as parameters of the model.
         for run in reversed(self.runs.summaries(viewer)):
-            if run["model"] != config.model:
+            # An import's numbers are what its files say.
+            if run["model"] != config.model or run["imported"]:
                 continue
             lora, facts = self.runs.config(viewer, run["id"]).lora, self.runs.get(viewer, run["id"]).facts
-            if lora.target_modules == config.lora.target_modules and "parameters" in facts:
-                known = facts["trainable_parameters"]
+            if lora.target_modules == config.lora.target_modules and (known := facts.get("trainable_parameters")):
                 trainable = known // lora.r * config.lora.r
                 return sentences.adapter(config.lora.r, trainable, facts["parameters"] - known)
         return None

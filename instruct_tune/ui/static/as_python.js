@@ -33,11 +33,12 @@ const draw = () => {
   if (!value) {
     return;
   }
-  content = value;
   fault.textContent = value.fault || '';
+  // The lines before the fault stay, and lead to their controls.
   if (value.fault) {
     return;
   }
+  content = value;
   const top = list.scrollTop;
   const sections = value.sections.map(section => {
     const block = make('section', '');
@@ -128,11 +129,23 @@ list.addEventListener('keydown', event => {
     go(event);
   }
 });
+// Without https the browser has no clipboard for pages, but copies what is selected.
+const copied = async text => {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const box = element.appendChild(make('textarea', ''));
+  box.value = text;
+  box.select();
+  document.execCommand('copy');
+  box.remove();
+};
 copy.addEventListener('click', async () => {
-  const text = content.sections
+  const text = (content.sections || [])
     .map(section => [`# ${section.title}`, ...section.lines.map(each => each[0])].join('\n'))
     .join('\n\n');
-  await navigator.clipboard.writeText(text);
+  await copied(text);
   copy.textContent = 'Copied';
   setTimeout(() => {
     copy.textContent = 'Copy';

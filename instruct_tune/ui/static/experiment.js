@@ -283,8 +283,7 @@ element.querySelector('.experiment').addEventListener('reveal', () => {
     part('help').textContent = value.drawn
       ? 'Draw a curve first; then it is revealed.'
       : 'Pick one of the three first.';
-    (part('choices').querySelector('input') ?? part('plot').querySelector('.exp-handle'))?.focus();
-    part('plot').querySelector('.exp-handle')?.focus();
+    (value.drawn ? part('plot').querySelector('.exp-handle') : part('choices').querySelector('input'))?.focus();
     return;
   }
   guess.revealed = true;

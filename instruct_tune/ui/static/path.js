@@ -110,7 +110,8 @@ export default (element, props, watch) => {
   };
 
   // Folds and marks. A rule of a style sheet marks what is drawn later, too, and changes no element.
-  const marks = document.head.appendChild(document.createElement('style'));
+  const marks = document.querySelector('#path-marks') || document.head.appendChild(make('style', ''));
+  marks.id = 'path-marks';
   const mark = places => {
     const ids = places.map(each => `#${CSS.escape(each.id)}`);
     const rule = 'outline: 3px solid var(--path-mark) !important; outline-offset: 2px;';

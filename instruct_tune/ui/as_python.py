@@ -43,18 +43,24 @@ Values = dict[Any, Any]
 
 @dataclass
 class _Fold:
-    """``open``: whether it is. ``own``: a tab's own controls, by setting, which count in place of the form's;
-    ``settings`` reads them."""
+    """``refresh``: a hidden button, which the script clicks while the fold is open and somebody changes something.
+
+    ``own``: a tab's own controls, by setting, which count in place of the form's; ``settings`` reads them.
+    """
 
     fold: gr.Accordion
-    open: gr.State
+    refresh: gr.Button
     lines: gr.HTML
     own: Mapping[str, gr.components.Component] = field(default_factory=dict)
     settings: Callable[[Values], dict[str, Any]] = lambda _: {}
 
 
 class AsPython:
-    """The folds of all tabs, which share one event: a change of a control costs one request, not one a tab."""
+    """The folds of all tabs.
+
+    The script asks for the lines, not the controls' change events: these would cost a request with every fold closed,
+    and gradio 6.31 starts "always_last" events of one control again and again once they wait for each other.
+    """
 
     def __init__(self, form: Form, *, scripts: Scripts, access: Access):
         self._form, self._scripts, self._access = form, scripts, access
@@ -67,12 +73,13 @@ class AsPython:
         """Add the fold of ``tab``, by its name in the script."""
         with gr.Accordion(LABEL, open=False, elem_id=f"{tab}-python-fold", elem_classes="as-python") as fold:
             lines = scripted_html("as_python", _TEMPLATE, f"{tab}-python")
+            refresh = gr.Button("Refresh", elem_id=f"{tab}-python-refresh", elem_classes="unseen")
             with gr.Row(elem_classes="python-save"):
                 gr.Markdown("The whole run, from the first row to BLEU, without the lab:")
                 for form, words in (("py", "Script"), ("ipynb", "Notebook")):
                     button = gr.Button(words, size="sm", scale=0, min_width=96, elem_id=f"{tab}-python-{form}")
                     self._saving.append((button, tab, form))
-        self._folds[tab] = _Fold(fold, gr.State(False), lines)
+        self._folds[tab] = _Fold(fold, refresh, lines)
 
     def count_own(
         self,
@@ -93,17 +100,8 @@ class AsPython:
     def _wire(self) -> None:
         controls = self._controls
         for tab, each in self._folds.items():
-            opened = each.fold.expand(lambda: True, None, each.open, queue=False, **QUIET)
-            opened.then(self._drawing(tab), controls, each.lines, **QUIET)
-            each.fold.collapse(lambda: False, None, each.open, queue=False, **QUIET)
-        gr.on(
-            [control.change for control in controls],
-            self._draw_open,
-            controls | {each.open for each in self._folds.values()},
-            [each.lines for each in self._folds.values()],
-            trigger_mode="always_last",
-            **QUIET,
-        )
+            for event in (each.fold.expand, each.refresh.click):
+                event(self._drawing(tab), controls, each.lines, trigger_mode="always_last", **QUIET)
         for button, tab, form in self._saving:
             written = button.click(self._writing(tab, form), controls, self._download, **PRIVATE)
             written.success(None, None, None, js=press(_DOWNLOAD))
@@ -111,9 +109,6 @@ class AsPython:
     @property
     def _controls(self) -> set[gr.components.Component]:
         return self._form.controls | {control for each in self._folds.values() for control in each.own.values()}
-
-    def _draw_open(self, values: Values) -> list[Any]:
-        return [self._value(tab, values) if values[each.open] else gr.skip() for tab, each in self._folds.items()]
 
     def _drawing(self, tab: str) -> Callable[[Values], Any]:
         return lambda values: self._value(tab, values)

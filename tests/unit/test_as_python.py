@@ -76,14 +76,6 @@ def test_a_tabs_own_controls_count_in_place_of_the_forms(folds):
     assert 'BLEU(tokenize="char")' in Path(as_python._writing("evaluate", "py")(values)).read_text()
 
 
-def test_only_open_folds_are_drawn(folds):
-    as_python, _ = folds
-    values = filled(as_python)
-    values |= {each.open: tab == "train" for tab, each in as_python._folds.items()}
-    drawn = dict(zip(as_python._folds, as_python._draw_open(values), strict=True))
-    assert [tab for tab, value in drawn.items() if "packed" in value] == ["train"]
-
-
 def filled(as_python: AsPython) -> dict:
     """The controls' values on a new page with the preset quick."""
     return {each: each.value for each in as_python._controls} | as_python._form.fill(PRESETS["quick"])

@@ -151,5 +151,24 @@ copy.addEventListener('click', async () => {
     copy.textContent = 'Copy';
   }, 2000);
 });
+// While the fold is open, ask for the lines a moment after a change, and once more when a preset has filled the form.
+let soon, later;
+const refresh = () => {
+  if (element.offsetParent) {
+    element.closest('.as-python').querySelector('[id$=-python-refresh]').click();
+  }
+};
+const changed = event => {
+  // The script's own click is none of a person.
+  if (!element.isConnected) {
+    ['input', 'click'].forEach(name => document.removeEventListener(name, changed));
+  } else if (event.isTrusted && element.offsetParent && !element.contains(event.target)) {
+    clearTimeout(soon);
+    clearTimeout(later);
+    soon = setTimeout(refresh, 400);
+    later = setTimeout(refresh, 2500);
+  }
+};
+['input', 'click'].forEach(name => document.addEventListener(name, changed));
 watch('value', draw);
 draw();

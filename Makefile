@@ -22,7 +22,7 @@ run: setup
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 60
 
 test: check chromium
-	$(PYTEST) -n 2 -m slow
+	$(PYTEST) -n 2 -m "slow and not nightly"
 
 # The fast loop: no real model, no browser.
 check: setup-dev
@@ -36,6 +36,7 @@ check: setup-dev
 # What a commit hardly ever breaks, and what takes hours to be sure of.
 test-nightly: setup-dev chromium
 	LAB_MUTATIONS=2000 $(PYTEST) -n 2 tests/nightly tests/services/test_mutated_imports.py
+	$(PYTEST) -n 2 -m nightly tests/browser
 
 fix: setup-dev
 	$(BIN)/ruff check --fix .

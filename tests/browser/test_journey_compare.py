@@ -135,6 +135,7 @@ def test_a_stop_keeps_what_is_there(window):
     assert len(code(window, "#compare-tuned")) > 3
 
 
+@pytest.mark.nightly
 def test_another_row_takes_the_old_answers_away(window):
     longest(window, 1024)
     first = window.value("#compare-instruction")

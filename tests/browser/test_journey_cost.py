@@ -49,6 +49,7 @@ def test_the_line_follows_the_controls_and_says_what_is_wrong(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_rows_are_chosen_to_fit_a_time(window):
     window.fold("Fit it into a time")
     window.page.fill("#train-fit-minutes input", "600")
@@ -82,6 +83,7 @@ def test_presets_are_cards_and_changes_are_named_and_taken_back(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_preset_fills_the_form_before_anybody_can_change_it_and_leaves_their_rows(window, tmp_path):
     mine = tmp_path / "mine.csv"
     mine.write_text("instruction,input,output\n" + "".join(f"say {n},,{n}\n" for n in range(40)))
@@ -115,6 +117,7 @@ def test_a_double_click_on_start_is_one_run(window):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_what_a_run_kept_from_being_measured_is_shown_when_it_ends(window):
     window.page.get_by_label("Epochs", exact=True).fill("1000")
     window.wait_text("#train-cost", "4,000 steps")

@@ -30,6 +30,7 @@ def upload(window: Window, file) -> None:
     window.page.set_input_files("#data-upload input[type=file]", str(file))
 
 
+@pytest.mark.nightly
 def test_other_column_names_are_proposed_and_can_be_changed(window, tmp_path):
     file = tmp_path / "faq.csv"
     with file.open("w", newline="") as out:
@@ -115,6 +116,7 @@ def test_hostile_names_and_texts_are_shown_as_text(window, tmp_path):
     assert window.page.evaluate("window.hacked") is None
 
 
+@pytest.mark.nightly
 def test_near_copies_of_held_out_rows_leave_the_training_with_one_click(window, tmp_path):
     rows = [{"instruction": f"Decode {sha256(bytes([n])).hexdigest()[:30]}", "output": str(n)} for n in range(40)]
     file = tmp_path / "copied.json"
@@ -201,6 +203,7 @@ def test_the_filter_of_the_lesson_is_on_for_its_own_rows_only(window):
     window.page.wait_for_selector("#data-rows")
 
 
+@pytest.mark.nightly
 def test_conversations_are_read_or_refused_with_the_reason(window, tmp_path):
     turn = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     for name, conversation in (("one.json", turn), ("many.json", turn * 2)):
@@ -266,6 +269,7 @@ def test_on_a_dark_phone_nothing_is_wider_than_the_screen(served):
     window.close()
 
 
+@pytest.mark.nightly
 def test_a_dataset_of_the_hub_is_followed_and_cancelled(served, tmp_path):
     rows = [{"instruction": f"Do {n}", "input": "", "output": f"Done {n} " + "x" * 1000} for n in range(3000)]
     hub = ToyHub({"some/rows": {"train.jsonl": "".join(json.dumps(row) + "\n" for row in rows).encode()}}, pause=0.3)

@@ -98,6 +98,7 @@ def test_the_answers_can_be_taken_home(window):
     assert {"instruction", "input", "reference", "base", "tuned"} <= set(json.loads(lines[0]))
 
 
+@pytest.mark.nightly
 def test_the_plots_can_be_saved(window):
     for tab, button, name, begins in (
         ("Evaluate", "#evaluate-save-png", "bleu.png", b"\x89PNG"),
@@ -112,6 +113,7 @@ def test_the_plots_can_be_saved(window):
         window.shot(f"save-{tab}")
 
 
+@pytest.mark.nightly
 def test_runs_stand_in_a_table_of_what_was_measured_alike(window):
     window.tab("All runs")
     window.wait_text("#standings-words", "tables, because not all was measured alike")
@@ -142,6 +144,7 @@ def test_a_stop_says_what_was_done_and_claims_no_result(window):
     assert "60 held-out rows" not in window.text("#evaluate-sentence")
 
 
+@pytest.mark.nightly
 def test_the_decoding_can_be_chosen(window):
     window.page.fill("#evaluate-limit input", "2")
     window.page.fill("#evaluate-longest input", "8")
@@ -153,6 +156,7 @@ def test_the_decoding_can_be_chosen(window):
     window.page.fill("#evaluate-longest input", "")
 
 
+@pytest.mark.nightly
 def test_the_tokenisation_can_be_chosen(window):
     window.page.fill("#evaluate-limit input", "3")
     window.page.click("#evaluate-words button")

@@ -133,6 +133,7 @@ VISIBLE = "p.data.filter(line => (line.visible ?? true) === true).map(line => li
 """The lines that are drawn, as an expression for ``plot``."""
 
 
+@pytest.mark.nightly
 def test_a_run_that_waits_shows_nothing_of_the_run_before(served):
     browser, address = served
     window = Window(browser, address)

@@ -76,6 +76,7 @@ def test_a_run_made_of_an_upload_is_seen_by_others_once_it_is_shared(address, br
     assert mine.errors == others.errors == hosts.errors == []
 
 
+@pytest.mark.nightly
 def test_a_run_is_stopped_by_the_host_and_not_by_those_who_watch(address, browser):
     script = Client(address, headers={"x-lab-visitor": "somebody who starts a run"}, verbose=False)
     config = {"model": "tiny-random", "data": {"limit": 400}, "train": {"num_train_epochs": 1000}}

@@ -36,7 +36,7 @@ check: setup-dev
 # What a commit hardly ever breaks, and what takes hours to be sure of.
 test-nightly: setup-dev chromium
 	LAB_MUTATIONS=2000 $(PYTEST) -n 2 tests/nightly tests/services/test_mutated_imports.py
-	$(PYTEST) -n 2 -m nightly tests/browser
+	$(PYTEST) -n 2 -m nightly
 
 fix: setup-dev
 	$(BIN)/ruff check --fix .

@@ -203,6 +203,7 @@ def test_hostile_text_is_shown_as_text(lab, tmp_path):
     assert window.page.evaluate("window.hacked") is None
 
 
+@pytest.mark.nightly
 def test_a_run_is_the_same_in_a_second_window_and_is_renamed_and_its_settings_are_used_again(lab):
     browser, address = lab
     window = Window(browser, address)

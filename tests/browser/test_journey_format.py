@@ -123,6 +123,7 @@ def test_the_first_row_is_there_on_arrival_follows_every_choice_and_is_walked(se
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_template_is_written_with_its_faults_shown_and_kept_for_the_next_visit(served):
     window = smoke_window(served)
     check(window.page.get_by_role("radio", name="custom"))

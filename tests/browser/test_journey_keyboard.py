@@ -35,6 +35,7 @@ def open_tab(window: Window, name: str) -> None:
     window.page.wait_for_selector(f'button[role=tab][data-tab-id="{name}"][aria-selected=true]')
 
 
+@pytest.mark.nightly
 def test_data_is_loaded_and_a_row_walked_without_a_mouse(window):
     press(window, "#data-load")
     window.wait_text("#data-summary", "held out")

@@ -146,6 +146,7 @@ def test_a_change_by_hand_stays_and_a_reload_forgets_what_was_shown(served):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_on_a_phone_the_panel_leaves_the_upper_half_where_the_result_is(served):
     browser, address = served
     window = Window(browser, address, 390)
@@ -183,6 +184,7 @@ def test_the_text_of_others_is_text(served, link):
     assert window.errors == []
 
 
+@pytest.mark.nightly
 def test_a_path_that_cannot_be_had_is_explained_above_the_labs_own(served):
     browser, address = served
     window = Window(browser, address)

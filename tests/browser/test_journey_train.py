@@ -208,6 +208,7 @@ def test_a_refused_start_keeps_the_name(served):
     assert window.value("#run-name") == "mine"
 
 
+@pytest.mark.nightly
 def test_on_a_phone_nothing_is_wider_than_the_screen(served):
     browser, address = served
     window = Window(browser, address + "/?__theme=dark", width=390)

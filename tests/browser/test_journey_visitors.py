@@ -115,6 +115,7 @@ def until_shown(window: Window, selector: str, wanted: str) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_the_form_is_remembered_by_one_browser_only_until_it_is_reset(address, browser):
     mine = Window(browser, address)
     mine.tab("Train")

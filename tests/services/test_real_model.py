@@ -142,6 +142,7 @@ def test_the_recorded_tokens_are_those_of_the_default_model(tmp_path):
         lab.close()
 
 
+@pytest.mark.nightly
 def test_the_recorded_views_are_those_of_the_best_example_run(tmp_path):
     from benchmarks.first_content import compared
     from instruct_tune.lab import Lab

@@ -333,8 +333,9 @@ class Inference:
         future: Future[T] = self._devices.choose().ask(work, waiting)
         try:
             while not wait([future], SECONDS_BETWEEN_LOOKS).done:
-                if waiting.stopping():
-                    future.cancel()
+                # ``wait`` does not return for a future that is cancelled before its turn.
+                if waiting.stopping() and future.cancel():
+                    break
             return future.result()
         except (Stopped, CancelledError):
             raise LabError("Stopped.") from None

@@ -144,6 +144,8 @@ class JobQueue:
         if job:
             job.take_context()
             job.cancel()
+            # ``futures.wait`` returns for a cancelled job only after this.
+            job.set_running_or_notify_cancel()
         return job
 
     def yield_once(self) -> None:

@@ -177,8 +177,9 @@ def _passing_on_stops(events: WorkEvents, file: Path) -> Iterator[None]:
 def _result(future: Future[T], stopping: Callable[[], bool]) -> T:
     """The future's result. A stop takes effect at once while the work waits for its turn: Stopped is raised."""
     while not wait([future], SECONDS_BETWEEN_LOOKS).done:
-        if stopping():
-            future.cancel()
+        # ``wait`` does not return for a future that is cancelled before its turn.
+        if stopping() and future.cancel():
+            break
     if future.cancelled():
         raise Stopped
     return future.result()

@@ -127,7 +127,7 @@ def _columns(data: DataSettings) -> Iterator[Line]:
         yield from _conversations(columns)
     if columns.ignore:
         yield from note(
-            f"The lab was told to leave these columns out of account: {', '.join(map(repr, columns.ignore))}.",
+            f"In the lab these columns are left out of account: {', '.join(map(repr, columns.ignore))}.",
             "data.columns.ignore",
         )
     yield from note("Three texts a row. A missing input is an empty one; instruction and output must be there.")

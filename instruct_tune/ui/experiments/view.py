@@ -1,6 +1,6 @@
 """The view of one experiment: the guess, picked or drawn, and the measured effect laid over it.
 
-The browser has all of it, and keeps the guesses: the lab is told none.
+The browser has all of it, and keeps the guesses: the lab gets none of them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each arm is trained with each seed on the bundled rows, with the lab's own training and decoding. A result is a file in
 ``--work``: what is there is not measured again, so this can be stopped at any time and goes on where it was.
-``--state`` prints what is there, ``--write`` makes the asset and the table of docs/experiments.md out of it. A
-minute and more for an arm and a seed on two cores, hours for all.
+``--state`` prints what is there, ``--restore`` takes what the asset holds, ``--write`` makes the asset and the table
+of docs/experiments.md out of it. A minute and more for an arm and a seed on two cores, hours for all.
 """
 
 from __future__ import annotations
@@ -58,14 +58,18 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--state", action="store_true", help="print what is measured")
+    parser.add_argument(
+        "--restore", action="store_true", help="take the results of the asset, which are in --work no more"
+    )
     parser.add_argument("--write", action="store_true", help="write the asset and the table")
     args = parser.parse_args()
     if unknown := set(args.arms) - set(ARMS):
         parser.error(f"{', '.join(sorted(unknown))}: known are {', '.join(ARMS)}")
-    if args.state or args.write:
+    if args.restore or args.state or args.write:
         from . import experiments_report
 
-        print(experiments_report.write(args.work) if args.write else experiments_report.state(args.work))
+        what = experiments_report.restore if args.restore else experiments_report.state
+        print(experiments_report.write(args.work) if args.write else what(args.work))
         return
     measure_all(args.work, args.model, args.arms or ARMS, args.seeds)
 
@@ -76,7 +80,7 @@ def measure_all(work: Path, model: str, arms: Iterable[str], seeds: Sequence[int
     for arm in arms:
         for seed in seeds:
             file = result_file(work, arm, seed)
-            if file.is_file():
+            if file.is_file() and (arm != BASELINE or adapter_folder(work, seed).is_dir()):
                 continue
             bench = bench or Bench(load_model(model, print), work)
             try:
@@ -85,17 +89,27 @@ def measure_all(work: Path, model: str, arms: Iterable[str], seeds: Sequence[int
                 # The arm then has too few seeds to be shown; the others are measured all the same.
                 print(f"{arm} with seed {seed}: {error}", flush=True)
                 continue
-            file.parent.mkdir(parents=True, exist_ok=True)
-            written = file.with_suffix(".partial")
-            written.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-            os.replace(written, file)
+            write_result(file, result)
             values = ", ".join(f"{name} {value:.3f}" for name, value in result["measures"].items())
             print(f"{arm} with seed {seed}: {values}; {result['seconds']:.0f} s", flush=True)
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write a result whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = file.with_suffix(".partial")
+    written.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    os.replace(written, file)
 
 
 def result_file(work: Path, arm: str, seed: int) -> Path:
     """Where a result is kept."""
     return work / "results" / f"{arm}-{seed}.json"
+
+
+def adapter_folder(work: Path, seed: int) -> Path:
+    """Where the baseline's adapter of a seed is kept."""
+    return work / "adapters" / f"seed-{seed}"
 
 
 class Curves(Watch):
@@ -222,7 +236,7 @@ class Bench:
         }
 
     def _adapter(self, seed: int) -> Path:
-        return self.work / "adapters" / f"seed-{seed}"
+        return adapter_folder(self.work, seed)
 
 
 def training_settings(settings: TrainSettings, seed: int) -> TrainSettings:

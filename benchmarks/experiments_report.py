@@ -15,7 +15,7 @@ from instruct_tune.experiments.questions import MEASURES, Experiment
 from instruct_tune.experiments.recorded import ASSET, Results, recorded, shown
 from instruct_tune.ui.experiments.text import because, effect_sentence
 
-from .experiments import PROBES, result_file
+from .experiments import PROBES, result_file, write_result
 from .memory import ROOT
 
 DOC = ROOT / "docs" / "experiments.md"
@@ -31,6 +31,30 @@ def state(work: Path) -> str:
         done = [seed for seed in SEEDS if result_file(work, arm, seed).is_file()]
         lines.append(f"{arm}: {len(done)} of {len(SEEDS)} seeds")
     return "\n".join(lines)
+
+
+def restore(work: Path, asset: Path = ASSET) -> str:
+    """Write the asset's results into ``work`` where they are missing, so that measuring goes on after its loss."""
+    results, restored = recorded(asset), 0
+    for arm, values in results.arms.items():
+        for number, seed in enumerate(SEEDS):
+            file = result_file(work, arm, seed)
+            if not file.is_file():
+                write_result(file, _restored(results, arm, seed, values, number))
+                restored += 1
+    return f"{restored} results restored"
+
+
+def _restored(results: Results, arm: str, seed: int, values: Mapping[str, Any], number: int) -> dict[str, Any]:
+    curves = {name: each[number] for name, each in values["curves"].items()}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "measures": {name: each[number] for name, each in values["measures"].items()},
+        "curves": {name: list(zip(curve["steps"], curve["losses"], strict=True)) for name, curve in curves.items()},
+        "seconds": values["seconds"][number],
+        **{name: results.about[name] for name in SAME},
+    }
 
 
 def write(work: Path, asset: Path = ASSET, doc: Path = DOC) -> str:

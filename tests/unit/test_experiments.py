@@ -7,7 +7,7 @@ import pytest
 from made_results import made_results
 
 from benchmarks import experiments_report
-from benchmarks.experiments import ASKED_AS, DECODED, FAULTY, LEAKED, PROBES, STRENGTHS, choose
+from benchmarks.experiments import ASKED_AS, DECODED, FAULTY, LEAKED, PROBES, STRENGTHS, choose, result_file
 from instruct_tune.config.run_config import RunConfig
 from instruct_tune.data.splits import Example
 from instruct_tune.experiments.arms import ARMS, BASELINE, SEEDS, SHARED
@@ -219,6 +219,22 @@ def test_the_asset_and_the_table_are_written_from_the_results_of_each_seed(tmp_p
     (folder / "no-eos-1.json").write_text(json.dumps(other))
     with pytest.raises(SystemExit, match="another"):
         experiments_report.write(tmp_path, asset, document)
+
+
+def test_measuring_goes_on_from_the_asset_where_its_results_are_gone(tmp_path: Path):
+    own = result_file(tmp_path, BASELINE, SEEDS[0])
+    own.parent.mkdir()
+    own.write_text("measured here")
+    restored = len(recorded().arms) * len(SEEDS) - 1
+    assert experiments_report.restore(tmp_path) == f"{restored} results restored"
+    assert own.read_text() == "measured here"
+    own.unlink()
+    experiments_report.restore(tmp_path)
+    # Made again of what was restored, the asset is the same.
+    asset, document = tmp_path / "asset.json", tmp_path / "experiments.md"
+    document.write_text(f"{experiments_report.BEGIN}\n{experiments_report.END}\n")
+    experiments_report.write(tmp_path, asset, document)
+    assert recorded(asset).arms == recorded().arms
 
 
 def test_a_seed_chooses_rows_and_more_rows_are_the_same_and_more():

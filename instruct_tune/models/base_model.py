@@ -138,8 +138,10 @@ def make_ready(base: PreTrainedModel) -> None:
     """Move a base model to the best device, freeze it, and install the lab's own kernels."""
     from ..kernels.attention import attend_by_rows
     from ..kernels.linear import use_onednn_linear
+    from ..kernels.rms_norm import use_fused_rms_norm
 
     # Only adapters train. A frozen layer computes the same numbers with and without gradients.
     base.to(best_device()).eval().requires_grad_(False)
     attend_by_rows(base, best_device())
     use_onednn_linear(base)
+    use_fused_rms_norm(base)

@@ -36,7 +36,8 @@ HEADS = ("lm_head", "embed_out")
 """Last path components of output layers that are recognised without the base model."""
 LARGEST = 65_504
 """The largest float16 number. Products of larger numbers overflow, and then sampling has no probabilities."""
-_MATRIX = re.compile(r"base_model\.model\.(?P<path>[\w.-]{1,200})\.lora_(?P<which>[AB])\.weight")
+LORA_MATRIX = re.compile(r"base_model\.model\.(?P<path>[\w.-]{1,200})\.lora_(?P<which>[AB])\.weight")
+"""The name of a matrix of a LoRA on a linear layer, with the layer's path."""
 NEEDED = f"{CONFIG_FILE} must hold r, lora_alpha and target_modules."
 
 
@@ -69,13 +70,17 @@ def plain_lora(fields: Mapping[str, Any], weights: Path) -> dict[str, Any]:
 def _refuse_others(fields: Mapping[str, Any]) -> None:
     if fields.get("peft_type") != "LORA" or fields.get("task_type") not in (None, "CAUSAL_LM"):
         raise DataError("Only LoRA adapters of causal language models can be imported.")
-    special = [name for name in fields if _changes_function(name, fields[name])]
-    if special:
-        listed = ("a bias" if name == "bias" else name[:60] if name.isidentifier() else "?" for name in special[:5])
+    if special := special_fields(fields):
         raise DataError(
-            f"Only plain LoRA adapters can be imported; this one has {', '.join(listed)}. Merge it into its base model "
-            "with PEFT and choose the merged folder as the model instead."
+            f"Only plain LoRA adapters can be imported; this one has {', '.join(special)}. Merge it into its base "
+            "model with PEFT and choose the merged folder as the model instead."
         )
+
+
+def special_fields(fields: Mapping[str, Any]) -> list[str]:
+    """Names, to be shown, of at most five fields with which an adapter is more than a plain LoRA; none if it is one."""
+    special = [name for name in fields if _changes_function(name, fields[name])]
+    return ["a bias" if name == "bias" else name[:60] if name.isidentifier() else "?" for name in special[:5]]
 
 
 def _changes_function(name: str, value: Any) -> bool:
@@ -103,7 +108,7 @@ def _read_ranks(path: Path) -> dict[str, tuple[int, int]]:
                 if ".lora_embedding_" in name:
                     raise DataError(ON_HEAD)
                 rows = tensors.get_slice(name)
-                shape, match = rows.get_shape(), _MATRIX.fullmatch(name)
+                shape, match = rows.get_shape(), LORA_MATRIX.fullmatch(name)
                 if not match or len(shape) != 2 or rows.get_dtype() not in FLOATS:
                     raise DataError(f"{WEIGHTS_FILE} must hold the matrices of a LoRA and nothing else.")
                 if not is_within(tensors.get_tensor(name), LARGEST):

@@ -44,7 +44,7 @@ def model_card(run: Run, evaluations: Sequence[Found], metrics: Sequence[Found] 
         "## What it was trained on",
         _data(run),
         "## Base weights",
-        _weights(run.facts),
+        base_weights(run.facts),
         "## Configuration",
         _configuration(run),
         *(("## Losses", _losses(metrics)) if metrics else ()),
@@ -60,7 +60,7 @@ def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
 
     model, dataset = run.config["model"], _hub_dataset(run.config["data"]["source"])
     licence = next((_LICENCES.get(card.licence, {}) for card in MODELS if card.id == model), {})
-    header: dict[str, Any] = {} if _is_local(run) else {"base_model": model}
+    header: dict[str, Any] = {} if is_local(run) else {"base_model": model}
     header |= {"library_name": "transformers" if merged else "peft"}
     header |= {"pipeline_tag": "text-generation", **licence}
     if dataset:
@@ -72,7 +72,7 @@ def _front_matter(run: Run, evaluations: Sequence[Found], merged: bool) -> str:
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=10**6).rstrip()}\n---"
 
 
-def _is_local(run: Run) -> bool:
+def is_local(run: Run) -> bool:
     """Whether the base model is a folder, or its name is no Hub id; the Hub accepts only ids."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -117,7 +117,7 @@ def _opening(run: Run, merged: bool) -> str:
     facts, parent = run.facts, run.facts.get("parent")
     began = f" It goes on from the adapter of {plain(parent['name'])}, step {parent['step']}." if parent else ""
     what = "A LoRA adapter merged into" if merged else "A LoRA adapter for"
-    local = f" (a local folder, weights sha256 `{facts.get('weights_sha256')}`)" if _is_local(run) else ""
+    local = f" (a local folder, weights sha256 `{facts.get('weights_sha256')}`)" if is_local(run) else ""
     return (
         f"{what} {plain(run.config['model'])}{local}, trained with Instruction-Tuning Lab on "
         f"{facts.get('train_rows')} rows of {plain(run.config['data']['source'])}. "
@@ -129,9 +129,9 @@ def _loading(run: Run, merged: bool) -> str:
     config = run.config
     template = template_of_run(config["template"], run.facts)
     limit = config["generation"].get("max_new_tokens") or 96
-    name = _FOLDER if merged else f"path/to/{config['model']}" if _is_local(run) else config["model"]
+    name = _FOLDER if merged else f"path/to/{config['model']}" if is_local(run) else config["model"]
     model = "AutoModelForCausalLM.from_pretrained(name)"
-    return _fenced("\n".join((
+    return fenced("\n".join((
         *(() if merged else ("from peft import PeftModel",)),
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
@@ -186,18 +186,18 @@ def _template(template: PromptTemplate) -> str:
     if template.markup:
         return (
             "The prompt is the tokenizer's own chat template, rendered when the run began; only the answer and its "
-            f"EOS carried loss:\n\n{_fenced(template.markup.around('{message}'))}"
+            f"EOS carried loss:\n\n{fenced(template.markup.around('{message}'))}"
         )
     if template.chat:
         return "The prompt is the tokenizer's own chat template. Only the answer and its EOS carried loss."
     return (
         f"The prompt (template {plain(template.name)}), up to the first token of the answer; only the answer and its "
-        f"EOS carried loss:\n\n{_fenced(template.without_input)}\n\nand where the row has an input:\n\n"
-        f"{_fenced(template.with_input)}"
+        f"EOS carried loss:\n\n{fenced(template.without_input)}\n\nand where the row has an input:\n\n"
+        f"{fenced(template.with_input)}"
     )
 
 
-def _weights(facts: Found) -> str:
+def base_weights(facts: Found) -> str:
     text = (
         f"Trained on the weights from {plain(facts.get('weights_source'))}, sha256 `{facts.get('weights_sha256')}`. "
         "Weights of the same name with another sha256 may answer differently."
@@ -281,7 +281,7 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _fenced(text: str, language: str = "text") -> str:
+def fenced(text: str, language: str = "text") -> str:
     """A code block that no content of ``text`` can close."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"

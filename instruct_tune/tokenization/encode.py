@@ -79,7 +79,7 @@ def encode_prompts(
 
 def encode_prompt_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Return prompt ids for prompts that are already rendered."""
-    front = _front_tokens(tokenizer)
+    front = front_tokens(tokenizer)
     return [front + ids for ids in encode_texts(tokenizer, texts)]
 
 
@@ -102,11 +102,11 @@ def count_prompt_tokens(
     """Return the number of ids that ``encode_prompts`` gives for each prompt."""
     if template.chat:
         return [len(ids) for ids in encode_prompts(tokenizer, template, rows)]
-    front = len(_front_tokens(tokenizer))
+    front = len(front_tokens(tokenizer))
     return [front + count for count in count_tokens(tokenizer, [template.render(*row) for row in rows])]
 
 
-def _front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def front_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Return ids that the tokenizer puts before a text (OPT's ``</s>``, Llama's BOS), not those after it."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a", add_special_tokens=True)["input_ids"]

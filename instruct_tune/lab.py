@@ -102,8 +102,9 @@ class Lab:
             self.store, self.runs, self.configs, self.datasets, self.tokenizers, self.queue, self.imports
         )
         self.transfers = Transfers(
-            self.store, self.runs, self.access, self.configs, self.uploads, self.queue, self.imports, self._closing
-        )
+            self.store, self.runs, self.access, self.configs, self.uploads, self.tokenizers, self.queue, self.imports,
+            self._closing,
+        )  # fmt: skip
         self.scripts = Scripts(self.store, self.runs, self.configs)
         self.housekeeping = Housekeeping(
             self.store, self.uploads, self.access, self.training, self.devices, self.clock, self.archive, keep_hours,

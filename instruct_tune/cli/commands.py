@@ -241,13 +241,15 @@ def _runs_show(args: argparse.Namespace) -> Outcome:
 
 
 def _runs_export(args: argparse.Namespace) -> Outcome:
+    to = Path(args.to)
     with _lab(args, writing=False) as lab:
         if args.merged:
-            file = lab.transfers.export_merged(
-                HOST, args.run_id, Path(args.to), lambda text: print(text, file=sys.stderr)
-            )
-            return {"run_id": args.run_id, "file": str(file)}, 0
-        return {"run_id": args.run_id, "file": str(lab.transfers.export(HOST, args.run_id, Path(args.to)))}, 0
+            file = lab.transfers.export_merged(HOST, args.run_id, to, lambda text: print(text, file=sys.stderr))
+        elif args.gguf:
+            file = lab.transfers.export_gguf(HOST, args.run_id, to)
+        else:
+            file = lab.transfers.export(HOST, args.run_id, to)
+        return {"run_id": args.run_id, "file": str(file)}, 0
 
 
 def _runs_plot(args: argparse.Namespace) -> Outcome:

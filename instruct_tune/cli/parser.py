@@ -114,7 +114,9 @@ def _add_runs(actions: Any) -> None:
     for action in (show, export, plot, delete):
         action.add_argument("run_id", metavar="RUN")
     export.add_argument("--to", required=True, metavar="FILE.zip")
-    export.add_argument("--merged", action="store_true", help="the whole model, the adapter merged into a copy of base")
+    form = export.add_mutually_exclusive_group()
+    form.add_argument("--merged", action="store_true", help="the whole model, the adapter merged into a copy of base")
+    form.add_argument("--gguf", action="store_true", help="the adapter for llama.cpp, with a Modelfile for Ollama")
     plot.add_argument("--to", required=True, metavar="FILE.png|svg")
     plot.add_argument("--scores", action="store_true", help="BLEU of its last evaluation instead")
 

@@ -32,6 +32,7 @@ from .job_queue import JobQueue
 from .quota import EXPIRES
 from .runs import Runs
 from .slow_imports import SlowImports
+from .tokenizers import Tokenizers
 from .uploads import Uploads
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class Transfers:
         access: Access,
         configs: Configurations,
         uploads: Uploads,
+        tokenizers: Tokenizers,
         queue: JobQueue,
         imports: SlowImports,
         closing: threading.Event,
     ):
         self._store, self._runs, self._access, self._configs = store, runs, access, configs
-        self._uploads, self._queue, self._imports, self._closing = uploads, queue, imports, closing
+        self._uploads, self._tokenizers = uploads, tokenizers
+        self._queue, self._imports, self._closing = queue, imports, closing
 
     # Out
 
@@ -88,6 +91,23 @@ class Transfers:
             return self._queue.submit_short(job).result()
         except (Stopped, CancelledError):
             raise LabError("Stopped.") from None
+
+    def export_gguf(self, viewer: Viewer, run_id: str, to: Path) -> Path:
+        """Write the run's adapter for llama.cpp, with an Ollama Modelfile, as a zip.
+
+        Raises ModelError, before anything is written, where llama.cpp does not take such an adapter, and ModelError
+        or HubError where the base model's configuration cannot be had.
+        """
+        run = self._runs.get(viewer, run_id)
+        if not self._runs.has_saved_adapter(viewer, run_id):
+            raise ModelError(f"Run {run.name} ({run.status}) has no adapter to export.")
+        tokenizer = self._tokenizers.get(run.config["model"])
+        base = self._tokenizers.folder(run.config["model"])
+        from ..export.gguf_zip import Prompt, gguf_zip
+
+        with self._tokenizers.encoding:
+            prompt = Prompt.of(run, tokenizer)
+        return gguf_zip(_outgoing(run), self._store.folder(run.id) / "adapter", base, prompt, to)
 
     def plot_losses(self, viewer: Viewer, run_id: str, to: Path) -> Path:
         """Write the run's losses as a plot; ``to`` ends in .png or .svg."""

@@ -73,11 +73,16 @@ def test_nothing_that_leaves_names_a_folder(lab, run_id, place, exported):
     merged = lab.transfers.export_merged(HOST, run_id, place / "merged.zip")
     everything = {f"zip {name}": text for name, text in contents(exported).items()}
     everything |= {f"merged {name}": text for name, text in contents(merged).items()}
+    gguf = contents(lab.transfers.export_gguf(HOST, run_id, place / "gguf.zip"))
+    everything |= {f"gguf {name}": text for name, text in gguf.items()}
     assert {"zip facts.json", "zip metrics.jsonl", "merged config.json", "merged tokenizer_config.json"} <= set(
         everything
     )
     assert [name for name, text in everything.items() if SECRET.encode() in text] == []
-    for name in ("zip run_config.json", "zip adapter_config.json", "zip README.md", "merged README.md"):
+    for name in (
+        "zip run_config.json", "zip adapter_config.json", "zip README.md", "merged README.md",
+        "gguf adapter.gguf", "gguf Modelfile", "gguf HOW_TO.md",
+    ):  # fmt: skip
         assert b"my-model" in everything[name].replace(b"\\", b"")
 
 

@@ -381,9 +381,10 @@ def test_what_is_no_id_is_no_run(lab, value):
         lab.training.resume,
         lab.runs.restore,
         lab.transfers.export_merged,
+        lab.transfers.export_gguf,
     ):
         with pytest.raises(NotFoundError) as caught:
-            look(HOST, value, lab.data_dir) if look == lab.transfers.export_merged else look(HOST, value)
+            look(HOST, value, lab.data_dir) if "export" in look.__name__ else look(HOST, value)
         sentence(caught.value)
 
 

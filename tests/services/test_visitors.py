@@ -169,6 +169,7 @@ def everything_about(lab, run_id):
         lambda viewer: lab.evaluations.start(viewer, run_id, 2),
         lambda viewer: lab.transfers.export(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.transfers.export_merged(viewer, run_id, lab.data_dir / "out.zip"),
+        lambda viewer: lab.transfers.export_gguf(viewer, run_id, lab.data_dir / "out.zip"),
         lambda viewer: lab.scripts.of_run(viewer, run_id, "py"),
         lambda viewer: lab.transfers.plot_losses(viewer, run_id, lab.data_dir / "x.png"),
         lambda viewer: lab.transfers.plot_scores(viewer, run_id, lab.data_dir / "x.png"),

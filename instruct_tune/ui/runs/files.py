@@ -1,4 +1,4 @@
-"""Export of adapters and merged models, and import of a zip."""
+"""Export of adapters, merged models and GGUF adapters, and import of a zip."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunFiles:
             "Import a run or adapter (.zip)", file_types=[".zip"], elem_id="runs-import", size="sm", min_width=0
         )
 
-    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button) -> Any:
+    def wire(self, form: Form, chosen: gr.State, export: gr.Button, merged: gr.Button, gguf: gr.Button) -> Any:
         """Connect the buttons; returns the event of an import, whose run becomes the ``chosen`` one."""
 
         @user_errors
@@ -42,7 +42,7 @@ class RunFiles:
             inform(self.runs.get(viewer(self.access), run_id).message)
             return run_id
 
-        for button, write in ((export, self._export), (merged, self._merge)):
+        for button, write in ((export, self._export), (merged, self._merge), (gguf, self._gguf)):
             written = button.click(write, chosen, self.download, **PRIVATE)
             written.success(None, None, None, js=press("runs-download"))
         inputs = form.controls | {self.arriving}
@@ -59,3 +59,10 @@ class RunFiles:
         gr.Info("Merging the adapter into a copy of its base model: the download begins when the zip is written.")
         zipped = self.outgoing.folder() / f"{chosen}-merged.zip"
         return str(self.transfers.export_merged(viewer(self.access), chosen, zipped))
+
+    @user_errors
+    def _gguf(self, run_id: str | None) -> str:
+        chosen = self.runs.get(viewer(self.access), required(run_id)).id
+        return str(
+            self.transfers.export_gguf(viewer(self.access), chosen, self.outgoing.folder() / f"{chosen}-gguf.zip")
+        )

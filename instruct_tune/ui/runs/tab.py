@@ -72,7 +72,7 @@ class RunsTab:
             for name in ("evaluate", "clone", "further", "resume"):
                 self.panel.action(name)
         with _group("Take along"):
-            for name in ("export", "merged"):
+            for name in ("export", "merged", "gguf"):
                 self.panel.action(name)
             self.share = ShareButton(self.panel.chosen, runs=self.runs, access=self.access)
         with _group("Bring in"):
@@ -129,7 +129,7 @@ class RunsTab:
         buttons["delete"].click(self._delete, chosen, [chosen, self.inner, *self.details.outputs], **QUIET)
         gr.on([self.rename.click, self.name.submit], self._rename, [chosen, self.name], self.name, **QUIET)
         chosen.change(lambda run_id: gr.Button(interactive=bool(run_id)), chosen, self.rename, **QUIET)
-        imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"])
+        imported = self.files.wire(form, chosen, buttons["export"], buttons["merged"], buttons["gguf"])
         for arrived in (imported, self.bin.wire(chosen)):
             arrived.success(user_errors(self.details.show), chosen, self.details.outputs, **QUIET)
         self.overlay.wire(self.beside)

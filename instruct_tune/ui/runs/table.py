@@ -30,6 +30,7 @@ ACTIONS = {
     "resume": "Resume",
     "export": "Export adapter",
     "merged": "Export merged model",
+    "gguf": "GGUF for llama.cpp",
     "delete": "Delete",
 }
 IN_SIGHT = ("open", "compare")
@@ -158,6 +159,7 @@ class RunsPanel:
             "resume": not live and run["status"] != "finished",
             "export": self.runs.has_saved_adapter(viewer(self.access), run["id"]),
             "merged": self.runs.has_saved_adapter(viewer(self.access), run["id"]),
+            "gguf": self.runs.has_saved_adapter(viewer(self.access), run["id"]),
             "delete": not live,
         }
         return [can.get(name, True) for name in ACTIONS]
